@@ -240,8 +240,15 @@ class AdvectionDiffusion(PDE):
         return AdvectionDiffusion(self.alpha * dt, self.beta * dt)
 
     def increment(self, u: Float[Array, "*b t d"], graph: Path) -> Float[Array, "*b t d"]:
-        """α L u + β U u, U the upwind difference."""
-        return self.alpha * stencil.laplacian(u, graph) + stencil.upwind(u, self.beta, graph)
+        """α L u + β u_x, the second term upwind."""
+        down, up = jnp.maximum(self.beta, 0), jnp.maximum(-self.beta, 0)
+        return self.alpha * stencil.laplacian(u, graph) + stencil.upwind(u, down, up, graph)
+
+    def increment_along(self, direction: "AdvectionDiffusion", u: Array, graph: Path) -> Array:
+        """The derivative of `increment` in the coefficients; at β = 0 the mean of both sides."""
+        down = direction.beta * jnp.heaviside(self.beta, 0.5)
+        up = down - direction.beta
+        return direction.alpha * stencil.laplacian(u, graph) + stencil.upwind(u, down, up, graph)
 
     def _step(self, state, graph):
         return state + self.increment(state, graph)

@@ -122,19 +122,19 @@ def laplacian(u: Float[Array, "*b t d"], graph: Path) -> Float[Array, "*b t d"]:
     return _where_active(graph, (right - u) - (u - left))
 
 
-def upwind(u: Float[Array, "*b t d"], speed: Float[Array, "..."], graph: Path) -> Float[Array, "*b t d"]:
-    """Conservative upwind difference of speed · u_x: positive speed moves mass to lower index.
+def upwind(u: Float[Array, "*b t d"], down: Array, up: Array, graph: Path) -> Float[Array, "*b t d"]:
+    """Conservative upwind transport: `down` carries mass to lower index, `up` to higher; u_t = (down - up) u_x.
 
-    With F_{j+1/2} = speed·u_{j+1} (speed > 0) or speed·u_j (speed < 0) the change is F_{j+1/2} - F_{j-1/2}.
-    Neumann closes the wall (F = 0 there), Dirichlet leaves it open with a ghost of 0, periodic is a ring, and
-    copy keeps the end rows at zero. `speed` broadcasts against u.
+    The flux to the left through the edge j+1/2 is F = down·u_{j+1} - up·u_j, the change of token j is
+    F_{j+1/2} - F_{j-1/2}. Neumann closes the wall (F = 0 there), Dirichlet leaves it open with a ghost of 0,
+    periodic is a ring, and copy keeps the end rows at zero. Linear in u and in the rates, which broadcast
+    against u.
     """
     left, right = neighbours(u, graph)
-    down, up = jnp.maximum(speed, 0), jnp.maximum(-speed, 0)
     if graph.boundary == "neumann":
-        incoming = jnp.where(graph.right, down * right, 0) + jnp.where(graph.left, up * left, 0)
-        outgoing = jnp.where(graph.left, down * u, 0) + jnp.where(graph.right, up * u, 0)
-        return incoming - outgoing
+        to_left = jnp.where(graph.right, down * right - up * u, 0)
+        from_left = jnp.where(graph.left, down * u - up * left, 0)
+        return to_left - from_left
     return _where_active(graph, down * (right - u) + up * (left - u))
 
 

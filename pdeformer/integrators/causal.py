@@ -28,15 +28,25 @@ def march(pde: CausalLinear, u: Array, graph: Path, steps: int) -> Array:
     if isinstance(pde, AdvectionDiffusion):
         share = jnp.abs(pde.beta)
         u = jax.lax.scan(lambda x, _: (x + share * (_previous(x, graph) - x), None), u, length=steps)[0]
-    weights = stencil.half_line_taps(response(Diffusion(pde.alpha), steps))
+    return gather(u, stencil.half_line_taps(response(Diffusion(pde.alpha), steps)), graph)
+
+
+def gather(u: Array, kernel: Array, graph: Path) -> Array:
+    """y_t = Σ_k kernel[k] u_{t-k}, one lag at a time; the first token of a run stands for all before it."""
 
     def tap(carry, weight):
         past, total = carry
         past = _previous(past, graph)
         return (past, total + weight * past), None
 
-    later = jnp.moveaxis(rows(weights, 1, steps + 1), -2, 0)[..., None, :]
-    return jax.lax.scan(tap, (u, rows(weights, 0, 1) * u), later)[0][1]
+    later = jnp.moveaxis(rows(kernel, 1, kernel.shape[-2]), -2, 0)[..., None, :]
+    return jax.lax.scan(tap, (u, rows(kernel, 0, 1) * u), later)[0][1]
+
+
+def sensitivity(pde: CausalLinear, direction: CausalLinear, u: Array, graph: Path, steps: int) -> Array:
+    """(∂M/∂c · ċ) u: M is one kernel, so its derivative is the derivative of the taps."""
+    kernel = jax.jvp(lambda pde: taps(pde, steps), (pde,), (direction,))[1]
+    return gather(u, kernel, graph)
 
 
 def _previous(u: Array, graph: Path) -> Array:

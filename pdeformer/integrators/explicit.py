@@ -10,14 +10,17 @@ u_prev: their difference keeps its digits in float32.
 
 from collections.abc import Callable
 from functools import partial
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from pdeformer import stencil
 from pdeformer.pde import AdvectionDiffusion, Diffusion, ReactionDiffusion, Wave
 from pdeformer.stencil import Path
 
+T = TypeVar("T")
 Linear = Diffusion | Wave | AdvectionDiffusion
 
 
@@ -30,7 +33,12 @@ def march(pde: Linear, u: Array, graph: Path, steps: int, *, adjoint: bool = Fal
 
 
 def _increment(pde: Linear, graph: Path, u: Array) -> Array:
-    return pde.increment(u, graph)
+    return _held(pde).increment(u, _held(graph))
+
+
+def _held(small: T) -> T:
+    """Keep what a step only broadcasts inside the loop: hoisted out of it, XLA stores each at the size of u."""
+    return jax.lax.optimization_barrier(small)
 
 
 def _transposed_increment(pde: Linear, graph: Path, u: Array) -> Array:
@@ -39,13 +47,43 @@ def _transposed_increment(pde: Linear, graph: Path, u: Array) -> Array:
 
 def _leapfrog(increment: Callable[[Array], Array], u: Array, steps: int) -> Array:
     kick = 0.5 * increment(u)
+    return _drift(increment, u + kick, kick, steps - 1)
+
+
+def _drift(increment: Callable[[Array], Array], u: Array, v: Array, steps: int) -> Array:
+    """`steps` leapfrog steps from u and v = u - u_prev."""
 
     def step(state, _):
         u, v = state
         v = v + increment(u)
         return (u + v, v), None
 
-    return jax.lax.scan(step, (u + kick, kick), length=steps - 1)[0][0]
+    return jax.lax.scan(step, (u, v), length=steps)[0][0]
+
+
+def sensitivity(pde: Linear, direction: Linear, u: Array, graph: Path, steps: int) -> Array:
+    """(∂M/∂c · ċ) u, with ċ the coefficients of `direction`.
+
+    Diffusion and wave are polynomials in one operator, so the derivative commutes with the steps:
+    n α̇ L (I + αL)^{n-1} u and, with r = c², ½ n ṙ L U_{n-1}(I + ½rL) u, U_n the Chebyshev polynomial of the
+    second kind (leapfrog from rest before the first step). With advection w ← (I + G) w + Ġ u goes beside u.
+    """
+    increment = partial(_increment, pde, graph)
+    if isinstance(pde, Wave) and isinstance(direction, Wave):
+        # U_0 = 1, U_1 = 2x: the leapfrog through u_{-1} = 0, u_0 = u
+        before = _drift(increment, u, u, steps - 1)
+        return steps * pde.speed * direction.speed * stencil.laplacian(before, graph)
+    if isinstance(pde, Diffusion) and isinstance(direction, Diffusion):
+        return steps * direction.alpha * stencil.laplacian(march(pde, u, graph, steps - 1), graph)
+    assert isinstance(pde, AdvectionDiffusion)
+    assert isinstance(direction, AdvectionDiffusion)
+
+    def step(state, _):
+        u, w = state
+        along = _held(pde).increment_along(_held(direction), u, _held(graph))
+        return (u + increment(u), w + increment(w) + along), None
+
+    return jax.lax.scan(step, (u, jnp.zeros_like(u)), length=steps)[0][1]
 
 
 def march_reaction(pde: ReactionDiffusion, u: Array, graph: Path, steps: int) -> Array:

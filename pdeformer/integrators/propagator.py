@@ -3,7 +3,7 @@
 y = M(c) u is linear in the state u and depends on a few coefficients c. Differentiating the steps would keep
 every state. The rules here keep one:
 
-    tangent    ẏ = M(c) u̇ + Σ_i (∂M/∂c_i u) ċ_i      ∂M/∂c_i u by forward mode through the same method
+    tangent    ẏ = M(c) u̇ + Σ_i (∂M/∂c_i u) ċ_i      ∂M/∂c_i u in forward mode, or in closed form
     adjoint    ū = M(c)ᵀ ȳ,  c̄_i = ⟨ȳ, ∂M/∂c_i u⟩      Mᵀ by the same method, transposed
 
 ∂M/∂c_i u is one state even for a coefficient per channel, because channels do not mix. It is recomputed from u
@@ -11,8 +11,10 @@ in the backward pass. Forward, reverse and mixed derivatives of any order follow
 made of the primitive itself.
 """
 
+import inspect
 from collections.abc import Callable
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +27,25 @@ from pdeformer.integrators.explicit import Linear
 from pdeformer.stencil import Path
 
 
-def _self_transposed(apply: Callable) -> Callable:
+class Method(NamedTuple):
+    """How M(c) u is computed, and its derivative in the coefficients, (∂M/∂c · ċ) u.
+
+    `apply(pde, u, graph, steps, adjoint=False)`; `sensitivity(pde, direction, u, graph, steps)`, where
+    `direction` is an equation with the tangents ċ in the place of the coefficients.
+    """
+
+    apply: Callable
+    sensitivity: Callable
+
+
+def _by_forward_mode(apply: Callable) -> Method:
+    def sensitivity(pde, direction, u, graph, steps):
+        return jax.jvp(lambda pde: apply(pde, u, graph, steps), (pde,), (direction,))[1]
+
+    return Method(apply, sensitivity)
+
+
+def _transposable(apply: Callable) -> Callable:
     """Give a method the argument `adjoint` by transposing its program."""
 
     def method(pde, u, graph, steps, *, adjoint=False):
@@ -36,12 +56,12 @@ def _self_transposed(apply: Callable) -> Callable:
     return method
 
 
-METHODS: dict[str, Callable] = {
-    "scan": explicit.march,
-    "taps": taps.apply,
-    "spectral": _self_transposed(spectral.apply),
-    "causal scan": _self_transposed(causal.march),
-    "causal taps": causal.apply,
+METHODS: dict[str, Method] = {
+    "scan": Method(explicit.march, explicit.sensitivity),
+    "taps": _by_forward_mode(taps.apply),
+    "spectral": _by_forward_mode(_transposable(spectral.apply)),
+    "causal scan": Method(_transposable(causal.march), causal.sensitivity),
+    "causal taps": _by_forward_mode(causal.apply),
 }
 
 
@@ -56,17 +76,31 @@ def propagate(pde: Linear, u: Array, graph: Path, *, steps: int, method: str) ->
 
 def _apply(u, *leaves, structure, steps, method, adjoint):
     pde, graph = jax.tree.unflatten(structure, leaves)
-    return METHODS[method](pde, u, graph, steps, adjoint=adjoint)
+    return METHODS[method].apply(pde, u, graph, steps, adjoint=adjoint)
 
 
-def _sensitivity(u, leaves, direction, *, index, **params):
-    """(∂M/∂c u) ċ for the leaf c = leaves[index] in the direction ċ."""
+def _derivative(u, *leaves, mark, structure, steps, method, adjoint):
+    """∂M/∂c_i u for the coefficient that the 1 in `mark` points at, times the entries of `mark`."""
+    pde, graph = jax.tree.unflatten(structure, leaves)
+    coefficients, members = jax.tree.flatten(pde)
+    direction = jax.tree.unflatten(
+        members, [jnp.full_like(c, m) for c, m in zip(coefficients, mark, strict=True)]
+    )
 
-    def of_coefficient(c):
-        return _apply(u, *leaves[:index], c, *leaves[index + 1 :], **params)
+    def sensitivity(x):
+        return METHODS[method].sensitivity(pde, direction, x, graph, steps)
 
-    c = leaves[index]
-    return jax.jvp(of_coefficient, (c,), (jnp.ones_like(c),))[1] * direction
+    return jax.linear_transpose(sensitivity, u)(u)[0] if adjoint else sensitivity(u)
+
+
+def _sensitivity(u, leaves, tangents, *, coefficients, **params):
+    """Σ_i (∂M/∂c_i u) ċ_i, one coefficient after another; `tangents` maps the place i to ċ_i."""
+    total = jnp.zeros_like(u)
+    for place, tangent in tangents.items():
+        mark = tuple(float(i == place) for i in range(coefficients))
+        change = derivative_p.bind(u, *leaves, mark=mark, **params)
+        total = total + change * tangent
+    return total
 
 
 def _jvp(primals, tangents, **params):
@@ -74,12 +108,13 @@ def _jvp(primals, tangents, **params):
     u_dot, *directions = tangents
     y = propagate_p.bind(u, *leaves, **params)
     terms = [] if isinstance(u_dot, ad.Zero) else [propagate_p.bind(u_dot, *leaves, **params)]
-    for index, direction in enumerate(directions):
-        if isinstance(direction, ad.Zero) or direction.dtype == jax.dtypes.float0:
-            continue
-        # checkpointed, so that the residual is u and not one state per coefficient
-        term = jax.checkpoint(partial(_sensitivity, index=index, **params))
-        terms.append(term(u, leaves, direction))
+    moving = {
+        i: d for i, d in enumerate(directions) if not isinstance(d, ad.Zero) and d.dtype != jax.dtypes.float0
+    }
+    if moving:
+        count = len(jax.tree.leaves(jax.tree.unflatten(params["structure"], leaves)[0]))
+        # checkpointed: the residual is u, not one state per coefficient
+        terms.append(jax.checkpoint(partial(_sensitivity, coefficients=count, **params))(u, leaves, moving))
     return y, sum(terms[1:], terms[0]) if terms else ad.Zero(y.aval.to_tangent_aval())
 
 
@@ -89,17 +124,30 @@ def _transpose(cotangent, u, *leaves, adjoint, **params):
     return [propagate_p.bind(cotangent, *leaves, adjoint=not adjoint, **params)] + [None] * len(leaves)
 
 
-def _batch(args, dims, **params):
+def _derivative_jvp(primals, tangents, **params):
+    tangents = tuple(ad.instantiate_zeros(t) for t in tangents)
+    return jax.jvp(partial(_derivative, **params), primals, tangents)
+
+
+def _batch(primitive, args, dims, **params):
     size = next(x.shape[d] for x, d in zip(args, dims, strict=True) if d is not None)
     front = [x[None] if d is None else jnp.moveaxis(x, d, 0) for x, d in zip(args, dims, strict=True)]
     u = jnp.broadcast_to(front[0], (size, *front[0].shape[1:]))
-    return propagate_p.bind(u, *front[1:], **params), 0
+    return primitive.bind(u, *front[1:], **params), 0
 
 
-propagate_p = Primitive("pde_propagate")
-propagate_p.def_impl(jax.jit(_apply, static_argnames=("structure", "steps", "method", "adjoint")))
-propagate_p.def_abstract_eval(lambda u, *leaves, **params: u)
-ad.primitive_jvps[propagate_p] = _jvp
+def _primitive(name: str, function: Callable, jvp: Callable) -> Primitive:
+    """An operation that no transformation looks into: XLA sees its loops as they were written."""
+    primitive = Primitive(name)
+    static = inspect.getfullargspec(function).kwonlyargs
+    primitive.def_impl(jax.jit(function, static_argnames=static))
+    primitive.def_abstract_eval(lambda u, *leaves, **params: u)
+    ad.primitive_jvps[primitive] = jvp
+    batching.primitive_batchers[primitive] = partial(_batch, primitive)
+    mlir.register_lowering(primitive, mlir.lower_fun(function, multiple_results=False))
+    return primitive
+
+
+propagate_p = _primitive("pde_propagate", _apply, _jvp)
 ad.primitive_transposes[propagate_p] = _transpose
-batching.primitive_batchers[propagate_p] = _batch
-mlir.register_lowering(propagate_p, mlir.lower_fun(_apply, multiple_results=False))
+derivative_p = _primitive("pde_propagate_derivative", _derivative, _derivative_jvp)

@@ -1,0 +1,14 @@
+"""Data sets as fixed-shape uint8 arrays on disk, and batches of them that depend on (seed, step, host) alone.
+
+    splits = prepare(builder, max_len=2000, data_dir="data")
+    batch(splits["train"], 32, seed=0, step=1234, host=0, hosts=1)
+    evaluation_batches(splits["val"], 32, host=0, hosts=1)       # the last batch padded with weight 0
+    grain_batches(splits["train"], 32, seed=0, steps=5000)       # the same batches as a grain.MapDataset
+
+They know nothing of the task: any TFDS builder with examples {"tokens", "label"} will do (see `prepare`).
+"""
+
+from experiments.data.arrays.batches import Batch, batch, batch_indices, evaluation_batches, grain_batches
+from experiments.data.arrays.store import Split, prepare
+
+__all__ = ["Batch", "Split", "batch", "batch_indices", "evaluation_batches", "grain_batches", "prepare"]

@@ -1,0 +1,196 @@
+"""A TFDS data set as fixed-shape arrays on disk: written once, checked and mapped ever after."""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow_datasets as tfds
+from filelock import FileLock
+from jaxtyping import Int32, UInt8
+from numpy.lib.format import open_memmap
+from rich.console import Console
+from rich.progress import track
+
+FORMAT = 1
+ROWS_AT_ONCE = 1024
+
+
+class Split(NamedTuple):
+    """One split of n examples of T = max_len tokens; `tokens` is read from disk where it is indexed.
+
+    Tokens stand as the builder gives them, from position 0 on, and 0 after their length. Ids with 0 for
+    padding (ListOps: 16 of them) are ready to use. Bytes and pixels take all 256 values, and value + 1 does
+    not fit uint8: they are stored raw, to be raised by 1 inside jit, after the cast, where `segment_ids`
+    is not 0.
+    """
+
+    tokens: UInt8[np.ndarray, "n T"]
+    lengths: Int32[np.ndarray, " n"]
+    labels: Int32[np.ndarray, " n"]
+    vocabulary: tuple[str, ...]
+    """Symbols in the order of their ids; a model needs an embedding for each."""
+    classes: int
+
+
+def prepare(
+    builder: tfds.core.DatasetBuilder,
+    *,
+    max_len: int,
+    data_dir: str | Path = "data",
+    manual_dir: str | Path | None = None,
+    verify: bool = False,
+) -> dict[str, Split]:
+    """The splits of `builder`, written once to a folder in `data_dir/arrays` and opened from it ever after.
+
+    Examples are {"tokens": uint8 (t,), "label": ClassLabel} with t <= max_len, and
+    `builder.info.metadata["vocabulary"]` lists the symbols. `manual_dir` holds files that TFDS cannot
+    fetch. The folder appears complete or not at all, whenever the process is killed; of several processes
+    one writes and the others wait. Every start compares configuration, file sizes and shapes with the
+    manifest; `verify` reads every byte and compares the SHA-256 too.
+    Raises ValueError if the folder is damaged or was made from another configuration (nothing is
+    overwritten), and if an example is longer than max_len or not uint8.
+    """
+    identity = _identity(builder, max_len)
+    config = builder.builder_config.name if builder.builder_config else "default"
+    name = f"{builder.name}-{config}-{builder.version}"
+    folder = Path(data_dir) / "arrays" / f"{name}-{max_len}"
+    if not folder.exists():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.with_name(f"{name}.lock")):  # the builder's own files are made under it too
+            if not folder.exists():
+                _download_and_prepare(builder, manual_dir)
+                _write(builder, folder, identity)
+    return _read(folder, identity, verify=verify)
+
+
+def _identity(builder: tfds.core.DatasetBuilder, max_len: int) -> dict[str, Any]:
+    """What the arrays depend on, as JSON gives it back."""
+    info: Any = builder.info
+    config = dataclasses.asdict(builder.builder_config) if builder.builder_config else {}
+    identity = {
+        "format": FORMAT,
+        "source": builder.name,
+        "generator_version": str(builder.version),
+        "config": {key: value for key, value in config.items() if value not in (None, [], "")},
+        "max_len": max_len,
+        "vocabulary": list(info.metadata["vocabulary"]),
+        "classes": info.features["label"].num_classes,
+    }
+    return json.loads(json.dumps(identity))
+
+
+def _download_and_prepare(builder: tfds.core.DatasetBuilder, manual_dir: str | Path | None) -> None:
+    download = tfds.download.DownloadConfig(manual_dir=os.fspath(manual_dir)) if manual_dir else None
+    with contextlib.redirect_stdout(sys.stderr):  # standard output belongs to the program's results
+        builder.download_and_prepare(download_config=download)
+
+
+def _write(builder: tfds.core.DatasetBuilder, folder: Path, identity: dict[str, Any]) -> None:
+    """Write beside `folder`, force to disk, rename: the rename is the only step that others can see."""
+    partial = folder.with_name(f"{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed: the lock is ours
+    partial.mkdir()
+    splits = list(builder.info.splits)
+    open_source: Any = builder.as_data_source  # a decorator hides its arguments from type checkers
+    for split in splits:
+        _write_split(open_source(split), partial, split, identity["max_len"])
+    files = {path.name: _describe(path) for path in sorted(partial.glob("*.npy"))}
+    manifest = json.dumps({**identity, "splits": splits, "files": files}, indent=1)
+    (partial / "manifest.json").write_text(f"{manifest}\n", encoding="utf-8")
+    for path in (*partial.iterdir(), partial):
+        _force_to_disk(path)
+    partial.rename(folder)
+    _force_to_disk(folder.parent)
+
+
+def _write_split(source: Any, folder: Path, split: str, max_len: int) -> None:
+    n = len(source)
+    tokens = open_memmap(folder / f"{split}.x.npy", "w+", np.uint8, (n, max_len))
+    lengths, labels = np.zeros(n, np.int32), np.zeros(n, np.int32)
+    starts = range(0, n, ROWS_AT_ONCE)
+    for start in track(starts, f"Writing {split} arrays", console=Console(stderr=True)):
+        rows = range(start, min(start + ROWS_AT_ONCE, n))
+        for row, example in zip(rows, source.__getitems__(list(rows)), strict=True):
+            values, length = example["tokens"], len(example["tokens"])
+            if values.dtype != np.uint8 or length > max_len:
+                raise ValueError(
+                    f"examples must be uint8 and have at most max_len={max_len} tokens, got {values.dtype} "
+                    f"of length {length} in {split}; raise max_len or have the builder cut its examples."
+                )
+            tokens[row, :length], lengths[row], labels[row] = values, length, example["label"]
+    tokens.flush()
+    np.save(folder / f"{split}.length.npy", lengths)
+    np.save(folder / f"{split}.y.npy", labels)
+
+
+def _describe(path: Path) -> dict[str, Any]:
+    array = np.load(path, mmap_mode="r")
+    shape, dtype = list(array.shape), str(array.dtype)
+    return {"shape": shape, "dtype": dtype, "bytes": path.stat().st_size, "sha256": _sha256(path)}
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _force_to_disk(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _read(folder: Path, identity: dict[str, Any], *, verify: bool) -> dict[str, Split]:
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    except (FileNotFoundError, json.JSONDecodeError) as error:
+        raise _damaged(folder / "manifest.json", f"cannot be read ({error})") from None
+    made = {key: manifest.get(key) for key in identity if manifest.get(key) != identity[key]}
+    if made:
+        asked = {key: identity[key] for key in made}
+        raise ValueError(
+            f"prepared arrays must be those asked for, with {asked}: {folder} was made with {made}; "
+            "choose another data_dir, or delete the folder to prepare it again."
+        )
+    arrays = {name: _load(folder / name, facts, verify=verify) for name, facts in manifest["files"].items()}
+    return {
+        split: Split(
+            arrays[f"{split}.x.npy"],
+            np.array(arrays[f"{split}.length.npy"]),
+            np.array(arrays[f"{split}.y.npy"]),
+            tuple(identity["vocabulary"]),
+            identity["classes"],
+        )
+        for split in manifest["splits"]
+    }
+
+
+def _load(path: Path, facts: dict[str, Any], *, verify: bool) -> np.ndarray:
+    found = path.stat().st_size if path.is_file() else 0
+    if found != facts["bytes"]:
+        raise _damaged(path, f"has {found} bytes, not {facts['bytes']}")
+    if verify and _sha256(path) != facts["sha256"]:
+        raise _damaged(path, f"has SHA-256 {_sha256(path)}, not {facts['sha256']}")
+    try:
+        array = np.load(path, mmap_mode="r")
+    except ValueError as error:
+        raise _damaged(path, f"is not an array ({error})") from None
+    if list(array.shape) != facts["shape"] or str(array.dtype) != facts["dtype"]:
+        raise _damaged(path, f"holds {array.dtype} {array.shape}, not {facts['dtype']} {facts['shape']}")
+    return array
+
+
+def _damaged(path: Path, fault: str) -> ValueError:
+    return ValueError(
+        f"prepared arrays must be as their manifest says: {path} {fault}; delete its folder to prepare "
+        "them again."
+    )

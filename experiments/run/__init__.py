@@ -1,0 +1,11 @@
+"""What every training program shares: the run folder, checkpoints, progress, preemption and the loop."""
+
+from experiments.run.checkpoints import Checkpoints as Checkpoints
+from experiments.run.folder import FREE as FREE
+from experiments.run.folder import Run as Run
+from experiments.run.folder import open_run as open_run
+from experiments.run.folder import versions as versions
+from experiments.run.loop import Cadence as Cadence
+from experiments.run.loop import Result as Result
+from experiments.run.loop import train as train
+from experiments.run.preemption import Preempted as Preempted
