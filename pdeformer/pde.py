@@ -112,7 +112,7 @@ class PDE(ABC):
         *,
         dt: Coefficient = 1.0,
         axis: int = -2,
-        boundary: Boundary = "neumann",
+        boundary: Boundary | str = "neumann",
         segment_ids: Int[Array, "*b t"] | None = None,
     ) -> State:
         """One explicit step of `state`: u, or the pair (u, u_prev) of the wave equation.
@@ -259,15 +259,15 @@ class AdvectionDiffusion(PDE):
 class ReactionDiffusion(PDE):
     """u_t = α u_xx + R(u), R = β u (1 - u) ("fisher") or β u (1 - u²) ("allen_cahn").
 
-    One step is a Strang splitting: exact reaction flow for dt/2, diffusion for dt, reaction for dt/2; second
-    order in the splitting. Stable for 0 ≤ α dt ≤ 1/2 and any β. Fisher keeps [0, 1] and needs u ≥ 0;
+    One step is a Strang splitting: exact reaction flow for dt/2, one explicit diffusion step for dt, reaction
+    for dt/2; without diffusion it is exact, with it first order in dt like the Euler step inside. Stable for 0 ≤ α dt ≤ 1/2 and any β. Fisher keeps [0, 1] and needs u ≥ 0;
     Allen-Cahn keeps [-1, 1]. Negative β reverses the reaction, which then blows up in finite time from
     |u| > 1. Tokens that the boundary holds fixed, and padding, do not react.
     """
 
     alpha: Coefficient
     beta: Coefficient
-    reaction: Reaction = field(default="fisher", metadata={"static": True})
+    reaction: Reaction | str = field(default="fisher", metadata={"static": True})
 
     def courant(self, dt):
         return 2 * self.alpha * dt
@@ -292,7 +292,7 @@ class ReactionDiffusion(PDE):
         return self.react(half + self.diffusion().increment(half, graph), 0.5, graph)
 
 
-def reaction_flow(u: Float[Array, "*b"], growth: Coefficient, reaction: Reaction) -> Float[Array, "*b"]:
+def reaction_flow(u: Float[Array, "*b"], growth: Coefficient, reaction: Reaction | str) -> Float[Array, "*b"]:
     """Exact solution at time t of u_t = R(u), with growth = βt.
 
     fisher:      u / (u + (1 - u) e^{-βt})

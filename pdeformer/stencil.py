@@ -19,6 +19,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 Boundary = Literal["neumann", "periodic", "dirichlet", "copy"]
+Rate = float | Array
 BOUNDARIES: tuple[str, ...] = get_args(Boundary)
 
 
@@ -34,7 +35,7 @@ class Path:
     left: Bool[Array, "*b t 1"]
     right: Bool[Array, "*b t 1"]
     valid: Bool[Array, "*b t 1"] | None
-    boundary: Boundary
+    boundary: str
 
     @property
     def active(self) -> Bool[Array, "*b t 1"] | None:
@@ -67,7 +68,7 @@ def rows(u: Array, start: int, stop: int) -> Array:
     return jax.lax.slice_in_dim(u, start, stop, axis=-2)
 
 
-def path(length: int, segment_ids: Int[Array, "*b t"] | None, boundary: Boundary, *, ndim: int = 2) -> Path:
+def path(length: int, segment_ids: Int[Array, "*b t"] | None, boundary: str, *, ndim: int = 2) -> Path:
     """Build the path graph of `length` tokens, its masks of rank `ndim` or more: that of the states they meet.
 
     Raises:
@@ -122,7 +123,7 @@ def laplacian(u: Float[Array, "*b t d"], graph: Path) -> Float[Array, "*b t d"]:
     return _where_active(graph, (right - u) - (u - left))
 
 
-def upwind(u: Float[Array, "*b t d"], down: Array, up: Array, graph: Path) -> Float[Array, "*b t d"]:
+def upwind(u: Float[Array, "*b t d"], down: Rate, up: Rate, graph: Path) -> Float[Array, "*b t d"]:
     """Conservative upwind transport: `down` carries mass to lower index, `up` to higher; u_t = (down - up) u_x.
 
     The flux to the left through the edge j+1/2 is F = down·u_{j+1} - up·u_j, the change of token j is
@@ -180,7 +181,7 @@ def half_line_taps(taps: Float[Array, "*b k d"]) -> Float[Array, "*b m d"]:
     return rows(taps, reach, 2 * reach + 1) + _pad_rows(rows(taps, reach + 1, 2 * reach + 1), 0, 1)
 
 
-def frequencies(length: int, boundary: Boundary) -> Float[np.ndarray, " k"]:
+def frequencies(length: int, boundary: str) -> Float[np.ndarray, " k"]:
     """Angular frequencies ω of the modes of `length` tokens; the Laplacian's eigenvalues are -4 sin²(ω/2).
 
     Neumann: cosines, ω = πk/T, k = 0 … T-1. Dirichlet: sines, ω = πk/(T+1), k = 1 … T. Periodic: ω = 2πk/T.
@@ -197,22 +198,18 @@ def frequencies(length: int, boundary: Boundary) -> Float[np.ndarray, " k"]:
 
 
 def laplacian_matrix(
-    length: int, segment_ids: Int[np.ndarray, " t"] | None = None, boundary: Boundary = "neumann"
+    length: int, segment_ids: Int[np.ndarray, " t"] | None = None, boundary: str = "neumann"
 ) -> Float[np.ndarray, "t t"]:
     """The dense twin of `laplacian`, one edge at a time: slow, obvious, for tests and for looking at."""
     ids = np.ones(length, int) if segment_ids is None else np.asarray(segment_ids)
+    ring = boundary == "periodic"
     matrix = np.zeros((length, length))
-    for j in range(length):
-        for i in (j - 1, j + 1):
-            inside = 0 <= i < length
-            i = i % length
-            joined = (inside or boundary == "periodic") and ids[i] == ids[j] > 0
-            if joined:
-                matrix[j, i] += 1
-            if joined or (boundary == "dirichlet" and ids[j] > 0):
-                matrix[j, j] -= 1
-            elif boundary == "copy":
-                matrix[j] = np.nan
-    if boundary == "copy":
-        matrix[np.isnan(matrix).any(axis=1)] = 0
+    for j in np.flatnonzero(ids > 0):
+        beside = [i % length for i in (j - 1, j + 1) if ring or 0 <= i < length]
+        joined = [i for i in beside if ids[i] == ids[j]]
+        if boundary == "copy" and len(joined) < 2:
+            continue
+        for i in joined:
+            matrix[j, i] += 1
+        matrix[j, j] -= 2 if boundary == "dirichlet" else len(joined)
     return matrix

@@ -4,7 +4,7 @@ from typing import Literal, get_args
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Integer
+from jaxtyping import Array, Float, Int, Shaped
 
 from pdeformer import stencil
 from pdeformer.integrators.explicit import march_reaction
@@ -26,16 +26,16 @@ MOST_TAPS = 64  # steps up to which one pass of taps beats the FFT (measured on 
 
 
 def evolve(
-    u: Float[Array, "*s"],
+    u: Shaped[Array | np.ndarray, "*s"],
     pde: PDE,
     *,
     steps: int,
     dt: Coefficient = 1.0,
     axis: int = -2,
-    boundary: Boundary = "neumann",
-    segment_ids: Integer[Array | np.ndarray, "*b t"] | None = None,
+    boundary: Boundary | str = "neumann",
+    segment_ids: Shaped[Array | np.ndarray, "*b t"] | None = None,
     causal: bool = False,
-    method: Method = "auto",
+    method: Method | str = "auto",
 ) -> Float[Array, "*s"]:
     """Evolve `u` for `steps` explicit steps of `dt` on the path graph along `axis`.
 
@@ -96,7 +96,7 @@ def _run(pde, u: Array, graph: Path, steps: int, method: str, *, causal: bool) -
     return pde.react(u, steps / 2, graph)
 
 
-def applicable(pde: PDE, boundary: Boundary, *, segmented: bool, causal: bool) -> tuple[str, ...]:
+def applicable(pde: PDE, boundary: str, *, segmented: bool, causal: bool) -> tuple[str, ...]:
     """The methods that are exact for these arguments."""
     if segmented or (isinstance(pde, ReactionDiffusion) and not causal):
         return ("scan",)
@@ -107,7 +107,7 @@ def applicable(pde: PDE, boundary: Boundary, *, segmented: bool, causal: bool) -
 
 
 def _choose(
-    pde: PDE, method: str, length: int, steps: int, boundary: Boundary, *, segmented: bool, causal: bool
+    pde: PDE, method: str, length: int, steps: int, boundary: str, *, segmented: bool, causal: bool
 ) -> str:
     exact = applicable(pde, boundary, segmented=segmented, causal=causal)
     if method == "auto":
@@ -137,7 +137,7 @@ def _check_arguments(u: Array, steps: int, axis: int, method: str) -> int:
     return axis % u.ndim
 
 
-def _check_causal(pde: PDE, boundary: Boundary, *, causal: bool) -> None:
+def _check_causal(pde: PDE | None, boundary: str, *, causal: bool) -> None:
     if not isinstance(pde, PDE):
         raise ValueError(
             f"pde must be Diffusion, Wave, ReactionDiffusion or AdvectionDiffusion, got {pde!r}."
@@ -159,7 +159,7 @@ def _move_back(u: Array, axis: int, ndim: int) -> Array:
     return u[:, 0] if ndim == 1 else jnp.moveaxis(u, -2, axis)
 
 
-def _check_segments(segment_ids, moved: Array, boundary: Boundary) -> Int[Array, "*b t"] | None:
+def _check_segments(segment_ids, moved: Array, boundary: str) -> Int[Array, "*b t"] | None:
     """Check that segment_ids fits `(..., T)`, and give it back as an array."""
     stencil.path(0, None, boundary)
     if segment_ids is None:

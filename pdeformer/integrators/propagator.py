@@ -11,7 +11,6 @@ in the backward pass. Forward, reverse and mixed derivatives of any order follow
 made of the primitive itself.
 """
 
-import inspect
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
@@ -136,10 +135,9 @@ def _batch(primitive, args, dims, **params):
     return primitive.bind(u, *front[1:], **params), 0
 
 
-def _primitive(name: str, function: Callable, jvp: Callable) -> Primitive:
+def _primitive(name: str, function: Callable, jvp: Callable, static: tuple[str, ...]) -> Primitive:
     """An operation that no transformation looks into: XLA sees its loops as they were written."""
     primitive = Primitive(name)
-    static = inspect.getfullargspec(function).kwonlyargs
     primitive.def_impl(jax.jit(function, static_argnames=static))
     primitive.def_abstract_eval(lambda u, *leaves, **params: u)
     ad.primitive_jvps[primitive] = jvp
@@ -148,6 +146,7 @@ def _primitive(name: str, function: Callable, jvp: Callable) -> Primitive:
     return primitive
 
 
-propagate_p = _primitive("pde_propagate", _apply, _jvp)
+PARAMETERS = ("structure", "steps", "method", "adjoint")
+propagate_p = _primitive("pde_propagate", _apply, _jvp, PARAMETERS)
 ad.primitive_transposes[propagate_p] = _transpose
-derivative_p = _primitive("pde_propagate_derivative", _derivative, _derivative_jvp)
+derivative_p = _primitive("pde_propagate_derivative", _derivative, _derivative_jvp, (*PARAMETERS, "mark"))

@@ -67,7 +67,7 @@ def multiplier(pde: Linear, length: int, steps: int, ndim: int) -> Array:
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(1, 2, 3))
-def chebyshev(c: Array, sine: Array, cosine: Array, steps: int) -> Array:
+def chebyshev(c: Array, sine: np.ndarray, cosine: np.ndarray, steps: int) -> Array:
     """T_n(1 - 2c² sin²) = cos(2nφ), sin φ = c·sine, for 0 ≤ c ≤ 1 and 0 ≤ sine ≤ 1.
 
     cos φ = sqrt((1-c)(1+c) + c² cosine²) keeps its digits where c·sine → 1. The derivative in c,
@@ -76,7 +76,7 @@ def chebyshev(c: Array, sine: Array, cosine: Array, steps: int) -> Array:
     return jnp.cos(2 * steps * jnp.arctan2(c * sine, _cosine_of_angle(c, cosine)))
 
 
-def _cosine_of_angle(c: Array, cosine: Array) -> Array:
+def _cosine_of_angle(c: Array, cosine: np.ndarray) -> Array:
     return jnp.sqrt(jnp.maximum((1 - c) * (1 + c) + (c * cosine) ** 2, 0))
 
 

@@ -1,0 +1,399 @@
+"""Exact softmax attention in O(T) memory.
+
+    out[t] = Σ_s p[t, s] v[s],   p[t, s] = exp(scale · q[t]·k[s] − lse[t]),   lse[t] = log Σ_s exp(scale · q[t]·k[s])
+
+over the keys s that query t sees. `dot_product_attention` is the door. `chunked_attention` is our own form and
+also returns lse, by which attentions over disjoint sets of keys are joined. It takes one (example, key head) at a
+time and of that one chunk of query rows, so that every product is a 2-D matrix product and only one (C, S) block
+of probabilities lives at once. A chunk works on a window: from the first to the last key that one of its rows
+sees, widened to one of a few static widths, which spares causal, padded and packed inputs most of the masked work.
+The backward pass keeps lse and rebuilds the probabilities chunk by chunk [Rabe & Staats 2021; Dao et al. 2022].
+
+    B batch, T query tokens, S key tokens, N heads, K key heads, G = N/K query heads for each of them, H head width,
+    D value width, C query rows of a chunk, W keys of a window; t, s query and key index
+"""
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Literal, NamedTuple, get_args
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt32
+
+Method = Literal["auto", "chunked", "xla"]
+CHUNK = 256  # rows: enough for a fast matrix product; (256, 2048) float32 scores still fit a CPU's cache
+WIDTHS = 8  # window widths: masked work falls with their number, compile time grows
+
+
+class Attended(NamedTuple):
+    """Both at least float32, whatever the inputs."""
+
+    output: Float[Array, "b t n d"]
+    log_sum_exp: Float[Array, "b t n"]  # -inf where a query sees no key
+
+
+class Coins(NamedTuple):
+    """Random words of the query and key tokens of every head; whether (t, s) is dropped is a function of the two."""
+
+    query: UInt32[Array, "b t k g"]
+    key: UInt32[Array, "b s k"]
+
+
+class Plan(NamedTuple):
+    """What is static. Query t sees key s if s <= t + offset (None: all); `serial`: one head after another."""
+
+    scale: float
+    offset: int | None
+    dropout: float
+    chunk: int
+    serial: bool
+
+
+def dot_product_attention(
+    query: Float[Array, "b t n h"],
+    key: Float[Array, "b s k h"],
+    value: Float[Array, "b s k h"],
+    *,
+    segment_ids: Int[Array, "b t"] | None = None,
+    is_causal: bool = False,
+    scale: float | None = None,
+    dropout: float = 0.0,
+    dropout_key: PRNGKeyArray | None = None,
+    method: Method = "auto",
+) -> Float[Array, "b t n h"]:
+    """softmax(Q Kᵀ · scale) V for every head. N is a multiple of K; query head n reads key head n·K // N.
+
+    `segment_ids` (needs T = S): 0 is padding, and a query sees only the keys of its own positive id. A padded query
+    returns exactly 0. A padded query, key or value is never read: NaN there reaches no output and no gradient.
+    `is_causal`: query t sees the keys s <= t + S − T, aligned bottom-right. A query that sees no key returns 0.
+    `scale` defaults to 1/√H. `dropout` drops each probability with that chance and divides the others by
+    1 − dropout; the mask is a function of `dropout_key`, rebuilt in the backward pass.
+
+    Softmax and sums run in at least float32; the result has the dtype of `value`. `method`: "chunked" holds O(T)
+    memory; "xla" is `jax.nn.dot_product_attention` and has no dropout; "auto" is "chunked" on CPU and for dropout,
+    else "xla". Raises ValueError if shapes or options do not fit together.
+    """
+    _check(query, key, value, segment_ids, dropout, dropout_key, method)
+    offset = key.shape[1] - query.shape[1] if is_causal else None
+    if scale is None:
+        scale = 1 / math.sqrt(query.shape[-1])
+    if method == "auto":
+        method = "chunked" if dropout > 0 or jax.default_backend() == "cpu" else "xla"
+    if method == "xla":
+        return _xla_attention(query, key, value, segment_ids, offset, scale)
+    attended = chunked_attention(
+        query,
+        key,
+        value,
+        scale=scale,
+        segment_ids=segment_ids,
+        offset=offset,
+        dropout=dropout,
+        dropout_key=dropout_key,
+    )
+    return attended.output.astype(value.dtype)
+
+
+def chunked_attention(
+    query: Float[Array, "b t n h"],
+    key: Float[Array, "b s k h"],
+    value: Float[Array, "b s k d"],
+    *,
+    scale: float,
+    segment_ids: Int[Array, "b t"] | None = None,
+    offset: int | None = None,
+    dropout: float = 0.0,
+    dropout_key: PRNGKeyArray | None = None,
+    chunk: int = CHUNK,
+    serial: bool | None = None,
+) -> Attended:
+    """Attention and the log-sum-exp of its scores (those before dropout), both differentiable, twice if need be.
+
+    Query t sees key s only if s <= t + offset, for a whole number `offset` of either sign (None: no such limit).
+    `serial` takes one head after another, the faster way on CPU and the default there; else heads run side by side.
+    Everything else as in `dot_product_attention`, without its checks.
+    """
+    batch, length, heads, width = query.shape
+    grouped = query.reshape(batch, length, key.shape[2], heads // key.shape[2], width)
+    coins = (
+        None if dropout_key is None or dropout == 0 else toss(dropout_key, grouped.shape[:4], key.shape[:3])
+    )
+    serial = jax.default_backend() == "cpu" if serial is None else serial
+    plan = Plan(scale, offset, dropout, _even_chunk(length, chunk), serial)
+    output, lse = _attend(plan, grouped, key, value, segment_ids, coins)
+    return Attended(output.reshape(batch, length, heads, -1), lse.reshape(batch, length, heads))
+
+
+def toss(key: PRNGKeyArray, query: tuple[int, ...], keys: tuple[int, ...]) -> Coins:
+    """Draw the words of the query tokens, (B, T, K, G), and of the key tokens, (B, S, K)."""
+    parts = jax.random.split(key)
+    return Coins(jax.random.bits(parts[0], query, jnp.uint32), jax.random.bits(parts[1], keys, jnp.uint32))
+
+
+def kept(query: UInt32[Array, " c"], key: UInt32[Array, " w"], dropout: float) -> Bool[Array, "c w"]:
+    """Which pairs survive: a 32-bit mix of the two words, uniform, is at least dropout · 2³².
+
+    The mix is MurmurHash3's finaliser [Appleby 2011]: a few integer operations for each pair, where a generator
+    such as threefry would cost more than the attention. The mask does not depend on chunks or windows.
+    """
+    x = query[:, None] ^ key[None, :]
+    x = (x ^ (x >> 16)) * jnp.uint32(0x85EBCA6B)
+    x = (x ^ (x >> 13)) * jnp.uint32(0xC2B2AE35)
+    return (x ^ (x >> 16)) >= jnp.uint32(int(dropout * 2**32))
+
+
+def _attend_plain(plan: Plan, query, key, value, segment_ids, coins) -> tuple[Array, Array]:
+    """query (B, T, K, G, H) -> output (B, T, K, G, D), lse (B, T, K, G)."""
+    return _over_heads(plan, partial(_forward_head, plan), (query, key, value, coins), segment_ids)
+
+
+def _attend_forward(plan: Plan, *arrays):
+    results = _attend_plain(plan, *arrays)
+    return results, (*arrays, *results)
+
+
+def _attend_backward(plan: Plan, residuals, cotangents):
+    query, key, value, segment_ids, coins, output, lse = residuals
+    arrays = query, key, value, coins, output, lse, *cotangents
+    d_query, d_key, d_value = _over_heads(plan, partial(_backward_head, plan), arrays, segment_ids)
+    return d_query, d_key, d_value, None, None
+
+
+_attend = jax.custom_vjp(_attend_plain, nondiff_argnums=(0,))
+_attend.defvjp(_attend_forward, _attend_backward)
+
+
+def _over_heads(plan: Plan, head: Callable, arrays: Any, segment_ids: Array | None) -> Any:
+    """Apply `head(arrays (T, ...), segment_ids (T,))` to every example and key head of arrays (B, T, K, ...)."""
+    if not plan.serial:
+        return jax.vmap(jax.vmap(head, in_axes=(1, None), out_axes=1))(arrays, segment_ids)
+    batch, _, heads = jax.tree.leaves(arrays)[0].shape[:3]
+
+    def one(i):
+        def pick(x):
+            start = i // heads, 0, i % heads, *(0,) * (x.ndim - 3)
+            return lax.dynamic_slice(x, start, (1, x.shape[1], 1, *x.shape[3:])).reshape(
+                x.shape[1], *x.shape[3:]
+            )
+
+        return head(*jax.tree.map(pick, (arrays, None if segment_ids is None else segment_ids[:, :, None])))
+
+    def gather(y):
+        return jnp.moveaxis(y.reshape(batch, heads, *y.shape[1:]), 1, 2)
+
+    return jax.tree.map(gather, lax.map(one, jnp.arange(batch * heads)))
+
+
+class _Rows(NamedTuple):
+    """One chunk of query rows; `first` is the position of row 0, `query` is scaled."""
+
+    first: Int[Array, ""]
+    query: Float[Array, "c h"]
+    ids: Int[Array, " c"] | None
+    coin: UInt32[Array, " c"] | None
+
+
+class _Keys(NamedTuple):
+    """The keys of one head, or those of one window."""
+
+    key: Float[Array, "w h"]
+    value: Float[Array, "w d"]
+    ids: Int[Array, " w"] | None
+    coin: UInt32[Array, " w"] | None
+
+    def window(self, start, width: int) -> "_Keys":
+        whole = width == self.key.shape[0]
+        return self if whole else jax.tree.map(lambda x: lax.dynamic_slice_in_dim(x, start, width), self)
+
+
+def _forward_head(plan: Plan, arrays, ids):
+    query, key, value, coins = arrays
+    rows, keys = _prepare(plan, query, key, value, coins, ids)
+
+    def chunk(row: _Rows):
+        def attend(start, width):
+            near = keys.window(start, width)
+            scores = _scores(plan, row, near, start)
+            top = lax.stop_gradient(jnp.maximum(scores.max(-1), jnp.finfo(scores.dtype).min))
+            weights = jnp.exp(scores - top[:, None])
+            total = weights.sum(-1)
+            seen = total > 0
+            total = jnp.where(seen, total, 1)
+            output = (_drop(plan, weights, row, near) @ near.value) / (total * (1 - plan.dropout))[:, None]
+            return output, jnp.where(seen, top + jnp.log(total), -jnp.inf)
+
+        empty = jnp.zeros((plan.chunk, keys.value.shape[1]), keys.value.dtype)
+        return _in_window(
+            plan, row, keys, attend, lambda start: (empty, jnp.full_like(empty[:, 0], -jnp.inf))
+        )
+
+    return tuple(_join(x, query) for x in lax.map(chunk, rows))
+
+
+def _backward_head(plan: Plan, arrays, ids):
+    """ds = p · (dp − δ) with dp = dO Vᵀ, δ = dO·O − dlse, then dQ = ds K, dK = dsᵀ Q; dV = pᵀ dO.
+
+    Dropout multiplies dp, and the p of dV, by its mask and 1 / (1 − dropout); δ stays as it is.
+    """
+    query, key, value, coins, output, lse, d_output, d_lse = arrays
+    rows, keys = _prepare(plan, query, key, value, coins, ids)
+    seen = lse > -jnp.inf
+    d_output = jnp.where(seen[..., None], d_output, 0)
+    delta = jnp.where(seen, (d_output * output).sum(-1) - d_lse, 0)
+    d_output = _split(d_output / (1 - plan.dropout), plan.chunk)
+    turned = jnp.swapaxes(rows.query, 1, 2), jnp.swapaxes(d_output, 1, 2)
+
+    def chunk(sums, xs):
+        row, lse, delta, d_out, (query_t, d_out_t) = xs
+
+        def pull(start, width):
+            near = keys.window(start, width)
+            weights = jnp.exp(_scores(plan, row, near, start) - lse[:, None])
+            d_weights = _drop(plan, _outer(d_out, near.value), row, near)
+            d_scores = weights * (d_weights - delta[:, None])
+            d_key = _add(sums[0], start, query_t @ d_scores)
+            d_value = _add(sums[1], start, d_out_t @ _drop(plan, weights, row, near))
+            return (d_key, d_value), d_scores @ near.key * plan.scale
+
+        return _in_window(plan, row, keys, pull, lambda start: (sums, jnp.zeros_like(row.query)))
+
+    # dK and dV are summed as (H, S): XLA:CPU runs (H, C) @ (C, W) three times faster than the product (W, H).
+    sums = jnp.zeros_like(keys.key.T), jnp.zeros_like(keys.value.T)
+    stats = (_split(x, plan.chunk) for x in (jnp.where(seen, lse, 0), delta))
+    (d_key, d_value), d_query = lax.scan(chunk, sums, (rows, *stats, d_output, turned))
+    gradients = (_join(d_query, query), query), (d_key.T, key), (d_value.T, value)
+    return tuple(gradient.astype(x.dtype) for gradient, x in gradients)
+
+
+def _prepare(plan: Plan, query, key, value, coins, ids) -> tuple[_Rows, _Keys]:
+    """Chunks and keys of a head, at least float32, with 0 in the place of padding so that it is never read."""
+
+    def clean(x):
+        x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        return x if ids is None else jnp.where(jnp.expand_dims(ids > 0, range(1, x.ndim)), x, 0)
+
+    length, group = query.shape[:2]
+    first = jnp.tile(jnp.arange(0, length, plan.chunk), group)
+    row_ids = None if ids is None else jnp.broadcast_to(ids[:, None], (length, group))
+    query_coin, key_coin = (None, None) if coins is None else coins
+    parts = clean(query) * plan.scale, row_ids, query_coin
+    query, row_ids, query_coin = jax.tree.map(lambda x: _split(x, plan.chunk), parts)
+    return _Rows(first, query, row_ids, query_coin), _Keys(clean(key), clean(value), ids, key_coin)
+
+
+def _split(x: Array, chunk: int) -> Array:
+    """(T, G, ...) -> (G · chunks, C, ...); zeros fill up the last chunk of every query head."""
+    x = jnp.moveaxis(x, 1, 0)
+    x = jnp.pad(x, [(0, 0), (0, -x.shape[1] % chunk)] + [(0, 0)] * (x.ndim - 2))
+    return x.reshape(-1, chunk, *x.shape[2:])
+
+
+def _join(x: Array, like: Array) -> Array:
+    """Undo `_split`: (G · chunks, C, ...) -> (T, G, ...), T and G as in `like`."""
+    length, group = like.shape[:2]
+    return jnp.moveaxis(x.reshape(group, -1, *x.shape[2:])[:, :length], 0, 1)
+
+
+def _even_chunk(length: int, chunk: int) -> int:
+    """At most `chunk` rows, a multiple of 8 if that fits, so that the last chunk is nearly full."""
+    chunks = -(-length // chunk)
+    return min(chunk, -(-length // (8 * chunks)) * 8)
+
+
+def _in_window(plan: Plan, row: _Rows, keys: _Keys, attend: Callable, nothing: Callable):
+    """Call `attend(start, width)` on a window that holds every key the chunk sees, or `nothing` if there is none."""
+    count = keys.key.shape[0]
+    if not plan.serial or (plan.offset is None and row.ids is None):
+        return attend(0, count)  # side by side, heads would run every branch of the switch
+    low, high = 0, count
+    if plan.offset is not None:
+        high = jnp.clip(row.first + plan.chunk + plan.offset, 0, count)
+    if row.ids is not None and keys.ids is not None:
+        least = jnp.where(row.ids > 0, row.ids, jnp.iinfo(row.ids.dtype).max).min()
+        s = jnp.arange(count)
+        near = (keys.ids >= least) & (keys.ids <= row.ids.max()) & (s < high)
+        low, high = jnp.where(near, s, count).min(), jnp.where(near, s + 1, 0).max()
+    step = -(-count // (WIDTHS * plan.chunk)) * plan.chunk
+    widths = [*range(0, count, step), count]
+    index = (jnp.array(widths) < high - low).sum()
+    start = jnp.minimum(low, count - jnp.array(widths)[index])
+    return lax.switch(index, [nothing, *(partial(attend, width=width) for width in widths[1:])], start)
+
+
+def _scores(plan: Plan, row: _Rows, keys: _Keys, start) -> Array:
+    """Scaled scores (C, W), -inf where the key is not seen."""
+    scores = _outer(row.query, keys.key)
+    if plan.offset is not None:
+        t, s = row.first + jnp.arange(scores.shape[0]), start + jnp.arange(scores.shape[1])
+        scores = jnp.where(s[None, :] <= t[:, None] + plan.offset, scores, -jnp.inf)
+    if row.ids is not None and keys.ids is not None:
+        same = (row.ids[:, None] == keys.ids[None, :]) & (row.ids > 0)[:, None]
+        scores = jnp.where(same, scores, -jnp.inf)
+    return scores
+
+
+def _drop(plan: Plan, x: Array, row: _Rows, keys: _Keys) -> Array:
+    """`x` (C, W) with 0 for the dropped pairs."""
+    if row.coin is None or keys.coin is None:
+        return x
+    return jnp.where(kept(row.coin, keys.coin, plan.dropout), x, 0)
+
+
+def _outer(a: Float[Array, "c h"], b: Float[Array, "w h"]) -> Float[Array, "c w"]:
+    return lax.dot_general(a, b, (((1,), (1,)), ((), ())))
+
+
+def _add(total: Float[Array, "h s"], start, part: Float[Array, "h w"]) -> Float[Array, "h s"]:
+    """total[:, start : start + W] += part."""
+    if part.shape == total.shape:
+        return total + part
+    part = lax.dynamic_slice_in_dim(total, start, part.shape[1], axis=1) + part
+    return lax.dynamic_update_slice_in_dim(total, part, start, axis=1)
+
+
+def _xla_attention(query, key, value, segment_ids, offset, scale) -> Array:
+    mask = None
+    if offset is not None:
+        t, s = jnp.arange(query.shape[1]), jnp.arange(key.shape[1])
+        mask = (s[None, :] <= t[:, None] + offset)[None]
+    if segment_ids is not None:
+        valid = segment_ids > 0
+        query, key, value = (jnp.where(valid[:, :, None, None], x, 0) for x in (query, key, value))
+        same = (segment_ids[:, :, None] == segment_ids[:, None, :]) & valid[:, :, None]
+        mask = same if mask is None else same & mask
+    if mask is None:
+        return jax.nn.dot_product_attention(query, key, value, scale=scale)
+    output = jax.nn.dot_product_attention(query, key, value, mask=mask[:, None], scale=scale)
+    return jnp.where(mask.any(-1)[:, :, None, None], output, 0)
+
+
+def _check(query, key, value, segment_ids, dropout, dropout_key, method) -> None:
+    batch, length, heads, width = query.shape
+    if key.shape != value.shape or (key.shape[0], key.shape[3]) != (batch, width):
+        raise ValueError(
+            "attention needs query (B, T, N, H) and key, value (B, S, K, H), got "
+            f"{query.shape}, {key.shape}, {value.shape}; give them one batch and one head width."
+        )
+    if heads % key.shape[2]:
+        raise ValueError(
+            "the number of query heads must be a multiple of the number of key heads, got "
+            f"{heads} and {key.shape[2]}; repeat or drop key heads."
+        )
+    if segment_ids is not None and (segment_ids.shape != (batch, length) or key.shape[1] != length):
+        raise ValueError(
+            f"segment_ids needs T = S and the shape (B, T), got {segment_ids.shape} for B={batch}, T={length}, "
+            f"S={key.shape[1]}; leave it out when queries and keys are different tokens."
+        )
+    if not 0 <= dropout < 1:
+        raise ValueError(f"dropout must lie in [0, 1), got {dropout}; it is the chance to drop, not to keep.")
+    if dropout > 0 and dropout_key is None:
+        raise ValueError(f"dropout needs a random key, got None with dropout={dropout}; pass dropout_key.")
+    if method not in get_args(Method):
+        raise ValueError(
+            f"method must be one of {get_args(Method)}, got {method!r}; 'auto' fits every device."
+        )
+    if method == "xla" and dropout > 0:
+        raise ValueError(f"method 'xla' has no dropout, got dropout={dropout}; use 'auto' or 'chunked'.")

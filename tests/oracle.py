@@ -1,0 +1,120 @@
+"""Slow, obvious NumPy twins of the operators: dense matrices filled one entry at a time, in float64."""
+
+import numpy as np
+
+
+def runs(length, segment_ids=None):
+    """The runs as lists of token indices: neighbours of one positive id."""
+    ids = np.ones(length, int) if segment_ids is None else np.asarray(segment_ids)
+    found = []
+    for j in range(length):
+        if ids[j] <= 0:
+            continue
+        if found and found[-1][-1] == j - 1 and ids[j - 1] == ids[j]:
+            found[-1].append(j)
+        else:
+            found.append([j])
+    return found
+
+
+def increment_matrix(alpha, beta, length, boundary, segment_ids=None):
+    """G of one explicit step u + G u for u_t = α u_xx + β u_x (upwind), dt = 1."""
+    G = np.zeros((length, length))
+    down, up = max(beta, 0.0), max(-beta, 0.0)  # mass carried to lower and to higher index
+    for run in runs(length, segment_ids):
+        n = len(run)
+        for a, j in enumerate(run):
+            left = run[a - 1] if a > 0 or boundary == "periodic" else None
+            right = run[(a + 1) % n] if a + 1 < n or boundary == "periodic" else None
+            if boundary == "copy" and (left is None or right is None):
+                continue
+            closed = boundary == "neumann"
+            if right is not None:
+                G[j, right] += alpha + down
+            if left is not None:
+                G[j, left] += alpha + up
+            # what token j gives away: to both sides by diffusion, downhill by advection; walls stop it
+            G[j, j] -= alpha * ((right is not None or not closed) + (left is not None or not closed))
+            G[j, j] -= down * (left is not None or not closed) + up * (right is not None or not closed)
+    return G
+
+
+def heat_taps(alpha, steps):
+    """(α, 1-2α, α) convolved with itself `steps` times: g(-n) … g(n)."""
+    g = np.ones(1)
+    for _ in range(steps):
+        g = np.convolve(g, [alpha, 1 - 2 * alpha, alpha])
+    return g
+
+
+def causal_matrix(alpha, beta, length, steps, segment_ids=None):
+    """`steps` token shifts by |β|, then the half-line kernel; the first token of a run stands for all before."""
+    shift, kernel = np.eye(length), np.eye(length)
+    g = heat_taps(alpha, steps)
+    for run in runs(length, segment_ids):
+        for a, j in enumerate(run):
+            shift[j] = 0
+            shift[j, j] += 1 - abs(beta)
+            shift[j, run[max(a - 1, 0)]] += abs(beta)
+            kernel[j] = 0
+            for k in range(steps + 1):
+                weight = g[steps + k] + (g[steps + k + 1] if k < steps else 0.0)
+                kernel[j, run[max(a - k, 0)]] += weight
+    return kernel @ np.linalg.matrix_power(shift, steps)
+
+
+def react(u, growth, reaction):
+    """Exact flow of u_t = β u (1 - u) or β u (1 - u²), growth = βt."""
+    if reaction == "fisher":
+        return u * np.exp(growth) / (1 + u * (np.exp(growth) - 1))
+    return u / np.sqrt(u**2 + (1 - u**2) * np.exp(-2 * growth))
+
+
+def changing(length, boundary, segment_ids=None):
+    """Tokens that may change at all, (T, 1): no padding, no end of a run under "copy"."""
+    mask = np.zeros((length, 1), bool)
+    for run in runs(length, segment_ids):
+        mask[run[1:-1] if boundary == "copy" else run] = True
+    return mask
+
+
+def evolve(u, pde, coefficients, *, steps, dt=1.0, boundary="neumann", segment_ids=None, causal=False):
+    """(T, D) evolved channel by channel; `coefficients` name -> scalar or (D,), `pde` the class name."""
+    u = np.asarray(u, np.float64)
+    out = np.empty_like(u)
+    for c in range(u.shape[1]):
+        own = {
+            k: float(np.broadcast_to(v, u.shape[1:])[c]) for k, v in coefficients.items() if k != "reaction"
+        }
+        out[:, [c]] = _evolve_channel(
+            u[:, [c]], pde, own, coefficients.get("reaction"), steps, dt, boundary, segment_ids, causal
+        )
+    return out
+
+
+def _evolve_channel(u, pde, c, reaction, steps, dt, boundary, segment_ids, causal):
+    length = len(u)
+    if pde == "Wave":
+        L = increment_matrix(1.0, 0.0, length, boundary, segment_ids)
+        r = (c["speed"] * dt) ** 2
+        before, now = u, u + 0.5 * r * L @ u
+        for _ in range(steps - 1):
+            before, now = now, 2 * now - before + r * L @ now
+        return now
+    alpha, beta = c["alpha"] * dt, c.get("beta", 0.0) * dt
+    drift = beta if pde == "AdvectionDiffusion" else 0.0
+    mask = changing(length, boundary, segment_ids)
+    if causal:
+        M = causal_matrix(alpha, drift, length, steps, segment_ids)
+        if pde == "ReactionDiffusion":
+            u = np.where(mask, react(u, beta * steps / 2, reaction), u)
+            return np.where(mask, react(M @ u, beta * steps / 2, reaction), u)
+        return M @ u
+    M = np.eye(length) + increment_matrix(alpha, drift, length, boundary, segment_ids)
+    for _ in range(steps):
+        if pde == "ReactionDiffusion":
+            u = np.where(mask, react(u, beta / 2, reaction), u)
+        u = M @ u
+        if pde == "ReactionDiffusion":
+            u = np.where(mask, react(u, beta / 2, reaction), u)
+    return u

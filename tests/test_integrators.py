@@ -1,0 +1,454 @@
+"""`evolve`: every method against dense matrices, the laws, the orders, the derivatives, the refusals."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.test_util import check_grads
+
+from pdeformer import AdvectionDiffusion, Diffusion, ReactionDiffusion, Wave, evolve
+from pdeformer.integrators.evolution import METHODS, applicable
+from tests import oracle
+
+T, D = 40, 3
+RNG = np.random.default_rng(0)
+POSITIVE = RNG.uniform(0.05, 0.95, size=(T, D))
+PER_CHANNEL = np.array([0.05, 0.12, 0.2])
+SEGMENTS = np.stack(
+    [
+        np.repeat([1, 0], [31, 9]),  # right padding
+        np.repeat([1, 0, 1], [11, 3, 26]),  # one id on both sides of a hole
+        np.repeat([1, 2, 3, 0], [12, 1, 20, 7]),  # packed, one run of a single token
+        np.repeat([0, 5, 0, 6, 7], [2, 2, 1, 3, 32]),  # left padding, runs shorter than the reach
+    ]
+)
+PDES = {
+    "diffusion": Diffusion(PER_CHANNEL),
+    "wave": Wave(np.array([0.3, 0.9, 1.0])),
+    "advection": AdvectionDiffusion(PER_CHANNEL, np.array([0.3, -0.3, 0.5])),
+    "advection, scalars": AdvectionDiffusion(0.1, -0.25),
+    "fisher": ReactionDiffusion(PER_CHANNEL, np.array([0.4, -0.4, 1.0])),
+    "allen-cahn": ReactionDiffusion(0.2, 0.5, "allen_cahn"),
+}
+BOUNDARIES = ("neumann", "periodic", "dirichlet", "copy")
+
+
+def expected(u, pde, **kwargs):
+    coefficients = dict(pde.coefficients())
+    if isinstance(pde, ReactionDiffusion):
+        coefficients["reaction"] = pde.reaction
+    return oracle.evolve(u, type(pde).__name__, coefficients, **kwargs)
+
+
+def methods(pde, boundary, *, segmented=False, causal=False):
+    return (*applicable(pde, boundary, segmented=segmented, causal=causal), "auto")
+
+
+WHOLE = [(p, b, m) for p in PDES for b in BOUNDARIES for m in methods(PDES[p], b)]
+
+
+@pytest.mark.parametrize(("name", "boundary", "method"), WHOLE)
+def test_every_method_equals_dense_matrices_in_float64(name, boundary, method, x64):
+    pde = PDES[name]
+    y = evolve(jnp.asarray(POSITIVE), pde, steps=5, dt=0.9, boundary=boundary, method=method)
+    reference = expected(POSITIVE, pde, steps=5, dt=0.9, boundary=boundary)
+    np.testing.assert_allclose(y, reference, atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize(("name", "boundary", "method"), [c for c in WHOLE if c[2] != "auto"])
+def test_every_method_equals_dense_matrices_in_float32_for_32_steps(name, boundary, method):
+    """The issue of precision: 32 steps, relative to the largest value."""
+    pde, u = PDES[name], np.tile(POSITIVE, (4, 1))
+    y = evolve(jnp.asarray(u, jnp.float32), pde, steps=32, boundary=boundary, method=method)
+    reference = expected(u.astype(np.float32), pde, steps=32, boundary=boundary)
+    assert np.abs(y - reference).max() <= 1e-5 * np.abs(reference).max()
+
+
+@pytest.mark.parametrize("boundary", ["neumann", "dirichlet", "copy"])
+@pytest.mark.parametrize("name", PDES)
+def test_every_segment_pattern_equals_dense_matrices(name, boundary, x64):
+    u = np.broadcast_to(POSITIVE, (4, T, D)).copy()
+    u[SEGMENTS == 0] = np.nan  # padding must never be read
+    y = np.asarray(evolve(jnp.asarray(u), PDES[name], steps=5, boundary=boundary, segment_ids=SEGMENTS))
+    assert np.isnan(y[SEGMENTS == 0]).all()
+    for row, ids in enumerate(SEGMENTS):
+        reference = expected(POSITIVE, PDES[name], steps=5, boundary=boundary, segment_ids=ids)
+        np.testing.assert_allclose(y[row][ids > 0], reference[ids > 0], atol=1e-12, rtol=0)
+
+
+CAUSAL = [n for n in PDES if n != "wave"]
+
+
+@pytest.mark.parametrize("method", ["scan", "taps", "auto"])
+@pytest.mark.parametrize("name", CAUSAL)
+def test_causal_forms_equal_their_dense_definition(name, method, x64):
+    y = evolve(jnp.asarray(POSITIVE), PDES[name], steps=5, dt=0.8, causal=True, method=method)
+    reference = expected(POSITIVE, PDES[name], steps=5, dt=0.8, causal=True)
+    np.testing.assert_allclose(y, reference, atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("name", CAUSAL)
+def test_causal_forms_on_segments_equal_their_dense_definition(name, x64):
+    u = np.where(SEGMENTS[..., None] > 0, POSITIVE, np.nan)
+    y = np.asarray(evolve(jnp.asarray(u), PDES[name], steps=5, causal=True, segment_ids=SEGMENTS))
+    for row, ids in enumerate(SEGMENTS):
+        reference = expected(POSITIVE, PDES[name], steps=5, causal=True, segment_ids=ids)
+        np.testing.assert_allclose(y[row][ids > 0], reference[ids > 0], atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 7])
+@pytest.mark.parametrize("name", PDES)
+def test_many_steps_on_a_few_tokens_reflect_many_times(name, length, x64):
+    u = POSITIVE[:length]
+    for boundary in BOUNDARIES:
+        reference = expected(u, PDES[name], steps=9, boundary=boundary)
+        for method in methods(PDES[name], boundary):
+            y = evolve(jnp.asarray(u), PDES[name], steps=9, boundary=boundary, method=method)
+            np.testing.assert_allclose(y, reference, atol=1e-12, err_msg=f"{boundary} {method}")
+    if name != "wave":
+        reference = expected(u, PDES[name], steps=9, causal=True)
+        for method in methods(PDES[name], "neumann", causal=True):
+            y = evolve(jnp.asarray(u), PDES[name], steps=9, causal=True, method=method)
+            np.testing.assert_allclose(y, reference, atol=1e-12, err_msg=f"causal {method}")
+
+
+# --- laws ---
+
+
+@pytest.mark.parametrize("method", ["scan", "taps", "spectral"])
+@pytest.mark.parametrize("boundary", ["neumann", "periodic"])
+def test_diffusion_conserves_mass_keeps_the_range_and_dissipates_energy(boundary, method, x64):
+    u = jnp.asarray(RNG.normal(size=(2, T, D)))
+    alpha = 0.35
+    once = evolve(u, Diffusion(alpha), steps=1, boundary=boundary, method=method)
+    many = evolve(u, Diffusion(alpha), steps=6, boundary=boundary, method=method)
+    np.testing.assert_allclose(many.sum(-2), u.sum(-2), atol=1e-12)
+    assert (many.max(-2) <= u.max(-2) + 1e-12).all()
+    assert (many.min(-2) >= u.min(-2) - 1e-12).all()
+    assert (jnp.sum(many**2, -2) <= jnp.sum(u**2, -2)).all()
+
+    L = oracle.increment_matrix(1.0, 0.0, T, boundary)
+    energy = lambda x: -0.5 * jnp.einsum("btd,ts,bsd->bd", x, L, x)  # noqa: E731
+    drop = alpha * (1 - 2 * alpha) * jnp.sum(jnp.einsum("ts,bsd->btd", L, u) ** 2, axis=1)
+    assert (energy(once) <= energy(u) - drop + 1e-10).all()
+
+
+def test_diffusion_is_non_expansive_up_to_one_half_and_not_beyond(x64):
+    identity = jnp.eye(30)
+    inside = evolve(identity, Diffusion(0.5), steps=3)
+    assert np.linalg.norm(inside, 2) <= 1 + 1e-12
+    assert np.abs(inside).sum(1).max() <= 1 + 1e-12
+    beyond = jax.jit(lambda a: evolve(identity, Diffusion(a), steps=1))(0.51)  # traced: the caller's duty
+    assert np.linalg.norm(beyond, 2) > 1.03
+
+
+def test_copy_boundary_may_expand(x64):
+    norms = [
+        np.linalg.norm(evolve(jnp.eye(60), Diffusion(0.1), steps=n, boundary="copy"), 2) for n in (1, 4, 8)
+    ]
+    np.testing.assert_allclose(norms, [1.018, 1.070, 1.130], atol=1e-3)
+
+
+def test_advection_moves_mass_to_lower_index_for_positive_beta_and_piles_it_up_at_the_wall(x64):
+    u = jnp.zeros((20, 1)).at[10].set(1.0)
+    centre = lambda x: float((jnp.arange(20) * x[:, 0]).sum())  # noqa: E731
+    y = evolve(u, AdvectionDiffusion(0.1, 0.5), steps=8)
+    assert centre(y) == pytest.approx(10 - 0.5 * 8, abs=1e-2)
+    assert centre(evolve(u, AdvectionDiffusion(0.1, -0.5), steps=8)) == pytest.approx(10 + 0.5 * 8, abs=1e-2)
+    long = evolve(u, AdvectionDiffusion(0.0, 1.0), steps=50)
+    np.testing.assert_allclose(long[:, 0], [1.0] + [0.0] * 19, atol=1e-15)
+
+
+def test_causal_weights_keep_the_range_and_one_step_is_the_token_shift(x64):
+    u = jnp.asarray(RNG.normal(size=(T, D)))
+    y = evolve(u, Diffusion(0.3), steps=7, causal=True)
+    assert (y.max(0) <= u.max(0)).all()
+    assert (y.min(0) >= u.min(0)).all()
+    shifted = jnp.concatenate([u[:1], u[:-1]])
+    np.testing.assert_allclose(
+        evolve(u, Diffusion(0.3), steps=1, causal=True), 0.7 * u + 0.3 * shifted, atol=1e-15
+    )
+
+
+# --- order ---
+
+
+def _order(solve, sizes):
+    errors = [solve(n) for n in sizes]
+    return np.log2(np.array(errors[:-1]) / np.array(errors[1:]))
+
+
+@pytest.mark.parametrize("method", ["scan", "taps", "spectral"])
+def test_heat_is_second_order_in_space(method, x64):
+    """u = cos(πx) + ½ cos(3πx) on [0, 1], cell centres; α dt/dx² = 1/4 (at 1/6 the order would be 4)."""
+
+    def error(n):
+        x, dx, time = (np.arange(n) + 0.5) / n, 1 / n, 1 / 64
+        exact = lambda t: sum(  # noqa: E731
+            a * np.exp(-((k * np.pi) ** 2) * t) * np.cos(k * np.pi * x) for k, a in ((1, 1.0), (3, 0.5))
+        )
+        steps = round(time / (0.25 * dx**2))
+        u = evolve(
+            jnp.asarray(exact(0.0))[:, None], Diffusion(dx**-2), steps=steps, dt=0.25 * dx**2, method=method
+        )
+        return np.abs(u[:, 0] - exact(time)).max()
+
+    np.testing.assert_allclose(_order(error, (16, 32, 64)), 2.0, atol=0.1)
+
+
+@pytest.mark.parametrize("method", ["scan", "taps", "spectral"])
+def test_wave_is_second_order_in_space(method, x64):
+    """Standing waves cos(kπx) cos(kπt); c dt/dx = 1/2 (at 1 leapfrog would be exact)."""
+
+    def error(n):
+        x, dx = (np.arange(n) + 0.5) / n, 1 / n
+        exact = lambda t: (
+            np.cos(np.pi * x) * np.cos(np.pi * t)
+            + 0.3
+            * np.cos(2 * np.pi * x)
+            * np.cos(  # noqa: E731
+                2 * np.pi * t
+            )
+        )
+        steps = round(0.75 / (0.5 * dx))
+        u = evolve(jnp.asarray(exact(0.0))[:, None], Wave(1 / dx), steps=steps, dt=0.5 * dx, method=method)
+        return np.abs(u[:, 0] - exact(0.75)).max()
+
+    np.testing.assert_allclose(_order(error, (32, 64, 128)), 2.0, atol=0.1)
+
+
+def test_wave_at_courant_number_one_is_exact(x64):
+    x = (np.arange(32) + 0.5) / 32
+    u = evolve(jnp.asarray(np.cos(3 * np.pi * x))[:, None], Wave(32.0), steps=20, dt=1 / 32)
+    np.testing.assert_allclose(u[:, 0], np.cos(3 * np.pi * x) * np.cos(3 * np.pi * 20 / 32), atol=1e-12)
+
+
+def test_upwind_advection_is_first_order_in_space(x64):
+    def error(n):
+        x, dx = np.arange(n) / n, 1 / n
+        u = evolve(
+            jnp.asarray(np.sin(2 * np.pi * x))[:, None],
+            AdvectionDiffusion(0.0, 1 / dx),
+            steps=round(0.25 / (0.5 * dx)),
+            dt=0.5 * dx,
+            boundary="periodic",
+        )
+        return np.abs(u[:, 0] - np.sin(2 * np.pi * (x + 0.25))).max()
+
+    np.testing.assert_allclose(_order(error, (128, 256, 512)), 1.0, atol=0.1)
+
+
+# --- causality ---
+
+
+@pytest.mark.parametrize("method", ["scan", "taps"])
+@pytest.mark.parametrize("name", CAUSAL)
+def test_the_future_changes_nothing_bit_for_bit(name, method):
+    u = jnp.asarray(POSITIVE, jnp.float32)
+    past = evolve(u, PDES[name], steps=4, causal=True, method=method)
+    other = evolve(u.at[21:].set(0.77), PDES[name], steps=4, causal=True, method=method)
+    assert (np.asarray(past)[:21] == np.asarray(other)[:21]).all()
+    assert (np.asarray(past)[21:] != np.asarray(other)[21:]).any()
+
+
+@pytest.mark.parametrize("method", ["scan", "taps"])
+@pytest.mark.parametrize("name", CAUSAL)
+def test_gradients_to_the_future_are_exactly_zero(name, method):
+    u = jnp.asarray(POSITIVE, jnp.float32)
+    g = jax.grad(lambda u: evolve(u, PDES[name], steps=4, causal=True, method=method)[20].sum())(u)
+    assert (np.asarray(g)[21:] == 0).all()
+    assert (np.asarray(g)[16:21] != 0).all()
+
+
+# --- derivatives ---
+
+DIFFERENTIATED = [
+    (p, b, m)
+    for p in ("diffusion", "wave", "advection", "allen-cahn")
+    for b, m in (
+        ("neumann", "scan"),
+        ("copy", "taps"),
+        ("periodic", "spectral"),
+        ("dirichlet", "taps"),
+        ("copy", "scan"),
+    )
+    if m in applicable(PDES[p], b, segmented=False, causal=False)
+]
+
+
+@pytest.mark.parametrize(("name", "boundary", "method"), DIFFERENTIATED)
+def test_gradients_in_state_and_coefficients_are_finite_differences(name, boundary, method, x64):
+    pde = jax.tree.map(lambda c: jnp.asarray(0.9 * c), PDES[name])  # inside the stable set
+    u = jnp.asarray(POSITIVE)
+    f = lambda pde, u: evolve(u, pde, steps=5, boundary=boundary, method=method)  # noqa: E731
+    check_grads(f, (pde, u), order=1, modes=("fwd", "rev"), eps=1e-6, atol=1e-7, rtol=1e-7)
+
+
+@pytest.mark.parametrize("method", ["scan", "taps"])
+def test_causal_gradients_are_finite_differences(method, x64):
+    pde = jax.tree.map(lambda c: jnp.asarray(0.9 * c), PDES["advection"])
+    f = lambda pde, u: evolve(u, pde, steps=5, causal=True, method=method)  # noqa: E731
+    check_grads(
+        f, (pde, jnp.asarray(POSITIVE)), order=1, modes=("fwd", "rev"), eps=1e-6, atol=1e-7, rtol=1e-7
+    )
+
+
+@pytest.mark.parametrize("name", ["diffusion", "wave", "advection"])
+def test_second_derivatives_are_those_of_the_unrolled_steps(name, x64):
+    pde, u = jax.tree.map(lambda c: jnp.asarray(0.8 * c), PDES[name]), jnp.asarray(POSITIVE)
+
+    def unrolled(pde):
+        state = (u, Diffusion(0.5 * pde.speed**2).step(u)) if name == "wave" else u
+        for _ in range(3):
+            state = pde.step(state)
+        return jnp.sum((state[0] if name == "wave" else state) ** 3)
+
+    fast = lambda pde: jnp.sum(evolve(u, pde, steps=3) ** 3)  # noqa: E731
+    hessians = [jax.jacrev(jax.grad(f))(pde) for f in (unrolled, fast)] + [jax.jacfwd(jax.grad(fast))(pde)]
+    for other in hessians[1:]:
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9), hessians[0], other)
+
+
+def test_padding_has_the_identity_as_gradient_and_nan_there_reaches_none():
+    u = jnp.asarray(np.where(SEGMENTS[0][:, None] > 0, POSITIVE, np.nan), jnp.float32)
+    ids = jnp.asarray(SEGMENTS[0])
+    for name in ("diffusion", "advection", "allen-cahn"):
+        f = lambda pde, u: evolve(u, pde, steps=3, segment_ids=ids)[ids > 0].sum()  # noqa: E731, B023
+        by_pde, by_u = jax.grad(f, (0, 1))(jax.tree.map(lambda c: jnp.asarray(c, jnp.float32), PDES[name]), u)
+        assert all(np.isfinite(g).all() for g in jax.tree.leaves(by_pde))
+        assert np.isfinite(by_u).all()
+        assert (np.asarray(by_u)[SEGMENTS[0] == 0] == 0).all()
+
+
+def _states(function, u):
+    """Bytes of temporaries of the compiled gradient, in states."""
+    return jax.jit(function).lower(u).compile().memory_analysis().temp_size_in_bytes / u.nbytes
+
+
+@pytest.mark.parametrize("name", ["diffusion", "wave", "advection"])
+def test_backward_memory_of_linear_equations_does_not_grow_with_the_steps(name):
+    u = jnp.ones((2, 1024, D), jnp.float32)
+
+    def gradient(steps):
+        return lambda u: jax.grad(lambda pde, u: jnp.sum(evolve(u, pde, steps=steps) ** 2), (0, 1))(
+            jax.tree.map(jnp.asarray, PDES[name]), u
+        )
+
+    assert _states(gradient(4), u) <= 6
+    assert _states(gradient(32), u) <= 6
+
+
+def test_residual_of_a_linear_equation_is_its_input():
+    u = jnp.ones((256, 64), jnp.float32)
+    for pde in (Diffusion(0.2), Wave(0.5), AdvectionDiffusion(0.1, 0.2)):
+        pde = jax.tree.map(jnp.float32, pde)
+        _, pullback = jax.vjp(lambda pde, u: evolve(u, pde, steps=32), pde, u)
+        states = sum(leaf.nbytes for leaf in jax.tree.leaves(pullback)) / u.nbytes
+        assert 1 <= states < 1.1, type(pde).__name__
+
+
+def test_backward_memory_of_a_reaction_grows_like_the_root_of_the_steps():
+    u = jnp.ones((1, 512, D), jnp.float32)
+    gradient = lambda n: jax.grad(  # noqa: E731
+        lambda u: jnp.sum(evolve(u, ReactionDiffusion(0.2, 0.1, "allen_cahn"), steps=n) ** 2)
+    )
+    few, many = _states(gradient(16), u), _states(gradient(256), u)
+    assert many < 4.5 * few
+    assert many < 64
+
+
+# --- equivalence ---
+
+
+def test_jit_vmap_and_other_axes_agree_with_the_plain_call():
+    u = jnp.asarray(RNG.normal(size=(2, T, D)), jnp.float32)
+    plain = evolve(u, Diffusion(0.2), steps=4)
+    np.testing.assert_allclose(jax.jit(lambda u: evolve(u, Diffusion(0.2), steps=4))(u), plain, atol=1e-6)
+    np.testing.assert_allclose(jax.vmap(lambda u: evolve(u, Diffusion(0.2), steps=4))(u), plain, atol=1e-6)
+    moved = evolve(jnp.moveaxis(u, 1, 0), Diffusion(0.2), steps=4, axis=0)
+    np.testing.assert_allclose(jnp.moveaxis(moved, 0, 1), plain, atol=1e-6)
+    alphas = jnp.array([0.1, 0.4])
+    each = jax.vmap(lambda a, u: evolve(u, Diffusion(a), steps=4))(alphas, u)
+    np.testing.assert_allclose(each[1], evolve(u[1], Diffusion(0.4), steps=4), atol=1e-6)
+
+
+def test_a_vector_of_tokens_is_a_column():
+    u = jnp.arange(5.0)
+    np.testing.assert_array_equal(
+        evolve(u, Diffusion(0.2), steps=2, axis=0), evolve(u[:, None], Diffusion(0.2), steps=2)[:, 0]
+    )
+
+
+def test_packed_sequences_equal_separate_ones(x64):
+    a, b = POSITIVE[:17], POSITIVE[17:]
+    ids = jnp.asarray(np.repeat([1, 2], [17, 23]))
+    packed = evolve(jnp.asarray(POSITIVE), Diffusion(0.3), steps=6, segment_ids=ids)
+    apart = [evolve(jnp.asarray(x), Diffusion(0.3), steps=6) for x in (a, b)]
+    np.testing.assert_allclose(packed, jnp.concatenate(apart), atol=1e-13)
+
+
+def test_bfloat16_is_computed_in_float32_and_cast_once():
+    u = jnp.asarray(POSITIVE, jnp.bfloat16)
+    y = evolve(u, Diffusion(0.2), steps=8)
+    assert y.dtype == jnp.bfloat16
+    exact = evolve(u.astype(jnp.float32), Diffusion(0.2), steps=8).astype(jnp.bfloat16)
+    np.testing.assert_array_equal(y, exact)
+
+
+def test_no_steps_return_the_state_itself():
+    u = jnp.asarray(POSITIVE, jnp.float32)
+    assert evolve(u, Wave(0.5), steps=0) is u
+
+
+# --- refusals ---
+
+REFUSALS = {
+    "integers": (dict(u=jnp.arange(6).reshape(3, 2)), "needs a real floating state, got dtype int32"),
+    "negative steps": (dict(steps=-1), "steps must be a Python integer >= 0, got -1"),
+    "no such axis": (dict(axis=2), r"axis 2 is not an axis of u, which has shape \(40, 3\)"),
+    "no such method": (
+        dict(method="euler"),
+        "method must be one of auto, scan, taps, spectral, kernel, got 'euler'",
+    ),
+    "kernel": (
+        dict(method="kernel"),
+        "method 'kernel' does not serve Diffusion.*use 'scan' or 'taps' or 'spectral'",
+    ),
+    "no such boundary": (dict(boundary="reflect"), "boundary must be one of neumann, periodic"),
+    "segments on a ring": (
+        dict(boundary="periodic", segment_ids=jnp.ones(T, jnp.int32)),
+        "knows no segments, got segment_ids; use 'neumann'",
+    ),
+    "taps on segments": (
+        dict(method="taps", segment_ids=jnp.ones(T, jnp.int32)),
+        "segment_ids given; use 'scan'",
+    ),
+    "taps on a reaction": (
+        dict(pde=PDES["allen-cahn"], method="taps"),
+        "does not serve ReactionDiffusion.*use 'scan'",
+    ),
+    "advection modes at walls": (
+        dict(pde=PDES["advection"], method="spectral"),
+        "use 'scan' or 'taps' or 'auto'",
+    ),
+    "causal wave": (dict(pde=PDES["wave"], causal=True), "Wave has no causal form.*use Diffusion"),
+    "causal ring": (
+        dict(causal=True, boundary="periodic"),
+        "defined for boundary 'neumann' only, got 'periodic'",
+    ),
+    "segments too short": (dict(segment_ids=jnp.ones(T - 1, jnp.int32)), r"must broadcast against.*\(40,\)"),
+    "segments not whole": (dict(segment_ids=jnp.ones(T)), "segment_ids must be integers, got dtype float32"),
+    "channels": (dict(pde=Diffusion(np.full(4, 0.1))), r"one value per channel, \(3,\), got shape \(4,\)"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSALS)
+def test_evolve_refuses(name):
+    arguments, words = REFUSALS[name]
+    call = dict(u=jnp.asarray(POSITIVE, jnp.float32), pde=Diffusion(0.1), steps=2) | arguments
+    with pytest.raises(ValueError, match=words):
+        evolve(call.pop("u"), call.pop("pde"), **call)
+
+
+def test_method_kernel_is_named_among_the_methods():
+    assert set(METHODS) == {"auto", "scan", "taps", "spectral", "kernel"}
