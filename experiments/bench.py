@@ -1,6 +1,6 @@
 """What our fast forms cost beside the plain ones: time and memory, as ratios taken within one process.
 
-    python -m experiments.bench                      # every section, a couple of minutes on two cores
+    python -m experiments.bench                      # every section, a few minutes on two cores
     python -m experiments.bench --only attention     # one section
 
 Every pair of functions is compiled and warmed before it is timed; A and B then run in alternating order, because
@@ -26,9 +26,10 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from pdeformer import AdvectionDiffusion, Diffusion, evolve
 from pdeformer.attention import dot_product_attention
 
-Section = Literal["attention"]
+Section = Literal["attention", "taps", "backward"]
 
 
 @dataclass(frozen=True)
@@ -42,16 +43,26 @@ class AttentionSize:
 
 
 @dataclass(frozen=True)
+class StateSize:
+    """The input of the sections on `evolve`: a float32 state (batch, tokens, channels)."""
+
+    tokens: int = 4096
+    channels: int = 256
+    batch: int = 8
+
+
+@dataclass(frozen=True)
 class Config:
     """Speed and memory of the fast forms against the plain ones, as ratios."""
 
-    only: tuple[Section, ...] = ("attention",)
+    only: tuple[Section, ...] = ("attention", "taps", "backward")
     """Sections to run, one after another."""
     pairs: int = 20
     """Timed pairs for each row, in alternating order."""
     out: Path = Path("runs/bench")
     """Parent of the run folders; each run takes the next free number and overwrites nothing."""
     attention: AttentionSize = field(default_factory=AttentionSize)
+    state: StateSize = field(default_factory=StateSize)
 
     def __post_init__(self):
         if self.pairs < 2 or self.pairs % 2:
@@ -136,8 +147,55 @@ def _forward_backward(attend: Callable, query, key, value, weight, ids):
     return output, pull(weight)
 
 
+def _state(config: Config) -> jax.Array:
+    size = config.state
+    return jax.random.normal(jax.random.key(0), (size.batch, size.tokens, size.channels))
+
+
+def taps_rows(config: Config) -> Iterator[Row]:
+    """One pass of 2n+1 taps against n scanned steps of the heat equation, with the coefficient known or traced."""
+    u, alpha = _state(config), jnp.float32(0.2)
+    for steps in (4, 8):
+        taps, scan = (partial(evolve, steps=steps, method=method) for method in ("taps", "scan"))
+        constant = paired(
+            lambda u, taps=taps: taps(u, Diffusion(0.2)),
+            lambda u, scan=scan: scan(u, Diffusion(0.2)),
+            u,
+            pairs=config.pairs,
+        )
+        yield Row(f"{steps} steps, constant", constant)
+        traced = paired(
+            lambda u, a, taps=taps: taps(u, Diffusion(a)),
+            lambda u, a, scan=scan: scan(u, Diffusion(a)),
+            u,
+            alpha,
+            pairs=config.pairs,
+        )
+        yield Row(f"{steps} steps, traced", traced)
+
+
+def backward_rows(config: Config) -> Iterator[Row]:
+    """Gradient in state and coefficients: our rules against plain autodiff through a scan of public steps."""
+    u = _state(config)[:1]
+    equations = {"diffusion": Diffusion(0.2), "advection": AdvectionDiffusion(0.1, 0.3)}
+    for name, pde in equations.items():
+        pde = jax.tree.map(jnp.float32, pde)
+        for steps in (4, 32):
+
+            def ours(pde, u, steps=steps):
+                return jnp.sum(evolve(u, pde, steps=steps) ** 2)
+
+            def plain(pde, u, steps=steps):
+                return jnp.sum(jax.lax.scan(lambda x, _: (pde.step(x), None), u, length=steps)[0] ** 2)
+
+            gradients = (jax.grad(f, (0, 1)) for f in (ours, plain))
+            yield Row(f"{name}, {steps} steps", paired(*gradients, pde, u, pairs=config.pairs))
+
+
 SECTIONS: dict[str, tuple[str, Callable[[Config], Iterator[Row]]]] = {
     "attention": ("chunked attention against jax.nn.dot_product_attention", attention_rows),
+    "taps": ("evolve by taps against the scan of steps", taps_rows),
+    "backward": ("gradient of evolve against autodiff through every step", backward_rows),
 }
 
 

@@ -1,7 +1,24 @@
 """Transformers steered by partial differential equations."""
 
-from pdeformer.integrators import evolve as evolve
-from pdeformer.pde import AdvectionDiffusion as AdvectionDiffusion
-from pdeformer.pde import Diffusion as Diffusion
-from pdeformer.pde import ReactionDiffusion as ReactionDiffusion
-from pdeformer.pde import Wave as Wave
+from pdeformer import sharding
+from pdeformer.integrators import evolve
+from pdeformer.layers import AdaptiveStencil, HeatLayer, MultiScaleStencil
+from pdeformer.model import PLACEMENTS, CausalLM, Classifier, Matcher, ModelConfig
+from pdeformer.pde import AdvectionDiffusion, Diffusion, ReactionDiffusion, Wave
+
+__all__ = [
+    "PLACEMENTS",
+    "AdaptiveStencil",
+    "AdvectionDiffusion",
+    "CausalLM",
+    "Classifier",
+    "Diffusion",
+    "HeatLayer",
+    "Matcher",
+    "ModelConfig",
+    "MultiScaleStencil",
+    "ReactionDiffusion",
+    "Wave",
+    "evolve",
+    "sharding",
+]

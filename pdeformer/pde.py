@@ -260,9 +260,10 @@ class ReactionDiffusion(PDE):
     """u_t = α u_xx + R(u), R = β u (1 - u) ("fisher") or β u (1 - u²) ("allen_cahn").
 
     One step is a Strang splitting: exact reaction flow for dt/2, one explicit diffusion step for dt, reaction
-    for dt/2; without diffusion it is exact, with it first order in dt like the Euler step inside. Stable for 0 ≤ α dt ≤ 1/2 and any β. Fisher keeps [0, 1] and needs u ≥ 0;
-    Allen-Cahn keeps [-1, 1]. Negative β reverses the reaction, which then blows up in finite time from
-    |u| > 1. Tokens that the boundary holds fixed, and padding, do not react.
+    for dt/2; without diffusion it is exact, with it first order in dt like the Euler step inside. Stable for
+    0 ≤ α dt ≤ 1/2 and any β. Fisher keeps [0, 1] and needs u ≥ 0; Allen-Cahn keeps [-1, 1]. Negative β
+    reverses the reaction, which then blows up in finite time from |u| > 1. Tokens that the boundary holds
+    fixed, and padding, do not react.
     """
 
     alpha: Coefficient

@@ -19,5 +19,5 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 @pytest.fixture
 def x64():
     """Run the test with float64 arrays."""
-    with jax.enable_x64(True):
+    with jax.enable_x64(new_val=True):
         yield

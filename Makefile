@@ -1,0 +1,38 @@
+# Two commands on a fresh machine with Python 3.11, pip and make:
+#   make lra     install, then train the baseline and a PDE variant on ListOps side by side
+#   make test    install, lint, type-check, run the test suite
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# every version is frozen for Python 3.11; 3.12 and 3.13 resolve their own
+CONSTRAINTS := $(shell $(PYTHON) -c 'import sys; print("-c constraints.txt" * (sys.version_info[:2] == (3, 11)))')
+PIP := $(BIN)/python -m pip --disable-pip-version-check install -q $(CONSTRAINTS)
+
+.PHONY: lra test bench clean
+
+lra: $(VENV)/.core
+	$(BIN)/python -m experiments.lra
+
+test: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/python -m pytest -n 2
+
+bench: $(VENV)/.core
+	$(BIN)/python -m experiments.bench
+
+$(VENV)/.python:
+	$(PYTHON) -m venv $(VENV)
+	touch $@
+
+$(VENV)/.core: $(VENV)/.python pyproject.toml constraints.txt
+	$(PIP) -e .
+	touch $@
+
+$(VENV)/.test: $(VENV)/.python pyproject.toml constraints.txt
+	$(PIP) -e '.[test]'
+	touch $@ $(VENV)/.core
+
+clean:
+	rm -rf $(VENV) .cache .pytest_cache .ruff_cache

@@ -1,0 +1,140 @@
+"""The trunk that all models share: embedding, positions, and the stacked blocks under one `lax.scan`.
+
+B batch, T tokens, D channels, L blocks, V vocabulary
+"""
+
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float, Int, Integer, Key
+
+from pdeformer.model.block import Block, dropout, layer_norm, named_key
+from pdeformer.model.config import ModelConfig
+from pdeformer.pde import is_concrete
+
+Tokens: TypeAlias = Integer[Array | np.ndarray, "b t"]
+Segments: TypeAlias = Integer[Array | np.ndarray, "b t"]
+
+
+def sinusoids(length: int, width: int) -> Float[Array, "t d"]:
+    """P[t, 2i] = sin(t / 10000^(2i/D)), P[t, 2i+1] = cos(t / 10000^(2i/D)). [Vaswani et al. 2017]"""
+    rates = 10000.0 ** (-jnp.arange(0, width, 2, dtype=jnp.float32) / width)
+    angles = jnp.arange(length, dtype=jnp.float32)[:, None] * rates[None]
+    return jnp.stack([jnp.sin(angles), jnp.cos(angles)], axis=-1).reshape(length, width)
+
+
+def positions_in_segment(segment_ids: Int[Array, "b t"]) -> Int[Array, "b t"]:
+    """The number of earlier tokens of the same id: a segment then reads the same wherever it is packed."""
+    order = jnp.argsort(segment_ids, axis=-1, stable=True)
+    sorted_ids = jnp.take_along_axis(segment_ids, order, axis=-1)
+    index = jnp.broadcast_to(jnp.arange(segment_ids.shape[-1])[None], segment_ids.shape)
+    is_first = jnp.diff(sorted_ids, axis=-1, prepend=sorted_ids[:, :1] - 1) != 0
+    rank = index - jax.lax.cummax(jnp.where(is_first, index, 0), axis=1)
+    return jnp.put_along_axis(jnp.zeros_like(index), order, rank, axis=-1, inplace=False)
+
+
+class Embedding(nnx.Module):
+    """Token embedding plus positions, with a learned CLS token in front if asked for.
+
+    Initial token embeddings are N(0, 1) beside sinusoids, whose entries have mean square 1/2, and N(0, 0.02²)
+    beside learned positions, which are N(0, 0.02²) themselves.
+    """
+
+    def __init__(self, config: ModelConfig, key: Key[Array, ""], *, with_cls: bool):
+        learned = config.positions == "learned"
+        scale = 0.02 if learned else 1.0
+
+        def table(name: str, rows: int) -> nnx.Embed:
+            rngs = nnx.Rngs(named_key(key, name))
+            return nnx.Embed(rows, config.width, embedding_init=nnx.initializers.normal(scale), rngs=rngs)
+
+        self.tokens = table("tokens", config.vocabulary)
+        self.cls = table("cls", 1) if with_cls else None
+        self.positions = table("positions", config.max_len + with_cls) if learned else None
+        self.dtype = config.dtype
+
+    def __call__(
+        self, tokens: Integer[Array, "b t"], segment_ids: Int[Array, "b s"] | None
+    ) -> Float[Array, "b s d"]:
+        """`(B, S, D)` with S = T, or S = 1 + T with a CLS token, whose id `segment_ids` then includes."""
+        u = self.tokens(tokens)
+        if self.cls is not None:
+            first = jnp.broadcast_to(self.cls.embedding[...][None], (u.shape[0], 1, u.shape[2]))
+            u = jnp.concatenate([first, u], axis=1)
+        table = sinusoids(*u.shape[1:]) if self.positions is None else self.positions.embedding[: u.shape[1]]
+        added = table[None] if segment_ids is None else table[positions_in_segment(segment_ids)]
+        return (u + added).astype(self.dtype)
+
+
+class Trunk(nnx.Module):
+    """Embedding, L blocks stacked on a leading layer axis, and in pre-LN a last LayerNorm."""
+
+    def __init__(
+        self, config: ModelConfig, key: Key[Array, ""], *, causal: bool = False, with_cls: bool = False
+    ):
+        def block(key: Key[Array, ""]) -> Block:
+            return Block(config, key, causal=causal)
+
+        self.config, self.causal = config, causal
+        self.embed = Embedding(config, named_key(key, "embed"), with_cls=with_cls)
+        early = "after_embedding" in config.placements
+        self.after_embedding = config.stencil.build(config.width) if early else None
+        layers = jax.vmap(jax.random.fold_in, (None, 0))(named_key(key, "blocks"), jnp.arange(config.layers))
+        self.blocks = nnx.vmap(block)(layers)
+        self.norm = layer_norm(config, nnx.Rngs(named_key(key, "norm"))) if config.norm == "pre" else None
+
+    def hidden_states(
+        self, tokens: Tokens, segment_ids: Segments | None = None, *, key: Key[Array, ""] | None = None
+    ) -> Float[Array, "b s d"]:
+        """What the head reads: `(B, T, D)`, or `(B, 1+T, D)` with a CLS token in front.
+
+        Raises ValueError for sequences longer than `max_len` and, outside `jit`, for token ids outside the
+        vocabulary; under `jit` such a token has the embedding NaN.
+        """
+        tokens, segment_ids = self._check(tokens, segment_ids)
+        if segment_ids is not None and self.embed.cls is not None:
+            # the one positive id of the row, wherever its padding stands
+            segment_ids = jnp.concatenate([jnp.max(segment_ids, axis=1, keepdims=True), segment_ids], axis=1)
+        u = self.embed(tokens, segment_ids)
+        if self.after_embedding is not None:
+            u = self.after_embedding(u, segment_ids, causal=self.causal)
+        u = dropout(u, self.config.dropout, None if key is None else named_key(key, "embed"))
+        u = self._run_blocks(u, segment_ids, key)
+        return u if self.norm is None else self.norm(u)
+
+    def _run_blocks(self, u: Array, segment_ids: Array | None, key: Array | None) -> Array:
+        graphdef, params = nnx.split(self.blocks)
+        layers = jnp.arange(self.config.layers)
+        keys = (
+            None if key is None else jax.vmap(jax.random.fold_in, (None, 0))(named_key(key, "blocks"), layers)
+        )
+
+        def run(u: Array, layer: tuple[Any, Array | None]) -> tuple[Array, None]:
+            params, key = layer
+            return nnx.merge(graphdef, params)(u, segment_ids, key=key), None
+
+        return jax.lax.scan(jax.checkpoint(run) if self.config.remat else run, u, (params, keys))[0]
+
+    def _check(self, tokens: Tokens, segment_ids: Segments | None) -> tuple[Array, Array | None]:
+        longest, vocabulary = self.config.max_len, self.config.vocabulary
+        if tokens.ndim != 2 or not jnp.issubdtype(tokens.dtype, jnp.integer):
+            raise ValueError(
+                f"tokens are integers (B, T), got {tokens.dtype} {tokens.shape}; add a batch axis or cast."
+            )
+        if tokens.shape[1] > longest:
+            raise ValueError(
+                f"a sequence has at most max_len={longest} tokens, got {tokens.shape[1]}; truncate it."
+            )
+        if segment_ids is not None and segment_ids.shape != tokens.shape:
+            raise ValueError(f"segment_ids has the shape of tokens, {tokens.shape}, got {segment_ids.shape}.")
+        if is_concrete(tokens) and tokens.size:
+            values = np.asarray(tokens)  # NumPy: under a trace jnp would stage even what is known
+            low, high = values.min(), values.max()
+            if low < 0 or high >= vocabulary:
+                raise ValueError(
+                    f"token ids lie in 0 … {vocabulary - 1}, got {low} … {high}; raise vocabulary."
+                )
+        return jnp.asarray(tokens), None if segment_ids is None else jnp.asarray(segment_ids, jnp.int32)

@@ -1,0 +1,147 @@
+"""Diagnostics against numbers worked out by hand, slow twins, and the laws that make them useful."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from pdeformer import diagnostics, stencil
+
+PACKED = jnp.asarray([[1, 1, 1, 0, 2, 2, 2, 0]])
+
+
+def column(*values):
+    return jnp.asarray(values, jnp.float32)[:, None]
+
+
+def random(*shape, seed=0):
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
+
+
+def with_nan_at_padding(u, segment_ids):
+    return jnp.where(segment_ids[..., None] > 0, u, jnp.nan)
+
+
+def test_dirichlet_energy_by_hand():
+    # differences 1, -3, 0: (1 + 9 + 0) / 2
+    assert diagnostics.dirichlet_energy(column(1.0, 2.0, -1.0, -1.0)) == 5.0
+
+
+def test_dirichlet_energy_counts_no_edge_across_a_wall_or_a_hole():
+    u = column(0.0, 1.0, 5.0, 7.0, 100.0, 8.0)
+    # only (0, 1) and (5, 7): the hole parts 7 from 8 although both have id 2
+    assert diagnostics.dirichlet_energy(u, jnp.asarray([1, 1, 2, 2, 0, 2])) == 0.5 + 2.0
+
+
+def test_dirichlet_energy_is_the_quadratic_form_of_the_laplacian(x64):
+    u = jnp.asarray(np.random.default_rng(1).normal(size=(8, 3)))
+    matrix = stencil.laplacian_matrix(8, np.asarray(PACKED[0]))
+    expected = -np.einsum("jd,ji,id->", u, matrix, u) / 2
+    np.testing.assert_allclose(diagnostics.dirichlet_energy(u, PACKED[0]), expected, rtol=1e-13)
+
+
+@pytest.mark.parametrize("alpha", [0.05, 0.25, 0.4, 0.5])
+def test_a_heat_step_lowers_the_energy_by_at_least_its_bound(alpha, x64):
+    graph = stencil.path(8, PACKED, "neumann")
+    for seed in range(20):
+        u = jnp.asarray(np.random.default_rng(seed).normal(size=(1, 8, 3)))
+        change = stencil.laplacian(u, graph)
+        bound = diagnostics.dirichlet_energy(u, PACKED) - alpha * (1 - 2 * alpha) * jnp.sum(change**2)
+        assert diagnostics.dirichlet_energy(u + alpha * change, PACKED)[0] <= bound[0] + 1e-12
+
+
+def test_roughness_by_hand():
+    # energy of (1, -1, 1, -1) is 3 · 4 / 2, its square norm 4
+    assert diagnostics.roughness(column(1.0, -1.0, 1.0, -1.0)) == 1.5
+    assert diagnostics.roughness(column(2.0, 2.0, 2.0)) == 0.0
+    assert diagnostics.roughness(column(0.0, 0.0)) == 0.0
+
+
+def test_roughness_lies_between_zero_and_two_and_ignores_scale():
+    u = random(20, 7, 3)
+    rough = diagnostics.roughness(u)
+    assert rough.shape == (20,)
+    assert jnp.all((rough > 0) & (rough < 2))
+    np.testing.assert_allclose(diagnostics.roughness(-7 * u), rough, rtol=1e-5)
+
+
+def test_commutator_by_hand():
+    def reverse(u):
+        return u[::-1]
+
+    def keep_first(u):
+        return u * column(1.0, 0.0)
+
+    # f(u) = (3, 0), mixed (0, 3); mix(u) = (4, 3), f of it (4, 0): the difference is (-4, 3)
+    np.testing.assert_allclose(
+        diagnostics.commutator(reverse, keep_first, column(3.0, 4.0)), 5 / 3, rtol=1e-6
+    )
+
+
+def test_commutator_vanishes_for_two_diffusions_and_not_for_a_pointwise_nonlinearity():
+    graph = stencil.path(6, None, "neumann")
+
+    def heat(u, alpha):
+        return u + alpha * stencil.laplacian(u, graph)
+
+    def commute(f):
+        return diagnostics.commutator(lambda u: heat(u, 0.25), f, random(2, 6, 3))
+
+    assert commute(lambda u: heat(u, 0.4)) < 1e-6
+    assert commute(jnp.tanh) > 0.01
+
+
+def test_token_similarity_by_hand():
+    # the cosines of (1,0), (0,2), (3,3): 0, 1/√2, 1/√2
+    u = jnp.asarray([[1.0, 0.0], [0.0, 2.0], [3.0, 3.0]])
+    np.testing.assert_allclose(diagnostics.token_similarity(u), np.sqrt(2) / 3, rtol=1e-6)
+    np.testing.assert_allclose(diagnostics.token_similarity(jnp.ones((5, 4))), 1.0, rtol=1e-6)
+    assert diagnostics.token_similarity(u[:1]) == 1.0
+
+
+def test_token_similarity_is_the_mean_over_all_pairs():
+    u = random(2, 8, 3)
+    for row, ids in zip(u, jnp.broadcast_to(PACKED, (2, 8)), strict=True):
+        valid = np.asarray(row)[np.asarray(ids) > 0]
+        units = valid / np.linalg.norm(valid, axis=1, keepdims=True)
+        cosines = (units @ units.T)[~np.eye(len(units), dtype=bool)]
+        np.testing.assert_allclose(diagnostics.token_similarity(row, ids), cosines.mean(), rtol=0, atol=1e-6)
+
+
+def test_effective_rank_by_hand():
+    # σ = 3, 1: p = 3/4, 1/4, exp of the entropy is 4 / 3^(3/4)
+    u = jnp.asarray([[3.0, 0.0], [0.0, -1.0], [0.0, 0.0]])
+    np.testing.assert_allclose(diagnostics.effective_rank(u), 4 / 3**0.75, rtol=1e-6)
+    np.testing.assert_allclose(diagnostics.effective_rank(jnp.eye(4)), 4.0, rtol=1e-6)
+    np.testing.assert_allclose(diagnostics.effective_rank(jnp.ones((5, 3))), 1.0, rtol=1e-4)
+    assert diagnostics.effective_rank(jnp.zeros((3, 2))) == 1.0
+
+
+@pytest.mark.parametrize(
+    "measure",
+    [
+        diagnostics.dirichlet_energy,
+        diagnostics.roughness,
+        diagnostics.token_similarity,
+        diagnostics.effective_rank,
+    ],
+)
+def test_padding_is_never_read(measure):
+    u = random(1, 8, 3)
+    poisoned = measure(with_nan_at_padding(u, PACKED), PACKED)
+    np.testing.assert_array_equal(poisoned, measure(jnp.where(PACKED[..., None] > 0, u, 7.0), PACKED))
+    padded, ids = jnp.pad(u[:, :3], ((0, 0), (0, 2), (0, 0))), jnp.asarray([[1, 1, 1, 0, 0]])
+    np.testing.assert_allclose(measure(padded, ids), measure(u[:, :3]), rtol=1e-5)
+
+
+def test_bfloat16_states_are_measured_in_float32():
+    u = random(3, 16, 4).astype(jnp.bfloat16)
+    for measure in (diagnostics.dirichlet_energy, diagnostics.roughness, diagnostics.token_similarity):
+        assert measure(u).dtype == jnp.float32
+        np.testing.assert_array_equal(measure(u), measure(u.astype(jnp.float32)))
+
+
+def test_diagnostics_run_under_jit_and_vmap():
+    u = random(2, 3, 8, 4)
+    for measure in (diagnostics.roughness, diagnostics.token_similarity, diagnostics.effective_rank):
+        np.testing.assert_allclose(jax.jit(jax.vmap(measure))(u), measure(u), rtol=1e-5)
