@@ -506,9 +506,7 @@ def test_a_config_is_a_command_line():
         (lambda: CausalLM(replace(TINY, pooling="cls"), nnx.Rngs(0)), "no CLS token, got pooling='cls'"),
     ],
 )
-def test_a_contradiction_is_refused_with_rule_value_and_remedy(build, words, monkeypatch):
-    # the annotation check of the tests would be first to refuse a value outside a Literal
-    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+def test_a_contradiction_is_refused_with_rule_value_and_remedy(build, words):
     with pytest.raises(ValueError, match=words):
         build()
 

@@ -40,11 +40,11 @@ class ModelConfig:
     """Number of classes of Classifier and Matcher."""
     classifier_width: int | None = None
     """Hidden width between pooled features and logits; None is one linear map (Matcher: the ffn width)."""
-    norm: Literal["pre", "post"] = "pre"
+    norm: Literal["pre", "post"] | str = "pre"
     """LayerNorm before each sublayer, and once before the head, or after each residual add."""
-    positions: Literal["sinusoidal", "learned"] = "sinusoidal"
+    positions: Literal["sinusoidal", "learned"] | str = "sinusoidal"
     """Position code added to the embedding; a position is the number of earlier tokens of its segment."""
-    pooling: Literal["mean", "cls"] = "mean"
+    pooling: Literal["mean", "cls"] | str = "mean"
     """Mean over valid tokens, or a learned CLS token put in front (one segment per row)."""
     dropout: float = 0.1
     """Rate after the embedding, inside the feed-forward sublayer and after each sublayer."""
@@ -52,13 +52,13 @@ class ModelConfig:
     """Rate on the attention weights."""
     attention_bias: bool = False
     """Biases in the query, key, value and output maps."""
-    activation: Literal["gelu", "relu"] = "gelu"
+    activation: Literal["gelu", "relu"] | str = "gelu"
     """Nonlinearity of the feed-forward sublayer and of the classifier."""
-    placements: tuple[Placement, ...] = ()
+    placements: tuple[Placement | str, ...] = ()
     """Where the diffusion layer stands, any number of places; none is the plain Transformer."""
     stencil: Stencil = Stencil()
     """The diffusion layer of those places."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
+    dtype: Literal["float32", "bfloat16"] | str = "float32"
     """Type of the computation; parameters, LayerNorm statistics, diffusion, pooling, logits are float32."""
     remat: bool = False
     """Recompute each block in the backward pass: memory of one block, at the price of a forward pass."""
@@ -67,7 +67,7 @@ class ModelConfig:
         self._check_sizes()
         self._check_placements()
         for name in ("norm", "positions", "pooling", "activation", "dtype"):
-            choices = get_args(ModelConfig.__annotations__[name])
+            choices = get_args(get_args(ModelConfig.__annotations__[name])[0])
             if getattr(self, name) not in choices:
                 raise ValueError(
                     f"{name} is one of {', '.join(choices)}, got {getattr(self, name)!r}; choose one."

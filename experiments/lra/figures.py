@@ -1,0 +1,145 @@
+"""Figures of a run: learning curves beside the ladder, and the stencils that were learned.
+
+Legend: D channels, L layers, K taps.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from jaxtyping import Float
+from matplotlib.figure import Figure
+
+from experiments import run
+from experiments.lra import taps
+from experiments.lra.config import Config
+
+COLOURS = [mpl.colormaps["tab10"](i) for i in range(10)]
+STYLE: dict[Any, Any] = {
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "font.size": 9,
+    "axes.titlesize": 10,
+}
+
+
+def draw_curves(folder: run.Run, results: Sequence[run.Result], ladder: dict[str, float]) -> Path:
+    """`curves.png`: training loss and validation accuracy of every training, the rungs as horizontal lines."""
+    colours = {v: COLOURS[i % 10] for i, v in enumerate(dict.fromkeys(r.variant for r in results))}
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(10, 4), layout="constrained")
+        loss, accuracy = figure.subplots(1, 2)
+        labelled: set[str] = set()
+        for result in results:
+            records = folder.records(result.variant, result.seed)
+            label = None if result.variant in labelled else result.variant
+            labelled.add(result.variant)
+            _curve(loss, accuracy, records, result, label=label, colour=colours[result.variant])
+        for rung, value in ladder.items():
+            accuracy.axhline(100 * value, color="0.55", linewidth=1, linestyle=(0, (4, 3)), zorder=0)
+            name = f" {rung.replace('_', ' ')}\n {100 * value:.1f}"
+            end = (1, 100 * value)
+            accuracy.annotate(
+                name, end, xycoords=("axes fraction", "data"), va="center", color="0.4", fontsize=8
+            )
+        loss.set(title="training loss (nats)", xlabel="step", xlim=(0, None))
+        accuracy.set(
+            title="validation accuracy (%), diamond: test after the last step",
+            xlabel="step",
+            ylim=(0, None),
+            xlim=(0, None),
+        )
+        loss.legend(*accuracy.get_legend_handles_labels(), frameon=False, loc="upper right")
+        return _save(figure, folder, "curves.png")
+
+
+def _curve(
+    loss: Any,
+    accuracy: Any,
+    records: list[dict[str, Any]],
+    result: run.Result,
+    *,
+    label: str | None,
+    colour: Any,
+) -> None:
+    steps, losses = [r["step"] for r in records], [r["loss"] for r in records]
+    loss.plot(steps, losses, color=colour, alpha=0.2, linewidth=0.8)
+    loss.plot(steps, _smooth(losses), color=colour, linewidth=1.5)
+    checked = [(r["step"], 100 * r["val_accuracy"]) for r in records if "val_accuracy" in r]
+    accuracy.plot(*zip(*checked, strict=True), color=colour, linewidth=1.5, marker=".", label=label)
+    accuracy.plot(
+        result.steps, 100 * result.test_accuracy, marker="D", color=colour, markersize=5, clip_on=False
+    )
+
+
+def _smooth(values: Sequence[float]) -> Float[np.ndarray, " n"]:
+    """Exponential mean over about a twentieth of the values, without the bias of its start."""
+    keep = 1 - 1 / max(len(values) / 20, 1)
+    total, weight, means = 0.0, 0.0, []
+    for value in values:
+        total, weight = keep * total + value, keep * weight + 1
+        means.append(total / weight)
+    return np.array(means)
+
+
+def draw_stencils(folder: run.Run, results: Sequence[run.Result], config: Config) -> Path | None:
+    """`stencils.png`: a panel per place and layer, channels sorted by weight; None without a diffusion layer.
+
+    A curve per neighbour; both sides share one where the stencil is symmetric. Dashed: the initial weight.
+    The weights are those that were best on validation.
+    """
+    found = [(r, place, t) for r in results for place, t in taps.read(folder, r.variant, r.seed).items()]
+    if not found:
+        return None
+    rows = list(dict.fromkeys((r.variant, place) for r, place, _ in found))
+    columns = max(t.shape[0] for _, _, t in found)
+    initial = taps.of_layer(config.stencil.build(config.model.width))[0]
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(max(3.2 * columns, 5.5), 2.8 * len(rows) + 0.4), layout="constrained")
+        axes = figure.subplots(len(rows), columns, squeeze=False, sharey=True)
+        for panel in axes.flat:
+            panel.set_visible(False)
+        for result, place, learned in found:
+            for layer, channels in enumerate(learned):
+                panel = axes[rows.index((result.variant, place)), layer]
+                title = place if len(learned) == 1 else f"{place}, layer {layer + 1}"
+                _stencil(panel, channels, initial, title, first=result.seed == results[0].seed)
+        for panel in axes[:, 0]:
+            panel.set_ylabel("weight of a neighbour")
+        entries = dict(zip(*reversed(axes[0, 0].get_legend_handles_labels()), strict=True))  # each label once
+        figure.legend(entries.values(), entries.keys(), frameon=False, loc="outside right upper")
+        figure.suptitle(f"Learned stencils ({config.stencil.kind})", fontsize=11)
+        return _save(figure, folder, "stencils.png")
+
+
+def _stencil(
+    panel: Any,
+    channels: Float[np.ndarray, "D K"],
+    initial: Float[np.ndarray, "D K"],
+    title: str,
+    *,
+    first: bool,
+) -> None:
+    panel.set_visible(True)
+    reach = channels.shape[1] // 2
+    symmetric = np.allclose(channels, channels[:, ::-1])
+    offsets = range(1, reach + 1) if symmetric else [k for k in range(-reach, reach + 1) if k]
+    drawn = [k for k in offsets if np.any(channels[:, reach + k]) or np.any(initial[:, reach + k])]
+    for i, k in enumerate(drawn):
+        label = (f"tokens j ± {k}" if symmetric else f"token j {k:+d}") if first else None
+        weights = np.sort(channels[:, reach + k])
+        panel.plot(
+            weights, color=COLOURS[i % 10], marker="." if len(weights) > 1 else "D", linewidth=1, label=label
+        )
+        start = float(initial[:, reach + k].mean())
+        dashed = f"initial {start:.3f}" if first else None
+        panel.axhline(start, color=COLOURS[i % 10], linestyle="--", linewidth=1, alpha=0.7, label=dashed)
+    panel.set(title=title, xlabel="channels, sorted" if len(channels) > 1 else "all channels")
+
+
+def _save(figure: Figure, folder: run.Run, name: str) -> Path:
+    path = folder.folder / name
+    figure.savefig(path, dpi=150)
+    return path

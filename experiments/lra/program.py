@@ -1,0 +1,184 @@
+"""The program: data, one training per variant and seed, table, figures, `summary.json`."""
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+from flax import nnx
+from jax.sharding import Mesh
+from rich.console import Console
+
+from experiments import run
+from experiments.data import arrays, listops
+from experiments.lra import taps
+from experiments.lra.config import FREE, Config
+from experiments.lra.figures import draw_curves, draw_stencils
+from experiments.lra.table import show
+from pdeformer import sharding, train
+from pdeformer.model import Classifier
+
+Splits = dict[str, arrays.Split]
+
+
+def main(config: Config) -> dict[str, Any]:
+    """Train every variant with every seed, show and save the comparison, and return the summary.
+
+    Writes `summary.json`, `curves.png` and `stencils.png` beside what `experiments.run` keeps. Trainings that have
+    finished are not repeated. Raises ValueError, before anything is trained, for what cannot be trained.
+    """
+    join(config)
+    mesh = sharding.make_mesh(config.mesh.data, config.mesh.model)
+    check(config, mesh)
+    console = Console(quiet=jax.process_index() != 0, soft_wrap=True, highlight=False)
+    splits = prepare(config)
+    folder = run.open_run(choose_folder(config), config, resume=config.resume, free=FREE)
+    introduce(config, splits, folder, console)
+    results = [
+        train_one(config, variant, seed, splits, mesh, folder)
+        for seed, variant in itertools.product(config.seeds, config.variants())
+    ]
+    test_examples = len(splits["test"].labels)
+    about = {"data": config.source, "test_examples": test_examples}
+    summary = {
+        "program": "lra",
+        "preset": config.preset,
+        "rows": [result._asdict() | about for result in results],
+        "ladder": listops.ladder(splits["train"], splits["test"]),
+    }
+    report(config, results, summary["ladder"], test_examples, folder, console)
+    folder.summarize(summary)
+    return summary | {"versions": run.versions()}
+
+
+def join(config: Config) -> None:
+    """Join the other hosts, if there are any."""
+    hosts = config.hosts
+    if not (hosts.join or hosts.coordinator):
+        return
+    if config.out is None:
+        raise ValueError(
+            "several hosts share one run folder, got no --out; pass the same --out to all of them."
+        )
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    if not jax.distributed.is_initialized():
+        jax.distributed.initialize(hosts.coordinator, hosts.count, hosts.index)
+
+
+def check(config: Config, mesh: Mesh) -> None:
+    """Refuse a batch that the devices cannot share, and a model that contradicts itself."""
+    ways, parts = mesh.shape["data"], config.optimizer.accumulate
+    if config.batch % (ways * parts):
+        raise ValueError(
+            f"a batch must be a multiple of data devices times micro-batches, got batch={config.batch} for {ways} "
+            f"devices on {jax.process_count()} hosts and optimizer.accumulate={parts}; use a multiple of "
+            f"{ways * parts}."
+        )
+    size = config.data().train
+    if config.batch > size:
+        raise ValueError(
+            f"a batch is drawn from {size} training examples, got batch={config.batch}; lower it."
+        )
+    for places in config.variants().values():
+        config.network(places, vocabulary=len(listops.VOCABULARY), classes=listops.CLASSES)
+
+
+def prepare(config: Config) -> Splits:
+    """The data, made at the first start."""
+    builder = listops.ListOps(config=config.data(), data_dir=str(config.data_dir), file_format="array_record")
+    return arrays.prepare(
+        builder, max_len=config.model.max_len, data_dir=config.data_dir, manual_dir=config.manual_dir
+    )
+
+
+def choose_folder(config: Config, root: Path = Path("runs/lra")) -> Path:
+    """--out, or a new folder `root`/preset-NNN with the next free number."""
+    if config.out is not None:
+        return config.out
+    number = 1
+    while True:
+        folder = root / f"{config.preset}-{number:03}"
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            number += 1
+        else:
+            return folder
+
+
+def introduce(config: Config, splits: Splits, folder: run.Run, console: Console) -> None:
+    """Say what is about to happen."""
+    sizes = " / ".join(f"{name} {len(split.labels):,}" for name, split in splits.items())
+    lengths = splits["train"].lengths
+    console.print(
+        f"ListOps, {config.source}: {sizes}, {lengths.min()} to {lengths.max()} tokens", markup=False
+    )
+    console.print(f"run folder {folder.folder}; after a kill: --out {folder.folder} --resume", markup=False)
+    if config.optimizer.warmup >= config.steps:
+        console.print(
+            f"warm-up of {config.optimizer.warmup} steps is not shorter than the run of {config.steps}: the "
+            f"learning rate never reaches its peak",
+            style="yellow",
+        )
+
+
+def train_one(
+    config: Config, variant: str, seed: int, splits: Splits, mesh: Mesh, folder: run.Run
+) -> run.Result:
+    """Train one variant with one seed; the result is read if it is already there."""
+    if (row := folder.row(variant, seed)) is not None:
+        return run.Result(**row)
+    data = splits["train"]
+    model = config.network(config.variants()[variant], len(data.vocabulary), data.classes)
+    graphdef, state, places = train.init_state(
+        lambda rngs: Classifier(model, rngs), config.optimizer, config.steps, mesh, seed=seed
+    )
+    evaluate = train.make_evaluate(graphdef, mesh, places)
+
+    def test(params: Any) -> train.Evaluation:
+        taps.keep(folder, variant, seed, taps.learned(nnx.merge(graphdef, params)))
+        return evaluate(params, whole(config, splits["test"], mesh))
+
+    return run.train(
+        folder,
+        variant=variant,
+        seed=seed,
+        steps=config.steps,
+        state=state,
+        step_fn=train.make_train_step(graphdef, config.optimizer, config.steps, mesh, places),
+        batch_fn=lambda step: batch(config, data, mesh, seed=seed, step=step),
+        evaluate_fn=lambda params: evaluate(params, whole(config, splits["val"], mesh)),
+        test_fn=test,
+        tokens_per_step=config.batch * config.model.max_len,
+        cadence=config.cadence,
+    )
+
+
+def batch(config: Config, split: arrays.Split, mesh: Mesh, *, seed: int, step: int) -> dict[str, jax.Array]:
+    """The training batch of a step, on the mesh: the same for every variant."""
+    host, hosts = jax.process_index(), jax.process_count()
+    rows = arrays.batch(split, config.batch, seed=seed, step=step, host=host, hosts=hosts)
+    return sharding.put_batch(rows._asdict(), mesh)
+
+
+def whole(config: Config, split: arrays.Split, mesh: Mesh) -> Iterator[dict[str, jax.Array]]:
+    """Every example of a split, in batches of the size of a micro-batch."""
+    size, host, hosts = config.batch // config.optimizer.accumulate, jax.process_index(), jax.process_count()
+    for rows in arrays.evaluation_batches(split, size, host=host, hosts=hosts):
+        yield sharding.put_batch(rows._asdict(), mesh)
+
+
+def report(
+    config: Config,
+    results: list[run.Result],
+    ladder: dict[str, float],
+    test_examples: int,
+    folder: run.Run,
+    console: Console,
+) -> None:
+    """The table and the figures."""
+    show(results, ladder, config=config, test_examples=test_examples, console=console)
+    if jax.process_index() == 0:
+        drawn = [draw_curves(folder, results, ladder), draw_stencils(folder, results, config)]
+        console.print(f"wrote {', '.join(str(path) for path in drawn if path)}", markup=False)

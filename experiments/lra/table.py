@@ -1,0 +1,137 @@
+"""The comparison as a table: one line per variant, the ladder below it."""
+
+import math
+import statistics
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from experiments import run
+from experiments.lra.config import BASELINE, Config
+
+RUNGS = {
+    "majority": "majority class",
+    "root_operator": "root operator only",
+    "depth_one": "depth-1 features",
+}
+"""Predictors of the ListOps ladder: the most frequent label, given nothing, the root, or its direct arguments."""
+
+
+class Line(NamedTuple):
+    """One variant over its seeds; accuracies and errors as shares of 1, rates as medians."""
+
+    variant: str
+    seeds: int
+    test: float
+    """Mean test accuracy after the last step."""
+    sd: float
+    """Its standard deviation over seeds; NaN for one seed."""
+    se: float
+    """Its binomial standard error on one test set, sqrt(p (1 - p) / n)."""
+    best: float
+    """Mean test accuracy of the weights that were best on validation."""
+    validation: float
+    """Mean validation accuracy after the last step."""
+    gain: float
+    """Mean difference to the baseline of the same seed in test accuracy after the last step; NaN for itself."""
+    gain_sd: float
+    steps: int
+    parameters: int
+    tokens_per_second: float
+    compile_seconds: float
+
+
+def lines(results: Sequence[run.Result], test_examples: int) -> list[Line]:
+    """One line per variant, in the order of the results."""
+    baseline = {result.seed: result.test_accuracy for result in results if result.variant == BASELINE}
+    variants = dict.fromkeys(result.variant for result in results)
+    return [
+        _line([r for r in results if r.variant == variant], baseline, test_examples) for variant in variants
+    ]
+
+
+def _line(results: Sequence[run.Result], baseline: dict[int, float], test_examples: int) -> Line:
+    test = statistics.fmean(r.test_accuracy for r in results)
+    gains = [r.test_accuracy - baseline[r.seed] for r in results if r.variant != BASELINE]
+    return Line(
+        results[0].variant,
+        len(results),
+        test,
+        _sd([r.test_accuracy for r in results]),
+        math.sqrt(test * (1 - test) / test_examples),
+        statistics.fmean(r.best_test_accuracy for r in results),
+        statistics.fmean(r.val_accuracy for r in results),
+        statistics.fmean(gains) if gains else math.nan,
+        _sd(gains),
+        results[0].steps,
+        results[0].parameters,
+        statistics.median(r.tokens_per_second for r in results),
+        statistics.median(r.compile_seconds for r in results),
+    )
+
+
+def _sd(values: Sequence[float]) -> float:
+    return statistics.stdev(values) if len(values) > 1 else math.nan
+
+
+def show(
+    results: Sequence[run.Result],
+    ladder: dict[str, float],
+    *,
+    config: Config,
+    test_examples: int,
+    console: Console,
+) -> None:
+    """Print the table."""
+    table = Table(
+        title=f"ListOps ({config.source}): accuracy in % on {test_examples:,} test sequences, "
+        f"seeds {' '.join(map(str, config.seeds))}",
+        **_LOOK,
+    )
+    cost = Table(title="Cost", **_LOOK)
+    _columns(table, "variant", "test, last", "s.e.", "test, best", "val", "vs baseline")
+    _columns(cost, "variant", "steps", "parameters", "tokens/s", "compile s")
+    for line in lines(results, test_examples):
+        table.add_row(*_accuracy_cells(line))
+        cost.add_row(*_cost_cells(line))
+    table.add_section()
+    for rung, name in RUNGS.items():
+        table.add_row(name, _percent(ladder[rung]), style="dim")
+    console.print()
+    console.print(table, cost)
+    console.print(
+        "last: after the last step; best: weights chosen on validation; ±: sd over seeds; s.e.: sqrt(p (1 - p) / n) "
+        f"of one test set; tokens/s count all {config.model.max_len} positions of a row",
+        style="dim",
+    )
+
+
+_LOOK: Any = {"title_justify": "left", "box": box.SIMPLE_HEAD, "title_style": "bold"}
+
+
+def _columns(table: Table, first: str, *others: str) -> None:
+    table.add_column(first, no_wrap=True, overflow="fold")
+    for name in others:
+        table.add_column(name, justify="right", no_wrap=True)
+
+
+def _accuracy_cells(line: Line) -> tuple[str, ...]:
+    gain = "" if math.isnan(line.gain) else f"{100 * line.gain:+.1f}{_plus_minus(line.gain_sd)}"
+    test = f"{_percent(line.test)}{_plus_minus(line.sd)}"
+    return (line.variant, test, _percent(line.se), _percent(line.best), _percent(line.validation), gain)
+
+
+def _cost_cells(line: Line) -> tuple[str, ...]:
+    speed, compiling = f"{line.tokens_per_second:,.0f}", f"{line.compile_seconds:.1f}"
+    return (line.variant, f"{line.steps:,}", f"{line.parameters:,}", speed, compiling)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f}"
+
+
+def _plus_minus(sd: float) -> str:
+    return "" if math.isnan(sd) else f" ± {100 * sd:.1f}"

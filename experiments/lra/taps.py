@@ -1,0 +1,56 @@
+"""What the diffusion layers have learned: their stencils, kept in the run folder for the figure.
+
+Legend: D channels, L layers, K taps.
+"""
+
+from pathlib import Path
+
+import jax
+import numpy as np
+from jaxtyping import Float
+
+from experiments import run
+from pdeformer.layers import HeatLayer, Layer
+from pdeformer.model import Classifier
+
+Taps = dict[str, Float[np.ndarray, "L D K"]]
+"""Place -> the weights of tokens j-K//2 to j+K//2; L and D are 1 where all layers or all channels share them."""
+
+
+def learned(model: Classifier) -> Taps:
+    """The stencils of a model; none for a baseline."""
+    layers: dict[str, Layer] = dict(model.blocks.stencils)
+    if model.after_embedding is not None:
+        layers = {"after_embedding": model.after_embedding} | layers
+    return {place: of_layer(layer) for place, layer in layers.items()}
+
+
+def of_layer(layer: Layer) -> Float[np.ndarray, "L D K"]:
+    """The stencils of one diffusion layer, or of one stacked over the blocks."""
+    taps = np.asarray(jax.device_get(layer.taps()))
+    if isinstance(layer, HeatLayer):  # one diffusivity for all channels
+        taps = taps[..., None, :]
+    return taps.reshape(-1, *taps.shape[-2:])
+
+
+def keep(folder: run.Run, variant: str, seed: int, taps: Taps) -> None:
+    """Write the stencils of a training, over those of its last call."""
+    if taps and jax.process_index() == 0:
+        path = _path(folder, variant, seed)
+        path.parent.mkdir(exist_ok=True)
+        part = path.with_suffix(".part.npz")
+        np.savez(part, allow_pickle=False, **taps)
+        part.replace(path)
+
+
+def read(folder: run.Run, variant: str, seed: int) -> Taps:
+    """What `keep` has written; nothing for a baseline."""
+    path = _path(folder, variant, seed)
+    if not path.exists():
+        return {}
+    with np.load(path) as file:
+        return {place: file[place] for place in file.files}
+
+
+def _path(folder: run.Run, variant: str, seed: int) -> Path:
+    return folder.folder / "stencils" / f"{variant}-{seed}.npz"
