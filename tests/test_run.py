@@ -18,6 +18,7 @@ import pytest
 
 from experiments import run
 from experiments.run.preemption import Preemption
+from experiments.run.progress import Clock
 from pdeformer import sharding, train
 from tests import tiny
 from tests.tiny_program import Config, Mesh, main
@@ -328,3 +329,15 @@ def test_two_hosts_train_to_the_numbers_of_one(tmp_path):
     (tmp_path / "two" / "rows" / "plain-0.json").unlink()
     (again,) = main(Config(out=tmp_path / "two", resume=True, steps=6))
     assert (again.test_loss, again.best_step) == (pytest.approx(one.test_loss, rel=1e-5), one.best_step)
+
+
+def test_clock_counts_every_step_between_two_pauses_and_no_pause(monkeypatch):
+    now = iter([10.0, 11.0, 15.0, 20.0, 22.0])
+    monkeypatch.setattr(time, "perf_counter", lambda: next(now))
+    clock = Clock()
+    clock.go()  # at 10
+    clock.go()  # the next step: already counting
+    assert clock.read() == 1.0
+    clock.stop()  # at 15
+    clock.go()  # at 20
+    assert clock.read() == 5.0 + 2.0

@@ -15,8 +15,9 @@ class Clock:
         self._since: float | None = None
 
     def go(self) -> None:
-        """Go on counting."""
-        self._since = time.perf_counter()
+        """Go on counting, if it stands still."""
+        if self._since is None:
+            self._since = time.perf_counter()
 
     def stop(self) -> None:
         """Stop counting."""
