@@ -77,9 +77,7 @@ def evolve(
     graph = stencil.path(state.shape[-2], segment_ids, boundary, ndim=state.ndim)
     # zeros instead of padding: whatever stands there, NaN included, cannot reach a value or a gradient
     inside = state if graph.valid is None else jnp.where(graph.valid, state, 0)
-    chosen = _choose(
-        pde, method, state.shape[-2], steps, boundary, segmented=graph.valid is not None, causal=causal
-    )
+    chosen = _choose(pde, method, steps, boundary, segmented=graph.valid is not None, causal=causal)
     after = _run(pde.scaled(dt).cast(dtype, state.ndim), inside, graph, steps, chosen, causal=causal)
     if graph.valid is not None:
         after = jnp.where(graph.valid, after, state)
@@ -106,9 +104,7 @@ def applicable(pde: PDE, boundary: str, *, segmented: bool, causal: bool) -> tup
     return ("scan", "taps") if advection_at_walls else ("scan", "taps", "spectral")
 
 
-def _choose(
-    pde: PDE, method: str, length: int, steps: int, boundary: str, *, segmented: bool, causal: bool
-) -> str:
+def _choose(pde: PDE, method: str, steps: int, boundary: str, *, segmented: bool, causal: bool) -> str:
     exact = applicable(pde, boundary, segmented=segmented, causal=causal)
     if method == "auto":
         if "taps" not in exact:

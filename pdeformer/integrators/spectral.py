@@ -18,9 +18,22 @@ from pdeformer.stencil import Path, rows
 
 
 def apply(pde: Linear, u: Array, graph: Path, steps: int) -> Array:
-    """`steps` steps of dt = 1 in mode space. Advection needs the ring: its walls have no orthogonal modes."""
+    """`steps` steps of dt = 1 in mode space. Advection needs the ring: its walls have no orthogonal modes.
+
+    On CPU one sequence after another: its FFT keeps all cores busy, and the temporaries (four states, since the
+    ring is twice as long and its modes are complex) shrink to those of one sequence.
+    """
+    one_by_one = jax.default_backend() == "cpu" and all(c.size == c.shape[-1] for c in jax.tree.leaves(pde))
+    if not one_by_one:
+        return _apply(pde, u, graph.boundary, steps)
+    alone = jax.tree.map(lambda c: c.reshape(1, -1), pde)
+    sequences = u.reshape(-1, *u.shape[-2:])
+    return jax.lax.map(lambda x: _apply(alone, x, graph.boundary, steps), sequences).reshape(u.shape)
+
+
+def _apply(pde: Linear, u: Array, boundary: str, steps: int) -> Array:
     length = u.shape[-2]
-    match graph.boundary:
+    match boundary:
         case "periodic":
             return _on_ring(pde, u, steps)
         case "neumann":
@@ -34,10 +47,7 @@ def apply(pde: Linear, u: Array, graph: Path, steps: int) -> Array:
     first, last = rows(u, 0, 1), rows(u, length - 1, length)
     slope = jnp.linspace(0, 1, length, dtype=u.dtype).reshape((1,) * (u.ndim - 2) + (length, 1))
     line = first + (last - first) * slope
-    above = rows(u - line, 1, length - 1)
-    inner = apply(pde, above, Path(graph.left, graph.right, None, "dirichlet"), steps) + rows(
-        line, 1, length - 1
-    )
+    inner = _apply(pde, rows(u - line, 1, length - 1), "dirichlet", steps) + rows(line, 1, length - 1)
     return jnp.concatenate([first, inner, last], axis=-2)
 
 
