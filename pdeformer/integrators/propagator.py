@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array
@@ -78,12 +79,14 @@ def _apply(u, *leaves, structure, steps, method, adjoint):
     return METHODS[method].apply(pde, u, graph, steps, adjoint=adjoint)
 
 
-def _derivative(u, *leaves, mark, structure, steps, method, adjoint):
-    """∂M/∂c_i u for the coefficient that the 1 in `mark` points at, times the entries of `mark`."""
+def _derivative(u, *leaves_and_tangents, structure, steps, method, adjoint):
+    """(∂M/∂c · ċ) u for tangents ċ that are the same for all tokens and channels of a sequence."""
+    members = structure.num_leaves
+    leaves, tangents = leaves_and_tangents[:members], leaves_and_tangents[members:]
     pde, graph = jax.tree.unflatten(structure, leaves)
-    coefficients, members = jax.tree.flatten(pde)
     direction = jax.tree.unflatten(
-        members, [jnp.full_like(c, m) for c, m in zip(coefficients, mark, strict=True)]
+        jax.tree.structure(pde),
+        [jnp.full_like(c, 1) * t for c, t in zip(jax.tree.leaves(pde), tangents, strict=True)],
     )
 
     def sensitivity(x):
@@ -93,13 +96,21 @@ def _derivative(u, *leaves, mark, structure, steps, method, adjoint):
 
 
 def _sensitivity(u, leaves, tangents, *, coefficients, **params):
-    """Σ_i (∂M/∂c_i u) ċ_i, one coefficient after another; `tangents` maps the place i to ċ_i."""
-    total = jnp.zeros_like(u)
-    for place, tangent in tangents.items():
-        mark = tuple(float(i == place) for i in range(coefficients))
-        change = derivative_p.bind(u, *leaves, mark=mark, **params)
-        total = total + change * tangent
-    return total
+    """Σ_i (∂M/∂c_i u) ċ_i; `tangents` maps the place i of a coefficient to ċ_i.
+
+    A loop, checkpointed, so that in the backward pass one derivative lives at a time.
+    """
+    shape = jnp.broadcast_shapes(*(t.shape for t in tangents.values()))
+    stacked = jnp.stack([jnp.broadcast_to(t, shape) for t in tangents.values()])
+    marks = jnp.eye(coefficients, dtype=u.dtype)[np.array(list(tangents))]
+
+    @jax.checkpoint
+    def add(total, one):
+        tangent, mark = one
+        units = mark.reshape((coefficients,) + (1,) * u.ndim)
+        return total + derivative_p.bind(u, *leaves, *units, **params) * tangent, None
+
+    return jax.lax.scan(add, jnp.zeros_like(u), (stacked, marks))[0]
 
 
 def _jvp(primals, tangents, **params):
@@ -149,4 +160,4 @@ def _primitive(name: str, function: Callable, jvp: Callable, static: tuple[str, 
 PARAMETERS = ("structure", "steps", "method", "adjoint")
 propagate_p = _primitive("pde_propagate", _apply, _jvp, PARAMETERS)
 ad.primitive_transposes[propagate_p] = _transpose
-derivative_p = _primitive("pde_propagate_derivative", _derivative, _derivative_jvp, (*PARAMETERS, "mark"))
+derivative_p = _primitive("pde_propagate_derivative", _derivative, _derivative_jvp, PARAMETERS)
