@@ -1,6 +1,7 @@
 """Transformers steered by partial differential equations."""
 
-from pdeformer import sharding
+from pdeformer import cta, sharding
+from pdeformer.attention import pde_attention, pde_attention_weights
 from pdeformer.integrators import evolve
 from pdeformer.layers import AdaptiveStencil, HeatLayer, MultiScaleStencil
 from pdeformer.model import PLACEMENTS, CausalLM, Classifier, Matcher, ModelConfig
@@ -19,6 +20,9 @@ __all__ = [
     "MultiScaleStencil",
     "ReactionDiffusion",
     "Wave",
+    "cta",
     "evolve",
+    "pde_attention",
+    "pde_attention_weights",
     "sharding",
 ]

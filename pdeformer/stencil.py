@@ -29,16 +29,16 @@ class Path:
     """The edges of a path graph and the rule at the ends of its runs.
 
     `left[j]` (`right[j]`) tells whether token j is joined to token j-1 (j+1); `valid[j]` whether it is a token
-    at all. All are bool `(..., T, 1)`; `valid` is None when every token is valid.
+    at all. All are bool `(..., T, 1)`, or `(..., T, D)` where channels differ; `valid` is None when every token is.
     """
 
-    left: Bool[Array, "*b t 1"]
-    right: Bool[Array, "*b t 1"]
-    valid: Bool[Array, "*b t 1"] | None
+    left: Bool[Array, "*b t _"]
+    right: Bool[Array, "*b t _"]
+    valid: Bool[Array, "*b t _"] | None
     boundary: str
 
     @property
-    def active(self) -> Bool[Array, "*b t 1"] | None:
+    def active(self) -> Bool[Array, "*b t _"] | None:
         """Tokens that may change: the valid ones, without the ends of a run under "copy". None means all."""
         if self.boundary != "copy":
             return self.valid

@@ -118,3 +118,104 @@ def _evolve_channel(u, pde, c, reaction, steps, dt, boundary, segment_ids, causa
         if pde == "ReactionDiffusion":
             u = np.where(mask, react(u, beta / 2, reaction), u)
     return u
+
+
+def reaction_flow(u, growth, reaction):
+    """The exact flow of u' = βu(1-u) or βu(1-u²) for growth = βt."""
+    if reaction == "fisher":
+        return u * np.exp(growth) / (1 + u * (np.exp(growth) - 1))
+    return u / np.sqrt(u**2 + (1 - u**2) * np.exp(-2 * growth))
+
+
+def evolve_vector(kind, coefficients, u, ids, order="strang", reaction="fisher"):
+    """u over tokens with `ids`, one explicit step for each dict of coefficients, by dense matrices."""
+    matrices = [
+        increment_matrix(c.get("alpha", 0.0), c.get("beta", 0.0), len(u), "neumann", ids)
+        if kind == "advection"
+        else increment_matrix(1.0, 0.0, len(u), "neumann", ids)
+        for c in coefficients
+    ]
+    power = {"fisher": 1, "allen_cahn": 2}[reaction]
+    if kind == "reaction" and order == "reaction_first":
+        u = u + sum(c["beta"] for c in coefficients) * u * (1 - u**power)
+    before = None
+    for c, G in zip(coefficients, matrices, strict=True):
+        if kind == "diffusion" or (kind == "reaction" and order == "reaction_first"):
+            u = u + c["alpha"] * (G @ u)
+        elif kind == "advection":
+            u = u + G @ u
+        elif kind == "wave":
+            pull = c["speed"] ** 2 * (G @ u)
+            u, before = (u + pull / 2 if before is None else 2 * u - before + pull), u
+        elif order == "euler":
+            u = u + c["alpha"] * (G @ u) + c["beta"] * u * (1 - u**power)
+        else:
+            u = reaction_flow(u, c["beta"] / 2, reaction)
+            u = u + c["alpha"] * (G @ u)
+            u = reaction_flow(u, c["beta"] / 2, reaction)
+    return u
+
+
+def attention_weights(
+    query,
+    key,
+    kind,
+    coefficients,
+    *,
+    target="weights",
+    axis="key",
+    segment_ids=None,
+    is_causal=False,
+    window=None,
+    scale=None,
+    renormalize=False,
+    order="strang",
+    reaction="fisher",
+):
+    """The evolved attention weights, one row (column) at a time: (B, N, T, S).
+
+    `coefficients`: a list over heads of lists over steps of dicts.
+    """
+    query, key = (np.asarray(x, np.float64) for x in (query, key))
+    B, T, N, H = query.shape
+    S = key.shape[1]
+    ids = np.ones((B, S), int) if segment_ids is None else np.asarray(segment_ids)
+    query_ids = ids if T == S else np.ones((B, T), int)
+    out = np.zeros((B, N, T, S))
+    for b in range(B):
+        for n in range(N):
+            k = np.where(ids[b][:, None] > 0, key[b, :, n * key.shape[2] // N], 0)
+            q = np.where(query_ids[b][:, None] > 0, query[b, :, n], 0)
+            S0 = (H**-0.5 if scale is None else scale) * q @ k.T
+
+            def evolve(matrix, b=b, n=n):
+                def along(u, ids):
+                    return evolve_vector(kind, coefficients[n], u, ids, order, reaction)
+
+                matrix = matrix.copy()
+                if axis in ("key", "both"):
+                    for t in range(T):
+                        alive = ids[b].copy()
+                        if is_causal:
+                            alive[max(t + S - T + 1, 0) :] = 0
+                        matrix[t] = along(matrix[t], alive)
+                if axis in ("query", "both"):
+                    for s in range(S):
+                        matrix[:, s] = along(matrix[:, s], ids[b])
+                return matrix
+
+            A = evolve(S0) if target == "logits" else S0
+            for t in range(T):
+                p = t + S - T
+                seen = (ids[b] == query_ids[b][t]) & (ids[b] > 0)
+                s = np.arange(S)
+                seen &= (s <= p) if is_causal else True
+                seen &= (abs(s - p) <= window) if window is not None else True
+                weights = np.where(seen, np.exp(A[t] - A[t].max()), 0)
+                A[t] = weights / weights.sum() if seen.any() else 0
+            A = evolve(A) if target == "weights" else A
+            if renormalize:
+                total = A.sum(-1, keepdims=True)
+                A = A / np.where(total == 0, 1, total)
+            out[b, n] = A
+    return out

@@ -8,12 +8,18 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from pdeformer import attention
-from pdeformer.attention import chunked_attention, dot_product_attention
+from pdeformer.attention import dot_product_attention, softmax
+from pdeformer.attention.softmax import Sight
 
 PACKED = [[1, 1, 1, 2, 2, 2, 2, 0, 3, 3, 3, 1, 1], [4] * 6 + [0] * 7]
 PADDED = [[0] * 4 + [1] * 9, [0] * 13]
 FLOAT32, FLOAT64 = 3e-6, 1e-12  # inputs are of order 1: a few hundred roundings at most
+
+
+def chunked_attention(query, key, value, *, segment_ids=None, offset=None, dropout_key=None, **options):
+    seen = Sight(None, None if offset is None else jnp.int32(offset), segment_ids, segment_ids)
+    coins = None if dropout_key is None else softmax.toss(dropout_key, query, key)
+    return softmax.chunked_attention(query, key, value, seen, coins=coins, **options)
 
 
 def twin(query, key, value, segment_ids=None, offset=None, scale=None, kept=None, dropout=0.0):
@@ -301,10 +307,10 @@ def dropout_mask(key, query, keys, dropout):
     """The mask of `chunked_attention`, materialised: (B, N, T, S)."""
     batch, length, heads, _ = query.shape
     kv_heads = keys.shape[2]
-    coins = attention.toss(key, (batch, length, kv_heads, heads // kv_heads), keys.shape[:3])
+    coins = softmax.toss(key, query, keys)
     of_query = jnp.moveaxis(coins.query.reshape(batch, length, heads), 1, 2)
     of_key = jnp.repeat(jnp.moveaxis(coins.key, 1, 2), heads // kv_heads, axis=1)
-    return jax.vmap(jax.vmap(partial(attention.kept, dropout=dropout)))(of_query, of_key)
+    return softmax.kept(of_query[..., :, None], of_key[..., None, :], dropout)
 
 
 @pytest.mark.parametrize(("chunk", "serial"), [(8, True), (256, True), (8, False)])
@@ -455,6 +461,4 @@ def test_heads_that_do_not_fit_are_refused():
 def test_shapes_and_methods_that_do_not_fit_are_refused():
     query, key, value, _ = draw()
     with pytest.raises(ValueError, match=r"got \(2, 13, 4, 5\), .*one batch and one head width"):
-        attention._check(
-            query, key[..., :3], value[..., :3], None, 0.0, None, "auto"
-        )  # past the shape checker
+        softmax.check_shapes(query, key[..., :3], value[..., :3], None, 0.0, None)  # past the shape checker

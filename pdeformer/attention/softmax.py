@@ -42,11 +42,36 @@ class Coins(NamedTuple):
     key: UInt32[Array, "b s k"]
 
 
+class Sight(NamedTuple):
+    """Who sees whom: query t sees key s if t + low <= s <= t + high and both have one positive id.
+
+    None lifts a condition. The bounds may be traced.
+    """
+
+    low: Int[Array, ""] | None = None
+    high: Int[Array, ""] | None = None
+    query_ids: Int[Array, "*b t"] | None = None
+    key_ids: Int[Array, "*b s"] | None = None
+
+    def mask(self, t: Int[Array, " t"], s: Int[Array, " s"]) -> Bool[Array, "*b t s"] | None:
+        """Which of the keys at `s` the queries at `t` see; None is all. The ids are those of these tokens."""
+        seen = None
+        if self.low is not None:
+            seen = s[None, :] >= t[:, None] + self.low
+        if self.high is not None:
+            below = s[None, :] <= t[:, None] + self.high
+            seen = below if seen is None else seen & below
+        if self.query_ids is not None and self.key_ids is not None:
+            ids = self.query_ids[..., :, None]
+            same = (ids == self.key_ids[..., None, :]) & (ids > 0)
+            seen = same if seen is None else same & jnp.expand_dims(seen, range(same.ndim - 2))
+        return seen
+
+
 class Plan(NamedTuple):
-    """What is static. Query t sees key s if s <= t + offset (None: all); `serial`: one head after another."""
+    """What is static. `serial`: one head after another."""
 
     scale: float
-    offset: int | None
     dropout: float
     chunk: int
     serial: bool
@@ -59,6 +84,7 @@ def dot_product_attention(
     *,
     segment_ids: Int[Array, "b t"] | None = None,
     is_causal: bool = False,
+    window: int | None = None,
     scale: float | None = None,
     dropout: float = 0.0,
     dropout_key: PRNGKeyArray | None = None,
@@ -68,7 +94,8 @@ def dot_product_attention(
 
     `segment_ids` (needs T = S): 0 is padding, and a query sees only the keys of its own positive id. A padded query
     returns exactly 0. A padded query, key or value is never read: NaN there reaches no output and no gradient.
-    `is_causal`: query t sees the keys s <= t + S − T, aligned bottom-right. A query that sees no key returns 0.
+    `is_causal`: query t sees the keys s <= t + S − T, aligned bottom-right; `window` = r: only those with
+    |t + S − T − s| <= r [Beltagy et al. 2020]. A query that sees no key returns 0.
     `scale` defaults to 1/√H. `dropout` drops each probability with that chance and divides the others by
     1 − dropout; the mask is a function of `dropout_key`, rebuilt in the backward pass.
 
@@ -76,78 +103,80 @@ def dot_product_attention(
     memory; "xla" is `jax.nn.dot_product_attention` and has no dropout; "auto" is "chunked" on CPU and for dropout,
     else "xla". Raises ValueError if shapes or options do not fit together.
     """
-    _check(query, key, value, segment_ids, dropout, dropout_key, method)
-    offset = key.shape[1] - query.shape[1] if is_causal else None
+    check_shapes(query, key, value, segment_ids, dropout, dropout_key)
+    _check_method(method, dropout)
     if scale is None:
         scale = 1 / math.sqrt(query.shape[-1])
     if method == "auto":
         method = "chunked" if dropout > 0 or jax.default_backend() == "cpu" else "xla"
+    seen = sight(query.shape[1], key.shape[1], segment_ids, is_causal=is_causal, window=window)
     if method == "xla":
-        return _xla_attention(query, key, value, segment_ids, offset, scale)
-    attended = chunked_attention(
-        query,
-        key,
-        value,
-        scale=scale,
-        segment_ids=segment_ids,
-        offset=offset,
-        dropout=dropout,
-        dropout_key=dropout_key,
-    )
+        return _xla_attention(query, key, value, seen, scale)
+    coins = None if dropout_key is None else toss(dropout_key, query, key)
+    attended = chunked_attention(query, key, value, seen, scale=scale, dropout=dropout, coins=coins)
     return attended.output.astype(value.dtype)
+
+
+def sight(
+    length: int, keys: int, segment_ids: Array | None = None, *, is_causal: bool, window: int | None = None
+) -> Sight:
+    """Who sees whom among `length` queries and `keys` keys, aligned bottom-right."""
+    shift = keys - length
+    low = None if window is None else jnp.int32(shift - window)
+    high = jnp.int32(shift) if is_causal else None if window is None else jnp.int32(shift + window)
+    return Sight(low, high, segment_ids, segment_ids)
 
 
 def chunked_attention(
     query: Float[Array, "b t n h"],
     key: Float[Array, "b s k h"],
     value: Float[Array, "b s k d"],
+    seen: Sight | None = None,
     *,
     scale: float,
-    segment_ids: Int[Array, "b t"] | None = None,
-    offset: int | None = None,
     dropout: float = 0.0,
-    dropout_key: PRNGKeyArray | None = None,
+    coins: Coins | None = None,
     chunk: int = CHUNK,
     serial: bool | None = None,
 ) -> Attended:
     """Attention and the log-sum-exp of its scores (those before dropout), both differentiable, twice if need be.
 
-    Query t sees key s only if s <= t + offset, for a whole number `offset` of either sign (None: no such limit).
     `serial` takes one head after another, the faster way on CPU and the default there; else heads run side by side.
     Everything else as in `dot_product_attention`, without its checks.
     """
     batch, length, heads, width = query.shape
     grouped = query.reshape(batch, length, key.shape[2], heads // key.shape[2], width)
-    coins = (
-        None if dropout_key is None or dropout == 0 else toss(dropout_key, grouped.shape[:4], key.shape[:3])
-    )
     serial = jax.default_backend() == "cpu" if serial is None else serial
-    plan = Plan(scale, offset, dropout, _even_chunk(length, chunk), serial)
-    output, lse = _attend(plan, grouped, key, value, segment_ids, coins)
+    plan = Plan(scale, dropout, _even_chunk(length, chunk), serial)
+    output, lse = _attend(plan, grouped, key, value, seen or Sight(), None if dropout == 0 else coins)
     return Attended(output.reshape(batch, length, heads, -1), lse.reshape(batch, length, heads))
 
 
-def toss(key: PRNGKeyArray, query: tuple[int, ...], keys: tuple[int, ...]) -> Coins:
-    """Draw the words of the query tokens, (B, T, K, G), and of the key tokens, (B, S, K)."""
-    parts = jax.random.split(key)
-    return Coins(jax.random.bits(parts[0], query, jnp.uint32), jax.random.bits(parts[1], keys, jnp.uint32))
+def toss(random: PRNGKeyArray, query: Float[Array, "b t n h"], key: Float[Array, "b s k h"]) -> Coins:
+    """Draw the words of all query and key tokens."""
+    parts = jax.random.split(random)
+    batch, length, heads, _ = query.shape
+    shape = batch, length, key.shape[2], heads // key.shape[2]
+    return Coins(
+        jax.random.bits(parts[0], shape, jnp.uint32), jax.random.bits(parts[1], key.shape[:3], jnp.uint32)
+    )
 
 
-def kept(query: UInt32[Array, " c"], key: UInt32[Array, " w"], dropout: float) -> Bool[Array, "c w"]:
-    """Which pairs survive: a 32-bit mix of the two words, uniform, is at least dropout · 2³².
+def kept(query: UInt32[Array, "*q"], key: UInt32[Array, "*k"], dropout: float) -> Bool[Array, "*p"]:
+    """Which pairs survive: a 32-bit mix of the two words, uniform, is at least dropout · 2³². They broadcast.
 
     The mix is MurmurHash3's finaliser [Appleby 2011]: a few integer operations for each pair, where a generator
     such as threefry would cost more than the attention. The mask does not depend on chunks or windows.
     """
-    x = query[:, None] ^ key[None, :]
+    x = query ^ key
     x = (x ^ (x >> 16)) * jnp.uint32(0x85EBCA6B)
     x = (x ^ (x >> 13)) * jnp.uint32(0xC2B2AE35)
     return (x ^ (x >> 16)) >= jnp.uint32(int(dropout * 2**32))
 
 
-def _attend_plain(plan: Plan, query, key, value, segment_ids, coins) -> tuple[Array, Array]:
+def _attend_plain(plan: Plan, query, key, value, seen, coins) -> tuple[Array, Array]:
     """query (B, T, K, G, H) -> output (B, T, K, G, D), lse (B, T, K, G)."""
-    return _over_heads(plan, partial(_forward_head, plan), (query, key, value, coins), segment_ids)
+    return _over_heads(plan, partial(_forward_head, plan), (query, key, value, coins), seen)
 
 
 def _attend_forward(plan: Plan, *arrays):
@@ -156,9 +185,9 @@ def _attend_forward(plan: Plan, *arrays):
 
 
 def _attend_backward(plan: Plan, residuals, cotangents):
-    query, key, value, segment_ids, coins, output, lse = residuals
+    query, key, value, seen, coins, output, lse = residuals
     arrays = query, key, value, coins, output, lse, *cotangents
-    d_query, d_key, d_value = _over_heads(plan, partial(_backward_head, plan), arrays, segment_ids)
+    d_query, d_key, d_value = _over_heads(plan, partial(_backward_head, plan), arrays, seen)
     return d_query, d_key, d_value, None, None
 
 
@@ -166,25 +195,31 @@ _attend = jax.custom_vjp(_attend_plain, nondiff_argnums=(0,))
 _attend.defvjp(_attend_forward, _attend_backward)
 
 
-def _over_heads(plan: Plan, head: Callable, arrays: Any, segment_ids: Array | None) -> Any:
-    """Apply `head(arrays (T, ...), segment_ids (T,))` to every example and key head of arrays (B, T, K, ...)."""
+def _over_heads(plan: Plan, head: Callable, arrays: Any, seen: Sight) -> Any:
+    """Apply `head(arrays (T, ...), sight of the example)` to every example and key head of arrays (B, T, K, ...)."""
+    ids = seen.query_ids, seen.key_ids
+
+    def one(arrays, ids):
+        return head(arrays, Sight(seen.low, seen.high, *ids))
+
     if not plan.serial:
-        return jax.vmap(jax.vmap(head, in_axes=(1, None), out_axes=1))(arrays, segment_ids)
+        return jax.vmap(jax.vmap(one, in_axes=(1, None), out_axes=1))(arrays, ids)
     batch, _, heads = jax.tree.leaves(arrays)[0].shape[:3]
 
-    def one(i):
-        def pick(x):
+    def pick(i):
+        def cut(x):
             start = i // heads, 0, i % heads, *(0,) * (x.ndim - 3)
             return lax.dynamic_slice(x, start, (1, x.shape[1], 1, *x.shape[3:])).reshape(
                 x.shape[1], *x.shape[3:]
             )
 
-        return head(*jax.tree.map(pick, (arrays, None if segment_ids is None else segment_ids[:, :, None])))
+        example = jax.tree.map(lambda x: lax.dynamic_index_in_dim(x, i // heads, keepdims=False), ids)
+        return one(jax.tree.map(cut, arrays), example)
 
     def gather(y):
         return jnp.moveaxis(y.reshape(batch, heads, *y.shape[1:]), 1, 2)
 
-    return jax.tree.map(gather, lax.map(one, jnp.arange(batch * heads)))
+    return jax.tree.map(gather, lax.map(pick, jnp.arange(batch * heads)))
 
 
 class _Rows(NamedTuple):
@@ -209,40 +244,39 @@ class _Keys(NamedTuple):
         return self if whole else jax.tree.map(lambda x: lax.dynamic_slice_in_dim(x, start, width), self)
 
 
-def _forward_head(plan: Plan, arrays, ids):
+def _forward_head(plan: Plan, arrays, seen: Sight):
     query, key, value, coins = arrays
-    rows, keys = _prepare(plan, query, key, value, coins, ids)
+    rows, keys = _prepare(plan, query, key, value, coins, seen)
 
     def chunk(row: _Rows):
         def attend(start, width):
             near = keys.window(start, width)
-            scores = _scores(plan, row, near, start)
+            scores = _scores(seen, row, near, start)
             top = lax.stop_gradient(jnp.maximum(scores.max(-1), jnp.finfo(scores.dtype).min))
             weights = jnp.exp(scores - top[:, None])
             total = weights.sum(-1)
-            seen = total > 0
-            total = jnp.where(seen, total, 1)
+            any_key = total > 0
+            total = jnp.where(any_key, total, 1)
             output = (_drop(plan, weights, row, near) @ near.value) / (total * (1 - plan.dropout))[:, None]
-            return output, jnp.where(seen, top + jnp.log(total), -jnp.inf)
+            return output, jnp.where(any_key, top + jnp.log(total), -jnp.inf)
 
         empty = jnp.zeros((plan.chunk, keys.value.shape[1]), keys.value.dtype)
-        return _in_window(
-            plan, row, keys, attend, lambda start: (empty, jnp.full_like(empty[:, 0], -jnp.inf))
-        )
+        nothing = empty, jnp.full_like(empty[:, 0], -jnp.inf)
+        return _in_window(plan, seen, row, keys, attend, lambda start: nothing)
 
     return tuple(_join(x, query) for x in lax.map(chunk, rows))
 
 
-def _backward_head(plan: Plan, arrays, ids):
+def _backward_head(plan: Plan, arrays, seen: Sight):
     """ds = p · (dp − δ) with dp = dO Vᵀ, δ = dO·O − dlse, then dQ = ds K, dK = dsᵀ Q; dV = pᵀ dO.
 
     Dropout multiplies dp, and the p of dV, by its mask and 1 / (1 − dropout); δ stays as it is.
     """
     query, key, value, coins, output, lse, d_output, d_lse = arrays
-    rows, keys = _prepare(plan, query, key, value, coins, ids)
-    seen = lse > -jnp.inf
-    d_output = jnp.where(seen[..., None], d_output, 0)
-    delta = jnp.where(seen, (d_output * output).sum(-1) - d_lse, 0)
+    rows, keys = _prepare(plan, query, key, value, coins, seen)
+    any_key = lse > -jnp.inf
+    d_output = jnp.where(any_key[..., None], d_output, 0)
+    delta = jnp.where(any_key, (d_output * output).sum(-1) - d_lse, 0)
     d_output = _split(d_output / (1 - plan.dropout), plan.chunk)
     turned = jnp.swapaxes(rows.query, 1, 2), jnp.swapaxes(d_output, 1, 2)
 
@@ -251,37 +285,39 @@ def _backward_head(plan: Plan, arrays, ids):
 
         def pull(start, width):
             near = keys.window(start, width)
-            weights = jnp.exp(_scores(plan, row, near, start) - lse[:, None])
+            weights = jnp.exp(_scores(seen, row, near, start) - lse[:, None])
             d_weights = _drop(plan, _outer(d_out, near.value), row, near)
             d_scores = weights * (d_weights - delta[:, None])
             d_key = _add(sums[0], start, query_t @ d_scores)
             d_value = _add(sums[1], start, d_out_t @ _drop(plan, weights, row, near))
             return (d_key, d_value), d_scores @ near.key * plan.scale
 
-        return _in_window(plan, row, keys, pull, lambda start: (sums, jnp.zeros_like(row.query)))
+        return _in_window(plan, seen, row, keys, pull, lambda start: (sums, jnp.zeros_like(row.query)))
 
     # dK and dV are summed as (H, S): XLA:CPU runs (H, C) @ (C, W) three times faster than the product (W, H).
     sums = jnp.zeros_like(keys.key.T), jnp.zeros_like(keys.value.T)
-    stats = (_split(x, plan.chunk) for x in (jnp.where(seen, lse, 0), delta))
+    stats = (_split(x, plan.chunk) for x in (jnp.where(any_key, lse, 0), delta))
     (d_key, d_value), d_query = lax.scan(chunk, sums, (rows, *stats, d_output, turned))
     gradients = (_join(d_query, query), query), (d_key.T, key), (d_value.T, value)
     return tuple(gradient.astype(x.dtype) for gradient, x in gradients)
 
 
-def _prepare(plan: Plan, query, key, value, coins, ids) -> tuple[_Rows, _Keys]:
+def _prepare(plan: Plan, query, key, value, coins, seen: Sight) -> tuple[_Rows, _Keys]:
     """Chunks and keys of a head, at least float32, with 0 in the place of padding so that it is never read."""
 
-    def clean(x):
+    def clean(x, ids):
         x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
         return x if ids is None else jnp.where(jnp.expand_dims(ids > 0, range(1, x.ndim)), x, 0)
 
     length, group = query.shape[:2]
     first = jnp.tile(jnp.arange(0, length, plan.chunk), group)
+    ids = seen.query_ids
     row_ids = None if ids is None else jnp.broadcast_to(ids[:, None], (length, group))
     query_coin, key_coin = (None, None) if coins is None else coins
-    parts = clean(query) * plan.scale, row_ids, query_coin
+    parts = clean(query, ids) * plan.scale, row_ids, query_coin
     query, row_ids, query_coin = jax.tree.map(lambda x: _split(x, plan.chunk), parts)
-    return _Rows(first, query, row_ids, query_coin), _Keys(clean(key), clean(value), ids, key_coin)
+    key, value = clean(key, seen.key_ids), clean(value, seen.key_ids)
+    return _Rows(first, query, row_ids, query_coin), _Keys(key, value, seen.key_ids, key_coin)
 
 
 def _split(x: Array, chunk: int) -> Array:
@@ -303,18 +339,20 @@ def _even_chunk(length: int, chunk: int) -> int:
     return min(chunk, -(-length // (8 * chunks)) * 8)
 
 
-def _in_window(plan: Plan, row: _Rows, keys: _Keys, attend: Callable, nothing: Callable):
+def _in_window(plan: Plan, seen: Sight, row: _Rows, keys: _Keys, attend: Callable, nothing: Callable):
     """Call `attend(start, width)` on a window that holds every key the chunk sees, or `nothing` if there is none."""
     count = keys.key.shape[0]
-    if not plan.serial or (plan.offset is None and row.ids is None):
+    if not plan.serial or all(x is None for x in (seen.low, seen.high, row.ids)):
         return attend(0, count)  # side by side, heads would run every branch of the switch
     low, high = 0, count
-    if plan.offset is not None:
-        high = jnp.clip(row.first + plan.chunk + plan.offset, 0, count)
+    if seen.low is not None:
+        low = jnp.clip(row.first + seen.low, 0, count)
+    if seen.high is not None:
+        high = jnp.clip(row.first + plan.chunk + seen.high, 0, count)
     if row.ids is not None and keys.ids is not None:
         least = jnp.where(row.ids > 0, row.ids, jnp.iinfo(row.ids.dtype).max).min()
         s = jnp.arange(count)
-        near = (keys.ids >= least) & (keys.ids <= row.ids.max()) & (s < high)
+        near = (keys.ids >= least) & (keys.ids <= row.ids.max()) & (s >= low) & (s < high)
         low, high = jnp.where(near, s, count).min(), jnp.where(near, s + 1, 0).max()
     step = -(-count // (WIDTHS * plan.chunk)) * plan.chunk
     widths = [*range(0, count, step), count]
@@ -323,23 +361,19 @@ def _in_window(plan: Plan, row: _Rows, keys: _Keys, attend: Callable, nothing: C
     return lax.switch(index, [nothing, *(partial(attend, width=width) for width in widths[1:])], start)
 
 
-def _scores(plan: Plan, row: _Rows, keys: _Keys, start) -> Array:
+def _scores(seen: Sight, row: _Rows, keys: _Keys, start) -> Array:
     """Scaled scores (C, W), -inf where the key is not seen."""
     scores = _outer(row.query, keys.key)
-    if plan.offset is not None:
-        t, s = row.first + jnp.arange(scores.shape[0]), start + jnp.arange(scores.shape[1])
-        scores = jnp.where(s[None, :] <= t[:, None] + plan.offset, scores, -jnp.inf)
-    if row.ids is not None and keys.ids is not None:
-        same = (row.ids[:, None] == keys.ids[None, :]) & (row.ids > 0)[:, None]
-        scores = jnp.where(same, scores, -jnp.inf)
-    return scores
+    t, s = row.first + jnp.arange(scores.shape[0]), start + jnp.arange(scores.shape[1])
+    mask = Sight(seen.low, seen.high, row.ids, keys.ids).mask(t, s)
+    return scores if mask is None else jnp.where(mask, scores, -jnp.inf)
 
 
 def _drop(plan: Plan, x: Array, row: _Rows, keys: _Keys) -> Array:
     """`x` (C, W) with 0 for the dropped pairs."""
     if row.coin is None or keys.coin is None:
         return x
-    return jnp.where(kept(row.coin, keys.coin, plan.dropout), x, 0)
+    return jnp.where(kept(row.coin[:, None], keys.coin[None, :], plan.dropout), x, 0)
 
 
 def _outer(a: Float[Array, "c h"], b: Float[Array, "w h"]) -> Float[Array, "c w"]:
@@ -354,23 +388,20 @@ def _add(total: Float[Array, "h s"], start, part: Float[Array, "h w"]) -> Float[
     return lax.dynamic_update_slice_in_dim(total, part, start, axis=1)
 
 
-def _xla_attention(query, key, value, segment_ids, offset, scale) -> Array:
-    mask = None
-    if offset is not None:
-        t, s = jnp.arange(query.shape[1]), jnp.arange(key.shape[1])
-        mask = (s[None, :] <= t[:, None] + offset)[None]
-    if segment_ids is not None:
-        valid = segment_ids > 0
-        query, key, value = (jnp.where(valid[:, :, None, None], x, 0) for x in (query, key, value))
-        same = (segment_ids[:, :, None] == segment_ids[:, None, :]) & valid[:, :, None]
-        mask = same if mask is None else same & mask
+def _xla_attention(query, key, value, seen: Sight, scale) -> Array:
+    mask = seen.mask(jnp.arange(query.shape[1]), jnp.arange(key.shape[1]))
+    if seen.query_ids is not None:
+        valid = (seen.query_ids > 0)[:, :, None, None]
+        query, key, value = (jnp.where(valid, x, 0) for x in (query, key, value))
     if mask is None:
         return jax.nn.dot_product_attention(query, key, value, scale=scale)
-    output = jax.nn.dot_product_attention(query, key, value, mask=mask[:, None], scale=scale)
-    return jnp.where(mask.any(-1)[:, :, None, None], output, 0)
+    mask = mask[None, None] if mask.ndim == 2 else mask[:, None]
+    output = jax.nn.dot_product_attention(query, key, value, mask=mask, scale=scale)
+    return jnp.where(jnp.swapaxes(mask.any(-1)[..., None], 1, 2), output, 0)
 
 
-def _check(query, key, value, segment_ids, dropout, dropout_key, method) -> None:
+def check_shapes(query, key, value, segment_ids, dropout, dropout_key) -> None:
+    """Raises ValueError for shapes or a dropout that do not fit together."""
     batch, length, heads, width = query.shape
     if key.shape != value.shape or (key.shape[0], key.shape[3]) != (batch, width):
         raise ValueError(
@@ -391,6 +422,9 @@ def _check(query, key, value, segment_ids, dropout, dropout_key, method) -> None
         raise ValueError(f"dropout must lie in [0, 1), got {dropout}; it is the chance to drop, not to keep.")
     if dropout > 0 and dropout_key is None:
         raise ValueError(f"dropout needs a random key, got None with dropout={dropout}; pass dropout_key.")
+
+
+def _check_method(method: str, dropout: float) -> None:
     if method not in get_args(Method):
         raise ValueError(
             f"method must be one of {get_args(Method)}, got {method!r}; 'auto' fits every device."
