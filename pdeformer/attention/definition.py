@@ -94,7 +94,7 @@ def key_path(seen: Sight, t: Array, keys: int, ndim: int, *, causal: bool) -> Pa
     """The edges along the keys, `(..., S, 1)`, or `(..., S, C)` with a wall behind every query of a causal block."""
     graph = stencil.path(keys, seen.key_ids, "neumann", ndim=ndim)
     left, right = graph.left, graph.right
-    if causal:
+    if causal and seen.high is not None:
         lead = (1,) * (ndim - 2)
         last = (t + seen.high).reshape(*lead, 1, -1)
         s = jnp.arange(keys).reshape(*lead, -1, 1)

@@ -158,7 +158,7 @@ def check(
         chosen = {name: options[name] for name in ("target", "axis", "order", "is_causal")}
         serving.check_meaning(pde, **chosen, same_tokens=length == keys)
         serving.check_coefficients(pde, dt, steps=steps, heads=heads)
-    return prepare(query, key, value, pde, dt, seen, **options)
+    return prepare(query, key, value, pde, dt, seen=seen, **options)
 
 
 def prepare(
@@ -167,8 +167,8 @@ def prepare(
     value: Array | None,
     pde: PDE | None,
     dt: Coefficient,
-    seen: Sight,
     *,
+    seen: Sight,
     is_causal: bool,
     scale: float | None,
     dropout: float,
