@@ -93,9 +93,8 @@ def pde_attention(
     """
     options = dict(target=target, axis=axis, base=base, order=order, method=method, window=window)
     options |= dict(steps=steps, renormalize=renormalize, features=features, feature_key=feature_key)
-    request = check(
-        query, key, value, pde, dt, segment_ids, is_causal, scale, dropout, dropout_key, **options
-    )
+    options |= dict(is_causal=is_causal, scale=scale, dropout=dropout, dropout_key=dropout_key)
+    request = check(query, key, value, pde, dt, segment_ids=segment_ids, **options)
     exact = serving.methods(
         pde, steps=steps, target=target, axis=axis, base=base, order=order, dropout=dropout > 0
     )
