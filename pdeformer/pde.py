@@ -41,6 +41,10 @@ def is_concrete(x: object) -> bool:
     return not isinstance(x, Tracer)
 
 
+def _known(x: Any) -> Any:
+    return np.asarray(x, np.float64) if is_concrete(x) else x
+
+
 class PDE(ABC):
     """An evolution equation. Members are final: they fill in the abstract methods and override nothing else."""
 
@@ -88,9 +92,11 @@ class PDE(ABC):
             ValueError: a coefficient or dt that is not finite, a negative alpha, dt ≤ 0, or an unstable step.
         """
         name = type(self).__name__
-        values = {**self.coefficients(), "dt": dt}
+        known = jax.tree.map(_known, self)  # NumPy: under a trace jnp would stage even what is known
+        dt = _known(dt)
+        values = {**known.coefficients(), "dt": dt}
         for key, value in values.items():
-            if is_concrete(value) and not np.all(np.isfinite(np.asarray(value, np.float64))):
+            if is_concrete(value) and not np.all(np.isfinite(value)):
                 raise ValueError(f"{name} needs finite coefficients, got {key}={_show(value)}.")
         if is_concrete(dt) and np.any(np.asarray(dt) <= 0):
             raise ValueError(f"{name} needs dt > 0, got dt={_show(dt)}.")
@@ -99,11 +105,11 @@ class PDE(ABC):
             raise ValueError(
                 f"{name} needs alpha >= 0, got alpha={_show(alpha)}; a negative diffusivity sharpens without bound."
             )
-        if all(is_concrete(value) for value in values.values()) and not self.stable(dt):
+        if all(is_concrete(value) for value in values.values()) and not known.stable(dt):
             given = ", ".join(f"{key}={_show(value)}" for key, value in values.items())
             raise ValueError(
-                f"{name} needs {self.rule()} to be stable, got {np.max(self.courant(dt)):.6g} times the bound "
-                f"({given}); lower dt to {self.max_dt():.6g} or less and raise steps."
+                f"{name} needs {self.rule()} to be stable, got {np.max(known.courant(dt)):.6g} times the bound "
+                f"({given}); lower dt to {known.max_dt():.6g} or less and raise steps."
             )
 
     def step(

@@ -176,3 +176,12 @@ def test_equations_of_different_kind_have_different_tree_structure():
     assert jax.tree.leaves(AdvectionDiffusion(1.0, 2.0)) == [1.0, 2.0]
     changed = jax.tree.map(lambda x: 2 * x, ReactionDiffusion(1.0, 2.0, "allen_cahn"))
     assert changed == ReactionDiffusion(2.0, 4.0, "allen_cahn")
+
+
+def test_concrete_arrays_are_checked_under_jit_too():
+    """A coefficient closed over by a compiled function is known while it is traced."""
+    rates, fast = jnp.array([0.1, 0.2]), jnp.array([0.1, 0.6])
+    evolved = jax.jit(lambda u: evolve(u, Diffusion(rates), steps=2))(jnp.ones((5, 2)))
+    np.testing.assert_allclose(evolved, 1, rtol=1e-6)
+    with pytest.raises(ValueError, match=r"alpha \* dt <= 1/2 to be stable, got 1.2 times the bound"):
+        jax.jit(lambda u: evolve(u, Diffusion(fast), steps=2))(jnp.ones((5, 2)))

@@ -19,7 +19,7 @@ from jaxtyping import Array, Bool, Float
 
 from pdeformer import stencil
 from pdeformer.attention.softmax import Coins, Sight, kept
-from pdeformer.pde import PDE, ReactionDiffusion, Wave
+from pdeformer.pde import PDE, AdvectionDiffusion, Diffusion, ReactionDiffusion, Wave, reaction_flow
 from pdeformer.stencil import Path
 
 
@@ -42,29 +42,68 @@ class Evolution:
 def march(pde: PDE, order: str, u: Float[Array, "*b s c"], graph: Path) -> Float[Array, "*b s c"]:
     """`pde` along axis -2 of u, one step for each entry of the first axis of its coefficients."""
     if isinstance(pde, Wave):
-        first, later = jax.tree.map(lambda x: x[0], pde), jax.tree.map(lambda x: x[1:], pde)
-        kick = 0.5 * first.increment(u, graph)  # leapfrog from rest; v = u - u_prev keeps its digits
-
-        def leap(state, pde):
-            u, v = state
-            v = v + pde.increment(u, graph)
-            return (u + v, v), None
-
-        return lax.scan(jax.checkpoint(leap), (u + kick, kick), later)[0][0]
-
+        return _leapfrog(pde, u, graph)
+    if isinstance(pde, ReactionDiffusion) and order == "strang":
+        return _strang(pde, u, graph)
     if isinstance(pde, ReactionDiffusion) and order == "reaction_first":
-        u = u + pde_reaction(pde, pde.beta.sum(0), u)
+        u = u + _reaction(pde, pde.beta.sum(0), u)
         pde = pde.diffusion()
 
     def step(u, pde):
-        if isinstance(pde, ReactionDiffusion) and order == "euler":
-            return u + pde.diffusion().increment(u, graph) + pde_reaction(pde, pde.beta, u), None
-        return pde._step(u, graph), None
+        change = _increment(pde, u, graph)
+        return u + (change + _reaction(pde, pde.beta, u) if isinstance(pde, ReactionDiffusion) else change), None
 
     return lax.scan(jax.checkpoint(step), u, pde)[0]
 
 
-def pde_reaction(pde: ReactionDiffusion, growth: Array, u: Array) -> Array:
+def _leapfrog(pde: Wave, u: Array, graph: Path) -> Array:
+    """From rest: u_1 = u_0 + ½ r L u_0; v = u_k - u_{k-1} keeps its digits."""
+    first, later = jax.tree.map(lambda x: x[0], pde), jax.tree.map(lambda x: x[1:], pde)
+    kick = 0.5 * _increment(first, u, graph)
+
+    def leap(state, pde):
+        u, v = state
+        v = v + _increment(pde, u, graph)
+        return (u + v, v), None
+
+    return lax.scan(jax.checkpoint(leap), (u + kick, kick), later)[0][0]
+
+
+def _strang(pde: ReactionDiffusion, u: Array, graph: Path) -> Array:
+    """Half a reaction, diffusion, half a reaction; the halves of neighbouring steps are one exact flow."""
+    half = 0.5 * pde.beta
+    growth = half + jnp.concatenate([jnp.zeros_like(half[:1]), half[:-1]])
+
+    def step(u, xs):
+        alpha, growth = xs
+        u = reaction_flow(u, growth, pde.reaction)
+        return u + alpha * _laplacian(u, graph.left, graph.right), None
+
+    u = lax.scan(jax.checkpoint(step), u, (pde.alpha, growth))[0]
+    return reaction_flow(u, half[-1], pde.reaction)
+
+
+def _increment(pde: PDE, u: Array, graph: Path) -> Array:
+    if isinstance(pde, AdvectionDiffusion):
+        return pde.increment(u, graph)
+    assert isinstance(pde, Diffusion | Wave | ReactionDiffusion)
+    rate = pde.speed**2 if isinstance(pde, Wave) else pde.alpha
+    return rate * _laplacian(u, graph.left, graph.right)
+
+
+@jax.custom_vjp
+def _laplacian(u: Array, left: Array, right: Array) -> Array:
+    """The Neumann Laplacian, with its symmetry told to the backward pass: transposed piece by piece it is slow."""
+    return stencil.laplacian(u, Path(left, right, None, "neumann"))
+
+
+_laplacian.defvjp(
+    lambda u, left, right: (_laplacian(u, left, right), (left, right)),
+    lambda graph, cotangent: (_laplacian(cotangent, *graph), None, None),
+)
+
+
+def _reaction(pde: ReactionDiffusion, growth: Array, u: Array) -> Array:
     """R(u) · dt for growth = β dt: growth · u (1 - u) or growth · u (1 - u²)."""
     return growth * u * (1 - u ** {"fisher": 1, "allen_cahn": 2}[pde.reaction])
 

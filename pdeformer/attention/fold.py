@@ -56,7 +56,7 @@ def transport(
         return propagate(one, u, graph, steps=evolution.steps, method="scan" if ids is not None else "taps")
 
     flat = u.reshape(batch, length, -1)
-    moved = jax.linear_transpose(apply, flat)(flat)[0] if adjoint else apply(flat)
+    moved = jax.vjp(apply, flat)[1](flat)[0] if adjoint else apply(flat)  # linear: its vjp is its transpose
     return moved.reshape(u.shape)
 
 
