@@ -1,7 +1,14 @@
 """Transformers steered by partial differential equations."""
 
 from pdeformer import cta, sharding
-from pdeformer.attention import pde_attention, pde_attention_weights
+from pdeformer.attention import (
+    AttentionCache,
+    init_cache,
+    pde_attention,
+    pde_attention_decode,
+    pde_attention_weights,
+    step_budget,
+)
 from pdeformer.integrators import evolve
 from pdeformer.layers import AdaptiveStencil, HeatLayer, MultiScaleStencil
 from pdeformer.model import PLACEMENTS, CausalLM, Classifier, Matcher, ModelConfig
@@ -11,6 +18,7 @@ __all__ = [
     "PLACEMENTS",
     "AdaptiveStencil",
     "AdvectionDiffusion",
+    "AttentionCache",
     "CausalLM",
     "Classifier",
     "Diffusion",
@@ -22,7 +30,10 @@ __all__ = [
     "Wave",
     "cta",
     "evolve",
+    "init_cache",
     "pde_attention",
+    "pde_attention_decode",
     "pde_attention_weights",
     "sharding",
+    "step_budget",
 ]

@@ -51,7 +51,9 @@ def march(pde: PDE, order: str, u: Float[Array, "*b s c"], graph: Path) -> Float
 
     def step(u, pde):
         change = _increment(pde, u, graph)
-        return u + (change + _reaction(pde, pde.beta, u) if isinstance(pde, ReactionDiffusion) else change), None
+        return u + (
+            change + _reaction(pde, pde.beta, u) if isinstance(pde, ReactionDiffusion) else change
+        ), None
 
     return lax.scan(jax.checkpoint(step), u, pde)[0]
 
