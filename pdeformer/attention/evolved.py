@@ -35,7 +35,7 @@ def pde_attention(
     query: Float[Array, "b t n h"],
     key: Float[Array, "b s k h"],
     value: Float[Array, "b s k h"],
-    pde: PDE | None,
+    pde: Any,
     *,
     steps: int,
     dt: Coefficient = 1.0,

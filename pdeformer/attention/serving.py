@@ -114,8 +114,8 @@ def check_meaning(
         )
     if reacts and target == "logits" and pde.reaction == "fisher":
         raise ValueError(
-            "the 'fisher' reaction needs values >= 0, which logits are not; use reaction='allen_cahn', or "
-            "target='weights'."
+            "the 'fisher' reaction needs values >= 0, which logits are not, got target='logits'; use "
+            "reaction='allen_cahn', or target='weights'."
         )
     if order != "strang" and not reacts:
         raise ValueError(
