@@ -343,9 +343,9 @@ def test_a_causal_row_by_hand():
 
 def test_advection_moves_weight_to_earlier_keys():
     query, key, _, _ = draw(dtype=jnp.float32)
-    place = np.arange(14)
+    place = jnp.arange(14.0)
     mean = [
-        (pde_attention_weights(query, key, AdvectionDiffusion(0.0, beta), steps=2) * place).sum(-1).mean()
+        (pde_attention_weights(query, key, AdvectionDiffusion(0.0, beta), steps=2) @ place).mean()
         for beta in (0.5, 0.0, -0.5)
     ]
     assert mean[0] < mean[1] < mean[2]

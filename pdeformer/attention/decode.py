@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped
 from pdeformer.attention import serving
 from pdeformer.attention.evolved import prepare, run
 from pdeformer.attention.softmax import Sight, check_shapes
-from pdeformer.pde import PDE, Coefficient, is_concrete
+from pdeformer.pde import Coefficient, is_concrete
 
 FEW = 16  # new rows up to which evolving them is cheaper than evolving all values of the cache
 
@@ -55,7 +55,7 @@ def pde_attention_decode(
     key: Float[Array, "b t k h"],
     value: Float[Array, "b t k h"],
     cache: AttentionCache,
-    pde: PDE | None,
+    pde: Any,
     *,
     steps: int,
     dt: Coefficient = 1.0,

@@ -23,7 +23,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
 
 
 def methods(
-    pde: PDE | type[PDE] | None,
+    pde: Any,
     *,
     steps: int,
     target: str,
@@ -87,7 +87,7 @@ def _check_performer(*, target, window, features, feature_key, dropout, **others
 
 
 def check_meaning(
-    pde: PDE, *, target: str, axis: str, order: str, is_causal: bool, same_tokens: bool
+    pde: Any, *, target: str, axis: str, order: str, is_causal: bool, same_tokens: bool
 ) -> None:
     """Raises ValueError for a combination with no meaning, and says what to use instead."""
     if not isinstance(pde, Diffusion | Wave | ReactionDiffusion | AdvectionDiffusion):

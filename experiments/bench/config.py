@@ -1,0 +1,54 @@
+"""What can be chosen."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+Section = Literal["evolved", "attention", "taps", "backward"]
+
+
+@dataclass(frozen=True)
+class AttentionSize:
+    """The input of the attention section: query, key and value are (batch, tokens, heads, width) float32."""
+
+    tokens: int = 2048
+    heads: int = 4
+    width: int = 64
+    batch: int = 1
+
+
+@dataclass(frozen=True)
+class StateSize:
+    """The input of the sections on `evolve`: a float32 state (batch, tokens, channels)."""
+
+    tokens: int = 4096
+    channels: int = 256
+    batch: int = 8
+
+
+@dataclass(frozen=True)
+class Config:
+    """Speed and memory of the fast forms against the plain ones, as ratios."""
+
+    only: tuple[Section, ...] = ("evolved", "attention", "taps", "backward")
+    """Sections to run, one after another."""
+    pairs: int = 20
+    """Timed pairs for each row, in alternating order."""
+    seconds: float = 10.0
+    """A row stops after this time, but not before 4 pairs; the table says how many it took."""
+    out: Path = Path("runs/bench")
+    """Parent of the run folders; each run takes the next free number and overwrites nothing."""
+    lengths: tuple[int, ...] = (512, 2048, 8192, 16384)
+    """Tokens of the evolved section; heads, width and batch are those of `attention`."""
+    steps: int = 4
+    """Steps of diffusion of the evolved section."""
+    largest_matrix: int = 2048
+    """Tokens up to which materialised weights are timed too; beyond, only their memory is planned."""
+    attention: AttentionSize = field(default_factory=AttentionSize)
+    state: StateSize = field(default_factory=StateSize)
+
+    def __post_init__(self):
+        if self.pairs < 2 or self.pairs % 2:
+            raise ValueError(
+                f"pairs must be even so that both orders weigh the same, got {self.pairs}; try 20."
+            )

@@ -1,0 +1,88 @@
+"""Attention evolved by a PDE against plain attention, and against evolving the matrix itself."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import jax
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
+
+from experiments.bench.config import Config
+from experiments.bench.timing import Paired, Row, paired, temporaries
+from pdeformer import Diffusion, pde_attention
+
+FOLDED, MATRIX = "folded / plain", "matrix / plain"
+
+
+def evolved_rows(config: Config) -> Iterator[Row]:
+    """For every length: folded against plain attention, with and without causality and backward pass; the matrix."""
+    size = config.attention
+    for tokens in config.lengths:
+        shape = (size.batch, tokens, size.heads, size.width)
+        arrays = [jax.random.normal(key, shape) for key in jax.random.split(jax.random.key(0), 4)]
+        for causal in (False, True):
+            kind = "causal" if causal else "plain"
+            for way, program in (("forward", _forward), ("fwd + bwd", _forward_backward)):
+                plain, folded, matrix = (partial(program, f) for f in _forms(config.steps, causal=causal))
+                timed = partial(paired, pairs=config.pairs, seconds=config.seconds)
+                yield Row(f"{FOLDED}, T={tokens}, {kind}, {way}", timed(folded, plain, *arrays))
+                if way == "forward":
+                    name = f"{MATRIX}, T={tokens}, {kind}, {way}"
+                    small = tokens <= config.largest_matrix
+                    yield Row(
+                        name, timed(matrix, plain, *arrays) if small else _planned(matrix, plain, arrays)
+                    )
+
+
+def _forms(steps: int, *, causal: bool) -> tuple[Callable, Callable, Callable]:
+    """Plain, folded and materialised."""
+    options = ((None, "auto"), (Diffusion(0.1), "folded"), (Diffusion(0.1), "materialized"))
+    return tuple(
+        partial(pde_attention, pde=pde, steps=steps, is_causal=causal, method=method)
+        for pde, method in options
+    )  # type: ignore[return-value]
+
+
+def _forward(attend: Callable, query, key, value, weight):
+    del weight  # only the backward pass needs the cotangent
+    return attend(query, key, value)
+
+
+def _forward_backward(attend: Callable, query, key, value, weight):
+    output, pull = jax.vjp(attend, query, key, value)
+    return output, pull(weight)
+
+
+def _planned(first: Callable, second: Callable, arrays: list) -> Paired:
+    """The memory alone, for a program too large to run."""
+    ours, theirs = (temporaries(jax.jit(f).lower(*arrays).compile()) for f in (first, second))
+    return Paired(float("nan"), float("nan"), float("nan"), ours, theirs, 0)
+
+
+def figure(rows: list[Row]) -> Figure:
+    """Time beside plain attention, and temporaries, against the number of tokens."""
+    drawn, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
+    lines: dict[tuple[str, str, str], list[tuple[int, Paired]]] = {}
+    for case, result in rows:
+        form, tokens, kind, way = case.split(", ")
+        lines.setdefault((form, kind, way), []).append((int(tokens.removeprefix("T=")), result))
+    for (form, kind, way), points in lines.items():
+        tokens = [t for t, _ in points]
+        style = {"color": "C0" if kind == "plain" else "C1", "marker": "s" if form == MATRIX else "o"}
+        style |= {
+            "linestyle": "-" if way == "forward" else "--",
+            "label": f"{form.split()[0]}, {kind}, {way}",
+        }
+        left.plot(tokens, [1 / r.ratio for _, r in points], **style)
+        right.plot(tokens, [r.first_bytes / 2**20 for _, r in points], **style)
+    left.axhline(1, color="0.6", linewidth=0.8)
+    left.set(title="time beside plain attention", ylabel="ratio", yscale="log")
+    right.set(title="temporaries", ylabel="MiB", yscale="log")
+    for axes in (left, right):
+        axes.set(xlabel="tokens T", xscale="log")
+        axes.grid(alpha=0.3)
+    right.legend(fontsize=7)
+    return drawn

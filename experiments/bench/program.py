@@ -1,0 +1,97 @@
+"""Run the sections, print their tables, write the summary and the figure."""
+
+import json
+import platform
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from itertools import count
+from pathlib import Path
+
+import jax
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from experiments.bench.config import Config
+from experiments.bench.evolved import evolved_rows, figure
+from experiments.bench.sections import attention_rows, backward_rows, taps_rows
+from experiments.bench.timing import Row
+
+SECTIONS: dict[str, tuple[str, Callable[[Config], Iterator[Row]]]] = {
+    "evolved": ("attention evolved by diffusion, folded, against plain attention", evolved_rows),
+    "attention": ("chunked attention against jax.nn.dot_product_attention", attention_rows),
+    "taps": ("evolve by taps against the scan of steps", taps_rows),
+    "backward": ("gradient of evolve against autodiff through every step", backward_rows),
+}
+
+
+def table(title: str, rows: list[Row]) -> Table:
+    """A section as a table: ours, plain, how many times faster, temporaries in MiB and how many times smaller."""
+    result = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    result.add_column("case", no_wrap=True)
+    for heading in ("ms", "plain ms", "faster", "MiB", "plain MiB", "smaller", "pairs"):
+        result.add_column(heading, justify="right", no_wrap=True)
+    for case, r in rows:
+        smaller = r.second_bytes / r.first_bytes if r.first_bytes else float("inf")
+        result.add_row(
+            case,
+            *(f"{x:.1f}" for x in (r.first_ms, r.second_ms)),
+            f"{r.ratio:.2f}x",
+            *(f"{x / 2**20:.1f}" for x in (r.first_bytes, r.second_bytes)),
+            f"{smaller:.1f}x",
+            str(r.pairs),
+        )
+    return result
+
+
+def run_section(name: str, config: Config, console: Console) -> list[Row]:
+    """Measure one section row by row, showing each as it comes, and print its table."""
+    title, section = SECTIONS[name]
+    rows = []
+    with console.status(f"{name}: compiling and timing") as status:
+        for row in section(config):
+            rows.append(row)
+            status.update(f"{name}: {len(rows)} done, last {row.case}: {row.result.ratio:.2f}x")
+    console.print(table(title, rows))
+    return rows
+
+
+def fresh_folder(parent: Path) -> Path:
+    """Make and return the next free numbered folder in `parent`: 000, 001, …"""
+    parent.mkdir(parents=True, exist_ok=True)
+    for number in count():
+        folder = parent / f"{number:03d}"
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            continue
+        return folder
+    raise AssertionError("count() never ends")
+
+
+def main(config: Config) -> Path:
+    """Run the sections, print their tables, write `summary.json`; returns the run folder."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=110)  # a log file has no width of its own; 80 would cut the columns
+    device = jax.devices()[0].device_kind
+    console.print(f"device {device}, {platform.machine()}, jax {jax.__version__}, medians over pairs")
+    rows = {name: run_section(name, config, console) for name in config.only}
+    folder = fresh_folder(config.out)
+    summary = {
+        "program": "bench",
+        "config": asdict(config) | {"out": str(config.out)},
+        "device": device,
+        "versions": {"jax": jax.__version__, "python": platform.python_version()},
+        "rows": [
+            {"section": name, "case": row.case, **row.result._asdict()}
+            for name, section in rows.items()
+            for row in section
+        ],
+    }
+    if "evolved" in rows:
+        figure(rows["evolved"]).savefig(folder / "evolved.png", dpi=150)
+        console.print(f"wrote {folder / 'evolved.png'}")
+    (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    console.print(f"wrote {folder / 'summary.json'}")
+    return folder

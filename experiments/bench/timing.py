@@ -1,0 +1,57 @@
+"""Two programs timed against each other, and the memory they plan."""
+
+import math
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+LEAST = 4  # pairs, however long they take
+
+
+class Paired(NamedTuple):
+    """Medians over the pairs."""
+
+    first_ms: float
+    second_ms: float
+    ratio: float  # second / first of the same pair: how many times faster the first is
+    first_bytes: int  # temporaries
+    second_bytes: int
+    pairs: int
+
+
+class Row(NamedTuple):
+    """One line of a section: ours against the plain form."""
+
+    case: str
+    result: Paired
+
+
+def paired(first: Callable, second: Callable, *args, pairs: int = 20, seconds: float = math.inf) -> Paired:
+    """Compile both for `args`, warm them, and time them in the order A B, B A, A B, …, an even number of pairs."""
+    programs = [jax.jit(f).lower(*args).compile() for f in (first, second)]
+    for program in programs:
+        jax.block_until_ready(program(*args))
+    times, start = [], time.perf_counter()
+    while len(times) < pairs and (len(times) < LEAST or time.perf_counter() - start < seconds):
+        times += [_time_pair(programs, args, swap=swap) for swap in (False, True)]
+    times = np.array(times)
+    ours, theirs = np.median(times, axis=0)
+    ratio = np.median(times[:, 1] / times[:, 0])
+    first_bytes, second_bytes = (temporaries(program) for program in programs)
+    return Paired(float(ours), float(theirs), float(ratio), first_bytes, second_bytes, len(times))
+
+
+def _time_pair(programs, args, *, swap: bool) -> tuple[float, float]:
+    milliseconds = [0.0, 0.0]
+    for i in (1, 0) if swap else (0, 1):
+        start = time.perf_counter()
+        jax.block_until_ready(programs[i](*args))
+        milliseconds[i] = 1e3 * (time.perf_counter() - start)
+    return milliseconds[0], milliseconds[1]
+
+
+def temporaries(program) -> int:
+    return program.memory_analysis().temp_size_in_bytes
