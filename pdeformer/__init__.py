@@ -3,7 +3,7 @@
 from pdeformer import cta, sharding
 from pdeformer.attention import pde_attention, pde_attention_weights
 from pdeformer.integrators import evolve
-from pdeformer.layers import AdaptiveStencil, HeatLayer, MultiScaleStencil
+from pdeformer.layers import AdaptiveStencil, HeatLayer, MultiScaleStencil, PDEAttention
 from pdeformer.model import PLACEMENTS, CausalLM, Classifier, Matcher, ModelConfig
 from pdeformer.pde import AdvectionDiffusion, Diffusion, ReactionDiffusion, Wave
 
@@ -18,6 +18,7 @@ __all__ = [
     "Matcher",
     "ModelConfig",
     "MultiScaleStencil",
+    "PDEAttention",
     "ReactionDiffusion",
     "Wave",
     "cta",
