@@ -10,7 +10,7 @@ from pdeformer.attention import (
     step_budget,
 )
 from pdeformer.integrators import evolve
-from pdeformer.layers import AdaptiveStencil, HeatLayer, MultiScaleStencil
+from pdeformer.layers import AdaptiveStencil, HeatLayer, MultiScaleStencil, PDEAttention
 from pdeformer.model import PLACEMENTS, CausalLM, Classifier, Matcher, ModelConfig
 from pdeformer.pde import AdvectionDiffusion, Diffusion, ReactionDiffusion, Wave
 
@@ -26,6 +26,7 @@ __all__ = [
     "Matcher",
     "ModelConfig",
     "MultiScaleStencil",
+    "PDEAttention",
     "ReactionDiffusion",
     "Wave",
     "cta",

@@ -393,6 +393,12 @@ def test_every_parameter_learns_from_the_first_step(name):
 
 
 @pytest.mark.parametrize("name", LAYERS)
+def test_parameters_have_a_type_of_their_own(name):
+    """A weakly typed one would become float32 in the first update, and the training step compile again."""
+    assert not any(x.weak_type for x in jax.tree.leaves(nnx.state(LAYERS[name]())))
+
+
+@pytest.mark.parametrize("name", LAYERS)
 def test_bfloat16_is_rounded_once(name):
     layer, u = randomised(LAYERS[name]()), states(dtype=jnp.bfloat16)
     out = apply(layer, u, SEGMENTS)

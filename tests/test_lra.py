@@ -15,7 +15,7 @@ from experiments import lra, run
 from experiments.data import listops
 from experiments.lra import program, table, taps
 from pdeformer import sharding, train
-from pdeformer.layers import Stencil
+from pdeformer.layers import AttentionPDE, Stencil
 from pdeformer.model import PLACEMENTS, Classifier, ModelConfig
 
 QUICK, LRA, TWO_LAYER, AMOS = (config for _, config in lra.PRESETS.values())
@@ -28,6 +28,8 @@ TINY = dataclasses.replace(
     generated=lra.Generated(min_length=9, max_length=25, train=200, val=50, test=50),
     cadence=run.Cadence(log_every=1, eval_every=2, checkpoint_every=1, keep=1),
 )
+DROPOUT = dataclasses.replace(TINY.model, attention_dropout=0.1)
+NO_DROPOUT = dataclasses.replace(TINY.model, dropout=0.0, attention_dropout=0.0)
 ROW = {
     *("variant", "seed", "steps", "parameters", "test_accuracy", "val_accuracy", "tokens_per_second"),
     *("compile_seconds", "best_step", "best_test_accuracy", "best_val_accuracy", "test_loss", "val_loss"),
@@ -173,6 +175,29 @@ def test_mesh_of_four_by_two_gives_the_losses_of_one_device(straight, tmp_path):
         assert ours["loss"] == pytest.approx(expected["loss"], rel=1e-5)
 
 
+def test_evolved_attention_is_trained_beside_the_baseline_and_its_coefficients_are_summarised(
+    straight, tmp_path, capsys
+):
+    config, summary, _ = straight
+    attention = AttentionPDE("advection-diffusion", share="step", steps=2)
+    changes = {"placement": ("none",), "attention": attention, "steps": 2, "model": NO_DROPOUT}
+    evolved = dataclasses.replace(config, out=tmp_path / "run", **changes)
+    rows = lra.main(evolved)["rows"]
+    assert [row["variant"] for row in rows] == ["baseline", "attention_advection-diffusion"]
+    assert rows[0].keys() == ROW
+    assert rows[1].keys() == ROW | {"coefficients"}
+    assert rows[1]["parameters"] == rows[0]["parameters"] + 2 * 2 * config.model.heads  # α and β, two steps
+    found = {name: np.array(value) for name, value in rows[1]["coefficients"].items()}
+    assert {name: value.shape for name, value in found.items()} == {"alpha": (1, 2, 2), "beta": (1, 2, 2)}
+    for name, initial in (("alpha", 0.1), ("beta", 0.03)):
+        assert 0 < np.abs(found[name] - initial).max() < 1e-3  # two steps of a warm-up
+    assert "alpha 0.1000 to 0.1000 (began at 0.1), beta 0.03" in capsys.readouterr().out
+    assert not (evolved.out / "stencils.png").exists()
+    before = contents(evolved.out)
+    assert lra.main(dataclasses.replace(evolved, resume=True))["rows"] == rows
+    assert contents(evolved.out) == before
+
+
 # The table.
 
 
@@ -244,12 +269,14 @@ def test_options_reach_their_fields():
         "quick --steps 3 --seeds 0 1 2 --mesh.data 4 --mesh.model 2 --dtype bfloat16 --batch 16 --data-dir d"
     )
     words += " --placement after_embedding before_ffn --stencil.kind multiscale --stencil.dilations 1 4"
+    words += " --attention.kind reaction-diffusion --attention.beta -0.1 --attention.order euler"
     words += " --source lra_release --manual-dir m --out o --resume"
     config = lra.command_line(words.split())
     assert (config.steps, config.seeds, config.batch, config.dtype) == (3, (0, 1, 2), 16, "bfloat16")
     assert config.mesh == lra.Mesh(4, 2)
     assert config.placement == ("after_embedding", "before_ffn")
     assert config.stencil == Stencil(kind="multiscale", dilations=(1, 4))
+    assert config.attention == AttentionPDE("reaction-diffusion", beta=-0.1, order="euler")
     assert config.data() is listops.RELEASE
     assert [str(path) for path in (config.data_dir, config.manual_dir, config.out)] == ["d", "m", "o"]
     assert config.network((), 16, 10).dtype == "bfloat16"
@@ -266,6 +293,8 @@ def test_options_reach_their_fields():
         ("quick --step 3", "Perhaps you meant"),
         ("quick --dtype float16", "float32"),
         ("quick --steps 0", "must be at least 1"),
+        ("--attention.kind heat", "advection-diffusion"),
+        ("--attention.steps 2", "steps belongs to kind diffusion"),
     ],
 )
 def test_what_cannot_be_read_exits_with_2_and_a_suggestion(words, message, capsys):
@@ -343,6 +372,24 @@ def test_variants_are_the_baseline_and_one_per_place_or_one_with_all():
     assert list(dataclasses.replace(QUICK, placement=PLACEMENTS).variants()) == ["baseline", *PLACEMENTS]
 
 
+def test_evolved_attention_is_one_more_variant_or_a_part_of_the_one_with_all():
+    config = dataclasses.replace(QUICK, attention=AttentionPDE("wave"))
+    name, sizes = "attention_wave", (16, 10)
+    assert config.variants() == {
+        "baseline": (),
+        "after_embedding": ("after_embedding",),
+        name: (name,),
+    }
+    assert config.network((), *sizes) == QUICK.network((), *sizes)
+    evolved = config.network((name,), *sizes)
+    assert (evolved.placements, evolved.attention) == ((), AttentionPDE("wave"))
+    together = dataclasses.replace(config, together=True)
+    assert list(together.variants()) == ["baseline", f"after_embedding+{name}"]
+    both = together.network(("after_embedding", name), *sizes)
+    assert (both.placements, both.attention) == (("after_embedding",), AttentionPDE("wave"))
+    assert list(dataclasses.replace(config, placement=("none",)).variants()) == ["baseline", name]
+
+
 def test_new_run_folder_has_the_next_free_number(tmp_path):
     names = [program.choose_folder(QUICK, tmp_path / "lra").name for _ in range(3)]
     assert names == ["quick-001", "quick-002", "quick-003"]
@@ -395,6 +442,10 @@ def test_contradictions_are_refused_when_the_configuration_is_made(changes, mess
         ({"mesh": lra.Mesh(data=9)}, "cannot have more devices"),
         ({"model": dataclasses.replace(TINY.model, heads=3)}, "divisible by heads"),
         ({"stencil": Stencil(kind="adaptive", alpha=0.7)}, "0 < alpha < 1/2"),
+        (
+            {"attention": AttentionPDE("diffusion", base="performer", features=8), "model": DROPOUT},
+            "dropout acts on softmax weights, got 0.1",
+        ),
         ({"hosts": lra.Hosts(join=True)}, "several hosts share one run folder"),
     ],
 )

@@ -1,12 +1,13 @@
-"""Long Range Arena: a Transformer with a diffusion layer and its baseline, side by side on the same batches.
+"""Long Range Arena: a Transformer with a PDE in it and its baseline, side by side on the same batches.
 
     python -m experiments.lra                                    # `quick`: ListOps of 10 to 64 tokens, both variants
     python -m experiments.lra quick --steps 50 --seeds 0 1 2
     python -m experiments.lra listops-two-layer --placement after_embedding between_layers
+    python -m experiments.lra --placement none --attention.kind diffusion     # its attention evolved instead
     python -m experiments.lra quick --out runs/mine --resume     # go on after a kill
 
 `config` says what can be chosen, `presets` holds the published configurations and the command line, `program`
-trains and writes the run folder, `table` and `figures` show what came out.
+trains and writes the run folder, `table` and `figures` show what came out, `taps` and `coefficients` what was learned.
 """
 
 from experiments.lra.config import Config as Config

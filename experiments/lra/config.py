@@ -3,15 +3,15 @@
 import dataclasses
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Literal, cast
+from typing import Annotated, Literal
 
 import tyro
 
 from experiments import run
 from experiments.data import listops
 from pdeformer import train
-from pdeformer.layers import Stencil
-from pdeformer.model import PLACEMENTS, ModelConfig, Placement
+from pdeformer.layers import AttentionPDE, Stencil
+from pdeformer.model import PLACEMENTS, ModelConfig
 
 FREE = (*run.FREE, "hosts", "data_dir", "manual_dir")
 """What may change when a run is resumed: where it runs and where its data lies, but not what is computed."""
@@ -98,7 +98,7 @@ class Network:
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Train a Transformer and variants of it with a diffusion layer on the same batches, and compare them."""
+    """Train a Transformer and variants of it with a PDE in them on the same batches, and compare them."""
 
     preset: tyro.conf.Suppress[str] = "quick"
     """Name of the preset these values began with."""
@@ -109,11 +109,13 @@ class Config:
     placement: Annotated[
         tuple[str, ...], tyro.conf.arg(metavar=f"{{{','.join((NONE, *PLACEMENTS))}}} ...")
     ] = ("after_embedding",)
-    """Where the diffusion layer stands: one variant per place, beside the baseline; none: the baseline alone."""
+    """Where the diffusion layer stands: one variant per place, beside the baseline; none: no such variant."""
     together: bool = False
-    """One variant with layers at all these places instead of one variant per place."""
+    """One variant with layers at all these places, and the evolved attention, instead of one variant each."""
     stencil: Stencil = Stencil(kind="adaptive")
     """The diffusion layer of the variants."""
+    attention: AttentionPDE = AttentionPDE()
+    """The equation that evolves the attention of one more variant, attention_KIND; none: there is no such variant."""
     seeds: tuple[int, ...] = (0,)
     """Seeds. A seed decides initial weights, batches and dropout, and is shared by the variants."""
     steps: int = 5000
@@ -186,23 +188,28 @@ class Config:
             return listops.RELEASE
         return listops.ListOpsConfig(**dataclasses.asdict(self.generated))
 
-    def variants(self) -> dict[str, tuple[Placement, ...]]:
-        """Name and places of every variant, the baseline first."""
-        places = cast(tuple[Placement, ...], tuple(name for name in self.placement if name != NONE))
-        variants: dict[str, tuple[Placement, ...]] = {BASELINE: ()}
-        if self.together and places:
-            return variants | {"+".join(places): places}
-        for place in places:
-            variants[place] = (place,)
-        return variants
+    def variants(self) -> dict[str, tuple[str, ...]]:
+        """Name and parts of every variant, the baseline first; a part is a place, or `evolved` for the attention."""
+        parts = tuple(name for name in self.placement if name != NONE)
+        parts += () if self.attention.kind == NONE else (self.evolved,)
+        variants: dict[str, tuple[str, ...]] = {BASELINE: ()}
+        if self.together and parts:
+            return variants | {"+".join(parts): parts}
+        return variants | {part: (part,) for part in parts}
 
-    def network(self, places: tuple[Placement, ...], vocabulary: int, classes: int) -> ModelConfig:
-        """The model of a variant. Raises ValueError for sizes or a stencil that contradict themselves."""
+    @property
+    def evolved(self) -> str:
+        """The name of the evolved attention: attention_diffusion, attention_wave, ..."""
+        return f"attention_{self.attention.kind}"
+
+    def network(self, parts: tuple[str, ...], vocabulary: int, classes: int) -> ModelConfig:
+        """The model of a variant. Raises ValueError for sizes, a stencil or an equation that contradict themselves."""
         return ModelConfig(
             vocabulary=vocabulary,
             classes=classes,
-            placements=places,
+            placements=tuple(part for part in parts if part != self.evolved),
             stencil=self.stencil,
+            attention=self.attention if self.evolved in parts else AttentionPDE(),
             dtype=self.dtype,
             **dataclasses.asdict(self.model),
         )

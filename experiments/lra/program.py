@@ -12,7 +12,7 @@ from rich.console import Console
 
 from experiments import run
 from experiments.data import arrays, listops
-from experiments.lra import taps
+from experiments.lra import coefficients, taps
 from experiments.lra.config import FREE, Config
 from experiments.lra.figures import draw_curves, draw_stencils
 from experiments.lra.table import show
@@ -40,11 +40,16 @@ def main(config: Config) -> dict[str, Any]:
         for seed, variant in itertools.product(config.seeds, config.variants())
     ]
     test_examples = len(splits["test"].labels)
-    about = {"data": config.source, "test_examples": test_examples}
+
+    def row(result: run.Result) -> dict[str, Any]:
+        about = {"data": config.source, "test_examples": test_examples}
+        found = coefficients.read(folder, result.variant, result.seed)
+        return result._asdict() | about | ({"coefficients": found} if found else {})
+
     summary = {
         "program": "lra",
         "preset": config.preset,
-        "rows": [result._asdict() | about for result in results],
+        "rows": [row(result) for result in results],
         "ladder": listops.ladder(splits["train"], splits["test"]),
     }
     report(config, results, summary["ladder"], test_examples, folder, console)
@@ -80,8 +85,8 @@ def check(config: Config, mesh: Mesh) -> None:
         raise ValueError(
             f"a batch is drawn from {size} training examples, got batch={config.batch}; lower it."
         )
-    for places in config.variants().values():
-        config.network(places, vocabulary=len(listops.VOCABULARY), classes=listops.CLASSES)
+    for parts in config.variants().values():
+        config.network(parts, vocabulary=len(listops.VOCABULARY), classes=listops.CLASSES)
 
 
 def prepare(config: Config) -> Splits:
@@ -137,7 +142,9 @@ def train_one(
     evaluate = train.make_evaluate(graphdef, mesh, places)
 
     def test(params: Any) -> train.Evaluation:
-        taps.keep(folder, variant, seed, taps.learned(nnx.merge(graphdef, params)))
+        trained = nnx.merge(graphdef, params)
+        taps.keep(folder, variant, seed, taps.learned(trained))
+        coefficients.keep(folder, variant, seed, coefficients.learned(trained))
         return evaluate(params, whole(config, splits["test"], mesh))
 
     return run.train(
@@ -177,8 +184,12 @@ def report(
     folder: run.Run,
     console: Console,
 ) -> None:
-    """The table and the figures."""
+    """The table, the figures, and what the evolved attention has learned."""
     show(results, ladder, config=config, test_examples=test_examples, console=console)
+    for result in results:
+        if found := coefficients.read(folder, result.variant, result.seed):
+            said = coefficients.describe(found, config.attention.initial().coefficients())
+            console.print(f"{result.variant}, seed {result.seed}: {said}", markup=False)
     if jax.process_index() == 0:
         drawn = [draw_curves(folder, results, ladder), draw_stencils(folder, results, config)]
         console.print(f"wrote {', '.join(str(path) for path in drawn if path)}", markup=False)

@@ -12,13 +12,25 @@ token and earlier ones, non-expansive in the maximum norm, and it does not conse
 Hidden states are `(B, T, D)`; padding is never read and never changed; the arithmetic is in at least float32
 and rounded once to the dtype of `u`. [Zhang & Zhou, "Where to Add PDE Diffusion in Transformers", 2026]
 
+`PDEAttention` stands apart: it takes queries, keys and values, and evolves the attention between them.
+
     B batch, T tokens, D channels, K offsets of a stencil, S scales
 """
 
 from pdeformer.layers.adaptive import AdaptiveStencil as AdaptiveStencil
+from pdeformer.layers.attention import AttentionPDE as AttentionPDE
+from pdeformer.layers.attention import PDEAttention as PDEAttention
 from pdeformer.layers.choice import Layer as Layer
 from pdeformer.layers.choice import Stencil as Stencil
 from pdeformer.layers.heat import HeatLayer as HeatLayer
 from pdeformer.layers.multiscale import MultiScaleStencil as MultiScaleStencil
 
-__all__ = ["AdaptiveStencil", "HeatLayer", "Layer", "MultiScaleStencil", "Stencil"]
+__all__ = [
+    "AdaptiveStencil",
+    "AttentionPDE",
+    "HeatLayer",
+    "Layer",
+    "MultiScaleStencil",
+    "PDEAttention",
+    "Stencil",
+]

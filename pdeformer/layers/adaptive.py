@@ -52,11 +52,11 @@ class AdaptiveStencil(nnx.Module):
         check_alpha(alpha, "AdaptiveStencil", closed=False)
         self.reach, self.free, self.input_adaptive = width // 2, free, input_adaptive
         if free:
-            side = jnp.full((self.reach, channels), alpha / self.reach)
-            centre = jnp.full((1, channels), -2 * alpha)
+            side = jnp.full((self.reach, channels), alpha / self.reach, float)
+            centre = jnp.full((1, channels), -2 * alpha, float)
             self.kernel = nnx.Param(jnp.concatenate([side, centre, side]))
             return
-        self.rate = nnx.Param(jnp.full((channels,), logit(alpha / BUDGET)))
+        self.rate = nnx.Param(jnp.full((channels,), logit(alpha / BUDGET), float))
         self.share = nnx.Param(jnp.zeros((self.reach, channels)))
         self.gate = nnx.Param(jnp.zeros((channels,))) if input_adaptive else None
 

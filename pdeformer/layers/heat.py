@@ -24,7 +24,7 @@ class HeatLayer(nnx.Module):
                 f"HeatLayer needs at least one step, got steps={steps}; leave the layer out instead."
             )
         self.fixed, self.steps = alpha, steps
-        self.rate = nnx.Param(jnp.asarray(logit(alpha / BUDGET))) if learned else None
+        self.rate = nnx.Param(jnp.asarray(logit(alpha / BUDGET), float)) if learned else None
 
     @property
     def causal_form(self) -> bool:

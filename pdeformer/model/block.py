@@ -1,6 +1,7 @@
 """One Transformer block with its hooks.
 
-Pre-LN, M_x the diffusion layer at hook x (the identity where none is placed), A attention, F feed-forward:
+Pre-LN, M_x the diffusion layer at hook x (the identity where none is placed), A attention, which is plain or evolved
+by a PDE, F feed-forward:
 
     u ← M_before_norm(u)
     u ← u + M_after_attention(A(M_before_attention(LN(u))))
@@ -66,7 +67,7 @@ def linear(
 
 
 class Attention(nnx.Module):
-    """Multi-head softmax attention within segments."""
+    """Multi-head attention within segments: softmax, or what the PDE of the config makes of it."""
 
     def __init__(self, config: ModelConfig, *, causal: bool, rngs: nnx.Rngs):
         width, inner, bias = config.width, config.query_width, config.attention_bias
@@ -75,6 +76,7 @@ class Attention(nnx.Module):
         self.key = linear(config, width, inner, rngs, bias=bias)
         self.value = linear(config, width, inner, rngs, bias=bias)
         self.out = linear(config, inner, width, rngs, bias=bias)
+        self.evolution = config.attention.build(config.heads)
 
     def __call__(
         self, u: Float[Array, "b t d"], segment_ids: Int[Array, "b t"] | None, *, key: Key[Array, ""] | None
@@ -82,7 +84,8 @@ class Attention(nnx.Module):
         query, key_, value = (
             project(u).reshape(*u.shape[:2], self.heads, -1) for project in (self.query, self.key, self.value)
         )
-        mixed = dot_product_attention(
+        attend = dot_product_attention if self.evolution is None else self.evolution
+        mixed = attend(
             query,
             key_,
             value,

@@ -1,10 +1,10 @@
-"""`ModelConfig`: the shape of a Transformer, and where along it a diffusion layer stands."""
+"""`ModelConfig`: the shape of a Transformer, where along it a diffusion layer stands, what evolves its attention."""
 
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Literal, get_args
 
-from pdeformer.layers import Stencil
+from pdeformer.layers import AttentionPDE, Stencil
 
 Placement = Literal[
     "after_embedding",
@@ -58,6 +58,8 @@ class ModelConfig:
     """Where the diffusion layer stands, any number of places; none is the plain Transformer."""
     stencil: Stencil = Stencil()
     """The diffusion layer of those places."""
+    attention: AttentionPDE = AttentionPDE()
+    """The equation that evolves the attention of every block; none is plain attention."""
     dtype: Literal["float32", "bfloat16"] | str = "float32"
     """Type of the computation; parameters, LayerNorm statistics, diffusion, pooling, logits are float32."""
     remat: bool = False
@@ -66,6 +68,7 @@ class ModelConfig:
     def __post_init__(self):
         self._check_sizes()
         self._check_placements()
+        self.attention.check(dropout=self.attention_dropout)
         for name in ("norm", "positions", "pooling", "activation", "dtype"):
             choices = get_args(get_args(ModelConfig.__annotations__[name])[0])
             if getattr(self, name) not in choices:

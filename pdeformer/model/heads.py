@@ -88,7 +88,7 @@ class Matcher(_Pooled):
 class CausalLM(Trunk):
     """The next token at every position: `(B, T)` tokens to `(B, T, V)` logits that no later token reaches.
 
-    Raises ValueError when a placed layer has no causal form, and for pooling="cls".
+    Raises ValueError when a placed layer or the evolved attention has no causal form, and for pooling="cls".
     """
 
     def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
@@ -101,6 +101,7 @@ class CausalLM(Trunk):
                 f"every hook of a CausalLM runs causally, and {config.stencil} has no causal form; "
                 f"use free=False and gated=False."
             )
+        config.attention.check(is_causal=True)
         key = rngs.params()
         super().__init__(config, key, causal=True)
         self.head = nnx.Linear(
