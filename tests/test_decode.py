@@ -1,14 +1,19 @@
 """Decoding: token by token, in chunks or in one piece, the outputs are rows of the causal pass."""
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pdeformer import AdvectionDiffusion, Diffusion, ReactionDiffusion, Wave
-from pdeformer.attention import init_cache, pde_attention, pde_attention_decode, step_budget
+from pdeformer import AdvectionDiffusion, Diffusion, ReactionDiffusion, Wave, attention
+from pdeformer.attention import init_cache, step_budget
+
+# the options come as dictionaries, which a type checker cannot match with keywords
+pde_attention: Any = attention.pde_attention
+pde_attention_decode: Any = attention.pde_attention_decode
 
 LENGTH = 40
 IDS = np.array([[1] * 10 + [0] * 3 + [1] * 20 + [2] * 7, [0] * 4 + [3] * 36])

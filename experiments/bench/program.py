@@ -73,7 +73,7 @@ def main(config: Config) -> Path:
     """Run the sections, print their tables, write `summary.json`; returns the run folder."""
     console = Console()
     if not console.is_terminal:
-        console = Console(width=110)  # a log file has no width of its own; 80 would cut the columns
+        console = Console(width=120)  # a log file has no width of its own; 80 would cut the columns
     device = jax.devices()[0].device_kind
     console.print(f"device {device}, {platform.machine()}, jax {jax.__version__}, medians over pairs")
     rows = {name: run_section(name, config, console) for name in config.only}

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-LEAST = 4  # pairs, however long they take
+LEAST = 2  # pairs, however long they take
 
 
 class Paired(NamedTuple):
