@@ -70,7 +70,7 @@ def test_chunked_prefill_equals_the_whole_pass(method):
     arrays, pde = draw(jnp.float32), PDES["diffusion"]
     whole = pde_attention(*arrays, pde, steps=3, is_causal=True, window=9)
     cache, outputs, start = init_cache(2, LENGTH, 2, 4), [], 0
-    program = jax.jit(partial(pde_attention_decode, pde=pde, steps=3, window=9, method=method))
+    program: Any = jax.jit(partial(pde_attention_decode, pde=pde, steps=3, window=9, method=method))
     for size in (20, 10, 10):
         output, cache = program(*(x[:, start : start + size] for x in arrays), cache)
         outputs.append(output)

@@ -39,7 +39,7 @@ def draw(length=14, keys=None, batch=2, heads=2, kv_heads=2, width=5, dtype=jnp.
     return tuple(jnp.asarray(1.5 * rng.normal(size=(batch, t, n, width)), dtype) for t, n in shapes)
 
 
-def expected_weights(query, key, name, pde, steps, heads, dt=1.0, *, renormalize=None, **options):
+def expected_weights(arrays, name, pde, steps, heads, dt: Any = 1.0, *, renormalize=None, **options: Any):
     values = {
         k: np.broadcast_to(np.asarray(v, np.float64) * dt, (steps, heads))
         for k, v in pde.coefficients().items()
@@ -50,7 +50,7 @@ def expected_weights(query, key, name, pde, steps, heads, dt=1.0, *, renormalize
         renormalize = kind == "reaction" and options.get("target", "weights") == "weights"
     reaction = getattr(pde, "reaction", "fisher")
     return oracle.attention_weights(
-        query, key, kind, coefficients, renormalize=renormalize, reaction=reaction, **options
+        arrays[0], arrays[1], kind, coefficients, renormalize=renormalize, reaction=reaction, **options
     )
 
 
@@ -121,9 +121,7 @@ def prove(name, target, axis, causal, segments, window, order, *, dtype, toleran
     pde, steps = PDES[name], 1 if order == "euler" else 3
     options = dict(target=target, axis=axis, is_causal=causal, window=window, order=order)
     ids = PACKED if segments else None
-    expected = apply(
-        expected_weights(*arrays[:2], name, pde, steps, 2, segment_ids=ids, **options), arrays[2]
-    )
+    expected = apply(expected_weights(arrays, name, pde, steps, 2, segment_ids=ids, **options), arrays[2])
     methods = serving.methods(pde, steps=steps, target=target, axis=axis, order=order)
     *fast, (output, gradients) = (
         pulled(arrays, pde, weight, ids, steps=steps, method=method, **options) for method in methods
@@ -176,7 +174,7 @@ def test_grouped_heads_with_a_coefficient_per_step_and_head(name, keys, x64):
     *arrays, weight = draw(keys=keys, heads=4)
     rng = np.random.default_rng(3)
     pde = jax.tree.map(lambda c: jnp.asarray(c * rng.uniform(0.3, 1, (3, 4))), PDES[name])
-    expected = apply(expected_weights(*arrays[:2], name, pde, 3, 4, is_causal=True), arrays[2])
+    expected = apply(expected_weights(arrays, name, pde, 3, 4, is_causal=True), arrays[2])
     options = dict(steps=3, is_causal=True, target="weights", axis="key")
     methods = serving.methods(pde, steps=3, target="weights", axis="key")
     *fast, (output, gradients) = (pulled(arrays, pde, weight, method=method, **options) for method in methods)
@@ -190,7 +188,7 @@ def test_grouped_heads_with_a_coefficient_per_step_and_head(name, keys, x64):
 def test_time_steps_scale_the_coefficients(name, x64):
     *arrays, _ = draw()
     output = pde_attention(*arrays, PDES[name], steps=2, dt=0.4)
-    close(output, apply(expected_weights(*arrays[:2], name, PDES[name], 2, 2, dt=0.4), arrays[2]), FLOAT64)
+    close(output, apply(expected_weights(arrays, name, PDES[name], 2, 2, dt=0.4), arrays[2]), FLOAT64)
 
 
 LONG = dict(
@@ -381,13 +379,13 @@ def test_padding_is_never_read(x64):
 def test_the_fold_holds_no_matrix(causal):
     """4 heads of 64 at T = 8192: a matrix alone would be 1 GiB, the temporaries stay under 128 MiB."""
     shape = jax.ShapeDtypeStruct((1, 8192, 4, 64), jnp.float32)
-    program = jax.jit(partial(pde_attention, pde=Diffusion(0.1), steps=4, is_causal=causal))
+    program: Any = jax.jit(partial(pde_attention, pde=Diffusion(0.1), steps=4, is_causal=causal))
     assert program.lower(shape, shape, shape).compile().memory_analysis().temp_size_in_bytes < 128 * 2**20
 
 
 def test_new_coefficients_do_not_compile_again():
     *arrays, _ = draw(dtype=jnp.float32)
-    program = jax.jit(lambda alpha: pde_attention(*arrays, Diffusion(alpha), steps=2))
+    program: Any = jax.jit(lambda alpha: pde_attention(*arrays, Diffusion(alpha), steps=2))
     for alpha in (0.1, 0.2):
         program(alpha)
     assert program._cache_size() == 1
