@@ -1,0 +1,68 @@
+"""Extreme eigenvalues of a Hessian by Lanczos iteration.
+
+Hessian-vector products are ∇(∇f · v), reverse over reverse, since attention has its own derivative rule. The basis
+is orthogonalised twice at every iteration. [Lanczos 1950]
+
+    P parameters, m iterations
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float, Key
+
+
+class Extremes(NamedTuple):
+    """Extreme eigenvalues of a symmetric operator."""
+
+    largest: float
+    smallest: float
+    residual: float
+    """‖H x - λ x‖ / |λ| for the largest; below .01 it counts as converged."""
+
+
+class Tridiagonal(NamedTuple):
+    """The operator in the Krylov basis."""
+
+    diagonal: Float[Array, " m"]
+    off: Float[Array, " m"]
+    """Off the diagonal; the last is the part outside the basis."""
+
+
+def lanczos(f: Callable[[Any], Array], at: Any, key: Key[Array, ""], iterations: int) -> Tridiagonal:
+    """The Hessian of the scalar `f` at the tree `at`, in the Krylov space of a random vector; may be traced."""
+    flat, unravel = ravel_pytree(at)
+    iterations = min(iterations, flat.size)
+
+    def product(v: Array) -> Array:
+        return jax.grad(lambda x: jnp.vdot(jax.grad(lambda y: f(unravel(y)))(x), v))(flat)
+
+    def one(carry: tuple[Array, Array], k: Array) -> tuple[tuple[Array, Array], Tridiagonal]:
+        basis, v = carry
+        basis = basis.at[k].set(v)
+        w = product(v)
+        diagonal = jnp.vdot(v, w)
+        for _ in range(2):
+            w = w - (basis @ w) @ basis
+        off = jnp.linalg.norm(w)
+        return (basis, w / jnp.maximum(off, jnp.finfo(w.dtype).tiny)), Tridiagonal(diagonal, off)
+
+    start = jax.random.normal(key, flat.shape, flat.dtype)
+    state = (jnp.zeros((iterations, flat.size), flat.dtype), start / jnp.linalg.norm(start))
+    return jax.lax.scan(one, state, jnp.arange(iterations))[1]
+
+
+def extremes(matrix: Tridiagonal) -> Extremes:
+    """Its extreme Ritz values. Exact, to rounding, once the Krylov space holds every eigenvector of the start."""
+    diagonal, off = (np.asarray(x, np.float64) for x in matrix)
+    scale = np.max(np.abs(diagonal)) + np.max(np.abs(off))
+    broken = np.flatnonzero(off <= 1e-6 * scale)
+    size = int(broken[0]) + 1 if broken.size else len(diagonal)  # the space found is invariant
+    inner = off[: size - 1]
+    values, vectors = np.linalg.eigh(np.diag(diagonal[:size]) + np.diag(inner, 1) + np.diag(inner, -1))
+    residual = abs(off[size - 1] * vectors[-1, -1]) / max(abs(values[-1]), np.finfo(float).tiny)
+    return Extremes(float(values[-1]), float(values[0]), float(residual))

@@ -1,0 +1,120 @@
+"""The Transformer of the trainings: the official encoder, and two places where a diffusion can act on it.
+
+    plain       an encoder layer is z = LN(x + MHA(x)), y = LN(z + W₂ ReLU(W₁ z))
+    attention   the paper's text: A(0) = softmax(QKᵀ/√H), n steps of dA/dτ = α d²A/ds² along the keys, out = A(n) V
+    hidden      the paper's code: n steps of the official layer on the hidden states after every encoder layer
+
+α is fixed, so all three have the same parameters, those of the official checkpoints; and α = 0 is exactly the plain
+network, so one compiled program serves them all. [Zhang & Zhou, "Continuous-Time Attention", 2025]
+
+    B batch, L tokens, D channels, N heads, H head width, F feed-forward width, V vocabulary, C outputs
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, Key
+
+from pdeformer import Diffusion, cta, pde_attention
+
+
+class Shape(NamedTuple):
+    """The sizes of a network."""
+
+    vocabulary: int
+    outputs: int
+    length: int
+    width: int
+    heads: int
+    ffn: int
+    layers: int
+
+
+class Alpha(NamedTuple):
+    """Where a diffusion acts: its diffusivity, tokens² per step, in [0, 1/2]; 0 is nowhere. May be traced."""
+
+    attention: float = 0.0
+    """On the attention weights, along the keys."""
+    hidden: float = 0.0
+    """On the hidden states after every encoder layer."""
+
+
+class Steps(NamedTuple):
+    """Steps of both forms, static; 0 leaves the form out of the program."""
+
+    attention: int
+    hidden: int
+
+
+def init(key: Key[Array, ""], shape: Shape) -> cta.Weights:
+    """Initial weights as PyTorch draws them, every layer by itself: embeddings and positions from N(0, 1), the
+    fused QKV matrix uniform within √(1.5/D), all others within 1/√fan_in, attention biases 0."""
+    sizes = {"D": shape.width, "3D": 3 * shape.width, "F": shape.ffn}
+    keys = iter(jax.random.split(key, len(cta.LAYER_SHAPES) + 4))
+
+    def uniform(dims: tuple[int, ...], fan_in: int) -> Array:
+        return jax.random.uniform(next(keys), dims, minval=-(fan_in**-0.5), maxval=fan_in**-0.5)
+
+    def parameter(name: str, letters: str) -> Array:
+        dims = (shape.layers, *(sizes[letter] for letter in letters.split()))
+        if name.startswith("norm") or (name.startswith("self_attn") and name.endswith("bias")):
+            return (jnp.ones if name in ("norm1.weight", "norm2.weight") else jnp.zeros)(dims)
+        if name == "self_attn.in_proj_weight":
+            return 1.5**0.5 * uniform(dims, shape.width)
+        return uniform(dims, shape.ffn if name.startswith("linear2") else shape.width)
+
+    embedding = jax.random.normal(next(keys), (shape.vocabulary, shape.width))
+    positions = jax.random.normal(next(keys), (1, shape.length, shape.width))
+    layers = {name: parameter(name, letters) for name, letters in cta.LAYER_SHAPES.items()}
+    fc = {
+        "weight": uniform((shape.outputs, shape.width), shape.width),
+        "bias": uniform((shape.outputs,), shape.width),
+    }
+    return cta.Weights(embedding, positions, layers, {}, fc)
+
+
+def hidden_states(
+    weights: cta.Weights,
+    ids: Int[Array, "b l"],
+    mask: Bool[Array, "b l"] | None,
+    alpha: Alpha,
+    *,
+    steps: Steps,
+    heads: int,
+) -> Float[Array, "b l d"]:
+    """What the head reads. Attention looks both ways and at no padding (`mask` False), as do the official steps.
+
+    The attention form takes rows without padding only.
+    """
+    x = weights.embedding[ids] + weights.positions[:, : ids.shape[1]]
+    seen = jnp.ones((1, 1, 1, ids.shape[1]), bool) if mask is None else mask[:, None, None]
+
+    def layer(x: Array, w: dict[str, Array]) -> tuple[Array, None]:
+        if steps.attention:
+            x = _evolving_layer(x, w, Diffusion(alpha.attention), steps.attention, heads)
+        else:
+            x = cta.encoder_layer(x, w, seen, heads=heads)
+        return cta.refine(x, "diffusion", alpha=alpha.hidden, steps=steps.hidden, mask=mask), None
+
+    return jax.lax.scan(layer, x, weights.layers)[0]
+
+
+def _evolving_layer(x: Array, w: dict[str, Array], pde: Diffusion, steps: int, heads: int) -> Array:
+    """`cta.encoder_layer` with evolved weights."""
+    qkv = cta.affine(x, w["self_attn.in_proj_weight"], w["self_attn.in_proj_bias"])
+    q, k, v = (part.reshape(*x.shape[:2], heads, -1) for part in jnp.split(qkv, 3, axis=-1))
+    mixed = pde_attention(q, k, v, pde, steps=steps, method="materialized").reshape(x.shape)
+    mixed = cta.affine(mixed, w["self_attn.out_proj.weight"], w["self_attn.out_proj.bias"])
+    z = cta.layer_norm(x + mixed, w["norm1.weight"], w["norm1.bias"])
+    inner = jax.nn.relu(cta.affine(z, w["linear1.weight"], w["linear1.bias"]))
+    reacted = cta.affine(inner, w["linear2.weight"], w["linear2.bias"])
+    return cta.layer_norm(z + reacted, w["norm2.weight"], w["norm2.bias"])
+
+
+def classify(
+    weights: cta.Weights, ids: Int[Array, "b l"], alpha: Alpha, *, steps: Steps, heads: int
+) -> Float[Array, "b c"]:
+    """Logits of the mean hidden state of a row."""
+    x = hidden_states(weights, ids, None, alpha, steps=steps, heads=heads)
+    return cta.affine(jnp.mean(x, axis=1), **weights.fc)

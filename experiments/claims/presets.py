@@ -1,0 +1,79 @@
+"""The presets, as values, and the command line that begins with one of them."""
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+from difflib import get_close_matches
+
+import tyro
+
+from experiments.claims.config import (
+    Artefact,
+    Config,
+    Decay,
+    Entropy,
+    Instability,
+    Landscape,
+    Training,
+)
+
+QUICK = Config()
+"""python -m experiments.claims
+
+All six sections with six seeds on two CPU cores.
+"""
+
+FULL = dataclasses.replace(
+    QUICK,
+    preset="full",
+    seeds=(0, 1, 2, 3, 4, 5, 6, 7, 8, 9),
+    decay=Decay(tokens=4097, steps=(4, 16, 64, 256, 1024), attention_tokens=1024, attention_steps=64),
+    entropy=Entropy(tokens=128, steps=(0, 1, 4, 16, 64, 256, 1024, 4096, 16384, 65536)),
+    instability=Instability(tokens=256, alphas=26, waves=61),
+    training=Training(tokens=128, width=128, ffn=256, layers=6, batch=64, steps=2000, learning_rate=1e-3),
+    landscape=Landscape(rows=1024, iterations=60, directions=20, points=31),
+    artefact=Artefact(
+        lengths=(128, 256, 512),
+        words=30.0,
+        vocabulary=8000,
+        lines=100_000,
+        test_lines=1000,
+        width=128,
+        ffn=256,
+        batch=32,
+        steps=2000,
+        learning_rate=1e-4,
+    ),
+)
+"""python -m experiments.claims full
+
+Ten seeds, the width and depth of the paper's small models, longer training. For one accelerator.
+"""
+
+PRESETS: dict[str, tuple[str, Config]] = {
+    "quick": ("All six sections, small; minutes on two CPU cores, no download. The default.", QUICK),
+    "full": ("Ten seeds, the width of the paper's small models, longer training; accelerator.", FULL),
+}
+"""Name -> (one line for `--help`, values)."""
+
+
+def command_line(arguments: Sequence[str]) -> Config:
+    """The configuration of a command line: a preset (none is `quick`), then fields that differ from it.
+
+    Exits with code 2 and a message, and a suggestion for a misspelt name, if it cannot be read.
+    """
+    arguments = list(arguments)
+    if not arguments or (arguments[0].startswith("-") and arguments[0] not in ("-h", "--help")):
+        arguments = ["quick", *arguments]
+    if not arguments[0].startswith("-") and arguments[0] not in PRESETS:
+        near = get_close_matches(arguments[0], PRESETS, n=1)
+        hint = f"did you mean {near[0]}?" if near else "choose among them."
+        print(f"a preset is one of {', '.join(PRESETS)}, got {arguments[0]!r}; {hint}", file=sys.stderr)
+        raise SystemExit(2)
+    return tyro.extras.overridable_config_cli(
+        PRESETS,
+        args=arguments,
+        prog="python -m experiments.claims",
+        description="The claims of the Continuous-Time Attention paper, measured. Begin with a preset; without one "
+        "it is quick. `PRESET --help` lists the options.",
+    )
