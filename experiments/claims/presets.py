@@ -20,7 +20,10 @@ from experiments.claims.config import (
 QUICK = Config()
 """python -m experiments.claims
 
-All six sections with six seeds on two CPU cores.
+All six sections with six seeds. Two shared CPU cores: 2 min 5 s. Reached: exponential tails keep their rate to 1e-15,
+peak exponents -0.268, -0.373, -0.450, -0.485, -0.496 between 4, 16, ... 4096 steps; official causal step 3.84 and
+14.8 in 4 and 8 steps; no effect of the PDE on attention on gradients and Hessian beyond chance; synthetic text,
+L = 64: perplexity 343 and 2.20 ("99.4 %"), and 2.21 for the baseline's own weights with PAD states kept.
 """
 
 FULL = dataclasses.replace(
@@ -47,7 +50,8 @@ FULL = dataclasses.replace(
 )
 """python -m experiments.claims full
 
-Ten seeds, the width and depth of the paper's small models, longer training. For one accelerator.
+Ten seeds, the width of the paper's small models, longer training. For one accelerator; its three trained sections have
+not been run.
 """
 
 PRESETS: dict[str, tuple[str, Config]] = {
