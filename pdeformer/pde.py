@@ -250,12 +250,6 @@ class AdvectionDiffusion(PDE):
         down, up = jnp.maximum(self.beta, 0), jnp.maximum(-self.beta, 0)
         return self.alpha * stencil.laplacian(u, graph) + stencil.upwind(u, down, up, graph)
 
-    def increment_along(self, direction: "AdvectionDiffusion", u: Array, graph: Path) -> Array:
-        """The derivative of `increment` in the coefficients; at β = 0 the mean of both sides."""
-        down = direction.beta * jnp.heaviside(self.beta, 0.5)
-        up = down - direction.beta
-        return direction.alpha * stencil.laplacian(u, graph) + stencil.upwind(u, down, up, graph)
-
     def _step(self, state, graph):
         return state + self.increment(state, graph)
 

@@ -1,5 +1,7 @@
 """`evolve`: every method against dense matrices, the laws, the orders, the derivatives, the refusals."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +10,7 @@ from jax.test_util import check_grads
 
 from pdeformer import AdvectionDiffusion, Diffusion, ReactionDiffusion, Wave, evolve
 from pdeformer.integrators.evolution import METHODS, applicable
+from pdeformer.integrators.parts import in_parts
 from tests import oracle
 
 T, D = 40, 3
@@ -64,16 +67,34 @@ def test_every_method_equals_dense_matrices_in_float32_for_32_steps(name, bounda
     assert np.abs(y - reference).max() <= 1e-5 * np.abs(reference).max()
 
 
-@pytest.mark.parametrize("boundary", ["neumann", "dirichlet", "copy"])
-@pytest.mark.parametrize("name", PDES)
-def test_every_segment_pattern_equals_dense_matrices(name, boundary, x64):
-    u = np.broadcast_to(POSITIVE, (4, T, D)).copy()
-    u[SEGMENTS == 0] = np.nan  # padding must never be read
-    y = np.asarray(evolve(jnp.asarray(u), PDES[name], steps=5, boundary=boundary, segment_ids=SEGMENTS))
-    assert np.isnan(y[SEGMENTS == 0]).all()
-    for row, ids in enumerate(SEGMENTS):
-        reference = expected(POSITIVE, PDES[name], steps=5, boundary=boundary, segment_ids=ids)
-        np.testing.assert_allclose(y[row][ids > 0], reference[ids > 0], atol=1e-12, rtol=0)
+WALLS = ("neumann", "dirichlet", "copy")
+SEGMENTED = [(p, b, False) for p in PDES for b in WALLS] + [(p, "neumann", True) for p in PDES if p != "wave"]
+
+
+def on_segments(name, dtype, **arguments):
+    """All segment patterns by every method, and the dense reference: [(y, reference), …], tokens without padding."""
+    pde = PDES[name]
+    u = np.where(SEGMENTS[..., None] > 0, POSITIVE, np.nan)  # padding must never be read
+    exact = methods(pde, arguments["boundary"], segmented=True, causal=arguments["causal"])
+    for method in exact:
+        y = np.asarray(evolve(jnp.asarray(u, dtype), pde, segment_ids=SEGMENTS, method=method, **arguments))
+        assert np.isnan(y[SEGMENTS == 0]).all()
+        for row, ids in zip(y, SEGMENTS, strict=True):
+            reference = expected(POSITIVE.astype(dtype), pde, segment_ids=ids, **arguments)
+            yield row[ids > 0], reference[ids > 0]
+
+
+@pytest.mark.parametrize(("name", "boundary", "causal"), SEGMENTED)
+def test_every_segment_pattern_equals_dense_matrices_in_float64(name, boundary, causal, x64):
+    for y, reference in on_segments(name, np.float64, steps=5, boundary=boundary, causal=causal):
+        np.testing.assert_allclose(y, reference, atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize(("name", "boundary", "causal"), SEGMENTED)
+def test_every_segment_pattern_equals_dense_matrices_in_float32_for_32_steps(name, boundary, causal):
+    """Runs of one to 32 tokens: most are crossed many times."""
+    for y, reference in on_segments(name, np.float32, steps=32, boundary=boundary, causal=causal):
+        assert np.abs(y - reference).max() <= 1e-5 * np.abs(reference).max()
 
 
 CAUSAL = [n for n in PDES if n != "wave"]
@@ -87,29 +108,36 @@ def test_causal_forms_equal_their_dense_definition(name, method, x64):
     np.testing.assert_allclose(y, reference, atol=1e-12, rtol=0)
 
 
-@pytest.mark.parametrize("name", CAUSAL)
-def test_causal_forms_on_segments_equal_their_dense_definition(name, x64):
-    u = np.where(SEGMENTS[..., None] > 0, POSITIVE, np.nan)
-    y = np.asarray(evolve(jnp.asarray(u), PDES[name], steps=5, causal=True, segment_ids=SEGMENTS))
-    for row, ids in enumerate(SEGMENTS):
-        reference = expected(POSITIVE, PDES[name], steps=5, causal=True, segment_ids=ids)
-        np.testing.assert_allclose(y[row][ids > 0], reference[ids > 0], atol=1e-12, rtol=0)
-
-
 @pytest.mark.parametrize("length", [1, 2, 3, 7])
 @pytest.mark.parametrize("name", PDES)
 def test_many_steps_on_a_few_tokens_reflect_many_times(name, length, x64):
-    u = POSITIVE[:length]
-    for boundary in BOUNDARIES:
-        reference = expected(u, PDES[name], steps=9, boundary=boundary)
-        for method in methods(PDES[name], boundary):
-            y = evolve(jnp.asarray(u), PDES[name], steps=9, boundary=boundary, method=method)
-            np.testing.assert_allclose(y, reference, atol=1e-12, err_msg=f"{boundary} {method}")
+    pde, u = PDES[name], POSITIVE[:length]
+    cases = [(b, m, False) for b in BOUNDARIES for m in applicable(pde, b, segmented=False, causal=False)]
     if name != "wave":
-        reference = expected(u, PDES[name], steps=9, causal=True)
-        for method in methods(PDES[name], "neumann", causal=True):
-            y = evolve(jnp.asarray(u), PDES[name], steps=9, causal=True, method=method)
-            np.testing.assert_allclose(y, reference, atol=1e-12, err_msg=f"causal {method}")
+        cases += [("neumann", m, True) for m in applicable(pde, "neumann", segmented=False, causal=True)]
+
+    @jax.jit
+    def run(u):
+        return [evolve(u, pde, steps=9, boundary=b, method=m, causal=causal) for b, m, causal in cases]
+
+    for case, y in zip(cases, run(jnp.asarray(u)), strict=True):
+        reference = expected(u, pde, steps=9, boundary=case[0], causal=case[2])
+        np.testing.assert_allclose(y, reference, atol=1e-12, err_msg=str(case))
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 5), (3, 7), (6, 3, 2), (2, 9, 3, 1), (3, 1), (4, 3, 4)])
+def test_a_state_in_parts_is_the_whole_state(shape):
+    """Also where the parts do not divide evenly, and with coefficients and masks of every shape."""
+    u = jnp.asarray(RNG.normal(size=shape), jnp.float32)
+    ones = (1,) * (len(shape) - 2)
+    factors = [
+        jnp.asarray(RNG.normal(size=s), jnp.float32) for s in (shape, (*ones, 1, shape[-1]), (*ones, 1, 1))
+    ]
+
+    def product(u, factors):
+        return jnp.cumsum(u, axis=-2) * factors[0] * factors[1] + factors[2]
+
+    np.testing.assert_allclose(in_parts(product, u, factors), product(u, factors), rtol=1e-6)
 
 
 # --- laws ---
@@ -249,9 +277,9 @@ def test_upwind_advection_is_first_order_in_space(x64):
 @pytest.mark.parametrize("method", ["scan", "taps"])
 @pytest.mark.parametrize("name", CAUSAL)
 def test_the_future_changes_nothing_bit_for_bit(name, method):
-    u = jnp.asarray(POSITIVE, jnp.float32)
-    past = evolve(u, PDES[name], steps=4, causal=True, method=method)
-    other = evolve(u.at[21:].set(0.77), PDES[name], steps=4, causal=True, method=method)
+    u = POSITIVE.astype(np.float32)
+    run = jax.jit(lambda u: evolve(u, PDES[name], steps=4, causal=True, method=method))
+    past, other = run(u), run(np.where(np.arange(T)[:, None] < 21, u, np.float32(0.77)))
     assert (np.asarray(past)[:21] == np.asarray(other)[:21]).all()
     assert (np.asarray(past)[21:] != np.asarray(other)[21:]).any()
 
@@ -260,45 +288,68 @@ def test_the_future_changes_nothing_bit_for_bit(name, method):
 @pytest.mark.parametrize("name", CAUSAL)
 def test_gradients_to_the_future_are_exactly_zero(name, method):
     u = jnp.asarray(POSITIVE, jnp.float32)
-    g = jax.grad(lambda u: evolve(u, PDES[name], steps=4, causal=True, method=method)[20].sum())(u)
+    g = jax.jit(jax.grad(lambda u: evolve(u, PDES[name], steps=4, causal=True, method=method)[20].sum()))(u)
     assert (np.asarray(g)[21:] == 0).all()
     assert (np.asarray(g)[16:21] != 0).all()
 
 
 # --- derivatives ---
 
+LINEAR = ("diffusion", "wave", "advection")
 DIFFERENTIATED = [
-    (p, b, m)
-    for p in ("diffusion", "wave", "advection", "allen-cahn")
-    for b, m in (
-        ("neumann", "scan"),
-        ("copy", "taps"),
-        ("periodic", "spectral"),
-        ("dirichlet", "taps"),
-        ("copy", "scan"),
-    )
-    if m in applicable(PDES[p], b, segmented=False, causal=False)
+    *((p, b, False, False) for p in LINEAR for b in BOUNDARIES),
+    *((p, b, True, False) for p in LINEAR for b in WALLS),
+    *((p, "neumann", segmented, True) for p in ("diffusion", "advection") for segmented in (False, True)),
 ]
 
 
-@pytest.mark.parametrize(("name", "boundary", "method"), DIFFERENTIATED)
-def test_gradients_in_state_and_coefficients_are_finite_differences(name, boundary, method, x64):
-    pde = jax.tree.map(lambda c: jnp.asarray(0.9 * c), PDES[name])  # inside the stable set
-    u = jnp.asarray(POSITIVE)
-    f = jax.jit(lambda pde, u: evolve(u, pde, steps=5, boundary=boundary, method=method))
-    check_grads(f, (pde, u), order=1, modes=("fwd", "rev"), eps=1e-6, atol=1e-7, rtol=1e-7)
+@pytest.mark.parametrize(("name", "boundary", "segmented", "causal"), DIFFERENTIATED)
+def test_derivatives_of_every_method_are_those_of_the_dense_matrices(name, boundary, segmented, causal, x64):
+    """⟨ȳ, M u̇⟩ = ⟨ū, u̇⟩ for a random u̇, and c̄ = ∂⟨ȳ, M(c) u⟩/∂c by differences; forward mode agrees with reverse."""
+    pde = jax.tree.map(lambda c: 0.9 * c, PDES[name])  # inside the stable set
+    ids = SEGMENTS[2] if segmented else np.ones(T, int)
+    u, u_dot, weight = POSITIVE, *np.random.default_rng(1).normal(size=(2, T, D))
+    weight[ids == 0] = 0
+    arguments: dict[str, Any] = dict(
+        steps=5, boundary=boundary, causal=causal, segment_ids=ids if segmented else None
+    )
+
+    def dense(coefficients, u):
+        y = expected(u, jax.tree.unflatten(jax.tree.structure(pde), coefficients), **arguments)
+        return np.sum(y * weight, axis=0)  # channel by channel
+
+    @jax.jit
+    def derivatives(pde, u):
+        found = []
+        for method in applicable(pde, boundary, segmented=segmented, causal=causal):
+
+            def f(pde, u, method=method):
+                return jnp.sum(evolve(u, pde, method=method, **arguments) * weight)
+
+            forward = jax.jvp(f, (pde, u), (pde, jnp.asarray(u_dot)))[1]
+            found.append((*jax.grad(f, (0, 1))(pde, u), forward))
+        return found
+
+    c, step = np.array(jax.tree.leaves(pde)), 1e-5
+    shifts = step * np.eye(len(c))[:, :, None]
+    by_c = [(dense(c + shift, u) - dense(c - shift, u)) / (2 * step) for shift in shifts]
+    for c_bar, u_bar, forward in derivatives(pde, jnp.asarray(u)):
+        c_bar = np.array(jax.tree.leaves(c_bar))
+        np.testing.assert_allclose(np.sum(u_bar * u_dot, axis=0), dense(c, u_dot), rtol=1e-11, atol=1e-11)
+        np.testing.assert_allclose(c_bar, by_c, rtol=1e-7, atol=1e-7)
+        np.testing.assert_allclose(forward, np.sum(u_bar * u_dot) + np.sum(c_bar * c), rtol=1e-11)
 
 
-@pytest.mark.parametrize("method", ["scan", "taps"])
-def test_causal_gradients_are_finite_differences(method, x64):
-    pde = jax.tree.map(lambda c: jnp.asarray(0.9 * c), PDES["advection"])
-    f = jax.jit(lambda pde, u: evolve(u, pde, steps=5, causal=True, method=method))
+@pytest.mark.parametrize("boundary", ["neumann", "copy"])
+def test_gradients_of_a_reaction_are_finite_differences(boundary, x64):
+    pde = jax.tree.map(lambda c: jnp.asarray(0.9 * c), PDES["allen-cahn"])
+    f = jax.jit(lambda pde, u: evolve(u, pde, steps=5, boundary=boundary))
     check_grads(
         f, (pde, jnp.asarray(POSITIVE)), order=1, modes=("fwd", "rev"), eps=1e-6, atol=1e-7, rtol=1e-7
     )
 
 
-@pytest.mark.parametrize("name", ["diffusion", "wave", "advection"])
+@pytest.mark.parametrize("name", LINEAR)
 def test_second_derivatives_are_those_of_the_unrolled_steps(name, x64):
     pde, u = jax.tree.map(lambda c: jnp.asarray(0.8 * c), PDES[name]), jnp.asarray(POSITIVE)
 
@@ -339,17 +390,48 @@ def _states(function, *args):
     return memory.temp_size_in_bytes / args[-1].nbytes
 
 
-@pytest.mark.parametrize("name", ["diffusion", "wave", "advection"])
-def test_backward_memory_of_linear_equations_does_not_grow_with_the_steps(name):
-    u = jnp.ones((2, 1024, D), jnp.float32)
+LEAN = [
+    (p, m, b, segmented, causal)
+    for p in LINEAR
+    for m, b, segmented, causal in (
+        ("scan", "neumann", False, False),
+        ("scan", "periodic", False, False),
+        ("scan", "copy", True, False),
+        ("taps", "neumann", False, False),
+        *(("spectral", b, False, False) for b in BOUNDARIES),
+        ("scan", "neumann", True, True),
+        ("taps", "neumann", False, True),
+    )
+    if m in applicable(PDES[p], b, segmented=segmented, causal=causal) and not (causal and p == "wave")
+]
 
-    pde = jax.tree.map(jnp.asarray, PDES[name])
+
+@pytest.mark.parametrize(("name", "method", "boundary", "segmented", "causal"), LEAN)
+def test_backward_temporaries_of_a_linear_equation_are_at_most_six_states(
+    name, method, boundary, segmented, causal
+):
+    """After many steps, for one sequence, which leaves the least to divide. Measured: 1.9 to 5.1."""
+    u = jnp.ones((1, 512, 32), jnp.float32)
+    pde = jax.tree.map(lambda c: jnp.linspace(0.5 * c[0], c[0], 32, dtype=jnp.float32), PDES[name])
+    ids = np.repeat([1, 2, 0], [200, 300, 12]) if segmented else None
+    steps = {"scan": 64, "taps": 16, "spectral": 100}[method]
+    arguments: dict[str, Any] = dict(
+        steps=steps, boundary=boundary, segment_ids=ids, causal=causal, method=method
+    )
+
+    def loss(pde, u):
+        return jnp.sum(evolve(u, pde, **arguments) ** 2)
+
+    assert _states(jax.grad(loss, (0, 1)), pde, u) <= 6
+
+
+def test_backward_temporaries_of_scanned_steps_do_not_grow_with_them():
+    u, pde = jnp.ones((1, 512, 32), jnp.float32), Wave(jnp.float32(0.5))
 
     def gradient(steps):
-        return jax.grad(lambda pde, u: jnp.sum(evolve(u, pde, steps=steps) ** 2), (0, 1))
+        return jax.grad(lambda pde, u: jnp.sum(evolve(u, pde, steps=steps, method="scan") ** 2), (0, 1))
 
-    assert _states(gradient(4), pde, u) <= 6
-    assert _states(gradient(32), pde, u) <= 6
+    assert _states(gradient(64), pde, u) == pytest.approx(_states(gradient(4), pde, u), abs=0.1)
 
 
 def test_residual_of_a_linear_equation_is_its_input():

@@ -15,7 +15,8 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from pdeformer import stencil
-from pdeformer.integrators.explicit import response
+from pdeformer.integrators.explicit import held, response
+from pdeformer.integrators.parts import in_parts
 from pdeformer.integrators.taps import convolve
 from pdeformer.pde import AdvectionDiffusion, Diffusion
 from pdeformer.stencil import Path, rows
@@ -23,20 +24,28 @@ from pdeformer.stencil import Path, rows
 CausalLinear = Diffusion | AdvectionDiffusion
 
 
-def march(pde: CausalLinear, u: Array, graph: Path, steps: int) -> Array:
-    """The definition, on any segments: shift by shift, then tap by tap."""
+def march(pde: CausalLinear, u: Array, graph: Path, steps: int, *, adjoint: bool = False) -> Array:
+    """The definition, on any segments: shift by shift, then tap by tap.
+
+    Both are polynomials in one operator, the token before, so the transposed one serves the adjoint.
+    """
     if isinstance(pde, AdvectionDiffusion):
         share = jnp.abs(pde.beta)
-        u = jax.lax.scan(lambda x, _: (x + share * (_previous(x, graph) - x), None), u, length=steps)[0]
-    return gather(u, stencil.half_line_taps(response(Diffusion(pde.alpha), steps)), graph)
+
+        def shift(x, _):
+            return x + held(share) * (_previous(x, held(graph), adjoint=adjoint) - x), None
+
+        u = jax.lax.scan(shift, u, length=steps)[0]
+    weights = stencil.half_line_taps(response(Diffusion(pde.alpha), steps))
+    return gather(u, weights, graph, adjoint=adjoint)
 
 
-def gather(u: Array, kernel: Array, graph: Path) -> Array:
+def gather(u: Array, kernel: Array, graph: Path, *, adjoint: bool = False) -> Array:
     """y_t = Σ_k kernel[k] u_{t-k}, one lag at a time; the first token of a run stands for all before it."""
 
     def tap(carry, weight):
         past, total = carry
-        past = _previous(past, graph)
+        past = _previous(past, held(graph), adjoint=adjoint)
         return (past, total + weight * past), None
 
     later = jnp.moveaxis(rows(kernel, 1, kernel.shape[-2]), -2, 0)[..., None, :]
@@ -45,13 +54,21 @@ def gather(u: Array, kernel: Array, graph: Path) -> Array:
 
 def sensitivity(pde: CausalLinear, direction: CausalLinear, u: Array, graph: Path, steps: int) -> Array:
     """(∂M/∂c · ċ) u: M is one kernel, so its derivative is the derivative of the taps."""
-    kernel = jax.jvp(lambda pde: taps(pde, steps), (pde,), (direction,))[1]
-    return gather(u, kernel, graph)
+
+    def part(u, pde, direction, graph):
+        return gather(u, jax.jvp(lambda pde: taps(pde, steps), (pde,), (direction,))[1], graph)
+
+    return in_parts(part, u, pde, direction, graph)
 
 
-def _previous(u: Array, graph: Path) -> Array:
-    shifted = jnp.concatenate([rows(u, 0, 1), rows(u, 0, u.shape[-2] - 1)], axis=-2)
-    return jnp.where(graph.left, shifted, u)
+def _previous(u: Array, graph: Path, *, adjoint: bool = False) -> Array:
+    """u_{j-1}, or u_j at the first token of a run; transposed, u_{j+1}, and the first token keeps its own."""
+    length = u.shape[-2]
+    if adjoint:
+        following = jnp.concatenate([rows(u, 1, length), rows(u, length - 1, length)], axis=-2)
+        return jnp.where(graph.right, following, 0) + jnp.where(graph.left, 0, u)
+    before = jnp.concatenate([rows(u, 0, 1), rows(u, 0, length - 1)], axis=-2)
+    return jnp.where(graph.left, before, u)
 
 
 def taps(pde: CausalLinear, steps: int) -> Array:

@@ -9,6 +9,7 @@ u_prev: their difference keeps its digits in float32.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
@@ -17,6 +18,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from pdeformer import stencil
+from pdeformer.integrators.parts import in_parts
 from pdeformer.pde import AdvectionDiffusion, Diffusion, ReactionDiffusion, Wave
 from pdeformer.stencil import Path
 
@@ -33,16 +35,36 @@ def march(pde: Linear, u: Array, graph: Path, steps: int, *, adjoint: bool = Fal
 
 
 def _increment(pde: Linear, graph: Path, u: Array) -> Array:
-    return _held(pde).increment(u, _held(graph))
+    return held(pde).increment(u, held(graph))
 
 
-def _held(small: T) -> T:
+def held(small: T) -> T:
     """Keep what a step only broadcasts inside the loop: hoisted out of it, XLA stores each at the size of u."""
     return jax.lax.optimization_barrier(small)
 
 
 def _transposed_increment(pde: Linear, graph: Path, u: Array) -> Array:
-    return jax.linear_transpose(partial(_increment, pde, graph), u)(u)[0]
+    """Gᵀ u: every token hears from those it gives to, (Gᵀu)_j = l (u_{j-1} - u_j) + r (u_{j+1} - u_j).
+
+    l and r are the rates at which mass is carried to the left and to the right. Under "copy" the end rows of G
+    are zero, so the ends give to nobody.
+    """
+    pde, graph = held((pde, graph))
+    to_left, to_right = _rates(pde)
+    if graph.boundary == "copy":
+        u, graph = jnp.where(graph.left & graph.right, u, 0), replace(graph, boundary="neumann")
+    left, right = stencil.neighbours(u, graph)
+    change = to_left * (left - u) + to_right * (right - u)
+    return change if graph.valid is None else jnp.where(graph.valid, change, 0)
+
+
+def _rates(pde: Linear) -> tuple[Array, Array]:
+    """Mass carried by one step to the left and to the right neighbour: G u = upwind(u, l, r)."""
+    if isinstance(pde, Wave):
+        return pde.speed**2, pde.speed**2
+    if isinstance(pde, Diffusion):
+        return pde.alpha, pde.alpha
+    return pde.alpha + jnp.maximum(pde.beta, 0), pde.alpha + jnp.maximum(-pde.beta, 0)
 
 
 def _leapfrog(increment: Callable[[Array], Array], u: Array, steps: int) -> Array:
@@ -65,25 +87,45 @@ def sensitivity(pde: Linear, direction: Linear, u: Array, graph: Path, steps: in
     """(∂M/∂c · ċ) u, with ċ the coefficients of `direction`.
 
     Diffusion and wave are polynomials in one operator, so the derivative commutes with the steps:
-    n α̇ L (I + αL)^{n-1} u and, with r = c², ½ n ṙ L U_{n-1}(I + ½rL) u, U_n the Chebyshev polynomial of the
-    second kind (leapfrog from rest before the first step). With advection w ← (I + G) w + Ġ u goes beside u.
+    n α̇ (I + αL)^{n-1} L u and, with r = c², ½ n ṙ U_{n-1}(I + ½rL) L u, U_n the Chebyshev polynomial of the
+    second kind (leapfrog from rest before the first step).
     """
-    increment = partial(_increment, pde, graph)
+    if isinstance(pde, AdvectionDiffusion):
+        return in_parts(partial(_advection_sensitivity, steps), u, pde, direction, graph)
+    bent = stencil.laplacian(u, graph)
     if isinstance(pde, Wave) and isinstance(direction, Wave):
         # U_0 = 1, U_1 = 2x: the leapfrog through u_{-1} = 0, u_0 = u
-        before = _drift(increment, u, u, steps - 1)
-        return steps * pde.speed * direction.speed * stencil.laplacian(before, graph)
-    if isinstance(pde, Diffusion) and isinstance(direction, Diffusion):
-        return steps * direction.alpha * stencil.laplacian(march(pde, u, graph, steps - 1), graph)
-    assert isinstance(pde, AdvectionDiffusion)
-    assert isinstance(direction, AdvectionDiffusion)
+        after = _drift(partial(_increment, pde, graph), bent, bent, steps - 1)
+        return steps * pde.speed * direction.speed * after
+    assert isinstance(pde, Diffusion)
+    assert isinstance(direction, Diffusion)
+    return steps * direction.alpha * march(pde, bent, graph, steps - 1)
 
-    def step(state, _):
-        u, w = state
-        along = _held(pde).increment_along(_held(direction), u, _held(graph))
-        return (u + increment(u), w + increment(w) + along), None
 
-    return jax.lax.scan(step, (u, jnp.zeros_like(u)), length=steps)[0][1]
+def _advection_sensitivity(
+    steps: int, u: Array, pde: AdvectionDiffusion, direction: AdvectionDiffusion, graph: Path
+) -> Array:
+    """w of the pair (u, w), whose step is u ← (I + G) u, w ← (I + G) w + Ġ u, from (u, 0).
+
+    Diffusion and advection do not commute at walls, so there is no closed form. The pair is one array, which
+    XLA steps twice as fast as two.
+    """
+    graph = jax.tree.map(lambda x: x[None], graph)
+    pde, direction = jax.tree.map(lambda c: c[None], (pde, direction))
+
+    def step(pair, _):
+        own, along, path = held((pde, direction, graph))
+        change = stencil.upwind(pair, *_rates(own), path)
+        driven = stencil.upwind(pair[:1], *_rates_along(own, along), path)
+        return (pair + change).at[1:].add(driven), None
+
+    return jax.lax.scan(step, jnp.stack([u, jnp.zeros_like(u)]), length=steps)[0][1]
+
+
+def _rates_along(pde: AdvectionDiffusion, direction: AdvectionDiffusion) -> tuple[Array, Array]:
+    """The derivative of `_rates`; at β = 0 the mean of both sides."""
+    down = direction.beta * jnp.heaviside(pde.beta, 0.5)
+    return direction.alpha + down, direction.alpha + down - direction.beta
 
 
 def march_reaction(pde: ReactionDiffusion, u: Array, graph: Path, steps: int) -> Array:

@@ -4,7 +4,7 @@ y = M(c) u is linear in the state u and depends on a few coefficients c. Differe
 every state. The rules here keep one:
 
     tangent    ẏ = M(c) u̇ + Σ_i (∂M/∂c_i u) ċ_i      ∂M/∂c_i u in forward mode, or in closed form
-    adjoint    ū = M(c)ᵀ ȳ,  c̄_i = ⟨ȳ, ∂M/∂c_i u⟩      Mᵀ by the same method, transposed
+    adjoint    ū = M(c)ᵀ ȳ,  c̄_i = ⟨ȳ, ∂M/∂c_i u⟩      Mᵀ by the same method, written out
 
 ∂M/∂c_i u is one state even for a coefficient per channel, because channels do not mix. It is recomputed from u
 in the backward pass. Forward, reverse and mixed derivatives of any order follow, since the rules are
@@ -38,30 +38,21 @@ class Method(NamedTuple):
     sensitivity: Callable
 
 
-def _by_forward_mode(apply: Callable) -> Method:
+def _by_forward_mode(apply: Callable) -> Callable:
+    """The sensitivity of a method by differentiating its program."""
+
     def sensitivity(pde, direction, u, graph, steps):
         return jax.jvp(lambda pde: apply(pde, u, graph, steps), (pde,), (direction,))[1]
 
-    return Method(apply, sensitivity)
-
-
-def _transposable(apply: Callable) -> Callable:
-    """Give a method the argument `adjoint` by transposing its program."""
-
-    def method(pde, u, graph, steps, *, adjoint=False):
-        if not adjoint:
-            return apply(pde, u, graph, steps)
-        return jax.linear_transpose(lambda x: apply(pde, x, graph, steps), u)(u)[0]
-
-    return method
+    return sensitivity
 
 
 METHODS: dict[str, Method] = {
     "scan": Method(explicit.march, explicit.sensitivity),
-    "taps": _by_forward_mode(taps.apply),
-    "spectral": _by_forward_mode(_transposable(spectral.apply)),
-    "causal scan": Method(_transposable(causal.march), causal.sensitivity),
-    "causal taps": _by_forward_mode(causal.apply),
+    "taps": Method(taps.apply, taps.sensitivity),
+    "spectral": Method(spectral.apply, _by_forward_mode(spectral.apply)),
+    "causal scan": Method(causal.march, causal.sensitivity),
+    "causal taps": Method(causal.apply, _by_forward_mode(causal.apply)),
 }
 
 
