@@ -120,13 +120,6 @@ def _evolve_channel(u, pde, c, reaction, steps, dt, boundary, segment_ids, causa
     return u
 
 
-def reaction_flow(u, growth, reaction):
-    """The exact flow of u' = βu(1-u) or βu(1-u²) for growth = βt."""
-    if reaction == "fisher":
-        return u * np.exp(growth) / (1 + u * (np.exp(growth) - 1))
-    return u / np.sqrt(u**2 + (1 - u**2) * np.exp(-2 * growth))
-
-
 def evolve_vector(kind, coefficients, u, ids, order="strang", reaction="fisher"):
     """u over tokens with `ids`, one explicit step for each dict of coefficients, by dense matrices."""
     matrices = [
@@ -150,9 +143,9 @@ def evolve_vector(kind, coefficients, u, ids, order="strang", reaction="fisher")
         elif order == "euler":
             u = u + c["alpha"] * (G @ u) + c["beta"] * u * (1 - u**power)
         else:
-            u = reaction_flow(u, c["beta"] / 2, reaction)
+            u = react(u, c["beta"] / 2, reaction)
             u = u + c["alpha"] * (G @ u)
-            u = reaction_flow(u, c["beta"] / 2, reaction)
+            u = react(u, c["beta"] / 2, reaction)
     return u
 
 

@@ -372,12 +372,6 @@ def test_a_result_becomes_json_with_six_digits_and_no_nan():
     assert json.loads(json.dumps(found)) == found
 
 
-def test_new_run_folder_has_the_next_free_number(tmp_path):
-    names = [program.choose_folder(QUICK, tmp_path / "claims").name for _ in range(2)]
-    assert names == ["quick-001", "quick-002"]
-    assert program.choose_folder(dataclasses.replace(QUICK, out=tmp_path / "mine")) == tmp_path / "mine"
-
-
 # The command line.
 
 

@@ -241,8 +241,7 @@ def test_the_official_wave_is_diffusion_and_its_modes_never_change_sign(x64):
     amplitude = alternating()[0, 32, 0] * refine(alternating(), "wave", alpha=0.15, steps=12)[0, 32, 0]
     assert 0 < amplitude < 1
     signs = [float(evolve(alternating(), Wave(0.15), steps=n)[0, 32, 0]) > 0 for n in range(15)]
-    assert True in signs
-    assert False in signs
+    assert set(signs) == {True, False}  # ours oscillates
 
 
 @pytest.mark.parametrize(
@@ -436,7 +435,10 @@ def test_every_number_of_the_checkpoint_is_loaded_once_and_learns():
     assert sum(x.size for x in jax.tree.leaves(params)) == sum(x.size for x in STATE.values())
     ids, mask = CLASSIFIER["input_ids"], CLASSIFIER["attention_mask"]
     mask = np.concatenate([mask[:2], 0 * mask[2:]])  # with a row of padding alone
-    loss = lambda params: jnp.sum(jnp.sin(nnx.merge(graphdef, params)(ids, mask)))  # noqa: E731
+
+    def loss(params):
+        return jnp.sum(jnp.sin(nnx.merge(graphdef, params)(ids, mask)))
+
     gradient = jax.jit(jax.grad(loss))(params)
     for path, leaf in jax.tree_util.tree_leaves_with_path(gradient):
         assert jnp.all(jnp.isfinite(leaf))

@@ -67,7 +67,10 @@ def extreme(layer, seed):
     """The layer with every parameter at -1e4, 0 or 1e4."""
     graphdef, params = nnx.split(layer)
     rng = np.random.default_rng(seed)
-    draw = lambda x: jnp.asarray(rng.choice([-1e4, 0.0, 1e4], size=x.shape), x.dtype)  # noqa: E731
+
+    def draw(x):
+        return jnp.asarray(rng.choice([-1e4, 0.0, 1e4], size=x.shape), x.dtype)
+
     return nnx.merge(graphdef, jax.tree.map(draw, params))
 
 
@@ -124,7 +127,7 @@ def oracle(layer, u, ids, *, causal=False):
             matrix = dense(weight, offsets, ids, causal=causal)
         else:
             weights = multiscale_weights(layer, u, ids, c)
-            matrix = dense(lambda n, i, j: weights[i][n], layer.dilations, ids, causal=causal)  # noqa: B023
+            matrix = dense(lambda n, i, j: weights[i][n], layer.dilations, ids, causal=causal)  # noqa: B023  used in this turn only
         out[:, c] = matrix @ u[:, c]
     return out
 

@@ -390,12 +390,6 @@ def test_evolved_attention_is_one_more_variant_or_a_part_of_the_one_with_all():
     assert list(dataclasses.replace(config, placement=("none",)).variants()) == ["baseline", name]
 
 
-def test_new_run_folder_has_the_next_free_number(tmp_path):
-    names = [program.choose_folder(QUICK, tmp_path / "lra").name for _ in range(3)]
-    assert names == ["quick-001", "quick-002", "quick-003"]
-    assert program.choose_folder(dataclasses.replace(QUICK, out=tmp_path / "mine")) == tmp_path / "mine"
-
-
 # Refusals.
 
 

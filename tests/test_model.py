@@ -250,7 +250,10 @@ def test_the_program_does_not_grow_with_depth():
 def test_recomputing_blocks_changes_no_gradient():
     def gradient(config):
         graphdef, params = nnx.split(Classifier(config, nnx.Rngs(0)))
-        loss = lambda p: jnp.sum(jnp.sin(nnx.merge(graphdef, p)(tokens())))  # noqa: E731
+
+        def loss(p, graphdef=graphdef):
+            return jnp.sum(jnp.sin(nnx.merge(graphdef, p)(tokens())))
+
         return jax.jit(jax.grad(loss))(params), str(jax.make_jaxpr(loss)(params))
 
     (plain, program), (remat, remat_program) = (gradient(replace(TINY, remat=r)) for r in (False, True))
@@ -338,7 +341,10 @@ def test_a_row_of_padding_is_finite_and_so_is_its_gradient(pooling):
     config = replace(TINY, placements=("before_norm",), pooling=pooling)
     graphdef, params = nnx.split(Classifier(config, nnx.Rngs(0)))
     ids = jnp.zeros((2, 12), jnp.int32).at[0, :5].set(1)
-    loss = lambda p: jnp.sum(jnp.sin(nnx.merge(graphdef, p)(tokens(), ids)))  # noqa: E731
+
+    def loss(p):
+        return jnp.sum(jnp.sin(nnx.merge(graphdef, p)(tokens(), ids)))
+
     value, gradient = jax.jit(jax.value_and_grad(loss))(params)
     assert jnp.isfinite(value)
     assert all(jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(gradient))

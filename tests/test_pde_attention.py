@@ -122,7 +122,7 @@ def prove(name, target, axis, causal, segments, window, order, *, dtype, toleran
     options = dict(target=target, axis=axis, is_causal=causal, window=window, order=order)
     ids = PACKED if segments else None
     expected = apply(expected_weights(arrays, name, pde, steps, 2, segment_ids=ids, **options), arrays[2])
-    methods = serving.methods(pde, steps=steps, target=target, axis=axis, order=order)
+    methods = serving.methods(pde, serving.Options(steps=steps, target=target, axis=axis, order=order))
     *fast, (output, gradients) = (
         pulled(arrays, pde, weight, ids, steps=steps, method=method, **options) for method in methods
     )
@@ -176,7 +176,7 @@ def test_grouped_heads_with_a_coefficient_per_step_and_head(name, keys, x64):
     pde = jax.tree.map(lambda c: jnp.asarray(c * rng.uniform(0.3, 1, (3, 4))), PDES[name])
     expected = apply(expected_weights(arrays, name, pde, 3, 4, is_causal=True), arrays[2])
     options = dict(steps=3, is_causal=True, target="weights", axis="key")
-    methods = serving.methods(pde, steps=3, target="weights", axis="key")
+    methods = serving.methods(pde, serving.Options(steps=3, target="weights", axis="key"))
     *fast, (output, gradients) = (pulled(arrays, pde, weight, method=method, **options) for method in methods)
     close(output, expected, FLOAT64)
     for output, found in fast:
@@ -250,8 +250,11 @@ def test_gradients_are_finite_differences(name, options, x64):
             jax.tree.leaves(jax.grad(loss, (0, 1, 2, 3))(*point)), jax.tree.leaves(direction), strict=True
         )
     )
-    ahead, behind = (jax.tree.map(lambda x, d: x + h * d, point, direction) for h in (1e-5, -1e-5))  # noqa: B023
-    close(slope, (loss(*ahead) - loss(*behind)) / 2e-5, 1e-6)
+
+    def moved(h):
+        return loss(*jax.tree.map(lambda x, d: x + h * d, point, direction))
+
+    close(slope, (moved(1e-5) - moved(-1e-5)) / 2e-5, 1e-6)
 
 
 @pytest.mark.parametrize("segments", [False, True])
@@ -261,7 +264,9 @@ def test_performer_methods_are_its_definition(name, causal, segments, x64):
     *arrays, weight = draw(heads=4)
     options = dict(steps=3, is_causal=causal, base="performer", feature_key=jax.random.key(0))
     ids = PACKED if segments else None
-    methods = serving.methods(PDES[name], steps=3, target="weights", axis="key", base="performer")
+    methods = serving.methods(
+        PDES[name], serving.Options(steps=3, target="weights", axis="key", base="performer")
+    )
     *fast, (expected, exact) = (
         pulled(arrays, PDES[name], weight, ids, method=method, **options) for method in methods
     )

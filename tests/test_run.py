@@ -341,3 +341,8 @@ def test_clock_counts_every_step_between_two_pauses_and_no_pause(monkeypatch):
     clock.stop()  # at 15
     clock.go()  # at 20
     assert clock.read() == 5.0 + 2.0
+
+
+def test_a_new_run_folder_has_the_next_free_number(tmp_path):
+    names = [run.next_folder(tmp_path / "lra", "quick").name for _ in range(3)]
+    assert names == ["quick-001", "quick-002", "quick-003"]

@@ -40,13 +40,10 @@ def evolved_rows(config: Config) -> Iterator[Row]:
                     )
 
 
-def _forms(steps: int, *, causal: bool) -> tuple[Callable, Callable, Callable]:
+def _forms(steps: int, *, causal: bool) -> Iterator[Callable]:
     """Plain, folded and materialised."""
-    options = ((None, "auto"), (Diffusion(0.1), "folded"), (Diffusion(0.1), "materialized"))
-    return tuple(
-        partial(pde_attention, pde=pde, steps=steps, is_causal=causal, method=method)
-        for pde, method in options
-    )  # type: ignore[return-value]
+    for pde, method in ((None, "auto"), (Diffusion(0.1), "folded"), (Diffusion(0.1), "materialized")):
+        yield partial(pde_attention, pde=pde, steps=steps, is_causal=causal, method=method)
 
 
 def _forward(attend: Callable, query, key, value, weight):

@@ -4,7 +4,6 @@ import json
 import platform
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
-from itertools import count
 from pathlib import Path
 
 import jax
@@ -12,6 +11,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from experiments import run
 from experiments.bench.config import Config
 from experiments.bench.evolved import evolved_rows, figure
 from experiments.bench.sections import attention_rows, backward_rows, taps_rows
@@ -56,19 +56,6 @@ def run_section(name: str, config: Config, console: Console) -> list[Row]:
     return rows
 
 
-def fresh_folder(parent: Path) -> Path:
-    """Make and return the next free numbered folder in `parent`: 000, 001, …"""
-    parent.mkdir(parents=True, exist_ok=True)
-    for number in count():
-        folder = parent / f"{number:03d}"
-        try:
-            folder.mkdir()
-        except FileExistsError:
-            continue
-        return folder
-    raise AssertionError("count() never ends")
-
-
 def main(config: Config) -> Path:
     """Run the sections, print their tables, write `summary.json`; returns the run folder."""
     console = Console()
@@ -77,7 +64,7 @@ def main(config: Config) -> Path:
     device = jax.devices()[0].device_kind
     console.print(f"device {device}, {platform.machine()}, jax {jax.__version__}, medians over pairs")
     rows = {name: run_section(name, config, console) for name in config.only}
-    folder = fresh_folder(config.out)
+    folder = run.next_folder(config.out, "bench")
     summary = {
         "program": "bench",
         "config": asdict(config) | {"out": str(config.out)},

@@ -10,6 +10,7 @@ network, so one compiled program serves them all. [Zhang & Zhou, "Continuous-Tim
     B batch, L tokens, D channels, N heads, H head width, F feed-forward width, V vocabulary, C outputs
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -89,27 +90,17 @@ def hidden_states(
     """
     x = weights.embedding[ids] + weights.positions[:, : ids.shape[1]]
     seen = jnp.ones((1, 1, 1, ids.shape[1]), bool) if mask is None else mask[:, None, None]
+    evolving = partial(
+        pde_attention, pde=Diffusion(alpha.attention), steps=steps.attention, method="materialized"
+    )
 
     def layer(x: Array, w: dict[str, Array]) -> tuple[Array, None]:
-        if steps.attention:
-            x = _evolving_layer(x, w, Diffusion(alpha.attention), steps.attention, heads)
-        else:
-            x = cta.encoder_layer(x, w, seen, heads=heads)
+        x = cta.encoder_layer(
+            x, w, evolving if steps.attention else partial(cta.attention, seen=seen), heads=heads
+        )
         return cta.refine(x, "diffusion", alpha=alpha.hidden, steps=steps.hidden, mask=mask), None
 
     return jax.lax.scan(layer, x, weights.layers)[0]
-
-
-def _evolving_layer(x: Array, w: dict[str, Array], pde: Diffusion, steps: int, heads: int) -> Array:
-    """`cta.encoder_layer` with evolved weights."""
-    qkv = cta.affine(x, w["self_attn.in_proj_weight"], w["self_attn.in_proj_bias"])
-    q, k, v = (part.reshape(*x.shape[:2], heads, -1) for part in jnp.split(qkv, 3, axis=-1))
-    mixed = pde_attention(q, k, v, pde, steps=steps, method="materialized").reshape(x.shape)
-    mixed = cta.affine(mixed, w["self_attn.out_proj.weight"], w["self_attn.out_proj.bias"])
-    z = cta.layer_norm(x + mixed, w["norm1.weight"], w["norm1.bias"])
-    inner = jax.nn.relu(cta.affine(z, w["linear1.weight"], w["linear1.bias"]))
-    reacted = cta.affine(inner, w["linear2.weight"], w["linear2.bias"])
-    return cta.layer_norm(z + reacted, w["norm2.weight"], w["norm2.bias"])
 
 
 def classify(

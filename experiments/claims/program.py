@@ -84,7 +84,8 @@ def main(config: Config) -> dict[str, Any]:
     console = Console(soft_wrap=True, highlight=False)
     if not console.is_terminal:
         console = Console(width=140, highlight=False)  # a log file has no width of its own
-    folder = run.open_run(choose_folder(config), config, resume=config.resume, free=FREE)
+    out = config.out or run.next_folder(Path("runs/claims"), config.preset)
+    folder = run.open_run(out, config, resume=config.resume, free=FREE)
     console.print(f"run folder {folder.folder}", markup=False)
     began = time.perf_counter()
     for number, name in enumerate(config.only, 1):
@@ -125,18 +126,3 @@ def plain(value: Any) -> Any:
     if isinstance(value, float | np.floating):
         return float(f"{float(value):.6g}") if np.isfinite(value) else None
     return value.item() if isinstance(value, np.generic) else value
-
-
-def choose_folder(config: Config, root: Path = Path("runs/claims")) -> Path:
-    """--out, or a new folder `root`/preset-NNN with the next free number."""
-    if config.out is not None:
-        return config.out
-    number = 1
-    while True:
-        folder = root / f"{config.preset}-{number:03}"
-        try:
-            folder.mkdir(parents=True)
-        except FileExistsError:
-            number += 1
-        else:
-            return folder

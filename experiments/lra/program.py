@@ -33,7 +33,8 @@ def main(config: Config) -> dict[str, Any]:
     check(config, mesh)
     console = Console(quiet=jax.process_index() != 0, soft_wrap=True, highlight=False)
     splits = prepare(config)
-    folder = run.open_run(choose_folder(config), config, resume=config.resume, free=FREE)
+    out = config.out or run.next_folder(Path("runs/lra"), config.preset)
+    folder = run.open_run(out, config, resume=config.resume, free=FREE)
     introduce(config, splits, folder, console)
     results = [
         train_one(config, variant, seed, splits, mesh, folder)
@@ -95,21 +96,6 @@ def prepare(config: Config) -> Splits:
     return arrays.prepare(
         builder, max_len=config.model.max_len, data_dir=config.data_dir, manual_dir=config.manual_dir
     )
-
-
-def choose_folder(config: Config, root: Path = Path("runs/lra")) -> Path:
-    """--out, or a new folder `root`/preset-NNN with the next free number."""
-    if config.out is not None:
-        return config.out
-    number = 1
-    while True:
-        folder = root / f"{config.preset}-{number:03}"
-        try:
-            folder.mkdir(parents=True)
-        except FileExistsError:
-            number += 1
-        else:
-            return folder
 
 
 def introduce(config: Config, splits: Splits, folder: run.Run, console: Console) -> None:

@@ -3,6 +3,7 @@
 from experiments.run.checkpoints import Checkpoints as Checkpoints
 from experiments.run.folder import FREE as FREE
 from experiments.run.folder import Run as Run
+from experiments.run.folder import next_folder as next_folder
 from experiments.run.folder import open_run as open_run
 from experiments.run.folder import versions as versions
 from experiments.run.loop import Cadence as Cadence

@@ -12,6 +12,7 @@ Several hosts share the folder: process 0 writes, all read.
 
 import dataclasses
 import importlib.metadata
+import itertools
 import json
 import platform
 from collections.abc import Iterable, Sequence
@@ -47,6 +48,18 @@ def open_run(folder: str | Path, config: Any, *, resume: bool = False, free: Seq
     if not agreed(error is None):
         raise error or RuntimeError(f"process 0 refused the run folder {folder}; its message says why.")
     return Run(folder)
+
+
+def next_folder(parent: Path, stem: str) -> Path:
+    """Make and return `parent`/stem-NNN with the next free number."""
+    for number in itertools.count(1):
+        folder = parent / f"{stem}-{number:03}"
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return folder
+    raise AssertionError("count() never ends")
 
 
 def agreed(flag: bool) -> bool:  # noqa: FBT001  it is the value itself

@@ -79,42 +79,34 @@ def pde_attention_decode(
         ValueError: what `pde_attention` refuses; new tokens that the cache does not fit or has no place for. Under
             jit, where the length is not known, a full cache makes every output NaN.
     """
-    options: dict[str, Any] = dict(target="weights", axis="key", base=base, order=order, window=window)
-    options |= dict(
-        steps=steps, renormalize=renormalize, features=features, feature_key=feature_key, dropout=0.0
+    chosen = serving.Options(
+        steps=steps,
+        dt=dt,
+        is_causal=True,
+        base=base,
+        window=window,
+        scale=scale,
+        renormalize=renormalize,
+        method=method,
+        order=order,
+        features=features,
+        feature_key=feature_key,
     )
-    serving.check_choices(**options, method=method)
+    serving.check_choices(chosen)
     check_shapes(query, key, value, None, 0.0, None)
     ids = _check_cache(key, cache, segment_ids)
-    length, heads = query.shape[1:3]
     if pde is not None and steps:
-        serving.check_meaning(
-            pde, target="weights", axis="key", order=order, is_causal=True, same_tokens=False
-        )
-        serving.check_coefficients(pde, dt, steps=steps, heads=heads)
-    exact = serving.methods(pde, steps=steps, target="weights", axis="key", base=base, order=order)
-    if method == "auto" and length <= max(FEW, 2 * steps):
-        method = "tiled"
-    method = serving.check_method(method, exact, f"{type(pde).__name__}, order={order!r}, base={base!r}")
+        serving.check_meaning(pde, chosen, same_tokens=False)
+        serving.check_coefficients(pde, chosen, heads=query.shape[2])
+    length = query.shape[1]
+    few = method == "auto" and length <= max(FEW, 2 * steps)
+    served = "tiled" if few else serving.choose(pde, chosen)
 
     full = cache.length + length > cache.max_len
     cache = _append(cache, key, value, ids)
     start = cache.length - length
-    low = None if window is None else start - window
-    seen = Sight(low, start, ids, cache.segment_ids)
-    request = prepare(
-        query,
-        cache.key,
-        cache.value,
-        pde,
-        dt,
-        seen=seen,
-        is_causal=True,
-        scale=scale,
-        dropout_key=None,
-        **options,
-    )
-    output = run(request, method).output
+    seen = Sight(None if window is None else start - window, start, ids, cache.segment_ids)
+    output = run(prepare(query, cache.key, cache.value, pde, chosen, seen), served).output
     return jnp.where(full, jnp.nan, output).astype(value.dtype), cache
 
 

@@ -91,17 +91,28 @@ def pde_attention(
         ValueError: shapes or options that do not fit, combinations with no meaning, unstable coefficients, a method
             that does not apply. [Zhang & Zhou, "Continuous-Time Attention", 2025]
     """
-    options = dict(target=target, axis=axis, base=base, order=order, method=method, window=window)
-    options |= dict(steps=steps, renormalize=renormalize, features=features, feature_key=feature_key)
-    options |= dict(is_causal=is_causal, scale=scale, dropout=dropout, dropout_key=dropout_key)
-    request = check(query, key, value, pde, dt, segment_ids=segment_ids, **options)
-    exact = serving.methods(
-        pde, steps=steps, target=target, axis=axis, base=base, order=order, dropout=dropout > 0
+    chosen = serving.Options(
+        steps=steps,
+        dt=dt,
+        target=target,
+        axis=axis,
+        is_causal=is_causal,
+        base=base,
+        window=window,
+        scale=scale,
+        renormalize=renormalize,
+        method=method,
+        order=order,
+        features=features,
+        feature_key=feature_key,
+        dropout=dropout,
+        dropout_key=dropout_key,
     )
+    request = check(query, key, value, pde, chosen, segment_ids)
+    served = serving.choose(pde, chosen)
     if method == "auto" and is_causal and 2 * steps > key.shape[1]:
-        exact = exact[1:]  # windows of 2n keys would be longer than the rows
-    what = f"{type(pde).__name__} on {target}, axis={axis!r}, order={order!r}, base={base!r}"
-    return run(request, serving.check_method(method, exact, what)).output.astype(value.dtype)
+        served = "tiled"  # windows of 2n keys would be longer than the rows
+    return run(request, served).output.astype(value.dtype)
 
 
 def pde_attention_weights(
@@ -130,11 +141,22 @@ def pde_attention_weights(
     """
     if method not in ("materialized", "auto"):
         raise ValueError(f"the weights are materialized, got method={method!r}; leave it out.")
-    options = dict(target=target, axis=axis, base=base, order=order, method=method, window=window)
-    options |= dict(steps=steps, renormalize=renormalize, features=features, feature_key=feature_key)
-    options |= dict(is_causal=is_causal, scale=scale, dropout=0.0, dropout_key=None)
-    request = check(query, key, None, pde, dt, segment_ids=segment_ids, **options)
-    return materialized_weights(request)[0]
+    chosen = serving.Options(
+        steps=steps,
+        dt=dt,
+        target=target,
+        axis=axis,
+        is_causal=is_causal,
+        base=base,
+        window=window,
+        scale=scale,
+        renormalize=renormalize,
+        method=method,
+        order=order,
+        features=features,
+        feature_key=feature_key,
+    )
+    return materialized_weights(check(query, key, None, pde, chosen, segment_ids))[0]
 
 
 def check(
@@ -142,71 +164,57 @@ def check(
     key: Array,
     value: Array | None,
     pde: Any,
-    dt: Coefficient,
-    *,
+    chosen: serving.Options,
     segment_ids: Array | np.ndarray | None,
-    **options: Any,
 ) -> Request:
     """Check a call and make its arrays ready. Raises ValueError as `pde_attention`."""
     ids = None if segment_ids is None else jnp.asarray(segment_ids)
-    serving.check_choices(**options)
-    check_shapes(query, key, key if value is None else value, ids, options["dropout"], options["dropout_key"])
-    heads, steps, length, keys = query.shape[2], options["steps"], query.shape[1], key.shape[1]
-    seen = sight(length, keys, ids, is_causal=options["is_causal"], window=options["window"])
-    if pde is not None and steps:
-        chosen = {name: options[name] for name in ("target", "axis", "order", "is_causal")}
-        serving.check_meaning(pde, **chosen, same_tokens=length == keys)
-        serving.check_coefficients(pde, dt, steps=steps, heads=heads)
-    return prepare(query, key, value, pde, dt, seen=seen, **options)
+    serving.check_choices(chosen)
+    check_shapes(query, key, key if value is None else value, ids, chosen.dropout, chosen.dropout_key)
+    length, keys = query.shape[1], key.shape[1]
+    if pde is not None and chosen.steps:
+        serving.check_meaning(pde, chosen, same_tokens=length == keys)
+        serving.check_coefficients(pde, chosen, heads=query.shape[2])
+    seen = sight(length, keys, ids, is_causal=chosen.is_causal, window=chosen.window)
+    return prepare(query, key, value, pde, chosen, seen)
 
 
 def prepare(
-    query: Array,
-    key: Array,
-    value: Array | None,
-    pde: Any,
-    dt: Coefficient,
-    *,
-    seen: Sight,
-    is_causal: bool,
-    scale: float | None,
-    dropout: float,
-    dropout_key: PRNGKeyArray | None,
-    steps: int,
-    target: str,
-    axis: str,
-    base: str,
-    order: str,
-    renormalize: str | None,
-    features: int | None,
-    feature_key: PRNGKeyArray | None,
-    **others: Any,
+    query: Array, key: Array, value: Array | None, pde: Any, chosen: serving.Options, seen: Sight
 ) -> Request:
     """The arrays of a call in at least float32, padding zeroed, the query scaled or made features."""
-    del others
     dtype = jnp.promote_types(query.dtype, jnp.float32)
-    heads, steps = query.shape[2], steps if pde is not None else 0
+    heads, steps = query.shape[2], chosen.steps
     pde = None if steps == 0 else pde
-    factor = query.shape[-1] ** -0.5 if scale is None else scale
     shapes = [jnp.shape(x) for x in jax.tree.leaves(pde)]
-    shared, constant = all(len(x) == 0 for x in shapes), all(len(x) < 2 for x in shapes)
     if pde is not None:
-        pde = jax.tree.map(lambda x: jnp.broadcast_to(x, (steps, heads)), _arrays(pde, dt, dtype))
-    if renormalize is None:
-        renormalize = "l1" if isinstance(pde, ReactionDiffusion) and target == "weights" else "none"
-    coins = toss(dropout_key, query, key) if dropout > 0 and dropout_key is not None else None
+        pde = jax.tree.map(lambda x: jnp.broadcast_to(x, (steps, heads)), _arrays(pde, chosen.dt, dtype))
+    renormalize = chosen.renormalize == "l1"
+    if chosen.renormalize is None:
+        renormalize = isinstance(pde, ReactionDiffusion) and chosen.target == "weights"
+    undropped = chosen.dropout == 0 or chosen.dropout_key is None
+    coins = None if undropped else toss(chosen.dropout_key, query, key)
     query = _clean(query, seen.query_ids, dtype)
     key = _clean(key, seen.key_ids, dtype)
     value = None if value is None else _clean(value, seen.key_ids, dtype)
-    if base == "performer" and features is not None and feature_key is not None:
-        omega = performer.directions(feature_key, features, query.shape[-1], dtype)
-        query = performer.features(query, omega, scale=factor, over=-1)
-        key = performer.features(key, omega, scale=factor, over=None if is_causal else (1, 3))
+    scale = query.shape[-1] ** -0.5 if chosen.scale is None else chosen.scale
+    if chosen.base == "performer":
+        omega = performer.directions(chosen.feature_key, chosen.features or 0, query.shape[-1], dtype)
+        query = performer.features(query, omega, scale=scale, over=-1)
+        key = performer.features(key, omega, scale=scale, over=None if chosen.is_causal else (1, 3))
     else:
-        query = query * factor
-    renormalized = renormalize == "l1" and pde is not None
+        query = query * scale
     evolution = Evolution(
-        steps, target, axis, is_causal, order, renormalized, base == "performer", shared, constant, dropout
+        steps=steps if pde is not None else 0,
+        target=chosen.target,
+        axis=chosen.axis,
+        causal=chosen.is_causal,
+        order=chosen.order,
+        renormalize=renormalize and pde is not None,
+        random_features=chosen.base == "performer",
+        shared=all(len(x) == 0 for x in shapes),
+        constant=all(len(x) < 2 for x in shapes),
+        dropout=chosen.dropout,
     )
     return Request(evolution, pde, query, key, value, seen, coins)
 

@@ -27,7 +27,8 @@ from pdeformer import stencil
 from pdeformer.attention.definition import Evolution, march, scores, softmax
 from pdeformer.attention.performer import linear_attention
 from pdeformer.attention.softmax import Attended, Coins, Sight, chunked_attention, kept
-from pdeformer.attention.tiles import by_head, by_token, each_head, head_coefficients, repeat_ids, tiled
+from pdeformer.attention.tiles import Head, by_token, each_head, heads, tiled
+from pdeformer.integrators.evolution import choose
 from pdeformer.integrators.propagator import propagate
 from pdeformer.pde import PDE
 from pdeformer.stencil import Path
@@ -53,7 +54,8 @@ def transport(
         if not evolution.constant:
             return march(coefficients, evolution.order, u, graph)
         one = jax.tree.map(lambda x: x[0], coefficients)
-        return propagate(one, u, graph, steps=evolution.steps, method="scan" if ids is not None else "taps")
+        method = choose(one, "auto", evolution.steps, "neumann", segmented=ids is not None, causal=False)
+        return propagate(one, u, graph, steps=evolution.steps, method=method)
 
     flat = u.reshape(batch, length, -1)
     moved = jax.vjp(apply, flat)[1](flat)[0] if adjoint else apply(flat)  # linear: its vjp is its transpose
@@ -127,8 +129,7 @@ def near(
     Row t ends at key p = t + high. Rows are taken in chunks of C >= 2n - 1: the windows of a chunk lie in the block
     of C + 2n - 1 keys that ends with its last row, and are the diagonals of one matrix product.
     """
-    batch, length, _, _ = query.shape
-    heads, steps, window = key.shape[2], evolution.steps, 2 * evolution.steps
+    length, steps, window = query.shape[1], evolution.steps, 2 * evolution.steps
     chunk = -(-max(window, min(CHUNK, length)) // 8) * 8
     chunks = -(-length // chunk)
     block = chunk + window - 1
@@ -145,15 +146,15 @@ def near(
         x = lax.dynamic_slice_in_dim(x, high + length, total).reshape(chunks + 1, chunk, *x.shape[1:])
         return jnp.concatenate([x[:-1], x[1:, : window - 1]], axis=1)
 
-    def head(xs):
-        query, key, value, coefficients, query_ids, key_ids, query_coin, key_coin = xs
-        runs = None if key_ids is None else stencil.run_ids(key_ids)
-        place = jnp.arange(key.shape[0]) + 1  # 0 stands for no key
-        key_side = jax.tree.map(blocks, (key, value, place, key_ids, runs, key_coin))
-        query_side = jax.tree.map(split, (query, None if query_ids is None else query_ids[None], query_coin))
+    def one(head: Head):
+        runs = None if head.key_ids is None else stencil.run_ids(head.key_ids)
+        place = jnp.arange(head.key.shape[0]) + 1  # 0 stands for no key
+        key_side = jax.tree.map(blocks, (head.key, head.value, place, head.key_ids, runs, head.key_coins))
+        query_ids = None if head.query_ids is None else head.query_ids[None]
+        query_side = jax.tree.map(split, (head.query, query_ids, head.query_coins))
 
         @jax.checkpoint
-        def one(xs):
+        def windows(xs):
             (query, query_ids, query_coin), (key, value, place, key_ids, runs, key_coin) = xs
             at = jnp.arange(chunk)[:, None] + jnp.arange(window)[None, :]  # row and window -> block
             visible = place[at] > 0
@@ -178,20 +179,14 @@ def near(
                 weights = jnp.pad(weights, ((0, 0), (steps, 0))).T
                 return from_diagonals(march(pde, evolution.order, weights, graph).T, block) @ value, lse
 
-            return jax.vmap(row)(query, coefficients, query_coin)
+            return jax.vmap(row)(query, head.pde, query_coin)
 
-        output, lse = lax.map(one, (query_side, key_side))
+        output, lse = lax.map(windows, (query_side, key_side))
         output, lse = (jnp.moveaxis(x, 0, 1).reshape(x.shape[1], -1, *x.shape[3:]) for x in (output, lse))
         return output[:, :length], lse[:, :length]
 
-    columns = (jnp.moveaxis(x, 2, 1) for x in (key, value))
-    ids = (repeat_ids(x, heads) for x in (seen.query_ids, seen.key_ids))
-    drawn = (
-        (None, None) if coins is None else (jnp.moveaxis(coins.query, 1, 3), jnp.moveaxis(coins.key, 2, 1))
-    )
-    whole = jax.tree.map(lambda x: jnp.broadcast_to(x, (x.shape[0], query.shape[2])), pde)
-    xs = by_head(query, heads), *columns, head_coefficients(whole, batch, heads), *ids, *drawn
-    output, lse = each_head(head, xs, serial=jax.default_backend() == "cpu")
+    arguments = heads(query, key, value, pde, seen, coins)
+    output, lse = each_head(one, arguments, serial=jax.default_backend() == "cpu")
     return Attended(by_token(output), by_token(lse))
 
 

@@ -6,12 +6,12 @@ A tile holds O(C · S) numbers, one for each key of its C rows and of each step,
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int, UInt32
 
 from pdeformer.attention.definition import Evolution, evolved_weights
 from pdeformer.attention.softmax import Attended, Coins, Sight
@@ -41,18 +41,47 @@ def by_token(x: Float[Array, "b k g t *h"]) -> Float[Array, "b t n *h"]:
     return x.reshape(*x.shape[:2], -1, *x.shape[4:])
 
 
-def repeat_ids(ids: Array | None, heads: int) -> Array | None:
-    return None if ids is None else jnp.broadcast_to(ids[:, None], (ids.shape[0], heads, ids.shape[1]))
+class Head(NamedTuple):
+    """What belongs to one key head of one example; arrays of `heads` have (B, K) in front."""
+
+    query: Float[Array, "*b g t h"]
+    key: Float[Array, "*b s h"]
+    value: Float[Array, "*b s d"]
+    pde: PDE | None  # coefficients (..., G, steps)
+    query_ids: Int[Array, "*b t"] | None
+    key_ids: Int[Array, "*b s"] | None
+    query_coins: UInt32[Array, "*b g t"] | None
+    key_coins: UInt32[Array, "*b s"] | None
 
 
-def head_coefficients(pde: PDE | None, batch: int, heads: int) -> PDE | None:
-    """Coefficients (steps, N) -> (B, K, G, steps)."""
+def heads(
+    query: Float[Array, "b t n h"],
+    key: Float[Array, "b s k h"],
+    value: Float[Array, "b s k d"],
+    pde: PDE | None,
+    seen: Sight,
+    coins: Coins | None,
+) -> Head:
+    """The arguments of an attention, head by head; coefficients (steps, N) or (steps, 1)."""
+    batch, count, groups = query.shape[0], key.shape[2], query.shape[2] // key.shape[2]
 
     def spread(x: Array) -> Array:
-        x = jnp.moveaxis(x, 0, 1).reshape(heads, -1, x.shape[0])
+        x = jnp.broadcast_to(x, (x.shape[0], count * groups)).T.reshape(count, groups, -1)
         return jnp.broadcast_to(x[None], (batch, *x.shape))
 
-    return jax.tree.map(spread, pde)
+    def repeat(ids: Array | None) -> Array | None:
+        return None if ids is None else jnp.broadcast_to(ids[:, None], (batch, count, ids.shape[1]))
+
+    return Head(
+        by_head(query, count),
+        jnp.moveaxis(key, 2, 1),
+        jnp.moveaxis(value, 2, 1),
+        jax.tree.map(spread, pde),
+        repeat(seen.query_ids),
+        repeat(seen.key_ids),
+        None if coins is None else jnp.moveaxis(coins.query, 1, 3),
+        None if coins is None else jnp.moveaxis(coins.key, 2, 1),
+    )
 
 
 def tiled(
@@ -67,8 +96,7 @@ def tiled(
     rows: int | None = None,
 ) -> Attended:
     """Evolved weights times values, and the log-sum-exp of the scores before the evolution."""
-    batch, length, _, _ = query.shape
-    keys, heads = key.shape[1:3]
+    length, keys = query.shape[1], key.shape[1]
     rows = min(length, rows or max(8, TILE // keys))
     tiles = -(-length // rows)
 
@@ -77,34 +105,27 @@ def tiled(
         x = jnp.pad(x, [(0, 0), (0, tiles * rows - length)] + [(0, 0)] * (x.ndim - 2))
         return x.reshape(x.shape[0], tiles, rows, *x.shape[2:])
 
-    def head(xs):
-        query, key, value, coefficients, query_ids, key_ids, query_coin, key_coin = xs
-
+    def one(head: Head):
         @jax.checkpoint
         def tile(xs):
             coefficients, query, ids, coin, t = xs
-            near = Sight(seen.low, seen.high, ids, key_ids)
+            near = Sight(seen.low, seen.high, ids, head.key_ids)
             pde = jax.tree.map(lambda x: x[:, None, None], coefficients)
-            both = None if coin is None else Coins(coin, key_coin)
-            weights, lse = evolved_weights(evolution, pde, query, key, near, t, both)
-            return weights @ value, lse
+            both = None if coin is None or head.key_coins is None else Coins(coin, head.key_coins)
+            weights, lse = evolved_weights(evolution, pde, query, head.key, near, t, both)
+            return weights @ head.value, lse
 
         def group(xs):
             coefficients, query, coin = xs
             return lax.map(lambda x: tile((coefficients, *x)), (query, query_ids, coin, t))
 
         t = jnp.arange(tiles * rows).reshape(tiles, rows)
-        query_ids = None if query_ids is None else split(query_ids[None])[0]
-        coin = None if query_coin is None else split(query_coin)
-        output, lse = lax.map(group, (coefficients, split(query), coin))
-        whole = query.shape[0], tiles * rows
+        query_ids = None if head.query_ids is None else split(head.query_ids[None])[0]
+        coins = None if head.query_coins is None else split(head.query_coins)
+        output, lse = lax.map(group, (head.pde, split(head.query), coins))
+        whole = head.query.shape[0], tiles * rows
         return output.reshape(*whole, -1)[:, :length], lse.reshape(whole)[:, :length]
 
-    columns = (jnp.moveaxis(x, 2, 1) for x in (key, value))
-    ids = (repeat_ids(x, heads) for x in (seen.query_ids, seen.key_ids))
-    drawn = (
-        (None, None) if coins is None else (jnp.moveaxis(coins.query, 1, 3), jnp.moveaxis(coins.key, 2, 1))
-    )
-    xs = by_head(query, heads), *columns, head_coefficients(pde, batch, heads), *ids, *drawn
-    output, lse = each_head(head, xs, serial=jax.default_backend() == "cpu")
+    arguments = heads(query, key, value, pde, seen, coins)
+    output, lse = each_head(one, arguments, serial=jax.default_backend() == "cpu")
     return Attended(by_token(output), by_token(lse))

@@ -78,7 +78,7 @@ def evolve(
     graph = stencil.path(state.shape[-2], segment_ids, boundary, ndim=state.ndim)
     # zeros instead of padding: whatever stands there, NaN included, cannot reach a value or a gradient
     inside = state if graph.valid is None else jnp.where(graph.valid, state, 0)
-    chosen = _choose(pde, method, steps, boundary, segmented=graph.valid is not None, causal=causal)
+    chosen = choose(pde, method, steps, boundary, segmented=graph.valid is not None, causal=causal)
     after = _run(pde.scaled(dt).cast(dtype, state.ndim), inside, graph, steps, chosen, causal=causal)
     if graph.valid is not None:
         after = jnp.where(graph.valid, after, state)
@@ -105,7 +105,8 @@ def applicable(pde: PDE, boundary: str, *, segmented: bool, causal: bool) -> tup
     return ("scan", "taps") if advection_at_walls else ("scan", "taps", "spectral")
 
 
-def _choose(pde: PDE, method: str, steps: int, boundary: str, *, segmented: bool, causal: bool) -> str:
+def choose(pde: PDE, method: str, steps: int, boundary: str, *, segmented: bool, causal: bool) -> str:
+    """The method to run; "auto" is the fastest exact one. Raises ValueError for a method that does not apply."""
     exact = applicable(pde, boundary, segmented=segmented, causal=causal)
     if method == "auto":
         if "taps" not in exact:

@@ -4,7 +4,7 @@ B batch, T query tokens, S key tokens, N heads, K key heads, H head width, L lay
 """
 
 from dataclasses import dataclass, fields
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -115,14 +115,12 @@ class AttentionPDE:
         """Raises ValueError if this choice does not serve causal rows, or dropout, where that is asked for."""
         if self.kind == "none":
             return
-        options = {
-            name: getattr(self, name) for name in ("target", "axis", "base", "order", "steps", "window")
-        }
-        options |= {"features": self.features, "renormalize": self.renormalize, "dropout": dropout}
+        # the seed stands for its key: a choice makes no array
         seed = self.feature_seed if self.base == "performer" else None
-        serving.check_choices(**options, feature_key=seed)
-        initial, how = self.initial(), {"target": self.target, "axis": self.axis, "order": self.order}
-        serving.check_meaning(initial, **how, is_causal=is_causal, same_tokens=True)
+        chosen = self.options(is_causal=is_causal, dropout=dropout, feature_key=seed)
+        serving.check_choices(chosen)
+        initial = self.initial()
+        serving.check_meaning(initial, chosen)
         if not isinstance(initial, ReactionDiffusion):
             return
         if self.target == "logits" and (initial.beta < 0 or self.order != "strang"):
@@ -136,6 +134,11 @@ class AttentionPDE:
                 f"stable, got dropout={dropout}, beta={initial.beta}, order={self.order!r}; use dropout 0, or "
                 f"beta > 0 and order='strang'."
             )
+
+    def options(self, **call: Any) -> serving.Options:
+        """This choice as `pde_attention` takes it, with what the call decides."""
+        names = ("steps", "target", "axis", "base", "window", "renormalize", "order", "features")
+        return serving.Options(**{name: getattr(self, name) for name in names}, **call)
 
     def build(self, heads: int) -> "PDEAttention | None":
         """The attention for `heads` query heads; None is plain attention."""
@@ -191,22 +194,8 @@ class PDEAttention(nnx.Module):
         """
         choice = self.choice
         choice.check(is_causal=is_causal, dropout=dropout)
-        return pde_attention(
-            query,
-            key,
-            value,
-            self.pde(),
-            steps=choice.steps,
-            target=choice.target,
-            axis=choice.axis,
-            segment_ids=segment_ids,
-            is_causal=is_causal,
-            base=choice.base,
-            window=choice.window,
-            renormalize=choice.renormalize,
-            order=choice.order,
-            features=choice.features,
-            feature_key=jax.random.key(choice.feature_seed) if choice.base == "performer" else None,
-            dropout=dropout,
-            dropout_key=dropout_key,
+        feature_key = jax.random.key(choice.feature_seed) if choice.base == "performer" else None
+        chosen = choice.options(
+            is_causal=is_causal, dropout=dropout, dropout_key=dropout_key, feature_key=feature_key
         )
+        return pde_attention(query, key, value, self.pde(), segment_ids=segment_ids, **chosen._asdict())

@@ -1,0 +1,40 @@
+"""The official Continuous-Time Attention layers and checkpoints, formula for formula.
+
+The published code evolves no attention matrix: it refines the hidden states (B, L, D) along L after each
+encoder layer. This module gives the numbers of that code, for parity and for its checkpoints. New models take
+the corrected forms:
+
+    official                                                     corrected
+    "wave" is first order in time: diffusion with α², .0225 at   `Wave`: leapfrog, second order; modes
+      the initial α = .15; modes decay, none changes sign          oscillate
+    causal triple i-2, i-1, i: alternating tokens gain           `evolve(causal=True)`: half-line heat
+      1 + 4α a step, 1.4 at α = .1 (3.84 in 4 steps, 14.8 in       kernel, never beyond the range of its
+      8), and 1.46 with advection at β = .03                       input
+    causal advection: the backward difference of +β u_x is       `evolve(causal=True)`: shifts from the
+      downwind, a gain of 1 + 2β even without diffusion            past
+    copied ends: mass is not kept; ‖M‖₂ = 1.018, 1.070, 1.130    boundary "neumann": mass is kept,
+      after 1, 4, 8 steps at α = .1                                ‖M‖₂ = 1
+    reaction β u (1 - σ(u)): 0 is the only fixed point;          `ReactionDiffusion`: exact flows;
+      u = -1 has become -2210 after 400 steps at β = .02           "allen_cahn" keeps [-1, 1]
+    α, β unconstrained: α = .6 amplifies                         `evolve` refuses; layers stay in the
+                                                                   stable set whatever they learn
+    mask: packed sequences run into each other                   `segment_ids`: walls between them
+
+[Zhang & Zhou, "Continuous-Time Attention", 2025; its code: github.com/XueqingZhou/Continuous-Time-Attention,
+ March 2026]
+
+    B batch, L tokens, D channels, N heads, H head width, F feed-forward width, S steps, V vocabulary, C classes
+"""
+
+from pdeformer.cta.checkpoints import load_classifier as load_classifier
+from pdeformer.cta.checkpoints import load_lm as load_lm
+from pdeformer.cta.layer import KINDS as KINDS
+from pdeformer.cta.layer import WITH_BETA as WITH_BETA
+from pdeformer.cta.layer import refine as refine
+from pdeformer.cta.models import LAYER_SHAPES as LAYER_SHAPES
+from pdeformer.cta.models import OfficialClassifier as OfficialClassifier
+from pdeformer.cta.models import OfficialLM as OfficialLM
+from pdeformer.cta.models import Weights as Weights
+from pdeformer.cta.models import affine as affine
+from pdeformer.cta.models import attention as attention
+from pdeformer.cta.models import encoder_layer as encoder_layer

@@ -1,0 +1,140 @@
+"""Reading the official PyTorch checkpoints: every name and shape is checked, nothing is left over.
+
+D channels, F feed-forward width, S steps, V vocabulary, C classes
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from pdeformer.cta.layer import WITH_BETA, Kind, check_kind
+from pdeformer.cta.models import LAYER_SHAPES, OfficialClassifier, OfficialLM, Weights
+
+StateDict: TypeAlias = Mapping[str, Any]  # PyTorch name -> array
+
+
+def load_classifier(state_dict: StateDict, *, kind: Kind | str | None, heads: int) -> OfficialClassifier:
+    """The official classifier with the weights of `state_dict`, in evaluation mode.
+
+    Args:
+        state_dict: arrays under the PyTorch names: `embedding.weight`, `pos_encoder`, `fc.weight`, `fc.bias`,
+            `transformer_layers.{i}.…` and, per layer and step, `pde_layers.{i}.{s}.alpha` and `.beta`. All
+            sizes follow from it. Nothing may be missing or left over.
+        kind: the PDE of the layers, as in `refine`. None: the baseline (`transformer.layers.{i}.…`), or a
+            model of no PDE steps. The weights do not tell diffusion from wave, nor reaction from advection.
+        heads: number of attention heads; it divides the width.
+
+    Raises:
+        ValueError: names missing, left over or of the wrong shape; heads that do not divide the width.
+    """
+    return OfficialClassifier(read(state_dict, kind), kind=kind, heads=heads)
+
+
+def load_lm(state_dict: StateDict, *, kind: Kind | str | None, heads: int) -> OfficialLM:
+    """The official language model: causal attention, causal PDE steps, head `fc` (V, D) not tied.
+
+    Arguments and errors are those of `load_classifier`; `fc` must also have one row per word.
+    """
+    weights = read(state_dict, kind)
+    vocabulary, outputs = weights.embedding.shape[0], weights.fc["weight"].shape[0]
+    if vocabulary != outputs:
+        raise ValueError(
+            f"a language model has one output per word, got fc.weight with {outputs} rows for {vocabulary} "
+            "words; use load_classifier."
+        )
+    return OfficialLM(weights, kind=kind, heads=heads)
+
+
+def read(state_dict: StateDict, kind: Kind | str | None) -> Weights:
+    """The checkpoint, checked name by name and stacked over layers; in at least float32."""
+    if kind is not None:
+        check_kind(kind)
+    prefix = _layer_prefix(state_dict, kind)
+    layers = [f"{prefix}.{i}" for i in range(_count(state_dict, rf"{re.escape(prefix)}\.(\d+)\."))]
+    steps = 0 if kind is None else _count(state_dict, r"pde_layers\.\d+\.(\d+)\.")
+    coefficients = ("alpha", "beta")[: 0 if kind is None else 1 + (kind in WITH_BETA)]
+    _check_names(state_dict, layers, steps, coefficients, kind)
+    _check_shapes(state_dict, layers)
+
+    def array(name: str) -> Array:
+        values = jnp.asarray(np.asarray(state_dict[name]))
+        return values.astype(jnp.promote_types(values.dtype, jnp.float32))
+
+    def row(i: int, name: str) -> Array:
+        return jnp.concatenate([array(f"pde_layers.{i}.{s}.{name}") for s in range(steps)])
+
+    return Weights(
+        embedding=array("embedding.weight"),
+        positions=array("pos_encoder"),
+        layers={name: jnp.stack([array(f"{layer}.{name}") for layer in layers]) for name in LAYER_SHAPES},
+        steps={name: jnp.stack([row(i, name) for i in range(len(layers))]) for name in coefficients},
+        fc={name: array(f"fc.{name}") for name in ("weight", "bias")},
+    )
+
+
+def _layer_prefix(state_dict: StateDict, kind: str | None) -> str:
+    baseline = "transformer.layers"
+    is_baseline = kind is None and any(name.startswith(baseline) for name in state_dict)
+    return baseline if is_baseline else "transformer_layers"
+
+
+def _count(state_dict: StateDict, pattern: str) -> int:
+    """One more than the largest index, at least 1: what is not there is then reported as missing."""
+    found = (re.match(pattern, name) for name in state_dict)
+    return 1 + max((int(match.group(1)) for match in found if match), default=0)
+
+
+def _check_names(
+    state_dict: StateDict, layers: list[str], steps: int, coefficients: tuple[str, ...], kind: str | None
+) -> None:
+    wanted = ["embedding.weight", "pos_encoder", "fc.weight", "fc.bias"]
+    wanted += [f"{layer}.{name}" for layer in layers for name in LAYER_SHAPES]
+    wanted += [
+        f"pde_layers.{i}.{s}.{name}"
+        for i in range(len(layers))
+        for s in range(steps)
+        for name in coefficients
+    ]
+    missing, excess = sorted(set(wanted) - set(state_dict)), sorted(set(state_dict) - set(wanted))
+    if missing or excess:
+        raise ValueError(
+            f"a checkpoint of kind {kind!r} with {len(layers)} layers of {steps} PDE steps needs exactly its "
+            f"own names, got missing: {_list(missing)}; left over: {_list(excess)}; check kind (None has no "
+            "PDE steps) and pass the model's state_dict() alone."
+        )
+
+
+def _check_shapes(state_dict: StateDict, layers: list[str]) -> None:
+    def size(name: str, axis: int) -> int:
+        shape = np.shape(state_dict[name])
+        return shape[axis] if len(shape) > axis else 0
+
+    width, ffn = size("embedding.weight", 1), size(f"{layers[0]}.linear1.weight", 0)
+    sizes = {"D": width, "3D": 3 * width, "F": ffn}
+    wanted: dict[str, tuple[int, ...]] = {
+        "embedding.weight": (size("embedding.weight", 0), width),
+        "pos_encoder": (1, size("pos_encoder", 1), width),
+        "fc.weight": (size("fc.weight", 0), width),
+        "fc.bias": (size("fc.weight", 0),),
+    }
+    for layer in layers:
+        for name, letters in LAYER_SHAPES.items():
+            wanted[f"{layer}.{name}"] = tuple(sizes[letter] for letter in letters.split())
+    for name, value in state_dict.items():
+        shape, dtype = wanted.get(name, (1,)), np.asarray(value).dtype
+        if np.shape(value) != shape:
+            raise ValueError(
+                f"{name} should have the shape {shape} beside embedding.weight of width {width}, got "
+                f"{np.shape(value)}; the checkpoint is damaged or of another model."
+            )
+        if not jnp.issubdtype(dtype, jnp.floating):
+            raise ValueError(f"{name} should hold real floating numbers, got {dtype}; export it as float32.")
+
+
+def _list(names: list[str]) -> str:
+    shown = ", ".join(names[:8]) or "none"
+    return f"{shown} and {len(names) - 8} more" if len(names) > 8 else shown
