@@ -192,8 +192,9 @@ def prepare(
     renormalize = chosen.renormalize == "l1"
     if chosen.renormalize is None:
         renormalize = isinstance(pde, ReactionDiffusion) and chosen.target == "weights"
-    undropped = chosen.dropout == 0 or chosen.dropout_key is None
-    coins = None if undropped else toss(chosen.dropout_key, query, key)
+    coins = None
+    if chosen.dropout > 0 and chosen.dropout_key is not None:
+        coins = toss(chosen.dropout_key, query, key)
     query = _clean(query, seen.query_ids, dtype)
     key = _clean(key, seen.key_ids, dtype)
     value = None if value is None else _clean(value, seen.key_ids, dtype)
