@@ -16,6 +16,22 @@ jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
+DONE = pytest.StashKey[int]()
+MAPS = Path(
+    "/proc/self/maps"
+)  # Linux allows a process 65,530 of them, and XLA takes several for each program
+
+
+@pytest.fixture(autouse=True)
+def few_programs(request):
+    """Every few tests, forget the compiled programs if they are many: beyond the limit the process dies."""
+    yield
+    done = request.config.stash.get(DONE, 0) + 1
+    request.config.stash[DONE] = done
+    if done % 10 == 0 and MAPS.exists() and MAPS.read_bytes().count(b"\n") > 20_000:
+        jax.clear_caches()
+
+
 @pytest.fixture
 def x64():
     """Run the test with float64 arrays."""

@@ -145,6 +145,7 @@ def test_every_method_is_the_definition_in_float32(name, target, axis, causal, s
     prove(name, target, axis, causal, segments, window, order, dtype=jnp.float32, tolerance=FLOAT32)
 
 
+@pytest.mark.slow
 @pytest.mark.exhaustive
 @pytest.mark.parametrize(CASES, COMBINATIONS)
 def test_every_combination_is_the_definition(name, target, axis, causal, segments, window, order):
