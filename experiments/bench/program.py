@@ -33,14 +33,11 @@ def table(title: str, rows: list[Row]) -> Table:
         result.add_column(heading, justify="right", no_wrap=True)
     for case, r in rows:
         smaller = r.second_bytes / r.first_bytes if r.first_bytes else float("inf")
-        result.add_row(
-            case,
-            *(f"{x:.1f}" for x in (r.first_ms, r.second_ms)),
-            f"{r.ratio:.2f}x",
-            *(f"{x / 2**20:.1f}" for x in (r.first_bytes, r.second_bytes)),
-            f"{smaller:.1f}x",
-            str(r.pairs),
+        timed = (
+            (f"{r.first_ms:.1f}", f"{r.second_ms:.1f}", f"{r.ratio:.2f}x") if r.pairs else ("not run",) * 3
         )
+        planned = (f"{x / 2**20:.1f}" for x in (r.first_bytes, r.second_bytes))
+        result.add_row(case, *timed, *planned, f"{smaller:.2g}x", str(r.pairs))
     return result
 
 
