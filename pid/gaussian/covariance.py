@@ -1,0 +1,135 @@
+"""What a covariance of (target, x, y) must be, its blocks, and the scale on which it is judged.
+
+    d = d_m + d_x + d_y coordinates, in the order target, x, y
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+from jaxtyping import Array, Float
+
+Dims = tuple[int, int, int]
+
+
+class Tolerance(NamedTuple):
+    """What counts as rounding, on the correlation scale."""
+
+    asymmetry: float
+    negative: float  # an eigenvalue may be this much below zero
+    pivot: float  # a squared Cholesky pivot below this is not trusted: the rank is then decided by eigenvalues
+    rank: float  # an eigenvalue below this share of the largest is a direction that does not exist
+    infinite: float  # a conditional variance below this is zero: the information is infinite
+    tie: float  # generalised eigenvalues this near to 1 (in log) are ties, for derivatives
+
+
+DOUBLE = Tolerance(asymmetry=1e-10, negative=1e-9, pivot=1e-12, rank=1e-10, infinite=1e-12, tie=1e-9)
+SINGLE = Tolerance(asymmetry=1e-5, negative=1e-4, pivot=1e-6, rank=1e-5, infinite=1e-6, tie=1e-4)
+
+
+def tolerance_of(dtype: Any) -> Tolerance:
+    """The tolerance for covariances that were rounded to `dtype`."""
+    return DOUBLE if np.dtype(dtype) == np.float64 else SINGLE
+
+
+class Blocks(NamedTuple):
+    """The blocks of a covariance: S_MM, S_MX, S_MY, S_XX, S_XY, S_YY."""
+
+    mm: Float[Array, "*b m m"]
+    mx: Float[Array, "*b m x"]
+    my: Float[Array, "*b m y"]
+    xx: Float[Array, "*b x x"]
+    xy: Float[Array, "*b x y"]
+    yy: Float[Array, "*b y y"]
+
+
+def blocks(cov: Float[Array, "*b d d"], dims: Dims) -> Blocks:
+    """Cut a covariance `(..., d, d)` into its blocks."""
+    m, x = dims[0], dims[0] + dims[1]
+    return Blocks(
+        cov[..., :m, :m],
+        cov[..., :m, m:x],
+        cov[..., :m, x:],
+        cov[..., m:x, m:x],
+        cov[..., m:x, x:],
+        cov[..., x:, x:],
+    )
+
+
+def is_concrete(x: object) -> bool:
+    """Whether a value is known now, in Python, rather than traced."""
+    return not isinstance(x, Tracer)
+
+
+def check_shape(cov: Any, dims: Any) -> Dims:
+    """The dims as Python integers.
+
+    Raises:
+        ValueError: dims are not three positive integers, or do not add up to the size of a square covariance.
+    """
+    sizes = tuple(dims)
+    if len(sizes) != 3 or not all(isinstance(n, int | np.integer) and n > 0 for n in sizes):
+        raise ValueError(f"dims must be three positive integers, of target, x and y, got {dims!r}.")
+    shape = np.shape(cov)
+    if len(shape) < 2 or shape[-1] != shape[-2] or shape[-1] != sum(sizes):
+        raise ValueError(
+            f"a covariance of dims {sizes} must have shape (..., {sum(sizes)}, {sum(sizes)}), got {shape}; "
+            f"order its rows and columns target, x, y."
+        )
+    return (int(sizes[0]), int(sizes[1]), int(sizes[2]))
+
+
+def check_dtype(cov: Any) -> None:
+    """Raise ValueError unless the covariance is real and floating."""
+    if not jnp.issubdtype(cov.dtype, jnp.floating):
+        raise ValueError(f"a covariance must be real and floating, got dtype {cov.dtype}; convert it first.")
+
+
+def correlation(cov: Float[Array, "d d"]) -> tuple[Float[Array, "d d"], Float[Array, " d"]]:
+    """The correlation matrix and the standard deviations; a constant coordinate keeps scale 1 and a zero row."""
+    variance = jnp.diagonal(cov)
+    scale = jnp.where(variance > 0, jnp.sqrt(jnp.where(variance > 0, variance, 1)), 1)
+    return cov / scale[:, None] / scale[None, :], scale
+
+
+def refuse(asymmetry: np.ndarray, smallest: np.ndarray, tolerance: Tolerance) -> None:
+    """Judge what was found on the correlation scale, one number per system; NaN stands for a value not finite.
+
+    Raises:
+        ValueError: names the rule, the first system that breaks it, its value and the remedy.
+    """
+    rules = (
+        (np.isnan(asymmetry), asymmetry, "finite", "drop or impute the samples it came from"),
+        (asymmetry > tolerance.asymmetry, asymmetry, "symmetric", "use (S + S.T) / 2 if the rest is right"),
+        (
+            ~(smallest >= -tolerance.negative),
+            smallest,
+            "positive semidefinite",
+            "estimate it from samples at once, or shrink it towards its diagonal",
+        ),
+    )
+    found = {
+        "finite": "a value that is not",
+        "symmetric": "entries that differ by",
+        "positive semidefinite": "a smallest eigenvalue of",
+    }
+    for broken, value, rule, remedy in rules:
+        if not np.any(broken):
+            continue
+        index = np.unravel_index(int(np.argmax(broken)), np.shape(broken))
+        where = f" in system {tuple(map(int, index))}" if index else ""
+        what = "" if rule == "finite" else f" {float(np.asarray(value)[index]):.6g} on the correlation scale"
+        raise ValueError(f"a covariance must be {rule}, got {found[rule]}{what}{where}; {remedy}.")
+
+
+def nats_to(base: float) -> float:
+    """What one nat is worth in the units of `base`: 1 / ln(base).
+
+    Raises:
+        ValueError: a base that is not a number above 1.
+    """
+    if not (isinstance(base, int | float) and math.isfinite(base) and base > 1):
+        raise ValueError(f"base must be a number above 1 (2 for bits, math.e for nats), got {base!r}.")
+    return 1.0 / math.log(base)

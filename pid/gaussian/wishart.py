@@ -1,0 +1,76 @@
+"""Covariances of samples: random ones by Bartlett's factor, and the exact bias of their log-determinants.
+
+For n Gaussian samples with covariance S, (n-1) Ŝ is Wishart with ν = n-1 degrees of freedom, and in nats
+
+    E log det Ŝ - log det S = Σ_{i=1..d} ψ((ν-i+1)/2) + d log(2/ν)  =: b(d)
+    E Î(A;B) - I(A;B)       = ½ [b(d_A) + b(d_B) - b(d_A + d_B)]
+
+    d coordinates, n samples, ν degrees of freedom
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.scipy.special import digamma
+from jaxtyping import Array, Float, Int
+
+from pid.gaussian import covariance
+from pid.gaussian.information import MI
+
+Key = jax.Array
+
+
+def log_determinant_bias(d: int | Int[Array, "*b"], n: int, *, most: int | None = None) -> Float[Array, "*b"]:
+    """b(d) in nats, for n > d samples.
+
+    d: a number, or an array of numbers, traced ones included; `most` is then the largest it may be.
+    """
+    largest = int(np.max(d)) if most is None else most
+    i, nu = jnp.arange(1, largest + 1), n - 1
+    terms = digamma((nu - i + 1) / 2) + jnp.log(2 / nu)
+    total = jnp.concatenate([jnp.zeros(1), jnp.cumsum(terms)])
+    return total[jnp.asarray(d)]
+
+
+def information_bias(dims, n: int, *, base: float = 2) -> MI:
+    """The plug-in bias of I(M;X), I(M;Y) and I(M;X,Y) from n samples: subtract it.
+
+    dims: (d_m, d_x, d_y), or with a fourth number, the rank of both sources together where that is not d_x + d_y.
+
+    Raises:
+        ValueError: n - 1 is smaller than the dimensions, for which no bias exists.
+    """
+    m, x, y, both = (*dims, dims[1] + dims[2])[:4]
+    if n - 1 < m + both:
+        raise ValueError(
+            f"the bias of log-determinants needs more samples than dimensions, got n={n} and {m + both} "
+            f"dimensions; reduce the variables further or add samples."
+        )
+    return MI(*(shared_bias(m, d, n, m + both) * covariance.nats_to(base) for d in (x, y, both)))
+
+
+def shared_bias(m, d, n: int, most: int) -> Float[Array, "*b"]:
+    """½ [b(m) + b(d) - b(m+d)] in nats; m and d may be traced, m + d ≤ `most`."""
+    b = [log_determinant_bias(size, n, most=most) for size in (m, d, m + d)]
+    return (b[0] + b[1] - b[2]) / 2
+
+
+def sample(key: Key, cov: Float[Array, "d d"], n: int) -> Float[Array, "n d"]:
+    """n samples of N(0, S), S non-singular."""
+    factor = jnp.linalg.cholesky(cov)
+    return jax.random.normal(key, (n, cov.shape[-1]), cov.dtype) @ factor.T
+
+
+def sample_covariance(key: Key, factor: Float[Array, "d d"], nu: int) -> Float[Array, "d d"]:
+    """The covariance Ŝ of ν + 1 samples of N(0, S), without drawing them: L A Aᵀ Lᵀ / ν.
+
+    L: a factor of S = L Lᵀ, any. A is lower triangular with a_ii² ~ χ²(ν-i+1), i = 1 … d, and standard normal
+    entries below. [Bartlett, "On the theory of statistical regression", 1933] Needs ν ≥ d.
+    """
+    d = factor.shape[-1]
+    on, below = jax.random.split(key)
+    freedom = nu - jnp.arange(d, dtype=factor.dtype)
+    diagonal = jnp.sqrt(2 * jax.random.gamma(on, freedom / 2, dtype=factor.dtype))
+    bartlett = jnp.tril(jax.random.normal(below, (d, d), factor.dtype), -1) + jnp.diag(diagonal)
+    mixed = factor @ bartlett
+    return mixed @ mixed.T / nu

@@ -1,0 +1,59 @@
+"""The four atoms of two sources' information on a target, and their sums."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from pid.gaussian import MI
+
+Values = Float[Array | np.ndarray, "*b"]
+
+
+class Shares(NamedTuple):
+    """The atoms as fractions of I(M;X,Y); they add up to 1."""
+
+    redundancy: Values
+    unique_x: Values
+    unique_y: Values
+    synergy: Values
+
+
+class PID(NamedTuple):
+    """A partial information decomposition; every field has the batch shape, in one unit.
+
+    I(M;X) = R + U_x,  I(M;Y) = R + U_y,  I(M;X,Y) = R + U_x + U_y + S,  union = R + U_x + U_y.
+    """
+
+    redundancy: Values
+    unique_x: Values
+    unique_y: Values
+    synergy: Values
+    mi_x: Values
+    mi_y: Values
+    mi_joint: Values
+    union: Values
+
+    def shares(self) -> Shares:
+        """The atoms as fractions of `mi_joint`; NaN where that is 0 or infinite."""
+        return Shares(*(_share(atom, self.mi_joint) for atom in self[:4]))
+
+
+def _share(part: Values, whole: Values) -> Values:
+    xp = jnp if hasattr(whole, "aval") else np
+    possible = (whole > 0) & xp.isfinite(whole)
+    return xp.where(possible, part / xp.where(possible, whole, 1), xp.nan)
+
+
+def stack(information: Values, atoms: tuple[Values, Values, Values, Values]) -> Values:
+    """The fields of a PID along a last axis, from (I_x, I_y, I_xy) and (R, U_x, U_y, S)."""
+    redundancy, unique_x, unique_y, synergy = atoms
+    union = redundancy + unique_x + unique_y
+    return jnp.stack([redundancy, unique_x, unique_y, synergy, *information, union])
+
+
+def from_union(information: MI, union: Values) -> PID:
+    """The PID with this union information: R = I_x + I_y - I_u, U_x = I_u - I_y, U_y = I_u - I_x, S = I_xy - I_u."""
+    x, y, joint = information
+    return PID(x + y - union, union - y, union - x, joint - union, x, y, joint, union)
