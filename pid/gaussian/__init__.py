@@ -1,9 +1,9 @@
 """Covariances of three jointly Gaussian variables, target, x and y: information, its bias, and sampling.
 
-    covariance    what a covariance must be, its blocks, its correlation scale
-    systems       a quantity of one covariance: by Cholesky, by rank where that fails, its gradient; batches
-    information   mutual information in bits
-    wishart       random covariances, and the exact bias of log-determinants taken from samples
+covariance    what a covariance must be, its blocks, its correlation scale
+systems       a quantity of one covariance: by Cholesky, by rank where that fails, its gradient; batches
+information   mutual information in bits
+wishart       random covariances, and the exact bias of log-determinants taken from samples
 """
 
 from pid.gaussian.covariance import Blocks as Blocks

@@ -1,6 +1,6 @@
 """What a covariance of (target, x, y) must be, its blocks, and the scale on which it is judged.
 
-    d = d_m + d_x + d_y coordinates, in the order target, x, y
+d = d_m + d_x + d_y coordinates, in the order target, x, y
 """
 
 import math
@@ -19,7 +19,9 @@ class Tolerance(NamedTuple):
 
     asymmetry: float
     negative: float  # an eigenvalue may be this much below zero
-    pivot: float  # a squared Cholesky pivot below this is not trusted: the rank is then decided by eigenvalues
+    pivot: (
+        float  # a squared Cholesky pivot below this is not trusted: the rank is then decided by eigenvalues
+    )
     rank: float  # an eigenvalue below this share of the largest is a direction that does not exist
     infinite: float  # a conditional variance below this is zero: the information is infinite
     tie: float  # generalised eigenvalues this near to 1 (in log) are ties, for derivatives
@@ -124,7 +126,7 @@ def refuse(asymmetry: np.ndarray, smallest: np.ndarray, tolerance: Tolerance) ->
         raise ValueError(f"a covariance must be {rule}, got {found[rule]}{what}{where}; {remedy}.")
 
 
-def nats_to(base: float) -> float:
+def nats_to(base: int | float) -> float:
     """What one nat is worth in the units of `base`: 1 / ln(base).
 
     Raises:

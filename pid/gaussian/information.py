@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.linalg import solve_triangular
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
 from pid.gaussian import covariance, systems
 from pid.gaussian.covariance import Dims, Tolerance
@@ -28,7 +28,7 @@ class MI(NamedTuple):
     joint: Float[Array | np.ndarray, "*b"]
 
 
-def mutual_information(cov: Any, dims: Any, *, base: float = 2) -> MI:
+def mutual_information(cov: Any, dims: Any, *, base: int | float = 2) -> MI:
     """I(M;X), I(M;Y) and I(M;X,Y) of covariances `(..., d, d)`, in bits unless `base` says otherwise.
 
     Directions that do not exist (constant, duplicated or collinear features, y = x) are left out and change
@@ -46,7 +46,7 @@ def mutual_information(cov: Any, dims: Any, *, base: float = 2) -> MI:
     return MI(*(values[..., i] for i in range(3)))
 
 
-def entropy(cov: Float[Array, "*b d d"], *, base: float = 2) -> Float[Array, "*b"]:
+def entropy(cov: Float[Array, "*b d d"], *, base: int | float = 2) -> Float[Array, "*b"]:
     """Differential entropy ½ log det(2πe S) of a Gaussian with non-singular covariance S."""
     log_determinant = jnp.linalg.slogdet(cov)[1]
     return (log_determinant + cov.shape[-1] * (1 + np.log(2 * np.pi))) / 2 * covariance.nats_to(base)
@@ -124,7 +124,7 @@ def whitener(matrix: Float[Array, "n n"], rank: float) -> Float[Array, "n n"]:
     """W with Wᵀ S W = 1 on the eigenvectors that exist; the columns of the others are zero."""
     values, vectors = jnp.linalg.eigh(matrix, symmetrize_input=False)
     exists = values > rank * jnp.maximum(values[-1], rank)
-    return vectors * jnp.where(exists, 1 / jnp.sqrt(jnp.where(exists, values, 1)), 0)
+    return vectors * jnp.where(exists, 1 / jnp.sqrt(jnp.where(exists, values, 1)), 0)[None, :]
 
 
 class Spectrum(NamedTuple):
@@ -181,7 +181,7 @@ def residual_maps(told: Ranked, dims: Dims) -> tuple[Array, Array, Array]:
     m, x, y = dims
     target = jnp.eye(m, dtype=told.whiten.dtype)
 
-    def padded(gain: Array, before: int, after: int) -> Bool[Array, "m d"] | Array:
+    def padded(gain: Array, before: int, after: int) -> Float[Array, "m d"]:
         return jnp.concatenate([target, jnp.pad(-gain, ((0, 0), (before, after)))], axis=1)
 
     return padded(told.gain_x, 0, y), padded(told.gain_y, x, 0), padded(told.gain_joint, 0, 0)

@@ -9,6 +9,7 @@ vmapped graph of several LAPACK calls can hang there.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -51,7 +52,7 @@ class Outcome(NamedTuple):
     smallest: Float[Array, "*b"]  # eigenvalue, or a squared pivot where all were sound
 
 
-def compute(quantity: Quantity, cov: Any, base: float) -> Float[Array | np.ndarray, "*b k"]:
+def compute(quantity: Quantity, cov: Any, base: int | float) -> Float[Array | np.ndarray, "*b k"]:
     """The values in units of `base` for covariances `(..., d, d)`.
 
     A concrete covariance is computed in float64 where the device has it, checked, and comes back as the kind of
@@ -78,6 +79,11 @@ def precise():
 def widest(x: Any) -> np.ndarray:
     """`x` on the host, in the widest float the default device has."""
     return np.asarray(x, np.float32 if jax.default_backend() == "tpu" else np.float64)
+
+
+def each(f: Callable[[Any], Any], xs: Any) -> Any:
+    """f of every member along the first axis: one after another on CPU, at once on accelerators."""
+    return jax.lax.platform_dependent(xs, cpu=lambda xs: jax.lax.map(f, xs), default=jax.vmap(f))
 
 
 def _over_leading_axes(quantity: Quantity, cov: Float[Array, "*b d d"]) -> Outcome:
@@ -162,11 +168,9 @@ def _by_rank(quantity: Quantity, corr: Array) -> tuple[Array, Array]:
 
 
 def _mark(values: Array, asymmetry: Array, smallest: Array, finite: Array) -> Outcome:
-    return Outcome(
-        jnp.where(finite, values, jnp.nan), jnp.where(finite, asymmetry, jnp.nan), smallest
-    )
+    return Outcome(jnp.where(finite, values, jnp.nan), jnp.where(finite, asymmetry, jnp.nan), smallest)
 
 
 def _slopes(quantity: Quantity, cov: Array) -> Float[Array, "k d d"]:
     corr, scale, _, finite = _prepare(cov)
-    return jnp.where(finite, quantity.gradient(corr) / scale[:, None] / scale[None, :], jnp.nan)
+    return jnp.where(finite, quantity.gradient(corr) / scale[None, :, None] / scale[None, None, :], jnp.nan)

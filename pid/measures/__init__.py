@@ -1,10 +1,10 @@
 """From a covariance to its partial information decomposition.
 
-    atoms          PID: the four atoms and what they add up to
-    broja          the decomposition of Bertschinger et al., by one generalised eigenproblem
-    minimum        minimum mutual information (MMI)
-    decomposition  `decompose`, for users
-    certificate    the coupling that attains the union information, and the bound that no coupling can pass
+atoms          PID: the four atoms and what they add up to
+broja          the decomposition of Bertschinger et al., by one generalised eigenproblem
+minimum        minimum mutual information (MMI)
+decomposition  `decompose`, for users
+certificate    the coupling that attains the union information, and the bound that no coupling can pass
 """
 
 from pid.measures.atoms import PID as PID

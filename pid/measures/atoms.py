@@ -6,8 +6,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from pid.gaussian import MI
-
 Values = Float[Array | np.ndarray, "*b"]
 
 
@@ -46,14 +44,10 @@ def _share(part: Values, whole: Values) -> Values:
     return xp.where(possible, part / xp.where(possible, whole, 1), xp.nan)
 
 
-def stack(information: Values, atoms: tuple[Values, Values, Values, Values]) -> Values:
-    """The fields of a PID along a last axis, from (I_x, I_y, I_xy) and (R, U_x, U_y, S)."""
+def stack(
+    information: tuple[Values, Values, Values] | Values, atoms: tuple[Values, Values, Values, Values]
+) -> Float[Array, "k *s"]:
+    """The fields of a PID along a first axis, from (I_x, I_y, I_xy) and (R, U_x, U_y, S)."""
     redundancy, unique_x, unique_y, synergy = atoms
     union = redundancy + unique_x + unique_y
     return jnp.stack([redundancy, unique_x, unique_y, synergy, *information, union])
-
-
-def from_union(information: MI, union: Values) -> PID:
-    """The PID with this union information: R = I_x + I_y - I_u, U_x = I_u - I_y, U_y = I_u - I_x, S = I_xy - I_u."""
-    x, y, joint = information
-    return PID(x + y - union, union - y, union - x, joint - union, x, y, joint, union)

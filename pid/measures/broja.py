@@ -18,7 +18,6 @@ Where directions of the target are known exactly, the same in terms of μ, (S_{M
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float
@@ -81,7 +80,8 @@ class Broja(Quantity):
         logs = jnp.log(ratios)
         weight = jnp.where(jnp.abs(logs) < self.tolerance.tie, 0.5, logs > 0)
         of_x, of_y, _ = residual_maps(told, self.dims)
-        unique_x = ((of_y.T @ w) * (weight / ratios) @ (of_y.T @ w).T - (of_x.T @ w) * weight @ (of_x.T @ w).T) / 2
+        of_x, of_y = of_x.T @ w, of_y.T @ w
+        unique_x = (of_y * (weight / ratios)[None, :] @ of_y.T - of_x * weight[None, :] @ of_x.T) / 2
         redundancy, unique_y = x - unique_x, y - x + unique_x
         return atoms.stack((x, y, joint), (redundancy, unique_x, unique_y, joint - unique_x - y))
 
@@ -107,7 +107,9 @@ class Pencil(NamedTuple):
     """
 
     log_sum: Float[Array, ""]  # log det V, -inf with a direction known from both
-    shares: Float[Array, " m"]  # μ, exactly 0 where x knows a direction and y does not, and 1 the other way round
+    shares: Float[
+        Array, " m"
+    ]  # μ, exactly 0 where x knows a direction and y does not, and 1 the other way round
     least: Float[Array, "m m"]  # the covariance of what neither source knows: min(μ, 1-μ) in place of μ
 
     def information(self, shares: Float[Array, " m"]) -> Float[Array, ""]:
@@ -124,10 +126,11 @@ def compare_uncertainty(told: Ranked, zero: float) -> Pencil:
     sums, axes = jnp.linalg.eigh(told.x + told.y)
     known = sums < zero
     root = jnp.sqrt(jnp.where(known, 1, sums))
-    inner = (axes / root).T @ told.x @ (axes / root)
+    white = axes / root[None, :]
+    inner = white.T @ told.x @ white
     outside = known[:, None] | known[None, :]
     shares, turn = jnp.linalg.eigh(jnp.where(outside, jnp.diag(jnp.where(known, 0.5, 0)), inner))
     shares = jnp.where(shares < zero, 0, jnp.where(shares > 1 - zero, 1, shares))
-    back = (axes * jnp.where(known, 0, root)) @ turn
+    back = (axes * jnp.where(known, 0, root)[None, :]) @ turn
     log_sum = jnp.where(jnp.any(known), -jnp.inf, jnp.sum(jnp.log(jnp.where(known, 1, sums))))
-    return Pencil(log_sum, shares, back * jnp.minimum(shares, 1 - shares) @ back.T)
+    return Pencil(log_sum, shares, back * jnp.minimum(shares, 1 - shares)[None, :] @ back.T)

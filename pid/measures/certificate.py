@@ -37,16 +37,18 @@ class Certificate(NamedTuple):
     primal: Float[Numbers, "*b"]  # I(M;X,Y) under `coupling`: no less than the union
     dual: Float[Numbers, "*b"]  # no more than the union
     gap: Float[Numbers, "*b"]  # primal - dual
-    eigenvalues: Float[Numbers, "*b m"]  # λ, descending: var(v'M|y) / var(v'M|x); above 1, x knows that direction better
+    eigenvalues: Float[Numbers, "*b m"]  # λ, descending; above 1, x knows that direction better than y
     directions: Float[Numbers, "*b m m"]  # columns, in target units: one posterior standard deviation given y
-    coupling: Float[Numbers, "*b x y"]  # Γ*: correlation of the whitened noises L⁻¹n, L the Cholesky factor of S_{X|M}
+    coupling: Float[
+        Numbers, "*b x y"
+    ]  # Γ*: correlation of the whitened noises L⁻¹n, L the Cholesky factor of S_{X|M}
 
 
 def certificate(cov: Any, dims: Any) -> Certificate:
     """Certify the BROJA decomposition of covariances `(..., d, d)`, as NumPy arrays in float64.
 
-    Directions of the target that do not exist have eigenvalue 1 and a zero column; sources without a Cholesky factor are
-    whitened by eigenvectors.
+    Directions of the target that do not exist have eigenvalue 1 and a zero column; sources without a Cholesky
+    factor are whitened by eigenvectors.
 
     Raises:
         ValueError: what `decompose` refuses, and infinite information, for which there is nothing to certify.
@@ -115,7 +117,7 @@ def _certify(cov: Float[Array, "d d"], dims: Dims, tolerance: Tolerance) -> tupl
     ratios, vectors = jnp.linalg.eigh(inverse @ p_x @ inverse.T)
     w = inverse.T @ vectors
     back = lower @ vectors  # W⁻ᵀ
-    least = back * jnp.maximum(ratios, 1) @ back.T - one
+    least = back * jnp.maximum(ratios, 1)[None, :] @ back.T - one
     coupling = h.x @ _inverse_within_rank(least, tolerance) @ h.y.T
     order = jnp.argsort(-ratios)
     directions = h.prior @ (w * h.exists[:, None])
@@ -131,7 +133,7 @@ def _certify(cov: Float[Array, "d d"], dims: Dims, tolerance: Tolerance) -> tupl
 def _inverse_within_rank(matrix: Float[Array, "m m"], tolerance: Tolerance) -> Float[Array, "m m"]:
     values, vectors = jnp.linalg.eigh(matrix)
     exists = values > tolerance.rank * jnp.maximum(values[-1], 1)
-    return vectors * jnp.where(exists, 1 / jnp.where(exists, values, 1), 0) @ vectors.T
+    return vectors * jnp.where(exists, 1 / jnp.where(exists, values, 1), 0)[None, :] @ vectors.T
 
 
 def union_information(

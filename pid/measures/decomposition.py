@@ -15,7 +15,7 @@ MEASURES: dict[str, type[Quantity]] = {"broja": Broja, "mmi": Minimum}
 assert tuple(MEASURES) == get_args(Measure)
 
 
-def decompose(cov: Any, dims: Any, *, measure: Measure | str = "broja", base: float = 2) -> PID:
+def decompose(cov: Any, dims: Any, *, measure: Measure | str = "broja", base: int | float = 2) -> PID:
     """The partial information decomposition of a jointly Gaussian target and two sources, exactly.
 
     No iterations and no settings: see `measures.broja` and `measures.minimum` for the formulas. Differentiable
