@@ -1,0 +1,55 @@
+"""Partial information decomposition: what two sources tell about a target, alone, in common, and only together.
+
+gaussian     covariances: sampling, mutual information in bits, bias
+measures     covariance → PID: BROJA in closed form, MMI; certificate
+gaussianize  standardise, PCA, rank-Gaussian
+flow         separable normalizing flow
+estimators   samples → PID with bias correction, intervals, null; layer by layer; paired comparison
+plots        the pictures of a decomposition
+"""
+
+from pid.estimators import Bootstrap as Bootstrap
+from pid.estimators import Comparison as Comparison
+from pid.estimators import Estimate as Estimate
+from pid.estimators import EstimateConfig as EstimateConfig
+from pid.estimators import Interval as Interval
+from pid.estimators import Shuffle as Shuffle
+from pid.estimators import aggregate as aggregate
+from pid.estimators import compare as compare
+from pid.estimators import estimate as estimate
+from pid.estimators import layerwise as layerwise
+from pid.estimators import paper_config as paper_config
+from pid.estimators import recommended_config as recommended_config
+from pid.estimators import trajectory_correlation as trajectory_correlation
+from pid.flow import SeparableFlow as SeparableFlow
+from pid.gaussian import MI as MI
+from pid.gaussian import mutual_information as mutual_information
+from pid.gaussianize import PCA as PCA
+from pid.measures import PID as PID
+from pid.measures import Certificate as Certificate
+from pid.measures import certificate as certificate
+from pid.measures import decompose as decompose
+
+__all__ = [
+    "MI",
+    "PCA",
+    "PID",
+    "Bootstrap",
+    "Certificate",
+    "Comparison",
+    "Estimate",
+    "EstimateConfig",
+    "Interval",
+    "SeparableFlow",
+    "Shuffle",
+    "aggregate",
+    "certificate",
+    "compare",
+    "decompose",
+    "estimate",
+    "layerwise",
+    "mutual_information",
+    "paper_config",
+    "recommended_config",
+    "trajectory_correlation",
+]

@@ -16,6 +16,7 @@ from pid.gaussian import (
     mutual_information,
     sample,
     sample_covariance,
+    wishart,
 )
 from tests import pid_oracle as oracle
 
@@ -119,6 +120,12 @@ def test_drawn_entries_vary_as_wishart_entries_do(x64):
     drawn = np.asarray(jax.vmap(lambda k: sample_covariance(k, factor, nu))(keys))
     expected = (cov**2 + np.outer(np.diag(cov), np.diag(cov))) / nu
     np.testing.assert_allclose(drawn.var(axis=0), expected, rtol=0.06)  # four standard errors of a variance
+
+
+@pytest.mark.parametrize("freedom", [0.5, 1.0, 2.0, 9.0, 870.0])
+def test_chi_square_variates_have_their_distribution(freedom, x64):
+    drawn = wishart.chi_square(jax.random.key(0), jnp.full(4000, freedom))
+    assert stats.kstest(np.asarray(drawn), stats.chi2(freedom).cdf).pvalue > 1e-3
 
 
 def test_information_under_a_trace_keeps_its_dtype():

@@ -42,7 +42,7 @@ def information_bias(dims, n: int, *, base: int | float = 2) -> MI:
     Raises:
         ValueError: n - 1 is smaller than the dimensions, for which no bias exists.
     """
-    m, x, y, both = (*dims, dims[1] + dims[2])[:4]
+    m, x, y, both = (int(d) for d in (*dims, dims[1] + dims[2])[:4])
     if n - 1 < m + both:
         raise ValueError(
             f"the bias of log-determinants needs more samples than dimensions, got n={n} and {m + both} "

@@ -9,6 +9,6 @@ certificate    the coupling that attains the union information, and the bound th
 
 from pid.measures.atoms import PID as PID
 from pid.measures.atoms import Shares as Shares
-from pid.measures.certificate import Certificate as Certificate
-from pid.measures.certificate import certificate as certificate
+from pid.measures.certification import Certificate as Certificate
+from pid.measures.certification import certificate as certificate
 from pid.measures.decomposition import decompose as decompose

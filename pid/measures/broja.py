@@ -5,7 +5,7 @@ Let λ_i, v_i solve S_{M|Y} v = λ S_{M|X} v: along v the target is λ times as 
     U_x = Σ_{λ>1} ½ log λ        U_y = Σ_{λ<1} ½ log 1/λ        R = I_x - U_x        S = I_xy - U_x - U_y - R
 
 This is the minimum over all couplings of the sources that keep the pairs (M,X) and (M,Y), Gaussian or not:
-`certificate` has the coupling that attains it and the bound that proves it.
+`certification` has the coupling that attains it and the bound that proves it.
 
 Where directions of the target are known exactly, the same in terms of μ, (S_{M|X}) u = μ (S_{M|X} + S_{M|Y}) u,
 λ = (1-μ)/μ, with V = S_{M|X} + S_{M|Y} in white coordinates:

@@ -1,0 +1,133 @@
+"""Cross-fitting: every row's latent from a flow that never saw the row, for all layers in one program.
+
+A flow's latents are defined up to an invertible linear map per variable, and each fold ends up with another one: put
+side by side as they are, the folds would cancel each other's dependence. Each fold is therefore mapped, variable by
+variable, onto the same coordinates, the copula scores c of its own training rows:
+
+    z <- (z - E z) A,     A = E[z z']⁻¹ E[z c']
+
+If two folds agree up to a linear map, z₂ = z₁ B, then z₂ A₂ = z₁ A₁ exactly, and an invertible A changes neither
+information nor decomposition. A is estimated from training rows alone, so nothing leaks. It is invertible as
+long as the smallest canonical correlation between z and c is above zero; that number is returned.
+
+    L layers, n rows, F folds
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.scipy.linalg import solve_triangular
+from jax.scipy.special import ndtr
+from jaxtyping import Array, Bool, Float
+
+from pid.flow.model import Rows, image
+from pid.flow.separable import Gaussianized, HeldOut, SeparableFlow, check_rows, fit_fold, judge
+from pid.flow.training import KINDS
+from pid.gaussianize import rank_gaussian, standardize
+
+RIDGE = 1e-6  # of the latents' covariance in A; their variances are about 1
+
+
+class CrossFitted(NamedTuple):
+    """Latents of every row, layer by layer, and what they rest on; v runs over the bijections, target first."""
+
+    latents: Gaussianized  # rank-Gaussian columns; of the copula in layers where the flow does not beat it
+    beats_copula: Bool[Array, " layers"]
+    held_out: HeldOut  # (layers,), over all rows, each scored by the fold that held it out
+    ks: Float[
+        Array, "layers v"
+    ]  # largest Kolmogorov distance of a latent column, standardised, from the normal
+    alignment: Float[Array, "layers v"]  # smallest canonical correlation of latents and copula over folds
+
+
+class Part(NamedTuple):
+    """One fold, seen from a training on all the others."""
+
+    log_likelihood: Float[Array, "kinds h"]  # nats
+    latents: Rows  # (h, d) per bijection, of the flow, aligned
+    alignment: Float[Array, " v"]
+
+
+def crossfit(
+    flow: SeparableFlow,
+    target: Float[Array, "layers n m"],
+    x: Float[Array, "layers n dx"],
+    y: Float[Array, "layers n dy"],
+    keys: Array,
+) -> CrossFitted:
+    """Gaussianise L problems of equal shape, `flow.folds` trainings each; `keys` has one key per layer.
+
+    One compiled program per shape and configuration: layers and folds run one after the other on CPU, side by side
+    on an accelerator. Raises ValueError as `SeparableFlow.fit` does, and for another number of keys than layers.
+    """
+    check_rows(target, x, y)
+    if keys.shape[0] != target.shape[0]:
+        raise ValueError(
+            f"crossfit needs one key per layer, got {keys.shape[0]} keys for {target.shape[0]} layers; use "
+            f"jax.random.split(key, {target.shape[0]})."
+        )
+    return _layers(flow, *(jnp.asarray(v, jnp.float32) for v in (target, x, y)), keys)
+
+
+@partial(jax.jit, static_argnames="flow")
+def _layers(flow: SeparableFlow, target: Array, x: Array, y: Array, keys: Array) -> CrossFitted:
+    with jax.default_matmul_precision("highest"):
+        return _over(lambda one: _layer(flow, *one), (target, x, y, keys))
+
+
+def _over(f: Callable, arguments: tuple) -> Any:
+    """Side by side on accelerators; one by one on CPU, where batched LAPACK graphs are known to hang."""
+    return jax.lax.map(f, arguments) if jax.default_backend() == "cpu" else jax.vmap(f)(arguments)
+
+
+def _layer(flow: SeparableFlow, target: Array, x: Array, y: Array, key: Array) -> CrossFitted:
+    rows, n = flow.rows(target, x, y), target.shape[0]
+    shuffle, train_key = jax.random.split(key)
+    order = jax.random.permutation(shuffle, n)
+    numbers, keys = jnp.arange(flow.folds), jax.random.split(train_key, flow.folds)
+    parts = _over(lambda one: held_part(flow, rows, order, *one), (numbers, keys))
+    back = jnp.argsort(order)  # the parts lie one after the other in this order
+    pooled = tuple(z.reshape(-1, z.shape[-1])[:n][back] for z in parts.latents)
+    held_out, beats = judge(jnp.moveaxis(parts.log_likelihood, 0, 1).reshape(len(KINDS), -1)[:, :n])
+    scores = [jnp.where(beats, rank_gaussian(z), rank_gaussian(v)) for z, v in zip(pooled, rows, strict=True)]
+    latents = Gaussianized(*scores, *([None] * (4 - len(scores))))
+    ks = jnp.stack([_kolmogorov(z) for z in pooled])
+    return CrossFitted(latents, beats, held_out, ks, jnp.min(parts.alignment, axis=0))
+
+
+def held_part(flow: SeparableFlow, rows: Rows, order: Array, number: Array, key: Array) -> Part:
+    """Train on all rows but fold `number` of `order`, and map that fold; what it holds cannot matter for the map."""
+    n = rows[0].shape[0]
+    size = -(-n // flow.folds)
+    place = (number * size + jnp.arange(n)) % n  # the fold first, then all others; the last may wrap around
+    held, kept = (tuple(v[order[p]] for v in rows) for p in (place[:size], place[size:]))
+    fold = fit_fold(flow, kept, held, key)
+    bijections = jax.tree.map(lambda a: a[KINDS.index("flow")], fold.models.bijections)
+    kept_z, held_z = (image(bijections, part, flow.reach) for part in (kept, held))
+    aligned = [align(k.values, h.values, v) for k, h, v in zip(kept_z, held_z, kept, strict=True)]
+    return Part(fold.held, tuple(z for z, _ in aligned), jnp.stack([c for _, c in aligned]))
+
+
+def align(
+    kept: Float[Array, "n d"], held: Float[Array, "h d"], rows: Float[Array, "n d"]
+) -> tuple[Float[Array, "h d"], Float[Array, ""]]:
+    """`held` in the coordinates of the copula scores of `rows`, and the smallest canonical correlation."""
+    mean, n, d = jnp.mean(kept, axis=0), kept.shape[0], kept.shape[1]
+    z, c = kept - mean[None], rank_gaussian(rows)
+    factor_z, factor_c = (
+        jnp.linalg.cholesky(v.T @ v / n + RIDGE * jnp.eye(d, dtype=v.dtype)) for v in (z, c)
+    )
+    half = solve_triangular(factor_z, z.T @ c / n, lower=True)
+    correlations = jnp.linalg.svd(solve_triangular(factor_c, half.T, lower=True), compute_uv=False)
+    return (held - mean[None]) @ solve_triangular(factor_z.T, half, lower=False), correlations[-1]
+
+
+def _kolmogorov(z: Float[Array, "n d"]) -> Float[Array, ""]:
+    """max |F̂ - Φ| over all columns, each standardised."""
+    n = z.shape[0]
+    normal = ndtr(jnp.sort(standardize(z).values, axis=0))
+    steps = jnp.arange(n + 1, dtype=z.dtype)[:, None] / n
+    return jnp.maximum(jnp.max(jnp.abs(normal - steps[1:])), jnp.max(jnp.abs(normal - steps[:-1])))
