@@ -39,7 +39,7 @@ def test_a_constant_column_is_found_although_its_mean_is_rounded(value):
 def test_standardize_keeps_what_varies_beside_a_large_offset():
     x = random(1000, 1)
     shifted = standardize(jnp.asarray(x + 1000, jnp.float32)).values
-    np.testing.assert_allclose(shifted, stats.zscore(x), atol=2e-4)
+    np.testing.assert_allclose(shifted, (x - x.mean()) / x.std(), atol=2e-4)
 
 
 def test_standardize_inverts(x64):
@@ -131,7 +131,11 @@ def test_rank_gaussian_by_hand(x64):
 def test_rank_gaussian_is_the_normal_quantile_of_average_ranks(x64):
     x = np.round(random(200, 3), 1)  # with ties
     scores = stats.norm.ppf((stats.rankdata(x, axis=0) - 0.5) / 200)
-    np.testing.assert_allclose(rank_gaussian(jnp.asarray(x)), stats.zscore(scores), atol=1e-12)
+    np.testing.assert_allclose(
+        rank_gaussian(jnp.asarray(x)),
+        ((scores) - np.mean(scores, axis=0)) / np.std(scores, axis=0),
+        atol=1e-12,
+    )
 
 
 @pytest.mark.parametrize("warp", [np.exp, np.cbrt, lambda x: x**3, lambda x: 5 * x - 2])

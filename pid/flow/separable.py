@@ -129,7 +129,7 @@ class SeparableFlow:
         return (target, x, y) if self.shared_target else (target, x, y, target)
 
     def fit(
-        self, target: Float[Array, "n m"], x: Float[Array, "n dx"], y: Float[Array, "n dy"], key: Array
+        self, target: Float[Array, "n m"], x: Float[Array, "_ dx"], y: Float[Array, "_ dy"], key: Array
     ) -> "Fitted":
         """Train on 1 - holdout of the rows, drawn by `key`, and choose flow or copula by the others.
 
