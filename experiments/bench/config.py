@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-Section = Literal["evolved", "attention", "taps", "backward"]
+Section = Literal["evolved", "attention", "taps", "backward", "pid"]
 
 
 @dataclass(frozen=True)
@@ -27,10 +27,22 @@ class StateSize:
 
 
 @dataclass(frozen=True)
+class DecompositionSize:
+    """The systems of the pid section: covariances of random channels, d coordinates for each of target, x and y."""
+
+    batch: int = 1000
+    """Systems decomposed by one call."""
+    loop: int = 20
+    """Coordinates beside the loop of the same closed form."""
+    iterative: tuple[int, ...] = (10, 20, 50)
+    """Coordinates beside the iterative method."""
+
+
+@dataclass(frozen=True)
 class Config:
     """Speed and memory of the fast forms against the plain ones, as ratios."""
 
-    only: tuple[Section, ...] = ("evolved", "attention", "taps", "backward")
+    only: tuple[Section, ...] = ("evolved", "attention", "taps", "backward", "pid")
     """Sections to run, one after another."""
     pairs: int = 20
     """Timed pairs for each row, in alternating order."""
@@ -46,6 +58,7 @@ class Config:
     """Tokens up to which materialised weights are timed too; beyond, only their memory is planned."""
     attention: AttentionSize = field(default_factory=AttentionSize)
     state: StateSize = field(default_factory=StateSize)
+    pid: DecompositionSize = field(default_factory=DecompositionSize)
 
     def __post_init__(self):
         if self.pairs < 2 or self.pairs % 2:

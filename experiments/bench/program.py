@@ -13,6 +13,7 @@ from rich.table import Table
 
 from experiments import run
 from experiments.bench.config import Config
+from experiments.bench.decomposition import decomposition_rows
 from experiments.bench.evolved import evolved_rows, figure
 from experiments.bench.sections import attention_rows, backward_rows, taps_rows
 from experiments.bench.timing import Row
@@ -22,6 +23,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Config], Iterator[Row]]]] = {
     "attention": ("chunked attention against jax.nn.dot_product_attention", attention_rows),
     "taps": ("evolve by taps against the scan of steps", taps_rows),
     "backward": ("gradient of evolve against autodiff through every step", backward_rows),
+    "pid": ("Gaussian BROJA, per system, one BLAS thread", decomposition_rows),
 }
 
 
@@ -32,12 +34,12 @@ def table(title: str, rows: list[Row]) -> Table:
     for heading in ("ms", "plain ms", "faster", "MiB", "plain MiB", "smaller", "pairs"):
         result.add_column(heading, justify="right", no_wrap=True)
     for case, r in rows:
-        smaller = r.second_bytes / r.first_bytes if r.first_bytes else float("inf")
+        smaller = f"{r.second_bytes / r.first_bytes:.2g}x" if r.first_bytes else "-"
         timed = (
-            (f"{r.first_ms:.1f}", f"{r.second_ms:.1f}", f"{r.ratio:.2f}x") if r.pairs else ("not run",) * 3
+            (f"{r.first_ms:.3g}", f"{r.second_ms:.3g}", f"{r.ratio:.3g}x") if r.pairs else ("not run",) * 3
         )
         planned = (f"{x / 2**20:.1f}" for x in (r.first_bytes, r.second_bytes))
-        result.add_row(case, *timed, *planned, f"{smaller:.2g}x", str(r.pairs))
+        result.add_row(case, *timed, *planned, smaller, str(r.pairs))
     return result
 
 

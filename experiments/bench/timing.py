@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -32,23 +32,38 @@ class Row(NamedTuple):
 def paired(first: Callable, second: Callable, *args, pairs: int = 20, seconds: float = math.inf) -> Paired:
     """Compile both for `args`, warm them, and time them in the order A B, B A, A B, …, an even number of pairs."""
     programs = [jax.jit(f).lower(*args).compile() for f in (first, second)]
-    for program in programs:
-        jax.block_until_ready(program(*args))
+    calls = [lambda p=program: jax.block_until_ready(p(*args)) for program in programs]
+    first_bytes, second_bytes = (temporaries(program) for program in programs)
+    timed = paired_calls(calls[0], calls[1], pairs=pairs, seconds=seconds)
+    return timed._replace(first_bytes=first_bytes, second_bytes=second_bytes)
+
+
+def paired_calls(
+    first: Callable[[], Any],
+    second: Callable[[], Any],
+    *,
+    per: tuple[int, int] = (1, 1),
+    pairs: int = 20,
+    seconds: float = math.inf,
+) -> Paired:
+    """The same for calls of any kind that return when they are done; `per` says how many items each one treats."""
+    calls = (first, second)
+    for call in calls:
+        call()
     times, start = [], time.perf_counter()
     while len(times) < pairs and (len(times) < LEAST or time.perf_counter() - start < seconds):
-        times += [_time_pair(programs, args, swap=swap) for swap in (False, True)]
-    times = np.array(times)
+        times += [_time_pair(calls, swap=swap) for swap in (False, True)]
+    times = np.array(times) / per
     ours, theirs = np.median(times, axis=0)
     ratio = np.median(times[:, 1] / times[:, 0])
-    first_bytes, second_bytes = (temporaries(program) for program in programs)
-    return Paired(float(ours), float(theirs), float(ratio), first_bytes, second_bytes, len(times))
+    return Paired(float(ours), float(theirs), float(ratio), 0, 0, len(times))
 
 
-def _time_pair(programs, args, *, swap: bool) -> tuple[float, float]:
+def _time_pair(calls: tuple[Callable, Callable], *, swap: bool) -> tuple[float, float]:
     milliseconds = [0.0, 0.0]
     for i in (1, 0) if swap else (0, 1):
         start = time.perf_counter()
-        jax.block_until_ready(programs[i](*args))
+        calls[i]()
         milliseconds[i] = 1e3 * (time.perf_counter() - start)
     return milliseconds[0], milliseconds[1]
 
