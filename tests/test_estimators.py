@@ -440,11 +440,16 @@ def test_equal_sources_are_redundant():
     assert float(found.pid.mi_joint) == pytest.approx(float(found.pid.mi_x), abs=1e-9)
 
 
-def test_a_copied_target_is_infinite_and_said():
+@pytest.mark.parametrize("debias", ["none", "wishart", "bootstrap", "thinned"])
+@pytest.mark.parametrize("measure", ["broja", "mmi"])
+def test_a_copied_target_is_infinite_and_said(measure, debias):
     target, x, y = small()
-    found = estimate(target, np.concatenate([x, target[:, :1]], axis=1), y, **PLAIN, key=KEY)
+    copying = np.concatenate([x, target[:, :1]], axis=1)
+    found = estimate(target, copying, y, **PLAIN, measure=measure, debias=debias, key=KEY)
     assert np.isinf([found.pid.unique_x, found.pid.mi_x, found.pid.mi_joint]).all()
     assert np.isfinite([found.pid.redundancy, found.pid.mi_y]).all()
+    assert found.ci is not None
+    assert np.isfinite([found.ci.low.redundancy, found.ci.high.mi_y]).all()
     assert any("is a function of x: the information is infinite" in flag for flag in found.flags)
 
 

@@ -22,7 +22,7 @@ def wishart(values: np.ndarray, bias: np.ndarray, measure: str) -> np.ndarray:
     told = np.stack([plugin.mi_x, plugin.mi_y, plugin.mi_joint], axis=-1)
     x, y, joint = np.moveaxis(_ordered(told - bias), -1, 0)
     if measure == "mmi":
-        return consistent(x, y, joint, np.maximum(x, y))
+        return _keep_infinite(values, consistent(x, y, joint, np.maximum(x, y)))
     known = np.isfinite(plugin.mi_joint) & (plugin.mi_joint > 0)
     scale = np.where(known, joint / np.where(known, plugin.mi_joint, 1), 1)
     return _keep_infinite(values, consistent(x, y, joint, plugin.union * scale))
@@ -30,7 +30,8 @@ def wishart(values: np.ndarray, bias: np.ndarray, measure: str) -> np.ndarray:
 
 def by_draws(values: np.ndarray, draws: np.ndarray, measure: str) -> np.ndarray:
     """2 θ̂ - mean θ*: the bias that plug-in values of the parametric bootstrap, (draws, ...), have, taken away."""
-    twice = fields_of(2 * values - draws.mean(axis=0))
+    with np.errstate(invalid="ignore"):  # infinite information: such systems are not corrected
+        twice = fields_of(2 * values - draws.mean(axis=0))
     x, y, joint = np.moveaxis(_ordered(np.stack([twice.mi_x, twice.mi_y, twice.mi_joint], axis=-1)), -1, 0)
     union = np.maximum(x, y) if measure == "mmi" else twice.union
     return _keep_infinite(values, consistent(x, y, joint, union))

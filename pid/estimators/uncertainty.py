@@ -118,6 +118,8 @@ def _thinned(
     low, high = (values_of(end) for end in ends)
     reach = NormalDist().inv_cdf((1 + level) / 2)
     for layer, half in enumerate(np.minimum(unique[:, 0], unique[:, 1])):
+        if not np.isfinite(plugin[layer]).all():
+            continue  # infinite information is not corrected
         centre = thinning.atoms(plugin[layer, INFORMATION] - seen.bias[layer], half)
         sd = thinning.spread(drawn[:, layer, INFORMATION], thinned[:, layer])
         low[layer, ATOMS], high[layer, ATOMS] = centre - reach * sd, centre + reach * sd
