@@ -1,0 +1,101 @@
+"""What the paper says of layers and of the knockout, asked of the truth and of the estimate.
+
+    L layers
+[Wu, Zhang & Zhou, "How Vision Becomes Language", arXiv 2602.15580: unique vision peaks early and decays, unique
+language surges late to about 82 %, synergy stays below 2 %; the knockout raises unique vision, synergy and the total]
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from pid.estimators import Comparison, Interval
+from pid.measures import PID
+
+EARLY, LATE = 10 / 32, 20 / 32  # depths up to which it is early, and from which it is late
+
+
+class Statement(NamedTuple):
+    """A statement, and what the truth and the estimate say of it."""
+
+    claim: str
+    truth: str
+    estimate: str
+
+
+def of_layers(truth: PID, estimate: PID, names: tuple[str, str]) -> list[Statement]:
+    """Peaks, shares of the last layer, and the three statements about the trajectory."""
+    x, y = names
+    sides = (truth, estimate)
+    return [
+        Statement(f"peak layers of unique {x}, unique {y}, R, S, total", *map(_peaks, sides)),
+        Statement(f"last layer, shares of unique {x}, unique {y}, R, S", *map(_last, sides)),
+        Statement(
+            f"unique {x} peaks early and decays", *(_decays(np.asarray(side.unique_x)) for side in sides)
+        ),
+        Statement(f"unique {y} surges late", *(_surges(np.asarray(side.unique_y)) for side in sides)),
+        Statement("synergy stays below 2 %", *map(_small, sides)),
+    ]
+
+
+def of_knockout(truth: PID, change: Comparison, names: tuple[str, str]) -> list[Statement]:
+    """The three statements about other - base, in the layers after the first, where the knockout does nothing."""
+    asked = {"unique_x": f"unique {names[0]}", "synergy": "synergy", "mi_joint": "the total"}
+    return [
+        Statement(
+            f"the knockout raises {name}",
+            _raised(getattr(truth, field)),
+            _raised(getattr(change.difference, field), change.ci, field),
+        )
+        for field, name in asked.items()
+    ]
+
+
+def _peaks(pid: PID) -> str:
+    peaks = (
+        int(np.argmax(np.asarray(part)))
+        for part in (pid.unique_x, pid.unique_y, pid.redundancy, pid.synergy, pid.mi_joint)
+    )
+    return ", ".join(map(str, peaks))
+
+
+def _last(pid: PID) -> str:
+    shares = pid.shares()
+    parts = (shares.unique_x, shares.unique_y, shares.redundancy, shares.synergy)
+    return ", ".join(f"{100 * float(part[-1]):.1f} %" for part in parts)
+
+
+def _decays(unique: np.ndarray) -> str:
+    peak = int(np.argmax(unique))
+    holds = peak <= EARLY * (len(unique) - 1) and unique[-1] < unique[peak] / 2
+    return f"{_word(holds)}: {unique[peak]:.2f} bits at layer {peak}, {abs(unique[-1]):.2f} in the last"
+
+
+def _surges(unique: np.ndarray) -> str:
+    late = round(LATE * (len(unique) - 1))
+    rise = unique[-1] - unique.min()
+    share = (unique[-1] - unique[late]) / rise if rise > 0 else 0.0
+    return f"{_word(share > 0.5)}: {100 * share:.0f} % of its rise after layer {late}"
+
+
+def _small(pid: PID) -> str:
+    share = 100 * np.asarray(pid.shares().synergy)
+    return f"{_word(share.max() < 2)}: {share.min():.1f} to {share.max():.1f} %"
+
+
+def _raised(difference: np.ndarray, ci: Interval | None = None, field: str = "") -> str:
+    after = np.asarray(difference)[1:]
+    higher = int(np.sum(after > 0))
+    word = "holds" if higher == len(after) else "in part" if higher else "fails"
+    said = f"{word}: higher in {higher} of {len(after)} layers, last {after[-1]:+.2f}"
+    if ci is None:
+        return said
+    above, below = (
+        int(np.sum(np.asarray(getattr(ci.low, field))[1:] > 0)),
+        int(np.sum(np.asarray(getattr(ci.high, field))[1:] < 0)),
+    )
+    return f"{said}; interval above 0 in {above}, below in {below}"
+
+
+def _word(holds: bool | np.bool_) -> str:  # noqa: FBT001  it is the value itself
+    return "holds" if holds else "fails"

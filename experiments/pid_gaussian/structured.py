@@ -1,0 +1,51 @@
+"""The structured system: diagonal channels with a known share of every atom, or nothing at all.
+
+    M ~ N(0, 1),  X_i = g_i M_i + n_i,  Y_i = h_i M_i + n'_i
+
+g = h = 2 on 4 coordinates, g = 3/2 on 2 others, h = 3/2 on 3 others, 0 elsewhere, in d = dm = dx = dy ≥ 9 dimensions:
+
+    R = 4 · ½ log 5,  U_x = 2 · ½ log 13/4,  U_y = 3 · ½ log 13/4,  S = 4 · ½ log 9/5
+
+    R repeats, n samples
+"""
+
+import numpy as np
+from jaxtyping import Float
+
+from pid.measures import PID, decompose
+
+Gains = tuple[np.ndarray, np.ndarray]
+Data = tuple[np.ndarray, np.ndarray, np.ndarray]  # target, x, y: (R, n, d)
+
+
+def gains(d: int) -> Gains:
+    """g and h of the structured system."""
+    g, h = np.zeros(d), np.zeros(d)
+    g[:4] = h[:4] = 2
+    g[4:6] = h[6:9] = 1.5
+    return g, h
+
+
+def nothing(d: int) -> Gains:
+    """Independent variables."""
+    return np.zeros(d), np.zeros(d)
+
+
+def covariance(of: Gains) -> Float[np.ndarray, "k k"]:
+    """Of (M, X, Y)."""
+    read = np.vstack([np.eye(len(of[0])), *map(np.diag, of)])
+    noise = np.diag(np.repeat([0.0, 1.0, 1.0], len(of[0])))
+    return read @ read.T + noise
+
+
+def truth(of: Gains) -> PID:
+    """The exact decomposition, in bits."""
+    d = len(of[0])
+    return decompose(covariance(of), (d, d, d))
+
+
+def sample(of: Gains, repeats: int, n: int, *seed: int) -> Data:
+    """Independent data sets."""
+    rng = np.random.default_rng(seed)
+    m, noise_x, noise_y = (rng.standard_normal((repeats, n, len(of[0]))) for _ in range(3))
+    return m, of[0] * m + noise_x, of[1] * m + noise_y
