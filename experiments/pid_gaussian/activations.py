@@ -87,9 +87,11 @@ def _summary(row: Row) -> Table:
     joint = last["mi_joint"]
     cells = []
     for field in FIELDS:
-        values = [-np.inf if told[field] is None else told[field] for told in row["layers"]]
+        values = [np.inf if told[field] is None else told[field] for told in row["layers"]]
         share = last[field] / joint if joint and last[field] is not None else None
         cells.append((_named(field, row["names"]), str(int(np.argmax(values))), percent(share)))
+    if len(row["layers"]) == 1:
+        return Table("Shares", ("", "of the total"), [(name, share) for name, _, share in cells])
     return Table(
         "Peaks and the last layer", ("", "peak layer", "share of the total in the last layer"), cells
     )

@@ -12,13 +12,17 @@ from experiments.pid_gaussian.config import Bias, Config, Coverage, Flow, Plante
 QUICK = Config(flow=Flow(n=3000))
 """python -m experiments.pid_gaussian
 
-QUICKTEXT
+Two shared CPU cores, nothing compiled before: 1.5 to 2.5 min; coverage 1.5, flow 4, bias 5, speed 2.5. Reached, on
+synthetic data: peaks of unique vision and unique language at layers 0 and 32, as in truth; final shares 0 and 85.2 %
+(truth 0 and 85.8); over ten networks 86 to 93 % of the 90 % intervals contain the truth. Structured system, d = 12,
+n = 900, 100 data sets: atoms covered by 89 to 95 % of thinned intervals and 27 to 50 % of wishart ones. Rotated warp,
+n = 3000: 55 % of the joint information raw, 64 % by the copula, 92 % by the flow.
 """
 
 FULL = dataclasses.replace(
     QUICK,
     preset="full",
-    planted=Planted(draws=1000, shuffles=200, networks=100),
+    planted=Planted(draws=500, shuffles=100, networks=30),
     bias=Bias(repeats=100),
     coverage=Coverage(repeats=500),
     flow=Flow(n=10_000),
@@ -26,7 +30,10 @@ FULL = dataclasses.replace(
 )
 """python -m experiments.pid_gaussian full --study coverage
 
-FULLTEXT
+Two shared CPU cores: 2 min 40 s. Reached over 500 data sets of the structured system, d = 12, n = 900 (± 1 to 2 points
+in a hundred): 90 % intervals contain the mutual informations in 88 to 89 %; the atoms in 90 to 92 % with the thinned
+correction, whose bias is below .01 bit, and in 31 to 61 % with wishart, whose bias is .16. The other studies have not
+been run at this size.
 """
 
 PRESETS: dict[str, tuple[str, Config]] = {

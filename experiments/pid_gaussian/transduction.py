@@ -48,49 +48,43 @@ def measure(config: Config, seed: int, folder: Path, say: Say) -> Row:
     true_change = fields_of(values_of(without) - values_of(truth))
     say(f"estimating {size.layers} layers twice, with and without the knockout")
     shown = network(t, size, seed, 0)
-    more = size.networks - 1
-    if more:
-        say(f"the same for {more} more networks, to count what the intervals cover")
-    covered = [inside(shown.estimate.ci, truth)]
-    covered_change = [inside(shown.change.ci, true_change)]
-    for other in range(1, size.networks):
-        found = network(t, size, seed, other)
-        covered.append(inside(found.estimate.ci, truth))
-        covered_change.append(inside(found.change.ci, true_change))
+    if size.networks > 1:
+        say(f"the same for {size.networks - 1} more networks, to count what the intervals cover")
+    covered = [
+        (inside(found.estimate.ci, truth), inside(found.change.ci, true_change))
+        for found in (shown, *(network(t, size, seed, other) for other in range(1, size.networks)))
+    ]
     if seed == config.seeds[0]:
         say("drawing")
         proof = certificate(planted.covariances(t), planted.DIMS)
         figures.of_planted(folder, truth, shown.estimate, true_change, shown.change, proof, config.names)
     said = statements.of_layers(truth, shown.estimate.pid, config.names)
     said += statements.of_knockout(true_change, shown.change, config.names)
-    return plain(
-        {
-            "truth": {field: getattr(truth, field) for field in FIELDS},
-            "layers": records(shown.estimate),
-            "knockout": {
-                field: {
-                    "truth": getattr(true_change, field),
-                    "difference": getattr(shown.change.difference, field),
-                    "low": getattr(shown.change.ci.low, field),
-                    "high": getattr(shown.change.ci.high, field),
-                }
-                for field in FIELDS
-            },
-            "covered": covered,
-            "covered_difference": covered_change,
-            "statements": said,
-        }
-    )
+    row = {"truth": by_field(truth), "layers": records(shown.estimate)}
+    row |= {"knockout": change_by_field(true_change, shown.change), "statements": said}
+    base, change = zip(*covered, strict=True)
+    return plain(row | {"covered": base, "covered_difference": change})
 
 
-def network(t: np.ndarray, size: Planted, seed: int, number: int) -> Network:
+def by_field(pid: PID) -> Row:
+    """Every quantity by name, without the union."""
+    return {field: getattr(pid, field) for field in FIELDS}
+
+
+def change_by_field(truth: PID, change: Comparison) -> Row:
+    """Every quantity's true difference, the estimated one, and the ends of its interval."""
+    sides = {"truth": truth, "difference": change.difference, "low": change.ci.low, "high": change.ci.high}
+    return {field: {side: getattr(pid, field) for side, pid in sides.items()} for field in FIELDS}
+
+
+def network(t: np.ndarray, size: Planted, seed: int, which: int) -> Network:
     """One set of samples: the recommended estimate, and the paired comparison with the knockout."""
-    seen = planted.sample(t, size.n, seed, number)
-    key = jax.random.fold_in(jax.random.key(seed), number)
+    seen = planted.sample(t, size.n, seed, which)
+    key = jax.random.fold_in(jax.random.key(seed), which)
     choices: Choices = {"reduce": PCA(planted.D), "gaussianize": size.gaussianize}
     recommended: Choices = {**recommended_config(), **choices, "ci": Bootstrap(size.draws)}
     recommended["debias"] = size.debias
-    recommended["null"] = Shuffle(size.shuffles) if number == 0 else None
+    recommended["null"] = Shuffle(size.shuffles) if which == 0 else None
     paired: Choices = {**choices, "debias": "wishart", "null": None}
     paired["ci"] = Bootstrap(size.draws, kind="paired")
     base, other = (layerwise(seen.target, seen.x, y, key=key, **paired) for y in (seen.y, seen.y_knocked_out))

@@ -52,7 +52,7 @@ def bars(
     panel = own_panel(panel)
     at = np.arange(len(QUANTITIES)) + 0.6 * (np.arange(len(QUANTITIES)) >= len(ATOMS))
     lengths = _column(pid)
-    panel.barh(at, lengths, color=[LOOKS[field].colour for field in QUANTITIES], alpha=0.8, height=0.7)
+    panel.barh(at, lengths, color=[LOOKS[field].colour for field in QUANTITIES], alpha=0.55, height=0.7)
     for place in at[np.isnan(lengths)]:
         panel.annotate("not finite", (0, place), xytext=(4, 0), textcoords="offset points", va="center")
     if isinstance(result, Estimate):
@@ -74,13 +74,13 @@ def _doubts(panel: Any, at: np.ndarray, estimate: Estimate) -> None:
         panel.barh(
             at, high - low, left=low, color=NULL, height=0.85, alpha=0.6, label="null: target shuffled"
         )
-    panel.plot(_column(estimate.plugin), at, "|", color="0.2", markersize=16, label="plug-in")
+    panel.plot(_column(estimate.plugin), at, "|", color="0.1", markersize=16, label="plug-in")
     if estimate.ci is not None:
         low, high = map(_column, estimate.ci)
         level = "" if estimate.resampling is None else f"{100 * estimate.resampling.level:.0f} % "
         ends: dict[str, Any] = {"elinewidth": 1.5, "capsize": 3}
         middle, half = (low + high) / 2, (high - low) / 2
-        panel.errorbar(middle, at, xerr=half, fmt="none", ecolor="0.2", label=f"{level}interval", **ends)
+        panel.errorbar(middle, at, xerr=half, fmt="none", ecolor="0.1", label=f"{level}interval", **ends)
 
 
 def _column(pid: PID) -> np.ndarray:
