@@ -1,5 +1,6 @@
 """Separable flows: splines, bijections and Jacobians, likelihood, training, cross-fitting."""
 
+from functools import partial
 from math import log, pi
 from typing import Any
 
@@ -74,6 +75,13 @@ def layered(*variables) -> Any:
     return tuple(v[None] for v in single(*variables))
 
 
+# whole programs, which compile far sooner than operation after operation
+calibrated = jax.jit(calibrate)
+through, back = (jax.jit(f, static_argnums=2) for f in (forward, inverse))
+splined = jax.jit(lambda knots, x: Spline(knots).forward_and_log_det(x))
+fitted_knots, free = (jax.jit(f, static_argnums=1) for f in (gaussian_knots, free_knots))
+
+
 def keys(n, seed=0):
     return jax.random.split(jax.random.key(seed), n)
 
@@ -81,11 +89,16 @@ def keys(n, seed=0):
 def some_bijection(d, couplings, seed=0):
     """A bijection fitted to skew rows, every trained number random: far from the identity."""
     rows = jnp.asarray(np.exp(0.5 * random(200, d, seed=seed)))
-    start = standardizing(rows, untrained(rows, couplings, 8, 4, jax.random.key(seed)), 8)
+    start = plain(rows, couplings, 8, 4, 8, seed)
     trained = jax.tree.map(lambda a: a + 0.3 * random(*a.shape, seed=seed + 1), start.trained)
     matrix = jnp.asarray(np.eye(d) + 0.3 * random(d, d, seed=seed + 2))
     turned = start._replace(trained=trained, start=matrix, log_start=jnp.linalg.slogdet(matrix)[1])
-    return calibrate(turned, rows), rows[:20]
+    return calibrated(turned, rows), rows[:20]
+
+
+@partial(jax.jit, static_argnums=(1, 2, 3, 4))
+def plain(rows, couplings, hidden, bins, knots, seed):
+    return standardizing(rows, untrained(rows, couplings, hidden, bins, jax.random.key(seed)), knots)
 
 
 # splines
@@ -93,7 +106,7 @@ def some_bijection(d, couplings, seed=0):
 
 def test_a_free_spline_is_that_of_distrax(x64):
     raw, x = jnp.asarray(random(7, 3, 14)), jnp.asarray(3 * random(7, 3, seed=1))
-    ours = Spline(free_knots(raw, 5.0)).forward_and_log_det(x)
+    ours = splined(free(raw, 5.0), x)
     none = jnp.zeros((7, 3, 1))
     theirs = distrax.RationalQuadraticSpline(
         jnp.concatenate([raw[..., :10], none, raw[..., 10:], none], axis=-1),
@@ -109,25 +122,25 @@ def test_a_free_spline_is_that_of_distrax(x64):
 
 def test_zeros_give_the_identity_and_so_does_everything_beyond_the_reach(x64):
     x = jnp.linspace(-9, 9, 61)
-    y, log_slope = Spline(free_knots(jnp.zeros((61, 23)), 5.0)).forward_and_log_det(x)
+    y, log_slope = splined(free(jnp.zeros((61, 23)), 5.0), x)
     np.testing.assert_allclose(y, x, atol=1e-12)
     np.testing.assert_allclose(log_slope, 0, atol=1e-12)
     far = jnp.where(jnp.abs(x) > 5, x, 6)
-    y, log_slope = Spline(free_knots(jnp.asarray(random(61, 23)), 5.0)).forward_and_log_det(far)
+    y, log_slope = splined(free(jnp.asarray(random(61, 23)), 5.0), far)
     np.testing.assert_allclose(y, far, atol=1e-12)
     np.testing.assert_allclose(log_slope, 0, atol=1e-12)
 
 
 def test_a_spline_passes_through_its_knots_with_their_slopes(x64):
     knots = Knots(*(jnp.asarray(v) for v in ([0.0, 1.0, 3.0], [-1.0, 2.0, 2.5], [2.0, 1.0, 0.5])))
-    y, log_slope = Spline(knots).forward_and_log_det(jnp.asarray([0.0, 1.0, 3.0, -1.0, 5.0]))
+    y, log_slope = splined(knots, jnp.asarray([0.0, 1.0, 3.0, -1.0, 5.0]))
     np.testing.assert_allclose(y, [-1, 2, 2.5, -3, 3.5], atol=1e-14)  # straight lines outside
     np.testing.assert_allclose(jnp.exp(log_slope), [2, 1, 0.5, 2, 0.5], rtol=1e-14)
 
 
 def test_fitted_knots_join_quantiles_to_normal_quantiles(x64):
     s = random(500, 2) ** 3
-    knots = gaussian_knots(jnp.asarray(s), 16)
+    knots = fitted_knots(jnp.asarray(s), 16)
     assert knots.y[0, 0] == pytest.approx(stats.norm.ppf(3 / 500))
     expected = np.quantile(s, stats.norm.cdf(knots.y[0]), axis=0, method="hazen").T
     np.testing.assert_allclose(knots.x, expected, atol=1e-10)
@@ -135,15 +148,15 @@ def test_fitted_knots_join_quantiles_to_normal_quantiles(x64):
 
 def test_fitted_splines_make_marginals_normal_and_keep_the_order():
     s = jnp.asarray(np.exp(random(2000, 1)), jnp.float32)
-    z = Spline(gaussian_knots(s, 16)).forward(s)
+    z, _ = splined(fitted_knots(s, 16), s)
     assert stats.kstest(np.asarray(z)[:, 0], "norm").statistic < 0.02
     np.testing.assert_array_equal(jnp.argsort(z, axis=0), jnp.argsort(s, axis=0))
 
 
 def test_columns_with_ties_have_finite_increasing_splines():
     s = jnp.asarray(np.round(random(300, 1)), jnp.float32)
-    knots = gaussian_knots(s, 16)
-    z, log_slope = Spline(knots).forward_and_log_det(s)
+    knots = fitted_knots(s, 16)
+    z, log_slope = splined(knots, s)
     assert jnp.all(jnp.diff(knots.x) > 0)
     assert jnp.all(jnp.isfinite(z))
     assert jnp.all(jnp.isfinite(log_slope))
@@ -156,21 +169,20 @@ def test_columns_with_ties_have_finite_increasing_splines():
 def test_a_bijection_comes_back(d, couplings, x64):
     bijection, rows = some_bijection(d, couplings)
     far = jnp.concatenate([rows, 10 * rows - 20])  # the straight tails too
-    np.testing.assert_allclose(inverse(bijection, forward(bijection, far, 3.0)[0], 3.0), far, atol=1e-8)
+    np.testing.assert_allclose(back(bijection, through(bijection, far, 3.0)[0], 3.0), far, atol=1e-8)
 
 
 @pytest.mark.parametrize(("d", "couplings"), [(1, 2), (2, 1), (5, 3)])
 def test_the_log_determinant_is_that_of_the_jacobian(d, couplings, x64):
     bijection, rows = some_bijection(d, couplings)
-    _, ours = forward(bijection, rows, 3.0)
-    jacobian = jax.vmap(jax.jacfwd(lambda v: forward(bijection, v[None], 3.0)[0][0]))(rows)
+    _, ours = through(bijection, rows, 3.0)
+    jacobian = jax.jit(jax.vmap(jax.jacfwd(lambda v: forward(bijection, v[None], 3.0)[0][0])))(rows)
     np.testing.assert_allclose(ours, jnp.linalg.slogdet(jacobian)[1], atol=1e-9)
 
 
 def test_an_untrained_bijection_is_the_copula():
     rows = jnp.asarray(np.exp(0.7 * random(2000, 3)), jnp.float32)
-    plain = standardizing(rows, untrained(rows, 2, 8, 4, jax.random.key(0)), 16)
-    z, _ = forward(calibrate(plain, rows), rows, 5.0)
+    z, _ = through(calibrated(plain(rows, 2, 8, 4, 16, 0), rows), rows, 5.0)
     scores = rank_gaussian(rows)
     inside = np.abs(scores) < 2.5  # beyond, a handful of rows
     np.testing.assert_allclose(z[inside], scores[inside], atol=0.1)
@@ -246,7 +258,7 @@ def test_the_shared_target_counts_twice_and_hears_both_sources(x64):
 def test_a_fit_has_one_map_per_variable_or_one_per_pair(shared, x64):
     # dimensions 1 too, and float64 arrays about: training stays in float32
     m, x, y, _ = warped_system(0, 200, (1, 2, 1), rotate=True)
-    flow = SeparableFlow(**{**vars(TINY), "shared_target": shared})
+    flow = SeparableFlow(**{**vars(TINY), "shared_target": shared, "couplings": int(shared)})
     fitted = flow.fit(*(jnp.asarray(v) for v in (m, x, y)), key=jax.random.key(0))
     latents = fitted.transform(*(jnp.asarray(v) for v in (m, x, y)))
     assert len(fitted.model.bijections) == (3 if shared else 4)
@@ -283,7 +295,8 @@ def test_a_fit_does_not_read_the_rows_it_is_judged_by():
     other = [np.array(v) for v in (m, x, y)]
     for v in other:
         v[judged] += 5.0
-    first, second = (TINY.fit(*single(*v), key=jax.random.key(0)) for v in ((m, x, y), other))
+    flow = SeparableFlow(**{**vars(TINY), "couplings": 0})
+    first, second = (flow.fit(*single(*v), key=jax.random.key(0)) for v in ((m, x, y), other))
     assert first.held_out.flow != second.held_out.flow
     mine, theirs = (f.transform(*single(m, x, y)) for f in (first, second))
     if bool(first.beats_copula) == bool(second.beats_copula):

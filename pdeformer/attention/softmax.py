@@ -154,11 +154,15 @@ def chunked_attention(
 
 def toss(random: PRNGKeyArray, query: Float[Array, "b t n h"], key: Float[Array, "b s k h"]) -> Coins:
     """Draw the words of all query and key tokens."""
-    parts = jax.random.split(random)
-    batch, length, heads, _ = query.shape
-    shape = batch, length, key.shape[2], heads // key.shape[2]
+    (batch, length, heads, _), groups = query.shape, key.shape[2]
+
+    def words(part: PRNGKeyArray, tokens: int, per_token: int) -> Array:
+        return jax.random.bits(part, (batch * tokens, per_token), jnp.uint32)  # few axes compile far sooner
+
+    of_query, of_key = jax.random.split(random)
     return Coins(
-        jax.random.bits(parts[0], shape, jnp.uint32), jax.random.bits(parts[1], key.shape[:3], jnp.uint32)
+        words(of_query, length, heads).reshape(batch, length, groups, heads // groups),
+        words(of_key, key.shape[1], groups).reshape(key.shape[:3]),
     )
 
 

@@ -52,8 +52,8 @@ def parametric(
     """
     factors, nu = jax.lax.map(root, covs), plan.n - 1
 
-    def chunk(keys):
-        drawn = jax.vmap(lambda k: wishart.bartlett(k, covs.shape[-1], nu, covs.dtype))(keys)
+    def chunk(key, count):
+        drawn = wishart.bartlett(key, covs.shape[-1], np.full(count, nu), covs.dtype)
 
         def layer(part):
             factor, mask = part
@@ -76,13 +76,13 @@ def paired(
     row, column = np.triu_indices(size)
     centred = latents - jnp.mean(latents, axis=1, keepdims=True)
 
-    def chunk(keys):
-        weights = jax.vmap(lambda k: _counts(k, n))(keys).astype(latents.dtype)
+    def chunk(key, count):
+        weights = _counts(key, n, count).astype(latents.dtype)
 
         def layer(part):
             z, mask = part
             upper, mean = weights @ (z[:, row] * z[:, column]), weights @ z / n
-            moments = jnp.zeros((len(keys), size, size), z.dtype).at[:, row, column].set(upper)
+            moments = jnp.zeros((count, size, size), z.dtype).at[:, row, column].set(upper)
             moments = moments + jnp.triu(moments, 1).mT
             covs = (moments - n * mean[:, :, None] * mean[:, None, :]) / (n - 1)
             return jax.vmap(lambda cov: _atoms(plan, cov, mask))(covs)
@@ -106,8 +106,8 @@ def shuffled(
     m = plan.quantity.dims[0] * (2 if plan.two_targets else 1)
     centred = latents - jnp.mean(latents, axis=1, keepdims=True)
 
-    def chunk(keys):
-        orders = jax.vmap(lambda k: jax.random.permutation(k, n))(keys)
+    def chunk(key, count):
+        orders = jax.vmap(lambda k: jax.random.permutation(k, n))(jax.random.split(key, count))
 
         def layer(part):
             z, cov, mask = part
@@ -123,17 +123,20 @@ def shuffled(
     return stream(chunk, key, draws)
 
 
-def stream(chunk: Callable[[Array], Float[Array, "l c k"]], key: Array, draws: int) -> Float[Array, "b l k"]:
-    """All draws, as few chunks of equal size as there must be; a few draws too many are dropped."""
+def stream(
+    chunk: Callable[[Array, int], Float[Array, "l c k"]], key: Array, draws: int
+) -> Float[Array, "b l k"]:
+    """All draws, in as few chunks (key, count) of equal size as there must be; a few too many are dropped."""
     chunks = -(-draws // CHUNK)
-    keys = jax.random.split(key, (chunks, -(-draws // chunks)))
-    values = jnp.moveaxis(jax.lax.map(chunk, keys), 2, 1)
+    count = -(-draws // chunks)
+    values = jnp.moveaxis(jax.lax.map(lambda k: chunk(k, count), jax.random.split(key, chunks)), 2, 1)
     return values.reshape(-1, *values.shape[2:])[:draws]
 
 
-def _counts(key: Array, n: int) -> Int[Array, " n"]:
-    """How often each of n samples is drawn in n draws with replacement."""
-    return jnp.bincount(jax.random.randint(key, (n,), 0, n), length=n)
+def _counts(key: Array, n: int, draws: int) -> Int[Array, "b n"]:
+    """How often each of n samples is drawn in n draws with replacement, many times."""
+    drawn = jax.random.randint(key, draws * n, 0, n).reshape(draws, n)
+    return jax.vmap(lambda row: jnp.bincount(row, length=n))(drawn)
 
 
 def root(cov: Float[Array, "d d"]) -> Float[Array, "d d"]:

@@ -65,13 +65,12 @@ def of_estimate(
     plan: Plan, covs: Float[Array, "l d d"], exists: Bool[Array, "l d"], counts: Int[Array, "l 3"], key: Array
 ) -> Float[Array, "l 2"]:
     """ê and its plug-in value for every layer, in nats; all layers share the splits."""
-    d, nu = covs.shape[-1], plan.n - 1
-    keys = jax.random.split(key, SPLITS)
-    splits = systems.each(_splits, jax.vmap(lambda k: _wishart_factors(k, d, nu, covs.dtype))(keys))
+    factors = _wishart_factors(key, SPLITS, covs.shape[-1], plan.n - 1, covs.dtype)
+    splits = systems.each(_beta, factors)
 
     def layer(part):
-        thinned = systems.each(lambda split: _extrapolated(plan, part, split), splits)
-        return jnp.stack([jnp.mean(thinned), _on_itself(plan, part)])
+        values = _half_unique(plan, part, splits)
+        return jnp.stack([jnp.mean(values[:-1]), values[-1]])
 
     return jax.lax.map(layer, Layer(jax.lax.map(root, covs), exists, counts))
 
@@ -92,77 +91,70 @@ def of_draws(
     d, nu = covs.shape[-1], plan.n - 1
     layers = Layer(jax.lax.map(root, covs), exists, counts)
 
-    def random(k):
-        drawn = wishart.bartlett(k, d, nu, covs.dtype) / nu**0.5
-        return drawn, *(_wishart_factors(jax.random.fold_in(k, i), d, nu, covs.dtype) for i in (1, 2))
-
     def one(part):
-        drawn, *factors = part
-        splits = [_splits(of_split) for of_split in factors]
+        drawn, factors = part
+        splits = systems.each(_beta, factors)
+        return jax.lax.map(
+            lambda layer: _half_unique(plan, layer._replace(root=layer.root @ drawn), splits), layers
+        )
 
-        def layer(of_layer):
-            of_draw = of_layer._replace(root=of_layer.root @ drawn)
-            return jnp.stack([*(_extrapolated(plan, of_draw, s) for s in splits), _on_itself(plan, of_draw)])
-
-        return jax.lax.map(layer, layers)
-
-    def chunk(keys):
-        return jnp.moveaxis(systems.each(one, jax.vmap(random)(keys)), 0, 1)
+    def chunk(key, count):
+        drawn = wishart.bartlett(key, d, np.full(count, nu), covs.dtype) / nu**0.5
+        factors = _wishart_factors(jax.random.fold_in(key, 1), 2 * count, d, nu, covs.dtype)
+        values = systems.each(one, (drawn, factors.reshape(count, 2, *factors.shape[1:])))
+        return jnp.moveaxis(values, 0, 1)
 
     return stream(chunk, key, draws)
 
 
-class Splits(NamedTuple):
-    """B at both shares."""
-
-    even: Float[Array, "*k d d"]
-    uneven: Float[Array, "*k d d"]
-
-
-Factors = tuple[Array, Array, Array, Array]
-
-
-def _wishart_factors(key: Array, d: int, nu: int, dtype) -> Factors:
-    """Bartlett factors of both parts at both shares."""
+def _wishart_factors(key: Array, splits: int, d: int, nu: int, dtype) -> Float[Array, "k 2 2 d d"]:
+    """For K splits, Bartlett factors of both parts at both shares: [split, share, part]."""
     parts = sizes(d, nu)
     assert parts is not None
-    freedom = (parts.even, nu - parts.even, parts.uneven, nu - parts.uneven)
-    a, b, c, e = (
-        wishart.bartlett(k, d, n, dtype) for k, n in zip(jax.random.split(key, 4), freedom, strict=True)
-    )
-    return a, b, c, e
+    freedom = [[first, nu - first] for first in parts]
+    return wishart.bartlett(key, d, np.broadcast_to(freedom, (splits, 2, 2)), dtype)
 
 
-def _splits(factors: Factors) -> Splits:
-    a, b, c, e = factors
-    return Splits(_beta(a, b), _beta(c, e))
+def _beta(factors: Float[Array, "2 2 d d"]) -> Float[Array, "2 d d"]:
+    """At each share, a matrix Beta variate B: Wishart(n₁) within Wishart(n₁) + Wishart(n₂), of their factors."""
+
+    def share(pair):
+        first, second = pair
+        part = solve_triangular(cholesky(first @ first.T + second @ second.T), first, lower=True)
+        return part @ part.T
+
+    return systems.each(share, factors)
 
 
-def _beta(first: Float[Array, "d d"], second: Float[Array, "d d"]) -> Float[Array, "d d"]:
-    """A matrix Beta variate, Wishart(n₁) within Wishart(n₁) + Wishart(n₂), from Bartlett factors of both."""
-    part = solve_triangular(cholesky(first @ first.T + second @ second.T), first, lower=True)
-    return part @ part.T
+def _half_unique(plan: Plan, layer: Layer, splits: Float[Array, "k 2 d d"]) -> Float[Array, " k+1"]:
+    """ê of K splits, and the plug-in value, where directions are chosen and measured on the same covariance.
 
-
-def _extrapolated(plan: Plan, layer: Layer, splits: Splits) -> Float[Array, ""]:
-    """ê from one split at each share: (p f(p) - q f(q)) / (p - q), the value of f = c + c'/p at 1/p = 0."""
-    nu, parts = plan.n - 1, sizes(layer.exists.shape[-1], plan.n - 1)
+    A split has a value f at each share p, q; (p f(p) - q f(q)) / (p - q) is f = c + c'/p at 1/p = 0.
+    """
+    d, nu = layer.exists.shape[-1], plan.n - 1
+    parts = sizes(d, nu)
     assert parts is not None
-    first, second = _pair(plan, layer, splits.even, parts.even)
-    even = (
-        _chosen_and_measured(first, second, layer.counts, nu - parts.even)
-        + _chosen_and_measured(second, first, layer.counts, parts.even)
-    ) / 2
-    uneven = _chosen_and_measured(
-        *_pair(plan, layer, splits.uneven, parts.uneven), layer.counts, nu - parts.uneven
+    whole = layer.root @ layer.root.T
+    first = jnp.einsum("ij,ksjl,ml->ksim", layer.root, splits, layer.root)
+    share = (np.array(parts) / nu)[None, :, None, None]
+    halves = jnp.stack([first / share, (whole[None, None] - first) / (1 - share)], axis=2).reshape(-1, d, d)
+    covs = jax.vmap(only_existing, (0, None))(jnp.concatenate([halves, whole[None]]), layer.exists)
+    given = systems.each(partial(_posteriors, plan), covs)
+
+    place = 4 * np.arange(len(splits))  # of the parts of each split: even, even', uneven, uneven'
+    chosen, measured = (
+        jax.tree.map(lambda v, i=i: v[np.append(np.add.outer(place, i), -1)], given)
+        for i in ([0, 1, 2], [1, 0, 3])
     )
-    return (parts.even * even - parts.uneven * uneven) / (parts.even - parts.uneven)
-
-
-def _on_itself(plan: Plan, layer: Layer) -> Float[Array, ""]:
-    """The plug-in's (U_x + U_y)/2: directions chosen and measured on the same covariance."""
-    both = _posteriors(plan, only_existing(layer.root @ layer.root.T, layer.exists))
-    return _chosen_and_measured(both, both, layer.counts, plan.n - 1)
+    freedom = np.append(np.tile([nu - parts.even, parts.even, nu - parts.uneven], len(splits)), nu)
+    values = systems.each(
+        lambda task: _chosen_and_measured(task[0], task[1], layer.counts, task[2]),
+        (chosen, measured, jnp.asarray(freedom, covs.dtype)),
+    )
+    each_way, itself = values[:-1].reshape(-1, 3), values[-1:]
+    even, uneven = (each_way[:, 0] + each_way[:, 1]) / 2, each_way[:, 2]
+    extrapolated = (parts.even * even - parts.uneven * uneven) / (parts.even - parts.uneven)
+    return jnp.concatenate([extrapolated, itself])
 
 
 class Given(NamedTuple):
@@ -170,15 +162,6 @@ class Given(NamedTuple):
 
     x: Float[Array, "m m"]
     y: Float[Array, "m m"]
-
-
-def _pair(plan: Plan, layer: Layer, beta: Float[Array, "d d"], first: int) -> tuple[Given, Given]:
-    """Posteriors of both parts of a covariance."""
-    nu = plan.n - 1
-    whole, part = layer.root @ layer.root.T, layer.root @ beta @ layer.root.T
-    halves = (part * (nu / first), (whole - part) * (nu / (nu - first)))
-    one, two = (_posteriors(plan, only_existing(half, layer.exists)) for half in halves)
-    return one, two
 
 
 def _posteriors(plan: Plan, cov: Float[Array, "d d"]) -> Given:
@@ -191,7 +174,7 @@ def _posteriors(plan: Plan, cov: Float[Array, "d d"]) -> Given:
 
 
 def _chosen_and_measured(
-    chosen: Given, measured: Given, counts: Int[Array, " 3"], n: int
+    chosen: Given, measured: Given, counts: Int[Array, " 3"], n: Float[Array, ""]
 ) -> Float[Array, ""]:
     """½ (U_x + U_y) in nats: directions of λ ≷ 1 by `chosen`, log ratios by `measured`, of n degrees of freedom."""
     factor = cholesky(chosen.x)

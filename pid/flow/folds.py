@@ -93,7 +93,7 @@ def _layer(flow: SeparableFlow, target: Array, x: Array, y: Array, key: Array) -
     pooled = tuple(z.reshape(-1, z.shape[-1])[:n][back] for z in parts.latents)
     held_out, beats = judge(jnp.moveaxis(parts.log_likelihood, 0, 1).reshape(len(KINDS), -1)[:, :n])
     scores = [jnp.where(beats, rank_gaussian(z), rank_gaussian(v)) for z, v in zip(pooled, rows, strict=True)]
-    latents = Gaussianized(*scores, *([None] * (4 - len(scores))))
+    latents = Gaussianized(*scores)
     ks = jnp.stack([_kolmogorov(z) for z in pooled])
     return CrossFitted(latents, beats, held_out, ks, jnp.min(parts.alignment, axis=0))
 
@@ -106,9 +106,9 @@ def held_part(flow: SeparableFlow, rows: Rows, order: Array, number: Array, key:
     held, kept = (tuple(v[order[p]] for v in rows) for p in (place[:size], place[size:]))
     fold = fit_fold(flow, kept, held, key)
     bijections = jax.tree.map(lambda a: a[KINDS.index("flow")], fold.models.bijections)
-    kept_z, held_z = (image(bijections, part, flow.reach) for part in (kept, held))
-    aligned = [align(k.values, h.values, v) for k, h, v in zip(kept_z, held_z, kept, strict=True)]
-    return Part(fold.held, tuple(z for z, _ in aligned), jnp.stack([c for _, c in aligned]))
+    latents = image(bijections, tuple(v[order[place]] for v in rows), flow.reach)
+    aligned = [align(z.values[size:], z.values[:size], v) for z, v in zip(latents, kept, strict=True)]
+    return Part(fold.judged, tuple(z for z, _ in aligned), jnp.stack([c for _, c in aligned]))
 
 
 def align(

@@ -57,9 +57,22 @@ def calibrated(bijections: Bijections, rows: Rows) -> Bijections:
     return each(calibrate, bijections, rows)
 
 
-def with_bases(bijections: Bijections, rows: Rows, pairs: Pairs, reach: float) -> Model:
-    """The bijections and the Gaussians of their pairs that fit `rows` best."""
-    return Model(bijections, likelihood.bases(image(bijections, rows, reach), pairs))
+def with_likelihood(
+    bijections: Bijections, rows: Rows, judged: Rows, pairs: Pairs, reach: float
+) -> tuple[Model, Float[Array, " r"]]:
+    """The bijections with the Gaussians of their pairs that fit `rows` best, and ℓ of the r judged rows, in nats.
+
+    All rows go through the bijections at once.
+    """
+    n = rows[0].shape[0]
+    together = tuple(jnp.concatenate(both) for both in zip(rows, judged, strict=True))
+    latents = image(bijections, together, reach)
+    fitted, others = (
+        tuple(Latents(one.values[part], one.log_det[part]) for one in latents)
+        for part in (slice(n), slice(n, None))
+    )
+    model = Model(bijections, likelihood.bases(fitted, pairs))
+    return model, likelihood.log_likelihood(others, model.bases, pairs)
 
 
 def log_likelihood(model: Model, rows: Rows, pairs: Pairs, reach: float) -> Float[Array, " n"]:

@@ -16,8 +16,8 @@ from jaxtyping import Array, Bool, Float
 
 from pid.flow.bijection import inverse
 from pid.flow.likelihood import PER_PAIR, SHARED, Pairs
-from pid.flow.model import Model, Rows, image, log_likelihood
-from pid.flow.training import KINDS, mean_and_error, train
+from pid.flow.model import Model, Rows, each, image, log_likelihood, one_by_one
+from pid.flow.training import KINDS, Training, mean_and_error, train
 
 LEAST_ROWS = 100
 
@@ -28,7 +28,7 @@ class Gaussianized(NamedTuple):
     target: Float[Array, "*b n m"]
     x: Float[Array, "*b n dx"]
     y: Float[Array, "*b n dy"]
-    target_y: Float[Array, "*b n m"] | None
+    target_y: Float[Array, "*b n m"] | None = None
 
 
 class HeldOut(NamedTuple):
@@ -39,14 +39,6 @@ class HeldOut(NamedTuple):
     flow: Float[Array, "*b"]
     gain: Float[Array, "*b"]  # flow - copula
     gain_error: Float[Array, "*b"]  # its standard error
-
-
-class Fold(NamedTuple):
-    """A training, and the log-likelihood of each row held out from it."""
-
-    models: Model  # leading axis KINDS
-    held: Float[Array, "kinds n"]  # nats
-    course: Float[Array, " rounds"]
 
 
 @dataclass(frozen=True)
@@ -161,33 +153,47 @@ class Fitted:
         self, target: Float[Array, "n m"], x: Float[Array, "n dx"], y: Float[Array, "n dy"]
     ) -> Gaussianized:
         """The latents of any rows."""
-        latents = image(self.model.bijections, self._rows(target, x, y), self.flow.reach)
-        target_latent, x_latent, y_latent, *again = (one.values for one in latents)
-        return Gaussianized(target_latent, x_latent, y_latent, *(again or [None]))
+        return _transform(self, self._rows(target, x, y))
 
     def inverse(self, latents: Gaussianized) -> Gaussianized:
         """The rows of which these are the latents."""
-        given = [v for v in latents if v is not None]
-        back = [inverse(b, z, self.flow.reach) for b, z in zip(self.model.bijections, given, strict=True)]
-        return Gaussianized(*back, *([None] * (4 - len(back))))
+        return _inverse(self, latents)
 
     def log_prob(
         self, target: Float[Array, "n m"], x: Float[Array, "n dx"], y: Float[Array, "n dy"]
     ) -> Float[Array, " n"]:
         """log p(target, x) + log p(target, y) of each row, in nats and in the units of the data."""
-        return log_likelihood(self.model, self._rows(target, x, y), self.flow.pairs, self.flow.reach)
+        return _log_prob(self, self._rows(target, x, y))
 
     def _rows(self, *variables: Array) -> Rows:
         return self.flow.rows(*(jnp.asarray(v, jnp.float32) for v in variables))
 
 
-def fit_fold(flow: SeparableFlow, rows: Rows, held: Rows, key: Array) -> Fold:
-    """Train on `rows`, of which the first stop it early, and take the likelihood of `held`."""
+@jax.jit
+def _transform(fitted: Fitted, rows: Rows) -> Gaussianized:
+    latents = image(fitted.model.bijections, rows, fitted.flow.reach)
+    return Gaussianized(*(one.values for one in latents))
+
+
+@jax.jit
+def _inverse(fitted: Fitted, latents: Gaussianized) -> Gaussianized:
+    given = tuple(v for v in latents if v is not None)
+    back = each(
+        lambda b, z: inverse(b, z, fitted.flow.reach), fitted.model.bijections, given, over=one_by_one
+    )
+    return Gaussianized(*back)
+
+
+@jax.jit
+def _log_prob(fitted: Fitted, rows: Rows) -> Float[Array, " n"]:
+    return log_likelihood(fitted.model, rows, fitted.flow.pairs, fitted.flow.reach)
+
+
+def fit_fold(flow: SeparableFlow, rows: Rows, held: Rows, key: Array) -> Training:
+    """Train on `rows`, of which the first stop it early, and judge by `held`."""
     few = round(flow.holdout * rows[0].shape[0])
     fitted, stopping = tuple(v[few:] for v in rows), tuple(v[:few] for v in rows)
-    training = train(flow, flow.pairs, fitted, stopping, key)
-    held_out = jax.lax.map(lambda m: log_likelihood(m, held, flow.pairs, flow.reach), training.models)
-    return Fold(training.models, held_out, training.course)
+    return train(flow, flow.pairs, fitted, stopping, held, key)
 
 
 def judge(held: Float[Array, "kinds n"]) -> tuple[HeldOut, Bool[Array, ""]]:
@@ -234,7 +240,7 @@ def _fit(flow: SeparableFlow, target: Array, x: Array, y: Array, key: Array) -> 
         order, few = jax.random.permutation(shuffle, n), round(flow.holdout * n)
         rows, held = (tuple(v[part] for v in flow.rows(target, x, y)) for part in (order[few:], order[:few]))
         fold = fit_fold(flow, rows, held, train_key)
-        held_out, beats = judge(fold.held)
+        held_out, beats = judge(fold.judged)
         kind = jnp.where(beats, KINDS.index("flow"), KINDS.index("copula"))
         model = jax.tree.map(lambda a: a[kind], fold.models)
         return Fitted(flow, model, beats, held_out, fold.course)

@@ -35,9 +35,8 @@ from pid.flow.model import (
     calibrated,
     each,
     image,
-    log_likelihood,
     one_by_one,
-    with_bases,
+    with_likelihood,
 )
 from pid.flow.start import independent_directions
 
@@ -85,11 +84,12 @@ class Training(NamedTuple):
     """What a training returns."""
 
     models: Model  # leading axis KINDS: standardised only, marginals only, and the flow
+    judged: Float[Array, "kinds r"]  # log-likelihood of every judged row, nats
     course: Float[Array, " rounds"]  # mean held-out log-likelihood, nats: before each climb, after each round
 
 
-def train(settings: Settings, pairs: Pairs, rows: Rows, held: Rows, key: Array) -> Training:
-    """Fit to `rows`, stop early by `held`, then fit marginals and Gaussians to both together."""
+def train(settings: Settings, pairs: Pairs, rows: Rows, held: Rows, judged: Rows, key: Array) -> Training:
+    """Fit to `rows`, stop early by `held`, then fit marginals and Gaussians to both together; judge by `judged`."""
     problem = Problem(settings, pairs, rows, held)
     mixing, coupling, *keys = list(jax.random.split(key, len(rows) + 2))
     plain = tuple(_plain(settings, v, k) for v, k in zip(rows, keys, strict=True))
@@ -101,7 +101,7 @@ def train(settings: Settings, pairs: Pairs, rows: Rows, held: Rows, key: Array) 
         trained, more = _climb(problem, best, settings.coupling_steps, settings.coupling_rate, coupling)
         best, course = _place(best, trained), jnp.concatenate([course, more])
     whole = tuple(jnp.concatenate(both) for both in zip(rows, held, strict=True))
-    return Training(_models(plain, best, whole, pairs, settings.reach), course)
+    return Training(*_models(plain, best, whole, judged, pairs, settings.reach), course)
 
 
 def mean_and_error(gains: Float[Array, " n"]) -> tuple[Array, Array]:
@@ -115,27 +115,32 @@ def _plain(settings: Settings, rows: Array, key: Array) -> Bijection:
 
 
 def _start(plain: Bijection, rows: Array, held: Array, reach: float) -> Bijection:
-    """The bijection from given coordinates or from independent directions, by its own held-out likelihood."""
+    """The bijection from given coordinates or from independent directions, by its own held-out likelihood.
+
+    Untrained couplings are the identity and take no part in the choice.
+    """
     directions = independent_directions((rows - plain.mean[None]) / plain.scale[None])
     turned = plain._replace(start=directions, log_start=jnp.linalg.slogdet(directions)[1])
-    both = jax.tree.map(lambda *a: jnp.stack(a), plain, turned)
+    both = jax.tree.map(lambda *a: jnp.stack(a), without_couplings(plain), without_couplings(turned))
     given, found = jax.lax.map(
         lambda b: likelihood.spread(Latents(*forward(calibrate(b, rows), held, reach))), both
     )
     return jax.tree.map(lambda a, b: jnp.where(found < given, b, a), plain, turned)
 
 
-def _models(plain: Bijections, trained: Bijections, rows: Rows, pairs: Pairs, reach: float) -> Model:
-    """The three KINDS of model, fitted to `rows`."""
+def _models(
+    plain: Bijections, trained: Bijections, rows: Rows, judged: Rows, pairs: Pairs, reach: float
+) -> tuple[Model, Float[Array, "kinds r"]]:
+    """The three KINDS of model, fitted to `rows`, and the log-likelihood of the judged rows under each."""
     raw = tuple(b.knots for b in plain)  # the identity
 
-    def fit(kind: tuple[Bijections, Array]) -> Model:
+    def fit(kind: tuple[Bijections, Array]) -> tuple[Model, Array]:
         bijections, is_raw = kind
         fitted = tuple(
             b._replace(knots=jax.tree.map(lambda a, c: jnp.where(is_raw, a, c), r, b.knots))
             for b, r in zip(calibrated(bijections, rows), raw, strict=True)
         )
-        return with_bases(fitted, rows, pairs, reach)
+        return with_likelihood(fitted, rows, judged, pairs, reach)
 
     kinds = jax.tree.map(lambda *a: jnp.stack(a), plain, plain, trained)
     return jax.lax.map(fit, (kinds, jnp.asarray([True, False, False])))
@@ -187,8 +192,7 @@ def _loss(trained: tuple[Trained, ...], problem: Problem, begun: Bijections, bat
 def _score(trained: tuple[Trained, ...], problem: Problem, begun: Bijections) -> Array:
     """The log-likelihood of each held-out row, marginals and Gaussians those of the rows fitted."""
     settings, pairs, rows, held = problem
-    model = with_bases(calibrated(_place(begun, trained), rows), rows, pairs, settings.reach)
-    return log_likelihood(model, held, pairs, settings.reach)
+    return with_likelihood(calibrated(_place(begun, trained), rows), rows, held, pairs, settings.reach)[1]
 
 
 def _place(bijections: Bijections, trained: tuple[Trained, ...]) -> Bijections:

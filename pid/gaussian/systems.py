@@ -11,7 +11,7 @@ vmapped graph of several LAPACK calls can hang there.
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -112,8 +112,12 @@ def _evaluate_jvp(quantity, primals, tangents):
     return outcome, Outcome(along, jnp.zeros_like(outcome.asymmetry), jnp.zeros_like(outcome.smallest))
 
 
+@cache
 def _one_or_many(quantity: Quantity, what: str):
-    """One system as it is; a batch by `lax.map` on CPU, whatever the number of `vmap`s, and batched elsewhere."""
+    """One system as it is; a batch by `lax.map` on CPU, whatever the number of `vmap`s, and batched elsewhere.
+
+    One program, outside `jax.jit` too: a derivative taken eagerly compiles it whole instead of each operation.
+    """
     one, many = {
         "outcome": (partial(_outcome, quantity), partial(_outcomes, quantity)),
         "slopes": (partial(_slopes, quantity), jax.vmap(partial(_slopes, quantity))),
@@ -129,7 +133,7 @@ def _one_or_many(quantity: Quantity, what: str):
         mapped = jax.lax.platform_dependent(covs, cpu=lambda c: jax.lax.map(single, c), default=many)
         return mapped, jax.tree.map(lambda _: True, mapped)
 
-    return single
+    return jax.jit(single)
 
 
 def _prepare(cov: Float[Array, "d d"]) -> tuple[Array, Array, Array, Array]:

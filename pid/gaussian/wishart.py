@@ -63,28 +63,31 @@ def sample(key: Key, cov: Float[Array, "d d"], n: int) -> Float[Array, "n d"]:
     return jax.random.normal(key, (n, cov.shape[-1]), cov.dtype) @ factor.T
 
 
-def bartlett(key: Key, d: int, nu: int, dtype: Any = float) -> Float[Array, "d d"]:
+def bartlett(key: Key, d: int, nu: Any, dtype: Any = float) -> Float[Array, "*b d d"]:
     """Lower triangular A with A Aᵀ ~ Wishart(1, ν): a_ii² ~ χ²(ν-i+1), i = 1 … d, and standard normal below.
 
-    [Bartlett, "On the theory of statistical regression", 1933] Needs ν ≥ d.
+    One for each ν of an array `*b`. [Bartlett, "On the theory of statistical regression", 1933] Needs ν ≥ d.
     """
     on, below = jax.random.split(key)
-    freedom = nu - jnp.arange(d, dtype=dtype)
-    diagonal = jnp.sqrt(chi_square(on, freedom))
-    row, column = np.tril_indices(d, -1)
-    normals = jax.random.normal(below, row.shape, dtype)
-    return jnp.diag(diagonal).at[row, column].set(normals, unique_indices=True)
+    nu = jnp.asarray(nu, dtype)
+    diagonal = jnp.sqrt(chi_square(on, jnp.subtract.outer(nu, jnp.arange(d, dtype=dtype))))
+    i, (row, column) = np.arange(d), np.tril_indices(d, -1)
+    normals = jax.random.normal(below, nu.size * row.size, dtype).reshape(*nu.shape, row.size)
+    zeros = jnp.zeros((*nu.shape, d, d), dtype)
+    return zeros.at[..., i, i].set(diagonal).at[..., row, column].set(normals, unique_indices=True)
 
 
-def chi_square(key: Key, freedom: Float[Array, " d"]) -> Float[Array, " d"]:
+def chi_square(key: Key, freedom: Float[Array, "*b"]) -> Float[Array, "*b"]:
     """Independent χ²(ν) variates, one for each ν > 0, exactly.
 
     2 Γ(ν/2), Γ(a) = Γ(a+1) U^{1/a}, and Γ(a+1) = c v, c = a + 2/3, v = (1 + z/√(9c))³ with z normal, kept where
     v > 0 and log u < z²/2 + c - c v + c log v: all are drawn again until each is kept. One by one, as
     `jax.random.gamma` does it on CPU, takes ten times as long.
     [Marsaglia & Tsang, "A simple method for generating gamma variables", 2000]
+
+    Drawn as one long vector: XLA takes ten times as long to compile random numbers of several axes.
     """
-    shape, dtype = freedom / 2, freedom.dtype
+    shape, dtype = freedom.reshape(-1) / 2, freedom.dtype
     c = shape + 2 / 3
     power, key = jax.random.split(key)
 
@@ -100,7 +103,8 @@ def chi_square(key: Key, freedom: Float[Array, " d"]) -> Float[Array, " d"]:
 
     start = (jnp.ones_like(shape), jnp.zeros(shape.shape, bool), key)
     v = jax.lax.while_loop(lambda state: ~jnp.all(state[1]), again, start)[0]
-    return 2 * c * v * jax.random.uniform(power, shape.shape, dtype) ** (1 / shape)
+    drawn = 2 * c * v * jax.random.uniform(power, shape.shape, dtype) ** (1 / shape)
+    return drawn.reshape(freedom.shape)
 
 
 def sample_covariance(key: Key, factor: Float[Array, "d d"], nu: int) -> Float[Array, "d d"]:
