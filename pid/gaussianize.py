@@ -7,6 +7,7 @@ continuous data) leave mutual information and its decomposition as they are; PCA
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -61,6 +62,7 @@ class Components(NamedTuple):
     present: Bool[Array, " k"]
 
 
+@jax.jit
 def standardize(x: Float[Array, "n d"]) -> Standardized:
     """(x - mean) / sd per column, divisor n; a column that varies only by rounding becomes zeros."""
     x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
@@ -74,6 +76,7 @@ def standardize(x: Float[Array, "n d"]) -> Standardized:
     return Standardized(values, x[0] + centre, scale, constant)
 
 
+@partial(jax.jit, static_argnames=("k", "whiten"))
 def principal_components(x: Float[Array, "n d"], k: int, *, whiten: bool = False) -> Components:
     """The min(k, n, d) leading eigenvectors of S = x'x/n, and the scores x·direction of every row.
 
@@ -114,6 +117,7 @@ def components_for(
     return jnp.minimum(short + 1, variances.shape[-1])
 
 
+@jax.jit
 def rank_gaussian(x: Float[Array, "n d"]) -> Float[Array, "n d"]:
     """Φ⁻¹((r - 1/2) / n) per column, r = 1..n the rank, then standardised: the scores of the Gaussian copula.
 

@@ -102,8 +102,8 @@ def test_drawn_covariances_have_the_bias_of_sampled_ones(x64):
     cov = jnp.asarray(oracle.sample_system(np.random.default_rng(4), dims))
     keys = jax.random.split(jax.random.key(0), 2000)
     factor = jnp.linalg.cholesky(cov)
-    drawn = jax.vmap(lambda k: sample_covariance(k, factor, n - 1))(keys)
-    sampled = jax.vmap(lambda k: jnp.cov(sample(k, cov, n), rowvar=False))(keys)
+    drawn = jax.lax.map(lambda k: sample_covariance(k, factor, n - 1), keys)
+    sampled = jax.lax.map(lambda k: jnp.cov(sample(k, cov, n), rowvar=False), keys)
     for covs in (drawn, sampled):
         logs = np.linalg.slogdet(np.asarray(covs))[1] - np.linalg.slogdet(cov)[1]
         error = logs.std() / len(keys) ** 0.5
@@ -117,7 +117,7 @@ def test_drawn_entries_vary_as_wishart_entries_do(x64):
     nu, cov = 25, np.array([[2.0, 0.5], [0.5, 1.0]])
     keys = jax.random.split(jax.random.key(1), 20_000)
     factor = jnp.linalg.cholesky(jnp.asarray(cov))
-    drawn = np.asarray(jax.vmap(lambda k: sample_covariance(k, factor, nu))(keys))
+    drawn = np.asarray(jax.lax.map(lambda k: sample_covariance(k, factor, nu), keys))
     expected = (cov**2 + np.outer(np.diag(cov), np.diag(cov))) / nu
     np.testing.assert_allclose(drawn.var(axis=0), expected, rtol=0.06)  # four standard errors of a variance
 

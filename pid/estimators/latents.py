@@ -119,7 +119,7 @@ def _reduce_layers(name: str, array: np.ndarray, how: PCA | None, flags: list[li
 def _reduce(name: str, array: np.ndarray, how: PCA | None) -> tuple[np.ndarray, list[str]]:
     flags = []
     with systems.precise():
-        plain = _standardize(systems.widest(array))
+        plain = standardize(systems.widest(array))
         constant = np.asarray(plain.constant)
         if constant.all():
             raise ValueError(
@@ -133,18 +133,13 @@ def _reduce(name: str, array: np.ndarray, how: PCA | None) -> tuple[np.ndarray, 
             return np.asarray(plain.values)[:, ~constant], flags
         possible = min(array.shape[0] - 1, constant.size)
         wanted = possible if how.components is None else how.components
-        found = _components(plain.values, min(wanted, possible))
+        found = principal_components(plain.values, min(wanted, possible))
         kept = np.array(found.present)
         if how.variance is not None:
             kept &= np.arange(kept.size) < int(components_for(found.variances, found.total, how.variance))
         elif kept.sum() < wanted:
             flags.append(f"{name}: only {kept.sum()} of the {wanted} components asked for exist.")
         return np.asarray(found.scores)[:, kept], flags
-
-
-_standardize = jax.jit(standardize)
-_components = jax.jit(principal_components, static_argnums=1)
-_rank_gaussian = jax.jit(jax.vmap(rank_gaussian))
 
 
 def _cap(reduced: list[Layers], flags: list[list[str]]) -> list[Layers]:
@@ -178,7 +173,7 @@ def _gaussianize(
 def _copula(part: Layers) -> Layers:
     padded, exists = _pad(part)
     with systems.precise():
-        values = np.asarray(_rank_gaussian(padded))
+        values = np.asarray(jax.vmap(rank_gaussian)(padded))
     return [values[layer][:, mask] for layer, mask in enumerate(exists)]
 
 
