@@ -43,8 +43,7 @@ def dropout(u: Float[Array, "*s"], rate: float, key: Key[Array, ""] | None) -> F
     """Zero entries with probability `rate` and divide the others by 1 - rate; the identity without a key."""
     if key is None or rate == 0:
         return u
-    rows = u.reshape(-1, u.shape[-1]).shape  # XLA takes far longer to compile random numbers of three axes
-    kept = jax.random.bernoulli(key, 1 - rate, rows).reshape(u.shape)
+    kept = jax.random.bernoulli(key, 1 - rate, u.shape)
     return jnp.where(kept, u / (1 - rate), 0).astype(u.dtype)
 
 
