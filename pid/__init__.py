@@ -6,6 +6,7 @@ gaussianize  standardise, PCA, rank-Gaussian
 flow         separable normalizing flow
 estimators   samples → PID with bias correction, intervals, null; layer by layer; paired comparison
 plots        the pictures of a decomposition
+gqa          GQA: TFDS builder, the six tasks of Zhang et al.; import it as `from pid import gqa`
 """
 
 from pid.estimators import Bootstrap as Bootstrap

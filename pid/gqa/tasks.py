@@ -1,0 +1,116 @@
+"""The six tasks of Zhang et al. [CVPR 2025, arXiv 2411.18620] as filters of GQA's types, and seeded samples of them.
+
+What their published files hold (all from val; H(Y) is the entropy of the answers):
+
+| task        | rows | answers | H(Y) bits |
+|-------------|------|---------|-----------|
+| ChooseAttr  | 1000 | 138     | 5.65      |
+| ChooseCat   | 1000 | 196     | 6.54      |
+| ChooseRel   | 964  | 4       | 1.18      |
+| CompareAttr | 570  | 2       | 0.49      |
+| LogicalObj  | 991  | 2       | 0.99      |
+| QueryAttr   | 1000 | 2       | 1.00      |
+
+Their selection code is not published: the types are those of the published rows.
+"""
+
+import hashlib
+import heapq
+import itertools
+import operator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import NamedTuple
+
+from pid.gqa.question import Question
+
+Correct = Mapping[str, str] | Callable[[Question], bool]
+
+
+class Task(NamedTuple):
+    """The questions of one structural, one semantic and any of some detailed types."""
+
+    structural: str
+    semantic: str
+    detailed: tuple[str, ...]
+
+
+TASKS = {
+    "ChooseAttr": Task("choose", "attr", ("chooseAttr", "materialChoose", "typeChoose", "activityChoose")),
+    "ChooseCat": Task("choose", "cat", ("objThisChoose", "categoryThatChoose", "categoryThisChoose")),
+    "ChooseRel": Task("choose", "rel", ("relChooser",)),
+    "CompareAttr": Task("compare", "attr", ("twoCommon",)),
+    "LogicalObj": Task("logical", "obj", ("existThatOr", "existThatOrC")),
+    "QueryAttr": Task("query", "attr", ("positionQuery",)),
+}
+_TASK = {
+    (task.structural, task.semantic, detailed): name
+    for name, task in TASKS.items()
+    for detailed in task.detailed
+}
+
+
+def task_of(row: Question) -> str | None:
+    """The name of the task that a question belongs to; None if to none."""
+    return _TASK.get((row.structural, row.semantic, row.detailed))
+
+
+def is_correct(said: str, row: Question) -> bool:
+    """Whether an answer that a model gave, stripped and in lower case, is the answer."""
+    return said.strip().lower() == row.answer
+
+
+def select(
+    rows: Iterable[Question],
+    task: str,
+    *,
+    correct: Correct | None = None,
+    limit: int | None = 1000,
+    seed: int,
+) -> list[Question]:
+    """Draw at most `limit` questions of a task without replacement, only those that a model answered correctly.
+
+    `correct` maps ids to the model's greedy answers, or tells whether the model was right. How many are right differs
+    from model to model: keep the length of what is returned.
+
+    A question's place in the draw is a hash of the seed and its id. So the draw does not depend on the order of the
+    rows or on other rows; a smaller limit gives the beginning of a larger one; and limit=None gives the order in which
+    to ask a model until enough answers are right. Rows are streamed, and `limit` of them held.
+
+    Raises ValueError for an unknown task, a limit below 1, an id that is drawn twice, or a question of the task
+    without an answer in `correct`.
+    """
+    if task not in TASKS:
+        raise ValueError(f"a task is one of {', '.join(TASKS)}, got {task!r}.")
+    if limit is not None and limit < 1:
+        raise ValueError(f"a sample has at least one row, got limit={limit}; None takes all.")
+    kept = _kept((row for row in rows if task_of(row) == task), correct)
+    ranked = ((_place(row, seed), row) for row in kept)
+    by_place = operator.itemgetter(0)
+    drawn = sorted(ranked, key=by_place) if limit is None else heapq.nsmallest(limit, ranked, key=by_place)
+    for (first, row), (second, _) in itertools.pairwise(drawn):
+        if first == second:
+            raise ValueError(
+                f"a question is drawn once, got {row.question_id} twice; pass the rows of one source and split."
+            )
+    return [row for _, row in drawn]
+
+
+def _kept(rows: Iterator[Question], correct: Correct | None) -> Iterator[Question]:
+    for row in rows:
+        if correct is None:
+            right = True
+        elif isinstance(correct, Mapping):
+            if row.question_id not in correct:
+                raise ValueError(
+                    f"correct must hold an answer to every question of the task, got none to {row.question_id}; ask "
+                    "the model, or pass only rows that it was asked."
+                )
+            right = is_correct(correct[row.question_id], row)
+        else:
+            right = correct(row)
+        if right:
+            yield row
+
+
+def _place(row: Question, seed: int) -> bytes:
+    return hashlib.sha256(f"{seed}:{row.question_id}".encode()).digest()
