@@ -91,6 +91,13 @@ def test_an_image_is_found_by_its_id_and_the_file_is_left_as_it_was(built):
     assert images["1003"][..., 2].max() <= 2
 
 
+def test_a_prepared_set_is_read_by_a_new_builder_without_the_download(built):
+    data = built[0].data_dir.split("/gqa/")[0]
+    builders = [gqa.GQA(config=config, data_dir=data) for config in (gqa.QUESTIONS, gqa.IMAGES)]
+    assert sorted(gqa.questions(builders[0], "val")) == expected()
+    assert gqa.Images(builders[1], "val").jpeg("1002") == gqa_folder.jpeg(2)
+
+
 def test_a_table_is_read_only_from_its_builder_and_once_it_is_prepared(built, tmp_path):
     with pytest.raises(
         ValueError, match="images with the split 'val', got questions-balanced-val with .'val'."
@@ -428,6 +435,17 @@ def test_a_published_file_need_not_have_the_other_columns(tmp_path):
     columns = ("true option", "false option", "full answer", "captions", "image_w", "central object name")
     back = gqa.from_csv(gqa_folder.write_csv(tmp_path / "a.csv", rows, without=columns))
     assert back == [row._replace(is_balanced=None, mentions=(), full_answer="") for row in rows]
+
+
+def test_the_options_of_a_published_row_are_its_columns(tmp_path):
+    rows = [row for row in expected() if row.detailed == "relChooser"]
+    given = [row._replace(false_option="front") for row in rows]
+    assert [row.false_option for row in gqa.from_csv(gqa_folder.write_csv(tmp_path / "a.csv", given))] == [
+        "front"
+    ] * 3
+    swapped = [row._replace(true_option=row.false_option, false_option=row.true_option) for row in rows]
+    back = gqa.from_csv(gqa_folder.write_csv(tmp_path / "b.csv", swapped))
+    assert [(row.true_option, row.false_option) for row in back] == [("left", "right")] * 3
 
 
 def test_missing_columns_are_named(tmp_path):

@@ -72,7 +72,7 @@ def _question(line: dict[str, str], path: Path, number: int) -> Question:
         detailed=line["type_detailed"],
         operations=operations,
         is_balanced=None,
-        **(given if all(given) else derived)._asdict(),
+        **(given if given.true_option == line["answer"] else derived)._asdict(),
         mentions=(),
     )
 
