@@ -62,7 +62,8 @@ def questions(split, count=3):
 
 
 def image_id(split, number):
-    return f"{SPLITS.index(split)}{number % IMAGES:03}"
+    """Questions ask about images in another order than that of the ids."""
+    return f"{SPLITS.index(split)}{2 * number % IMAGES:03}"
 
 
 def jpeg(number, mode="RGB"):
@@ -80,8 +81,8 @@ def write(folder, *, zipped=False):
         part = dict(list(questions("train").items())[i::10])
         texts[f"train_all_questions/train_all_questions_{i}.json"] = json.dumps(part).encode()
     pictures = {
-        f"images/{image_id(split, n)}.jpg": jpeg(n, "L" if n == 4 else "RGB")
-        for split in SPLITS
+        f"images/{i}{n:03}.jpg": jpeg(n, "L" if n == 4 else "RGB")
+        for i in range(len(SPLITS))
         for n in range(IMAGES)
     }
     if zipped:

@@ -57,7 +57,7 @@ def test_every_question_comes_back_as_it_was(built):
     row = next(row for row in rows if row.detailed == "relChooser")
     assert row._asdict() == {
         "question_id": "00106",
-        "image_id": "1001",
+        "image_id": "1002",
         "question": "Is the robot to the left or to the right of tower 0?",
         "answer": "left",
         "full_answer": "It is left.",
@@ -208,12 +208,12 @@ def test_a_damaged_download_is_refused_with_the_place_of_the_damage(tmp_path, da
         (
             lambda image: image.unlink(),
             FileNotFoundError,
-            "1002.jpg of question 00102 is in neither images/ nor images.zip (1 of 5 images are missing)",
+            "1002.jpg of question 00101 is in neither images/ nor images.zip (1 of 5 images are missing)",
         ),
         (
             lambda image: image.write_bytes(b""),
             ValueError,
-            "1002.jpg of question 00102 with 0 bytes",
+            "1002.jpg of question 00101 with 0 bytes",
         ),
         (
             lambda image: image.write_bytes(b"<html>"),
@@ -287,6 +287,8 @@ def test_broken_json_is_refused_with_the_file_and_the_position(text, words, monk
 def test_text_in_another_encoding_is_refused():
     with pytest.raises(ValueError, match="character 0 is not: it cannot be read further"):
         read('{"é": {}}', "latin-1")
+    with pytest.raises(ValueError, match="character 9 is not: it cannot be read further"):
+        read('{"a": {}}é', "latin-1")
 
 
 def test_a_broken_value_does_not_pull_the_rest_of_the_file_into_memory(monkeypatch):
@@ -295,6 +297,7 @@ def test_a_broken_value_does_not_pull_the_rest_of_the_file_into_memory(monkeypat
     file = io.BytesIO(b'{"a": {"b": x ' + b" " * 10_000)
     with pytest.raises(ValueError, match="character 12"):
         list(stream.entries(file, "a.json"))
+    assert file.tell() < 200
 
 
 def test_tasks_are_counted_by_their_types():
@@ -516,6 +519,13 @@ def test_a_type_that_determines_the_answer_is_told():
     assert "(existThatOr is always 'yes', existThatOrC is always 'no')" in shortcut
     assert len(gqa.doubts(either[0] + either[1])) == 1  # one type with both answers
     assert len(gqa.doubts([*split, split[0]._replace(answer="no")])) == 1
+    third = made(2, task="ChooseAttr", answer="a", detailed="chooseAttr")
+    mixed = [made(2, task="ChooseAttr", answer=a, detailed="typeChoose") for a in "bc"]
+    others = made(2, task="ChooseAttr", answer="d", detailed="materialChoose")
+    assert len(gqa.doubts([*third, *others, *mixed[0], *mixed[1]])) == 1  # the answer to a typeChoose is open
+    assert not [
+        line for line in gqa.doubts(third) if "determines" in line
+    ]  # one answer has nothing to determine
 
 
 def test_each_task_has_its_own_sentences_and_none_has_none():
