@@ -14,7 +14,7 @@ SPACE = " \t\n\r"
 
 
 def entries(file: io.BufferedIOBase, name: str) -> Iterator[tuple[str, Any]]:
-    """Yield (key, value) of every entry of the JSON object that is the whole of a UTF-8 file.
+    """Yield (key, value) of every entry of the JSON object of objects that is the whole of a UTF-8 file.
 
     The file is never held: a window of it and one value are, so memory does not grow with the file. A key that is
     there twice is yielded twice. Raises ValueError with the name and the position, in characters from 0, where the
