@@ -270,7 +270,7 @@ def test_paired_draws_decompose_resampled_samples(x64):
     z = np.concatenate(samples, axis=1)[None]
     plan = resampling.Plan(quantity_of(DIMS), False, 50)  # noqa: FBT003
     values = resampling.in_bits(resampling.paired, plan, z, np.ones((1, 9), bool), KEY, 3)
-    draws = np.asarray(jax.random.randint(jax.random.split(KEY, 1)[0], 150, 0, 50)).reshape(3, 50)
+    draws = np.asarray(jax.random.randint(jax.random.split(KEY, 1)[0], (150,), 0, 50)).reshape(3, 50)
     for value, rows in zip(values, draws, strict=True):
         cov = np.cov(z[0][rows], rowvar=False)
         np.testing.assert_allclose(value[0], numbers(decompose(cov, DIMS)), atol=1e-10)

@@ -135,7 +135,7 @@ def stream(
 
 def _counts(key: Array, n: int, draws: int) -> Int[Array, "b n"]:
     """How often each of n samples is drawn in n draws with replacement, many times."""
-    drawn = jax.random.randint(key, draws * n, 0, n).reshape(draws, n)
+    drawn = jax.random.randint(key, (draws * n,), 0, n).reshape(draws, n)
     return jax.vmap(lambda row: jnp.bincount(row, length=n))(drawn)
 
 

@@ -55,7 +55,7 @@ def untrained(rows: Float[Array, "n d"], couplings: int, hidden: int, bins: int,
     """The identity for the d columns; the inner weights of the networks are random, their outer ones zero."""
     d, zeros = rows.shape[1], partial(jnp.zeros, dtype=rows.dtype)
     c, h, o = (couplings if d > 1 else 0), d // 2, (d - d // 2) * (3 * bins - 1)
-    weight = jax.random.normal(key, c * h * hidden, rows.dtype).reshape(c, h, hidden) / max(h, 1) ** 0.5
+    weight = jax.random.normal(key, (c * h * hidden,), rows.dtype).reshape(c, h, hidden) / max(h, 1) ** 0.5
     network = (weight, zeros((c, hidden)), zeros((c, hidden, o)), zeros((c, o)))
     return Trained(zeros((d, d)), Coupling(zeros((c, d, d)), *network))
 

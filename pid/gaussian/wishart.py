@@ -72,7 +72,7 @@ def bartlett(key: Key, d: int, nu: Any, dtype: Any = float) -> Float[Array, "*b 
     nu = jnp.asarray(nu, dtype)
     diagonal = jnp.sqrt(chi_square(on, jnp.subtract.outer(nu, jnp.arange(d, dtype=dtype))))
     i, (row, column) = np.arange(d), np.tril_indices(d, -1)
-    normals = jax.random.normal(below, nu.size * row.size, dtype).reshape(*nu.shape, row.size)
+    normals = jax.random.normal(below, (nu.size * row.size,), dtype).reshape(*nu.shape, row.size)
     zeros = jnp.zeros((*nu.shape, d, d), dtype)
     return zeros.at[..., i, i].set(diagonal).at[..., row, column].set(normals, unique_indices=True)
 
