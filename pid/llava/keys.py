@@ -1,0 +1,94 @@
+"""The names of parameters: Hugging Face's three layouts, one canonical form of them, and ours.
+
+    hub                 language_model.model.layers.0…   language_model.lm_head   vision_tower.vision_model.encoder…
+    in memory           model.language_model.layers.0…   lm_head                  model.vision_tower.vision_model…
+    saved by v5         language_model.model.layers.0…   language_model.lm_head   vision_tower.encoder…
+    canonical           language_model.layers.0…         lm_head                  vision_tower.encoder…
+
+A model of text alone has model.layers.0… and lm_head.
+"""
+
+import re
+from collections.abc import Iterable
+
+CANON = (
+    (r"^model\.(?=(language_model|vision_tower|multi_modal_projector|image_newline|lm_head)\b)", ""),
+    (r"^model\.(?=(layers|embed_tokens|norm)\.)", "language_model."),
+    (r"^language_model\.model\.", "language_model."),
+    (r"^language_model\.lm_head\.", "lm_head."),
+    (r"^vision_tower\.vision_model\.", "vision_tower."),
+)
+
+MODULES = {
+    "embed": "language_model.embed_tokens",
+    "norm": "language_model.norm",
+    "head": "lm_head",
+    "blocks/norm_attention": "language_model.layers.{}.input_layernorm",
+    "blocks/query": "language_model.layers.{}.self_attn.q_proj",
+    "blocks/key": "language_model.layers.{}.self_attn.k_proj",
+    "blocks/value": "language_model.layers.{}.self_attn.v_proj",
+    "blocks/out": "language_model.layers.{}.self_attn.o_proj",
+    "blocks/norm_ffn": "language_model.layers.{}.post_attention_layernorm",
+    "blocks/gate": "language_model.layers.{}.mlp.gate_proj",
+    "blocks/up": "language_model.layers.{}.mlp.up_proj",
+    "blocks/down": "language_model.layers.{}.mlp.down_proj",
+    "vision/patch": "vision_tower.embeddings.patch_embedding",
+    "vision/norm": "vision_tower.pre_layrnorm",  # spelt so
+    "vision/blocks/norm_attention": "vision_tower.encoder.layers.{}.layer_norm1",
+    "vision/blocks/query": "vision_tower.encoder.layers.{}.self_attn.q_proj",
+    "vision/blocks/key": "vision_tower.encoder.layers.{}.self_attn.k_proj",
+    "vision/blocks/value": "vision_tower.encoder.layers.{}.self_attn.v_proj",
+    "vision/blocks/out": "vision_tower.encoder.layers.{}.self_attn.out_proj",
+    "vision/blocks/norm_ffn": "vision_tower.encoder.layers.{}.layer_norm2",
+    "vision/blocks/up": "vision_tower.encoder.layers.{}.mlp.fc1",
+    "vision/blocks/down": "vision_tower.encoder.layers.{}.mlp.fc2",
+    "projector/up": "multi_modal_projector.linear_1",
+    "projector/down": "multi_modal_projector.linear_2",
+}
+LEAVES = {"kernel": "weight", "scale": "weight", "embedding": "weight", "bias": "bias"}
+WHOLE = {
+    "vision/class_embedding": "vision_tower.embeddings.class_embedding",
+    "vision/positions": "vision_tower.embeddings.position_embedding.weight",
+    "newline": "image_newline",
+}
+BUFFERS = r"(position_ids|rotary_emb\.inv_freq)$"
+VISION_LAYER = r"^vision_tower\.encoder\.layers\.(\d+)\."
+VISION_END = r"^vision_tower\.post_layernorm\."
+
+
+def canon(key: str) -> str:
+    """The canonical form of a key of any layout."""
+    for pattern, replacement in CANON:
+        key = re.sub(pattern, replacement, key)
+    return key
+
+
+def sources(name: str, layers: int | None) -> tuple[str, ...]:
+    """The canonical keys of our parameter `name`: one, or one per layer for a stacked parameter."""
+    name = name.removeprefix("language/")
+    if name in WHOLE:
+        return (WHOLE[name],)
+    module, _, leaf = name.rpartition("/")
+    template = f"{MODULES[module]}.{LEAVES[leaf]}"
+    if "{}" not in template:
+        return (template,)
+    assert layers is not None
+    return tuple(template.format(layer) for layer in range(layers))
+
+
+def not_needed(keys: Iterable[str], *, depth: int, tied: bool) -> set[str]:
+    """Those of the canonical keys that are known and not computed.
+
+    Buffers; vision blocks from `depth` on and the norm behind them; the output map where the embedding is it.
+    """
+
+    def skipped(key: str) -> bool:
+        layer = re.match(VISION_LAYER, key)
+        return bool(
+            (layer and int(layer.group(1)) >= depth)
+            or re.search(BUFFERS, key)
+            or re.match(VISION_END, key)
+            or (tied and key == "lm_head.weight")
+        )
+
+    return {key for key in keys if skipped(key)}

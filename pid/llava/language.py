@@ -1,0 +1,208 @@
+"""Llama and Mistral, every layer in sight.
+
+    u ← u + A(RMS(u)),    u ← u + down(silu(gate(RMS(u))) ⊙ up(RMS(u)))
+
+A is causal attention with rotary positions, K key and value heads for N query heads, and a table of cut edges for
+every layer. The raw residual stream is taken at L+1 points, before the first block and after each, inside the scan:
+whole, or pooled at once so that only a few vectors per layer leave the device.
+
+B batch, T tokens, S key tokens, D channels, N heads, K key and value heads, H head width, L layers, V vocabulary,
+G groups of tokens, Y token types
+"""
+
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from einops import rearrange
+from flax import nnx
+from jaxtyping import Array, Bool, Float, Int
+
+from pid.llava.config import TextConfig
+from pid.llava.parts import linear, normal, stack
+from pid.llava.tokens import TokenType
+
+Collect = Literal["all", "pooled", "logits"]
+GROUPS: tuple[int, ...] = (TokenType.IMAGE, TokenType.QUESTION, TokenType.LAST)
+
+
+class Output(NamedTuple):
+    """What a run gives. Logits and pooled states are float32, the others in the dtype of the model."""
+
+    residual: Float[Array, "p b t d"] | None
+    """The raw residual stream `(L+1, B, T, D)`; pooled `(L+1, B, G, D)`: the mean over the tokens of a group."""
+    normalised: Float[Array, "p b g d"] | None
+    """Pooled only: the mean of the tokens of a group, each divided by its root mean square."""
+    final: Float[Array, "b t d"]
+    """The states after the last norm `(B, T, D)`; pooled `(B, G, D)`."""
+    logits: Float[Array, "b t v"] | Float[Array, "b v"]
+    """The logits `(B, T, V)`; pooled: those of the last token, `(B, V)`."""
+
+
+def rms_normalise(u: Float[Array, "*s d"], eps: float) -> Float[Array, "*s d"]:
+    """u / √(mean u² + ε) over the channels, in float32."""
+    wide = u.astype(jnp.float32)
+    return wide * jax.lax.rsqrt(jnp.mean(jnp.square(wide), axis=-1, keepdims=True) + eps)
+
+
+def rotary(positions: Int[Array, "b t"], width: int, theta: float) -> tuple[Array, Array]:
+    """cos and sin of position·θ^(-2i/H), i = 0 … H/2-1, twice over: two arrays (B, T, 1, H), float32."""
+    rates = np.float32(1) / np.float32(theta) ** (np.arange(0, width, 2, dtype=np.float32) / np.float32(width))
+    angles = positions[..., None].astype(jnp.float32) * jnp.asarray(rates)[None, None]
+    angles = jnp.concatenate([angles, angles], axis=-1)[:, :, None]
+    return jnp.cos(angles), jnp.sin(angles)
+
+
+def rotate(
+    x: Float[Array, "b t n h"], cos: Float[Array, "b t one h"], sin: Float[Array, "b t one h"]
+) -> Float[Array, "b t n h"]:
+    """Turn channel i and channel i + H/2 together: the two halves are the two coordinates of the planes."""
+    first, second = jnp.split(x, 2, axis=-1)
+    turned = jnp.concatenate([-second, first], axis=-1)
+    return x * cos.astype(x.dtype) + turned * sin.astype(x.dtype)
+
+
+def cut_edges(block: Bool[Array, "one y y"], types: Int[Array, "b t"]) -> Bool[Array, "b t t"]:
+    """Whether query t of a sample is kept from key s by the table: block[b, types[b, t], types[b, s]].
+
+    A type beyond the table is never cut. As two small matrix products, which a mesh can split.
+    """
+    kind = jax.nn.one_hot(types, block.shape[-1], dtype=jnp.float32)
+    table = jnp.broadcast_to(block, (types.shape[0], *block.shape[1:])).astype(jnp.float32)
+    return jnp.einsum("btx,bxy,bsy->bts", kind, table, kind) > 0.5
+
+
+def group_weights(types: Int[Array, "b t"], groups: tuple[int, ...]) -> Float[Array, "b g t"]:
+    """The weights of the mean over each group of tokens: those of a type, or for LAST the last that is no padding.
+
+    A group without tokens has no mean: its weights are NaN.
+    """
+    at = jnp.arange(types.shape[1])[None]
+    last = jnp.max(jnp.where(types > TokenType.PAD, at, -1), axis=1, keepdims=True)
+    member = [at == last if group == TokenType.LAST else types == group for group in groups]
+    chosen = jnp.stack(member, axis=1).astype(jnp.float32)
+    return chosen / jnp.sum(chosen, axis=-1, keepdims=True)
+
+
+def pool(weights: Float[Array, "b g t"], u: Float[Array, "b t d"]) -> Float[Array, "b g d"]:
+    """The means of u by group, in float32."""
+    return jnp.einsum("bgt,btd->bgd", weights, u.astype(jnp.float32), precision="highest")
+
+
+class RMSNorm(nnx.Module):
+    """u / √(mean u² + ε) ⊙ w: normalised in float32, cast, then weighted."""
+
+    def __init__(self, width: int, eps: float, *, dtype: Any):
+        self.eps, self.dtype = eps, dtype
+        self.scale = nnx.Param(jnp.ones((width,), dtype))
+
+    def __call__(self, u: Float[Array, "b t d"]) -> Float[Array, "b t d"]:
+        return rms_normalise(u, self.eps).astype(self.dtype) * self.scale[...][None, None]
+
+
+class Block(nnx.Module):
+    """One layer: attention with rotary positions, and a gated feed-forward sublayer. No biases."""
+
+    def __init__(self, config: TextConfig, *, dtype: Any, rngs: nnx.Rngs):
+        def plain(inputs: int, outputs: int) -> nnx.Linear:
+            return linear(inputs, outputs, bias=False, dtype=dtype, rngs=rngs)
+
+        self.head_width = config.head_width
+        queries, keys = config.heads * config.head_width, config.kv_heads * config.head_width
+        self.norm_attention = RMSNorm(config.width, config.eps, dtype=dtype)
+        self.query, self.out = plain(config.width, queries), plain(queries, config.width)
+        self.key, self.value = plain(config.width, keys), plain(config.width, keys)
+        self.norm_ffn = RMSNorm(config.width, config.eps, dtype=dtype)
+        self.gate, self.up = plain(config.width, config.ffn), plain(config.width, config.ffn)
+        self.down = plain(config.ffn, config.width)
+
+    def attend(
+        self, u: Float[Array, "b t d"], visible: Bool[Array, "b t t"], turn: tuple[Array, Array]
+    ) -> Float[Array, "b t d"]:
+        """Attention over the visible keys; a query that sees none of them adds nothing."""
+        query, key, value = (
+            rearrange(project(u), "b t (n h) -> b t n h", h=self.head_width)
+            for project in (self.query, self.key, self.value)
+        )
+        mixed = jax.nn.dot_product_attention(
+            rotate(query, *turn), rotate(key, *turn), value, mask=visible[:, None]
+        )
+        mixed = rearrange(mixed, "b t n h -> b t (n h)")
+        return self.out(jnp.where(jnp.any(visible, axis=-1, keepdims=True), mixed, 0))
+
+    def __call__(
+        self, u: Float[Array, "b t d"], visible: Bool[Array, "b t t"], turn: tuple[Array, Array]
+    ) -> Float[Array, "b t d"]:
+        u = u + self.attend(self.norm_attention(u), visible, turn)
+        normed = self.norm_ffn(u)
+        return u + self.down(jax.nn.silu(self.gate(normed)) * self.up(normed))
+
+
+class Language(nnx.Module):
+    """Embedding, L blocks stacked on a leading layer axis, a last norm and the output map."""
+
+    def __init__(self, config: TextConfig, *, dtype: Any, rngs: nnx.Rngs):
+        self.config = config
+        self.embed = nnx.Embed(
+            config.vocabulary,
+            config.width,
+            dtype=dtype,
+            param_dtype=dtype,
+            embedding_init=normal,
+            rngs=rngs,
+        )
+        self.blocks = stack(lambda rngs: Block(config, dtype=dtype, rngs=rngs), config.layers, rngs)
+        self.norm = RMSNorm(config.width, config.eps, dtype=dtype)
+        self.head = (
+            None
+            if config.tied
+            else linear(config.width, config.vocabulary, bias=False, dtype=dtype, rngs=rngs)
+        )
+
+    def logits(self, final: Float[Array, "b t d"]) -> Float[Array, "b t v"]:
+        """The output map, which may be the embedding itself; float32."""
+        mapped = self.embed.attend(final) if self.head is None else self.head(final)
+        return mapped.astype(jnp.float32)
+
+    def __call__(
+        self,
+        u: Float[Array, "b t d"],
+        types: Int[Array, "b t"],
+        block: Bool[Array, "l one y y"],
+        *,
+        collect: Collect = "all",
+        groups: tuple[int, ...] = GROUPS,
+    ) -> Output:
+        """Run embeddings u through all layers.
+
+        types (B, T): the `TokenType` of each token. block (L, B or 1, Y, Y): the edges cut in each layer, see
+        `block_table`. collect: "all" keeps every state, "pooled" the means over `groups`, "logits" no residual.
+        """
+        real = types > TokenType.PAD
+        causal = jnp.tril(jnp.ones((types.shape[1],) * 2, bool))[None]
+        visible = causal & real[:, None, :]
+        positions = jnp.maximum(jnp.cumsum(real, axis=1) - 1, 0)
+        turn = rotary(positions, self.config.head_width, self.config.theta)
+        weights = group_weights(types, groups)
+
+        def record(u: Array) -> tuple[Array | None, Array | None]:
+            if collect == "pooled":
+                return pool(weights, u), pool(weights, rms_normalise(u, self.config.eps))
+            return (u, None) if collect == "all" else (None, None)
+
+        graphdef, params = nnx.split(self.blocks)
+
+        def run(u: Array, layer: tuple[Any, Array]) -> tuple[Array, tuple[Array | None, Array | None]]:
+            params, block = layer
+            u = nnx.merge(graphdef, params)(u, visible & ~cut_edges(block, types), turn)
+            return u, record(u)
+
+        first = record(u)
+        u, later = jax.lax.scan(run, u, (params, block))
+        residual, normalised = jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), first, later)
+        final = self.norm(u)
+        if collect != "pooled":
+            return Output(residual, normalised, final, self.logits(final))
+        last = pool(group_weights(types, (TokenType.LAST,)), final).astype(final.dtype)
+        return Output(residual, normalised, pool(weights, final), self.logits(last)[:, 0])
