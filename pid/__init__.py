@@ -7,8 +7,10 @@ flow         separable normalizing flow
 estimators   samples → PID with bias correction, intervals, null; layer by layer; paired comparison
 plots        the pictures of a decomposition
 gqa          GQA: TFDS builder, the six tasks of Zhang et al.; import it as `from pid import gqa`
+llava        LLaVA-1.5 and LLaVA-1.6, every layer in sight, attention knockouts
 """
 
+from pid import llava as llava
 from pid.estimators import Bootstrap as Bootstrap
 from pid.estimators import Comparison as Comparison
 from pid.estimators import Estimate as Estimate
@@ -49,6 +51,7 @@ __all__ = [
     "decompose",
     "estimate",
     "layerwise",
+    "llava",
     "mutual_information",
     "paper_config",
     "recommended_config",

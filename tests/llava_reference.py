@@ -1,4 +1,4 @@
-"""Makes the goldens of test_llava.py: tiny random LLaVA checkpoints, and what Hugging Face's eager torch gives for them.
+"""Makes the goldens of test_llava.py: tiny random LLaVA checkpoints, and what Hugging Face's eager torch gives.
 
     python tests/llava_reference.py tests/golden        (needs torch, transformers, safetensors)
 
@@ -7,10 +7,12 @@ words, 0.003 for patches), so that no mistake hides: at the usual 0.02 a block h
 are float16 as on the hub, the computation is float32.
 """
 
+# pyright: reportMissingImports=false
 import sys
 import zlib
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,6 +26,7 @@ from transformers import (
     LlavaNextModel,
     MistralConfig,
 )
+from transformers.models.llava_next.modeling_llava_next import image_size_to_num_patches
 
 IMAGE_ID, PAD_ID, VOCABULARY, TOKENS = 39, 38, 40, 96
 SIDE, PATCH = 28, 7
@@ -32,7 +35,7 @@ SIZES = [[41, 60], [50, 20]]  # (height, width) of the two images
 PAD, TEXT, IMAGE, QUESTION, LAST = range(5)
 WINDOW = (1, 2)
 
-VISION = {
+VISION: dict[str, Any] = {
     "hidden_size": 16,
     "intermediate_size": 32,
     "num_hidden_layers": 3,
@@ -41,7 +44,7 @@ VISION = {
     "patch_size": PATCH,
     "projection_dim": 16,
 }
-TEXT_SIZES = {
+TEXT_SIZES: dict[str, Any] = {
     "vocab_size": VOCABULARY,
     "hidden_size": 32,
     "intermediate_size": 48,
@@ -60,7 +63,7 @@ def text_config(kind):
 
 
 def build(family, kind, seed):
-    common = {
+    common: dict[str, Any] = {
         "vision_config": CLIPVisionConfig(**VISION),
         "text_config": text_config(kind),
         "image_token_index": IMAGE_ID,
@@ -129,22 +132,29 @@ def cut(blocked):
 
 def anyres_map(config, size):
     """The rows that HF packs for one image: row numbers stand in for features, -1 for the newline vector."""
-    from transformers.models.llava_next.modeling_llava_next import image_size_to_num_patches
-
     vision = config.vision_config
     tiles = image_size_to_num_patches(list(size), config.image_grid_pinpoints, vision.image_size)
     patches = (vision.image_size // vision.patch_size) ** 2
     rows = torch.arange(tiles * patches, dtype=torch.float32).reshape(tiles, patches, 1)
-    packed, _ = LlavaNextModel.pack_image_features(
-        SimpleNamespace(config=config), [rows], [list(size)], "default", torch.tensor([-1.0])
-    )
+    pack: Any = LlavaNextModel.pack_image_features
+    packed, _ = pack(SimpleNamespace(config=config), [rows], [list(size)], "default", torch.tensor([-1.0]))
     return packed[0][:, 0].numpy().astype(np.int32)
 
 
 def golden_of_sizes():
     """Lengths and checksums of the maps of LLaVA-1.6 for everyday, tiny and extreme sizes."""
     random = np.random.default_rng(0)
-    sizes = [(672, 672), (375, 500), (500, 375), (240, 320), (320, 240), (336, 336), (480, 640), (1, 1), (1, 50)]
+    sizes = [
+        (672, 672),
+        (375, 500),
+        (500, 375),
+        (240, 320),
+        (320, 240),
+        (336, 336),
+        (480, 640),
+        (1, 1),
+        (1, 50),
+    ]
     sizes += [(50, 1), (1000, 10), (10, 1000), (2000, 3000), (337, 335), (333, 1000), (1008, 336)]
     sizes += [tuple(int(side) for side in random.integers(20, 1500, 2)) for _ in range(44)]
     config = LlavaNextConfig()

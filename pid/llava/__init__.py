@@ -13,10 +13,13 @@ tokens      what a token is
 knockout    attention edges cut by type of token and layer
 anyres      LLaVA-1.6's images of any resolution, as a map of rows
 config      sizes and choices, from a Hugging Face config.json
+inputs      a batch, checked and laid out on the host
+parts       maps, norms and stacks of layers
 clip        the vision tower, as deep as needed
 language    Llama and Mistral, every layer in sight
-model       image features in the place of image tokens; the forward pass
 sharding    where parameters and samples lie on a mesh
+model       image features in the place of image tokens; the forward pass
+keys        the names of parameters, here and at Hugging Face
 weights     from safetensors, each device its own slices
 """
 
@@ -25,15 +28,15 @@ from pid.llava.config import LlavaConfig as LlavaConfig
 from pid.llava.config import TextConfig as TextConfig
 from pid.llava.config import VisionConfig as VisionConfig
 from pid.llava.config import read_config as read_config
+from pid.llava.inputs import Inputs as Inputs
+from pid.llava.inputs import prepare as prepare
 from pid.llava.knockout import Knockout as Knockout
 from pid.llava.knockout import block_table as block_table
 from pid.llava.knockout import windows as windows
 from pid.llava.language import Language as Language
 from pid.llava.language import Output as Output
-from pid.llava.model import Inputs as Inputs
 from pid.llava.model import Llava as Llava
 from pid.llava.model import forward as forward
-from pid.llava.model import prepare as prepare
 from pid.llava.sharding import bytes_per_device as bytes_per_device
 from pid.llava.tokens import TokenType as TokenType
 from pid.llava.weights import load as load

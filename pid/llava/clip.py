@@ -63,21 +63,19 @@ class Vision(nnx.Module):
     """Tiles of pixels → one feature vector per patch."""
 
     def __init__(self, config: VisionConfig, *, dtype: Any, rngs: nnx.Rngs):
-        pixels = config.channels * config.patch_size**2
+        patch = (config.width, config.channels, config.patch_size, config.patch_size)
         self.config, self.dtype = config, dtype
-        self.patch = linear(pixels, config.width, bias=False, dtype=dtype, rngs=rngs)
+        self.patches = nnx.Param(normal(rngs.params(), patch, dtype))
         self.class_embedding = nnx.Param(normal(rngs.params(), (config.width,), dtype))
         self.positions = nnx.Param(normal(rngs.params(), (1 + config.patches, config.width), dtype))
         self.norm = layer_norm(config.width, config.eps, dtype=dtype, rngs=rngs)
-        self.blocks = stack(
-            lambda rngs: VisionBlock(config, dtype=dtype, rngs=rngs), config.depth, rngs
-        )
+        self.blocks = stack(lambda rngs: VisionBlock(config, dtype=dtype, rngs=rngs), config.depth, rngs)
 
     def states(self, pixels: Float[Array, "m colours y x"]) -> Float[Array, "p m s c"]:
         """What enters the first block, and the output of each: `(depth + 1, M, 1 + P, C)`, CLS first."""
         size = self.config.patch_size
-        patches = rearrange(pixels, "m c (i y) (j x) -> m (i j) (c y x)", y=size, x=size)
-        u = self.patch(patches.astype(self.dtype))
+        patches = rearrange(pixels.astype(self.dtype), "m c (i y) (j x) -> m (i j) (c y x)", y=size, x=size)
+        u = patches @ rearrange(self.patches[...], "d c y x -> (c y x) d")
         first = jnp.broadcast_to(self.class_embedding[...][None, None], (u.shape[0], 1, u.shape[2]))
         u = self.norm(jnp.concatenate([first, u], axis=1) + self.positions[...][None])
         graphdef, params = nnx.split(self.blocks)

@@ -5,8 +5,8 @@ A config.json leaves out what equals the default of its class, so it is read thr
 """
 
 import json
-import os
-from dataclasses import dataclass
+import logging
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +33,6 @@ class VisionConfig:
     """"quick_gelu" or "gelu"."""
     eps: float
     """Added to the variance in LayerNorm."""
-    whole_depth: int
-    """Blocks in the checkpoint."""
 
     @property
     def side(self) -> int:
@@ -150,7 +148,6 @@ def vision_config(config: Any, feature_layer: int | list[int]) -> VisionConfig:
         channels=config.num_channels,
         activation=config.hidden_act,
         eps=float(config.layer_norm_eps),
-        whole_depth=whole,
     )
 
 
@@ -167,10 +164,15 @@ def llava_config(config: Any) -> LlavaConfig:
     points = getattr(config, "image_grid_pinpoints", None)
     return LlavaConfig(
         vision=vision_config(config.vision_config, config.vision_feature_layer),
-        text=text_config(config.text_config),
+        text=replace(text_config(config.text_config), tied=config.tie_word_embeddings),
         image_token=config.image_token_index,
         pinpoints=None if points is None else tuple((height, width) for height, width in points),
     )
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether a message of transformers is more than that there is no torch, which is not needed here."""
+    return not record.getMessage().startswith("PyTorch was not found")
 
 
 def read_config(path: str | Path) -> LlavaConfig:
@@ -185,8 +187,8 @@ def read_config(path: str | Path) -> LlavaConfig:
         raise FileNotFoundError(f"a model folder has a config.json, found none at {file}; check the path.")
     fields = json.loads(file.read_text())
     require("model_type in config.json", fields.get("model_type"), ("llava", "llava_next"))
-    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")  # it would report that torch is missing
-    import transformers
+    logging.getLogger("transformers").addFilter(_is_news)
+    import transformers  # here, for it takes seconds
 
     family = {"llava": transformers.LlavaConfig, "llava_next": transformers.LlavaNextConfig}
     return llava_config(family[fields["model_type"]].from_dict(fields))

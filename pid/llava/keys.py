@@ -32,7 +32,6 @@ MODULES = {
     "blocks/gate": "language_model.layers.{}.mlp.gate_proj",
     "blocks/up": "language_model.layers.{}.mlp.up_proj",
     "blocks/down": "language_model.layers.{}.mlp.down_proj",
-    "vision/patch": "vision_tower.embeddings.patch_embedding",
     "vision/norm": "vision_tower.pre_layrnorm",  # spelt so
     "vision/blocks/norm_attention": "vision_tower.encoder.layers.{}.layer_norm1",
     "vision/blocks/query": "vision_tower.encoder.layers.{}.self_attn.q_proj",
@@ -47,11 +46,12 @@ MODULES = {
 }
 LEAVES = {"kernel": "weight", "scale": "weight", "embedding": "weight", "bias": "bias"}
 WHOLE = {
+    "vision/patches": "vision_tower.embeddings.patch_embedding.weight",
     "vision/class_embedding": "vision_tower.embeddings.class_embedding",
     "vision/positions": "vision_tower.embeddings.position_embedding.weight",
     "newline": "image_newline",
 }
-BUFFERS = r"(position_ids|rotary_emb\.inv_freq)$"
+BUFFER = r"(position_ids|rotary_emb\.inv_freq)$"
 VISION_LAYER = r"^vision_tower\.encoder\.layers\.(\d+)\."
 VISION_END = r"^vision_tower\.post_layernorm\."
 
@@ -63,32 +63,35 @@ def canon(key: str) -> str:
     return key
 
 
-def sources(name: str, layers: int | None) -> tuple[str, ...]:
+def is_buffer(key: str) -> bool:
+    """Whether a tensor is no parameter but a table that old versions saved beside them."""
+    return re.search(BUFFER, key) is not None
+
+
+def is_stacked(name: str) -> bool:
+    """Whether our parameter `name` has a leading layer axis."""
+    return "blocks/" in name
+
+
+def sources(name: str, shape: tuple[int, ...]) -> tuple[str, ...]:
     """The canonical keys of our parameter `name`: one, or one per layer for a stacked parameter."""
     name = name.removeprefix("language/")
     if name in WHOLE:
         return (WHOLE[name],)
     module, _, leaf = name.rpartition("/")
-    template = f"{MODULES[module]}.{LEAVES[leaf]}"
-    if "{}" not in template:
-        return (template,)
-    assert layers is not None
-    return tuple(template.format(layer) for layer in range(layers))
+    key = f"{MODULES[module]}.{LEAVES[leaf]}"
+    return tuple(key.format(layer) for layer in range(shape[0])) if is_stacked(name) else (key,)
 
 
 def not_needed(keys: Iterable[str], *, depth: int, tied: bool) -> set[str]:
     """Those of the canonical keys that are known and not computed.
 
-    Buffers; vision blocks from `depth` on and the norm behind them; the output map where the embedding is it.
+    Vision blocks from `depth` on and the norm behind them; the output map where the embedding is it.
     """
 
     def skipped(key: str) -> bool:
         layer = re.match(VISION_LAYER, key)
-        return bool(
-            (layer and int(layer.group(1)) >= depth)
-            or re.search(BUFFERS, key)
-            or re.match(VISION_END, key)
-            or (tied and key == "lm_head.weight")
-        )
+        beyond = layer is not None and int(layer.group(1)) >= depth
+        return beyond or bool(re.match(VISION_END, key)) or (tied and key == "lm_head.weight")
 
     return {key for key in keys if skipped(key)}

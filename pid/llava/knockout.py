@@ -22,10 +22,10 @@ class Knockout:
     """No attention from tokens of type `target` to tokens of type `source` in `layers`.
 
     Raises:
-        ValueError: a layer below 0, or PAD as one of the two.
+        ValueError: layers that are neither numbers from 0 nor "all", or PAD as one of the two.
     """
 
-    layers: Iterable[int] | Literal["all"]
+    layers: Iterable[int] | Literal["all"] | str
     """Layers, counted from 0, or "all"."""
     target: int = TokenType.QUESTION
     """The type of the queries."""
@@ -33,10 +33,16 @@ class Knockout:
     """The type of the keys that they no longer see."""
 
     def __post_init__(self):
-        if self.layers != "all":
-            object.__setattr__(self, "layers", tuple(int(layer) for layer in self.layers))
-            if any(layer < 0 for layer in self.layers):
-                raise ValueError(f"layers are counted from 0, got {self.layers}; leave out the negative ones.")
+        if isinstance(self.layers, str):
+            if self.layers != "all":
+                raise ValueError(
+                    f"layers are numbers or 'all', got {self.layers!r}; pass a tuple of numbers."
+                )
+        else:
+            layers = tuple(int(layer) for layer in self.layers)
+            object.__setattr__(self, "layers", layers)
+            if min(layers, default=0) < 0:
+                raise ValueError(f"layers are counted from 0, got {layers}; leave out the negative ones.")
         for name in ("target", "source"):
             if getattr(self, name) <= TokenType.PAD:
                 raise ValueError(
@@ -66,8 +72,8 @@ def block_table(knockouts: Iterable[Knockout], layers: int) -> np.ndarray:
     size = max((TYPES, *(1 + max(cut.target, cut.source) for cut in knockouts)))
     table = np.zeros((layers, 1, size, size), bool)
     for cut in knockouts:
-        chosen = range(layers) if cut.layers == "all" else tuple(cut.layers)
+        chosen = [int(at) for at in (range(layers) if cut.layers == "all" else cut.layers)]
         if beyond := [layer for layer in chosen if layer >= layers]:
             raise ValueError(f"the model has layers 0 … {layers - 1}, got {beyond} in a knockout; drop them.")
-        table[list(chosen), 0, cut.target, cut.source] = True
+        table[chosen, 0, cut.target, cut.source] = True
     return table

@@ -30,10 +30,11 @@ GROUPS: tuple[int, ...] = (TokenType.IMAGE, TokenType.QUESTION, TokenType.LAST)
 class Output(NamedTuple):
     """What a run gives. Logits and pooled states are float32, the others in the dtype of the model."""
 
-    residual: Float[Array, "p b t d"] | None
-    """The raw residual stream `(L+1, B, T, D)`; pooled `(L+1, B, G, D)`: the mean over the tokens of a group."""
-    normalised: Float[Array, "p b g d"] | None
-    """Pooled only: the mean of the tokens of a group, each divided by its root mean square."""
+    residual: Float[Array, "p b t d"] | Any
+    """The raw residual stream `(L+1, B, T, D)`; pooled `(L+1, B, G, D)`, the means over the tokens of each group.
+    None if only logits are collected."""
+    normalised: Float[Array, "p b g d"] | Any
+    """Pooled only, else None: the means of the tokens of each group, each token divided by its root mean square."""
     final: Float[Array, "b t d"]
     """The states after the last norm `(B, T, D)`; pooled `(B, G, D)`."""
     logits: Float[Array, "b t v"] | Float[Array, "b v"]
@@ -48,7 +49,8 @@ def rms_normalise(u: Float[Array, "*s d"], eps: float) -> Float[Array, "*s d"]:
 
 def rotary(positions: Int[Array, "b t"], width: int, theta: float) -> tuple[Array, Array]:
     """cos and sin of position·θ^(-2i/H), i = 0 … H/2-1, twice over: two arrays (B, T, 1, H), float32."""
-    rates = np.float32(1) / np.float32(theta) ** (np.arange(0, width, 2, dtype=np.float32) / np.float32(width))
+    exponents = np.arange(0, width, 2, dtype=np.float32) / np.float32(width)
+    rates = np.float32(1) / np.float32(theta) ** exponents  # in float32 throughout, as in the original
     angles = positions[..., None].astype(jnp.float32) * jnp.asarray(rates)[None, None]
     angles = jnp.concatenate([angles, angles], axis=-1)[:, :, None]
     return jnp.cos(angles), jnp.sin(angles)
@@ -82,7 +84,8 @@ def group_weights(types: Int[Array, "b t"], groups: tuple[int, ...]) -> Float[Ar
     last = jnp.max(jnp.where(types > TokenType.PAD, at, -1), axis=1, keepdims=True)
     member = [at == last if group == TokenType.LAST else types == group for group in groups]
     chosen = jnp.stack(member, axis=1).astype(jnp.float32)
-    return chosen / jnp.sum(chosen, axis=-1, keepdims=True)
+    count = jnp.sum(chosen, axis=-1, keepdims=True)
+    return jnp.where(count > 0, chosen / jnp.maximum(count, 1), jnp.nan)
 
 
 def pool(weights: Float[Array, "b g t"], u: Float[Array, "b t d"]) -> Float[Array, "b g d"]:

@@ -19,10 +19,11 @@ from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec, Shard
 log = logging.getLogger(__name__)
 
 RULES: tuple[tuple[str, PartitionSpec], ...] = (
-    (r"^(language/)?blocks/(query|key|value|gate|up)/kernel$", PartitionSpec(None, None, "model")),  # (L, D, F)
-    (r"^(language/)?blocks/(out|down)/kernel$", PartitionSpec(None, "model")),  # (L, F, D)
-    (r"^(language/)?embed/embedding$", PartitionSpec("model")),  # (V, D)
-    (r"^(language/)?head/kernel$", PartitionSpec(None, "model")),  # (D, V)
+    # (L, D, N·H), (L, D, K·H) and (L, D, F); (L, N·H, D) and (L, F, D); (V, D); (D, V)
+    (r"^(language/)?blocks/(query|key|value|gate|up)/kernel$", PartitionSpec(None, None, "model")),
+    (r"^(language/)?blocks/(out|down)/kernel$", PartitionSpec(None, "model")),
+    (r"^(language/)?embed/embedding$", PartitionSpec("model")),
+    (r"^(language/)?head/kernel$", PartitionSpec(None, "model")),
 )
 """(regular expression for the parameter's path, its `PartitionSpec`); the first match wins, else replicated."""
 

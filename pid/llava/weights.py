@@ -7,7 +7,7 @@ V vocabulary, D channels, L layers
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from jax.sharding import Mesh, SingleDeviceSharding
 from safetensors import SafetensorError, safe_open
 
 from pid.llava.config import TextConfig, read_config
-from pid.llava.keys import canon, not_needed, sources
+from pid.llava.keys import canon, is_buffer, is_stacked, not_needed, sources
 from pid.llava.language import Language
 from pid.llava.model import Llava
 from pid.llava.sharding import shardings
@@ -46,42 +46,37 @@ def abstract(build: Callable[[], nnx.Module]) -> tuple[Any, Any]:
     return graphdef, nnx.to_pure_dict(params)
 
 
-def by_canonical_key(tensors: Iterator[tuple[str, Tensor]], where: str) -> dict[str, Tensor]:
+def by_canonical_key(tensors: Iterable[tuple[str, Tensor]], where: str) -> dict[str, Tensor]:
     """The tensors by canonical key. Raises ValueError if two keys mean the same."""
     found: dict[str, Tensor] = {}
     for key, tensor in tensors:
         if canon(key) in found:
-            raise ValueError(f"a tensor has one key, got a second one, {key}, in {where}; remove one of them.")
+            raise ValueError(
+                f"a parameter has one tensor, got a second, {key}, in {where}; remove one of them."
+            )
         found[canon(key)] = tensor
     return found
 
 
-def ours_to_torch(name: str, shape: tuple[int, ...], stored: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape in torch of one layer of our parameter: maps are (outputs, inputs) there, and patches pictures."""
-    if name == "vision/patch/kernel" and len(stored) == 4:
-        pixels, width = shape
-        return (width, *stored[1:]) if np.prod(stored[1:]) == pixels else (width, pixels)
-    return shape[::-1] if name.endswith("kernel") else shape
-
-
-def read_slice(name: str, tensor: Tensor, index: Index) -> np.ndarray:
-    """The slice of one layer of our parameter, `index` in our order of axes."""
-    if name == "vision/patch/kernel":
-        return tensor.read((slice(None),) * len(tensor.shape)).reshape(tensor.shape[0], -1).T[index]
-    return tensor.read(index[::-1]).T if name.endswith("kernel") else tensor.read(index)
+def is_transposed(name: str) -> bool:
+    """Whether torch holds our parameter `name` as (outputs, inputs)."""
+    return name.endswith("/kernel")
 
 
 def match(
-    shapes: Mapping[str, tuple[int, ...]], tensors: Mapping[str, Tensor], *, depth: int, tied: bool, where: str
+    shapes: Mapping[str, tuple[int, ...]],
+    tensors: Mapping[str, Tensor],
+    *,
+    depth: int,
+    tied: bool,
+    where: str,
 ) -> dict[str, list[Tensor]]:
     """The tensors of each of our parameters, one or one per layer.
 
     Raises:
         ValueError: names every tensor that is missing, unexpected or of another shape.
     """
-    keys = {
-        name: sources(name, shape[0] if "blocks/" in name and shape else None) for name, shape in shapes.items()
-    }
+    keys = {name: sources(name, shape) for name, shape in shapes.items()}
     needed = {key for names in keys.values() for key in names}
     if missing := sorted(needed - set(tensors)):
         raise ValueError(
@@ -95,9 +90,9 @@ def match(
             f"architecture, or adapters that must be merged first."
         )
     for name, names in keys.items():
-        own = shapes[name][1:] if "blocks/" in name else shapes[name]
+        shape = shapes[name][1:] if is_stacked(name) else shapes[name]
+        wanted = shape[::-1] if is_transposed(name) else shape
         for key in names:
-            wanted = ours_to_torch(name, own, tensors[key].shape)
             if tensors[key].shape != wanted:
                 raise ValueError(
                     f"the config wants {key} {wanted}, got {tensors[key].shape} in {where}; config and weights "
@@ -129,17 +124,24 @@ def fill(
     leaves, tree = jax.tree_util.tree_flatten_with_path(shapes)
     named = {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
     found = match(
-        {name: tuple(leaf.shape) for name, leaf in named.items()}, tensors, depth=depth, tied=tied, where=where
+        {name: tuple(leaf.shape) for name, leaf in named.items()},
+        tensors,
+        depth=depth,
+        tied=tied,
+        where=where,
     )
     here = SingleDeviceSharding(jax.devices()[0])
     places = [here] * len(leaves) if mesh is None else jax.tree.leaves(shardings(shapes, mesh))
 
     def make(name: str, leaf: Any, place: Any) -> jax.Array:
-        def read(index: Index) -> np.ndarray:
-            if "blocks/" not in name:
-                return read_slice(name, found[name][0], index).astype(leaf.dtype)
-            layers = found[name][index[0]]
-            return np.stack([read_slice(name, layer, index[1:]).astype(leaf.dtype) for layer in layers])
+        def one(tensor: Tensor, index: Index) -> np.ndarray:
+            read = tensor.read(index[::-1]).T if is_transposed(name) else tensor.read(index)
+            return read.astype(leaf.dtype)
+
+        def read(index: Any) -> np.ndarray:
+            if not is_stacked(name):
+                return one(found[name][0], index)
+            return np.stack([one(layer, index[1:]) for layer in found[name][index[0]]])
 
         return jax.make_array_from_callback(leaf.shape, place, read)
 
@@ -191,14 +193,10 @@ def open_folder(folder: Path) -> Iterator[dict[str, Tensor]]:
                         f"{problem}; download it again."
                     ) from problem
                 for key in handle.keys():  # noqa: SIM118  a handle is no mapping
-                    if not _is_buffer(key):
+                    if not is_buffer(key):
                         yield key, _tensor(handle, key, file)
 
         yield by_canonical_key(tensors(), str(folder))
-
-
-def _is_buffer(key: str) -> bool:
-    return key.endswith(("position_ids", "inv_freq"))
 
 
 def load(path: str | Path, *, dtype: Any, mesh: Mesh | None = None) -> Llava:
@@ -232,13 +230,10 @@ def load_text(
         ValueError: arrays that are missing, unexpected or of another shape.
     """
 
-    def tensors() -> Iterator[tuple[str, Tensor]]:
-        for key, array in arrays.items():
-            yield key, Tensor(array.shape, array.__getitem__)
-
+    tensors = [(key, Tensor(x.shape, x.__getitem__)) for key, x in arrays.items() if not is_buffer(key)]
     return fill(
         lambda: Language(config, dtype=dtype, rngs=nnx.Rngs(0)),
-        by_canonical_key(tensors(), "the arrays"),
+        by_canonical_key(tensors, "the arrays"),
         depth=0,
         tied=config.tied,
         where="the arrays",
