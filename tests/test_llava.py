@@ -629,11 +629,14 @@ def test_full_size_in_bfloat16_traces_to_states_in_bfloat16_and_logits_in_float3
     model = nnx.eval_shape(lambda: llava.Llava(config, dtype=jnp.bfloat16, rngs=nnx.Rngs(0)))
     graphdef, params = nnx.split(model)
 
-    def run(params, inputs):
-        model = nnx.merge(graphdef, params)
-        return model(inputs), model(inputs, collect="pooled")
+    words = llava.prepare(config, np.ones((2, 7), int), None)
 
-    whole, pooled = jax.eval_shape(run, params, inputs)
+    def run(params, inputs, words):
+        model = nnx.merge(graphdef, params)
+        return model(inputs), model(inputs, collect="pooled"), model(words)
+
+    whole, pooled, text = jax.eval_shape(run, params, inputs, words)
+    assert (text.residual.shape, text.logits.shape) == ((33, 2, 7, 4096), (2, 7, 32064))
     assert (whole.residual.shape, whole.residual.dtype) == ((33, 1, length, 4096), jnp.bfloat16)
     assert (whole.final.dtype, whole.logits.dtype) == (jnp.bfloat16, jnp.float32)
     assert whole.logits.shape == (1, length, 32064)

@@ -3,13 +3,14 @@
 B batch, T tokens, M tiles of a sample, P patches of a tile, L layers, Y token types
 """
 
+import math
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from pid.llava.anyres import NEWLINE, anyres_rows
+from pid.llava.anyres import NEWLINE, anyres_rows, tile_grid
 from pid.llava.config import LlavaConfig
 from pid.llava.knockout import Knockout, block_table
 from pid.llava.tokens import TokenType
@@ -72,8 +73,8 @@ def image_rows(config: LlavaConfig, image_size: Any, tiles: int) -> np.ndarray:
         return np.arange(vision.patches, dtype=np.int32)
     size = (int(image_size[0]), int(image_size[1]))
     rows = anyres_rows(size, config.pinpoints, tile=vision.image_size, side=vision.side)
-    if rows.max() >= tiles * vision.patches:
-        needed = 1 + rows.max() // vision.patches
+    needed = 1 + math.prod(tile_grid(size, config.pinpoints, vision.image_size))
+    if tiles < needed:
         raise ValueError(
             f"an image of (height, width) = {size} has {needed} tiles, got {tiles}; pass the tiles and the "
             f"image_sizes of the same image processor."
@@ -97,6 +98,26 @@ def _gather_map(config: LlavaConfig, ids: np.ndarray, image_sizes: Any, tiles: i
             )
         rows[index, at] = found
     return rows
+
+
+def _check_types(token_types: Any | None, is_image: np.ndarray) -> np.ndarray:
+    if token_types is None:
+        return np.where(is_image, TokenType.IMAGE, TokenType.TEXT)
+    types = np.asarray(token_types)
+    if (
+        types.shape != is_image.shape
+        or not np.issubdtype(types.dtype, np.integer)
+        or types.min(initial=0) < 0
+    ):
+        raise ValueError(
+            f"token_types are integers from 0 in the shape of input_ids, {is_image.shape}, got {types.dtype} "
+            f"{types.shape}; see TokenType."
+        )
+    if padded := int((is_image & (types == TokenType.PAD)).sum()):
+        raise ValueError(
+            f"an image token is not padding, got {padded} that are; pad with another id than that of images."
+        )
+    return types
 
 
 def prepare(
@@ -126,20 +147,6 @@ def prepare(
         _check_pixels(config, pixel_values, len(ids))
         pixels = pixel_values if config.pinpoints is not None else pixel_values[:, None]
         rows = _gather_map(config, ids, image_sizes, pixels.shape[1])
-    types = (
-        np.where(is_image, TokenType.IMAGE, TokenType.TEXT)
-        if token_types is None
-        else np.asarray(token_types)
-    )
-    if types.shape != ids.shape or not np.issubdtype(types.dtype, np.integer) or types.min(initial=0) < 0:
-        raise ValueError(
-            f"token_types are integers from 0 in the shape of input_ids, {ids.shape}, got {types.dtype} "
-            f"{types.shape}; see TokenType."
-        )
-    if (is_image & (types == TokenType.PAD)).any():
-        raise ValueError(
-            f"an image token is not padding, got {(is_image & (types == TokenType.PAD)).sum()} that are; pad with "
-            f"another id than {config.image_token}."
-        )
+    types = _check_types(token_types, is_image)
     block = block_table(knockouts, config.text.layers)
     return Inputs(ids.astype(np.int32), types.astype(np.int32), rows, pixels, block)
