@@ -258,7 +258,7 @@ def test_the_shared_target_counts_twice_and_hears_both_sources(x64):
 def test_a_fit_has_one_map_per_variable_or_one_per_pair(shared, x64):
     # dimensions 1 too, and float64 arrays about: training stays in float32
     m, x, y, _ = warped_system(0, 200, (1, 2, 1), rotate=True)
-    flow = SeparableFlow(**{**vars(TINY), "shared_target": shared, "couplings": int(shared)})
+    flow = SeparableFlow(**{**vars(TINY), "shared_target": shared})
     fitted = flow.fit(*(jnp.asarray(v) for v in (m, x, y)), key=jax.random.key(0))
     latents = fitted.transform(*(jnp.asarray(v) for v in (m, x, y)))
     assert len(fitted.model.bijections) == (3 if shared else 4)
@@ -342,6 +342,7 @@ def test_a_layer_does_not_depend_on_the_others(rotated):
 
 def test_one_program_serves_all_data_of_a_shape(rotated):
     _, data, _ = rotated
+    crossfit(SMALL, *data, keys=keys(2))  # programs may have been forgotten since the fixture
     size = folds._layers._cache_size  # pyright: ignore[reportAttributeAccessIssue]
     before = size()
     crossfit(SMALL, *(v + 1 for v in data), keys=keys(2, seed=5))
