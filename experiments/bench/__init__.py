@@ -7,3 +7,5 @@ Every pair of functions is compiled and warmed before it is timed; A and B then 
 identical code timed in one order reads 0.96 to 1.32. A ratio is the median over the pairs and says how many times
 faster ours is. `temporaries` is XLA's own plan of the memory a program needs beside its arguments and results.
 """
+
+from experiments import blas as blas

@@ -1,13 +1,9 @@
 """`python -m experiments.bench`."""
 
-import os
+import tyro
 
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # read when NumPy and SciPy are imported
-
-import tyro  # noqa: E402
-
-from experiments.bench.config import Config  # noqa: E402
-from experiments.bench.program import main  # noqa: E402
+from experiments.bench.config import Config
+from experiments.bench.program import main
 
 if __name__ == "__main__":
     main(tyro.cli(Config))

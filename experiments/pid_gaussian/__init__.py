@@ -15,16 +15,13 @@ layers, whose `statements` are those of the paper), `bias`, `coverage`, `flow`, 
 `part`, `stages`, `table`, `records`, `figures` and `figures_studies` serve them.
 """
 
-import os
-
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # matrices are small: more threads wait for each other
-
-from experiments.pid_gaussian.config import Bias as Bias  # noqa: E402  the variable is read when SciPy is imported
-from experiments.pid_gaussian.config import Config as Config  # noqa: E402
-from experiments.pid_gaussian.config import Coverage as Coverage  # noqa: E402
-from experiments.pid_gaussian.config import Flow as Flow  # noqa: E402
-from experiments.pid_gaussian.config import Planted as Planted  # noqa: E402
-from experiments.pid_gaussian.config import Speed as Speed  # noqa: E402
-from experiments.pid_gaussian.presets import PRESETS as PRESETS  # noqa: E402
-from experiments.pid_gaussian.presets import command_line as command_line  # noqa: E402
-from experiments.pid_gaussian.program import main as main  # noqa: E402
+from experiments import blas as blas
+from experiments.pid_gaussian.config import Bias as Bias
+from experiments.pid_gaussian.config import Config as Config
+from experiments.pid_gaussian.config import Coverage as Coverage
+from experiments.pid_gaussian.config import Flow as Flow
+from experiments.pid_gaussian.config import Planted as Planted
+from experiments.pid_gaussian.config import Speed as Speed
+from experiments.pid_gaussian.presets import PRESETS as PRESETS
+from experiments.pid_gaussian.presets import command_line as command_line
+from experiments.pid_gaussian.program import main as main

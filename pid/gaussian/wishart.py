@@ -85,7 +85,7 @@ def chi_square(key: Key, freedom: Float[Array, "*b"]) -> Float[Array, "*b"]:
     `jax.random.gamma` does it on CPU, takes ten times as long.
     [Marsaglia & Tsang, "A simple method for generating gamma variables", 2000]
 
-    Drawn as one long vector: XLA takes ten times as long to compile random numbers of several axes.
+    Drawn along one axis: XLA takes far longer to compile random numbers of several.
     """
     shape, dtype = freedom.reshape(-1) / 2, freedom.dtype
     c = shape + 2 / 3

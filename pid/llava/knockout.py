@@ -8,7 +8,6 @@ B samples, L layers, Y token types
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
@@ -25,7 +24,7 @@ class Knockout:
         ValueError: layers that are neither numbers from 0 nor "all", or PAD as one of the two.
     """
 
-    layers: Iterable[int] | Literal["all"] | str
+    layers: Iterable[int] | str
     """Layers, counted from 0, or "all"."""
     target: int = TokenType.QUESTION
     """The type of the queries."""
