@@ -18,6 +18,7 @@ test: $(VENV)/.test
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 -m codegen --optimise
 
 bench: $(VENV)/.core
 	$(BIN)/python -m experiments.bench

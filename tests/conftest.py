@@ -1,4 +1,9 @@
-"""Every test runs on eight fake CPU devices, with rank promotion refused and compiled programs cached on disk."""
+"""Every test runs on eight fake CPU devices, with rank promotion refused and compiled programs cached on disk.
+
+XLA is told to compile quickly rather than well: the same optimised graph becomes machine code by shorter ways. Most
+of a first run is compilation, which then takes a fifth of the time. `pytest --optimise` compiles as users do, and
+tests marked `codegen`, whose claims are about bits, rounding or memory, are to pass both ways.
+"""
 
 import os
 from pathlib import Path
@@ -16,10 +21,22 @@ jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
+QUICKLY = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
 DONE = pytest.StashKey[int]()
 MAPS = Path(
     "/proc/self/maps"
 )  # Linux allows a process 65,530 of them, and XLA takes several for each program
+
+
+def pytest_addoption(parser):
+    parser.addoption("--optimise", action="store_true", help="let XLA compile as users do: slow to start")
+
+
+def pytest_configure(config):
+    if not config.getoption("optimise"):
+        os.environ["XLA_FLAGS"] = (
+            f"{QUICKLY} {os.environ.get('XLA_FLAGS', '')}"  # read at the first computation
+        )
 
 
 @pytest.fixture(autouse=True)

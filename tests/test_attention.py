@@ -211,6 +211,7 @@ def test_auto_is_chunked_on_cpu():
     )
 
 
+@pytest.mark.codegen
 def test_the_future_changes_nothing_bit_for_bit():
     query, key, value, _ = draw(64, batch=1)
     attend = jax.jit(lambda *qkv: chunked_attention(*qkv, scale=0.5, offset=0, chunk=16).output)
@@ -416,6 +417,7 @@ def test_second_derivatives_equal_the_twin_either_way(offset, x64):
 
 @pytest.mark.parametrize("backward", [False, True])
 @pytest.mark.parametrize("case", ["plain", "causal", "segments"])
+@pytest.mark.codegen
 def test_temporaries_are_a_tenth_of_the_materialised_form(case, backward):
     shape = jax.ShapeDtypeStruct((1, 2048, 4, 64), jnp.float32)
     ids = jax.ShapeDtypeStruct((1, 2048), jnp.int32) if case == "segments" else None

@@ -405,6 +405,7 @@ def test_models_accept_boolean_masks_and_give_one_answer_with_and_without_jit():
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.codegen
 def test_the_language_model_reads_no_later_token_bit_for_bit(kind):
     model = cta.load_lm(checkpoint(kind=kind), kind=kind, heads=2)
     before = logits(model, IDS, MASKS)

@@ -26,7 +26,7 @@ ROOMS = {
         "train",
     ),
     "pid": ("gaussian", "measures", "gaussianize", "flow", "estimators", "plots", "gqa", "llava", "toyworld"),
-    "experiments": ("run", "data"),  # the programs stand below both and do not import each other
+    "experiments": ("blas", "run", "data"),  # the programs stand below both and do not import each other
 }
 JAX_ONLY = {
     "pdeformer": ("stencil", "pde", "kernels", "integrators", "attention"),

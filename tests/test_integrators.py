@@ -276,6 +276,7 @@ def test_upwind_advection_is_first_order_in_space(x64):
 
 @pytest.mark.parametrize("method", ["scan", "taps"])
 @pytest.mark.parametrize("name", CAUSAL)
+@pytest.mark.codegen
 def test_the_future_changes_nothing_bit_for_bit(name, method):
     u = POSITIVE.astype(np.float32)
     run = jax.jit(lambda u: evolve(u, PDES[name], steps=4, causal=True, method=method))
@@ -407,6 +408,7 @@ LEAN = [
 
 
 @pytest.mark.parametrize(("name", "method", "boundary", "segmented", "causal"), LEAN)
+@pytest.mark.codegen
 def test_backward_temporaries_of_a_linear_equation_are_at_most_six_states(
     name, method, boundary, segmented, causal
 ):
@@ -425,6 +427,7 @@ def test_backward_temporaries_of_a_linear_equation_are_at_most_six_states(
     assert _states(jax.grad(loss, (0, 1)), pde, u) <= 6
 
 
+@pytest.mark.codegen
 def test_backward_temporaries_of_scanned_steps_do_not_grow_with_them():
     u, pde = jnp.ones((1, 512, 32), jnp.float32), Wave(jnp.float32(0.5))
 
@@ -443,6 +446,7 @@ def test_residual_of_a_linear_equation_is_its_input():
         assert 1 <= states < 1.1, type(pde).__name__
 
 
+@pytest.mark.codegen
 def test_backward_memory_of_a_reaction_grows_like_the_root_of_the_steps():
     u = jnp.ones((1, 512, D), jnp.float32)
 

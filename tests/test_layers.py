@@ -357,6 +357,7 @@ def test_a_sequence_shorter_than_the_stencil_is_served(name, length, x64):
 
 
 @pytest.mark.parametrize("name", CAUSAL)
+@pytest.mark.codegen
 def test_a_causal_layer_reads_no_later_token_bit_for_bit(name):
     layer, u, other = randomised(LAYERS[name]()), states(), 100 * states(seed=5)
     before = apply(layer, u, causal=True)

@@ -92,6 +92,7 @@ def test_gpid_agrees_within_what_its_iterations_reach(case):
     assert float(decompose(cov, dims).union) <= theirs + 1e-6
 
 
+@pytest.mark.codegen
 def test_float32_is_good_to_1e_4_bits_up_to_d_20_and_40_bits():
     rng, dims = np.random.default_rng(3), (20, 20, 20)
     turns = [np.linalg.qr(rng.normal(size=(20, 20)))[0] for _ in range(3)]

@@ -374,6 +374,7 @@ def test_rows_of_a_batch_do_not_meet():
 
 
 @pytest.mark.parametrize(("kind", "norm"), [("heat", "pre"), ("multiscale", "post")])
+@pytest.mark.codegen
 def test_a_causal_model_reads_no_later_token_bit_for_bit(kind, norm):
     model = randomised(CausalLM(replace(EVERYWHERE, norm=norm, stencil=STENCILS[kind]), nnx.Rngs(0)))
     before = call(model, tokens())

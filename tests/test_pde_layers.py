@@ -365,6 +365,7 @@ def test_the_scan_over_stacked_blocks_gives_each_layer_its_own_coefficients():
 
 
 @pytest.mark.parametrize("name", ["advection", "sharpen", "performer"])
+@pytest.mark.codegen
 def test_a_causal_model_reads_no_later_token_bit_for_bit(name):
     config = replace(TINY, attention=AttentionPDE(**FORMS[name]))
     model = moved(CausalLM(config, nnx.Rngs(0)))
