@@ -1,4 +1,4 @@
-"""Makes the goldens of test_llava.py: tiny random LLaVA checkpoints, and what Hugging Face's eager torch gives.
+"""Makes the goldens of llava_golden.py: tiny random LLaVA checkpoints, and what Hugging Face's eager torch gives.
 
     python tests/llava_reference.py tests/golden        (needs torch, transformers, safetensors)
 
