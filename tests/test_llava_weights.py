@@ -1,9 +1,9 @@
 """The weights of LLaVA: layouts of keys, loading, the cache, meshes, full size, and folders that are refused."""
 
-import json
 import re
 import shutil
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -15,8 +15,14 @@ from jax.sharding import AbstractMesh, AxisType, PartitionSpec
 from safetensors import safe_open
 
 from pid import llava
+from pid.llava import cache as cache_file
+from pid.llava import folder as folder_file
+from pid.llava import weights as weights_file
+from pid.llava.__main__ import main as command
 from pid.llava.keys import canon
-from pid.llava.weights import abstract
+from pid.llava.published import PUBLISHED
+from pid.llava.sharding import MeshShape
+from pid.llava.sizes import lower, size_of
 from tests.llava_golden import (
     CRITERION,
     GOLDEN,
@@ -159,6 +165,149 @@ def test_model_of_text_alone_with_tied_embeddings_gives_logits_alone():
         llava.load_text(replace(config, tied=False), text_arrays(name), dtype=jnp.float32)
 
 
+# The cache of converted weights
+
+
+def same(ours, theirs):
+    """Every parameter of the same dtype and, bit for bit, value."""
+    for one, other in zip(*(jax.tree.leaves(nnx.state(m)) for m in (ours, theirs)), strict=True):
+        assert one.dtype == other.dtype
+        np.testing.assert_array_equal(np.asarray(one), np.asarray(other))
+
+
+def entries(folder):
+    return sorted(path for path in folder.iterdir() if path.is_dir())
+
+
+def bytes_of(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.fixture
+def conversions(monkeypatch):
+    """A list that grows by one with each folder of weights that is read."""
+    opened = []
+
+    def open_folder(folder):
+        opened.append(folder)
+        return folder_file.open_folder(folder)
+
+    monkeypatch.setattr(weights_file, "open_folder", open_folder)
+    return opened
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16], ids=["float32", "bfloat16"])
+def test_cached_weights_are_those_of_a_direct_load_on_any_mesh(dtype, tmp_path, conversions):
+    path = GOLDEN / "llava_next_mistral"
+    before = bytes_of(path)
+    direct = llava.load(path, dtype=dtype)
+    same(llava.load(path, dtype=dtype, cache=tmp_path / "new"), direct)
+    assert len(conversions) == 2
+    same(llava.load(path, dtype=dtype, cache=tmp_path / "new"), direct)
+    split = llava.load(path, dtype=dtype, cache=str(tmp_path / "new"), mesh=mesh_of(2, 4))
+    same(split, direct)
+    kernel: Any = split.language.blocks.query.kernel[...]
+    assert kernel.sharding.spec == PartitionSpec(None, None, "model")
+    assert kernel.addressable_shards[0].data.shape == (4, 32, 8)
+    assert len(conversions) == 2
+    assert bytes_of(path) == before
+
+
+def test_weights_cached_from_eight_devices_are_restored_on_one(tmp_path, conversions):
+    path, direct = GOLDEN / "llava_15_mistral", loaded("llava_15_mistral")
+    conversions.clear()
+    same(llava.load(path, dtype=jnp.float32, cache=tmp_path, mesh=mesh_of(2, 4)), direct)
+    one = llava.load(path, dtype=jnp.float32, cache=tmp_path)
+    same(one, direct)
+    kernel: Any = one.language.blocks.query.kernel[...]
+    assert kernel.devices() == {jax.devices()[0]}
+    assert conversions.count(path) == 1
+
+
+def test_every_source_and_every_dtype_has_its_own_entry(tmp_path):
+    name, cache = "llava_15_mistral", tmp_path / "cache"
+    path = folder_of(name, tmp_path / "model")
+
+    def cached(dtype=jnp.float32):
+        same(llava.load(path, dtype=dtype, cache=cache), llava.load(path, dtype=dtype))
+        return len(entries(cache))
+
+    def other_values(config, tensors):  # of the same names, shapes and dtypes: the same header
+        tensors["language_model.model.norm.weight"] = tensors["language_model.model.norm.weight"][::-1].copy()
+
+    def other_eps(config, tensors):
+        config["text_config"]["rms_norm_eps"] = 1e-6
+
+    def other_depth(config, tensors):
+        config["vision_feature_layer"] = -1
+
+    assert [cached(), cached(jnp.bfloat16), cached()] == [1, 2, 2]
+    for count, edit in enumerate((other_values, other_eps, other_depth), 3):
+        size = (path / "model.safetensors").stat().st_size
+        folder_of(name, path, edit=edit)
+        assert (path / "model.safetensors").stat().st_size == size
+        assert cached() == count
+    folder_of(name, path)
+    assert cached() == 5
+
+
+def test_entry_that_lost_a_part_is_made_again(tmp_path, caplog):
+    path, cache = GOLDEN / "llava_15_llama", tmp_path
+    direct = loaded("llava_15_llama")
+    llava.load(path, dtype=jnp.float32, cache=cache)
+    (entry,) = entries(cache)
+
+    def largest():  # a file of data
+        files = (file for file in entry.rglob("*") if file.is_file())
+        return max(files, key=lambda file: file.stat().st_size)
+
+    for damage in (
+        lambda: largest().write_bytes(largest().read_bytes()[:-1]),
+        lambda: largest().write_bytes(b""),
+        lambda: largest().unlink(),
+        lambda: (entry / "files.json").unlink(),
+        lambda: (entry / "files.json").write_text("{"),
+    ):
+        damage()
+        caplog.clear()
+        same(llava.load(path, dtype=jnp.float32, cache=cache), direct)
+        assert caplog.text.count("is not whole and is made again") == 1
+        assert cache_file.is_whole(entry)
+
+
+def test_load_that_is_killed_while_it_writes_leaves_no_entry(tmp_path, monkeypatch):
+    path = GOLDEN / "llava_15_llama"
+    save = cache_file.ocp.save
+
+    def killed(at, params):
+        save(at, {"a": np.zeros(3)})
+        Path(f"{at}.orbax-checkpoint-tmp").mkdir()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cache_file.ocp, "save", killed)
+        with pytest.raises(KeyboardInterrupt):
+            llava.load(path, dtype=jnp.float32, cache=tmp_path)
+    assert [path.suffix for path in entries(tmp_path)] == [".partial"]
+    same(llava.load(path, dtype=jnp.float32, cache=tmp_path), loaded("llava_15_llama"))
+    assert [path.suffix for path in entries(tmp_path)] == [""]
+    assert cache_file.is_whole(entries(tmp_path)[0])
+
+
+def test_cache_is_written_by_one_process_alone_and_of_whole_files_alone(tmp_path, monkeypatch):
+    path = folder_of("llava_15_llama", tmp_path / "model")
+    with monkeypatch.context() as patch:
+        patch.setattr(cache_file.jax, "process_count", lambda: 2)
+        with pytest.raises(ValueError, match="a cache is written by one process, got 2 and no entry"):
+            llava.load(path, dtype=jnp.float32, cache=tmp_path / "cache")
+    whole = (path / "model.safetensors").read_bytes()
+    for kept in (len(whole) - 100, 100, 4, 0):
+        (path / "model.safetensors").write_bytes(whole[:kept])
+        with pytest.raises(ValueError, match=f"must be whole, got model.safetensors of {kept} bytes"):
+            llava.load(path, dtype=jnp.float32, cache=tmp_path / "cache")
+    assert entries(tmp_path / "cache") == []
+
+
 # Meshes and size
 
 
@@ -208,35 +357,9 @@ def test_eight_devices_agree_with_one():
         llava.load(GOLDEN / name, dtype=jnp.float32, mesh=jax.make_mesh((8,), ("data",)))
 
 
-HUB_CONFIGS = {  # sparse, as on the hub: what equals the default of its class is left out
-    "llava-1.5-7b": {
-        "model_type": "llava",
-        "text_config": {"model_type": "llama", "vocab_size": 32064, "rms_norm_eps": 1e-5},
-    },
-    "llava-v1.6-mistral-7b": {
-        "model_type": "llava_next",
-        "text_config": {
-            "model_type": "mistral",
-            "vocab_size": 32064,
-            "intermediate_size": 14336,
-            "num_key_value_heads": 8,
-            "max_position_embeddings": 32768,
-            "rms_norm_eps": 1e-5,
-            "rope_theta": 1e6,
-            "sliding_window": None,
-        },
-    },
-}
-
-
-def config_of(name, path):
-    (path / "config.json").write_text(json.dumps(HUB_CONFIGS[name]))
-    return llava.read_config(path)
-
-
-@pytest.mark.parametrize("name", HUB_CONFIGS)
-def test_full_size_in_bfloat16_traces_to_states_in_bfloat16_and_logits_in_float32(name, tmp_path):
-    config = config_of(name, tmp_path)
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_full_size_in_bfloat16_traces_to_states_in_bfloat16_and_logits_in_float32(name):
+    config = PUBLISHED[name].config
     length, size = 2400, np.array([[375, 500]])
     tokens = np.arange(1, length + 1)[None]
     tokens[0, 5 : 5 + (2340 if config.pinpoints else 576)] = config.image_token
@@ -260,13 +383,19 @@ def test_full_size_in_bfloat16_traces_to_states_in_bfloat16_and_logits_in_float3
     assert (pooled.normalised.shape, pooled.logits.shape) == ((33, 1, 3, 4096), (1, 32064))
 
 
-@pytest.mark.parametrize(("name", "billions"), [("llava-1.5-7b", 7.06), ("llava-v1.6-mistral-7b", 7.57)])
-def test_full_size_needs_the_memory_that_arithmetic_says(name, billions, tmp_path):
-    config = config_of(name, tmp_path)
+def shapes_of(config):
+    return abstract(lambda: llava.Llava(config, dtype=jnp.bfloat16, rngs=nnx.Rngs(0)))[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "billions"), [("llava-1.5-7b-hf", 7.06), ("llava-v1.6-mistral-7b-hf", 7.57)]
+)
+def test_full_size_needs_the_memory_that_arithmetic_says(name, billions):
+    config = PUBLISHED[name].config
     text, vision = config.text, config.vision
     assert (vision.depth, vision.patches, vision.eps, text.eps) == (23, 576, 1e-5, 1e-5)
     assert text.theta == (1e6 if "mistral" in name else 1e4)
-    params = abstract(lambda: llava.Llava(config, dtype=jnp.bfloat16, rngs=nnx.Rngs(0)))[1]
+    params = shapes_of(config)
 
     width, queries, keys = text.width, text.heads * text.head_width, text.kv_heads * text.head_width
     maps = text.layers * (2 * width * (queries + keys) + 3 * width * text.ffn) + 2 * text.vocabulary * width
@@ -285,3 +414,39 @@ def test_full_size_needs_the_memory_that_arithmetic_says(name, billions, tmp_pat
     for ways in (1, 2, 8):
         mesh = AbstractMesh((1, ways), ("data", "model"))
         assert llava.bytes_per_device(params, mesh) == 2 * (maps // ways + whole)
+        assert size_of(params, mesh) == (count, 2 * count, 2 * (maps // ways + whole))
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_full_size_lowers_for_eight_devices_without_any_weights(name):
+    """One pooled forward pass: every map comes in split eight ways, and that is all that is split."""
+    published, mesh = PUBLISHED[name], mesh_of(1, 8)
+    text, config = lower(published, mesh, dtype=jnp.bfloat16).as_text(), published.config.text
+    assert "mhlo.num_partitions = 8" in text
+    main = text[text.index("@main(") : text.index("->", text.index("@main("))]
+    split = [argument for argument in main.split("%arg") if '{"model"}' in argument]
+    shapes = sorted(re.findall(r"tensor<([\dx]+)xbf16>", argument)[0] for argument in split)
+    queries, keys = config.heads * config.head_width, config.kv_heads * config.head_width
+    layers, width, ffn = config.layers, config.width, config.ffn
+    expected = [(layers, width, n) for n in (queries, keys, keys, ffn, ffn)]
+    expected += [(layers, queries, width), (layers, ffn, width), (config.vocabulary, width)]
+    expected += [(width, config.vocabulary)]
+    assert shapes == sorted("x".join(map(str, shape)) for shape in expected)
+    tokens, tiles = {"llava-1.5-7b-hf": (640, 1), "llava-v1.6-mistral-7b-hf": (3008, 5)}[name]
+    assert f"tensor<1x{tokens}xi32>" in main
+    assert f"tensor<1x{tiles}x3x336x336xf32>" in main
+
+
+def test_sizes_of_the_published_models_are_printed(capsys):
+    assert command(["sizes", "--mesh.model", "4", "--mesh.data", "2", "--platform", "tpu"]) == 0
+    printed = capsys.readouterr().out
+    for name, published in PUBLISHED.items():
+        config = published.config
+        shapes = shapes_of(config)
+        size = size_of(shapes, AbstractMesh((2, 4), ("data", "model")))
+        assert f"{name}\n  parameters       {size.parameters:,}, {size.total:,} bytes in bfloat16" in printed
+        assert f"{size.per_device:,} bytes ({size.per_device / 2**30:.2f} GiB) of data=2, model=4" in printed
+        assert f"2 x {published.tokens} tokens" in printed
+    assert printed.count("lowered for 8 tpu devices") == 2
+    with pytest.raises(ValueError, match="an axis of a mesh has at least one device, got data=1, model=0"):
+        MeshShape(model=0)
