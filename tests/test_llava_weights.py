@@ -23,6 +23,7 @@ from pid.llava.keys import canon
 from pid.llava.published import PUBLISHED
 from pid.llava.sharding import MeshShape
 from pid.llava.sizes import lower, size_of
+from pid.llava.weights import abstract
 from tests.llava_golden import (
     CRITERION,
     GOLDEN,
