@@ -1,4 +1,4 @@
-"""Makes the goldens of test_llava.py: tiny random LLaVA checkpoints, and what Hugging Face's eager torch gives.
+"""Makes the goldens of llava_golden.py: tiny random LLaVA checkpoints, and what Hugging Face's eager torch gives.
 
     python tests/llava_reference.py tests/golden        (needs torch, transformers, safetensors)
 
@@ -27,6 +27,8 @@ from transformers import (
     MistralConfig,
 )
 from transformers.models.llava_next.modeling_llava_next import image_size_to_num_patches
+
+from pid.llava.reference import load_reference, observe
 
 IMAGE_ID, PAD_ID, VOCABULARY, TOKENS = 39, 38, 40, 96
 SIDE, PATCH = 28, 7
@@ -102,34 +104,6 @@ def samples(counts, tiles, seed):
     return ids[:, :longest], types[:, :longest], pixels.astype(np.float16)
 
 
-def run(model, inputs, blocked=None, layers=()):
-    """Raw residuals of every layer, final states and logits; `blocked` (B, T, T) edges are cut in `layers`."""
-    blocks = model.model.language_model.layers
-    points, undo = [], []
-    for block in blocks:
-        undo.append(block.register_forward_pre_hook(lambda _, given: points.append(given[0].clone())))
-    undo.append(blocks[-1].register_forward_hook(lambda _, given, made: points.append(made.clone())))
-    final = []
-    norm = model.model.language_model.norm
-    undo.append(norm.register_forward_hook(lambda _, given, made: final.append(made.clone())))
-    for layer in layers:
-        undo.append(blocks[layer].self_attn.register_forward_pre_hook(cut(blocked), with_kwargs=True))
-    with torch.no_grad():
-        logits = model(**inputs).logits
-    for hook in undo:
-        hook.remove()
-    return {"residual": torch.stack(points).numpy(), "final": final[0].numpy(), "logits": logits.numpy()}
-
-
-def cut(blocked):
-    def replace(module, args, kwargs):
-        mask = kwargs["attention_mask"]
-        kwargs["attention_mask"] = mask.masked_fill(blocked[:, None], torch.finfo(mask.dtype).min)
-        return args, kwargs
-
-    return replace
-
-
 def anyres_map(config, size):
     """The rows that HF packs for one image: row numbers stand in for features, -1 for the newline vector."""
     vision = config.vision_config
@@ -173,8 +147,7 @@ def golden_of_model(folder, family, kind, seed):
         folder / name, max_shard_size="40KB" if name == "llava_next_mistral" else "1GB"
     )
     (folder / name / "generation_config.json").unlink(missing_ok=True)
-    cls = LlavaForConditionalGeneration if family == "llava" else LlavaNextForConditionalGeneration
-    model = cls.from_pretrained(folder / name, dtype=torch.float32, attn_implementation="eager").eval()
+    model = load_reference(folder / name)
 
     if family == "llava":
         maps, counts, tiles = {}, [(SIDE // PATCH) ** 2] * 2, None
@@ -192,8 +165,9 @@ def golden_of_model(folder, family, kind, seed):
         inputs["image_sizes"] = torch.tensor(SIZES)
 
     blocked = torch.tensor((types == QUESTION)[:, :, None] & (types == IMAGE)[:, None, :])
-    plain, window = run(model, inputs), run(model, inputs, blocked, WINDOW)
-    everywhere = run(model, inputs, blocked, range(TEXT_SIZES["num_hidden_layers"]))
+    decoder = model.model.language_model
+    plain, window = observe(model, decoder, inputs), observe(model, decoder, inputs, blocked, WINDOW)
+    everywhere = observe(model, decoder, inputs, blocked, range(TEXT_SIZES["num_hidden_layers"]))
     tile = inputs["pixel_values"].reshape(-1, 3, SIDE, SIDE)[:1]
     with torch.no_grad():
         clip = model.model.vision_tower(tile, output_hidden_states=True).hidden_states[:-1]

@@ -1,23 +1,17 @@
 """Our LLaVA against Hugging Face's: goldens of eager torch on tiny random checkpoints (see llava_reference.py)."""
 
-import json
 import re
-import shutil
 import tempfile
 import zlib
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from jax.sharding import AbstractMesh, AxisType, PartitionSpec
-from safetensors import safe_open
-from safetensors.numpy import save_file
 
 from pid import llava
 from pid.llava import Knockout, TokenType
@@ -25,76 +19,28 @@ from pid.llava import language as language_file
 from pid.llava import model as model_file
 from pid.llava.clip import Vision
 from pid.llava.inputs import WORD
-from pid.llava.keys import canon
 from pid.llava.language import Language
 from pid.llava.weights import abstract
-
-GOLDEN = Path(__file__).parent / "golden"
-NAMES = ("llava_15_llama", "llava_15_mistral", "llava_next_llama", "llava_next_mistral")
-CRITERION = 2.5e-5  # of each layer's largest entry
-WINDOW = (Knockout((1, 2)),)
+from tests.llava_golden import (
+    CRITERION,
+    GOLDEN,
+    NAMES,
+    WINDOW,
+    batch_of,
+    error,
+    folder_of,
+    golden,
+    loaded,
+    prepared,
+    programs,
+    run,
+)
 
 
 @pytest.fixture(autouse=True)
 def precise():
     with jax.default_matmul_precision("highest"):
         yield
-
-
-@cache
-def loaded(name):
-    return llava.load(GOLDEN / name, dtype=jnp.float32)
-
-
-@cache
-def golden(name):
-    arrays = dict(np.load(GOLDEN / f"{name}.npz"))
-    arrays["pixel_values"] = arrays["pixel_values"].astype(np.float32)
-    return arrays
-
-
-def batch_of(name, **changed) -> dict[str, Any]:
-    """The arguments of `forward` for the golden batch, some of them changed."""
-    known = golden(name)
-    keys = ("input_ids", "pixel_values", "image_sizes", "token_types")
-    return {key: known.get(key) for key in keys} | changed
-
-
-def programs():
-    """How many programs of the forward pass are compiled."""
-    compiled: Any = model_file.run
-    return compiled._cache_size()
-
-
-def run(name, model=None, **changed):
-    return llava.forward(model or loaded(name), **batch_of(name, **changed))
-
-
-def prepared(name, **changed):
-    return llava.prepare(loaded(name).config, **batch_of(name, **changed))
-
-
-def error(ours, theirs):
-    """The largest |difference| / largest |entry| of a layer; the leading axis is the layer."""
-    ours, theirs = np.asarray(ours), np.asarray(theirs)
-    axes = tuple(range(1, theirs.ndim))
-    return float((np.abs(ours - theirs).max(axes) / np.abs(theirs).max(axes)).max())
-
-
-def folder_of(name, path, edit=None, rename=None):
-    """A copy of a checkpoint as one file, its config and its tensors changed."""
-    path.mkdir(exist_ok=True)
-    config = json.loads((GOLDEN / name / "config.json").read_text())
-    tensors = {}
-    for file in sorted((GOLDEN / name).glob("*.safetensors")):
-        with safe_open(file, framework="np") as handle:
-            tensors |= {key: handle.get_tensor(key) for key in handle.keys()}  # noqa: SIM118
-    if edit is not None:
-        edit(config, tensors)
-    rename = rename or (lambda key: key)
-    save_file({rename(key): tensor for key, tensor in tensors.items()}, path / "model.safetensors")
-    (path / "config.json").write_text(json.dumps(config))
-    return path
 
 
 # Knockouts
@@ -296,6 +242,21 @@ def test_newline_that_is_dropped_is_seen():
     assert run_error(name, graphdef, params, dropped) > 1000 * CRITERION
 
 
+@pytest.mark.parametrize("shift", [-1, 1])
+@pytest.mark.parametrize("group", [TokenType.QUESTION, TokenType.IMAGE], ids=lambda group: group.name)
+def test_span_that_is_off_by_one_is_seen(group, shift):
+    """The window cut between spans one of which lies one token to the side, against the golden of that window."""
+    name = "llava_next_mistral"
+    known = golden(name)
+    types, real = known["token_types"], known["token_types"] > 0
+    within = types == group
+    moved = np.where(within, TokenType.TEXT, types)
+    moved[np.roll(within, shift, axis=1)] = group
+    assert ((moved == group).sum(1) == within.sum(1)).all()
+    ours = np.asarray(run(name, token_types=moved, knockouts=WINDOW).residual)
+    assert error(ours[:, real], known["window_residual"][:, real]) > 1000 * CRITERION
+
+
 # What knockouts, padding and pooling must do
 
 
@@ -420,252 +381,3 @@ def test_sequence_beyond_a_sliding_window_is_refused():
     config = replace(config, text=replace(config.text, window=8))
     with pytest.raises(ValueError, match="no sliding window, which matters beyond 8 tokens, got 29"):
         llava.prepare(config, **batch_of(NAMES[1]))
-
-
-# Weights
-
-
-def hub(key):
-    """The layout of the hub: the vision tower has a vision_model."""
-    return key.replace("vision_tower.", "vision_tower.vision_model.")
-
-
-def in_memory(key):
-    """The layout of a model in memory."""
-    key = canon(key).replace("vision_tower.", "vision_tower.vision_model.")
-    return key if key.startswith("lm_head") else f"model.{key}"
-
-
-@pytest.mark.parametrize("rename", [hub, in_memory])
-def test_every_layout_of_keys_loads_the_same_weights(rename, tmp_path):
-    def add_buffers(config, tensors):
-        tensors["vision_tower.embeddings.position_ids"] = np.arange(17)[None]
-        tensors["language_model.model.layers.0.self_attn.rotary_emb.inv_freq"] = np.ones(4, np.float32)
-
-    name = "llava_next_mistral"
-    path = folder_of(name, tmp_path, edit=add_buffers, rename=rename)
-    ours, theirs = (nnx.state(m) for m in (llava.load(path, dtype=jnp.float32), loaded(name)))
-    jax.tree.map(np.testing.assert_array_equal, ours, theirs)
-
-
-def test_weights_are_stored_in_the_dtype_asked_for():
-    params = jax.tree.leaves(nnx.state(llava.load(GOLDEN / NAMES[0], dtype=jnp.bfloat16)))
-    assert {leaf.dtype for leaf in params} == {jnp.dtype(jnp.bfloat16)}
-
-
-def drop(config, tensors):
-    del tensors["language_model.model.layers.2.mlp.up_proj.weight"]
-
-
-def add(config, tensors):
-    tensors["language_model.model.layers.0.self_attn.q_proj.lora_A.weight"] = np.zeros((2, 2), np.float32)
-
-
-def reshape(config, tensors):
-    tensors["image_newline"] = np.zeros(31, np.float32)
-
-
-def quantise(config, tensors):
-    tensors["language_model.lm_head.weight"] = np.zeros((40, 32), np.int8)
-
-
-def twice(config, tensors):
-    tensors["lm_head.weight"] = np.zeros((40, 32), np.float32)
-
-
-@pytest.mark.parametrize(
-    ("edit", "words"),
-    [
-        (drop, "got none for language_model.layers.2.mlp.up_proj.weight in"),
-        (add, "got none for language_model.layers.0.self_attn.q_proj.lora_A.weight in"),
-        (reshape, "the config wants image_newline (32,), got (31,)"),
-        (quantise, "weights are floating, got I8 for language_model.lm_head.weight"),
-        (twice, "a parameter has one tensor, got a second, lm_head.weight"),
-        (
-            lambda config, _: config.update(model_type="qwen2_vl"),
-            "must be 'llava' or 'llava_next', got 'qwen2_vl'",
-        ),
-        (lambda config, _: config.update(vision_feature_layer=[-2, -1]), "one hidden state of 4, -4 … 3"),
-        (lambda config, _: config["text_config"].update(hidden_act="gelu"), "must be 'silu', got 'gelu'"),
-        (
-            lambda config, _: config["text_config"].update(
-                rope_parameters={"rope_type": "linear", "rope_theta": 1e4, "factor": 2.0}
-            ),
-            "rope_type must be 'default', got 'linear'",
-        ),
-    ],
-)
-def test_folder_that_is_not_this_model_is_refused(edit, words, tmp_path):
-    folder_of("llava_next_mistral", tmp_path, edit=edit)
-    with pytest.raises(ValueError, match=re.escape(words)):
-        llava.load(tmp_path, dtype=jnp.float32)
-
-
-def test_damaged_and_missing_files_are_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=re.escape("a model folder has a config.json, found none")):
-        llava.load(tmp_path, dtype=jnp.float32)
-    shutil.copytree(GOLDEN / "llava_next_mistral", tmp_path, dirs_exist_ok=True)
-    shard = tmp_path / "model-00002-of-00003.safetensors"
-    shard.write_bytes(shard.read_bytes()[:-100])
-    with pytest.raises(ValueError, match=r"must be whole, got model-00002-of-00003.safetensors of \d+ bytes"):
-        llava.load(tmp_path, dtype=jnp.float32)
-    shard.unlink()
-    with pytest.raises(FileNotFoundError, match="found no model-00002-of-00003.safetensors"):
-        llava.load(tmp_path, dtype=jnp.float32)
-
-
-def text_arrays(name):
-    """The language model of a checkpoint by the keys of a model of text alone."""
-    arrays = {}
-    for file in sorted((GOLDEN / name).glob("*.safetensors")):
-        with safe_open(file, framework="np") as handle:
-            for key in handle.keys():  # noqa: SIM118
-                if canon(key).startswith("language_model."):
-                    arrays[canon(key).replace("language_model.", "model.")] = handle.get_tensor(key)
-    return arrays
-
-
-def test_model_of_text_alone_with_tied_embeddings_gives_logits_alone():
-    name = "llava_15_mistral"
-    config = replace(loaded(name).config.text, tied=True)
-    model = llava.load_text(config, text_arrays(name), dtype=jnp.float32)
-    inputs, known = prepared(name), golden(name)
-    graphdef, params = nnx.split(model)
-    ours = jax.jit(lambda params, *given: nnx.merge(graphdef, params)(*given, collect="logits"))(
-        params, known["residual"][0], inputs.types, inputs.block
-    )
-    assert ours.residual is None
-    real = known["token_types"] > 0
-    assert error(np.asarray(ours.final)[real][None], known["final"][real][None]) < CRITERION
-    expected = known["final"] @ np.asarray(model.embed.embedding[...]).T
-    assert error(np.asarray(ours.logits)[real][None], expected[real][None]) < CRITERION
-    with pytest.raises(ValueError, match=re.escape("got none for lm_head.weight in the arrays")):
-        llava.load_text(replace(config, tied=False), text_arrays(name), dtype=jnp.float32)
-
-
-# Meshes and size
-
-
-def mesh_of(data, model):
-    return jax.make_mesh((data, model), ("data", "model"), axis_types=(AxisType.Auto,) * 2)
-
-
-class Watched(np.ndarray):
-    """An array that notes how large a part of it was read at once."""
-
-    seen: list
-
-    def __getitem__(self, index):
-        part = np.asarray(self)[index]
-        self.seen.append(part.size)
-        return part
-
-
-def test_each_device_reads_only_its_slice():
-    arrays = text_arrays("llava_15_mistral")
-    for key, array in arrays.items():
-        arrays[key] = array.view(Watched)
-        arrays[key].seen = []
-    config = replace(loaded("llava_15_mistral").config.text, tied=True)
-    model = llava.load_text(config, arrays, dtype=jnp.float32, mesh=mesh_of(2, 4))
-    for key in ("self_attn.q_proj", "self_attn.k_proj", "self_attn.o_proj", "mlp.up_proj", "mlp.down_proj"):
-        array = arrays[f"model.layers.1.{key}.weight"]
-        assert array.seen
-        assert set(array.seen) == {array.size // 4}
-    assert set(arrays["model.embed_tokens.weight"].seen) == {40 * 32 // 4}
-    place: Any = model.blocks.down.kernel[...].sharding
-    assert place.spec == PartitionSpec(None, "model")
-
-
-def test_eight_devices_agree_with_one():
-    name = "llava_next_mistral"
-    model = llava.load(GOLDEN / name, dtype=jnp.float32, mesh=mesh_of(2, 4))
-    kernel = model.language.blocks.query.kernel[...]
-    assert kernel.addressable_shards[0].data.shape == (4, 32, 8)
-    ours, real = run(name, model, knockouts=WINDOW), golden(name)["token_types"] > 0
-    assert error(np.asarray(ours.residual)[:, real], golden(name)["window_residual"][:, real]) < CRITERION
-    assert error(np.asarray(ours.logits)[real][None], golden(name)["window_logits"][real][None]) < CRITERION
-    one: dict[str, Any] = {key: value[:1] for key, value in batch_of(name).items()}
-    with pytest.raises(ValueError, match="divides evenly over data=2, got 1 samples"):
-        llava.forward(model, **one)
-    with pytest.raises(ValueError, match=r"without \['model'\]"):
-        llava.load(GOLDEN / name, dtype=jnp.float32, mesh=jax.make_mesh((8,), ("data",)))
-
-
-HUB_CONFIGS = {  # sparse, as on the hub: what equals the default of its class is left out
-    "llava-1.5-7b": {
-        "model_type": "llava",
-        "text_config": {"model_type": "llama", "vocab_size": 32064, "rms_norm_eps": 1e-5},
-    },
-    "llava-v1.6-mistral-7b": {
-        "model_type": "llava_next",
-        "text_config": {
-            "model_type": "mistral",
-            "vocab_size": 32064,
-            "intermediate_size": 14336,
-            "num_key_value_heads": 8,
-            "max_position_embeddings": 32768,
-            "rms_norm_eps": 1e-5,
-            "rope_theta": 1e6,
-            "sliding_window": None,
-        },
-    },
-}
-
-
-def config_of(name, path):
-    (path / "config.json").write_text(json.dumps(HUB_CONFIGS[name]))
-    return llava.read_config(path)
-
-
-@pytest.mark.parametrize("name", HUB_CONFIGS)
-def test_full_size_in_bfloat16_traces_to_states_in_bfloat16_and_logits_in_float32(name, tmp_path):
-    config = config_of(name, tmp_path)
-    length, size = 2400, np.array([[375, 500]])
-    tokens = np.arange(1, length + 1)[None]
-    tokens[0, 5 : 5 + (2340 if config.pinpoints else 576)] = config.image_token
-    pixels = np.zeros((1, *((5,) if config.pinpoints else ()), 3, 336, 336), np.float32)
-    inputs = llava.prepare(config, tokens, pixels, image_sizes=size)
-    model = nnx.eval_shape(lambda: llava.Llava(config, dtype=jnp.bfloat16, rngs=nnx.Rngs(0)))
-    graphdef, params = nnx.split(model)
-
-    words = llava.prepare(config, np.ones((2, 7), int), None)
-
-    def run(params, inputs, words):
-        model = nnx.merge(graphdef, params)
-        return model(inputs), model(inputs, collect="pooled"), model(words)
-
-    whole, pooled, text = jax.eval_shape(run, params, inputs, words)
-    assert (text.residual.shape, text.logits.shape) == ((33, 2, 7, 4096), (2, 7, 32064))
-    assert (whole.residual.shape, whole.residual.dtype) == ((33, 1, length, 4096), jnp.bfloat16)
-    assert (whole.final.dtype, whole.logits.dtype) == (jnp.bfloat16, jnp.float32)
-    assert whole.logits.shape == (1, length, 32064)
-    assert (pooled.residual.shape, pooled.residual.dtype) == ((33, 1, 3, 4096), jnp.float32)
-    assert (pooled.normalised.shape, pooled.logits.shape) == ((33, 1, 3, 4096), (1, 32064))
-
-
-@pytest.mark.parametrize(("name", "billions"), [("llava-1.5-7b", 7.06), ("llava-v1.6-mistral-7b", 7.57)])
-def test_full_size_needs_the_memory_that_arithmetic_says(name, billions, tmp_path):
-    config = config_of(name, tmp_path)
-    text, vision = config.text, config.vision
-    assert (vision.depth, vision.patches, vision.eps, text.eps) == (23, 576, 1e-5, 1e-5)
-    assert text.theta == (1e6 if "mistral" in name else 1e4)
-    params = abstract(lambda: llava.Llava(config, dtype=jnp.bfloat16, rngs=nnx.Rngs(0)))[1]
-
-    width, queries, keys = text.width, text.heads * text.head_width, text.kv_heads * text.head_width
-    maps = text.layers * (2 * width * (queries + keys) + 3 * width * text.ffn) + 2 * text.vocabulary * width
-    norms = (2 * text.layers + 1) * width
-    wide, ffn = vision.width, vision.ffn
-    block = 4 * wide * (wide + 1) + 2 * wide * ffn + ffn + wide + 4 * wide
-    tower = wide * (3 * 14**2 + 1 + 577 + 2) + 23 * block
-    projector = (wide + 1 + width + 1) * width
-    newline = width if config.pinpoints else 0
-    whole = norms + tower + projector + newline
-
-    count = sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(params))
-    assert count == maps + whole
-    assert abs((count + block) / 1e9 - billions) < 0.005
-    assert abs(2 * (count + block) / 2**30 - {7.06: 13.2, 7.57: 14.1}[billions]) < 0.1
-    for ways in (1, 2, 8):
-        mesh = AbstractMesh((1, ways), ("data", "model"))
-        assert llava.bytes_per_device(params, mesh) == 2 * (maps // ways + whole)

@@ -9,6 +9,9 @@ LLaVA-1.5 and LLaVA-1.6 (LLaVA-NeXT) with a Llama or Mistral language model, rea
 Every layer's residual stream is taken inside the scan over layers, whole or pooled by group of tokens, and attention
 from one group to another can be cut in any set of layers without compiling anew.
 
+    python -m pid.llava verify llava-1.5-7b-hf      whether a folder is computed as torch computes it, layer by layer
+    python -m pid.llava sizes --mesh.model 8        what the published models need on a mesh
+
 tokens      what a token is
 knockout    attention edges cut by type of token and layer
 anyres      LLaVA-1.6's images of any resolution, as a map of rows
@@ -20,7 +23,14 @@ language    Llama and Mistral, every layer in sight
 sharding    where parameters and samples lie on a mesh
 model       image features in the place of image tokens; the forward pass
 keys        the names of parameters, here and at Hugging Face
+folder      a folder of safetensors, tensors read by slices
+cache       converted weights kept on disk
 weights     from safetensors, each device its own slices
+published   the configs of the published models
+sizes       their bytes on a mesh, and a lowered forward pass
+probe       a fixed question about a fixed picture
+reference   Hugging Face's model in eager torch, watched
+verify      a checkpoint checked, layer by layer beside torch
 """
 
 from pid.llava.anyres import anyres_rows as anyres_rows
@@ -37,18 +47,24 @@ from pid.llava.language import Language as Language
 from pid.llava.language import Output as Output
 from pid.llava.model import Llava as Llava
 from pid.llava.model import forward as forward
+from pid.llava.published import PUBLISHED as PUBLISHED
+from pid.llava.published import Published as Published
+from pid.llava.sharding import MeshShape as MeshShape
 from pid.llava.sharding import bytes_per_device as bytes_per_device
 from pid.llava.tokens import TokenType as TokenType
 from pid.llava.weights import load as load
 from pid.llava.weights import load_text as load_text
 
 __all__ = [
+    "PUBLISHED",
     "Inputs",
     "Knockout",
     "Language",
     "Llava",
     "LlavaConfig",
+    "MeshShape",
     "Output",
+    "Published",
     "TextConfig",
     "TokenType",
     "VisionConfig",

@@ -6,6 +6,7 @@ A config.json leaves out what equals the default of its class, so it is read thr
 
 import json
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -175,6 +176,20 @@ def _is_news(record: logging.LogRecord) -> bool:
     return not record.getMessage().startswith("PyTorch was not found")
 
 
+def parse_config(fields: Mapping[str, Any]) -> LlavaConfig:
+    """The config that the `fields` of a config.json mean.
+
+    Raises:
+        ValueError: another model, or one with parts that this port does not compute.
+    """
+    require("model_type in config.json", fields.get("model_type"), ("llava", "llava_next"))
+    logging.getLogger("transformers").addFilter(_is_news)
+    import transformers  # here, for it takes seconds
+
+    family = {"llava": transformers.LlavaConfig, "llava_next": transformers.LlavaNextConfig}
+    return llava_config(family[fields["model_type"]].from_dict(dict(fields)))
+
+
 def read_config(path: str | Path) -> LlavaConfig:
     """The config of a Hugging Face folder of LLaVA-1.5 or LLaVA-1.6.
 
@@ -185,10 +200,4 @@ def read_config(path: str | Path) -> LlavaConfig:
     file = Path(path) / "config.json"
     if not file.is_file():
         raise FileNotFoundError(f"a model folder has a config.json, found none at {file}; check the path.")
-    fields = json.loads(file.read_text())
-    require("model_type in config.json", fields.get("model_type"), ("llava", "llava_next"))
-    logging.getLogger("transformers").addFilter(_is_news)
-    import transformers  # here, for it takes seconds
-
-    family = {"llava": transformers.LlavaConfig, "llava_next": transformers.LlavaNextConfig}
-    return llava_config(family[fields["model_type"]].from_dict(fields))
+    return parse_config(json.loads(file.read_text()))

@@ -63,6 +63,14 @@ def canon(key: str) -> str:
     return key
 
 
+def layout(keys: Iterable[str]) -> str:
+    """Which of the layouts above the keys of a LLaVA have: "hub", "in memory" or "saved by v5"."""
+    keys = tuple(keys)
+    if any(key.startswith("model.") for key in keys):
+        return "in memory"
+    return "hub" if any(key.startswith("vision_tower.vision_model.") for key in keys) else "saved by v5"
+
+
 def is_buffer(key: str) -> bool:
     """Whether a tensor is no parameter but a table that old versions saved beside them."""
     return re.search(BUFFER, key) is not None

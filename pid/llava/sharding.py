@@ -10,11 +10,12 @@ B batch, D channels, F feed-forward width, L layers, V vocabulary
 import logging
 import math
 import re
+from dataclasses import dataclass
 from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec, Sharding
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec, Sharding
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +27,38 @@ RULES: tuple[tuple[str, PartitionSpec], ...] = (
     (r"^(language/)?head/kernel$", PartitionSpec(None, "model")),
 )
 """(regular expression for the parameter's path, its `PartitionSpec`); the first match wins, else replicated."""
+
+
+@dataclass(frozen=True)
+class MeshShape:
+    """How many devices lie along each axis of a mesh.
+
+    Raises:
+        ValueError: an axis without a device.
+    """
+
+    data: int = 1
+    """Ways to split the samples."""
+    model: int = 1
+    """Ways to split the maps."""
+
+    def __post_init__(self):
+        if min(self.data, self.model) < 1:
+            raise ValueError(
+                f"an axis of a mesh has at least one device, got data={self.data}, model={self.model}; leave "
+                f"out what is not split."
+            )
+
+    def abstract(self) -> AbstractMesh:
+        """The mesh without devices, to count and to lower for."""
+        return AbstractMesh((self.data, self.model), ("data", "model"), axis_types=(AxisType.Auto,) * 2)
+
+    def concrete(self) -> Mesh:
+        """The mesh of the first devices that are here."""
+        devices = jax.devices()[: self.data * self.model]
+        return jax.make_mesh(
+            (self.data, self.model), ("data", "model"), axis_types=(AxisType.Auto,) * 2, devices=devices
+        )
 
 
 def spec_of(name: str, shape: tuple[int, ...], mesh: Mesh | AbstractMesh) -> PartitionSpec:
@@ -67,6 +100,11 @@ def bytes_per_device(params: Any, mesh: Mesh | AbstractMesh) -> int:
     return sum(jax.tree.leaves(sizes))
 
 
+def place_of_input(name: str, mesh: Mesh | AbstractMesh) -> NamedSharding:
+    """Where a field of a batch lies: samples over "data", the table of cut edges whole everywhere."""
+    return NamedSharding(mesh, PartitionSpec() if name == "block" else PartitionSpec("data"))
+
+
 def put(inputs: Any, beside: Sharding) -> Any:
     """The batch where the model is: samples over "data" if that is a mesh, else as it was.
 
@@ -81,9 +119,8 @@ def put(inputs: Any, beside: Sharding) -> Any:
             f"a batch divides evenly over data={mesh.shape['data']}, got {samples} samples; fill it up with "
             f"repeated ones."
         )
-    rows, whole = NamedSharding(mesh, PartitionSpec("data")), NamedSharding(mesh, PartitionSpec())
     placed = {
-        name: None if array is None else jax.device_put(array, whole if name == "block" else rows)
+        name: None if array is None else jax.device_put(array, place_of_input(name, mesh))
         for name, array in inputs._asdict().items()
     }
     return inputs._replace(**placed)
