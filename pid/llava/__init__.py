@@ -21,13 +21,26 @@ sharding    where parameters and samples lie on a mesh
 model       image features in the place of image tokens; the forward pass
 keys        the names of parameters, here and at Hugging Face
 weights     from safetensors, each device its own slices
+row         a prompt as the model reads it, before padding
+prompts     the text around an image and a question
+chunks      from text to tokens, before and behind the image
+pixels      from an image to tiles
+processor   tokenizer, image processor and prompt, with a fingerprint
+batch       rows side by side, padded
+encoding    from raw samples to rows and batches
 """
 
 from pid.llava.anyres import anyres_rows as anyres_rows
+from pid.llava.batch import Batch as Batch
+from pid.llava.batch import pad as pad
 from pid.llava.config import LlavaConfig as LlavaConfig
 from pid.llava.config import TextConfig as TextConfig
 from pid.llava.config import VisionConfig as VisionConfig
 from pid.llava.config import read_config as read_config
+from pid.llava.encoding import Sample as Sample
+from pid.llava.encoding import encode as encode
+from pid.llava.encoding import encode_row as encode_row
+from pid.llava.encoding import encode_rows as encode_rows
 from pid.llava.inputs import Inputs as Inputs
 from pid.llava.inputs import prepare as prepare
 from pid.llava.knockout import Knockout as Knockout
@@ -37,28 +50,48 @@ from pid.llava.language import Language as Language
 from pid.llava.language import Output as Output
 from pid.llava.model import Llava as Llava
 from pid.llava.model import forward as forward
+from pid.llava.processor import Processor as Processor
+from pid.llava.processor import fingerprint as fingerprint
+from pid.llava.processor import read_processor as read_processor
+from pid.llava.processor import wrap_processor as wrap_processor
+from pid.llava.prompts import Prompt as Prompt
+from pid.llava.prompts import prompt as prompt
+from pid.llava.row import Row as Row
 from pid.llava.sharding import bytes_per_device as bytes_per_device
 from pid.llava.tokens import TokenType as TokenType
 from pid.llava.weights import load as load
 from pid.llava.weights import load_text as load_text
 
 __all__ = [
+    "Batch",
     "Inputs",
     "Knockout",
     "Language",
     "Llava",
     "LlavaConfig",
     "Output",
+    "Processor",
+    "Prompt",
+    "Row",
+    "Sample",
     "TextConfig",
     "TokenType",
     "VisionConfig",
     "anyres_rows",
     "block_table",
     "bytes_per_device",
+    "encode",
+    "encode_row",
+    "encode_rows",
+    "fingerprint",
     "forward",
     "load",
     "load_text",
+    "pad",
     "prepare",
+    "prompt",
     "read_config",
+    "read_processor",
     "windows",
+    "wrap_processor",
 ]

@@ -175,6 +175,14 @@ def _is_news(record: logging.LogRecord) -> bool:
     return not record.getMessage().startswith("PyTorch was not found")
 
 
+def import_transformers() -> Any:
+    """transformers, imported when first needed, for it takes seconds, and without its word on torch."""
+    logging.getLogger("transformers").addFilter(_is_news)
+    import transformers
+
+    return transformers
+
+
 def read_config(path: str | Path) -> LlavaConfig:
     """The config of a Hugging Face folder of LLaVA-1.5 or LLaVA-1.6.
 
@@ -187,8 +195,6 @@ def read_config(path: str | Path) -> LlavaConfig:
         raise FileNotFoundError(f"a model folder has a config.json, found none at {file}; check the path.")
     fields = json.loads(file.read_text())
     require("model_type in config.json", fields.get("model_type"), ("llava", "llava_next"))
-    logging.getLogger("transformers").addFilter(_is_news)
-    import transformers  # here, for it takes seconds
-
+    transformers = import_transformers()
     family = {"llava": transformers.LlavaConfig, "llava_next": transformers.LlavaNextConfig}
     return llava_config(family[fields["model_type"]].from_dict(fields))
