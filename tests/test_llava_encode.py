@@ -238,7 +238,7 @@ def test_image_of_llava_16_has_the_tiles_and_the_tokens_that_hugging_face_counts
     for size in [*SIZES, (1, 1), (1, 50), (50, 1), (3, 40), (40, 3)]:
         row = llava.encode_row(made, sample(size=size))
         assert made.pinpoints is not None
-        rows = llava.anyres_rows(size[::-1], made.pinpoints, tile=28, side=4)
+        rows = llava.anyres_rows((size[1], size[0]), made.pinpoints, tile=28, side=4)
         count = hugging_face._get_num_multimodal_tokens(image_sizes=[size[::-1]]).num_image_tokens[0]
         assert (row.types == TokenType.IMAGE).sum() == len(rows) == count
         assert row.image_size == size[::-1]
@@ -295,7 +295,8 @@ QUESTIONS = ["What?", "Is the robot to the left or to the right of the tower?", 
 @pytest.mark.parametrize("anyres", [False, True])
 def test_batch_is_what_forward_takes_and_gives_its_rows_back(anyres):
     made = processor(anyres=anyres)
-    samples = [sample(str(i), text, size=SIZES[i]) for i, text in enumerate(QUESTIONS)]
+    sizes = ((40, 20), (20, 40), (100, 99))
+    samples = [sample(str(i), text, size=sizes[i]) for i, text in enumerate(QUESTIONS)]
     rows = [llava.encode_row(made, one) for one in samples]
     batch = llava.encode(made, samples)
     wide = llava.pad(rows, pad_token=made.pad_token, length=240, tiles=5 if anyres else None)
