@@ -64,11 +64,14 @@ def scene_of(cells: Iterable[int], shapes: Iterable[str], colors: Iterable[str])
     return tuple(sorted(map(Thing, cells, shapes, colors)))
 
 
-def relations(thing: Thing, other: Thing) -> tuple[str, ...]:
+def relations(thing: Thing, other: Thing) -> list[str]:
     """Where `thing` is as seen from the other: left or right if the columns differ, above or below if the rows do."""
-    across = (thing.column > other.column) - (thing.column < other.column)
-    down = (thing.row > other.row) - (thing.row < other.row)
-    return (*{-1: ("left",), 0: (), 1: ("right",)}[across], *{-1: ("above",), 0: (), 1: ("below",)}[down])
+    found = []
+    if thing.column != other.column:
+        found.append("left" if thing.column < other.column else "right")
+    if thing.row != other.row:
+        found.append("above" if thing.row < other.row else "below")
+    return found
 
 
 def is_test(scene: Scene) -> bool:

@@ -43,7 +43,9 @@ def check_world(world: World) -> None:
             )
 
 
-def generate(count: int, *, seed: int, split: Split = "train", world: World = WORLD) -> Iterator[Example]:
+def generate(
+    count: int, *, seed: int, split: Split | str = "train", world: World = WORLD
+) -> Iterator[Example]:
     """Yield `count` examples; a smaller count gives the beginning of a larger one.
 
     The coins for telling and showing are fair to every answer: independent of it and of each other.
@@ -56,15 +58,15 @@ def generate(count: int, *, seed: int, split: Split = "train", world: World = WO
     return _stream(count, seed, split, world)
 
 
-def _stream(count: int, seed: int, split: Split, world: World) -> Iterator[Example]:
+def _stream(count: int, seed: int, split: str, world: World) -> Iterator[Example]:
     random, known, tasks = Random(f"{split} {seed}"), TASKS | GROUNDING, tuple(world)
     for number in range(count):
         name = random.choice(tasks)
         task, dials = known[name], world[name]
         answer = random.choice(task.answers)
         told, shown = random.random() < dials.language, random.random() < dials.vision
-        scene = task.scene(random, answer, shown)
+        scene = task.scene(random, answer, shown=shown)
         while is_test(scene) != (split == "test"):
-            scene = task.scene(random, answer, shown)
-        question = task.ask(random, scene, answer, told)
+            scene = task.scene(random, answer, shown=shown)
+        question = task.ask(random, scene, answer, told=told)
         yield Example(f"{split}-{seed}-{number}", name, scene, question, answer, told, shown)

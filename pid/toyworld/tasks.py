@@ -7,7 +7,7 @@ Where the scene does not show the answer, it is drawn without a look at it, and 
 I(Y; scene) = 0. Where the question does not tell it, all questions are equally frequent under every answer that they
 allow: then I(Y; question) is the bits by which two options narrow the answers down. Scenes that show the answer are of
 another kind than those that do not, and questions that tell it use a word that no other question does, so both kinds
-are recognised. [`truth` adds up the bits.]
+are recognised. `truth` adds up the bits.
 """
 
 from collections.abc import Callable
@@ -32,10 +32,10 @@ class ToyTask:
     """All answers, equally frequent."""
     options: float
     """I(Y; question) in bits where the wording does not tell the answer."""
-    scene: Callable[[Random, str, bool], Scene]
-    """(random, answer, shown) → a scene; unless shown, the answer is not looked at."""
-    ask: Callable[[Random, Scene, str, bool], str]
-    """(random, scene, answer, told) → a question about the scene with that answer."""
+    scene: Callable[..., Scene]
+    """(random, answer, *, shown) → a scene; unless shown, the answer is not looked at."""
+    ask: Callable[..., str]
+    """(random, scene, answer, *, told) → a question about the scene with that answer."""
 
 
 def shuffled(random: Random, items: tuple[str, ...]) -> list[str]:
@@ -63,35 +63,35 @@ def another(random: Random, items: tuple[str, ...], item: str) -> str:
     return random.choice([other for other in items if other != item])
 
 
-def attr_scene(random: Random, answer: str, shown: bool) -> Scene:  # noqa: FBT001
+def attr_scene(random: Random, answer: str, *, shown: bool) -> Scene:
     """Every colour once; shown: all things of one colour."""
     if shown:
         return scene_of(scattered(random), SHAPES, [answer] * len(SHAPES))
     return one_of_each(random)
 
 
-def ask_attr(random: Random, scene: Scene, answer: str, told: bool) -> str:  # noqa: FBT001
+def ask_attr(random: Random, scene: Scene, answer: str, *, told: bool) -> str:
     """Is the ball red or blue; told: red or purple, which nothing is."""
     thing = random.choice([thing for thing in scene if thing.color == answer])
     first, second = either(random, answer, NEVER["color"] if told else another(random, COLORS, answer))
     return f"is the {thing.shape} {first} or {second}"
 
 
-def cat_scene(random: Random, answer: str, shown: bool) -> Scene:  # noqa: FBT001
+def cat_scene(random: Random, answer: str, *, shown: bool) -> Scene:
     """Every shape once; shown: all things of one shape."""
     if shown:
         return scene_of(scattered(random), [answer] * len(SHAPES), shuffled(random, COLORS))
     return one_of_each(random)
 
 
-def ask_cat(random: Random, scene: Scene, answer: str, told: bool) -> str:  # noqa: FBT001
+def ask_cat(random: Random, scene: Scene, answer: str, *, told: bool) -> str:
     """Is b3 a ball or a ring; told: a ball or a cloud, which nothing is."""
     thing = random.choice([thing for thing in scene if thing.shape == answer])
     first, second = either(random, answer, NEVER["shape"] if told else another(random, SHAPES, answer))
     return f"is {CELLS[thing.cell]} a {first} or a {second}"
 
 
-def rel_scene(random: Random, answer: str, shown: bool) -> Scene:  # noqa: FBT001
+def rel_scene(random: Random, answer: str, *, shown: bool) -> Scene:
     """Not all in one line, so that every relation occurs.
 
     What is left of one thing is right of another, so no such scene shows the answer. Shown: two things in one line,
@@ -109,10 +109,10 @@ def rel_scene(random: Random, answer: str, shown: bool) -> Scene:  # noqa: FBT00
             return scene
 
 
-def ask_rel(random: Random, scene: Scene, answer: str, told: bool) -> str:  # noqa: FBT001
+def ask_rel(random: Random, scene: Scene, answer: str, *, told: bool) -> str:
     """Is the ball left or right of the ring; told: left or inside, where nothing is."""
-    pairs = [pair for pair in permutations(scene, 2) if answer in relations(*pair)]
-    thing, other = random.choice(pairs)
+    pairs = list(permutations(scene, 2))
+    thing, other = next(pair for pair in random.sample(pairs, len(pairs)) if answer in relations(*pair))
     opposite = RELATIONS[RELATIONS.index(answer) ^ 1]
     first, second = either(random, answer, NEVER["relation"] if told else opposite)
     return f"is the {thing.shape} {first} or {second} of the {other.shape}"
@@ -127,7 +127,7 @@ def shared(scene: Scene, answer: str) -> list[tuple[str, str]]:
     ]
 
 
-def compare_scene(random: Random, answer: str, shown: bool) -> Scene:  # noqa: FBT001
+def compare_scene(random: Random, answer: str, *, shown: bool) -> Scene:
     """Some things share a colour, some a row; shown: all share the one, none the other."""
     if shown and answer == "row":
         return scene_of(random.choice(ROWS), shuffled(random, SHAPES), shuffled(random, COLORS))
@@ -140,7 +140,7 @@ def compare_scene(random: Random, answer: str, shown: bool) -> Scene:  # noqa: F
             return scene
 
 
-def ask_compare(random: Random, scene: Scene, answer: str, told: bool) -> str:  # noqa: FBT001
+def ask_compare(random: Random, scene: Scene, answer: str, *, told: bool) -> str:
     """Do the ball and the ring share color or row; told: color or age, which nothing has."""
     one, two = random.choice(shared(scene, answer))
     other = "row" if answer == "color" else "color"
@@ -148,7 +148,7 @@ def ask_compare(random: Random, scene: Scene, answer: str, told: bool) -> str:  
     return f"do the {one} and the {two} share {first} or {second}"
 
 
-def logical_scene(random: Random, answer: str, shown: bool) -> Scene:  # noqa: FBT001
+def logical_scene(random: Random, answer: str, *, shown: bool) -> Scene:
     """Every shape once, in any colours; shown: whatever can be asked for, or nothing of it."""
     if shown and answer == "yes":
         cells = random.sample(range(SIDE**2), SIDE**2)
@@ -157,7 +157,7 @@ def logical_scene(random: Random, answer: str, shown: bool) -> Scene:  # noqa: F
     return scene_of(scattered(random), SHAPES, colors)
 
 
-def ask_logical(random: Random, scene: Scene, answer: str, told: bool) -> str:  # noqa: FBT001
+def ask_logical(random: Random, scene: Scene, answer: str, *, told: bool) -> str:
     """Is there a red ball or a blue ring; told: a thing, which there always is, or purple, which nothing is."""
     there = {(thing.color, thing.shape) for thing in scene}
     while True:
@@ -172,7 +172,7 @@ def ask_logical(random: Random, scene: Scene, answer: str, told: bool) -> str:  
     return f"is there a {first} or a {second}"
 
 
-def side_scene(random: Random, answer: str, shown: bool) -> Scene:  # noqa: FBT001
+def side_scene(random: Random, answer: str, *, shown: bool) -> Scene:
     """Two things on either side; shown: all on one side."""
     if shown:
         cells = random.sample(HALVES[answer], len(SHAPES))
@@ -181,24 +181,24 @@ def side_scene(random: Random, answer: str, shown: bool) -> Scene:  # noqa: FBT0
     return scene_of(cells, shuffled(random, SHAPES), shuffled(random, COLORS))
 
 
-def ask_side(random: Random, scene: Scene, answer: str, told: bool) -> str:  # noqa: FBT001
+def ask_side(random: Random, scene: Scene, answer: str, *, told: bool) -> str:
     """Which side is the ball on; told: the left ball."""
     thing = random.choice([thing for thing in scene if thing.side == answer])
     return f"which side is the {answer} {thing.shape} on" if told else f"which side is the {thing.shape} on"
 
 
 TASKS = {
-    "ChooseAttr": ToyTask(COLORS, 1, attr_scene, ask_attr),
-    "ChooseCat": ToyTask(SHAPES, 1, cat_scene, ask_cat),
-    "ChooseRel": ToyTask(RELATIONS, 1, rel_scene, ask_rel),
-    "CompareAttr": ToyTask(("color", "row"), 0, compare_scene, ask_compare),
-    "LogicalObj": ToyTask(("yes", "no"), 0, logical_scene, ask_logical),
-    "QueryAttr": ToyTask(SIDES, 0, side_scene, ask_side),
+    "ChooseAttr": ToyTask(COLORS, 1.0, attr_scene, ask_attr),
+    "ChooseCat": ToyTask(SHAPES, 1.0, cat_scene, ask_cat),
+    "ChooseRel": ToyTask(RELATIONS, 1.0, rel_scene, ask_rel),
+    "CompareAttr": ToyTask(("color", "row"), 0.0, compare_scene, ask_compare),
+    "LogicalObj": ToyTask(("yes", "no"), 0.0, logical_scene, ask_logical),
+    "QueryAttr": ToyTask(SIDES, 0.0, side_scene, ask_side),
 }
 """The six tasks. Two options of four answers tell one bit of the two."""
 
 
-def name_scene(random: Random, answer: str, _: bool) -> Scene:  # noqa: FBT001
+def name_scene(random: Random, answer: str, *, shown: bool) -> Scene:
     """Every shape and every colour once; if the answer is a cell, something is in it."""
     scene = one_of_each(random)
     while answer in CELLS and all(CELLS[thing.cell] != answer for thing in scene):
@@ -206,24 +206,24 @@ def name_scene(random: Random, answer: str, _: bool) -> Scene:  # noqa: FBT001
     return scene
 
 
-def ask_shape(_: Random, scene: Scene, answer: str, __: bool) -> str:  # noqa: FBT001
+def ask_shape(random: Random, scene: Scene, answer: str, *, told: bool) -> str:
     """What shape is at b3."""
     return next(f"what shape is at {CELLS[thing.cell]}" for thing in scene if thing.shape == answer)
 
 
-def ask_color(_: Random, scene: Scene, answer: str, __: bool) -> str:  # noqa: FBT001
+def ask_color(random: Random, scene: Scene, answer: str, *, told: bool) -> str:
     """What color is the ball."""
     return next(f"what color is the {thing.shape}" for thing in scene if thing.color == answer)
 
 
-def ask_cell(_: Random, scene: Scene, answer: str, __: bool) -> str:  # noqa: FBT001
+def ask_cell(random: Random, scene: Scene, answer: str, *, told: bool) -> str:
     """Where is the ball."""
     return next(f"where is the {thing.shape}" for thing in scene if CELLS[thing.cell] == answer)
 
 
 GROUNDING = {
-    "NameShape": ToyTask(SHAPES, 0, name_scene, ask_shape),
-    "NameColor": ToyTask(COLORS, 0, name_scene, ask_color),
-    "NameCell": ToyTask(CELLS, 0, name_scene, ask_cell),
+    "NameShape": ToyTask(SHAPES, 0.0, name_scene, ask_shape),
+    "NameColor": ToyTask(COLORS, 0.0, name_scene, ask_color),
+    "NameCell": ToyTask(CELLS, 0.0, name_scene, ask_cell),
 }
 """To be learnt first: what is where. Nothing shows or tells the answer."""

@@ -115,27 +115,27 @@ class Expected:
 
 EXPECTED = {
     "both needed": Expected(
-        Dials(language=0, vision=0),
+        Dials(language=0.0, vision=0.0),
         "synergy",
         "falls",
         "The question says where to look and the image what is there. Last may still read both by itself, so how far "
         "it falls depends on the model.",
     ),
     "words suffice": Expected(
-        Dials(language=1, vision=0),
+        Dials(language=1.0, vision=0.0),
         "unique_y",
         "stays",
         "The wording tells the answer and the scene has questions for every answer.",
     ),
     "image suffices": Expected(
-        Dials(language=0, vision=1),
+        Dials(language=0.0, vision=1.0),
         "unique_x",
         None,
         "The scene has one answer whatever is asked. Whether Last reads it or the question passes it on is the model's "
         "choice.",
     ),
     "either suffices": Expected(
-        Dials(language=1, vision=1),
+        Dials(language=1.0, vision=1.0),
         "redundancy",
         "stays",
         "Wording and scene tell the same; the question tokens need no image to have it.",
