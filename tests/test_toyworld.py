@@ -5,8 +5,11 @@ import re
 from collections import Counter
 from functools import cache
 from itertools import pairwise, permutations
+from pathlib import Path
 from random import Random
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
@@ -18,8 +21,8 @@ from pid.toyworld.encoding import IMAGE_TOKENS
 from pid.toyworld.scenes import LOOKS, STAMPS, is_test
 from pid.toyworld.words import CELLS, COLORS, NEVER
 
+GOLDEN = Path(__file__).parent / "golden"
 EVERYTHING = {**dict.fromkeys(TASKS, Dials(language=0.5, vision=0.5)), **NAMING}
-OPPOSITE_SIDES = {"left": "right", "right": "left"}
 
 
 @cache
@@ -331,6 +334,36 @@ def test_no_token_stands_between_image_and_question_and_none_but_the_last_behind
     assert (np.diff((fast.types == TokenType.QUESTION).astype(int), axis=1) == -1).sum() == len(fast.types)
     assert ((fast.types == TokenType.LAST) == (fast.ids == VOCABULARY["?"])).all()
     assert ((fast.types == TokenType.LAST).sum(1) == 1).all()
+
+
+def test_knockout_makes_the_question_blind_as_it_stands_and_not_behind_another_token():
+    """Two pictures, the prompt of the toy world and one whose first word is TEXT, in a model with random weights.
+
+    The shapes are those of the golden batch, whose program test_llava.py compiles as well.
+    """
+    model = llava.load(GOLDEN / "llava_15_llama", dtype=jnp.float32)
+    types = np.pad(toyworld.arrays(drawn()[:1]).types[0], (0, 29 - toyworld.LENGTH))
+    ids = np.where(types == TokenType.IMAGE, 39, np.arange(29))
+    pictures = np.random.default_rng(0).standard_normal((2, 3, 28, 28), np.float32)
+
+    def moved(types):
+        """How far the picture moves the tokens of each type, at most."""
+        with jax.default_matmul_precision("highest"):
+            output = llava.forward(
+                model,
+                np.stack([ids] * 2),
+                pictures,
+                token_types=np.stack([types] * 2),
+                knockouts=(llava.Knockout("all"),),
+            )
+        states = np.asarray(output.residual)
+        far = np.abs(states[:, 0] - states[:, 1]).max(axis=(0, 2))
+        return [far[types == kind].max() for kind in (TokenType.IMAGE, TokenType.QUESTION, TokenType.LAST)]
+
+    image, question, last = moved(types)
+    assert question == 0.0 < min(image, last)
+    image, question, last = moved(np.where(np.arange(29) == IMAGE_TOKENS, TokenType.TEXT, types))
+    assert min(image, question, last) > 0.01
 
 
 def test_prompts_are_short_and_the_longest_fills_the_arrays():

@@ -68,11 +68,11 @@ def pad(
     """
     if not rows:
         raise ValueError("a batch has at least one row, got none.")
-    with_image = [row.name for row in rows if row.pixels is not None]
-    if with_image and len(with_image) < len(rows):
+    images = [row.pixels for row in rows if row.pixels is not None]
+    if images and len(images) < len(rows):
         raise ValueError(
-            f"all rows of a batch have an image or none has, got {len(with_image)} of {len(rows)} with one; batch "
-            f"them apart."
+            f"all rows of a batch have an image or none has, got {len(images)} of {len(rows)} with one; batch them "
+            f"apart."
         )
     counts = np.array([0 if row.pixels is None else len(row.pixels) for row in rows], np.int32)
     width = _room("tokens", [len(row.ids) for row in rows], length)
@@ -82,18 +82,13 @@ def pad(
     for index, row in enumerate(rows):
         ids[index, : len(row.ids)], types[index, : len(row.ids)] = row.ids, row.types
     pixels, sizes = None, None
-    if with_image:
-        pixels = np.zeros((len(rows), depth, *_tile(rows[0]).shape), np.float32)
-        for index, row in enumerate(rows):
-            pixels[index, : counts[index]] = row.pixels
+    if images:
+        pixels = np.zeros((len(rows), depth, *images[0].shape[1:]), np.float32)
+        for index, image in enumerate(images):
+            pixels[index, : len(image)] = image
         pixels = pixels[:, 0] if depth == 1 else pixels
         sizes = np.array([row.image_size for row in rows], np.int32)
     return Batch(tuple(row.name for row in rows), ids, types, pixels, counts, sizes)
-
-
-def _tile(row: Row) -> np.ndarray:
-    assert row.pixels is not None
-    return row.pixels[0]
 
 
 def _room(what: str, sizes: list[int], asked: int | None) -> int:

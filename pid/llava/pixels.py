@@ -20,7 +20,8 @@ def to_rgb(image: ImageLike) -> Image.Image:
     """An image of red, green and blue from a PIL image, an array of uint8 or a file.
 
     Arrays are (height, width), grey, or (height, width, 3 or 4). Grey becomes three equal colours; an alpha channel
-    is dropped, whatever it hides.
+    is dropped, whatever it hides. The orientation that a camera notes beside an image is not applied, as in the
+    original code.
 
     Raises:
         FileNotFoundError: no such file.

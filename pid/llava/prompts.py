@@ -4,8 +4,9 @@ A prompt is two chunks of text with `<image>` between them, and the question is 
 
 Tokens that stand between the image and the question (the newline of every style below) are TEXT. They see the image
 and the question sees them, so they carry something of the image past a knockout of Image→Question: that knockout
-alone does not make the question blind. To close this way too, give those tokens a type of their own or place the
-question right behind the image, as the style `"<image>{question} ..."` does; the toy world takes the second way.
+alone does not make the question blind. `Knockout(layers, target=TokenType.TEXT)` beside it closes this way, and blinds
+the answer suffix too. Or the question stands right behind the image, as in a style `"<image>{question} ..."`; so it
+does in the toy world.
 """
 
 from dataclasses import dataclass

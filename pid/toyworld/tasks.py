@@ -7,7 +7,8 @@ Where the scene does not show the answer, it is drawn without a look at it, and 
 I(Y; scene) = 0. Where the question does not tell it, all questions are equally frequent under every answer that they
 allow: then I(Y; question) is the bits by which two options narrow the answers down. Scenes that show the answer are of
 another kind than those that do not, and questions that tell it use a word that no other question does, so both kinds
-are recognised. `truth` adds up the bits.
+are recognised. `truth` adds up the bits. (A split takes its scenes by a hash: what is said of scenes stays exact, what
+is said of questions then holds as nearly as a random draw of thousands of scenes allows.)
 """
 
 from collections.abc import Callable
