@@ -8,6 +8,7 @@ estimators   samples → PID with bias correction, intervals, null; layer by lay
 plots        the pictures of a decomposition
 gqa          GQA: TFDS builder, the six tasks of Zhang et al.; import it as `from pid import gqa`
 llava        LLaVA-1.5 and LLaVA-1.6, every layer in sight, attention knockouts
+toyworld     a small generated world in the shape of GQA; import it as `from pid import toyworld`
 """
 
 from pid import llava as llava

@@ -31,13 +31,26 @@ sizes       their bytes on a mesh, and a lowered forward pass
 probe       a fixed question about a fixed picture
 reference   Hugging Face's model in eager torch, watched
 verify      a checkpoint checked, layer by layer beside torch
+row         a prompt as the model reads it, before padding
+prompts     the text around an image and a question
+chunks      from text to tokens, before and behind the image
+pixels      from an image to tiles
+processor   tokenizer, image processor and prompt, with a fingerprint
+batch       rows side by side, padded
+encoding    from raw samples to rows and batches
 """
 
 from pid.llava.anyres import anyres_rows as anyres_rows
+from pid.llava.batch import Batch as Batch
+from pid.llava.batch import pad as pad
 from pid.llava.config import LlavaConfig as LlavaConfig
 from pid.llava.config import TextConfig as TextConfig
 from pid.llava.config import VisionConfig as VisionConfig
 from pid.llava.config import read_config as read_config
+from pid.llava.encoding import Sample as Sample
+from pid.llava.encoding import encode as encode
+from pid.llava.encoding import encode_row as encode_row
+from pid.llava.encoding import encode_rows as encode_rows
 from pid.llava.inputs import Inputs as Inputs
 from pid.llava.inputs import prepare as prepare
 from pid.llava.knockout import Knockout as Knockout
@@ -47,8 +60,15 @@ from pid.llava.language import Language as Language
 from pid.llava.language import Output as Output
 from pid.llava.model import Llava as Llava
 from pid.llava.model import forward as forward
+from pid.llava.processor import Processor as Processor
+from pid.llava.processor import fingerprint as fingerprint
+from pid.llava.processor import read_processor as read_processor
+from pid.llava.processor import wrap_processor as wrap_processor
+from pid.llava.prompts import Prompt as Prompt
+from pid.llava.prompts import prompt as prompt
 from pid.llava.published import PUBLISHED as PUBLISHED
 from pid.llava.published import Published as Published
+from pid.llava.row import Row as Row
 from pid.llava.sharding import MeshShape as MeshShape
 from pid.llava.sharding import bytes_per_device as bytes_per_device
 from pid.llava.tokens import TokenType as TokenType
@@ -56,7 +76,7 @@ from pid.llava.weights import load as load
 from pid.llava.weights import load_text as load_text
 
 __all__ = [
-    "PUBLISHED",
+    "Batch",
     "Inputs",
     "Knockout",
     "Language",
@@ -64,17 +84,30 @@ __all__ = [
     "LlavaConfig",
     "MeshShape",
     "Output",
+    "PUBLISHED",
+    "Processor",
+    "Prompt",
     "Published",
+    "Row",
+    "Sample",
     "TextConfig",
     "TokenType",
     "VisionConfig",
     "anyres_rows",
     "block_table",
     "bytes_per_device",
+    "encode",
+    "encode_row",
+    "encode_rows",
+    "fingerprint",
     "forward",
     "load",
     "load_text",
+    "pad",
     "prepare",
+    "prompt",
     "read_config",
+    "read_processor",
     "windows",
+    "wrap_processor",
 ]

@@ -176,6 +176,14 @@ def _is_news(record: logging.LogRecord) -> bool:
     return not record.getMessage().startswith("PyTorch was not found")
 
 
+def import_transformers() -> Any:
+    """transformers, imported when first needed, for it takes seconds, and without its word on torch."""
+    logging.getLogger("transformers").addFilter(_is_news)
+    import transformers
+
+    return transformers
+
+
 def parse_config(fields: Mapping[str, Any]) -> LlavaConfig:
     """The config that the `fields` of a config.json mean.
 
@@ -183,9 +191,7 @@ def parse_config(fields: Mapping[str, Any]) -> LlavaConfig:
         ValueError: another model, or one with parts that this port does not compute.
     """
     require("model_type in config.json", fields.get("model_type"), ("llava", "llava_next"))
-    logging.getLogger("transformers").addFilter(_is_news)
-    import transformers  # here, for it takes seconds
-
+    transformers = import_transformers()
     family = {"llava": transformers.LlavaConfig, "llava_next": transformers.LlavaNextConfig}
     return llava_config(family[fields["model_type"]].from_dict(dict(fields)))
 
