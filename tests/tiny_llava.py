@@ -1,6 +1,6 @@
 """The smallest LLaVA-1.6 in which everything can go wrong, its prompts, and a capture that a test can kill.
 
-    python -m tests.tiny_llava FOLDER PAUSE          # seconds before each row
+python -m tests.tiny_llava FOLDER PAUSE          # seconds behind the last row, when one shard is written
 """
 
 import sys
@@ -94,7 +94,7 @@ def words(name, length=7):
 
 @cache
 def rows():
-    """Five rows in two buckets of prefixes: the batches of two are a and d, c and e, then b."""
+    """Five rows in two buckets of prefixes: the batches of two are a and b, c and e, then d."""
     sizes = {"a": (4, 8), "b": (8, 4), "c": (8, 8), "d": (4, 8), "e": (8, 8)}
     return tuple(
         row(name, size, before=3 + at % 2, after=4 + at % 3) for at, (name, size) in enumerate(sizes.items())
@@ -109,13 +109,12 @@ def capture(folder, samples=None, **changed):
     return llava.capture(settings.pop("model", None) or model(), given, store=folder, **settings)
 
 
-def slowly(pause):
-    """The rows, one every `pause` seconds."""
-    for some in rows():
-        time.sleep(pause)
-        yield some
+def halting(pause):
+    """The rows, and then a pause."""
+    yield from rows()
+    time.sleep(pause)
 
 
 if __name__ == "__main__":
     with jax.default_matmul_precision("highest"):
-        capture(Path(sys.argv[1]), slowly(float(sys.argv[2])))
+        capture(Path(sys.argv[1]), halting(float(sys.argv[2])))

@@ -34,8 +34,8 @@ keys        the names of parameters, here and at Hugging Face
 weights     from safetensors, each device its own slices
 """
 
-from pid.llava.anyres import anyres_rows as anyres_rows
 from pid.llava.activations import capture as capture
+from pid.llava.anyres import anyres_rows as anyres_rows
 from pid.llava.config import LlavaConfig as LlavaConfig
 from pid.llava.config import TextConfig as TextConfig
 from pid.llava.config import VisionConfig as VisionConfig

@@ -26,8 +26,6 @@ from jaxtyping import Array, Bool, Float, Int
 from pid.llava.inputs import Inputs
 from pid.llava.language import Language, group_weights, pooled
 
-Tables = Bool[Array, "c l one y y"]
-
 
 class Pooled(NamedTuple):
     """Pooled states and the last token's logits under each condition, float32."""
@@ -59,7 +57,7 @@ def two_phase(
     language: Language,
     u: Float[Array, "b t d"],
     types: Int[Array, "b t"],
-    blocks: Tables,
+    blocks: Bool[Array, "c l one y y"],
     *,
     prefix: int,
     groups: tuple[int, ...],
@@ -83,9 +81,7 @@ def two_phase(
             u[:, prefix:], types, block, lambda u: pooled(weights[..., prefix:], u, eps), past=before.past
         )
         residual, normalised = jax.tree.map(jnp.add, before.records, after.records)
-        return Pooled(
-            residual, normalised, language.answer(language.norm(after.last), types[:, prefix:])
-        )
+        return Pooled(residual, normalised, language.answer(language.norm(after.last), types[:, prefix:]))
 
     return jax.vmap(rest)(blocks)
 
@@ -94,7 +90,7 @@ def in_full(
     language: Language,
     u: Float[Array, "b t d"],
     types: Int[Array, "b t"],
-    blocks: Tables,
+    blocks: Bool[Array, "c l one y y"],
     *,
     groups: tuple[int, ...],
 ) -> Pooled:
@@ -112,8 +108,8 @@ def measure(
     graphdef: Any,
     params: Any,
     inputs: Inputs,
-    shared: Tables,
-    full: Tables,
+    shared: Bool[Array, "a l one y y"],
+    full: Bool[Array, "b l one y y"],
     order: Int[Array, "c"],
     options: Int[Array, "o"],
     *,

@@ -84,12 +84,12 @@ def default_buckets(config: LlavaConfig) -> Buckets:
     The largest image and 64 words; of LLaVA-1.6, whose images differ, also half of that and four fifths.
     """
 
-    def rounded(length: float) -> int:
-        return STEP * int(np.ceil(length / STEP))
+    def rounded(length: int) -> int:
+        return -(-length // STEP) * STEP
 
     longest = rounded(largest_image(config)[0] + WORDS)
-    parts = (1.0,) if config.pinpoints is None else (0.5, 0.8, 1.0)
-    return Buckets(tuple(sorted({rounded(part * longest) for part in parts})))
+    tenths = (10,) if config.pinpoints is None else (5, 8, 10)
+    return Buckets(tuple(sorted({rounded(longest * part // 10) for part in tenths})))
 
 
 def prefix_length(types: Int[np.ndarray, "t"]) -> int:
