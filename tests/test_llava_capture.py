@@ -22,7 +22,7 @@ from jax.sharding import AxisType
 from pid import llava
 from pid.llava import Knockout, TokenType, phases
 from pid.llava.activations import one_late
-from pid.llava.plan import Shape, default_buckets, in_full, prefix_length, shape_of, tables
+from pid.llava.plan import Shape, batches, default_buckets, in_full, prefix_length, tables
 from tests import tiny_llava
 from tests.tiny_llava import BOX, CONDITIONS, IMAGE, LAST, QUESTION, TEXT, capture, model, row, rows, words
 
@@ -67,7 +67,8 @@ def truth(knockouts):
     pixels = np.zeros((5, 5, 3, 4, 4), np.float32)
     for at, some in enumerate(rows()):
         ids[at, : len(some.ids)], types[at, : len(some.ids)] = some.ids, some.types
-        pixels[at, : len(some.pixels)] = some.pixels
+        tiles = np.asarray(some.pixels)
+        pixels[at, : len(tiles)] = tiles
     sizes = np.array([some.image_size for some in rows()])
     output = llava.forward(
         model(), ids, pixels, image_sizes=sizes, token_types=types, knockouts=knockouts, collect="all"
@@ -126,11 +127,12 @@ def test_every_condition_has_the_states_and_answers_of_a_run_of_all_tokens(captu
 
 
 def test_other_windows_and_pairs_of_types_run_the_same_programs(captured, tmp_path):
+    capture(tmp_path / "before")
     compiled = programs()
     conditions = {f"window {at}": (Knockout(some),) for at, some in enumerate(llava.windows(3, 1)[:2])}
     conditions |= {"none": (), "box": (Knockout((2,), BOX, QUESTION),)}
     conditions |= {"blind": (Knockout("all", TEXT, IMAGE), Knockout((0,), QUESTION, BOX))}
-    assert_true(capture(tmp_path, conditions=conditions), conditions)
+    assert_true(capture(tmp_path / "after", conditions=conditions), conditions)
     assert programs() == compiled
 
 
@@ -177,18 +179,19 @@ def test_prefix_is_not_repeated_for_each_condition():
 def test_buckets_batches_and_order_change_nothing(captured, tmp_path):
     some = {name: CONDITIONS[name] for name in ("later", "baseline")}
     wide = llava.Buckets(prefix=(40,), suffix=(16,))
-    other = capture(tmp_path, rows()[::-1], conditions=some, buckets=wide, batch=3)
+    other = capture(tmp_path, rows()[::-1], conditions=some, states=("later",), buckets=wide, batch=3)
     assert other.names == captured.names[::-1]
+    assert error(of_groups(other, "later")[:, ::-1], of_groups(captured, "later")) < 2 * CRITERION
+    with pytest.raises(KeyError, match=re.escape("has states of ['later'], got 'baseline'")):
+        other.states("baseline", LAST)
     for name in some:
-        assert error(of_groups(other, name)[:, ::-1], of_groups(captured, name)) < 2 * CRITERION
         np.testing.assert_allclose(other.p_new(name)[::-1], captured.p_new(name), rtol=1e-4)
 
 
 def test_eight_devices_agree_with_one(captured, tmp_path):
     mesh = jax.make_mesh((2, 4), ("data", "model"), axis_types=(AxisType.Auto,) * 2)
-    wide = llava.Buckets(prefix=(32,), suffix=(8,))
     some = {name: CONDITIONS[name] for name in ("baseline", "first")}
-    other = capture(tmp_path, model=model(mesh), buckets=wide, conditions=some)
+    other = capture(tmp_path, model=model(mesh), conditions=some)
     assert_alike(other, captured, some)
 
 
@@ -243,7 +246,18 @@ def test_prefix_ends_with_the_image_and_leaves_the_last_token():
         types = np.array([TEXT, BOX, IMAGE])
         assert (name in in_full(types, CONDITIONS)) == expected
     assert in_full(np.array([], int), CONDITIONS) == tuple(CONDITIONS)
-    assert shape_of(row("x", (4, 8)), CONDITIONS, tiny_llava.BUCKETS) == Shape(24, 8, ("later", "images"))
+
+
+def test_rows_of_one_shape_share_a_batch_and_the_rest_comes_last():
+    buckets = llava.Buckets((24, 32), (8,))
+    found = list(batches(enumerate((*rows(), words("w"))), 2, CONDITIONS, buckets))
+    assert [batch.places for batch in found] == [(0, 1), (2, 4), (3,), (5,)]
+    small, large = (Shape(prefix, 8, ("later", "images")) for prefix in (24, 32))
+    assert [batch.shape for batch in found] == [small, large, small, Shape(0, 8, tuple(CONDITIONS))]
+    left = [
+        (at, rows()[at]) for at in (2, 3, 4)
+    ]  # when the first is stored, the others are batched as before
+    assert [batch.places for batch in batches(left, 2, CONDITIONS, buckets)] == [(2, 4), (3,)]
 
 
 def test_default_buckets_are_those_of_the_published_models():
@@ -312,10 +326,8 @@ def test_damaged_shards_alone_are_captured_again(captured, tmp_path, capsys):
 
 
 def test_processes_capture_their_shares_into_one_store(captured, tmp_path):
-    compiled = programs()
     assert capture(tmp_path, share=(1, 2)).names == ("b", "d")
     assert_alike(capture(tmp_path, share=(0, 2)), captured)
-    assert programs() == compiled
     assert sorted(path.name for path in tmp_path.glob("*.jsonl")) == [
         "manifest-0000.jsonl",
         "manifest-0001.jsonl",
@@ -347,7 +359,7 @@ def test_states_in_bfloat16_are_rounded_and_answers_are_not(captured, tmp_path):
         ({"weights": "other"}, "got weights: stored '', now 'other'; use the stored values"),
         ({"encoding": "other"}, "got encoding: stored '', now 'other'"),
         ({"groups": (IMAGE, LAST)}, "got groups: stored [2, 3, 4, 5], now [2, 4]"),
-        ({"buckets": llava.Buckets((32,), (8,))}, "got buckets.prefix: stored [24, 32], now [32]"),
+        ({"buckets": llava.Buckets((24, 32), (8,))}, "got buckets.prefix: stored [32], now [24, 32]"),
         (
             {"conditions": {"baseline": (), "first": (Knockout((0,)),)}},
             "got conditions.first: stored [{'layers': [0, 1], 'target': 3, 'source': 2}], now [{'layers': [0], ",
@@ -359,6 +371,10 @@ def test_states_in_bfloat16_are_rounded_and_answers_are_not(captured, tmp_path):
             "one condition is the baseline, without knockouts, got []",
         ),
         ({"conditions": {"baseline": (), "cut": (Knockout((3,)),)}}, "the model has layers 0 … 2, got [3]"),
+        (
+            {"states": ("second",)},
+            "states are stored of conditions, got ['second']; name some of ['baseline', ",
+        ),
         ({"options": (24,)}, "options are token ids 0 … 23, got [24]"),
         ({"groups": (IMAGE, TokenType.PAD)}, "groups are different types above PAD=0, got (2, 0)"),
         ({"dtype": "float16"}, "states are stored as float32 or bfloat16, got 'float16'"),

@@ -48,7 +48,7 @@ CONFIG = llava.LlavaConfig(
     pinpoints=((4, 8), (8, 4), (8, 8)),
 )
 TOKENS = {(4, 8): 14, (8, 4): 16, (8, 8): 24}  # of an image that fits its grid: 4 + rows·(columns + 1)
-BUCKETS = llava.Buckets(prefix=(24, 32), suffix=(8,))
+BUCKETS = llava.Buckets(prefix=(32,), suffix=(8,))
 CONDITIONS = {
     "baseline": (),
     "first": (Knockout((0, 1)),),
@@ -94,7 +94,7 @@ def words(name, length=7):
 
 @cache
 def rows():
-    """Five rows in two buckets of prefixes: the batches of two are a and b, c and e, then d."""
+    """Five rows of three lengths of image: the batches of two are a and b, c and d, then e."""
     sizes = {"a": (4, 8), "b": (8, 4), "c": (8, 8), "d": (4, 8), "e": (8, 8)}
     return tuple(
         row(name, size, before=3 + at % 2, after=4 + at % 3) for at, (name, size) in enumerate(sizes.items())

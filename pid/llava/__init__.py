@@ -26,9 +26,9 @@ model       image features in the place of image tokens; the forward pass
 row         a prompt as the model reads it, before padding
 phases      many conditions, the tokens before the question run once
 plan        from prompts to batches of few shapes
+progress    a bar on a terminal
 shards      a folder of shards that survives a kill
 store       captured activations, read in the order of the samples
-progress    a bar on a terminal
 activations samples × conditions → a store
 keys        the names of parameters, here and at Hugging Face
 weights     from safetensors, each device its own slices

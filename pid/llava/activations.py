@@ -50,11 +50,13 @@ class Choice:
     """What is captured of each sample: with the model and the caller's fingerprints, the configuration of a store.
 
     Raises:
-        ValueError: no baseline or several, groups or options that are none, another dtype.
+        ValueError: no baseline or several, states of no condition, groups that are none, another dtype.
     """
 
     conditions: Conditions
     """Name → knockouts, the baseline first."""
+    states: tuple[str, ...]
+    """The conditions whose states are stored; the answer is stored under all of them."""
     groups: tuple[int, ...]
     """Groups of tokens whose states are pooled."""
     options: tuple[int, ...]
@@ -72,6 +74,10 @@ class Choice:
             )
         first = {idle[0]: ()}
         object.__setattr__(self, "conditions", first | {k: v for k, v in self.conditions.items() if v})
+        if unknown := {*self.states} - {*self.conditions}:
+            raise ValueError(
+                f"states are stored of conditions, got {sorted(unknown)}; name some of {list(self.conditions)}."
+            )
         if not self.groups or len({*self.groups}) < len(self.groups) or min(self.groups) < 1:
             raise ValueError(f"groups are different types above PAD=0, got {self.groups}; name each once.")
         if self.dtype not in DTYPES:
@@ -86,6 +92,7 @@ def capture(
     *,
     conditions: Mapping[str, Iterable[Knockout]],
     groups: Iterable[int] = GROUPS,
+    states: Iterable[str] | None = None,
     store: str | Path,
     weights: str = "",
     encoding: str = "",
@@ -97,7 +104,8 @@ def capture(
 ) -> Store:
     """Pooled states of every layer, and the answer, of every sample under every condition; into the folder `store`.
 
-    samples: rows with names of their own. conditions: name → knockouts, one of them empty: the baseline.
+    samples: rows with names of their own. conditions: name → knockouts, one of them empty: the baseline. states: the
+    conditions whose states are stored, by default all; a 7B takes 3 MB for each, of each sample.
     weights, encoding: fingerprints of the checkpoint and of how prompts were made, which only the caller knows;
     a store refuses to go on with others. options: token ids whose logits are kept. buckets: lengths to pad to, see
     `default_buckets`. batch: rows that run together. dtype: of states on disk, "float32" or "bfloat16".
@@ -112,6 +120,7 @@ def capture(
     """
     choice = Choice(
         {name: tuple(cuts) for name, cuts in conditions.items()},
+        tuple(conditions if states is None else states),
         tuple(map(int, groups)),
         tuple(map(int, options)),
         default_buckets(model.config) if buckets is None else buckets,
@@ -140,7 +149,7 @@ def _config(model: Llava, choice: Choice, weights: str, encoding: str) -> Config
         "compute": str(model.language.norm.dtype.dtype.name),
         "weights": weights,
         "encoding": encoding,
-        **{name: getattr(choice, name) for name in ("groups", "options", "dtype")},
+        **{name: getattr(choice, name) for name in ("states", "groups", "options", "dtype")},
         "buckets": dataclasses.asdict(choice.buckets),
         "conditions": {
             name: [dataclasses.asdict(cut) for cut in cuts] for name, cuts in choice.conditions.items()
@@ -162,6 +171,7 @@ def runner(model: Llava, choice: Choice, size: int) -> Callable[[Batch], Measure
         raise ValueError(f"options are token ids 0 … {text.vocabulary - 1}, got {beyond}; drop them.")
     blocks = tables(conditions.values(), text.layers)
     options = np.array(choice.options, np.int32)
+    kept = np.array([list(conditions).index(name) for name in choice.states], np.int32)
 
     def run(batch: Batch) -> Measured:
         is_full = np.array([name in batch.shape.full for name in conditions])
@@ -172,6 +182,7 @@ def runner(model: Llava, choice: Choice, size: int) -> Callable[[Batch], Measure
             blocks[~is_full],
             blocks[is_full],
             np.argsort(np.argsort(is_full, kind="stable")),
+            kept,
             options,
             prefix=batch.shape.prefix,
             groups=choice.groups,
@@ -218,14 +229,14 @@ def one_late(begun: Iterable[X]) -> Iterator[X]:
 
 
 def _arrays(batch: Batch, measured: Measured, choice: Choice) -> dict[str, np.ndarray]:
-    """What a shard holds: an array for each condition and group, (L+1, n, D), and for each condition the answer."""
+    """What a shard holds: states (L+1, n, D) of a condition and group, and the answer under each condition."""
     found, rows, dtype = jax.device_get(measured), slice(len(batch.rows)), jnp.dtype(choice.dtype)
     arrays = {}
+    for kind in ("residual", "normalised"):
+        for condition, states in zip(choice.states, getattr(found, kind), strict=True):
+            for at, group in enumerate(choice.groups):
+                arrays[key(kind, condition, group)] = states[:, rows, at].astype(dtype)
     for at, condition in enumerate(choice.conditions):
-        for kind in ("residual", "normalised"):
-            states = getattr(found, kind)[at, :, rows].astype(dtype)
-            for number, group in enumerate(choice.groups):
-                arrays[key(kind, condition, group)] = states[:, :, number]
         for kind in ("greedy", "probability", "logits"):
             arrays[key(kind, condition)] = getattr(found, kind)[at, rows]
     return arrays

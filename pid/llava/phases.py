@@ -11,8 +11,8 @@ Exact wherever no query of the prefix is cut. Which edges are cut is data: other
 (Below the first layer of a window the suffix is the baseline's too. Leaving those layers out would save up to half of
 phase B, but its length would then depend on the window, and with it the program.)
 
-B batch, T = P + S tokens of prefix and suffix, D channels, L layers, C conditions, G groups, V vocabulary,
-O options, Y token types
+B batch, T = P + S tokens of prefix and suffix, D channels, L layers, C conditions, Q of them with states kept,
+G groups, V vocabulary, O options, Y token types
 """
 
 from functools import partial
@@ -39,12 +39,12 @@ class Pooled(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """What is kept of a batch under each condition, the baseline first."""
+    """What is kept of a batch: states of some conditions, the answer under all of them, the baseline first."""
 
-    residual: Float[Array, "c p b g d"]
-    """The means of the residual stream over each group (C, L+1, B, G, D)."""
-    normalised: Float[Array, "c p b g d"]
-    """The same of tokens each divided by its root mean square (C, L+1, B, G, D)."""
+    residual: Float[Array, "q p b g d"]
+    """The means of the residual stream over each group (Q, L+1, B, G, D)."""
+    normalised: Float[Array, "q p b g d"]
+    """The same of tokens each divided by its root mean square (Q, L+1, B, G, D)."""
     greedy: Int[Array, "c b"]
     """The likeliest next token (C, B)."""
     probability: Float[Array, "c b"]
@@ -111,6 +111,7 @@ def measure(
     shared: Bool[Array, "a l one y y"],
     full: Bool[Array, "b l one y y"],
     order: Int[Array, "c"],
+    kept: Int[Array, "q"],
     options: Int[Array, "o"],
     *,
     prefix: int,
@@ -118,7 +119,8 @@ def measure(
 ) -> Measured:
     """A LLaVA on a batch: tables `shared` in two phases, tables `full` in full, then all of them in `order`.
 
-    The first of that order is the baseline. One program per shape of the batch and number of tables of either kind.
+    The first of that order is the baseline; states are returned of those at `kept`.
+    One program per shape of the batch and number of tables of either kind.
     """
     model = nnx.merge(graphdef, params)
     u, types = model.embed(inputs), jnp.asarray(inputs.types)
@@ -131,4 +133,5 @@ def measure(
     greedy = jnp.argmax(found.logits, axis=-1).astype(jnp.int32)
     probability = jax.nn.softmax(found.logits, axis=-1)
     of_base = jnp.take_along_axis(probability, greedy[:1, :, None], axis=-1)[..., 0]
-    return Measured(found.residual, found.normalised, greedy, of_base, found.logits[..., options])
+    states = found.residual[kept], found.normalised[kept]
+    return Measured(*states, greedy, of_base, found.logits[..., options])

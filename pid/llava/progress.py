@@ -2,10 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import jax
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+X = TypeVar("X")
 
 
 @contextmanager
@@ -27,3 +30,11 @@ def bar(title: str, total: int | None, unit: str) -> Iterator[Callable[[int], ob
     task = shown.add_task(title, total=total, unit=unit)
     with shown:
         yield lambda count: shown.advance(task, count)
+
+
+def counted(title: str, items: tuple[X, ...], unit: str) -> Iterator[X]:
+    """The items, a bar counting them."""
+    with bar(title, len(items), unit) as done:
+        for item in items:
+            yield item
+            done(1)

@@ -20,6 +20,8 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save
 
+from pid.llava.progress import counted
+
 Config = dict[str, Any]
 
 
@@ -147,7 +149,8 @@ class Writer:
             if int(part.name.split(".")[-2]) % count == index:
                 part.unlink()
         for number, manifest in manifests(folder).items():
-            intact = [shard for shard in lines(manifest) if not shard.damage(folder, verify=True)]
+            found = counted("check", tuple(lines(manifest)), "shards")
+            intact = [shard for shard in found if not shard.damage(folder, verify=True)]
             for shard in intact:
                 self.stored |= zip(shard.names, shard.places, strict=True)
             content = b"".join(map(_line, intact))

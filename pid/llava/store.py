@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from safetensors import SafetensorError, safe_open
 
+from pid.llava.progress import counted
 from pid.llava.shards import Config, Shard, fingerprint, lines, manifests, read_config
 
 
@@ -74,9 +75,8 @@ class Store:
         folder = Path(path)
         config = read_config(folder)
         shards = tuple(shard for manifest in manifests(folder).values() for shard in lines(manifest))
-        whole = fingerprint(config)
-        for shard in shards:
-            if shard.config != whole:
+        for shard in counted("check", shards, "shards"):
+            if shard.config != fingerprint(config):
                 raise ValueError(
                     f"all shards of a store have its configuration, got another for {shard.file} in {folder}; "
                     f"delete its line and capture again."
@@ -122,9 +122,10 @@ class Store:
         normalised: the mean of tokens each divided by its root mean square. A row without a token of the group has
         NaN. Raises KeyError for what was not captured.
         """
+        if condition not in self.config["states"]:
+            raise KeyError(f"this store has states of {self.config['states']}, got {condition!r}.")
         if group not in self.groups:
             raise KeyError(f"this store has the groups {self.groups}, got {int(group)}.")
-        self._known(condition)
         text = self.config["model"]["text"]
         name = key("normalised" if normalised else "residual", condition, group)
         return States(self, name, (text["layers"] + 1, len(self.names), text["width"]))
