@@ -150,17 +150,19 @@ def test_images_do_not_feel_that_later_tokens_are_blind(captured):
 
 
 def test_prefix_is_not_repeated_for_each_condition():
-    """No array of the program has the axes of conditions, prefix tokens and head width together."""
-    graphdef, params = nnx.split(model().language)
-    conditions, prefix = 11, 37
-    blocks = tables([(Knockout((1,)),)] * conditions, 3)
-    u, types = np.zeros((1, prefix + 6, 16), np.float32), np.ones((1, prefix + 6), np.int32)
+    """At full size in bfloat16 no array has the axes of conditions, prefix tokens and head width together."""
+    text = replace(
+        tiny_llava.CONFIG.text, width=4096, ffn=11008, layers=32, heads=32, kv_heads=32, head_width=128
+    )
+    language = nnx.eval_shape(lambda: llava.Language(text, dtype=jnp.bfloat16, rngs=nnx.Rngs(0)))
+    graphdef, params = nnx.split(language)
+    conditions, prefix, length = 33, 3008, 3008 + 64
+    blocks = tables([(Knockout(window),) for window in llava.windows(32)] + [()], 32)
+    u, types = jax.ShapeDtypeStruct((1, length, 4096), jnp.bfloat16), jnp.ones((1, length), jnp.int32)
 
     def run(params, u):
         language = nnx.merge(graphdef, params)
-        return phases.two_phase(
-            language, u, jnp.asarray(types), jnp.asarray(blocks), prefix=prefix, groups=(1,)
-        )
+        return phases.two_phase(language, u, types, jnp.asarray(blocks), prefix=prefix, groups=(IMAGE, LAST))
 
     def shapes(jaxpr):
         for equation in jaxpr.eqns:
@@ -171,28 +173,27 @@ def test_prefix_is_not_repeated_for_each_condition():
                 if hasattr(inner, "jaxpr"):
                     yield from shapes(inner.jaxpr)
 
-    found = list(shapes(jax.make_jaxpr(run)(params, u).jaxpr))
-    assert any({conditions, prefix + 6} <= {*shape} for shape in found)  # the scores
-    assert not [shape for shape in found if {conditions, prefix, 4} <= {*shape}]
+    program, given = jax.make_jaxpr(run, return_shape=True)(params, u)
+    assert given.residual.shape == given.normalised.shape == (conditions, 33, 1, 2, 4096)
+    assert {array.dtype for array in given} == {jnp.dtype(jnp.float32)}
+    found = list(shapes(program.jaxpr))
+    assert any({conditions, length} <= {*shape} for shape in found)  # the scores
+    assert not [shape for shape in found if {conditions, prefix, 128} <= {*shape}]
 
 
-def test_buckets_batches_and_order_change_nothing(captured, tmp_path):
-    some = {name: CONDITIONS[name] for name in ("later", "baseline")}
+def test_eight_devices_other_buckets_batches_and_orders_change_nothing(captured, tmp_path):
+    mesh = jax.make_mesh((2, 4), ("data", "model"), axis_types=(AxisType.Auto,) * 2)
+    some = {name: CONDITIONS[name] for name in ("later", "first", "baseline")}
     wide = llava.Buckets(prefix=(40,), suffix=(16,))
-    other = capture(tmp_path, rows()[::-1], conditions=some, states=("later",), buckets=wide, batch=3)
+    changed = {"conditions": some, "states": ("later", "first"), "buckets": wide, "batch": 4}
+    other = capture(tmp_path, rows()[::-1], model=model(mesh), **changed)
     assert other.names == captured.names[::-1]
-    assert error(of_groups(other, "later")[:, ::-1], of_groups(captured, "later")) < 2 * CRITERION
-    with pytest.raises(KeyError, match=re.escape("has states of ['later'], got 'baseline'")):
+    for name in ("later", "first"):  # one in full, one in two phases
+        assert error(of_groups(other, name)[:, ::-1], of_groups(captured, name)) < 2 * CRITERION
+    with pytest.raises(KeyError, match=re.escape("has states of ['first', 'later'], got 'baseline'")):
         other.states("baseline", LAST)
     for name in some:
         np.testing.assert_allclose(other.p_new(name)[::-1], captured.p_new(name), rtol=1e-4)
-
-
-def test_eight_devices_agree_with_one(captured, tmp_path):
-    mesh = jax.make_mesh((2, 4), ("data", "model"), axis_types=(AxisType.Auto,) * 2)
-    some = {name: CONDITIONS[name] for name in ("baseline", "first")}
-    other = capture(tmp_path, model=model(mesh), conditions=some)
-    assert_alike(other, captured, some)
 
 
 def test_text_alone_is_run_in_full_and_has_no_image(tmp_path):

@@ -74,6 +74,7 @@ class Choice:
             )
         first = {idle[0]: ()}
         object.__setattr__(self, "conditions", first | {k: v for k, v in self.conditions.items() if v})
+        object.__setattr__(self, "states", tuple(sorted({*self.states})))
         if unknown := {*self.states} - {*self.conditions}:
             raise ValueError(
                 f"states are stored of conditions, got {sorted(unknown)}; name some of {list(self.conditions)}."

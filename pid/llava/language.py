@@ -110,18 +110,18 @@ def attention(
     grouped = rearrange(query, "b t (k g) h -> b t k g h", k=parts[0].key.shape[2])
     scores = jnp.concatenate(
         [
-            jnp.einsum("btkgh,bskh->bkgts", grouped, part.key, preferred_element_type=jnp.float32)
+            jnp.einsum("btkgh,bskh->bktgs", grouped, part.key, preferred_element_type=jnp.float32)
             for part in parts
         ],
         axis=-1,
     )
-    seen = visible[:, None, None]
+    seen = visible[:, None, :, None]
     scores = jnp.where(seen, scores * query.shape[-1] ** -0.5, jnp.finfo(jnp.float32).min)
     weights = jnp.where(jnp.any(seen, axis=-1, keepdims=True), jax.nn.softmax(scores, axis=-1), 0)
     ends = np.cumsum([part.key.shape[1] for part in parts])[:-1]
     shares = jnp.split(weights.astype(query.dtype), ends, axis=-1)
     mixed = sum(
-        jnp.einsum("bkgts,bskh->btkgh", share, part.value) for share, part in zip(shares, parts, strict=True)
+        jnp.einsum("bktgs,bskh->btkgh", share, part.value) for share, part in zip(shares, parts, strict=True)
     )
     return rearrange(jnp.asarray(mixed), "b t k g h -> b t (k g) h")
 

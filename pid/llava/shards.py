@@ -69,8 +69,8 @@ def read_config(folder: Path) -> Config:
     return json.loads(path.read_text())
 
 
-def begin(folder: Path, config: Config) -> None:
-    """Make the folder a store of this configuration, or check that it is one.
+def begin(folder: Path, config: Config, *, part: int = 0) -> None:
+    """Make the folder a store of this configuration, or check that it is one. `part` tells processes apart.
 
     Raises:
         ValueError: names every entry in which the configuration found differs, or a folder of something else.
@@ -81,7 +81,7 @@ def begin(folder: Path, config: Config) -> None:
             raise ValueError(
                 f"a store needs a folder of its own, got {folder} with {foreign[0]}; name another one."
             )
-        write(folder / "config.json", json.dumps(config, indent=1).encode())
+        write(folder / "config.json", json.dumps(config, indent=1).encode(), part=part)
     saved, now, nothing = _flat(read_config(folder)), _flat(config), "nothing"
     if differing := [
         f"{name}: stored {saved.get(name, nothing)!r}, now {now.get(name, nothing)!r}"
@@ -141,7 +141,7 @@ class Writer:
     """
 
     def __init__(self, folder: Path, config: Config, *, index: int = 0, count: int = 1):
-        begin(folder, config)
+        begin(folder, config, part=index)
         self._folder, self._config, self._index = folder, fingerprint(config), index
         self.stored: dict[str, int] = {}
         """Of each row in an intact shard its place, by name."""
