@@ -51,10 +51,10 @@ TOKENS = {(4, 8): 14, (8, 4): 16, (8, 8): 24}  # of an image that fits its grid:
 BUCKETS = llava.Buckets(prefix=(32,), suffix=(8,))
 CONDITIONS = {
     "baseline": (),
-    "first": (Knockout((0, 1)),),
     "later": (Knockout((1, 2)), Knockout((2,), BOX, TEXT)),
-    "last": (Knockout("all", LAST, QUESTION),),
+    "first": (Knockout((0, 1)),),
     "images": (Knockout((1,), IMAGE, IMAGE),),
+    "last": (Knockout("all", LAST, QUESTION),),
 }
 
 

@@ -105,7 +105,7 @@ def attention(
     """softmax(QKᵀ/√H) V over the visible of the S keys of all parts; a query that sees none of them gets 0.
 
     The N query heads take turns on K heads of keys, N/K in a row on each. The scores of the parts are put side by side,
-    never their keys: under `vmap` a part that all share stays one. Scores and softmax are float32.
+    never their keys: under `vmap` a part that all share stays one. Scores, softmax and sums are float32.
     """
     grouped = rearrange(query, "b t (k g) h -> b t k g h", k=parts[0].key.shape[2])
     scores = jnp.concatenate(
@@ -121,9 +121,10 @@ def attention(
     ends = np.cumsum([part.key.shape[1] for part in parts])[:-1]
     shares = jnp.split(weights.astype(query.dtype), ends, axis=-1)
     mixed = sum(
-        jnp.einsum("bktgs,bskh->btkgh", share, part.value) for share, part in zip(shares, parts, strict=True)
+        jnp.einsum("bktgs,bskh->btkgh", share, part.value, preferred_element_type=jnp.float32)
+        for share, part in zip(shares, parts, strict=True)
     )
-    return rearrange(jnp.asarray(mixed), "b t k g h -> b t (k g) h")
+    return rearrange(jnp.asarray(mixed, query.dtype), "b t k g h -> b t (k g) h")
 
 
 def group_weights(types: Int[Array, "b t"], groups: tuple[int, ...]) -> Float[Array, "b g t"]:
