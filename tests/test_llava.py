@@ -68,7 +68,7 @@ def test_edges_are_cut_by_the_types_of_query_and_key_of_each_sample():
     table = np.zeros((2, 5, 5), bool)
     table[0, TokenType.QUESTION, TokenType.IMAGE] = table[1, TokenType.LAST, TokenType.TEXT] = True
     types = np.array([[1, 2, 3, 4, 7], [1, 2, 3, 4, 7]], np.int32)
-    cut = jax.jit(language_file.cut_edges)(table, types)
+    cut = jax.jit(language_file.cut_edges)(table, types, types)
     assert np.argwhere(cut).tolist() == [[0, 2, 1], [1, 3, 0]]  # and type 7, beyond the table, is free
 
 

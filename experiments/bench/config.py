@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-Section = Literal["evolved", "attention", "taps", "backward", "pid"]
+Section = Literal["evolved", "attention", "taps", "backward", "pid", "llava"]
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,25 @@ class DecompositionSize:
 
 
 @dataclass(frozen=True)
+class LlavaSize:
+    """The language model of the llava section, of random weights, and its one sample."""
+
+    layers: int = 30
+    """Blocks; there is a window about each."""
+    heads: int = 4
+    head_width: int = 16
+    ffn: int = 128
+    prefix: int = 576
+    """Tokens up to the last of the image."""
+    suffix: int = 40
+    """Tokens behind it."""
+
+
+@dataclass(frozen=True)
 class Config:
     """Speed and memory of the fast forms against the plain ones, as ratios."""
 
-    only: tuple[Section, ...] = ("evolved", "attention", "taps", "backward", "pid")
+    only: tuple[Section, ...] = ("evolved", "attention", "taps", "backward", "pid", "llava")
     """Sections to run, one after another."""
     pairs: int = 20
     """Timed pairs for each row, in alternating order."""
@@ -59,6 +74,7 @@ class Config:
     attention: AttentionSize = field(default_factory=AttentionSize)
     state: StateSize = field(default_factory=StateSize)
     pid: DecompositionSize = field(default_factory=DecompositionSize)
+    llava: LlavaSize = field(default_factory=LlavaSize)
 
     def __post_init__(self):
         if self.pairs < 2 or self.pairs % 2:

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments import run
+from experiments.bench.capture import llava_rows
 from experiments.bench.config import Config
 from experiments.bench.decomposition import decomposition_rows
 from experiments.bench.evolved import evolved_rows, figure
@@ -24,6 +25,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Config], Iterator[Row]]]] = {
     "taps": ("evolve by taps against the scan of steps", taps_rows),
     "backward": ("gradient of evolve against autodiff through every step", backward_rows),
     "pid": ("Gaussian BROJA, per system, one BLAS thread", decomposition_rows),
+    "llava": ("LLaVA's language model: knockout windows in two phases, pooled states", llava_rows),
 }
 
 

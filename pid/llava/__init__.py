@@ -6,6 +6,11 @@ LLaVA-1.5 and LLaVA-1.6 (LLaVA-NeXT) with a Llama or Mistral language model, rea
     output = llava.forward(model, input_ids, pixel_values, token_types=types, collect="pooled",
                            knockouts=(llava.Knockout(llava.windows(32)[12]),))
 
+    processor = llava.read_processor("llava-1.5-7b-hf")
+    rows = llava.encode_rows(processor, [llava.Sample("q1", "kitchen.jpg", "Is the cup left or right of the plate?")])
+    store = llava.capture(model, rows, conditions={"baseline": (), "blind": (llava.Knockout("all"),)}, store="out")
+    store.states("blind", llava.TokenType.LAST)[12]
+
 Every layer's residual stream is taken inside the scan over layers, whole or pooled by group of tokens, and attention
 from one group to another can be cut in any set of layers without compiling anew.
 
@@ -16,21 +21,18 @@ tokens      what a token is
 knockout    attention edges cut by type of token and layer
 anyres      LLaVA-1.6's images of any resolution, as a map of rows
 config      sizes and choices, from a Hugging Face config.json
+published   the configs of the published models
 inputs      a batch, checked and laid out on the host
 parts       maps, norms and stacks of layers
 clip        the vision tower, as deep as needed
 language    Llama and Mistral, every layer in sight
 sharding    where parameters and samples lie on a mesh
 model       image features in the place of image tokens; the forward pass
+sizes       bytes of a model on a mesh, and a lowered forward pass
 keys        the names of parameters, here and at Hugging Face
 folder      a folder of safetensors, tensors read by slices
 cache       converted weights kept on disk
 weights     from safetensors, each device its own slices
-published   the configs of the published models
-sizes       their bytes on a mesh, and a lowered forward pass
-probe       a fixed question about a fixed picture
-reference   Hugging Face's model in eager torch, watched
-verify      a checkpoint checked, layer by layer beside torch
 row         a prompt as the model reads it, before padding
 prompts     the text around an image and a question
 chunks      from text to tokens, before and behind the image
@@ -38,8 +40,18 @@ pixels      from an image to tiles
 processor   tokenizer, image processor and prompt, with a fingerprint
 batch       rows side by side, padded
 encoding    from raw samples to rows and batches
+phases      many conditions, the tokens before the question run once
+plan        from prompts to batches of few shapes
+progress    a bar on a terminal
+shards      a folder of shards that survives a kill
+store       captured activations, read in the order of the samples
+activations samples × conditions → a store
+probe       a fixed question about a fixed picture
+reference   Hugging Face's model in eager torch, watched
+verify      a checkpoint checked, layer by layer beside torch
 """
 
+from pid.llava.activations import capture as capture
 from pid.llava.anyres import anyres_rows as anyres_rows
 from pid.llava.batch import Batch as Batch
 from pid.llava.batch import pad as pad
@@ -60,6 +72,7 @@ from pid.llava.language import Language as Language
 from pid.llava.language import Output as Output
 from pid.llava.model import Llava as Llava
 from pid.llava.model import forward as forward
+from pid.llava.plan import Buckets as Buckets
 from pid.llava.processor import Processor as Processor
 from pid.llava.processor import fingerprint as fingerprint
 from pid.llava.processor import read_processor as read_processor
@@ -71,12 +84,15 @@ from pid.llava.published import Published as Published
 from pid.llava.row import Row as Row
 from pid.llava.sharding import MeshShape as MeshShape
 from pid.llava.sharding import bytes_per_device as bytes_per_device
+from pid.llava.store import States as States
+from pid.llava.store import Store as Store
 from pid.llava.tokens import TokenType as TokenType
 from pid.llava.weights import load as load
 from pid.llava.weights import load_text as load_text
 
 __all__ = [
     "Batch",
+    "Buckets",
     "Inputs",
     "Knockout",
     "Language",
@@ -90,12 +106,15 @@ __all__ = [
     "Published",
     "Row",
     "Sample",
+    "States",
+    "Store",
     "TextConfig",
     "TokenType",
     "VisionConfig",
     "anyres_rows",
     "block_table",
     "bytes_per_device",
+    "capture",
     "encode",
     "encode_row",
     "encode_rows",

@@ -6,10 +6,13 @@ A is causal attention with rotary positions, K key and value heads for N query h
 every layer. The raw residual stream is taken at L+1 points, before the first block and after each, inside the scan:
 whole, or pooled at once so that only a few vectors per layer leave the device.
 
+The tokens of one call may be the end of a longer sequence, the keys and values of whose beginning are known: `Span`.
+
 B batch, T tokens, S key tokens, D channels, N heads, K key and value heads, H head width, L layers, V vocabulary,
 G groups of tokens, Y token types
 """
 
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -41,6 +44,24 @@ class Output(NamedTuple):
     """The logits `(B, T, V)`; pooled: those of the last token, `(B, V)`."""
 
 
+class Past(NamedTuple):
+    """Keys, rotated, and values of earlier tokens: of one layer (B, S, K, H), of all with a leading axis L."""
+
+    key: Float[Array, "*l b s k h"]
+    value: Float[Array, "*l b s k h"]
+
+
+class Span(NamedTuple):
+    """A run of some consecutive tokens."""
+
+    last: Float[Array, "b t d"]
+    """The residual stream after the last block (B, T, D)."""
+    records: Any
+    """What was recorded at L+1 points, stacked on a leading axis."""
+    past: Past | None
+    """The keys and values of these tokens in all layers, if they were to be kept."""
+
+
 def rms_normalise(u: Float[Array, "*s d"], eps: float) -> Float[Array, "*s d"]:
     """u / √(mean u² + ε) over the channels, in float32."""
     wide = u.astype(jnp.float32)
@@ -65,14 +86,45 @@ def rotate(
     return x * cos.astype(x.dtype) + turned * sin.astype(x.dtype)
 
 
-def cut_edges(block: Bool[Array, "one y y"], types: Int[Array, "b t"]) -> Bool[Array, "b t t"]:
-    """Whether query t of a sample is kept from key s by the table: block[b, types[b, t], types[b, s]].
+def cut_edges(
+    block: Bool[Array, "one y y"], queries: Int[Array, "b t"], keys: Int[Array, "b s"]
+) -> Bool[Array, "b t s"]:
+    """Whether query t of a sample is kept from key s by the table: block[b, queries[b, t], keys[b, s]].
 
-    A type beyond the table is never cut. As two small matrix products, which a mesh can split.
+    queries, keys: `TokenType`s; one beyond the table is never cut. As two small matrix products, which a mesh can
+    split.
     """
-    kind = jax.nn.one_hot(types, block.shape[-1], dtype=jnp.float32)
-    table = jnp.broadcast_to(block, (types.shape[0], *block.shape[1:])).astype(jnp.float32)
-    return jnp.einsum("btx,bxy,bsy->bts", kind, table, kind) > 0.5
+    query, key = (jax.nn.one_hot(types, block.shape[-1], dtype=jnp.float32) for types in (queries, keys))
+    table = jnp.broadcast_to(block, (queries.shape[0], *block.shape[1:])).astype(jnp.float32)
+    return jnp.einsum("btx,bxy,bsy->bts", query, table, key) > 0.5
+
+
+def attention(
+    query: Float[Array, "b t n h"], parts: tuple[Past, ...], visible: Bool[Array, "b t s"]
+) -> Float[Array, "b t n h"]:
+    """softmax(QKᵀ/√H) V over the visible of the S keys of all parts; a query that sees none of them gets 0.
+
+    The N query heads take turns on K heads of keys, N/K in a row on each. The scores of the parts are put side by side,
+    never their keys: under `vmap` a part that all share stays one. Scores, softmax and sums are float32.
+    """
+    grouped = rearrange(query, "b t (k g) h -> b t k g h", k=parts[0].key.shape[2])
+    scores = jnp.concatenate(
+        [
+            jnp.einsum("btkgh,bskh->bktgs", grouped, part.key, preferred_element_type=jnp.float32)
+            for part in parts
+        ],
+        axis=-1,
+    )
+    seen = visible[:, None, :, None]
+    scores = jnp.where(seen, scores * query.shape[-1] ** -0.5, jnp.finfo(jnp.float32).min)
+    weights = jnp.where(jnp.any(seen, axis=-1, keepdims=True), jax.nn.softmax(scores, axis=-1), 0)
+    ends = np.cumsum([part.key.shape[1] for part in parts])[:-1]
+    shares = jnp.split(weights.astype(query.dtype), ends, axis=-1)
+    mixed = sum(
+        jnp.einsum("bktgs,bskh->btkgh", share, part.value, preferred_element_type=jnp.float32)
+        for share, part in zip(shares, parts, strict=True)
+    )
+    return rearrange(jnp.asarray(mixed, query.dtype), "b t k g h -> b t (k g) h")
 
 
 def group_weights(types: Int[Array, "b t"], groups: tuple[int, ...]) -> Float[Array, "b g t"]:
@@ -91,6 +143,11 @@ def group_weights(types: Int[Array, "b t"], groups: tuple[int, ...]) -> Float[Ar
 def pool(weights: Float[Array, "b g t"], u: Float[Array, "b t d"]) -> Float[Array, "b g d"]:
     """The means of u by group, in float32."""
     return jnp.einsum("bgt,btd->bgd", weights, u.astype(jnp.float32), precision="highest")
+
+
+def pooled(weights: Float[Array, "b g t"], u: Float[Array, "b t d"], eps: float) -> tuple[Array, Array]:
+    """The means of u by group, and of its tokens each divided by its root mean square: both (B, G, D)."""
+    return pool(weights, u), pool(weights, rms_normalise(u, eps))
 
 
 class RMSNorm(nnx.Module):
@@ -120,26 +177,24 @@ class Block(nnx.Module):
         self.gate, self.up = plain(config.width, config.ffn), plain(config.width, config.ffn)
         self.down = plain(config.ffn, config.width)
 
-    def attend(
-        self, u: Float[Array, "b t d"], visible: Bool[Array, "b t t"], turn: tuple[Array, Array]
-    ) -> Float[Array, "b t d"]:
-        """Attention over the visible keys; a query that sees none of them adds nothing."""
+    def __call__(
+        self,
+        u: Float[Array, "b t d"],
+        visible: Bool[Array, "b t s"],
+        turn: tuple[Array, Array],
+        past: tuple[Past, ...] = (),
+    ) -> tuple[Float[Array, "b t d"], Past]:
+        """The layer's output, and the keys and values of its tokens; `visible` spans those of `past`, then these."""
+        normed = self.norm_attention(u)
         query, key, value = (
-            rearrange(project(u), "b t (n h) -> b t n h", h=self.head_width)
+            rearrange(project(normed), "b t (n h) -> b t n h", h=self.head_width)
             for project in (self.query, self.key, self.value)
         )
-        mixed = jax.nn.dot_product_attention(
-            rotate(query, *turn), rotate(key, *turn), value, mask=visible[:, None]
-        )
-        mixed = rearrange(mixed, "b t n h -> b t (n h)")
-        return self.out(jnp.where(jnp.any(visible, axis=-1, keepdims=True), mixed, 0))
-
-    def __call__(
-        self, u: Float[Array, "b t d"], visible: Bool[Array, "b t t"], turn: tuple[Array, Array]
-    ) -> Float[Array, "b t d"]:
-        u = u + self.attend(self.norm_attention(u), visible, turn)
+        own = Past(rotate(key, *turn), value)
+        mixed = attention(rotate(query, *turn), (*past, own), visible)
+        u = u + self.out(rearrange(mixed, "b t n h -> b t (n h)"))
         normed = self.norm_ffn(u)
-        return u + self.down(jax.nn.silu(self.gate(normed)) * self.up(normed))
+        return u + self.down(jax.nn.silu(self.gate(normed)) * self.up(normed)), own
 
 
 class Language(nnx.Module):
@@ -168,6 +223,44 @@ class Language(nnx.Module):
         mapped = self.embed.attend(final) if self.head is None else self.head(final)
         return mapped.astype(jnp.float32)
 
+    def answer(self, final: Float[Array, "b t d"], types: Int[Array, "b t"]) -> Float[Array, "b v"]:
+        """The logits (B, V) at the last token that is no padding."""
+        last = pool(group_weights(types, (TokenType.LAST,)), final).astype(final.dtype)
+        return self.logits(last)[:, 0]
+
+    def span(
+        self,
+        u: Float[Array, "b t d"],
+        types: Int[Array, "b s"],
+        block: Bool[Array, "l one y y"],
+        record: Callable[[Array], Any],
+        *,
+        past: Past | None = None,
+        keep: bool = False,
+    ) -> Span:
+        """Run the last T of S tokens, whose embeddings are u, through all layers.
+
+        types (B, S): of all tokens, also of the S-T whose keys and values are `past`. record: taken of the residual
+        stream at L+1 points. keep: whether the keys and values of these T tokens are returned.
+        """
+        start, real = types.shape[1] - u.shape[1], types > TokenType.PAD
+        causal = jnp.tril(jnp.ones((u.shape[1], types.shape[1]), bool), start)[None]
+        visible = causal & real[:, None, :]
+        positions = jnp.maximum(jnp.cumsum(real, axis=1) - 1, 0)[:, start:]
+        turn = rotary(positions, self.config.head_width, self.config.theta)
+        graphdef, params = nnx.split(self.blocks)
+
+        def run(u: Array, layer: tuple[Any, Array, Past | None]) -> tuple[Array, tuple[Any, Past | None]]:
+            params, block, past = layer
+            edges = visible & ~cut_edges(block, types[:, start:], types)
+            before = () if past is None else (past,)
+            u, own = nnx.merge(graphdef, params)(u, edges, turn, before)
+            return u, (record(u), own if keep else None)
+
+        first = record(u)
+        u, (later, kept) = jax.lax.scan(run, u, (params, block, past))
+        return Span(u, jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), first, later), kept)
+
     def __call__(
         self,
         u: Float[Array, "b t d"],
@@ -182,30 +275,16 @@ class Language(nnx.Module):
         types (B, T): the `TokenType` of each token. block (L, B or 1, Y, Y): the edges cut in each layer, see
         `block_table`. collect: "all" keeps every state, "pooled" the means over `groups`, "logits" no residual.
         """
-        real = types > TokenType.PAD
-        causal = jnp.tril(jnp.ones((types.shape[1],) * 2, bool))[None]
-        visible = causal & real[:, None, :]
-        positions = jnp.maximum(jnp.cumsum(real, axis=1) - 1, 0)
-        turn = rotary(positions, self.config.head_width, self.config.theta)
         weights = group_weights(types, groups)
 
         def record(u: Array) -> tuple[Array | None, Array | None]:
             if collect == "pooled":
-                return pool(weights, u), pool(weights, rms_normalise(u, self.config.eps))
+                return pooled(weights, u, self.config.eps)
             return (u, None) if collect == "all" else (None, None)
 
-        graphdef, params = nnx.split(self.blocks)
-
-        def run(u: Array, layer: tuple[Any, Array]) -> tuple[Array, tuple[Array | None, Array | None]]:
-            params, block = layer
-            u = nnx.merge(graphdef, params)(u, visible & ~cut_edges(block, types), turn)
-            return u, record(u)
-
-        first = record(u)
-        u, later = jax.lax.scan(run, u, (params, block))
-        residual, normalised = jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), first, later)
-        final = self.norm(u)
+        span = self.span(u, types, block, record)
+        residual, normalised = span.records
+        final = self.norm(span.last)
         if collect != "pooled":
             return Output(residual, normalised, final, self.logits(final))
-        last = pool(group_weights(types, (TokenType.LAST,)), final).astype(final.dtype)
-        return Output(residual, normalised, pool(weights, final), self.logits(last)[:, 0])
+        return Output(residual, normalised, pool(weights, final), self.answer(final, types))

@@ -1,0 +1,94 @@
+"""LLaVA's language model: windows of knockouts in two phases against full runs, and what pooled states cost.
+
+The weights are random: time does not depend on them. The functions take any language model, a real one too.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+
+from experiments.bench.config import Config
+from experiments.bench.timing import Row, paired
+from pid import llava
+from pid.llava import Knockout, TokenType
+from pid.llava.language import GROUPS, Language
+from pid.llava.phases import in_full, two_phase
+from pid.llava.plan import tables
+
+
+def llava_rows(config: Config) -> Iterator[Row]:
+    """All rows for a small random model of the sizes asked for."""
+    size = config.llava
+    text = llava.TextConfig(
+        vocabulary=256,
+        width=size.heads * size.head_width,
+        ffn=size.ffn,
+        layers=size.layers,
+        heads=size.heads,
+        kv_heads=size.heads,
+        head_width=size.head_width,
+        eps=1e-5,
+        theta=1e4,
+        window=None,
+        tied=False,
+    )
+    language = Language(text, dtype=np.float32, rngs=nnx.Rngs(0))
+    yield windows_row(language, size.prefix, size.suffix, config)
+    yield from pooled_rows(language, size.prefix, size.suffix, config)
+
+
+def windows_row(language: Language, prefix: int, suffix: int, config: Config) -> Row:
+    """Image→Question cut in the window about each layer, and the baseline: two phases against a full run of each."""
+    layers = language.config.layers
+    windows = [(Knockout(window),) for window in llava.windows(layers)]
+    blocks = tables([(), *windows], layers)
+    graphdef, params, u, types = _sample(language, prefix, suffix)
+    return Row(
+        f"{len(windows)} windows, {prefix} + {suffix} tokens, two phases",
+        paired(
+            lambda params, u, types, blocks: two_phase(
+                nnx.merge(graphdef, params), u, types, blocks, prefix=prefix, groups=GROUPS
+            ),
+            lambda params, u, types, blocks: in_full(
+                nnx.merge(graphdef, params), u, types, blocks, groups=GROUPS
+            ),
+            *(params, u, types, blocks),
+            pairs=config.pairs,
+            seconds=config.seconds,
+        ),
+    )
+
+
+def pooled_rows(language: Language, prefix: int, suffix: int, config: Config) -> Iterator[Row]:
+    """Pooled states of all layers against no states, and against all of them."""
+    blocks = tables([()], language.config.layers)[0]
+    graphdef, params, u, types = _sample(language, prefix, suffix)
+
+    def run(collect: Any) -> Callable:
+        return lambda params, *given: nnx.merge(graphdef, params)(*given, collect=collect)
+
+    for collect, name in (("logits", "plain forward"), ("all", "all states")):
+        yield Row(
+            f"pooled states against {name}, {prefix + suffix} tokens",
+            paired(
+                run("pooled"),
+                run(collect),
+                *(params, u, types, blocks),
+                pairs=config.pairs,
+                seconds=config.seconds,
+            ),
+        )
+
+
+def _sample(language: Language, prefix: int, suffix: int) -> tuple[Any, Any, jax.Array, np.ndarray]:
+    """The model in two parts, and one sample: text and an image, then a question and its last token."""
+    graphdef, params = nnx.split(language)
+    image, words = prefix - prefix // 16, prefix // 16
+    types = [TokenType.TEXT] * words + [TokenType.IMAGE] * image
+    types += [TokenType.QUESTION] * (suffix - 1) + [TokenType.LAST]
+    draw = np.random.default_rng(0)
+    u = draw.standard_normal((1, prefix + suffix, language.config.width), np.float32)
+    return graphdef, params, jax.numpy.asarray(u, language.norm.dtype), np.array(types, np.int32)[None]
