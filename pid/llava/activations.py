@@ -24,7 +24,7 @@ from pid.llava.knockout import Knockout
 from pid.llava.language import GROUPS
 from pid.llava.model import Llava
 from pid.llava.phases import Measured, measure
-from pid.llava.plan import Batch, Buckets, Conditions, batches, default_buckets, lay_out, tables
+from pid.llava.plan import Alike, Buckets, Conditions, batches, default_buckets, lay_out, tables
 from pid.llava.progress import bar
 from pid.llava.row import Row
 from pid.llava.sharding import put
@@ -159,7 +159,7 @@ def _config(model: Llava, choice: Choice, weights: str, encoding: str) -> Config
     return json.loads(json.dumps(config))
 
 
-def runner(model: Llava, choice: Choice, size: int) -> Callable[[Batch], Measured]:
+def runner(model: Llava, choice: Choice, size: int) -> Callable[[Alike], Measured]:
     """What begins to run a batch of up to `size` rows, and to copy its results to the host, and returns at once.
 
     Raises:
@@ -174,7 +174,7 @@ def runner(model: Llava, choice: Choice, size: int) -> Callable[[Batch], Measure
     options = np.array(choice.options, np.int32)
     kept = np.array([list(conditions).index(name) for name in choice.states], np.int32)
 
-    def run(batch: Batch) -> Measured:
+    def run(batch: Alike) -> Measured:
         is_full = np.array([name in batch.shape.full for name in conditions])
         measured = measure(
             graphdef,
@@ -229,7 +229,7 @@ def one_late(begun: Iterable[X]) -> Iterator[X]:
     yield from before
 
 
-def _arrays(batch: Batch, measured: Measured, choice: Choice) -> dict[str, np.ndarray]:
+def _arrays(batch: Alike, measured: Measured, choice: Choice) -> dict[str, np.ndarray]:
     """What a shard holds: states (L+1, n, D) of a condition and group, and the answer under each condition."""
     found, rows, dtype = jax.device_get(measured), slice(len(batch.rows)), jnp.dtype(choice.dtype)
     arrays = {}

@@ -13,6 +13,11 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image, UnidentifiedImageError
 
+MEAN = (0.48145466, 0.4578275, 0.40821073)
+"""Of the pixels that CLIP was trained with, by colour, in 0 … 1."""
+DEVIATION = (0.26862954, 0.26130258, 0.27577711)
+"""Their standard deviation."""
+
 ImageLike = Image.Image | np.ndarray | str | Path
 
 

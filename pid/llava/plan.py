@@ -60,7 +60,7 @@ class Shape(NamedTuple):
     """The conditions that cut a query of the prefix, so that it cannot be shared."""
 
 
-class Batch(NamedTuple):
+class Alike(NamedTuple):
     """Rows of one shape, and the places they have among all samples."""
 
     shape: Shape
@@ -143,7 +143,7 @@ def shape_of(row: Row, conditions: Conditions, buckets: Buckets) -> Shape:
 
 def batches(
     rows: Iterable[tuple[int, Row]], size: int, conditions: Conditions, buckets: Buckets
-) -> Iterator[Batch]:
+) -> Iterator[Alike]:
     """Batches of `size` rows of one shape each, every one as soon as it is full; in the end those that are not.
 
     The batches of a shape follow the order of its rows, so those that remain after whole batches are taken away are
@@ -159,12 +159,12 @@ def batches(
         yield _batch(shape, left)
 
 
-def _batch(shape: Shape, placed: list[tuple[int, Row]]) -> Batch:
+def _batch(shape: Shape, placed: list[tuple[int, Row]]) -> Alike:
     places, rows = zip(*placed, strict=True)
-    return Batch(shape, places, rows)
+    return Alike(shape, places, rows)
 
 
-def lay_out(config: LlavaConfig, batch: Batch, size: int) -> Inputs:
+def lay_out(config: LlavaConfig, batch: Alike, size: int) -> Inputs:
     """The batch as the device takes it: `size` rows, the last one repeated if there are fewer.
 
     Raises:

@@ -12,15 +12,14 @@ from einops import rearrange
 from jaxtyping import Float, Int
 
 from pid.llava.anyres import best_resolution
-from pid.llava.config import LlavaConfig
+from pid.llava.config import LlavaConfig, import_transformers
 from pid.llava.inputs import image_rows
+from pid.llava.pixels import DEVIATION, MEAN
+from pid.llava.processor import FILES
 from pid.llava.tokens import TokenType
 
 BEFORE = "USER: "
 AFTER = "\nWhat color is the disc? Answer the question using a single word or phrase. ASSISTANT:"
-TOKENIZERS = ("tokenizer.json", "tokenizer.model")
-MEAN = (0.48145466, 0.4578275, 0.40821073)  # of the pixels that CLIP was trained with
-DEVIATION = (0.26862954, 0.26130258, 0.27577711)
 
 
 class Probe(NamedTuple):
@@ -76,11 +75,9 @@ def anyres_picture(config: LlavaConfig, size: tuple[int, int]) -> Float[np.ndarr
 
 def read_tokenizer(path: Path) -> Any | None:
     """The tokenizer of a Hugging Face folder, None if it holds none."""
-    if not any((path / name).is_file() for name in TOKENIZERS):
+    if not any((path / name).is_file() for name in FILES["a tokenizer"]):
         return None
-    from transformers import AutoTokenizer  # here, for it takes seconds
-
-    return AutoTokenizer.from_pretrained(path)
+    return import_transformers().AutoTokenizer.from_pretrained(path, local_files_only=True)
 
 
 def words(config: LlavaConfig, tokenizer: Any | None) -> tuple[list[int], list[int]]:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float32, UInt8
 
+from pid.llava.pixels import DEVIATION, MEAN
 from pid.toyworld.words import COLORS, SHAPES, SIDE, UNASKED
 
 PATCH = 8
@@ -23,8 +24,6 @@ RGB = {
     "yellow": (230, 210, 40),
     "grey": (128, 128, 128),
 }
-MEAN = (0.48145466, 0.4578275, 0.40821073)  # of CLIP
-STD = (0.26862954, 0.26130258, 0.27577711)
 TEST_SHARE = 10  # one scene in so many belongs to the test split
 
 
@@ -117,5 +116,5 @@ def render(scenes: Sequence[Scene]) -> UInt8[np.ndarray, "n y x colours"]:
 def normalise(pictures: UInt8[np.ndarray, "n y x colours"]) -> Float32[np.ndarray, "n colours y x"]:
     """(x/255 - mean) / deviation of CLIP, colours first: what the image processor makes of the pictures."""
     levels = np.arange(256, dtype=np.float64)[:, None] / 255
-    table = ((levels - MEAN) / STD).astype(np.float32)  # (256, 3): every value there is
+    table = ((levels - MEAN) / DEVIATION).astype(np.float32)  # (256, 3): every value there is
     return np.stack([table[pictures[..., colour], colour] for colour in range(3)], axis=1)
