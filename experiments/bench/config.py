@@ -40,8 +40,10 @@ class DecompositionSize:
 
 @dataclass(frozen=True)
 class LlavaSize:
-    """The language model of the llava section, of random weights, and its one sample."""
+    """The language model of the llava section, of random weights or those of `text`, and its one sample."""
 
+    text: Path | None = None
+    """A Hugging Face folder of a Llama alone, config.json and model.safetensors, in the place of the sizes below."""
     layers: int = 30
     """Blocks; there is a window about each."""
     heads: int = 4

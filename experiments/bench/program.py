@@ -68,7 +68,7 @@ def main(config: Config) -> Path:
     folder = run.next_folder(config.out, "bench")
     summary = {
         "program": "bench",
-        "config": asdict(config) | {"out": str(config.out)},
+        "config": asdict(config),
         "device": device,
         "versions": {"jax": jax.__version__, "python": platform.python_version()},
         "rows": [
@@ -80,6 +80,6 @@ def main(config: Config) -> Path:
     if "evolved" in rows:
         figure(rows["evolved"]).savefig(folder / "evolved.png", dpi=150)
         console.print(f"wrote {folder / 'evolved.png'}")
-    (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    (folder / "summary.json").write_text(json.dumps(summary, indent=2, default=str) + "\n")
     console.print(f"wrote {folder / 'summary.json'}")
     return folder

@@ -203,7 +203,25 @@ def read_config(path: str | Path) -> LlavaConfig:
         FileNotFoundError: the folder has no config.json.
         ValueError: the folder holds another model, or one with parts that this port does not compute.
     """
+    return parse_config(_fields(path))
+
+
+def read_text_config(path: str | Path) -> TextConfig:
+    """The config of a Hugging Face folder of a Llama or Mistral alone.
+
+    Raises:
+        FileNotFoundError: the folder has no config.json.
+        ValueError: the folder holds another model, or one with parts that this port does not compute.
+    """
+    fields = _fields(path)
+    require("model_type in config.json", fields.get("model_type"), ("llama", "mistral"))
+    transformers = import_transformers()
+    family = {"llama": transformers.LlamaConfig, "mistral": transformers.MistralConfig}
+    return text_config(family[fields["model_type"]].from_dict(fields))
+
+
+def _fields(path: str | Path) -> dict[str, Any]:
     file = Path(path) / "config.json"
     if not file.is_file():
         raise FileNotFoundError(f"a model folder has a config.json, found none at {file}; check the path.")
-    return parse_config(json.loads(file.read_text()))
+    return json.loads(file.read_text())
