@@ -4,6 +4,7 @@ import dataclasses
 from pathlib import Path
 
 import jax
+from jax.experimental import multihost_utils
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,3 +32,14 @@ def join(hosts: Hosts, out: Path | None) -> None:
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     if not jax.distributed.is_initialized():
         jax.distributed.initialize(hosts.coordinator, hosts.count, hosts.index)
+
+
+def is_first() -> bool:
+    """Whether this is process 0, which writes what all share."""
+    return jax.process_index() == 0
+
+
+def together() -> None:
+    """Wait until all hosts have come here."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices("experiments.run")
