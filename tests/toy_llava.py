@@ -85,12 +85,12 @@ def _hub(key: str) -> str:
 
 
 def tiny(*models: Path, kept: Path, **changed) -> pid_llava.Config:
-    """A run of seconds: two tasks, few rows, no flow."""
+    """A run of seconds: one task, few rows, no flow."""
     config = pid_llava.Config(
         model=models,
         kept=kept,
         config="recommended",
-        tasks=("LogicalObj", "QueryAttr"),
+        tasks=("QueryAttr",),
         asking=pid_llava.Asking(
             rows=24, samples=20, only_correct=False, least=12, batch=8, style=toyworld.STYLE, suffix="none"
         ),
