@@ -91,11 +91,10 @@ def _decays(pid: PID) -> np.ndarray:
 
 
 def _surges(pid: PID) -> np.ndarray:
-    """The rise of unique language in the late layers less its rise, from its least value, before them."""
+    """The rise of unique language in the late layers less half of its peak."""
     language = np.asarray(pid.unique_y)
     late = round(LATE * (language.shape[-1] - 1))
-    before = language[..., late] - language[..., : late + 1].min(axis=-1)
-    return language[..., -1] - language[..., late] - before
+    return language[..., -1] - language[..., late] - language.max(axis=-1) / 2
 
 
 def _small(pid: PID) -> np.ndarray:
@@ -118,7 +117,7 @@ def _said_of_vision(pid: PID) -> str:
 def _said_of_language(pid: PID) -> str:
     language = np.asarray(pid.unique_y)
     late = round(LATE * (len(language) - 1))
-    return f"{language.min():.2f} bits at least, {language[late]:.2f} at point {late}, {language[-1]:.2f} in the last"
+    return f"{language[late]:.2f} bits at point {late}, {language[-1]:.2f} in the last, at most {language.max():.2f}"
 
 
 def _said_of_synergy(pid: PID) -> str:
