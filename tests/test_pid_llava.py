@@ -32,7 +32,7 @@ from pid.estimators import Estimate
 from pid.estimators.results import Resampling, fields_of, values_of
 from pid.llava import Knockout, TokenType, shards
 from pid.measures import PID
-from tests import gqa_folder, toy_llava
+from tests import gqa_folder, llava_folder, toy_llava
 
 DRAWS = 8
 
@@ -310,11 +310,20 @@ def test_targets_are_what_they_are_called(captured, folders, target: Target):
     assert data.x.shape == data.y.shape == (len(layers), 20, toy_llava.WIDTH)
 
 
-def test_questions_of_the_toy_world_are_of_the_test_split_and_keep_their_pictures():
+def test_questions_of_the_toy_world_are_of_the_test_split_and_the_same_by_arrays_and_processor():
     asked = questions.toy("QueryAttr", toyworld.Dials(), 5, seed=0)
-    samples = list(asked.samples())
-    assert [sample.name.split("-")[0] for sample in samples] == ["test"] * 5
-    assert len(asked.answers) == 5
+    fast = list(asked.rows(toyworld.processor()))
+    other = llava.wrap_processor(toyworld.hugging_face_processor(), style=toyworld.STYLE, suffix=" now")
+    assert [row.name.split("-")[0] for row in fast] == ["test"] * 5
+    examples = list(toyworld.generate(5, seed=0, split="test", world={"QueryAttr": toyworld.Dials()}))
+    for ours, theirs in zip(
+        fast, llava.encode_rows(toyworld.processor(), toyworld.samples(examples)), strict=True
+    ):
+        assert ours.image_size == theirs.image_size
+        np.testing.assert_array_equal(ours.ids, theirs.ids)
+        np.testing.assert_array_equal(ours.types, theirs.types)
+        np.testing.assert_array_equal(ours.pixels, theirs.pixels)
+    assert len(next(asked.rows(other)).ids) == len(fast[0].ids) + 1  # another prompt is encoded as it asks
     assert asked.fingerprint != questions.toy("QueryAttr", toyworld.Dials(), 5, seed=1).fingerprint
     assert asked.fingerprint != questions.toy("QueryAttr", toyworld.Dials(vision=1.0), 5, seed=0).fingerprint
 
@@ -327,9 +336,9 @@ def test_questions_of_gqa_come_with_their_images(tmp_path):
     found = questions.of_tasks(config)
     assert [one.task for one in found] == ["QueryAttr", "ChooseAttr"]
     assert found[0].answers == ("right",) * 3
-    samples = list(found[0].samples())
-    assert samples[0].question.startswith("On which side is kettle")
-    assert np.asarray(samples[0].image).shape == (6, 8, 3)
+    rows = list(found[0].rows(llava.wrap_processor(llava_folder.processor())))
+    assert rows[0].image_size == (6, 8)
+    assert (rows[0].types == TokenType.QUESTION).any()
     assert "H(Y)" in found[0].doubts[0]
 
 

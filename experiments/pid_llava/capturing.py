@@ -115,7 +115,7 @@ class _Rows:
         return len(self._asked.answers)
 
     def __iter__(self):
-        return llava.encode_rows(self._processor, self._asked.samples())
+        return self._asked.rows(self._processor)
 
 
 def changes(captured: Captured) -> dict[str, np.ndarray]:

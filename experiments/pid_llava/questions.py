@@ -9,7 +9,7 @@ from experiments import run
 from experiments.pid_llava.config import Config
 from experiments.pid_llava.kept import digest
 from pid import toyworld
-from pid.llava import Buckets, Sample
+from pid.llava import Buckets, Processor, Row, Sample, TokenType, encode_rows, fingerprint
 from pid.toyworld.words import SIDE
 
 _IMAGE_TOKENS = SIDE**2
@@ -24,8 +24,8 @@ class Questions(NamedTuple):
     """In the order of the samples."""
     fingerprint: str
     """Of names, questions, pictures and answers."""
-    samples: Callable[[], Iterator[Sample]]
-    """Reads the pictures one after the other, each time anew."""
+    rows: Callable[[Processor], Iterator[Row]]
+    """Encodes them one after the other, each time anew."""
     buckets: Buckets | None
     """Lengths to pad to; None takes those of the model."""
     doubts: tuple[str, ...] = ()
@@ -50,9 +50,21 @@ def toy(task: str, dials: toyworld.Dials, count: int, seed: int, name: str = "")
         name or task,
         tuple(example.answer for example in examples),
         digest([example._asdict() for example in examples]),
-        lambda: iter(toyworld.samples(examples)),
+        partial(_toy_rows, examples),
         Buckets(prefix=(_IMAGE_TOKENS,), suffix=(toyworld.LENGTH - _IMAGE_TOKENS,)),
     )
+
+
+def _toy_rows(examples: list[toyworld.Example], processor: Processor) -> Iterator[Row]:
+    """As the processor encodes them; where it is that of the toy world, by arrays, which is the same and faster."""
+    if fingerprint(processor) != fingerprint(toyworld.processor()):
+        yield from encode_rows(processor, toyworld.samples(examples))
+        return
+    found, size = toyworld.arrays(examples), SIDE * toyworld.PATCH
+    for at, example in enumerate(examples):
+        real = found.types[at] > TokenType.PAD
+        pixels = found.pixels[at][None]
+        yield Row(example.name, found.ids[at][real], found.types[at][real], pixels, (size, size))
 
 
 def _gqa(config: Config, download: Path) -> list[Questions]:
@@ -63,8 +75,9 @@ def _gqa(config: Config, download: Path) -> list[Questions]:
     every = list(gqa.questions(found, "val"))
     images = gqa.Images(pictures, "val")
 
-    def samples(rows: list[Any]) -> Iterator[Sample]:
-        return (Sample(row.question_id, images[row.image_id], row.question) for row in rows)
+    def encoded(rows: list[Any], processor: Processor) -> Iterator[Row]:
+        asked = (Sample(row.question_id, images[row.image_id], row.question) for row in rows)
+        return encode_rows(processor, asked)
 
     drawn = {
         task: gqa.select(every, task, limit=config.asking.rows, seed=config.seed) for task in config.tasks
@@ -78,7 +91,7 @@ def _gqa(config: Config, download: Path) -> list[Questions]:
             task,
             tuple(row.answer for row in rows),
             digest([[row.question_id, row.image_id, row.question, row.answer] for row in rows]),
-            partial(samples, rows),
+            partial(encoded, rows),
             None,
             gqa.doubts(rows),
         )
