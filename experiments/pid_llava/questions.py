@@ -56,7 +56,7 @@ def toy(task: str, dials: toyworld.Dials, count: int, seed: int, name: str = "")
 
 
 def _toy_rows(examples: list[toyworld.Example], processor: Processor) -> Iterator[Row]:
-    """As the processor encodes them; where it is that of the toy world, by arrays, which is the same and faster."""
+    """As the processor encodes them; where it is that of the toy world, by arrays: the same to rounding, and faster."""
     if fingerprint(processor) != fingerprint(toyworld.processor()):
         yield from encode_rows(processor, toyworld.samples(examples))
         return
