@@ -23,12 +23,12 @@ from experiments.pid_gaussian import (
     speed,
     statements,
     structured,
-    table,
     transduction,
     warped,
 )
 from experiments.pid_gaussian.config import Study
-from experiments.pid_gaussian.records import FIELDS, plain, records
+from experiments.run import table
+from experiments.run.records import FIELDS, grouped, plain, records
 from pid import Bootstrap, Interval, Shuffle, estimate
 from pid.estimators.results import fields_of, values_of
 from tests import pid_oracle as oracle
@@ -331,7 +331,7 @@ def test_the_reader_gives_back_the_arrays_bit_for_bit(tmp_path):
 
 def test_equal_flags_of_layers_are_one_line():
     flags = ("layer 0: a: b", "layer 1: a: b", "layer 3: a: b", "layer 2: c")
-    assert activations.grouped(flags) == ["layers 0-1, 3: a: b", "layer 2: c"]
+    assert grouped(flags) == ["layers 0-1, 3: a: b", "layer 2: c"]
 
 
 @pytest.mark.parametrize(

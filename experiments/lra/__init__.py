@@ -12,9 +12,9 @@ trains and writes the run folder, `table` and `figures` show what came out, `tap
 
 from experiments.lra.config import Config as Config
 from experiments.lra.config import Generated as Generated
-from experiments.lra.config import Hosts as Hosts
 from experiments.lra.config import Mesh as Mesh
 from experiments.lra.config import Network as Network
 from experiments.lra.presets import PRESETS as PRESETS
 from experiments.lra.presets import command_line as command_line
 from experiments.lra.program import main as main
+from experiments.run import Hosts as Hosts

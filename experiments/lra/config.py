@@ -31,20 +31,6 @@ class Mesh:
 
 
 @dataclasses.dataclass(frozen=True)
-class Hosts:
-    """Several processes that train together, each started with the same command and the same --out."""
-
-    join: bool = False
-    """Join the other hosts; on TPU pods, Slurm and Open MPI the three fields below are found by JAX."""
-    coordinator: str | None = None
-    """Address and port of process 0."""
-    count: int | None = None
-    """Number of processes."""
-    index: int | None = None
-    """Which of them this is."""
-
-
-@dataclasses.dataclass(frozen=True)
 class Generated:
     """The data set that --source generated draws; the splits share no sequence."""
 
@@ -140,7 +126,7 @@ class Config:
     """For --source lra_release: the folder with basic_train.tsv, basic_val.tsv and basic_test.tsv."""
     mesh: Mesh = Mesh()
     """Devices."""
-    hosts: Hosts = Hosts()
+    hosts: run.Hosts = run.Hosts()
     """Several hosts."""
 
     def __post_init__(self) -> None:

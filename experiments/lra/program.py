@@ -28,7 +28,7 @@ def main(config: Config) -> dict[str, Any]:
     Writes `summary.json`, `curves.png` and `stencils.png` beside what `experiments.run` keeps. Trainings that have
     finished are not repeated. Raises ValueError, before anything is trained, for what cannot be trained.
     """
-    join(config)
+    run.join(config.hosts, config.out)
     mesh = sharding.make_mesh(config.mesh.data, config.mesh.model)
     check(config, mesh)
     console = Console(quiet=jax.process_index() != 0, soft_wrap=True, highlight=False)
@@ -56,20 +56,6 @@ def main(config: Config) -> dict[str, Any]:
     report(config, results, summary["ladder"], test_examples, folder, console)
     folder.summarize(summary)
     return summary | {"versions": run.versions()}
-
-
-def join(config: Config) -> None:
-    """Join the other hosts, if there are any."""
-    hosts = config.hosts
-    if not (hosts.join or hosts.coordinator):
-        return
-    if config.out is None:
-        raise ValueError(
-            "several hosts share one run folder, got no --out; pass the same --out to all of them."
-        )
-    jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    if not jax.distributed.is_initialized():
-        jax.distributed.initialize(hosts.coordinator, hosts.count, hosts.index)
 
 
 def check(config: Config, mesh: Mesh) -> None:

@@ -12,7 +12,7 @@
 `config` says what can be chosen, `presets` holds the values and the command line, `program` runs a study part by part
 and writes the run folder. Generated systems: `planted`, `structured`, `warped`. Studies: `transduction` (the planted
 layers, whose `statements` are those of the paper), `bias`, `coverage`, `flow`, `speed`, and `activations` of your own.
-`part`, `stages`, `table`, `records`, `figures` and `figures_studies` serve them.
+`part`, `figures` and `figures_studies` serve them.
 """
 
 from experiments import blas as blas

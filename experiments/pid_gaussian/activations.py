@@ -14,8 +14,8 @@ from experiments.data.activations import Activations, read
 from experiments.pid_gaussian import figures
 from experiments.pid_gaussian.config import Config
 from experiments.pid_gaussian.part import Part, Row, Say
-from experiments.pid_gaussian.records import FIELDS, plain, write
-from experiments.pid_gaussian.table import SHORT, Table, interval, number, percent
+from experiments.run.records import FIELDS, grouped, plain, write
+from experiments.run.table import SHORT, Table, interval, number, percent
 from pid import estimate, layerwise, paper_config, recommended_config
 from pid.estimators import Estimate
 from pid.estimators.latents import samples
@@ -107,19 +107,3 @@ def _named(field: str, names: Sequence[str]) -> str:
         if field[-2:] in ("_x", "_y")
         else SHORT[field]
     )
-
-
-def grouped(flags: Sequence[str]) -> list[str]:
-    """Flags of layers, equal ones in one line: "layers 0-2, 5: ..."."""
-    layers: dict[str, list[int]] = {}
-    for flag in flags:
-        where, said = flag.split(": ", 1)
-        layers.setdefault(said, []).append(int(where.removeprefix("layer ")))
-    return [f"layer{'s' * (len(at) > 1)} {_ranges(at)}: {said}" for said, at in layers.items()]
-
-
-def _ranges(numbers: list[int]) -> str:
-    """ "0-2, 5" from 0, 1, 2, 5."""
-    starts = [n for n in numbers if n - 1 not in numbers]
-    ends = [n for n in numbers if n + 1 not in numbers]
-    return ", ".join(f"{a}-{b}" if a < b else f"{a}" for a, b in zip(starts, ends, strict=True))

@@ -16,8 +16,8 @@ from experiments.pid_gaussian import structured
 from experiments.pid_gaussian.config import Config, Coverage
 from experiments.pid_gaussian.figures_studies import draw_coverage
 from experiments.pid_gaussian.part import Part, Row
-from experiments.pid_gaussian.records import FIELDS, plain
-from experiments.pid_gaussian.table import SHORT, Table, number
+from experiments.run.records import FIELDS, plain
+from experiments.run.table import SHORT, Table, number
 from pid import Bootstrap, layerwise
 
 

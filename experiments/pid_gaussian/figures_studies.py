@@ -6,8 +6,8 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments.pid_gaussian.records import FIELDS
-from experiments.pid_gaussian.table import SHORT
+from experiments.run.records import FIELDS
+from experiments.run.table import SHORT
 from pid.plots import LOOKS, STYLE
 from pid.plots.look import ATOMS
 

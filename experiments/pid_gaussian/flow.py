@@ -12,8 +12,8 @@ from experiments.pid_gaussian import warped
 from experiments.pid_gaussian.config import Config, Flow
 from experiments.pid_gaussian.figures_studies import draw_flow
 from experiments.pid_gaussian.part import Part, Row
-from experiments.pid_gaussian.records import FIELDS, plain
-from experiments.pid_gaussian.table import SHORT, Table, number, percent
+from experiments.run.records import FIELDS, plain
+from experiments.run.table import SHORT, Table, number, percent
 from pid import estimate
 
 METHODS = {"raw": "none", "copula": "copula", "flow": "flow"}

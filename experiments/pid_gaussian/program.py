@@ -7,11 +7,12 @@ from typing import Any
 from rich.console import Console
 
 from experiments import run
-from experiments.pid_gaussian import activations, bias, coverage, flow, speed, table, transduction
+from experiments.pid_gaussian import activations, bias, coverage, flow, speed, transduction
 from experiments.pid_gaussian.config import FREE, Config
 from experiments.pid_gaussian.part import Part, Row, Study
-from experiments.pid_gaussian.records import plain
-from experiments.pid_gaussian.stages import Stages
+from experiments.run import table
+from experiments.run.records import plain
+from experiments.run.stages import Stages
 
 STUDIES: dict[str, Study] = {
     "planted": Study("planted layers: truth against estimate", transduction.parts, transduction.report),

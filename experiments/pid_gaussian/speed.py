@@ -14,7 +14,7 @@ import numpy as np
 
 from experiments.pid_gaussian.config import Config, Speed
 from experiments.pid_gaussian.part import Part, Row, Say
-from experiments.pid_gaussian.table import Table
+from experiments.run.table import Table
 from pid import Bootstrap, decompose, layerwise
 
 CALLS = 3

@@ -15,8 +15,8 @@ import numpy as np
 from experiments.pid_gaussian import figures, planted, statements
 from experiments.pid_gaussian.config import Config, Planted
 from experiments.pid_gaussian.part import Part, Row, Say
-from experiments.pid_gaussian.records import FIELDS, plain, records
-from experiments.pid_gaussian.table import SHORT, Table, interval, number, percent
+from experiments.run.records import FIELDS, plain, records
+from experiments.run.table import SHORT, Table, interval, number, percent
 from pid import PCA, Bootstrap, Shuffle, certificate, compare, layerwise, recommended_config
 from pid.estimators import Comparison, Estimate, Interval
 from pid.estimators.config import Choices

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,3 +75,19 @@ def _flags_of(estimate: Estimate, layer: int, *, layered: bool) -> list[str]:
         return list(estimate.flags)
     start = f"layer {layer}: "
     return [flag.removeprefix(start) for flag in estimate.flags if flag.startswith(start)]
+
+
+def grouped(flags: Sequence[str]) -> list[str]:
+    """Flags of layers, equal ones in one line: "layers 0-2, 5: ..."."""
+    layers: dict[str, list[int]] = {}
+    for flag in flags:
+        where, said = flag.split(": ", 1)
+        layers.setdefault(said, []).append(int(where.removeprefix("layer ")))
+    return [f"layer{'s' * (len(at) > 1)} {_ranges(at)}: {said}" for said, at in layers.items()]
+
+
+def _ranges(numbers: list[int]) -> str:
+    """ "0-2, 5" from 0, 1, 2, 5."""
+    starts = [n for n in numbers if n - 1 not in numbers]
+    ends = [n for n in numbers if n + 1 not in numbers]
+    return ", ".join(f"{a}-{b}" if a < b else f"{a}" for a, b in zip(starts, ends, strict=True))

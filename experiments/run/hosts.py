@@ -1,0 +1,45 @@
+"""Several processes that work on one run."""
+
+import dataclasses
+from pathlib import Path
+
+import jax
+from jax.experimental import multihost_utils
+
+
+@dataclasses.dataclass(frozen=True)
+class Hosts:
+    """Several processes that work together, each started with the same command and the same --out."""
+
+    join: bool = False
+    """Join the other hosts; on TPU pods, Slurm and Open MPI the three fields below are found by JAX."""
+    coordinator: str | None = None
+    """Address and port of process 0."""
+    count: int | None = None
+    """Number of processes."""
+    index: int | None = None
+    """Which of them this is."""
+
+
+def join(hosts: Hosts, out: Path | None) -> None:
+    """Join the other hosts, if there are any; raises ValueError if they would not share a run folder."""
+    if not (hosts.join or hosts.coordinator):
+        return
+    if out is None:
+        raise ValueError(
+            "several hosts share one run folder, got no --out; pass the same --out to all of them."
+        )
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    if not jax.distributed.is_initialized():
+        jax.distributed.initialize(hosts.coordinator, hosts.count, hosts.index)
+
+
+def is_first() -> bool:
+    """Whether this is process 0, which writes what all share."""
+    return jax.process_index() == 0
+
+
+def together() -> None:
+    """Wait until all hosts have come here."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices("experiments.run")
