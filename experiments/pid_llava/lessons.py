@@ -1,17 +1,19 @@
 """What the toy model is taught: first what is where, then to answer.
 
-captions    <image> ball red b3 green c1 ring ...    after a shape its colour, after a colour its cell, after a cell its
-            shape; once around for every thing, beginning with any of the three
-answers     <image> is the ball red or blue ?        the six tasks and the three that name, at the last token
+looks       <image> ball red b3 green c1 ring ...           after a shape its colour, after a colour its cell, after a
+            cell its shape; once around for every thing, beginning with any of the three
+relations   <image> ball side ring left box row ball ...    of two shapes which is left or right, or above or below
+answers     <image> is the ball red or blue ?               the six tasks, at the last token
 
 Answers alone do not teach it: one word in 27 tokens, two look-ups behind each other, and after 110 000 examples this
-model still only says what is somewhere in the picture. A caption has eight look-ups, each from the word just before,
-and is learnt within 50 000. LLaVA itself begins so: captions bring image and words together. [Liu et al. 2023]
+model still only says what is somewhere in the picture. A caption of looks has eight look-ups, each from the word just
+before, and is learnt within 50 000. LLaVA itself begins so: captions bring image and words together. [Liu et al. 2023]
 
 B batch, T tokens, V vocabulary
 """
 
 from collections.abc import Iterable, Sequence
+from itertools import permutations
 from random import Random
 from typing import Any
 
@@ -23,42 +25,55 @@ from pid import llava, toyworld
 from pid.llava import TokenType
 from pid.toyworld import VOCABULARY, Dials, Example, Scene
 from pid.toyworld.encoding import IMAGE_TOKENS
-from pid.toyworld.words import CELLS
+from pid.toyworld.scenes import relations
+from pid.toyworld.truth import World
+from pid.toyworld.words import CELLS, SIDES
 
 Batch = dict[str, np.ndarray]
 """ids, types and targets (B, T), pixels (B, 3, side, side); a target is the word to say at a token."""
 
 NOTHING = -1
 """The target where nothing is to be said."""
-EVERYTHING = dict.fromkeys(toyworld.TASKS, Dials(0.25, 0.25)) | dict(toyworld.NAMING)
+CORNERS: World = dict.fromkeys(toyworld.TASKS, Dials(0.25, 0.25))
 """The world of the answers: words tell in a quarter of the cases and images show in a quarter, so that every corner of
 the dials occurs."""
 
 
-def caption(random: Random, scene: Scene) -> list[str]:
+def looks(random: Random, scene: Scene) -> list[str]:
     """The things in random order, each as shape, colour and cell from any of the three once around."""
     words = []
     for thing in random.sample(scene, len(scene)):
-        looks, first = [thing.shape, thing.color, CELLS[thing.cell]], random.randrange(3)
-        words += looks[first:] + looks[:first]
+        look, first = [thing.shape, thing.color, CELLS[thing.cell]], random.randrange(3)
+        words += look[first:] + look[:first]
+    return words
+
+
+def related(random: Random, scene: Scene) -> list[str]:
+    """Three pairs of things: the one's shape, side or row, the other's shape, and where the one is from there."""
+    found = [(one, two, name) for one, two in permutations(scene, 2) for name in relations(one, two)]
+    words = []
+    for one, two, name in random.choices(found, k=3):
+        words += [one.shape, "side" if name in SIDES else "row", two.shape, name]
     return words
 
 
 def captions(count: int, *, seed: int) -> Batch:
-    """Captions of training scenes in which every shape and every colour occurs once.
+    """Captions of training scenes in which every shape and every colour occurs once, half of them of either kind.
 
-    Nothing is to be said where a thing ends, for which comes next is not known. The caption has one word more than the
-    longest prompt has places behind the image: the last word is a target only.
+    Only what follows from the words before is to be said: two of three looks, and relations. A caption has one word
+    more than the longest prompt has places behind the image: the last word is a target only.
     """
     random, examples = (
         Random(f"captions {seed}"),
         list(toyworld.generate(count, seed=seed, world=toyworld.NAMING)),
     )
-    words = np.array([[VOCABULARY[word] for word in caption(random, e.scene)] for e in examples], np.int32)
     drawn, targets = toyworld.arrays(examples), np.full((count, toyworld.LENGTH), NOTHING, np.int32)
-    drawn.ids[:, IMAGE_TOKENS:], drawn.types[:, IMAGE_TOKENS:] = words[:, :-1], TokenType.TEXT
-    targets[:, IMAGE_TOKENS:] = words[:, 1:]
-    targets[:, IMAGE_TOKENS + 2 :: 3] = NOTHING
+    for index, example in enumerate(examples):
+        kind, said = random.choice([(looks, [0, 1, 3, 4, 6, 7, 9, 10]), (related, [2, 6, 10])])
+        words = np.array([VOCABULARY[word] for word in kind(random, example.scene)], np.int32)
+        drawn.ids[index, IMAGE_TOKENS:] = words[:-1]
+        targets[index, IMAGE_TOKENS:][said] = words[1:][said]
+    drawn.types[:, IMAGE_TOKENS:] = TokenType.TEXT
     return {"ids": drawn.ids, "types": drawn.types, "pixels": drawn.pixels, "targets": targets}
 
 

@@ -39,9 +39,9 @@ class Train:
     """Go on with the run in --out, from its last checkpoint."""
     seeds: tuple[int, ...] = (0,)
     """Seeds. A seed decides initial weights and examples."""
-    captions: int = 1_000
+    captions: int = 1_500
     """Steps of captions, at the beginning."""
-    steps: int = 10_000
+    steps: int = 7_000
     """Steps in all; behind the captions they are answers."""
     batch: int = 64
     """Examples per step."""
@@ -67,7 +67,7 @@ class Train:
             raise ValueError(
                 f"seeds are one or more different numbers from 0 on, got {self.seeds}; change --seeds."
             )
-        if min(self.validation, self.test) < len(lessons.EVERYTHING):
+        if min(self.validation, self.test) < len(lessons.CORNERS):
             raise ValueError(
                 f"validation and test need some examples of every task, got {self.validation} and {self.test}; "
                 f"raise them."
@@ -94,7 +94,7 @@ def batch(config: Train, seed: int, step: int) -> lessons.Batch:
     draw = seed * FAR + step
     if step < config.captions:
         return lessons.captions(config.batch, seed=draw)
-    return lessons.answers(list(toyworld.generate(config.batch, seed=draw, world=lessons.EVERYTHING)))
+    return lessons.answers(list(toyworld.generate(config.batch, seed=draw, world=lessons.CORNERS)))
 
 
 def train_one(config: Train, seed: int, folder: run.Run) -> dict[str, Any]:
@@ -102,9 +102,7 @@ def train_one(config: Train, seed: int, folder: run.Run) -> dict[str, Any]:
     mesh = sharding.make_mesh(1, 1)
     graphdef, state, places = trainer.init_state(build, config.optimizer, config.steps, mesh, seed=seed)
     evaluate = trainer.make_evaluate(graphdef, mesh, places, lessons.loss)
-    validation = list(
-        toyworld.generate(config.validation, seed=(seed + 1) * FAR - 1, world=lessons.EVERYTHING)
-    )
+    validation = list(toyworld.generate(config.validation, seed=(seed + 1) * FAR - 1, world=lessons.CORNERS))
     shipped = folder.folder / "models" / f"seed{seed}"
 
     def test(params: Any) -> trainer.Evaluation:
