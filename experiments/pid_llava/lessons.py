@@ -106,4 +106,5 @@ def loss(model: llava.Llava, batch: Any, key: Any = None) -> train.Sums:
     """Cross-entropy of all words that are to be said, in the manner of `pdeformer.train`."""
     del key
     targets = batch["targets"]
-    return train.cross_entropy(logits(model, batch), jnp.maximum(targets, 0), targets != NOTHING)
+    weights = (targets != NOTHING).astype(jnp.float32)
+    return train.cross_entropy(logits(model, batch), jnp.maximum(targets, 0), weights)
