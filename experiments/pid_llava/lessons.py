@@ -57,8 +57,12 @@ def related(random: Random, scene: Scene) -> list[str]:
     return words
 
 
-def captions(count: int, *, seed: int) -> Batch:
-    """Captions of training scenes in which every shape and every colour occurs once, half of them of either kind.
+KINDS = ((looks, (0, 1, 3, 4, 6, 7, 9, 10)), (related, (2, 6, 10)))
+"""The kinds of captions, and behind which of their words something is to be said."""
+
+
+def captions(count: int, *, seed: int, kinds: Sequence[Any] = KINDS) -> Batch:
+    """Captions of training scenes in which every shape and every colour occurs once, of all kinds equally often.
 
     Only what follows from the words before is to be said: two of three looks, and relations. A caption has one word
     more than the longest prompt has places behind the image: the last word is a target only.
@@ -69,8 +73,9 @@ def captions(count: int, *, seed: int) -> Batch:
     )
     drawn, targets = toyworld.arrays(examples), np.full((count, toyworld.LENGTH), NOTHING, np.int32)
     for index, example in enumerate(examples):
-        kind, said = random.choice([(looks, [0, 1, 3, 4, 6, 7, 9, 10]), (related, [2, 6, 10])])
-        words = np.array([VOCABULARY[word] for word in kind(random, example.scene)], np.int32)
+        kind, places = random.choice(kinds)
+        words, said = [VOCABULARY[word] for word in kind(random, example.scene)], list(places)
+        words = np.array(words, np.int32)
         drawn.ids[index, IMAGE_TOKENS:] = words[:-1]
         targets[index, IMAGE_TOKENS:][said] = words[1:][said]
     drawn.types[:, IMAGE_TOKENS:] = TokenType.TEXT

@@ -25,7 +25,10 @@ from pdeformer import train as trainer
 from pid import llava, toyworld
 
 VARIANT = "toy"
-COMMAND = 'python -c "from experiments.pid_llava import training as t; t.train(t.Train(seeds=({seed},)))"'
+COMMAND = (
+    'python -c "from experiments.pid_llava.training import Train, train; '
+    'train(Train(seeds=({seed},), looks={looks}, captions={captions}, steps={steps}))"'
+)
 FAR = 2**40  # seeds of batches start here times the seed of the training, so no two trainings share examples
 
 
@@ -39,9 +42,11 @@ class Train:
     """Go on with the run in --out, from its last checkpoint."""
     seeds: tuple[int, ...] = (0,)
     """Seeds. A seed decides initial weights and examples."""
-    captions: int = 1_500
-    """Steps of captions, at the beginning."""
-    steps: int = 7_000
+    looks: int = 700
+    """Steps of captions of looks alone, at the beginning."""
+    captions: int = 2_000
+    """Steps of captions in all; behind those of looks alone they are of both kinds."""
+    steps: int = 5_500
     """Steps in all; behind the captions they are answers."""
     batch: int = 64
     """Examples per step."""
@@ -58,10 +63,10 @@ class Train:
 
     def __post_init__(self) -> None:
         """Refuse contradictions before anything is drawn."""
-        if not 0 <= self.captions <= self.steps or self.steps < 1 or self.batch < 1:
+        if not 0 <= self.looks <= self.captions <= self.steps or self.steps < 1 or self.batch < 1:
             raise ValueError(
-                f"a training has steps ≥ captions ≥ 0 and at least one step and example, got steps={self.steps}, "
-                f"captions={self.captions}, batch={self.batch}; change them."
+                f"a training has steps ≥ captions ≥ looks ≥ 0, and at least one step and example, got "
+                f"steps={self.steps}, captions={self.captions}, looks={self.looks}, batch={self.batch}; change them."
             )
         if not self.seeds or min(self.seeds) < 0 or len(set(self.seeds)) < len(self.seeds):
             raise ValueError(
@@ -93,7 +98,8 @@ def batch(config: Train, seed: int, step: int) -> lessons.Batch:
     """The batch of a step, from 0 on: the same whenever it is asked for."""
     draw = seed * FAR + step
     if step < config.captions:
-        return lessons.captions(config.batch, seed=draw)
+        kinds = lessons.KINDS[:1] if step < config.looks else lessons.KINDS
+        return lessons.captions(config.batch, seed=draw, kinds=kinds)
     return lessons.answers(list(toyworld.generate(config.batch, seed=draw, world=lessons.CORNERS)))
 
 
@@ -147,8 +153,10 @@ def describe(config: Train, result: run.Result, folder: Path) -> dict[str, Any]:
         return json.loads(made.read_text())
     samples, speed = config.steps * config.batch, result.tokens_per_second / toyworld.LENGTH
     about = {
-        "command": COMMAND.format(seed=result.seed),
-        "config": {name: getattr(config, name) for name in ("captions", "steps", "batch", "test")},
+        "command": COMMAND.format(
+            seed=result.seed, looks=config.looks, captions=config.captions, steps=config.steps
+        ),
+        "config": {name: getattr(config, name) for name in ("looks", "captions", "steps", "batch", "test")},
         "optimizer": dataclasses.asdict(config.optimizer),
         "seed": result.seed,
         "weights_of_step": result.best_step,
