@@ -204,6 +204,18 @@ def test_a_shipped_model_is_the_one_that_was_measured(folder):
     made = json.loads((folder / "made.json").read_text())
     assert made["sha256"] == hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
     assert llava.read_config(folder) == toymodel.CONFIG
+    for world in ("accuracy_both_needed", "accuracy_world"):
+        assert sum(found["examples"] for found in made[world].values()) == made["config"]["test"]
+
+
+@pytest.mark.parametrize("folder", SHIPPED, ids=lambda folder: folder.name)
+def test_a_shipped_model_reproduces_its_answers_and_has_learnt_its_tasks(folder):
+    made = json.loads((folder / "made.json").read_text())
+    right = accuracy.right_among(folder, made["first"])
+    assert abs(right - made["right_among_first"]) <= 1  # another processor may round a tie another way
+    reached = [found["accuracy"] for found in made["accuracy_both_needed"].values()]
+    assert sum(share >= 0.9 for share in reached) >= 4
+    assert min(reached) > 0.6  # of chance 0.5, its standard error 0.01
 
 
 @pytest.mark.parametrize("folder", SHIPPED, ids=lambda folder: folder.name)

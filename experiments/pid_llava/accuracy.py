@@ -65,6 +65,12 @@ def measure(model: llava.Llava, *, count: int, seed: int = 0, world: World = WOR
     return found
 
 
+def right_among(folder: str | Path, count: int, *, seed: int = 0, world: World = BOTH_NEEDED) -> int:
+    """How many of the first `count` examples of the test split the model in a folder answers rightly, in float32."""
+    examples = list(toyworld.generate(count, seed=seed, split="test", world=world))
+    return int(is_right(llava.load(folder, dtype=jnp.float32), examples).sum())
+
+
 def of_folder(folder: str | Path, *, count: int, seed: int = 0, world: World = WORLD) -> dict[str, Accuracy]:
     """`measure` of the model in a Hugging Face folder, its weights computed with in float32."""
     return measure(llava.load(folder, dtype=jnp.float32), count=count, seed=seed, world=world)

@@ -17,7 +17,7 @@ from jax.sharding import Mesh
 
 from experiments import run
 from experiments.pid_llava import lessons
-from experiments.pid_llava.accuracy import BOTH_NEEDED, Accuracy, of_folder
+from experiments.pid_llava.accuracy import BOTH_NEEDED, Accuracy, of_folder, right_among
 from experiments.pid_llava.toymodel import build
 from experiments.run.folder import write
 from pdeformer import sharding
@@ -30,6 +30,7 @@ COMMAND = (
     'train(Train(seeds=({seed},), looks={looks}, captions={captions}, steps={steps}))"'
 )
 FAR = 2**40  # seeds of batches start here times the seed of the training, so no two trainings share examples
+FIRST = 256  # examples that are few enough to be answered again by a test
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,6 +169,8 @@ def describe(config: Train, result: run.Result, folder: Path) -> dict[str, Any]:
         "examples_seed": 0,
         "accuracy_both_needed": plain(of_folder(folder, count=config.test, world=BOTH_NEEDED)),
         "accuracy_world": plain(of_folder(folder, count=config.test)),
+        "first": FIRST,
+        "right_among_first": right_among(folder, FIRST),
         "sha256": hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest(),
         "versions": run.versions(),
     }
