@@ -225,7 +225,7 @@ def test_a_shipped_model_reads_raw_samples_through_its_own_processor(folder):
     batch, arrays = llava.encode(processor, toyworld.samples(examples)), toyworld.arrays(examples)
     longest = batch.ids.shape[1]
     assert np.array_equal(batch.ids, arrays.ids[:, :longest])
-    assert np.array_equal(batch.types, arrays.types[:, :longest])
+    assert np.array_equal(batch.token_types, arrays.types[:, :longest])
 
 
 def test_a_training_draws_what_it_is_to_say_from_its_seed_alone():

@@ -23,6 +23,7 @@ import numpy as np
 from pdeformer import train
 from pid import llava, toyworld
 from pid.llava import TokenType
+from pid.llava.inputs import WORD
 from pid.toyworld import VOCABULARY, Dials, Example, Scene
 from pid.toyworld.encoding import IMAGE_TOKENS
 from pid.toyworld.scenes import relations
@@ -101,7 +102,7 @@ def in_batches(examples: Iterable[Example], size: int) -> Iterable[Batch]:
 def logits(model: llava.Llava, batch: Any) -> Any:
     """The logits (B, T, V) of a batch, to be traced."""
     ids, types = batch["ids"], batch["types"]
-    rows = jnp.where(types == TokenType.IMAGE, jnp.arange(ids.shape[1])[None], llava.inputs.WORD)
+    rows = jnp.where(types == TokenType.IMAGE, jnp.arange(ids.shape[1])[None], WORD)
     block = llava.block_table((), model.config.text.layers)
     inputs = llava.Inputs(ids, types, rows, batch["pixels"][:, None], jnp.asarray(block))
     return model(inputs, collect="logits").logits
