@@ -35,7 +35,7 @@ FIRST = 256  # examples that are few enough to be answered again by a test
 
 @dataclasses.dataclass(frozen=True)
 class Train:
-    """Train the toy model on captions, then on answers. As it stands: 15 minutes on two cores for a seed."""
+    """Train the toy model on captions, then on answers. As it stands: 15 to 20 minutes on two cores for a seed."""
 
     out: Path | None = None
     """Run folder. Default: the next free number under runs/pid_llava/. Nothing is ever overwritten."""
@@ -58,7 +58,7 @@ class Train:
     cadence: run.Cadence = run.Cadence(log_every=20, eval_every=500, checkpoint_every=500)
     """How often to log, evaluate and save."""
     validation: int = 1_000
-    """Examples to validate on; they choose nothing."""
+    """Examples from training scenes, not trained on, by which the best weights are chosen."""
     test: int = 12_000
     """Examples of the test split, for the accuracies in made.json."""
 
@@ -105,7 +105,10 @@ def batch(config: Train, seed: int, step: int) -> lessons.Batch:
 
 
 def train_one(config: Train, seed: int, folder: run.Run) -> dict[str, Any]:
-    """Train one seed and write its folder; returns what made.json says."""
+    """Train one seed and write a folder of the weights that were best on validation; returns what made.json says.
+
+    `test` is called with the last weights and then, if they are others, with the best: these stay in the folder.
+    """
     mesh = sharding.make_mesh(1, 1)
     graphdef, state, places = trainer.init_state(build, config.optimizer, config.steps, mesh, seed=seed)
     evaluate = trainer.make_evaluate(graphdef, mesh, places, lessons.loss)
