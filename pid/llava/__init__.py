@@ -33,6 +33,7 @@ keys        the names of parameters, here and at Hugging Face
 folder      a folder of safetensors, tensors read by slices
 cache       converted weights kept on disk
 weights     from safetensors, each device its own slices
+export      into a Hugging Face folder
 row         a prompt as the model reads it, before padding
 prompts     the text around an image and a question
 chunks      from text to tokens, before and behind the image
@@ -63,6 +64,7 @@ from pid.llava.encoding import Sample as Sample
 from pid.llava.encoding import encode as encode
 from pid.llava.encoding import encode_row as encode_row
 from pid.llava.encoding import encode_rows as encode_rows
+from pid.llava.export import save as save
 from pid.llava.inputs import Inputs as Inputs
 from pid.llava.inputs import prepare as prepare
 from pid.llava.knockout import Knockout as Knockout
@@ -127,6 +129,7 @@ __all__ = [
     "prompt",
     "read_config",
     "read_processor",
+    "save",
     "windows",
     "wrap_processor",
 ]

@@ -19,6 +19,12 @@ CANON = (
     (r"^vision_tower\.vision_model\.", "vision_tower."),
 )
 
+HUB = (
+    (r"^language_model\.", "language_model.model."),
+    (r"^lm_head\.", "language_model.lm_head."),
+    (r"^vision_tower\.", "vision_tower.vision_model."),
+)
+
 MODULES = {
     "embed": "language_model.embed_tokens",
     "norm": "language_model.norm",
@@ -60,6 +66,14 @@ def canon(key: str) -> str:
     """The canonical form of a key of any layout."""
     for pattern, replacement in CANON:
         key = re.sub(pattern, replacement, key)
+    return key
+
+
+def hub(key: str) -> str:
+    """The key of the hub whose canonical form is `key`."""
+    for pattern, replacement in HUB:
+        if re.match(pattern, key):
+            return re.sub(pattern, replacement, key)
     return key
 
 
