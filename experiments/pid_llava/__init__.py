@@ -6,6 +6,7 @@
     python -m experiments.pid_llava gqa --model DIR --data DIR --hosts.join --out DIR     # on every host of a pod
     python -m experiments.pid_llava --npz FILE                        # arrays target, x, y of your own
     python -m experiments.pid_llava --out runs/mine --resume
+    python -m experiments.pid_llava --train --seeds 0 1               # makes the toy models anew
 
 The toy world is generated: what is shown there is that the method finds what was put there.
 
@@ -13,7 +14,8 @@ The toy world is generated: what is shown there is that the method finds what wa
 and writes the run folder. `questions` are asked of models that `opened` opens; `capturing` stores their states,
 `decomposing` decomposes them, `directions` compares with what is known of the toy world; `kept` holds all that by
 fingerprint, so that no run does again what another has done. `statements` asks which of the paper's statements hold,
-`table` and `figures` show it.
+`table` and `figures` show it. `training` makes the toy models, which `toymodel` describes, by what `lessons` teaches;
+`accuracy` says how well they answer.
 """
 
 from experiments import blas as blas

@@ -58,5 +58,6 @@ def command_line(arguments: Sequence[str]) -> Config:
         args=arguments,
         prog="python -m experiments.pid_llava",
         description="How vision becomes language inside a LLaVA: every layer decomposed, with and without "
-        "Image→Question knockouts. Begin with a preset; without one it is toy. `PRESET --help` lists the options.",
+        "Image→Question knockouts. Begin with a preset; without one it is toy. `PRESET --help` lists the options; "
+        "`--train --help` those of training the toy models.",
     )

@@ -25,10 +25,7 @@ from pdeformer import train as trainer
 from pid import llava, toyworld
 
 VARIANT = "toy"
-COMMAND = (
-    'python -c "from experiments.pid_llava.training import Train, train; '
-    'train(Train(seeds=({seed},), looks={looks}, captions={captions}, steps={steps}))"'
-)
+COMMAND = "python -m experiments.pid_llava --train --seeds {seed} --looks {looks} --captions {captions} --steps {steps}"
 FAR = 2**40  # seeds of batches start here times the seed of the training, so no two trainings share examples
 FIRST = 256  # examples that are few enough to be answered again by a test
 

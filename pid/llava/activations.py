@@ -147,7 +147,7 @@ def _config(model: Llava, choice: Choice, weights: str, encoding: str) -> Config
     config = {
         "layout": LAYOUT,
         "model": dataclasses.asdict(model.config),
-        "compute": str(model.language.norm.dtype.dtype.name),
+        "compute": jnp.dtype(model.language.norm.dtype).name,
         "weights": weights,
         "encoding": encoding,
         **{name: getattr(choice, name) for name in ("states", "groups", "options", "dtype")},
