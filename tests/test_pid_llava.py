@@ -267,8 +267,8 @@ def test_conditions_are_the_model_as_it_is_all_layers_and_a_window_about_each():
 
 def test_under_the_knockout_the_image_states_are_the_same_and_the_question_is_blind(captured):
     *_, one = captured
-    images = (np.asarray(one.store.states(name, TokenType.IMAGE)) for name in ("baseline", "all"))
-    np.testing.assert_array_equal(*images)
+    before, after = (np.asarray(one.store.states(name, TokenType.IMAGE)) for name in ("baseline", "all"))
+    np.testing.assert_array_equal(before, after)
     base, cut = (one.store.states(name, TokenType.QUESTION)[-1] for name in ("baseline", "all"))
     assert np.abs(base - cut).max() > 0.01
 
@@ -324,7 +324,7 @@ def test_questions_of_the_toy_world_are_of_the_test_split_and_the_same_by_arrays
         assert ours.image_size == theirs.image_size
         np.testing.assert_array_equal(ours.ids, theirs.ids)
         np.testing.assert_array_equal(ours.types, theirs.types)
-        np.testing.assert_allclose(ours.pixels, theirs.pixels, atol=1e-6)
+        np.testing.assert_allclose(np.asarray(ours.pixels), np.asarray(theirs.pixels), atol=1e-6)
     assert len(next(asked.rows(other)).ids) == len(fast[0].ids) + 1  # another prompt is encoded as it asks
     assert asked.fingerprint != questions.toy("QueryAttr", toyworld.Dials(), 5, seed=1).fingerprint
     assert asked.fingerprint != questions.toy("QueryAttr", toyworld.Dials(vision=1.0), 5, seed=0).fingerprint
@@ -351,9 +351,8 @@ def test_hosts_share_the_estimates(monkeypatch):
     for host in range(3):
         monkeypatch.setattr(jax, "process_index", lambda host=host: host)
         stages = program.Stages(program.Console(quiet=True), "", 1)
-        program.share(
-            ((at, "n") for at in range(4)), lambda one, name: did.append(one), lambda *_: "", stages
-        )
+        work: Any = ((at, "recommended") for at in range(4))
+        program.share(work, lambda one, name: did.append(one), lambda *_: "", stages)
     assert did == [0, 3, "together", 1, "together", 2, "together"]
 
 
