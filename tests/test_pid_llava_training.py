@@ -162,7 +162,7 @@ def test_the_chance_of_a_task_is_one_half_of_what_words_do_not_tell():
 # Into a Hugging Face folder
 
 
-@pytest.mark.parametrize("name", [*NAMES, "anyres"])
+@pytest.mark.parametrize("name", [NAMES[0], NAMES[3], "anyres"])
 def test_what_is_saved_is_loaded_bit_for_bit(name, tmp_path):
     model = tiny_llava.model() if name == "anyres" else loaded(name)
     llava.save(model, tmp_path)

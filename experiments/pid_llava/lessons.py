@@ -7,7 +7,8 @@ answers     <image> is the ball red or blue ?               the six tasks, at th
 
 Answers alone do not teach it: one word in 27 tokens, two look-ups behind each other, and after 110 000 examples this
 model still only says what is somewhere in the picture. A caption of looks has eight look-ups, each from the word just
-before, and is learnt within 50 000. LLaVA itself begins so: captions bring image and words together. [Liu et al. 2023]
+before, and is learnt within 50 000; answers follow within 200 000, but for ChooseRel, which stays at chance without
+captions of relations. LLaVA begins so too: captions bring image and words together first. [Liu et al. 2023]
 
 B batch, T tokens, V vocabulary
 """

@@ -163,7 +163,7 @@ def describe(config: Train, result: run.Result, folder: Path) -> dict[str, Any]:
         "weights_of_step": result.best_step,
         "samples": samples,
         "samples_per_second": round(speed, 1),
-        "seconds": round(samples / speed) if speed else None,
+        "seconds_at_this_rate": round(samples / speed) if speed else None,
         "parameters": result.parameters,
         "split": "test",
         "examples_seed": 0,
