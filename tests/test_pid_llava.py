@@ -196,14 +196,14 @@ def test_an_estimation_that_was_interrupted_goes_on(ran, tmp_path, monkeypatch, 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("what", ["captures", "estimates"])
-def test_a_killed_run_is_resumed(ran, folders, tmp_path, what):
+def test_a_killed_run_is_resumed(ran, folders, tmp_path, what, unseen):
     """A real kill -9 in capture and in estimation; the second start ends in the numbers of a run without a kill."""
     command = [sys.executable, "-m", "tests.toy_llava", str(folders[0]), str(tmp_path / "kept")]
-    process = subprocess.Popen([*command, str(tmp_path / "run"), what], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    assert any("halted" in line for line in process.stdout)
-    process.kill()
-    process.wait()
+    command += [str(tmp_path / "run"), what]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert any("halted" in line for line in process.stdout)
+        process.kill()
     config, summary = ran
     config = dataclasses.replace(
         config, model=folders[:1], kept=tmp_path / "kept", out=tmp_path / "run", resume=True
@@ -212,13 +212,13 @@ def test_a_killed_run_is_resumed(ran, folders, tmp_path, what):
     assert resumed["captured"] == summary["captured"][:1]
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_the_paper_configuration_runs_flows_and_shows_paired_intervals(folders, tmp_path):
-    config = toy_llava.tiny(folders[0], kept=tmp_path / "kept", out=tmp_path / "run", config="both")
-    asking = dataclasses.replace(config.asking, rows=120, samples=110, least=100)
+    config = toy_llava.tiny(folders[0], kept=tmp_path / "kept", out=tmp_path / "run")
+    asking = dataclasses.replace(config.asking, rows=240, samples=220, least=100)
     sizes = dataclasses.replace(config.estimation, couplings=0)
     none = dataclasses.replace(config.corners, rows=0)
-    config = dataclasses.replace(config, asking=asking, estimation=sizes, corners=none)
+    config = dataclasses.replace(config, config="both", asking=asking, estimation=sizes, corners=none)
     summary = pid_llava.main(config)
     assert [row["config"] for row in summary["decomposed"]] == ["recommended", "paper"]
     layers = summary["decomposed"][1]["layers"]

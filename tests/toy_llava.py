@@ -15,7 +15,7 @@ from safetensors.numpy import save_file
 
 from experiments import pid_llava
 from pid import llava, toyworld
-from pid.llava.keys import is_stacked, sources
+from pid.llava.keys import hub, is_stacked, sources
 from pid.llava.weights import abstract, is_transposed
 from pid.toyworld.scenes import PATCH
 from pid.toyworld.words import IMAGE, SIDE, VOCABULARY
@@ -71,17 +71,10 @@ def write(folder: Path, seed: int = 0, **text) -> Path:
         shape = leaf.shape[1:] if is_stacked(name) else leaf.shape
         for key in keys:
             values = ("scale" in name) + 0.3 * draw.standard_normal(shape, np.float32)
-            tensors[_hub(key)] = np.ascontiguousarray(values.T if is_transposed(name) else values, np.float32)
+            tensors[hub(key)] = np.ascontiguousarray(values.T if is_transposed(name) else values, np.float32)
     save_file(tensors, folder / "model.safetensors")
     toyworld.hugging_face_processor().save_pretrained(folder)
     return folder
-
-
-def _hub(key: str) -> str:
-    """The key of the hub's layout."""
-    if key.startswith("language_model."):
-        return key.replace("language_model.", "language_model.model.", 1)
-    return {"lm_head.weight": "language_model.lm_head.weight"}.get(key, key)
 
 
 def tiny(*models: Path, kept: Path, **changed) -> pid_llava.Config:
