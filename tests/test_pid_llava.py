@@ -599,7 +599,7 @@ def test_a_task_with_few_right_answers_is_named_and_left_out(captured):
         ({"npz": Path("a.npz"), "data": Path("b")}, "takes the place of models and data"),
         ({"asking": pid_llava.Asking(samples=10)}, "at least asking.least, got 10 and 200"),
         ({"asking": pid_llava.Asking(least=20)}, "raise --asking.least to 26 or more"),
-        ({"asking": pid_llava.Asking(least=50)}, "needs 100 samples, got asking.least=50"),
+        ({"config": "both", "asking": pid_llava.Asking(least=50)}, "needs 100 samples, got asking.least=50"),
         ({"corners": pid_llava.Corners(rows=5)}, "needs 26 rows or none, got 5"),
         ({"corners": pid_llava.Corners(tasks=("ChooseCat",))}, "tells nothing, got ChooseCat"),
     ],

@@ -1,12 +1,9 @@
 """The presets, as values, and the command line that begins with one of them."""
 
 import dataclasses
-import sys
 from collections.abc import Sequence
-from difflib import get_close_matches
 
-import tyro
-
+from experiments import run
 from experiments.claims.config import (
     Artefact,
     Config,
@@ -66,18 +63,9 @@ def command_line(arguments: Sequence[str]) -> Config:
 
     Exits with code 2 and a message, and a suggestion for a misspelt name, if it cannot be read.
     """
-    arguments = list(arguments)
-    if not arguments or (arguments[0].startswith("-") and arguments[0] not in ("-h", "--help")):
-        arguments = ["quick", *arguments]
-    if not arguments[0].startswith("-") and arguments[0] not in PRESETS:
-        near = get_close_matches(arguments[0], PRESETS, n=1)
-        hint = f"did you mean {near[0]}?" if near else "choose among them."
-        print(f"a preset is one of {', '.join(PRESETS)}, got {arguments[0]!r}; {hint}", file=sys.stderr)
-        raise SystemExit(2)
-    return tyro.extras.overridable_config_cli(
+    return run.from_presets(
         PRESETS,
-        args=arguments,
-        prog="python -m experiments.claims",
-        description="The claims of the Continuous-Time Attention paper, measured. Begin with a preset; without one "
-        "it is quick. `PRESET --help` lists the options.",
+        arguments,
+        program="experiments.claims",
+        about="The claims of the Continuous-Time Attention paper, measured.",
     )

@@ -5,11 +5,7 @@ run is to be compared with; none of them was measured with this code. Sampling e
 on 2000 test sequences is 1.1 points (one standard deviation), so differences of a point need several seeds.
 """
 
-import sys
 from collections.abc import Sequence
-from difflib import get_close_matches
-
-import tyro
 
 from experiments import run
 from experiments.lra.config import Config, Generated, Network
@@ -102,19 +98,9 @@ def command_line(arguments: Sequence[str]) -> Config:
 
     Exits with code 2 and a message, and a suggestion for a misspelt name, if it cannot be read.
     """
-    arguments = list(arguments)
-    if not arguments or (arguments[0].startswith("-") and arguments[0] not in ("-h", "--help")):
-        arguments = ["quick", *arguments]
-    first = arguments[0].replace("_", "-")
-    if not first.startswith("-") and first not in PRESETS:
-        near = get_close_matches(first, PRESETS, n=1)
-        hint = f"did you mean {near[0]}?" if near else "choose among them."
-        print(f"a preset is one of {', '.join(PRESETS)}, got {arguments[0]!r}; {hint}", file=sys.stderr)
-        raise SystemExit(2)
-    return tyro.extras.overridable_config_cli(
+    return run.from_presets(
         PRESETS,
-        args=[first, *arguments[1:]],
-        prog="python -m experiments.lra",
-        description="Long Range Arena: a Transformer with a diffusion layer and its baseline, side by side. "
-        "Begin with a preset; without one it is quick. `PRESET --help` lists the options.",
+        arguments,
+        program="experiments.lra",
+        about="Long Range Arena: a Transformer with a diffusion layer and its baseline, side by side.",
     )

@@ -1,12 +1,9 @@
 """The presets, as values, and the command line that begins with one of them."""
 
 import dataclasses
-import sys
 from collections.abc import Sequence
-from difflib import get_close_matches
 
-import tyro
-
+from experiments import run
 from experiments.pid_gaussian.config import Bias, Config, Coverage, Flow, Planted, Speed
 
 QUICK = Config(flow=Flow(n=3000))
@@ -31,9 +28,10 @@ FULL = dataclasses.replace(
 """python -m experiments.pid_gaussian full --study coverage
 
 Two shared CPU cores: 2 min 40 s. Reached over 500 data sets of the structured system, d = 12, n = 900 (± 1 to 2 points
-in a hundred): 90 % intervals contain the mutual informations in 88 to 89 %; the atoms in 90 to 92 % with the thinned
-correction, whose bias is below .01 bit, and in 31 to 61 % with wishart, whose bias is .16. The other studies have not
-been run at this size.
+in a hundred): 90 % intervals contain the mutual informations in 87 to 90 %; the atoms in 89 to 91 % with the thinned
+correction, whose bias is below .01 bit, and in 30 to 62 % with wishart, whose bias is .16 to .17. `--study flow`: 94 %
+of the joint information of rotated data, of which the copula finds 62 %. The other studies have not been run at this
+size.
 """
 
 PRESETS: dict[str, tuple[str, Config]] = {
@@ -48,18 +46,10 @@ def command_line(arguments: Sequence[str]) -> Config:
 
     Exits with code 2 and a message, and a suggestion for a misspelt name, if it cannot be read.
     """
-    arguments = list(arguments)
-    if not arguments or (arguments[0].startswith("-") and arguments[0] not in ("-h", "--help")):
-        arguments = ["quick", *arguments]
-    if not arguments[0].startswith("-") and arguments[0] not in PRESETS:
-        near = get_close_matches(arguments[0], PRESETS, n=1)
-        hint = f"did you mean {near[0]}?" if near else "choose among them."
-        print(f"a preset is one of {', '.join(PRESETS)}, got {arguments[0]!r}; {hint}", file=sys.stderr)
-        raise SystemExit(2)
-    return tyro.extras.overridable_config_cli(
+    return run.from_presets(
         PRESETS,
-        args=arguments,
-        prog="python -m experiments.pid_gaussian",
-        description="Gaussian partial information decomposition of samples: truth against estimate, and your own "
-        "activations. Begin with a preset; without one it is quick. `PRESET --help` lists the options.",
+        arguments,
+        program="experiments.pid_gaussian",
+        about="Gaussian partial information decomposition of samples: truth against estimate, and your own "
+        "activations.",
     )

@@ -1,17 +1,15 @@
 """The presets, as values, and the command line that begins with one of them."""
 
-import sys
 from collections.abc import Sequence
-from difflib import get_close_matches
 from pathlib import Path
 
-import tyro
-
+from experiments import run
 from experiments.pid_llava.config import Asking, Config, Estimation
 from pid import toyworld
 
 SHIPPED = Path(__file__).parent / "models"
 TOY = Config(
+    config="recommended",
     model=(SHIPPED / "seed0", SHIPPED / "seed1"),
     asking=Asking(rows=1200, samples=900, batch=64, style=toyworld.STYLE, suffix="none"),
     estimation=Estimation(couplings=0),
@@ -19,8 +17,8 @@ TOY = Config(
 """python -m experiments.pid_llava
 
 Two CPU cores, no download: six tasks of the toy world and four corners of three of them, two trained toy models that
-differ in their seed. Synthetic. The flow of the paper configuration has no couplings, which rarely help below some
-thousand rows.
+differ in their seed. Synthetic. `--config both` adds the published estimate, whose flows take far longer, though
+without couplings here, which rarely help below some thousand rows.
 """
 
 GQA = Config(preset="gqa", asking=Asking(batch=8, dtype="bfloat16", width=9))
@@ -45,19 +43,10 @@ def command_line(arguments: Sequence[str]) -> Config:
 
     Exits with code 2 and a message, and a suggestion for a misspelt name, if it cannot be read.
     """
-    arguments = list(arguments)
-    if not arguments or (arguments[0].startswith("-") and arguments[0] not in ("-h", "--help")):
-        arguments = ["toy", *arguments]
-    if not arguments[0].startswith("-") and arguments[0] not in PRESETS:
-        near = get_close_matches(arguments[0], PRESETS, n=1)
-        hint = f"did you mean {near[0]}?" if near else "choose among them."
-        print(f"a preset is one of {', '.join(PRESETS)}, got {arguments[0]!r}; {hint}", file=sys.stderr)
-        raise SystemExit(2)
-    return tyro.extras.overridable_config_cli(
+    return run.from_presets(
         PRESETS,
-        args=arguments,
-        prog="python -m experiments.pid_llava",
-        description="How vision becomes language inside a LLaVA: every layer decomposed, with and without "
-        "Image→Question knockouts. Begin with a preset; without one it is toy. `PRESET --help` lists the options; "
-        "`--train --help` those of training the toy models.",
+        arguments,
+        program="experiments.pid_llava",
+        about="How vision becomes language inside a LLaVA: every layer decomposed, with and without Image→Question "
+        "knockouts; `--train --help` lists the options of training the toy models.",
     )

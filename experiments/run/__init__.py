@@ -1,6 +1,7 @@
-"""What programs share: the run folder, hosts, checkpoints, progress, preemption, the training loop; stages, tables."""
+"""What programs share: presets, run folder, hosts, checkpoints, progress, preemption, training loop, stages, tables."""
 
 from experiments.run.checkpoints import Checkpoints as Checkpoints
+from experiments.run.command_line import from_presets as from_presets
 from experiments.run.folder import FREE as FREE
 from experiments.run.folder import Run as Run
 from experiments.run.folder import agreed as agreed
