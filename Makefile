@@ -17,7 +17,7 @@ test: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not exhaustive and not codegen'
 	$(BIN)/python -m pytest -n 2 -m codegen --optimise
 
 bench: $(VENV)/.core

@@ -2,7 +2,7 @@
 
 XLA is told to compile quickly rather than well: the same optimised graph becomes machine code by shorter ways. Most
 of a first run is compilation, which then takes a fifth of the time. `pytest --optimise` compiles as users do, and
-tests marked `codegen`, whose claims are about bits, rounding or memory, are to pass both ways.
+`make test` runs so those marked `codegen`, whose claims are about bits, rounding or memory.
 """
 
 import os

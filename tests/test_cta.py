@@ -396,6 +396,7 @@ def test_models_equal_a_loop_over_queries(kind, baseline, x64):
         np.testing.assert_allclose(logits(model, IDS, mask), head(state, x), rtol=0, atol=1e-11)
 
 
+@pytest.mark.codegen
 def test_models_accept_boolean_masks_and_give_one_answer_with_and_without_jit():
     model = cta.load_lm(checkpoint(kind="wave"), kind="wave", heads=4)
     compiled = logits(model, IDS, MASKS)
