@@ -209,6 +209,17 @@ def test_a_shipped_model_is_the_one_that_was_measured(folder):
 
 
 @pytest.mark.parametrize("folder", SHIPPED, ids=lambda folder: folder.name)
+def test_the_command_of_a_shipped_model_asks_for_the_training_that_is_stated(folder):
+    made = json.loads((folder / "made.json").read_text())
+    program, words = made["command"].split(" --train ")
+    assert program == "python -m experiments.pid_llava"
+    asked = dataclasses.asdict(training.command_line(words.split()))
+    assert asked["seeds"] == (made["seed"],)
+    assert asked["optimizer"] == made["optimizer"]
+    assert {name: asked[name] for name in made["config"]} == made["config"]
+
+
+@pytest.mark.parametrize("folder", SHIPPED, ids=lambda folder: folder.name)
 def test_a_shipped_model_reproduces_its_answers_and_has_learnt_its_tasks(folder):
     made = json.loads((folder / "made.json").read_text())
     right = accuracy.right_among(folder, made["first"])

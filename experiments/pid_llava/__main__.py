@@ -2,14 +2,11 @@
 
 import sys
 
-import tyro
-
-from experiments.pid_llava import command_line, main
-from experiments.pid_llava.training import Train, train
+from experiments.pid_llava import command_line, main, training
 
 if __name__ == "__main__":
-    first, *rest = [*sys.argv[1:], ""]
-    if first == "--train":
-        train(tyro.cli(Train, args=rest[:-1], prog="python -m experiments.pid_llava --train"))
+    arguments = sys.argv[1:]
+    if arguments[:1] == ["--train"]:
+        training.train(training.command_line(arguments[1:]))
     else:
-        main(command_line(sys.argv[1:]))
+        main(command_line(arguments))

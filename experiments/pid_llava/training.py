@@ -7,11 +7,13 @@ folder/models/seed0     config.json, model.safetensors (bfloat16), tokenizer and
 import dataclasses
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import tyro
 from flax import nnx
 from jax.sharding import Mesh
 
@@ -77,6 +79,11 @@ class Train:
             )
         if self.resume and self.out is None:
             raise ValueError("--resume goes on with a run, got no --out; pass its folder as --out.")
+
+
+def command_line(arguments: Sequence[str]) -> Train:
+    """The training that the words behind `--train` ask for."""
+    return tyro.cli(Train, args=list(arguments), prog="python -m experiments.pid_llava --train")
 
 
 def train(config: Train) -> Path:
