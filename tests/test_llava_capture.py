@@ -22,6 +22,7 @@ from jax.sharding import AxisType
 from pid import llava
 from pid.llava import Knockout, TokenType, phases
 from pid.llava.activations import one_late
+from pid.llava.language import Block
 from pid.llava.plan import Shape, batches, default_buckets, in_full, prefix_length, tables
 from tests import tiny_llava
 from tests.tiny_llava import BOX, CONDITIONS, IMAGE, LAST, QUESTION, TEXT, capture, model, row, rows, words
@@ -150,7 +151,7 @@ def test_images_do_not_feel_that_later_tokens_are_blind(captured):
 
 
 def test_prefix_is_not_repeated_for_each_condition():
-    """At full size in bfloat16 no array has the axes of conditions, prefix tokens and head width together."""
+    """At full size in bfloat16 no array has the axes of conditions run together, prefix tokens and head width."""
     text = replace(
         tiny_llava.CONFIG.text, width=4096, ffn=11008, layers=32, heads=32, kv_heads=32, head_width=128
     )
@@ -177,8 +178,35 @@ def test_prefix_is_not_repeated_for_each_condition():
     assert given.residual.shape == given.normalised.shape == (conditions, 33, 1, 2, 4096)
     assert {array.dtype for array in given} == {jnp.dtype(jnp.float32)}
     found = list(shapes(program.jaxpr))
-    assert any({conditions, length} <= {*shape} for shape in found)  # the scores
-    assert not [shape for shape in found if {conditions, prefix, 128} <= {*shape}]
+    together = -(-(1 + conditions) // phases.ROUNDS)
+    assert any({together, length} <= {*shape} for shape in found)  # the scores
+    assert not [shape for shape in found if {prefix, 128} <= {*shape} and {together, conditions} & {*shape}]
+
+
+def test_layers_below_the_first_cut_are_not_run_again(monkeypatch):
+    """9 tables of 3 layers, which begin in layers 0, 1, 2 and never; two at a time after the run without cuts."""
+    counted: list[int] = []
+    plain = Block.__call__
+
+    def counting(self, u, *rest):
+        jax.debug.callback(lambda: counted.append(u.shape[1]))
+        return plain(self, u, *rest)
+
+    cuts = [(Knockout((layer,)),) for layer in (2, 0, 1)] + [()]
+    blocks = jnp.asarray(tables([*cuts, cuts[0], (), cuts[2], (), cuts[0]], 3))
+    np.testing.assert_array_equal(phases.first_cut(blocks), [2, 0, 1, 3, 2, 3, 1, 3, 2])
+    language, types = model().language, jnp.asarray([[TEXT, IMAGE, IMAGE, QUESTION, LAST]])
+    u = jax.random.normal(jax.random.key(0), (1, 5, language.config.width))
+    monkeypatch.setattr(Block, "__call__", counting)
+    given = phases.two_phase(language, u, types, blocks, prefix=3, groups=(QUESTION, LAST))
+    jax.effects_barrier()
+    assert counted.count(3) == 3  # the prefix, once in each layer
+    assert counted.count(2) == 1 + 2 + 4  # 2, 4 and 7 runs of the suffix, by twos
+    theirs = phases.in_full(language, u, types, blocks, groups=(QUESTION, LAST))
+    for ours, true in zip(given, theirs, strict=True):
+        assert error(np.asarray(ours), np.asarray(true)) < CRITERION
+    moved = np.abs(np.asarray(given.residual - given.residual[3:4])).max(axis=(2, 3, 4)) > 0
+    assert moved.sum(axis=1).tolist() == [1, 3, 2, 0, 1, 0, 2, 0, 1]
 
 
 def test_eight_devices_other_buckets_batches_and_orders_change_nothing(captured, tmp_path):

@@ -62,6 +62,28 @@ class Span(NamedTuple):
     """The keys and values of these tokens in all layers, if they were to be kept."""
 
 
+class Surroundings(NamedTuple):
+    """What T tokens see of S, of which they are the last."""
+
+    queries: Int[Array, "b t"]
+    """The types of the T tokens."""
+    keys: Int[Array, "b s"]
+    """The types of all S."""
+    visible: Bool[Array, "b t s"]
+    """No later token and no padding."""
+    turn: tuple[Array, Array]
+    """cos and sin of the T positions, see `rotary`."""
+
+    def edges(self, block: Bool[Array, "one y y"]) -> Bool[Array, "b t s"]:
+        """The visible that are not cut by the table of a layer."""
+        return self.visible & ~cut_edges(block, self.queries, self.keys)
+
+
+def prepend(first: Any, later: Any) -> Any:
+    """One more entry before those along the leading axis, in every array of a tree."""
+    return jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), first, later)
+
+
 def rms_normalise(u: Float[Array, "*s d"], eps: float) -> Float[Array, "*s d"]:
     """u / √(mean u² + ε) over the channels, in float32."""
     wide = u.astype(jnp.float32)
@@ -228,38 +250,45 @@ class Language(nnx.Module):
         last = pool(group_weights(types, (TokenType.LAST,)), final).astype(final.dtype)
         return self.logits(last)[:, 0]
 
+    def surroundings(self, types: Int[Array, "b s"], start: int) -> Surroundings:
+        """What the tokens from `start` on see of all tokens, whose types are given."""
+        real = types > TokenType.PAD
+        causal = jnp.tril(jnp.ones((types.shape[1] - start, types.shape[1]), bool), start)[None]
+        positions = jnp.maximum(jnp.cumsum(real, axis=1) - 1, 0)[:, start:]
+        turn = rotary(positions, self.config.head_width, self.config.theta)
+        return Surroundings(types[:, start:], types, causal & real[:, None, :], turn)
+
+    def scan(self, layer: Callable[..., tuple[Any, Any]], carry: Any, *given: Any) -> tuple[Any, Any]:
+        """carry, found ← layer(block, carry, *given) through all layers; given and found lead with the layer."""
+        graphdef, params = nnx.split(self.blocks)
+
+        def step(carry: Any, layers: tuple[Any, tuple]) -> tuple[Any, Any]:
+            params, given = layers
+            return layer(nnx.merge(graphdef, params), carry, *given)
+
+        return jax.lax.scan(step, carry, (params, given))
+
     def span(
         self,
         u: Float[Array, "b t d"],
-        types: Int[Array, "b s"],
+        types: Int[Array, "b t"],
         block: Bool[Array, "l one y y"],
         record: Callable[[Array], Any],
         *,
-        past: Past | None = None,
         keep: bool = False,
     ) -> Span:
-        """Run the last T of S tokens, whose embeddings are u, through all layers.
+        """Run all layers on tokens whose embeddings are u.
 
-        types (B, S): of all tokens, also of the S-T whose keys and values are `past`. record: taken of the residual
-        stream at L+1 points. keep: whether the keys and values of these T tokens are returned.
+        record: taken of the residual stream at L+1 points. keep: whether the keys and values are returned.
         """
-        start, real = types.shape[1] - u.shape[1], types > TokenType.PAD
-        causal = jnp.tril(jnp.ones((u.shape[1], types.shape[1]), bool), start)[None]
-        visible = causal & real[:, None, :]
-        positions = jnp.maximum(jnp.cumsum(real, axis=1) - 1, 0)[:, start:]
-        turn = rotary(positions, self.config.head_width, self.config.theta)
-        graphdef, params = nnx.split(self.blocks)
+        around = self.surroundings(types, 0)
 
-        def run(u: Array, layer: tuple[Any, Array, Past | None]) -> tuple[Array, tuple[Any, Past | None]]:
-            params, block, past = layer
-            edges = visible & ~cut_edges(block, types[:, start:], types)
-            before = () if past is None else (past,)
-            u, own = nnx.merge(graphdef, params)(u, edges, turn, before)
+        def layer(run: Block, u: Array, block: Array) -> tuple[Array, tuple[Any, Past | None]]:
+            u, own = run(u, around.edges(block), around.turn)
             return u, (record(u), own if keep else None)
 
-        first = record(u)
-        u, (later, kept) = jax.lax.scan(run, u, (params, block, past))
-        return Span(u, jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), first, later), kept)
+        last, (later, kept) = self.scan(layer, u, block)
+        return Span(last, prepend(record(u), later), kept)
 
     def __call__(
         self,

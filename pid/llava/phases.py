@@ -2,19 +2,18 @@
 
 Attention is causal, so the tokens up to the image's last, the prefix, do not feel what is cut for later ones. Phase A
 runs them and keeps their keys and values; phase B runs the rest, the suffix, for every condition, with those keys and
-values in common:
+values in common. Below its first cut a condition is the baseline, and is not run either:
 
-    full run      C·(P + S) tokens through all layers
-    two phases    P + C·S
+    full run      C·L·(P + S) tokens through a layer
+    two phases    L·P + (L + Σ layers from the first cut on)·S
 
 Exact wherever no query of the prefix is cut. Which edges are cut is data: other windows run the same program.
-(Below the first layer of a window the suffix is the baseline's too. Leaving those layers out would save up to half of
-phase B, but its length would then depend on the window, and with it the program.)
 
 B batch, T = P + S tokens of prefix and suffix, D channels, L layers, C conditions, Q of them with states kept,
 G groups, V vocabulary, O options, Y token types
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -24,7 +23,9 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
 from pid.llava.inputs import Inputs
-from pid.llava.language import Language, group_weights, pooled
+from pid.llava.language import Block, Language, Past, Surroundings, group_weights, pooled, prepend
+
+ROUNDS = 8  # in at most so many a layer runs all conditions
 
 
 class Pooled(NamedTuple):
@@ -53,6 +54,12 @@ class Measured(NamedTuple):
     """The logits of the options (C, B, O)."""
 
 
+def first_cut(blocks: Bool[Array, "c l one y y"]) -> Int[Array, "c"]:
+    """The first layer in which each table cuts anything; L if none does."""
+    cut = jnp.any(blocks, axis=(2, 3, 4))
+    return jnp.where(jnp.any(cut, axis=1), jnp.argmax(cut, axis=1), blocks.shape[1])
+
+
 def two_phase(
     language: Language,
     u: Float[Array, "b t d"],
@@ -75,15 +82,58 @@ def two_phase(
         lambda u: pooled(weights[..., :prefix], u, eps),
         keep=True,
     )
+    last, after = _suffixes(
+        language,
+        u[:, prefix:],
+        language.surroundings(types, prefix),
+        blocks,
+        before.past,
+        lambda u: pooled(weights[..., prefix:], u, eps),
+    )
+    residual, normalised = jax.tree.map(
+        lambda a, c: jnp.moveaxis(a[:, None] + c, 1, 0), before.records, after
+    )
+    logits = jax.vmap(lambda u: language.answer(language.norm(u), types[:, prefix:]))(last)
+    return Pooled(residual, normalised, logits)
 
-    def rest(block: Array) -> Pooled:
-        after = language.span(
-            u[:, prefix:], types, block, lambda u: pooled(weights[..., prefix:], u, eps), past=before.past
-        )
-        residual, normalised = jax.tree.map(jnp.add, before.records, after.records)
-        return Pooled(residual, normalised, language.answer(language.norm(after.last), types[:, prefix:]))
 
-    return jax.vmap(rest)(blocks)
+def _suffixes(
+    language: Language,
+    u: Float[Array, "b s d"],
+    around: Surroundings,
+    blocks: Bool[Array, "c l one y y"],
+    past: Past | None,
+    record: Callable[[Array], Any],
+) -> tuple[Float[Array, "c b s d"], Any]:
+    """The suffix behind `past` under each table: its states after the last layer, and records (L+1, C, …).
+
+    One run without cuts leads the conditions, which follow in the order of their first cuts. A layer runs those that
+    have begun, a few at a time; the others are where the leading one is.
+    """
+    first = first_cut(blocks)
+    order = jnp.argsort(first)
+    few = -(-(1 + len(blocks)) // ROUNDS)
+    spare = -(1 + len(blocks)) % few
+    begins = jnp.pad(first[order], (1, spare), constant_values=((0, blocks.shape[1]),))
+    tables = jnp.moveaxis(jnp.pad(blocks[order], [(1, spare)] + [(0, 0)] * 4), 1, 0)
+
+    def layer(run: Block, states: Array, at: Array, tables: Array, past: Past) -> tuple[Array, Any]:
+        begun = begins <= at
+
+        def go(turn: Array, states: Array) -> Array:
+            some, cuts = (jax.lax.dynamic_slice_in_dim(x, turn * few, few) for x in (states, tables))
+            after = jax.vmap(lambda u, cut: run(u, around.edges(cut), around.turn, (past,))[0])(some, cuts)
+            return jax.lax.dynamic_update_slice_in_dim(states, after, turn * few, 0)
+
+        states = jax.lax.fori_loop(0, -(-jnp.sum(begun) // few), go, states)
+        states = jnp.where(begun[:, None, None, None], states, states[:1])
+        return states, jax.vmap(record)(states)
+
+    states = jnp.broadcast_to(u, (len(begins), *u.shape))
+    states, later = language.scan(layer, states, jnp.arange(blocks.shape[1]), tables, past)
+    found = states, prepend(jax.vmap(record)(jnp.broadcast_to(u, states.shape)), later)
+    back = 1 + jnp.argsort(order)
+    return found[0][back], jax.tree.map(lambda x: x[:, back], found[1])
 
 
 def in_full(
