@@ -5,6 +5,7 @@ of a first run is compilation, which then takes a fifth of the time. `pytest --o
 `make test` runs so those marked `codegen`, whose claims are about bits, rounding or memory.
 """
 
+import gc
 import os
 from pathlib import Path
 
@@ -33,6 +34,9 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
+    gc.set_threshold(
+        200_000, 50, 100
+    )  # tracing leaves little garbage: collecting it took a tenth of the time
     if not config.getoption("optimise"):
         os.environ["XLA_FLAGS"] = (
             f"{QUICKLY} {os.environ.get('XLA_FLAGS', '')}"  # read at the first computation

@@ -14,7 +14,7 @@ from scipy import stats
 from pid.flow import SeparableFlow, crossfit, folds
 from pid.flow.bijection import calibrate, forward, inverse, standardizing, untrained
 from pid.flow.likelihood import PER_PAIR, SHARED, Latents, bases, log_likelihood, profiled_loss
-from pid.flow.spline import LEAST, Knots, Spline, free_knots, gaussian_knots
+from pid.flow.spline import LEAST, Knots, Spline, ascending, free_knots, gaussian_knots
 from pid.flow.start import independent_directions
 from pid.gaussianize import rank_gaussian
 
@@ -144,6 +144,13 @@ def test_fitted_knots_join_quantiles_to_normal_quantiles(x64):
     assert knots.y[0, 0] == pytest.approx(stats.norm.ppf(3 / 500))
     expected = np.quantile(s, stats.norm.cdf(knots.y[0]), axis=0, method="hazen").T
     np.testing.assert_allclose(knots.x, expected, atol=1e-10)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_columns_are_sorted_as_numpy_sorts_them(dtype, x64):
+    ends = np.array([[0.0, -0.0, np.inf, -np.inf, 1e-40, -1e-40, 3e38, -3e38]]).T * np.ones((1, 2))
+    columns = np.concatenate([random(40, 2), ends, random(40, 2)[:5].repeat(2, 0)]).astype(dtype)
+    np.testing.assert_array_equal(jax.jit(ascending)(columns), np.sort(columns, axis=0))
 
 
 def test_fitted_splines_make_marginals_normal_and_keep_the_order():
@@ -343,10 +350,45 @@ def test_a_layer_does_not_depend_on_the_others(rotated):
 def test_one_program_serves_all_data_of_a_shape(rotated):
     _, data, _ = rotated
     crossfit(SMALL, *data, keys=keys(2))  # programs may have been forgotten since the fixture
-    size = folds._layers._cache_size  # pyright: ignore[reportAttributeAccessIssue]
+    size = folds._layer._cache_size  # pyright: ignore[reportAttributeAccessIssue]
     before = size()
     crossfit(SMALL, *(v + 1 for v in data), keys=keys(2, seed=5))
     assert size() == before
+
+
+MIXED = SeparableFlow(couplings=0, knots=8, steps=20, rounds=2, folds=2, shared_target=False)
+
+
+def test_layers_of_different_widths_share_a_program_and_the_padding_stays_zero():
+    narrow, wide = (
+        layered(*warped_system(1, 400, dims, rotate=False)[:3]) for dims in ((2, 3, 2), (3, 4, 3))
+    )
+    widths = [v.shape[-1] for v in wide]
+    padded = [
+        jnp.concatenate([jnp.pad(a, ((0, 0), (0, 0), (0, width - a.shape[-1]))), b])
+        for a, b, width in zip(narrow, wide, widths, strict=True)
+    ]
+    together = crossfit(MIXED, *padded, keys=keys(2))
+    size = folds._layer._cache_size  # pyright: ignore[reportAttributeAccessIssue]
+    before = size()
+    apart = [crossfit(MIXED, *data, keys=keys(2)[at : at + 1]) for at, data in enumerate((narrow, wide))]
+    assert size() == before + 1  # of the narrow alone
+    for at, one in enumerate(apart):
+        assert bool(one.beats_copula[0]) == bool(together.beats_copula[at])
+        np.testing.assert_allclose(together.held_out.gain[at], one.held_out.gain[0], atol=1e-3)
+        np.testing.assert_allclose(together.ks[at], one.ks[0], atol=2e-3)
+        np.testing.assert_allclose(together.alignment[at], one.alignment[0], atol=1e-3)
+        for joint, alone in zip(together.latents, one.latents, strict=True):
+            assert joint is not None
+            assert alone is not None
+            own = alone.shape[-1]
+            np.testing.assert_allclose(joint[at, :, :own], alone[0], atol=0.02)
+            np.testing.assert_array_equal(joint[at, :, own:], 0)
+    inside = padded[0].at[0].set(padded[0][0, :, ::-1])  # zeros to the left
+    with pytest.raises(ValueError, match="1 constant in target"):
+        crossfit(MIXED, inside, *padded[1:], keys=keys(2))
+    with pytest.raises(ValueError, match="1 constant in target"):  # couplings want no padding
+        crossfit(TINY, *padded, keys=keys(2))
 
 
 def test_gaussian_data_stay_as_the_copula_has_them(rotated):

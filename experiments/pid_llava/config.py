@@ -7,7 +7,7 @@ from typing import Literal
 import tyro
 
 from experiments import run
-from pid import llava
+from pid import SeparableFlow, llava
 from pid.estimators.comparison import How
 from pid.toyworld import TASKS
 
@@ -61,6 +61,10 @@ class Estimation:
     """Of all intervals."""
     couplings: int = 2
     """Coupling layers of the flow (paper configuration); 0 is several times faster."""
+    steps: int = SeparableFlow().steps
+    """Steps of training for the flow's mixes (paper configuration)."""
+    folds: int = SeparableFlow().folds
+    """Parts of the samples: each gets its latents from a flow trained on the others (paper configuration)."""
 
 
 @dataclasses.dataclass(frozen=True)

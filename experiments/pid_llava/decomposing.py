@@ -95,7 +95,9 @@ def choices(named: Named, size: Estimation, *, paired: bool) -> EstimateConfig:
     config = paper_config() if named == "paper" else recommended_config()
     config["ci"] = Bootstrap(size.draws, size.level, "paired" if paired or named == "paper" else "parametric")
     if named == "paper":
-        config["gaussianize"] = SeparableFlow(shared_target=False, couplings=size.couplings)
+        config["gaussianize"] = SeparableFlow(
+            shared_target=False, couplings=size.couplings, steps=size.steps, folds=size.folds
+        )
         return config
     config["reduce"] = PCA(components=size.components)
     config["null"] = None if paired else Shuffle(size.shuffles, size.level)

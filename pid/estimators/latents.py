@@ -18,6 +18,7 @@ from pid.gaussianize import PCA, components_for, principal_components, rank_gaus
 
 NAMES = ("target", "x", "y")
 LEAST_SAMPLES = 8
+WIDTHS = 8  # a flow without couplings is compiled for multiples of so many coordinates
 VARIANCE_CAP = 3  # components chosen by variance take at most 1/3 as many dimensions as there are samples
 
 
@@ -180,21 +181,28 @@ def _copula(part: Layers) -> Layers:
 def _by_flow(
     flow: SeparableFlow, reduced: list[Layers], key: jax.Array, flags: list[list[str]]
 ) -> list[Layers]:
-    """Layers of equal shape are trained by one compiled program."""
+    """Layers of equal shape are trained by one compiled program; without couplings they are padded to one."""
     groups: dict[tuple[int, ...], list[int]] = {}
+    widest = [max(layer.shape[1] for layer in part) for part in reduced]
+    common = tuple(-(-width // WIDTHS) * WIDTHS for width in widest)
     for layer in range(len(flags)):
-        groups.setdefault(tuple(part[layer].shape[1] for part in reduced), []).append(layer)
+        own = tuple(part[layer].shape[1] for part in reduced)
+        groups.setdefault(own if flow.couplings else common, []).append(layer)
     parts = 3 if flow.shared_target else 4
     result: list[Layers] = [[np.empty(0)] * len(flags) for _ in range(parts)]
-    for members in groups.values():
-        target, x, y = (jnp.asarray(np.stack([part[layer] for layer in members])) for part in reduced)
+    for widths, members in groups.items():
+        target, x, y = (
+            jnp.asarray(np.stack([_widened(part[layer], width) for layer in members]))
+            for part, width in zip(reduced, widths, strict=True)
+        )
         fitted = crossfit(flow, target, x, y, jnp.stack([key] * len(members)))
         latents = fitted.latents
         again = [] if latents.target_y is None else [latents.target_y]
         found = [latents.target, *again, latents.x, latents.y]
         for i, layer in enumerate(members):
-            for part, values in zip(result, found, strict=True):
-                part[layer] = np.asarray(values[i], np.float64)
+            given = [reduced[0], *reduced] if again else reduced
+            for part, values, before in zip(result, found, given, strict=True):
+                part[layer] = np.asarray(values[i], np.float64)[:, : before[layer].shape[1]]
             if not bool(fitted.beats_copula[i]):
                 flags[layer].append(
                     "the flow was no better than the copula on held-out samples; the copula was used."
@@ -218,9 +226,14 @@ def _within_rank(name: str, values: np.ndarray, flags: list[str]) -> np.ndarray:
     return centred @ (vectors[:, exists] / np.sqrt(eigenvalues[exists]))
 
 
+def _widened(part: np.ndarray, width: int) -> np.ndarray:
+    """Zeros to the right."""
+    return np.pad(part, ((0, 0), (0, width - part.shape[1])))
+
+
 def _pad(layers: Layers) -> tuple[np.ndarray, np.ndarray]:
     """Stack layers of different widths: zeros to the right, and a mask."""
     width = max(part.shape[1] for part in layers)
-    padded = np.stack([np.pad(part, ((0, 0), (0, width - part.shape[1]))) for part in layers])
+    padded = np.stack([_widened(part, width) for part in layers])
     exists = np.stack([np.arange(width) < part.shape[1] for part in layers])
     return padded, exists

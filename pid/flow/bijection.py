@@ -5,6 +5,8 @@
     z = ψ(s)                      ψ_i: the spline through the quantiles of coordinate i, fitted, not trained
     z <- reverse(C_j(L_j U_j z))  j = 1..c; C_j moves the second half by splines that depend on the first half
 
+A constant column is no coordinate but padding: all parts but the couplings leave it at 0 and apart from the others.
+
 With W = I and the trained numbers of `untrained` this is the Gaussian copula of the variable (in reverse order if c is
 odd). One coordinate has nothing to couple to: its bijection is ψ.
 
@@ -17,7 +19,7 @@ from typing import Any, NamedTuple
 import distrax
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from pid.flow.spline import Knots, Spline, free_knots, gaussian_knots, identity_knots
 from pid.gaussianize import standardize
@@ -45,6 +47,7 @@ class Bijection(NamedTuple):
 
     mean: Float[Array, " d"]
     scale: Float[Array, " d"]
+    real: Bool[Array, " d"]  # whether a column varies, or is padding
     start: Float[Array, "d d"]
     log_start: Float[Array, ""]  # log |det start|
     trained: Trained
@@ -65,7 +68,7 @@ def standardizing(rows: Float[Array, "n d"], trained: Trained, knots: int) -> Bi
     fitted, start = standardize(rows), jnp.eye(rows.shape[1], dtype=rows.dtype)
     none = jnp.zeros((), rows.dtype)
     knots_of = identity_knots(fitted.values, knots)
-    return Bijection(fitted.mean, fitted.scale, start, none, trained, knots_of)
+    return Bijection(fitted.mean, fitted.scale, ~fitted.constant, start, none, trained, knots_of)
 
 
 def without_couplings(bijection: Bijection) -> Bijection:
@@ -76,8 +79,10 @@ def without_couplings(bijection: Bijection) -> Bijection:
 
 def calibrate(bijection: Bijection, rows: Float[Array, "n d"]) -> Bijection:
     """The same map with the marginal splines fitted to these rows."""
-    s = _linear(bijection, rows)[0]
-    return bijection._replace(knots=gaussian_knots(s, bijection.knots.x.shape[1] - 1))
+    s, bins = _linear(bijection, rows)[0], bijection.knots.x.shape[1] - 1
+    fitted, plain = gaussian_knots(s, bins), identity_knots(s, bins)
+    real = bijection.real[:, None]
+    return bijection._replace(knots=jax.tree.map(lambda a, b: jnp.where(real, a, b), fitted, plain))
 
 
 def forward(
@@ -107,7 +112,7 @@ def inverse(bijection: Bijection, latents: Float[Array, "n d"], reach: float) ->
         return jnp.linalg.solve(lower @ upper, mixed.T).T, None
 
     z = jax.lax.scan(layer, latents, bijection.trained.couplings, reverse=True)[0]
-    lower, upper, _ = _triangles(bijection.trained.mix)
+    lower, upper, _ = _triangles(_mix(bijection))
     s = Spline(bijection.knots).inverse(z)
     u = jnp.linalg.solve(lower @ upper @ bijection.start, s.T).T
     return u * bijection.scale[None] + bijection.mean[None]
@@ -115,10 +120,15 @@ def inverse(bijection: Bijection, latents: Float[Array, "n d"], reach: float) ->
 
 def _linear(bijection: Bijection, rows: Array) -> tuple[Array, Array]:
     """s, and log |det ds/dv|, the same for every row."""
-    lower, upper, log_det = _triangles(bijection.trained.mix)
+    lower, upper, log_det = _triangles(_mix(bijection))
     u = (rows - bijection.mean[None]) / bijection.scale[None]
     constant = log_det + bijection.log_start - jnp.sum(jnp.log(bijection.scale))
     return u @ (lower @ upper @ bijection.start).T, constant
+
+
+def _mix(bijection: Bijection) -> Array:
+    """The free numbers of the first mix, those of padding 0."""
+    return jnp.where(jnp.outer(bijection.real, bijection.real), bijection.trained.mix, 0)
 
 
 def _triangles(mix: Array) -> tuple[Array, Array, Array]:

@@ -13,7 +13,9 @@ long as the smallest canonical correlation between z and c is above zero; that n
     L layers, n rows, F folds
 """
 
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -58,24 +60,34 @@ def crossfit(
     y: Float[Array, "layers n dy"],
     keys: Array,
 ) -> CrossFitted:
-    """Gaussianise L problems of equal shape, `flow.folds` trainings each; `keys` has one key per layer.
+    """Gaussianise L problems, `flow.folds` trainings each; `keys` has one key per layer.
 
-    One compiled program per shape and configuration: layers and folds run one after the other on CPU, side by side
-    on an accelerator. Raises ValueError as `SeparableFlow.fit` does, and for another number of keys than layers.
+    Narrower layers are padded on the right with columns of zeros, which get latents of zeros. A flow with couplings
+    takes none: they read one half of the columns to move the other.
+
+    One compiled program per shape and configuration. On CPU every core takes a layer, fold after fold; on an
+    accelerator all run side by side.
+
+    Raises ValueError as `SeparableFlow.fit` does, and for another number of keys than layers.
     """
-    check_rows(target, x, y)
+    check_rows(target, x, y, padded=not flow.couplings)
     if keys.shape[0] != target.shape[0]:
         raise ValueError(
             f"crossfit needs one key per layer, got {keys.shape[0]} keys for {target.shape[0]} layers; use "
             f"jax.random.split(key, {target.shape[0]})."
         )
-    return _layers(flow, *(jnp.asarray(v, jnp.float32) for v in (target, x, y)), keys)
+    arrays = [jnp.asarray(v, jnp.float32) for v in (target, x, y)]
+    if jax.default_backend() != "cpu":
+        return _layers(flow, *arrays, keys)
+    one_by_one = on_all_cores(lambda at: _layer(flow, *(v[at] for v in (*arrays, keys))), len(keys))
+    return jax.tree.map(lambda *v: jnp.stack(v), *one_by_one)
 
 
-@partial(jax.jit, static_argnames="flow")
-def _layers(flow: SeparableFlow, target: Array, x: Array, y: Array, keys: Array) -> CrossFitted:
-    with jax.default_matmul_precision("highest"):
-        return _over(lambda one: _layer(flow, *one), (target, x, y, keys))
+def on_all_cores(f: Callable[[int], Any], count: int) -> list:
+    """[f(0), f(1), …]: the first by itself, for it may compile what the others run, those then a few at once."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        first = pool.submit(lambda: jax.block_until_ready(f(0))).result()
+        return [first, *pool.map(lambda at: jax.block_until_ready(f(at)), range(1, count))]
 
 
 def _over(f: Callable, arguments: tuple) -> Any:
@@ -83,6 +95,13 @@ def _over(f: Callable, arguments: tuple) -> Any:
     return jax.lax.map(f, arguments) if jax.default_backend() == "cpu" else jax.vmap(f)(arguments)
 
 
+@partial(jax.jit, static_argnames="flow")
+def _layers(flow: SeparableFlow, target: Array, x: Array, y: Array, keys: Array) -> CrossFitted:
+    return jax.vmap(partial(_layer, flow))(target, x, y, keys)
+
+
+@partial(jax.jit, static_argnames="flow")
+@jax.default_matmul_precision("highest")
 def _layer(flow: SeparableFlow, target: Array, x: Array, y: Array, key: Array) -> CrossFitted:
     rows, n = flow.rows(target, x, y), target.shape[0]
     shuffle, train_key = jax.random.split(key)
@@ -117,17 +136,19 @@ def align(
     """`held` in the coordinates of the copula scores of `rows`, and the smallest canonical correlation."""
     mean, n, d = jnp.mean(kept, axis=0), kept.shape[0], kept.shape[1]
     z, c = kept - mean[None], rank_gaussian(rows)
+    padding = jnp.diag(jnp.all(rows == 0, axis=0)).astype(z.dtype)  # known to itself
     factor_z, factor_c = (
-        jnp.linalg.cholesky(v.T @ v / n + RIDGE * jnp.eye(d, dtype=v.dtype)) for v in (z, c)
+        jnp.linalg.cholesky(v.T @ v / n + padding + RIDGE * jnp.eye(d, dtype=v.dtype)) for v in (z, c)
     )
-    half = solve_triangular(factor_z, z.T @ c / n, lower=True)
+    half = solve_triangular(factor_z, z.T @ c / n + padding, lower=True)
     correlations = jnp.linalg.svd(solve_triangular(factor_c, half.T, lower=True), compute_uv=False)
     return (held - mean[None]) @ solve_triangular(factor_z.T, half, lower=False), correlations[-1]
 
 
 def _kolmogorov(z: Float[Array, "n d"]) -> Float[Array, ""]:
-    """max |F̂ - Φ| over all columns, each standardised."""
-    n = z.shape[0]
-    normal = ndtr(jnp.sort(standardize(z).values, axis=0))
+    """max |F̂ - Φ| over all columns that vary, each standardised."""
+    n, scores = z.shape[0], standardize(z)
+    normal = ndtr(jnp.sort(scores.values, axis=0))
     steps = jnp.arange(n + 1, dtype=z.dtype)[:, None] / n
-    return jnp.maximum(jnp.max(jnp.abs(normal - steps[1:])), jnp.max(jnp.abs(normal - steps[:-1])))
+    distance = jnp.maximum(jnp.abs(normal - steps[1:]), jnp.abs(normal - steps[:-1]))
+    return jnp.max(jnp.where(scores.constant[None], 0, distance))

@@ -203,15 +203,28 @@ def judge(held: Float[Array, "kinds n"]) -> tuple[HeldOut, Bool[Array, ""]]:
     return HeldOut(jnp.mean(gaussian), jnp.mean(copula), jnp.mean(flow), gain, error), gain > error
 
 
-def check_rows(target: Array, x: Array, y: Array) -> None:
-    """Raises ValueError, in words, for rows no flow can be fitted to. Leading axes before (n, d) are layers."""
+def _columns(v: Array, padded: bool) -> np.ndarray:  # noqa: FBT001
+    """Which columns of each layer are no padding: those that are not zero, and all to the left of them."""
+    if not padded or isinstance(v, Tracer):
+        return np.ones(v.shape[-1], bool)
+    some = np.any(np.asarray(v) != 0, axis=-2)
+    return np.logical_or.accumulate(some[..., ::-1], axis=-1)[..., ::-1]
+
+
+def check_rows(target: Array, x: Array, y: Array, *, padded: bool = False) -> None:
+    """Raises ValueError, in words, for rows no flow can be fitted to. Leading axes before (n, d) are layers.
+
+    padded: columns of zeros to the right of the others are none.
+    """
     named = {"target": target, "x": x, "y": y}
     shapes = {name: v.shape for name, v in named.items()}
     if len({v.shape[:-1] for v in named.values()}) > 1 or len({v.ndim for v in named.values()}) > 1:
         raise ValueError(
             f"a flow needs target, x and y of the same samples, got shapes {shapes}; align their rows."
         )
-    n, width = target.shape[-2], target.shape[-1] + max(x.shape[-1], y.shape[-1])
+    columns = {name: _columns(v, padded) for name, v in named.items()}
+    of_target, of_x, of_y = (some.sum(axis=-1) for some in columns.values())
+    n, width = target.shape[-2], np.max(of_target + np.maximum(of_x, of_y))
     if n < max(LEAST_ROWS, 10 * width):
         raise ValueError(
             f"a flow needs at least {LEAST_ROWS} samples and 10 per dimension of a pair, got {n} samples of "
@@ -224,7 +237,7 @@ def check_rows(target: Array, x: Array, y: Array) -> None:
             raise ValueError(
                 f"a flow needs finite values, got NaN or infinity in {name}; drop those samples."
             )
-        constant = np.ptp(v, axis=-2) == 0
+        constant = (np.ptp(v, axis=-2) == 0) & columns[name]
         if constant.any():
             raise ValueError(
                 f"a flow needs columns that vary, got {int(constant.sum())} constant in {name}; drop them, or keep "

