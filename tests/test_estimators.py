@@ -23,7 +23,8 @@ from pid import (
     recommended_config,
     trajectory_correlation,
 )
-from pid.estimators import correction, resampling, shrinkage, thinning
+from pid.estimators import correction, latents, resampling, shrinkage, thinning
+from pid.flow import CrossFitted, Gaussianized
 from pid.gaussian import information_bias, log_determinant_bias, wishart
 from pid.measures.decomposition import quantity
 from tests import pid_oracle as oracle
@@ -492,6 +493,30 @@ def test_flows_are_an_option_of_the_estimate():
     found = estimate(target, x, y, **paper, key=KEY)
     assert min(found.pid.unique_x, found.pid.unique_y) == 0
     assert float(found.pid.mi_joint) >= max(found.pid.mi_x, found.pid.mi_y)
+
+
+@pytest.mark.parametrize("couplings", [0, 1])
+def test_layers_of_different_widths_are_padded_for_a_flow_without_couplings(monkeypatch, couplings):
+    """The flow here gives back what it is given, the second target turned over."""
+    shapes = []
+
+    def given_back(flow, target, x, y, keys):
+        shapes.append([v.shape for v in (target, x, y)])
+        same = CrossFitted(Gaussianized(target, x, y, -target), *[jnp.ones(len(keys))] * 4)
+        return jax.tree.map(np.asarray, same)
+
+    monkeypatch.setattr(latents, "crossfit", given_back)
+    draw = np.random.default_rng(0)
+    reduced = [[draw.normal(size=(20, k)) for k in widths] for widths in ((2, 2), (3, 17), (1, 4))]
+    flow = SeparableFlow(couplings=couplings, shared_target=False)
+    flags = [[], []]
+    found = latents._by_flow(flow, reduced, KEY, flags)
+    for part, before in zip(found, [reduced[0], reduced[0], *reduced[1:]], strict=True):
+        for ours, true in zip(part, before, strict=True):
+            np.testing.assert_allclose(ours, true * (-1 if part is found[1] else 1), rtol=1e-6)
+    apart = [[(1, 20, k) for k in widths] for widths in ((2, 3, 1), (2, 17, 4))]
+    assert shapes == (apart if couplings else [[(2, 20, 16), (2, 20, 32), (2, 20, 16)]])
+    assert flags == [[], []]
 
 
 def test_the_named_configurations_are_choices_of_the_estimate():

@@ -11,7 +11,7 @@ SHIPPED = Path(__file__).parent / "models"
 TOY = Config(
     model=(SHIPPED / "seed0", SHIPPED / "seed1"),
     asking=Asking(rows=1200, samples=900, batch=64, style=toyworld.STYLE, suffix="none"),
-    estimation=Estimation(couplings=0, steps=200, folds=3),
+    estimation=Estimation(couplings=0, steps=100, folds=3),
 )
 """python -m experiments.pid_llava
 

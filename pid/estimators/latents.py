@@ -18,7 +18,7 @@ from pid.gaussianize import PCA, components_for, principal_components, rank_gaus
 
 NAMES = ("target", "x", "y")
 LEAST_SAMPLES = 8
-WIDTHS = 8  # a flow without couplings is compiled for multiples of so many coordinates
+NARROWEST = 16  # coordinates that layers of different widths are at least padded to
 VARIANCE_CAP = 3  # components chosen by variance take at most 1/3 as many dimensions as there are samples
 
 
@@ -181,13 +181,12 @@ def _copula(part: Layers) -> Layers:
 def _by_flow(
     flow: SeparableFlow, reduced: list[Layers], key: jax.Array, flags: list[list[str]]
 ) -> list[Layers]:
-    """Layers of equal shape are trained by one compiled program; without couplings they are padded to one."""
+    """Layers of equal shape are trained by one compiled program; without couplings others are padded to one."""
     groups: dict[tuple[int, ...], list[int]] = {}
-    widest = [max(layer.shape[1] for layer in part) for part in reduced]
-    common = tuple(-(-width // WIDTHS) * WIDTHS for width in widest)
     for layer in range(len(flags)):
-        own = tuple(part[layer].shape[1] for part in reduced)
-        groups.setdefault(own if flow.couplings else common, []).append(layer)
+        groups.setdefault(tuple(part[layer].shape[1] for part in reduced), []).append(layer)
+    if len(groups) > 1 and not flow.couplings:
+        groups = {tuple(map(_common_width, reduced)): list(range(len(flags)))}
     parts = 3 if flow.shared_target else 4
     result: list[Layers] = [[np.empty(0)] * len(flags) for _ in range(parts)]
     for widths, members in groups.items():
@@ -224,6 +223,11 @@ def _within_rank(name: str, values: np.ndarray, flags: list[str]) -> np.ndarray:
         f"{name}: {(~exists).sum()} of {exists.size} directions do not exist (collinear features) and were left out."
     )
     return centred @ (vectors[:, exists] / np.sqrt(eigenvalues[exists]))
+
+
+def _common_width(part: Layers) -> int:
+    """A power of two, so that other data of about these widths run the same program."""
+    return max(NARROWEST, 1 << (max(layer.shape[1] for layer in part) - 1).bit_length())
 
 
 def _widened(part: np.ndarray, width: int) -> np.ndarray:
