@@ -131,9 +131,9 @@ def _suffixes(
 
     states = jnp.broadcast_to(u, (len(begins), *u.shape))
     states, later = language.scan(layer, states, jnp.arange(blocks.shape[1]), tables, past)
-    found = states, prepend(jax.vmap(record)(jnp.broadcast_to(u, states.shape)), later)
+    records = prepend(jax.vmap(record)(jnp.broadcast_to(u, states.shape)), later)
     back = 1 + jnp.argsort(order)
-    return found[0][back], jax.tree.map(lambda x: x[:, back], found[1])
+    return states[back], jax.tree.map(lambda x: x[:, back], records)
 
 
 def in_full(
