@@ -196,6 +196,22 @@ def test_an_untrained_bijection_is_the_copula():
     np.testing.assert_allclose(np.std(z - scores, axis=0), 0, atol=0.02)
 
 
+def test_padding_stays_zero_and_adds_nothing_to_the_jacobian():
+    rows = jnp.asarray(np.exp(0.5 * random(200, 3)), jnp.float32)
+    wide = jnp.pad(rows, ((0, 0), (0, 2)))
+    mix = jnp.asarray(0.3 * random(5, 5, seed=1), jnp.float32)
+    found = []
+    for some in (rows, wide):
+        start = plain(some, 0, 8, 4, 8, 0)
+        width = some.shape[1]
+        trained = start.trained._replace(mix=mix[:width, :width])
+        found.append(through(calibrated(start._replace(trained=trained), some), some, 5.0))
+    (narrow, log_det), (padded, wide_log_det) = found
+    np.testing.assert_allclose(padded[:, :3], narrow, atol=1e-5)
+    np.testing.assert_array_equal(padded[:, 3:], 0)
+    np.testing.assert_allclose(wide_log_det, log_det, atol=1e-5)
+
+
 def test_independent_directions_undo_a_mixture():
     sources = np.stack([random(4000) ** 3, np.cbrt(random(4000, seed=1)), random(4000, seed=2)], axis=1)
     mixing = random(3, 3, seed=3)
