@@ -502,8 +502,8 @@ def test_layers_of_different_widths_are_padded_for_a_flow_without_couplings(monk
 
     def given_back(flow, target, x, y, keys):
         shapes.append([v.shape for v in (target, x, y)])
-        same = CrossFitted(Gaussianized(target, x, y, -target), *[jnp.ones(len(keys))] * 4)
-        return jax.tree.map(np.asarray, same)
+        rest: Any = [jnp.ones(len(keys))] * 4
+        return jax.tree.map(np.asarray, CrossFitted(Gaussianized(target, x, y, -target), *rest))
 
     monkeypatch.setattr(latents, "crossfit", given_back)
     draw = np.random.default_rng(0)
