@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -354,6 +355,38 @@ def test_hosts_share_the_estimates(monkeypatch):
         work: Any = ((at, "recommended") for at in range(4))
         program.share(work, lambda one, name: did.append(one), lambda *_: "", stages)
     assert did == [0, 3, "together", 1, "together", 2, "together"]
+
+
+@pytest.mark.slow
+def test_two_hosts_capture_their_shares_and_the_first_reports_all(folders, tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = f"""
+        {sys.executable} -m experiments.pid_llava --model {folders[0]} --config recommended --tasks QueryAttr
+        --asking.rows 60 --asking.samples 60 --asking.least 30 --asking.no-only-correct --asking.no-windows
+        --estimation.components 2 --estimation.draws 4 --estimation.shuffles 2 --corners.rows 0
+        --out {tmp_path / "run"} --kept {tmp_path / "kept"} --hosts.coordinator 127.0.0.1:{port} --hosts.count 2
+    """.split()
+    hosts = [
+        subprocess.Popen(
+            [*command, "--hosts.index", str(at)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        for at in (0, 1)
+    ]
+    outputs = [host.communicate(timeout=180)[0] for host in hosts]
+    assert [host.returncode for host in hosts] == [0, 0], "\n".join(outputs)
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["captured"][0]["used"] == 60
+    assert len(summary["decomposed"]) == 1
+    (store,) = [path for path in (tmp_path / "kept" / "captures").iterdir() if path.is_dir()]
+    counts = [
+        sum(len(json.loads(line)["places"]) for line in path.read_text().splitlines())
+        for path in sorted(store.glob("manifest-*.jsonl"))
+    ]
+    assert counts == [30, 30]
+    assert "What the paper states" in outputs[0]
+    assert "What the paper states" not in outputs[1]
 
 
 def test_activations_of_your_own_are_decomposed_by_layer(tmp_path):

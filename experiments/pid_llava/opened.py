@@ -7,7 +7,6 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import AxisType
 from jaxtyping import Float
 
 from experiments.pid_llava.config import Asking
@@ -62,10 +61,7 @@ class Opened:
             raise ValueError(
                 f"a mesh has devices of one host, got {size} of {len(devices)}; lower --mesh.data or --mesh.model."
             )
-        axes = (AxisType.Auto,) * 2
-        shape = (self._mesh.data, self._mesh.model)
-        mesh = jax.make_mesh(shape, ("data", "model"), axis_types=axes, devices=devices[:size])
-        return llava.load(self.path, dtype=dtype, mesh=mesh)
+        return llava.load(self.path, dtype=dtype, mesh=self._mesh.concrete())
 
     def begins(self, answer: str) -> frozenset[int]:
         """The tokens that an answer may begin with, written as it is or with a capital; later tokens are not asked."""

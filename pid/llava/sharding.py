@@ -54,8 +54,8 @@ class MeshShape:
         return AbstractMesh((self.data, self.model), ("data", "model"), axis_types=(AxisType.Auto,) * 2)
 
     def concrete(self) -> Mesh:
-        """The mesh of the first devices that are here."""
-        devices = jax.devices()[: self.data * self.model]
+        """The mesh of the first devices of this host."""
+        devices = jax.local_devices()[: self.data * self.model]
         return jax.make_mesh(
             (self.data, self.model), ("data", "model"), axis_types=(AxisType.Auto,) * 2, devices=devices
         )

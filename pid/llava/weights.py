@@ -31,9 +31,9 @@ def abstract(build: Callable[[], nnx.Module]) -> tuple[Any, Any]:
 
 
 def placed(shapes: Any, mesh: Mesh | AbstractMesh | None) -> Any:
-    """The dictionary of shapes with where each parameter is to lie: on the mesh by its rules, or one device."""
+    """The shapes with where each parameter is to lie: on the mesh by its rules, or this host's first device."""
     if mesh is None:
-        here = SingleDeviceSharding(jax.devices()[0])
+        here = SingleDeviceSharding(jax.local_devices()[0])
         places = jax.tree.map(lambda _: here, shapes)
     else:
         places = shardings(shapes, mesh)
@@ -123,8 +123,8 @@ def load(path: str | Path, *, dtype: Any, mesh: Mesh | None = None, cache: str |
     """LLaVA-1.5 or LLaVA-1.6 from a Hugging Face folder: config.json and safetensors, one file or several.
 
     dtype: of parameters and computation, float32 or bfloat16. mesh: where to, by the rules of `sharding`; None is
-    the first device. cache: a folder that keeps the converted weights, so that later loads, of the same source in
-    the same dtype onto any mesh, restore them; the same bits as without it, see `cache.kept`.
+    the first device of this host. cache: a folder that keeps the converted weights, so that later loads, of the same
+    source in the same dtype onto any mesh, restore them; the same bits as without it, see `cache.kept`.
 
     Raises:
         FileNotFoundError: a file is missing.
