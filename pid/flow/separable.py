@@ -203,7 +203,7 @@ def judge(held: Float[Array, "kinds n"]) -> tuple[HeldOut, Bool[Array, ""]]:
     return HeldOut(jnp.mean(gaussian), jnp.mean(copula), jnp.mean(flow), gain, error), gain > error
 
 
-def _columns(v: Array, padded: bool) -> np.ndarray:  # noqa: FBT001
+def _columns(v: Array, *, padded: bool) -> np.ndarray:
     """Which columns of each layer are no padding: those that are not zero, and all to the left of them."""
     if not padded or isinstance(v, Tracer):
         return np.ones(v.shape[-1], bool)
@@ -222,7 +222,7 @@ def check_rows(target: Array, x: Array, y: Array, *, padded: bool = False) -> No
         raise ValueError(
             f"a flow needs target, x and y of the same samples, got shapes {shapes}; align their rows."
         )
-    columns = {name: _columns(v, padded) for name, v in named.items()}
+    columns = {name: _columns(v, padded=padded) for name, v in named.items()}
     of_target, of_x, of_y = (some.sum(axis=-1) for some in columns.values())
     n, width = target.shape[-2], np.max(of_target + np.maximum(of_x, of_y))
     if n < max(LEAST_ROWS, 10 * width):
