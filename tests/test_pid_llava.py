@@ -483,6 +483,11 @@ def test_the_correlation_is_pearsons():
     assert float(statements.correlation(a, b)) == pytest.approx(np.corrcoef(a, b)[0, 1])
 
 
+def test_an_atom_that_is_zero_in_nearly_all_draws_decides_nothing():
+    assert statements.ends(0.0, np.r_[np.zeros(198), 0.1, 0.3], 0.9) == (0.0, pytest.approx(0.002))
+    assert statements.ends(0.0, -np.r_[np.zeros(198), 0.1, 0.3], 0.9) == (pytest.approx(-0.002), 0.0)
+
+
 def test_verdicts_follow_the_interval():
     assert [statements.verdict(*ends) for ends in ((0.1, 1), (-1, -0.1), (-1, 1), (np.nan, np.nan))] == [
         "holds",

@@ -48,11 +48,15 @@ def verdict(low: float, high: float) -> Verdict:
 
 
 def ends(value: float, draws: np.ndarray, level: float) -> tuple[float, float]:
-    """The basic interval of a number whose draws are centred on their own mean; NaN if it has none."""
+    """The basic interval of a number whose draws are centred on their own mean; NaN if it has none.
+
+    It holds the number itself, also where nearly all draws are equal and a few far ones pull their mean beyond them.
+    """
     if not (np.isfinite(value) and np.isfinite(draws).all()):
         return np.nan, np.nan
     low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
-    return float(value - (high - draws.mean())), float(value - (low - draws.mean()))
+    above, below = max(high - draws.mean(), 0), min(low - draws.mean(), 0)
+    return float(value - above), float(value - below)
 
 
 def of_trajectory(found: Decomposed) -> list[Statement]:
