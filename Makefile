@@ -8,6 +8,9 @@ BIN := $(VENV)/bin
 CONSTRAINTS := $(shell $(PYTHON) -c 'import sys; print("-c constraints.txt" * (sys.version_info[:2] == (3, 11)))')
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q $(CONSTRAINTS)
 
+# bytecode is kept, whatever the environment says: without it every start compiles a thousand modules anew
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: lra test bench clean
 
 lra: $(VENV)/.core

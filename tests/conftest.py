@@ -49,7 +49,7 @@ def few_programs(request):
     yield
     done = request.config.stash.get(DONE, 0) + 1
     request.config.stash[DONE] = done
-    if done % 10 == 0 and MAPS.exists() and MAPS.read_bytes().count(b"\n") > 20_000:
+    if done % 10 == 0 and MAPS.exists() and MAPS.read_bytes().count(b"\n") > 40_000:
         jax.clear_caches()
 
 

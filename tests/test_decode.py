@@ -68,7 +68,7 @@ def test_prefill_and_tokens_equal_the_whole_pass(name, ids, x64):
 @pytest.mark.parametrize("method", ["folded", "tiled", "materialized"])
 def test_chunked_prefill_equals_the_whole_pass(method):
     arrays, pde = draw(jnp.float32), PDES["diffusion"]
-    whole = pde_attention(*arrays, pde, steps=3, is_causal=True, window=9)
+    whole = jax.jit(partial(pde_attention, pde=pde, steps=3, is_causal=True, window=9))(*arrays)
     cache, outputs, start = init_cache(2, LENGTH, 2, 4), [], 0
     program: Any = jax.jit(partial(pde_attention_decode, pde=pde, steps=3, window=9, method=method))
     for size in (20, 10, 10):
@@ -82,7 +82,7 @@ def test_chunked_prefill_equals_the_whole_pass(method):
 def test_performer_decodes_too(x64):
     arrays, pde = draw(), PDES["diffusion"]
     options = dict(base="performer", features=8, feature_key=jax.random.key(1))
-    whole = pde_attention(*arrays, pde, steps=3, is_causal=True, **options)
+    whole = jax.jit(partial(pde_attention, pde=pde, steps=3, is_causal=True, **options))(*arrays)
     cache = init_cache(2, LENGTH, 2, 4, jnp.float64)
     np.testing.assert_allclose(one_by_one(arrays, cache, pde, **options)[0], whole, rtol=1e-11, atol=1e-11)
 

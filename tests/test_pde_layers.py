@@ -108,13 +108,31 @@ def extreme(layer, seed):
     return nnx.merge(graphdef, jax.tree.map(draw, params))
 
 
-def definition(layer, qkv, function=pde_attention, **call):
+OPTIONS = ("steps", "target", "axis", "base", "window", "renormalize", "order", "features")
+
+
+@partial(jax.jit, static_argnames=("function", "is_causal", *OPTIONS))
+def defined(function, qkv, pde, **options):
+    return function(*qkv, pde, method="materialized", **options)
+
+
+def definition(layer, qkv, function: Any = pde_attention, **call):
     """The function of `pdeformer.attention` with the coefficients and options of the layer."""
     choice = layer.choice
-    names = ["steps", "target", "axis", "base", "window", "renormalize", "order", "features"]
-    options = {name: getattr(choice, name) for name in names} | call
+    options = {name: getattr(choice, name) for name in OPTIONS} | call
     key = jax.random.key(choice.feature_seed) if choice.base == "performer" else None
-    return function(*qkv, layer.pde(), feature_key=key, method="materialized", **options)
+    return defined(function, qkv, layer.pde(), feature_key=key, **options)
+
+
+@partial(jax.jit, static_argnums=0)
+def slopes(graphdef, params, qkv):
+    """A loss and the coefficients, and the gradients of the loss in the parameters and in query, key and value."""
+
+    def loss(params, qkv):
+        layer = nnx.merge(graphdef, params)
+        return jnp.sum(jnp.sin(layer(*qkv, segment_ids=SEGMENTS))), layer.pde()
+
+    return jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)(params, qkv)
 
 
 # By hand
@@ -221,21 +239,10 @@ def test_random_features_are_those_of_the_seed():
 
 @pytest.mark.parametrize("name", FORMS)
 def test_no_parameters_make_a_layer_unstable(name):
-    qkv = arrays()
-
-    @jax.jit
-    def answer(params):
-        def loss(params, qkv):
-            layer = nnx.merge(graphdef, params)
-            return jnp.sum(jnp.sin(layer(*qkv, segment_ids=SEGMENTS))), layer.pde()
-
-        return jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)(params, qkv)
-
     for seed in range(6):
-        graphdef, params = nnx.split(extreme(build(name), seed))
-        (value, pde), gradient = answer(params)
+        (value, pde), gradient = slopes(*nnx.split(extreme(build(name), seed)), arrays())
         assert pde.stable(1.0)
-        assert all(jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves((value, pde, gradient)))
+        assert all(np.all(np.isfinite(x)) for x in jax.tree.leaves((value, pde, gradient)))
 
 
 @pytest.mark.parametrize("name", [n for n in CAUSAL if n not in ("wave", "performer")])
@@ -283,10 +290,9 @@ def test_reactions_spread_and_sharpen_rows():
 
 @pytest.mark.parametrize("name", FORMS)
 def test_every_parameter_learns_from_the_first_step(name):
-    graphdef, params = nnx.split(build(name))
-    loss = lambda p: jnp.sum(jnp.sin(nnx.merge(graphdef, p)(*arrays())))  # noqa: E731
-    for path, leaf in jax.tree_util.tree_leaves_with_path(jax.jit(jax.grad(loss))(params)):
-        assert jnp.all(jnp.abs(leaf) > 1e-9), jax.tree_util.keystr(path)
+    _, (gradient, _) = slopes(*nnx.split(build(name)), arrays())
+    for path, leaf in jax.tree_util.tree_leaves_with_path(gradient):
+        assert np.all(np.abs(leaf) > 1e-9), jax.tree_util.keystr(path)
 
 
 def test_gradients_are_those_of_finite_differences(x64):

@@ -267,9 +267,9 @@ def test_gradient_norm_is_that_of_the_mean_loss():
         sums = weighted_loss(nnx.merge(graphdef, params), jax.tree.map(jnp.asarray, tiny.batch_of(0)), None)
         return sums.loss / sums.weight
 
-    loss, gradient = jax.value_and_grad(mean)(state.params)
+    loss, gradient = jax.jit(jax.value_and_grad(mean))(state.params)
     np.testing.assert_allclose(metrics.loss, loss, rtol=1e-5)
-    np.testing.assert_allclose(metrics.gradient_norm, optax.tree.norm(gradient), rtol=1e-5)
+    np.testing.assert_allclose(metrics.gradient_norm, optax.tree.norm(jax.device_get(gradient)), rtol=1e-5)
 
 
 @pytest.mark.parametrize("poison", ["loss", "gradient"])

@@ -77,6 +77,7 @@ def without_couplings(bijection: Bijection) -> Bijection:
     return bijection._replace(trained=bijection.trained._replace(couplings=none))
 
 
+@jax.jit  # a training calls it many times on the same shapes: traced once
 def calibrate(bijection: Bijection, rows: Float[Array, "n d"]) -> Bijection:
     """The same map with the marginal splines fitted to these rows."""
     s, bins = _linear(bijection, rows)[0], bijection.knots.x.shape[1] - 1
@@ -85,6 +86,7 @@ def calibrate(bijection: Bijection, rows: Float[Array, "n d"]) -> Bijection:
     return bijection._replace(knots=jax.tree.map(lambda a, b: jnp.where(real, a, b), fitted, plain))
 
 
+@partial(jax.jit, static_argnames="reach")  # traced once, as `calibrate`
 def forward(
     bijection: Bijection, rows: Float[Array, "n d"], reach: float
 ) -> tuple[Float[Array, "n d"], Float[Array, " n"]]:

@@ -8,6 +8,7 @@ For n Gaussian samples with covariance S, (n-1) Ŝ is Wishart with ν = n-1 degr
     d coordinates, n samples, ν degrees of freedom
 """
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -51,6 +52,7 @@ def information_bias(dims, n: int, *, base: int | float = 2) -> MI:
     return MI(*(shared_bias(m, d, n, m + both) * covariance.nats_to(base) for d in (x, y, both)))
 
 
+@partial(jax.jit, static_argnames=("n", "most"))
 def shared_bias(m, d, n: int, most: int) -> Float[Array, "*b"]:
     """½ [b(m) + b(d) - b(m+d)] in nats; m and d may be traced, m + d ≤ `most`."""
     b = [log_determinant_bias(size, n, most=most) for size in (m, d, m + d)]
