@@ -7,6 +7,7 @@ of a first run is compilation, which then takes a fifth of the time. `pytest --o
 
 import gc
 import os
+from collections import Counter
 from pathlib import Path
 
 CACHE = Path(__file__).resolve().parent.parent / ".cache" / "jax"
@@ -23,10 +24,9 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
 QUICKLY = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
-DONE = pytest.StashKey[int]()
-MAPS = Path(
-    "/proc/self/maps"
-)  # Linux allows a process 65,530 of them, and XLA takes several for each program
+LOWERING = "/jax/core/compile/jaxpr_to_mlir_module_duration"
+MANY = 300  # programs
+lowered = Counter[str]()  # programs since the last were forgotten, under LOWERING
 
 
 def pytest_addoption(parser):
@@ -43,14 +43,20 @@ def pytest_configure(config):
         )
 
 
+jax.monitoring.register_event_duration_secs_listener(lambda event, *_, **__: lowered.update([event]))
+
+
 @pytest.fixture(autouse=True)
-def few_programs(request):
-    """Every few tests, forget the compiled programs if they are many: beyond the limit the process dies."""
+def few_programs():
+    """Forget the compiled programs now and then: each one alive makes the lowering of all others slower.
+
+    A tiny one takes 5 ms in a new process and 16 after two thousand, for their MLIR contexts stay; and Linux gives
+    a process 65,530 maps of memory, of which each program takes several.
+    """
     yield
-    done = request.config.stash.get(DONE, 0) + 1
-    request.config.stash[DONE] = done
-    if done % 10 == 0 and MAPS.exists() and MAPS.read_bytes().count(b"\n") > 40_000:
+    if lowered[LOWERING] >= MANY:
         jax.clear_caches()
+        lowered.clear()
 
 
 @pytest.fixture

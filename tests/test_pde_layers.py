@@ -245,6 +245,13 @@ def test_no_parameters_make_a_layer_unstable(name):
         assert all(np.all(np.isfinite(x)) for x in jax.tree.leaves((value, pde, gradient)))
 
 
+@pytest.mark.parametrize("name", FORMS)
+def test_every_parameter_learns_from_the_first_step(name):
+    _, (gradient, _) = slopes(*nnx.split(build(name)), arrays())
+    for path, leaf in jax.tree_util.tree_leaves_with_path(gradient):
+        assert np.all(np.abs(leaf) > 1e-9), jax.tree_util.keystr(path)
+
+
 @pytest.mark.parametrize("name", [n for n in CAUSAL if n not in ("wave", "performer")])
 def test_weights_stay_in_the_unit_interval_and_keep_mass_whatever_the_parameters(name, x64):
     query, key, _ = arrays(dtype=jnp.float64)
@@ -286,13 +293,6 @@ def test_reactions_spread_and_sharpen_rows():
 
 
 # Gradient and precision
-
-
-@pytest.mark.parametrize("name", FORMS)
-def test_every_parameter_learns_from_the_first_step(name):
-    _, (gradient, _) = slopes(*nnx.split(build(name)), arrays())
-    for path, leaf in jax.tree_util.tree_leaves_with_path(gradient):
-        assert np.all(np.abs(leaf) > 1e-9), jax.tree_util.keystr(path)
 
 
 def test_gradients_are_those_of_finite_differences(x64):
