@@ -59,6 +59,10 @@ def few_programs():
         lowered.clear()
 
 
+def pytest_collection_finish():
+    gc.freeze()  # what is imported stays: no collection looks at it again
+
+
 @pytest.fixture
 def x64():
     """Run the test with float64 arrays."""
