@@ -16,6 +16,7 @@ unexport PYTHONDONTWRITEBYTECODE
 lra: $(VENV)/.core
 	$(BIN)/python -m experiments.lra
 
+# the last run reads only the files that hold the mark: to import all the others takes longer than some of its tests
 test: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
