@@ -155,7 +155,7 @@ def whole_tower():
 def states_of_tower(**changed):
     """All states of that tower, 1 + 3 of them, for the first tile of the golden batch."""
     config = replace(whole_tower().config, **changed)
-    graphdef = abstract(lambda: Vision(config, dtype=jnp.float32, rngs=nnx.Rngs(0)))[0]
+    graphdef = abstract(Vision, config, jnp.float32)[0]
     tile = golden("llava_15_mistral")["pixel_values"][:1]
     states = jax.jit(lambda params, tile: nnx.merge(graphdef, params).states(tile))
     return np.asarray(states(nnx.state(whole_tower()), tile))[:, 0]
@@ -187,7 +187,7 @@ def language_residual(config):
     """The error of the residual stream of the tiny Mistral from the golden embeddings, with another config."""
     name = "llava_15_mistral"
     inputs, known = prepared(name), golden(name)
-    graphdef = abstract(lambda: Language(config, dtype=jnp.float32, rngs=nnx.Rngs(0)))[0]
+    graphdef = abstract(Language, config, jnp.float32)[0]
     params = nnx.state(loaded(name).language)
     residual = jax.jit(lambda params, *given: nnx.merge(graphdef, params)(*given).residual)(
         params, known["residual"][0], inputs.types, inputs.block

@@ -385,7 +385,7 @@ def test_full_size_in_bfloat16_traces_to_states_in_bfloat16_and_logits_in_float3
 
 
 def shapes_of(config):
-    return abstract(lambda: llava.Llava(config, dtype=jnp.bfloat16, rngs=nnx.Rngs(0)))[1]
+    return abstract(llava.Llava, config, jnp.bfloat16)[1]
 
 
 @pytest.mark.parametrize(

@@ -105,6 +105,25 @@ def test_last_two_checkpoints_and_the_best_are_kept(straight):
     assert kept == {9, 12, result.best_step}
 
 
+def test_seeds_of_a_variant_share_their_programs():
+    traced = []
+
+    def loss_fn(model, batch, key):
+        traced.append("evaluation" if key is None else "step")
+        return train.classification_loss(model, batch, key)
+
+    optimizer = train.Optimizer()
+    for seed in range(2):
+        mesh = sharding.make_mesh(data=1)
+        made = run.programs(tiny.build, optimizer, 12, mesh, loss_fn)
+        state, batch = made.init(jax.random.key(seed)), sharding.put_batch(tiny.batch_of(0), mesh)
+        made.evaluate(state.params, [batch])
+        made.step.lower(state, batch, jax.random.key(seed)).compile()(state, batch, jax.random.key(seed))
+    assert traced == ["evaluation", "step"]
+    warmer = dataclasses.replace(optimizer, warmup=3)
+    assert run.programs(tiny.build, warmer, 12, mesh, loss_fn).step is not made.step
+
+
 # Kill and resume.
 
 

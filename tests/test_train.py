@@ -1,6 +1,7 @@
 """Schedules, optimizer, loss, and the training step on a mesh."""
 
 import dataclasses
+import functools
 import math
 import re
 from typing import Any, cast
@@ -17,17 +18,28 @@ from pdeformer import sharding, train
 from tests import tiny
 
 STEPS = 20
-KEY = jax.random.key(7)
+KEY, SEED = jax.random.key(7), jax.random.key(0)
+ADAM = train.Optimizer(learning_rate=1e-2)
 
 
-def trained(steps, *, mesh, optimizer=None, rows=16, key=KEY, loss_fn=train.classification_loss):
+@functools.cache
+def beginning(mesh, optimizer):
+    """(graphdef, init, shardings) of the tiny model."""
+    return train.make_init(tiny.build, optimizer, STEPS, mesh)
+
+
+@functools.cache
+def stepping(mesh, optimizer, loss_fn):
+    """The training step of the tiny model."""
+    graphdef, _, shardings = beginning(mesh, optimizer)
+    return train.make_train_step(graphdef, optimizer, STEPS, mesh, shardings, loss_fn)
+
+
+def trained(steps, *, mesh, optimizer=ADAM, key=KEY, loss_fn=train.classification_loss):
     """(step function, last state, list of metrics) of some steps from seed 0."""
-    optimizer = optimizer or train.Optimizer(learning_rate=1e-2)
-    graphdef, state, shardings = train.init_state(tiny.build, optimizer, STEPS, mesh, seed=0)
-    step = train.make_train_step(graphdef, optimizer, STEPS, mesh, shardings, loss_fn)
-    metrics = []
+    step, state, metrics = stepping(mesh, optimizer, loss_fn), beginning(mesh, optimizer)[1](SEED), []
     for index in range(steps):
-        state, new = step(state, sharding.put_batch(tiny.batch_of(index, rows), mesh), key)
+        state, new = step(state, sharding.put_batch(tiny.batch_of(index), mesh), key)
         metrics.append(jax.device_get(new))
     return step, state, metrics
 
@@ -227,11 +239,10 @@ def test_dropout_depends_on_key_step_and_nothing_else():
     """With learning rate ~ 0 and one batch again and again only dropout changes the loss."""
     mesh, seen = sharding.make_mesh(data=1), []
     optimizer = train.Optimizer(learning_rate=1e-30)
-    graphdef, _, shardings = train.init_state(tiny.build, optimizer, STEPS, mesh, seed=0)
-    step = train.make_train_step(graphdef, optimizer, STEPS, mesh, shardings)
+    step = stepping(mesh, optimizer, train.classification_loss)
     batch = sharding.put_batch(tiny.batch_of(0), mesh)
     for key in (KEY, KEY, jax.random.key(8)):
-        state = train.init_state(tiny.build, optimizer, STEPS, mesh, seed=0)[1]
+        state = beginning(mesh, optimizer)[1](SEED)
         for _ in range(2):
             state, metrics = step(state, batch, key)
             seen.append(float(metrics.loss))
@@ -281,7 +292,7 @@ def test_step_that_is_not_finite_leaves_the_state_untouched(poison):
         return sums._replace(loss=sums.loss + (jnp.where(bad, jnp.nan, 0) if poison == "loss" else root))
 
     mesh = sharding.make_mesh(data=1)
-    before = jax.device_get(train.init_state(tiny.build, train.Optimizer(), STEPS, mesh, seed=0)[1])
+    before = jax.device_get(beginning(mesh, train.Optimizer())[1](SEED))
     _, after, (metrics,) = trained(1, mesh=mesh, optimizer=train.Optimizer(), loss_fn=loss_fn)
     assert not metrics.finite
     assert bool(np.isfinite(metrics.loss)) == (poison == "gradient")

@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -61,7 +62,7 @@ CONDITIONS = {
 @cache
 def model(mesh=None):
     """Weights of N(0, 0.25²), embeddings of N(0, 0.01²), so that no mistake is small."""
-    graphdef, shapes = abstract(lambda: llava.Llava(CONFIG, rngs=nnx.Rngs(0)))
+    graphdef, shapes = abstract(llava.Llava, CONFIG, jnp.float32)
     draw = np.random.default_rng(0)
 
     def fill(path, leaf, place=None):

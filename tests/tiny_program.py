@@ -34,7 +34,7 @@ class Config:
     optimizer: train.Optimizer = train.Optimizer(learning_rate=1e-2, warmup=2)
     cadence: run.Cadence = run.Cadence(log_every=2, eval_every=4, checkpoint_every=3, keep=2)
     pause: float = 0.0
-    """Seconds each batch takes, so that a signal meets a running training."""
+    """Seconds each batch from the fifth on takes, so that a signal meets a running training."""
     coordinator: str = ""
     """Address of the first of two hosts; empty for one host."""
     host: int = 0
@@ -62,29 +62,25 @@ def main(config: Config, spy: Callable[[int], None] = lambda step: None) -> list
 
     def batch(step):
         spy(step)
-        time.sleep(config.pause)
+        time.sleep(config.pause if step >= 4 else 0)
         return sharding.put_batch(rows_of(tiny.batch_of(step)), mesh)
 
     results = []
     for variant in config.variants:
-        graphdef, state, places = train.init_state(tiny.build, config.optimizer, config.steps, mesh, seed=0)
-        loss_fn = LOSSES[variant]
-        evaluate = train.make_evaluate(graphdef, mesh, places, loss_fn)
+        made = run.programs(tiny.build, config.optimizer, config.steps, mesh, LOSSES[variant])
         results.append(
             run.train(
                 folder,
                 variant=variant,
                 seed=0,
                 steps=config.steps,
-                state=state,
-                step_fn=train.make_train_step(
-                    graphdef, config.optimizer, config.steps, mesh, places, loss_fn
-                ),
+                state=made.init(jax.random.key(0)),
+                step_fn=made.step,
                 batch_fn=batch,
-                evaluate_fn=lambda params, f=evaluate: f(
+                evaluate_fn=lambda params, f=made.evaluate: f(
                     params, [sharding.put_batch(rows_of(HELD_OUT), mesh)]
                 ),
-                test_fn=lambda params, f=evaluate: f(params, [sharding.put_batch(rows_of(TEST), mesh)]),
+                test_fn=lambda params, f=made.evaluate: f(params, [sharding.put_batch(rows_of(TEST), mesh)]),
                 tokens_per_step=16 * tiny.TOKENS,
                 cadence=config.cadence,
             )

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from safetensors.numpy import save_file
 
@@ -57,13 +58,12 @@ FIELDS = {
 
 def write(folder: Path, seed: int = 0, **text) -> Path:
     """A folder with random weights, large enough that what is put in makes a difference; `text` changes its config."""
-    from flax import nnx
 
     folder.mkdir(parents=True, exist_ok=True)
     fields = FIELDS | {"text_config": FIELDS["text_config"] | text}
     (folder / "config.json").write_text(json.dumps(fields))
     config = llava.read_config(folder)
-    _, shapes = abstract(lambda: llava.Llava(config, rngs=nnx.Rngs(0)))
+    _, shapes = abstract(llava.Llava, config, jnp.float32)
     draw, tensors = np.random.default_rng(seed), {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(shapes):
         name = jax.tree_util.keystr(path, simple=True, separator="/")

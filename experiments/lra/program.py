@@ -1,7 +1,8 @@
 """The program: data, one training per variant and seed, table, figures, `summary.json`."""
 
+import functools
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from experiments.lra.config import FREE, Config
 from experiments.lra.figures import draw_curves, draw_stencils
 from experiments.lra.table import show
 from pdeformer import sharding, train
-from pdeformer.model import Classifier
+from pdeformer.model import Classifier, ModelConfig
 
 Splits = dict[str, arrays.Split]
 
@@ -108,30 +109,33 @@ def train_one(
         return run.Result(**row)
     data = splits["train"]
     model = config.network(config.variants()[variant], len(data.vocabulary), data.classes)
-    graphdef, state, places = train.init_state(
-        lambda rngs: Classifier(model, rngs), config.optimizer, config.steps, mesh, seed=seed
-    )
-    evaluate = train.make_evaluate(graphdef, mesh, places)
+    made = run.programs(builder(model), config.optimizer, config.steps, mesh)
 
     def test(params: Any) -> train.Evaluation:
-        trained = nnx.merge(graphdef, params)
+        trained = nnx.merge(made.graphdef, params)
         taps.keep(folder, variant, seed, taps.learned(trained))
         coefficients.keep(folder, variant, seed, coefficients.learned(trained))
-        return evaluate(params, whole(config, splits["test"], mesh))
+        return made.evaluate(params, whole(config, splits["test"], mesh))
 
     return run.train(
         folder,
         variant=variant,
         seed=seed,
         steps=config.steps,
-        state=state,
-        step_fn=train.make_train_step(graphdef, config.optimizer, config.steps, mesh, places),
+        state=made.init(jax.random.key(seed)),
+        step_fn=made.step,
         batch_fn=lambda step: batch(config, data, mesh, seed=seed, step=step),
-        evaluate_fn=lambda params: evaluate(params, whole(config, splits["val"], mesh)),
+        evaluate_fn=lambda params: made.evaluate(params, whole(config, splits["val"], mesh)),
         test_fn=test,
         tokens_per_step=config.batch * config.model.max_len,
         cadence=config.cadence,
     )
+
+
+@functools.cache
+def builder(model: ModelConfig) -> Callable[[nnx.Rngs], Classifier]:
+    """How to build a model: the same function whenever it is asked for, so that its programs are found again."""
+    return lambda rngs: Classifier(model, rngs)
 
 
 def batch(config: Config, split: arrays.Split, mesh: Mesh, *, seed: int, step: int) -> dict[str, jax.Array]:

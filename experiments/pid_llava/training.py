@@ -114,25 +114,24 @@ def train_one(config: Train, seed: int, folder: run.Run) -> dict[str, Any]:
     `test` is called with the last weights and then, if they are others, with the best: these stay in the folder.
     """
     mesh = sharding.make_mesh(1, 1)
-    graphdef, state, places = trainer.init_state(build, config.optimizer, config.steps, mesh, seed=seed)
-    evaluate = trainer.make_evaluate(graphdef, mesh, places, lessons.loss)
+    made = run.programs(build, config.optimizer, config.steps, mesh, lessons.loss)
     validation = list(toyworld.generate(config.validation, seed=(seed + 1) * FAR - 1, world=lessons.CORNERS))
     shipped = folder.folder / "models" / f"seed{seed}"
 
     def test(params: Any) -> trainer.Evaluation:
-        ship(nnx.merge(graphdef, params), shipped)
+        ship(nnx.merge(made.graphdef, params), shipped)
         examples = toyworld.generate(config.validation, seed=0, split="test", world=BOTH_NEEDED)
-        return evaluate(params, placed(lessons.in_batches(examples, config.batch), mesh))
+        return made.evaluate(params, placed(lessons.in_batches(examples, config.batch), mesh))
 
     result = run.train(
         folder,
         variant=VARIANT,
         seed=seed,
         steps=config.steps,
-        state=state,
-        step_fn=trainer.make_train_step(graphdef, config.optimizer, config.steps, mesh, places, lessons.loss),
+        state=made.init(jax.random.key(seed)),
+        step_fn=made.step,
         batch_fn=lambda step: sharding.put_batch(batch(config, seed, step), mesh),
-        evaluate_fn=lambda params: evaluate(
+        evaluate_fn=lambda params: made.evaluate(
             params, placed(lessons.in_batches(validation, config.batch), mesh)
         ),
         test_fn=test,

@@ -16,3 +16,4 @@ from experiments.run.loop import Cadence as Cadence
 from experiments.run.loop import Result as Result
 from experiments.run.loop import train as train
 from experiments.run.preemption import Preempted as Preempted
+from experiments.run.programs import programs as programs

@@ -63,7 +63,7 @@ class Result(NamedTuple):
     tokens_per_second: float
     """Of the steps since the last resume, without compiling, evaluating and saving; 0 if there were none."""
     compile_seconds: float
-    """Time to trace, lower and compile the training step."""
+    """Time to trace, lower and compile the training step; next to nothing where an earlier seed has done so."""
 
 
 def train(
@@ -82,7 +82,7 @@ def train(
 ) -> Result:
     """Train to `steps` updates, from the last checkpoint of (variant, seed) if the run has one.
 
-    state, step_fn: from `init_state` and `make_train_step`; the state is consumed. The step is compiled ahead
+    state, step_fn: the state to begin with, which is consumed, and the step (see `programs`). It is compiled ahead
     of time, once: a batch of another shape is an error.
     batch_fn: the batch of a step (0-based) on the mesh, a pure function (see `put_batch`).
     evaluate_fn, test_fn: params -> `Evaluation` on the validation and on the test split.

@@ -20,6 +20,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt32
 
@@ -210,20 +211,22 @@ def _over_heads(plan: Plan, head: Callable, arrays: Any, seen: Sight) -> Any:
         return jax.vmap(jax.vmap(one, in_axes=(1, None), out_axes=1))(arrays, ids)
     batch, _, heads = jax.tree.leaves(arrays)[0].shape[:3]
 
-    def pick(i):
-        def cut(x):
-            start = i // heads, 0, i % heads, *(0,) * (x.ndim - 3)
-            return lax.dynamic_slice(x, start, (1, x.shape[1], 1, *x.shape[3:])).reshape(
-                x.shape[1], *x.shape[3:]
-            )
+    def pick(place):
+        zero = np.uint32(0)
 
-        example = jax.tree.map(lambda x: lax.dynamic_index_in_dim(x, i // heads, keepdims=False), ids)
+        def cut(x):
+            start = place[0], zero, place[1], *[zero] * (x.ndim - 3)
+            piece = lax.dynamic_slice(x, start, (1, x.shape[1], 1, *x.shape[3:]))
+            return piece.reshape(x.shape[1], *x.shape[3:])
+
+        example = jax.tree.map(lambda x: lax.dynamic_index_in_dim(x, place[0], keepdims=False), ids)
         return one(jax.tree.map(cut, arrays), example)
 
     def gather(y):
         return jnp.moveaxis(y.reshape(batch, heads, *y.shape[1:]), 1, 2)
 
-    return jax.tree.map(gather, lax.map(pick, jnp.arange(batch * heads)))
+    places = np.indices((batch, heads), np.uint32).reshape(2, -1)  # unsigned: none counts from the end
+    return jax.tree.map(gather, lax.map(pick, tuple(places)))
 
 
 class _Rows(NamedTuple):

@@ -13,4 +13,5 @@ from pdeformer.train.step import classification_loss as classification_loss
 from pdeformer.train.step import cross_entropy as cross_entropy
 from pdeformer.train.step import init_state as init_state
 from pdeformer.train.step import make_evaluate as make_evaluate
+from pdeformer.train.step import make_init as make_init
 from pdeformer.train.step import make_train_step as make_train_step

@@ -105,22 +105,29 @@ def init_state(
 
     Raises ValueError if the model holds arrays that are not `nnx.Param`: they would not be saved.
     """
+    graphdef, init, shardings = make_init(build, optimizer, steps, mesh)
+    return graphdef, init(jax.random.key(seed)), shardings
+
+
+def make_init(
+    build: Callable[[nnx.Rngs], Any], optimizer: Optimizer, steps: int, mesh: Mesh
+) -> tuple[Any, Callable[[Any], TrainState], TrainState]:
+    """(graphdef, the jitted `init(key) -> state`, shardings): `init_state` for many seeds, compiled once."""
     tx = make_optimizer(optimizer, steps)
 
     def init(key: Any) -> TrainState:
         params = nnx.to_pure_dict(nnx.state(build(nnx.Rngs(key)), nnx.Param))
         return TrainState(jnp.zeros((), jnp.int32), params, tx.init(params))
 
-    key = jax.random.key(seed)
-    graphdef, _, rest = nnx.split(nnx.eval_shape(lambda: build(nnx.Rngs(seed))), nnx.Param, ...)
+    graphdef, _, rest = nnx.split(nnx.eval_shape(lambda: build(nnx.Rngs(0))), nnx.Param, ...)
     if jax.tree.leaves(rest):
         names = ", ".join(sharding.path_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(rest))
         raise ValueError(
             f"every array of a model must be an nnx.Param, got others at {names}; compute constants in "
             f"__call__ and pass keys as arguments."
         )
-    shardings = sharding.state_shardings(jax.eval_shape(init, key), mesh)
-    return graphdef, jax.jit(init, out_shardings=shardings)(key), shardings
+    shardings = sharding.state_shardings(jax.eval_shape(init, jax.random.key(0)), mesh)
+    return graphdef, jax.jit(init, out_shardings=shardings), shardings
 
 
 def make_train_step(

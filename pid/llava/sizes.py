@@ -11,7 +11,6 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 from jax.sharding import AbstractMesh, Mesh
 
 from pid.llava.inputs import Inputs
@@ -67,7 +66,7 @@ def lower(
 ) -> jax.stages.Lowered:
     """The pooled forward pass of one batch, as `forward` runs it, lowered for `platform` and not compiled."""
     config = published.config
-    graphdef, shapes = abstract(lambda: Llava(config, dtype=dtype, rngs=nnx.Rngs(0)))
+    graphdef, shapes = abstract(Llava, config, dtype)
     traced = run.trace(
         graphdef, placed(shapes, mesh), abstract_inputs(published, mesh), collect="pooled", groups=GROUPS
     )
@@ -91,7 +90,7 @@ def print_sizes(asked: Sizes) -> None:
     mesh, dtype = asked.mesh.abstract(), jnp.dtype(asked.dtype)
     for name, published in PUBLISHED.items():
         config = published.config
-        size = size_of(abstract(lambda config=config: Llava(config, dtype=dtype, rngs=nnx.Rngs(0)))[1], mesh)
+        size = size_of(abstract(Llava, config, dtype)[1], mesh)
         print(
             f"{name}\n"
             f"  parameters       {size.parameters:,}, {size.total:,} bytes in {asked.dtype}\n"

@@ -6,6 +6,7 @@ chance: every parameter finds its tensors, every tensor is used once or is known
 V vocabulary, D channels, L layers
 """
 
+import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,9 +25,13 @@ from pid.llava.model import Llava
 from pid.llava.sharding import shardings
 
 
-def abstract(build: Callable[[], nnx.Module]) -> tuple[Any, Any]:
-    """What a module consists of, without a byte allocated: its graph, and a dictionary of parameter shapes."""
-    graphdef, params = nnx.split(nnx.eval_shape(build))
+@functools.lru_cache(maxsize=16)
+def abstract(module: Callable[..., nnx.Module], config: Any, dtype: Any) -> tuple[Any, Any]:
+    """What `module(config, dtype=, rngs=)` consists of, without a byte allocated: its graph, and parameter shapes.
+
+    The shapes, a dictionary of dictionaries, are those of every other caller too: to be read alone.
+    """
+    graphdef, params = nnx.split(nnx.eval_shape(lambda: module(config, dtype=dtype, rngs=nnx.Rngs(0))))
     return graphdef, nnx.to_pure_dict(params)
 
 
@@ -131,7 +136,7 @@ def load(path: str | Path, *, dtype: Any, mesh: Mesh | None = None, cache: str |
         ValueError: another model, a damaged file, or tensors that are missing, unexpected or of another shape.
     """
     config, source = read_config(path), Path(path)
-    graphdef, shapes = abstract(lambda: Llava(config, dtype=dtype, rngs=nnx.Rngs(0)))
+    graphdef, shapes = abstract(Llava, config, dtype)
     targets = placed(shapes, mesh)
 
     def convert() -> Any:
@@ -152,7 +157,7 @@ def load_text(
     """
     where = "the arrays"
     tensors = [(key, Tensor(x.shape, x.__getitem__)) for key, x in arrays.items() if not is_buffer(key)]
-    graphdef, shapes = abstract(lambda: Language(config, dtype=dtype, rngs=nnx.Rngs(0)))
+    graphdef, shapes = abstract(Language, config, dtype)
     found = by_canonical_key(tensors, where)
     params = fill(placed(shapes, mesh), found, depth=0, tied=config.tied, where=where)
     return nnx.merge(graphdef, params)
