@@ -7,7 +7,8 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from jaxtyping import Float
+from flax import nnx
+from jaxtyping import Array, Float
 
 from experiments import run
 from pdeformer.layers import HeatLayer, Layer
@@ -27,10 +28,15 @@ def learned(model: Classifier) -> Taps:
 
 def of_layer(layer: Layer) -> Float[np.ndarray, "L D K"]:
     """The stencils of one diffusion layer, or of one stacked over the blocks."""
-    taps = np.asarray(jax.device_get(layer.taps()))
+    taps = np.asarray(jax.device_get(_compiled(layer)))
     if isinstance(layer, HeatLayer):  # one diffusivity for all channels
         taps = taps[..., None, :]
     return taps.reshape(-1, *taps.shape[-2:])
+
+
+@nnx.jit
+def _compiled(layer: Layer) -> Array:
+    return layer.taps()
 
 
 def keep(folder: run.Run, variant: str, seed: int, taps: Taps) -> None:
