@@ -21,7 +21,7 @@ test: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not exhaustive and not codegen'
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'not exhaustive and not codegen'
 	$(BIN)/python -m pytest -n 2 -m codegen --optimise $$(grep -l mark.codegen tests/test_*.py)
 
 bench: $(VENV)/.core
