@@ -102,6 +102,22 @@ def test_variants_see_the_same_batches(straight):
     assert seen[0][0] != seen[1][0]
 
 
+def test_every_seed_begins_with_the_weights_of_that_seed(tiny, tmp_path, monkeypatch):
+    begun = {}
+    monkeypatch.setattr(
+        program.run, "train", lambda _, *, seed, state, **__: begun.update({seed: state.params})
+    )
+    splits, mesh = program.prepare(tiny), sharding.make_mesh(1)
+    model = tiny.network((), len(listops.VOCABULARY), listops.CLASSES)
+    for seed in (0, 1):
+        program.train_one(tiny, "baseline", seed, splits, mesh, run.Run(tmp_path))
+        build = program.builder(model)
+        expected = train.init_state(build, tiny.optimizer, tiny.steps, mesh, seed=seed)[1].params
+        jax.tree.map(np.testing.assert_array_equal, begun[seed], expected)
+    heads = [params["head"]["kernel"] for params in begun.values()]
+    assert not np.array_equal(*heads)
+
+
 def test_accuracies_are_those_of_the_last_weights_on_the_split_they_name(straight):
     config, summary, _ = straight
     mesh, splits = sharding.make_mesh(1), program.prepare(config)

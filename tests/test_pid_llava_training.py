@@ -113,6 +113,23 @@ def straight(tmp_path_factory):
     return training.train(config)
 
 
+def test_every_seed_begins_with_weights_of_its_own(tmp_path, monkeypatch):
+    class Begun(Exception):
+        pass
+
+    def begin(*_, state, **__):
+        raise Begun(state.params["language"]["embed"]["embedding"])
+
+    monkeypatch.setattr(training.run, "train", begin)
+    found = []
+    for seed in (0, 0, 1):
+        with pytest.raises(Begun) as begun:
+            training.train_one(TINY, seed, run.Run(tmp_path))
+        found.append(np.asarray(begun.value.args[0]))
+    assert np.array_equal(found[0], found[1])
+    assert not np.array_equal(found[0], found[2])
+
+
 def test_killed_and_resumed_it_leaves_the_same_numbers_and_the_same_weights(straight, tmp_path, monkeypatch):
     config, batch = dataclasses.replace(TINY, out=tmp_path / "run"), training.batch
 
