@@ -70,7 +70,7 @@ def folder_of(name, path, edit=None, rename=None):
     tensors = {}
     for file in sorted((GOLDEN / name).glob("*.safetensors")):
         with safe_open(file, framework="np") as handle:
-            tensors |= {key: handle.get_tensor(key) for key in handle.keys()}  # noqa: SIM118
+            tensors |= {key: handle.get_tensor(key) for key in handle.keys()}  # noqa: SIM118  a handle is no mapping
     if edit is not None:
         edit(config, tensors)
     rename = rename or (lambda key: key)

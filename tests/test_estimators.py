@@ -203,7 +203,7 @@ def test_the_plugin_of_thinning_is_half_the_unique_parts():
     samples = small()
     found = estimate(*samples, **PLAIN, debias="none", **QUIET, key=KEY)
     cov = np.cov(np.concatenate(samples, axis=1), rowvar=False)
-    plan = resampling.Plan(quantity_of(DIMS), False, 400)  # noqa: FBT003
+    plan = resampling.Plan(quantity_of(DIMS), two_targets=False, n=400)
     both = resampling.in_bits(
         thinning.of_estimate, plan, cov[None], np.ones((1, 9), bool), np.array([DIMS]), KEY
     )
@@ -269,7 +269,7 @@ def test_intervals_of_information_cover_as_stated():
 def test_paired_draws_decompose_resampled_samples(x64):
     samples = small(n=50)
     z = np.concatenate(samples, axis=1)[None]
-    plan = resampling.Plan(quantity_of(DIMS), False, 50)  # noqa: FBT003
+    plan = resampling.Plan(quantity_of(DIMS), two_targets=False, n=50)
     values = resampling.in_bits(resampling.paired, plan, z, np.ones((1, 9), bool), KEY, 3)
     draws = np.asarray(jax.random.randint(jax.random.split(KEY, 1)[0], (150,), 0, 50)).reshape(3, 50)
     for value, rows in zip(values, draws, strict=True):
@@ -281,7 +281,7 @@ def test_shuffles_permute_the_target_alone(x64):
     samples = small(n=50)
     z = np.concatenate(samples, axis=1)[None]
     cov = np.cov(z[0], rowvar=False)
-    plan = resampling.Plan(quantity_of(DIMS), False, 50)  # noqa: FBT003
+    plan = resampling.Plan(quantity_of(DIMS), two_targets=False, n=50)
     values = resampling.in_bits(resampling.shuffled, plan, z, cov[None], np.ones((1, 9), bool), KEY, 2)
     for value, key in zip(values, jax.random.split(jax.random.split(KEY, 1)[0], 2), strict=True):
         order = np.asarray(jax.random.permutation(key, 50))

@@ -120,8 +120,14 @@ def test_seeds_of_a_variant_share_their_programs():
         made.evaluate(state.params, [batch])
         made.step.lower(state, batch, jax.random.key(seed)).compile()(state, batch, jax.random.key(seed))
     assert traced == ["evaluation", "step"]
-    warmer = dataclasses.replace(optimizer, warmup=3)
-    assert run.programs(tiny.build, warmer, 12, mesh, loss_fn).step is not made.step
+
+
+def test_each_of_many_variants_finds_its_own_programs_again():
+    variants = [train.Optimizer(warmup=steps) for steps in range(10)]
+    mesh = sharding.make_mesh(data=1)
+    first, second = ([run.programs(tiny.build, each, 12, mesh) for each in variants] for _ in range(2))
+    assert len({id(made) for made in first}) == len(variants)
+    assert all(a is b for a, b in zip(first, second, strict=True))
 
 
 # Kill and resume.

@@ -1,7 +1,6 @@
 """Schedules, optimizer, loss, and the training step on a mesh."""
 
 import dataclasses
-import functools
 import math
 import re
 from typing import Any, cast
@@ -14,34 +13,23 @@ import pytest
 import tyro
 from flax import nnx
 
+from experiments import run
 from pdeformer import sharding, train
 from tests import tiny
 
 STEPS = 20
-KEY, SEED = jax.random.key(7), jax.random.key(0)
+KEY, BEGIN = jax.random.key(7), jax.random.key(0)
 ADAM = train.Optimizer(learning_rate=1e-2)
-
-
-@functools.cache
-def beginning(mesh, optimizer):
-    """(graphdef, init, shardings) of the tiny model."""
-    return train.make_init(tiny.build, optimizer, STEPS, mesh)
-
-
-@functools.cache
-def stepping(mesh, optimizer, loss_fn):
-    """The training step of the tiny model."""
-    graphdef, _, shardings = beginning(mesh, optimizer)
-    return train.make_train_step(graphdef, optimizer, STEPS, mesh, shardings, loss_fn)
 
 
 def trained(steps, *, mesh, optimizer=ADAM, key=KEY, loss_fn=train.classification_loss):
     """(step function, last state, list of metrics) of some steps from seed 0."""
-    step, state, metrics = stepping(mesh, optimizer, loss_fn), beginning(mesh, optimizer)[1](SEED), []
+    made = run.programs(tiny.build, optimizer, STEPS, mesh, loss_fn)
+    state, metrics = made.init(BEGIN), []
     for index in range(steps):
-        state, new = step(state, sharding.put_batch(tiny.batch_of(index), mesh), key)
+        state, new = made.step(state, sharding.put_batch(tiny.batch_of(index), mesh), key)
         metrics.append(jax.device_get(new))
-    return step, state, metrics
+    return made.step, state, metrics
 
 
 # The schedule.
@@ -239,12 +227,12 @@ def test_dropout_depends_on_key_step_and_nothing_else():
     """With learning rate ~ 0 and one batch again and again only dropout changes the loss."""
     mesh, seen = sharding.make_mesh(data=1), []
     optimizer = train.Optimizer(learning_rate=1e-30)
-    step = stepping(mesh, optimizer, train.classification_loss)
+    made = run.programs(tiny.build, optimizer, STEPS, mesh)
     batch = sharding.put_batch(tiny.batch_of(0), mesh)
     for key in (KEY, KEY, jax.random.key(8)):
-        state = beginning(mesh, optimizer)[1](SEED)
+        state = made.init(BEGIN)
         for _ in range(2):
-            state, metrics = step(state, batch, key)
+            state, metrics = made.step(state, batch, key)
             seen.append(float(metrics.loss))
     assert seen[0:2] == seen[2:4]
     assert len({*seen}) == 4
@@ -292,7 +280,7 @@ def test_step_that_is_not_finite_leaves_the_state_untouched(poison):
         return sums._replace(loss=sums.loss + (jnp.where(bad, jnp.nan, 0) if poison == "loss" else root))
 
     mesh = sharding.make_mesh(data=1)
-    before = jax.device_get(beginning(mesh, train.Optimizer())[1](SEED))
+    before = jax.device_get(run.programs(tiny.build, train.Optimizer(), STEPS, mesh).init(BEGIN))
     _, after, (metrics,) = trained(1, mesh=mesh, optimizer=train.Optimizer(), loss_fn=loss_fn)
     assert not metrics.finite
     assert bool(np.isfinite(metrics.loss)) == (poison == "gradient")

@@ -58,7 +58,6 @@ FIELDS = {
 
 def write(folder: Path, seed: int = 0, **text) -> Path:
     """A folder with random weights, large enough that what is put in makes a difference; `text` changes its config."""
-
     folder.mkdir(parents=True, exist_ok=True)
     fields = FIELDS | {"text_config": FIELDS["text_config"] | text}
     (folder / "config.json").write_text(json.dumps(fields))

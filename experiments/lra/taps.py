@@ -28,14 +28,14 @@ def learned(model: Classifier) -> Taps:
 
 def of_layer(layer: Layer) -> Float[np.ndarray, "L D K"]:
     """The stencils of one diffusion layer, or of one stacked over the blocks."""
-    taps = np.asarray(jax.device_get(_compiled(layer)))
+    taps = np.asarray(jax.device_get(_taps(layer)))
     if isinstance(layer, HeatLayer):  # one diffusivity for all channels
         taps = taps[..., None, :]
     return taps.reshape(-1, *taps.shape[-2:])
 
 
 @nnx.jit
-def _compiled(layer: Layer) -> Array:
+def _taps(layer: Layer) -> Array:
     return layer.taps()
 
 

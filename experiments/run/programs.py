@@ -23,7 +23,7 @@ class Programs(NamedTuple):
     """(params, batches) -> means over them."""
 
 
-@functools.lru_cache(maxsize=8)
+@functools.cache  # of every variant: a run may come back to each of them with the next seed
 def programs(
     build: Callable[[nnx.Rngs], Any],
     optimizer: train.Optimizer,

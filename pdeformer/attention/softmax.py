@@ -225,7 +225,7 @@ def _over_heads(plan: Plan, head: Callable, arrays: Any, seen: Sight) -> Any:
     def gather(y):
         return jnp.moveaxis(y.reshape(batch, heads, *y.shape[1:]), 1, 2)
 
-    places = np.indices((batch, heads), np.uint32).reshape(2, -1)  # unsigned: none counts from the end
+    places = np.indices((batch, heads), np.uint32).reshape(2, -1)  # unsigned, so that no slice wraps
     return jax.tree.map(gather, lax.map(pick, tuple(places)))
 
 

@@ -112,7 +112,10 @@ def init_state(
 def make_init(
     build: Callable[[nnx.Rngs], Any], optimizer: Optimizer, steps: int, mesh: Mesh
 ) -> tuple[Any, Callable[[Any], TrainState], TrainState]:
-    """(graphdef, the jitted `init(key) -> state`, shardings): `init_state` for many seeds, compiled once."""
+    """(graphdef, the jitted `init(key) -> state`, shardings): `init_state` for many seeds, compiled once.
+
+    Raises ValueError as `init_state` does.
+    """
     tx = make_optimizer(optimizer, steps)
 
     def init(key: Any) -> TrainState:
