@@ -22,7 +22,7 @@ test: $(VENV)/.test
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'not exhaustive and not codegen'
-	$(BIN)/python -m pytest -n 2 -m codegen --optimise $$(grep -l mark.codegen tests/test_*.py)
+	$(BIN)/python -m pytest -n 2 -m codegen --optimise $$(grep -rl --include="test_*.py" mark.codegen tests)
 
 bench: $(VENV)/.core
 	$(BIN)/python -m experiments.bench

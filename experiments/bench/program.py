@@ -12,11 +12,11 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments import run
-from experiments.bench.capture import llava_rows
+from experiments.bench.broja_speed import decomposition_rows
 from experiments.bench.config import Config
-from experiments.bench.decomposition import decomposition_rows
-from experiments.bench.evolved import evolved_rows, figure
-from experiments.bench.sections import attention_rows, backward_rows, taps_rows
+from experiments.bench.evolved_attention import evolved_rows, figure
+from experiments.bench.llava_capture import llava_rows
+from experiments.bench.operators import attention_rows, backward_rows, taps_rows
 from experiments.bench.timing import Row
 
 SECTIONS: dict[str, tuple[str, Callable[[Config], Iterator[Row]]]] = {

@@ -8,9 +8,9 @@ import numpy as np
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
-from experiments.claims.decay import DecayResult
-from experiments.claims.entropy import EntropyResult
-from experiments.claims.instability import InstabilityResult
+from experiments.claims.measurements.decay import DecayResult
+from experiments.claims.measurements.entropy import EntropyResult
+from experiments.claims.measurements.instability import InstabilityResult
 
 COLOURS = [mpl.colormaps["tab10"](i) for i in range(10)]
 STYLE: dict[Any, Any] = {

@@ -6,11 +6,11 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.figure import Figure
 
-from experiments.claims import published
-from experiments.claims.artefact import ArtefactResult
 from experiments.claims.figures import COLOURS, panels
-from experiments.claims.gradients import GradientsResult
-from experiments.claims.landscape import LandscapeResult
+from experiments.claims.measurements import published_perplexity
+from experiments.claims.measurements.gradients import GradientsResult
+from experiments.claims.measurements.landscape import LandscapeResult
+from experiments.claims.measurements.padding_artifact import ArtefactResult
 
 
 def draw_gradients(result: GradientsResult) -> Figure:
@@ -114,14 +114,30 @@ def _perplexities(panel: Any, result: ArtefactResult) -> None:
     panel.legend(loc="center right")
 
 
-def _published(panel: Any, paper: published.PublishedResult) -> None:
+def _published(panel: Any, paper: published_perplexity.PublishedResult) -> None:
     line = paper.nats_per_line.mean()
-    panel.loglog(published.LENGTHS, published.STANDARD, "o", color=COLOURS[0], label="published, standard")
-    panel.loglog(published.LENGTHS, paper.predicted, "--", color=COLOURS[0], label="if a PAD costs ln V")
-    panel.loglog(published.LENGTHS, published.PDE, "s", color=COLOURS[1], label="published, PDE")
+    panel.loglog(
+        published_perplexity.LENGTHS,
+        published_perplexity.STANDARD,
+        "o",
+        color=COLOURS[0],
+        label="published, standard",
+    )
+    panel.loglog(
+        published_perplexity.LENGTHS, paper.predicted, "--", color=COLOURS[0], label="if a PAD costs ln V"
+    )
+    panel.loglog(
+        published_perplexity.LENGTHS, published_perplexity.PDE, "s", color=COLOURS[1], label="published, PDE"
+    )
     label = f"exp({line:.0f} nats / L): PAD is free"
-    panel.loglog(published.LENGTHS, np.exp(line / published.LENGTHS), "--", color=COLOURS[1], label=label)
+    panel.loglog(
+        published_perplexity.LENGTHS,
+        np.exp(line / published_perplexity.LENGTHS),
+        "--",
+        color=COLOURS[1],
+        label=label,
+    )
     panel.set(title="the paper's Figure 11", xlabel="padded to L tokens", ylabel="perplexity")
-    panel.set_xticks(published.LENGTHS, [str(x) for x in published.LENGTHS])
+    panel.set_xticks(published_perplexity.LENGTHS, [str(x) for x in published_perplexity.LENGTHS])
     panel.set_xticks([], minor=True)
     panel.legend(loc="center right")

@@ -12,18 +12,16 @@ from matplotlib.figure import Figure
 from rich.console import Console
 
 from experiments import run
-from experiments.claims import (
-    artefact,
+from experiments.claims import figures, figures_trained, report
+from experiments.claims.config import FREE, Config
+from experiments.claims.measurements import (
     decay,
     entropy,
-    figures,
-    figures_trained,
     gradients,
     instability,
     landscape,
-    table,
+    padding_artifact,
 )
-from experiments.claims.config import FREE, Config
 
 
 class Section(NamedTuple):
@@ -31,7 +29,7 @@ class Section(NamedTuple):
 
     title: str
     measure: Callable[[Config], Any]
-    verdict: Callable[[Any], list[table.Line]]
+    verdict: Callable[[Any], list[report.Line]]
     draw: Callable[[Any], Figure]
 
 
@@ -68,8 +66,8 @@ SECTIONS: dict[str, Section] = {
     ),
     "artefact": Section(
         "language-model perplexity with PAD in the loss (synthetic text)",
-        lambda config: artefact.measure(config.artefact, config.seeds[: config.artefact.seeds]),
-        artefact.verdict,
+        lambda config: padding_artifact.measure(config.artefact, config.seeds[: config.artefact.seeds]),
+        padding_artifact.verdict,
         figures_trained.draw_artefact,
     ),
 }
@@ -94,7 +92,7 @@ def main(config: Config) -> dict[str, Any]:
             seconds = measure(name, config, folder)
             console.print(f"      {seconds:.1f} s, {folder.folder / name}.png", markup=False)
     rows = {name: folder.row(name, 0) or {} for name in config.only}
-    table.show({name: [table.Line(*line) for line in row["table"]] for name, row in rows.items()}, console)
+    report.show({name: [report.Line(*line) for line in row["table"]] for name, row in rows.items()}, console)
     summary = {"program": "claims", "preset": config.preset, "seeds": list(config.seeds)} | rows
     folder.summarize(summary)
     console.print(

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 
 from experiments import run
-from experiments.lra import taps
+from experiments.lra import learned_stencils
 from experiments.lra.config import Config
 
 COLOURS = [mpl.colormaps["tab10"](i) for i in range(10)]
@@ -90,12 +90,16 @@ def draw_stencils(folder: run.Run, results: Sequence[run.Result], config: Config
     A curve per neighbour; both sides share one where the stencil is symmetric. Dashed: the initial weight.
     The weights are those that were best on validation.
     """
-    found = [(r, place, t) for r in results for place, t in taps.read(folder, r.variant, r.seed).items()]
+    found = [
+        (r, place, t)
+        for r in results
+        for place, t in learned_stencils.read(folder, r.variant, r.seed).items()
+    ]
     if not found:
         return None
     rows = list(dict.fromkeys((r.variant, place) for r, place, _ in found))
     columns = max(t.shape[0] for _, _, t in found)
-    initial = taps.of_layer(config.stencil.build(config.model.width))[0]
+    initial = learned_stencils.of_layer(config.stencil.build(config.model.width))[0]
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(max(3.2 * columns, 5.5), 2.8 * len(rows) + 0.4), layout="constrained")
         axes = figure.subplots(len(rows), columns, squeeze=False, sharey=True)

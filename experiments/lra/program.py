@@ -13,10 +13,10 @@ from rich.console import Console
 
 from experiments import run
 from experiments.data import arrays, listops
-from experiments.lra import coefficients, taps
+from experiments.lra import learned_coefficients, learned_stencils
 from experiments.lra.config import FREE, Config
 from experiments.lra.figures import draw_curves, draw_stencils
-from experiments.lra.table import show
+from experiments.lra.report import show
 from pdeformer import sharding, train
 from pdeformer.model import Classifier, ModelConfig
 
@@ -45,7 +45,7 @@ def main(config: Config) -> dict[str, Any]:
 
     def row(result: run.Result) -> dict[str, Any]:
         about = {"data": config.source, "test_examples": test_examples}
-        found = coefficients.read(folder, result.variant, result.seed)
+        found = learned_coefficients.read(folder, result.variant, result.seed)
         return result._asdict() | about | ({"coefficients": found} if found else {})
 
     summary = {
@@ -113,8 +113,8 @@ def train_one(
 
     def test(params: Any) -> train.Evaluation:
         trained = nnx.merge(made.graphdef, params)
-        taps.keep(folder, variant, seed, taps.learned(trained))
-        coefficients.keep(folder, variant, seed, coefficients.learned(trained))
+        learned_stencils.keep(folder, variant, seed, learned_stencils.learned(trained))
+        learned_coefficients.keep(folder, variant, seed, learned_coefficients.learned(trained))
         return made.evaluate(params, whole(config, splits["test"], mesh))
 
     return run.train(
@@ -163,8 +163,8 @@ def report(
     """The table, the figures, and what the evolved attention has learned."""
     show(results, ladder, config=config, test_examples=test_examples, console=console)
     for result in results:
-        if found := coefficients.read(folder, result.variant, result.seed):
-            said = coefficients.describe(found, config.attention.initial().coefficients())
+        if found := learned_coefficients.read(folder, result.variant, result.seed):
+            said = learned_coefficients.describe(found, config.attention.initial().coefficients())
             console.print(f"{result.variant}, seed {result.seed}: {said}", markup=False)
     if jax.process_index() == 0:
         drawn = [draw_curves(folder, results, ladder), draw_stencils(folder, results, config)]

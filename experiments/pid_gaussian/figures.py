@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from pid import plots
 from pid.estimators import Comparison, Estimate
 from pid.measures import PID, Certificate
-from pid.plots.look import Names
+from pid.plots.style import Names
 
 ATOMS = ("unique_x", "unique_y", "redundancy", "synergy")
 CHANGES = ("unique_x", "unique_y", "synergy", "mi_joint")

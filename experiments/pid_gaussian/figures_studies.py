@@ -7,9 +7,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from experiments.run.records import FIELDS
-from experiments.run.table import SHORT
+from experiments.run.report import SHORT
 from pid.plots import LOOKS, STYLE
-from pid.plots.look import ATOMS
+from pid.plots.style import ATOMS
 
 COLOURS = {
     "plug-in": "0.5",

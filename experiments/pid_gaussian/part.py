@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from matplotlib.figure import Figure
 
 from experiments.pid_gaussian.config import Config
-from experiments.run.table import Table
+from experiments.run.report import Table
 
 Say = Callable[[str], None]
 Row = dict[str, Any]  # what JSON knows; in a finished run with "part", "seed" and "seconds"

@@ -7,10 +7,17 @@ from typing import Any
 from rich.console import Console
 
 from experiments import run
-from experiments.pid_gaussian import activations, bias, coverage, flow, speed, transduction
 from experiments.pid_gaussian.config import FREE, Config
 from experiments.pid_gaussian.part import Part, Row, Study
-from experiments.run import table
+from experiments.pid_gaussian.studies import (
+    bias,
+    coverage,
+    flow_recovery,
+    own_activations,
+    speed,
+    transduction,
+)
+from experiments.run import report
 from experiments.run.records import plain
 from experiments.run.stages import Stages
 
@@ -20,9 +27,11 @@ STUDIES: dict[str, Study] = {
     "coverage": Study(
         "how often intervals contain the truth", coverage.parts, coverage.report, coverage.draw
     ),
-    "flow": Study("warped data: raw, copula, flow", flow.parts, flow.report, flow.draw),
+    "flow": Study(
+        "warped data: raw, copula, flow", flow_recovery.parts, flow_recovery.report, flow_recovery.draw
+    ),
     "speed": Study("decompositions and draws per second", speed.parts, speed.report),
-    "activations": Study("activations from a file", activations.parts, activations.report),
+    "activations": Study("activations from a file", own_activations.parts, own_activations.report),
 }
 
 
@@ -47,7 +56,7 @@ def main(config: Config) -> dict[str, Any]:
     if study.draw is not None:
         study.draw(rows).savefig(folder.folder / f"{name}.png", dpi=150)
     tables = study.report(rows)
-    table.show(tables, console)
+    report.show(tables, console)
     summary = {"program": "pid_gaussian", "preset": config.preset, "study": name, "seeds": list(config.seeds)}
     summary |= {"tables": plain(tables), "parts": rows}
     folder.summarize(summary)

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments.pid_llava import kept
+from experiments.pid_llava import result_cache
+from experiments.pid_llava.checkpoint import Opened
 from experiments.pid_llava.config import Config, Group
-from experiments.pid_llava.opened import Opened
 from experiments.pid_llava.questions import Questions
 from pid import llava
 from pid.llava import Knockout, TokenType
@@ -64,7 +64,7 @@ def fingerprint(opened: Opened, asked: Questions, config: Config, *, windows: bo
         "groups": sorted(_groups(config)),
         "dtype": asking.dtype,
     }
-    return kept.digest(facts)
+    return result_cache.digest(facts)
 
 
 def _groups(config: Config) -> set[int]:
@@ -77,8 +77,8 @@ def capture(opened: Opened, asked: Questions, config: Config, *, windows: bool) 
     Each host captures its share. What is in the store is not captured again, and a store that is whole needs no model.
     """
     asking, name = config.asking, fingerprint(opened, asked, config, windows=windows)
-    folder = kept.store(config.kept, name)
-    if not kept.is_whole(config.kept, name):
+    folder = result_cache.store(config.kept, name)
+    if not result_cache.is_whole(config.kept, name):
         folder.parent.mkdir(parents=True, exist_ok=True)
         llava.capture(
             opened.model,
@@ -93,7 +93,7 @@ def capture(opened: Opened, asked: Questions, config: Config, *, windows: bool) 
             batch=asking.batch,
             dtype=asking.dtype,
         )
-        kept.mark_whole(config.kept, name)
+        result_cache.mark_whole(config.kept, name)
     store = llava.Store.open(folder)
     if len(store.names) != len(asked.answers):
         raise ValueError(

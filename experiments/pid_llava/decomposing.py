@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from experiments.data.activations import Activations
-from experiments.pid_llava import kept
+from experiments.data.activation_files import Activations
+from experiments.pid_llava import result_cache
 from experiments.pid_llava.capturing import ALL, BASELINE, GROUPS, Captured
+from experiments.pid_llava.checkpoint import Opened
 from experiments.pid_llava.config import Config, Estimation, Named
-from experiments.pid_llava.opened import Opened
 from pid import (
     PCA,
     Bootstrap,
@@ -117,15 +117,15 @@ class Kept(NamedTuple):
     def estimate(self, facts: Any, read: Callable[[], Activations], *, paired: bool) -> Estimate:
         """The estimate of every layer, read or made; `facts` tell samples apart."""
         chosen = choices(self.named, self.size, paired=paired)
-        name = kept.digest([facts, {key: repr(value) for key, value in chosen.items()}, self.seed])
-        return kept.estimate(
+        name = result_cache.digest([facts, {key: repr(value) for key, value in chosen.items()}, self.seed])
+        return result_cache.estimate(
             self.folder, name, lambda: layerwise(*read(), key=jax.random.key(self.seed), **chosen)
         )
 
 
 def facts_of(captured: Captured, condition: str, config: Config) -> Any:
     """What the samples of a decomposition depend on."""
-    used = kept.digest(captured.used.tolist())
+    used = result_cache.digest(captured.used.tolist())
     return [captured.name, used, condition, config.target, config.x, config.y, config.normalised]
 
 

@@ -7,7 +7,7 @@ from experiments import run
 from experiments.pid_llava.config import Asking, Config, Estimation
 from pid import toyworld
 
-SHIPPED = Path(__file__).parent / "models"
+SHIPPED = Path(__file__).parent / "toy" / "models"
 TOY = Config(
     model=(SHIPPED / "seed0", SHIPPED / "seed1"),
     asking=Asking(rows=1200, samples=900, batch=64, style=toyworld.STYLE, suffix="none"),

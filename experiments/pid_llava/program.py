@@ -10,17 +10,17 @@ import jax
 from rich.console import Console
 
 from experiments import run
-from experiments.data import activations
-from experiments.pid_llava import decomposing, directions, figures, questions, statements, table
+from experiments.data import activation_files
+from experiments.pid_llava import decomposing, figures, known_effects, paper_claims, questions, report
 from experiments.pid_llava.capturing import Captured, capture, changes
+from experiments.pid_llava.checkpoint import Opened
 from experiments.pid_llava.config import FREE, Config, Named
 from experiments.pid_llava.decomposing import Decomposed
-from experiments.pid_llava.directions import Direction
-from experiments.pid_llava.opened import Opened
-from experiments.pid_llava.statements import Statement
+from experiments.pid_llava.known_effects import Direction
+from experiments.pid_llava.paper_claims import Statement
 from experiments.run.records import plain, records
+from experiments.run.report import Table, show
 from experiments.run.stages import Stages
-from experiments.run.table import Table, show
 from pid.toyworld import EXPECTED
 
 
@@ -46,7 +46,7 @@ def main(config: Config) -> dict[str, Any]:
         ValueError: models or data that are none, a configuration that is not that of the run to go on with.
     """
     run.join(config.hosts, config.out)
-    data = None if config.npz is None else _layered(activations.read(config.npz), config.npz)
+    data = None if config.npz is None else _layered(activation_files.read(config.npz), config.npz)
     models = [] if data is not None else opened(config)
     out = config.out or run.next_folder(Path("runs/pid_llava"), config.preset)
     folder = run.open_run(out, config, resume=config.resume, free=FREE)
@@ -61,9 +61,9 @@ def main(config: Config) -> dict[str, Any]:
     else:
         found = measure(models, config, console)
     run.together()
-    said = statements.of_all(found.decomposed)
+    said = paper_claims.of_all(found.decomposed)
     least, how = config.asking.least, config.aggregate
-    tables = table.all_tables(found.captured, found.decomposed, said, found.directions, how, least)
+    tables = report.all_tables(found.captured, found.decomposed, said, found.directions, how, least)
     summary = summarized(config, found, said, tables)
     if run.is_first():
         figures.draw(folder.folder, found.decomposed, found.captured)
@@ -122,7 +122,7 @@ def measure(models: Sequence[Opened], config: Config, console: Console) -> Found
         ]
         for model, (corner, task) in product(models, corners):
             with _stage(stages, f"{corner}: {task}, {model.name}"):
-                known += directions.measure(model, corner, task, config)
+                known += known_effects.measure(model, corner, task, config)
     return Found(captured, found, known, tuple(sentence for about in asked for sentence in about.doubts))
 
 
@@ -140,7 +140,7 @@ def share(
     run.together()
 
 
-def of_file(data: activations.Activations, name: str, config: Config, console: Console) -> Found:
+def of_file(data: activation_files.Activations, name: str, config: Config, console: Console) -> Found:
     """Activations of a file, by all configurations."""
     with Stages(console, "pid_llava", len(config.configs)) as stages:
         found = []
@@ -150,7 +150,7 @@ def of_file(data: activations.Activations, name: str, config: Config, console: C
     return Found([], found, [], ())
 
 
-def _layered(data: activations.Activations, path: Path) -> activations.Activations:
+def _layered(data: activation_files.Activations, path: Path) -> activation_files.Activations:
     layers = {len(array) for array in data if array.ndim == 3}
     if max(layers, default=0) < 3:
         raise ValueError(

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 from experiments import run
 from experiments.pid_llava.config import Config
-from experiments.pid_llava.kept import digest
+from experiments.pid_llava.result_cache import digest
 from pid import toyworld
 from pid.llava import Buckets, Processor, Row, Sample, TokenType, encode_rows, fingerprint
-from pid.toyworld.words import SIDE
+from pid.toyworld.vocabulary import SIDE
 
 _IMAGE_TOKENS = SIDE**2
 

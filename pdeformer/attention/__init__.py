@@ -19,13 +19,13 @@ fisher reaction needs weights. Performer features form no logits. `serving.metho
 combination outside it raises ValueError and says what to use instead.
 """
 
+from pdeformer.attention.api import pde_attention as pde_attention
+from pdeformer.attention.api import pde_attention_weights as pde_attention_weights
+from pdeformer.attention.chunked import dot_product_attention as dot_product_attention
 from pdeformer.attention.decode import AttentionCache as AttentionCache
 from pdeformer.attention.decode import init_cache as init_cache
 from pdeformer.attention.decode import pde_attention_decode as pde_attention_decode
-from pdeformer.attention.evolved import pde_attention as pde_attention
-from pdeformer.attention.evolved import pde_attention_weights as pde_attention_weights
 from pdeformer.attention.policy import step_budget as step_budget
-from pdeformer.attention.softmax import dot_product_attention as dot_product_attention
 
 __all__ = [
     "AttentionCache",

@@ -13,9 +13,9 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped
 
-from pdeformer.attention import serving
-from pdeformer.attention.evolved import prepare, run
-from pdeformer.attention.softmax import Sight, check_shapes
+from pdeformer.attention import options
+from pdeformer.attention.api import prepare, run
+from pdeformer.attention.chunked import Sight, check_shapes
 from pdeformer.pde import Coefficient, is_concrete
 
 FEW = 16  # new rows up to which evolving them is cheaper than evolving all values of the cache
@@ -79,7 +79,7 @@ def pde_attention_decode(
         ValueError: what `pde_attention` refuses; new tokens that the cache does not fit or has no place for. Under
             jit, where the length is not known, a full cache makes every output NaN.
     """
-    chosen = serving.Options(
+    chosen = options.Options(
         steps=steps,
         dt=dt,
         is_causal=True,
@@ -92,15 +92,15 @@ def pde_attention_decode(
         features=features,
         feature_key=feature_key,
     )
-    serving.check_choices(chosen)
+    options.check_choices(chosen)
     check_shapes(query, key, value, None, 0.0, None)
     ids = _check_cache(key, cache, segment_ids)
     if pde is not None and steps:
-        serving.check_meaning(pde, chosen, same_tokens=False)
-        serving.check_coefficients(pde, chosen, heads=query.shape[2])
+        options.check_meaning(pde, chosen, same_tokens=False)
+        options.check_coefficients(pde, chosen, heads=query.shape[2])
     length = query.shape[1]
     few = method == "auto" and length <= max(FEW, 2 * steps)
-    served = "tiled" if few else serving.choose(pde, chosen)
+    served = "tiled" if few else options.choose(pde, chosen)
 
     full = cache.length + length > cache.max_len
     cache = _append(cache, key, value, ids)

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from pdeformer.attention.softmax import Attended
+from pdeformer.attention.chunked import Attended
 
 CHUNK = 128  # rows whose pairs are formed; what lies before them is one (F, D) state
 

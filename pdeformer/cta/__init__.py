@@ -26,8 +26,6 @@ the corrected forms:
     B batch, L tokens, D channels, N heads, H head width, F feed-forward width, S steps, V vocabulary, C classes
 """
 
-from pdeformer.cta.checkpoints import load_classifier as load_classifier
-from pdeformer.cta.checkpoints import load_lm as load_lm
 from pdeformer.cta.layer import KINDS as KINDS
 from pdeformer.cta.layer import WITH_BETA as WITH_BETA
 from pdeformer.cta.layer import refine as refine
@@ -38,3 +36,5 @@ from pdeformer.cta.models import Weights as Weights
 from pdeformer.cta.models import affine as affine
 from pdeformer.cta.models import attention as attention
 from pdeformer.cta.models import encoder_layer as encoder_layer
+from pdeformer.cta.state_dicts import load_classifier as load_classifier
+from pdeformer.cta.state_dicts import load_lm as load_lm

@@ -15,9 +15,9 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from pdeformer import stencil
+from pdeformer.integrators.channel_blocks import in_parts
+from pdeformer.integrators.convolution import convolve
 from pdeformer.integrators.explicit import held, response
-from pdeformer.integrators.parts import in_parts
-from pdeformer.integrators.taps import convolve
 from pdeformer.pde import AdvectionDiffusion, Diffusion
 from pdeformer.stencil import Path, rows
 

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from pdeformer import stencil
-from pdeformer.integrators.parts import in_parts
+from pdeformer.integrators.channel_blocks import in_parts
 from pdeformer.pde import AdvectionDiffusion, Diffusion, ReactionDiffusion, Wave
 from pdeformer.stencil import Path
 

@@ -22,7 +22,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array
 
-from pdeformer.integrators import causal, explicit, spectral, taps
+from pdeformer.integrators import causal, convolution, explicit, spectral
 from pdeformer.integrators.explicit import Linear
 from pdeformer.stencil import Path
 
@@ -49,7 +49,7 @@ def _by_forward_mode(apply: Callable) -> Callable:
 
 METHODS: dict[str, Method] = {
     "scan": Method(explicit.march, explicit.sensitivity),
-    "taps": Method(taps.apply, taps.sensitivity),
+    "taps": Method(convolution.apply, convolution.sensitivity),
     "spectral": Method(spectral.apply, _by_forward_mode(spectral.apply)),
     "causal scan": Method(causal.march, causal.sensitivity),
     "causal taps": Method(causal.apply, _by_forward_mode(causal.apply)),

@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from pdeformer.integrators.channel_blocks import PARTS, in_parts
 from pdeformer.integrators.explicit import Linear
-from pdeformer.integrators.parts import PARTS, in_parts
 from pdeformer.pde import AdvectionDiffusion, Diffusion, Wave
 from pdeformer.stencil import Path, rows
 

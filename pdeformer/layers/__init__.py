@@ -20,8 +20,8 @@ and rounded once to the dtype of `u`. [Zhang & Zhou, "Where to Add PDE Diffusion
 from pdeformer.layers.adaptive import AdaptiveStencil as AdaptiveStencil
 from pdeformer.layers.attention import AttentionPDE as AttentionPDE
 from pdeformer.layers.attention import PDEAttention as PDEAttention
-from pdeformer.layers.choice import Layer as Layer
-from pdeformer.layers.choice import Stencil as Stencil
+from pdeformer.layers.config import Layer as Layer
+from pdeformer.layers.config import Stencil as Stencil
 from pdeformer.layers.heat import HeatLayer as HeatLayer
 from pdeformer.layers.multiscale import MultiScaleStencil as MultiScaleStencil
 

@@ -6,7 +6,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from pdeformer import stencil
-from pdeformer.layers.budget import (
+from pdeformer.layers.stable_stencil import (
     BUDGET,
     Hidden,
     Segments,

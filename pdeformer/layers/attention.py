@@ -11,9 +11,10 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Key
 
-from pdeformer.attention import pde_attention, serving
-from pdeformer.layers import coefficients
-from pdeformer.layers.budget import Segments
+from pdeformer.attention import options as attention_options
+from pdeformer.attention import pde_attention
+from pdeformer.layers import constraints
+from pdeformer.layers.stable_stencil import Segments
 from pdeformer.pde import PDE, AdvectionDiffusion, Diffusion, Reaction, ReactionDiffusion, Wave
 
 Kind = Literal["none", "diffusion", "wave", "reaction-diffusion", "advection-diffusion"]
@@ -35,9 +36,9 @@ class AttentionPDE:
     """none: plain attention; else the equation that its weights or logits obey in pseudo-time."""
     steps: int = 4
     """Explicit steps, each of pseudo-time 1; 0 is plain attention."""
-    target: serving.Target = "weights"
+    target: attention_options.Target = "weights"
     """weights: after the softmax; logits: before it."""
-    axis: serving.Axis = "key"
+    axis: attention_options.Axis = "key"
     """Space: along the keys of a query, along the queries of a key, or first one and then the other."""
     share: Share = "head"
     """head: one coefficient per head; layer: one for all heads; step: one per step and head."""
@@ -52,14 +53,14 @@ class AttentionPDE:
     """wave: initial speed, up to 1 (0.15)."""
     reaction: Reaction = "fisher"
     """reaction-diffusion: fisher, u (1 - u), on weights; allen_cahn, u (1 - u²), on weights or logits."""
-    order: serving.Order = "strang"
+    order: attention_options.Order = "strang"
     """reaction-diffusion: exact reaction split from diffusion, both in one Euler step, or one Euler reaction
     first, which costs two plain attentions."""
-    renormalize: serving.Renormalize | None = None
+    renormalize: attention_options.Renormalize | None = None
     """Divide a row by its sum after the last step (l1); None: for a reaction on weights only."""
     window: int | None = None
     """Attend to this many tokens on either side; the evolution may widen it by `steps`."""
-    base: serving.Base = "softmax"
+    base: attention_options.Base = "softmax"
     """softmax, or performer: positive random features at linear cost."""
     features: int | None = None
     """performer: number of random features; 4 times the head width is a start."""
@@ -74,7 +75,7 @@ class AttentionPDE:
         if self.kind != "none":
             self.check()
             how = {"order": self.order, "steps": self.steps}
-            coefficients.check_initial(self.initial(), **how, learned=self.learned)
+            constraints.check_initial(self.initial(), **how, learned=self.learned)
 
     def _check_owners(self) -> None:
         for field in fields(self):
@@ -118,9 +119,9 @@ class AttentionPDE:
         # the seed stands for its key: a choice makes no array
         seed = self.feature_seed if self.base == "performer" else None
         chosen = self.options(is_causal=is_causal, dropout=dropout, feature_key=seed)
-        serving.check_choices(chosen)
+        attention_options.check_choices(chosen)
         initial = self.initial()
-        serving.check_meaning(initial, chosen)
+        attention_options.check_meaning(initial, chosen)
         if not isinstance(initial, ReactionDiffusion):
             return
         if self.target == "logits" and (initial.beta < 0 or self.order != "strang"):
@@ -135,10 +136,10 @@ class AttentionPDE:
                 f"beta > 0 and order='strang'."
             )
 
-    def options(self, **call: Any) -> serving.Options:
+    def options(self, **call: Any) -> attention_options.Options:
         """This choice as `pde_attention` takes it, with what the call decides."""
         names = ("steps", "target", "axis", "base", "window", "renormalize", "order", "features")
-        return serving.Options(**{name: getattr(self, name) for name in names}, **call)
+        return attention_options.Options(**{name: getattr(self, name) for name in names}, **call)
 
     def build(self, heads: int) -> "PDEAttention | None":
         """The attention for `heads` query heads; None is plain attention."""
@@ -161,7 +162,7 @@ class PDEAttention(nnx.Module):
         self.choice = AttentionPDE(kind, **options)  # pyright: ignore[reportArgumentType]  checked there
         initial, how = self.choice.initial(), {"order": self.choice.order, "steps": self.choice.steps}
         shape = {"head": (heads,), "layer": (), "step": (self.choice.steps, heads)}[self.choice.share]
-        numbers = coefficients.free(initial, **how) if self.choice.learned else {}
+        numbers = constraints.free(initial, **how) if self.choice.learned else {}
         self.free = nnx.Dict(
             {name: nnx.Param(jnp.full(shape, value, float)) for name, value in numbers.items()}
         )
@@ -175,7 +176,7 @@ class PDEAttention(nnx.Module):
         if not choice.learned:
             return initial
         numbers = {name: value[...] for name, value in self.free.items()}
-        return coefficients.stable(initial, numbers, order=choice.order, steps=choice.steps)
+        return constraints.stable(initial, numbers, order=choice.order, steps=choice.steps)
 
     def __call__(
         self,

@@ -6,7 +6,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from pdeformer.integrators import evolve
-from pdeformer.layers.budget import BUDGET, Hidden, Segments, check_alpha, logit
+from pdeformer.layers.stable_stencil import BUDGET, Hidden, Segments, check_alpha, logit
 from pdeformer.pde import Diffusion
 
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from pdeformer.layers.budget import (
+from pdeformer.layers.stable_stencil import (
     BUDGET,
     Hidden,
     Segments,

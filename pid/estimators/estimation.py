@@ -5,7 +5,7 @@ from typing import Any, Unpack
 import jax
 import numpy as np
 
-from pid.estimators import doubts, latents, uncertainty
+from pid.estimators import diagnostics, gaussian_features, intervals
 from pid.estimators.config import (
     Bootstrap,
     Choices,
@@ -16,7 +16,7 @@ from pid.estimators.config import (
     Shuffle,
     complete,
 )
-from pid.estimators.observation import observe
+from pid.estimators.covariance_fit import observe
 from pid.estimators.results import Estimate, Interval, Resampling, fields_of, numbers_of, values_of
 from pid.flow import SeparableFlow
 from pid.gaussianize import PCA
@@ -76,7 +76,7 @@ def estimate(
             null=null,
         )
     )
-    return _only_layer(_estimate(latents.samples(target, x, y, layers=False), config, key))
+    return _only_layer(_estimate(gaussian_features.samples(target, x, y, layers=False), config, key))
 
 
 def layerwise(target: Any, x: Any, y: Any, *, key: jax.Array, **config: Unpack[Choices]) -> Estimate:
@@ -89,22 +89,22 @@ def layerwise(target: Any, x: Any, y: Any, *, key: jax.Array, **config: Unpack[C
     The choices, and what is raised, are those of `estimate`.
     """
     whole = complete(config)
-    return _estimate(latents.samples(target, x, y, layers=True), whole, key)
+    return _estimate(gaussian_features.samples(target, x, y, layers=True), whole, key)
 
 
 def _estimate(arrays: tuple[np.ndarray, ...], config: EstimateConfig, key: jax.Array) -> Estimate:
     for_flow, for_draws, for_null = jax.random.split(key, 3)
-    seen = observe(latents.prepare(arrays, config, for_flow), arrays[0].shape[-2], config)
+    seen = observe(gaussian_features.prepare(arrays, config, for_flow), arrays[0].shape[-2], config)
     plugin = seen.plugin()
-    found = uncertainty.measure(seen, plugin, for_draws)
+    found = intervals.measure(seen, plugin, for_draws)
     flags = [
-        (*said, *doubts.of(seen, value, raw, layer))
+        (*said, *diagnostics.of(seen, value, raw, layer))
         for layer, (said, value, raw) in enumerate(zip(seen.found.flags, found.value, plugin, strict=True))
     ]
     return Estimate(
         pid=fields_of(found.value),
         ci=found.interval,
-        null=uncertainty.null(seen, for_null),
+        null=intervals.null(seen, for_null),
         draws=None if found.draws is None else fields_of(found.draws),
         flags=tuple(f"layer {layer}: {flag}" for layer, said in enumerate(flags) for flag in said),
         n=seen.plan.n,

@@ -10,8 +10,8 @@ separable    SeparableFlow: configuration, fit, transform, log_prob
 folds        crossfit: many layers, each row by a flow that never saw it
 """
 
-from pid.flow.folds import CrossFitted as CrossFitted
-from pid.flow.folds import crossfit as crossfit
+from pid.flow.cross_fitting import CrossFitted as CrossFitted
+from pid.flow.cross_fitting import crossfit as crossfit
 from pid.flow.separable import Fitted as Fitted
 from pid.flow.separable import Gaussianized as Gaussianized
 from pid.flow.separable import HeldOut as HeldOut

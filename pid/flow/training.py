@@ -27,6 +27,7 @@ from pid.flow.bijection import (
     untrained,
     without_couplings,
 )
+from pid.flow.ica import independent_directions
 from pid.flow.likelihood import Latents, Pairs
 from pid.flow.model import (
     Bijections,
@@ -38,7 +39,6 @@ from pid.flow.model import (
     one_by_one,
     with_likelihood,
 )
-from pid.flow.start import independent_directions
 
 KINDS = ("gaussian", "copula", "flow")  # the models a training returns, on a leading axis
 

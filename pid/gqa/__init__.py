@@ -10,19 +10,19 @@ builder    GQA as a TFDS data set: a table of questions, a table of images
 tables     the tables read back
 """
 
-from pid.gqa.answers import doubts as doubts
-from pid.gqa.answers import entropy as entropy
-from pid.gqa.builder import GQA as GQA
-from pid.gqa.builder import IMAGES as IMAGES
-from pid.gqa.builder import QUESTIONS as QUESTIONS
-from pid.gqa.builder import GQAConfig as GQAConfig
-from pid.gqa.published import from_csv as from_csv
+from pid.gqa.answer_statistics import doubts as doubts
+from pid.gqa.answer_statistics import entropy as entropy
+from pid.gqa.gqa_builder import GQA as GQA
+from pid.gqa.gqa_builder import IMAGES as IMAGES
+from pid.gqa.gqa_builder import QUESTIONS as QUESTIONS
+from pid.gqa.gqa_builder import GQAConfig as GQAConfig
+from pid.gqa.published_samples import from_csv as from_csv
 from pid.gqa.question import Mention as Mention
 from pid.gqa.question import Question as Question
-from pid.gqa.tables import Images as Images
-from pid.gqa.tables import questions as questions
-from pid.gqa.tasks import TASKS as TASKS
-from pid.gqa.tasks import Task as Task
-from pid.gqa.tasks import is_correct as is_correct
-from pid.gqa.tasks import select as select
-from pid.gqa.tasks import task_of as task_of
+from pid.gqa.readers import Images as Images
+from pid.gqa.readers import questions as questions
+from pid.gqa.task_filters import TASKS as TASKS
+from pid.gqa.task_filters import Task as Task
+from pid.gqa.task_filters import is_correct as is_correct
+from pid.gqa.task_filters import select as select
+from pid.gqa.task_filters import task_of as task_of

@@ -52,45 +52,45 @@ reference   Hugging Face's model in eager torch, watched
 verify      a checkpoint checked, layer by layer beside torch
 """
 
-from pid.llava.activations import capture as capture
-from pid.llava.anyres import anyres_rows as anyres_rows
-from pid.llava.batch import Batch as Batch
-from pid.llava.batch import pad as pad
+from pid.llava.activations.activation_store import States as States
+from pid.llava.activations.activation_store import Store as Store
+from pid.llava.activations.batching import Buckets as Buckets
+from pid.llava.activations.collect import capture as capture
+from pid.llava.checkpoint.loading import load as load
+from pid.llava.checkpoint.loading import load_text as load_text
+from pid.llava.checkpoint.saving import save as save
 from pid.llava.config import LlavaConfig as LlavaConfig
 from pid.llava.config import TextConfig as TextConfig
 from pid.llava.config import VisionConfig as VisionConfig
 from pid.llava.config import read_config as read_config
-from pid.llava.encoding import Sample as Sample
-from pid.llava.encoding import encode as encode
-from pid.llava.encoding import encode_row as encode_row
-from pid.llava.encoding import encode_rows as encode_rows
-from pid.llava.export import save as save
-from pid.llava.inputs import Inputs as Inputs
-from pid.llava.inputs import prepare as prepare
 from pid.llava.knockout import Knockout as Knockout
 from pid.llava.knockout import block_table as block_table
 from pid.llava.knockout import windows as windows
-from pid.llava.language import Language as Language
-from pid.llava.language import Output as Output
-from pid.llava.model import Llava as Llava
-from pid.llava.model import forward as forward
-from pid.llava.plan import Buckets as Buckets
-from pid.llava.processor import Processor as Processor
-from pid.llava.processor import fingerprint as fingerprint
-from pid.llava.processor import read_processor as read_processor
-from pid.llava.processor import wrap_processor as wrap_processor
-from pid.llava.prompts import Prompt as Prompt
-from pid.llava.prompts import prompt as prompt
-from pid.llava.published import PUBLISHED as PUBLISHED
-from pid.llava.published import Published as Published
-from pid.llava.row import Row as Row
-from pid.llava.sharding import MeshShape as MeshShape
-from pid.llava.sharding import bytes_per_device as bytes_per_device
-from pid.llava.store import States as States
-from pid.llava.store import Store as Store
+from pid.llava.model.language_model import Language as Language
+from pid.llava.model.language_model import Output as Output
+from pid.llava.model.llava import Llava as Llava
+from pid.llava.model.llava import forward as forward
+from pid.llava.partitioning import MeshShape as MeshShape
+from pid.llava.partitioning import bytes_per_device as bytes_per_device
+from pid.llava.preprocessing.anyres import anyres_rows as anyres_rows
+from pid.llava.preprocessing.device_inputs import Inputs as Inputs
+from pid.llava.preprocessing.device_inputs import prepare as prepare
+from pid.llava.preprocessing.encoded_prompt import Row as Row
+from pid.llava.preprocessing.encoding import Sample as Sample
+from pid.llava.preprocessing.encoding import encode as encode
+from pid.llava.preprocessing.encoding import encode_row as encode_row
+from pid.llava.preprocessing.encoding import encode_rows as encode_rows
+from pid.llava.preprocessing.padding import Batch as Batch
+from pid.llava.preprocessing.padding import pad as pad
+from pid.llava.preprocessing.processor import Processor as Processor
+from pid.llava.preprocessing.processor import fingerprint as fingerprint
+from pid.llava.preprocessing.processor import read_processor as read_processor
+from pid.llava.preprocessing.processor import wrap_processor as wrap_processor
+from pid.llava.preprocessing.prompts import Prompt as Prompt
+from pid.llava.preprocessing.prompts import prompt as prompt
+from pid.llava.published_models import PUBLISHED as PUBLISHED
+from pid.llava.published_models import Published as Published
 from pid.llava.tokens import TokenType as TokenType
-from pid.llava.weights import load as load
-from pid.llava.weights import load_text as load_text
 
 __all__ = [
     "Batch",

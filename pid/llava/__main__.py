@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import tyro
 
-from pid.llava.sizes import Sizes, print_sizes
-from pid.llava.verify import Verify, verify
+from pid.llava.parity.memory import Sizes, print_sizes
+from pid.llava.parity.report import Verify, verify
 
 
 def main(arguments: Sequence[str]) -> int:

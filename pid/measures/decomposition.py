@@ -8,7 +8,7 @@ from pid.gaussian import covariance, systems
 from pid.gaussian.systems import Quantity
 from pid.measures.atoms import PID
 from pid.measures.broja import Broja
-from pid.measures.minimum import Minimum
+from pid.measures.mmi import Minimum
 
 Measure = Literal["broja", "mmi"]
 MEASURES: dict[str, type[Quantity]] = {"broja": Broja, "mmi": Minimum}

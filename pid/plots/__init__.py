@@ -11,11 +11,11 @@ Each makes a figure of its own, or draws into axes that are given. `look` holds 
 `composition`, `course` and `singles` are the pictures.
 """
 
+from pid.plots.by_layer import differences as differences
+from pid.plots.by_layer import trajectories as trajectories
 from pid.plots.composition import shares as shares
 from pid.plots.composition import stacked_atoms as stacked_atoms
-from pid.plots.course import differences as differences
-from pid.plots.course import trajectories as trajectories
-from pid.plots.look import LOOKS as LOOKS
-from pid.plots.look import STYLE as STYLE
-from pid.plots.singles import bars as bars
-from pid.plots.singles import eigenvalues as eigenvalues
+from pid.plots.single import bars as bars
+from pid.plots.single import eigenvalues as eigenvalues
+from pid.plots.style import LOOKS as LOOKS
+from pid.plots.style import STYLE as STYLE

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from pid.estimators import Estimate
 from pid.measures import PID
-from pid.plots.look import (
+from pid.plots.style import (
     ATOMS,
     LOOKS,
     STYLE,

@@ -14,24 +14,24 @@ stream     examples by seed, training and test apart
 encoding   as arrays, or through the real processor
 """
 
-from pid.toyworld.encoding import LENGTH as LENGTH
-from pid.toyworld.encoding import STYLE as STYLE
-from pid.toyworld.encoding import Arrays as Arrays
-from pid.toyworld.encoding import arrays as arrays
-from pid.toyworld.encoding import hugging_face_processor as hugging_face_processor
-from pid.toyworld.encoding import processor as processor
-from pid.toyworld.encoding import samples as samples
-from pid.toyworld.encoding import tokenizer as tokenizer
+from pid.toyworld.dataset import Example as Example
+from pid.toyworld.dataset import generate as generate
 from pid.toyworld.scenes import PATCH as PATCH
 from pid.toyworld.scenes import Scene as Scene
 from pid.toyworld.scenes import Thing as Thing
 from pid.toyworld.scenes import normalise as normalise
 from pid.toyworld.scenes import render as render
-from pid.toyworld.stream import Example as Example
-from pid.toyworld.stream import generate as generate
 from pid.toyworld.tasks import GROUNDING as GROUNDING
 from pid.toyworld.tasks import TASKS as TASKS
 from pid.toyworld.tasks import ToyTask as ToyTask
+from pid.toyworld.toy_encoding import LENGTH as LENGTH
+from pid.toyworld.toy_encoding import STYLE as STYLE
+from pid.toyworld.toy_encoding import Arrays as Arrays
+from pid.toyworld.toy_encoding import arrays as arrays
+from pid.toyworld.toy_encoding import hugging_face_processor as hugging_face_processor
+from pid.toyworld.toy_encoding import processor as processor
+from pid.toyworld.toy_encoding import samples as samples
+from pid.toyworld.toy_encoding import tokenizer as tokenizer
 from pid.toyworld.truth import EXPECTED as EXPECTED
 from pid.toyworld.truth import NAMING as NAMING
 from pid.toyworld.truth import WORLD as WORLD
@@ -39,4 +39,4 @@ from pid.toyworld.truth import Dials as Dials
 from pid.toyworld.truth import Expected as Expected
 from pid.toyworld.truth import Truth as Truth
 from pid.toyworld.truth import truth as truth
-from pid.toyworld.words import VOCABULARY as VOCABULARY
+from pid.toyworld.vocabulary import VOCABULARY as VOCABULARY

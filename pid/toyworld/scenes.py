@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from pid.llava.pixels import DEVIATION, MEAN
-from pid.toyworld.words import COLORS, SHAPES, SIDE, UNASKED
+from pid.llava.preprocessing.images import DEVIATION, MEAN
+from pid.toyworld.vocabulary import COLORS, SHAPES, SIDE, UNASKED
 
 PATCH = 8
 """Pixels along the side of a cell."""

@@ -17,7 +17,7 @@ from itertools import permutations
 from random import Random
 
 from pid.toyworld.scenes import Scene, relations, scene_of
-from pid.toyworld.words import CELLS, COLORS, NEVER, RELATIONS, SHAPES, SIDE, SIDES, UNASKED
+from pid.toyworld.vocabulary import CELLS, COLORS, NEVER, RELATIONS, SHAPES, SIDE, SIDES, UNASKED
 
 ROWS = [range(start, start + SIDE) for start in range(0, SIDE**2, SIDE)]
 HALVES = {

@@ -5,10 +5,10 @@
 the accuracies that a model's number on it must be read against.
 """
 
-from experiments.data.listops.builder import FULL, QUICK, RELEASE, ListOps, ListOpsConfig
+from experiments.data.listops.baselines import ladder
 from experiments.data.listops.generator import distinct, generate
-from experiments.data.listops.ladder import ladder
-from experiments.data.listops.language import CLASSES, SYMBOLS, VOCABULARY, encode, evaluate
+from experiments.data.listops.grammar import CLASSES, SYMBOLS, VOCABULARY, encode, evaluate
+from experiments.data.listops.listops_builder import FULL, QUICK, RELEASE, ListOps, ListOpsConfig
 from experiments.data.listops.release import read_tsv
 
 __all__ = [

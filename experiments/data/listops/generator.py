@@ -9,7 +9,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from experiments.data.listops.language import (
+from experiments.data.listops.grammar import (
     CLOSE,
     DIGITS,
     MAX_ARGUMENTS,

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from experiments.data.listops.language import Tokens, evaluate
+from experiments.data.listops.grammar import Tokens, evaluate
 
 HEADER = "Source\tTarget"
 

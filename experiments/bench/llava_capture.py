@@ -1,0 +1,118 @@
+"""LLaVA's language model: windows of knockouts in two phases against full runs, and what pooled states cost.
+
+The weights are random, for time does not depend on them, or real ones from a folder.
+"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+from safetensors.numpy import load_file
+
+from experiments.bench.config import Config, LlavaSize
+from experiments.bench.timing import Row, paired
+from pid import llava
+from pid.llava import Knockout, TokenType
+from pid.llava.activations.batching import tables
+from pid.llava.activations.shared_prefix import in_full, two_phase
+from pid.llava.config import read_text_config
+from pid.llava.model.language_model import GROUPS, Language
+
+
+def llava_rows(config: Config) -> Iterator[Row]:
+    """All rows for the model and the sample asked for."""
+    size = config.llava
+    language = random_language(size) if size.text is None else read_language(size.text)
+    yield windows_row(language, size.prefix, size.suffix, config)
+    yield from pooled_rows(language, size.prefix, size.suffix, config)
+
+
+def read_language(folder: Path) -> Language:
+    """The language model of a folder, float32."""
+    return llava.load_text(
+        read_text_config(folder), load_file(folder / "model.safetensors"), dtype=np.float32
+    )
+
+
+def random_language(size: LlavaSize) -> Language:
+    """A language model of the sizes asked for, float32."""
+    text = llava.TextConfig(
+        vocabulary=256,
+        width=size.heads * size.head_width,
+        ffn=size.ffn,
+        layers=size.layers,
+        heads=size.heads,
+        kv_heads=size.heads,
+        head_width=size.head_width,
+        eps=1e-5,
+        theta=1e4,
+        window=None,
+        tied=False,
+    )
+    return Language(text, dtype=np.float32, rngs=nnx.Rngs(0))
+
+
+def windows_row(language: Language, prefix: int, suffix: int, config: Config) -> Row:
+    """Image→Question cut in the window about each layer, and the baseline: two phases against a full run of each."""
+    layers = language.config.layers
+    windows = [(Knockout(window),) for window in llava.windows(layers)]
+    blocks = tables([(), *windows], layers)
+    graphdef, params, u, types = _sample(language, prefix, suffix)
+    return Row(
+        f"{len(windows)} windows, {prefix} + {suffix} tokens, two phases",
+        paired(
+            lambda params, u, types, blocks: two_phase(
+                nnx.merge(graphdef, params), u, types, blocks, prefix=prefix, groups=GROUPS
+            ),
+            lambda params, u, types, blocks: in_full(
+                nnx.merge(graphdef, params), u, types, blocks, groups=GROUPS
+            ),
+            *(params, u, types, blocks),
+            pairs=config.pairs,
+            seconds=config.seconds,
+        ),
+    )
+
+
+def pooled_rows(language: Language, prefix: int, suffix: int, config: Config) -> Iterator[Row]:
+    """Pooled states of all layers against no states, and against all of them.
+
+    No states means the last token's logits alone, as beside the pooled ones: the output map of all tokens would take
+    a seventh of the time of a small model.
+    """
+    blocks = tables([()], language.config.layers)[0]
+    graphdef, params, u, types = _sample(language, prefix, suffix)
+
+    def run(collect: Any) -> Callable:
+        return lambda params, *given: nnx.merge(graphdef, params)(*given, collect=collect)
+
+    def plain(params: Any, u: Any, types: Any, block: Any) -> Any:
+        language = nnx.merge(graphdef, params)
+        last = language.span(u, types, block, lambda u: None).last
+        return language.answer(language.norm(last), types)
+
+    for other, name in ((plain, "plain forward"), (run("all"), "all states")):
+        yield Row(
+            f"pooled states against {name}, {prefix + suffix} tokens",
+            paired(
+                run("pooled"),
+                other,
+                *(params, u, types, blocks),
+                pairs=config.pairs,
+                seconds=config.seconds,
+            ),
+        )
+
+
+def _sample(language: Language, prefix: int, suffix: int) -> tuple[Any, Any, jax.Array, np.ndarray]:
+    """The model in two parts, and one sample: text and an image, then a question and its last token."""
+    graphdef, params = nnx.split(language)
+    image, words = prefix - prefix // 16, prefix // 16
+    types = [TokenType.TEXT] * words + [TokenType.IMAGE] * image
+    types += [TokenType.QUESTION] * (suffix - 1) + [TokenType.LAST]
+    draw = np.random.default_rng(0)
+    u = draw.standard_normal((1, prefix + suffix, language.config.width), np.float32)
+    return graphdef, params, jax.numpy.asarray(u, language.norm.dtype), np.array(types, np.int32)[None]

@@ -1,0 +1,167 @@
+"""Claim: a "better optimization landscape". Top Hessian eigenvalue, and slices of the loss around the weights.
+
+A slice moves the weights along a random direction that is filter-normalised: every row of a matrix has the norm of
+the weights' row; biases and LayerNorm stay. [Li, Xu, Taylor, Studer & Goldstein, "Visualizing the Loss Landscape of
+Neural Nets", 2018]
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float, Key
+
+from experiments.claims.config import Landscape, Training
+from experiments.claims.report import Line, count, opinion, spread
+from experiments.claims.trained import classifiers
+from experiments.claims.trained.hessian import Extremes, extremes, lanczos
+from experiments.claims.trained.network import Alpha
+from experiments.claims.trained.short_training import Trained
+
+
+@dataclass(frozen=True)
+class LandscapeResult:
+    """First axis: variants, plain first; then seeds; last of eigenvalues and losses: at the start, after training."""
+
+    variants: tuple[str, ...]
+    seeds: tuple[int, ...]
+    largest: Float[np.ndarray, "variant seed 2"]
+    """Eigenvalue of the Hessian of the loss in nats."""
+    smallest: Float[np.ndarray, "variant seed 2"]
+    residual: Float[np.ndarray, "variant seed 2"]
+    """Relative, of the largest."""
+    loss: Float[np.ndarray, "variant seed 2"]
+    """On the fixed batch, nats."""
+    offsets: Float[np.ndarray, " point"]
+    """In units of a filter's norm."""
+    slices: Float[np.ndarray, "variant seed direction point"]
+    """Loss around the trained weights, nats."""
+    plane: Float[np.ndarray, "variant point point"]
+    """The same over two directions, first seed."""
+
+    @property
+    def rise(self) -> Float[np.ndarray, "variant seed"]:
+        """Mean rise of the loss half-way to the end of the slices, nats."""
+        away = np.abs(np.abs(self.offsets) - self.offsets[-1] / 2)
+        near = away <= away.min() + 1e-9
+        return (self.slices[..., near] - self.loss[..., 1][..., None, None]).mean(axis=(-2, -1))
+
+
+def direction(key: Key[Array, ""], weights: Any) -> Any:
+    """A random filter-normalised direction."""
+    flat, unravel = ravel_pytree(weights)
+    noise = unravel(jax.random.normal(key, flat.shape, flat.dtype))
+
+    def normalise(path: Any, d: Array, w: Array) -> Array:
+        name = jax.tree_util.keystr(path)
+        if "bias" in name or "norm" in name:
+            return jnp.zeros_like(d)
+        return d * jnp.linalg.norm(w, axis=-1, keepdims=True) / jnp.linalg.norm(d, axis=-1, keepdims=True)
+
+    return jax.tree_util.tree_map_with_path(normalise, noise, weights)
+
+
+def along(
+    f: Callable[[Any], Array], at: Any, directions: tuple[Any, ...], offsets: Float[Array, "point k"]
+) -> Float[Array, " point"]:
+    """f(at + Σ_k offsets[:, k] · directions[k])."""
+
+    def value(offset: Array) -> Array:
+        return f(
+            jax.tree.map(
+                lambda w, *ds: w + sum(s * d for s, d in zip(offset, ds, strict=True)), at, *directions
+            )
+        )
+
+    return jax.lax.map(value, offsets)
+
+
+class _Look:
+    """What is measured around weights under a fixed batch, drawn from a key; compiled once for all of them."""
+
+    def __init__(self, training: Training, size: Landscape) -> None:
+        self.offsets, self._count = np.linspace(-size.radius, size.radius, size.points), size.directions
+
+        def loss(alpha: Alpha, key: Array) -> Callable[[Any], Array]:
+            rows = classifiers.draw(training, size.rows, key)
+            return lambda w: classifiers.loss(w, rows, alpha, training)[0]
+
+        self._lanczos = jax.jit(lambda w, alpha, key: lanczos(loss(alpha, key), w, key, size.iterations))
+        self._along = jax.jit(lambda w, alpha, key, ways, at: along(loss(alpha, key), w, ways, at))
+        self._directions = jax.jit(
+            lambda w, key: [direction(k, w) for k in jax.random.split(key, max(2, size.directions))]
+        )
+
+    def eigenvalues(self, w: Any, alpha: Alpha, key: Array) -> Extremes:
+        return extremes(self._lanczos(w, alpha, key))
+
+    def slices(self, w: Any, alpha: Alpha, key: Array) -> list[Float[np.ndarray, " point"]]:
+        ways = self._directions(w, key)[: self._count]
+        return [self._row(w, alpha, key, (way, way), self.offsets, 0 * self.offsets) for way in ways]
+
+    def plane(self, w: Any, alpha: Alpha, key: Array) -> list[Float[np.ndarray, " point"]]:
+        ways = tuple(self._directions(w, key)[:2])
+        return [self._row(w, alpha, key, ways, self.offsets, y) for y in self.offsets]
+
+    def loss(self, w: Any, alpha: Alpha, key: Array) -> float:
+        """At the weights themselves: a row of no extent, so that nothing more is compiled."""
+        return float(self._row(w, alpha, key, (w, w), 0 * self.offsets, 0.0)[0])
+
+    def _row(self, w: Any, alpha: Alpha, key: Array, ways: tuple[Any, Any], x: Any, y: Any) -> np.ndarray:
+        at = np.stack(np.broadcast_arrays(x, y), 1).astype(np.float32)
+        return np.asarray(self._along(w, alpha, key, ways, at))
+
+
+def measure(training: Training, size: Landscape, seeds: tuple[int, ...]) -> LandscapeResult:
+    """Train every variant with every seed, and look around."""
+    trained, variants = classifiers.trained(training, seeds), classifiers.variants(training)
+    look = _Look(training, size)
+
+    def each(one: Callable[[Trained, Alpha, Array], Any]) -> np.ndarray:
+        return np.array(
+            [
+                [one(trained[name, seed], alpha, jax.random.key(20_000 + seed)) for seed in seeds]
+                for name, alpha in variants.items()
+            ]
+        )
+
+    ends = each(lambda run, *at: [look.eigenvalues(w, *at) for w in (run.first, run.last)])
+    largest, smallest, residual = np.moveaxis(ends, -1, 0)
+    key = jax.random.key(20_000 + seeds[0])
+    return LandscapeResult(
+        tuple(variants),
+        seeds,
+        largest,
+        smallest,
+        residual,
+        each(lambda run, *at: [look.loss(w, *at) for w in (run.first, run.last)]),
+        look.offsets,
+        each(lambda run, *at: look.slices(run.last, *at)),
+        np.array([look.plane(trained[name, seeds[0]].last, alpha, key) for name, alpha in variants.items()]),
+    )
+
+
+def verdict(result: LandscapeResult) -> list[Line]:
+    """What the numbers say of the claim."""
+    plain, lines = result.largest[0], []
+    for i, name in enumerate(result.variants):
+        if not i:
+            continue
+        start, end = (result.largest[i] / plain).T
+        rise = result.rise[i] / result.rise[0]
+        lines.append(
+            Line(
+                f"the {name} makes the landscape smoother",
+                f"top Hessian eigenvalue × {spread(start)} at the start, × {spread(end)} after training "
+                f"({spread(result.largest[i, :, 1])}, plain {spread(plain[:, 1])}), at loss "
+                f"{spread(result.loss[i, :, 1])}, plain {spread(result.loss[0, :, 1])}; rise of the loss along slices "
+                f"× {spread(rise)}",
+                f"{opinion(end)}: eigenvalue after training {count(end)}, at the start {count(start)}, "
+                f"rise {count(rise)}",
+            )
+        )
+    return lines

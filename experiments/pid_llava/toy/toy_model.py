@@ -1,0 +1,79 @@
+"""The toy model: LLaVA-1.5 in miniature for `pid.toyworld`, one token per patch and per word.
+
+A CLIP tower of one block on pictures of 4×4 patches, the projector, and a Llama of six layers: deep enough that what
+moves from layer to layer is seen, small enough to be trained on two cores.
+"""
+
+import math
+from typing import Any
+
+import jax
+from flax import nnx
+
+from pid import llava, toyworld
+from pid.toyworld.scenes import PATCH
+from pid.toyworld.vocabulary import IMAGE, SIDE
+
+LAYERS = 6
+CONFIG = llava.LlavaConfig(
+    llava.VisionConfig(
+        width=64,
+        ffn=128,
+        heads=4,
+        depth=1,
+        image_size=SIDE * PATCH,
+        patch_size=PATCH,
+        channels=3,
+        activation="quick_gelu",
+        eps=1e-5,
+    ),
+    llava.TextConfig(
+        vocabulary=len(toyworld.VOCABULARY),
+        width=64,
+        ffn=128,
+        layers=LAYERS,
+        heads=4,
+        kv_heads=4,
+        head_width=16,
+        eps=1e-5,
+        theta=100.0,  # prompts have 27 tokens
+        window=None,
+        tied=False,
+    ),
+    image_token=toyworld.VOCABULARY[IMAGE],
+    pinpoints=None,
+)
+"""309 248 parameters."""
+
+ENDS = ("language/blocks/out", "language/blocks/down")
+DRAWN = 0.02  # the standard deviation that `llava.Llava` draws
+
+
+def spread(name: str, shape: tuple[int, ...]) -> float:
+    """The standard deviation at the start, by the name of a parameter.
+
+    0.02 is far too small at this width: a map of n inputs keeps variance with n^(-1/2). The maps that end a sublayer
+    are divided by √(2L), so that L layers add up to the variance of one [Radford et al. 2019].
+    """
+    if name.endswith("patches"):
+        return math.prod(shape[1:]) ** -0.5
+    if name.endswith(("embedding", "positions")):
+        return 0.5
+    if not name.endswith("kernel"):
+        return DRAWN
+    return shape[-2] ** -0.5 * ((2 * LAYERS) ** -0.5 if name.startswith(ENDS) else 1)
+
+
+def build(rngs: nnx.Rngs) -> llava.Llava:
+    """The model before training."""
+    graphdef, params = nnx.split(llava.Llava(CONFIG, rngs=rngs))
+
+    def scale(path: Any, leaf: jax.Array) -> jax.Array:
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        return (
+            leaf
+            if leaf.ndim < 1 or name.endswith(("scale", "bias"))
+            else leaf * (spread(name, leaf.shape) / DRAWN)
+        )
+
+    return nnx.merge(graphdef, jax.tree_util.tree_map_with_path(scale, nnx.to_pure_dict(params)))

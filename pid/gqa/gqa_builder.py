@@ -1,0 +1,161 @@
+"""GQA [Hudson & Manning, CVPR 2019] as a TFDS data set, in array_record files, without TensorFlow."""
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal, cast, get_args
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from pid.gqa import download
+from pid.gqa.json_stream import entries
+from pid.gqa.question import Question, parse
+from pid.gqa.task_filters import task_of
+
+Table = Literal["questions", "images"]
+Part = Literal["balanced", "all"]
+SPLITS = ("train", "val", "testdev")
+TRAIN_FILES = 10  # of the unbalanced questions; every other set of questions is one file
+JPEG = b"\xff\xd8"
+
+
+@dataclasses.dataclass(eq=False, kw_only=True)
+class GQAConfig(tfds.core.BuilderConfig):
+    """All that the examples depend on. The name is made from it, so two different sets never share a folder.
+
+    Raises ValueError for an unknown table, part or split, or for no split.
+    """
+
+    name: str = dataclasses.field(default="", init=False)
+    table: Table | str = "questions"
+    """`questions`: one row per question. `images`: one row per image that those questions are about."""
+    part: Part | str = "balanced"
+    """Of the questions. `all` has about 15 times as many."""
+    only_tasks: bool = False
+    """Leave out the questions that belong to none of the six tasks, and the images that only they are about."""
+    splits: tuple[str, ...] = ("val",)
+    """Among train, val and testdev, which have answers. The tasks are drawn from val."""
+
+    def __post_init__(self):
+        known = self.table in get_args(Table) and self.part in get_args(Part)
+        if not known or not self.splits or not set(self.splits) <= set(SPLITS):
+            raise ValueError(
+                "GQA needs table 'questions' or 'images', part 'balanced' or 'all' and splits among "
+                f"{', '.join(SPLITS)}, got table={self.table!r}, part={self.part!r}, splits={self.splits}; correct the "
+                "configuration."
+            )
+        self.splits = tuple(split for split in SPLITS if split in self.splits)
+        self.name = "-".join((self.table, self.part, *["tasks"] * self.only_tasks, *self.splits))
+
+
+QUESTIONS = GQAConfig()
+"""The balanced questions of val."""
+IMAGES = GQAConfig(table="images")
+"""The images they are about."""
+
+
+class GQA(tfds.core.GeneratorBasedBuilder):
+    """Questions, or the images they are about; `pid.gqa.questions` and `pid.gqa.Images` read them back.
+
+    `GQA(config=QUESTIONS, data_dir="data", file_format="array_record")` works without TensorFlow. A row of the
+    questions has the fields of `Question`. A row of the images has `image_id` and the JPEG file; rows are ordered by
+    id, and `info.metadata["image_ids"][split]` lists the ids in that order, which makes a row number of an id.
+
+    Questions files are parsed entry by entry from the zip or the folder and never loaded whole, so they take 5 MB of
+    memory whatever their size; json.load takes six times the size of the extracted file. The table of images holds its
+    ids and, if the images are in their zip, the index of it.
+
+    Building raises FileNotFoundError for a missing questions file or image, and ValueError for broken JSON, a question
+    that lacks fields, and an image that is no JPEG.
+    """
+
+    VERSION = tfds.core.Version("1.0.0")
+    BUILDER_CONFIGS = [QUESTIONS, IMAGES]
+    MANUAL_DOWNLOAD_INSTRUCTIONS = (
+        "From https://cs.stanford.edu/people/dorarad/gqa/download.html put questions1.2.zip and, for the table of "
+        "images, images.zip into one folder, or what is in them into its folders questions1.2 and images. Pass that "
+        "folder."
+    )
+    code_path = None  # TFDS would look for checksums beside this file with a package it does not install
+
+    def __init__(self, *, config: GQAConfig | str = QUESTIONS, **kwargs):
+        presets = {preset.name: preset for preset in self.BUILDER_CONFIGS}
+        name = config if isinstance(config, str) else config.name
+        super().__init__(config=presets.get(name, config), **kwargs)  # TFDS refuses an equal copy
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        images = cast(GQAConfig, self.builder_config).table == "images"
+        return tfds.core.DatasetInfo(
+            builder=self,
+            features=_image_features() if images else _question_features(),
+            disable_shuffling=images,
+            metadata=tfds.core.MetadataDict(),
+        )
+
+    def _split_generators(self, dl_manager):
+        config = cast(GQAConfig, self.builder_config)
+        place = Path(dl_manager.manual_dir)
+        asked = {split: _questions(place, split, config) for split in config.splits}
+        if config.table == "questions":
+            return {split: self._generate_examples(rows) for split, rows in asked.items()}
+        files = download.images(place)
+        ids = {split: _image_ids(rows, files) for split, rows in asked.items()}
+        cast(dict, self.info.metadata)["image_ids"] = {split: list(found) for split, found in ids.items()}
+        return {split: _images(found, files) for split, found in ids.items()}
+
+    def _generate_examples(self, rows: Iterator[Question]):
+        for row in rows:
+            mentions = [mention._asdict() for mention in row.mentions]
+            yield row.question_id, row._asdict() | {"mentions": mentions}
+
+
+def _question_features() -> tfds.features.FeaturesDict:
+    text = tfds.features.Text
+    mention = {"text": text(), "words": text(), "object_id": text()}
+    special = {"is_balanced": tfds.features.Scalar(np.bool_), "mentions": tfds.features.Sequence(mention)}
+    return tfds.features.FeaturesDict({name: special.get(name) or text() for name in Question._fields})
+
+
+def _image_features() -> tfds.features.FeaturesDict:
+    image = tfds.features.Image(shape=(None, None, 3), encoding_format="jpeg")
+    return tfds.features.FeaturesDict({"image_id": tfds.features.Text(), "image": image})
+
+
+def _questions(place: Path, split: str, config: GQAConfig) -> Iterator[Question]:
+    names = [f"{split}_{config.part}_questions.json"]
+    if (split, config.part) == ("train", "all"):
+        names = [f"train_all_questions/train_all_questions_{i}.json" for i in range(TRAIN_FILES)]
+    files = download.questions(place)
+    for name in names:
+        with files.open(name) as file:
+            for question_id, entry in entries(file, name):
+                row = parse(question_id, entry)
+                if not config.only_tasks or task_of(row):
+                    yield row
+
+
+def _image_ids(rows: Iterator[Question], files: download.Download) -> dict[str, str]:
+    """The images in order, each with the first question about it. All are there, or FileNotFoundError."""
+    first: dict[str, str] = {}
+    for row in rows:
+        first.setdefault(row.image_id, row.question_id)
+    missing = [image for image in first if f"{image}.jpg" not in files]
+    if missing:
+        raise FileNotFoundError(
+            f"every question has its image: {missing[0]}.jpg of question {first[missing[0]]} is in neither "
+            f"{files.where} ({len(missing)} of {len(first)} images are missing); download images.zip again."
+        )
+    return dict(sorted(first.items()))
+
+
+def _images(first: dict[str, str], files: download.Download):
+    for number, (image_id, question_id) in enumerate(first.items()):
+        with files.open(f"{image_id}.jpg") as file:
+            data = file.read()
+        if not data.startswith(JPEG):
+            raise ValueError(
+                f"an image is a JPEG file, got {image_id}.jpg of question {question_id} with {len(data)} bytes that "
+                f"begin {data[:4]!r}; download images.zip again."
+            )
+        yield number, {"image_id": image_id, "image": data}

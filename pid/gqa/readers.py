@@ -1,0 +1,73 @@
+"""The tables read back."""
+
+import io
+from collections.abc import Iterator, Mapping
+from typing import Any, cast
+
+import numpy as np
+import tensorflow_datasets as tfds
+from jaxtyping import UInt8
+from PIL import Image
+
+from pid.gqa.gqa_builder import GQA, GQAConfig
+from pid.gqa.question import Mention, Question
+
+
+def questions(builder: GQA, split: str) -> Iterator[Question]:
+    """Yield every question of a split, one in memory at a time, in the order of the rows of `as_data_source`.
+
+    TFDS decodes one or two thousand rows a second on one CPU core; for the tasks, read a table that has only_tasks.
+
+    Raises ValueError if the builder has no such table or has not prepared that split of it.
+    """
+    source = _source(builder, "questions", split)
+    return (_question(source[row]) for row in range(len(source)))
+
+
+class Images(Mapping[str, UInt8[np.ndarray, "h w 3"]]):
+    """A split of the images by their ids: uint8 (height, width, 3), grey ones in three equal channels.
+
+    Raises ValueError if the builder has no such table or has not prepared that split of it.
+    """
+
+    def __init__(self, builder: GQA, split: str):
+        self._source = _source(builder, "images", split, decoders={"image": tfds.decode.SkipDecoding()})
+        ids = cast(dict, builder.info.metadata)["image_ids"][split]
+        self._rows = {image_id: row for row, image_id in enumerate(ids)}
+
+    def __getitem__(self, image_id: str) -> UInt8[np.ndarray, "h w 3"]:
+        with Image.open(io.BytesIO(self.jpeg(image_id))) as image:
+            return np.asarray(image.convert("RGB"))
+
+    def jpeg(self, image_id: str) -> bytes:
+        """The file itself, for a processor that decodes it its own way."""
+        return self._source[self._rows[image_id]]["image"]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+
+def _source(builder: GQA, table: str, split: str, **options: Any) -> Any:
+    config, prepared = cast(GQAConfig, builder.builder_config), list(builder.info.splits)
+    if config.table != table or split not in prepared:
+        raise ValueError(
+            f"reading needs a table of {table} with the split {split!r}, got {config.name} with "
+            f"{prepared or 'nothing'} prepared; take GQAConfig(table={table!r}, splits=({split!r},)) and call "
+            "download_and_prepare."
+        )
+    open_source: Any = builder.as_data_source  # a decorator hides its arguments from type checkers
+    return open_source(split, **options)
+
+
+def _question(example: Mapping[str, Any]) -> Question:
+    texts = {name: value.decode() for name, value in example.items() if isinstance(value, bytes)}
+    found = example["mentions"]
+    mentions = zip(*(found[name] for name in Mention._fields), strict=True)
+    return Question(
+        **texts,
+        is_balanced=bool(example["is_balanced"]),
+        mentions=tuple(Mention(*(part.decode() for part in parts)) for parts in mentions),
+    )

@@ -1,0 +1,224 @@
+"""What `experiments.pid_llava` says of its numbers: statements, directions and tables on planted results."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from experiments.pid_llava import capturing, checkpoint, decomposing, known_effects, paper_claims, report
+from pid import estimate, toyworld
+from pid.estimators import Estimate
+from pid.estimators.results import Resampling, fields_of, values_of
+from pid.llava import TokenType
+from pid.measures import PID
+from tests.helpers import toy_llava
+
+# Statements.
+
+
+def planted(vision, language, redundancy=0.1, synergy=0.0, *, noise=0.01, seed=0, count=40) -> Estimate:
+    """An estimate with these atoms by layer, and draws around it."""
+    vision, language = np.asarray(vision, float), np.asarray(language, float)
+    r, s = (np.broadcast_to(np.asarray(part, float), vision.shape) for part in (redundancy, synergy))
+
+    def whole(v, u, r, s):
+        return np.stack([r, v, u, s, r + v, r + u, r + v + u + s, r + v + u], axis=-1)
+
+    value = whole(vision, language, r, s)
+    shifts = noise * np.random.default_rng(seed).standard_normal((count, len(vision), 4))
+    draws = whole(*np.moveaxis(np.stack([vision, language, r, s], axis=-1) + shifts, -1, 0))
+    pid = fields_of(value)
+    ways = Resampling("paired", count, 0.9, (0, 0))
+    flags, dims = ("layer 0: planted.",), ((1, 1, 1),) * len(vision)
+    return Estimate(pid, None, None, fields_of(draws), flags, 900, dims, pid, ways)
+
+
+def decomposed(shown, knocked=None, model="a", task="QueryAttr") -> decomposing.Decomposed:
+    layers = np.arange(len(shown.dims))
+    return decomposing.Decomposed(model, task, "recommended", layers, shown, shown, knocked)
+
+
+FALLING, RISING = np.linspace(2, 0.1, 33), np.r_[np.zeros(21), np.linspace(0, 2, 12)]
+
+
+@pytest.mark.parametrize(
+    ("vision", "language", "synergy", "noise", "expected"),
+    [
+        (FALLING, RISING, 0.0, 0.01, ["holds", "holds", "holds"]),
+        (FALLING[::-1], RISING[::-1], 0.5, 0.01, ["does not", "does not", "does not"]),
+        (FALLING, RISING, 0.0, 3.0, ["not decidable", "not decidable", "not decidable"]),
+        # a peak that does not decay to its half; a rise that is as steep before as after
+        (np.linspace(2, 1.5, 33), np.linspace(0, 2, 33), 0.0, 0.01, ["does not", "does not", "holds"]),
+    ],
+)
+def test_statements_on_planted_trajectories(vision, language, synergy, noise, expected):
+    found = paper_claims.of_trajectory(decomposed(planted(vision, language, synergy=synergy, noise=noise)))
+    assert [one.verdict for one in found] == expected
+    if vision is FALLING and noise < 1:
+        assert found[0].numbers.startswith("2.00 bits at point 0 of 32, 0.10 in the last; margin [")
+
+
+def test_the_knockout_raises_what_is_raised_and_pairs_cancel():
+    base = planted(FALLING, RISING, noise=5.0)
+    draws = values_of(base.draws) if base.draws is not None else pytest.fail("no draws")
+    step = np.array([0, 0.2, 0, 0.2, 0.2, 0, 0.4, 0.2])  # U_V and S by 0.2 each
+    other = base._replace(pid=fields_of(values_of(base.pid) + step), draws=fields_of(draws + step))
+    found = paper_claims.of_knockout(decomposed(base, other))
+    assert [one.verdict for one in found] == ["holds"] * 3  # however wide the draws: they are the same
+    assert "mean over layers +0.200" in found[0].numbers
+    back = paper_claims.of_knockout(decomposed(other, base))
+    assert [one.verdict for one in back] == ["does not"] * 3
+    assert paper_claims.of_knockout(decomposed(base)) == []
+
+
+def test_trajectories_of_two_models_correlate_or_not():
+    one = decomposed(planted(FALLING, RISING))
+    like = decomposed(planted(1.1 * FALLING, RISING + 0.3, seed=1), model="b")
+    unlike = decomposed(planted(FALLING[::-1], RISING, seed=2), model="c")
+    elsewhere = decomposed(planted(FALLING, RISING), model="d", task="ChooseCat")
+    found = {one.model: one.verdict for one in paper_claims.of_pairs([one, like, unlike, elsewhere])}
+    assert found == {"a, b": "holds", "a, c": "does not", "b, c": "does not"}
+    still = decomposed(planted(np.zeros(33), RISING, noise=0.0), model="e")
+    (pair,) = paper_claims.of_pairs([one, still])
+    assert pair.verdict == "not decidable"
+
+
+def test_the_correlation_is_pearsons():
+    a, b = np.random.default_rng(0).standard_normal((2, 9))
+    assert float(paper_claims.correlation(a, b)) == pytest.approx(np.corrcoef(a, b)[0, 1])
+
+
+def test_an_atom_that_is_zero_in_nearly_all_draws_decides_nothing():
+    assert paper_claims.ends(0.0, np.r_[np.zeros(198), 0.1, 0.3], 0.9) == (0.0, pytest.approx(0.002))
+    assert paper_claims.ends(0.0, -np.r_[np.zeros(198), 0.1, 0.3], 0.9) == (pytest.approx(-0.002), 0.0)
+
+
+def test_verdicts_follow_the_interval():
+    assert [paper_claims.verdict(*ends) for ends in ((0.1, 1), (-1, -0.1), (-1, 1), (np.nan, np.nan))] == [
+        "holds",
+        "does not",
+        "not decidable",
+        "not decidable",
+    ]
+    draws = np.r_[np.full(90, 0.0), np.full(10, 10.0)]
+    low, high = paper_claims.ends(5.0, draws, 0.9)
+    assert (low, high) == (5.0 - (10 - 1.0), 5.0 - (0 - 1.0))  # reflected, centred on their mean
+
+
+# Directions.
+
+
+@pytest.mark.parametrize("corner", toyworld.EXPECTED)
+def test_the_gap_is_above_zero_where_the_expected_atom_holds_all(corner):
+    expected = toyworld.EXPECTED[corner]
+    atoms = {name: float(name == expected.atom) for name in ("redundancy", "unique_x", "unique_y", "synergy")}
+    r, x, y, s = atoms.values()
+    pid = PID(*map(jnp.asarray, (r, x, y, s, r + x, r + y, 1.0, 1.0 - s)))
+    assert known_effects.signed_gap(expected, pid) == 1
+    assert "(by 1 bit in the inputs)" in known_effects.claim_of(expected, "QueryAttr")
+
+
+def test_a_source_that_tells_the_answer_fully_tells_one_bit_and_never_more():
+    answers = np.array(["left", "right"] * 4000)
+    target = known_effects.coded(answers, 0)
+    signs = np.where(answers == "left", -1.0, 1.0)[:, None]
+    other = np.random.default_rng(1).standard_normal((8000, 1))
+    chosen = {"reduce": None, "gaussianize": "none", "measure": "mmi", "ci": None, "null": None}
+    found = estimate(target, signs, other, key=jax.random.key(0), **chosen)
+    assert float(found.pid.mi_x) == pytest.approx(1, abs=0.03)
+    assert float(found.pid.mi_y) == pytest.approx(0, abs=0.01)
+
+
+class Planted:
+    """A store whose states tell the answer (±1) as a corner's scene and question do, in three layers."""
+
+    def __init__(self, signs, expected=toyworld.EXPECTED["both needed"]):
+        draw = np.random.default_rng(0)
+        tells = {TokenType.IMAGE: expected.dials.vision, TokenType.QUESTION: expected.dials.language}
+        self._of = {
+            group: np.stack([share * signs, np.zeros_like(signs)], axis=-1)
+            + 0.2 * draw.standard_normal((3, len(signs), 2))
+            for group, share in tells.items()
+        }
+        self.p_base = np.full(len(signs), 0.9)
+        self._fall = 0.5 * (expected.knockout == "falls")
+
+    def states(self, condition, group):
+        return self._of[group]
+
+    def p_new(self, condition):
+        assert condition == "all"
+        return self.p_base - self._fall * np.linspace(0.5, 1.5, len(self.p_base))
+
+    def captured(self, name, *, wrong=0):
+        count = len(self.p_base)
+        store: Any = self
+        return capturing.Captured("a", "t", name, store, np.arange(count) >= wrong, np.arange(count))
+
+
+def test_the_fall_is_that_of_the_right_answers_alone():
+    one = Planted(np.ones(3)).captured("planted", wrong=1)
+    np.testing.assert_allclose(known_effects.falls(one), [0.5, 0.75])
+    means = known_effects.resampled(np.array([0.5, 0.0]), 400, 0)
+    assert means.mean() == pytest.approx(0.25, abs=0.05)
+
+
+def test_corners_of_a_model_that_reads_the_inputs_come_out(tmp_path, monkeypatch):
+    """All but the synergy of a product, which no linear reader sees: that is said to be not decidable."""
+    folder = toy_llava.write(tmp_path / "model")
+    config = toy_llava.tiny(folder, kept=tmp_path)
+    model = checkpoint.Opened(folder, config.asking, config.mesh)
+    config = dataclasses.replace(config, corners=dataclasses.replace(config.corners, rows=60))
+    verdicts = {}
+    for corner, expected in toyworld.EXPECTED.items():
+        answers = np.array(known_effects.asked(config, corner, "QueryAttr").answers)
+        one = Planted(np.where(answers == "left", -1.0, 1.0), expected).captured(corner)
+        monkeypatch.setattr(known_effects, "capture", lambda *_, one=one, **__: one)
+        verdicts[corner] = [row.verdict for row in known_effects.measure(model, corner, "QueryAttr", config)]
+    assert verdicts == {
+        "both needed": ["not decidable", "not decidable", "holds"],
+        "words suffice": ["holds", "holds"],
+        "image suffices": ["holds"],
+        "either suffices": ["holds", "holds"],
+    }
+
+
+# Tables.
+
+
+def test_the_table_on_planted_results():
+    base = planted(FALLING, RISING)
+    draws = values_of(base.draws) if base.draws is not None else pytest.fail("no draws")
+    step = np.array([0, 0.2, 0, 0.2, 0.2, 0, 0.4, 0.2])
+    knocked = base._replace(pid=fields_of(values_of(base.pid) + step), draws=fields_of(draws + step))
+    found = [decomposed(base, knocked), decomposed(base, knocked, model="b")]
+    layers, changes, likeness, flags = (
+        report.of_layers(found, "final"),
+        report.of_changes(found, "final"),
+        report.of_likeness(found),
+        report.of_flags(found),
+    )
+    first = ("QueryAttr", "a", "900", "0", "32", "0", "0", "32", "4.5 %", "90.9 %", "4.5 %", "0.0 %", "2.20")
+    assert layers.rows[0] == first
+    assert changes.rows[0] == ("QueryAttr", "a", "U_V", "0.200", "[0.200, 0.200]")
+    assert changes.rows[4][2:] == ("total", "0.400", "[0.400, 0.400]")
+    assert likeness.rows[0][:4] == ("QueryAttr", "a, b", "1.000", "1.000")
+    assert flags.rows == [("planted.", "2 layers, first in QueryAttr (a, recommended)")]
+    means = report.of_layers(found, "mean_layers")
+    assert "the mean over layers" in means.title
+    assert means.rows[0][-1] == f"{float(np.mean(FALLING + RISING)) + 0.1:.2f}"
+
+
+def test_one_number_for_all_layers_has_draws_of_the_same_kind():
+    base = planted(FALLING, RISING)
+    for how, number in {"final": -1, "mean_layers": None}.items():
+        found = decomposing.gathered(base, how)
+        assert base.draws is not None
+        assert found.draws is not None
+        every = np.asarray(base.draws.unique_x)
+        expected = every[:, number] if number is not None else every.mean(axis=1)
+        np.testing.assert_allclose(found.draws.unique_x, expected)
+        assert np.shape(found.pid.unique_x) == ()

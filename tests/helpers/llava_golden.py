@@ -1,0 +1,79 @@
+"""The tiny LLaVA checkpoints of `golden/`, what Hugging Face's eager torch gives for them, and how ours are run.
+
+Made by llava_reference.py.
+"""
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+from pid import llava
+from pid.llava import Knockout
+from pid.llava.model import llava as model_file
+
+GOLDEN = Path(__file__).parent.parent / "golden"
+NAMES = ("llava_15_llama", "llava_15_mistral", "llava_next_llama", "llava_next_mistral")
+CRITERION = 2.5e-5  # of each layer's largest entry
+WINDOW = (Knockout((1, 2)),)
+
+
+@cache
+def loaded(name):
+    return llava.load(GOLDEN / name, dtype=jnp.float32)
+
+
+@cache
+def golden(name):
+    arrays = dict(np.load(GOLDEN / f"{name}.npz"))
+    arrays["pixel_values"] = arrays["pixel_values"].astype(np.float32)
+    return arrays
+
+
+def batch_of(name, **changed) -> dict[str, Any]:
+    """The arguments of `forward` for the golden batch, some of them changed."""
+    known = golden(name)
+    keys = ("input_ids", "pixel_values", "image_sizes", "token_types")
+    return {key: known.get(key) for key in keys} | changed
+
+
+def programs():
+    """How many programs of the forward pass are compiled."""
+    compiled: Any = model_file.run
+    return compiled._cache_size()
+
+
+def run(name, model=None, **changed):
+    return llava.forward(model or loaded(name), **batch_of(name, **changed))
+
+
+def prepared(name, **changed):
+    return llava.prepare(loaded(name).config, **batch_of(name, **changed))
+
+
+def error(ours, theirs):
+    """The largest |difference| / largest |entry| of a layer; the leading axis is the layer."""
+    ours, theirs = np.asarray(ours), np.asarray(theirs)
+    axes = tuple(range(1, theirs.ndim))
+    return float((np.abs(ours - theirs).max(axes) / np.abs(theirs).max(axes)).max())
+
+
+def folder_of(name, path, edit=None, rename=None):
+    """A copy of a checkpoint as one file, its config and its tensors changed."""
+    path.mkdir(exist_ok=True)
+    config = json.loads((GOLDEN / name / "config.json").read_text())
+    tensors = {}
+    for file in sorted((GOLDEN / name).glob("*.safetensors")):
+        with safe_open(file, framework="np") as handle:
+            tensors |= {key: handle.get_tensor(key) for key in handle.keys()}  # noqa: SIM118  a handle is no mapping
+    if edit is not None:
+        edit(config, tensors)
+    rename = rename or (lambda key: key)
+    save_file({rename(key): tensor for key, tensor in tensors.items()}, path / "model.safetensors")
+    (path / "config.json").write_text(json.dumps(config))
+    return path

@@ -1,0 +1,100 @@
+"""A training program in miniature (`python -m tests.helpers.tiny_program`), to test what surrounds a training."""
+
+import dataclasses
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import tyro
+
+from experiments import run
+from pdeformer import sharding, train
+from tests.helpers import tiny
+
+
+@dataclasses.dataclass(frozen=True)
+class Mesh:
+    """Devices along each axis."""
+
+    data: int = 1
+    model: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """What to train."""
+
+    out: Path
+    resume: bool = False
+    mesh: Mesh = Mesh()
+    variants: tuple[str, ...] = ("plain",)
+    steps: int = 12
+    optimizer: train.Optimizer = train.Optimizer(learning_rate=1e-2, warmup=2)
+    cadence: run.Cadence = run.Cadence(log_every=2, eval_every=4, checkpoint_every=3, keep=2)
+    pause: float = 0.0
+    """Seconds each batch from the fifth on takes, so that a signal meets a running training."""
+    coordinator: str = ""
+    """Address of the first of two hosts; empty for one host."""
+    host: int = 0
+    """Which of the two hosts this is."""
+
+
+FREE = (*run.FREE, "pause", "coordinator", "host")
+LOSSES: dict[str, train.LossFunction] = {
+    "plain": train.classification_loss,
+    "steady": lambda model, batch, key: train.classification_loss(model, batch, None),
+}
+
+
+def rows_of(batch):
+    """The rows of this host."""
+    rows = len(batch["labels"]) // jax.process_count()
+    first = jax.process_index() * rows
+    return jax.tree.map(lambda x: x[first : first + rows], batch)
+
+
+def main(config: Config, spy: Callable[[int], None] = lambda step: None) -> list[run.Result]:
+    """Train every variant; `spy` is called with the step before each batch is made."""
+    folder = run.open_run(config.out, config, resume=config.resume, free=FREE)
+    mesh = sharding.make_mesh(config.mesh.data, config.mesh.model)
+
+    def batch(step):
+        spy(step)
+        time.sleep(config.pause if step >= 4 else 0)
+        return sharding.put_batch(rows_of(tiny.batch_of(step)), mesh)
+
+    results = []
+    for variant in config.variants:
+        made = run.programs(tiny.build, config.optimizer, config.steps, mesh, LOSSES[variant])
+        results.append(
+            run.train(
+                folder,
+                variant=variant,
+                seed=0,
+                steps=config.steps,
+                state=made.init(jax.random.key(0)),
+                step_fn=made.step,
+                batch_fn=batch,
+                evaluate_fn=lambda params, f=made.evaluate: f(
+                    params, [sharding.put_batch(rows_of(HELD_OUT), mesh)]
+                ),
+                test_fn=lambda params, f=made.evaluate: f(params, [sharding.put_batch(rows_of(TEST), mesh)]),
+                tokens_per_step=16 * tiny.TOKENS,
+                cadence=config.cadence,
+            )
+        )
+    folder.summarize({"program": "tiny", "rows": [result._asdict() for result in results]})
+    return results
+
+
+HELD_OUT, TEST = tiny.batch_of(10_000, 32), tiny.batch_of(10_001, 32)
+
+if __name__ == "__main__":
+    config = tyro.cli(Config)
+    if config.coordinator:
+        jax.config.update("jax_cpu_collectives_implementation", "gloo")
+        jax.distributed.initialize(config.coordinator, 2, config.host)
+    main(config)
+    sys.exit(0)

@@ -1,0 +1,118 @@
+"""LLaVA folders of the toy world with random weights, in the layout of Hugging Face, and a run a test can kill.
+
+python -m tests.helpers.toy_llava MODEL KEPT OUT WHAT      # halts in WHAT: captures or estimates
+"""
+
+import dataclasses
+import json
+import sys
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from safetensors.numpy import save_file
+
+from experiments import pid_llava
+from pid import llava, toyworld
+from pid.llava.checkpoint.key_mapping import hub, is_stacked, sources
+from pid.llava.checkpoint.loading import abstract, is_transposed
+from pid.toyworld.scenes import PATCH
+from pid.toyworld.vocabulary import IMAGE, SIDE, VOCABULARY
+
+WIDTH, LAYERS = 16, 4
+FIELDS = {
+    "architectures": ["LlavaForConditionalGeneration"],
+    "model_type": "llava",
+    "image_token_index": VOCABULARY[IMAGE],
+    "image_seq_length": SIDE**2,
+    "vision_feature_layer": -1,
+    "vision_feature_select_strategy": "default",
+    "projector_hidden_act": "gelu",
+    "tie_word_embeddings": False,
+    "text_config": {
+        "model_type": "llama",
+        "vocab_size": len(VOCABULARY),
+        "hidden_size": WIDTH,
+        "intermediate_size": 32,
+        "num_hidden_layers": LAYERS,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+        "rms_norm_eps": 1e-5,
+        "rope_parameters": {"rope_theta": 1e4, "rope_type": "default"},
+        "tie_word_embeddings": False,
+    },
+    "vision_config": {
+        "model_type": "clip_vision_model",
+        "hidden_size": 16,
+        "intermediate_size": 32,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "image_size": SIDE * PATCH,
+        "patch_size": PATCH,
+        "projection_dim": 16,
+    },
+}
+
+
+def write(folder: Path, seed: int = 0, **text) -> Path:
+    """A folder with random weights, large enough that what is put in makes a difference; `text` changes its config."""
+    folder.mkdir(parents=True, exist_ok=True)
+    fields = FIELDS | {"text_config": FIELDS["text_config"] | text}
+    (folder / "config.json").write_text(json.dumps(fields))
+    config = llava.read_config(folder)
+    _, shapes = abstract(llava.Llava, config, jnp.float32)
+    draw, tensors = np.random.default_rng(seed), {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(shapes):
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        keys = sources(name, leaf.shape)
+        shape = leaf.shape[1:] if is_stacked(name) else leaf.shape
+        for key in keys:
+            values = ("scale" in name) + 0.3 * draw.standard_normal(shape, np.float32)
+            tensors[hub(key)] = np.ascontiguousarray(values.T if is_transposed(name) else values, np.float32)
+    save_file(tensors, folder / "model.safetensors")
+    toyworld.hugging_face_processor().save_pretrained(folder)
+    return folder
+
+
+def tiny(*models: Path, kept: Path, **changed) -> pid_llava.Config:
+    """A run of seconds: one task, few rows, no flow."""
+    config = pid_llava.Config(
+        model=models,
+        kept=kept,
+        config="recommended",
+        tasks=("QueryAttr",),
+        asking=pid_llava.Asking(
+            rows=24, samples=20, only_correct=False, least=12, batch=8, style=toyworld.STYLE, suffix="none"
+        ),
+        estimation=pid_llava.Estimation(components=2, draws=8, shuffles=2),
+        corners=pid_llava.Corners(rows=16, tasks=("QueryAttr",)),
+    )
+    return dataclasses.replace(config, **changed)
+
+
+def halt_after(function, calls: int):
+    """The function, which prints and sleeps when it has been called so often."""
+    left = [calls]
+
+    def wrapped(*arguments, **named):
+        if not left[0]:
+            print("halted", flush=True)
+            time.sleep(600)
+        left[0] -= 1
+        return function(*arguments, **named)
+
+    return wrapped
+
+
+if __name__ == "__main__":
+    from experiments.pid_llava import result_cache
+    from pid.llava.activations import shard_writer
+
+    model, folder, out, what = sys.argv[1:]
+    if what == "captures":
+        shard_writer.Writer.save = halt_after(shard_writer.Writer.save, 2)
+    else:
+        result_cache.estimate = halt_after(result_cache.estimate, 1)
+    pid_llava.main(tiny(Path(model), kept=Path(folder), out=Path(out)))

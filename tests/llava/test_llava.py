@@ -1,0 +1,383 @@
+"""Our LLaVA against Hugging Face's: goldens of eager torch on tiny random checkpoints (see llava_reference.py)."""
+
+import re
+import tempfile
+import zlib
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from pid import llava
+from pid.llava import Knockout, TokenType
+from pid.llava.checkpoint.loading import abstract
+from pid.llava.model import language_model as language_file
+from pid.llava.model import llava as model_file
+from pid.llava.model.language_model import Language
+from pid.llava.model.vision import Vision
+from pid.llava.preprocessing.device_inputs import WORD
+from tests.helpers.llava_golden import (
+    CRITERION,
+    GOLDEN,
+    NAMES,
+    WINDOW,
+    batch_of,
+    error,
+    folder_of,
+    golden,
+    loaded,
+    prepared,
+    programs,
+    run,
+)
+
+
+@pytest.fixture(autouse=True)
+def precise():
+    with jax.default_matmul_precision("highest"):
+        yield
+
+
+# Knockouts
+
+
+def test_windows_are_centred_and_cut_off_at_both_ends():
+    found = llava.windows(32)
+    assert found[0] == (0, 1, 2, 3, 4)
+    assert found[12] == (8, 9, 10, 11, 12, 13, 14, 15, 16)
+    assert found[31] == (27, 28, 29, 30, 31)
+    for width in range(1, 12):  # the formula of Zhang et al.
+        for at, layers in enumerate(llava.windows(10, width)):
+            assert layers == tuple(range(max(0, at - width // 2), min(10, at - (-width // 2))))
+
+
+def test_block_table_cuts_the_named_edges_alone():
+    table = llava.block_table((Knockout((1,)), Knockout("all", TokenType.LAST, 9)), 3)
+    assert table.shape == (3, 1, 10, 10)
+    cut = {tuple(map(int, index)) for index in np.argwhere(table[:, 0])}
+    assert cut == {(1, 3, 2), (0, 4, 9), (1, 4, 9), (2, 4, 9)}
+    assert llava.block_table((), 3).shape == llava.block_table(WINDOW, 3).shape == (3, 1, 8, 8)
+
+
+def test_edges_are_cut_by_the_types_of_query_and_key_of_each_sample():
+    table = np.zeros((2, 5, 5), bool)
+    table[0, TokenType.QUESTION, TokenType.IMAGE] = table[1, TokenType.LAST, TokenType.TEXT] = True
+    types = np.array([[1, 2, 3, 4, 7], [1, 2, 3, 4, 7]], np.int32)
+    cut = jax.jit(language_file.cut_edges)(table, types, types)
+    assert np.argwhere(cut).tolist() == [[0, 2, 1], [1, 3, 0]]  # and type 7, beyond the table, is free
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: Knockout("most"), "layers are numbers or 'all', got 'most'"),
+        (lambda: Knockout((-1,)), "layers are counted from 0, got (-1,)"),
+        (lambda: Knockout("all", TokenType.PAD), "the target of a knockout is a type above PAD=0, got 0"),
+        (lambda: llava.block_table((Knockout((3,)),), 3), "the model has layers 0 … 2, got [3]"),
+        (lambda: llava.windows(4, 0), "at least one layer, got width=0"),
+    ],
+)
+def test_knockout_that_makes_no_sense_is_refused(make, words):
+    with pytest.raises(ValueError, match=re.escape(words)):
+        make()
+
+
+# Images of any resolution
+
+
+def test_anyres_map_is_that_of_hugging_face():
+    known = np.load(GOLDEN / "llava_anyres.npz")
+    pinpoints = ((336, 672), (672, 336), (672, 672), (1008, 336), (336, 1008))
+    for size, count, checksum in zip(known["sizes"], known["counts"], known["checksums"], strict=True):
+        rows = llava.anyres_rows((int(size[0]), int(size[1])), pinpoints, tile=336, side=24)
+        assert (len(rows), zlib.crc32(rows.astype("<i4").tobytes())) == (count, checksum), size
+    assert known["counts"][:2].tolist() == [576 + 48 * 49, 2340]
+
+
+def test_anyres_map_by_hand():
+    # 2 × 1 tiles of 2 × 2 patches, an image half as wide as its grid is high: nothing to unpad.
+    rows = llava.anyres_rows((40, 20), ((4, 2),), tile=2, side=2)
+    newline = -1
+    assert rows.tolist() == [0, 1, 2, 3, 4, 5, newline, 6, 7, newline, 8, 9, newline, 10, 11, newline]
+    # 1 × 2 tiles, an image four times as wide as high: the first and the last row of the grid are padding.
+    wide = llava.anyres_rows((10, 40), ((4, 8),), tile=4, side=4)
+    assert wide[16:].tolist() == [20, 21, 22, 23, 36, 37, 38, 39, -1, 24, 25, 26, 27, 40, 41, 42, 43, -1]
+    with pytest.raises(ValueError, match="at least one pixel each way"):
+        llava.anyres_rows((0, 40), ((4, 8),), tile=4, side=4)
+
+
+@pytest.mark.parametrize("name", NAMES[2:])
+def test_map_of_a_batch_puts_the_newline_behind_all_tiles(name):
+    known, rows = golden(name), prepared(name).rows
+    for row in (0, 1):
+        expected = np.where(known[f"rows{row}"] < 0, 5 * 16, known[f"rows{row}"])
+        np.testing.assert_array_equal(rows[row][known["input_ids"][row] == 39], expected)
+    assert (rows[known["input_ids"] != 39] == WORD).all()
+
+
+# Parity with eager torch
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_layer_agrees_with_hugging_face(name):
+    """The same compiled program with padding, without a knockout, with a window, and with all layers cut."""
+    known, real = golden(name), golden(name)["token_types"] > 0
+    compiled = []
+    for case, knockouts in {"": (), "window_": WINDOW, "everywhere_": (Knockout("all"),)}.items():
+        ours = run(name, knockouts=knockouts)
+        assert error(np.asarray(ours.residual)[:, real], known[f"{case}residual"][:, real]) < CRITERION, case
+        assert error(np.asarray(ours.logits)[real][None], known[f"{case}logits"][real][None]) < CRITERION, (
+            case
+        )
+        if not case:
+            assert error(np.asarray(ours.final)[real][None], known["final"][real][None]) < CRITERION
+        compiled.append(programs())
+    assert len(set(compiled)) == 1
+    moved = np.abs(known["window_logits"] - known["logits"])[real].max()
+    assert moved > 1  # so the knockout is no small thing
+
+
+@cache
+def whole_tower():
+    """The tiny LLaVA-1.5 with Mistral that reads the last vision block, so that no block is left out."""
+    with tempfile.TemporaryDirectory() as path:
+        last = {"vision_feature_layer": -1}
+        folder_of("llava_15_mistral", Path(path), edit=lambda config, _: config.update(last))
+        return llava.load(path, dtype=jnp.float32).vision
+
+
+@cache
+def states_of_tower(**changed):
+    """All states of that tower, 1 + 3 of them, for the first tile of the golden batch."""
+    config = replace(whole_tower().config, **changed)
+    graphdef = abstract(Vision, config, jnp.float32)[0]
+    tile = golden("llava_15_mistral")["pixel_values"][:1]
+    states = jax.jit(lambda params, tile: nnx.merge(graphdef, params).states(tile))
+    return np.asarray(states(nnx.state(whole_tower()), tile))[:, 0]
+
+
+def test_vision_tower_alone_agrees_and_its_eps_matters():
+    known = golden("llava_15_mistral")["clip"]
+    assert error(states_of_tower()[:-1], known) < CRITERION
+    assert error(states_of_tower(eps=1e-6)[:-1], known) > 40 * CRITERION
+
+
+def test_vision_blocks_that_nobody_reads_are_not_loaded():
+    vision = loaded("llava_15_mistral").vision
+    assert vision.blocks.up.kernel.shape[0] == vision.config.depth == 2
+    assert whole_tower().blocks.up.kernel.shape[0] == 3
+
+
+# Mutations: each mistake must be seen
+
+
+def run_error(name, graphdef, params, inputs):
+    """The error of the residual stream, by the program that `forward` runs."""
+    ours = model_file.run(graphdef, params, inputs, collect="all", groups=language_file.GROUPS).residual
+    real = golden(name)["token_types"] > 0
+    return error(np.asarray(ours)[:, real], golden(name)["residual"][:, real])
+
+
+def language_residual(config):
+    """The error of the residual stream of the tiny Mistral from the golden embeddings, with another config."""
+    name = "llava_15_mistral"
+    inputs, known = prepared(name), golden(name)
+    graphdef = abstract(Language, config, jnp.float32)[0]
+    params = nnx.state(loaded(name).language)
+    residual = jax.jit(lambda params, *given: nnx.merge(graphdef, params)(*given).residual)(
+        params, known["residual"][0], inputs.types, inputs.block
+    )
+    real = known["token_types"] > 0
+    return error(np.asarray(residual)[:, real], known["residual"][:, real])
+
+
+@pytest.mark.parametrize("changed", [{"eps": 1e-6}, {"theta": 1e4}], ids=str)
+def test_wrong_constant_of_the_language_model_is_seen(changed):
+    config = loaded("llava_15_mistral").config.text
+    assert (config.eps, config.theta) == (1e-5, 1e6)
+    assert language_residual(replace(config, **changed)) > 40 * CRITERION
+
+
+def test_interleaved_rotation_is_seen():
+    """Neighbours as the two coordinates of a plane: the same as reordering the channels of queries and keys."""
+    name = "llava_15_mistral"
+    graphdef, params = nnx.split(loaded(name))
+
+    def reorder(path, x):
+        if not re.search(r"language.*(query|key).*kernel", jax.tree_util.keystr(path)):
+            return x
+        heads = np.asarray(x).reshape(*x.shape[:2], -1, 8)
+        return jax.device_put(heads[..., [0, 2, 4, 6, 1, 3, 5, 7]].reshape(x.shape), x.sharding)
+
+    params = jax.tree_util.tree_map_with_path(reorder, params)
+    assert run_error(name, graphdef, params, prepared(name)) > 40 * CRITERION
+
+
+@pytest.mark.parametrize("mistake", ["none", "tanh", "cls", "layer"])
+def test_mistake_on_the_way_of_the_image_is_seen(mistake, monkeypatch):
+    """Tower and projector against the embeddings of the first image, each mistake beyond four criteria."""
+    model, known = loaded("llava_15_mistral"), golden("llava_15_mistral")
+    if mistake == "tanh":
+        monkeypatch.setattr(model_file, "exact_gelu", jax.nn.gelu)
+    states = states_of_tower()[-1 if mistake == "layer" else -2]
+    features = states[:-1] if mistake == "cls" else states[1:]
+    graphdef, params = nnx.split(model.projector)
+    embedded = jax.jit(lambda params, features: nnx.merge(graphdef, params)(features))(params, features[None])
+    theirs = known["residual"][0, 0][known["token_types"][0] == TokenType.IMAGE]
+    found = error(embedded, theirs[None])
+    assert found < CRITERION if mistake == "none" else found > 4 * CRITERION
+
+
+def test_newline_that_is_dropped_is_seen():
+    name = "llava_next_mistral"
+    graphdef, params = nnx.split(loaded(name))
+    inputs = prepared(name)
+    dropped = inputs._replace(rows=np.where(inputs.rows == 80, 79, inputs.rows))
+    assert run_error(name, graphdef, params, inputs) < CRITERION
+    assert run_error(name, graphdef, params, dropped) > 1000 * CRITERION
+
+
+@pytest.mark.parametrize("shift", [-1, 1])
+@pytest.mark.parametrize("group", [TokenType.QUESTION, TokenType.IMAGE], ids=lambda group: group.name)
+def test_span_that_is_off_by_one_is_seen(group, shift):
+    """The window cut between spans one of which lies one token to the side, against the golden of that window."""
+    name = "llava_next_mistral"
+    known = golden(name)
+    types, real = known["token_types"], known["token_types"] > 0
+    within = types == group
+    moved = np.where(within, TokenType.TEXT, types)
+    moved[np.roll(within, shift, axis=1)] = group
+    assert ((moved == group).sum(1) == within.sum(1)).all()
+    ours = np.asarray(run(name, token_types=moved, knockouts=WINDOW).residual)
+    assert error(ours[:, real], known["window_residual"][:, real]) > 1000 * CRITERION
+
+
+# What knockouts, padding and pooling must do
+
+
+def test_images_do_not_feel_that_questions_are_blind_and_no_window_compiles_anew():
+    name = "llava_next_mistral"
+    types = golden(name)["token_types"]
+    plain = np.asarray(run(name).residual)
+    compiled = programs()
+    for layers in (*llava.windows(4, 3), "all"):
+        cut = np.asarray(run(name, knockouts=(Knockout(layers),)).residual)
+        assert np.abs(cut - plain)[:, types == TokenType.IMAGE].max() == 0.0
+        first = 0 if layers == "all" else layers[0]
+        moved = np.abs(cut - plain)[:, types == TokenType.QUESTION].max(axis=(1, 2))
+        assert (moved[: first + 1] == 0).all()
+        assert (moved[first + 1 :] > 0).all()
+    types_of_the_user = (Knockout((0, 3), target=7, source=5), Knockout((2,), TokenType.LAST, TokenType.TEXT))
+    run(name, knockouts=types_of_the_user)
+    assert programs() == compiled
+
+
+def test_query_that_sees_no_key_adds_nothing_and_learns_nothing_of_the_future():
+    name = "llava_15_llama"
+    blind = (Knockout("all", TokenType.TEXT, TokenType.TEXT),)
+    ids = golden(name)["input_ids"]
+    changed = np.where(golden(name)["token_types"] == TokenType.QUESTION, 5, ids)
+    here, there = (
+        np.asarray(run(name, knockouts=blind, input_ids=given).residual)[:, :, 0] for given in (ids, changed)
+    )
+    np.testing.assert_array_equal(here, there)
+
+
+@pytest.mark.parametrize("name", ["llava_15_mistral", "llava_next_llama"])
+def test_padding_and_batch_order_change_nothing(name):
+    """Padding on the right, on the left and in a hole, rows swapped: one program, the same states."""
+    known = golden(name)
+    plain, real = run(name), known["token_types"] > 0
+    compiled = programs()
+    length = real.shape[1]
+
+    def moved(where, array, fill):
+        made = np.full_like(array, fill)
+        for row, kept in enumerate(real):
+            made[row, where(kept.sum())] = array[row, kept]
+        return made
+
+    def hole(count):
+        return np.r_[0:7, length - count + 7 : length]
+
+    for where in (lambda count: np.arange(length - count, length), hole):
+        ids, types = (moved(where, known[key], fill) for key, fill in (("input_ids", 38), ("token_types", 0)))
+        changed = batch_of(name, input_ids=ids, token_types=types, knockouts=WINDOW)
+        for key in ("input_ids", "token_types", "pixel_values", "image_sizes"):
+            changed[key] = None if changed[key] is None else changed[key][::-1]
+        ours = llava.forward(loaded(name), **changed)
+        found = np.asarray(ours.residual)[:, ::-1][:, types > 0]
+        assert error(found, known["window_residual"][:, real]) < CRITERION
+        logits = np.asarray(ours.logits)[::-1][types > 0]
+        assert error(logits[None], known["window_logits"][real][None]) < CRITERION
+    assert plain.residual.shape == known["residual"].shape
+    assert programs() == compiled
+
+
+def test_pooled_states_are_the_means_of_all_states():
+    name = "llava_next_mistral"
+    known, model, inputs = golden(name), loaded(name).language, prepared(name)
+    types, groups = known["token_types"], (TokenType.IMAGE, TokenType.LAST, TokenType.QUESTION, 5)
+    graphdef, params = nnx.split(model)
+    pooled = jax.jit(
+        lambda params, *given: nnx.merge(graphdef, params)(*given, collect="pooled", groups=groups)
+    )(params, known["residual"][0], inputs.types, inputs.block)
+    states = known["residual"].astype(np.float64)
+    lengths = np.sqrt((states**2).mean(-1, keepdims=True) + model.config.eps)
+    for at, row in np.ndindex(3, 2):
+        member = types[row] == groups[at]
+        for ours, theirs in (
+            (pooled.residual, states),
+            (pooled.normalised, states / lengths),
+            (np.asarray(pooled.final)[None], known["final"][None]),
+        ):
+            assert error(ours[:, row, at], theirs[:, row, member].mean(1)) < 2 * CRITERION
+    assert np.isnan(pooled.residual[:, :, 3]).all()  # no token has type 5: there is no mean
+    last = known["logits"][types == TokenType.LAST]
+    assert error(np.asarray(pooled.logits)[None], last[None]) < CRITERION
+
+
+def test_without_token_types_images_are_found_by_their_id_and_nothing_is_padding():
+    name = "llava_15_llama"
+    types = prepared(name, token_types=None).types
+    np.testing.assert_array_equal(types, np.where(golden(name)["input_ids"] == 39, 2, 1))
+
+
+# Refusals
+
+
+@pytest.mark.parametrize(
+    ("name", "changed", "words"),
+    [
+        (NAMES[0], {"input_ids": np.zeros((2, 3))}, "input_ids are integers (B, T), got float64 (2, 3)"),
+        (NAMES[0], {"input_ids": np.full((2, 29), 40)}, "token ids lie in 0 … 39, got 40 … 40"),
+        (NAMES[0], {"pixel_values": None}, "image tokens need pixel_values, got 32 tokens"),
+        (NAMES[0], {"pixel_values": np.zeros((2, 3, 28, 27))}, "(2, 3, 28, 28), got (2, 3, 28, 27)"),
+        (NAMES[2], {"pixel_values": np.zeros((2, 3, 28, 28))}, "(2, tiles, 3, 28, 28), got (2, 3, 28, 28)"),
+        (NAMES[2], {"image_sizes": None}, "LLaVA-1.6 needs image_sizes, (height, width) for each of 2 rows"),
+        (NAMES[2], {"pixel_values": np.zeros((2, 2, 3, 28, 28))}, "(41, 60) has 5 tiles, got 2"),
+        (
+            NAMES[0],
+            {"input_ids": np.full((2, 29), 39)},
+            "row 0 must have one image token 39 per image feature",
+        ),
+        (NAMES[0], {"token_types": np.zeros((2, 28), int)}, "token_types are integers from 0 in the shape"),
+        (NAMES[0], {"token_types": np.zeros((2, 29), int)}, "an image token is not padding, got 32 that are"),
+        (NAMES[0], {"knockouts": (Knockout((4,)),)}, "the model has layers 0 … 3, got [4]"),
+    ],
+)
+def test_batch_that_breaks_a_rule_is_refused(name, changed, words):
+    with pytest.raises(ValueError, match=re.escape(words)):
+        prepared(name, **changed)
+
+
+def test_sequence_beyond_a_sliding_window_is_refused():
+    config = loaded(NAMES[1]).config
+    config = replace(config, text=replace(config.text, window=8))
+    with pytest.raises(ValueError, match="no sliding window, which matters beyond 8 tokens, got 29"):
+        llava.prepare(config, **batch_of(NAMES[1]))

@@ -1,0 +1,453 @@
+"""The weights of LLaVA: layouts of keys, loading, the cache, meshes, full size, and folders that are refused."""
+
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from jax.sharding import AbstractMesh, AxisType, PartitionSpec
+from safetensors import safe_open
+
+from pid import llava
+from pid.llava.__main__ import main as command
+from pid.llava.checkpoint import cache as cache_file
+from pid.llava.checkpoint import loading as weights_file
+from pid.llava.checkpoint import safetensors_io as folder_file
+from pid.llava.checkpoint.key_mapping import canon
+from pid.llava.checkpoint.loading import abstract
+from pid.llava.parity.memory import lower, size_of
+from pid.llava.partitioning import MeshShape
+from pid.llava.published_models import PUBLISHED
+from tests.helpers.llava_golden import (
+    CRITERION,
+    GOLDEN,
+    NAMES,
+    WINDOW,
+    batch_of,
+    error,
+    folder_of,
+    golden,
+    loaded,
+    prepared,
+    run,
+)
+
+
+@pytest.fixture(autouse=True)
+def precise():
+    with jax.default_matmul_precision("highest"):
+        yield
+
+
+# Layouts and folders
+
+
+def hub(key):
+    """The layout of the hub: the vision tower has a vision_model."""
+    return key.replace("vision_tower.", "vision_tower.vision_model.")
+
+
+def in_memory(key):
+    """The layout of a model in memory."""
+    key = canon(key).replace("vision_tower.", "vision_tower.vision_model.")
+    return key if key.startswith("lm_head") else f"model.{key}"
+
+
+@pytest.mark.parametrize("rename", [hub, in_memory])
+def test_every_layout_of_keys_loads_the_same_weights(rename, tmp_path):
+    def add_buffers(config, tensors):
+        tensors["vision_tower.embeddings.position_ids"] = np.arange(17)[None]
+        tensors["language_model.model.layers.0.self_attn.rotary_emb.inv_freq"] = np.ones(4, np.float32)
+
+    name = "llava_next_mistral"
+    path = folder_of(name, tmp_path, edit=add_buffers, rename=rename)
+    ours, theirs = (nnx.state(m) for m in (llava.load(path, dtype=jnp.float32), loaded(name)))
+    jax.tree.map(np.testing.assert_array_equal, ours, theirs)
+
+
+def test_weights_are_stored_in_the_dtype_asked_for():
+    params = jax.tree.leaves(nnx.state(llava.load(GOLDEN / NAMES[0], dtype=jnp.bfloat16)))
+    assert {leaf.dtype for leaf in params} == {jnp.dtype(jnp.bfloat16)}
+
+
+def drop(config, tensors):
+    del tensors["language_model.model.layers.2.mlp.up_proj.weight"]
+
+
+def add(config, tensors):
+    tensors["language_model.model.layers.0.self_attn.q_proj.lora_A.weight"] = np.zeros((2, 2), np.float32)
+
+
+def reshape(config, tensors):
+    tensors["image_newline"] = np.zeros(31, np.float32)
+
+
+def quantise(config, tensors):
+    tensors["language_model.lm_head.weight"] = np.zeros((40, 32), np.int8)
+
+
+def twice(config, tensors):
+    tensors["lm_head.weight"] = np.zeros((40, 32), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("edit", "words"),
+    [
+        (drop, "got none for language_model.layers.2.mlp.up_proj.weight in"),
+        (add, "got none for language_model.layers.0.self_attn.q_proj.lora_A.weight in"),
+        (reshape, "the config wants image_newline (32,), got (31,)"),
+        (quantise, "weights are floating, got I8 for language_model.lm_head.weight"),
+        (twice, "a parameter has one tensor, got a second, lm_head.weight"),
+        (
+            lambda config, _: config.update(model_type="qwen2_vl"),
+            "must be 'llava' or 'llava_next', got 'qwen2_vl'",
+        ),
+        (lambda config, _: config.update(vision_feature_layer=[-2, -1]), "one hidden state of 4, -4 … 3"),
+        (lambda config, _: config["text_config"].update(hidden_act="gelu"), "must be 'silu', got 'gelu'"),
+        (
+            lambda config, _: config["text_config"].update(
+                rope_parameters={"rope_type": "linear", "rope_theta": 1e4, "factor": 2.0}
+            ),
+            "rope_type must be 'default', got 'linear'",
+        ),
+    ],
+)
+def test_folder_that_is_not_this_model_is_refused(edit, words, tmp_path):
+    folder_of("llava_next_mistral", tmp_path, edit=edit)
+    with pytest.raises(ValueError, match=re.escape(words)):
+        llava.load(tmp_path, dtype=jnp.float32)
+
+
+def test_damaged_and_missing_files_are_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=re.escape("a model folder has a config.json, found none")):
+        llava.load(tmp_path, dtype=jnp.float32)
+    shutil.copytree(GOLDEN / "llava_next_mistral", tmp_path, dirs_exist_ok=True)
+    shard = tmp_path / "model-00002-of-00003.safetensors"
+    shard.write_bytes(shard.read_bytes()[:-100])
+    with pytest.raises(ValueError, match=r"must be whole, got model-00002-of-00003.safetensors of \d+ bytes"):
+        llava.load(tmp_path, dtype=jnp.float32)
+    shard.unlink()
+    with pytest.raises(FileNotFoundError, match="found no model-00002-of-00003.safetensors"):
+        llava.load(tmp_path, dtype=jnp.float32)
+
+
+def text_arrays(name):
+    """The language model of a checkpoint by the keys of a model of text alone."""
+    arrays = {}
+    for file in sorted((GOLDEN / name).glob("*.safetensors")):
+        with safe_open(file, framework="np") as handle:
+            for key in handle.keys():  # noqa: SIM118
+                if canon(key).startswith("language_model."):
+                    arrays[canon(key).replace("language_model.", "model.")] = handle.get_tensor(key)
+    return arrays
+
+
+def test_model_of_text_alone_with_tied_embeddings_gives_logits_alone():
+    name = "llava_15_mistral"
+    config = replace(loaded(name).config.text, tied=True)
+    model = llava.load_text(config, text_arrays(name), dtype=jnp.float32)
+    inputs, known = prepared(name), golden(name)
+    graphdef, params = nnx.split(model)
+    ours = jax.jit(lambda params, *given: nnx.merge(graphdef, params)(*given, collect="logits"))(
+        params, known["residual"][0], inputs.types, inputs.block
+    )
+    assert ours.residual is None
+    real = known["token_types"] > 0
+    assert error(np.asarray(ours.final)[real][None], known["final"][real][None]) < CRITERION
+    expected = known["final"] @ np.asarray(model.embed.embedding[...]).T
+    assert error(np.asarray(ours.logits)[real][None], expected[real][None]) < CRITERION
+    with pytest.raises(ValueError, match=re.escape("got none for lm_head.weight in the arrays")):
+        llava.load_text(replace(config, tied=False), text_arrays(name), dtype=jnp.float32)
+
+
+# The cache of converted weights
+
+
+def same(ours, theirs):
+    """Every parameter of the same dtype and, bit for bit, value."""
+    for one, other in zip(*(jax.tree.leaves(nnx.state(m)) for m in (ours, theirs)), strict=True):
+        assert one.dtype == other.dtype
+        np.testing.assert_array_equal(np.asarray(one), np.asarray(other))
+
+
+def entries(folder):
+    return sorted(path for path in folder.iterdir() if path.is_dir())
+
+
+def bytes_of(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.fixture
+def conversions(monkeypatch):
+    """A list that grows by one with each folder of weights that is read."""
+    opened = []
+
+    def open_folder(folder):
+        opened.append(folder)
+        return folder_file.open_folder(folder)
+
+    monkeypatch.setattr(weights_file, "open_folder", open_folder)
+    return opened
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16], ids=["float32", "bfloat16"])
+def test_cached_weights_are_those_of_a_direct_load_on_any_mesh(dtype, tmp_path, conversions):
+    path = GOLDEN / "llava_next_mistral"
+    before = bytes_of(path)
+    direct = llava.load(path, dtype=dtype)
+    same(llava.load(path, dtype=dtype, cache=tmp_path / "new"), direct)
+    assert len(conversions) == 2
+    same(llava.load(path, dtype=dtype, cache=tmp_path / "new"), direct)
+    split = llava.load(path, dtype=dtype, cache=str(tmp_path / "new"), mesh=mesh_of(2, 4))
+    same(split, direct)
+    kernel: Any = split.language.blocks.query.kernel[...]
+    assert kernel.sharding.spec == PartitionSpec(None, None, "model")
+    assert kernel.addressable_shards[0].data.shape == (4, 32, 8)
+    assert len(conversions) == 2
+    assert bytes_of(path) == before
+
+
+def test_weights_cached_from_eight_devices_are_restored_on_one(tmp_path, conversions):
+    path, direct = GOLDEN / "llava_15_mistral", loaded("llava_15_mistral")
+    conversions.clear()
+    same(llava.load(path, dtype=jnp.float32, cache=tmp_path, mesh=mesh_of(2, 4)), direct)
+    one = llava.load(path, dtype=jnp.float32, cache=tmp_path)
+    same(one, direct)
+    kernel: Any = one.language.blocks.query.kernel[...]
+    assert kernel.devices() == {jax.devices()[0]}
+    assert conversions.count(path) == 1
+
+
+def test_every_source_and_every_dtype_has_its_own_entry(tmp_path):
+    name, cache = "llava_15_mistral", tmp_path / "cache"
+    path = folder_of(name, tmp_path / "model")
+
+    def cached(dtype=jnp.float32):
+        same(llava.load(path, dtype=dtype, cache=cache), llava.load(path, dtype=dtype))
+        return len(entries(cache))
+
+    def other_values(config, tensors):  # of the same names, shapes and dtypes: the same header
+        tensors["language_model.model.norm.weight"] = tensors["language_model.model.norm.weight"][::-1].copy()
+
+    def other_eps(config, tensors):
+        config["text_config"]["rms_norm_eps"] = 1e-6
+
+    def other_depth(config, tensors):
+        config["vision_feature_layer"] = -1
+
+    assert [cached(), cached(jnp.bfloat16), cached()] == [1, 2, 2]
+    for count, edit in enumerate((other_values, other_eps, other_depth), 3):
+        size = (path / "model.safetensors").stat().st_size
+        folder_of(name, path, edit=edit)
+        assert (path / "model.safetensors").stat().st_size == size
+        assert cached() == count
+    folder_of(name, path)
+    assert cached() == 5
+
+
+def test_entry_that_lost_a_part_is_made_again(tmp_path, caplog):
+    path, cache = GOLDEN / "llava_15_llama", tmp_path
+    direct = loaded("llava_15_llama")
+    llava.load(path, dtype=jnp.float32, cache=cache)
+    (entry,) = entries(cache)
+
+    def largest():  # a file of data
+        files = (file for file in entry.rglob("*") if file.is_file())
+        return max(files, key=lambda file: file.stat().st_size)
+
+    for damage in (
+        lambda: largest().write_bytes(largest().read_bytes()[:-1]),
+        lambda: largest().write_bytes(b""),
+        lambda: largest().unlink(),
+        lambda: (entry / "files.json").unlink(),
+        lambda: (entry / "files.json").write_text("{"),
+    ):
+        damage()
+        caplog.clear()
+        same(llava.load(path, dtype=jnp.float32, cache=cache), direct)
+        assert caplog.text.count("is not whole and is made again") == 1
+        assert cache_file.is_whole(entry)
+
+
+def test_load_that_is_killed_while_it_writes_leaves_no_entry(tmp_path, monkeypatch):
+    path = GOLDEN / "llava_15_llama"
+    save = cache_file.ocp.save
+
+    def killed(at, params):
+        save(at, {"a": np.zeros(3)})
+        Path(f"{at}.orbax-checkpoint-tmp").mkdir()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cache_file.ocp, "save", killed)
+        with pytest.raises(KeyboardInterrupt):
+            llava.load(path, dtype=jnp.float32, cache=tmp_path)
+    assert [path.suffix for path in entries(tmp_path)] == [".partial"]
+    same(llava.load(path, dtype=jnp.float32, cache=tmp_path), loaded("llava_15_llama"))
+    assert [path.suffix for path in entries(tmp_path)] == [""]
+    assert cache_file.is_whole(entries(tmp_path)[0])
+
+
+def test_cache_is_written_by_one_process_alone_and_of_whole_files_alone(tmp_path, monkeypatch):
+    path = folder_of("llava_15_llama", tmp_path / "model")
+    with monkeypatch.context() as patch:
+        patch.setattr(cache_file.jax, "process_count", lambda: 2)
+        with pytest.raises(ValueError, match="a cache is written by one process, got 2 and no entry"):
+            llava.load(path, dtype=jnp.float32, cache=tmp_path / "cache")
+    whole = (path / "model.safetensors").read_bytes()
+    for kept in (len(whole) - 100, 100, 4, 0):
+        (path / "model.safetensors").write_bytes(whole[:kept])
+        with pytest.raises(ValueError, match=f"must be whole, got model.safetensors of {kept} bytes"):
+            llava.load(path, dtype=jnp.float32, cache=tmp_path / "cache")
+    assert entries(tmp_path / "cache") == []
+
+
+# Meshes and size
+
+
+def mesh_of(data, model):
+    return jax.make_mesh((data, model), ("data", "model"), axis_types=(AxisType.Auto,) * 2)
+
+
+class Watched(np.ndarray):
+    """An array that notes how large a part of it was read at once."""
+
+    seen: list
+
+    def __getitem__(self, index):
+        part = np.asarray(self)[index]
+        self.seen.append(part.size)
+        return part
+
+
+def test_each_device_reads_only_its_slice():
+    arrays = text_arrays("llava_15_mistral")
+    for key, array in arrays.items():
+        arrays[key] = array.view(Watched)
+        arrays[key].seen = []
+    config = replace(loaded("llava_15_mistral").config.text, tied=True)
+    model = llava.load_text(config, arrays, dtype=jnp.float32, mesh=mesh_of(2, 4))
+    for key in ("self_attn.q_proj", "self_attn.k_proj", "self_attn.o_proj", "mlp.up_proj", "mlp.down_proj"):
+        array = arrays[f"model.layers.1.{key}.weight"]
+        assert array.seen
+        assert set(array.seen) == {array.size // 4}
+    assert set(arrays["model.embed_tokens.weight"].seen) == {40 * 32 // 4}
+    place: Any = model.blocks.down.kernel[...].sharding
+    assert place.spec == PartitionSpec(None, "model")
+
+
+def test_eight_devices_agree_with_one():
+    name = "llava_next_mistral"
+    model = llava.load(GOLDEN / name, dtype=jnp.float32, mesh=mesh_of(2, 4))
+    kernel = model.language.blocks.query.kernel[...]
+    assert kernel.addressable_shards[0].data.shape == (4, 32, 8)
+    ours, real = run(name, model, knockouts=WINDOW), golden(name)["token_types"] > 0
+    assert error(np.asarray(ours.residual)[:, real], golden(name)["window_residual"][:, real]) < CRITERION
+    assert error(np.asarray(ours.logits)[real][None], golden(name)["window_logits"][real][None]) < CRITERION
+    one: dict[str, Any] = {key: value[:1] for key, value in batch_of(name).items()}
+    with pytest.raises(ValueError, match="divides evenly over data=2, got 1 samples"):
+        llava.forward(model, **one)
+    with pytest.raises(ValueError, match=r"without \['model'\]"):
+        llava.load(GOLDEN / name, dtype=jnp.float32, mesh=jax.make_mesh((8,), ("data",)))
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_full_size_in_bfloat16_traces_to_states_in_bfloat16_and_logits_in_float32(name):
+    config = PUBLISHED[name].config
+    length, size = 2400, np.array([[375, 500]])
+    tokens = np.arange(1, length + 1)[None]
+    tokens[0, 5 : 5 + (2340 if config.pinpoints else 576)] = config.image_token
+    pixels = np.zeros((1, *((5,) if config.pinpoints else ()), 3, 336, 336), np.float32)
+    inputs = llava.prepare(config, tokens, pixels, image_sizes=size)
+    model = nnx.eval_shape(lambda: llava.Llava(config, dtype=jnp.bfloat16, rngs=nnx.Rngs(0)))
+    graphdef, params = nnx.split(model)
+
+    words = llava.prepare(config, np.ones((2, 7), int), None)
+
+    def run(params, inputs, words):
+        model = nnx.merge(graphdef, params)
+        return model(inputs), model(inputs, collect="pooled"), model(words)
+
+    whole, pooled, text = jax.eval_shape(run, params, inputs, words)
+    assert (text.residual.shape, text.logits.shape) == ((33, 2, 7, 4096), (2, 7, 32064))
+    assert (whole.residual.shape, whole.residual.dtype) == ((33, 1, length, 4096), jnp.bfloat16)
+    assert (whole.final.dtype, whole.logits.dtype) == (jnp.bfloat16, jnp.float32)
+    assert whole.logits.shape == (1, length, 32064)
+    assert (pooled.residual.shape, pooled.residual.dtype) == ((33, 1, 3, 4096), jnp.float32)
+    assert (pooled.normalised.shape, pooled.logits.shape) == ((33, 1, 3, 4096), (1, 32064))
+
+
+def shapes_of(config):
+    return abstract(llava.Llava, config, jnp.bfloat16)[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "billions"), [("llava-1.5-7b-hf", 7.06), ("llava-v1.6-mistral-7b-hf", 7.57)]
+)
+def test_full_size_needs_the_memory_that_arithmetic_says(name, billions):
+    config = PUBLISHED[name].config
+    text, vision = config.text, config.vision
+    assert (vision.depth, vision.patches, vision.eps, text.eps) == (23, 576, 1e-5, 1e-5)
+    assert text.theta == (1e6 if "mistral" in name else 1e4)
+    params = shapes_of(config)
+
+    width, queries, keys = text.width, text.heads * text.head_width, text.kv_heads * text.head_width
+    maps = text.layers * (2 * width * (queries + keys) + 3 * width * text.ffn) + 2 * text.vocabulary * width
+    norms = (2 * text.layers + 1) * width
+    wide, ffn = vision.width, vision.ffn
+    block = 4 * wide * (wide + 1) + 2 * wide * ffn + ffn + wide + 4 * wide
+    tower = wide * (3 * 14**2 + 1 + 577 + 2) + 23 * block
+    projector = (wide + 1 + width + 1) * width
+    newline = width if config.pinpoints else 0
+    whole = norms + tower + projector + newline
+
+    count = sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(params))
+    assert count == maps + whole
+    assert abs((count + block) / 1e9 - billions) < 0.005
+    assert abs(2 * (count + block) / 2**30 - {7.06: 13.2, 7.57: 14.1}[billions]) < 0.1
+    for ways in (1, 2, 8):
+        mesh = AbstractMesh((1, ways), ("data", "model"))
+        assert llava.bytes_per_device(params, mesh) == 2 * (maps // ways + whole)
+        assert size_of(params, mesh) == (count, 2 * count, 2 * (maps // ways + whole))
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_full_size_lowers_for_eight_devices_without_any_weights(name):
+    """One pooled forward pass: every map comes in split eight ways, and that is all that is split."""
+    published, mesh = PUBLISHED[name], mesh_of(1, 8)
+    text, config = lower(published, mesh, dtype=jnp.bfloat16).as_text(), published.config.text
+    assert "mhlo.num_partitions = 8" in text
+    main = text[text.index("@main(") : text.index("->", text.index("@main("))]
+    split = [argument for argument in main.split("%arg") if '{"model"}' in argument]
+    shapes = sorted(re.findall(r"tensor<([\dx]+)xbf16>", argument)[0] for argument in split)
+    queries, keys = config.heads * config.head_width, config.kv_heads * config.head_width
+    layers, width, ffn = config.layers, config.width, config.ffn
+    expected = [(layers, width, n) for n in (queries, keys, keys, ffn, ffn)]
+    expected += [(layers, queries, width), (layers, ffn, width), (config.vocabulary, width)]
+    expected += [(width, config.vocabulary)]
+    assert shapes == sorted("x".join(map(str, shape)) for shape in expected)
+    tokens, tiles = {"llava-1.5-7b-hf": (640, 1), "llava-v1.6-mistral-7b-hf": (3008, 5)}[name]
+    assert f"tensor<1x{tokens}xi32>" in main
+    assert f"tensor<1x{tiles}x3x336x336xf32>" in main
+
+
+def test_sizes_of_the_published_models_are_printed(capsys):
+    assert command(["sizes", "--mesh.model", "4", "--mesh.data", "2", "--platform", "tpu"]) == 0
+    printed = capsys.readouterr().out
+    for name, published in PUBLISHED.items():
+        config = published.config
+        shapes = shapes_of(config)
+        size = size_of(shapes, AbstractMesh((2, 4), ("data", "model")))
+        assert f"{name}\n  parameters       {size.parameters:,}, {size.total:,} bytes in bfloat16" in printed
+        assert f"{size.per_device:,} bytes ({size.per_device / 2**30:.2f} GiB) of data=2, model=4" in printed
+        assert f"2 x {published.tokens} tokens" in printed
+    assert printed.count("lowered for 8 tpu devices") == 2
+    with pytest.raises(ValueError, match="an axis of a mesh has at least one device, got data=1, model=0"):
+        MeshShape(model=0)

@@ -1,0 +1,333 @@
+"""Schedules, optimizer, loss, and the training step on a mesh."""
+
+import dataclasses
+import math
+import re
+from typing import Any, cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import tyro
+from flax import nnx
+
+from experiments import run
+from pdeformer import sharding, train
+from tests.helpers import tiny
+
+STEPS = 20
+KEY, BEGIN = jax.random.key(7), jax.random.key(0)
+ADAM = train.Optimizer(learning_rate=1e-2)
+
+
+def trained(steps, *, mesh, optimizer=ADAM, key=KEY, loss_fn=train.classification_loss):
+    """(step function, last state, list of metrics) of some steps from seed 0."""
+    made = run.programs(tiny.build, optimizer, STEPS, mesh, loss_fn)
+    state, metrics = made.init(BEGIN), []
+    for index in range(steps):
+        state, new = made.step(state, sharding.put_batch(tiny.batch_of(index), mesh), key)
+        metrics.append(jax.device_get(new))
+    return made.step, state, metrics
+
+
+# The schedule.
+
+
+@pytest.mark.parametrize(
+    ("config", "values"),
+    [
+        (
+            {"schedule": "rsqrt", "learning_rate": 0.05, "warmup": 1000},  # Long Range Arena, peak 1.6e-3
+            {0: 0, 500: 0.05 / 2 / math.sqrt(1000), 1000: 1.5811388e-3, 4000: 0.05 / math.sqrt(4000)},
+        ),
+        (
+            {"schedule": "cosine", "learning_rate": 2.0, "warmup": 10},
+            {0: 0, 5: 1, 10: 2, 55: 1, 100: 0, 120: 0},
+        ),
+        ({"schedule": "cosine", "learning_rate": 2.0}, {0: 2, 25: 1 + math.sqrt(0.5), 50: 1, 100: 0}),
+        (
+            {"schedule": "linear", "learning_rate": 2.0, "warmup": 20},
+            {0: 0, 10: 1, 20: 2, 60: 1, 80: 0.5, 100: 0},
+        ),
+        ({"schedule": "constant", "learning_rate": 2.0, "warmup": 4}, {0: 0, 1: 0.5, 3: 1.5, 4: 2, 99: 2}),
+        ({"schedule": "constant", "learning_rate": 2.0}, {0: 2, 99: 2}),
+        ({"schedule": "linear", "learning_rate": 2.0, "warmup": 200}, {0: 0, 50: 0.5, 100: 1}),
+    ],
+)
+def test_schedule_is_its_equation(config, values):
+    rate = train.schedule(train.Optimizer(**config), 100)
+    for step, value in values.items():
+        # float32: the cosine of pi/2 is off by 4e-8, times the peak of 2.
+        np.testing.assert_allclose(rate(step), value, rtol=1e-6, atol=2e-7)
+
+
+def test_step_reports_the_rate_it_uses():
+    optimizer = train.Optimizer(learning_rate=0.3, schedule="linear", warmup=2)
+    _, _, metrics = trained(4, mesh=sharding.make_mesh(data=1), optimizer=optimizer)
+    np.testing.assert_allclose([m.learning_rate for m in metrics], [0, 0.15, 0.3, 0.3 * 17 / 18], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({"learning_rate": 0.0}, "learning_rate must be positive and finite, got 0.0"),
+        ({"schedule": "rsqrt"}, "warmup must be at least 0, and at least 1 for rsqrt, got 0"),
+        ({"warmup": -1}, "warmup must be at least 0"),
+        ({"weight_decay": -0.1}, "weight_decay must be at least 0, got -0.1"),
+        ({"b1": 1.0}, "b1 must lie in [0, 1), got 1.0"),
+        ({"b2": -0.1}, "b2 must lie in [0, 1)"),
+        ({"eps": 0.0}, "eps must be positive, got 0.0; change optimizer.eps."),
+        ({"clip": -1.0}, "clip must be at least 0 (0 is off)"),
+        ({"accumulate": 0}, "accumulate must be at least 1, got 0"),
+    ],
+)
+def test_contradictory_optimizer_is_refused(config, words):
+    with pytest.raises(ValueError, match=re.escape(words)):
+        train.Optimizer(**config)
+
+
+def test_unknown_schedule_is_refused():
+    config = train.Optimizer()
+    object.__setattr__(config, "schedule", "step")  # past the type checker of the tests
+    with pytest.raises(ValueError, match="schedule must be cosine, linear, rsqrt or constant, got 'step'"):
+        config.__post_init__()
+
+
+# The optimizer.
+
+
+def test_weight_decay_acts_on_kernels_and_embeddings_only():
+    params = nnx.to_pure_dict(nnx.state(tiny.Tiny(rngs=nnx.Rngs(0))))
+    stencil = {"kernel": jnp.ones((3, 8)), "rate": jnp.ones(8)}
+    params["blocks"]["stencils"] = {"before_ffn": stencil}
+    params["after_embedding"] = stencil
+    names = {
+        sharding.path_name(path)
+        for path, on in jax.tree_util.tree_leaves_with_path(train.decayed(params))
+        if on
+    }
+    assert names == {
+        "embed/token/embedding",
+        "blocks/attention/query/kernel",
+        "blocks/attention/key/kernel",
+        "blocks/attention/value/kernel",
+        "blocks/attention/out/kernel",
+        "blocks/ffn/up/kernel",
+        "blocks/ffn/down/kernel",
+        "head/kernel",
+    }
+
+
+def test_decay_shrinks_a_kernel_by_rate_times_decay_and_leaves_a_bias():
+    """With zero gradients Adam does nothing: p <- p (1 - learning_rate * weight_decay)."""
+    tx = train.make_optimizer(train.Optimizer(learning_rate=0.5, schedule="constant", weight_decay=0.1), 10)
+    params = {"head": {"kernel": jnp.full(3, 2.0), "bias": jnp.full(3, 2.0)}}
+    zero = jax.tree.map(jnp.zeros_like, params)
+    new: Any = optax.apply_updates(params, tx.update(zero, tx.init(params), params)[0])
+    np.testing.assert_allclose(new["head"]["kernel"], 2.0 * (1 - 0.5 * 0.1), rtol=1e-6)
+    np.testing.assert_array_equal(new["head"]["bias"], 2.0)
+
+
+def test_two_adam_steps_are_the_ones_computed_by_hand():
+    config = train.Optimizer(learning_rate=0.1, schedule="constant", b1=0.8, b2=0.9, eps=1e-3)
+    tx = train.make_optimizer(config, 10)
+    p, m, v = 1.0, 0.0, 0.0
+    params: Any = {"bias": jnp.array([p])}
+    state = tx.init(params)
+    for t, g in enumerate((0.5, -2.0), start=1):
+        m, v = 0.8 * m + 0.2 * g, 0.9 * v + 0.1 * g * g
+        p -= 0.1 * (m / (1 - 0.8**t)) / (math.sqrt(v / (1 - 0.9**t)) + 1e-3)
+        updates, state = tx.update({"bias": jnp.array([g])}, state, params)
+        params = optax.apply_updates(params, updates)
+    np.testing.assert_allclose(params["bias"], [p], rtol=1e-5)
+
+
+def test_clip_scales_the_gradient_to_the_norm_and_leaves_a_smaller_one():
+    """Gradient (3, 4) has norm 5; clipped to 1 it is (0.6, 0.8). Adam's first moment is 0.1 of it."""
+    tx = train.make_optimizer(train.Optimizer(clip=1.0), 10)
+    params = {"bias": jnp.zeros(2)}
+    for gradient, seen in (([3.0, 4.0], [0.6, 0.8]), ([0.3, 0.4], [0.3, 0.4])):
+        _, state = tx.update({"bias": jnp.array(gradient)}, tx.init(params), params)
+        moment = cast(Any, optax.tree.get(state, "mu"))["bias"]
+        np.testing.assert_allclose(moment, 0.1 * np.array(seen), rtol=1e-6)
+
+
+# The loss.
+
+
+def test_cross_entropy_by_hand():
+    """Logits (0, ln 3): probabilities 1/4 and 3/4."""
+    logits = jnp.log(jnp.array([[1.0, 3.0], [1.0, 3.0], [1.0, 3.0]]))
+    sums = train.cross_entropy(logits, jnp.array([0, 1, 1]), jnp.array([2.0, 1.0, 0.0]))
+    np.testing.assert_allclose(sums.loss, 2 * math.log(4) + math.log(4 / 3), rtol=1e-6)
+    assert (float(sums.weight), float(sums.correct)) == (3.0, 1.0)
+
+
+def test_loss_of_bfloat16_logits_is_float32():
+    sums = train.cross_entropy(jnp.zeros((2, 5, 3), jnp.bfloat16), jnp.zeros((2, 5), jnp.int32))
+    assert {s.dtype for s in sums} == {jnp.dtype("float32")}
+    np.testing.assert_allclose(sums.loss, 10 * math.log(3), rtol=1e-6)
+
+
+# The step.
+
+
+def test_training_learns():
+    _, _, metrics = trained(
+        STEPS, mesh=sharding.make_mesh(data=1), optimizer=train.Optimizer(learning_rate=3e-2)
+    )
+    assert metrics[-1].loss < 0.8 * metrics[0].loss
+
+
+def test_losses_on_a_4x2_mesh_equal_those_on_one_device():
+    one, wide = (
+        trained(6, mesh=mesh)[2] for mesh in (sharding.make_mesh(data=1), sharding.make_mesh(model=2))
+    )
+    for a, b in zip(one, wide, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5)
+
+
+def test_step_compiles_once_and_a_restored_state_fits_it():
+    mesh = sharding.make_mesh(model=2)
+    step, state, _ = trained(3, mesh=mesh)
+    shardings = jax.tree.map(lambda x: x.sharding, state)
+    restored = jax.tree.map(jax.device_put, jax.device_get(state), shardings)
+    step(restored, sharding.put_batch(tiny.batch_of(9), mesh), KEY)
+    assert step._cache_size() == 1
+
+
+def test_given_state_is_donated():
+    mesh = sharding.make_mesh(data=1)
+    step, state, _ = trained(1, mesh=mesh)
+    kernel = state.params["head"]["kernel"]
+    step(state, sharding.put_batch(tiny.batch_of(1), mesh), KEY)
+    assert kernel.is_deleted()
+
+
+def weighted_loss(model, batch, key):
+    """Without dropout, and with weights 0 to 2 by the first token."""
+    del key
+    return train.classification_loss(model, batch | {"weights": batch["tokens"][:, 0] % 3})
+
+
+@pytest.mark.parametrize("mesh", [{"data": 1}, {"data": 2, "model": 2}])
+def test_accumulated_gradient_is_that_of_the_large_batch(mesh):
+    mesh = sharding.make_mesh(**mesh)
+    whole, parts = (
+        trained(3, mesh=mesh, optimizer=train.Optimizer(accumulate=n), loss_fn=weighted_loss)[1:]
+        for n in (1, 4)
+    )
+    for a, b in zip(whole[1], parts[1], strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5)  # another order of the same float32 sums
+
+
+def test_dropout_depends_on_key_step_and_nothing_else():
+    """With learning rate ~ 0 and one batch again and again only dropout changes the loss."""
+    mesh, seen = sharding.make_mesh(data=1), []
+    optimizer = train.Optimizer(learning_rate=1e-30)
+    made = run.programs(tiny.build, optimizer, STEPS, mesh)
+    batch = sharding.put_batch(tiny.batch_of(0), mesh)
+    for key in (KEY, KEY, jax.random.key(8)):
+        state = made.init(BEGIN)
+        for _ in range(2):
+            state, metrics = made.step(state, batch, key)
+            seen.append(float(metrics.loss))
+    assert seen[0:2] == seen[2:4]
+    assert len({*seen}) == 4
+
+
+def test_every_micro_batch_of_every_step_has_a_key_of_its_own():
+    def draw(key):
+        return jax.random.uniform(key)
+
+    def loss_fn(model, batch, key):
+        return train.classification_loss(model, batch)._replace(loss=draw(key), weight=jnp.float32(1))
+
+    optimizer = train.Optimizer(accumulate=2)
+    _, _, metrics = trained(2, mesh=sharding.make_mesh(data=1), optimizer=optimizer, loss_fn=loss_fn)
+    for step in range(2):
+        draws = [draw(jax.random.fold_in(jax.random.fold_in(KEY, step), part)) for part in range(2)]
+        np.testing.assert_allclose(metrics[step].loss, np.mean(draws), rtol=1e-6)
+
+
+def test_uneven_micro_batches_are_refused():
+    with pytest.raises(ValueError, match=r"got 16 rows for accumulate=3 on data=1; change the batch size"):
+        trained(1, mesh=sharding.make_mesh(data=1), optimizer=train.Optimizer(accumulate=3))
+
+
+def test_gradient_norm_is_that_of_the_mean_loss():
+    mesh = sharding.make_mesh(data=1)
+    _, _, (metrics,) = trained(1, mesh=mesh, loss_fn=weighted_loss)
+    graphdef, state, _ = train.init_state(tiny.build, train.Optimizer(), STEPS, mesh, seed=0)
+
+    def mean(params):
+        sums = weighted_loss(nnx.merge(graphdef, params), jax.tree.map(jnp.asarray, tiny.batch_of(0)), None)
+        return sums.loss / sums.weight
+
+    loss, gradient = jax.jit(jax.value_and_grad(mean))(state.params)
+    np.testing.assert_allclose(metrics.loss, loss, rtol=1e-5)
+    np.testing.assert_allclose(metrics.gradient_norm, optax.tree.norm(jax.device_get(gradient)), rtol=1e-5)
+
+
+@pytest.mark.parametrize("poison", ["loss", "gradient"])
+def test_step_that_is_not_finite_leaves_the_state_untouched(poison):
+    def loss_fn(model, batch, key):
+        sums = train.classification_loss(model, batch, key)
+        bad = batch["labels"].sum() >= 0  # true, and unknown when compiled
+        root = jnp.sqrt(jnp.where(bad, sums.loss * 0, 1.0))  # value 0, derivative infinite times zero
+        return sums._replace(loss=sums.loss + (jnp.where(bad, jnp.nan, 0) if poison == "loss" else root))
+
+    mesh = sharding.make_mesh(data=1)
+    before = jax.device_get(run.programs(tiny.build, train.Optimizer(), STEPS, mesh).init(BEGIN))
+    _, after, (metrics,) = trained(1, mesh=mesh, optimizer=train.Optimizer(), loss_fn=loss_fn)
+    assert not metrics.finite
+    assert bool(np.isfinite(metrics.loss)) == (poison == "gradient")
+    for a, b in zip(jax.tree.leaves(before), jax.tree.leaves(jax.device_get(after)), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_model_with_arrays_that_are_no_parameters_is_refused():
+    class WithTable(nnx.Module):
+        def __init__(self, rngs):
+            self.head = nnx.Linear(2, 2, rngs=rngs)
+            self.table = nnx.Variable(jnp.zeros(3))
+
+    with pytest.raises(ValueError, match=r"must be an nnx.Param, got others at table.*compute constants"):
+        train.init_state(WithTable, train.Optimizer(), STEPS, sharding.make_mesh(data=1), seed=0)
+
+
+# Evaluation.
+
+
+def test_evaluation_of_padded_batches_equals_the_whole_split():
+    mesh = sharding.make_mesh(data=2)
+    graphdef, state, shardings = train.init_state(tiny.build, train.Optimizer(), STEPS, mesh, seed=0)
+    split = tiny.batch_of(0, 22)
+    evaluate = train.make_evaluate(graphdef, mesh, shardings)
+    whole = evaluate(state.params, [sharding.put_batch(split, mesh)])
+    padded = jax.tree.map(lambda x: np.concatenate([x, x[:2]]), split) | {
+        "weights": np.r_[np.ones(22), np.zeros(2)]
+    }
+    parts = [sharding.put_batch(jax.tree.map(lambda x: x[i : i + 8], padded), mesh) for i in (0, 8, 16)]  # noqa: B023
+    np.testing.assert_allclose(evaluate(state.params, parts), whole, rtol=1e-6)
+    model = nnx.merge(graphdef, state.params)
+    logits = model(jnp.asarray(split["tokens"]), jnp.asarray(split["segment_ids"]))
+    right = np.mean(np.argmax(logits, -1) == split["labels"])
+    assert (whole.accuracy, whole.weight) == (pytest.approx(right), 22.0)
+
+
+def test_evaluation_without_weight_is_refused():
+    mesh = sharding.make_mesh(data=1)
+    graphdef, state, shardings = train.init_state(tiny.build, train.Optimizer(), STEPS, mesh, seed=0)
+    with pytest.raises(ValueError, match="got a total weight of 0"):
+        train.make_evaluate(graphdef, mesh, shardings)(state.params, [])
+
+
+def test_field_docstrings_reach_the_command_line(capsys):
+    with pytest.raises(SystemExit):
+        tyro.cli(train.Optimizer, args=["--help"])
+    text = capsys.readouterr().out
+    assert "Largest global norm of the gradient" in text
+    assert all(f"--{field.name.replace('_', '-')}" in text for field in dataclasses.fields(train.Optimizer))

@@ -1,0 +1,230 @@
+"""The pictures of a decomposition: what is drawn, in which units, and what is refused."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from pid import PID, Certificate, Estimate, Interval, plots
+from pid.estimators import Comparison
+from pid.estimators.results import Resampling, fields_of, values_of
+from pid.plots.style import ATOMS, QUANTITIES
+
+L = 5
+NAMES = ("vision", "language")
+
+
+def decomposition(layers: int | None = L, *, seed: int = 0) -> Any:
+    """Random atoms that add up as they must."""
+    r, u_x, u_y, s = np.random.default_rng(seed).uniform(0.2, 1, (4, *(() if layers is None else (layers,))))
+    return PID(r, u_x, u_y, s, r + u_x, r + u_y, r + u_x + u_y + s, r + u_x + u_y)
+
+
+def shifted(pid: PID, by: Any) -> Any:
+    return fields_of(values_of(pid) + by)
+
+
+def estimate(layers: int | None = L, **changes: Any) -> Any:
+    pid = decomposition(layers)
+    around = Interval(shifted(pid, -0.1), shifted(pid, 0.15))
+    null = Interval(shifted(pid, -values_of(pid)), shifted(pid, 0.05 - values_of(pid)))
+    whole = Estimate(
+        pid,
+        around,
+        null,
+        None,
+        (),
+        100,
+        (2, 2, 2),
+        shifted(pid, 0.03),
+        Resampling("parametric", 9, 0.8, (0,)),
+    )
+    return whole._replace(**changes)
+
+
+def spectrum(values) -> Certificate:
+    zero, matrix = np.zeros(()), np.zeros((1, 1))
+    return Certificate(zero, zero, zero, zero, np.asarray(values), matrix, matrix)
+
+
+def panel_of(figure: Figure) -> Any:
+    (panel,) = figure.axes
+    return panel
+
+
+def line(panel: Any, *, style: str = "-") -> Any:
+    """The data of the only line with this style."""
+    (found,) = [one for one in panel.lines if one.get_linestyle() == style]
+    return found.get_ydata()
+
+
+def band(collection: Any):
+    """Lower and upper ends of a filled band at each x."""
+    points = collection.get_paths()[0].vertices
+    at = np.unique(points[:, 0])
+    ends = [points[points[:, 0] == x, 1] for x in at]
+    return np.array([e.min() for e in ends]), np.array([e.max() for e in ends])
+
+
+def texts(legend):
+    return [text.get_text() for text in legend.get_texts()]
+
+
+# Layers.
+
+
+def test_the_stack_has_the_atoms_as_heights_and_the_joint_information_as_its_sum():
+    pid = decomposition()
+    panel = panel_of(plots.stacked_atoms(pid, names=NAMES))
+    assert len(panel.collections) == len(ATOMS)
+    heights = [np.subtract(*band(area)[::-1]) for area in panel.collections]
+    for height, atom in zip(heights, ATOMS, strict=True):
+        np.testing.assert_allclose(height, getattr(pid, atom), rtol=1e-12)
+    np.testing.assert_allclose(np.sum(heights, axis=0), pid.mi_joint, rtol=1e-12)
+    np.testing.assert_allclose(line(panel), pid.mi_joint)
+    assert (panel.get_xlabel(), panel.get_ylabel()) == ("layer", "bits")
+    said = texts(panel.get_legend())
+    assert said == [
+        "I(target; vision, language)",
+        "synergy",
+        "unique language",
+        "unique vision",
+        "redundancy",
+    ]
+
+
+def test_shares_are_percent_that_add_up_to_100():
+    pid = decomposition()
+    panel = panel_of(plots.shares(estimate(), names=NAMES, layers=range(10, 10 + L)))
+    drawn = {one.get_label(): one.get_ydata() for one in panel.lines}
+    np.testing.assert_allclose(np.sum(list(drawn.values()), axis=0), 100)
+    np.testing.assert_allclose(drawn["unique vision"], 100 * pid.unique_x / pid.mi_joint)
+    np.testing.assert_array_equal(panel.lines[0].get_xdata(), np.arange(10, 10 + L))
+    assert panel.get_ylabel() == "% of I(target; vision, language)"
+
+
+def test_trajectories_show_interval_plugin_null_and_truth_of_every_quantity():
+    found, truth = estimate(), decomposition(seed=1)
+    figure = plots.trajectories(found, truth=truth, names=NAMES)
+    assert len(figure.axes) == len(QUANTITIES)
+    for panel, field in zip(figure.axes, QUANTITIES, strict=True):
+        np.testing.assert_allclose(line(panel), getattr(found.pid, field))
+        np.testing.assert_allclose(line(panel, style="--"), getattr(found.plugin, field))
+        np.testing.assert_allclose(line(panel, style=":"), getattr(truth, field))
+        for drawn, ends in zip(panel.collections, (found.null, found.ci), strict=True):
+            np.testing.assert_allclose(band(drawn), [getattr(end, field) for end in ends])
+        assert (panel.get_xlabel(), panel.get_ylabel()) == ("layer", "bits")
+        assert panel.get_ylim()[0] == 0
+    titles = [panel.get_title() for panel in figure.axes]
+    assert titles[1] == "unique vision"
+    assert titles[-1] == "I(target; vision, language)"
+    key = ["estimate", "80 % interval", "plug-in", "null: target shuffled", "truth"]
+    assert texts(figure.legends[0]) == key
+
+
+def test_what_was_not_measured_is_neither_drawn_nor_in_the_legend():
+    figure = plots.trajectories(estimate(ci=None, null=None, resampling=None), fields=("synergy",))
+    panel = panel_of(figure)
+    assert not panel.collections
+    assert texts(figure.legends[0]) == ["estimate", "plug-in"]
+
+
+def test_differences_have_their_paired_interval_and_the_line_of_no_difference():
+    change = shifted(decomposition(), -0.6)
+    comparison = Comparison(change, Interval(shifted(change, -0.2), shifted(change, 0.1)))
+    figure = plots.differences(comparison, truth=change, fields=("unique_x", "mi_joint"), names=NAMES)
+    for panel, field in zip(figure.axes, ("unique_x", "mi_joint"), strict=True):
+        value = getattr(change, field)
+        np.testing.assert_allclose(band(panel.collections[0]), [value - 0.2, value + 0.1])
+        zero, drawn = (np.asarray(one.get_ydata()) for one in panel.lines[:2])
+        assert list(zero) == [0, 0]
+        np.testing.assert_allclose(drawn, value)
+    assert figure.axes[0].get_title() == "Δ unique vision"
+    assert texts(figure.legends[0]) == ["difference", "paired interval", "truth"]
+
+
+def test_layers_that_are_not_finite_are_left_out_and_named():
+    pid = fields_of(np.where(np.arange(L)[:, None] == 2, np.inf, values_of(decomposition())))
+    panel = panel_of(plots.stacked_atoms(pid))
+    assert panel.get_title() == "information on the target\n(not finite in layer 2)"
+    assert np.isnan(line(panel)[2])
+    assert np.isfinite(np.delete(line(panel), 2)).all()
+    everywhere = fields_of(np.full((L, len(PID._fields)), np.nan))
+    assert "not finite in 5 of 5 layers" in panel_of(plots.shares(everywhere)).get_title()
+
+
+def test_given_axes_are_drawn_into_and_their_figure_comes_back():
+    mine = Figure()
+    left, right, *four = np.ravel(mine.subplots(2, 3))
+    assert plots.stacked_atoms(decomposition(), panel=left, title="mine") is mine
+    assert plots.shares(decomposition(), panel=right) is mine
+    assert plots.trajectories(estimate(), fields=ATOMS, panels=four) is mine
+    assert left.get_title() == "mine"
+    assert all(panel.lines for panel in four)
+
+
+# Without layers.
+
+
+def test_bars_have_the_values_and_the_ends_of_the_interval():
+    found = estimate(None)
+    panel = panel_of(plots.bars(found, truth=found.plugin, names=NAMES))
+    lengths = [patch.get_width() for patch in panel.patches[: len(QUANTITIES)]]
+    np.testing.assert_allclose(lengths, [getattr(found.pid, field) for field in QUANTITIES])
+    (ends,) = [c for c in panel.collections if len(c.get_segments()) == len(QUANTITIES)]
+    drawn = np.array([segment[:, 0] for segment in ends.get_segments()])
+    for row, field in zip(drawn, QUANTITIES, strict=True):
+        np.testing.assert_allclose(row, [getattr(end, field) for end in found.ci])
+    assert panel.get_xlabel() == "bits"
+    assert {"plug-in", "truth", "80 % interval", "null: target shuffled"} == set(texts(panel.get_legend()))
+    assert [label.get_text() for label in panel.get_yticklabels()][1:3] == [
+        "unique vision",
+        "unique language",
+    ]
+
+
+def test_an_infinite_bar_says_so_and_a_bare_pid_needs_no_legend():
+    pid = decomposition(None)._replace(mi_joint=np.float64(np.inf), synergy=np.float64(np.inf))
+    panel = panel_of(plots.bars(pid))
+    assert [text.get_text() for text in panel.texts] == ["not finite"] * 2
+    assert panel.get_legend() is None
+
+
+@pytest.mark.parametrize("values", [[4.0, 1.0, 0.5], np.array([[4.0, 0.5]] * 3)], ids=["one", "layers"])
+def test_eigenvalues_are_split_at_1_on_a_logarithmic_axis(values):
+    panel = panel_of(plots.eigenvalues(spectrum(values), names=NAMES))
+    assert panel.get_yscale() == "log"
+    assert panel.get_xlabel() == ("layer" if np.ndim(values) == 2 else "rank of λ")
+    assert panel.get_ylabel() == "λ: variance left by language / by vision"
+    assert texts(panel.get_legend()) == ["λ > 1: vision knows better", "λ < 1: language knows better"]
+    for field, value in (("unique_x", 4), ("unique_y", 0.5)):
+        drawn = [one.get_ydata() for one in panel.lines if one.get_color() == plots.LOOKS[field].colour]
+        assert set(np.ravel(drawn)[np.isfinite(np.ravel(drawn))]) == {value}
+
+
+# Refusals.
+
+
+@pytest.mark.parametrize("picture", [plots.stacked_atoms, plots.shares], ids=lambda p: p.__name__)
+@pytest.mark.parametrize("layers", [None, 1])
+def test_pictures_of_layers_refuse_what_has_none(picture, layers):
+    with pytest.raises(
+        ValueError, match=f"{picture.__name__} needs fields of shape .* draw one PID with `bars`"
+    ):
+        picture(decomposition(layers))
+
+
+def test_bars_refuse_layers_and_name_what_draws_them():
+    with pytest.raises(ValueError, match="bars draws one PID, got fields of shape .5,.; use `stacked_atoms`"):
+        plots.bars(decomposition())
+
+
+def test_numbers_of_layers_must_be_as_many_as_layers():
+    with pytest.raises(ValueError, match="one number for each of 5 layers, got shape .2,."):
+        plots.shares(decomposition(), layers=(1, 2))
+
+
+def test_eigenvalues_refuse_more_axes_than_layers():
+    with pytest.raises(ValueError, match="take one axis of layers"):
+        plots.eigenvalues(spectrum(np.ones((2, 3, 4))))
