@@ -10,7 +10,7 @@ from experiments import run
 
 Section = Literal["decay", "entropy", "instability", "gradients", "landscape", "artefact"]
 SECTIONS: tuple[Section, ...] = get_args(Section)
-FREE = (*run.FREE, "only")
+MAY_CHANGE_ON_RESUME = (*run.MAY_CHANGE_ON_RESUME, "only")
 """What may change when a run is resumed: its folder, and which sections it has."""
 
 

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from experiments import run
 from experiments.claims import figures, figures_trained, report
-from experiments.claims.config import FREE, Config
+from experiments.claims.config import MAY_CHANGE_ON_RESUME, Config
 from experiments.claims.measurements import (
     decay,
     entropy,
@@ -83,7 +83,7 @@ def main(config: Config) -> dict[str, Any]:
     if not console.is_terminal:
         console = Console(width=140, highlight=False)  # a log file has no width of its own
     out = config.out or run.next_folder(Path("runs/claims"), config.preset)
-    folder = run.open_run(out, config, resume=config.resume, free=FREE)
+    folder = run.open_run(out, config, resume=config.resume, free=MAY_CHANGE_ON_RESUME)
     console.print(f"run folder {folder.folder}", markup=False)
     began = time.perf_counter()
     for number, name in enumerate(config.only, 1):

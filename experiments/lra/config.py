@@ -10,10 +10,10 @@ import tyro
 from experiments import run
 from experiments.data import listops
 from pdeformer import train
-from pdeformer.layers import AttentionPDE, Stencil
+from pdeformer.layers import PDEAttentionConfig, StencilConfig
 from pdeformer.model import PLACEMENTS, ModelConfig
 
-FREE = (*run.FREE, "hosts", "data_dir", "manual_dir")
+MAY_CHANGE_ON_RESUME = (*run.MAY_CHANGE_ON_RESUME, "hosts", "data_dir", "manual_dir")
 """What may change when a run is resumed: where it runs and where its data lies, but not what is computed."""
 
 BASELINE = "baseline"
@@ -98,9 +98,9 @@ class Config:
     """Where the diffusion layer stands: one variant per place, beside the baseline; none: no such variant."""
     together: bool = False
     """One variant with layers at all these places, and the evolved attention, instead of one variant each."""
-    stencil: Stencil = Stencil(kind="adaptive")
+    stencil: StencilConfig = StencilConfig(kind="adaptive")
     """The diffusion layer of the variants."""
-    attention: AttentionPDE = AttentionPDE()
+    attention: PDEAttentionConfig = PDEAttentionConfig()
     """The equation that evolves the attention of one more variant, attention_KIND; none: there is no such variant."""
     seeds: tuple[int, ...] = (0,)
     """Seeds. A seed decides initial weights, batches and dropout, and is shared by the variants."""
@@ -114,7 +114,7 @@ class Config:
     """The Transformer."""
     optimizer: train.Optimizer = train.Optimizer()
     """AdamW, its schedule, and gradient accumulation."""
-    cadence: run.Cadence = run.Cadence()
+    cadence: run.LoopIntervals = run.LoopIntervals()
     """How often to log, evaluate and save."""
     source: Literal["generated", "lra_release"] = "generated"
     """generated: drawn as the benchmark's data were drawn; lra_release: its published files."""
@@ -195,7 +195,7 @@ class Config:
             classes=classes,
             placements=tuple(part for part in parts if part != self.evolved),
             stencil=self.stencil,
-            attention=self.attention if self.evolved in parts else AttentionPDE(),
+            attention=self.attention if self.evolved in parts else PDEAttentionConfig(),
             dtype=self.dtype,
             **dataclasses.asdict(self.model),
         )

@@ -18,7 +18,7 @@ QUICK = Config(
     optimizer=Optimizer(
         learning_rate=2e-3, schedule="cosine", warmup=50, weight_decay=0.01, b2=0.98, clip=1.0
     ),
-    cadence=run.Cadence(log_every=1, eval_every=50, checkpoint_every=100),
+    cadence=run.LoopIntervals(log_every=1, eval_every=50, checkpoint_every=100),
     generated=Generated(min_length=9, max_length=65, train=20_000),
 )
 """python -m experiments.lra

@@ -10,7 +10,7 @@ from experiments import run
 from pid.estimators.config import Debias
 
 Study = Literal["planted", "bias", "coverage", "flow", "speed"]
-FREE = run.FREE
+MAY_CHANGE_ON_RESUME = run.MAY_CHANGE_ON_RESUME
 """What may change when a run is resumed."""
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console
 
 from experiments import run
-from experiments.pid_gaussian.config import FREE, Config
+from experiments.pid_gaussian.config import MAY_CHANGE_ON_RESUME, Config
 from experiments.pid_gaussian.part import Part, Row, Study
 from experiments.pid_gaussian.studies import (
     bias,
@@ -49,7 +49,7 @@ def main(config: Config) -> dict[str, Any]:
     study = STUDIES[name]
     parts = [(seed, part) for seed in config.seeds for part in study.parts(config, seed)]
     out = config.out or run.next_folder(Path("runs/pid_gaussian"), f"{config.preset}-{name}")
-    folder = run.open_run(out, config, resume=config.resume, free=FREE)
+    folder = run.open_run(out, config, resume=config.resume, free=MAY_CHANGE_ON_RESUME)
     console.print(f"{study.title}; run folder {folder.folder}", markup=False)
     began = time.perf_counter()
     rows = measure(parts, folder, Stages(console, name, len(parts)))

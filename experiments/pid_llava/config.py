@@ -14,7 +14,7 @@ from pid.toyworld import TASKS
 Target = Literal["last", "same_layer", "unembedding", "logits"]
 Group = Literal["image", "question", "text", "last"]
 Named = Literal["recommended", "paper"]
-FREE = (*run.FREE, "hosts", "kept")
+MAY_CHANGE_ON_RESUME = (*run.MAY_CHANGE_ON_RESUME, "hosts", "kept")
 """What may change when a run is resumed: where it runs, but not what is computed."""
 FLOWED = 100  # rows that a flow needs
 

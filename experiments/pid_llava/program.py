@@ -14,7 +14,7 @@ from experiments.data import activation_files
 from experiments.pid_llava import decomposing, figures, known_effects, paper_claims, questions, report
 from experiments.pid_llava.capturing import Captured, capture, changes
 from experiments.pid_llava.checkpoint import Opened
-from experiments.pid_llava.config import FREE, Config, Named
+from experiments.pid_llava.config import MAY_CHANGE_ON_RESUME, Config, Named
 from experiments.pid_llava.decomposing import Decomposed
 from experiments.pid_llava.known_effects import Direction
 from experiments.pid_llava.paper_claims import Statement
@@ -49,7 +49,7 @@ def main(config: Config) -> dict[str, Any]:
     data = None if config.npz is None else _layered(activation_files.read(config.npz), config.npz)
     models = [] if data is not None else opened(config)
     out = config.out or run.next_folder(Path("runs/pid_llava"), config.preset)
-    folder = run.open_run(out, config, resume=config.resume, free=FREE)
+    folder = run.open_run(out, config, resume=config.resume, free=MAY_CHANGE_ON_RESUME)
     console = _console()
     world = "GQA" if config.data is not None else "the toy world (synthetic)"
     what = config.npz.name if config.npz is not None else f"{', '.join(m.name for m in models)} in {world}"
@@ -60,7 +60,7 @@ def main(config: Config) -> dict[str, Any]:
         found = of_file(data, config.npz.stem, config, console)
     else:
         found = measure(models, config, console)
-    run.together()
+    run.barrier()
     said = paper_claims.of_all(found.decomposed)
     least, how = config.asking.least, config.aggregate
     tables = report.all_tables(found.captured, found.decomposed, said, found.directions, how, least)
@@ -137,7 +137,7 @@ def share(
         if at % jax.process_count() == jax.process_index():
             with _stage(stages, title(one, name)):
                 do(one, name)
-    run.together()
+    run.barrier()
 
 
 def of_file(data: activation_files.Activations, name: str, config: Config, console: Console) -> Found:

@@ -43,7 +43,7 @@ def of_tasks(config: Config) -> list[Questions]:
     return [toy(task, toyworld.WORLD[task], count, config.seed) for task in config.tasks]
 
 
-def toy(task: str, dials: toyworld.Dials, count: int, seed: int, name: str = "") -> Questions:
+def toy(task: str, dials: toyworld.LeakRates, count: int, seed: int, name: str = "") -> Questions:
     """Questions about scenes of the test split, on which no toy model was trained."""
     examples = list(toyworld.generate(count, seed=seed, split="test", world={task: dials}))
     return Questions(
@@ -115,5 +115,5 @@ def _tables(folder: Path, download: Path) -> tuple[Any, Any]:
                 builder.download_and_prepare(
                     download_config=tfds.download.DownloadConfig(manual_dir=str(download))
                 )
-        run.together()
+        run.barrier()
     return builders[0], builders[1]

@@ -57,12 +57,12 @@ def store(folder: Path, name: str) -> Path:
 
 def is_whole(folder: Path, name: str) -> bool:
     """Whether all hosts have captured all their rows."""
-    return run.agreed(_whole(folder, name).is_file())
+    return run.broadcast_from_first(_whole(folder, name).is_file())
 
 
 def mark_whole(folder: Path, name: str) -> None:
     """All hosts have captured all their rows; each of them calls this."""
-    run.together()
+    run.barrier()
     if run.is_first():
         write(_whole(folder, name), b"")
 

@@ -39,7 +39,7 @@ def is_first() -> bool:
     return jax.process_index() == 0
 
 
-def together() -> None:
+def barrier() -> None:
     """Wait until all hosts have come here."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices("experiments.run")

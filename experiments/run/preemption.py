@@ -46,7 +46,7 @@ class Preemption:
             signal.raise_signal(number)
         self.number = number
 
-    def agreed(self) -> int:
+    def broadcast_from_first(self) -> int:
         """The signal that came to any of the hosts, 0 if none; every host has to ask at the same step."""
         if jax.process_count() == 1:
             return self.number
@@ -54,5 +54,5 @@ class Preemption:
 
     def leave(self) -> None:
         """Raise `Preempted` if a signal has come."""
-        if number := self.agreed():
+        if number := self.broadcast_from_first():
             raise Preempted(number)

@@ -24,13 +24,15 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-FREE = ("mesh", "out", "resume")
+MAY_CHANGE_ON_RESUME = ("mesh", "out", "resume")
 """Top-level fields that may change when a run is resumed: they do not change what is computed."""
 
 PACKAGES = ("pdeformer", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
-def open_run(folder: str | Path, config: Any, *, resume: bool = False, free: Sequence[str] = FREE) -> "Run":
+def open_run(
+    folder: str | Path, config: Any, *, resume: bool = False, free: Sequence[str] = MAY_CHANGE_ON_RESUME
+) -> "Run":
     """A new run folder; with `resume` the existing one, or a new one if there is none.
 
     config: a frozen dataclass, written to `config.json`.
@@ -45,7 +47,7 @@ def open_run(folder: str | Path, config: Any, *, resume: bool = False, free: Seq
             _prepare(folder, _plain(config), resume=resume, free=free)
         except (OSError, ValueError) as refusal:
             error = refusal
-    if not agreed(error is None):
+    if not broadcast_from_first(error is None):
         raise error or RuntimeError(f"process 0 refused the run folder {folder}; its message says why.")
     return Run(folder)
 
@@ -62,7 +64,7 @@ def next_folder(parent: Path, stem: str) -> Path:
     raise AssertionError("count() never ends")
 
 
-def agreed(flag: bool) -> bool:  # noqa: FBT001  it is the value itself
+def broadcast_from_first(flag: bool) -> bool:  # noqa: FBT001  it is the value itself
     """The flag of process 0, on every process."""
     return flag if jax.process_count() == 1 else bool(multihost_utils.broadcast_one_to_all(np.int32(flag)))
 
@@ -115,7 +117,7 @@ class Run:
             ]
             if (text := b"".join(kept)) != self.metrics.read_bytes():
                 write(self.metrics, text)
-        agreed(True)  # noqa: FBT003  nobody reads the file before process 0 has cut it
+        broadcast_from_first(True)  # noqa: FBT003  nobody reads the file before process 0 has cut it
 
     def row(self, variant: str, seed: int) -> dict[str, Any] | None:
         """The result of this training, None if it has not finished."""

@@ -21,7 +21,7 @@ from pdeformer.train import Evaluation, Metrics
 
 
 @dataclasses.dataclass(frozen=True)
-class Cadence:
+class LoopIntervals:
     """How often the loop looks up, in steps; the last step is always logged, evaluated and saved."""
 
     log_every: int = 10
@@ -78,7 +78,7 @@ def train(
     evaluate_fn: Callable[[Any], Evaluation],
     test_fn: Callable[[Any], Evaluation],
     tokens_per_step: int,
-    cadence: Cadence,
+    cadence: LoopIntervals,
 ) -> Result:
     """Train to `steps` updates, from the last checkpoint of (variant, seed) if the run has one.
 
@@ -146,7 +146,7 @@ class _Loop:
     variant: str
     seed: int
     steps: int
-    cadence: Cadence
+    cadence: LoopIntervals
     evaluate: Callable[[Any], Evaluation]
     checkpoints: Checkpoints
     stop: Preemption
@@ -183,7 +183,9 @@ class _Loop:
 
     def _asked(self, step: int) -> bool:
         """Whether to stop. Hosts have to agree, and talk about it only at logged steps."""
-        return (jax.process_count() == 1 or step % self.cadence.log_every == 0) and bool(self.stop.agreed())
+        return (jax.process_count() == 1 or step % self.cadence.log_every == 0) and bool(
+            self.stop.broadcast_from_first()
+        )
 
     def _record(self, step: int, metrics: Metrics) -> dict[str, Any]:
         """The metrics on the host, once the step has ended."""

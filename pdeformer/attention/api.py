@@ -11,7 +11,14 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 
 from pdeformer.attention import options, performer
-from pdeformer.attention.chunked import Attended, Coins, Sight, check_shapes, sight, toss
+from pdeformer.attention.chunked import (
+    AttentionMask,
+    AttentionOutput,
+    DropoutBits,
+    attention_mask,
+    check_shapes,
+    draw_dropout_bits,
+)
 from pdeformer.attention.euler_reaction import two_calls
 from pdeformer.attention.folded import attend, folded
 from pdeformer.attention.materialized import Evolution, evolved_weights
@@ -27,8 +34,8 @@ class Request(NamedTuple):
     query: Float[Array, "b t n f"]
     key: Float[Array, "b s k f"]
     value: Float[Array, "b s k h"] | None
-    seen: Sight
-    coins: Coins | None
+    seen: AttentionMask
+    dropout_bits: DropoutBits | None
 
 
 def pde_attention(
@@ -175,12 +182,12 @@ def check(
     if pde is not None and chosen.steps:
         options.check_meaning(pde, chosen, same_tokens=length == keys)
         options.check_coefficients(pde, chosen, heads=query.shape[2])
-    seen = sight(length, keys, ids, is_causal=chosen.is_causal, window=chosen.window)
+    seen = attention_mask(length, keys, ids, is_causal=chosen.is_causal, window=chosen.window)
     return prepare(query, key, value, pde, chosen, seen)
 
 
 def prepare(
-    query: Array, key: Array, value: Array | None, pde: Any, chosen: options.Options, seen: Sight
+    query: Array, key: Array, value: Array | None, pde: Any, chosen: options.Options, seen: AttentionMask
 ) -> Request:
     """The arrays of a call in at least float32, padding zeroed, the query scaled or made features."""
     dtype = jnp.promote_types(query.dtype, jnp.float32)
@@ -192,9 +199,9 @@ def prepare(
     renormalize = chosen.renormalize == "l1"
     if chosen.renormalize is None:
         renormalize = isinstance(pde, ReactionDiffusion) and chosen.target == "weights"
-    coins = None
+    dropout_bits = None
     if chosen.dropout > 0 and chosen.dropout_key is not None:
-        coins = toss(chosen.dropout_key, query, key)
+        dropout_bits = draw_dropout_bits(chosen.dropout_key, query, key)
     query = _clean(query, seen.query_ids, dtype)
     key = _clean(key, seen.key_ids, dtype)
     value = None if value is None else _clean(value, seen.key_ids, dtype)
@@ -217,7 +224,7 @@ def prepare(
         constant=all(len(x) < 2 for x in shapes),
         dropout=chosen.dropout,
     )
-    return Request(evolution, pde, query, key, value, seen, coins)
+    return Request(evolution, pde, query, key, value, seen, dropout_bits)
 
 
 def _arrays(pde: PDE, dt: Coefficient, dtype: Any) -> PDE:
@@ -231,32 +238,32 @@ def _clean(x: Array, ids: Array | None, dtype: Any) -> Array:
     return x if ids is None else jnp.where((ids > 0)[:, :, None, None], x, 0)
 
 
-def run(request: Request, method: str) -> Attended:
+def run(request: Request, method: str) -> AttentionOutput:
     """The output, and the log-sum-exp of the scores before the evolution."""
-    evolution, pde, query, key, value, seen, coins = request
+    evolution, pde, query, key, value, seen, dropout_bits = request
     assert value is not None
     if method == "materialized":
         weights, lse = materialized_weights(request)
         repeated = jnp.repeat(value, query.shape[2] // value.shape[2], axis=2)
-        return Attended(jnp.einsum("bnts,bsnh->btnh", weights, repeated), jnp.swapaxes(lse, 1, 2))
+        return AttentionOutput(jnp.einsum("bnts,bsnh->btnh", weights, repeated), jnp.swapaxes(lse, 1, 2))
     if method == "tiled":
-        return tiled(evolution, pde, query, key, value, seen, coins)
+        return tiled(evolution, pde, query, key, value, seen, dropout_bits)
     if pde is None:
-        return attend(evolution, query, key, value, seen, coins)
+        return attend(evolution, query, key, value, seen, dropout_bits)
     if not evolution.shared and key.shape[2] < query.shape[2]:
         group = query.shape[2] // key.shape[2]
         key, value = (jnp.repeat(x, group, axis=2) for x in (key, value))
-        if coins is not None:
-            flat = coins.query.reshape(*query.shape[:3], 1)
-            coins = Coins(flat, jnp.repeat(coins.key, group, axis=2))
+        if dropout_bits is not None:
+            flat = dropout_bits.query.reshape(*query.shape[:3], 1)
+            dropout_bits = DropoutBits(flat, jnp.repeat(dropout_bits.key, group, axis=2))
     if isinstance(pde, ReactionDiffusion):
         return two_calls(evolution, pde, query, key, value, seen)
-    return folded(evolution, pde, query, key, value, seen, coins)
+    return folded(evolution, pde, query, key, value, seen, dropout_bits)
 
 
 def materialized_weights(request: Request) -> tuple[Float[Array, "b n t s"], Float[Array, "b n t"]]:
     """The definition on the whole matrix: the evolved weights, and the log-sum-exp before the evolution."""
-    evolution, pde, query, key, _, seen, coins = request
+    evolution, pde, query, key, _, seen, dropout_bits = request
     batch, length, heads, _ = query.shape
     group = heads // key.shape[2]
 
@@ -266,10 +273,10 @@ def materialized_weights(request: Request) -> tuple[Float[Array, "b n t s"], Flo
     def columns(x: Array) -> Array:
         return jnp.moveaxis(jnp.repeat(x, group, axis=2), 2, 1)
 
-    near = Sight(seen.low, seen.high, row(seen.query_ids), row(seen.key_ids))
+    near = AttentionMask(seen.low, seen.high, row(seen.query_ids), row(seen.key_ids))
     pde = jax.tree.map(lambda x: x[:, None, :, None, None], pde)
-    if coins is not None:
-        words = coins.query.reshape(batch, length, heads)
-        coins = Coins(jnp.moveaxis(words, 2, 1), columns(coins.key))
+    if dropout_bits is not None:
+        words = dropout_bits.query.reshape(batch, length, heads)
+        dropout_bits = DropoutBits(jnp.moveaxis(words, 2, 1), columns(dropout_bits.key))
     t = jnp.arange(length)
-    return evolved_weights(evolution, pde, jnp.moveaxis(query, 2, 1), columns(key), near, t, coins)
+    return evolved_weights(evolution, pde, jnp.moveaxis(query, 2, 1), columns(key), near, t, dropout_bits)

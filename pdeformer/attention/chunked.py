@@ -29,21 +29,21 @@ CHUNK = 256  # rows: enough for a fast matrix product; (256, 2048) float32 score
 WIDTHS = 8  # window widths: masked work falls with their number, compile time grows
 
 
-class Attended(NamedTuple):
+class AttentionOutput(NamedTuple):
     """Both at least float32, whatever the inputs."""
 
     output: Float[Array, "b t n d"]
     log_sum_exp: Float[Array, "b t n"]  # -inf where a query sees no key
 
 
-class Coins(NamedTuple):
+class DropoutBits(NamedTuple):
     """Random words of the query and key tokens of every head; whether (t, s) is dropped is a function of the two."""
 
     query: UInt32[Array, "b t k g"]
     key: UInt32[Array, "b s k"]
 
 
-class Sight(NamedTuple):
+class AttentionMask(NamedTuple):
     """Who sees whom: query t sees key s if t + low <= s <= t + high and both have one positive id.
 
     None lifts a condition. The bounds may be traced.
@@ -110,36 +110,38 @@ def dot_product_attention(
         scale = 1 / math.sqrt(query.shape[-1])
     if method == "auto":
         method = "chunked" if dropout > 0 or jax.default_backend() == "cpu" else "xla"
-    seen = sight(query.shape[1], key.shape[1], segment_ids, is_causal=is_causal, window=window)
+    seen = attention_mask(query.shape[1], key.shape[1], segment_ids, is_causal=is_causal, window=window)
     if method == "xla":
         return _xla_attention(query, key, value, seen, scale)
-    coins = None if dropout_key is None else toss(dropout_key, query, key)
-    attended = chunked_attention(query, key, value, seen, scale=scale, dropout=dropout, coins=coins)
+    dropout_bits = None if dropout_key is None else draw_dropout_bits(dropout_key, query, key)
+    attended = chunked_attention(
+        query, key, value, seen, scale=scale, dropout=dropout, dropout_bits=dropout_bits
+    )
     return attended.output.astype(value.dtype)
 
 
-def sight(
+def attention_mask(
     length: int, keys: int, segment_ids: Array | None = None, *, is_causal: bool, window: int | None = None
-) -> Sight:
+) -> AttentionMask:
     """Who sees whom among `length` queries and `keys` keys, aligned bottom-right."""
     shift = keys - length
     low = None if window is None else jnp.int32(shift - window)
     high = jnp.int32(shift) if is_causal else None if window is None else jnp.int32(shift + window)
-    return Sight(low, high, segment_ids, segment_ids)
+    return AttentionMask(low, high, segment_ids, segment_ids)
 
 
 def chunked_attention(
     query: Float[Array, "b t n h"],
     key: Float[Array, "b s k h"],
     value: Float[Array, "b s k d"],
-    seen: Sight | None = None,
+    seen: AttentionMask | None = None,
     *,
     scale: float,
     dropout: float = 0.0,
-    coins: Coins | None = None,
+    dropout_bits: DropoutBits | None = None,
     chunk: int = CHUNK,
     serial: bool | None = None,
-) -> Attended:
+) -> AttentionOutput:
     """Attention and the log-sum-exp of its scores (those before dropout), both differentiable, twice if need be.
 
     `serial` takes one head after another, the faster way on CPU and the default there; else heads run side by side.
@@ -149,11 +151,15 @@ def chunked_attention(
     grouped = query.reshape(batch, length, key.shape[2], heads // key.shape[2], width)
     serial = jax.default_backend() == "cpu" if serial is None else serial
     plan = Plan(scale, dropout, _even_chunk(length, chunk), serial)
-    output, lse = _attend(plan, grouped, key, value, seen or Sight(), None if dropout == 0 else coins)
-    return Attended(output.reshape(batch, length, heads, -1), lse.reshape(batch, length, heads))
+    output, lse = _attend(
+        plan, grouped, key, value, seen or AttentionMask(), None if dropout == 0 else dropout_bits
+    )
+    return AttentionOutput(output.reshape(batch, length, heads, -1), lse.reshape(batch, length, heads))
 
 
-def toss(random: PRNGKeyArray, query: Float[Array, "b t n h"], key: Float[Array, "b s k h"]) -> Coins:
+def draw_dropout_bits(
+    random: PRNGKeyArray, query: Float[Array, "b t n h"], key: Float[Array, "b s k h"]
+) -> DropoutBits:
     """Draw the words of all query and key tokens."""
     (batch, length, heads, _), groups = query.shape, key.shape[2]
 
@@ -161,7 +167,7 @@ def toss(random: PRNGKeyArray, query: Float[Array, "b t n h"], key: Float[Array,
         return jax.random.bits(part, (batch * tokens, per_token), jnp.uint32)  # few axes compile far sooner
 
     of_query, of_key = jax.random.split(random)
-    return Coins(
+    return DropoutBits(
         words(of_query, length, heads).reshape(batch, length, groups, heads // groups),
         words(of_key, key.shape[1], groups).reshape(key.shape[:3]),
     )
@@ -179,9 +185,9 @@ def kept(query: UInt32[Array, "*q"], key: UInt32[Array, "*k"], dropout: float) -
     return (x ^ (x >> 16)) >= jnp.uint32(int(dropout * 2**32))
 
 
-def _attend_plain(plan: Plan, query, key, value, seen, coins) -> tuple[Array, Array]:
+def _attend_plain(plan: Plan, query, key, value, seen, dropout_bits) -> tuple[Array, Array]:
     """query (B, T, K, G, H) -> output (B, T, K, G, D), lse (B, T, K, G)."""
-    return _over_heads(plan, partial(_forward_head, plan), (query, key, value, coins), seen)
+    return _over_heads(plan, partial(_forward_head, plan), (query, key, value, dropout_bits), seen)
 
 
 def _attend_forward(plan: Plan, *arrays):
@@ -190,8 +196,8 @@ def _attend_forward(plan: Plan, *arrays):
 
 
 def _attend_backward(plan: Plan, residuals, cotangents):
-    query, key, value, seen, coins, output, lse = residuals
-    arrays = query, key, value, coins, output, lse, *cotangents
+    query, key, value, seen, dropout_bits, output, lse = residuals
+    arrays = query, key, value, dropout_bits, output, lse, *cotangents
     d_query, d_key, d_value = _over_heads(plan, partial(_backward_head, plan), arrays, seen)
     return d_query, d_key, d_value, None, None
 
@@ -200,12 +206,12 @@ _attend = jax.custom_vjp(_attend_plain, nondiff_argnums=(0,))
 _attend.defvjp(_attend_forward, _attend_backward)
 
 
-def _over_heads(plan: Plan, head: Callable, arrays: Any, seen: Sight) -> Any:
+def _over_heads(plan: Plan, head: Callable, arrays: Any, seen: AttentionMask) -> Any:
     """Apply `head(arrays (T, ...), sight of the example)` to every example and key head of arrays (B, T, K, ...)."""
     ids = seen.query_ids, seen.key_ids
 
     def one(arrays, ids):
-        return head(arrays, Sight(seen.low, seen.high, *ids))
+        return head(arrays, AttentionMask(seen.low, seen.high, *ids))
 
     if not plan.serial:
         return jax.vmap(jax.vmap(one, in_axes=(1, None), out_axes=1))(arrays, ids)
@@ -235,7 +241,7 @@ class _Rows(NamedTuple):
     first: Int[Array, ""]
     query: Float[Array, "c h"]
     ids: Int[Array, " c"] | None
-    coin: UInt32[Array, " c"] | None
+    bits: UInt32[Array, " c"] | None
 
 
 class _Keys(NamedTuple):
@@ -244,16 +250,16 @@ class _Keys(NamedTuple):
     key: Float[Array, "w h"]
     value: Float[Array, "w d"]
     ids: Int[Array, " w"] | None
-    coin: UInt32[Array, " w"] | None
+    bits: UInt32[Array, " w"] | None
 
     def window(self, start, width: int) -> "_Keys":
         whole = width == self.key.shape[0]
         return self if whole else jax.tree.map(lambda x: lax.dynamic_slice_in_dim(x, start, width), self)
 
 
-def _forward_head(plan: Plan, arrays, seen: Sight):
-    query, key, value, coins = arrays
-    rows, keys = _prepare(plan, query, key, value, coins, seen)
+def _forward_head(plan: Plan, arrays, seen: AttentionMask):
+    query, key, value, dropout_bits = arrays
+    rows, keys = _prepare(plan, query, key, value, dropout_bits, seen)
 
     def chunk(row: _Rows):
         def attend(start, width):
@@ -274,13 +280,13 @@ def _forward_head(plan: Plan, arrays, seen: Sight):
     return tuple(_join(x, query) for x in lax.map(chunk, rows))
 
 
-def _backward_head(plan: Plan, arrays, seen: Sight):
+def _backward_head(plan: Plan, arrays, seen: AttentionMask):
     """ds = p · (dp − δ) with dp = dO Vᵀ, δ = dO·O − dlse, then dQ = ds K, dK = dsᵀ Q; dV = pᵀ dO.
 
     Dropout multiplies dp, and the p of dV, by its mask and 1 / (1 − dropout); δ stays as it is.
     """
-    query, key, value, coins, output, lse, d_output, d_lse = arrays
-    rows, keys = _prepare(plan, query, key, value, coins, seen)
+    query, key, value, dropout_bits, output, lse, d_output, d_lse = arrays
+    rows, keys = _prepare(plan, query, key, value, dropout_bits, seen)
     any_key = lse > -jnp.inf
     d_output = jnp.where(any_key[..., None], d_output, 0)
     delta = jnp.where(any_key, (d_output * output).sum(-1) - d_lse, 0)
@@ -309,7 +315,7 @@ def _backward_head(plan: Plan, arrays, seen: Sight):
     return tuple(gradient.astype(x.dtype) for gradient, x in gradients)
 
 
-def _prepare(plan: Plan, query, key, value, coins, seen: Sight) -> tuple[_Rows, _Keys]:
+def _prepare(plan: Plan, query, key, value, dropout_bits, seen: AttentionMask) -> tuple[_Rows, _Keys]:
     """Chunks and keys of a head, at least float32, with 0 in the place of padding so that it is never read."""
 
     def clean(x, ids):
@@ -320,7 +326,7 @@ def _prepare(plan: Plan, query, key, value, coins, seen: Sight) -> tuple[_Rows, 
     first = jnp.tile(jnp.arange(0, length, plan.chunk), group)
     ids = seen.query_ids
     row_ids = None if ids is None else jnp.broadcast_to(ids[:, None], (length, group))
-    query_coin, key_coin = (None, None) if coins is None else coins
+    query_coin, key_coin = (None, None) if dropout_bits is None else dropout_bits
     parts = clean(query, ids) * plan.scale, row_ids, query_coin
     query, row_ids, query_coin = jax.tree.map(lambda x: _split(x, plan.chunk), parts)
     key, value = clean(key, seen.key_ids), clean(value, seen.key_ids)
@@ -346,7 +352,7 @@ def _even_chunk(length: int, chunk: int) -> int:
     return min(chunk, -(-length // (8 * chunks)) * 8)
 
 
-def _in_window(plan: Plan, seen: Sight, row: _Rows, keys: _Keys, attend: Callable, nothing: Callable):
+def _in_window(plan: Plan, seen: AttentionMask, row: _Rows, keys: _Keys, attend: Callable, nothing: Callable):
     """Call `attend(start, width)` on a window that holds every key the chunk sees, or `nothing` if there is none."""
     count = keys.key.shape[0]
     if not plan.serial or all(x is None for x in (seen.low, seen.high, row.ids)):
@@ -368,19 +374,19 @@ def _in_window(plan: Plan, seen: Sight, row: _Rows, keys: _Keys, attend: Callabl
     return lax.switch(index, [nothing, *(partial(attend, width=width) for width in widths[1:])], start)
 
 
-def _scores(seen: Sight, row: _Rows, keys: _Keys, start) -> Array:
+def _scores(seen: AttentionMask, row: _Rows, keys: _Keys, start) -> Array:
     """Scaled scores (C, W), -inf where the key is not seen."""
     scores = _outer(row.query, keys.key)
     t, s = row.first + jnp.arange(scores.shape[0]), start + jnp.arange(scores.shape[1])
-    mask = Sight(seen.low, seen.high, row.ids, keys.ids).mask(t, s)
+    mask = AttentionMask(seen.low, seen.high, row.ids, keys.ids).mask(t, s)
     return scores if mask is None else jnp.where(mask, scores, -jnp.inf)
 
 
 def _drop(plan: Plan, x: Array, row: _Rows, keys: _Keys) -> Array:
     """`x` (C, W) with 0 for the dropped pairs."""
-    if row.coin is None or keys.coin is None:
+    if row.bits is None or keys.bits is None:
         return x
-    return jnp.where(kept(row.coin[:, None], keys.coin[None, :], plan.dropout), x, 0)
+    return jnp.where(kept(row.bits[:, None], keys.bits[None, :], plan.dropout), x, 0)
 
 
 def _outer(a: Float[Array, "c h"], b: Float[Array, "w h"]) -> Float[Array, "c w"]:
@@ -395,7 +401,7 @@ def _add(total: Float[Array, "h s"], start, part: Float[Array, "h w"]) -> Float[
     return lax.dynamic_update_slice_in_dim(total, part, start, axis=1)
 
 
-def _xla_attention(query, key, value, seen: Sight, scale) -> Array:
+def _xla_attention(query, key, value, seen: AttentionMask, scale) -> Array:
     mask = seen.mask(jnp.arange(query.shape[1]), jnp.arange(key.shape[1]))
     if seen.query_ids is not None:
         valid = (seen.query_ids > 0)[:, :, None, None]

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped
 
 from pdeformer.attention import options
 from pdeformer.attention.api import prepare, run
-from pdeformer.attention.chunked import Sight, check_shapes
+from pdeformer.attention.chunked import AttentionMask, check_shapes
 from pdeformer.pde import Coefficient, is_concrete
 
 FEW = 16  # new rows up to which evolving them is cheaper than evolving all values of the cache
@@ -105,7 +105,7 @@ def pde_attention_decode(
     full = cache.length + length > cache.max_len
     cache = _append(cache, key, value, ids)
     start = cache.length - length
-    seen = Sight(None if window is None else start - window, start, ids, cache.segment_ids)
+    seen = AttentionMask(None if window is None else start - window, start, ids, cache.segment_ids)
     output = run(prepare(query, cache.key, cache.value, pde, chosen, seen), served).output
     return jnp.where(full, jnp.nan, output).astype(value.dtype), cache
 

@@ -17,7 +17,7 @@ from dataclasses import replace
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from pdeformer.attention.chunked import Attended, Sight
+from pdeformer.attention.chunked import AttentionMask, AttentionOutput
 from pdeformer.attention.folded import attend, folded
 from pdeformer.attention.materialized import Evolution
 from pdeformer.pde import Diffusion, ReactionDiffusion
@@ -29,8 +29,8 @@ def two_calls(
     query: Float[Array, "b t n h"],
     key: Float[Array, "b s k h"],
     value: Float[Array, "b s k d"],
-    seen: Sight,
-) -> Attended:
+    seen: AttentionMask,
+) -> AttentionOutput:
     """Both orders of an Euler reaction; "euler" for a single step. `query` is scaled."""
     power = {"fisher": 2, "allen_cahn": 3}[pde.reaction]
     growth = jnp.broadcast_to(pde.beta.sum(0), (query.shape[2],))[None, None, :, None]
@@ -48,4 +48,4 @@ def two_calls(
     output = (1 + growth) * first.output - growth * share * second.output
     if evolution.renormalize:
         output = output / (1 + growth * (1 - share))
-    return Attended(output, first.log_sum_exp)
+    return AttentionOutput(output, first.log_sum_exp)

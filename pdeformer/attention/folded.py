@@ -24,8 +24,8 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from pdeformer import stencil
-from pdeformer.attention.chunked import Attended, Coins, Sight, chunked_attention, kept
-from pdeformer.attention.materialized import Evolution, march, scores, softmax
+from pdeformer.attention.chunked import AttentionMask, AttentionOutput, DropoutBits, chunked_attention, kept
+from pdeformer.attention.materialized import Evolution, integrate, scores, softmax
 from pdeformer.attention.performer import linear_attention
 from pdeformer.attention.tiled import Head, by_token, each_head, heads, tiled
 from pdeformer.integrators.api import choose
@@ -52,7 +52,7 @@ def transport(
 
     def apply(u: Array) -> Array:
         if not evolution.constant:
-            return march(coefficients, evolution.order, u, graph)
+            return integrate(coefficients, evolution.order, u, graph)
         one = jax.tree.map(lambda x: x[0], coefficients)
         method = choose(one, "auto", evolution.steps, "neumann", segmented=ids is not None, causal=False)
         return propagate(one, u, graph, steps=evolution.steps, method=method)
@@ -63,14 +63,21 @@ def transport(
 
 
 def attend(
-    evolution: Evolution, query: Array, key: Array, value: Array, seen: Sight, coins: Coins | None
-) -> Attended:
+    evolution: Evolution,
+    query: Array,
+    key: Array,
+    value: Array,
+    seen: AttentionMask,
+    dropout_bits: DropoutBits | None,
+) -> AttentionOutput:
     """The base attention, by the kernel that serves it; `query` is scaled."""
     if not evolution.random_features:
-        return chunked_attention(query, key, value, seen, scale=1.0, dropout=evolution.dropout, coins=coins)
+        return chunked_attention(
+            query, key, value, seen, scale=1.0, dropout=evolution.dropout, dropout_bits=dropout_bits
+        )
     if seen.low is None and seen.query_ids is None:
         return linear_attention(query, key, value, seen.high)
-    return tiled(evolution, None, query, key, value, seen, coins)
+    return tiled(evolution, None, query, key, value, seen, dropout_bits)
 
 
 def folded(
@@ -79,9 +86,9 @@ def folded(
     query: Float[Array, "b t n h"],
     key: Float[Array, "b s k h"],
     value: Float[Array, "b s k d"],
-    seen: Sight,
-    coins: Coins | None,
-) -> Attended:
+    seen: AttentionMask,
+    dropout_bits: DropoutBits | None,
+) -> AttentionOutput:
     """The evolved attention of a linear `pde`, and the log-sum-exp of its scores before the evolution.
 
     Without `shared` coefficients K = N: the key heads come repeated. Of evolved logits, theirs is returned.
@@ -92,17 +99,19 @@ def folded(
     if evolution.target == "logits":
         query = move(query, seen.query_ids) if by_query else query
         key = move(key, seen.key_ids) if by_key else key
-        return attend(evolution, query, key, value, seen, coins)
+        return attend(evolution, query, key, value, seen, dropout_bits)
     mixed = move(value, seen.key_ids, adjoint=True) if by_key else value
     if evolution.causal:
         assert seen.high is not None
-        far = attend(evolution, query, key, mixed, seen._replace(high=seen.high - evolution.steps), coins)
-        return join(far, near(evolution, pde, query, key, value, seen, seen.high, coins))
-    output, lse = attend(evolution, query, key, mixed, seen, coins)
-    return Attended(move(output, seen.query_ids) if by_query else output, lse)
+        far = attend(
+            evolution, query, key, mixed, seen._replace(high=seen.high - evolution.steps), dropout_bits
+        )
+        return join(far, near(evolution, pde, query, key, value, seen, seen.high, dropout_bits))
+    output, lse = attend(evolution, query, key, mixed, seen, dropout_bits)
+    return AttentionOutput(move(output, seen.query_ids) if by_query else output, lse)
 
 
-def join(a: Attended, b: Attended) -> Attended:
+def join(a: AttentionOutput, b: AttentionOutput) -> AttentionOutput:
     """Attention over two disjoint sets of keys, from that over each."""
     top = lax.stop_gradient(jnp.maximum(a.log_sum_exp, b.log_sum_exp))
     top = jnp.where(top > -jnp.inf, top, 0)
@@ -111,7 +120,7 @@ def join(a: Attended, b: Attended) -> Attended:
     seen = total > 0
     total = jnp.where(seen, total, 1)
     output = (share[0][..., None] * a.output + share[1][..., None] * b.output) / total[..., None]
-    return Attended(output, jnp.where(seen, top + jnp.log(total), -jnp.inf))
+    return AttentionOutput(output, jnp.where(seen, top + jnp.log(total), -jnp.inf))
 
 
 def near(
@@ -120,10 +129,10 @@ def near(
     query: Float[Array, "b t n h"],
     key: Float[Array, "b s k h"],
     value: Float[Array, "b s k d"],
-    seen: Sight,
+    seen: AttentionMask,
     high: Int[Array, ""],
-    coins: Coins | None,
-) -> Attended:
+    dropout_bits: DropoutBits | None,
+) -> AttentionOutput:
     """The last n weights of every causal row, evolved among the 2n keys that end at the query.
 
     Row t ends at key p = t + high. Rows are taken in chunks of C >= 2n - 1: the windows of a chunk lie in the block
@@ -169,15 +178,15 @@ def near(
             if seen.low is not None:
                 visible &= jnp.arange(window)[None, :] >= window - 1 + seen.low - high
 
-            def row(query, coefficients, coin):
+            def row(query, coefficients, bits):
                 pairs = scores(query, key[steps:], random_features=evolution.random_features)
                 weights, lse = softmax(diagonals(pairs, steps), visible[:, steps:])
-                if coin is not None:
-                    alive = kept(coin[:, None], key_coin[at[:, steps:]], evolution.dropout)
+                if bits is not None:
+                    alive = kept(bits[:, None], key_coin[at[:, steps:]], evolution.dropout)
                     weights = jnp.where(alive, weights / (1 - evolution.dropout), 0)
                 pde = jax.tree.map(lambda x: x[:, None, None], coefficients)
                 weights = jnp.pad(weights, ((0, 0), (steps, 0))).T
-                return from_diagonals(march(pde, evolution.order, weights, graph).T, block) @ value, lse
+                return from_diagonals(integrate(pde, evolution.order, weights, graph).T, block) @ value, lse
 
             return jax.vmap(row)(query, head.pde, query_coin)
 
@@ -185,9 +194,9 @@ def near(
         output, lse = (jnp.moveaxis(x, 0, 1).reshape(x.shape[1], -1, *x.shape[3:]) for x in (output, lse))
         return output[:, :length], lse[:, :length]
 
-    arguments = heads(query, key, value, pde, seen, coins)
+    arguments = heads(query, key, value, pde, seen, dropout_bits)
     output, lse = each_head(one, arguments, serial=jax.default_backend() == "cpu")
-    return Attended(by_token(output), by_token(lse))
+    return AttentionOutput(by_token(output), by_token(lse))
 
 
 def diagonals(matrix: Float[Array, "c w"], count: int) -> Float[Array, "c k"]:

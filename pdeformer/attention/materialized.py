@@ -18,7 +18,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from pdeformer import stencil
-from pdeformer.attention.chunked import Coins, Sight, kept
+from pdeformer.attention.chunked import AttentionMask, DropoutBits, kept
 from pdeformer.pde import PDE, AdvectionDiffusion, Diffusion, ReactionDiffusion, Wave, reaction_flow
 from pdeformer.stencil import Path
 
@@ -39,7 +39,7 @@ class Evolution:
     dropout: float
 
 
-def march(pde: PDE, order: str, u: Float[Array, "*b s c"], graph: Path) -> Float[Array, "*b s c"]:
+def integrate(pde: PDE, order: str, u: Float[Array, "*b s c"], graph: Path) -> Float[Array, "*b s c"]:
     """`pde` along axis -2 of u, one step for each entry of the first axis of its coefficients."""
     if isinstance(pde, Wave):
         return _leapfrog(pde, u, graph)
@@ -131,7 +131,7 @@ def softmax(scores: Float[Array, "*b c s"], seen: Bool[Array, "*b c s"] | None) 
     return weights / total, jnp.where(any_key, top + jnp.log(total), -jnp.inf)[..., 0]
 
 
-def key_path(seen: Sight, t: Array, keys: int, ndim: int, *, causal: bool) -> Path:
+def key_path(seen: AttentionMask, t: Array, keys: int, ndim: int, *, causal: bool) -> Path:
     """The edges along the keys, `(..., S, 1)`, or `(..., S, C)` with a wall behind every query of a causal block."""
     graph = stencil.path(keys, seen.key_ids, "neumann", ndim=ndim)
     left, right = graph.left, graph.right
@@ -148,13 +148,13 @@ def evolved_weights(
     pde: PDE | None,
     query: Float[Array, "*b c h"],
     key: Float[Array, "*b s h"],
-    seen: Sight,
+    seen: AttentionMask,
     t: Array,
-    coins: Coins | None,
+    dropout_bits: DropoutBits | None,
 ) -> tuple[Float[Array, "*b c s"], Float[Array, "*b c"]]:
     """The weights of the queries at `t`, evolved, and the log-sum-exp of their scores before.
 
-    `query` is scaled. Coefficients are `(steps, ..., 1, 1)`; ids `(..., C)` and `(..., S)`, coins alike. On weights
+    `query` is scaled. Coefficients are `(steps, ..., 1, 1)`; ids and bits `(..., C)` and `(..., S)`. On weights
     the dropped ones are zeroed before the evolution. `pde` None leaves the weights as they are.
     """
     keys = key.shape[-2]
@@ -164,9 +164,9 @@ def evolved_weights(
         if pde is None:
             return u
         if evolution.axis in ("key", "both"):
-            u = jnp.swapaxes(march(pde, evolution.order, jnp.swapaxes(u, -1, -2), graph), -1, -2)
+            u = jnp.swapaxes(integrate(pde, evolution.order, jnp.swapaxes(u, -1, -2), graph), -1, -2)
         if evolution.axis in ("query", "both"):
-            u = march(pde, evolution.order, u, graph)  # the queries are the keys' tokens
+            u = integrate(pde, evolution.order, u, graph)  # the queries are the keys' tokens
         return u
 
     logits = scores(query, key, random_features=evolution.random_features)
@@ -176,8 +176,8 @@ def evolved_weights(
     if mask is not None:
         mask = jnp.broadcast_to(mask.reshape((1,) * (logits.ndim - mask.ndim) + mask.shape), logits.shape)
     weights, lse = softmax(logits, mask)
-    if coins is not None:
-        alive = kept(coins.query[..., :, None], coins.key[..., None, :], evolution.dropout)
+    if dropout_bits is not None:
+        alive = kept(dropout_bits.query[..., :, None], dropout_bits.key[..., None, :], evolution.dropout)
         weights = jnp.where(alive, weights / (1 - evolution.dropout), 0)
     if evolution.target == "weights":
         weights = evolve(weights)

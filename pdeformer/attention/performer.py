@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from pdeformer.attention.chunked import Attended
+from pdeformer.attention.chunked import AttentionOutput
 
 CHUNK = 128  # rows whose pairs are formed; what lies before them is one (F, D) state
 
@@ -51,7 +51,7 @@ def linear_attention(
     key: Float[Array, "b s k f"],
     value: Float[Array, "b s k d"],
     high: Int[Array, ""] | None,
-) -> Attended:
+) -> AttentionOutput:
     """Attention with weights ∝ query·key in O(T F D) time; query t sees the keys s <= t + high (None: all)."""
     batch, length, heads, width = query.shape
     grouped = query.reshape(batch, length, key.shape[2], -1, width)
@@ -65,7 +65,7 @@ def linear_attention(
     mass = total[..., -1]
     seen = mass > 0
     mass = jnp.where(seen, mass, 1)
-    return Attended(total[..., :-1] / mass[..., None], jnp.where(seen, jnp.log(mass), -jnp.inf))
+    return AttentionOutput(total[..., :-1] / mass[..., None], jnp.where(seen, jnp.log(mass), -jnp.inf))
 
 
 def _prefix_sums(query: Array, key: Array, value: Array, high: Array) -> Array:

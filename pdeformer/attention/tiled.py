@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int, UInt32
 
-from pdeformer.attention.chunked import Attended, Coins, Sight
+from pdeformer.attention.chunked import AttentionMask, AttentionOutput, DropoutBits
 from pdeformer.attention.materialized import Evolution, evolved_weights
 from pdeformer.pde import PDE
 
@@ -59,8 +59,8 @@ def heads(
     key: Float[Array, "b s k h"],
     value: Float[Array, "b s k d"],
     pde: PDE | None,
-    seen: Sight,
-    coins: Coins | None,
+    seen: AttentionMask,
+    dropout_bits: DropoutBits | None,
 ) -> Head:
     """The arguments of an attention, head by head; coefficients (steps, N) or (steps, 1)."""
     batch, count, groups = query.shape[0], key.shape[2], query.shape[2] // key.shape[2]
@@ -79,8 +79,8 @@ def heads(
         jax.tree.map(spread, pde),
         repeat(seen.query_ids),
         repeat(seen.key_ids),
-        None if coins is None else jnp.moveaxis(coins.query, 1, 3),
-        None if coins is None else jnp.moveaxis(coins.key, 2, 1),
+        None if dropout_bits is None else jnp.moveaxis(dropout_bits.query, 1, 3),
+        None if dropout_bits is None else jnp.moveaxis(dropout_bits.key, 2, 1),
     )
 
 
@@ -90,11 +90,11 @@ def tiled(
     query: Float[Array, "b t n h"],
     key: Float[Array, "b s k h"],
     value: Float[Array, "b s k d"],
-    seen: Sight,
-    coins: Coins | None,
+    seen: AttentionMask,
+    dropout_bits: DropoutBits | None,
     *,
     rows: int | None = None,
-) -> Attended:
+) -> AttentionOutput:
     """Evolved weights times values, and the log-sum-exp of the scores before the evolution."""
     length, keys = query.shape[1], key.shape[1]
     rows = min(length, rows or max(8, TILE // keys))
@@ -108,24 +108,24 @@ def tiled(
     def one(head: Head):
         @jax.checkpoint
         def tile(xs):
-            coefficients, query, ids, coin, t = xs
-            near = Sight(seen.low, seen.high, ids, head.key_ids)
+            coefficients, query, ids, bits, t = xs
+            near = AttentionMask(seen.low, seen.high, ids, head.key_ids)
             pde = jax.tree.map(lambda x: x[:, None, None], coefficients)
-            both = None if coin is None or head.key_coins is None else Coins(coin, head.key_coins)
+            both = None if bits is None or head.key_coins is None else DropoutBits(bits, head.key_coins)
             weights, lse = evolved_weights(evolution, pde, query, head.key, near, t, both)
             return weights @ head.value, lse
 
         def group(xs):
-            coefficients, query, coin = xs
-            return lax.map(lambda x: tile((coefficients, *x)), (query, query_ids, coin, t))
+            coefficients, query, bits = xs
+            return lax.map(lambda x: tile((coefficients, *x)), (query, query_ids, bits, t))
 
         t = jnp.arange(tiles * rows).reshape(tiles, rows)
         query_ids = None if head.query_ids is None else split(head.query_ids[None])[0]
-        coins = None if head.query_coins is None else split(head.query_coins)
-        output, lse = lax.map(group, (head.pde, split(head.query), coins))
+        dropout_bits = None if head.query_coins is None else split(head.query_coins)
+        output, lse = lax.map(group, (head.pde, split(head.query), dropout_bits))
         whole = head.query.shape[0], tiles * rows
         return output.reshape(*whole, -1)[:, :length], lse.reshape(whole)[:, :length]
 
-    arguments = heads(query, key, value, pde, seen, coins)
+    arguments = heads(query, key, value, pde, seen, dropout_bits)
     output, lse = each_head(one, arguments, serial=jax.default_backend() == "cpu")
-    return Attended(by_token(output), by_token(lse))
+    return AttentionOutput(by_token(output), by_token(lse))

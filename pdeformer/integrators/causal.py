@@ -24,7 +24,7 @@ from pdeformer.stencil import Path, rows
 CausalLinear = Diffusion | AdvectionDiffusion
 
 
-def march(pde: CausalLinear, u: Array, graph: Path, steps: int, *, adjoint: bool = False) -> Array:
+def integrate(pde: CausalLinear, u: Array, graph: Path, steps: int, *, adjoint: bool = False) -> Array:
     """The definition, on any segments: shift by shift, then tap by tap.
 
     Both are polynomials in one operator, the token before, so the transposed one serves the adjoint.

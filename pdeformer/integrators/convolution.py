@@ -15,7 +15,7 @@ from jaxtyping import Array
 
 from pdeformer import stencil
 from pdeformer.integrators import explicit
-from pdeformer.integrators.explicit import Linear, march, response
+from pdeformer.integrators.explicit import Linear, integrate, response
 from pdeformer.stencil import Path, rows
 
 
@@ -32,7 +32,7 @@ def apply(pde: Linear, u: Array, graph: Path, steps: int, *, adjoint: bool = Fal
     def taps():
         return jnp.flip(response(pde, steps), axis=-2) if adjoint else response(pde, steps)
 
-    return _inside_and_border(taps, partial(march, pde, steps=steps, adjoint=adjoint), u, graph, steps)
+    return _inside_and_border(taps, partial(integrate, pde, steps=steps, adjoint=adjoint), u, graph, steps)
 
 
 def sensitivity(pde: Linear, direction: Linear, u: Array, graph: Path, steps: int) -> Array:

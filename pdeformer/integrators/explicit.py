@@ -26,7 +26,7 @@ T = TypeVar("T")
 Linear = Diffusion | Wave | AdvectionDiffusion
 
 
-def march(pde: Linear, u: Array, graph: Path, steps: int, *, adjoint: bool = False) -> Array:
+def integrate(pde: Linear, u: Array, graph: Path, steps: int, *, adjoint: bool = False) -> Array:
     """`steps` explicit steps of dt = 1 of a linear equation, or of the transposed operator."""
     increment = partial(_transposed_increment if adjoint else _increment, pde, graph)
     if isinstance(pde, Wave):
@@ -99,7 +99,7 @@ def sensitivity(pde: Linear, direction: Linear, u: Array, graph: Path, steps: in
         return steps * pde.speed * direction.speed * after
     assert isinstance(pde, Diffusion)
     assert isinstance(direction, Diffusion)
-    return steps * direction.alpha * march(pde, bent, graph, steps - 1)
+    return steps * direction.alpha * integrate(pde, bent, graph, steps - 1)
 
 
 def _advection_sensitivity(
@@ -161,4 +161,4 @@ def response(pde: Linear, steps: int) -> Array:
     delta = jnp.zeros((*lead[:-2], size, lead[-1]), dtype).at[..., steps, :].set(1)
     edge = jnp.arange(size).reshape((1,) * (len(lead) - 2) + (size, 1))
     line = Path(edge > 0, edge < size - 1, None, "dirichlet")
-    return march(pde, delta, line, steps)
+    return integrate(pde, delta, line, steps)

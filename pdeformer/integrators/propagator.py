@@ -48,10 +48,10 @@ def _by_forward_mode(apply: Callable) -> Callable:
 
 
 METHODS: dict[str, Method] = {
-    "scan": Method(explicit.march, explicit.sensitivity),
+    "scan": Method(explicit.integrate, explicit.sensitivity),
     "taps": Method(convolution.apply, convolution.sensitivity),
     "spectral": Method(spectral.apply, _by_forward_mode(spectral.apply)),
-    "causal scan": Method(causal.march, causal.sensitivity),
+    "causal scan": Method(causal.integrate, causal.sensitivity),
     "causal taps": Method(causal.apply, _by_forward_mode(causal.apply)),
 }
 

@@ -18,19 +18,19 @@ and rounded once to the dtype of `u`. [Zhang & Zhou, "Where to Add PDE Diffusion
 """
 
 from pdeformer.layers.adaptive import AdaptiveStencil as AdaptiveStencil
-from pdeformer.layers.attention import AttentionPDE as AttentionPDE
 from pdeformer.layers.attention import PDEAttention as PDEAttention
+from pdeformer.layers.attention import PDEAttentionConfig as PDEAttentionConfig
 from pdeformer.layers.config import Layer as Layer
-from pdeformer.layers.config import Stencil as Stencil
+from pdeformer.layers.config import StencilConfig as StencilConfig
 from pdeformer.layers.heat import HeatLayer as HeatLayer
 from pdeformer.layers.multiscale import MultiScaleStencil as MultiScaleStencil
 
 __all__ = [
     "AdaptiveStencil",
-    "AttentionPDE",
+    "PDEAttentionConfig",
     "HeatLayer",
     "Layer",
     "MultiScaleStencil",
     "PDEAttention",
-    "Stencil",
+    "StencilConfig",
 ]

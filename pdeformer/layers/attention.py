@@ -29,7 +29,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True)
-class AttentionPDE:
+class PDEAttentionConfig:
     """Which equation evolves the attention, and how; an option that its kind does not have is refused."""
 
     kind: Kind = "none"
@@ -153,13 +153,13 @@ class PDEAttention(nnx.Module):
     Parameters are free real numbers that are mapped into the stable set (`layers.coefficients`), so that no
     optimizer step can make the evolution unstable: α = 1/2 σ(a), c = σ(a), 2α + |β| ≤ 1, a bounded growth.
 
-    heads: N query heads. kind: the equation, a word of `AttentionPDE.kind` but "none".
-    options: the other fields of `AttentionPDE`, which documents and checks them.
+    heads: N query heads. kind: the equation, a word of `PDEAttentionConfig.kind` but "none".
+    options: the other fields of `PDEAttentionConfig`, which documents and checks them.
     [Zhang & Zhou, "Continuous-Time Attention", 2025]
     """
 
     def __init__(self, heads: int, *, kind: str = "diffusion", **options):
-        self.choice = AttentionPDE(kind, **options)  # pyright: ignore[reportArgumentType]  checked there
+        self.choice = PDEAttentionConfig(kind, **options)  # pyright: ignore[reportArgumentType]  checked there
         initial, how = self.choice.initial(), {"order": self.choice.order, "steps": self.choice.steps}
         shape = {"head": (heads,), "layer": (), "step": (self.choice.steps, heads)}[self.choice.share]
         numbers = constraints.free(initial, **how) if self.choice.learned else {}

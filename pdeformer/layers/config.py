@@ -1,4 +1,4 @@
-"""`Stencil`: the choice of a diffusion layer and its options, as a value that a command line can fill in."""
+"""`StencilConfig`: the choice of a diffusion layer and its options, as a value that a command line can fill in."""
 
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -13,7 +13,7 @@ Layer: TypeAlias = HeatLayer | AdaptiveStencil | MultiScaleStencil
 
 
 @dataclass(frozen=True)
-class Stencil:
+class StencilConfig:
     """Which diffusion layer, and with which options; an option that its kind does not have is refused."""
 
     kind: Literal["heat", "adaptive", "multiscale"] = "heat"
@@ -50,7 +50,7 @@ class Stencil:
         for kind, names in owners.items():
             for name in names:
                 value = getattr(self, name)
-                if kind != self.kind and value != getattr(Stencil, name):
+                if kind != self.kind and value != getattr(StencilConfig, name):
                     raise ValueError(
                         f"{name} belongs to kind {kind!r}, got {name}={value} with kind {self.kind!r}; "
                         f"drop it or set kind={kind!r}."

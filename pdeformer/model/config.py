@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Literal, get_args
 
-from pdeformer.layers import AttentionPDE, Stencil
+from pdeformer.layers import PDEAttentionConfig, StencilConfig
 
 Placement = Literal[
     "after_embedding",
@@ -56,9 +56,9 @@ class ModelConfig:
     """Nonlinearity of the feed-forward sublayer and of the classifier."""
     placements: tuple[Placement | str, ...] = ()
     """Where the diffusion layer stands, any number of places; none is the plain Transformer."""
-    stencil: Stencil = Stencil()
+    stencil: StencilConfig = StencilConfig()
     """The diffusion layer of those places."""
-    attention: AttentionPDE = AttentionPDE()
+    attention: PDEAttentionConfig = PDEAttentionConfig()
     """The equation that evolves the attention of every block; none is plain attention."""
     dtype: Literal["float32", "bfloat16"] | str = "float32"
     """Type of the computation; parameters, LayerNorm statistics, diffusion, pooling, logits are float32."""

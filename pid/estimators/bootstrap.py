@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from pid.gaussian import covariance, systems, wishart
-from pid.gaussian.systems import Quantity
+from pid.gaussian.systems import InformationMeasure
 from pid.measures.atoms import PID, stack
 
 CHUNK = 64  # draws held at once
@@ -25,14 +25,14 @@ CHUNK = 64  # draws held at once
 class Plan(NamedTuple):
     """What is decomposed and how; hashable, so that equal plans share one compiled program."""
 
-    quantity: Quantity
+    quantity: InformationMeasure
     two_targets: bool
     n: int
 
 
 def in_bits(program: Callable[..., Array], plan: Plan, *args) -> np.ndarray:
     """Run a program of this file in float64 where the device has it, on NumPy arrays, and give bits back."""
-    with systems.precise():
+    with systems.x64_context():
         return np.asarray(program(plan, *args)) * covariance.nats_to(2)
 
 
@@ -157,7 +157,7 @@ def _atoms(plan: Plan, cov: Float[Array, "d d"], exists: Bool[Array, " d"]) -> F
     return _atoms_of_two_targets(plan.quantity, cov)
 
 
-def _atoms_of_two_targets(quantity: Quantity, cov: Float[Array, "d d"]) -> Float[Array, " k"]:
+def _atoms_of_two_targets(quantity: InformationMeasure, cov: Float[Array, "d d"]) -> Float[Array, " k"]:
     """MMI where each pair has its own target: I_x from the first, I_y from the second, I_xy the larger of both."""
     m, size = quantity.dims[0], cov.shape[0]
     first = np.r_[:m, 2 * m : size]

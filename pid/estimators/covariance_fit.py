@@ -81,7 +81,7 @@ def _bias(covs: np.ndarray, found: Latents, n: int) -> np.ndarray:
     ]
     rows = []
     for (m, x, y), lost in zip(found.counts, missing, strict=True):
-        with systems.precise():
+        with systems.x64_context():
             enough = n - 1 >= m + x + y - lost
             rows.append(wishart.information_bias((m, x, y, x + y - lost), n) if enough else (0.0, 0.0, 0.0))
     return np.array(rows, float)

@@ -23,7 +23,7 @@ VARIANCE_CAP = 3  # components chosen by variance take at most 1/3 as many dimen
 
 
 class Latents(NamedTuple):
-    """Gaussian coordinates of every layer, zero where a layer has fewer than the widest one."""
+    """Gaussian coordinates of every layer, zero where a layer has fewer than the to_float64 one."""
 
     parts: tuple[np.ndarray, ...]  # target, x, y or target, target_y, x, y: (L, n, k) each
     exists: tuple[np.ndarray, ...]  # bool (L, k) each
@@ -119,8 +119,8 @@ def _reduce_layers(name: str, array: np.ndarray, how: PCA | None, flags: list[li
 
 def _reduce(name: str, array: np.ndarray, how: PCA | None) -> tuple[np.ndarray, list[str]]:
     flags = []
-    with systems.precise():
-        plain = standardize(systems.widest(array))
+    with systems.x64_context():
+        plain = standardize(systems.to_float64(array))
         constant = np.asarray(plain.constant)
         if constant.all():
             raise ValueError(
@@ -144,7 +144,7 @@ def _reduce(name: str, array: np.ndarray, how: PCA | None) -> tuple[np.ndarray, 
 
 
 def _cap(reduced: list[Layers], flags: list[list[str]]) -> list[Layers]:
-    """Keep at most n/3 dimensions in all, by one common limit for the widest variables."""
+    """Keep at most n/3 dimensions in all, by one common limit for the to_float64 variables."""
     for layer, said in enumerate(flags):
         sizes = [part[layer].shape[1] for part in reduced]
         room = max(reduced[0][layer].shape[0] // VARIANCE_CAP, len(sizes))
@@ -173,7 +173,7 @@ def _gaussianize(
 
 def _copula(part: Layers) -> Layers:
     padded, exists = _pad(part)
-    with systems.precise():
+    with systems.x64_context():
         values = np.asarray(jax.vmap(rank_gaussian)(padded))
     return [values[layer][:, mask] for layer, mask in enumerate(exists)]
 

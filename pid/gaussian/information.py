@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 
 from pid.gaussian import covariance, systems
 from pid.gaussian.covariance import Dims, Tolerance
-from pid.gaussian.systems import Quantity
+from pid.gaussian.systems import InformationMeasure
 
 
 class MI(NamedTuple):
@@ -146,7 +146,7 @@ def information_of(seen: Spectrum) -> Float[Array, ""]:
     return jnp.where(seen.zeros > 0, jnp.inf, -seen.log_det / 2)
 
 
-class Information(Quantity):
+class Information(InformationMeasure):
     """(I(M;X), I(M;Y), I(M;X,Y))."""
 
     def fast(self, corr: Float[Array, "d d"]) -> tuple[Float[Array, " k"], Float[Array, ""]]:

@@ -25,7 +25,7 @@ from pid.gaussian.covariance import Dims, Tolerance
 
 
 @dataclass(frozen=True)
-class Quantity(ABC):
+class InformationMeasure(ABC):
     """k numbers in nats that do not change when coordinates are rescaled. Members fill in the three methods."""
 
     dims: Dims
@@ -52,7 +52,7 @@ class Outcome(NamedTuple):
     smallest: Float[Array, "*b"]  # eigenvalue, or a squared pivot where all were sound
 
 
-def compute(quantity: Quantity, cov: Any, base: int | float) -> Float[Array | np.ndarray, "*b k"]:
+def compute(quantity: InformationMeasure, cov: Any, base: int | float) -> Float[Array | np.ndarray, "*b k"]:
     """The values in units of `base` for covariances `(..., d, d)`.
 
     A concrete covariance is computed in float64 where the device has it, checked, and comes back as the kind of
@@ -64,20 +64,20 @@ def compute(quantity: Quantity, cov: Any, base: int | float) -> Float[Array | np
     unit = covariance.nats_to(base)
     if not covariance.is_concrete(cov):
         return _over_leading_axes(quantity, cov).values * unit
-    with precise():
-        outcome = jax.tree.map(np.asarray, _compiled(quantity, widest(cov)))
+    with x64_context():
+        outcome = jax.tree.map(np.asarray, _compiled(quantity, to_float64(cov)))
     covariance.refuse(outcome.asymmetry, outcome.smallest, quantity.tolerance)
     values = outcome.values * unit
     return jnp.asarray(values, cov.dtype) if isinstance(cov, jax.Array) else values
 
 
-def precise():
+def x64_context():
     """Context with float64 where the default device has it."""
     return jax.enable_x64(jax.default_backend() != "tpu")
 
 
-def widest(x: Any) -> np.ndarray:
-    """`x` on the host, in the widest float the default device has."""
+def to_float64(x: Any) -> np.ndarray:
+    """`x` on the host, in the to_float64 float the default device has."""
     return np.asarray(x, np.float32 if jax.default_backend() == "tpu" else np.float64)
 
 
@@ -86,7 +86,7 @@ def each(f: Callable[[Any], Any], xs: Any) -> Any:
     return jax.lax.platform_dependent(xs, cpu=lambda xs: jax.lax.map(f, xs), default=jax.vmap(f))
 
 
-def _over_leading_axes(quantity: Quantity, cov: Float[Array, "*b d d"]) -> Outcome:
+def _over_leading_axes(quantity: InformationMeasure, cov: Float[Array, "*b d d"]) -> Outcome:
     lead, size = cov.shape[:-2], cov.shape[-1]
     if not lead:
         return evaluate(quantity, cov)
@@ -98,7 +98,7 @@ _compiled = jax.jit(_over_leading_axes, static_argnums=0)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
-def evaluate(quantity: Quantity, cov: Float[Array, "d d"]) -> Outcome:
+def evaluate(quantity: InformationMeasure, cov: Float[Array, "d d"]) -> Outcome:
     """The values of one system, differentiable once; `jax.vmap` gives a batch."""
     return _one_or_many(quantity, "outcome")(cov)
 
@@ -113,7 +113,7 @@ def _evaluate_jvp(quantity, primals, tangents):
 
 
 @cache
-def _one_or_many(quantity: Quantity, what: str):
+def _one_or_many(quantity: InformationMeasure, what: str):
     """One system as it is; a batch by `lax.map` on CPU, whatever the number of `vmap`s, and batched elsewhere.
 
     One program, outside `jax.jit` too: a derivative taken eagerly compiles it whole instead of each operation.
@@ -145,7 +145,7 @@ def _prepare(cov: Float[Array, "d d"]) -> tuple[Array, Array, Array, Array]:
     return (corr + corr.T) / 2, scale, asymmetry, finite
 
 
-def _outcome(quantity: Quantity, cov: Array) -> Outcome:
+def _outcome(quantity: InformationMeasure, cov: Array) -> Outcome:
     corr, _, asymmetry, finite = _prepare(cov)
     values, pivot = quantity.fast(corr)
     sound = pivot > quantity.tolerance.pivot
@@ -153,7 +153,7 @@ def _outcome(quantity: Quantity, cov: Array) -> Outcome:
     return _mark(values, asymmetry, smallest, finite)
 
 
-def _outcomes(quantity: Quantity, covs: Array) -> Outcome:
+def _outcomes(quantity: InformationMeasure, covs: Array) -> Outcome:
     """A batch; the eigenvalues of ranks are computed only if some system needs them."""
     corr, _, asymmetry, finite = jax.vmap(_prepare)(covs)
     values, pivot = jax.vmap(quantity.fast)(corr)
@@ -167,7 +167,7 @@ def _outcomes(quantity: Quantity, covs: Array) -> Outcome:
     return jax.vmap(_mark)(values, asymmetry, smallest, finite)
 
 
-def _by_rank(quantity: Quantity, corr: Array) -> tuple[Array, Array]:
+def _by_rank(quantity: InformationMeasure, corr: Array) -> tuple[Array, Array]:
     return quantity.ranked(corr), jnp.linalg.eigvalsh(corr)[0]
 
 
@@ -175,6 +175,6 @@ def _mark(values: Array, asymmetry: Array, smallest: Array, finite: Array) -> Ou
     return Outcome(jnp.where(finite, values, jnp.nan), jnp.where(finite, asymmetry, jnp.nan), smallest)
 
 
-def _slopes(quantity: Quantity, cov: Array) -> Float[Array, "k d d"]:
+def _slopes(quantity: InformationMeasure, cov: Array) -> Float[Array, "k d d"]:
     corr, scale, _, finite = _prepare(cov)
     return jnp.where(finite, quantity.gradient(corr) / scale[None, :, None] / scale[None, None, :], jnp.nan)

@@ -64,7 +64,7 @@ from pid.llava.config import TextConfig as TextConfig
 from pid.llava.config import VisionConfig as VisionConfig
 from pid.llava.config import read_config as read_config
 from pid.llava.knockout import Knockout as Knockout
-from pid.llava.knockout import block_table as block_table
+from pid.llava.knockout import knockout_mask as knockout_mask
 from pid.llava.knockout import windows as windows
 from pid.llava.model.language_model import Language as Language
 from pid.llava.model.language_model import Output as Output
@@ -114,7 +114,7 @@ __all__ = [
     "TokenType",
     "VisionConfig",
     "anyres_rows",
-    "block_table",
+    "knockout_mask",
     "bytes_per_device",
     "capture",
     "encode",

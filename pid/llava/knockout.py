@@ -62,7 +62,7 @@ def windows(layers: int, width: int = 9) -> tuple[tuple[int, ...], ...]:
     return tuple(tuple(range(max(0, at - below), min(layers, at + above))) for at in range(layers))
 
 
-def block_table(knockouts: Iterable[Knockout], layers: int) -> np.ndarray:
+def knockout_mask(knockouts: Iterable[Knockout], layers: int) -> np.ndarray:
     """The edges that `knockouts` cut: bool (L, 1, Y, Y), the same for every sample.
 
     Y is 8, or one more than the largest type named. Raises ValueError for a layer that the model lacks.

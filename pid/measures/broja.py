@@ -34,11 +34,11 @@ from pid.gaussian.information import (
     residual_maps,
     spectrum,
 )
-from pid.gaussian.systems import Quantity
+from pid.gaussian.systems import InformationMeasure
 from pid.measures import atoms
 
 
-class Broja(Quantity):
+class Broja(InformationMeasure):
     """The fields of a PID."""
 
     def fast(self, corr: Float[Array, "d d"]) -> tuple[Float[Array, " k"], Float[Array, ""]]:

@@ -61,8 +61,8 @@ def certificate(cov: Any, dims: Any) -> Certificate:
             "coordinates of the target that a source copies."
         )
     tolerance = covariance.tolerance_of(np.asarray(cov).dtype)
-    with systems.precise():
-        parts = jax.tree.map(np.asarray, _certify_all(systems.widest(cov), dims, tolerance))
+    with systems.x64_context():
+        parts = jax.tree.map(np.asarray, _certify_all(systems.to_float64(cov), dims, tolerance))
     primal, dual = (part * covariance.nats_to(2) for part in parts[:2])
     return Certificate(union.astype(primal.dtype), primal, dual, primal - dual, *parts[2:])
 

@@ -5,13 +5,13 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from pid.gaussian import covariance, systems
-from pid.gaussian.systems import Quantity
+from pid.gaussian.systems import InformationMeasure
 from pid.measures.atoms import PID
 from pid.measures.broja import Broja
 from pid.measures.mmi import Minimum
 
 Measure = Literal["broja", "mmi"]
-MEASURES: dict[str, type[Quantity]] = {"broja": Broja, "mmi": Minimum}
+MEASURES: dict[str, type[InformationMeasure]] = {"broja": Broja, "mmi": Minimum}
 assert tuple(MEASURES) == get_args(Measure)
 
 
@@ -48,7 +48,7 @@ def decompose(cov: Any, dims: Any, *, measure: Measure | str = "broja", base: in
     return PID(*(values[..., i] for i in range(len(PID._fields))))
 
 
-def quantity(measure: str, dims: covariance.Dims, dtype: Any) -> Quantity:
+def quantity(measure: str, dims: covariance.Dims, dtype: Any) -> InformationMeasure:
     """The measure by name, for covariances rounded to `dtype`."""
     if measure not in MEASURES:
         raise ValueError(f"measure must be one of {', '.join(MEASURES)}, got {measure!r}.")

@@ -17,11 +17,11 @@ from pid.gaussian.information import (
     ranked_posteriors,
     spectrum,
 )
-from pid.gaussian.systems import Quantity
+from pid.gaussian.systems import InformationMeasure
 from pid.measures import atoms
 
 
-class Minimum(Quantity):
+class Minimum(InformationMeasure):
     """The fields of a PID."""
 
     def fast(self, corr: Float[Array, "d d"]) -> tuple[Float[Array, " k"], Float[Array, ""]]:

@@ -2,7 +2,7 @@
 
     examples = list(toyworld.generate(20_000, seed=0))
     batch = toyworld.arrays(examples)             # to train on
-    toyworld.truth("QueryAttr", toyworld.Dials())  # the bits that image and words tell, each alone
+    toyworld.truth("QueryAttr", toyworld.LeakRates())  # the bits that image and words tell, each alone
 
 It is synthetic: a figure drawn from it shows that a method finds what was put there, and nothing about photographs.
 
@@ -35,8 +35,8 @@ from pid.toyworld.toy_encoding import tokenizer as tokenizer
 from pid.toyworld.truth import EXPECTED as EXPECTED
 from pid.toyworld.truth import NAMING as NAMING
 from pid.toyworld.truth import WORLD as WORLD
-from pid.toyworld.truth import Dials as Dials
 from pid.toyworld.truth import Expected as Expected
+from pid.toyworld.truth import LeakRates as LeakRates
 from pid.toyworld.truth import Truth as Truth
 from pid.toyworld.truth import truth as truth
 from pid.toyworld.vocabulary import VOCABULARY as VOCABULARY

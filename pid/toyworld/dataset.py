@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 
 from pid.toyworld.scenes import Scene, is_test
 from pid.toyworld.tasks import GROUNDING, TASKS
-from pid.toyworld.truth import WORLD, Dials, World
+from pid.toyworld.truth import WORLD, LeakRates, World
 
 Split = Literal["train", "test"]
 
@@ -37,7 +37,7 @@ def check_world(world: World) -> None:
     if wrong or not world:
         raise ValueError(f"a world has tasks among {', '.join(known)}, got {', '.join(wrong) or 'none'}.")
     for task in GROUNDING:
-        if world.get(task, Dials()) != Dials():
+        if world.get(task, LeakRates()) != LeakRates():
             raise ValueError(
                 f"nothing shows or tells what {task} asks for, got {world[task]}; leave its dials at 0."
             )

@@ -26,7 +26,7 @@ from pid.toyworld.tasks import GROUNDING, TASKS
 
 
 @dataclass(frozen=True)
-class Dials:
+class LeakRates:
     """How often the answer can be had from one source alone. Raises ValueError unless both are shares from 0 to 1."""
 
     language: float = 0.0
@@ -41,20 +41,20 @@ class Dials:
             )
 
 
-World = Mapping[str, Dials]
+World = Mapping[str, LeakRates]
 """The tasks of a world, equally frequent, with their dials."""
 
 WORLD: World = {
-    "ChooseAttr": Dials(language=0.25, vision=0.25),
-    "ChooseCat": Dials(language=0.5),
-    "ChooseRel": Dials(),
-    "CompareAttr": Dials(language=0.5, vision=0.5),
-    "LogicalObj": Dials(language=0.75),
-    "QueryAttr": Dials(vision=0.5),
+    "ChooseAttr": LeakRates(language=0.25, vision=0.25),
+    "ChooseCat": LeakRates(language=0.5),
+    "ChooseRel": LeakRates(),
+    "CompareAttr": LeakRates(language=0.5, vision=0.5),
+    "LogicalObj": LeakRates(language=0.75),
+    "QueryAttr": LeakRates(vision=0.5),
 }
 """From tasks that need the image to one whose wording mostly tells the answer, as LogicalObj does in GQA."""
 
-NAMING: World = dict.fromkeys(GROUNDING, Dials())
+NAMING: World = dict.fromkeys(GROUNDING, LeakRates())
 """The three grounding tasks."""
 
 
@@ -84,7 +84,7 @@ class Truth(NamedTuple):
         return self.answer - self.language
 
 
-def truth(task: str, dials: Dials) -> Truth:
+def truth(task: str, dials: LeakRates) -> Truth:
     """The bits of one of the six tasks.
 
     Raises ValueError for another task.
@@ -103,7 +103,7 @@ Atom = Literal["redundancy", "unique_x", "unique_y", "synergy"]
 class Expected:
     """What a later measurement must find at one corner of the dials."""
 
-    dials: Dials
+    dials: LeakRates
     """The corner."""
     atom: Atom
     """The atom of (answer; scene, question) that holds all bits in CompareAttr, LogicalObj and QueryAttr."""
@@ -115,27 +115,27 @@ class Expected:
 
 EXPECTED = {
     "both needed": Expected(
-        Dials(language=0.0, vision=0.0),
+        LeakRates(language=0.0, vision=0.0),
         "synergy",
         "falls",
         "The question says where to look and the image what is there. Last may still read both by itself, so how far "
         "it falls depends on the model.",
     ),
     "words suffice": Expected(
-        Dials(language=1.0, vision=0.0),
+        LeakRates(language=1.0, vision=0.0),
         "unique_y",
         "stays",
         "The wording tells the answer and the scene has questions for every answer.",
     ),
     "image suffices": Expected(
-        Dials(language=0.0, vision=1.0),
+        LeakRates(language=0.0, vision=1.0),
         "unique_x",
         None,
         "The scene has one answer whatever is asked. Whether Last reads it or the question passes it on is the model's "
         "choice.",
     ),
     "either suffices": Expected(
-        Dials(language=1.0, vision=1.0),
+        LeakRates(language=1.0, vision=1.0),
         "redundancy",
         "stays",
         "Wording and scene tell the same; the question tokens need no image to have it.",

@@ -15,7 +15,7 @@ from experiments import lra, run
 from experiments.data import listops
 from experiments.lra import learned_stencils, program, report
 from pdeformer import sharding, train
-from pdeformer.layers import AttentionPDE, Stencil
+from pdeformer.layers import PDEAttentionConfig, StencilConfig
 from pdeformer.model import PLACEMENTS, Classifier, ModelConfig
 
 QUICK, LRA, TWO_LAYER, AMOS = (config for _, config in lra.PRESETS.values())
@@ -26,7 +26,7 @@ TINY = dataclasses.replace(
     mesh=lra.Mesh(data=1),
     model=lra.Network(layers=1, width=16, heads=2, ffn=16, max_len=24, dropout=0.1),
     generated=lra.Generated(min_length=9, max_length=25, train=200, val=50, test=50),
-    cadence=run.Cadence(log_every=1, eval_every=2, checkpoint_every=1, keep=1),
+    cadence=run.LoopIntervals(log_every=1, eval_every=2, checkpoint_every=1, keep=1),
 )
 DROPOUT = dataclasses.replace(TINY.model, attention_dropout=0.1)
 NO_DROPOUT = dataclasses.replace(TINY.model, dropout=0.0, attention_dropout=0.0)
@@ -195,7 +195,7 @@ def test_evolved_attention_is_trained_beside_the_baseline_and_its_coefficients_a
     straight, tmp_path, capsys
 ):
     config, summary, _ = straight
-    attention = AttentionPDE("advection-diffusion", share="step", steps=2)
+    attention = PDEAttentionConfig("advection-diffusion", share="step", steps=2)
     changes = {"placement": ("none",), "attention": attention, "steps": 2, "model": NO_DROPOUT}
     evolved = dataclasses.replace(config, out=tmp_path / "run", **changes)
     rows = lra.main(evolved)["rows"]
@@ -243,12 +243,12 @@ def test_table_has_mean_and_sd_over_seeds_binomial_error_and_paired_gain():
 @pytest.mark.parametrize(
     ("stencil", "shared", "width"),
     [
-        (Stencil(), True, 3),
-        (Stencil(learned=True, steps=2), True, 5),
-        (Stencil(kind="adaptive", width=7), False, 7),
-        (Stencil(kind="adaptive", free=True), False, 3),
-        (Stencil(kind="multiscale", dilations=(1, 2)), False, 5),
-        (Stencil(kind="multiscale", dilations=(1, 4), gated=True), True, 9),
+        (StencilConfig(), True, 3),
+        (StencilConfig(learned=True, steps=2), True, 5),
+        (StencilConfig(kind="adaptive", width=7), False, 7),
+        (StencilConfig(kind="adaptive", free=True), False, 3),
+        (StencilConfig(kind="multiscale", dilations=(1, 2)), False, 5),
+        (StencilConfig(kind="multiscale", dilations=(1, 4), gated=True), True, 9),
     ],
 )
 def test_stencils_of_every_kind_are_layers_by_channels_by_taps(stencil, shared, width):
@@ -256,7 +256,10 @@ def test_stencils_of_every_kind_are_layers_by_channels_by_taps(stencil, shared, 
         layers=2, width=8, heads=1, placements=("after_embedding", "before_ffn"), stencil=stencil
     )
     found = learned_stencils.learned(Classifier(config, nnx.Rngs(0)))
-    channels, layers = 1 if shared else 8, 1 if stencil == Stencil() else 2  # a fixed number is not stacked
+    channels, layers = (
+        1 if shared else 8,
+        1 if stencil == StencilConfig() else 2,
+    )  # a fixed number is not stacked
     assert {name: t.shape for name, t in found.items()} == {
         "after_embedding": (1, channels, width),
         "before_ffn": (layers, channels, width),
@@ -291,8 +294,8 @@ def test_options_reach_their_fields():
     assert (config.steps, config.seeds, config.batch, config.dtype) == (3, (0, 1, 2), 16, "bfloat16")
     assert config.mesh == lra.Mesh(4, 2)
     assert config.placement == ("after_embedding", "before_ffn")
-    assert config.stencil == Stencil(kind="multiscale", dilations=(1, 4))
-    assert config.attention == AttentionPDE("reaction-diffusion", beta=-0.1, order="euler")
+    assert config.stencil == StencilConfig(kind="multiscale", dilations=(1, 4))
+    assert config.attention == PDEAttentionConfig("reaction-diffusion", beta=-0.1, order="euler")
     assert config.data() is listops.RELEASE
     assert [str(path) for path in (config.data_dir, config.manual_dir, config.out)] == ["d", "m", "o"]
     assert config.network((), 16, 10).dtype == "bfloat16"
@@ -389,7 +392,7 @@ def test_variants_are_the_baseline_and_one_per_place_or_one_with_all():
 
 
 def test_evolved_attention_is_one_more_variant_or_a_part_of_the_one_with_all():
-    config = dataclasses.replace(QUICK, attention=AttentionPDE("wave"))
+    config = dataclasses.replace(QUICK, attention=PDEAttentionConfig("wave"))
     name, sizes = "attention_wave", (16, 10)
     assert config.variants() == {
         "baseline": (),
@@ -398,11 +401,11 @@ def test_evolved_attention_is_one_more_variant_or_a_part_of_the_one_with_all():
     }
     assert config.network((), *sizes) == QUICK.network((), *sizes)
     evolved = config.network((name,), *sizes)
-    assert (evolved.placements, evolved.attention) == ((), AttentionPDE("wave"))
+    assert (evolved.placements, evolved.attention) == ((), PDEAttentionConfig("wave"))
     together = dataclasses.replace(config, together=True)
     assert list(together.variants()) == ["baseline", f"after_embedding+{name}"]
     both = together.network(("after_embedding", name), *sizes)
-    assert (both.placements, both.attention) == (("after_embedding",), AttentionPDE("wave"))
+    assert (both.placements, both.attention) == (("after_embedding",), PDEAttentionConfig("wave"))
     assert list(dataclasses.replace(config, placement=("none",)).variants()) == ["baseline", name]
 
 
@@ -420,7 +423,7 @@ def test_existing_run_folder_is_refused_and_left_alone(straight):
 def test_resume_with_another_configuration_is_refused_with_the_field(straight):
     config, _, _ = straight
     with pytest.raises(ValueError, match=r"stencil.width: saved 3, now 5"):
-        lra.main(dataclasses.replace(config, resume=True, stencil=Stencil(kind="adaptive", width=5)))
+        lra.main(dataclasses.replace(config, resume=True, stencil=StencilConfig(kind="adaptive", width=5)))
 
 
 @pytest.mark.parametrize(
@@ -451,9 +454,9 @@ def test_contradictions_are_refused_when_the_configuration_is_made(changes, mess
         ({"batch": 208}, "drawn from 200 training examples"),
         ({"mesh": lra.Mesh(data=9)}, "cannot have more devices"),
         ({"model": dataclasses.replace(TINY.model, heads=3)}, "divisible by heads"),
-        ({"stencil": Stencil(kind="adaptive", alpha=0.7)}, "0 < alpha < 1/2"),
+        ({"stencil": StencilConfig(kind="adaptive", alpha=0.7)}, "0 < alpha < 1/2"),
         (
-            {"attention": AttentionPDE("diffusion", base="performer", features=8), "model": DROPOUT},
+            {"attention": PDEAttentionConfig("diffusion", base="performer", features=8), "model": DROPOUT},
             "dropout acts on softmax weights, got 0.1",
         ),
         ({"hosts": lra.Hosts(join=True)}, "several hosts share one run folder"),

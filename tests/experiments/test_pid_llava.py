@@ -319,11 +319,11 @@ def test_targets_are_what_they_are_called(captured, folders, target: Target):
 
 
 def test_questions_of_the_toy_world_are_of_the_test_split_and_the_same_by_arrays_and_processor():
-    asked = questions.toy("QueryAttr", toyworld.Dials(), 5, seed=0)
+    asked = questions.toy("QueryAttr", toyworld.LeakRates(), 5, seed=0)
     fast = list(asked.rows(toyworld.processor()))
     other = llava.wrap_processor(toyworld.hugging_face_processor(), style=toyworld.STYLE, suffix=" now")
     assert [row.name.split("-")[0] for row in fast] == ["test"] * 5
-    examples = list(toyworld.generate(5, seed=0, split="test", world={"QueryAttr": toyworld.Dials()}))
+    examples = list(toyworld.generate(5, seed=0, split="test", world={"QueryAttr": toyworld.LeakRates()}))
     for ours, theirs in zip(
         fast, llava.encode_rows(toyworld.processor(), toyworld.samples(examples)), strict=True
     ):
@@ -332,8 +332,10 @@ def test_questions_of_the_toy_world_are_of_the_test_split_and_the_same_by_arrays
         np.testing.assert_array_equal(ours.types, theirs.types)
         np.testing.assert_allclose(np.asarray(ours.pixels), np.asarray(theirs.pixels), atol=1e-6)
     assert len(next(asked.rows(other)).ids) == len(fast[0].ids) + 1  # another prompt is encoded as it asks
-    assert asked.fingerprint != questions.toy("QueryAttr", toyworld.Dials(), 5, seed=1).fingerprint
-    assert asked.fingerprint != questions.toy("QueryAttr", toyworld.Dials(vision=1.0), 5, seed=0).fingerprint
+    assert asked.fingerprint != questions.toy("QueryAttr", toyworld.LeakRates(), 5, seed=1).fingerprint
+    assert (
+        asked.fingerprint != questions.toy("QueryAttr", toyworld.LeakRates(vision=1.0), 5, seed=0).fingerprint
+    )
 
 
 def test_questions_of_gqa_come_with_their_images(tmp_path):
@@ -353,7 +355,7 @@ def test_questions_of_gqa_come_with_their_images(tmp_path):
 def test_hosts_share_the_estimates(monkeypatch):
     did = []
     monkeypatch.setattr(jax, "process_count", lambda: 3)
-    monkeypatch.setattr(program.run, "together", lambda: did.append("together"))
+    monkeypatch.setattr(program.run, "barrier", lambda: did.append("together"))
     for host in range(3):
         monkeypatch.setattr(jax, "process_index", lambda host=host: host)
         stages = program.Stages(program.Console(quiet=True), "", 1)

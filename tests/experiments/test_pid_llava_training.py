@@ -36,7 +36,7 @@ TINY = Train(
     batch=4,
     validation=12,
     test=60,
-    cadence=run.Cadence(log_every=1, eval_every=3, checkpoint_every=1),
+    cadence=run.LoopIntervals(log_every=1, eval_every=3, checkpoint_every=1),
 )
 WORDS = {number: word for word, number in VOCABULARY.items()}
 
@@ -171,9 +171,9 @@ def test_a_training_that_contradicts_itself_is_refused(changed, words):
 
 
 def test_the_chance_of_a_task_is_one_half_of_what_words_do_not_tell():
-    assert accuracy.chance("LogicalObj", toyworld.Dials(language=0.5, vision=0.5)) == 0.75
+    assert accuracy.chance("LogicalObj", toyworld.LeakRates(language=0.5, vision=0.5)) == 0.75
     with pytest.raises(ValueError, match="NameCell"):
-        accuracy.chance("NameCell", toyworld.Dials())
+        accuracy.chance("NameCell", toyworld.LeakRates())
 
 
 # Into a Hugging Face folder

@@ -202,7 +202,7 @@ def test_second_signal_ends_the_process_at_once(monkeypatch):
     monkeypatch.setattr(signal, "raise_signal", raised.append)
     with Preemption() as stop:
         os.kill(os.getpid(), signal.SIGTERM)
-        assert (stop.agreed(), raised) == (signal.SIGTERM, [])
+        assert (stop.broadcast_from_first(), raised) == (signal.SIGTERM, [])
         os.kill(os.getpid(), signal.SIGTERM)
         assert raised == [signal.SIGTERM]
         assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL  # so that it kills
@@ -297,7 +297,7 @@ def test_checkpoint_of_another_model_is_refused_with_the_names(straight):
 @pytest.mark.parametrize("field", ["log_every", "eval_every", "checkpoint_every", "keep"])
 def test_cadence_below_one_is_refused(field):
     with pytest.raises(ValueError, match=f"{field} must be at least 1, got 0; change cadence.{field}"):
-        run.Cadence(**{field: 0})
+        run.LoopIntervals(**{field: 0})
 
 
 def test_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(tmp_path, monkeypatch):

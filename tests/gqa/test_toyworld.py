@@ -16,13 +16,13 @@ from PIL import Image
 
 from pid import llava, toyworld
 from pid.llava import TokenType
-from pid.toyworld import EXPECTED, GROUNDING, NAMING, TASKS, VOCABULARY, WORLD, Dials
+from pid.toyworld import EXPECTED, GROUNDING, NAMING, TASKS, VOCABULARY, WORLD, LeakRates
 from pid.toyworld.scenes import LOOKS, STAMPS, is_test
 from pid.toyworld.toy_encoding import IMAGE_TOKENS
 from pid.toyworld.vocabulary import CELLS, COLORS, NEVER
 
 GOLDEN = Path(__file__).parent.parent / "golden"
-EVERYTHING = {**dict.fromkeys(TASKS, Dials(language=0.5, vision=0.5)), **NAMING}
+EVERYTHING = {**dict.fromkeys(TASKS, LeakRates(language=0.5, vision=0.5)), **NAMING}
 
 
 @cache
@@ -32,7 +32,7 @@ def drawn(count=1000, seed=0, split="train"):
 
 @cache
 def drawn_of(task, language, vision, count=2000):
-    return tuple(toyworld.generate(count, seed=1, world={task: Dials(language=language, vision=vision)}))
+    return tuple(toyworld.generate(count, seed=1, world={task: LeakRates(language=language, vision=vision)}))
 
 
 # The oracle: the question as text, the scene as a list of things
@@ -207,7 +207,7 @@ def test_bits_are_those_of_the_closed_form(task, dials):
     the order of options and the words that tell have tests of their own.
     """
     language, vision = dials
-    known = toyworld.truth(task, Dials(language=language, vision=vision))
+    known = toyworld.truth(task, LeakRates(language=language, vision=vision))
     examples = drawn_of(task, language, vision, 200 if language == 1 else 1200)
     heard = [f"told {e.answer}" if e.told else " ".join(sorted(e.question.split())) for e in examples]
     told = counted_information(list(zip(heard, (example.answer for example in examples), strict=True)))
@@ -395,16 +395,16 @@ def test_processor_comes_back_from_a_folder_and_pictures_from_files(tmp_path):
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: Dials(language=1.5), "a dial is a share from 0 to 1, got language=1.5, vision=0.0"),
-        (lambda: Dials(vision=-0.1), "got language=0.0, vision=-0.1"),
+        (lambda: LeakRates(language=1.5), "a dial is a share from 0 to 1, got language=1.5, vision=0.0"),
+        (lambda: LeakRates(vision=-0.1), "got language=0.0, vision=-0.1"),
         (lambda: toyworld.generate(1, seed=0, split="val"), "a split is 'train' or 'test', got 'val'"),
         (lambda: toyworld.generate(1, seed=0, world={}), "a world has tasks among ChooseAttr, .* got none"),
-        (lambda: toyworld.generate(1, seed=0, world={"Choose": Dials()}), "got Choose"),
+        (lambda: toyworld.generate(1, seed=0, world={"Choose": LeakRates()}), "got Choose"),
         (
-            lambda: toyworld.generate(1, seed=0, world={"NameCell": Dials(vision=1.0)}),
+            lambda: toyworld.generate(1, seed=0, world={"NameCell": LeakRates(vision=1.0)}),
             "what NameCell asks for",
         ),
-        (lambda: toyworld.truth("NameCell", Dials()), "bits are known for ChooseAttr, .* got 'NameCell'"),
+        (lambda: toyworld.truth("NameCell", LeakRates()), "bits are known for ChooseAttr, .* got 'NameCell'"),
     ],
 )
 def test_world_that_makes_no_sense_is_refused(make, words):

@@ -32,7 +32,7 @@ class Config:
     variants: tuple[str, ...] = ("plain",)
     steps: int = 12
     optimizer: train.Optimizer = train.Optimizer(learning_rate=1e-2, warmup=2)
-    cadence: run.Cadence = run.Cadence(log_every=2, eval_every=4, checkpoint_every=3, keep=2)
+    cadence: run.LoopIntervals = run.LoopIntervals(log_every=2, eval_every=4, checkpoint_every=3, keep=2)
     pause: float = 0.0
     """Seconds each batch from the fifth on takes, so that a signal meets a running training."""
     coordinator: str = ""
@@ -41,7 +41,7 @@ class Config:
     """Which of the two hosts this is."""
 
 
-FREE = (*run.FREE, "pause", "coordinator", "host")
+MAY_CHANGE_ON_RESUME = (*run.MAY_CHANGE_ON_RESUME, "pause", "coordinator", "host")
 LOSSES: dict[str, train.LossFunction] = {
     "plain": train.classification_loss,
     "steady": lambda model, batch, key: train.classification_loss(model, batch, None),
@@ -57,7 +57,7 @@ def rows_of(batch):
 
 def main(config: Config, spy: Callable[[int], None] = lambda step: None) -> list[run.Result]:
     """Train every variant; `spy` is called with the step before each batch is made."""
-    folder = run.open_run(config.out, config, resume=config.resume, free=FREE)
+    folder = run.open_run(config.out, config, resume=config.resume, free=MAY_CHANGE_ON_RESUME)
     mesh = sharding.make_mesh(config.mesh.data, config.mesh.model)
 
     def batch(step):

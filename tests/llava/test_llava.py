@@ -57,11 +57,11 @@ def test_windows_are_centred_and_cut_off_at_both_ends():
 
 
 def test_block_table_cuts_the_named_edges_alone():
-    table = llava.block_table((Knockout((1,)), Knockout("all", TokenType.LAST, 9)), 3)
+    table = llava.knockout_mask((Knockout((1,)), Knockout("all", TokenType.LAST, 9)), 3)
     assert table.shape == (3, 1, 10, 10)
     cut = {tuple(map(int, index)) for index in np.argwhere(table[:, 0])}
     assert cut == {(1, 3, 2), (0, 4, 9), (1, 4, 9), (2, 4, 9)}
-    assert llava.block_table((), 3).shape == llava.block_table(WINDOW, 3).shape == (3, 1, 8, 8)
+    assert llava.knockout_mask((), 3).shape == llava.knockout_mask(WINDOW, 3).shape == (3, 1, 8, 8)
 
 
 def test_edges_are_cut_by_the_types_of_query_and_key_of_each_sample():
@@ -78,7 +78,7 @@ def test_edges_are_cut_by_the_types_of_query_and_key_of_each_sample():
         (lambda: Knockout("most"), "layers are numbers or 'all', got 'most'"),
         (lambda: Knockout((-1,)), "layers are counted from 0, got (-1,)"),
         (lambda: Knockout("all", TokenType.PAD), "the target of a knockout is a type above PAD=0, got 0"),
-        (lambda: llava.block_table((Knockout((3,)),), 3), "the model has layers 0 … 2, got [3]"),
+        (lambda: llava.knockout_mask((Knockout((3,)),), 3), "the model has layers 0 … 2, got [3]"),
         (lambda: llava.windows(4, 0), "at least one layer, got width=0"),
     ],
 )

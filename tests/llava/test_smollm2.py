@@ -12,7 +12,7 @@ import pytest
 from flax import nnx
 from safetensors.numpy import load_file
 
-from pid.llava import TokenType, block_table
+from pid.llava import TokenType, knockout_mask
 from tests.helpers import smollm2
 from tests.helpers.llava_golden import CRITERION
 
@@ -44,7 +44,7 @@ def ours(folder):
     def run(params, ids, count):
         model = nnx.merge(graphdef, params)
         types = jnp.where(jnp.arange(LENGTH)[None] < count, TokenType.TEXT, TokenType.PAD)
-        return model(model.embed(ids), types, jnp.asarray(block_table((), model.config.layers)))
+        return model(model.embed(ids), types, jnp.asarray(knockout_mask((), model.config.layers)))
 
     def padded(ids):
         with jax.default_matmul_precision("highest"):

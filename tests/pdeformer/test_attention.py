@@ -9,7 +9,7 @@ import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from pdeformer.attention import chunked, dot_product_attention
-from pdeformer.attention.chunked import Sight
+from pdeformer.attention.chunked import AttentionMask
 
 PACKED = [[1, 1, 1, 2, 2, 2, 2, 0, 3, 3, 3, 1, 1], [4] * 6 + [0] * 7]
 PADDED = [[0] * 4 + [1] * 9, [0] * 13]
@@ -17,9 +17,9 @@ FLOAT32, FLOAT64 = 3e-6, 1e-12  # inputs are of order 1: a few hundred roundings
 
 
 def chunked_attention(query, key, value, *, segment_ids=None, offset=None, dropout_key=None, **options):
-    seen = Sight(None, None if offset is None else jnp.int32(offset), segment_ids, segment_ids)
-    coins = None if dropout_key is None else chunked.toss(dropout_key, query, key)
-    return chunked.chunked_attention(query, key, value, seen, coins=coins, **options)
+    seen = AttentionMask(None, None if offset is None else jnp.int32(offset), segment_ids, segment_ids)
+    dropout_bits = None if dropout_key is None else chunked.draw_dropout_bits(dropout_key, query, key)
+    return chunked.chunked_attention(query, key, value, seen, dropout_bits=dropout_bits, **options)
 
 
 def twin(query, key, value, segment_ids=None, offset=None, scale=None, kept=None, dropout=0.0):
@@ -308,9 +308,9 @@ def dropout_mask(key, query, keys, dropout):
     """The mask of `chunked_attention`, materialised: (B, N, T, S)."""
     batch, length, heads, _ = query.shape
     kv_heads = keys.shape[2]
-    coins = chunked.toss(key, query, keys)
-    of_query = jnp.moveaxis(coins.query.reshape(batch, length, heads), 1, 2)
-    of_key = jnp.repeat(jnp.moveaxis(coins.key, 1, 2), heads // kv_heads, axis=1)
+    dropout_bits = chunked.draw_dropout_bits(key, query, keys)
+    of_query = jnp.moveaxis(dropout_bits.query.reshape(batch, length, heads), 1, 2)
+    of_key = jnp.repeat(jnp.moveaxis(dropout_bits.key, 1, 2), heads // kv_heads, axis=1)
     return chunked.kept(of_query[..., :, None], of_key[..., None, :], dropout)
 
 
@@ -342,7 +342,7 @@ def test_dropout_keeps_the_stated_share_and_pairs_are_independent():
     assert abs(np.mean(centred[:, :, 1:] * centred[:, :, :-1])) < noise, "neighbouring keys"
     for axis in (1, 2):
         spread = kept.mean(axis=axis).std() / np.sqrt(0.25 * 0.75 / 256)
-        assert abs(spread - 1) < 0.15, "row and column sums vary as those of independent coins"
+        assert abs(spread - 1) < 0.15, "row and column sums vary as those of independent dropout_bits"
 
 
 def test_dropout_is_a_function_of_its_key_and_right_on_average():

@@ -12,7 +12,7 @@ import pytest
 from flax import nnx
 
 from pdeformer import diagnostics
-from pdeformer.layers import AdaptiveStencil, HeatLayer, MultiScaleStencil, Stencil
+from pdeformer.layers import AdaptiveStencil, HeatLayer, MultiScaleStencil, StencilConfig
 
 CHANNELS = 3
 LAYERS = {
@@ -421,14 +421,14 @@ def test_a_layer_under_jit_equals_the_eager_one(name):
 
 
 def test_a_stencil_builds_its_layer_with_its_options():
-    heat = Stencil("heat", alpha=0.5, steps=3).build(4)
+    heat = StencilConfig("heat", alpha=0.5, steps=3).build(4)
     assert isinstance(heat, HeatLayer)
     assert (heat.alpha, heat.steps) == (0.5, 3)
-    adaptive = Stencil("adaptive", width=7, input_adaptive=True).build(4)
+    adaptive = StencilConfig("adaptive", width=7, input_adaptive=True).build(4)
     assert isinstance(adaptive, AdaptiveStencil)
     assert adaptive.taps().shape == (4, 7)
     assert adaptive.gate is not None
-    scales = Stencil("multiscale", dilations=(1, 3), alpha=0.2, gated=True).build(4)
+    scales = StencilConfig("multiscale", dilations=(1, 3), alpha=0.2, gated=True).build(4)
     assert isinstance(scales, MultiScaleStencil)
     np.testing.assert_allclose(scales.taps(), [[0.1, 0.0, 0.1, 0.6, 0.1, 0.0, 0.1]], rtol=1e-6)
 
@@ -447,9 +447,9 @@ def test_a_stencil_builds_its_layer_with_its_options():
         (lambda: MultiScaleStencil(4, dilations=()), "different lengths >= 1"),
         (lambda: AdaptiveStencil(CHANNELS, free=True)(states(), causal=True), "use free=False"),
         (lambda: MultiScaleStencil(CHANNELS, gated=True)(states(), causal=True), "use gated=False"),
-        (lambda: Stencil("heat", gated=True), "gated belongs to kind 'multiscale', got gated=True"),
-        (lambda: Stencil("adaptive", learned=True), "learned belongs to kind 'heat'"),
-        (lambda: replace(Stencil(), kind="wave"), "one of heat, adaptive, multiscale, got 'wave'"),
+        (lambda: StencilConfig("heat", gated=True), "gated belongs to kind 'multiscale', got gated=True"),
+        (lambda: StencilConfig("adaptive", learned=True), "learned belongs to kind 'heat'"),
+        (lambda: replace(StencilConfig(), kind="wave"), "one of heat, adaptive, multiscale, got 'wave'"),
     ],
 )
 def test_a_mistake_is_refused_with_rule_value_and_remedy(build, words, monkeypatch):

@@ -13,7 +13,7 @@ from flax import nnx
 
 from pdeformer import stencil
 from pdeformer.attention import dot_product_attention
-from pdeformer.layers import HeatLayer, Stencil
+from pdeformer.layers import HeatLayer, StencilConfig
 from pdeformer.model import PLACEMENTS, CausalLM, Classifier, Matcher, ModelConfig
 from pdeformer.model.block import Block, dropout, named_key
 from pdeformer.model.trunk import positions_in_segment, sinusoids
@@ -32,10 +32,10 @@ TINY = ModelConfig(
 )
 EVERYWHERE = replace(TINY, placements=PLACEMENTS)
 STENCILS = {
-    "heat": Stencil("heat", alpha=0.4, learned=True, steps=2),
-    "adaptive": Stencil("adaptive", alpha=0.4, width=5, input_adaptive=True),
-    "multiscale": Stencil("multiscale", alpha=0.4, dilations=(1, 3)),
-    "gated": Stencil("multiscale", alpha=0.4, gated=True),
+    "heat": StencilConfig("heat", alpha=0.4, learned=True, steps=2),
+    "adaptive": StencilConfig("adaptive", alpha=0.4, width=5, input_adaptive=True),
+    "multiscale": StencilConfig("multiscale", alpha=0.4, dilations=(1, 3)),
+    "gated": StencilConfig("multiscale", alpha=0.4, gated=True),
 }
 PACKED = jnp.asarray([[1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 0, 0]] * 2, jnp.int32)
 
@@ -154,7 +154,7 @@ class Written:
 
 @pytest.mark.parametrize("norm", ["pre", "post"])
 def test_every_hook_acts_at_its_place(norm):
-    config = replace(EVERYWHERE, norm=norm, stencil=Stencil("heat", learned=True))
+    config = replace(EVERYWHERE, norm=norm, stencil=StencilConfig("heat", learned=True))
     graphdef, params = nnx.split(randomised(Classifier(config, nnx.Rngs(0))))
 
     def off(path, x, kept):
@@ -175,7 +175,7 @@ def test_every_hook_acts_at_its_place(norm):
 
 def test_a_model_has_layers_where_they_were_placed_and_nowhere_else():
     for places in ((), *((p,) for p in PLACEMENTS), PLACEMENTS[2:5]):
-        config = replace(TINY, placements=places, stencil=Stencil("adaptive"))
+        config = replace(TINY, placements=places, stencil=StencilConfig("adaptive"))
         model = nnx.eval_shape(lambda config=config: Classifier(config, nnx.Rngs(0)))
         names = {name for name in parameters(model) if "share" in name}
         inner = {f"blocks/stencils/{p}/share" for p in places if p != "after_embedding"}
@@ -279,7 +279,7 @@ def test_a_variant_starts_from_the_weights_of_its_baseline(shell, kind):
 
 def test_a_variant_without_placements_is_its_baseline_whatever_the_stencil():
     base, variant = (
-        Classifier(replace(TINY, stencil=s), nnx.Rngs(0)) for s in (Stencil(), STENCILS["gated"])
+        Classifier(replace(TINY, stencil=s), nnx.Rngs(0)) for s in (StencilConfig(), STENCILS["gated"])
     )
     np.testing.assert_array_equal(call(base, tokens()), call(variant, tokens()))
 
@@ -486,7 +486,7 @@ def test_a_config_is_a_command_line():
     words = "--width 16 --placements after_embedding before_norm --stencil.kind adaptive --stencil.width 5"
     config = tyro.cli(ModelConfig, args=words.split())
     expected = ModelConfig(
-        width=16, placements=("after_embedding", "before_norm"), stencil=Stencil("adaptive", width=5)
+        width=16, placements=("after_embedding", "before_norm"), stencil=StencilConfig("adaptive", width=5)
     )
     assert config == expected
 
@@ -506,7 +506,7 @@ def test_a_config_is_a_command_line():
         (lambda: replace(TINY, norm="Pre"), "norm is one of pre, post, got 'Pre'"),
         (lambda: replace(TINY, dtype="float16"), "dtype is one of float32, bfloat16"),
         (
-            lambda: replace(EVERYWHERE, stencil=Stencil(alpha=0.7)),
+            lambda: replace(EVERYWHERE, stencil=StencilConfig(alpha=0.7)),
             "alpha <= 1/2 to be non-expansive, got 0.7",
         ),
         (lambda: CausalLM(replace(EVERYWHERE, stencil=STENCILS["gated"]), nnx.Rngs(0)), "gated=False"),

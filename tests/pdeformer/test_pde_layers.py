@@ -16,7 +16,7 @@ from jax.test_util import check_grads
 
 from pdeformer import AdvectionDiffusion, Diffusion, ReactionDiffusion, Wave, sharding, train
 from pdeformer.attention import dot_product_attention, pde_attention, pde_attention_weights
-from pdeformer.layers import AttentionPDE, PDEAttention
+from pdeformer.layers import PDEAttention, PDEAttentionConfig
 from pdeformer.layers.attention import Kind
 from pdeformer.model import CausalLM, Classifier, Matcher, ModelConfig
 from pdeformer.model.block import Block
@@ -65,7 +65,7 @@ TINY = ModelConfig(
     dropout=0.0,
     attention_dropout=0.0,
 )
-EVOLVED = replace(TINY, attention=AttentionPDE("advection-diffusion", share="step", steps=2, beta=0.3))
+EVOLVED = replace(TINY, attention=PDEAttentionConfig("advection-diffusion", share="step", steps=2, beta=0.3))
 PACKED = jnp.asarray([[1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 0, 0]] * 2, jnp.int32)
 
 
@@ -343,7 +343,7 @@ def test_evolved_attention_adds_coefficients_and_changes_no_other_weight(shell):
 
 
 def test_a_model_without_steps_is_its_baseline():
-    config = replace(TINY, attention=AttentionPDE("diffusion", steps=0))
+    config = replace(TINY, attention=PDEAttentionConfig("diffusion", steps=0))
     base, variant = (Classifier(c, nnx.Rngs(0)) for c in (TINY, config))
     np.testing.assert_allclose(call(variant, tokens()), call(base, tokens()), rtol=0, atol=1e-6)
 
@@ -373,7 +373,7 @@ def test_the_scan_over_stacked_blocks_gives_each_layer_its_own_coefficients():
 @pytest.mark.parametrize("name", ["advection", "sharpen", "performer"])
 @pytest.mark.codegen
 def test_a_causal_model_reads_no_later_token_bit_for_bit(name):
-    config = replace(TINY, attention=AttentionPDE(**FORMS[name]))
+    config = replace(TINY, attention=PDEAttentionConfig(**FORMS[name]))
     model = moved(CausalLM(config, nnx.Rngs(0)))
     before = call(model, tokens())
     for t in (1, 6, 11):
@@ -384,7 +384,7 @@ def test_a_causal_model_reads_no_later_token_bit_for_bit(name):
 
 @pytest.mark.parametrize("name", ["advection", "spread"])
 def test_no_gradient_of_a_causal_model_reaches_a_later_token(name):
-    config = replace(TINY, attention=AttentionPDE(**FORMS[name]))
+    config = replace(TINY, attention=PDEAttentionConfig(**FORMS[name]))
     graphdef, params = nnx.split(moved(CausalLM(config, nnx.Rngs(0))))
     distinct = jnp.arange(11)[None]  # token j stands at place j alone, so row j of the table is its embedding
     gradient = jax.jit(jax.grad(lambda p, t: jnp.sum(jnp.sin(nnx.merge(graphdef, p)(distinct)[:, t]))))
@@ -464,13 +464,13 @@ def test_a_choice_is_a_command_line():
     )
     config = tyro.cli(ModelConfig, args=words.split())
     assert config == ModelConfig(
-        attention=AttentionPDE("reaction-diffusion", beta=0.1, steps=2, learned=False)
+        attention=PDEAttentionConfig("reaction-diffusion", beta=0.1, steps=2, learned=False)
     )
 
 
 def test_no_kind_builds_no_layer():
-    assert AttentionPDE().build(4) is None
-    layer = AttentionPDE("wave", share="step").build(4)
+    assert PDEAttentionConfig().build(4) is None
+    layer = PDEAttentionConfig("wave", share="step").build(4)
     assert layer is not None
     assert layer.pde().coefficients()["speed"].shape == (4, 4)
 
@@ -485,15 +485,15 @@ def test_a_choice_makes_no_array(monkeypatch):
     monkeypatch.setattr(jnp, "full", refuse)
     monkeypatch.setattr(jax.random, "key", refuse)
     for form in FORMS.values():
-        AttentionPDE(**form)
+        PDEAttentionConfig(**form)
 
 
 def choose(kind: Any = "diffusion", **options):
-    return lambda: AttentionPDE(kind, **options)
+    return lambda: PDEAttentionConfig(kind, **options)
 
 
 def model(shell: Any = Classifier, *, config=TINY, **options):
-    return lambda: shell(replace(config, attention=AttentionPDE(**options)), nnx.Rngs(0))
+    return lambda: shell(replace(config, attention=PDEAttentionConfig(**options)), nnx.Rngs(0))
 
 
 REACTION = "reaction-diffusion"

@@ -10,10 +10,10 @@ import numpy as np
 
 from pid import llava, toyworld
 from pid.llava import TokenType
-from pid.toyworld import TASKS, WORLD, Dials, Example
+from pid.toyworld import TASKS, WORLD, Example, LeakRates
 from pid.toyworld.truth import World
 
-BOTH_NEEDED: World = dict.fromkeys(TASKS, Dials())
+BOTH_NEEDED: World = dict.fromkeys(TASKS, LeakRates())
 """The six tasks where neither words nor image alone tell the answer: nothing can be guessed."""
 
 
@@ -30,7 +30,7 @@ class Accuracy(NamedTuple):
     """n."""
 
 
-def chance(task: str, dials: Dials) -> float:
+def chance(task: str, dials: LeakRates) -> float:
     """λ + (1 - λ)/2: unless words tell the answer they leave two, in all six tasks."""
     if task not in TASKS:
         raise ValueError(f"chance is known for {', '.join(TASKS)}, got {task!r}.")

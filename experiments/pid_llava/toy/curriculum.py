@@ -25,7 +25,7 @@ from pdeformer import train
 from pid import llava, toyworld
 from pid.llava import TokenType
 from pid.llava.preprocessing.device_inputs import WORD
-from pid.toyworld import VOCABULARY, Dials, Example, Scene
+from pid.toyworld import VOCABULARY, Example, LeakRates, Scene
 from pid.toyworld.scenes import relations
 from pid.toyworld.toy_encoding import IMAGE_TOKENS
 from pid.toyworld.truth import World
@@ -36,7 +36,7 @@ Batch = dict[str, np.ndarray]
 
 NOTHING = -1
 """The target where nothing is to be said."""
-CORNERS: World = dict.fromkeys(toyworld.TASKS, Dials(0.25, 0.25))
+CORNERS: World = dict.fromkeys(toyworld.TASKS, LeakRates(0.25, 0.25))
 """The world of the answers: words tell in a quarter of the cases and images show in a quarter, so that every corner of
 the dials occurs."""
 
@@ -104,7 +104,7 @@ def logits(model: llava.Llava, batch: Any) -> Any:
     """The logits (B, T, V) of a batch, to be traced."""
     ids, types = batch["ids"], batch["types"]
     rows = jnp.where(types == TokenType.IMAGE, jnp.arange(ids.shape[1])[None], WORD)
-    block = llava.block_table((), model.config.text.layers)
+    block = llava.knockout_mask((), model.config.text.layers)
     inputs = llava.Inputs(ids, types, rows, batch["pixels"][:, None], jnp.asarray(block))
     return model(inputs, collect="logits").logits
 

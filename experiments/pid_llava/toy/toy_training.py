@@ -54,7 +54,7 @@ class Train:
         learning_rate=2e-3, warmup=100, weight_decay=0.01, b2=0.98, clip=1.0
     )
     """AdamW and its schedule."""
-    cadence: run.Cadence = run.Cadence(log_every=20, eval_every=500, checkpoint_every=500)
+    cadence: run.LoopIntervals = run.LoopIntervals(log_every=20, eval_every=500, checkpoint_every=500)
     """How often to log, evaluate and save."""
     validation: int = 1_000
     """Examples from training scenes, not trained on, by which the best weights are chosen."""

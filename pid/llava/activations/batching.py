@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from pid.llava.config import LlavaConfig
-from pid.llava.knockout import Knockout, block_table
+from pid.llava.knockout import Knockout, knockout_mask
 from pid.llava.preprocessing.anyres import tile_grid
 from pid.llava.preprocessing.device_inputs import Inputs, prepare
 from pid.llava.preprocessing.encoded_prompt import Row
@@ -200,8 +200,8 @@ def _images(config: LlavaConfig, rows: tuple[Row, ...]) -> tuple[Any, Any]:
 
 
 def tables(conditions: Iterable[tuple[Knockout, ...]], layers: int) -> Bool[np.ndarray, "c l one y y"]:
-    """The `block_table` of each condition, all of the size of the largest: bool (C, L, 1, Y, Y)."""
-    found = [block_table(cuts, layers) for cuts in conditions]
+    """The `knockout_mask` of each condition, all of the size of the largest: bool (C, L, 1, Y, Y)."""
+    found = [knockout_mask(cuts, layers) for cuts in conditions]
     size = max((table.shape[-1] for table in found), default=0)
     wide = [np.pad(table, [(0, 0)] * 2 + [(0, size - table.shape[-1])] * 2) for table in found]
     return np.stack(wide) if wide else np.zeros((0, layers, 1, size, size), bool)

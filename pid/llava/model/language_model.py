@@ -302,7 +302,7 @@ class Language(nnx.Module):
         """Run embeddings u through all layers.
 
         types (B, T): the `TokenType` of each token. block (L, B or 1, Y, Y): the edges cut in each layer, see
-        `block_table`. collect: "all" keeps every state, "pooled" the means over `groups`, "logits" no residual.
+        `knockout_mask`. collect: "all" keeps every state, "pooled" the means over `groups`, "logits" no residual.
         """
         weights = group_weights(types, groups)
 

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from pid.llava.config import LlavaConfig
-from pid.llava.knockout import Knockout, block_table
+from pid.llava.knockout import Knockout, knockout_mask
 from pid.llava.preprocessing.anyres import NEWLINE, anyres_rows, tile_grid
 from pid.llava.tokens import TokenType
 
@@ -148,5 +148,5 @@ def prepare(
         pixels = pixel_values if config.pinpoints is not None else pixel_values[:, None]
         rows = _gather_map(config, ids, image_sizes, pixels.shape[1])
     types = _check_types(token_types, is_image)
-    block = block_table(knockouts, config.text.layers)
+    block = knockout_mask(knockouts, config.text.layers)
     return Inputs(ids.astype(np.int32), types.astype(np.int32), rows, pixels, block)
