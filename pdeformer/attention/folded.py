@@ -28,7 +28,7 @@ from pdeformer.attention.chunked import AttentionMask, AttentionOutput, DropoutB
 from pdeformer.attention.materialized import Evolution, integrate, scores, softmax
 from pdeformer.attention.performer import linear_attention
 from pdeformer.attention.tiled import Head, by_token, each_head, heads, tiled
-from pdeformer.integrators.api import choose
+from pdeformer.integrators.api import select_method
 from pdeformer.integrators.propagator import propagate
 from pdeformer.pde import PDE
 from pdeformer.stencil import Path
@@ -54,7 +54,7 @@ def transport(
         if not evolution.constant:
             return integrate(coefficients, evolution.order, u, graph)
         one = jax.tree.map(lambda x: x[0], coefficients)
-        method = choose(one, "auto", evolution.steps, "neumann", segmented=ids is not None, causal=False)
+        method = select_method(one, "auto", evolution.steps, "neumann", segmented=ids is not None, causal=False)
         return propagate(one, u, graph, steps=evolution.steps, method=method)
 
     flat = u.reshape(batch, length, -1)
