@@ -11,6 +11,7 @@ Every boundary reduces to a ring.
 """
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -173,7 +174,7 @@ def _cosine_of_angle(c: Array, cosine: np.ndarray) -> Array:
 @chebyshev.defjvp
 def _(
     sine: np.ndarray, cosine: np.ndarray, steps: int, primals: tuple[Array], tangents: tuple[Array]
-) -> tuple[Array, Array]:
+) -> tuple[Any, Any]:
     (c,), (c_dot,) = primals, tangents
     x = _cosine_of_angle(c, cosine)
     at_pole = x < jnp.finfo(x.dtype).eps ** 0.5

@@ -447,7 +447,7 @@ def test_a_training_step_compiles_once_and_moves_replicated_coefficients_on_any_
         assert all(np.all(a != b) for a, b in zip(*map(jax.tree.leaves, (free, start)), strict=True))
         learned.append(jax.device_get(free))
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4), *learned)
-    names = {name for name, on in parameters_of(train.decayed(state.params)) if on}
+    names = {name for name, on in parameters_of(train.weight_decay_mask(state.params)) if on}
     assert not any("evolution" in name for name in names)
 
 
