@@ -100,7 +100,7 @@ def _order(solve, sizes):
 
 @pytest.mark.parametrize("method", ["scan", "taps", "spectral"])
 def test_heat_is_second_order_in_space(method, x64):
-    """u = cos(πx) + ½ cos(3πx) on [0, 1], cell centres; α dt/dx² = 1/4 (at 1/6 the order would be 4)."""
+    """u = cos(πx) + ½ cos(3πx) on [0, 1], cell centers; α dt/dx² = 1/4 (at 1/6 the order would be 4)."""
 
     def error(n):
         x, dx, time = (np.arange(n) + 0.5) / n, 1 / n, 1 / 64
