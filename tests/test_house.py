@@ -4,6 +4,7 @@ import ast
 import inspect
 import re
 import subprocess
+import textwrap
 from collections import Counter
 from functools import cache
 from importlib import import_module
@@ -312,7 +313,7 @@ def missing_from_function(function, doc):
 
 
 def missing_from_class(kind, doc):
-    body = ast.parse(inspect.cleandoc(inspect.getsource(kind))).body[0]
+    body = ast.parse(textwrap.dedent(inspect.getsource(kind))).body[0]
     assert isinstance(body, ast.ClassDef)
     for node, following in zip(body.body, [*body.body[1:], None], strict=True):
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
