@@ -373,14 +373,14 @@ class ReactionDiffusion(PDE):
         """Return the equation without its reaction."""
         return Diffusion(self.alpha)
 
-    def react(self, u: Float[Array, "*b t d"], time: float, graph: Path) -> Float[Array, "*b t d"]:
+    def apply_reaction(self, u: Float[Array, "*b t d"], time: float, graph: Path) -> Float[Array, "*b t d"]:
         """Apply the exact flow of u_t = R(u) for `time` to the tokens that the boundary lets change."""
         after = reaction_flow(u, self.beta * time, self.reaction)
         return after if graph.active is None else jnp.where(graph.active, after, u)
 
     def _step(self, state: State, graph: Path) -> State:
-        half = self.react(state, 0.5, graph)
-        return self.react(half + self.diffusion().increment(half, graph), 0.5, graph)
+        half = self.apply_reaction(state, 0.5, graph)
+        return self.apply_reaction(half + self.diffusion().increment(half, graph), 0.5, graph)
 
 
 def reaction_flow(u: Float[Array, "*b"], growth: Coefficient, reaction: Reaction | str) -> Float[Array, "*b"]:

@@ -2,13 +2,13 @@
 
 Files, each importing only those above it:
 
-    channel_blocks   computes a function of a state one block of channels at a time
-    explicit         a `lax.scan` of explicit steps: the definition, its adjoint and sensitivities
-    convolution      one convolution with 2n+1 taps instead of n steps
-    spectral         one transfer function over cosine, sine or Fourier modes
-    causal           the causal forms
-    propagator       the linear propagator as one primitive with its own derivative rules
-    api              `evolve`, its checks and the selection of a method
+channel_blocks   computes a function of a state one block of channels at a time
+explicit         a `lax.scan` of explicit steps: the definition, its adjoint and sensitivities
+convolution      one convolution with 2n+1 taps instead of n steps
+spectral         one transfer function over cosine, sine or Fourier modes
+causal           the causal forms
+propagator       the linear propagator as one primitive with its own derivative rules
+api              `evolve`, its checks and the selection of a method
 """
 
 from pdeformer.integrators.api import evolve as evolve

@@ -115,9 +115,9 @@ def _run(pde: Any, u: Array, graph: Path, steps: int, method: str, *, causal: bo
         return propagate(pde, u, graph, steps=steps, method=f"causal {method}" if causal else method)
     if not causal:
         return integrate_reaction(pde, u, graph, steps)
-    u = pde.react(u, steps / 2, graph)
+    u = pde.apply_reaction(u, steps / 2, graph)
     u = propagate(pde.diffusion(), u, graph, steps=steps, method=f"causal {method}")
-    return pde.react(u, steps / 2, graph)
+    return pde.apply_reaction(u, steps / 2, graph)
 
 
 def applicable_methods(pde: PDE, boundary: str, *, segmented: bool, causal: bool) -> tuple[str, ...]:

@@ -169,7 +169,7 @@ def integrate_reaction(pde: ReactionDiffusion, u: Array, graph: Path, steps: int
 
     @jax.checkpoint
     def step(u: Array, _: None) -> tuple[Array, None]:
-        u = pde.react(u, 1.0, graph)
+        u = pde.apply_reaction(u, 1.0, graph)
         return u + diffusion.increment(u, graph), None
 
     @jax.checkpoint
@@ -177,11 +177,11 @@ def integrate_reaction(pde: ReactionDiffusion, u: Array, graph: Path, steps: int
         return jax.lax.scan(step, u, length=size)[0], None
 
     size = max(1, int(round((steps - 1) ** 0.5)))
-    u = pde.react(u, 0.5, graph)
+    u = pde.apply_reaction(u, 0.5, graph)
     u = u + diffusion.increment(u, graph)
     u = jax.lax.scan(chunk, u, length=(steps - 1) // size)[0]
     u = jax.lax.scan(step, u, length=(steps - 1) % size)[0]
-    return pde.react(u, 0.5, graph)
+    return pde.apply_reaction(u, 0.5, graph)
 
 
 def impulse_response(pde: Linear, steps: int) -> Array:

@@ -2,8 +2,8 @@
 
 Files, each importing only those above it:
 
-    optimizer   `Optimizer`, its learning-rate schedules, and the parameters that weight decay acts on
-    step        `TrainState`, loss functions, the compiled training step, and evaluation
+optimizer   `Optimizer`, its learning-rate schedules, and the parameters that weight decay acts on
+step        `TrainState`, loss functions, the compiled training step, and evaluation
 """
 
 import warnings
@@ -24,6 +24,24 @@ from pdeformer.train.step import init_state as init_state
 from pdeformer.train.step import make_evaluate as make_evaluate
 from pdeformer.train.step import make_init as make_init
 from pdeformer.train.step import make_train_step as make_train_step
+
+__all__ = [
+    "Evaluation",
+    "LossFunction",
+    "Metrics",
+    "Optimizer",
+    "Sums",
+    "TrainState",
+    "classification_loss",
+    "cross_entropy",
+    "init_state",
+    "make_evaluate",
+    "make_init",
+    "make_optimizer",
+    "make_train_step",
+    "schedule",
+    "weight_decay_mask",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -22,7 +22,13 @@ from pdeformer.train.optimizer import Optimizer, make_optimizer, schedule
 
 
 class TrainState(NamedTuple):
-    """The state of a training run: everything that a step changes."""
+    """The state of a training run: everything that a step changes.
+
+    Example:
+        >>> from pdeformer.train import TrainState
+        >>> TrainState(step=0, params={"bias": 1.0}, opt_state=()).params
+        {'bias': 1.0}
+    """
 
     step: Any
     """Number of updates so far, int32 scalar."""
@@ -33,7 +39,14 @@ class TrainState(NamedTuple):
 
 
 class Sums(NamedTuple):
-    """Float32 sums over the examples (or tokens) of a batch, the result of a loss function."""
+    """Float32 sums over the examples (or tokens) of a batch, the result of a loss function.
+
+    Example:
+        >>> from pdeformer.train import Sums
+        >>> sums = Sums(loss=3.0, weight=4.0, correct=2.0)
+        >>> sums.loss / sums.weight, sums.correct / sums.weight  # mean loss and accuracy
+        (0.75, 0.5)
+    """
 
     loss: Any
     """Sum of weight times loss in nats."""
@@ -44,7 +57,13 @@ class Sums(NamedTuple):
 
 
 class Metrics(NamedTuple):
-    """The scalars that a step reports; loss, accuracy and gradient are those before the update."""
+    """The scalars that a step reports; loss, accuracy and gradient are those before the update.
+
+    Example:
+        >>> from pdeformer.train import Metrics
+        >>> Metrics(loss=0.7, accuracy=0.5, gradient_norm=1.2, learning_rate=1e-3, finite=True).accuracy
+        0.5
+    """
 
     loss: Any
     """Mean loss of the batch in nats."""
@@ -59,7 +78,13 @@ class Metrics(NamedTuple):
 
 
 class Evaluation(NamedTuple):
-    """Means over a full data split."""
+    """Means over a full data split.
+
+    Example:
+        >>> from pdeformer.train import Evaluation
+        >>> Evaluation(loss=0.7, accuracy=0.5, weight=22.0)
+        Evaluation(loss=0.7, accuracy=0.5, weight=22.0)
+    """
 
     loss: float
     """Mean loss in nats."""

@@ -63,7 +63,7 @@ def causal_matrix(alpha, beta, length, steps, segment_ids=None):
     return kernel @ np.linalg.matrix_power(shift, steps)
 
 
-def react(u, growth, reaction):
+def reaction_flow(u, growth, reaction):
     """Return the exact flow of u_t = β u (1 - u) or β u (1 - u²), with growth = βt."""
     if reaction == "fisher":
         return u * np.exp(growth) / (1 + u * (np.exp(growth) - 1))
@@ -107,16 +107,16 @@ def _evolve_channel(u, pde, c, reaction, steps, dt, boundary, segment_ids, causa
     if causal:
         M = causal_matrix(alpha, drift, length, steps, segment_ids)
         if pde == "ReactionDiffusion":
-            u = np.where(mask, react(u, beta * steps / 2, reaction), u)
-            return np.where(mask, react(M @ u, beta * steps / 2, reaction), u)
+            u = np.where(mask, reaction_flow(u, beta * steps / 2, reaction), u)
+            return np.where(mask, reaction_flow(M @ u, beta * steps / 2, reaction), u)
         return M @ u
     M = np.eye(length) + increment_matrix(alpha, drift, length, boundary, segment_ids)
     for _ in range(steps):
         if pde == "ReactionDiffusion":
-            u = np.where(mask, react(u, beta / 2, reaction), u)
+            u = np.where(mask, reaction_flow(u, beta / 2, reaction), u)
         u = M @ u
         if pde == "ReactionDiffusion":
-            u = np.where(mask, react(u, beta / 2, reaction), u)
+            u = np.where(mask, reaction_flow(u, beta / 2, reaction), u)
     return u
 
 
@@ -143,9 +143,9 @@ def evolve_vector(kind, coefficients, u, ids, order="strang", reaction="fisher")
         elif order == "euler":
             u = u + c["alpha"] * (G @ u) + c["beta"] * u * (1 - u**power)
         else:
-            u = react(u, c["beta"] / 2, reaction)
+            u = reaction_flow(u, c["beta"] / 2, reaction)
             u = u + c["alpha"] * (G @ u)
-            u = react(u, c["beta"] / 2, reaction)
+            u = reaction_flow(u, c["beta"] / 2, reaction)
     return u
 
 

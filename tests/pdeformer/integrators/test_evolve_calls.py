@@ -34,9 +34,9 @@ def test_a_vector_of_tokens_is_a_column():
 def test_packed_sequences_equal_separate_ones(x64):
     a, b = POSITIVE[:17], POSITIVE[17:]
     ids = jnp.asarray(np.repeat([1, 2], [17, 23]))
-    together = evolve(jnp.asarray(POSITIVE), Diffusion(0.3), steps=6, segment_ids=ids)
+    packed = evolve(jnp.asarray(POSITIVE), Diffusion(0.3), steps=6, segment_ids=ids)
     separate = [evolve(jnp.asarray(x), Diffusion(0.3), steps=6) for x in (a, b)]
-    np.testing.assert_allclose(together, jnp.concatenate(separate), atol=1e-13)
+    np.testing.assert_allclose(packed, jnp.concatenate(separate), atol=1e-13)
 
 
 def test_bfloat16_is_computed_in_float32_and_cast_once():
