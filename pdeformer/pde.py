@@ -63,7 +63,10 @@ class PDE(ABC):
 
     @abstractmethod
     def scaled(self, dt: Coefficient) -> "PDE":
-        """Return the equation in units of the time step: its step of 1 is the step of `dt` of this equation."""
+        """Return the equation in units of the time step.
+
+        One step of dt = 1 of the result is one step of `dt` of this equation.
+        """
 
     @abstractmethod
     def _step(self, state: State, graph: Path) -> State:
@@ -323,7 +326,7 @@ class AdvectionDiffusion(PDE):
         return AdvectionDiffusion(self.alpha * dt, self.beta * dt)
 
     def increment(self, u: Float[Array, "*b t d"], graph: Path) -> Float[Array, "*b t d"]:
-        """Return α L u + β u_x, the change of u in one step with dt = 1; the second term is upwind."""
+        """Return α L u + β u_x (upwind), the change of u in one step with dt = 1."""
         down, up = jnp.maximum(self.beta, 0), jnp.maximum(-self.beta, 0)
         return self.alpha * stencil.laplacian(u, graph) + stencil.upwind(u, down, up, graph)
 

@@ -42,7 +42,10 @@ class Path:
 
     @property
     def active(self) -> Bool[Array, "*b t _"] | None:
-        """Mask of the tokens that may change: valid, and under "copy" not at the end of a run. None means all."""
+        """Mask of the tokens that may change; None means all.
+
+        These are the valid tokens, without the ends of a run under "copy".
+        """
         if self.boundary != "copy":
             return self.valid
         return self.left & self.right
@@ -261,9 +264,9 @@ def _pad_rows(u: Array, before: int, after: int) -> Array:
 
 
 def half_line_taps(taps: Float[Array, "*b k d"]) -> Float[Array, "*b m d"]:
-    """Return the causal heat kernel w_k = g(k) + g(k+1), k = 0 … n, of symmetric taps g(-n) … g(n).
+    """Return the causal heat kernel of symmetric taps.
 
-    It is the kernel of a diffusion on the half line of past tokens with a wall behind the present token. If g ≥ 0
+    w_k = g(k) + g(k+1), k = 0 … n, from the taps g(-n) … g(n). It is the kernel of a diffusion on the half line of past tokens with a wall behind the present token. If g ≥ 0
     and Σ g = 1, then w ≥ 0 and Σ w = 1. One step is the token shift (1-α, α).
 
     Args:
