@@ -266,8 +266,9 @@ def _pad_rows(u: Array, before: int, after: int) -> Array:
 def half_line_taps(taps: Float[Array, "*b k d"]) -> Float[Array, "*b m d"]:
     """Return the causal heat kernel of symmetric taps.
 
-    w_k = g(k) + g(k+1), k = 0 … n, from the taps g(-n) … g(n). It is the kernel of a diffusion on the half line of past tokens with a wall behind the present token. If g ≥ 0
-    and Σ g = 1, then w ≥ 0 and Σ w = 1. One step is the token shift (1-α, α).
+    w_k = g(k) + g(k+1), k = 0 … n, from the taps g(-n) … g(n). It is the kernel of a diffusion on the half line of
+    past tokens with a wall behind the present token. If g ≥ 0 and Σ g = 1, then w ≥ 0 and Σ w = 1.
+    One step is the token shift (1-α, α).
 
     Args:
         taps: the two-sided kernel `(..., 2n+1, D)`.
