@@ -21,6 +21,8 @@ from pdeformer.attention.types import AttentionMask
 from pdeformer.pde import is_concrete
 
 P = ParamSpec("P")
+NewQueries = Float[Array, "b t n h"]
+NewKeys = Float[Array, "b t k h"]
 Schedule = Literal["fixed", "linear", "log2"]
 FEW_ROWS = 16  # new rows up to which evolving them is cheaper than evolving all values of the cache
 
@@ -98,13 +100,8 @@ def init_cache(
 
 @keyword_options(DecodeOptions, _decode_signature)
 def pde_attention_decode(
-    query: Float[Array, "b t n h"],
-    key: Float[Array, "b t k h"],
-    value: Float[Array, "b t k h"],
-    cache: AttentionCache,
-    pde: Any,
-    options: DecodeOptions,
-) -> tuple[Float[Array, "b t n h"], AttentionCache]:
+    query: NewQueries, key: NewKeys, value: NewKeys, cache: AttentionCache, pde: Any, options: DecodeOptions
+) -> tuple[NewQueries, AttentionCache]:
     """Append T tokens to the cache and attend from them.
 
     The output equals those rows of `pde_attention(..., is_causal=True)`. T = 1 is one step of decoding; a larger T
