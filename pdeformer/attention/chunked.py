@@ -153,7 +153,7 @@ def _attend_plain(
     mask: AttentionMask,
     dropout_bits: DropoutBits | None,
 ) -> tuple[Array, Array]:
-    """query (B, T, K, G, H) -> output (B, T, K, G, D), lse (B, T, K, G)."""
+    """Output (B, T, K, G, D) and lse (B, T, K, G) of a query (B, T, K, G, H)."""
     return _map_heads(static, partial(_forward_head, static), (query, key, value, dropout_bits), mask)
 
 
@@ -250,7 +250,9 @@ def _forward_head(static: StaticArgs, arrays: Any, mask: AttentionMask) -> tuple
 
 
 def _backward_head(static: StaticArgs, arrays: Any, mask: AttentionMask) -> tuple[Array, ...]:
-    """ds = p · (dp − δ) with dp = dO Vᵀ, δ = dO·O − dlse, then dQ = ds K, dK = dsᵀ Q; dV = pᵀ dO.
+    """Gradients of one head, with the probabilities p recomputed.
+
+        ds = p · (dp − δ) with dp = dO Vᵀ, δ = dO·O − dlse, then dQ = ds K, dK = dsᵀ Q; dV = pᵀ dO
 
     Dropout multiplies dp, and the p of dV, by its mask and 1 / (1 − dropout); δ stays as it is.
     """

@@ -234,11 +234,11 @@ def _windows(
 ) -> tuple[Path, Array]:
     """The edges along the window of every row, and which of its keys the row may attend."""
     visible = keys.place[at] > 0
-    joined = visible[:, :-1] & visible[:, 1:]
+    connected = visible[:, :-1] & visible[:, 1:]
     if keys.runs is not None:
-        joined &= (keys.runs[at[:, :-1]] == keys.runs[at[:, 1:]]) & (keys.runs[at[:, 1:]] > 0)
+        connected &= (keys.runs[at[:, :-1]] == keys.runs[at[:, 1:]]) & (keys.runs[at[:, 1:]] > 0)
     wall = jnp.zeros((layout.chunk, 1), bool)
-    left, right = jnp.concatenate([wall, joined], 1), jnp.concatenate([joined, wall], 1)
+    left, right = jnp.concatenate([wall, connected], 1), jnp.concatenate([connected, wall], 1)
     graph = Path(left.T, right.T, None, "neumann")
     if queries.ids is not None and keys.ids is not None:
         visible &= (keys.ids[at] == queries.ids[0][:, None]) & (queries.ids[0] > 0)[:, None]

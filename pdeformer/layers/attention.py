@@ -75,6 +75,7 @@ class PDEAttentionConfig(SpaceOptions, EvolutionOptions):
     """Seed of the random features of base "performer"."""
 
     def __post_init__(self) -> None:
+        """Refuse options that do not fit together."""
         check_words(type(self), vars(self))
         self._check_owners()
         if self.kind != "none":

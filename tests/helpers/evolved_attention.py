@@ -62,7 +62,7 @@ def close(actual, expected, tolerance):
 @partial(
     jax.jit, static_argnames=("method", "steps", "target", "axis", "is_causal", "window", "order", "base")
 )
-def pulled(arrays, pde, weight, segment_ids=None, feature_key=None, **options):
+def output_and_gradients(arrays, pde, weight, segment_ids=None, feature_key=None, **options):
     """The output of one method, and the gradients of <weight, output> in query, key, value and coefficients."""
     features = None if feature_key is None else 6
 

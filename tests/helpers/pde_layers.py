@@ -81,7 +81,7 @@ def apply(layer, qkv, segment_ids=None, *, is_causal=False):
     return run(*nnx.split(layer), qkv, segment_ids, is_causal=is_causal)
 
 
-def moved(layer, seed=0):
+def perturb(layer, seed=0):
     """The layer with every parameter moved by normal numbers, so that heads and steps differ."""
     rng = np.random.default_rng(seed)
     graphdef, params = nnx.split(layer)
@@ -106,7 +106,7 @@ OPTIONS = ("steps", "target", "axis", "base", "window", "renormalize", "order", 
 
 
 @partial(jax.jit, static_argnames=("function", "is_causal", *OPTIONS))
-def defined(function, qkv, pde, **options):
+def evaluate(function, qkv, pde, **options):
     return function(*qkv, pde, method="materialized", **options)
 
 
@@ -115,7 +115,7 @@ def definition(layer, qkv, function: Any = pde_attention, **call):
     config = layer.config
     options = {name: getattr(config, name) for name in OPTIONS} | call
     key = jax.random.key(config.feature_seed) if config.base == "performer" else None
-    return defined(function, qkv, layer.pde(), feature_key=key, **options)
+    return evaluate(function, qkv, layer.pde(), feature_key=key, **options)
 
 
 @partial(jax.jit, static_argnums=0)

@@ -17,7 +17,7 @@ def chunked_attention(query, key, value, *, segment_ids=None, offset=None, dropo
     return chunked.chunked_attention(query, key, value, mask, dropout_bits=dropout_bits, **options)
 
 
-def twin(query, key, value, segment_ids=None, offset=None, scale=None, keep=None, dropout=0.0):
+def numpy_attention(query, key, value, segment_ids=None, offset=None, scale=None, keep=None, dropout=0.0):
     """Materialized attention in NumPy float64: (output, log-sum-exp)."""
     query, key, value = (np.asarray(x, np.float64) for x in (query, key, value))
     group = query.shape[2] // key.shape[2]
@@ -38,7 +38,7 @@ def twin(query, key, value, segment_ids=None, offset=None, scale=None, keep=None
     return np.einsum("bnts,bsnh->btnh", weights, value), lse
 
 
-def jax_twin(query, key, value, mask, scale=None, keep=None):
+def jax_attention(query, key, value, mask, scale=None, keep=None):
     """The same in jax.numpy, for its gradient; `mask` is (B, T, S), and every row has a key."""
     group = query.shape[2] // key.shape[2]
     key, value = (jnp.repeat(x, group, axis=2) for x in (key, value))
@@ -53,7 +53,7 @@ def draw(length=13, keys=None, batch=2, heads=4, kv_heads=2, width=5, dtype=jnp.
     return tuple(jnp.asarray(rng.normal(size=(batch, t, n, width)), dtype) for t, n in shapes)
 
 
-def every_pair(query, key, segment_ids=None, offset=None):
+def dense_mask(query, key, segment_ids=None, offset=None):
     t, s = np.arange(query.shape[1])[:, None], np.arange(key.shape[1])[None, :]
     mask = np.broadcast_to(True if offset is None else s <= t + offset, (query.shape[0], t.size, s.size))
     if segment_ids is None:
@@ -62,7 +62,7 @@ def every_pair(query, key, segment_ids=None, offset=None):
     return mask & (ids[:, :, None] == ids[:, None, :]) & np.greater(ids, 0)[:, :, None]
 
 
-def pulled(attend, arrays, weight):
+def output_and_gradients(attend, arrays, weight):
     """Compiled: the output and the gradients of <weight, output> in query, key and value."""
 
     def run(arrays, weight):

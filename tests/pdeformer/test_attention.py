@@ -15,11 +15,11 @@ from tests.helpers.plain_attention import (
     FLOAT64,
     chunked_attention,
     close,
+    dense_mask,
     draw,
-    every_pair,
-    jax_twin,
-    pulled,
-    twin,
+    jax_attention,
+    numpy_attention,
+    output_and_gradients,
 )
 
 PACKED = [[1, 1, 1, 2, 2, 2, 2, 0, 3, 3, 3, 1, 1], [4] * 6 + [0] * 7]
@@ -57,7 +57,7 @@ def test_output_and_log_sum_exp_equal_the_twin(case, serial):
         options["segment_ids"] = jnp.array(options["segment_ids"])
     attend = jax.jit(partial(chunked_attention, chunk=8, serial=serial, **options))
     result = attend(query, key, value)
-    output, lse = twin(query, key, value, **options)
+    output, lse = numpy_attention(query, key, value, **options)
     close(result.output, output, FLOAT32)
     close(result.log_sum_exp, lse, FLOAT32)
 
@@ -69,7 +69,7 @@ def test_gradients_equal_those_of_the_twin_in_float64(case, serial, x64):
     query, key, value, weight = draw(dtype=jnp.float64)
     options = {"scale": 5**-0.5} | CASES[case]
     ids = jnp.array(options.pop("segment_ids")) if "segment_ids" in options else None
-    mask = every_pair(query, key, ids, options.get("offset"))
+    mask = dense_mask(query, key, ids, options.get("offset"))
     alive = np.any(mask, axis=-1, keepdims=True)
 
     def ours(*qkv):
@@ -79,7 +79,7 @@ def test_gradients_equal_those_of_the_twin_in_float64(case, serial, x64):
 
     def theirs(query, key, value):
         safe = mask | ~alive
-        output = jnp.where(alive[..., None], jax_twin(query, key, value, safe, options["scale"]), 0)
+        output = jnp.where(alive[..., None], jax_attention(query, key, value, safe, options["scale"]), 0)
         scores = jnp.einsum("btnh,bsnh->bnts", query, jnp.repeat(key, 2, axis=2)) * options["scale"]
         lse = jax.nn.logsumexp(jnp.where(safe[:, None], scores, -jnp.inf), axis=-1).swapaxes(1, 2)
         return (output * weight).sum() + jnp.sin(jnp.where(alive, lse, 0)).sum(), output
@@ -105,9 +105,9 @@ def test_a_window_holds_every_key_its_rows_see(offset, segmented):
     def wide(*qkv):
         return chunked_attention(*qkv, chunk=64, serial=False, **options).output
 
-    output, *gradients = pulled(attend, (query, key, value), weight)
-    close(output, twin(query, key, value, **options)[0], FLOAT32)
-    _, *expected = pulled(wide, (query, key, value), weight)
+    output, *gradients = output_and_gradients(attend, (query, key, value), weight)
+    close(output, numpy_attention(query, key, value, **options)[0], FLOAT32)
+    _, *expected = output_and_gradients(wide, (query, key, value), weight)
     for a, b in zip(gradients, expected, strict=True):
         close(a, b, 1e-5)  # both float32, summed over other chunks
 
@@ -115,11 +115,11 @@ def test_a_window_holds_every_key_its_rows_see(offset, segmented):
 @pytest.mark.parametrize("length", [1, 3, 257, 300])
 def test_odd_lengths_with_their_gradients(length):
     query, key, value, weight = draw(length, batch=1, heads=2, kv_heads=1)
-    mask = every_pair(query, key, offset=0)
+    mask = dense_mask(query, key, offset=0)
     attend = partial(dot_product_attention, is_causal=True, method="chunked")
-    output, *gradients = pulled(attend, (query, key, value), weight)
-    close(output, twin(query, key, value, offset=0)[0], FLOAT32)
-    _, *expected = pulled(partial(jax_twin, mask=mask), (query, key, value), weight)
+    output, *gradients = output_and_gradients(attend, (query, key, value), weight)
+    close(output, numpy_attention(query, key, value, offset=0)[0], FLOAT32)
+    _, *expected = output_and_gradients(partial(jax_attention, mask=mask), (query, key, value), weight)
     for a, b in zip(gradients, expected, strict=True):
         close(a, b, 3e-5)  # dK of an early key sums up to 300 rows, and the twin is float32 too
 
@@ -127,10 +127,10 @@ def test_odd_lengths_with_their_gradients(length):
 @pytest.mark.parametrize("method", ["chunked", "xla"])
 @pytest.mark.parametrize(("length", "keys"), [(3, 20), (1, 17), (20, 3)])
 def test_causal_rows_align_bottom_right(length, keys, method):
-    """The last query sees every key; with more queries than keys the first ones see none and return 0."""
+    """The last query attends to every key; with more queries than keys the first ones have no key and return 0."""
     query, key, value, _ = draw(length, keys)
     output = dot_product_attention(query, key, value, is_causal=True, method=method)
-    close(output, twin(query, key, value, offset=keys - length)[0], FLOAT32)
+    close(output, numpy_attention(query, key, value, offset=keys - length)[0], FLOAT32)
     assert not np.any(output[:, : max(0, length - keys)])
 
 
@@ -143,7 +143,8 @@ def test_chunked_equals_xla(case):
     query, key, value, weight = draw()
     attend = partial(dot_product_attention, is_causal=is_causal, **options)
     ours, theirs = (
-        pulled(partial(attend, method=m), (query, key, value), weight) for m in ("chunked", "xla")
+        output_and_gradients(partial(attend, method=m), (query, key, value), weight)
+        for m in ("chunked", "xla")
     )
     for a, b in zip(ours, theirs, strict=True):
         close(a, b, 3e-5)
@@ -199,8 +200,10 @@ def test_what_stands_in_padding_is_never_read(method):
     ids = jnp.array(PACKED)
     pad = (ids == 0)[:, :, None, None]
     attend = partial(dot_product_attention, segment_ids=ids, method=method)
-    clean = pulled(attend, (query, key, value), weight)
-    dirty = pulled(attend, tuple(jnp.where(pad, jnp.nan, x) for x in (query, key, value)), weight)
+    clean = output_and_gradients(attend, (query, key, value), weight)
+    dirty = output_and_gradients(
+        attend, tuple(jnp.where(pad, jnp.nan, x) for x in (query, key, value)), weight
+    )
     for a, b in zip(clean, dirty, strict=True):
         assert jnp.array_equal(a, b)
         assert not np.any(np.where(pad, a, 0))
@@ -210,21 +213,23 @@ def test_two_halves_are_joined_by_their_log_sum_exp(x64):
     """out = Σ exp(lse_i − lse) out_i, with its gradient: what a fold around attention rests on."""
     query, key, value, weight = draw(dtype=jnp.float64)
 
-    def joined(query, key, value):
+    def join_halves(query, key, value):
         parts = [
             chunked_attention(query, key[:, i], value[:, i], scale=0.3) for i in (slice(7), slice(7, None))
         ]
         lse = jnp.logaddexp(parts[0].log_sum_exp, parts[1].log_sum_exp)
         return sum(jnp.exp(part.log_sum_exp - lse)[..., None] * part.output for part in parts)
 
-    full = pulled(partial(dot_product_attention, scale=0.3), (query, key, value), weight)
-    for a, b in zip(pulled(joined, (query, key, value), weight), full, strict=True):
+    full = output_and_gradients(partial(dot_product_attention, scale=0.3), (query, key, value), weight)
+    for a, b in zip(output_and_gradients(join_halves, (query, key, value), weight), full, strict=True):
         close(a, b, FLOAT64)
 
 
 def test_large_scores_neither_overflow_nor_lose_their_maximum():
     query, key, value, weight = draw()
-    output, *gradients = pulled(partial(dot_product_attention, scale=1e4), (query, key, value), weight)
+    output, *gradients = output_and_gradients(
+        partial(dot_product_attention, scale=1e4), (query, key, value), weight
+    )
     best = jnp.argmax(jnp.einsum("btnh,bsnh->bnts", query, jnp.repeat(key, 2, axis=2)), axis=-1).swapaxes(
         1, 2
     )
@@ -236,14 +241,14 @@ def test_large_scores_neither_overflow_nor_lose_their_maximum():
 def test_bfloat16_accumulates_in_float32():
     """Only the inputs and the last cast round to 8 bits."""
     query, key, value, weight = draw(64, dtype=jnp.bfloat16)
-    output, *gradients = pulled(dot_product_attention, (query, key, value), weight)
+    output, *gradients = output_and_gradients(dot_product_attention, (query, key, value), weight)
     assert output.dtype == jnp.bfloat16
-    exact = twin(query, key, value)[0]
+    exact = numpy_attention(query, key, value)[0]
     close(output, exact, 2**-8)
     assert chunked_attention(query, key, value, scale=5**-0.5).output.dtype == jnp.float32
     close(chunked_attention(query, key, value, scale=5**-0.5).output, exact, FLOAT32)
     wide = tuple(x.astype(jnp.float32) for x in (query, key, value))
-    _, *exact = pulled(dot_product_attention, wide, weight.astype(jnp.float32))
+    _, *exact = output_and_gradients(dot_product_attention, wide, weight.astype(jnp.float32))
     for a, b in zip(gradients, exact, strict=True):
         assert a.dtype == jnp.bfloat16
         close(a, b, 2**-8)
@@ -293,13 +298,13 @@ def test_sharded_over_the_batch_equals_unsharded():
 def test_second_derivatives_equal_the_twin_either_way(offset, x64):
     """A Hessian times a vector, reverse over reverse and forward over reverse."""
     query, key, value, vector = draw(5, batch=1, heads=2, kv_heads=2, width=3, dtype=jnp.float64)
-    mask = every_pair(query, key, offset=offset)
+    mask = dense_mask(query, key, offset=offset)
 
     def ours(query):
         return jnp.sin(chunked_attention(query, key, value, scale=0.6, offset=offset, chunk=3).output).sum()
 
     def theirs(query):
-        return jnp.sin(jax_twin(query, key, value, mask, 0.6)).sum()
+        return jnp.sin(jax_attention(query, key, value, mask, 0.6)).sum()
 
     def reverse(f):
         return jax.jit(jax.grad(lambda q: jnp.vdot(jax.grad(f)(q), vector)))(query)

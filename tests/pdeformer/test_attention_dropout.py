@@ -13,11 +13,11 @@ from tests.helpers.plain_attention import (
     FLOAT64,
     chunked_attention,
     close,
+    dense_mask,
     draw,
-    every_pair,
-    jax_twin,
-    pulled,
-    twin,
+    jax_attention,
+    numpy_attention,
+    output_and_gradients,
 )
 
 
@@ -38,10 +38,10 @@ def test_dropout_equals_the_twin_under_the_same_mask(chunk, serial, x64):
     keep = dropout_mask(random, query, key, rate)
     options = dict(segment_ids=ids, offset=0, dropout=rate, dropout_key=random, chunk=chunk, serial=serial)
     attend = partial(chunked_attention, scale=5**-0.5, **options)
-    output, *gradients = pulled(lambda *qkv: attend(*qkv).output, (query, key, value), weight)
-    close(output, twin(query, key, value, ids, 0, keep=keep, dropout=rate)[0], FLOAT64)
-    materialized = partial(jax_twin, mask=every_pair(query, key, ids, 0), keep=keep / (1 - rate))
-    _, *expected = pulled(materialized, (query, key, value), weight)
+    output, *gradients = output_and_gradients(lambda *qkv: attend(*qkv).output, (query, key, value), weight)
+    close(output, numpy_attention(query, key, value, ids, 0, keep=keep, dropout=rate)[0], FLOAT64)
+    materialized = partial(jax_attention, mask=dense_mask(query, key, ids, 0), keep=keep / (1 - rate))
+    _, *expected = output_and_gradients(materialized, (query, key, value), weight)
     for a, b in zip(gradients, expected, strict=True):
         close(a, b, FLOAT64)
 
@@ -55,8 +55,8 @@ def test_dropout_keeps_the_stated_share_and_pairs_are_independent():
     centered = (keep - 0.75) / np.sqrt(0.25 * 0.75)
     assert abs(np.mean(centered[0] * centered[1])) < noise, "two heads of one key head"
     assert abs(np.mean(centered[0] * centered[2])) < noise, "two key heads"
-    assert abs(np.mean(centered[:, 1:] * centered[:, :-1])) < noise, "neighbouring queries"
-    assert abs(np.mean(centered[:, :, 1:] * centered[:, :, :-1])) < noise, "neighbouring keys"
+    assert abs(np.mean(centered[:, 1:] * centered[:, :-1])) < noise, "neighboring queries"
+    assert abs(np.mean(centered[:, :, 1:] * centered[:, :, :-1])) < noise, "neighboring keys"
     for axis in (1, 2):
         spread = keep.mean(axis=axis).std() / np.sqrt(0.25 * 0.75 / 256)
         assert abs(spread - 1) < 0.15, "row and column sums vary as those of independent dropout_bits"
@@ -67,6 +67,6 @@ def test_dropout_is_a_function_of_its_key_and_right_on_average():
     attend = jax.jit(lambda random: dot_product_attention(query, key, value, dropout=0.4, dropout_key=random))
     assert jnp.array_equal(attend(jax.random.key(1)), attend(jax.random.key(1)))
     assert not jnp.array_equal(attend(jax.random.key(1)), attend(jax.random.key(2)))
-    drawn = np.asarray(jax.lax.map(attend, jax.random.split(jax.random.key(3), 2000)))
-    error = np.abs(drawn.mean(0) - twin(query, key, value)[0])
-    assert np.all(error < 5 * drawn.std(0) / np.sqrt(2000))
+    samples = np.asarray(jax.lax.map(attend, jax.random.split(jax.random.key(3), 2000)))
+    error = np.abs(samples.mean(0) - numpy_attention(query, key, value)[0])
+    assert np.all(error < 5 * samples.std(0) / np.sqrt(2000))

@@ -21,8 +21,8 @@ from tests.helpers.evolved_attention import (
     combinations,
     draw,
     expected_weights,
+    output_and_gradients,
     pde_attention,
-    pulled,
 )
 
 
@@ -41,7 +41,7 @@ SAMPLE = [  # every equation x target x axis x causal x order, with segments and
 
 
 def prove(name, target, axis, causal, segments, window, order, *, dtype, tolerance):
-    """Outputs of every method equal the matrices of NumPy, gradients those of the materialised definition."""
+    """Outputs of every method equal the matrices of NumPy, gradients those of the materialized definition."""
     *arrays, weight = draw(dtype=dtype)
     pde, steps = PDES[name], 1 if order == "euler" else 3
     options = dict(target=target, axis=axis, is_causal=causal, window=window, order=order)
@@ -49,7 +49,8 @@ def prove(name, target, axis, causal, segments, window, order, *, dtype, toleran
     expected = apply(expected_weights(arrays, name, pde, steps, 2, segment_ids=ids, **options), arrays[2])
     methods = exact_methods(pde, AttentionOptions(steps=steps, target=target, axis=axis, order=order))
     *fast, (output, gradients) = (
-        pulled(arrays, pde, weight, ids, steps=steps, method=method, **options) for method in methods
+        output_and_gradients(arrays, pde, weight, ids, steps=steps, method=method, **options)
+        for method in methods
     )
     close(output, expected, tolerance)
     for output, actual in fast:
@@ -90,7 +91,9 @@ def test_grouped_heads_with_a_coefficient_per_step_and_head(name, keys, x64):
     expected = apply(expected_weights(arrays, name, pde, 3, 4, is_causal=True), arrays[2])
     options = dict(steps=3, is_causal=True, target="weights", axis="key")
     methods = exact_methods(pde, AttentionOptions(steps=3, target="weights", axis="key"))
-    *fast, (output, gradients) = (pulled(arrays, pde, weight, method=method, **options) for method in methods)
+    *fast, (output, gradients) = (
+        output_and_gradients(arrays, pde, weight, method=method, **options) for method in methods
+    )
     close(output, expected, FLOAT64)
     for output, actual in fast:
         close(output, expected, FLOAT64)
@@ -115,8 +118,8 @@ LONG = dict(
 def test_the_causal_fold_at_the_seams_of_its_chunks(name, steps, keys):
     *arrays, weight = draw(keys=keys, dtype=jnp.float32, **LONG)
     options = dict(steps=steps, is_causal=True)
-    output, gradients = pulled(arrays, PDES[name], weight, method="folded", **options)
-    expected, exact = pulled(arrays, PDES[name], weight, method="materialized", **options)
+    output, gradients = output_and_gradients(arrays, PDES[name], weight, method="folded", **options)
+    expected, exact = output_and_gradients(arrays, PDES[name], weight, method="materialized", **options)
     close(output, expected, FLOAT32)
     jax.tree.map(lambda a, b: close(a, b, 5 * FLOAT32), gradients, exact)  # sums over 150 rows
 
@@ -133,12 +136,12 @@ def test_no_output_depends_on_a_later_token_bit_for_bit(name, method, base):
     random = jax.random.key(4) if base == "performer" else None
     options = dict(steps=3, is_causal=True, method=method, base=base, feature_key=random)
     zero = jnp.zeros_like(arrays[0])
-    full = pulled(arrays, PDES[name], zero, **options)[0]
+    full = output_and_gradients(arrays, PDES[name], zero, **options)[0]
     for t in (0, 1, 63, 64, 100):
         changed = [
             jnp.concatenate([x[:, : t + 1], y[:, t + 1 :]], 1) for x, y in zip(arrays, others, strict=False)
         ]
-        output, gradients = pulled(changed, PDES[name], zero.at[:, t].set(1.0), **options)
+        output, gradients = output_and_gradients(changed, PDES[name], zero.at[:, t].set(1.0), **options)
         np.testing.assert_array_equal(output[:, : t + 1], full[:, : t + 1])
         for gradient in gradients[:3]:
             assert np.all(np.asarray(gradient)[:, t + 1 :] == 0)
@@ -165,10 +168,10 @@ def test_gradients_are_finite_differences(name, options, x64):
         )
     )
 
-    def moved(h):
+    def shifted_loss(h):
         return loss(*jax.tree.map(lambda x, d: x + h * d, point, direction))
 
-    close(slope, (moved(1e-5) - moved(-1e-5)) / 2e-5, 1e-6)
+    close(slope, (shifted_loss(1e-5) - moved(-1e-5)) / 2e-5, 1e-6)
 
 
 @pytest.mark.parametrize("segments", [False, True])
@@ -182,7 +185,7 @@ def test_performer_methods_are_its_definition(name, causal, segments, x64):
         PDES[name], AttentionOptions(steps=3, target="weights", axis="key", base="performer")
     )
     *fast, (expected, exact) = (
-        pulled(arrays, PDES[name], weight, ids, method=method, **options) for method in methods
+        output_and_gradients(arrays, PDES[name], weight, ids, method=method, **options) for method in methods
     )
     for output, gradients in fast:
         close(output, expected, FLOAT64)

@@ -16,8 +16,8 @@ from tests.helpers.evolved_attention import (
     apply,
     close,
     draw,
+    output_and_gradients,
     pde_attention,
-    pulled,
 )
 
 # options come as dictionaries, which a type checker cannot match with keywords
@@ -109,7 +109,7 @@ def test_short_floats_are_computed_in_float32_and_rounded_once():
 def test_padding_is_never_read(x64):
     query, key, value, weight = (jnp.where(PACKED[..., None, None] > 0, x, jnp.nan) for x in draw())
     weight = jnp.nan_to_num(weight)
-    output, gradients = pulled(
+    output, gradients = output_and_gradients(
         (query, key, value), PDES["diffusion"], weight, PACKED, steps=2, is_causal=True
     )
     assert np.all(np.isfinite(output))

@@ -22,7 +22,7 @@ from tests.helpers.pde_layers import (
     build,
     definition,
     extreme,
-    moved,
+    perturb,
     slopes,
 )
 
@@ -97,7 +97,7 @@ def test_free_numbers_map_to_the_coefficients_of_the_docstring(options, numbers,
 
 @pytest.mark.parametrize("name", FORMS)
 def test_a_layer_is_the_definition_with_its_coefficients(name):
-    layer = moved(build(name))
+    layer = perturb(build(name))
     for is_causal, ids in ((False, SEGMENTS), (True, None)) if name in CAUSAL else ((False, SEGMENTS),):
         expected = definition(layer, arrays(), segment_ids=ids, is_causal=is_causal)
         actual = apply(layer, arrays(), ids, is_causal=is_causal)
@@ -189,13 +189,13 @@ def test_reactions_spread_and_sharpen_rows():
 def test_gradients_are_those_of_finite_differences(x64):
     qkv = arrays(dtype=jnp.float64)
     for name in ("advection", "euler sharpen", "wave on logits"):
-        graphdef, params = nnx.split(moved(build(name)))
+        graphdef, params = nnx.split(perturb(build(name)))
         loss = jax.jit(lambda p, g=graphdef: jnp.sum(jnp.sin(nnx.merge(g, p)(*qkv))))
         check_grads(loss, (params,), order=1, modes=["rev"], atol=1e-7, rtol=1e-6)
 
 
 def test_output_has_the_type_of_the_values():
-    layer = moved(build("advection"))
+    layer = perturb(build("advection"))
     narrow = apply(layer, arrays(dtype=jnp.bfloat16))
     assert narrow.dtype == jnp.bfloat16
     wide = apply(layer, tuple(x.astype(jnp.float32) for x in arrays(dtype=jnp.bfloat16)))

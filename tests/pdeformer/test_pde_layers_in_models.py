@@ -20,7 +20,7 @@ from tests.helpers.pde_layers import (
     PACKED,
     TINY,
     definition,
-    moved,
+    perturb,
 )
 
 
@@ -68,7 +68,7 @@ def test_the_attention_of_a_block_is_evolved_between_its_projections():
 
 
 def test_the_scan_over_stacked_blocks_gives_each_layer_its_own_coefficients():
-    model = moved(Classifier(replace(EVOLVED, layers=3), nnx.Rngs(0)))
+    model = perturb(Classifier(replace(EVOLVED, layers=3), nnx.Rngs(0)))
     graphdef, params = nnx.split(model.blocks)
     single = jax.jit(lambda layer, u: nnx.merge(graphdef, layer)(u, PACKED))
     u = start = jax.random.normal(jax.random.key(1), (2, 12, 8))
@@ -84,7 +84,7 @@ def test_the_scan_over_stacked_blocks_gives_each_layer_its_own_coefficients():
 @pytest.mark.codegen
 def test_a_causal_model_reads_no_later_token_bit_for_bit(name):
     config = replace(TINY, attention=PDEAttentionConfig(**FORMS[name]))
-    model = moved(CausalLM(config, nnx.Rngs(0)))
+    model = perturb(CausalLM(config, nnx.Rngs(0)))
     before = call(model, tokens())
     for t in (1, 6, 11):
         after = call(model, tokens().at[:, t:].set((tokens()[:, t:] + 1) % 11))
@@ -95,7 +95,7 @@ def test_a_causal_model_reads_no_later_token_bit_for_bit(name):
 @pytest.mark.parametrize("name", ["advection", "spread"])
 def test_no_gradient_of_a_causal_model_reaches_a_later_token(name):
     config = replace(TINY, attention=PDEAttentionConfig(**FORMS[name]))
-    graphdef, params = nnx.split(moved(CausalLM(config, nnx.Rngs(0))))
+    graphdef, params = nnx.split(perturb(CausalLM(config, nnx.Rngs(0))))
     distinct = jnp.arange(11)[None]  # token j stands at place j alone, so row j of the table is its embedding
     gradient = jax.jit(jax.grad(lambda p, t: jnp.sum(jnp.sin(nnx.merge(graphdef, p)(distinct)[:, t]))))
     for t in (0, 4, 9):
@@ -106,7 +106,7 @@ def test_no_gradient_of_a_causal_model_reaches_a_later_token(name):
 
 @pytest.mark.parametrize("shell", [Classifier, CausalLM])
 def test_packed_segments_read_as_they_do_alone(shell):
-    model = moved(shell(EVOLVED, nnx.Rngs(0)))
+    model = perturb(shell(EVOLVED, nnx.Rngs(0)))
     packed = call(model, tokens(), PACKED, method="hidden_states")
     for start in (0, 5):
         alone = call(model, tokens()[:, start : start + 5], method="hidden_states")
@@ -114,7 +114,7 @@ def test_packed_segments_read_as_they_do_alone(shell):
 
 
 def test_padding_changes_no_logit():
-    model = moved(Classifier(EVOLVED, nnx.Rngs(0)))
+    model = perturb(Classifier(EVOLVED, nnx.Rngs(0)))
     expected = call(model, tokens(9))
     ids = jnp.pad(jnp.ones((2, 9), jnp.int32), ((0, 0), (0, 3)))
     for filler in (1, 2):
@@ -141,7 +141,7 @@ def test_a_matcher_reads_both_towers_with_evolved_attention():
 def test_a_training_step_compiles_once_and_moves_replicated_coefficients_on_any_mesh():
     optimizer = train.Optimizer(learning_rate=1e-2, schedule="constant", weight_decay=0.1)
     batch = {"tokens": np.asarray(tokens()), "segment_ids": np.asarray(PACKED), "labels": np.array([0, 2])}
-    learned = []
+    parameters_by_mesh = []
     for mesh in (sharding.make_mesh(data=1), sharding.make_mesh(data=2, model=2)):
         graphdef, state, places = train.init_state(
             lambda rngs: Classifier(EVOLVED, rngs), optimizer, 10, mesh, seed=0
@@ -155,8 +155,8 @@ def test_a_training_step_compiles_once_and_moves_replicated_coefficients_on_any_
         free = state.params["blocks"]["attention"]["evolution"]["free"]
         assert all(x.sharding.is_fully_replicated for x in jax.tree.leaves(free))
         assert all(np.all(a != b) for a, b in zip(*map(jax.tree.leaves, (free, start)), strict=True))
-        learned.append(jax.device_get(free))
-    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4), *learned)
+        parameters_by_mesh.append(jax.device_get(free))
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4), *parameters_by_mesh)
     names = {name for name, on in parameters_of(train.decayed(state.params)) if on}
     assert not any("evolution" in name for name in names)
 
