@@ -18,19 +18,19 @@ window needs base "softmax". Causal attention evolves weights along the keys. A 
 "fisher" reaction needs weights. Base "performer" has no logits. `options.exact_methods` computes this table. Any other
 combination raises a ValueError that says what to use instead.
 
-    types           outputs, masks, dropout bits and inputs as values; the check of shapes
-    dropout         draws the dropout bits and decides which pairs are kept
-    chunked         plain softmax attention in O(T) memory
-    performer       plain attention with random features, in O(T) time
-    keywords        turns the fields of a dataclass into keyword arguments
-    options         the options, each defined once; their checks; the methods that are exact for them
-    materialized    the definition: the evolved matrix of weights
-    tiled           the definition by blocks of rows
-    folded          the exact rewrite of linear equations around plain attention
-    euler_reaction  the exact rewrite of one Euler reaction as two attentions
-    dispatch        from a call to its method
-    decode          attention of new tokens over a cache; the number of steps by length
-    api             `pde_attention`, `pde_attention_weights`
+types           outputs, masks, dropout bits and inputs as values; the check of shapes
+dropout         draws the dropout bits and decides which pairs are kept
+chunked         plain softmax attention in O(T) memory
+performer       plain attention with random features, in O(T) time
+keywords        turns the fields of a dataclass into keyword arguments
+options         the options, each defined once; their checks; the methods that are exact for them
+materialized    the definition: the evolved matrix of weights
+tiled           the definition by blocks of rows
+folded          the exact rewrite of linear equations around plain attention
+euler_reaction  the exact rewrite of one Euler reaction as two attentions
+dispatch        from a call to its method
+decode          attention of new tokens over a cache; the number of steps by length
+api             `pde_attention`, `pde_attention_weights`
 """
 
 from pdeformer.attention.api import pde_attention as pde_attention

@@ -28,7 +28,18 @@ FEW_ROWS = 16  # new rows up to which evolving them is cheaper than evolving all
 
 
 class AttentionCache(NamedTuple):
-    """Keys and values of all tokens so far: a pytree of fixed shapes, fit for `lax.scan` and donation."""
+    """Keys and values of all tokens so far: a pytree of fixed shapes, fit for `lax.scan` and donation.
+
+    `init_cache` makes an empty one, `pde_attention_decode` returns it with new tokens.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from pdeformer import init_cache, pde_attention_decode
+        >>> token = jnp.ones((1, 1, 2, 4))
+        >>> cache = pde_attention_decode(token, token, token, init_cache(1, 8, 2, 4), None, steps=0)[1]
+        >>> type(cache).__name__, int(cache.length), cache.max_len
+        ('AttentionCache', 1, 8)
+    """
 
     key: Float[Array, "b m k h"]
     """Keys; places from `length` on are empty."""

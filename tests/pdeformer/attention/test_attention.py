@@ -10,7 +10,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from pdeformer.attention import dot_product_attention
 from pdeformer.attention.types import check_shapes
-from tests.helpers.plain_attention import (
+from tests.pdeformer.attention.plain_attention import (
     FLOAT32,
     FLOAT64,
     chunked_attention,

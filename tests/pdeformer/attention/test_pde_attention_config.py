@@ -12,7 +12,7 @@ from flax import nnx
 
 from pdeformer.layers import PDEAttention, PDEAttentionConfig
 from pdeformer.model import CausalLM, Classifier, ModelConfig
-from tests.helpers.pde_layers import (
+from tests.pdeformer.attention.pde_layers import (
     FORMS,
     TINY,
     arrays,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pdeformer import AdvectionDiffusion, Diffusion, attention
-from tests.helpers.evolved_attention import (
+from tests.pdeformer.attention.evolved_attention import (
     FLOAT32,
     FLOAT64,
     PACKED,

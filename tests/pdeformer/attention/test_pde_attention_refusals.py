@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pdeformer import Diffusion, ReactionDiffusion, attention
-from tests.helpers.evolved_attention import PDES, combinations, draw, pde_attention
+from tests.pdeformer.attention.evolved_attention import PDES, combinations, draw, pde_attention
 
 pde_attention_weights: Any = attention.pde_attention_weights
 

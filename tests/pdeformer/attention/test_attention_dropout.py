@@ -9,7 +9,7 @@ import pytest
 
 from pdeformer.attention import dot_product_attention
 from pdeformer.attention.dropout import draw_dropout_bits, keep_mask
-from tests.helpers.plain_attention import (
+from tests.pdeformer.attention.plain_attention import (
     FLOAT64,
     chunked_attention,
     close,

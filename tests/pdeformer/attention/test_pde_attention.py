@@ -11,7 +11,7 @@ import pytest
 
 from pdeformer import Diffusion
 from pdeformer.attention.options import AttentionOptions, exact_methods
-from tests.helpers.evolved_attention import (
+from tests.pdeformer.attention.evolved_attention import (
     FLOAT32,
     FLOAT64,
     PACKED,

@@ -13,7 +13,7 @@ from pdeformer import sharding, train
 from pdeformer.layers import PDEAttentionConfig
 from pdeformer.model import CausalLM, Classifier, Matcher
 from pdeformer.model.block import Block
-from tests.helpers.pde_layers import (
+from tests.pdeformer.attention.pde_layers import (
     EVOLVED,
     FORMS,
     HEADS,

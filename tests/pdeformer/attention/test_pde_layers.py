@@ -11,7 +11,7 @@ from jax.test_util import check_grads
 from pdeformer import Wave
 from pdeformer.attention import dot_product_attention, pde_attention_weights
 from pdeformer.layers import PDEAttention
-from tests.helpers.pde_layers import (
+from tests.pdeformer.attention.pde_layers import (
     CAUSAL,
     FORMS,
     HEADS,
