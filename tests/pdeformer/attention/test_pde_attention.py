@@ -171,7 +171,7 @@ def test_gradients_are_finite_differences(name, options, x64):
     def shifted_loss(h):
         return loss(*jax.tree.map(lambda x, d: x + h * d, point, direction))
 
-    close(slope, (shifted_loss(1e-5) - moved(-1e-5)) / 2e-5, 1e-6)
+    close(slope, (shifted_loss(1e-5) - shifted_loss(-1e-5)) / 2e-5, 1e-6)
 
 
 @pytest.mark.parametrize("segments", [False, True])
