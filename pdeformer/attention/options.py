@@ -1,11 +1,12 @@
 """The options of evolved attention, each defined once; their checks; and the methods that are exact for them.
 
-    class               fields beside the inherited ones                          whose keyword arguments
-    EvolutionOptions    steps, base, window, renormalize, order, features         (all of them)
-    SpaceOptions        target, axis                                              `PDEAttentionConfig`, with the above
-    DecodeOptions       dt, segment_ids, scale, method, feature_key               `pde_attention_decode`
-    WeightsOptions      is_causal, and those of SpaceOptions                      `pde_attention_weights`
-    AttentionOptions    dropout, dropout_key                                      `pde_attention`
+    class               own fields                                           inherits            keyword arguments of
+    EvolutionOptions    steps, base, window, renormalize, order, features    -                   (all of them)
+    SpaceOptions        target, axis                                         -                   (all but decode)
+    DecodeOptions       dt, segment_ids, scale, method, feature_key          EvolutionOptions    pde_attention_decode
+    WeightsOptions      is_causal                                            the two above       pde_attention_weights
+    AttentionOptions    dropout, dropout_key                                 WeightsOptions      pde_attention
+    PDEAttentionConfig  kind, share, … (`pdeformer.layers`)                  the first two       PDEAttention
 
 `keywords.keyword_options` turns the fields of such a class into the keyword arguments of a function.
 """
