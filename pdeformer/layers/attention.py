@@ -162,7 +162,7 @@ class PDEAttention(nnx.Module):
         self.choice = PDEAttentionConfig(kind, **options)  # pyright: ignore[reportArgumentType]  checked there
         initial, how = self.choice.initial(), {"order": self.choice.order, "steps": self.choice.steps}
         shape = {"head": (heads,), "layer": (), "step": (self.choice.steps, heads)}[self.choice.share]
-        numbers = constraints.free(initial, **how) if self.choice.learned else {}
+        numbers = constraints.unconstrain(initial, **how) if self.choice.learned else {}
         self.free = nnx.Dict(
             {name: nnx.Param(jnp.full(shape, value, float)) for name, value in numbers.items()}
         )
@@ -176,7 +176,7 @@ class PDEAttention(nnx.Module):
         if not choice.learned:
             return initial
         numbers = {name: value[...] for name, value in self.free.items()}
-        return constraints.stable(initial, numbers, order=choice.order, steps=choice.steps)
+        return constraints.constrain(initial, numbers, order=choice.order, steps=choice.steps)
 
     def __call__(
         self,
