@@ -111,11 +111,12 @@ class Matcher(_PoolingTrunk):
         rngs: the seed; its stream `params` gives one key, from which every part takes its own.
 
     Example:
+        >>> import jax
         >>> import jax.numpy as jnp
         >>> from flax import nnx
         >>> from pdeformer import Matcher, ModelConfig
         >>> model = Matcher(ModelConfig(vocabulary=16, width=8, layers=1, classes=2), rngs=nnx.Rngs(0))
-        >>> model(jnp.ones((3, 5), int), jnp.ones((3, 7), int)).shape
+        >>> jax.eval_shape(model, jnp.ones((3, 5), int), jnp.ones((3, 7), int)).shape
         (3, 2)
     """
 
@@ -168,11 +169,12 @@ class CausalLM(Trunk):
         ValueError: a placed diffusion layer or the evolved attention has no causal form, or `pooling="cls"`.
 
     Example:
+        >>> import jax
         >>> import jax.numpy as jnp
         >>> from flax import nnx
         >>> from pdeformer import CausalLM, ModelConfig
         >>> model = CausalLM(ModelConfig(vocabulary=16, width=8, layers=1), rngs=nnx.Rngs(0))
-        >>> model(jnp.ones((2, 5), int)).shape
+        >>> jax.eval_shape(model, jnp.ones((2, 5), int)).shape
         (2, 5, 16)
     """
 
