@@ -2,10 +2,11 @@
 
 import dataclasses
 import sys
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import tyro
 
@@ -84,3 +85,21 @@ def check_resume(*, resume: bool, out: Path | None) -> None:
     """Raise ValueError if a run is to be resumed and its folder is not named."""
     if resume and out is None:
         raise ValueError("--resume goes on with a run, got no --out; pass its folder as --out.")
+
+
+def deprecated_names(module: str, renamed: Mapping[str, str]) -> Callable[[str], Any]:
+    """Return a `__getattr__` for a module that still gives its old names, with a DeprecationWarning.
+
+    Args:
+        module: name of the module.
+        renamed: old -> new names in it.
+    """
+
+    def getattribute(name: str) -> Any:
+        if name not in renamed:
+            raise AttributeError(f"module {module!r} has no attribute {name!r}")
+        message = f"{module}.{name} is now called {renamed[name]}; the old name goes with the next release."
+        warnings.warn(message, DeprecationWarning, stacklevel=2)
+        return getattr(sys.modules[module], renamed[name])
+
+    return getattribute

@@ -221,7 +221,9 @@ class _Loop:
             best = validation >= max(self.validations, default=validation)
             self.validations.append(validation)
             record |= {"val_loss": evaluation.loss, "val_accuracy": evaluation.accuracy}
-            self.progress.say(f"step {step}  validation loss {evaluation.loss:.4f}  accuracy {evaluation.accuracy:.4f}")
+            self.progress.say(
+                f"step {step}  validation loss {evaluation.loss:.4f}  accuracy {evaluation.accuracy:.4f}"
+            )
         self._log(record)
         must_stop = self._must_stop(step)
         if best or must_stop or step == self.steps or step % self.cadence.checkpoint_every == 0:

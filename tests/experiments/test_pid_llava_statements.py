@@ -65,7 +65,9 @@ def test_the_knockout_raises_what_is_raised_and_pairs_cancel():
     base = planted(FALLING, RISING, noise=5.0)
     draws = pid_to_array(base.draws) if base.draws is not None else pytest.fail("no draws")
     step = np.array([0, 0.2, 0, 0.2, 0.2, 0, 0.4, 0.2])  # U_V and S by 0.2 each
-    other = base._replace(pid=pid_from_array(pid_to_array(base.pid) + step), draws=pid_from_array(draws + step))
+    other = base._replace(
+        pid=pid_from_array(pid_to_array(base.pid) + step), draws=pid_from_array(draws + step)
+    )
     found = paper_claims.of_knockout(decomposed(base, other))
     assert [one.verdict for one in found] == ["holds"] * 3  # however wide the draws: they are the same
     assert "mean over layers +0.200" in found[0].numbers
@@ -193,7 +195,9 @@ def test_the_table_on_planted_results():
     base = planted(FALLING, RISING)
     draws = pid_to_array(base.draws) if base.draws is not None else pytest.fail("no draws")
     step = np.array([0, 0.2, 0, 0.2, 0.2, 0, 0.4, 0.2])
-    knocked = base._replace(pid=pid_from_array(pid_to_array(base.pid) + step), draws=pid_from_array(draws + step))
+    knocked = base._replace(
+        pid=pid_from_array(pid_to_array(base.pid) + step), draws=pid_from_array(draws + step)
+    )
     found = [decomposed(base, knocked), decomposed(base, knocked, model="b")]
     layers, changes, likeness, flags = (
         report.of_layers(found, "final"),
