@@ -22,8 +22,10 @@ from pid.estimators import aggregate as aggregate
 from pid.estimators import compare as compare
 from pid.estimators import estimate as estimate
 from pid.estimators import layerwise as layerwise
+from pid.estimators import load_estimate as load_estimate
 from pid.estimators import paper_config as paper_config
 from pid.estimators import recommended_config as recommended_config
+from pid.estimators import save_estimate as save_estimate
 from pid.estimators import trajectory_correlation as trajectory_correlation
 from pid.flow import SeparableFlow as SeparableFlow
 from pid.gaussian import MI as MI
@@ -53,8 +55,10 @@ __all__ = [
     "estimate",
     "layerwise",
     "llava",
+    "load_estimate",
     "mutual_information",
     "paper_config",
     "recommended_config",
+    "save_estimate",
     "trajectory_correlation",
 ]

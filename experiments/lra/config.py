@@ -149,17 +149,13 @@ class Config:
             raise ValueError(
                 f"steps and batch must be at least 1, got {self.steps} and {self.batch}; raise them."
             )
-        if not self.seeds or min(self.seeds) < 0 or len(set(self.seeds)) < len(self.seeds):
-            raise ValueError(
-                f"seeds are one or more different numbers from 0 on, got {self.seeds}; change --seeds."
-            )
+        run.check_seeds(self.seeds)
         if self.source == "lra_release" and self.manual_dir is None:
             raise ValueError(
                 "source lra_release reads published files, got no manual_dir; pass --manual-dir with the folder "
                 "listops-1000 of lra_release.gz, or use --source generated."
             )
-        if self.resume and self.out is None:
-            raise ValueError("--resume goes on with a run, got no --out; pass its folder as --out.")
+        run.check_resume(resume=self.resume, out=self.out)
         longest = self.generated.max_length - 1
         if self.source == "generated" and longest > self.model.max_len:
             raise ValueError(

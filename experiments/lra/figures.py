@@ -15,19 +15,12 @@ from matplotlib.figure import Figure
 from experiments import run
 from experiments.lra import learned_stencils
 from experiments.lra.config import Config
-
-COLOURS = [mpl.colormaps["tab10"](i) for i in range(10)]
-STYLE: dict[Any, Any] = {
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "font.size": 9,
-    "axes.titlesize": 10,
-}
+from experiments.run.figures import COLORS, STYLE, save
 
 
 def draw_curves(folder: run.Run, results: Sequence[run.Result], ladder: dict[str, float]) -> Path:
     """`curves.png`: training loss and validation accuracy of every training, the rungs as horizontal lines."""
-    colours = {v: COLOURS[i % 10] for i, v in enumerate(dict.fromkeys(r.variant for r in results))}
+    colours = {v: COLORS[i % 10] for i, v in enumerate(dict.fromkeys(r.variant for r in results))}
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(10, 4), layout="constrained")
         loss, accuracy = figure.subplots(1, 2)
@@ -52,7 +45,7 @@ def draw_curves(folder: run.Run, results: Sequence[run.Result], ladder: dict[str
             xlim=(0, None),
         )
         loss.legend(*accuracy.get_legend_handles_labels(), frameon=False, loc="upper right")
-        return _save(figure, folder, "curves.png")
+        return save(figure, folder.folder, "curves")
 
 
 def _curve(
@@ -115,7 +108,7 @@ def draw_stencils(folder: run.Run, results: Sequence[run.Result], config: Config
         entries = dict(zip(*reversed(axes[0, 0].get_legend_handles_labels()), strict=True))  # each label once
         figure.legend(entries.values(), entries.keys(), frameon=False, loc="outside right upper")
         figure.suptitle(f"Learned stencils ({config.stencil.kind})", fontsize=11)
-        return _save(figure, folder, "stencils.png")
+        return save(figure, folder.folder, "stencils")
 
 
 def _stencil(
@@ -135,15 +128,9 @@ def _stencil(
         label = (f"tokens j ± {k}" if symmetric else f"token j {k:+d}") if first else None
         weights = np.sort(channels[:, reach + k])
         panel.plot(
-            weights, color=COLOURS[i % 10], marker="." if len(weights) > 1 else "D", linewidth=1, label=label
+            weights, color=COLORS[i % 10], marker="." if len(weights) > 1 else "D", linewidth=1, label=label
         )
         start = float(initial[:, reach + k].mean())
         dashed = f"initial {start:.3f}" if first else None
-        panel.axhline(start, color=COLOURS[i % 10], linestyle="--", linewidth=1, alpha=0.7, label=dashed)
+        panel.axhline(start, color=COLORS[i % 10], linestyle="--", linewidth=1, alpha=0.7, label=dashed)
     panel.set(title=title, xlabel="channels, sorted" if len(channels) > 1 else "all channels")
-
-
-def _save(figure: Figure, folder: run.Run, name: str) -> Path:
-    path = folder.folder / name
-    figure.savefig(path, dpi=150)
-    return path

@@ -5,8 +5,6 @@ run is to be compared with; none of them was measured with this code. Sampling e
 on 2000 test sequences is 1.1 points (one standard deviation), so differences of a point need several seeds.
 """
 
-from collections.abc import Sequence
-
 from experiments import run
 from experiments.lra.config import Config, Generated, Network
 from pdeformer.train import Optimizer
@@ -72,7 +70,7 @@ parameters. Theirs has rotary positions, ours sinusoidal ones; schedule, steps a
 `listops-lra`. For one accelerator. Published: 47.9 %. [Amos, Berant & Gupta 2024]
 """
 
-PRESETS: dict[str, tuple[str, Config]] = {
+PRESETS = {
     "quick": (
         "ListOps of 10 to 64 tokens, generated; minutes on two CPU cores, no download. The default.",
         QUICK,
@@ -90,17 +88,8 @@ PRESETS: dict[str, tuple[str, Config]] = {
         LISTOPS_AMOS,
     ),
 }
-"""Name -> (one line for `--help`, values)."""
-
-
-def command_line(arguments: Sequence[str]) -> Config:
-    """The configuration of a command line: a preset (none is `quick`), then fields that differ from it.
-
-    Exits with code 2 and a message, and a suggestion for a misspelt name, if it cannot be read.
-    """
-    return run.from_presets(
-        PRESETS,
-        arguments,
-        program="experiments.lra",
-        about="Long Range Arena: a Transformer with a diffusion layer and its baseline, side by side.",
-    )
+command_line = run.CommandLine(
+    "experiments.lra",
+    "Long Range Arena: a Transformer with a diffusion layer and its baseline, side by side.",
+    PRESETS,
+)

@@ -29,13 +29,13 @@ def main(config: Config) -> dict[str, Any]:
     Writes `summary.json`, `curves.png` and `stencils.png` beside what `experiments.run` keeps. Trainings that have
     finished are not repeated. Raises ValueError, before anything is trained, for what cannot be trained.
     """
-    run.join(config.hosts, config.out)
+    run.join_hosts(config.hosts, config.out)
     mesh = sharding.make_mesh(config.mesh.data, config.mesh.model)
     check(config, mesh)
     console = Console(quiet=jax.process_index() != 0, soft_wrap=True, highlight=False)
     splits = prepare(config)
     out = config.out or run.next_folder(Path("runs/lra"), config.preset)
-    folder = run.open_run(out, config, resume=config.resume, free=MAY_CHANGE_ON_RESUME)
+    folder = run.open_run(out, config, resume=config.resume, may_change=MAY_CHANGE_ON_RESUME)
     introduce(config, splits, folder, console)
     results = [
         train_one(config, variant, seed, splits, mesh, folder)
@@ -109,7 +109,7 @@ def train_one(
         return run.Result(**row)
     data = splits["train"]
     model = config.network(config.variants()[variant], len(data.vocabulary), data.classes)
-    made = run.programs(builder(model), config.optimizer, config.steps, mesh)
+    made = run.make_programs(builder(model), config.optimizer, config.steps, mesh)
 
     def test(params: Any) -> train.Evaluation:
         trained = nnx.merge(made.graphdef, params)

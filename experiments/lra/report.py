@@ -3,14 +3,13 @@
 import math
 import statistics
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
 from experiments import run
 from experiments.lra.config import BASELINE, Config
+from experiments.run.report import Layout, rich_table
 
 RUNGS = {
     "majority": "majority class",
@@ -86,14 +85,13 @@ def show(
     console: Console,
 ) -> None:
     """Print the table."""
-    table = Table(
-        title=f"ListOps ({config.source}): accuracy in % on {test_examples:,} test sequences, "
-        f"seeds {' '.join(map(str, config.seeds))}",
-        **_LOOK,
+    title = f"ListOps ({config.source}): accuracy in % on {test_examples:,} test sequences, "
+    title += f"seeds {' '.join(map(str, config.seeds))}"
+    columns = ("variant", "test, last", "s.e.", "test, best", "val", "vs baseline")
+    table = rich_table(title, columns, Layout(justify="right"))
+    cost = rich_table(
+        "Cost", ("variant", "steps", "parameters", "tokens/s", "compile s"), Layout(justify="right")
     )
-    cost = Table(title="Cost", **_LOOK)
-    _columns(table, "variant", "test, last", "s.e.", "test, best", "val", "vs baseline")
-    _columns(cost, "variant", "steps", "parameters", "tokens/s", "compile s")
     for line in lines(results, test_examples):
         table.add_row(*_accuracy_cells(line))
         cost.add_row(*_cost_cells(line))
@@ -107,15 +105,6 @@ def show(
         f"of one test set; tokens/s count all {config.model.max_len} positions of a row",
         style="dim",
     )
-
-
-_LOOK: Any = {"title_justify": "left", "box": box.SIMPLE_HEAD, "title_style": "bold"}
-
-
-def _columns(table: Table, first: str, *others: str) -> None:
-    table.add_column(first, no_wrap=True, overflow="fold")
-    for name in others:
-        table.add_column(name, justify="right", no_wrap=True)
 
 
 def _accuracy_cells(line: Line) -> tuple[str, ...]:

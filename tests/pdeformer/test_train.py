@@ -24,7 +24,7 @@ ADAM = train.Optimizer(learning_rate=1e-2)
 
 def trained(steps, *, mesh, optimizer=ADAM, key=KEY, loss_fn=train.classification_loss):
     """(step function, last state, list of metrics) of some steps from seed 0."""
-    made = run.programs(tiny.build, optimizer, STEPS, mesh, loss_fn)
+    made = run.make_programs(tiny.build, optimizer, STEPS, mesh, loss_fn)
     state, metrics = made.init(BEGIN), []
     for index in range(steps):
         state, new = made.step(state, sharding.put_batch(tiny.batch_of(index), mesh), key)
@@ -227,7 +227,7 @@ def test_dropout_depends_on_key_step_and_nothing_else():
     """With learning rate ~ 0 and one batch again and again only dropout changes the loss."""
     mesh, seen = sharding.make_mesh(data=1), []
     optimizer = train.Optimizer(learning_rate=1e-30)
-    made = run.programs(tiny.build, optimizer, STEPS, mesh)
+    made = run.make_programs(tiny.build, optimizer, STEPS, mesh)
     batch = sharding.put_batch(tiny.batch_of(0), mesh)
     for key in (KEY, KEY, jax.random.key(8)):
         state = made.init(BEGIN)
@@ -280,7 +280,7 @@ def test_step_that_is_not_finite_leaves_the_state_untouched(poison):
         return sums._replace(loss=sums.loss + (jnp.where(bad, jnp.nan, 0) if poison == "loss" else root))
 
     mesh = sharding.make_mesh(data=1)
-    before = jax.device_get(run.programs(tiny.build, train.Optimizer(), STEPS, mesh).init(BEGIN))
+    before = jax.device_get(run.make_programs(tiny.build, train.Optimizer(), STEPS, mesh).init(BEGIN))
     _, after, (metrics,) = trained(1, mesh=mesh, optimizer=train.Optimizer(), loss_fn=loss_fn)
     assert not metrics.finite
     assert bool(np.isfinite(metrics.loss)) == (poison == "gradient")
