@@ -286,8 +286,7 @@ def attention(
     key: Float[Array, "b l n h"],
     value: Float[Array, "b l n h"],
     mask: Mask | None = None,
-    *,
-    seen: Mask | None = None,
+    **old_names: Mask,
 ) -> Float[Array, "b l n h"]:
     """Attention softmax(QKᵀ/√H) V over the keys that the mask admits.
 
@@ -296,10 +295,13 @@ def attention(
         key: (B, L, N, H).
         value: (B, L, N, H).
         mask: bool, broadcasts to (B, N, L, L): True where query l may attend to key k. None: all pairs.
-        seen: the old name of `mask`, for one release.
+        **old_names: `seen`, the old name of `mask`, for one release.
 
     Returns:
         (B, L, N, H). A query without keys gives 0, where PyTorch gives NaN.
+
+    Raises:
+        TypeError: an unknown keyword argument.
 
     Example:
         >>> import jax.numpy as jnp
@@ -309,9 +311,11 @@ def attention(
         >>> cta.attention(zeros, zeros, value, jnp.ones((1, 1, 2, 2), bool))[0, :, 0, 0].tolist()
         [2.0, 2.0]
     """
-    if seen is not None:
+    for name, value_of_name in old_names.items():
+        if name != "seen":
+            raise TypeError(f"attention() got an unexpected keyword argument {name!r}")
         warnings.warn("cta.attention(seen=...) is now mask=...", DeprecationWarning, stacklevel=2)
-        mask = seen
+        mask = value_of_name
     scores = jnp.einsum("blnh,bknh->bnlk", query, key) / query.shape[-1] ** 0.5
     if mask is None:
         mask = jnp.ones((1, 1, 1, key.shape[1]), bool)

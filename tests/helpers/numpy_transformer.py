@@ -96,8 +96,8 @@ class NumpyTransformer:
         scores = np.einsum("btnh,bsnh->bnts", query, key) / np.sqrt(query.shape[-1])
         weights = np.exp(scores - scores.max(-1, keepdims=True))
         weights /= weights.sum(-1, keepdims=True)
-        mixed = np.einsum("bnts,bsnh->btnh", weights, value).reshape(batch, length, -1)
-        return self.linear("blocks/attention/out", mixed, layer)
+        output = np.einsum("bnts,bsnh->btnh", weights, value).reshape(batch, length, -1)
+        return self.linear("blocks/attention/out", output, layer)
 
     def ffn(self, u, layer):
         hidden = self.linear("blocks/ffn/up", u, layer)

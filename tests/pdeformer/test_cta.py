@@ -81,10 +81,10 @@ def test_pads_never_change_and_never_reach_a_value_or_a_gradient(kind, causal):
     coefficients = {name: c for name, c in initial(kind).items() if c is not None}
     both = jax.jit(jax.grad(loss, argnums=(0, 1), has_aux=True))
     clean, out = both(x, coefficients)
-    poisoned, poisoned_out = both(jnp.where(valid, x, jnp.nan), coefficients)
-    np.testing.assert_array_equal(jnp.where(valid, poisoned_out, 0), jnp.where(valid, out, 0))
+    with_nan, with_nan_out = both(jnp.where(valid, x, jnp.nan), coefficients)
+    np.testing.assert_array_equal(jnp.where(valid, with_nan_out, 0), jnp.where(valid, out, 0))
     np.testing.assert_array_equal(jnp.where(valid, 0, out), jnp.where(valid, 0, x))
-    jax.tree.map(np.testing.assert_array_equal, poisoned, clean)
+    jax.tree.map(np.testing.assert_array_equal, with_nan, clean)
     np.testing.assert_array_equal(jnp.where(valid, 0, clean[0]), jnp.zeros_like(x))
 
 

@@ -125,9 +125,9 @@ def test_the_language_model_reads_no_later_token_bit_for_bit(kind):
     model = cta.load_lm(checkpoint(kind=kind), kind=kind, heads=2)
     before = logits(model, IDS, MASKS)
     for t in (1, 5, 9):
-        changed = IDS.copy()
-        changed[:, t:] = (changed[:, t:] + 1) % V
-        after = logits(model, changed, MASKS)
+        other_ids = IDS.copy()
+        other_ids[:, t:] = (other_ids[:, t:] + 1) % V
+        after = logits(model, other_ids, MASKS)
         np.testing.assert_array_equal(after[:, :t], before[:, :t])
         assert jnp.all(after[0, t] != before[0, t])
 
@@ -178,7 +178,7 @@ def test_the_old_name_of_the_attention_mask_serves_with_a_warning():
     query, key, value = np.random.default_rng(0).normal(size=(3, 2, 5, 2, 4)).astype(np.float32)
     mask = jnp.tri(5, dtype=bool)[None, None]
     with pytest.warns(DeprecationWarning, match="is now mask="):
-        out = cta.attention(query, key, value, seen=mask)
+        out = cta.attention(query, key, value, **{"seen": mask})
     np.testing.assert_array_equal(out, cta.attention(query, key, value, mask))
 
 

@@ -87,9 +87,9 @@ def test_taps_of_layers_stacked_over_blocks_are_those_of_each_layer():
     for name in ("heat learned", "adaptive 7", "free", "multiscale", "gated"):
         layers = [randomized(LAYERS[name](), seed=seed) for seed in range(2)]
         graphdef = nnx.graphdef(layers[0])
-        stacked = jax.tree.map(lambda *x: jnp.stack(x), *(nnx.state(layer) for layer in layers))
+        stack = jax.tree.map(lambda *x: jnp.stack(x), *(nnx.state(layer) for layer in layers))
         np.testing.assert_allclose(
-            nnx.merge(graphdef, stacked).taps(), jnp.stack([layer.taps() for layer in layers]), rtol=1e-6
+            nnx.merge(graphdef, stack).taps(), jnp.stack([layer.taps() for layer in layers]), rtol=1e-6
         )
 
 

@@ -29,8 +29,8 @@ def test_padding_is_never_read_and_never_changed(name):
     layer, u = randomized(LAYERS[name]()), states()
     for causal in forms(name):
         out = apply(layer, u, SEGMENTS, causal=causal)
-        poisoned = apply(layer, jnp.where(VALID, u, jnp.nan), SEGMENTS, causal=causal)
-        np.testing.assert_array_equal(jnp.where(VALID, poisoned, 0), jnp.where(VALID, out, 0))
+        with_nan = apply(layer, jnp.where(VALID, u, jnp.nan), SEGMENTS, causal=causal)
+        np.testing.assert_array_equal(jnp.where(VALID, with_nan, 0), jnp.where(VALID, out, 0))
         np.testing.assert_array_equal(jnp.where(VALID, 0, out), jnp.where(VALID, 0, u))
 
 
@@ -43,8 +43,8 @@ def test_padding_reaches_no_gradient(name):
 
     gradient = jax.jit(jax.grad(loss, argnums=(0, 1)))
     clean = gradient(params, jnp.where(VALID, states(), 0))
-    poisoned = gradient(params, jnp.where(VALID, states(), jnp.nan))
-    jax.tree.map(np.testing.assert_array_equal, poisoned, clean)
+    with_nan = gradient(params, jnp.where(VALID, states(), jnp.nan))
+    jax.tree.map(np.testing.assert_array_equal, with_nan, clean)
 
 
 @pytest.mark.parametrize("name", LAYERS)
@@ -73,9 +73,9 @@ def test_a_causal_layer_reads_no_later_token_bit_for_bit(name):
     layer, u, other = randomized(LAYERS[name]()), states(), 100 * states(seed=5)
     before = apply(layer, u, causal=True)
     for t in (1, 4, 10):
-        changed = apply(layer, u.at[:, t:].set(other[:, t:]), causal=True)
-        np.testing.assert_array_equal(changed[:, :t], before[:, :t])
-        assert jnp.all(changed[:, t] != before[:, t])
+        other_out = apply(layer, u.at[:, t:].set(other[:, t:]), causal=True)
+        np.testing.assert_array_equal(other_out[:, :t], before[:, :t])
+        assert jnp.all(other_out[:, t] != before[:, t])
 
 
 @pytest.mark.parametrize("name", CAUSAL)

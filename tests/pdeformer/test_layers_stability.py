@@ -46,9 +46,9 @@ def test_no_optimizer_step_makes_a_layer_unstable(name, x64):
     u, target = states(), 1e6 * states(seed=1)
     gradient = jax.jit(jax.grad(lambda p: jnp.sum(jnp.square(nnx.merge(graphdef, p)(u) - target))))(params)
     updates, _ = optax.sgd(1e6).update(gradient, optax.sgd(1e6).init(params))
-    moved = optax.apply_updates(params, updates)
-    assert all(jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(moved))
-    check_laws(nnx.merge(graphdef, moved), u, None)
+    params_after = optax.apply_updates(params, updates)
+    assert all(jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(params_after))
+    check_laws(nnx.merge(graphdef, params_after), u, None)
 
 
 @pytest.mark.parametrize("name", LINEAR)
@@ -98,5 +98,5 @@ def test_a_free_kernel_starts_as_the_constrained_layer_and_can_leave_the_stable_
             AdaptiveStencil(CHANNELS, width=width),
         )
         np.testing.assert_allclose(apply(free, u, SEGMENTS), apply(constrained, u, SEGMENTS), atol=1e-6)
-    grown = apply(randomized(AdaptiveStencil(CHANNELS, free=True), scale=3.0), u)
-    assert jnp.linalg.norm(grown) > 1.5 * jnp.linalg.norm(u)
+    out = apply(randomized(AdaptiveStencil(CHANNELS, free=True), scale=3.0), u)
+    assert jnp.linalg.norm(out) > 1.5 * jnp.linalg.norm(u)

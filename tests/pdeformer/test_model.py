@@ -34,10 +34,10 @@ def test_a_key_decides_the_dropout_and_none_means_none():
     expected = call(base, tokens(), key=key)
     for rates in ({}, {"dropout": 0.0, "attention_dropout": 0.3}):
         model = Classifier(replace(config, **rates), nnx.Rngs(0))
-        dropped = call(model, tokens(), key=key)
-        np.testing.assert_array_equal(call(model, tokens(), key=key), dropped)
-        assert jnp.all(dropped != call(model, tokens(), key=other))
-        assert jnp.all(dropped != expected)
+        out = call(model, tokens(), key=key)
+        np.testing.assert_array_equal(call(model, tokens(), key=key), out)
+        assert jnp.all(out != call(model, tokens(), key=other))
+        assert jnp.all(out != expected)
         np.testing.assert_allclose(call(model, tokens()), expected, rtol=0, atol=1e-6)
 
 
@@ -49,18 +49,18 @@ def test_every_layer_draws_its_own_dropout():
     single = jax.jit(lambda u, key: nnx.merge(graphdef, first)(u, key=key))
     u, key = jax.random.normal(jax.random.key(1), (1, 6, 8)), jax.random.key(0)
     keys = [jax.random.fold_in(named_key(key, "blocks"), layer) for layer in range(2)]
-    scanned = jax.jit(lambda u, key: model.run_blocks(u, None, key))(u, key)
-    np.testing.assert_allclose(scanned, single(single(u, keys[0]), keys[1]), rtol=0, atol=1e-5)
-    assert not np.allclose(scanned, single(single(u, keys[0]), keys[0]), atol=0.1)
+    out = jax.jit(lambda u, key: model.run_blocks(u, None, key))(u, key)
+    np.testing.assert_allclose(out, single(single(u, keys[0]), keys[1]), rtol=0, atol=1e-5)
+    assert not np.allclose(out, single(single(u, keys[0]), keys[0]), atol=0.1)
 
 
 def test_dropout_keeps_the_mean():
     u = jnp.ones((100, 1000), jnp.bfloat16)
-    dropped = dropout(u, 0.25, jax.random.key(0))
-    assert dropped.dtype == u.dtype
-    assert set(np.unique(np.asarray(dropped, np.float32))) == {0.0, np.float32(jnp.bfloat16(4 / 3))}
+    out = dropout(u, 0.25, jax.random.key(0))
+    assert out.dtype == u.dtype
+    assert set(np.unique(np.asarray(out, np.float32))) == {0.0, np.float32(jnp.bfloat16(4 / 3))}
     # 0.25 ± 5 standard errors of 1e5 draws
-    np.testing.assert_allclose(np.mean(np.asarray(dropped, np.float32) == 0), 0.25, rtol=0, atol=0.007)
+    np.testing.assert_allclose(np.mean(np.asarray(out, np.float32) == 0), 0.25, rtol=0, atol=0.007)
 
 
 def test_bfloat16_is_close_to_float32_and_leaves_parameters_and_logits_in_float32():

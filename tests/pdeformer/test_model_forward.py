@@ -43,7 +43,7 @@ def test_every_hook_acts_at_its_place(norm):
         model = nnx.merge(graphdef, variant)
         expected.append(NumpyTransformer(model)(tokens()))
         np.testing.assert_allclose(call(model, tokens()), expected[-1], rtol=0, atol=1e-4)
-    # and the places are told apart: any two answers differ by a hundred times that tolerance
+    # the places are distinct: any two answers differ by a hundred times that tolerance
     distance = np.abs(np.stack(expected)[:, None] - np.stack(expected)[None]).max(axis=(2, 3))
     assert (distance + np.eye(len(expected))).min() > 0.01
 
@@ -108,8 +108,8 @@ def test_the_scan_over_stacked_blocks_equals_a_loop_over_single_blocks():
     u = start = jax.random.normal(jax.random.key(1), (2, 12, 8))
     for layer in range(3):
         u = single(jax.tree.map(lambda x: x[layer], params), u)  # noqa: B023  used in this iteration only
-    scanned = jax.jit(lambda u: model.run_blocks(u, PACKED, None))(start)
-    np.testing.assert_allclose(scanned, u, rtol=0, atol=1e-5)
+    out = jax.jit(lambda u: model.run_blocks(u, PACKED, None))(start)
+    np.testing.assert_allclose(out, u, rtol=0, atol=1e-5)
 
 
 def test_the_program_does_not_grow_with_depth():

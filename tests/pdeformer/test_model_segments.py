@@ -30,7 +30,7 @@ def test_padding_changes_no_logit(kind, pooling):
     ids = jnp.pad(jnp.ones((2, 9), jnp.int32), ((0, 0), (0, 3)))
     right = jnp.concatenate([tokens(length=9), tokens(length=3, seed=1)], axis=1)
     np.testing.assert_allclose(call(model, right, ids), expected, rtol=0, atol=2e-5)
-    if pooling == "mean":  # a CLS token has the padding between itself and the text: another neighbour
+    if pooling == "mean":  # a CLS token has the padding between itself and the text: another neighbor
         left = jnp.concatenate([tokens(length=3, seed=1), tokens(length=9)], axis=1)
         np.testing.assert_allclose(call(model, left, ids[:, ::-1]), expected, rtol=0, atol=2e-5)
 
