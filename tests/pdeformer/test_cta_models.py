@@ -175,7 +175,7 @@ def test_half_precision_checkpoints_are_computed_in_float32():
 
 
 def test_the_old_name_of_the_attention_mask_serves_with_a_warning():
-    query, key, value = np.random.default_rng(0).normal(size=(3, 2, 5, 2, 4)).astype(np.float32)
+    query, key, value = jnp.asarray(np.random.default_rng(0).normal(size=(3, 2, 5, 2, 4)))
     mask = jnp.tri(5, dtype=bool)[None, None]
     with pytest.warns(DeprecationWarning, match="is now mask="):
         out = cta.attention(query, key, value, **{"seen": mask})

@@ -135,7 +135,7 @@ def _write_split(source: Any, folder: Path, split: str, max_len: int) -> None:
             if values.dtype != np.uint8 or length > max_len:
                 raise ValueError(
                     f"examples must be uint8 and have at most max_len={max_len} tokens, got {values.dtype} "
-                    f"of length {length} in {split}; raise max_len or let the builder truncate its examples."
+                    f"of length {length} in {split}; raise max_len or have the builder cut its examples."
                 )
             tokens[row, :length], lengths[row], labels[row] = values, length, example["label"]
     tokens.flush()
