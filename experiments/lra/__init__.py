@@ -8,13 +8,13 @@
 
 Files in import order:
 
-    config                options, their `--help` and their checks
-    presets               published configurations, and the command line
-    learned_coefficients  coefficients of the trained attention, saved in the run folder
-    learned_stencils      stencils of the trained diffusion layers, saved in the run folder
-    report                the table of results
-    figures               learning curves and learned stencils
-    program               data, training, run folder, summary
+config                options, their `--help` and their checks
+presets               published configurations, and the command line
+learned_coefficients  coefficients of the trained attention, saved in the run folder
+learned_stencils      stencils of the trained diffusion layers, saved in the run folder
+report                the table of results
+figures               learning curves and learned stencils
+program               data, training, run folder, summary
 """
 
 from experiments.lra.config import Config as Config

@@ -16,6 +16,8 @@ from pdeformer.model import PLACEMENTS, Architecture, ModelConfig
 MAY_CHANGE_ON_RESUME = (*run.MAY_CHANGE_ON_RESUME, "hosts", "data_dir", "manual_dir")
 """Fields that may change on resume: where the run computes and where its data lies, but not what it computes."""
 
+RENAMED = {"together": "combine"}
+"""Old -> new names of options, for one release."""
 BASELINE = "baseline"
 """Name of the variant without a PDE."""
 NONE = "none"
@@ -76,7 +78,7 @@ class Config:
         tuple[str, ...], tyro.conf.arg(metavar=f"{{{','.join((NONE, *PLACEMENTS))}}} ...")
     ] = ("after_embedding",)
     """Places of the diffusion layer: one variant per place, beside the baseline; none: no such variant."""
-    together: bool = False
+    combine: bool = False
     """Train one variant with layers at all places, and with the evolved attention, instead of one variant each."""
     stencil: StencilConfig = StencilConfig(kind="adaptive")
     """The diffusion layer of the variants."""
@@ -162,7 +164,7 @@ class Config:
         parts = tuple(name for name in self.placement if name != NONE)
         parts += () if self.attention.kind == NONE else (self.evolved_attention,)
         variants: dict[str, tuple[str, ...]] = {BASELINE: ()}
-        if self.together and parts:
+        if self.combine and parts:
             return variants | {"+".join(parts): parts}
         return variants | {part: (part,) for part in parts}
 

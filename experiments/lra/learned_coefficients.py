@@ -46,8 +46,7 @@ def describe(coefficients: Coefficients, initial: Coefficients) -> str:
     """The range of every coefficient over layers, heads and steps, and its initial value, as text."""
     ranges = {name: (np.min(value), np.max(value)) for name, value in coefficients.items()}
     return ", ".join(
-        f"{name} {low:.4f} to {high:.4f} (began at {initial[name]:g})"
-        for name, (low, high) in ranges.items()
+        f"{name} {low:.4f} to {high:.4f} (began at {initial[name]:g})" for name, (low, high) in ranges.items()
     )
 
 

@@ -6,7 +6,7 @@ is 1.1 points (one standard deviation), so a difference of one point needs sever
 """
 
 from experiments import run
-from experiments.lra.config import Config, Generated, Network
+from experiments.lra.config import RENAMED, Config, Generated, Network
 from pdeformer.train import Optimizer
 
 QUICK = Config(
@@ -92,4 +92,5 @@ command_line = run.CommandLine(
     "experiments.lra",
     "Long Range Arena: a Transformer with a diffusion layer and its baseline, side by side.",
     PRESETS,
+    RENAMED,
 )

@@ -14,7 +14,7 @@ from rich.console import Console
 from experiments import run
 from experiments.data import arrays, listops
 from experiments.lra import learned_coefficients, learned_stencils
-from experiments.lra.config import MAY_CHANGE_ON_RESUME, Config
+from experiments.lra.config import MAY_CHANGE_ON_RESUME, RENAMED, Config
 from experiments.lra.figures import draw_curves, draw_stencils
 from experiments.lra.report import show
 from pdeformer import sharding, train
@@ -38,7 +38,7 @@ def main(config: Config) -> dict[str, Any]:
     console = Console(quiet=not run.is_first(), soft_wrap=True, highlight=False)
     splits = prepare(config)
     out = config.out or run.next_folder(Path("runs/lra"), config.preset)
-    folder = run.open_run(out, config, resume=config.resume, may_change=MAY_CHANGE_ON_RESUME)
+    folder = run.open_run(out, config, resume=config.resume, may_change=MAY_CHANGE_ON_RESUME, renamed=RENAMED)
     introduce(config, splits, folder, console)
     results = [
         train_one(config, variant, seed, splits, mesh, folder)

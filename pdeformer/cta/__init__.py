@@ -1,8 +1,8 @@
 """The official Continuous-Time Attention layers and checkpoints, formula for formula.
 
-    layer        `refine`: the explicit steps on hidden states
-    models       `OfficialClassifier`, `OfficialLM`, and the encoder layer they share
-    state_dicts  `load_classifier`, `load_lm`: read an official PyTorch checkpoint
+layer        `refine`: the explicit steps on hidden states
+models       `OfficialClassifier`, `OfficialLM`, and the encoder layer they share
+state_dicts  `load_classifier`, `load_lm`: read an official PyTorch checkpoint
 
 The published code evolves no attention matrix. It refines the hidden states (B, L, D) along L after each encoder
 layer. This package reproduces the numbers of that code, for parity and for its checkpoints. New models take the

@@ -1,12 +1,12 @@
 """Diffusion layers, and attention that a PDE evolves, as Flax nnx modules.
 
-    stable_stencil  symmetric edge weights whose sum respects the stability bound
-    constraints     unconstrained parameters ↔ stable PDE coefficients
-    heat            `HeatLayer`: one diffusivity for all channels
-    adaptive        `AdaptiveStencil`: one learned symmetric stencil per channel
-    multiscale      `MultiScaleStencil`: edges of several lengths under one stability bound
-    attention       `PDEAttention`: `pde_attention` with learned coefficients, and its configuration
-    config          `StencilConfig`: which diffusion layer, with which options
+stable_stencil  symmetric edge weights whose sum respects the stability bound
+constraints     unconstrained parameters ↔ stable PDE coefficients
+heat            `HeatLayer`: one diffusivity for all channels
+adaptive        `AdaptiveStencil`: one learned symmetric stencil per channel
+multiscale      `MultiScaleStencil`: edges of several lengths under one stability bound
+attention       `PDEAttention`: `pde_attention` with learned coefficients, and its configuration
+config          `StencilConfig`: which diffusion layer, with which options
 
 A diffusion layer is called as `layer(u, segment_ids=None, *, causal=False)` and maps hidden states (B, T, D) to
 hidden states. It smooths along the tokens of every run (`stencil.run_ids`) and lets no flux through the ends of a

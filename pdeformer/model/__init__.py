@@ -1,9 +1,9 @@
 """Transformers with seven places for a diffusion layer, and with attention that a PDE may evolve.
 
-    config  `ModelConfig`: sizes, places of the diffusion layer, equation of the attention; `Architecture`, its base
-    block   one Transformer block with its hooks
-    trunk   embedding, positions, and the stacked blocks under one `lax.scan`
-    heads   `Classifier`, `Matcher` (two towers) and `CausalLM`
+config  `ModelConfig`: sizes, places of the diffusion layer, equation of the attention; `Architecture`, its base
+block   one Transformer block with its hooks
+trunk   embedding, positions, and the stacked blocks under one `lax.scan`
+heads   `Classifier`, `Matcher` (two towers) and `CausalLM`
 
 A model is called as `model(tokens, segment_ids=None, *, key=None) -> logits`. Equal positive `segment_ids` belong
 together and 0 is padding: attention, diffusion and positions stay inside a segment. Without a key the model is

@@ -22,6 +22,11 @@ def test_no_word_is_quick_and_options_may_come_first():
     assert lra.command_line(["listops_two_layer"]) == TWO_LAYER
 
 
+def test_the_old_name_of_an_option_serves_with_a_hint(capsys):
+    assert lra.command_line(["--together"]) == dataclasses.replace(QUICK, combine=True)
+    assert "--together is now called --combine" in capsys.readouterr().err
+
+
 def test_every_preset_is_itself_on_the_command_line():
     for name, (_, config) in lra.PRESETS.items():
         assert lra.command_line([name]) == config
@@ -130,8 +135,8 @@ def test_variants_are_the_baseline_and_one_per_place_or_one_with_all():
     places = ("after_embedding", "before_ffn")
     several = dataclasses.replace(QUICK, placement=places)
     assert several.variants() == {"baseline": (), "after_embedding": places[:1], "before_ffn": places[1:]}
-    together = dataclasses.replace(several, together=True)
-    assert together.variants() == {"baseline": (), "after_embedding+before_ffn": places}
+    joint = dataclasses.replace(several, combine=True)
+    assert joint.variants() == {"baseline": (), "after_embedding+before_ffn": places}
     assert dataclasses.replace(QUICK, placement=("none",)).variants() == {"baseline": ()}
     assert list(dataclasses.replace(QUICK, placement=PLACEMENTS).variants()) == ["baseline", *PLACEMENTS]
 
@@ -147,9 +152,9 @@ def test_evolved_attention_is_one_more_variant_or_a_part_of_the_one_with_all():
     assert config.network((), *sizes) == QUICK.network((), *sizes)
     evolved = config.network((name,), *sizes)
     assert (evolved.placements, evolved.attention) == ((), PDEAttentionConfig("wave"))
-    together = dataclasses.replace(config, together=True)
-    assert list(together.variants()) == ["baseline", f"after_embedding+{name}"]
-    both = together.network(("after_embedding", name), *sizes)
+    joint = dataclasses.replace(config, combine=True)
+    assert list(joint.variants()) == ["baseline", f"after_embedding+{name}"]
+    both = joint.network(("after_embedding", name), *sizes)
     assert (both.placements, both.attention) == (("after_embedding",), PDEAttentionConfig("wave"))
     assert list(dataclasses.replace(config, placement=("none",)).variants()) == ["baseline", name]
 

@@ -1,7 +1,7 @@
 """Data sets as fixed-shape uint8 arrays on disk, and batches that depend only on (seed, step, host).
 
-    store    `prepare`: write the arrays once, check and map them ever after
-    batches  training batches, evaluation batches, and the same batches for grain
+store    `prepare`: write the arrays once, check and map them ever after
+batches  training batches, evaluation batches, and the same batches for grain
 
     splits = prepare(builder, max_len=2000, data_dir="data")
     batch(splits["train"], 32, seed=0, step=1234, host=0, hosts=1)

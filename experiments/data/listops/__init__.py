@@ -2,11 +2,11 @@
 
 Files in import order:
 
-    grammar          sequences, their vocabulary and their value
-    baselines        accuracies of predictors without a model, beside which a model's accuracy is read
-    generator        random sequences with the distribution of the benchmark
-    release          the published files
-    listops_builder  a TFDS data set of either kind
+grammar          sequences, their vocabulary and their value
+baselines        accuracies of predictors without a model, beside which a model's accuracy is read
+generator        random sequences with the distribution of the benchmark
+release          the published files
+listops_builder  a TFDS data set of either kind
 """
 
 import warnings
