@@ -22,7 +22,17 @@ PLACEMENTS: tuple[str, ...] = get_args(Placement)
 
 @dataclass(frozen=True, kw_only=True)
 class Architecture:
-    """The Transformer itself: the options that depend on neither the task nor the diffusion layer."""
+    """The Transformer itself: the options that depend on neither the task nor the diffusion layer.
+
+    `ModelConfig` adds the others. A program that decides those itself lets its users fill in an `Architecture`.
+
+    Example:
+        >>> from dataclasses import asdict
+        >>> from pdeformer.model import Architecture, ModelConfig
+        >>> architecture = Architecture(layers=4, width=32)
+        >>> ModelConfig(vocabulary=16, **asdict(architecture)).layers
+        4
+    """
 
     layers: int = 2
     """Number of blocks L."""

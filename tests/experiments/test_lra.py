@@ -192,7 +192,7 @@ def test_mesh_of_four_by_two_gives_the_losses_of_one_device(straight, tmp_path):
         assert ours["loss"] == pytest.approx(expected["loss"], rel=1e-5)
 
 
-def test_evolved_attention_is_trained_beside_the_baseline_and_its_coefficients_are_summarised(
+def test_evolved_attention_is_trained_beside_the_baseline_and_its_coefficients_are_summarized(
     straight, tmp_path, capsys
 ):
     config, summary, _ = straight

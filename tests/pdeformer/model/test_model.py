@@ -13,7 +13,7 @@ from flax import nnx
 from pdeformer.layers import StencilConfig
 from pdeformer.model import CausalLM, Classifier, Matcher, ModelConfig
 from pdeformer.model.block import dropout, named_key
-from tests.helpers.numpy_transformer import (
+from tests.pdeformer.model.numpy_transformer import (
     EVERYWHERE,
     PACKED,
     STENCILS,

@@ -10,7 +10,7 @@ from flax import nnx
 from jax.test_util import check_grads
 
 from pdeformer import cta
-from tests.helpers.official_cta import (
+from tests.pdeformer.cta.official_cta import (
     CLASSIFIER,
     KINDS,
     MASKS,

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from pdeformer import AdvectionDiffusion, Diffusion, ReactionDiffusion, Wave, evolve
-from tests.helpers.official_cta import refine, row, run, states
+from tests.pdeformer.cta.official_cta import refine, row, run, states
 
 
 def matrix(kind="diffusion", length=32, **options):

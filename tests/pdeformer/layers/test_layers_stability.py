@@ -9,7 +9,7 @@ from flax import nnx
 
 from pdeformer import diagnostics
 from pdeformer.layers import AdaptiveStencil
-from tests.helpers.diffusion_layers import (
+from tests.pdeformer.layers.diffusion_layers import (
     CHANNELS,
     LAYERS,
     LINEAR,

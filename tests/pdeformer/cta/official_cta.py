@@ -10,7 +10,7 @@ import numpy as np
 
 from pdeformer import cta
 
-GOLDEN = Path(__file__).parent.parent / "golden"
+GOLDEN = Path(__file__).parent.parent.parent / "golden"
 LAYERS = np.load(GOLDEN / "cta_layers_visible.npz")
 CASES = json.loads(str(LAYERS["meta"]))
 CLASSIFIER = np.load(GOLDEN / "cta_classifier_visible.npz")

@@ -7,7 +7,7 @@ import pytest
 from jax.test_util import check_grads
 
 from pdeformer import cta
-from tests.helpers.official_cta import (
+from tests.pdeformer.cta.official_cta import (
     CASES,
     KINDS,
     LAYERS,

@@ -14,7 +14,7 @@ from pdeformer.layers import HeatLayer, StencilConfig
 from pdeformer.model import PLACEMENTS, CausalLM, Classifier, Matcher, ModelConfig
 from pdeformer.model.block import Block
 from pdeformer.model.trunk import positions_in_segment, sinusoids
-from tests.helpers.numpy_transformer import (
+from tests.pdeformer.model.numpy_transformer import (
     EVERYWHERE,
     PACKED,
     STENCILS,

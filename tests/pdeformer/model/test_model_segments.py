@@ -9,7 +9,7 @@ import pytest
 from flax import nnx
 
 from pdeformer.model import CausalLM, Classifier
-from tests.helpers.numpy_transformer import (
+from tests.pdeformer.model.numpy_transformer import (
     EVERYWHERE,
     PACKED,
     STENCILS,

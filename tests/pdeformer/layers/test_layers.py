@@ -11,7 +11,7 @@ from flax import nnx
 
 from pdeformer import layers
 from pdeformer.layers import AdaptiveStencil, HeatLayer, MultiScaleStencil, StencilConfig
-from tests.helpers.diffusion_layers import (
+from tests.pdeformer.layers.diffusion_layers import (
     CAUSAL,
     CHANNELS,
     LAYERS,

@@ -7,7 +7,7 @@ import pytest
 from flax import nnx
 
 from pdeformer.layers import AdaptiveStencil, HeatLayer
-from tests.helpers.diffusion_layers import (
+from tests.pdeformer.layers.diffusion_layers import (
     CAUSAL,
     CHANNELS,
     LAYERS,
