@@ -124,6 +124,7 @@ def test_published_configurations_have_the_published_parameter_counts():
         return sum(leaf.size for leaf in jax.tree.leaves(shapes))
 
     learned = dataclasses.replace(LRA, model=dataclasses.replace(LRA.model, positions="learned"))
+    # the papers give three digits: 10.0 M and 18.9 M parameters
     assert parameters(learned) == pytest.approx(10.0e6, rel=0.005)
     assert parameters(LRA) == parameters(learned) - 2001 * 512  # sinusoids are no parameters
     assert 0.17e6 < parameters(TWO_LAYER) < 0.37e6

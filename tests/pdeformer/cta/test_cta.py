@@ -54,6 +54,7 @@ def test_a_mask_and_four_steps_by_hand(causal, masked, steps, expected, x64):
     mask = jnp.asarray([[1, 1, 1, 1, 0, 0]]) if masked else None
     u = row([0.0, 1, 0, 2, -1, 3])
     out = run(u, "diffusion", alpha=0.1, steps=steps, causal=causal, mask=mask)
+    # the expected values have four decimals
     np.testing.assert_allclose(out[0, :, 0], expected, rtol=0, atol=5e-5)
 
 
@@ -111,7 +112,7 @@ def test_steps_round_to_the_dtype_of_the_state_after_every_step(kind):
     np.testing.assert_array_equal(out, one_by_one)
     rounded_once = refine(x.astype(jnp.float32), kind, **initial(kind), steps=4).astype(jnp.bfloat16)
     assert jnp.any(out != rounded_once)
-    # but a single step is computed in float32
+    # a single step is computed in float32
     step = refine(x.astype(jnp.float32), kind, **initial(kind)).astype(jnp.bfloat16)
     np.testing.assert_array_equal(refine(x, kind, **initial(kind)), step)
 

@@ -25,7 +25,7 @@ def test_the_official_wave_is_diffusion_and_its_modes_never_change_sign(x64):
     amplitude = alternating()[0, 32, 0] * refine(alternating(), "wave", alpha=0.15, steps=12)[0, 32, 0]
     assert 0 < amplitude < 1
     signs = [float(evolve(alternating(), Wave(0.15), steps=n)[0, 32, 0]) > 0 for n in range(15)]
-    assert set(signs) == {True, False}  # ours oscillates
+    assert set(signs) == {True, False}  # `Wave` oscillates
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_causal_steps_amplify_alternating_tokens_and_the_half_line_kernel_does_n
 @pytest.mark.parametrize(("steps", "norm"), [(1, 1.018), (4, 1.070), (8, 1.130)])
 def test_copied_ends_expand_and_lose_mass_and_neumann_walls_do_not(steps, norm, x64):
     copied = matrix(alpha=0.1, steps=steps)
-    assert abs(np.linalg.norm(copied, 2) - norm) < 5e-4
+    assert abs(np.linalg.norm(copied, 2) - norm) < 5e-4  # the table of `cta` gives three decimals
     assert np.max(np.abs(copied.sum(axis=0) - 1)) > 0.05
     walls = np.asarray(evolve(jnp.eye(32), Diffusion(0.1), steps=steps))
     np.testing.assert_allclose(np.linalg.norm(walls, 2), 1, rtol=0, atol=1e-14)

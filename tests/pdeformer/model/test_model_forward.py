@@ -42,6 +42,7 @@ def test_every_hook_acts_at_its_place(norm):
     for variant in (*alone, params, none):
         model = nnx.merge(graphdef, variant)
         expected.append(NumpyTransformer(model)(tokens()))
+        # float32 beside float64, through two blocks with LayerNorm
         np.testing.assert_allclose(call(model, tokens()), expected[-1], rtol=0, atol=1e-4)
     # the places are distinct: any two answers differ by a hundred times that tolerance
     distance = np.abs(np.stack(expected)[:, None] - np.stack(expected)[None]).max(axis=(2, 3))
@@ -67,6 +68,7 @@ def test_a_model_has_layers_where_they_were_placed_and_nowhere_else():
 )
 def test_the_model_is_what_its_docstrings_say(change):
     model = randomized(Classifier(replace(TINY, **change), nnx.Rngs(0)))
+    # float32 beside float64, through two blocks with LayerNorm
     np.testing.assert_allclose(call(model, tokens()), NumpyTransformer(model)(tokens()), rtol=0, atol=1e-4)
 
 
