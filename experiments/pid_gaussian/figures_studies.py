@@ -6,8 +6,8 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments.run.records import FIELDS
 from experiments.run.report import SHORT
+from pid.estimators.results import FIELDS
 from pid.plots import LOOKS, STYLE
 from pid.plots.style import ATOMS
 

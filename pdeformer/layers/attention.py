@@ -217,7 +217,7 @@ class PDEAttention(nnx.Module):
         self.config = config
         initial, options = config.initial_pde(), {"order": config.order, "steps": config.steps}
         shape = {"head": (heads,), "layer": (), "step": (config.steps, heads)}[config.share]
-        numbers = constraints.free(initial, **options) if config.learned else {}
+        numbers = constraints.unconstrain(initial, **options) if config.learned else {}
         self.free = nnx.Dict(
             {name: nnx.Param(jnp.full(shape, value, float)) for name, value in numbers.items()}
         )
@@ -239,7 +239,7 @@ class PDEAttention(nnx.Module):
         if not config.learned:
             return initial
         numbers = {name: value[...] for name, value in self.free.items()}
-        return constraints.stable(initial, numbers, order=config.order, steps=config.steps)
+        return constraints.constrain(initial, numbers, order=config.order, steps=config.steps)
 
     def __call__(
         self,

@@ -25,5 +25,7 @@ from pid.estimators.config import paper_config as paper_config
 from pid.estimators.config import recommended_config as recommended_config
 from pid.estimators.estimation import estimate as estimate
 from pid.estimators.estimation import layerwise as layerwise
+from pid.estimators.io import load_estimate as load_estimate
+from pid.estimators.io import save_estimate as save_estimate
 from pid.estimators.results import Estimate as Estimate
 from pid.estimators.results import Interval as Interval

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pid.estimators.results import fields_of, values_of
+from pid.estimators.results import pid_from_array, pid_to_array
 from pid.measures import PID
 
 Numbers = Any  # arrays or NumPy scalars
@@ -18,7 +18,7 @@ def wishart(values: np.ndarray, bias: np.ndarray, measure: str) -> np.ndarray:
 
     I_u ← I_u · Î_xy / I_xy with Î the corrected values. MMI needs no scaling: it is a function of the three.
     """
-    plugin = fields_of(values)
+    plugin = pid_from_array(values)
     told = np.stack([plugin.mi_x, plugin.mi_y, plugin.mi_joint], axis=-1)
     x, y, joint = np.moveaxis(_ordered(told - bias), -1, 0)
     if measure == "mmi":
@@ -31,7 +31,7 @@ def wishart(values: np.ndarray, bias: np.ndarray, measure: str) -> np.ndarray:
 def by_draws(values: np.ndarray, draws: np.ndarray, measure: str) -> np.ndarray:
     """2 θ̂ - mean θ*: the bias that plug-in values of the parametric bootstrap, (draws, ...), have, taken away."""
     with np.errstate(invalid="ignore"):  # infinite information: such systems are not corrected
-        twice = fields_of(2 * values - draws.mean(axis=0))
+        twice = pid_from_array(2 * values - draws.mean(axis=0))
     x, y, joint = np.moveaxis(_ordered(np.stack([twice.mi_x, twice.mi_y, twice.mi_joint], axis=-1)), -1, 0)
     union = np.maximum(x, y) if measure == "mmi" else twice.union
     return _keep_infinite(values, consistent(x, y, joint, union))
@@ -42,7 +42,7 @@ def by_thinning(values: np.ndarray, bias: np.ndarray, unique: np.ndarray) -> np.
 
     unique: (..., 2), ê = (U_x + U_y)/2 by `thinning` and its plug-in value in bits, which it may not exceed.
     """
-    plugin = fields_of(values)
+    plugin = pid_from_array(values)
     told = np.stack([plugin.mi_x, plugin.mi_y, plugin.mi_joint], axis=-1)
     x, y, joint = np.moveaxis(_ordered(told - bias), -1, 0)
     half = np.minimum(unique[..., 0], unique[..., 1])
@@ -62,7 +62,7 @@ def consistent(x: Numbers, y: Numbers, joint: Numbers, union: Numbers) -> np.nda
 
 
 def _from_union(x: Numbers, y: Numbers, joint: Numbers, union: Numbers) -> np.ndarray:
-    return values_of(PID(x + y - union, union - y, union - x, joint - union, x, y, joint, union))
+    return pid_to_array(PID(x + y - union, union - y, union - x, joint - union, x, y, joint, union))
 
 
 def _keep_infinite(values: np.ndarray, corrected: np.ndarray) -> np.ndarray:

@@ -4,7 +4,7 @@ from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
-from pid.estimators.results import Estimate, Interval, fields_of, values_of
+from pid.estimators.results import Estimate, Interval, pid_from_array, pid_to_array
 from pid.measures import PID
 
 How = Literal["final", "mean_layers", "sum_layers"]
@@ -50,10 +50,11 @@ def compare(base: Estimate, other: Estimate) -> Comparison:
             f"compare needs the same resamples on both sides, got {'; '.join(differing)}; estimate both from the "
             f"same samples with one key and one ci."
         )
-    difference = values_of(other.pid) - values_of(base.pid)
-    draws = values_of(other.draws) - values_of(base.draws)
+    difference = pid_to_array(other.pid) - pid_to_array(base.pid)
+    draws = pid_to_array(other.draws) - pid_to_array(base.draws)
     return Comparison(
-        fields_of(difference), basic_interval(difference, draws, draws.mean(axis=0), base.resampling.level)
+        pid_from_array(difference),
+        basic_interval(difference, draws, draws.mean(axis=0), base.resampling.level),
     )
 
 
@@ -61,7 +62,7 @@ def basic_interval(value: np.ndarray, draws: np.ndarray, centre: np.ndarray, lev
     """[θ̂ - (q_hi - centre), θ̂ - (q_lo - centre)], q the quantiles of the draws along axis 0."""
     with np.errstate(invalid="ignore"):  # infinite information has no interval: NaN
         low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
-        return Interval(fields_of(value - (high - centre)), fields_of(value - (low - centre)))
+        return Interval(pid_from_array(value - (high - centre)), pid_from_array(value - (low - centre)))
 
 
 def trajectory_correlation(a: Estimate | PID, b: Estimate | PID) -> PID:
@@ -70,7 +71,7 @@ def trajectory_correlation(a: Estimate | PID, b: Estimate | PID) -> PID:
     Raises:
         ValueError: fewer than three layers, or different numbers of them.
     """
-    left, right = (values_of(side.pid if isinstance(side, Estimate) else side) for side in (a, b))
+    left, right = (pid_to_array(side.pid if isinstance(side, Estimate) else side) for side in (a, b))
     if left.ndim != 2 or left.shape != right.shape or len(left) < 3:
         raise ValueError(
             f"a correlation of trajectories needs at least three layers and as many on both sides, got fields of "
@@ -79,7 +80,7 @@ def trajectory_correlation(a: Estimate | PID, b: Estimate | PID) -> PID:
     left, right = left - left.mean(axis=0), right - right.mean(axis=0)
     scale = np.sqrt((left**2).sum(axis=0) * (right**2).sum(axis=0))
     varies = scale > 0
-    return fields_of(np.where(varies, (left * right).sum(axis=0) / np.where(varies, scale, 1), np.nan))
+    return pid_from_array(np.where(varies, (left * right).sum(axis=0) / np.where(varies, scale, 1), np.nan))
 
 
 def aggregate(layers: Estimate | PID, how: How | str) -> PID:
@@ -88,9 +89,11 @@ def aggregate(layers: Estimate | PID, how: How | str) -> PID:
     Raises:
         ValueError: an unknown way, or no axis of layers.
     """
-    values = values_of(layers.pid if isinstance(layers, Estimate) else layers)
+    values = pid_to_array(layers.pid if isinstance(layers, Estimate) else layers)
     if how not in get_args(How):
         raise ValueError(f"how must be one of {', '.join(get_args(How))}, got {how!r}.")
     if values.ndim < 2:
         raise ValueError("aggregate needs fields with an axis of layers, got a single PID; use `layerwise`.")
-    return fields_of({"final": values[-1], "mean_layers": values.mean(0), "sum_layers": values.sum(0)}[how])
+    return pid_from_array(
+        {"final": values[-1], "mean_layers": values.mean(0), "sum_layers": values.sum(0)}[how]
+    )

@@ -9,7 +9,7 @@ import numpy as np
 
 from pid.estimators.config import EstimateConfig
 from pid.estimators.covariance_fit import Observed
-from pid.estimators.results import fields_of
+from pid.estimators.results import pid_from_array
 
 WORTH_A_WORD = 0.1  # bits of bias in the joint information
 LARGE_SHARE = 0.5  # of the corrected joint information
@@ -27,7 +27,7 @@ def of(seen: Observed, value: np.ndarray, plugin: np.ndarray, layer: int) -> tup
 
 
 def _infinite(plugin: np.ndarray) -> list[str]:
-    told = fields_of(plugin)
+    told = pid_from_array(plugin)
     names = {"x": told.mi_x, "y": told.mi_y, "x and y together": told.mi_joint}
     known = [name for name, information in names.items() if math.isinf(information)]
     if not known:
@@ -51,10 +51,10 @@ def _few_samples(
             f"not corrected, and the joint information is too high by {joint:.2f} bits at {size}; use "
             f"debias='wishart', fewer dimensions, or about {wanted} samples."
         ]
-    if config["debias"] != "none" and joint > LARGE_SHARE * fields_of(value).mi_joint:
+    if config["debias"] != "none" and joint > LARGE_SHARE * pid_from_array(value).mi_joint:
         return [
             f"a bias of {joint:.2f} bits was taken from the joint information, which leaves "
-            f"{fields_of(value).mi_joint:.2f} ({size}); the atoms are doubtful."
+            f"{pid_from_array(value).mi_joint:.2f} ({size}); the atoms are doubtful."
         ]
     return []
 
@@ -71,6 +71,6 @@ def _not_thinned(seen: Observed) -> list[str]:
 def _nothing(value: np.ndarray, plugin: np.ndarray, config: EstimateConfig) -> list[str]:
     if config["debias"] == "none":
         return []
-    after, before = fields_of(value), fields_of(plugin)
+    after, before = pid_from_array(value), pid_from_array(plugin)
     lost = [name for name in ("mi_x", "mi_y") if getattr(after, name) == 0 < getattr(before, name)]
     return [f"{' and '.join(lost)} is not above its bias and was set to 0."] if lost else []

@@ -17,7 +17,7 @@ from pid.estimators.config import (
     complete,
 )
 from pid.estimators.covariance_fit import observe
-from pid.estimators.results import Estimate, Interval, Resampling, fields_of, numbers_of, values_of
+from pid.estimators.results import Estimate, Interval, Resampling, key_data, pid_from_array, pid_to_array
 from pid.flow import SeparableFlow
 from pid.gaussianize import PCA
 from pid.measures import PID
@@ -102,27 +102,27 @@ def _estimate(arrays: tuple[np.ndarray, ...], config: EstimateConfig, key: jax.A
         for layer, (said, value, raw) in enumerate(zip(seen.found.flags, found.value, plugin, strict=True))
     ]
     return Estimate(
-        pid=fields_of(found.value),
+        pid=pid_from_array(found.value),
         ci=found.interval,
         null=intervals.null(seen, for_null),
-        draws=None if found.draws is None else fields_of(found.draws),
+        draws=None if found.draws is None else pid_from_array(found.draws),
         flags=tuple(f"layer {layer}: {flag}" for layer, said in enumerate(flags) for flag in said),
         n=seen.plan.n,
         dims=tuple(tuple(int(count) for count in counts) for counts in seen.found.counts),
-        plugin=fields_of(plugin),
+        plugin=pid_from_array(plugin),
         resampling=_resampling(config["ci"], key),
     )
 
 
 def _resampling(ci: Bootstrap | None, key: jax.Array) -> Resampling | None:
-    return None if ci is None else Resampling(ci.kind, ci.draws, ci.level, numbers_of(key))
+    return None if ci is None else Resampling(ci.kind, ci.draws, ci.level, key_data(key))
 
 
 def _only_layer(layers: Estimate) -> Estimate:
     """The estimate without its axis of one layer."""
 
     def only(pid: PID) -> PID:
-        return fields_of(values_of(pid)[..., 0, :])
+        return pid_from_array(pid_to_array(pid)[..., 0, :])
 
     def of(interval):
         return None if interval is None else Interval(only(interval.low), only(interval.high))

@@ -13,7 +13,7 @@ from pid.estimators import bias_correction, bootstrap, wishart_thinning
 from pid.estimators.comparison import basic_interval
 from pid.estimators.config import Bootstrap
 from pid.estimators.covariance_fit import Observed
-from pid.estimators.results import Interval, fields_of, values_of
+from pid.estimators.results import Interval, pid_from_array, pid_to_array
 from pid.measures import PID
 
 INFORMATION = [PID._fields.index(name) for name in ("mi_x", "mi_y", "mi_joint")]
@@ -61,7 +61,7 @@ def null(seen: Observed, key: jax.Array) -> Interval | None:
     arrays = (seen.found.values, seen.covs, seen.found.mask)
     values = _corrected(seen, bootstrap.in_bits(bootstrap.shuffled, seen.plan, *arrays, key, chosen.draws))
     low, high = np.quantile(values, [(1 - chosen.level) / 2, (1 + chosen.level) / 2], axis=0)
-    return Interval(fields_of(low), fields_of(high))
+    return Interval(pid_from_array(low), pid_from_array(high))
 
 
 def _corrected(seen: Observed, values: np.ndarray, unique: np.ndarray | None = None) -> np.ndarray:
@@ -95,7 +95,7 @@ def _around(value: np.ndarray, draws: np.ndarray, centre: np.ndarray, level: flo
 
 
 def _not_negative(ends: Interval) -> Interval:
-    low, high = (fields_of(np.maximum(values_of(end), 0)) for end in ends)
+    low, high = (pid_from_array(np.maximum(pid_to_array(end), 0)) for end in ends)
     return Interval(low, high)
 
 
@@ -115,7 +115,7 @@ def _thinned(
     both = np.stack([thinned[..., :2].mean(axis=-1), thinned[..., 2]], axis=-1)
     draws = _corrected(seen, drawn, both)
     ends = _around(value, _corrected(seen, drawn), plugin, level)
-    low, high = (values_of(end) for end in ends)
+    low, high = (pid_to_array(end) for end in ends)
     reach = NormalDist().inv_cdf((1 + level) / 2)
     for layer, half in enumerate(np.minimum(unique[:, 0], unique[:, 1])):
         if not np.isfinite(plugin[layer]).all():
@@ -123,4 +123,4 @@ def _thinned(
         centre = wishart_thinning.atoms(plugin[layer, INFORMATION] - seen.bias[layer], half)
         sd = wishart_thinning.spread(drawn[:, layer, INFORMATION], thinned[:, layer])
         low[layer, ATOMS], high[layer, ATOMS] = centre - reach * sd, centre + reach * sd
-    return Measured(value, draws, _not_negative(Interval(fields_of(low), fields_of(high))))
+    return Measured(value, draws, _not_negative(Interval(pid_from_array(low), pid_from_array(high))))

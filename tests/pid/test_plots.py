@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from pid import PID, Certificate, Estimate, Interval, plots
 from pid.estimators import Comparison
-from pid.estimators.results import Resampling, fields_of, values_of
+from pid.estimators.results import Resampling, pid_from_array, pid_to_array
 from pid.plots.style import ATOMS, QUANTITIES
 
 L = 5
@@ -22,13 +22,13 @@ def decomposition(layers: int | None = L, *, seed: int = 0) -> Any:
 
 
 def shifted(pid: PID, by: Any) -> Any:
-    return fields_of(values_of(pid) + by)
+    return pid_from_array(pid_to_array(pid) + by)
 
 
 def estimate(layers: int | None = L, **changes: Any) -> Any:
     pid = decomposition(layers)
     around = Interval(shifted(pid, -0.1), shifted(pid, 0.15))
-    null = Interval(shifted(pid, -values_of(pid)), shifted(pid, 0.05 - values_of(pid)))
+    null = Interval(shifted(pid, -pid_to_array(pid)), shifted(pid, 0.05 - pid_to_array(pid)))
     whole = Estimate(
         pid,
         around,
@@ -145,12 +145,12 @@ def test_differences_have_their_paired_interval_and_the_line_of_no_difference():
 
 
 def test_layers_that_are_not_finite_are_left_out_and_named():
-    pid = fields_of(np.where(np.arange(L)[:, None] == 2, np.inf, values_of(decomposition())))
+    pid = pid_from_array(np.where(np.arange(L)[:, None] == 2, np.inf, pid_to_array(decomposition())))
     panel = panel_of(plots.stacked_atoms(pid))
     assert panel.get_title() == "information on the target\n(not finite in layer 2)"
     assert np.isnan(line(panel)[2])
     assert np.isfinite(np.delete(line(panel), 2)).all()
-    everywhere = fields_of(np.full((L, len(PID._fields)), np.nan))
+    everywhere = pid_from_array(np.full((L, len(PID._fields)), np.nan))
     assert "not finite in 5 of 5 layers" in panel_of(plots.shares(everywhere)).get_title()
 
 

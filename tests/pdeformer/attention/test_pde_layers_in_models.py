@@ -74,7 +74,7 @@ def test_the_scan_over_stacked_blocks_gives_each_layer_its_own_coefficients():
     u = start = jax.random.normal(jax.random.key(1), (2, 12, 8))
     for layer in range(3):
         u = single(jax.tree.map(lambda x: x[layer], params), u)  # noqa: B023  used in this turn only
-    scanned = jax.jit(lambda u: model._run_blocks(u, PACKED, None))(start)
+    scanned = jax.jit(lambda u: model.run_blocks(u, PACKED, None))(start)
     np.testing.assert_allclose(scanned, u, rtol=1e-5, atol=1e-4)  # a residual stream of up to 100
     alpha = model.blocks.attention.evolution.pde().alpha
     assert len(np.unique(alpha)) == alpha.size == 3 * 2 * HEADS
