@@ -34,7 +34,7 @@ class MI(NamedTuple):
     """I(M;X) ≥ 0, of the batch shape, in bits unless another base was asked for."""
 
     y: Float[Array | np.ndarray, "*b"]
-    """I(M;Y), likewise."""
+    """I(M;Y) ≥ 0, of the batch shape and in the same unit."""
 
     joint: Float[Array | np.ndarray, "*b"]
     """I(M;X,Y), no less than either; infinite where the target is a function of the sources."""

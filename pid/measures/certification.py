@@ -1,7 +1,7 @@
 """Certificates of a decomposition: a coupling that attains the union information, and a bound that proves it least.
 
 In white target coordinates X = H_x M + n_x, Y = H_y M + n_y with white noises, P_x = 1 + H_xᵀH_x and P_y likewise.
-Let W diagonalise both, Wᵀ P_y W = 1, Wᵀ P_x W = Λ, and F = W⁻ᵀ max(Λ, 1) W⁻¹ - 1, so that F ≥ H_xᵀH_x and F ≥ H_yᵀH_y.
+Let W diagonalize both, Wᵀ P_y W = 1, Wᵀ P_x W = Λ, and F = W⁻ᵀ max(Λ, 1) W⁻¹ - 1, so that F ≥ H_xᵀH_x and F ≥ H_yᵀH_y.
 
     primal   Both sources are degraded versions of Z = F^½ M + n. Degrading them independently correlates the noises by
              Γ* = H_x F⁺ H_yᵀ, and every feasible Γ bounds the union information from above by I_Γ(M;X,Y).

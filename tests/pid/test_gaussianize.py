@@ -1,4 +1,4 @@
-"""Standardising, PCA and rank-Gaussian scores: by hand, laws, NumPy and SciPy twins, refusals."""
+"""Standardization, PCA and rank-Gaussian scores: by hand, laws, NumPy and SciPy oracles, refusals."""
 
 import jax
 import jax.numpy as jnp

@@ -63,7 +63,7 @@ def test_the_closed_form_is_the_minimum_that_a_solver_finds(dims):
 
 @pytest.mark.parametrize("case", range(len(GOLDEN)))
 def test_gpid_agrees_within_what_its_iterations_reach(case):
-    """Its joint information carries a ridge of 1e-7, which its synergy inherits."""
+    """The reference adds a ridge of 1e-7 to the joint information, and its synergy inherits it."""
     reference = GOLDEN[case]
     cov, dims = np.array(reference["cov"]), (reference["dm"], reference["dx"], reference["dy"])
     for measure in MEASURES:
@@ -112,8 +112,8 @@ def test_invertible_maps_of_each_variable_change_nothing(measure):
     rng, dims = np.random.default_rng(5), (3, 4, 2)
     cov = system(dims)
     maps = [rng.normal(size=(n, n)) + 2 * np.eye(n) for n in dims]
-    turned, _ = mapped(cov, dims, maps)
-    pid = decompose((turned + turned.T) / 2, dims, measure=measure)
+    rotated, _ = mapped(cov, dims, maps)
+    pid = decompose((rotated + rotated.T) / 2, dims, measure=measure)
     np.testing.assert_allclose(numbers(pid), numbers(decompose(cov, dims, measure=measure)), atol=1e-10)
 
 

@@ -49,7 +49,7 @@ def test_batches_equal_single_systems_whatever_the_way_they_are_mapped(measure, 
 
 
 def test_the_batched_form_of_accelerators_equals_the_other(x64):
-    """Singular systems among regular ones included."""
+    """The batch has singular systems among regular ones."""
     dims = (3, 6, 2)
     regular, _ = mapped(system((3, 4, 2)), (3, 4, 2), [np.eye(3), np.eye(6, 4) + np.eye(6, 4, -2), np.eye(2)])
     covs = np.stack([system(dims, 1), regular, system(dims, 2)])
@@ -99,7 +99,7 @@ print("done")
 
 @pytest.mark.slow
 def test_vmapped_systems_do_not_hang():
-    """A vmapped graph of several LAPACK calls may block for ever on CPU, so it runs apart, with a time limit."""
+    """A vmapped graph of several LAPACK calls may block forever on CPU, so it runs in a process with a time limit."""
     root = Path(__file__).resolve().parent.parent.parent
     done = subprocess.run(
         [sys.executable, "-c", VMAPPED], capture_output=True, text=True, timeout=180, cwd=root, check=False

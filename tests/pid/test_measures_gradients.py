@@ -53,14 +53,14 @@ def test_gradients_of_singular_systems_along_what_keeps_them_so(measure, singula
 
     def family(t, xp):
         gain = xp.where(np.not_equal.outer(np.arange(9) < 3, np.arange(9) < 3), t, 1.0)
-        turned = cov * gain
+        scaled = cov * gain
         if singular == "equal sources":
             order = np.r_[0:3, 3:7, 3:7]
-            return turned[np.ix_(order, order)], (3, 4, 4)
+            return scaled[np.ix_(order, order)], (3, 4, 4)
         read = block_diag(
             np.eye(3), np.vstack([np.eye(4), 2 * np.eye(4)[:1]]), np.vstack([np.eye(2), np.ones((1, 2))])
         )
-        return read @ turned @ read.T, (3, 5, 3)
+        return read @ scaled @ read.T, (3, 5, 3)
 
     def atoms(t):
         return jnp.stack(decompose(*family(t, jnp), measure=measure))

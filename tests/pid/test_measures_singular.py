@@ -61,7 +61,7 @@ def test_both_sources_may_copy_other_coordinates():
 
 @pytest.mark.parametrize("measure", MEASURES)
 def test_a_target_known_from_both_is_infinitely_redundant(measure):
-    """Given what both copy, the sources tell about the rest of the target what they do without it."""
+    """The unique atoms and the synergy are those about the rest of the target, given the coordinate that both copy."""
     cov, dims = system((3, 4, 2)), (3, 4, 2)
     read = np.eye(9)
     read[3] = read[7] = np.eye(9)[0]
