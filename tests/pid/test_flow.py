@@ -4,6 +4,7 @@ import dataclasses
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -135,8 +136,9 @@ def test_former_names_of_the_room_still_work_and_warn(former):
 
 
 def test_former_names_of_fields_still_work_and_warn():
+    fields: dict[str, Any] = {"reach": 3.0}
     with pytest.warns(DeprecationWarning, match="reach of a flow is now tail_bound"):
-        flow = SeparableFlow(**{"reach": 3.0})
+        flow = SeparableFlow(**fields)
     assert flow == SeparableFlow(tail_bound=3.0)
     with pytest.warns(DeprecationWarning, match="reach of a flow is now tail_bound"):
         assert flow.reach == 3.0
