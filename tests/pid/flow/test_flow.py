@@ -14,7 +14,7 @@ from scipy import stats
 
 from pid import flow as flow_room
 from pid.flow import FlowConfig, SeparableFlow, cross_fit
-from tests.helpers.flow_cases import (
+from tests.pid.flow.cases import (
     TINY,
     keys,
     random,
@@ -165,7 +165,7 @@ print(sorted(heavy & set(sys.modules)))
 
 
 def test_covariances_and_configurations_load_neither_flows_nor_statistics():
-    root = Path(__file__).resolve().parent.parent.parent
+    root = Path(__file__).resolve().parents[3]
     done = subprocess.run(
         [sys.executable, "-c", LOADED], capture_output=True, text=True, timeout=60, cwd=root, check=False
     )
