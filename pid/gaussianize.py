@@ -107,7 +107,7 @@ def principal_components(x: Float[Array, "n d"], k: int, *, whiten: bool = False
     return Components(scores, variances, jnp.sum(jnp.mean(jnp.square(x), axis=0)), directions, present)
 
 
-def components_for(
+def count_components(
     variances: Float[Array, "*b k"], total: Float[Array, "*b"], share: float
 ) -> Int[Array, "*b"]:
     """The smallest j with λ_1 + ... + λ_j >= share · total; k if even all k fall short. `variances` descend."""

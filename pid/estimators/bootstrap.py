@@ -17,7 +17,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from pid.gaussian import covariance, systems, wishart
 from pid.gaussian.systems import InformationMeasure
-from pid.measures.atoms import PID, stack
+from pid.measures.atoms import PID, stack_fields
 
 CHUNK = 64  # draws held at once
 
@@ -33,7 +33,7 @@ class Plan(NamedTuple):
 def in_bits(program: Callable[..., Array], plan: Plan, *args) -> np.ndarray:
     """Run a program of this file in float64 where the device has it, on NumPy arrays, and give bits back."""
     with systems.x64_context():
-        return np.asarray(program(plan, *args)) * covariance.nats_to(2)
+        return np.asarray(program(plan, *args)) * covariance.units_per_nat(2)
 
 
 @partial(jax.jit, static_argnums=0)
@@ -53,11 +53,11 @@ def parametric(
     factors, nu = jax.lax.map(root, covs), plan.n - 1
 
     def chunk(key, count):
-        drawn = wishart.bartlett(key, covs.shape[-1], np.full(count, nu), covs.dtype)
+        drawn = wishart.sample_bartlett(key, covs.shape[-1], np.full(count, nu), covs.dtype)
 
         def layer(part):
             factor, mask = part
-            return jax.vmap(lambda a: _atoms(plan, wishart.spread(factor, a, nu), mask))(drawn)
+            return jax.vmap(lambda a: _atoms(plan, wishart.from_bartlett(factor, a, nu), mask))(drawn)
 
         return jax.lax.map(layer, (factors, exists))
 
@@ -165,4 +165,4 @@ def _atoms_of_two_targets(quantity: InformationMeasure, cov: Float[Array, "d d"]
     a, b = (PID(*systems.evaluate(quantity, cov[np.ix_(i, i)]).values) for i in (first, second))
     x, y, joint = a.mi_x, b.mi_y, jnp.maximum(a.mi_joint, b.mi_joint)
     more = jnp.maximum(x, y)
-    return stack((x, y, joint), (jnp.minimum(x, y), more - y, more - x, joint - more))
+    return stack_fields((x, y, joint), (jnp.minimum(x, y), more - y, more - x, joint - more))

@@ -14,7 +14,7 @@ from pid.estimators.gaussian_features import Latents
 from pid.estimators.shrinkage import intensity, shrunk
 from pid.gaussian import systems, wishart
 from pid.gaussian.covariance import DOUBLE
-from pid.measures.decomposition import quantity
+from pid.measures.decomposition import make_measure
 
 
 class Observed(NamedTuple):
@@ -55,7 +55,7 @@ def observe(found: Latents, n: int, config: EstimateConfig) -> Observed:
     z = found.values - found.values.mean(axis=1, keepdims=True)
     covs = np.stack([_covariance(*layer, config["shrinkage"]) for layer in zip(z, found.mask, strict=True)])
     dims = tuple(part.shape[-1] for part in (found.parts[0], *found.parts[-2:]))
-    plan = Plan(quantity(config["measure"], dims, np.float64), two_targets(config), n)
+    plan = Plan(make_measure(config["measure"], dims, np.float64), two_targets(config), n)
     return Observed(found, covs, plan, _bias(covs, found, n), config)
 
 

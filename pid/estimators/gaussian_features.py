@@ -11,10 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from pid.estimators.config import EstimateConfig, flow_of
-from pid.flow import SeparableFlow, crossfit
+from pid.flow import SeparableFlow, cross_fit
 from pid.gaussian import systems
 from pid.gaussian.covariance import DOUBLE
-from pid.gaussianize import PCA, components_for, principal_components, rank_gaussian, standardize
+from pid.gaussianize import PCA, count_components, principal_components, rank_gaussian, standardize
 
 NAMES = ("target", "x", "y")
 LEAST_SAMPLES = 8
@@ -137,7 +137,7 @@ def _reduce(name: str, array: np.ndarray, how: PCA | None) -> tuple[np.ndarray, 
         found = principal_components(plain.values, min(wanted, possible))
         kept = np.array(found.present)
         if how.variance is not None:
-            kept &= np.arange(kept.size) < int(components_for(found.variances, found.total, how.variance))
+            kept &= np.arange(kept.size) < int(count_components(found.variances, found.total, how.variance))
         elif kept.sum() < wanted:
             flags.append(f"{name}: only {kept.sum()} of the {wanted} components asked for exist.")
         return np.asarray(found.scores)[:, kept], flags
@@ -194,7 +194,7 @@ def _by_flow(
             jnp.asarray(np.stack([_widened(part[layer], width) for layer in members]))
             for part, width in zip(reduced, widths, strict=True)
         )
-        fitted = crossfit(flow, target, x, y, jnp.stack([key] * len(members)))
+        fitted = cross_fit(flow, target, x, y, jnp.stack([key] * len(members)))
         latents = fitted.latents
         again = [] if latents.target_y is None else [latents.target_y]
         found = [latents.target, *again, latents.x, latents.y]

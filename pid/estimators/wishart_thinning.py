@@ -66,7 +66,7 @@ def of_estimate(
 ) -> Float[Array, "l 2"]:
     """ê and its plug-in value for every layer, in nats; all layers share the splits."""
     factors = _wishart_factors(key, SPLITS, covs.shape[-1], plan.n - 1, covs.dtype)
-    splits = systems.each(_beta, factors)
+    splits = systems.map_or_vmap(_beta, factors)
 
     def layer(part):
         values = _half_unique(plan, part, splits)
@@ -93,15 +93,15 @@ def of_draws(
 
     def one(part):
         drawn, factors = part
-        splits = systems.each(_beta, factors)
+        splits = systems.map_or_vmap(_beta, factors)
         return jax.lax.map(
             lambda layer: _half_unique(plan, layer._replace(root=layer.root @ drawn), splits), layers
         )
 
     def chunk(key, count):
-        drawn = wishart.bartlett(key, d, np.full(count, nu), covs.dtype) / nu**0.5
+        drawn = wishart.sample_bartlett(key, d, np.full(count, nu), covs.dtype) / nu**0.5
         factors = _wishart_factors(jax.random.fold_in(key, 1), 2 * count, d, nu, covs.dtype)
-        values = systems.each(one, (drawn, factors.reshape(count, 2, *factors.shape[1:])))
+        values = systems.map_or_vmap(one, (drawn, factors.reshape(count, 2, *factors.shape[1:])))
         return jnp.moveaxis(values, 0, 1)
 
     return stream(chunk, key, draws)
@@ -112,7 +112,7 @@ def _wishart_factors(key: Array, splits: int, d: int, nu: int, dtype) -> Float[A
     parts = sizes(d, nu)
     assert parts is not None
     freedom = [[first, nu - first] for first in parts]
-    return wishart.bartlett(key, d, np.broadcast_to(freedom, (splits, 2, 2)), dtype)
+    return wishart.sample_bartlett(key, d, np.broadcast_to(freedom, (splits, 2, 2)), dtype)
 
 
 def _beta(factors: Float[Array, "2 2 d d"]) -> Float[Array, "2 d d"]:
@@ -123,7 +123,7 @@ def _beta(factors: Float[Array, "2 2 d d"]) -> Float[Array, "2 d d"]:
         part = solve_triangular(cholesky(first @ first.T + second @ second.T), first, lower=True)
         return part @ part.T
 
-    return systems.each(share, factors)
+    return systems.map_or_vmap(share, factors)
 
 
 def _half_unique(plan: Plan, layer: Layer, splits: Float[Array, "k 2 d d"]) -> Float[Array, " k+1"]:
@@ -139,7 +139,7 @@ def _half_unique(plan: Plan, layer: Layer, splits: Float[Array, "k 2 d d"]) -> F
     share = (np.array(parts) / nu)[None, :, None, None]
     halves = jnp.stack([first / share, (whole[None, None] - first) / (1 - share)], axis=2).reshape(-1, d, d)
     covs = jax.vmap(only_existing, (0, None))(jnp.concatenate([halves, whole[None]]), layer.exists)
-    given = systems.each(partial(_posteriors, plan), covs)
+    given = systems.map_or_vmap(partial(_posteriors, plan), covs)
 
     place = 4 * np.arange(len(splits))  # of the parts of each split: even, even', uneven, uneven'
     chosen, measured = (
@@ -147,7 +147,7 @@ def _half_unique(plan: Plan, layer: Layer, splits: Float[Array, "k 2 d d"]) -> F
         for i in ([0, 1, 2], [1, 0, 3])
     )
     freedom = np.append(np.tile([nu - parts.even, parts.even, nu - parts.uneven], len(splits)), nu)
-    values = systems.each(
+    values = systems.map_or_vmap(
         lambda task: _chosen_and_measured(task[0], task[1], layer.counts, task[2]),
         (chosen, measured, jnp.asarray(freedom, covs.dtype)),
     )

@@ -26,17 +26,17 @@ from jax.scipy.special import ndtr
 from jaxtyping import Array, Bool, Float
 
 from pid.flow.model import Rows, image
-from pid.flow.separable import Gaussianized, HeldOut, SeparableFlow, check_rows, fit_fold, judge
+from pid.flow.separable import FlowLatents, HeldOut, SeparableFlow, check_rows, fit_fold, judge
 from pid.flow.training import KINDS
 from pid.gaussianize import rank_gaussian, standardize
 
 RIDGE = 1e-6  # of the latents' covariance in A; their variances are about 1
 
 
-class CrossFitted(NamedTuple):
+class CrossFit(NamedTuple):
     """Latents of every row, layer by layer, and what they rest on; v runs over the bijections, target first."""
 
-    latents: Gaussianized  # rank-Gaussian columns; of the copula in layers where the flow does not beat it
+    latents: FlowLatents  # rank-Gaussian columns; of the copula in layers where the flow does not beat it
     beats_copula: Bool[Array, " layers"]
     held_out: HeldOut  # (layers,), over all rows, each scored by the fold that held it out
     ks: Float[
@@ -53,13 +53,13 @@ class Part(NamedTuple):
     alignment: Float[Array, " v"]
 
 
-def crossfit(
+def cross_fit(
     flow: SeparableFlow,
     target: Float[Array, "layers n m"],
     x: Float[Array, "layers n dx"],
     y: Float[Array, "layers n dy"],
     keys: Array,
-) -> CrossFitted:
+) -> CrossFit:
     """Gaussianise L problems, `flow.folds` trainings each; `keys` has one key per layer.
 
     Narrower layers are padded on the right with columns of zeros, which get latents of zeros. A flow with couplings
@@ -73,7 +73,7 @@ def crossfit(
     check_rows(target, x, y, padded=not flow.couplings)
     if keys.shape[0] != target.shape[0]:
         raise ValueError(
-            f"crossfit needs one key per layer, got {keys.shape[0]} keys for {target.shape[0]} layers; use "
+            f"cross_fit needs one key per layer, got {keys.shape[0]} keys for {target.shape[0]} layers; use "
             f"jax.random.split(key, {target.shape[0]})."
         )
     arrays = [jnp.asarray(v, jnp.float32) for v in (target, x, y)]
@@ -96,13 +96,13 @@ def _over(f: Callable, arguments: tuple) -> Any:
 
 
 @partial(jax.jit, static_argnames="flow")
-def _layers(flow: SeparableFlow, target: Array, x: Array, y: Array, keys: Array) -> CrossFitted:
+def _layers(flow: SeparableFlow, target: Array, x: Array, y: Array, keys: Array) -> CrossFit:
     return jax.vmap(partial(_layer, flow))(target, x, y, keys)
 
 
 @partial(jax.jit, static_argnames="flow")
 @jax.default_matmul_precision("highest")
-def _layer(flow: SeparableFlow, target: Array, x: Array, y: Array, key: Array) -> CrossFitted:
+def _layer(flow: SeparableFlow, target: Array, x: Array, y: Array, key: Array) -> CrossFit:
     rows, n = flow.rows(target, x, y), target.shape[0]
     shuffle, train_key = jax.random.split(key)
     order = jax.random.permutation(shuffle, n)
@@ -112,9 +112,9 @@ def _layer(flow: SeparableFlow, target: Array, x: Array, y: Array, key: Array) -
     pooled = tuple(z.reshape(-1, z.shape[-1])[:n][back] for z in parts.latents)
     held_out, beats = judge(jnp.moveaxis(parts.log_likelihood, 0, 1).reshape(len(KINDS), -1)[:, :n])
     scores = [jnp.where(beats, rank_gaussian(z), rank_gaussian(v)) for z, v in zip(pooled, rows, strict=True)]
-    latents = Gaussianized(*scores)
+    latents = FlowLatents(*scores)
     ks = jnp.stack([_kolmogorov(z) for z in pooled])
-    return CrossFitted(latents, beats, held_out, ks, jnp.min(parts.alignment, axis=0))
+    return CrossFit(latents, beats, held_out, ks, jnp.min(parts.alignment, axis=0))
 
 
 def held_part(flow: SeparableFlow, rows: Rows, order: Array, number: Array, key: Array) -> Part:

@@ -22,7 +22,7 @@ from pid.flow.training import KINDS, Training, mean_and_error, train
 LEAST_ROWS = 100
 
 
-class Gaussianized(NamedTuple):
+class FlowLatents(NamedTuple):
     """Latents of the three variables; `target_y` is the target as paired with y, if it has a map of its own."""
 
     target: Float[Array, "*b n m"]
@@ -125,7 +125,7 @@ class SeparableFlow:
     ) -> "Fitted":
         """Train on 1 - holdout of the rows, drawn by `key`, and choose flow or copula by the others.
 
-        To measure information in the same rows use `crossfit`: a flow sees dependence where it only fits noise.
+        To measure information in the same rows use `cross_fit`: a flow sees dependence where it only fits noise.
         Raises ValueError for fewer than 100 rows or 10 per dimension of a pair, values that are not finite,
         columns that are constant, or different numbers of rows.
         """
@@ -151,11 +151,11 @@ class Fitted:
 
     def transform(
         self, target: Float[Array, "n m"], x: Float[Array, "n dx"], y: Float[Array, "n dy"]
-    ) -> Gaussianized:
+    ) -> FlowLatents:
         """The latents of any rows."""
         return _transform(self, self._rows(target, x, y))
 
-    def inverse(self, latents: Gaussianized) -> Gaussianized:
+    def inverse(self, latents: FlowLatents) -> FlowLatents:
         """The rows of which these are the latents."""
         return _inverse(self, latents)
 
@@ -170,18 +170,18 @@ class Fitted:
 
 
 @jax.jit
-def _transform(fitted: Fitted, rows: Rows) -> Gaussianized:
+def _transform(fitted: Fitted, rows: Rows) -> FlowLatents:
     latents = image(fitted.model.bijections, rows, fitted.flow.reach)
-    return Gaussianized(*(one.values for one in latents))
+    return FlowLatents(*(one.values for one in latents))
 
 
 @jax.jit
-def _inverse(fitted: Fitted, latents: Gaussianized) -> Gaussianized:
+def _inverse(fitted: Fitted, latents: FlowLatents) -> FlowLatents:
     given = tuple(v for v in latents if v is not None)
     back = each(
         lambda b, z: inverse(b, z, fitted.flow.reach), fitted.model.bijections, given, over=one_by_one
     )
-    return Gaussianized(*back)
+    return FlowLatents(*back)
 
 
 @jax.jit

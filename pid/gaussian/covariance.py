@@ -126,7 +126,7 @@ def refuse(asymmetry: np.ndarray, smallest: np.ndarray, tolerance: Tolerance) ->
         raise ValueError(f"a covariance must be {rule}, got {found[rule]}{what}{where}; {remedy}.")
 
 
-def nats_to(base: int | float) -> float:
+def units_per_nat(base: int | float) -> float:
     """What one nat is worth in the units of `base`: 1 / ln(base).
 
     Raises:

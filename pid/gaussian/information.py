@@ -49,7 +49,7 @@ def mutual_information(cov: Any, dims: Any, *, base: int | float = 2) -> MI:
 def entropy(cov: Float[Array, "*b d d"], *, base: int | float = 2) -> Float[Array, "*b"]:
     """Differential entropy ½ log det(2πe S) of a Gaussian with non-singular covariance S."""
     log_determinant = jnp.linalg.slogdet(cov)[1]
-    return (log_determinant + cov.shape[-1] * (1 + np.log(2 * np.pi))) / 2 * covariance.nats_to(base)
+    return (log_determinant + cov.shape[-1] * (1 + np.log(2 * np.pi))) / 2 * covariance.units_per_nat(base)
 
 
 class Posteriors(NamedTuple):

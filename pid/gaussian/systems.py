@@ -61,7 +61,7 @@ def compute(quantity: InformationMeasure, cov: Any, base: int | float) -> Float[
     Raises:
         ValueError: a concrete covariance that is not finite, symmetric or positive semidefinite.
     """
-    unit = covariance.nats_to(base)
+    unit = covariance.units_per_nat(base)
     if not covariance.is_concrete(cov):
         return _over_leading_axes(quantity, cov).values * unit
     with x64_context():
@@ -81,7 +81,7 @@ def to_float64(x: Any) -> np.ndarray:
     return np.asarray(x, np.float32 if jax.default_backend() == "tpu" else np.float64)
 
 
-def each(f: Callable[[Any], Any], xs: Any) -> Any:
+def map_or_vmap(f: Callable[[Any], Any], xs: Any) -> Any:
     """f of every member along the first axis: one after another on CPU, at once on accelerators."""
     return jax.lax.platform_dependent(xs, cpu=lambda xs: jax.lax.map(f, xs), default=jax.vmap(f))
 

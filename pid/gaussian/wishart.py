@@ -49,7 +49,7 @@ def information_bias(dims, n: int, *, base: int | float = 2) -> MI:
             f"the bias of log-determinants needs more samples than dimensions, got n={n} and {m + both} "
             f"dimensions; reduce the variables further or add samples."
         )
-    return MI(*(shared_bias(m, d, n, m + both) * covariance.nats_to(base) for d in (x, y, both)))
+    return MI(*(shared_bias(m, d, n, m + both) * covariance.units_per_nat(base) for d in (x, y, both)))
 
 
 @partial(jax.jit, static_argnames=("n", "most"))
@@ -65,7 +65,7 @@ def sample(key: Key, cov: Float[Array, "d d"], n: int) -> Float[Array, "n d"]:
     return jax.random.normal(key, (n, cov.shape[-1]), cov.dtype) @ factor.T
 
 
-def bartlett(key: Key, d: int, nu: Any, dtype: Any = float) -> Float[Array, "*b d d"]:
+def sample_bartlett(key: Key, d: int, nu: Any, dtype: Any = float) -> Float[Array, "*b d d"]:
     """Lower triangular A with A Aᵀ ~ Wishart(1, ν): a_ii² ~ χ²(ν-i+1), i = 1 … d, and standard normal below.
 
     One for each ν of an array `*b`. [Bartlett, "On the theory of statistical regression", 1933] Needs ν ≥ d.
@@ -114,10 +114,10 @@ def sample_covariance(key: Key, factor: Float[Array, "d d"], nu: int) -> Float[A
 
     L: a factor of S = L Lᵀ, any. Needs ν ≥ d.
     """
-    return spread(factor, bartlett(key, factor.shape[-1], nu, factor.dtype), nu)
+    return from_bartlett(factor, sample_bartlett(key, factor.shape[-1], nu, factor.dtype), nu)
 
 
-def spread(factor: Float[Array, "d d"], a: Float[Array, "d d"], nu: int) -> Float[Array, "d d"]:
+def from_bartlett(factor: Float[Array, "d d"], a: Float[Array, "d d"], nu: int) -> Float[Array, "d d"]:
     """L A Aᵀ Lᵀ / ν."""
     mixed = factor @ a
     return mixed @ mixed.T / nu

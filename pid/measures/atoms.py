@@ -44,7 +44,7 @@ def _share(part: Values, whole: Values) -> Values:
     return xp.where(possible, part / xp.where(possible, whole, 1), xp.nan)
 
 
-def stack(
+def stack_fields(
     information: tuple[Values, Values, Values] | Values, atoms: tuple[Values, Values, Values, Values]
 ) -> Float[Array, "k *s"]:
     """The fields of a PID along a first axis, from (I_x, I_y, I_xy) and (R, U_x, U_y, S)."""

@@ -54,7 +54,7 @@ class Broja(InformationMeasure):
         y = redundancy + unique_y
         parts = (redundancy, unique_x, unique_y, joint - unique_x - y)
         least = jnp.where(jnp.min(ratios) > 0, pivot * jnp.minimum(jnp.min(ratios), 1), jnp.nan)
-        return atoms.stack((x, y, joint), parts), jnp.where(pivot > 0, least, jnp.nan)
+        return atoms.stack_fields((x, y, joint), parts), jnp.where(pivot > 0, least, jnp.nan)
 
     def ranked(self, corr: Float[Array, "d d"]) -> Float[Array, " k"]:
         """The form in μ. Synergy beside infinite information is its limit: that of the rest of the target."""
@@ -68,7 +68,7 @@ class Broja(InformationMeasure):
         more_is_known = joint_rest.zeros > union_rest.zeros
         synergy = jnp.where(more_is_known, jnp.inf, (union_rest.log_det - joint_rest.log_det) / 2)
         information = (redundancy + unique_x, redundancy + unique_y, joint)
-        return atoms.stack(information, (redundancy, unique_x, unique_y, synergy))
+        return atoms.stack_fields(information, (redundancy, unique_x, unique_y, synergy))
 
     def gradient(self, corr: Float[Array, "d d"]) -> Float[Array, "k d d"]:
         """dU_x = ½ Σ_{λ>1} (wᵀ dS_{M|Y} w / λ - wᵀ dS_{M|X} w), wᵀ S_{M|X} w = 1; ties λ = 1 count half."""
@@ -83,7 +83,7 @@ class Broja(InformationMeasure):
         of_x, of_y = of_x.T @ w, of_y.T @ w
         unique_x = (of_y * (weight / ratios)[None, :] @ of_y.T - of_x * weight[None, :] @ of_x.T) / 2
         redundancy, unique_y = x - unique_x, y - x + unique_x
-        return atoms.stack((x, y, joint), (redundancy, unique_x, unique_y, joint - unique_x - y))
+        return atoms.stack_fields((x, y, joint), (redundancy, unique_x, unique_y, joint - unique_x - y))
 
 
 def uncertainty_ratios(told: Posteriors, of_x: Float[Array, "m m"], sound: Array) -> Float[Array, " m"]:

@@ -63,7 +63,7 @@ def certificate(cov: Any, dims: Any) -> Certificate:
     tolerance = covariance.tolerance_of(np.asarray(cov).dtype)
     with systems.x64_context():
         parts = jax.tree.map(np.asarray, _certify_all(systems.to_float64(cov), dims, tolerance))
-    primal, dual = (part * covariance.nats_to(2) for part in parts[:2])
+    primal, dual = (part * covariance.units_per_nat(2) for part in parts[:2])
     return Certificate(union.astype(primal.dtype), primal, dual, primal - dual, *parts[2:])
 
 

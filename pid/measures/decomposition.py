@@ -44,11 +44,11 @@ def decompose(cov: Any, dims: Any, *, measure: Measure | str = "broja", base: in
     cov = cov if hasattr(cov, "dtype") else np.asarray(cov, float)
     dims = covariance.check_shape(cov, dims)
     covariance.check_dtype(cov)
-    values = systems.compute(quantity(measure, dims, cov.dtype), cov, base)
+    values = systems.compute(make_measure(measure, dims, cov.dtype), cov, base)
     return PID(*(values[..., i] for i in range(len(PID._fields))))
 
 
-def quantity(measure: str, dims: covariance.Dims, dtype: Any) -> InformationMeasure:
+def make_measure(measure: str, dims: covariance.Dims, dtype: Any) -> InformationMeasure:
     """The measure by name, for covariances rounded to `dtype`."""
     if measure not in MEASURES:
         raise ValueError(f"measure must be one of {', '.join(MEASURES)}, got {measure!r}.")

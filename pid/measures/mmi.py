@@ -28,7 +28,7 @@ class Minimum(InformationMeasure):
         """From the three mutual informations."""
         (x, y, joint), pivot = Information(self.dims, self.tolerance).fast(corr)
         parts = (jnp.minimum(x, y), jnp.maximum(x - y, 0), jnp.maximum(y - x, 0), joint - jnp.maximum(x, y))
-        return atoms.stack((x, y, joint), parts), pivot
+        return atoms.stack_fields((x, y, joint), parts), pivot
 
     def ranked(self, corr: Float[Array, "d d"]) -> Float[Array, " k"]:
         """S = min(I(M;Y|X), I(M;X|Y)), whose terms are finite where as many directions are known without as with."""
@@ -41,7 +41,7 @@ class Minimum(InformationMeasure):
         unique_x = jnp.where(more_x > more_y, more_x - jnp.where(more_x > more_y, more_y, 0), 0)
         unique_y = jnp.where(more_y > more_x, more_y - jnp.where(more_y > more_x, more_x, 0), 0)
         parts = (jnp.minimum(i_x, i_y), unique_x, unique_y, jnp.minimum(more_x, more_y))
-        return atoms.stack((i_x, i_y, information_of(joint)), parts)
+        return atoms.stack_fields((i_x, i_y, information_of(joint)), parts)
 
     def gradient(self, corr: Float[Array, "d d"]) -> Float[Array, "k d d"]:
         """That of the smaller information; half of each where they tie."""
@@ -53,4 +53,4 @@ class Minimum(InformationMeasure):
         redundancy = of_x * x + (1 - of_x) * y
         larger = x + y - redundancy
         parts = (redundancy, x - redundancy, y - redundancy, joint - larger)
-        return atoms.stack((x, y, joint), parts)
+        return atoms.stack_fields((x, y, joint), parts)

@@ -24,9 +24,9 @@ from pid import (
     trajectory_correlation,
 )
 from pid.estimators import bias_correction, bootstrap, gaussian_features, shrinkage, wishart_thinning
-from pid.flow import CrossFitted, Gaussianized
+from pid.flow import CrossFit, FlowLatents
 from pid.gaussian import information_bias, log_determinant_bias, wishart
-from pid.measures.decomposition import quantity
+from pid.measures.decomposition import make_measure
 from tests.helpers import pid_oracle as oracle
 
 KEY = jax.random.key(3)
@@ -184,7 +184,7 @@ def test_a_split_covariance_is_two_independent_wishart_ones(x64):
 
     def one(key):
         whole, split = jax.random.split(key)
-        root = wishart.bartlett(whole, d, nu)
+        root = wishart.sample_bartlett(whole, d, nu)
         beta = wishart_thinning._beta(wishart_thinning._wishart_factors(split, 1, d, nu, float)[0])[1]
         first = root @ beta @ root.T
         second = root @ root.T - first
@@ -211,7 +211,7 @@ def test_the_plugin_of_thinning_is_half_the_unique_parts():
 
 
 def quantity_of(dims):
-    return quantity("broja", dims, np.float64)
+    return make_measure("broja", dims, np.float64)
 
 
 def test_information_is_within_a_tenth_of_a_bit_at_900_samples_and_30_dimensions():
@@ -503,9 +503,9 @@ def test_layers_of_different_widths_are_padded_for_a_flow_without_couplings(monk
     def given_back(flow, target, x, y, keys):
         shapes.append([v.shape for v in (target, x, y)])
         rest: Any = [jnp.ones(len(keys))] * 4
-        return jax.tree.map(np.asarray, CrossFitted(Gaussianized(target, x, y, -target), *rest))
+        return jax.tree.map(np.asarray, CrossFit(FlowLatents(target, x, y, -target), *rest))
 
-    monkeypatch.setattr(gaussian_features, "crossfit", given_back)
+    monkeypatch.setattr(gaussian_features, "cross_fit", given_back)
     draw = np.random.default_rng(0)
     reduced = [[draw.normal(size=(20, k)) for k in widths] for widths in ((2, 2), (3, 17), (1, 4))]
     flow = SeparableFlow(couplings=couplings, shared_target=False)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from pid.flow import SeparableFlow, cross_fitting, crossfit
+from pid.flow import SeparableFlow, cross_fit, cross_fitting
 from pid.flow.bijection import calibrate, forward, inverse, standardizing, untrained
 from pid.flow.ica import independent_directions
 from pid.flow.likelihood import PER_PAIR, SHARED, Latents, bases, log_likelihood, profiled_loss
@@ -341,7 +341,7 @@ def rotated():
     """Two layers of rotated, warped data, and cross-fitted latents."""
     systems = [warped_system(seed, 900, (3, 3, 3), rotate=True) for seed in (1, 2)]
     data: Any = tuple(jnp.stack([jnp.asarray(s[i], jnp.float32) for s in systems]) for i in range(3))
-    return systems, data, crossfit(SMALL, *data, keys=keys(2))
+    return systems, data, cross_fit(SMALL, *data, keys=keys(2))
 
 
 @pytest.mark.slow
@@ -359,10 +359,10 @@ def test_a_flow_recovers_what_a_rotation_hides_from_the_copula(rotated):
 
 def test_one_program_serves_all_layers_of_a_shape_and_none_depends_on_the_others(rotated):
     _, data, _ = rotated
-    fitted = crossfit(TINY, *data, keys=keys(2))
+    fitted = cross_fit(TINY, *data, keys=keys(2))
     size = cross_fitting._layer._cache_size  # pyright: ignore[reportAttributeAccessIssue]
     before = size()
-    swapped = crossfit(TINY, *(v[::-1] for v in data), keys=keys(2)[::-1])
+    swapped = cross_fit(TINY, *(v[::-1] for v in data), keys=keys(2)[::-1])
     assert size() == before
     np.testing.assert_array_equal(swapped.latents.x[::-1], fitted.latents.x)
     assert bool(jnp.any(swapped.latents.x != fitted.latents.x))
@@ -380,10 +380,10 @@ def test_layers_of_different_widths_share_a_program_and_the_padding_stays_zero()
         jnp.concatenate([jnp.pad(a, ((0, 0), (0, 0), (0, width - a.shape[-1]))), b])
         for a, b, width in zip(narrow, wide, widths, strict=True)
     ]
-    together = crossfit(MIXED, *padded, keys=keys(2))
+    together = cross_fit(MIXED, *padded, keys=keys(2))
     size = cross_fitting._layer._cache_size  # pyright: ignore[reportAttributeAccessIssue]
     before = size()
-    apart = [crossfit(MIXED, *data, keys=keys(2)[at : at + 1]) for at, data in enumerate((narrow, wide))]
+    apart = [cross_fit(MIXED, *data, keys=keys(2)[at : at + 1]) for at, data in enumerate((narrow, wide))]
     assert size() == before + 1  # of the narrow alone
     for at, one in enumerate(apart):
         assert bool(one.beats_copula[0]) == bool(together.beats_copula[at])
@@ -398,15 +398,15 @@ def test_layers_of_different_widths_share_a_program_and_the_padding_stays_zero()
             np.testing.assert_array_equal(joint[at, :, own:], 0)
     inside = padded[0].at[0].set(padded[0][0, :, ::-1])  # zeros to the left
     with pytest.raises(ValueError, match="1 constant in target"):
-        crossfit(MIXED, inside, *padded[1:], keys=keys(2))
+        cross_fit(MIXED, inside, *padded[1:], keys=keys(2))
     with pytest.raises(ValueError, match="1 constant in target"):  # couplings want no padding
-        crossfit(TINY, *padded, keys=keys(2))
+        cross_fit(TINY, *padded, keys=keys(2))
 
 
 def test_gaussian_data_stay_as_the_copula_has_them(rotated):
     systems = [gaussian_system(seed, 900, (3, 3, 3)) for seed in (1, 2)]
     data: Any = tuple(jnp.stack([jnp.asarray(s[i], jnp.float32) for s in systems]) for i in range(3))
-    fitted = crossfit(SMALL, *data, keys=keys(2))
+    fitted = cross_fit(SMALL, *data, keys=keys(2))
     for layer in (0, 1):
         found = measured(*(v[layer] for v in fitted.latents[:3]))
         np.testing.assert_allclose(found, measured(*(v[layer] for v in data)), atol=0.05)
@@ -418,7 +418,7 @@ def test_gaussian_data_stay_as_the_copula_has_them(rotated):
 def test_independent_variables_stay_independent_under_a_flow_that_is_used(rotated):
     _, (target, x, y), _ = rotated
     shuffled = (target, x[:, np.random.default_rng(0).permutation(900)], y[::-1])
-    fitted = crossfit(SMALL, *shuffled, keys=keys(2))
+    fitted = cross_fit(SMALL, *shuffled, keys=keys(2))
     assert jnp.all(fitted.beats_copula)
     for layer in (0, 1):
         found = measured(*(v[layer] for v in fitted.latents[:3]))
@@ -459,7 +459,7 @@ def test_alignment_undoes_any_linear_map_of_a_folds_latents(x64):
 def test_a_flow_recovers_sixteen_rotated_dimensions():
     dims = (2, 16, 16)
     *data, cov = warped_system(0, 10_000, dims, rotate=True)
-    fitted = crossfit(SeparableFlow(), *layered(*data), keys=keys(1))
+    fitted = cross_fit(SeparableFlow(), *layered(*data), keys=keys(1))
     assert measured(*fitted.latents[:3])[2] > 0.85 * informations(cov, dims)[2]
 
 
@@ -494,7 +494,7 @@ def test_values_no_map_can_be_fitted_to_are_refused():
 def test_a_key_per_layer_is_asked_for():
     data = (ones(200, 2)[None],) * 3
     with pytest.raises(ValueError, match="one key per layer, got 2 keys for 1 layers"):
-        crossfit(TINY, *data, keys=keys(2))
+        cross_fit(TINY, *data, keys=keys(2))
 
 
 @pytest.mark.parametrize(

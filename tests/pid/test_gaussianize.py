@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from pid.gaussianize import PCA, components_for, principal_components, rank_gaussian, standardize
+from pid.gaussianize import PCA, count_components, principal_components, rank_gaussian, standardize
 
 
 def random(*shape, seed=0):
@@ -109,9 +109,9 @@ def test_more_components_than_exist_gives_those_that_exist():
 def test_components_for_a_share_by_hand():
     variances = jnp.asarray([6.0, 3.0, 1.0])
     total = jnp.asarray(10.0)
-    counts = [int(components_for(variances, total, s)) for s in (0.5, 0.6, 0.61, 0.9, 0.95, 1.0)]
+    counts = [int(count_components(variances, total, s)) for s in (0.5, 0.6, 0.61, 0.9, 0.95, 1.0)]
     assert counts == [1, 1, 2, 2, 3, 3]
-    assert components_for(variances, jnp.asarray(20.0), 0.9) == 3  # all there are
+    assert count_components(variances, jnp.asarray(20.0), 0.9) == 3  # all there are
 
 
 def test_reduction_of_layers_in_one_program_is_that_of_each():

@@ -13,7 +13,7 @@ from scipy.linalg import block_diag
 
 from pid.gaussian import systems
 from pid.measures import PID, certificate, decompose
-from pid.measures.decomposition import quantity
+from pid.measures.decomposition import make_measure
 from tests.helpers import pid_oracle as oracle
 
 GOLDEN = json.loads((Path(__file__).parent.parent / "golden" / "gpid_visible.json").read_text())
@@ -451,7 +451,7 @@ def test_the_batched_form_of_accelerators_equals_the_other(x64):
     regular, _ = mapped(system((3, 4, 2)), (3, 4, 2), [np.eye(3), np.eye(6, 4) + np.eye(6, 4, -2), np.eye(2)])
     covs = np.stack([system(dims, 1), regular, system(dims, 2)])
     for measure in MEASURES:
-        kind = quantity(measure, dims, np.float64)
+        kind = make_measure(measure, dims, np.float64)
         together = systems._outcomes(kind, jnp.asarray(covs)).values
         alone = jnp.stack([systems.evaluate(kind, jnp.asarray(c)).values for c in covs])
         np.testing.assert_allclose(together, alone, atol=1e-12)
