@@ -38,7 +38,7 @@ from experiments.pid_llava.config import Config
 from experiments.pid_llava.paper_claims import Verdict, ends, verdict
 from pid import PCA, Bootstrap, layerwise
 from pid.estimators import Estimate
-from pid.estimators.config import Choices
+from pid.estimators.config import EstimateConfig
 from pid.llava import TokenType
 from pid.measures import PID
 from pid.toyworld import EXPECTED, Expected, truth
@@ -139,7 +139,7 @@ def resampled(values: np.ndarray, draws: int, seed: int) -> Float[np.ndarray, "b
 
 def _estimate(captured: Captured, target: np.ndarray, condition: str, config: Config) -> Estimate:
     size = config.estimation
-    chosen = Choices(
+    chosen = EstimateConfig(
         reduce=PCA(components=size.components),
         gaussianize="none",
         measure="mmi",

@@ -1,4 +1,4 @@
-"""Estimates in files: round trips are exact, files of earlier versions are read, damaged and foreign files are refused."""
+"""Estimates in files: round trips are exact, earlier formats are read, damaged and foreign files are refused."""
 
 import csv
 import json
