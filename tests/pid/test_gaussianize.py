@@ -1,4 +1,4 @@
-"""Standardising, PCA and rank-Gaussian scores: by hand, laws, NumPy and SciPy twins, refusals."""
+"""Standardization, PCA and rank-Gaussian scores: by hand, laws, NumPy and SciPy oracles, refusals."""
 
 import jax
 import jax.numpy as jnp
@@ -56,22 +56,22 @@ def test_principal_components_by_hand(x64):
     # covariance [[2, 1], [1, 2]]: eigenvalues 3 and 1 along (1, 1) and (1, -1)
     a, b = np.sqrt(3), 1.0
     x = np.asarray([[a, a], [-a, -a], [b, -b], [-b, b]])
-    found = principal_components(jnp.asarray(x), 2)
-    np.testing.assert_allclose(found.variances, [3, 1], rtol=1e-14)
-    np.testing.assert_allclose(np.abs(found.directions), np.full((2, 2), np.sqrt(0.5)), rtol=1e-14)
-    np.testing.assert_allclose(found.total, 4)
+    pca = principal_components(jnp.asarray(x), 2)
+    np.testing.assert_allclose(pca.variances, [3, 1], rtol=1e-14)
+    np.testing.assert_allclose(np.abs(pca.directions), np.full((2, 2), np.sqrt(0.5)), rtol=1e-14)
+    np.testing.assert_allclose(pca.total, 4)
 
 
 @pytest.mark.parametrize(("n", "d"), [(50, 6), (6, 50), (20, 20)])
 def test_principal_components_are_those_of_the_svd(n, d, x64):
     x, k = correlated(n, d), 4
     left, values, right = np.linalg.svd(x, full_matrices=False)
-    found = principal_components(jnp.asarray(x), k)
-    np.testing.assert_allclose(found.variances, values[:k] ** 2 / n, rtol=1e-10)
-    signs = np.sign(np.sum(found.directions * right[:k].T, axis=0))
-    np.testing.assert_allclose(found.directions, right[:k].T * signs, atol=1e-9)
-    np.testing.assert_allclose(found.scores, left[:, :k] * values[:k] * signs, atol=1e-9)
-    np.testing.assert_allclose(found.total, np.sum(values**2) / n, rtol=1e-12)
+    pca = principal_components(jnp.asarray(x), k)
+    np.testing.assert_allclose(pca.variances, values[:k] ** 2 / n, rtol=1e-10)
+    signs = np.sign(np.sum(pca.directions * right[:k].T, axis=0))
+    np.testing.assert_allclose(pca.directions, right[:k].T * signs, atol=1e-9)
+    np.testing.assert_allclose(pca.scores, left[:, :k] * values[:k] * signs, atol=1e-9)
+    np.testing.assert_allclose(pca.total, np.sum(values**2) / n, rtol=1e-12)
 
 
 def test_gram_and_covariance_forms_agree_to_the_sign(x64):
@@ -87,12 +87,12 @@ def test_gram_and_covariance_forms_agree_to_the_sign(x64):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_whitened_scores_have_unit_covariance_and_absent_directions_are_zero(n, d, dtype, x64):
     x = random(n, 2) @ random(2, d, seed=1)
-    found = principal_components(jnp.asarray(x - x.mean(axis=0), dtype), 4, whiten=True)
-    np.testing.assert_array_equal(found.present, [True, True, False, False])
+    pca = principal_components(jnp.asarray(x - x.mean(axis=0), dtype), 4, whiten=True)
+    np.testing.assert_array_equal(pca.present, [True, True, False, False])
     expected = np.diag([1.0, 1, 0, 0])
-    np.testing.assert_allclose(found.scores.T @ found.scores / n, expected, atol=1e-4)
-    assert not jnp.any(found.directions[:, 2:])
-    assert found.scores.dtype == dtype
+    np.testing.assert_allclose(pca.scores.T @ pca.scores / n, expected, atol=1e-4)
+    assert not jnp.any(pca.directions[:, 2:])
+    assert pca.scores.dtype == dtype
 
 
 def test_the_largest_loading_is_positive():
