@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal, TypedDict, TypeVar, get_args
 import jax
 import numpy as np
 
-from pid.flow import SeparableFlow
+from pid.flow import FlowConfig
 from pid.gaussianize import PCA
 from pid.measures.decomposition import MEASURES, Measure
 
@@ -134,7 +134,7 @@ class EstimateConfig(TypedDict, total=False):
     reduce: PCA | None
     """Reduction of each variable on its own; None takes the features as they are."""
 
-    gaussianize: Gaussianize | SeparableFlow | str
+    gaussianize: Gaussianize | FlowConfig | str
     """Map of the features to Gaussian ones: "none", "copula", "flow", or a `SeparableFlow`."""
 
     measure: Measure | str
@@ -201,6 +201,8 @@ def paper_config() -> EstimateConfig:
     Reference:
         Wu, Zhang & Zhou, arXiv 2602.15580, Appendix C.
     """
+    from pid.flow import SeparableFlow  # loads distrax and optax, which nothing else here needs
+
     return EstimateConfig(
         reduce=PCA(components=None, variance=0.95),
         gaussianize=SeparableFlow(shared_target=False),
@@ -229,7 +231,7 @@ def complete(choices: EstimateConfig) -> dict[str, Any]:
 
 def _check(config: dict[str, Any]) -> None:
     gaussianize, debias = config["gaussianize"], config["debias"]
-    if not isinstance(gaussianize, SeparableFlow):
+    if not isinstance(gaussianize, FlowConfig):
         _check_name("gaussianize", gaussianize, get_args(Gaussianize))
     _check_name("measure", config["measure"], tuple(MEASURES))
     if debias is not None and not isinstance(debias, BiasCorrection):
@@ -248,14 +250,14 @@ def _check(config: dict[str, Any]) -> None:
         )
 
 
-def flow_of(gaussianize: Gaussianize | SeparableFlow | str) -> SeparableFlow | None:
+def flow_of(gaussianize: Gaussianize | FlowConfig | str) -> FlowConfig | None:
     """The flow to train, if there is one."""
-    if isinstance(gaussianize, SeparableFlow):
+    if isinstance(gaussianize, FlowConfig):
         return gaussianize
-    return SeparableFlow() if gaussianize == "flow" else None
+    return FlowConfig() if gaussianize == "flow" else None
 
 
-def has_two_targets(gaussianize: Gaussianize | SeparableFlow | str) -> bool:
+def has_two_targets(gaussianize: Gaussianize | FlowConfig | str) -> bool:
     """Whether each pair has a target of its own."""
     flow = flow_of(gaussianize)
     return flow is not None and not flow.shared_target

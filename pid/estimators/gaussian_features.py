@@ -10,8 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from pid import flow as flows
 from pid.estimators.config import Gaussianize, flow_of
-from pid.flow import SeparableFlow, cross_fit
+from pid.flow import FlowConfig
 from pid.gaussian import systems
 from pid.gaussian.covariance import DOUBLE
 from pid.gaussianize import PCA, count_components, principal_components, rank_gaussian, standardize
@@ -94,7 +95,7 @@ def to_gaussian_features(
     arrays: Sequence[np.ndarray],
     *,
     reduce: PCA | None,
-    gaussianize: Gaussianize | SeparableFlow | str,
+    gaussianize: Gaussianize | FlowConfig | str,
     key: jax.Array,
 ) -> GaussianFeatures:
     """Reduce every variable of every layer, make it Gaussian, and leave out directions that do not exist.
@@ -175,7 +176,7 @@ def _cap_dimensions(reduced: list[Layers], flags: list[list[str]]) -> list[Layer
 
 def _gaussianize(
     reduced: list[Layers],
-    gaussianize: Gaussianize | SeparableFlow | str,
+    gaussianize: Gaussianize | FlowConfig | str,
     key: jax.Array,
     flags: list[list[str]],
 ) -> list[Layers]:
@@ -195,7 +196,7 @@ def _gaussianize_by_copula(part: Layers) -> Layers:
 
 
 def gaussianize_by_flow(
-    flow: SeparableFlow, reduced: list[Layers], key: jax.Array, flags: list[list[str]]
+    flow: FlowConfig, reduced: list[Layers], key: jax.Array, flags: list[list[str]]
 ) -> list[Layers]:
     """Map every layer through a flow trained on the other samples; the copula where the flow is no better.
 
@@ -217,7 +218,7 @@ def gaussianize_by_flow(
             jnp.asarray(np.stack([_widen(part[layer], width) for layer in members]))
             for part, width in zip(reduced, widths, strict=True)
         )
-        fit = cross_fit(flow, target, x, y, jnp.stack([key] * len(members)))
+        fit = flows.cross_fit(flow, target, x, y, jnp.stack([key] * len(members)))
         latents = fit.latents
         second_target = [] if latents.target_y is None else [latents.target_y]
         outputs = [latents.target, *second_target, latents.x, latents.y]
