@@ -10,9 +10,10 @@ gqa_builder        TFDS builder: a table of questions, a table of images
 readers            readers of the tables
 """
 
-import warnings
+import sys
 from typing import Any
 
+from pid.former_names import former_attribute
 from pid.gqa.answer_statistics import answer_diagnostics as answer_diagnostics
 from pid.gqa.answer_statistics import entropy as entropy
 from pid.gqa.gqa_builder import GQA as GQA
@@ -33,11 +34,4 @@ from pid.gqa.task_filters import task_of as task_of
 
 def __getattr__(name: str) -> Any:
     """Resolve a former name, with a DeprecationWarning."""
-    if name != "doubts":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    warnings.warn(
-        "pid.gqa.doubts is now pid.gqa.answer_diagnostics; the old name goes with the next release.",
-        DeprecationWarning,
-        stacklevel=2,
-    )
-    return answer_diagnostics
+    return former_attribute(sys.modules[__name__], name, {"doubts": "answer_diagnostics"})

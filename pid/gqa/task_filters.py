@@ -21,6 +21,7 @@ import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
+from pid.former_names import accept_former_keyword
 from pid.gqa.question import Question
 
 Correct = Mapping[str, str] | Callable[[Question], bool]
@@ -78,6 +79,7 @@ def task_of(row: Question) -> str | None:
     return _TASK_OF_TYPES.get((row.structural, row.semantic, row.detailed))
 
 
+@accept_former_keyword("said", "answer")
 def is_correct(answer: str, row: Question) -> bool:
     """Tell whether the answer of a model, stripped and in lower case, is right.
 

@@ -7,8 +7,10 @@ single    bars and eigenvalues: what has no layers, and the spectrum of λ that 
 by_layer  stacked_atoms, shares, trajectories and differences: atoms and informations by layer, with their intervals
 """
 
+import sys
 from typing import Any
 
+from pid.former_names import former_attribute
 from pid.plots.by_layer import differences as differences
 from pid.plots.by_layer import shares as shares
 from pid.plots.by_layer import stacked_atoms as stacked_atoms
@@ -18,12 +20,8 @@ from pid.plots.single import eigenvalues as eigenvalues
 from pid.plots.style import SERIES_STYLE as SERIES_STYLE
 from pid.plots.style import STYLE as STYLE
 from pid.plots.style import SeriesStyle as SeriesStyle
-from pid.plots.style import warn_former
 
 
 def __getattr__(name: str) -> Any:
     """Resolve a former name, with a DeprecationWarning."""
-    if name != "LOOKS":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    warn_former("pid.plots.LOOKS", "pid.plots.SERIES_STYLE")
-    return SERIES_STYLE
+    return former_attribute(sys.modules[__name__], name, {"LOOKS": "SERIES_STYLE"})

@@ -12,6 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from pid.estimators import Comparison, Estimate, Interval
+from pid.former_names import accept_former_keyword
 from pid.measures import PID
 from pid.plots.style import (
     ATOMS,
@@ -22,7 +23,6 @@ from pid.plots.style import (
     TRUTH,
     X_AND_Y,
     Names,
-    accept_former_keyword,
     check_layers,
     figure_of,
     finite,

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from pid.estimators import Estimate
+from pid.former_names import accept_former_keyword
 from pid.measures import PID, Certificate
 from pid.plots.style import (
     ATOMS,
@@ -21,7 +22,6 @@ from pid.plots.style import (
     TRUTH,
     X_AND_Y,
     Names,
-    accept_former_keyword,
     figure_of,
     finite,
     layer_numbers,

@@ -6,16 +6,15 @@ too. Values that are not finite are left out, and the title names their layers.
     L layers; information in bits
 """
 
-import functools
-import warnings
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from pid.estimators import Estimate
+from pid.former_names import former_attribute
 from pid.measures import PID
 
 Names = tuple[str, str]
@@ -46,11 +45,7 @@ class SeriesStyle(NamedTuple):
 
     def __getattr__(self, name: str) -> Any:
         """Resolve a former name, with a DeprecationWarning."""
-        former = {"colour": "color", "named": "label_for"}
-        if name not in former:
-            raise AttributeError(f"SeriesStyle has no attribute {name!r}")
-        warn_former(f"SeriesStyle.{name}", f"SeriesStyle.{former[name]}")
-        return getattr(self, former[name])
+        return former_attribute(self, name, {"colour": "color", "named": "label_for"})
 
 
 SERIES_STYLE = {
@@ -80,31 +75,6 @@ STYLE: dict[Any, Any] = {
 
 MAX_NAMED_LAYERS = 4
 """Layers that a title names one by one."""
-
-F = TypeVar("F", bound=Callable[..., Any])
-
-
-def warn_former(former: str, name: str) -> None:
-    """Warn that `former` is now called `name`."""
-    warnings.warn(
-        f"{former} is now {name}; the old name goes with the next release.", DeprecationWarning, stacklevel=3
-    )
-
-
-def accept_former_keyword(former: str, name: str) -> Callable[[F], F]:
-    """Let a function take the keyword `name` under its former name too, with a DeprecationWarning."""
-
-    def decorate(function: F) -> F:
-        @functools.wraps(function)
-        def call(*args: Any, **kwargs: Any) -> Any:
-            if former in kwargs:
-                warn_former(f"{function.__name__}({former}=...)", f"{name}=")
-                kwargs[name] = kwargs.pop(former)
-            return function(*args, **kwargs)
-
-        return call  # pyright: ignore[reportReturnType]
-
-    return decorate
 
 
 def own_axes(ax: Any) -> Any:

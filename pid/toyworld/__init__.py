@@ -17,6 +17,7 @@ toy_encoding  examples as arrays, or through the real processor
 import sys
 from typing import Any
 
+from pid.former_names import former_attribute
 from pid.toyworld.dataset import Example as Example
 from pid.toyworld.dataset import generate as generate
 from pid.toyworld.scenes import PATCH as PATCH
@@ -43,7 +44,6 @@ from pid.toyworld.truth import LeakRates as LeakRates
 from pid.toyworld.truth import Truth as Truth
 from pid.toyworld.truth import truth as truth
 from pid.toyworld.vocabulary import VOCABULARY as VOCABULARY
-from pid.toyworld.vocabulary import former_attribute
 
 
 def __getattr__(name: str) -> Any:

@@ -22,8 +22,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
+from pid.former_names import accept_former_keyword, former_attribute
 from pid.toyworld.tasks import GROUNDING, TASKS
-from pid.toyworld.vocabulary import former_attribute
 
 
 @dataclass(frozen=True)
@@ -105,6 +105,7 @@ class Truth(NamedTuple):
         return self.answer - self.language
 
 
+@accept_former_keyword("dials", "leak_rates")
 def truth(task: str, leak_rates: LeakRates) -> Truth:
     """Compute the information of one of the six tasks in closed form.
 

@@ -1,9 +1,5 @@
 """Words of the toy world and their token ids. Questions and answers are words with spaces between them."""
 
-import warnings
-from collections.abc import Mapping
-from typing import Any
-
 PAD, UNKNOWN, IMAGE = "<pad>", "<unk>", "<image>"
 
 SHAPES = ("ball", "box", "cross", "ring")
@@ -47,25 +43,3 @@ VOCABULARY = {
     )
 }
 """Word → token id."""
-
-
-def former_attribute(holder: object, name: str, former: Mapping[str, str]) -> Any:
-    """Return the attribute that `name` was the former name of, with a DeprecationWarning.
-
-    Args:
-        holder: what the attribute belongs to; its `__getattr__` calls this.
-        name: the missing attribute.
-        former: former name → name.
-
-    Raises:
-        AttributeError: a name that is not a former one.
-    """
-    owner = getattr(holder, "__name__", type(holder).__name__)
-    if name not in former:
-        raise AttributeError(f"{owner} has no attribute {name!r}")
-    warnings.warn(
-        f"{owner}.{name} is now {owner}.{former[name]}; the old name goes with the next release.",
-        DeprecationWarning,
-        stacklevel=3,
-    )
-    return getattr(holder, former[name])

@@ -55,7 +55,7 @@ def test_text_in_another_encoding_is_refused():
 
 def test_a_broken_value_does_not_pull_the_rest_of_the_file_into_memory(monkeypatch):
     monkeypatch.setattr(json_stream, "WINDOW", 10)
-    monkeypatch.setattr(json_stream, "LONGEST", 100)
+    monkeypatch.setattr(json_stream, "MAX_VALUE", 100)
     file = io.BytesIO(b'{"a": {"b": x ' + b" " * 10_000)
     with pytest.raises(ValueError, match="character 12"):
         list(json_stream.entries(file, "a.json"))

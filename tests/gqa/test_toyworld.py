@@ -319,5 +319,7 @@ def test_former_names_work_and_warn():
     ):
         with pytest.warns(DeprecationWarning, match=f"{former} is now .*{name}"):
             assert getattr(holder, former) is getattr(holder, name)
+    with pytest.warns(DeprecationWarning, match="is now leak_rates="):
+        toyworld.truth("QueryAttr", dials=LeakRates())  # pyright: ignore[reportCallIssue]
     with pytest.raises(AttributeError, match="Example has no attribute 'heard'"):
         example.heard  # noqa: B018
