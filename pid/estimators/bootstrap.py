@@ -200,7 +200,10 @@ def _atoms(spec: BootstrapSpec, cov: Float[Array, "d d"], mask: Bool[Array, " d"
 
 
 def _atoms_of_two_targets(measure: InformationMeasure, cov: Float[Array, "d d"]) -> Float[Array, " k"]:
-    """MMI where each pair has its own target: I_x from the first, I_y from the second, I_xy the larger of both."""
+    """MMI where each pair has its own target.
+
+    I_x is that of the first target, I_y that of the second, I_xy the larger one of both.
+    """
     m, size = measure.dims[0], cov.shape[0]
     first = np.r_[:m, 2 * m : size]
     second = np.r_[m:size]

@@ -93,11 +93,11 @@ def _bias(covs: np.ndarray, features: GaussianFeatures, n: int) -> np.ndarray:
     """Bias in bits, (L, 3); the joint one counts the directions that both sources have together."""
     sources = sum(part.shape[-1] for part in features.masks[-2:])
     missing = [
-        np.sum(eigenvalues <= DOUBLE.rank * eigenvalues[-1])
+        int(np.sum(eigenvalues <= DOUBLE.rank * eigenvalues[-1]))
         for eigenvalues in np.linalg.eigvalsh(covs[:, -sources:, -sources:])
     ]
     rows = []
-    for (m, x, y), shared in zip(features.counts, missing, strict=True):
+    for (m, x, y), shared in zip(features.counts.tolist(), missing, strict=True):
         with systems.x64_context():
             enough = n - 1 >= m + x + y - shared
             rows.append(wishart.information_bias((m, x, y, x + y - shared), n) if enough else (0.0, 0.0, 0.0))

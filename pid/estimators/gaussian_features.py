@@ -55,7 +55,9 @@ class GaussianFeatures(NamedTuple):
 
 
 def check_samples(target: Any, x: Any, y: Any, *, layers: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the three variables as arrays: (n, d), or with `layers` (L, n, d), where one (n, d) serves all layers.
+    """Return the three variables as arrays, and check them.
+
+    Shapes are (n, d); with `layers` they are (L, n, d), or (n, d) for what is the same in all layers.
 
     Raises:
         ValueError: shapes that do not fit, too few samples, values that are not finite.

@@ -1,4 +1,6 @@
-"""Shrinkage of a correlation matrix towards the identity, for few samples: S ← (1 - ρ) S + ρ (tr S / d) 1.
+"""Shrinkage of a correlation matrix towards the identity, for few samples.
+
+    S ← (1 - ρ) S + ρ (tr S / d) 1
 
 n samples of d centered coordinates, S = Zᵀ Z / n
 """

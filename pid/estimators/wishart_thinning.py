@@ -55,13 +55,13 @@ class SplitSizes(NamedTuple):
 
 
 def split_sizes(d: int, nu: int) -> SplitSizes | None:
-    """Where ν degrees of freedom in d dimensions are split; None where they are too few (ν below about 2.5 d)."""
+    """How ν degrees of freedom in d dimensions are split; None if ν is too small, below about 2.5 d."""
     share = max(MIN_SMALL_SHARE, (d + 1) / nu)
     return SplitSizes(round(LARGE_SHARE * nu), round(share * nu)) if share <= MAX_SMALL_SHARE else None
 
 
 class Layer(NamedTuple):
-    """A covariance by its root, the mask of its coordinates, and their counts in target, x, y; of one layer or all."""
+    """Root of a covariance, mask of its coordinates, and their counts in target, x, y; of one layer or all."""
 
     root: Float[Array, "*l d d"]
     mask: Bool[Array, "*l d"]
@@ -75,7 +75,7 @@ def estimate_half_unique(fit: CovarianceFit, key: jax.Array) -> np.ndarray:
 
 
 def draw_half_unique(fit: CovarianceFit, key: jax.Array, draws: int) -> np.ndarray:
-    """ê from one split and from another, and the plug-in value, of parametric draws with this key, (B, L, 3), bits."""
+    """ê from two splits, and the plug-in value, of the parametric draws with this key; bits, (B, L, 3)."""
     arrays = (fit.covs, fit.features.mask, fit.features.counts)
     return bootstrap.run_in_bits(half_unique_draws, bootstrap.spec_of(fit), *arrays, key, draws)
 
@@ -108,7 +108,7 @@ def half_unique_draws(
     key: Array,
     draws: int,
 ) -> Float[Array, "b l 3"]:
-    """ê from one split and from another, and the plug-in value, of the draws `parametric_values` makes with this key.
+    """ê from two splits, and the plug-in value, of the draws of `parametric_values` with this key.
 
     The covariance of the first two over draws is the sampling variance of ê, free of the noise of splitting. In nats.
     """
@@ -202,7 +202,11 @@ def _posteriors(spec: BootstrapSpec, cov: Float[Array, "d d"]) -> Posteriors:
 def _select_and_measure(
     selecting: Posteriors, measuring: Posteriors, counts: Int[Array, " 3"], n: Float[Array, ""]
 ) -> Float[Array, ""]:
-    """½ (U_x + U_y) in nats: directions of λ ≷ 1 by `selecting`, log ratios by `measuring`, n degrees of freedom."""
+    """½ (U_x + U_y) in nats.
+
+    Directions with λ > 1 and λ < 1 are those of `selecting`; their log ratios are those of `measuring`, which has n
+    degrees of freedom.
+    """
     factor = cholesky(selecting.x)
     inner = solve_triangular(factor, solve_triangular(factor, selecting.y, lower=True).T, lower=True)
     ratios, vectors = jnp.linalg.eigh((inner + inner.T) / 2)
@@ -230,7 +234,7 @@ LINEAR = np.array(
 
 
 def atoms_of(information: np.ndarray, half_unique: float) -> np.ndarray:
-    """(R, U_x, U_y, S, union), not clipped, from (I_x, I_y, I_xy) and ê: U_x = ê + (I_x - I_y)/2 and so on."""
+    """(R, U_x, U_y, S, union) from (I_x, I_y, I_xy) and ê, not clipped: U_x = ê + (I_x - I_y)/2, ..."""
     return LINEAR @ np.append(information, half_unique)
 
 

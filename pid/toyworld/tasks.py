@@ -84,7 +84,7 @@ def attr_scene(random: Random, answer: str, *, answer_in_image: bool) -> Scene:
 
 
 def ask_attr(random: Random, scene: Scene, answer: str, *, answer_in_question: bool) -> str:
-    """Ask "is the ball red or blue"; with the answer in the question, red or purple, which nothing is."""
+    """Ask "is the ball red or blue"; with the answer in the question, red or purple."""
     thing = random.choice([thing for thing in scene if thing.color == answer])
     first, second = random_order(
         random, answer, ABSENT["color"] if answer_in_question else random_other(random, COLORS, answer)
@@ -100,7 +100,7 @@ def cat_scene(random: Random, answer: str, *, answer_in_image: bool) -> Scene:
 
 
 def ask_cat(random: Random, scene: Scene, answer: str, *, answer_in_question: bool) -> str:
-    """Ask "is b3 a ball or a ring"; with the answer in the question, a ball or a cloud, which nothing is."""
+    """Ask "is b3 a ball or a ring"; with the answer in the question, a ball or a cloud."""
     thing = random.choice([thing for thing in scene if thing.shape == answer])
     first, second = random_order(
         random, answer, ABSENT["shape"] if answer_in_question else random_other(random, SHAPES, answer)
@@ -145,7 +145,10 @@ def shared_pairs(scene: Scene, answer: str) -> list[tuple[str, str]]:
 
 
 def compare_scene(random: Random, answer: str, *, answer_in_image: bool) -> Scene:
-    """Draw some things that share a color, some a row; with the answer in the image, all share the one only."""
+    """Draw some things that share a color, some a row.
+
+    With the answer in the image, all share the one and none the other.
+    """
     if answer_in_image and answer == "row":
         return scene_of(random.choice(ROWS), permute(random, SHAPES), permute(random, COLORS))
     if answer_in_image:
@@ -166,7 +169,10 @@ def ask_compare(random: Random, scene: Scene, answer: str, *, answer_in_question
 
 
 def logical_scene(random: Random, answer: str, *, answer_in_image: bool) -> Scene:
-    """Draw every shape once, in any colors; with the answer in the image, all that questions name, or none of it."""
+    """Draw every shape once, in any colors.
+
+    With the answer in the image: all that a question can name, or nothing of it.
+    """
     if answer_in_image and answer == "yes":
         cells = random.sample(range(SIDE**2), SIDE**2)
         return scene_of(cells, [shape for shape in SHAPES for _ in COLORS], COLORS * len(SHAPES))
