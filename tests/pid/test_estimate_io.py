@@ -3,6 +3,7 @@
 import csv
 import json
 from io import BytesIO
+from typing import Any
 
 import jax
 import numpy as np
@@ -75,13 +76,14 @@ def test_a_file_of_the_first_format_is_read(layers, tmp_path):
     assert restored.resampling == Resampling("paired", 4, 0.9, (0, 7))
     assert restored.flags == ("layer 0: a",)
     assert restored.dims == ((2, 2, 2), (2, 2, 2))
+    assert restored.ci is not None
     np.testing.assert_array_equal(pid_to_array(restored.ci.high), values)
     assert restored.null is None
 
 
-def _archive(path, **change):
+def _archive(path, **change: Any):
     with np.load(path) as archive:
-        arrays = dict(archive) | change
+        arrays: dict[str, Any] = dict(archive) | change
     np.savez(path, **{name: array for name, array in arrays.items() if array is not None})
 
 
