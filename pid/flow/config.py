@@ -182,7 +182,10 @@ def check_rows(target: Array, x: Array, y: Array, *, padded: bool = False) -> No
 
 
 def _columns(v: Array, *, padded: bool) -> np.ndarray:
-    """Mask of the columns of each layer that are not padding: columns that are not zero, and all to their left."""
+    """Mask of the columns of each layer that are not padding.
+
+    These are the columns that are not zero, and all columns to their left.
+    """
     if not padded or isinstance(v, Tracer):
         return np.ones(v.shape[-1], bool)
     some = np.any(np.asarray(v) != 0, axis=-2)

@@ -39,7 +39,7 @@ def independent_directions(u: Float[Array, "n d"]) -> Float[Array, "d d"]:
 
 
 def _polar(a: Array) -> Array:
-    """The orthogonal factor of `a` by Newton-Schulz, A <- A (3I - AᵀA) / 2 from norm <= 1: no decomposition."""
+    """The orthogonal factor of `a` by Newton-Schulz, without a decomposition: A <- A (3I - AᵀA) / 2, norm ≤ 1."""
     a = a / jnp.sqrt(jnp.max(jnp.sum(jnp.abs(a.T @ a), axis=1)))
 
     def step(a: Array, _: None) -> tuple[Array, None]:

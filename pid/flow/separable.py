@@ -108,17 +108,42 @@ class FittedFlow:
     def transform(
         self, target: Float[Array, "n m"], x: Float[Array, "n dx"], y: Float[Array, "n dy"]
     ) -> FlowLatents:
-        """The latents of any rows."""
+        """Map any rows to their latents.
+
+        Args:
+            target: rows of the target; all three with the widths of the fit.
+            x: rows of x.
+            y: rows of y.
+
+        Returns:
+            FlowLatents in float32, `target_y` where the flow has one target map per pair.
+        """
         return _transform(self, self._inputs(target, x, y))
 
     def inverse(self, latents: FlowLatents) -> FlowLatents:
-        """The rows of these latents."""
+        """Map latents back to their rows, in the units of the data.
+
+        Args:
+            latents: as from `transform`.
+
+        Returns:
+            The rows of target, x and y; of the second target map too, where there is one.
+        """
         return _inverse(self, latents)
 
     def log_prob(
         self, target: Float[Array, "n m"], x: Float[Array, "n dx"], y: Float[Array, "n dy"]
     ) -> Float[Array, " n"]:
-        """The log-density log p(target, x) + log p(target, y) of each row, in nats and in the units of the data."""
+        """The log-density log p(target, x) + log p(target, y) of each row.
+
+        Args:
+            target: rows of the target; all three with the widths of the fit.
+            x: rows of x.
+            y: rows of y.
+
+        Returns:
+            One number per row, in nats and in the units of the data.
+        """
         return _log_prob(self, self._inputs(target, x, y))
 
     def _inputs(self, *variables: Array) -> Rows:

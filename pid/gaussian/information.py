@@ -237,7 +237,7 @@ def information_gradients(posteriors: WhitePosteriors, dims: Dims) -> Float[Arra
 
 
 def residual_maps(posteriors: WhitePosteriors, dims: Dims) -> tuple[Array, Array, Array]:
-    """The maps J, (m, d), from all coordinates to the residuals of the target given x, given y and given both."""
+    """The maps J, (m, d), from all coordinates to the target's residuals given x, y, and both."""
     m, x, y = dims
     target = jnp.eye(m, dtype=posteriors.whiten.dtype)
 

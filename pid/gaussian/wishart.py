@@ -125,7 +125,7 @@ def sample_chi_square(key: Key, freedom: Float[Array, "*b"]) -> Float[Array, "*b
 
 
 def sample_covariance(key: Key, factor: Float[Array, "d d"], nu: int) -> Float[Array, "d d"]:
-    """Draw the covariance Ŝ = L A Aᵀ Lᵀ / ν of ν + 1 samples of N(0, S), without the samples.
+    """Draw the covariance of ν + 1 samples of N(0, S) without the samples: Ŝ = L A Aᵀ Lᵀ / ν.
 
     `factor` is any L with S = L Lᵀ. Needs ν ≥ d.
     """

@@ -34,12 +34,12 @@ class PID(NamedTuple):
     field belongs to a target that is a function of a source.
 
     Example:
-        >>> from pid import PID
-        >>> pid = PID(
-        ...     redundancy=1.0, unique_x=0.5, unique_y=0.0, synergy=0.5, mi_x=1.5, mi_y=1.0, mi_joint=2.0, union=1.5
-        ... )
-        >>> float(pid.shares().synergy)
-        0.25
+        >>> import numpy as np
+        >>> from pid import PID, decompose
+        >>> cov = np.array([[1.0, 1.0, 1.0], [1.0, 2.0, 1.0], [1.0, 1.0, 2.0]])  # x = m + n_1, y = m + n_2
+        >>> pid = decompose(cov, dims=(1, 1, 1))
+        >>> isinstance(pid, PID), round(float(pid.union), 3), round(float(pid.shares().synergy), 3)
+        (True, 0.5, 0.369)
     """
 
     redundancy: Values

@@ -71,7 +71,10 @@ class Broja(InformationMeasure):
         return atoms.stack_fields(information, (redundancy, unique_x, unique_y, synergy))
 
     def gradient(self, corr: Float[Array, "d d"]) -> Float[Array, "k d d"]:
-        """dU_x = ½ Σ_{λ>1} (wᵀ dS_{M|Y} w / λ - wᵀ dS_{M|X} w), wᵀ S_{M|X} w = 1; ties λ = 1 count half."""
+        """The derivatives of the fields, by first-order perturbation of the eigenvalues λ.
+
+        dU_x = ½ Σ_{λ>1} (wᵀ dS_{M|Y} w / λ - wᵀ dS_{M|X} w), wᵀ S_{M|X} w = 1; ties λ = 1 count half.
+        """
         posteriors = posteriors_from_eigh(corr, self.dims, self.tolerance)
         x, y, joint = information_gradients(posteriors, self.dims)
         factor = jnp.linalg.cholesky(posteriors.x)

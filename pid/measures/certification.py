@@ -145,7 +145,10 @@ def channels(cov: Float[Array, "d d"], dims: Dims, tolerance: Tolerance) -> Chan
 
 
 def _whitening(matrix: Float[Array, "n n"], tolerance: Tolerance) -> tuple[Array, Array]:
-    """W and A with Wᵀ S W = 1 and S = A Aᵀ: from the Cholesky factor, or from the eigenvectors that exist."""
+    """W and A with Wᵀ S W = 1 and S = A Aᵀ.
+
+    They come from the Cholesky factor where it is sound, else from the eigenvectors that exist.
+    """
     lower = cholesky(matrix)
     sound = jnp.min(jnp.diagonal(lower)) ** 2 > tolerance.pivot
     by_rank = whitener(matrix, tolerance.rank)

@@ -13,7 +13,7 @@ from pid import toyworld
 from pid.toyworld import EXPECTED, GROUNDING, TASKS, WORLD, LeakRates
 from pid.toyworld.scenes import is_test
 from pid.toyworld.vocabulary import ABSENT, CELLS, COLORS
-from tests.helpers.toy_examples import EVERYTHING, examples_of, examples_of_task
+from tests.gqa.toy_examples import EVERYTHING, examples_of, examples_of_task
 
 # The oracle: the question as text, the scene as a list of things
 

@@ -14,7 +14,7 @@ from pid.toyworld import VOCABULARY
 from pid.toyworld.scenes import APPEARANCES, STAMPS
 from pid.toyworld.toy_encoding import IMAGE_TOKENS
 from pid.toyworld.vocabulary import CELLS
-from tests.helpers.toy_examples import examples_of
+from tests.gqa.toy_examples import examples_of
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 

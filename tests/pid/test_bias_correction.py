@@ -17,7 +17,7 @@ from pid.estimators import (
 )
 from pid.gaussian import log_determinant_bias, wishart
 from tests.helpers import pid_oracle as oracle
-from tests.helpers.gaussian_samples import (
+from tests.pid.gaussian_samples import (
     ATOMS,
     DIMS,
     INFORMATION,

@@ -19,7 +19,7 @@ from pid import (
 )
 from pid.estimators import bootstrap
 from tests.helpers import pid_oracle as oracle
-from tests.helpers.gaussian_samples import DIMS, KEY, PLAIN, QUIET, draw, layered, measure_of, numbers, small
+from tests.pid.gaussian_samples import DIMS, KEY, PLAIN, QUIET, draw, layered, measure_of, numbers, small
 
 # --- resampling against NumPy
 

@@ -18,7 +18,7 @@ from pid import (
     recommended_config,
 )
 from pid.gaussian import information_bias
-from tests.helpers.gaussian_samples import DIMS, KEY, PLAIN, QUIET, layered, numbers, small
+from tests.pid.gaussian_samples import DIMS, KEY, PLAIN, QUIET, layered, numbers, small
 
 
 def test_the_plugin_is_the_decomposition_of_the_sample_covariance():

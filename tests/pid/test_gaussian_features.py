@@ -16,7 +16,7 @@ from pid import (
 )
 from pid.estimators import gaussian_features, shrinkage
 from pid.flow import CrossFit, FlowLatents
-from tests.helpers.gaussian_samples import (
+from tests.pid.gaussian_samples import (
     DIMS,
     KEY,
     PLAIN,

@@ -116,9 +116,9 @@ def test_components_for_a_share_by_hand():
 
 def test_reduction_of_layers_in_one_program_is_that_of_each():
     layers = jnp.asarray(np.stack([correlated(30, 5, seed=s) for s in range(3)]), jnp.float32)
-    together = jax.jit(lambda a: jax.lax.map(lambda x: principal_components(x, 2), a))(layers)
+    batched = jax.jit(lambda a: jax.lax.map(lambda x: principal_components(x, 2), a))(layers)
     for i, x in enumerate(layers):
-        np.testing.assert_allclose(together.scores[i], principal_components(x, 2).scores, atol=1e-5)
+        np.testing.assert_allclose(batched.scores[i], principal_components(x, 2).scores, atol=1e-5)
 
 
 def test_rank_gaussian_by_hand(x64):

@@ -241,7 +241,7 @@ def test_former_keywords_and_names_work_and_warn():
         plots.trajectories(estimate(), fields=("synergy",), panels=[other])  # pyright: ignore[reportCallIssue]
     assert other.lines
     with pytest.warns(DeprecationWarning, match="SERIES_STYLE"):
-        assert plots.LOOKS is plots.SERIES_STYLE
+        assert getattr(plots, "LOOKS") is plots.SERIES_STYLE  # noqa: B009  a former name
     with pytest.warns(DeprecationWarning, match="SeriesStyle.color"):
         assert plots.SERIES_STYLE["synergy"].colour == plots.SERIES_STYLE["synergy"].color
     with pytest.raises(AttributeError, match="no attribute 'figures'"):

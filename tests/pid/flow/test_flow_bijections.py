@@ -14,7 +14,7 @@ from pid.flow.config import PER_PAIR, SHARED
 from pid.flow.ica import independent_directions
 from pid.flow.likelihood import VariableLatents, fit_bases, log_likelihood, profiled_loss
 from pid.gaussianize import rank_gaussian
-from tests.helpers.flow_cases import random
+from tests.pid.flow.cases import random
 
 # compiled programs: they are ready far sooner than operation after operation
 calibrated = jax.jit(fit_marginals)

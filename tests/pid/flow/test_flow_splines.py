@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from pid.flow.spline import MIN_BIN, MIN_SLOPE, Knots, Spline, free_knots, gaussian_knots, sort_columns
-from tests.helpers.flow_cases import random
+from tests.pid.flow.cases import random
 
 # compiled programs: they are ready far sooner than operation after operation
 splined = jax.jit(lambda knots, x: Spline(knots).forward_and_log_det(x))

@@ -7,7 +7,7 @@ import pytest
 from scipy.linalg import block_diag
 
 from pid.measures import decompose
-from tests.helpers.measure_cases import (
+from tests.pid.measures.cases import (
     KNOWN,
     MEASURES,
     numbers,

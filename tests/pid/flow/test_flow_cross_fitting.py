@@ -9,7 +9,7 @@ import pytest
 
 from pid.flow import SeparableFlow, cross_fit, cross_fitting
 from pid.gaussianize import rank_gaussian
-from tests.helpers.flow_cases import (
+from tests.pid.flow.cases import (
     SMALL,
     TINY,
     gaussian_system,
@@ -74,17 +74,17 @@ def test_layers_of_different_widths_share_a_program_and_the_padding_stays_zero()
         jnp.concatenate([jnp.pad(a, ((0, 0), (0, 0), (0, width - a.shape[-1]))), b])
         for a, b, width in zip(narrow, wide, widths, strict=True)
     ]
-    together = cross_fit(MIXED, *padded, keys=keys(2))
+    joint_fit = cross_fit(MIXED, *padded, keys=keys(2))
     size = cross_fitting.cross_fit_layer._cache_size  # pyright: ignore[reportAttributeAccessIssue]
     before = size()
     apart = [cross_fit(MIXED, *data, keys=keys(2)[at : at + 1]) for at, data in enumerate((narrow, wide))]
     assert size() == before + 1  # of the narrow alone
     for at, one in enumerate(apart):
-        assert bool(one.beats_copula[0]) == bool(together.beats_copula[at])
-        np.testing.assert_allclose(together.held_out.gain[at], one.held_out.gain[0], atol=1e-3)
-        np.testing.assert_allclose(together.ks[at], one.ks[0], atol=2e-3)
-        np.testing.assert_allclose(together.alignment[at], one.alignment[0], atol=1e-3)
-        for joint, alone in zip(together.latents, one.latents, strict=True):
+        assert bool(one.beats_copula[0]) == bool(joint_fit.beats_copula[at])
+        np.testing.assert_allclose(joint_fit.held_out.gain[at], one.held_out.gain[0], atol=1e-3)
+        np.testing.assert_allclose(joint_fit.ks[at], one.ks[0], atol=2e-3)
+        np.testing.assert_allclose(joint_fit.alignment[at], one.alignment[0], atol=1e-3)
+        for joint, alone in zip(joint_fit.latents, one.latents, strict=True):
             assert joint is not None
             assert alone is not None
             own = alone.shape[-1]

@@ -10,7 +10,7 @@ import pytest
 
 from pid.measures import certificate, decompose
 from tests.helpers import pid_oracle as oracle
-from tests.helpers.measure_cases import (
+from tests.pid.measures.cases import (
     KNOWN,
     MEASURES,
     SHAPES,
@@ -19,7 +19,7 @@ from tests.helpers.measure_cases import (
     system,
 )
 
-GOLDEN = json.loads((Path(__file__).parent.parent / "golden" / "gpid_visible.json").read_text())
+GOLDEN = json.loads((Path(__file__).parents[2] / "golden" / "gpid_visible.json").read_text())
 TWINS = {"broja": oracle.closed_form, "mmi": oracle.mmi}
 
 

@@ -12,7 +12,7 @@ import pytest
 from pid.gaussian import systems
 from pid.measures import decompose
 from pid.measures.decomposition import make_measure
-from tests.helpers.measure_cases import (
+from tests.pid.measures.cases import (
     MEASURES,
     mapped,
     numbers,
@@ -55,9 +55,9 @@ def test_the_batched_form_of_accelerators_equals_the_other(x64):
     covs = np.stack([system(dims, 1), regular, system(dims, 2)])
     for measure in MEASURES:
         kind = make_measure(measure, dims, np.float64)
-        together = systems.evaluate_batch(kind, jnp.asarray(covs)).values
+        batched = systems.evaluate_batch(kind, jnp.asarray(covs)).values
         alone = jnp.stack([systems.evaluate(kind, jnp.asarray(c)).values for c in covs])
-        np.testing.assert_allclose(together, alone, atol=1e-12)
+        np.testing.assert_allclose(batched, alone, atol=1e-12)
 
 
 def test_one_program_serves_all_systems_of_a_shape():
@@ -100,7 +100,7 @@ print("done")
 @pytest.mark.slow
 def test_vmapped_systems_do_not_hang():
     """A vmapped graph of several LAPACK calls may block forever on CPU, so it runs in a process with a time limit."""
-    root = Path(__file__).resolve().parent.parent.parent
+    root = Path(__file__).resolve().parents[3]
     done = subprocess.run(
         [sys.executable, "-c", VMAPPED], capture_output=True, text=True, timeout=180, cwd=root, check=False
     )

@@ -4,6 +4,7 @@ import dataclasses
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +14,7 @@ from scipy import stats
 
 from pid import flow as flow_room
 from pid.flow import FlowConfig, SeparableFlow, cross_fit
-from tests.helpers.flow_cases import (
+from tests.pid.flow.cases import (
     TINY,
     keys,
     random,
@@ -135,8 +136,9 @@ def test_former_names_of_the_room_still_work_and_warn(former):
 
 
 def test_former_names_of_fields_still_work_and_warn():
+    fields: dict[str, Any] = {"reach": 3.0}
     with pytest.warns(DeprecationWarning, match="reach of a flow is now tail_bound"):
-        flow = SeparableFlow(**{"reach": 3.0})
+        flow = SeparableFlow(**fields)
     assert flow == SeparableFlow(tail_bound=3.0)
     with pytest.warns(DeprecationWarning, match="reach of a flow is now tail_bound"):
         assert flow.reach == 3.0
@@ -163,7 +165,7 @@ print(sorted(heavy & set(sys.modules)))
 
 
 def test_covariances_and_configurations_load_neither_flows_nor_statistics():
-    root = Path(__file__).resolve().parent.parent.parent
+    root = Path(__file__).resolve().parents[3]
     done = subprocess.run(
         [sys.executable, "-c", LOADED], capture_output=True, text=True, timeout=60, cwd=root, check=False
     )

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from pid.measures import PID, decompose
+from pid.measures import decompose
 from tests.helpers import pid_oracle as oracle
-from tests.helpers.measure_cases import MEASURES, equal_sources, numbers, system, with_copies
+from tests.pid.measures.cases import MEASURES, equal_sources, numbers, system, with_copies
 
 
 @pytest.mark.parametrize("measure", MEASURES)
@@ -43,9 +43,10 @@ def copying(cov, dims, pairs, noise):
 @pytest.mark.parametrize("pairs", [((3, 0),), ((3, 0), (4, 1)), ((7, 1),)], ids=str)
 def test_a_copied_target_coordinate_is_infinite_and_the_finite_atoms_are_limits(measure, pairs):
     cov, dims = system((3, 4, 2)), (3, 4, 2)
-    exact = numbers(decompose(*copying(cov, dims, pairs, 0.0), measure=measure))
+    pid = decompose(*copying(cov, dims, pairs, 0.0), measure=measure)
+    exact = numbers(pid)
     near = numbers(decompose(*copying(cov, dims, pairs, 1e-5), measure=measure))
-    names = [name for name, value in zip(PID._fields, exact, strict=True) if np.isinf(value)]
+    names = [name for name, value in zip(pid._fields, exact, strict=True) if np.isinf(value)]
     source = "x" if pairs[0][0] < 7 else "y"
     assert set(names) == {f"unique_{source}", f"mi_{source}", "mi_joint", "union"}
     assert np.all(near[np.isinf(exact)] > 12)

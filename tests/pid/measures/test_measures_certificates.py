@@ -5,7 +5,7 @@ import pytest
 
 from pid.measures import certificate, decompose
 from tests.helpers import pid_oracle as oracle
-from tests.helpers.measure_cases import KNOWN, SHAPES, equal_sources, system, with_copies
+from tests.pid.measures.cases import KNOWN, SHAPES, equal_sources, system, with_copies
 
 
 @pytest.mark.parametrize("dims", [*SHAPES, (10, 10, 10), (30, 30, 30)])
