@@ -81,7 +81,8 @@ def layerwise(target: Any, x: Any, y: Any, *, key: jax.Array, **choices: Unpack[
         x: samples `(L, n, d_x)` or `(n, d_x)` of the first source.
         y: samples `(L, n, d_y)` or `(n, d_y)` of the second source. At least one of the three has layers.
         key: key of everything random; equal keys give equal results.
-        **choices: reduce, gaussianize, measure, debias, shrinkage, ci and null of `estimate`.
+        reduce, gaussianize, measure, debias, shrinkage, ci, null: choices, as in `estimate`.
+        **choices: all of these; `EstimateConfig` holds them as a dictionary.
 
     Returns:
         Estimate, in bits. Every field has the layers first (draws: after the draws), and flags begin with their layer.

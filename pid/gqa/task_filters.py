@@ -141,9 +141,9 @@ def select(
     if limit is not None and limit < 1:
         raise ValueError(f"a sample has at least one row, got limit={limit}; None takes all.")
     selected = _select_correct((row for row in rows if task_of(row) == task), correct)
-    ranked = ((_place(row, seed), row) for row in selected)
+    placed = ((_place(row, seed), row) for row in selected)
     by_place = operator.itemgetter(0)
-    drawn = sorted(ranked, key=by_place) if limit is None else heapq.nsmallest(limit, ranked, key=by_place)
+    drawn = sorted(placed, key=by_place) if limit is None else heapq.nsmallest(limit, placed, key=by_place)
     for (first, row), (second, _) in itertools.pairwise(drawn):
         if first == second:
             raise ValueError(

