@@ -69,6 +69,7 @@ class Uncorrected(BiasCorrection):
     """
 
     name: ClassVar[Debias] = "none"
+    """Short name of the method."""
 
     def correct(
         self, fit: CovarianceFit, plugin: np.ndarray, ci: Bootstrap | None, key: jax.Array
@@ -95,13 +96,14 @@ class Wishart(BiasCorrection):
         >>> import pid
         >>> from pid.estimators import Wishart
         >>> target, x, y = np.random.default_rng(0).normal(size=(3, 64, 2))
-        >>> options = dict(key=jax.random.key(0), ci=None, null=None)
+        >>> options = dict(measure="mmi", key=jax.random.key(0), ci=None, null=None)
         >>> a = pid.estimate(target, x, y, debias=Wishart(), **options)
         >>> a == pid.estimate(target, x, y, debias="wishart", **options)
         True
     """
 
     name: ClassVar[Debias] = "wishart"
+    """Short name of the method."""
 
     def correct(
         self, fit: CovarianceFit, plugin: np.ndarray, ci: Bootstrap | None, key: jax.Array
@@ -137,6 +139,7 @@ class ParametricBootstrap(BiasCorrection):
     """
 
     name: ClassVar[Debias] = "bootstrap"
+    """Short name of the method."""
 
     def correct(
         self, fit: CovarianceFit, plugin: np.ndarray, ci: Bootstrap | None, key: jax.Array
@@ -168,6 +171,7 @@ class WishartThinning(BiasCorrection):
     """
 
     name: ClassVar[Debias] = "thinned"
+    """Short name of the method."""
 
     def correct(
         self, fit: CovarianceFit, plugin: np.ndarray, ci: Bootstrap | None, key: jax.Array

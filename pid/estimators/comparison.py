@@ -47,7 +47,7 @@ def compare(base: Estimate, other: Estimate) -> Comparison:
         >>> import jax, numpy as np
         >>> import pid
         >>> target, x, y = np.random.default_rng(0).normal(size=(3, 64, 2))
-        >>> options = dict(key=jax.random.key(0), ci=pid.Bootstrap(8, kind="paired"), null=None)
+        >>> options = dict(measure="mmi", key=jax.random.key(0), ci=pid.Bootstrap(8, kind="paired"), null=None)
         >>> base, other = (pid.estimate(target, x, z, **options) for z in (y, y + target))
         >>> bool(pid.compare(base, other).difference.mi_y > 0.5)
         True

@@ -91,7 +91,13 @@ class Shuffle:
 
 
 class BiasCorrection(ABC):
-    """A method of bias correction (`debias`). The members of the family stand in `bias_correction`."""
+    """A method of bias correction, the choice `debias`. The members of the family stand in `bias_correction`.
+
+    Example:
+        >>> from pid.estimators import BiasCorrection, Wishart
+        >>> isinstance(Wishart(), BiasCorrection)
+        True
+    """
 
     name: ClassVar[Debias]
     """Short name of the method as an argument of `estimate`."""

@@ -65,13 +65,14 @@ def test_a_file_of_the_first_format_is_read(layers, tmp_path):
         "resampling": ["paired", 4, 0.9, [0, 7]],
     }
     values = pid_to_array(layers.pid)
-    arrays = {
-        "pid": values,
-        "plugin": values + 1,
-        "draws": values[None].repeat(4, 0),
-        "ci": np.stack([values] * 2),
-    }
-    np.savez(tmp_path / "old.npz", about=np.array(json.dumps(about)), **arrays)
+    np.savez(
+        tmp_path / "old.npz",
+        about=np.array(json.dumps(about)),
+        pid=values,
+        plugin=values + 1,
+        draws=values[None].repeat(4, 0),
+        ci=np.stack([values] * 2),
+    )
     restored = pid.load_estimate(tmp_path / "old.npz")
     assert restored.resampling == Resampling("paired", 4, 0.9, (0, 7))
     assert restored.flags == ("layer 0: a",)
