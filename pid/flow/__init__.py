@@ -48,7 +48,7 @@ def __getattr__(name: str) -> Any:
     if name in _FORMER_NAMES:
         present = _FORMER_NAMES[name]
         warnings.warn(
-            f"pid.flow.{name} is now pid.flow.{present}; the old name goes with the next release.",
+            f"pid.flow.{name} is now pid.flow.{present}; the former name goes with the next release.",
             DeprecationWarning,
             stacklevel=2,
         )

@@ -37,9 +37,9 @@ def _accept_former_fields(cls: type[Config]) -> type[Config]:
 
 
 def warn_former_name(former: str, name: str) -> None:
-    """Warn that a field goes by another name now."""
+    """Warn that a field or method of a flow has another name now."""
     warnings.warn(
-        f"the field {former} of a flow is now {name}; {former} goes with the next release.",
+        f"{former} of a flow is now {name}; the former name goes with the next release.",
         DeprecationWarning,
         stacklevel=3,
     )
@@ -137,6 +137,11 @@ class FlowConfig:
     def bijection_inputs(self, target: Array, x: Array, y: Array) -> Rows:
         """The variables in the order of their bijections."""
         return (target, x, y) if self.shared_target else (target, x, y, target)
+
+    def rows(self, target: Array, x: Array, y: Array) -> Rows:
+        """Former name of `bijection_inputs`."""
+        warn_former_name("rows", "bijection_inputs")
+        return self.bijection_inputs(target, x, y)
 
 
 def check_rows(target: Array, x: Array, y: Array, *, padded: bool = False) -> None:

@@ -142,6 +142,8 @@ def test_former_names_of_fields_still_work_and_warn():
     assert flow == SeparableFlow(tail_bound=3.0)
     with pytest.warns(DeprecationWarning, match="reach of a flow is now tail_bound"):
         assert flow.reach == 3.0
+    with pytest.warns(DeprecationWarning, match="rows of a flow is now bijection_inputs"):
+        assert flow.rows(*(jnp.zeros((1, n)) for n in (1, 2, 3)))[2].shape == (1, 3)
 
 
 def test_a_flow_is_its_configuration_and_a_copy_keeps_its_class():
