@@ -150,7 +150,7 @@ def test_layers_that_are_not_finite_are_left_out_and_named():
     assert ax.get_title() == "information on the target\n(not finite in layer 2)"
     assert np.isnan(line(ax)[2])
     assert np.isfinite(np.delete(line(ax), 2)).all()
-    everywhere = pid_from_array(np.full((L, len(PID._fields)), np.nan))
+    everywhere = pid_from_array(np.full((L, len(pid)), np.nan))
     assert "not finite in 5 of 5 layers" in ax_of(plots.shares(everywhere)).get_title()
 
 
