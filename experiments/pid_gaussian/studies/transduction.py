@@ -20,7 +20,7 @@ from experiments.run.json_values import plain
 from experiments.run.report import SHORT, Table, interval, number, percent
 from pid import PCA, Bootstrap, Shuffle, certificate, compare, layerwise, recommended_config
 from pid.estimators import Comparison, Estimate, Interval
-from pid.estimators.config import Choices
+from pid.estimators.config import EstimateConfig
 from pid.estimators.results import FIELDS, pid_from_array, pid_to_array
 from pid.measures import PID
 
@@ -82,11 +82,11 @@ def network(t: np.ndarray, size: Planted, seed: int, which: int) -> Network:
     """One set of samples: the recommended estimate, and the paired comparison with the knockout."""
     seen = planted.sample(t, size.n, seed, which)
     key = jax.random.fold_in(jax.random.key(seed), which)
-    choices: Choices = {"reduce": PCA(planted.D), "gaussianize": size.gaussianize}
-    recommended: Choices = {**recommended_config(), **choices, "ci": Bootstrap(size.draws)}
+    choices: EstimateConfig = {"reduce": PCA(planted.D), "gaussianize": size.gaussianize}
+    recommended: EstimateConfig = {**recommended_config(), **choices, "ci": Bootstrap(size.draws)}
     recommended["debias"] = size.debias
     recommended["null"] = Shuffle(size.shuffles) if which == 0 else None
-    paired: Choices = {**choices, "debias": "wishart", "null": None}
+    paired: EstimateConfig = {**choices, "debias": "wishart", "null": None}
     paired["ci"] = Bootstrap(size.draws, kind="paired")
     base, other = (layerwise(seen.target, seen.x, y, key=key, **paired) for y in (seen.y, seen.y_knocked_out))
     return Network(
