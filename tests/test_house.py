@@ -30,7 +30,7 @@ ROOMS = {
         "train",
     ),
     "pid": (
-        "former_names",
+        "deprecation",
         "gaussian",
         "measures",
         "gaussianize",

@@ -139,7 +139,8 @@ def _advection_sensitivity(
     pde, direction = jax.tree.map(lambda c: c[None], (pde, direction))
 
     def step(pair: Array, _: None) -> tuple[Array, None]:
-        equation, tangent, path = keep_inside_loop((pde, direction, graph))
+        # Apart, since JAX 0.12 cannot transpose a barrier of which only some operands are linear.
+        (equation, path), tangent = keep_inside_loop((pde, graph)), keep_inside_loop(direction)
         change = stencil.upwind(pair, *_rates(equation), path)
         forcing = stencil.upwind(pair[:1], *_rate_tangents(equation, tangent), path)
         return (pair + change).at[1:].add(forcing), None

@@ -13,7 +13,7 @@ readers            readers of the tables
 import sys
 from typing import Any
 
-from pid.former_names import former_attribute
+from pid.deprecation import former_attribute
 from pid.gqa.answer_statistics import answer_diagnostics as answer_diagnostics
 from pid.gqa.answer_statistics import entropy as entropy
 from pid.gqa.gqa_builder import GQA as GQA

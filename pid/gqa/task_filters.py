@@ -21,7 +21,7 @@ import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from pid.former_names import accept_former_keyword
+from pid.deprecation import accept_former_keyword
 from pid.gqa.question import Question
 
 Correct = Mapping[str, str] | Callable[[Question], bool]

@@ -10,7 +10,7 @@ by_layer  stacked_atoms, shares, trajectories and differences: atoms and informa
 import sys
 from typing import Any
 
-from pid.former_names import former_attribute
+from pid.deprecation import former_attribute
 from pid.plots.by_layer import differences as differences
 from pid.plots.by_layer import shares as shares
 from pid.plots.by_layer import stacked_atoms as stacked_atoms

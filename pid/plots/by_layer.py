@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from pid.estimators import Comparison, Estimate, Interval
-from pid.former_names import accept_former_keyword
+from pid.deprecation import accept_former_keyword
 from pid.measures import PID
 from pid.plots.style import (
     ATOMS,

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from pid.estimators import Estimate
-from pid.former_names import accept_former_keyword
+from pid.deprecation import accept_former_keyword
 from pid.measures import PID, Certificate
 from pid.plots.style import (
     ATOMS,

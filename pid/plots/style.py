@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from pid.estimators import Estimate
-from pid.former_names import former_attribute
+from pid.deprecation import former_attribute
 from pid.measures import PID
 
 Names = tuple[str, str]

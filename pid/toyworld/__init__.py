@@ -17,7 +17,7 @@ toy_encoding  examples as arrays, or through the real processor
 import sys
 from typing import Any
 
-from pid.former_names import former_attribute
+from pid.deprecation import former_attribute
 from pid.toyworld.dataset import Example as Example
 from pid.toyworld.dataset import generate as generate
 from pid.toyworld.scenes import PATCH as PATCH

@@ -22,7 +22,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from pid.former_names import accept_former_keyword, former_attribute
+from pid.deprecation import accept_former_keyword, former_attribute
 from pid.toyworld.tasks import GROUNDING, TASKS
 
 
