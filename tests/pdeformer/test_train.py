@@ -24,7 +24,7 @@ ADAM = train.Optimizer(learning_rate=1e-2)
 
 def run_steps(steps, *, mesh, optimizer=ADAM, key=KEY, loss_fn=train.classification_loss):
     """Return (step function, last state, list of metrics) of `steps` steps from seed 0."""
-    programs = run.programs(tiny.build, optimizer, STEPS, mesh, loss_fn)
+    programs = run.make_programs(tiny.build, optimizer, STEPS, mesh, loss_fn)
     state, metrics = programs.init(INIT_KEY), []
     for index in range(steps):
         state, new = programs.step(state, sharding.put_batch(tiny.batch_of(index), mesh), key)
@@ -227,7 +227,7 @@ def test_dropout_depends_on_key_step_and_nothing_else():
     """With learning rate ~ 0 and one batch again and again only dropout changes the loss."""
     mesh, losses = sharding.make_mesh(data=1), []
     optimizer = train.Optimizer(learning_rate=1e-30)
-    programs = run.programs(tiny.build, optimizer, STEPS, mesh)
+    programs = run.make_programs(tiny.build, optimizer, STEPS, mesh)
     batch = sharding.put_batch(tiny.batch_of(0), mesh)
     for key in (KEY, KEY, jax.random.key(8)):
         state = programs.init(INIT_KEY)
@@ -280,7 +280,7 @@ def test_step_that_is_not_finite_leaves_the_state_untouched(poison):
         return sums._replace(loss=sums.loss + (jnp.where(bad, jnp.nan, 0) if poison == "loss" else root))
 
     mesh = sharding.make_mesh(data=1)
-    before = jax.device_get(run.programs(tiny.build, train.Optimizer(), STEPS, mesh).init(INIT_KEY))
+    before = jax.device_get(run.make_programs(tiny.build, train.Optimizer(), STEPS, mesh).init(INIT_KEY))
     _, after, (metrics,) = run_steps(1, mesh=mesh, optimizer=train.Optimizer(), loss_fn=loss_fn)
     assert not metrics.finite
     assert bool(np.isfinite(metrics.loss)) == (poison == "gradient")
