@@ -32,14 +32,14 @@ def pieces():
 
 def tokenizer(*, legacy=True, image=True):
     vocab, merges = pieces()
-    made: Any = import_transformers().LlamaTokenizer(
+    words: Any = import_transformers().LlamaTokenizer(
         vocab=dict(vocab), merges=list(merges), legacy=legacy, add_bos_token=True
     )
-    made.update_post_processor()
-    made.add_special_tokens({"pad_token": "<pad>"})
+    words.update_post_processor()
+    words.add_special_tokens({"pad_token": "<pad>"})
     if image:
-        made.add_special_tokens({"additional_special_tokens": ["<image>"]})
-    return made
+        words.add_special_tokens({"additional_special_tokens": ["<image>"]})
+    return words
 
 
 def processor(*, anyres=False, side=28, patch=7, legacy=True, words=None):

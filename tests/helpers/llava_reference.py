@@ -28,7 +28,7 @@ from transformers import (
 )
 from transformers.models.llava_next.modeling_llava_next import image_size_to_num_patches
 
-from pid.llava.parity.torch_reference import load_reference, observe
+from pid.llava.parity.torch_reference import load_reference, record_states
 
 IMAGE_ID, PAD_ID, VOCABULARY, TOKENS = 39, 38, 40, 96
 SIDE, PATCH = 28, 7
@@ -166,8 +166,11 @@ def golden_of_model(folder, family, kind, seed):
 
     blocked = torch.tensor((types == QUESTION)[:, :, None] & (types == IMAGE)[:, None, :])
     decoder = model.model.language_model
-    plain, window = observe(model, decoder, inputs), observe(model, decoder, inputs, blocked, WINDOW)
-    everywhere = observe(model, decoder, inputs, blocked, range(TEXT_SIZES["num_hidden_layers"]))
+    plain, window = (
+        record_states(model, decoder, inputs),
+        record_states(model, decoder, inputs, blocked, WINDOW),
+    )
+    everywhere = record_states(model, decoder, inputs, blocked, range(TEXT_SIZES["num_hidden_layers"]))
     tile = inputs["pixel_values"].reshape(-1, 3, SIDE, SIDE)[:1]
     with torch.no_grad():
         clip = model.model.vision_tower(tile, output_hidden_states=True).hidden_states[:-1]

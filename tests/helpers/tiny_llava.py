@@ -15,35 +15,35 @@ from flax import nnx
 
 from pid import llava
 from pid.llava import Knockout, TokenType
-from pid.llava.checkpoint.loading import abstract
+from pid.llava.checkpoint.loading import abstract_model
 from pid.llava.partitioning import shardings
 
 IMAGE, QUESTION, TEXT, LAST, BOX = TokenType.IMAGE, TokenType.QUESTION, TokenType.TEXT, TokenType.LAST, 5
 IMAGE_ID = 23
 CONFIG = llava.LlavaConfig(
     llava.VisionConfig(
-        width=8,
-        ffn=8,
-        heads=2,
+        hidden_size=8,
+        mlp_dim=8,
+        num_heads=2,
         depth=1,
         image_size=4,
         patch_size=2,
         channels=3,
         activation="quick_gelu",
-        eps=1e-5,
+        norm_eps=1e-5,
     ),
     llava.TextConfig(
-        vocabulary=24,
-        width=16,
-        ffn=24,
-        layers=3,
-        heads=4,
-        kv_heads=2,
-        head_width=4,
-        eps=1e-5,
-        theta=1e4,
-        window=None,
-        tied=False,
+        vocab_size=24,
+        hidden_size=16,
+        mlp_dim=24,
+        num_layers=3,
+        num_heads=4,
+        num_kv_heads=2,
+        head_dim=4,
+        norm_eps=1e-5,
+        rope_theta=1e4,
+        sliding_window=None,
+        tie_embeddings=False,
     ),
     image_token=IMAGE_ID,
     pinpoints=((4, 8), (8, 4), (8, 8)),
@@ -62,7 +62,7 @@ CONDITIONS = {
 @cache
 def model(mesh=None):
     """Weights of N(0, 0.25²), embeddings of N(0, 0.01²), so that no mistake is small."""
-    graphdef, shapes = abstract(llava.Llava, CONFIG, jnp.float32)
+    graphdef, shapes = abstract_model(llava.Llava, CONFIG, jnp.float32)
     draw = np.random.default_rng(0)
 
     def fill(path, leaf, place=None):
@@ -83,14 +83,14 @@ def row(name, size=(8, 8), before=3, after=4):
     ids = np.where(np.array(types) == IMAGE, IMAGE_ID, draw.integers(1, IMAGE_ID, len(types)))
     tiles = 1 + size[0] * size[1] // 16
     pixels = draw.standard_normal((tiles, 3, 4, 4), np.float32)
-    return llava.Row(name, ids.astype(np.int32), np.array(types, np.int32), pixels, size)
+    return llava.EncodedPrompt(name, ids.astype(np.int32), np.array(types, np.int32), pixels, size)
 
 
 def words(name, length=7):
     """Text alone."""
     draw = np.random.default_rng(length)
     types = np.array([TEXT] * 2 + [QUESTION] * (length - 3) + [LAST], np.int32)
-    return llava.Row(name, draw.integers(1, IMAGE_ID, length).astype(np.int32), types, None, None)
+    return llava.EncodedPrompt(name, draw.integers(1, IMAGE_ID, length).astype(np.int32), types, None, None)
 
 
 @cache
@@ -106,8 +106,8 @@ def capture(folder, samples=None, **changed):
     """A capture of these rows in batches of two."""
     settings = {"conditions": CONDITIONS, "buckets": BUCKETS, "batch": 2, "options": (3, 7)}
     settings |= {"groups": (IMAGE, QUESTION, LAST, BOX)} | changed
-    given = rows() if samples is None else samples
-    return llava.capture(settings.pop("model", None) or model(), given, store=folder, **settings)
+    prompts = rows() if samples is None else samples
+    return llava.capture(settings.pop("model", None) or model(), prompts, store=folder, **settings)
 
 
 def halting(pause):

@@ -16,8 +16,8 @@ from safetensors.numpy import save_file
 
 from experiments import pid_llava
 from pid import llava, toyworld
-from pid.llava.checkpoint.key_mapping import hub, is_stacked, sources
-from pid.llava.checkpoint.loading import abstract, is_transposed
+from pid.llava.checkpoint.key_mapping import hub_key, is_stacked, is_transposed, tensor_keys
+from pid.llava.checkpoint.loading import abstract_model
 from pid.toyworld.scenes import PATCH
 from pid.toyworld.vocabulary import IMAGE, SIDE, VOCABULARY
 
@@ -62,15 +62,17 @@ def write(folder: Path, seed: int = 0, **text) -> Path:
     fields = FIELDS | {"text_config": FIELDS["text_config"] | text}
     (folder / "config.json").write_text(json.dumps(fields))
     config = llava.read_config(folder)
-    _, shapes = abstract(llava.Llava, config, jnp.float32)
+    _, shapes = abstract_model(llava.Llava, config, jnp.float32)
     draw, tensors = np.random.default_rng(seed), {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(shapes):
         name = jax.tree_util.keystr(path, simple=True, separator="/")
-        keys = sources(name, leaf.shape)
+        keys = tensor_keys(name, leaf.shape)
         shape = leaf.shape[1:] if is_stacked(name) else leaf.shape
         for key in keys:
             values = ("scale" in name) + 0.3 * draw.standard_normal(shape, np.float32)
-            tensors[hub(key)] = np.ascontiguousarray(values.T if is_transposed(name) else values, np.float32)
+            tensors[hub_key(key)] = np.ascontiguousarray(
+                values.T if is_transposed(name) else values, np.float32
+            )
     save_file(tensors, folder / "model.safetensors")
     toyworld.hugging_face_processor().save_pretrained(folder)
     return folder
@@ -112,7 +114,7 @@ if __name__ == "__main__":
 
     model, folder, out, what = sys.argv[1:]
     if what == "captures":
-        shard_writer.Writer.save = halt_after(shard_writer.Writer.save, 2)
+        shard_writer.ShardWriter.save = halt_after(shard_writer.ShardWriter.save, 2)
     else:
         result_cache.estimate = halt_after(result_cache.estimate, 1)
     pid_llava.main(tiny(Path(model), kept=Path(folder), out=Path(out)))

@@ -22,8 +22,15 @@ from jax.sharding import AxisType
 from pid import llava
 from pid.llava import Knockout, TokenType
 from pid.llava.activations import shared_prefix
-from pid.llava.activations.batching import Shape, batches, default_buckets, in_full, prefix_length, tables
-from pid.llava.activations.collect import one_late
+from pid.llava.activations.batching import (
+    BatchShape,
+    batches,
+    conditions_without_sharing,
+    default_buckets,
+    prefix_length,
+    stack_knockout_masks,
+)
+from pid.llava.activations.collect import one_step_ahead
 from pid.llava.model.language_model import Block
 from tests.helpers import tiny_llava
 from tests.helpers.tiny_llava import (
@@ -93,8 +100,10 @@ def truth(knockouts):
 
 def means(states, group):
     """The means over the tokens of a group, row by row (L+1, n, D)."""
-    found = [states[:, at, : len(some.ids)][:, some.types == group].mean(1) for at, some in enumerate(rows())]
-    return np.stack(found, axis=1)
+    means_by_row = [
+        states[:, at, : len(some.ids)][:, some.types == group].mean(1) for at, some in enumerate(rows())
+    ]
+    return np.stack(means_by_row, axis=1)
 
 
 def of_groups(store, condition, **options):
@@ -107,10 +116,10 @@ def assert_true(store, conditions):
     greedy = truth(())[1].argmax(-1)
     for name, cuts in conditions.items():
         states, logits = truth(cuts)
-        lengths = np.sqrt((states**2).mean(-1, keepdims=True) + tiny_llava.CONFIG.text.eps)
-        for given, normalised in ((states, False), (states / lengths, True)):
-            theirs = np.stack([means(given, group) for group in store.groups], axis=2)
-            assert error(of_groups(store, name, normalised=normalised), theirs) < CRITERION, name
+        lengths = np.sqrt((states**2).mean(-1, keepdims=True) + tiny_llava.CONFIG.text.norm_eps)
+        for raw, normalized in ((states, False), (states / lengths, True)):
+            theirs = np.stack([means(raw, group) for group in store.groups], axis=2)
+            assert error(of_groups(store, name, normalized=normalized), theirs) < CRITERION, name
         chances = np.asarray(jax.nn.softmax(logits))
         np.testing.assert_allclose(store.p_new(name), chances[range(5), greedy], rtol=2e-5)
         np.testing.assert_array_equal(store.greedy(name), logits.argmax(-1))
@@ -152,8 +161,8 @@ def test_other_windows_and_pairs_of_types_run_the_same_programs(captured, tmp_pa
 
 def test_images_do_not_feel_that_later_tokens_are_blind(captured):
     for name in ("first", "last"):
-        for normalised in (False, True):
-            here, there = (captured.states(c, IMAGE, normalised=normalised) for c in (name, "baseline"))
+        for normalized in (False, True):
+            here, there = (captured.states(c, IMAGE, normalized=normalized) for c in (name, "baseline"))
             assert np.abs(np.asarray(here) - np.asarray(there)).max() == 0.0
         here, there = (np.asarray(captured.states(c, LAST)) for c in (name, "baseline"))
         moved = np.abs(here - there).max(axis=(1, 2))
@@ -166,17 +175,23 @@ def test_images_do_not_feel_that_later_tokens_are_blind(captured):
 def test_prefix_is_not_repeated_for_each_condition():
     """At full size in bfloat16 no array has the axes of conditions run together, prefix tokens and head width."""
     text = replace(
-        tiny_llava.CONFIG.text, width=4096, ffn=11008, layers=32, heads=32, kv_heads=32, head_width=128
+        tiny_llava.CONFIG.text,
+        hidden_size=4096,
+        mlp_dim=11008,
+        num_layers=32,
+        num_heads=32,
+        num_kv_heads=32,
+        head_dim=128,
     )
-    language = nnx.eval_shape(lambda: llava.Language(text, dtype=jnp.bfloat16, rngs=nnx.Rngs(0)))
+    language = nnx.eval_shape(lambda: llava.LanguageModel(text, dtype=jnp.bfloat16, rngs=nnx.Rngs(0)))
     graphdef, params = nnx.split(language)
     conditions, prefix, length = 33, 3008, 3008 + 64
-    blocks = tables([(Knockout(window),) for window in llava.windows(32)] + [()], 32)
+    blocks = stack_knockout_masks([(Knockout(window),) for window in llava.windows(32)] + [()], 32)
     u, types = jax.ShapeDtypeStruct((1, length, 4096), jnp.bfloat16), jnp.ones((1, length), jnp.int32)
 
     def run(params, u):
         language = nnx.merge(graphdef, params)
-        return shared_prefix.two_phase(
+        return shared_prefix.run_with_shared_prefix(
             language, u, types, jnp.asarray(blocks), prefix=prefix, groups=(IMAGE, LAST)
         )
 
@@ -189,38 +204,41 @@ def test_prefix_is_not_repeated_for_each_condition():
                 if hasattr(inner, "jaxpr"):
                     yield from shapes(inner.jaxpr)
 
-    program, given = jax.make_jaxpr(run, return_shape=True)(params, u)
-    assert given.residual.shape == given.normalised.shape == (conditions, 33, 1, 2, 4096)
-    assert {array.dtype for array in given} == {jnp.dtype(jnp.float32)}
-    found = list(shapes(program.jaxpr))
+    program, output = jax.make_jaxpr(run, return_shape=True)(params, u)
+    assert output.residual.shape == output.normalized.shape == (conditions, 33, 1, 2, 4096)
+    assert {array.dtype for array in output} == {jnp.dtype(jnp.float32)}
+    program_shapes = list(shapes(program.jaxpr))
     together = -(-(1 + conditions) // shared_prefix.ROUNDS)
-    assert any({together, length} <= {*shape} for shape in found)  # the scores
-    assert not [shape for shape in found if {prefix, 128} <= {*shape} and {together, conditions} & {*shape}]
+    assert any({together, length} <= {*shape} for shape in program_shapes)  # the scores
+    assert not [
+        shape for shape in program_shapes if {prefix, 128} <= {*shape} and {together, conditions} & {*shape}
+    ]
 
 
 def test_layers_below_the_first_cut_are_not_run_again(monkeypatch):
     """9 tables of 3 layers, which begin in layers 0, 1, 2 and never; two at a time after the run without cuts."""
-    counted: list[int] = []
+    lengths: list[int] = []
     plain = Block.__call__
 
     def counting(self, u, *rest):
-        jax.debug.callback(lambda: counted.append(u.shape[1]))
+        jax.debug.callback(lambda: lengths.append(u.shape[1]))
         return plain(self, u, *rest)
 
     cuts = [(Knockout((layer,)),) for layer in (2, 0, 1)] + [()]
-    blocks = jnp.asarray(tables([*cuts, cuts[0], (), cuts[2], (), cuts[0]], 3))
-    np.testing.assert_array_equal(shared_prefix.first_cut(blocks), [2, 0, 1, 3, 2, 3, 1, 3, 2])
+    blocks = jnp.asarray(stack_knockout_masks([*cuts, cuts[0], (), cuts[2], (), cuts[0]], 3))
+    np.testing.assert_array_equal(shared_prefix.first_knockout_layer(blocks), [2, 0, 1, 3, 2, 3, 1, 3, 2])
     language, types = model().language, jnp.asarray([[TEXT, IMAGE, IMAGE, QUESTION, LAST]])
-    u = jax.random.normal(jax.random.key(0), (1, 5, language.config.width))
+    u = jax.random.normal(jax.random.key(0), (1, 5, language.config.hidden_size))
     monkeypatch.setattr(Block, "__call__", counting)
-    given = shared_prefix.two_phase(language, u, types, blocks, prefix=3, groups=(QUESTION, LAST))
+    ours = shared_prefix.run_with_shared_prefix(language, u, types, blocks, prefix=3, groups=(QUESTION, LAST))
     jax.effects_barrier()
-    assert counted.count(3) == 3  # the prefix, once in each layer
-    assert counted.count(2) == 1 + 2 + 4  # 2, 4 and 7 runs of the suffix, by twos
-    theirs = jax.jit(lambda u: shared_prefix.in_full(language, u, types, blocks, groups=(QUESTION, LAST)))(u)
-    for ours, true in zip(given, theirs, strict=True):
-        assert error(np.asarray(ours), np.asarray(true)) < CRITERION
-    residual = np.asarray(given.residual)
+    assert lengths.count(3) == 3  # the prefix, once in each layer
+    assert lengths.count(2) == 1 + 2 + 4  # 2, 4 and 7 runs of the suffix, by twos
+    run = shared_prefix.run_without_sharing
+    theirs = jax.jit(lambda u: run(language, u, types, blocks, groups=(QUESTION, LAST)))(u)
+    for our, their in zip(ours, theirs, strict=True):
+        assert error(np.asarray(our), np.asarray(their)) < CRITERION
+    residual = np.asarray(ours.residual)
     moved = np.abs(residual - residual[3:4]).max(axis=(2, 3, 4)) > 0
     assert moved.sum(axis=1).tolist() == [1, 3, 2, 0, 1, 0, 2, 0, 1]
 
@@ -241,13 +259,13 @@ def test_eight_devices_other_buckets_batches_and_orders_change_nothing(captured,
 
 
 def test_text_alone_is_run_in_full_and_has_no_image(tmp_path):
-    cut = (Knockout("all", LAST, QUESTION),)
-    store = capture(tmp_path, [words("w"), words("v", 5)], conditions={"baseline": (), "cut": cut})
-    given = words("w")
-    for name, cuts in {"baseline": (), "cut": cut}.items():
-        inputs = given.ids[None], None
-        plain = llava.forward(model(), *inputs, token_types=given.types[None], knockouts=cuts)
-        theirs = np.asarray(plain.residual)[:, 0][:, given.types == QUESTION].mean(1)
+    knockouts = (Knockout("all", LAST, QUESTION),)
+    store = capture(tmp_path, [words("w"), words("v", 5)], conditions={"baseline": (), "cut": knockouts})
+    row_of_text = words("w")
+    for name, cuts in {"baseline": (), "cut": knockouts}.items():
+        inputs = row_of_text.ids[None], None
+        plain = llava.forward(model(), *inputs, token_types=row_of_text.types[None], knockouts=cuts)
+        theirs = np.asarray(plain.residual)[:, 0][:, row_of_text.types == QUESTION].mean(1)
         assert error(np.asarray(store.states(name, QUESTION))[:, 0], theirs) < CRITERION
     assert np.isnan(store.states("cut", IMAGE)).all()
 
@@ -259,11 +277,13 @@ def test_states_are_those_of_hugging_face(tmp_path):
     for at, types in enumerate(known["token_types"]):
         real, pixels = types > 0, known["pixel_values"][at : at + 1].astype(np.float32)
         ids = known["input_ids"][at][real].astype(np.int32)
-        samples.append(llava.Row(f"{at}", ids, types[real].astype(np.int32), pixels, None))
+        samples.append(llava.EncodedPrompt(f"{at}", ids, types[real].astype(np.int32), pixels, None))
     conditions = {"window": (Knockout((1, 2)),), "baseline": ()}
-    given = llava.load(GOLDEN / "llava_15_mistral", dtype=jnp.float32)
+    model_of_golden = llava.load(GOLDEN / "llava_15_mistral", dtype=jnp.float32)
     groups, buckets = (IMAGE, QUESTION, LAST), llava.Buckets((24,), (16,))
-    store = capture(tmp_path, samples, model=given, conditions=conditions, groups=groups, buckets=buckets)
+    store = capture(
+        tmp_path, samples, model=model_of_golden, conditions=conditions, groups=groups, buckets=buckets
+    )
     for name, case in {"window": "window_", "baseline": ""}.items():
         theirs = np.stack(
             [
@@ -289,20 +309,20 @@ def test_prefix_ends_with_the_image_and_leaves_the_last_token():
     ]
     for name, expected in {"baseline": False, "first": False, "later": True, "images": True}.items():
         types = np.array([TEXT, BOX, IMAGE])
-        assert (name in in_full(types, CONDITIONS)) == expected
-    assert in_full(np.array([], int), CONDITIONS) == tuple(CONDITIONS)
+        assert (name in conditions_without_sharing(types, CONDITIONS)) == expected
+    assert conditions_without_sharing(np.array([], int), CONDITIONS) == tuple(CONDITIONS)
 
 
 def test_rows_of_one_shape_share_a_batch_and_the_rest_comes_last():
     buckets = llava.Buckets((24, 32), (8,))
-    found = list(batches(enumerate((*rows(), words("w"))), 2, CONDITIONS, buckets))
-    assert [batch.places for batch in found] == [(0, 1), (2, 4), (3,), (5,)]
-    small, large = (Shape(prefix, 8, ("later", "images")) for prefix in (24, 32))
-    assert [batch.shape for batch in found] == [small, large, small, Shape(0, 8, tuple(CONDITIONS))]
-    left = [
+    planned = list(batches(enumerate((*rows(), words("w"))), 2, CONDITIONS, buckets))
+    assert [batch.places for batch in planned] == [(0, 1), (2, 4), (3,), (5,)]
+    small, large = (BatchShape(prefix, 8, ("later", "images")) for prefix in (24, 32))
+    assert [batch.shape for batch in planned] == [small, large, small, BatchShape(0, 8, tuple(CONDITIONS))]
+    rest = [
         (at, rows()[at]) for at in (2, 3, 4)
     ]  # when the first is stored, the others are batched as before
-    assert [batch.places for batch in batches(left, 2, CONDITIONS, buckets)] == [(2, 4), (3,)]
+    assert [batch.places for batch in batches(rest, 2, CONDITIONS, buckets)] == [(2, 4), (3,)]
 
 
 def test_default_buckets_are_those_of_the_published_models():
@@ -321,7 +341,7 @@ def test_device_works_on_the_next_batch_while_the_host_writes():
             events.append(f"begin {at}")
             yield at
 
-    for at in one_late(begin()):
+    for at in one_step_ahead(begin()):
         events.append(f"write {at}")
     assert events == ["begin 0", "begin 1", "write 0", "begin 2", "write 1", "write 2"]
 

@@ -44,7 +44,7 @@ def ours(folder):
     def run(params, ids, count):
         model = nnx.merge(graphdef, params)
         types = jnp.where(jnp.arange(LENGTH)[None] < count, TokenType.TEXT, TokenType.PAD)
-        return model(model.embed(ids), types, jnp.asarray(knockout_mask((), model.config.layers)))
+        return model(model.embed(ids), types, jnp.asarray(knockout_mask((), model.config.num_layers)))
 
     def padded(ids):
         with jax.default_matmul_precision("highest"):
@@ -94,8 +94,8 @@ def test_rows_of_rotated_maps_are_put_back_in_order():
 @pytest.mark.parametrize("prompt", PROMPTS, ids=PROMPTS.values())
 def test_real_weights_answer_what_is_so(prompt, ours, words):
     ids = words.encode(prompt).ids
-    made = greedy(lambda ids: np.argmax(ours(ids).logits[0, len(ids) - 1]), ids)
-    assert PROMPTS[prompt] in words.decode(made)
+    answer = greedy(lambda ids: np.argmax(ours(ids).logits[0, len(ids) - 1]), ids)
+    assert PROMPTS[prompt] in words.decode(answer)
 
 
 def test_weights_are_those_that_transformers_reads(folder):
@@ -115,13 +115,13 @@ def test_weights_are_those_that_transformers_reads(folder):
 @pytest.mark.parametrize("prompt", PROMPTS, ids=PROMPTS.values())
 def test_every_layer_and_every_word_agrees_with_torch(prompt, ours, theirs, words):
     torch = pytest.importorskip("torch")
-    from pid.llava.parity.torch_reference import observe
+    from pid.llava.parity.torch_reference import record_states
 
     ids = words.encode(prompt).ids
-    real, seen = ours(ids), observe(theirs, theirs.model, {"input_ids": torch.tensor([ids])})
+    real, states = ours(ids), record_states(theirs, theirs.model, {"input_ids": torch.tensor([ids])})
     errors = {}
     for name in ("residual", "final", "logits"):
-        our, their = np.asarray(getattr(real, name)), seen[name]
+        our, their = np.asarray(getattr(real, name)), states[name]
         our, their = (x if name == "residual" else x[None] for x in (our, their))
         gap = np.abs(our[:, :, : len(ids)] - their).max(axis=(1, 2, 3))
         errors[name] = gap / np.abs(their).max(axis=(1, 2, 3))
@@ -133,6 +133,6 @@ def test_every_layer_and_every_word_agrees_with_torch(prompt, ours, theirs, word
             return theirs(input_ids=torch.tensor([ids])).logits[0, -1].argmax()
 
     expected = greedy(torch_next, ids)
-    made = greedy(lambda ids: np.argmax(ours(ids).logits[0, len(ids) - 1]), ids)
-    print(repr(words.decode(made)))
-    assert made == expected
+    answer = greedy(lambda ids: np.argmax(ours(ids).logits[0, len(ids) - 1]), ids)
+    print(repr(words.decode(answer)))
+    assert answer == expected
