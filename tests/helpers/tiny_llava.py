@@ -1,10 +1,11 @@
-"""The smallest LLaVA-1.6 in which everything can go wrong, its prompts, and a capture that a test can kill.
+"""A very small LLaVA-1.6, prompts for it, and a capture that a test can kill.
 
-python -m tests.helpers.tiny_llava FOLDER PAUSE          # seconds behind the last row, when one shard is written
+python -m tests.helpers.tiny_llava FOLDER PAUSE          # PAUSE seconds after the last row, when one shard is written
 """
 
 import sys
 import time
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from pid import llava
 from pid.llava import Knockout, TokenType
 from pid.llava.checkpoint.loading import abstract_model
 from pid.llava.partitioning import shardings
+from tests.helpers.llava_golden import error
 
 IMAGE, QUESTION, TEXT, LAST, BOX = TokenType.IMAGE, TokenType.QUESTION, TokenType.TEXT, TokenType.LAST, 5
 IMAGE_ID = 23
@@ -61,7 +63,7 @@ CONDITIONS = {
 
 @cache
 def model(mesh=None):
-    """Weights of N(0, 0.25²), embeddings of N(0, 0.01²), so that no mistake is small."""
+    """Weights of N(0, 0.25²), embeddings of N(0, 0.01²), so that every mistake has a large effect."""
     graphdef, shapes = abstract_model(llava.Llava, CONFIG, jnp.float32)
     draw = np.random.default_rng(0)
 
@@ -76,7 +78,7 @@ def model(mesh=None):
 
 
 def row(name, size=(8, 8), before=3, after=4):
-    """Some text, a box of one word, an image, text, a question, and the last token; drawn from a seed of its own."""
+    """Random text, a box of one word, an image, text, a question, and the last token; seeded by the name."""
     draw = np.random.default_rng(sum(map(ord, name)))
     types = [TEXT] * (before - 1) + [BOX] + [IMAGE] * TOKENS[size]
     types += [TEXT, BOX] + [QUESTION] * (after - 3) + [LAST]
@@ -87,7 +89,7 @@ def row(name, size=(8, 8), before=3, after=4):
 
 
 def words(name, length=7):
-    """Text alone."""
+    """A prompt of text alone."""
     draw = np.random.default_rng(length)
     types = np.array([TEXT] * 2 + [QUESTION] * (length - 3) + [LAST], np.int32)
     return llava.EncodedPrompt(name, draw.integers(1, IMAGE_ID, length).astype(np.int32), types, None, None)
@@ -95,7 +97,7 @@ def words(name, length=7):
 
 @cache
 def rows():
-    """Five rows of three lengths of image: the batches of two are a and b, c and d, then e."""
+    """Five prompts with images of three lengths."""
     sizes = {"a": (4, 8), "b": (8, 4), "c": (8, 8), "d": (4, 8), "e": (8, 8)}
     return tuple(
         row(name, size, before=3 + at % 2, after=4 + at % 3) for at, (name, size) in enumerate(sizes.items())
@@ -103,7 +105,7 @@ def rows():
 
 
 def capture(folder, samples=None, **changed):
-    """A capture of these rows in batches of two."""
+    """Capture these prompts in batches of two."""
     settings = {"conditions": CONDITIONS, "buckets": BUCKETS, "batch": 2, "options": (3, 7)}
     settings |= {"groups": (IMAGE, QUESTION, LAST, BOX)} | changed
     prompts = rows() if samples is None else samples
@@ -111,9 +113,40 @@ def capture(folder, samples=None, **changed):
 
 
 def halting(pause):
-    """The rows, and then a pause."""
+    """Yield the prompts, then pause."""
     yield from rows()
     time.sleep(pause)
+
+
+CRITERION = 1e-5  # of each layer's largest entry
+QUICK = "JAX_DISABLE_MOST_OPTIMIZATIONS"
+
+
+@contextmanager
+def quick_programs():
+    """Compile in a third of the time, without most optimizations, and with matrix products in full precision."""
+    jax.config.update(QUICK.lower(), True)  # noqa: FBT003
+    with jax.default_matmul_precision("highest"):
+        yield
+    jax.config.update(QUICK.lower(), False)  # noqa: FBT003
+
+
+def of_groups(store, condition, **options):
+    """The states of all groups (L+1, n, G, D)."""
+    return np.stack([np.asarray(store.states(condition, group, **options)) for group in store.groups], axis=2)
+
+
+def assert_alike(store, other, conditions=CONDITIONS):
+    """Assert the same rows and the same numbers, up to the order of additions."""
+    assert store.names == other.names
+    for name in conditions:
+        assert error(of_groups(store, name), of_groups(other, name)) < 2 * CRITERION
+        np.testing.assert_allclose(store.p_new(name), other.p_new(name), rtol=1e-4)
+
+
+def files(folder):
+    """The content of every file by name."""
+    return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
 
 
 if __name__ == "__main__":

@@ -57,7 +57,7 @@ FIELDS = {
 
 
 def write(folder: Path, seed: int = 0, **text) -> Path:
-    """A folder with random weights, large enough that what is put in makes a difference; `text` changes its config."""
+    """Write a folder with random weights that are large enough for the input to matter; `text` changes its config."""
     folder.mkdir(parents=True, exist_ok=True)
     fields = FIELDS | {"text_config": FIELDS["text_config"] | text}
     (folder / "config.json").write_text(json.dumps(fields))
@@ -79,7 +79,7 @@ def write(folder: Path, seed: int = 0, **text) -> Path:
 
 
 def tiny(*models: Path, kept: Path, **changed) -> pid_llava.Config:
-    """A run of seconds: one task, few rows, no flow."""
+    """The configuration of a run of a few seconds: one task, few rows, no flow."""
     config = pid_llava.Config(
         model=models,
         kept=kept,
@@ -95,7 +95,7 @@ def tiny(*models: Path, kept: Path, **changed) -> pid_llava.Config:
 
 
 def halt_after(function, calls: int):
-    """The function, which prints and sleeps when it has been called so often."""
+    """Wrap a function so that it prints and sleeps after `calls` calls."""
     left = [calls]
 
     def wrapped(*arguments, **named):

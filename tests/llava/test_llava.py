@@ -1,4 +1,4 @@
-"""Our LLaVA against Hugging Face's: goldens of eager torch on tiny random checkpoints (see llava_reference.py)."""
+"""Our LLaVA agrees with Hugging Face's eager torch on tiny random checkpoints (goldens: llava_reference.py)."""
 
 import re
 import tempfile
@@ -69,7 +69,10 @@ def test_edges_are_cut_by_the_types_of_query_and_key_of_each_sample():
     table[0, TokenType.QUESTION, TokenType.IMAGE] = table[1, TokenType.LAST, TokenType.TEXT] = True
     types = np.array([[1, 2, 3, 4, 7], [1, 2, 3, 4, 7]], np.int32)
     pairs = jax.jit(language_file.knockout_pairs)(table, types, types)
-    assert np.argwhere(pairs).tolist() == [[0, 2, 1], [1, 3, 0]]  # and type 7, beyond the table, is free
+    assert np.argwhere(pairs).tolist() == [
+        [0, 2, 1],
+        [1, 3, 0],
+    ]  # type 7 lies beyond the mask and is not removed
 
 
 @pytest.mark.parametrize(
@@ -100,11 +103,11 @@ def test_anyres_map_is_that_of_hugging_face():
 
 
 def test_anyres_map_by_hand():
-    # 2 × 1 tiles of 2 × 2 patches, an image half as wide as its grid is high: nothing to unpad.
+    # 2 × 1 tiles of 2 × 2 patches. The image is half as wide as high, like its grid: no padding to remove.
     rows = llava.anyres_rows((40, 20), ((4, 2),), tile=2, side=2)
     newline = -1
     assert rows.tolist() == [0, 1, 2, 3, 4, 5, newline, 6, 7, newline, 8, 9, newline, 10, 11, newline]
-    # 1 × 2 tiles, an image four times as wide as high: the first and the last row of the grid are padding.
+    # 1 × 2 tiles. The image is four times as wide as high: the first and the last row of the grid are padding.
     wide = llava.anyres_rows((10, 40), ((4, 8),), tile=4, side=4)
     assert wide[16:].tolist() == [20, 21, 22, 23, 36, 37, 38, 39, -1, 24, 25, 26, 27, 40, 41, 42, 43, -1]
     with pytest.raises(ValueError, match="at least one pixel each way"):
@@ -125,7 +128,7 @@ def test_map_of_a_batch_puts_the_newline_behind_all_tiles(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_layer_agrees_with_hugging_face(name):
-    """The same compiled program with padding, without a knockout, with a window, and with all layers cut."""
+    """One compiled program runs padding, no knockout, a window, and a knockout in all layers."""
     known, real = golden(name), golden(name)["token_types"] > 0
     compiled = []
     for case, knockouts in {"": (), "window_": WINDOW, "everywhere_": (Knockout("all"),)}.items():
@@ -139,12 +142,12 @@ def test_every_layer_agrees_with_hugging_face(name):
         compiled.append(programs())
     assert len(set(compiled)) == 1
     moved = np.abs(known["window_logits"] - known["logits"])[real].max()
-    assert moved > 1  # so the knockout is no small thing
+    assert moved > 1  # the knockout has a large effect
 
 
 @cache
 def whole_tower():
-    """The tiny LLaVA-1.5 with Mistral that reads the last vision block, so that no block is left out."""
+    """The vision tower of the tiny LLaVA-1.5 with Mistral, loaded with all its blocks."""
     with tempfile.TemporaryDirectory() as path:
         last = {"vision_feature_layer": -1}
         folder_of("llava_15_mistral", Path(path), edit=lambda config, _: config.update(last))
@@ -153,7 +156,7 @@ def whole_tower():
 
 @cache
 def states_of_tower(**changed):
-    """All states of that tower, 1 + 3 of them, for the first tile of the golden batch."""
+    """All 1 + 3 states of that tower for the first tile of the golden batch."""
     config = replace(whole_tower().config, **changed)
     graphdef = abstract_model(VisionTower, config, jnp.float32)[0]
     tile = golden("llava_15_mistral")["pixel_values"][:1]
@@ -173,18 +176,18 @@ def test_vision_blocks_that_nobody_reads_are_not_loaded():
     assert whole_tower().blocks.up.kernel.shape[0] == 3
 
 
-# Mutations: each mistake must be seen
+# Mutations: every mistake must raise the error
 
 
 def run_error(name, graphdef, params, inputs):
-    """The error of the residual stream, by the program that `forward` runs."""
+    """The error of the residual stream, computed by the program that `forward` runs."""
     ours = model_file.run(graphdef, params, inputs, collect="all", groups=language_file.GROUPS).residual
     real = golden(name)["token_types"] > 0
     return error(np.asarray(ours)[:, real], golden(name)["residual"][:, real])
 
 
 def language_residual(config):
-    """The error of the residual stream of the tiny Mistral from the golden embeddings, with another config."""
+    """The error of the residual stream of the tiny Mistral with another config, started from golden embeddings."""
     name = "llava_15_mistral"
     inputs, known = prepared(name), golden(name)
     graphdef = abstract_model(LanguageModel, config, jnp.float32)[0]
@@ -210,7 +213,7 @@ def test_wrong_constant_of_the_language_model_is_seen(changed):
 
 
 def test_interleaved_rotation_is_seen():
-    """Neighbours as the two coordinates of a plane: the same as reordering the channels of queries and keys."""
+    """Rotating neighboring channels equals reordering the channels of queries and keys."""
     name = "llava_15_mistral"
     graphdef, params = nnx.split(loaded(name))
 
@@ -226,7 +229,7 @@ def test_interleaved_rotation_is_seen():
 
 @pytest.mark.parametrize("mistake", ["none", "tanh", "cls", "layer"])
 def test_mistake_on_the_way_of_the_image_is_seen(mistake, monkeypatch):
-    """Tower and projector against the embeddings of the first image, each mistake beyond four criteria."""
+    """Tower and projector give the embeddings of the first image; each mistake exceeds four criteria."""
     model, known = loaded("llava_15_mistral"), golden("llava_15_mistral")
     if mistake == "tanh":
         monkeypatch.setattr(model_file, "exact_gelu", jax.nn.gelu)
@@ -251,7 +254,7 @@ def test_newline_that_is_dropped_is_seen():
 @pytest.mark.parametrize("shift", [-1, 1])
 @pytest.mark.parametrize("group", [TokenType.QUESTION, TokenType.IMAGE], ids=lambda group: group.name)
 def test_span_that_is_off_by_one_is_seen(group, shift):
-    """The window cut between spans one of which lies one token to the side, against the golden of that window."""
+    """A knockout whose group is shifted by one token differs from the golden knockout."""
     name = "llava_next_mistral"
     known = golden(name)
     types, real = known["token_types"], known["token_types"] > 0
@@ -297,7 +300,7 @@ def test_query_that_sees_no_key_adds_nothing_and_learns_nothing_of_the_future():
 
 @pytest.mark.parametrize("name", ["llava_15_mistral", "llava_next_llama"])
 def test_padding_and_batch_order_change_nothing(name):
-    """Padding on the right, on the left and in a hole, rows swapped: one program, the same states."""
+    """Padding on the right, on the left or in a hole, and swapped rows, give the same states by one program."""
     known = golden(name)
     plain, real = run(name), known["token_types"] > 0
     compiled = programs()

@@ -1,12 +1,6 @@
-"""Captured states against plain runs of all tokens; kill and resume; the same on a mesh and by shares."""
+"""Captured states equal those of plain runs of all tokens, on one device and on a mesh; batches of few shapes."""
 
-import os
 import re
-import shutil
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -20,7 +14,7 @@ from flax import nnx
 from jax.sharding import AxisType
 
 from pid import llava
-from pid.llava import Knockout, TokenType
+from pid.llava import Knockout
 from pid.llava.activations import shared_prefix
 from pid.llava.activations.batching import (
     BatchShape,
@@ -33,56 +27,47 @@ from pid.llava.activations.batching import (
 from pid.llava.activations.collect import one_step_ahead
 from pid.llava.model.language_model import Block
 from tests.helpers import tiny_llava
+from tests.helpers.llava_golden import error
 from tests.helpers.tiny_llava import (
     BOX,
     CONDITIONS,
+    CRITERION,
     IMAGE,
     LAST,
     QUESTION,
     TEXT,
     capture,
     model,
-    row,
+    of_groups,
     rows,
     words,
 )
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 GOLDEN = ROOT / "tests" / "golden"
-CRITERION = 1e-5  # of each layer's largest entry
-QUICK = "JAX_DISABLE_MOST_OPTIMIZATIONS"
 
 
 @pytest.fixture(autouse=True, scope="module")
 def quick():
-    """Programs that compile in a third of the time and run as true."""
-    jax.config.update(QUICK.lower(), True)  # noqa: FBT003
-    with jax.default_matmul_precision("highest"):
+    with tiny_llava.quick_programs():
         yield
-    jax.config.update(QUICK.lower(), False)  # noqa: FBT003
 
 
 @pytest.fixture(scope="module")
 def captured(tmp_path_factory):
-    """A store that nothing interrupted."""
+    """A store captured without interruption."""
     return capture(tmp_path_factory.mktemp("straight") / "store")
 
 
 def programs():
-    """How many programs of a batch are compiled."""
+    """The number of compiled programs of a batch."""
     compiled: Any = shared_prefix.measure
     return compiled._cache_size()
 
 
-def error(ours, theirs):
-    """The largest |difference| / largest |entry| of a layer; the leading axis is the layer."""
-    axes = tuple(range(1, theirs.ndim))
-    return float((np.abs(ours - theirs).max(axes) / np.abs(theirs).max(axes)).max())
-
-
 @cache
 def truth(knockouts):
-    """All states (L+1, n, T, D) and the last token's logits (n, V) of the rows, by one run of all their tokens."""
+    """All states (L+1, n, T, D) and the last token's logits (n, V) of the prompts, from one run of all their tokens."""
     length = 40
     ids, types = np.zeros((5, length), np.int32), np.zeros((5, length), np.int32)
     pixels = np.zeros((5, 5, 3, 4, 4), np.float32)
@@ -99,20 +84,15 @@ def truth(knockouts):
 
 
 def means(states, group):
-    """The means over the tokens of a group, row by row (L+1, n, D)."""
+    """The means over the tokens of a group, for each prompt (L+1, n, D)."""
     means_by_row = [
         states[:, at, : len(some.ids)][:, some.types == group].mean(1) for at, some in enumerate(rows())
     ]
     return np.stack(means_by_row, axis=1)
 
 
-def of_groups(store, condition, **options):
-    """The states of all groups (L+1, n, G, D)."""
-    return np.stack([np.asarray(store.states(condition, group, **options)) for group in store.groups], axis=2)
-
-
 def assert_true(store, conditions):
-    """Everything in the store is what plain runs give."""
+    """Assert that everything in the store equals the result of plain runs."""
     greedy = truth(())[1].argmax(-1)
     for name, cuts in conditions.items():
         states, logits = truth(cuts)
@@ -126,26 +106,13 @@ def assert_true(store, conditions):
         assert error(store.logits(name)[None], logits[None][:, :, [3, 7]]) < 2 * CRITERION
 
 
-def assert_alike(store, other, conditions=CONDITIONS):
-    """The same rows and the same numbers, but for the order of additions."""
-    assert store.names == other.names
-    for name in conditions:
-        assert error(of_groups(store, name), of_groups(other, name)) < 2 * CRITERION
-        np.testing.assert_allclose(store.p_new(name), other.p_new(name), rtol=1e-4)
-
-
-def files(folder):
-    """The content of every file by name."""
-    return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
-
-
-# Two phases
+# Shared prefix
 
 
 def test_every_condition_has_the_states_and_answers_of_a_run_of_all_tokens(captured):
     assert captured.names == ("a", "b", "c", "d", "e")
     assert_true(captured, CONDITIONS)
-    assert np.abs(captured.change("first")).min() > 0.1  # so the knockouts are no small thing
+    assert np.abs(captured.change("first")).min() > 0.1  # the knockouts have a large effect
     np.testing.assert_array_equal(captured.change("baseline"), 0)
 
 
@@ -169,11 +136,16 @@ def test_images_do_not_feel_that_later_tokens_are_blind(captured):
         assert moved[0] == 0
         assert moved[-1] > 0.01
     moved = np.asarray(captured.states("images", IMAGE)) - np.asarray(captured.states("baseline", IMAGE))
-    assert (np.abs(moved).max(axis=(1, 2)) > 1e-3).tolist() == [False, False, True, True]  # layer 1 is cut
+    assert (np.abs(moved).max(axis=(1, 2)) > 1e-3).tolist() == [
+        False,
+        False,
+        True,
+        True,
+    ]  # the knockout is in layer 1
 
 
 def test_prefix_is_not_repeated_for_each_condition():
-    """At full size in bfloat16 no array has the axes of conditions run together, prefix tokens and head width."""
+    """At full size no array has the axes of simultaneous conditions, prefix tokens and head width together."""
     text = replace(
         tiny_llava.CONFIG.text,
         hidden_size=4096,
@@ -216,7 +188,7 @@ def test_prefix_is_not_repeated_for_each_condition():
 
 
 def test_layers_below_the_first_cut_are_not_run_again(monkeypatch):
-    """9 tables of 3 layers, which begin in layers 0, 1, 2 and never; two at a time after the run without cuts."""
+    """9 masks of 3 layers start in layers 0, 1, 2 or never. They run two at a time, after the run without knockouts."""
     lengths: list[int] = []
     plain = Block.__call__
 
@@ -233,7 +205,7 @@ def test_layers_below_the_first_cut_are_not_run_again(monkeypatch):
     ours = shared_prefix.run_with_shared_prefix(language, u, types, blocks, prefix=3, groups=(QUESTION, LAST))
     jax.effects_barrier()
     assert lengths.count(3) == 3  # the prefix, once in each layer
-    assert lengths.count(2) == 1 + 2 + 4  # 2, 4 and 7 runs of the suffix, by twos
+    assert lengths.count(2) == 1 + 2 + 4  # 2, 4 and 7 runs of the suffix, two at a time
     run = shared_prefix.run_without_sharing
     theirs = jax.jit(lambda u: run(language, u, types, blocks, groups=(QUESTION, LAST)))(u)
     for our, their in zip(ours, theirs, strict=True):
@@ -250,7 +222,7 @@ def test_eight_devices_other_buckets_batches_and_orders_change_nothing(captured,
     changed = {"conditions": some, "states": ("later", "first"), "buckets": wide, "batch": 4}
     other = capture(tmp_path, rows()[::-1], model=model(mesh), **changed)
     assert other.names == captured.names[::-1]
-    for name in ("later", "first"):  # one in full, one in two phases
+    for name in ("later", "first"):  # one without sharing, one with a shared prefix
         assert error(of_groups(other, name)[:, ::-1], of_groups(captured, name)) < 2 * CRITERION
     with pytest.raises(KeyError, match=re.escape("has states of ['first', 'later'], got 'baseline'")):
         other.states("baseline", LAST)
@@ -271,7 +243,7 @@ def test_text_alone_is_run_in_full_and_has_no_image(tmp_path):
 
 
 def test_states_are_those_of_hugging_face(tmp_path):
-    """LLaVA-1.5, its golden window beside the baseline."""
+    """LLaVA-1.5 with its golden knockout window, and the baseline."""
     known = np.load(GOLDEN / "llava_15_mistral.npz")
     samples = []
     for at, types in enumerate(known["token_types"]):
@@ -295,7 +267,7 @@ def test_states_are_those_of_hugging_face(tmp_path):
         assert error(of_groups(store, name), theirs) < 2.5e-5
 
 
-# The plan
+# Batches of few shapes
 
 
 def test_prefix_ends_with_the_image_and_leaves_the_last_token():
@@ -321,7 +293,7 @@ def test_rows_of_one_shape_share_a_batch_and_the_rest_comes_last():
     assert [batch.shape for batch in planned] == [small, large, small, BatchShape(0, 8, tuple(CONDITIONS))]
     rest = [
         (at, rows()[at]) for at in (2, 3, 4)
-    ]  # when the first is stored, the others are batched as before
+    ]  # if the first batch is stored, the others are batched as before
     assert [batch.places for batch in batches(rest, 2, CONDITIONS, buckets)] == [(2, 4), (3,)]
 
 
@@ -344,136 +316,3 @@ def test_device_works_on_the_next_batch_while_the_host_writes():
     for at in one_step_ahead(begin()):
         events.append(f"write {at}")
     assert events == ["begin 0", "begin 1", "write 0", "begin 2", "write 1", "write 2"]
-
-
-# Resume
-
-
-def test_kill_9_then_resume_leaves_the_bytes_of_an_uninterrupted_run(captured, tmp_path):
-    folder = tmp_path / "store"
-    environment = os.environ | {"JAX_NUM_CPU_DEVICES": "8", QUICK: "true"}
-    command = [sys.executable, "-m", "tests.helpers.tiny_llava", str(folder), "600"]
-    process = subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
-    end, manifest = time.monotonic() + 120, folder / "manifest-0000.jsonl"
-    while not (manifest.exists() and manifest.read_bytes().endswith(b"\n")):
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < end, "no shard was written"
-        time.sleep(0.01)
-    process.kill()
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL
-    assert llava.Store.open(folder).names == ("a", "b")
-    (folder / "shard-0.safetensors.0.part").write_bytes(b"half")
-    with manifest.open("ab") as file:
-        file.write(b'{"file": "shard-')
-    capture(folder)
-    assert files(folder) == files(captured.path)
-
-
-def test_damaged_shards_alone_are_captured_again(captured, tmp_path, capsys):
-    folder = Path(shutil.copytree(captured.path, tmp_path / "store"))
-    first, second, third = (folder / shard.file for shard in captured.shards)
-    first.write_bytes(first.read_bytes()[:-1])
-    content = bytearray(second.read_bytes())
-    content[-1] ^= 1
-    second.write_bytes(content)
-    before = third.stat().st_ino
-    with pytest.raises(ValueError, match=rf"but .*{first.name} has \d+ bytes instead of \d+; capture again"):
-        llava.Store.open(folder)
-    assert_alike(capture(folder), captured)
-    assert {k: v for k, v in files(folder).items() if "shard" in k} == {
-        path.name: path.read_bytes() for path in captured.path.glob("shard-*")
-    }
-    assert third.stat().st_ino == before
-    assert capsys.readouterr() == ("", "")  # no terminal, no bar
-
-
-def test_processes_capture_their_shares_into_one_store(captured, tmp_path):
-    assert capture(tmp_path, share=(1, 2)).names == ("b", "d")
-    assert_alike(capture(tmp_path, share=(0, 2)), captured)
-    assert sorted(path.name for path in tmp_path.glob("*.jsonl")) == [
-        "manifest-0000.jsonl",
-        "manifest-0001.jsonl",
-    ]
-    before = files(tmp_path)
-    capture(tmp_path)  # one process, to which nothing is left
-    assert files(tmp_path) == before
-
-
-def test_states_in_bfloat16_are_rounded_and_answers_are_not(captured, tmp_path):
-    class Encoded:
-        """As the encoder gives them."""
-
-        def rows(self):
-            return iter(rows())
-
-    store = capture(tmp_path, Encoded(), dtype="bfloat16")
-    here, there = (np.asarray(some.states("first", LAST)) for some in (store, captured))
-    np.testing.assert_array_equal(here, there.astype(jnp.bfloat16).astype(np.float32))
-    np.testing.assert_array_equal(store.p_new("first"), captured.p_new("first"))
-
-
-# Refusals
-
-
-@pytest.mark.parametrize(
-    ("changed", "words"),
-    [
-        ({"weights": "other"}, "got weights: stored '', now 'other'; use the stored values"),
-        ({"encoding": "other"}, "got encoding: stored '', now 'other'"),
-        ({"groups": (IMAGE, LAST)}, "got groups: stored [2, 3, 4, 5], now [2, 4]"),
-        ({"buckets": llava.Buckets((24, 32), (8,))}, "got buckets.prefix: stored [32], now [24, 32]"),
-        (
-            {"conditions": {"baseline": (), "first": (Knockout((0,)),)}},
-            "got conditions.first: stored [{'layers': [0, 1], 'target': 3, 'source': 2}], now [{'layers': [0], ",
-        ),
-        ({"samples": rows() + rows()[1:2]}, "rows have names of their own, got 'b' twice"),
-        ({"samples": rows()[1:]}, "rows keep their places, got 'b' at 0, where the store has 'a'"),
-        (
-            {"conditions": {"cut": (Knockout((0,)),)}},
-            "one condition is the baseline, without knockouts, got []",
-        ),
-        ({"conditions": {"baseline": (), "cut": (Knockout((3,)),)}}, "the model has layers 0 … 2, got [3]"),
-        (
-            {"states": ("second",)},
-            "states are stored of conditions, got ['second']; name some of ['baseline', ",
-        ),
-        ({"options": (24,)}, "options are token ids 0 … 23, got [24]"),
-        ({"groups": (IMAGE, TokenType.PAD)}, "groups are different types above PAD=0, got (2, 0)"),
-        ({"dtype": "float16"}, "states are stored as float32 or bfloat16, got 'float16'"),
-    ],
-)
-def test_capture_that_breaks_a_rule_is_refused_and_leaves_the_store(changed, words, captured):
-    before = files(captured.path)
-    with pytest.raises(ValueError, match=re.escape(words)):
-        capture(captured.path, **changed)
-    assert files(captured.path) == before
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        (
-            {"types": np.array([1, 2], np.int32)},
-            "as many types as ids and no padding, got ids (35,), types (2,)",
-        ),
-        ({"types": np.zeros(35, np.int32)}, "35 of PAD in row 'x'"),
-        (
-            {"types": np.ones(35, np.int32)},
-            "an image has tokens and pixels, got 0 tokens of IMAGE and pixels",
-        ),
-        ({"image_size": (4, 8)}, "one image token 23 per image feature, got 24 for 14"),
-    ],
-)
-def test_row_that_breaks_a_rule_is_refused(change, words, tmp_path):
-    with pytest.raises(ValueError, match=re.escape(words)):
-        capture(tmp_path, [row("x", before=5, after=6)._replace(**change)])
-
-
-def test_row_beyond_the_longest_bucket_and_buckets_out_of_order_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="a prefix has at most 32 tokens, got 34 in row 'long'"):
-        capture(tmp_path, [row("long", before=10)])
-    with pytest.raises(ValueError, match=r"positive lengths in rising order, got suffix=\(8, 4\)"):
-        llava.Buckets((8,), (8, 4))

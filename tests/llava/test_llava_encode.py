@@ -1,11 +1,9 @@
-"""From image and question to what LLaVA reads: prompts, tokens, spans, pixels, batches, fingerprints, refusals."""
+"""Encoded samples: pixels, batches, fingerprints, refusals."""
 
 import json
 import re
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -16,8 +14,9 @@ from pid.llava import Sample, TokenType
 from pid.llava.config import LlavaConfig
 from pid.llava.preprocessing.images import to_rgb
 from pid.llava.preprocessing.prompts import STYLES, SUFFIXES
-from pid.llava.preprocessing.tokenization import tokenize
 from tests.helpers import llava_folder
+from tests.helpers.llava_folder import kinds, picture, sample, theirs, words
+from tests.helpers.llava_folder import wrapped_processor as processor
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 MEAN, STD = (
@@ -25,180 +24,6 @@ MEAN, STD = (
     (0.26862954, 0.26130258, 0.27577711),
 )
 SIZES = [(40, 20), (20, 40), (28, 28), (31, 57), (100, 99), (300, 12)]  # (width, height)
-
-
-@cache
-def theirs(*, anyres=False, legacy=True):
-    return llava_folder.processor(anyres=anyres, legacy=legacy)
-
-
-@cache
-def processor(*, anyres=False, legacy=True, **changed):
-    return llava.wrap_processor(theirs(anyres=anyres, legacy=legacy), **changed)
-
-
-def picture(width=40, height=20, seed=0):
-    colors = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
-    return Image.fromarray(colors)
-
-
-def sample(name="a", question="What color is the kettle?", size=(40, 20), **changed):
-    return Sample(name, picture(*size), question, **changed)
-
-
-def pieces(row, kind=None, by=None):
-    ids = row.ids if kind is None else row.ids[row.types == kind]
-    return (by or processor()).tokenizer.convert_ids_to_tokens(ids)
-
-
-def spelled(tokens):
-    """The text of Llama pieces: bytes put together, ▁ a space."""
-    parts = [
-        bytes([int(token[3:5], 16)]) if re.fullmatch("<0x..>", token) else token.replace("▁", " ").encode()
-        for token in tokens
-    ]
-    return b"".join(parts).decode()
-
-
-def random_questions(count, seed=0):
-    random = np.random.default_rng(seed)
-    words = re.split(
-        " ", "What color kettle the Is robot to left? or, é 日本 🙂 x  y tower. _ - don't 17 Answer ASSISTANT"
-    )
-    for length in random.integers(1, 12, count):
-        question = " ".join(random.choice(words, length))
-        if question.strip():
-            yield question
-
-
-# Prompts
-
-
-def test_prompts_are_those_of_the_sources_to_the_letter():
-    system = (
-        "A chat between a curious {0} and an artificial intelligence assistant. The assistant gives helpful, detailed, "
-        "and polite answers to the {0}'s questions. "
-    )
-    short = "Answer the question using a single word or phrase."
-    assert {style: llava.prompt("Q?", style=style, suffix="zhang").text for style in STYLES} == {
-        "vicuna_v1": f"{system.format('user')}USER: <image>\nQ? \n{short} ASSISTANT:",
-        "hf_15": f"USER: <image>\nQ? \n{short} ASSISTANT:",
-        "hf_16_vicuna": f"{system.format('human')}USER: <image>\nQ? \n{short} ASSISTANT:",
-        "mistral": f"[INST] <image>\nQ? \n{short} [/INST]",
-    }
-    assert llava.prompt("Q?", style="hf_15", suffix="llava").text == f"USER: <image>\nQ?\n{short} ASSISTANT:"
-    assert llava.prompt("Q?", style="hf_15", suffix="none").text == "USER: <image>\nQ? ASSISTANT:"
-    own = llava.prompt("Q?", style="look <image>{question} :", suffix=" briefly")
-    assert (own.before, own.after, own.question) == ("look ", "Q? briefly :", (0, 2))
-
-
-@pytest.mark.parametrize("style", STYLES)
-@pytest.mark.parametrize("suffix", SUFFIXES)
-def test_question_is_found_in_the_text_even_if_the_template_contains_it(style, suffix):
-    for question in ("ASSISTANT", "Answer the question", " spaced ", "a {question} {0}"):
-        prompt = llava.prompt(question, style=style, suffix=suffix)
-        start, stop = prompt.question
-        assert prompt.after[start:stop] == question
-        assert prompt.text.count("<image>") == 1
-        assert prompt.after[:start] == "\n"
-
-
-# Tokens and their types
-
-
-@pytest.mark.parametrize("legacy", [True, False])
-def test_chunks_give_the_ids_of_the_original_code(legacy):
-    wrapped = processor(legacy=legacy, style="hf_15", suffix="none")
-    row = llava.encode_prompt(wrapped, sample(question="What color is the kettle?"))
-    images = ["<image>"] * 16
-    before, behind = ["<s>", "▁", "USER", ":", "▁"], ["▁", "<0x0A>", "What"]
-    assert pieces(row)[: 5 + 16 + 3] == [*before, *images, *behind]
-    assert spelled(pieces(row)[21:]) == " \nWhat color is the kettle? ASSISTANT:"
-    kinds = [TokenType.TEXT] * 5 + [TokenType.IMAGE] * 16 + [TokenType.TEXT] * 2 + [TokenType.QUESTION]
-    assert row.types[: 5 + 16 + 3].tolist() == kinds
-
-
-def test_flag_legacy_changes_no_row_although_it_changes_transformers_own_ids():
-    both = [processor(legacy=legacy) for legacy in (True, False)]
-    whole = [
-        wrapped.tokenizer("USER: <image>\nWhat", add_special_tokens=False)["input_ids"] for wrapped in both
-    ]
-    assert len(whole[0]) == len(whole[1]) + 1
-    for question in random_questions(20):
-        first, second = (llava.encode_prompt(wrapped, sample(question=question)) for wrapped in both)
-        assert first.ids.tolist() == second.ids.tolist()
-        assert first.types.tolist() == second.types.tolist()
-    assert len({llava.fingerprint(wrapped) for wrapped in both}) == 1
-
-
-@pytest.mark.parametrize("style", STYLES)
-@pytest.mark.parametrize("suffix", SUFFIXES)
-def test_question_tokens_spell_the_question_and_nothing_else(style, suffix):
-    tokenizer = processor().tokenizer
-    for question in random_questions(60, seed=1):
-        text = llava.prompt(question, style=style, suffix=suffix)
-        row = tokenize(tokenizer, text, image_token=processor().image_token, images=3)
-        assert spelled(pieces(row, TokenType.QUESTION)) == question
-        question_tokens = np.flatnonzero(row.types == TokenType.QUESTION)
-        assert (np.diff(question_tokens) == 1).all()
-        assert row.types[-1] == TokenType.LAST
-        assert (row.types == TokenType.LAST).sum() == 1
-        assert ((row.ids == processor().image_token) == (row.types == TokenType.IMAGE)).all()
-        assert (row.types == TokenType.IMAGE).sum() == 3
-
-
-@cache
-def words():
-    """A tokenizer whose tokens are what spaces part, so that they can stand astride a question's edge."""
-    from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
-
-    vocabulary = ["<unk>", "<image>", "xred", "bluey", "or", "END", "red", "blue"]
-    tokenizer: Any = Tokenizer(
-        models.WordLevel({word: i for i, word in enumerate(vocabulary)}, unk_token="<unk>")
-    )
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, unk_token="<unk>", additional_special_tokens=["<image>"]
-    )
-
-
-def kinds(question, style, spans=()):
-    text = llava.prompt(question, style=style, suffix="none")
-    return tokenize(words(), text, image_token=1, images=1, spans=spans).types.tolist()
-
-
-def test_token_astride_the_edge_of_the_question_belongs_to_it():
-    text, image, question, last = TokenType.TEXT, TokenType.IMAGE, TokenType.QUESTION, TokenType.LAST
-    assert kinds("red or blue", "<image>x{question}y END") == [image, question, question, question, last]
-    assert kinds("red or blue", "<image>x {question} y END") == [image, text, *[question] * 3, text, last]
-
-
-def test_last_overrides_a_question_that_ends_the_prompt():
-    assert kinds("red or blue", "<image>{question}") == [2, 3, 3, 4]
-    assert kinds("red", "END <image>{question}", spans=[(0, 3, 5)]) == [1, 2, 4]
-
-
-def test_tokens_of_a_span_have_the_type_of_the_user():
-    style = "<image>{question} END"
-    assert kinds("red or blue", style, spans=[(0, 3, 5), (7, 11, 6)]) == [2, 5, 3, 6, 4]
-    assert kinds("red or blue", style, spans=[(2, 8, 9)]) == [2, 9, 9, 9, 4]  # a character of each is enough
-    assert kinds("red or blue", style, spans=[(0, 6, 5), (4, 11, 6)]) == [2, 5, 6, 6, 4]  # the later one wins
-    row = llava.encode_prompt(
-        processor(), sample(question="Is it red or blue?", spans=((6, 9, 5), (13, 17, 7)))
-    )
-    assert [spelled(pieces(row, kind)).strip() for kind in (5, 7)] == ["red", "blue"]
-
-
-def test_batch_tells_where_the_questions_are():
-    with_spans = sample("b", "Is it red or blue?", spans=((0, 2, 5), (13, 17, 7)))
-    batch = llava.encode(processor(), [sample("a", "What?"), with_spans])
-    for index, question in enumerate(("What?", "Is it red or blue?")):
-        start, stop = batch.questions[index]
-        question_tokens = processor().tokenizer.convert_ids_to_tokens(batch.ids[index, start:stop])
-        assert spelled(question_tokens) == question
-    none = batch._replace(token_types=np.minimum(batch.token_types, TokenType.TEXT))
-    assert none.questions.tolist() == [[0, 0], [0, 0]]
 
 
 # Pixels
@@ -209,7 +34,7 @@ def normalised(image):
 
 
 def padded_twin(image, side):
-    """Centred on a square of the mean color, pixel by pixel, then resized."""
+    """Center the image on a square of the mean color, pixel by pixel, then resize."""
     most = max(image.size)
     canvas = [[tuple(int(255 * mean) for mean in MEAN) for _ in range(most)] for _ in range(most)]
     left, top = (most - image.width) // 2, (most - image.height) // 2
@@ -221,7 +46,7 @@ def padded_twin(image, side):
 
 
 def cropped_twin(image, side):
-    """The shorter edge resized to the side, the middle of the longer one kept."""
+    """Resize the shorter edge to the side, then crop the middle of the longer one."""
     least = min(image.size)
     width, height = (int(side * edge / least) for edge in image.size)
     large = image.resize((width, height), Image.Resampling.BICUBIC)
@@ -263,7 +88,7 @@ def test_image_of_a_few_pixels_keeps_its_colors(mode, size):
     expected = normalised(Image.new("RGB", (1, 1), (250, 10, 90)))[:, 0, 0]
     np.testing.assert_allclose(
         row.pixels[0, :, 14, 14], expected, atol=0.02
-    )  # bicubic overshoots beside padding
+    )  # tolerance: bicubic interpolation overshoots beside padding
 
 
 def test_images_of_every_kind_are_the_same_image(tmp_path):

