@@ -96,13 +96,13 @@ def tiny(*models: Path, kept: Path, **changed) -> pid_llava.Config:
 
 def halt_after(function, calls: int):
     """Wrap a function so that it prints and sleeps after `calls` calls."""
-    left = [calls]
+    remaining = [calls]
 
     def wrapped(*arguments, **named):
-        if not left[0]:
+        if not remaining[0]:
             print("halted", flush=True)
             time.sleep(600)
-        left[0] -= 1
+        remaining[0] -= 1
         return function(*arguments, **named)
 
     return wrapped

@@ -29,7 +29,7 @@ SIZES = [(40, 20), (20, 40), (28, 28), (31, 57), (100, 99), (300, 12)]  # (width
 # Pixels
 
 
-def normalised(image):
+def normalized(image):
     return ((np.asarray(image, np.float64) / 255 - MEAN) / STD).transpose(2, 0, 1)
 
 
@@ -42,7 +42,7 @@ def padded_twin(image, side):
         for x in range(image.width):
             canvas[top + y][left + x] = image.getpixel((x, y))
     square = Image.fromarray(np.array(canvas, np.uint8))
-    return normalised(square.resize((side, side), Image.Resampling.BICUBIC))
+    return normalized(square.resize((side, side), Image.Resampling.BICUBIC))
 
 
 def cropped_twin(image, side):
@@ -51,7 +51,7 @@ def cropped_twin(image, side):
     width, height = (int(side * edge / least) for edge in image.size)
     large = image.resize((width, height), Image.Resampling.BICUBIC)
     left, top = (width - side) // 2, (height - side) // 2
-    return normalised(large.crop((left, top, left + side, top + side)))
+    return normalized(large.crop((left, top, left + side, top + side)))
 
 
 @pytest.mark.parametrize(("mode", "twin"), [("pad", padded_twin), ("hf_crop", cropped_twin)])
@@ -80,12 +80,12 @@ def test_image_of_llava_16_has_the_tiles_and_the_tokens_that_hugging_face_counts
 
 @pytest.mark.parametrize("mode", ["pad", "hf_crop"])
 @pytest.mark.parametrize("size", [(1, 1), (3, 1), (1, 3), (3, 3)])
-def test_image_of_a_few_pixels_keeps_its_colors(mode, size):
+def test_image_of_a_few_pixels_keeps_its_colours(mode, size):
     row = llava.encode_prompt(
         processor(image_mode=mode), Sample("a", Image.new("RGB", size, (250, 10, 90)), "Q?")
     )
     assert row.pixels is not None
-    expected = normalised(Image.new("RGB", (1, 1), (250, 10, 90)))[:, 0, 0]
+    expected = normalized(Image.new("RGB", (1, 1), (250, 10, 90)))[:, 0, 0]
     np.testing.assert_allclose(
         row.pixels[0, :, 14, 14], expected, atol=0.02
     )  # tolerance: bicubic interpolation overshoots beside padding

@@ -95,7 +95,11 @@ def twice(config, tensors):
         (drop, "got none for language_model.layers.2.mlp.up_proj.weight in"),
         (add, "got none for language_model.layers.0.self_attn.q_proj.lora_A.weight in"),
         (reshape, "the config wants image_newline (32,), got (31,)"),
-        (quantize, "weights are floating, got I8 for language_model.lm_head.weight"),
+        pytest.param(
+            quantize,
+            "weights are floating, got I8 for language_model.lm_head.weight",
+            id="quantise-weights are floating, got I8 for language_model.lm_head.weight",
+        ),
         (twice, "a parameter has one tensor, got a second, lm_head.weight"),
         (
             lambda config, _: config.update(model_type="qwen2_vl"),
