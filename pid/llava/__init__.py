@@ -26,11 +26,11 @@ knockout          attention edges removed by token type and layer
 partitioning      where parameters and samples lie on a mesh
 progress          a progress bar on a terminal
 published_models  the configurations of the published models
-preprocessing/    from an image and a question to the arrays that the model reads
-model/            vision tower, language model, and the two together
-checkpoint/       weights: loading, caching, saving
-activations/      activations of many samples under many knockouts, captured into a store
-parity/           checks of a checkpoint against torch, and the memory of a model
+preprocessing     from an image and a question to the arrays that the model reads
+model             vision tower, language model, and the two together
+checkpoint        weights: loading, caching, saving
+activations       activations of many samples under many knockouts, captured into a store
+parity            checks of a checkpoint against torch, and the memory of a model
 """
 
 from typing import Any

@@ -127,10 +127,17 @@ class LlavaConfig:
 
     Example:
         >>> from pid import llava
-        >>> model = llava.PUBLISHED_MODELS["llava-1.5-7b-hf"]
-        >>> config = model.config                   # a LlavaConfig, defaults filled in by transformers
-        >>> config.text.num_layers, config.vision.patches, config.pinpoints
-        (32, 576, None)
+        >>> vision = llava.VisionConfig(
+        ...     hidden_size=8, mlp_dim=8, num_heads=2, depth=1, image_size=4, patch_size=2, channels=3,
+        ...     activation="quick_gelu", norm_eps=1e-5,
+        ... )
+        >>> text = llava.TextConfig(
+        ...     vocab_size=24, hidden_size=8, mlp_dim=8, num_layers=2, num_heads=2, num_kv_heads=2, head_dim=4,
+        ...     norm_eps=1e-5, rope_theta=1e4, sliding_window=None, tie_embeddings=False,
+        ... )
+        >>> config = llava.LlavaConfig(vision, text, image_token=23, pinpoints=None)
+        >>> config.text.num_layers, config.vision.patches
+        (2, 4)
 
     Reference:
         Liu et al. 2023, Improved baselines with visual instruction tuning (LLaVA-1.5).
@@ -279,15 +286,12 @@ def read_config(path: str | Path) -> LlavaConfig:
         FileNotFoundError: the folder has no config.json.
         ValueError: the folder holds another model, or one with parts that this port does not compute.
 
-    Example:
-        >>> import json, pathlib, tempfile
-        >>> from pid import llava
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     text = json.dumps({"model_type": "llava", "text_config": {"model_type": "llama"}})
-        ...     _ = pathlib.Path(folder, "config.json").write_text(text)
-        ...     config = llava.read_config(folder)
-        >>> config.text.hidden_size, config.vision.depth
-        (4096, 23)
+    Example::
+
+        config = llava.read_config("llava-1.5-7b-hf")
+        config.text.hidden_size, config.vision.depth            # (4096, 23)
+
+    The example is not executed, because it needs the files of a model.
     """
     return parse_config(_fields(path))
 

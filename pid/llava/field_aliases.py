@@ -2,10 +2,14 @@
 
 import functools
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 C = TypeVar("C", bound=type)
+T = TypeVar("T")
+
+BRITISH_NORMALIZED = "normalized".replace("z", "s")
+"""The first spelling of a field, an argument and a kind of arrays. The arrays on disk keep it."""
 
 
 def warn_renamed(old: str, new: str, *, stacklevel: int = 3) -> None:
@@ -22,6 +26,31 @@ def renamed_property(old: str, new: str) -> Any:
         return getattr(self, new)
 
     return property(read, doc=f"Deprecated name of `{new}`.")
+
+
+def add_old_properties(**renamed: str) -> Callable[[C], C]:
+    """Class decorator: attributes are also read by their old names, given as old name = new name."""
+
+    def decorate(cls: C) -> C:
+        for old, new in renamed.items():
+            setattr(cls, old, renamed_property(old, new))
+        return cls
+
+    return decorate
+
+
+def value_by_either_name(value: T, old: str, new: str, others: Mapping[str, T]) -> T:
+    """The value of the argument `new`, which a call may also pass as `old`, among its `others`.
+
+    Raises:
+        TypeError: `others` has another name, as in a call with an unknown argument.
+    """
+    if unknown := [name for name in others if name != old]:
+        raise TypeError(f"got an unexpected keyword argument {unknown[0]!r}")
+    if old not in others:
+        return value
+    warn_renamed(f"the argument {old}", new, stacklevel=4)
+    return others[old]
 
 
 def accept_old_fields(**renamed: str) -> Callable[[C], C]:
@@ -44,8 +73,6 @@ def accept_old_fields(**renamed: str) -> Callable[[C], C]:
             init(self, *args, **fields)
 
         setattr(cls, "__init__", init_by_either_name)  # noqa: B010
-        for old, new in renamed.items():
-            setattr(cls, old, renamed_property(old, new))
-        return cls
+        return add_old_properties(**renamed)(cls)
 
     return decorate

@@ -17,8 +17,9 @@ class PublishedModel:
 
     Example:
         >>> from pid import llava
-        >>> llava.PUBLISHED_MODELS["llava-v1.6-mistral-7b-hf"].config.text.num_kv_heads
-        8
+        >>> model = llava.PUBLISHED_MODELS["llava-v1.6-mistral-7b-hf"]
+        >>> model.tokens, model.tiles
+        (3008, 5)
     """
 
     fields: Mapping[str, Any]

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from pid import llava
+from pid.llava.activations.shard_writer import ShardWriter
 from pid.llava.config import TEXT_FIELDS, VISION_FIELDS, config_fields_on_disk
+from pid.llava.field_aliases import BRITISH_NORMALIZED
 from pid.llava.model.language_model import Output
 from tests.helpers.tiny_llava import CONFIG
 
@@ -56,7 +58,24 @@ def test_old_fields_of_results_are_read():
     for result, old, new in (
         (inputs, "rows", "feature_rows"),
         (inputs, "block", "knockout_mask"),
-        (output, "normalised", "normalized"),
+        (output, BRITISH_NORMALIZED, "normalized"),
     ):
         with pytest.warns(DeprecationWarning, match=f"{old} is now called {new}"):
             assert getattr(result, old) is getattr(result, new)
+
+
+def test_states_are_read_by_the_old_spelling_of_the_argument(tmp_path):
+    config = {"model": {"text": {"layers": 1, "width": 2}}, "conditions": {"baseline": []}}
+    config |= {"states": ["baseline"], "groups": [2]}
+    writer = ShardWriter(tmp_path, config)
+    arrays = {
+        f"{kind}/baseline/2": np.full((2, 1, 2), at)
+        for at, kind in ((1, "residual"), (2, BRITISH_NORMALIZED))
+    }
+    writer.save((0,), ("a",), arrays)
+    store = llava.Store.open(tmp_path)
+    assert np.asarray(store.states("baseline", 2, normalized=True)).max() == 2
+    with pytest.warns(DeprecationWarning, match="is now called normalized"):
+        assert np.asarray(store.states("baseline", 2, **{BRITISH_NORMALIZED: True})).max() == 2
+    with pytest.raises(TypeError, match="unexpected keyword argument 'normal'"):
+        store.states("baseline", 2, normal=True)

@@ -180,10 +180,10 @@ def test_prefix_is_not_repeated_for_each_condition():
     assert output.residual.shape == output.normalized.shape == (conditions, 33, 1, 2, 4096)
     assert {array.dtype for array in output} == {jnp.dtype(jnp.float32)}
     program_shapes = list(shapes(program.jaxpr))
-    together = -(-(1 + conditions) // shared_prefix.ROUNDS)
-    assert any({together, length} <= {*shape} for shape in program_shapes)  # the scores
+    at_once = -(-(1 + conditions) // shared_prefix.ROUNDS)
+    assert any({at_once, length} <= {*shape} for shape in program_shapes)  # the scores
     assert not [
-        shape for shape in program_shapes if {prefix, 128} <= {*shape} and {together, conditions} & {*shape}
+        shape for shape in program_shapes if {prefix, 128} <= {*shape} and {at_once, conditions} & {*shape}
     ]
 
 

@@ -32,7 +32,7 @@ from tests.helpers.llava_golden import (
 
 
 @pytest.fixture(autouse=True)
-def precise():
+def full_precision():
     with jax.default_matmul_precision("highest"):
         yield
 

@@ -9,7 +9,7 @@ from safetensors import safe_open
 
 from pid import llava
 from pid.llava.activations import activation_store as store_file
-from pid.llava.activations.activation_store import array_name
+from pid.llava.activations.activation_store import NORMALIZED, array_name
 from pid.llava.activations.shard_writer import ShardWriter, config_hash
 
 CONFIG = {
@@ -25,7 +25,7 @@ def arrays(places):
     arrays_by_name = {}
     at, layer = np.array(places, np.float32), np.arange(3, dtype=np.float32)
     for number, condition in enumerate(CONFIG["conditions"]):
-        for kind, scale in (("residual", 1), ("normalised", -1)):
+        for kind, scale in (("residual", 1), (NORMALIZED, -1)):
             for group in CONFIG["groups"]:
                 values = 1000 * number + 100 * group + 10 * layer[:, None] + at[None]
                 arrays_by_name[array_name(kind, condition, group)] = scale * np.repeat(

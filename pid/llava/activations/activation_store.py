@@ -21,10 +21,10 @@ from pid.llava.activations.shard_writer import (
     read_manifest,
     read_store_config,
 )
-from pid.llava.field_aliases import warn_renamed
+from pid.llava.field_aliases import BRITISH_NORMALIZED, value_by_either_name
 from pid.llava.progress import track
 
-NORMALIZED = "normalised"  # in the names of arrays on disk, which keep their first spelling
+NORMALIZED = BRITISH_NORMALIZED  # in the names of arrays on disk
 
 
 def array_name(kind: str, condition: str, group: int | None = None) -> str:
@@ -159,16 +159,14 @@ class Store:
         """The name of the condition without knockouts."""
         return next(name for name, knockouts in self.config["conditions"].items() if not knockouts)
 
-    def states(
-        self, condition: str, group: int, *, normalized: bool = False, normalised: bool | None = None
-    ) -> States:
+    def states(self, condition: str, group: int, *, normalized: bool = False, **old_spelling: bool) -> States:
         """The mean residual stream of a group under a condition, (L+1, n, D), read layer by layer.
 
         Args:
             condition: name of a condition whose states were captured.
             group: a token type, one of `groups`.
             normalized: whether each token is divided by its root mean square before the mean.
-            normalised: deprecated name of `normalized`.
+            **old_spelling: `normalized` by its British spelling, which is deprecated.
 
         Returns:
             The states. A row without a token of the group is NaN.
@@ -176,9 +174,7 @@ class Store:
         Raises:
             KeyError: a condition or group that was not captured.
         """
-        if normalised is not None:
-            warn_renamed("Store.states(normalised=...)", "normalized=")
-            normalized = normalised
+        normalized = value_by_either_name(normalized, BRITISH_NORMALIZED, "normalized", old_spelling)
         if condition not in self.config["states"]:
             raise KeyError(f"this store has states of {self.config['states']}, got {condition!r}.")
         if group not in self.groups:

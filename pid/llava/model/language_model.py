@@ -25,7 +25,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
 from pid.llava.config import TextConfig
-from pid.llava.field_aliases import renamed_property
+from pid.llava.field_aliases import BRITISH_NORMALIZED, add_old_properties
 from pid.llava.model.layers import linear, normal, stack
 from pid.llava.tokens import TokenType
 
@@ -33,6 +33,7 @@ Collect = Literal["all", "pooled", "logits"]
 GROUPS: tuple[int, ...] = (TokenType.IMAGE, TokenType.QUESTION, TokenType.LAST)
 
 
+@add_old_properties(**{BRITISH_NORMALIZED: "normalized"})
 class Output(NamedTuple):
     """The result of a forward pass. Logits and pooled states are float32, the others have the dtype of the model.
 
@@ -46,7 +47,7 @@ class Output(NamedTuple):
         ... )
         >>> def run(u, types):
         ...     model = llava.LanguageModel(config, dtype=jnp.float32, rngs=nnx.Rngs(0))
-        ...     return model(u, types, llava.knockout_mask((), 2), collect="pooled")
+        ...     return model(u, types, jnp.asarray(llava.knockout_mask((), 2)), collect="pooled")
         >>> output = jax.eval_shape(run, jnp.zeros((1, 5, 8)), jnp.ones((1, 5), jnp.int32))
         >>> output.residual.shape, output.logits.shape          # (L+1, B, G, D) and (B, V)
         ((3, 1, 3, 8), (1, 24))
@@ -61,8 +62,6 @@ class Output(NamedTuple):
     """The states after the last norm `(B, T, D)`. Pooled: `(B, G, D)`."""
     logits: Float[Array, "b t v"] | Float[Array, "b v"]
     """The logits `(B, T, V)`. Pooled: the logits of the last token `(B, V)`."""
-
-    normalised = renamed_property("normalised", "normalized")
 
 
 class KVCache(NamedTuple):
@@ -108,13 +107,13 @@ def prepend(first: Any, later: Any) -> Any:
 
 
 def rms_normalize(u: Float[Array, "*s d"], eps: float) -> Float[Array, "*s d"]:
-    """u / √(mean u² + ε) over the channels, in float32."""
+    """Compute u / √(mean u² + ε) over the channels, in float32."""
     wide = u.astype(jnp.float32)
     return wide * jax.lax.rsqrt(jnp.mean(jnp.square(wide), axis=-1, keepdims=True) + eps)
 
 
 def rope_cos_sin(positions: Int[Array, "b t"], width: int, theta: float) -> tuple[Array, Array]:
-    """cos and sin of position·θ^(-2i/H), i = 0 … H/2-1, repeated twice: two arrays (B, T, 1, H), float32."""
+    """Return cos and sin of position·θ^(-2i/H), i = 0 … H/2-1, repeated twice: two arrays (B, T, 1, H), float32."""
     exponents = np.arange(0, width, 2, dtype=np.float32) / np.float32(width)
     rates = np.float32(1) / np.float32(theta) ** exponents  # in float32 throughout, as in the original
     angles = positions[..., None].astype(jnp.float32) * jnp.asarray(rates)[None, None]

@@ -20,7 +20,7 @@ def normal(key: Key[Array, ""], shape: tuple[int, ...], dtype: Any, **_: Any) ->
 
 
 def linear(inputs: int, outputs: int, *, bias: bool, dtype: Any, rngs: nnx.Rngs) -> nnx.Linear:
-    """x ↦ xW + b, with parameters and results in `dtype`."""
+    """Make the layer x ↦ xW + b, with parameters and results in `dtype`."""
     return nnx.Linear(
         inputs, outputs, use_bias=bias, dtype=dtype, param_dtype=dtype, kernel_init=normal, rngs=rngs
     )

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from pid.llava.config import LlavaConfig
-from pid.llava.field_aliases import renamed_property
+from pid.llava.field_aliases import add_old_properties
 from pid.llava.knockout import Knockout, knockout_mask
 from pid.llava.preprocessing.anyres import NEWLINE, anyres_rows, tile_grid
 from pid.llava.tokens import TokenType
@@ -19,6 +19,7 @@ from pid.llava.tokens import TokenType
 WORD = -1  # feature row of a token that is not an image token
 
 
+@add_old_properties(rows="feature_rows", block="knockout_mask")
 class DeviceInputs(NamedTuple):
     """The arrays of a batch as the device takes them. `prepare` makes them.
 
@@ -40,9 +41,6 @@ class DeviceInputs(NamedTuple):
     """Tiles (B, M, 3, side, side). None for a batch of text."""
     knockout_mask: Bool[Array | np.ndarray, "l one y y"]
     """The attention edges that are removed in each layer (L, B or 1, Y, Y), see `knockout_mask`."""
-
-    rows = renamed_property("rows", "feature_rows")
-    block = renamed_property("block", "knockout_mask")
 
 
 def _check_ids(config: LlavaConfig, ids: np.ndarray) -> None:
