@@ -15,7 +15,8 @@ from pid.llava.parity.report import Verify, verify
 
 def main(arguments: Sequence[str]) -> int:
     """Run a command line and return its exit status: 0 on success, 1 if a check failed."""
-    command = tyro.cli(Verify | Sizes, args=list(arguments), prog="python -m pid.llava", description=__doc__)
+    summary = (__doc__ or "").splitlines()[0]
+    command = tyro.cli(Verify | Sizes, args=list(arguments), prog="python -m pid.llava", description=summary)
     if isinstance(command, Sizes):
         print_sizes(command)
         return 0

@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+from typing import Any
 
 import numpy as np
 import pytest
@@ -54,7 +55,8 @@ def test_stores_have_the_old_field_names_on_disk():
 
 def test_old_fields_of_results_are_read():
     inputs = llava.prepare(CONFIG, [[1, 2, 3]], None)
-    output = Output(np.zeros(1), np.ones(1), np.zeros(1), np.zeros(1))
+    nothing: Any = None
+    output = Output(nothing, np.ones(1), nothing, nothing)
     for result, old, new in (
         (inputs, "rows", "feature_rows"),
         (inputs, "block", "knockout_mask"),
@@ -78,4 +80,4 @@ def test_states_are_read_by_the_old_spelling_of_the_argument(tmp_path):
     with pytest.warns(DeprecationWarning, match="is now called normalized"):
         assert np.asarray(store.states("baseline", 2, **{BRITISH_NORMALIZED: True})).max() == 2
     with pytest.raises(TypeError, match="unexpected keyword argument 'normal'"):
-        store.states("baseline", 2, normal=True)
+        store.states("baseline", 2, **{"normal": True})

@@ -57,12 +57,12 @@ class Verify:
         if self.against_torch and self.dtype != "float32":
             raise ValueError(
                 f"layers are compared with torch in float32, got dtype={self.dtype}; use --dtype float32 or "
-                f"--no-against-torch."
+                f"--against-torch False."
             )
         if self.against_torch and not has_torch():
             raise ValueError(
                 "layers are compared with torch where it is installed, got none; pip install "
-                "'pdeformer[reference]', or use --no-against-torch."
+                "'pdeformer[reference]', or use --against-torch False."
             )
 
     @property
