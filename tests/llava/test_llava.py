@@ -300,7 +300,7 @@ def test_query_that_sees_no_key_adds_nothing_and_learns_nothing_of_the_future():
 
 @pytest.mark.parametrize("name", ["llava_15_mistral", "llava_next_llama"])
 def test_padding_and_batch_order_change_nothing(name):
-    """Padding on the right, on the left or in a hole, and swapped rows, give the same states by one program."""
+    """Padding anywhere and swapped rows give the same states by one program."""
     known = golden(name)
     plain, real = run(name), known["token_types"] > 0
     compiled = programs()

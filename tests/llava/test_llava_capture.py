@@ -1,4 +1,4 @@
-"""Captured states equal those of plain runs of all tokens, on one device and on a mesh; batches of few shapes."""
+"""Captured states equal those of plain runs of all tokens; prompts share batches of few shapes."""
 
 import re
 from dataclasses import replace
@@ -67,7 +67,7 @@ def programs():
 
 @cache
 def truth(knockouts):
-    """All states (L+1, n, T, D) and the last token's logits (n, V) of the prompts, from one run of all their tokens."""
+    """All states (L+1, n, T, D) and last logits (n, V) of the prompts, by one plain run."""
     length = 40
     ids, types = np.zeros((5, length), np.int32), np.zeros((5, length), np.int32)
     pixels = np.zeros((5, 5, 3, 4, 4), np.float32)

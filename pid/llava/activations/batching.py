@@ -159,7 +159,7 @@ def batch_shape(row: EncodedPrompt, conditions: Conditions, buckets: Buckets) ->
 def batches(
     rows: Iterable[tuple[int, EncodedPrompt]], size: int, conditions: Conditions, buckets: Buckets
 ) -> Iterator[PromptBatch]:
-    """Batches of `size` prompts of one shape, each as soon as it is full; at the end those that are not full.
+    """Yield batches of `size` prompts of one shape as soon as they are full, then the rest.
 
     The batches of a shape follow the order of its prompts. If full batches are taken away, the remaining prompts are
     therefore batched as before.

@@ -202,7 +202,7 @@ def _store_config(model: Llava, capture_config: CaptureConfig, weights: str, enc
 def make_runner(
     model: Llava, capture_config: CaptureConfig, size: int
 ) -> Callable[[PromptBatch], Measurement]:
-    """A function that starts a batch of up to `size` prompts and the copy of its results, and returns at once.
+    """A function that starts a batch of up to `size` prompts and returns without waiting for the results.
 
     Raises:
         ValueError: a layer or an option that the model does not have.

@@ -124,7 +124,7 @@ def rope_cos_sin(positions: Int[Array, "b t"], width: int, theta: float) -> tupl
 def apply_rope(
     x: Float[Array, "b t n h"], cos: Float[Array, "b t one h"], sin: Float[Array, "b t one h"]
 ) -> Float[Array, "b t n h"]:
-    """Rotate the plane of channels i and i + H/2 by the angle of the position, for every i < H/2."""
+    """Rotate each plane of channels i and i + H/2 by the angle of the position."""
     first, second = jnp.split(x, 2, axis=-1)
     quarter_turn = jnp.concatenate([-second, first], axis=-1)
     return x * cos.astype(x.dtype) + quarter_turn * sin.astype(x.dtype)
@@ -194,7 +194,7 @@ def pool(weights: Float[Array, "b g t"], u: Float[Array, "b t d"]) -> Float[Arra
 def pool_raw_and_normalized(
     weights: Float[Array, "b g t"], u: Float[Array, "b t d"], eps: float
 ) -> tuple[Array, Array]:
-    """The means over each group of u, and of u with each token divided by its root mean square: both (B, G, D)."""
+    """The group means of u, and of u with each token divided by its root mean square: both (B, G, D)."""
     return pool(weights, u), pool(weights, rms_normalize(u, eps))
 
 

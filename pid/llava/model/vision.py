@@ -77,7 +77,10 @@ class VisionTower(nnx.Module):
         self.blocks = stack(lambda rngs: VisionBlock(config, dtype=dtype, rngs=rngs), config.depth, rngs)
 
     def states(self, pixels: Float[Array, "m colors y x"]) -> Float[Array, "p m s c"]:
-        """The input of the first block and the output of each: `(depth + 1, M, 1 + P, C)`, CLS first."""
+        """The input of the first block and the output of each block.
+
+        Their shape is `(depth + 1, M, 1 + P, C)`, with CLS first.
+        """
         size = self.config.patch_size
         patches = rearrange(pixels.astype(self.dtype), "m c (i y) (j x) -> m (i j) (c y x)", y=size, x=size)
         u = patches @ rearrange(self.patches[...], "d c y x -> (c y x) d")

@@ -47,7 +47,7 @@ class ModelStates(NamedTuple):
 
 
 def picture(height: int, width: int) -> Float[np.ndarray, "y x c"]:
-    """A red disc in the middle of a blue ground that gets lighter downward, in 0 … 1; squashed if not square."""
+    """A red disc on a blue ground that gets lighter downward, in 0 … 1; squashed if not square."""
     y, x = (np.arange(height)[:, None] + 0.5) / height, (np.arange(width)[None] + 0.5) / width
     disc = (y - 0.5) ** 2 + (x - 0.5) ** 2 < 0.3**2
     ground = np.stack([0.1 + 0.3 * y, 0.2 + 0.4 * y, 0.7 + 0.2 * y], axis=-1)

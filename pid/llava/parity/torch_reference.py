@@ -77,7 +77,7 @@ def record_states(
 
 
 def run_torch(path: str | Path, prompt: ParityPrompt) -> ModelStates:
-    """The states of Hugging Face's model of a folder; the vision tower in full, with the blocks LLaVA does not use."""
+    """The states of Hugging Face's model of a folder, with all blocks of the vision tower."""
     model = load_reference(path)
     types = torch.tensor(prompt.token_types)
     batch = prompt._asdict() | {"attention_mask": np.ones_like(prompt.token_types)}

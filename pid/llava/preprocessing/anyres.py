@@ -39,7 +39,7 @@ def best_resolution(size: ImageSize, pinpoints: Sequence[ImageSize]) -> ImageSiz
 
 
 def content_region(size: ImageSize, grid: ImageSize) -> tuple[slice, slice]:
-    """The rows and columns of a `grid` that an image of `size` covers once it is scaled to fit and centered."""
+    """The rows and columns of a `grid` that an image of `size` covers, scaled to fit and centered."""
     (height, width), (rows, columns) = size, grid
     if width / height > columns / rows:
         margin = (rows - int(round(height * (columns / width), 7))) // 2

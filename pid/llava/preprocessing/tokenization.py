@@ -30,7 +30,7 @@ class Tokens(NamedTuple):
 
 
 def assign_type(types: np.ndarray, offsets: np.ndarray, start: int, stop: int, token_type: int) -> None:
-    """Assign a type, in place, to every token that holds at least one of the characters start … stop - 1.
+    """Assign a type, in place, to every token with a character in start … stop - 1.
 
     offsets (T, 2) are the characters of each token. A token that crosses the edge of a span therefore belongs to the
     span. So does the space that a tokenizer puts before a text that begins with the span, because its offset is the
