@@ -14,7 +14,7 @@ from safetensors.flax import save_file
 from experiments import pid_gaussian
 from experiments.data.activation_files import read
 from experiments.pid_gaussian import planted_claims, program
-from experiments.pid_gaussian.config import Study
+from experiments.pid_gaussian.config import StudyName
 from experiments.pid_gaussian.studies import (
     bias,
     coverage,
@@ -24,8 +24,7 @@ from experiments.pid_gaussian.studies import (
     transduction,
 )
 from experiments.pid_gaussian.systems import planted, structured, warped
-from experiments.run import report
-from experiments.run.json_values import plain
+from experiments.run import report, to_json
 from pid import Bootstrap, Interval, Shuffle, estimate
 from pid.estimators.io import group_flags
 from pid.estimators.results import FIELDS, pid_from_array, pid_to_array
@@ -116,12 +115,12 @@ def test_statements_hold_and_fail_where_they_must():
     t = planted.depths(LAYERS)
     truth, knocked = planted.truth(t), planted.truth(t, knockout=True)
     change = pid_from_array(pid_to_array(knocked) - pid_to_array(truth))
-    peaks, last, decays, surges, small = planted_claims.of_layers(truth, truth, ("vision", "language"))
+    peaks, last, decays, surges, small = planted_claims.judge_layers(truth, truth, ("vision", "language"))
     assert peaks.truth == "0, 4, 2, 0, 0"
     assert last.estimate == "0.0 %, 85.8 %, 10.8 %, 3.4 %"
     assert [one.truth.split(":")[0] for one in (decays, surges, small)] == ["holds", "holds", "fails"]
     comparison = transduction.Comparison(change, Interval(change, change))
-    raised = planted_claims.of_knockout(change, comparison, ("vision", "language"))
+    raised = planted_claims.judge_knockout(change, comparison, ("vision", "language"))
     assert [one.truth.split(" layers")[0] for one in raised] == [
         "holds: higher in 4 of 4",
         "in part: higher in 1 of 4",
@@ -143,7 +142,7 @@ def test_coverage_and_bias_are_counted_over_chunks_and_seeds():
         same = {"method": "wishart", "d": 9, "n": N, "level": 0.9, "truth": dict.fromkeys(FIELDS, 2.5)}
         return {"part": "", "seed": seed, **same, **sides, **high}
 
-    found = coverage.counted([row(0, [1.0, 2.0]), row(1, [2.5, 4.0])])
+    found = coverage.count_coverage([row(0, [1.0, 2.0]), row(1, [2.5, 4.0])])
     assert [one["field"] for one in found] == list(FIELDS)
     first = found[0]
     assert (first["count"], first["coverage"], first["width"]) == (4, 0.5, 1)
@@ -265,7 +264,7 @@ def test_bias_pools_the_data_sets_of_all_seeds():
             "estimates": {"plug-in": values},
         }
 
-    (pooled,) = bias.merged([row(0, 1.0), row(1, 3.0)])
+    (pooled,) = bias.pool_seeds([row(0, 1.0), row(1, 3.0)])
     assert pooled["estimates"]["plug-in"]["synergy"] == [1, 2, 3, 4]
     (found,) = bias.report([row(0, 1.0), row(1, 3.0)])
     assert found.rows == [("structured, d = 9", "plug-in", *["1.500±0.645"] * 7)]
@@ -380,8 +379,8 @@ def test_records_name_what_is_infinite_or_was_not_asked_for():
     assert told["mi_x"] == np.inf
     assert told["mi_x_low"] is None
     assert "infinite" in told["flags"]
-    assert plain(told)["mi_x"] is None
-    assert json.loads(json.dumps(plain(told)))["n"] == N
+    assert to_json(told)["mi_x"] is None
+    assert json.loads(json.dumps(to_json(told)))["n"] == N
 
 
 @pytest.mark.parametrize(("value", "text"), [(-1e-9, "0.000"), (-0.25, "-0.250"), (None, "infinite")])
@@ -444,4 +443,4 @@ def test_contradictions_are_refused_when_the_configuration_is_made(changes, mess
 
 
 def test_every_study_of_the_command_line_has_a_program():
-    assert set(get_args(Study)) | {"activations"} == set(program.STUDIES)
+    assert set(get_args(StudyName)) | {"activations"} == set(program.STUDIES)
