@@ -45,7 +45,7 @@ STUDIES: dict[str, Recipe] = {
 def main(config: Config) -> dict[str, Any]:
     """Measure every part of the study, show and save the results, and return the summary.
 
-    Writes `summary.json` and figures beside the files of `experiments.run`, and with --npz `table.csv` and `table.json`.
+    Writes `summary.json` and figures beside the files of `experiments.run`; --npz adds `table.csv` and `table.json`.
     With `--resume`, finished parts are not repeated. Raises FileExistsError if the run folder has files. The errors of
     `experiments.data.activation_files.read` come before there is a folder.
     """

@@ -1,6 +1,5 @@
 """Quantities of a PID as rows and tables know them: symbols, and values by name."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from pid.estimators.results import FIELDS
@@ -21,8 +20,3 @@ SYMBOLS = {
 def by_field(pid: PID) -> dict[str, Any]:
     """Return every quantity by name, without the union."""
     return {field: getattr(pid, field) for field in FIELDS}
-
-
-def by_field_and_role(pids: Mapping[str, PID]) -> dict[str, dict[str, Any]]:
-    """Return, for every quantity, its value in each of several decompositions, by their names."""
-    return {field: {role: getattr(pid, field) for role, pid in pids.items()} for field in FIELDS}

@@ -20,6 +20,7 @@ from experiments.run.command_line import CommandLine as CommandLine
 from experiments.run.command_line import check_resume as check_resume
 from experiments.run.command_line import check_seeds as check_seeds
 from experiments.run.command_line import deprecated_names as deprecated_names
+from experiments.run.command_line import rename_options as rename_options
 from experiments.run.compiled import make_programs as make_programs
 from experiments.run.distributed import Hosts as Hosts
 from experiments.run.distributed import barrier as barrier

@@ -69,16 +69,21 @@ class Runner(NamedTuple):
         A part saves its result where all hosts read it, so that measuring it again is only reading.
         """
         parts = list(parts)
+        results = self.measure_share(parts)
+        return [
+            results[at] if at in results else part.measure(self.folder.folder, lambda news: None)
+            for at, part in enumerate(parts)
+        ]
+
+    def measure_share(self, parts: Iterable[Part]) -> dict[int, Any]:
+        """Measure every n-th part on each of n hosts, wait for the other hosts, and return results by position."""
         results = {
             at: self._measure(part)
             for at, part in enumerate(parts)
             if at % jax.process_count() == jax.process_index()
         }
         barrier()
-        return [
-            results[at] if at in results else part.measure(self.folder.folder, lambda news: None)
-            for at, part in enumerate(parts)
-        ]
+        return results
 
     def _row(self, part: Part) -> Row:
         row = self.folder.row(part.name, part.seed or 0)

@@ -31,7 +31,7 @@ from tests.helpers.llava_golden import NAMES, loaded
 SHIPPED = sorted((Path(toy_training.__file__).parent / "models").glob("seed*"))
 TINY = Train(
     steps=3,
-    looks=0,
+    attribute_captions=0,
     captions=1,
     batch=4,
     validation=12,
@@ -97,7 +97,7 @@ def test_the_model_has_the_stated_size():
 
 
 def test_maps_start_with_the_variance_of_their_inputs_and_the_ends_of_six_layers_share_it():
-    start = toy_model.spread
+    start = toy_model.initial_sd
     assert start("language/blocks/up/kernel", (6, 64, 128)) == 1 / 8
     assert start("language/blocks/down/kernel", (6, 128, 64)) == pytest.approx((128 * 12) ** -0.5)
     assert start("vision/patches", (64, 3, 8, 8)) == pytest.approx(192**-0.5)
@@ -239,7 +239,7 @@ def test_the_command_of_a_shipped_model_asks_for_the_training_that_is_stated(fol
 @pytest.mark.parametrize("folder", SHIPPED, ids=lambda folder: folder.name)
 def test_a_shipped_model_reproduces_its_answers_and_has_learnt_its_tasks(folder):
     made = json.loads((folder / "made.json").read_text())
-    right = accuracy.right_among(folder, made["first"])
+    right = accuracy.count_right(folder, made["first"])
     assert abs(right - made["right_among_first"]) <= 1  # another processor may round a tie another way
     reached = [found["accuracy"] for found in made["accuracy_both_needed"].values()]
     assert sum(share >= 0.9 for share in reached) >= 4
@@ -258,5 +258,5 @@ def test_a_shipped_model_reads_raw_samples_through_its_own_processor(folder):
 
 def test_a_training_draws_what_it_is_to_say_from_its_seed_alone():
     scene = next(toyworld.generate(1, seed=0, world=toyworld.NAMING)).scene
-    assert curriculum.looks(Random(0), scene) == curriculum.looks(Random(0), scene)
-    assert curriculum.related(Random(0), scene) == curriculum.related(Random(0), scene)
+    assert curriculum.attribute_captions(Random(0), scene) == curriculum.attribute_captions(Random(0), scene)
+    assert curriculum.relation_captions(Random(0), scene) == curriculum.relation_captions(Random(0), scene)

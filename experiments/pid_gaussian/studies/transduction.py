@@ -14,7 +14,7 @@ import numpy as np
 
 from experiments.pid_gaussian import figures, planted_claims
 from experiments.pid_gaussian.config import Config, Planted
-from experiments.pid_gaussian.quantities import SYMBOLS, by_field, by_field_and_role
+from experiments.pid_gaussian.quantities import SYMBOLS, by_field
 from experiments.pid_gaussian.systems import planted
 from experiments.run import Part, Row, Say, to_json
 from experiments.run.report import Table, interval, number, percent
@@ -68,7 +68,8 @@ def measure(config: Config, seed: int, folder: Path, say: Say) -> Row:
 def change_by_field(truth: PID, change: Comparison) -> Row:
     """Return every quantity's true difference, the estimated one, and the ends of its interval."""
     ends = {"low": change.ci.low, "high": change.ci.high}
-    return by_field_and_role({"truth": truth, "difference": change.difference, **ends})
+    pids = {"truth": truth, "difference": change.difference, **ends}
+    return {field: {role: getattr(pid, field) for role, pid in pids.items()} for field in FIELDS}
 
 
 def network(t: np.ndarray, size: Planted, seed: int, which: int) -> Network:
