@@ -55,16 +55,16 @@ def campaign(size: Speed, seed: int, say: Say) -> Row:
     start = time.perf_counter()
     resample(*channels(rng, size.layers, size.n, size.d), size=size, seed=seed)
     first = time.perf_counter() - start
-    spent = 0.0
-    for done in range(size.sets):
-        say(f"set {done + 1} of {size.sets}")
+    total = 0.0
+    for number in range(size.sets):
+        say(f"set {number + 1} of {size.sets}")
         data = channels(rng, size.layers, size.n, size.d)
         start = time.perf_counter()
         resample(*data, size=size, seed=seed)
-        spent += time.perf_counter() - start
+        total += time.perf_counter() - start
     systems = size.layers * size.sets * (size.draws + 1)
     shape = {"d": size.d, "layers": size.layers, "sets": size.sets, "draws": size.draws, "systems": systems}
-    return {**shape, "first_seconds": first, "campaign_seconds": spent, "per_second": systems / spent}
+    return {**shape, "first_seconds": first, "campaign_seconds": total, "per_second": systems / total}
 
 
 def channels(
