@@ -30,7 +30,7 @@ class Row(NamedTuple):
 
 
 def paired(first: Callable, second: Callable, *args, pairs: int = 20, seconds: float = math.inf) -> Paired:
-    """Compile both for `args`, warm them up, and time an even number of pairs in the order A B, B A, A B, …"""
+    """Compile both for `args`, warm them up, and time an even number of pairs in the order A B, B A, ..."""
     programs = [jax.jit(f).lower(*args).compile() for f in (first, second)]
     calls = [lambda p=program: jax.block_until_ready(p(*args)) for program in programs]
     first_bytes, second_bytes = (temporaries(program) for program in programs)

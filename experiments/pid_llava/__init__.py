@@ -15,10 +15,8 @@ Files in import order:
     config         options of the command line
     presets        values, and the command line
     result_cache   captures and estimates by fingerprint, which no run repeats
-    questions      questions of the toy world or of GQA
     checkpoint     a model folder, of which only the necessary parts are read
-    capturing      states and answers of a model, with and without knockouts
-    decomposing    decompositions of the captured states
+    stages/        questions, captured states, decompositions
     paper_claims   the statements of the paper, judged
     known_effects  effects whose sign is known beforehand in the toy world
     report         tables

@@ -9,8 +9,8 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments.pid_llava.capturing import Capture, probability_changes
-from experiments.pid_llava.decomposing import Decomposition, knockout_change
+from experiments.pid_llava.stages.capturing import Capture, probability_changes
+from experiments.pid_llava.stages.decomposing import Decomposition, knockout_change
 from pid import plots
 
 NAMES = ("vision", "language")

@@ -31,11 +31,12 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from experiments.pid_llava import questions, result_cache
-from experiments.pid_llava.capturing import ALL, BASELINE, Capture, capture_states
+from experiments.pid_llava import result_cache
 from experiments.pid_llava.checkpoint import ModelFolder
 from experiments.pid_llava.config import Config
 from experiments.pid_llava.paper_claims import Verdict, basic_interval, verdict
+from experiments.pid_llava.stages import questions
+from experiments.pid_llava.stages.capturing import ALL, BASELINE, Capture, capture_states
 from pid import PCA, Bootstrap, layerwise
 from pid.estimators import Estimate
 from pid.estimators.config import Choices

@@ -17,7 +17,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from experiments.pid_llava.decomposing import Decomposition
+from experiments.pid_llava.stages.decomposing import Decomposition
 from pid.estimators import Estimate
 from pid.measures import PID
 

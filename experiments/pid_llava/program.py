@@ -10,13 +10,14 @@ from rich.console import Console
 
 from experiments import run
 from experiments.data import activation_files
-from experiments.pid_llava import decomposing, figures, known_effects, paper_claims, questions, report
-from experiments.pid_llava.capturing import Capture, capture_states, probability_changes
+from experiments.pid_llava import figures, known_effects, paper_claims, report
 from experiments.pid_llava.checkpoint import ModelFolder
 from experiments.pid_llava.config import MAY_CHANGE_ON_RESUME, RENAMED, Config
-from experiments.pid_llava.decomposing import Decomposition
 from experiments.pid_llava.known_effects import KnownEffect
 from experiments.pid_llava.paper_claims import Statement
+from experiments.pid_llava.stages import decomposing, questions
+from experiments.pid_llava.stages.capturing import Capture, capture_states, probability_changes
+from experiments.pid_llava.stages.decomposing import Decomposition
 from experiments.run.report import Layout, Table
 from pid.toyworld import EXPECTED
 

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from experiments.pid_llava.capturing import ALL, Capture, probability_changes
-from experiments.pid_llava.decomposing import Decomposition, aggregate_draws
 from experiments.pid_llava.known_effects import KnownEffect
 from experiments.pid_llava.paper_claims import Statement
+from experiments.pid_llava.stages.capturing import ALL, Capture, probability_changes
+from experiments.pid_llava.stages.decomposing import Decomposition, aggregate_draws
 from experiments.run.report import Table, interval, number, percent
 from pid import compare, trajectory_correlation
 

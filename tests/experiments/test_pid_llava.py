@@ -14,18 +14,9 @@ from rich.console import Console
 from safetensors.numpy import load_file
 
 from experiments import pid_llava
-from experiments.pid_llava import (
-    capturing,
-    checkpoint,
-    decomposing,
-    known_effects,
-    presets,
-    program,
-    questions,
-    report,
-    result_cache,
-)
+from experiments.pid_llava import checkpoint, known_effects, presets, program, report, result_cache
 from experiments.pid_llava.config import Target
+from experiments.pid_llava.stages import capturing, decomposing, questions
 from experiments.run import Run, study
 from experiments.run.progress import StudyProgress
 from pid import Bootstrap, Shuffle, layerwise, llava, toyworld

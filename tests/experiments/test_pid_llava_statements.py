@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.pid_llava import capturing, checkpoint, decomposing, known_effects, paper_claims, report
+from experiments.pid_llava import checkpoint, known_effects, paper_claims, report
+from experiments.pid_llava.stages import capturing, decomposing
 from pid import estimate, toyworld
 from pid.estimators import Estimate
 from pid.estimators.results import Resampling, pid_from_array, pid_to_array

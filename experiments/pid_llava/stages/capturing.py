@@ -11,7 +11,7 @@ import numpy as np
 from experiments.pid_llava import result_cache
 from experiments.pid_llava.checkpoint import ModelFolder
 from experiments.pid_llava.config import Config, Group
-from experiments.pid_llava.questions import Questions
+from experiments.pid_llava.stages.questions import Questions
 from pid import llava
 from pid.llava import Knockout, TokenType
 

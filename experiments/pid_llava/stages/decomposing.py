@@ -17,9 +17,9 @@ import numpy as np
 
 from experiments.data.activation_files import Activations
 from experiments.pid_llava import result_cache
-from experiments.pid_llava.capturing import ALL, BASELINE, GROUPS, Capture
 from experiments.pid_llava.checkpoint import ModelFolder
 from experiments.pid_llava.config import Config, ConfigName, Estimation
+from experiments.pid_llava.stages.capturing import ALL, BASELINE, GROUPS, Capture
 from pid import (
     PCA,
     Bootstrap,
