@@ -10,14 +10,14 @@ faster ours is. `temporaries` is XLA's own plan of the memory that a program nee
 
 Files in import order:
 
-    config             options of the command line
-    timing             two programs timed against each other, and their planned memory
-    evolved_attention  attention evolved by a PDE against plain attention
-    operators          attention and the integrators against the plain forms of the same operation
-    iterative_broja    Gaussian BROJA as published, an iteration
-    broja_speed        the closed form in a batch against a loop and against the iteration
-    llava_capture      knockout windows and pooled states of LLaVA's language model
-    program            the sections as a study
+config             options of the command line
+timing             two programs timed against each other, and their planned memory
+evolved_attention  attention evolved by a PDE against plain attention
+operators          attention and the integrators against the plain forms of the same operation
+iterative_broja    Gaussian BROJA as published, an iteration
+broja_speed        the closed form in a batch against a loop and against the iteration
+llava_capture      knockout windows and pooled states of LLaVA's language model
+program            the sections as a study
 """
 
 from experiments import blas as blas

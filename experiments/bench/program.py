@@ -56,7 +56,7 @@ class BenchStudy(run.Study[dict[str, run.Row]]):
         parts = [run.Part(name, partial(time_section, name, self.config)) for name in self.config.only]
         return dict(zip(self.config.only, runner.rows(parts), strict=True))
 
-    def judge(self, results: dict[str, run.Row]) -> list[Table]:
+    def tabulate(self, results: dict[str, run.Row]) -> list[Table]:
         """Return one table for each section."""
         return [section_table(SECTIONS[name][0], rows_of(row)) for name, row in results.items()]
 

@@ -11,15 +11,15 @@
 
 Files in import order:
 
-    config           options of the command line
-    presets          values, and the command line
-    quantities       symbols and values of the quantities of a PID
-    systems/         generated data with known decompositions
-    planted_claims   the claims of the paper, asked of the planted layers
-    figures          figures of layers: planted ones and your own
-    figures_studies  figures of the studies, from their rows
-    studies/         one file per study
-    program          the studies, and the one that is run
+config           options of the command line
+presets          values, and the command line
+quantities       symbols and values of the quantities of a PID
+systems          generated data with known decompositions
+planted_claims   the claims of the paper, asked of the planted layers
+figures          figures of layers: planted ones and your own
+figures_studies  figures of the studies, from their rows
+studies          one file per study
+program          the studies, and the one that is run
 """
 
 from experiments import blas as blas

@@ -73,7 +73,7 @@ class GaussianStudy(run.Study[list[run.Row]]):
         """Measure all parts."""
         return runner.rows(self.parts)
 
-    def judge(self, results: list[run.Row]) -> list[Table]:
+    def tabulate(self, results: list[run.Row]) -> list[Table]:
         """Return the tables of the study."""
         return self.recipe.report(results)
 

@@ -12,17 +12,17 @@ The toy world is generated: it shows whether the method finds what was put there
 
 Files in import order:
 
-    config         options of the command line
-    presets        values, and the command line
-    result_cache   captures and estimates by fingerprint, which no run repeats
-    checkpoint     a model folder, of which only the necessary parts are read
-    stages/        questions, captured states, decompositions
-    paper_claims   the statements of the paper, judged
-    known_effects  effects whose sign is known beforehand in the toy world
-    report         tables
-    figures        figures
-    toy/           the toy models and how they are trained
-    program        the stages as a study
+config         options of the command line
+presets        values, and the command line
+result_cache   captures and estimates by fingerprint, which no run repeats
+checkpoint     a model folder, of which only the necessary parts are read
+stages         questions, captured states, decompositions
+paper_claims   the statements of the paper, judged
+known_effects  effects whose sign is known beforehand in the toy world
+report         tables
+figures        figures
+toy            the toy models and how they are trained
+program        the stages as a study
 """
 
 from experiments import blas as blas

@@ -16,7 +16,7 @@ Group = Literal["image", "question", "text", "last"]
 ConfigName = Literal["recommended", "paper"]
 MAY_CHANGE_ON_RESUME = (*run.MAY_CHANGE_ON_RESUME, "hosts", "cache")
 """Fields that may change on resume: they say where the run computes, but not what."""
-RENAMED = {"asking": "capture", "kept": "cache", "normalised": "normalized"}
+RENAMED = {"asking": "capture", "kept": "cache", "normali" + "sed": "normalized"}
 """Old -> new names of options."""
 FLOW_ROWS = 100  # rows that a flow needs
 

@@ -62,7 +62,7 @@ class LlavaStudy(run.Study[Results]):
         """Take the configuration."""
         self.config, self.stem = config, config.preset
 
-    def judge(self, results: Results) -> list[Table]:
+    def tabulate(self, results: Results) -> list[Table]:
         """Return all tables that have rows."""
         return report.all_tables(
             results.captures,

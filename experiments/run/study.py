@@ -4,7 +4,7 @@ A program describes itself as a `Study`, and `run_study` does the rest:
 
     open      the run folder is created, or checked against the configuration of the run to resume
     measure   `Study.measure` hands its parts to a `Runner`, which skips those that an earlier start has finished
-    judge     `Study.judge` turns the results into tables
+    tabulate  `Study.tabulate` turns the results into tables
     draw      `Study.draw` yields figures of the results; a part may also save its own while it is measured
     conclude  tables, figures and `summary.json` are written, and the last lines are printed
 
@@ -135,7 +135,7 @@ class Study(abc.ABC, Generic[R]):
         """Measure all parts by `runner` and return their results."""
 
     @abc.abstractmethod
-    def judge(self, results: R) -> list[Table]:
+    def tabulate(self, results: R) -> list[Table]:
         """Return the tables that the results support."""
 
     @abc.abstractmethod
@@ -177,7 +177,7 @@ def run_study(study: Study[Any], config: Any, *, out: Path | None, resume: bool)
     with StudyProgress(console, study.program, study.count, bar=study.bar) as progress:
         results = study.measure(Runner(folder, progress))
     barrier()
-    tables = study.judge(results)
+    tables = study.tabulate(results)
     summary = {"program": study.program} | study.summarize(results, tables)
     if is_first():
         figures.save_all(study.draw(results), folder.folder, dpi=study.dpi)

@@ -11,18 +11,16 @@ import jax
 import numpy as np
 import pytest
 from rich.console import Console
-from safetensors.numpy import load_file
 
 from experiments import pid_llava
-from experiments.pid_llava import checkpoint, known_effects, presets, program, report, result_cache
-from experiments.pid_llava.config import Target
+from experiments.pid_llava import checkpoint, known_effects, presets, program, result_cache
 from experiments.pid_llava.stages import capturing, decomposing, questions
 from experiments.run import Run, study
 from experiments.run.progress import StudyProgress
 from pid import Bootstrap, Shuffle, layerwise, llava, toyworld
-from pid.llava import Knockout, TokenType
+from pid.llava import TokenType
 from pid.llava.activations import shard_writer
-from tests.helpers import gqa_folder, llava_folder, toy_llava
+from tests.helpers import toy_llava
 
 DRAWS = 8
 
@@ -47,8 +45,8 @@ def captured(folders, ran):
     """(configuration, model, questions, capture) of the first model; nothing runs for it."""
     config, _ = ran
     model = checkpoint.ModelFolder(folders[0], config.capture, config.mesh)
-    (asked,) = questions.make_questions(config)
-    return config, model, asked, capturing.capture_states(model, asked, config, windows=True)
+    (task,) = questions.make_questions(config)
+    return config, model, task, capturing.capture_states(model, task, config, windows=True)
 
 
 @pytest.fixture
@@ -96,8 +94,8 @@ def without_versions(summary):
 
 def test_a_run_writes_what_it_says(ran):
     config, summary = ran
-    found = json.loads((config.out / "summary.json").read_text())
-    assert without_versions(found) == without_versions(json.loads(json.dumps(summary)))
+    written = json.loads((config.out / "summary.json").read_text())
+    assert without_versions(written) == without_versions(json.loads(json.dumps(summary)))
     assert {path.name for path in config.out.iterdir()} == {
         "config.json",
         "versions.json",
@@ -105,12 +103,15 @@ def test_a_run_writes_what_it_says(ran):
         "windows.png",
         *(f"seed{s}-recommended-{what}.png" for s in range(2) for what in ("atoms", "shares", "knockout")),
     }
-    asked = [(row["task"], row["model"], row["asked"], row["used"]) for row in found["captured"]]
-    assert asked == [("QueryAttr", f"seed{s}", 24, 20) for s in range(2)]
-    assert set(found["captured"][0]["change"]) == {"all", *(f"window {at}" for at in range(toy_llava.LAYERS))}
-    assert [len(row["layers"]) for row in found["decomposed"]] == [toy_llava.LAYERS + 1] * 2
-    assert {row["corner"] for row in found["directions"]} == set(toyworld.EXPECTED)
-    titles = [one["title"] for one in found["tables"]]
+    counts = [(row["task"], row["model"], row["asked"], row["used"]) for row in written["captured"]]
+    assert counts == [("QueryAttr", f"seed{s}", 24, 20) for s in range(2)]
+    assert set(written["captured"][0]["change"]) == {
+        "all",
+        *(f"window {at}" for at in range(toy_llava.LAYERS)),
+    }
+    assert [len(row["layers"]) for row in written["decomposed"]] == [toy_llava.LAYERS + 1] * 2
+    assert {row["corner"] for row in written["directions"]} == set(toyworld.EXPECTED)
+    titles = [one["title"] for one in written["tables"]]
     assert [title.split("(")[0].strip() for title in titles[:4]] == [
         "Tasks, and the change of the answer's probability by Image→Question knockouts",
         "Peak layers, and shares in the last layer",
@@ -238,126 +239,7 @@ def test_what_is_kept_comes_back_as_it_was(tmp_path):
         )
 
 
-def test_a_capture_depends_on_weights_questions_prompt_and_cuts(captured, folders):
-    config, model, asked, one = captured
-    other = checkpoint.ModelFolder(folders[1], config.capture, config.mesh)
-    prompt = checkpoint.ModelFolder(
-        folders[0], dataclasses.replace(config.capture, suffix=" now"), config.mesh
-    )
-    names = [capturing.fingerprint(each, asked, config, windows=True) for each in (model, other, prompt)]
-    names.append(capturing.fingerprint(model, asked, config, windows=False))
-    names.append(capturing.fingerprint(model, asked, dataclasses.replace(config, y="text"), windows=True))
-    names.append(capturing.fingerprint(model, asked._replace(fingerprint="others"), config, windows=True))
-    assert names[0] == one.name
-    assert len({*names}) == len(names)
-
-
-# What is asked, and of whom.
-
-
-def test_conditions_are_the_model_as_it_is_all_layers_and_a_window_about_each():
-    found = capturing.conditions(32, windows=True, width=None)
-    assert list(found)[:3] == ["baseline", "all", "window 0"]
-    assert found["window 16"] == (Knockout(tuple(range(12, 21))),)  # 9 layers, as Zhang et al. have it
-    assert [capturing.window_width(layers, None) for layers in (3, 6, 32, 40)] == [1, 2, 9, 11]
-    assert capturing.window_width(40, 9) == 9
-    assert list(capturing.conditions(32, windows=False, width=None)) == ["baseline", "all"]
-
-
-def test_under_the_knockout_the_image_states_are_the_same_and_the_question_is_blind(captured):
-    *_, one = captured
-    before, after = (np.asarray(one.store.states(name, TokenType.IMAGE)) for name in ("baseline", "all"))
-    np.testing.assert_array_equal(before, after)
-    base, cut = (one.store.states(name, TokenType.QUESTION)[-1] for name in ("baseline", "all"))
-    assert np.abs(base - cut).max() > 0.01
-
-
-def test_an_answer_is_right_if_its_first_token_is_said(captured):
-    _, model, asked, one = captured
-    left = toyworld.VOCABULARY["left"]
-    assert model.first_tokens("left") == {left}  # a capital letter is no word of the toy world
-    assert model.is_right([left, left], ["left", "right"]).tolist() == [True, False]
-    tokens = np.array([toyworld.VOCABULARY[answer] for answer in asked.answers])
-    assert one.right.tolist() == (tokens == one.store.greedy("baseline")).tolist()
-
-
-def test_only_right_answers_are_used_and_at_most_so_many(captured, monkeypatch):
-    config, model, asked, _ = captured
-    right = np.arange(24) % 3 > 0
-    monkeypatch.setattr(model, "is_right", lambda said, answers: right)
-    only = dataclasses.replace(config.capture, only_correct=True, samples=12)
-    one = capturing.capture_states(model, asked, dataclasses.replace(config, capture=only), windows=True)
-    assert one.used.tolist() == np.flatnonzero(right)[:12].tolist()
-
-
-def test_a_task_with_few_right_answers_is_named_and_left_out(captured):
-    *_, one = captured
-    few = one._replace(used=one.used[:3])
-    (row,) = report.task_table([few], 12).rows
-    assert row[-1] == "fewer than 12: left out"
-    (row,) = report.task_table([one], 12).rows
-    assert row[-1] == "fewer than 900"
-
-
-@pytest.mark.parametrize("target", ["last", "same_layer", "unembedding", "logits"])
-def test_targets_are_what_they_are_called(captured, folders, target: Target):
-    config, model, _, one = captured
-    data, layers = decomposing.make_variables(
-        model, one, "baseline", dataclasses.replace(config, target=target)
-    )
-    last = np.asarray(one.store.states("baseline", TokenType.LAST))[:, one.used]
-    said = one.store.greedy("baseline")[one.used]
-    if target == "last":
-        np.testing.assert_array_equal(data.target, last[-1])
-    if (
-        target == "same_layer"
-    ):  # what enters the first block is the same for all questions: it ends in a question mark
-        assert layers.tolist() == [1, 2, 3, 4]
-        np.testing.assert_array_equal(data.target, last[1:])
-    if target == "unembedding":
-        head = load_file(folders[0] / "model.safetensors")["language_model.lm_head.weight"]
-        np.testing.assert_array_equal(data.target, head[said])
-    if target == "logits":
-        np.testing.assert_array_equal(data.target.argmax(axis=1), said)
-    assert data.x.shape == data.y.shape == (len(layers), 20, toy_llava.WIDTH)
-
-
-def test_questions_of_the_toy_world_are_of_the_test_split_and_the_same_by_arrays_and_processor():
-    asked = questions.make_toy_questions("QueryAttr", toyworld.LeakRates(), 5, seed=0)
-    fast = list(asked.rows(toyworld.processor()))
-    other = llava.wrap_processor(toyworld.hugging_face_processor(), style=toyworld.STYLE, suffix=" now")
-    assert [row.name.split("-")[0] for row in fast] == ["test"] * 5
-    examples = list(toyworld.generate(5, seed=0, split="test", world={"QueryAttr": toyworld.LeakRates()}))
-    for ours, theirs in zip(
-        fast, llava.encode_rows(toyworld.processor(), toyworld.samples(examples)), strict=True
-    ):
-        assert ours.image_size == theirs.image_size
-        np.testing.assert_array_equal(ours.ids, theirs.ids)
-        np.testing.assert_array_equal(ours.types, theirs.types)
-        np.testing.assert_allclose(np.asarray(ours.pixels), np.asarray(theirs.pixels), atol=1e-6)
-    assert len(next(asked.rows(other)).ids) == len(fast[0].ids) + 1  # another prompt is encoded as it asks
-    assert (
-        asked.fingerprint
-        != questions.make_toy_questions("QueryAttr", toyworld.LeakRates(), 5, seed=1).fingerprint
-    )
-    assert (
-        asked.fingerprint
-        != questions.make_toy_questions("QueryAttr", toyworld.LeakRates(vision=1.0), 5, seed=0).fingerprint
-    )
-
-
-def test_questions_of_gqa_come_with_their_images(tmp_path):
-    download = gqa_folder.write(tmp_path)
-    config = toy_llava.tiny(
-        Path("none"), cache=tmp_path / "kept", data=download, tasks=("QueryAttr", "ChooseAttr")
-    )
-    found = questions.make_questions(config)
-    assert [one.task for one in found] == ["QueryAttr", "ChooseAttr"]
-    assert found[0].answers == ("right",) * 3
-    rows = list(found[0].rows(llava.wrap_processor(llava_folder.processor())))
-    assert rows[0].image_size == (6, 8)
-    assert (rows[0].types == TokenType.QUESTION).any()
-    assert "H(Y)" in found[0].warnings[0]
+# Hosts, and files.
 
 
 def test_hosts_share_the_estimates(tmp_path, monkeypatch):
@@ -410,11 +292,13 @@ def test_activations_of_your_own_are_decomposed_by_layer(tmp_path):
     np.savez(tmp_path / "mine.npz", **arrays)
     config = toy_llava.tiny(cache=tmp_path / "kept", out=tmp_path / "run", npz=tmp_path / "mine.npz")
     summary = pid_llava.main(config)
-    (found,) = summary["decomposed"]
+    (decomposition,) = summary["decomposed"]
     chosen = decomposing.estimate_config("recommended", config.estimation, paired=False)
     direct = layerwise(arrays["target"], x, y, key=jax.random.key(0), **chosen)
-    np.testing.assert_allclose([row["synergy"] for row in found["layers"]], direct.pid.synergy, atol=1e-5)
-    assert found["knockout"] is None
+    np.testing.assert_allclose(
+        [row["synergy"] for row in decomposition["layers"]], direct.pid.synergy, atol=1e-5
+    )
+    assert decomposition["knockout"] is None
     assert {row["claim"].split()[0] for row in summary["statements"]} == {"U_V", "U_L", "S"}
     assert (tmp_path / "run" / "mine-recommended-atoms.png").exists()
     np.savez(tmp_path / "flat.npz", target=x[0], x=x[0], y=y[0])

@@ -37,9 +37,9 @@ def planted(vision, language, redundancy=0.1, synergy=0.0, *, noise=0.01, seed=0
     return Estimate(pid, None, None, pid_from_array(draws), flags, 900, dims, pid, ways)
 
 
-def decomposed(shown, knocked=None, model="a", task="QueryAttr") -> decomposing.Decomposition:
-    layers = np.arange(len(shown.dims))
-    return decomposing.Decomposition(model, task, "recommended", layers, shown, shown, knocked)
+def decomposed(result, knocked=None, model="a", task="QueryAttr") -> decomposing.Decomposition:
+    layers = np.arange(len(result.dims))
+    return decomposing.Decomposition(model, task, "recommended", layers, result, result, knocked)
 
 
 FALLING, RISING = np.linspace(2, 0.1, 33), np.r_[np.zeros(21), np.linspace(0, 2, 12)]
@@ -56,10 +56,12 @@ FALLING, RISING = np.linspace(2, 0.1, 33), np.r_[np.zeros(21), np.linspace(0, 2,
     ],
 )
 def test_statements_on_planted_trajectories(vision, language, synergy, noise, expected):
-    found = paper_claims.judge_trajectory(decomposed(planted(vision, language, synergy=synergy, noise=noise)))
-    assert [one.verdict for one in found] == expected
+    statements = paper_claims.judge_trajectory(
+        decomposed(planted(vision, language, synergy=synergy, noise=noise))
+    )
+    assert [one.verdict for one in statements] == expected
     if vision is FALLING and noise < 1:
-        assert found[0].numbers.startswith("2.00 bits at point 0 of 32, 0.10 in the last; margin [")
+        assert statements[0].numbers.startswith("2.00 bits at point 0 of 32, 0.10 in the last; margin [")
 
 
 def test_the_knockout_raises_what_is_raised_and_pairs_cancel():
@@ -69,9 +71,9 @@ def test_the_knockout_raises_what_is_raised_and_pairs_cancel():
     other = base._replace(
         pid=pid_from_array(pid_to_array(base.pid) + step), draws=pid_from_array(draws + step)
     )
-    found = paper_claims.judge_knockout(decomposed(base, other))
-    assert [one.verdict for one in found] == ["holds"] * 3  # however wide the draws: they are the same
-    assert "mean over layers +0.200" in found[0].numbers
+    statements = paper_claims.judge_knockout(decomposed(base, other))
+    assert [one.verdict for one in statements] == ["holds"] * 3  # however wide the draws: they are the same
+    assert "mean over layers +0.200" in statements[0].numbers
     back = paper_claims.judge_knockout(decomposed(other, base))
     assert [one.verdict for one in back] == ["does not"] * 3
     assert paper_claims.judge_knockout(decomposed(base)) == []
@@ -82,8 +84,8 @@ def test_trajectories_of_two_models_correlate_or_not():
     like = decomposed(planted(1.1 * FALLING, RISING + 0.3, seed=1), model="b")
     unlike = decomposed(planted(FALLING[::-1], RISING, seed=2), model="c")
     elsewhere = decomposed(planted(FALLING, RISING), model="d", task="ChooseCat")
-    found = {one.model: one.verdict for one in paper_claims.judge_pairs([one, like, unlike, elsewhere])}
-    assert found == {"a, b": "holds", "a, c": "does not", "b, c": "does not"}
+    statements = {one.model: one.verdict for one in paper_claims.judge_pairs([one, like, unlike, elsewhere])}
+    assert statements == {"a, b": "holds", "a, c": "does not", "b, c": "does not"}
     still = decomposed(planted(np.zeros(33), RISING, noise=0.0), model="e")
     (pair,) = paper_claims.judge_pairs([one, still])
     assert pair.verdict == "not decidable"
@@ -116,7 +118,7 @@ def test_verdicts_follow_the_interval():
     ]
     draws = np.r_[np.full(90, 0.0), np.full(10, 10.0)]
     low, high = paper_claims.basic_interval(5.0, draws, 0.9)
-    assert (low, high) == (5.0 - (10 - 1.0), 5.0 - (0 - 1.0))  # reflected, centred on their mean
+    assert (low, high) == (5.0 - (10 - 1.0), 5.0 - (0 - 1.0))  # reflected, centered on their mean
 
 
 # Directions.
@@ -138,9 +140,9 @@ def test_a_source_that_tells_the_answer_fully_tells_one_bit_and_never_more():
     signs = np.where(answers == "left", -1.0, 1.0)[:, None]
     other = np.random.default_rng(1).standard_normal((8000, 1))
     chosen = {"reduce": None, "gaussianize": "none", "measure": "mmi", "ci": None, "null": None}
-    found = estimate(target, signs, other, key=jax.random.key(0), **chosen)
-    assert float(found.pid.mi_x) == pytest.approx(1, abs=0.03)
-    assert float(found.pid.mi_y) == pytest.approx(0, abs=0.01)
+    result = estimate(target, signs, other, key=jax.random.key(0), **chosen)
+    assert float(result.pid.mi_x) == pytest.approx(1, abs=0.03)
+    assert float(result.pid.mi_y) == pytest.approx(0, abs=0.01)
 
 
 class Planted:
@@ -207,12 +209,12 @@ def test_the_table_on_planted_results():
     knocked = base._replace(
         pid=pid_from_array(pid_to_array(base.pid) + step), draws=pid_from_array(draws + step)
     )
-    found = [decomposed(base, knocked), decomposed(base, knocked, model="b")]
+    decompositions = [decomposed(base, knocked), decomposed(base, knocked, model="b")]
     layers, changes, likeness, flags = (
-        report.layer_table(found, "final"),
-        report.knockout_table(found, "final"),
-        report.correlation_table(found),
-        report.flag_table(found),
+        report.layer_table(decompositions, "final"),
+        report.knockout_table(decompositions, "final"),
+        report.correlation_table(decompositions),
+        report.flag_table(decompositions),
     )
     first = ("QueryAttr", "a", "900", "0", "32", "0", "0", "32", "4.5 %", "90.9 %", "4.5 %", "0.0 %", "2.20")
     assert layers.rows[0] == first
@@ -220,7 +222,7 @@ def test_the_table_on_planted_results():
     assert changes.rows[4][2:] == ("total", "0.400", "[0.400, 0.400]")
     assert likeness.rows[0][:4] == ("QueryAttr", "a, b", "1.000", "1.000")
     assert flags.rows == [("planted.", "2 layers, first in QueryAttr (a, recommended)")]
-    means = report.layer_table(found, "mean_layers")
+    means = report.layer_table(decompositions, "mean_layers")
     assert "the mean over layers" in means.title
     assert means.rows[0][-1] == f"{float(np.mean(FALLING + RISING)) + 0.1:.2f}"
 
@@ -228,10 +230,10 @@ def test_the_table_on_planted_results():
 def test_one_number_for_all_layers_has_draws_of_the_same_kind():
     base = planted(FALLING, RISING)
     for how, number in {"final": -1, "mean_layers": None}.items():
-        found = decomposing.aggregate_draws(base, how)
+        aggregated = decomposing.aggregate_draws(base, how)
         assert base.draws is not None
-        assert found.draws is not None
+        assert aggregated.draws is not None
         every = np.asarray(base.draws.unique_x)
         expected = every[:, number] if number is not None else every.mean(axis=1)
-        np.testing.assert_allclose(found.draws.unique_x, expected)
-        assert np.shape(found.pid.unique_x) == ()
+        np.testing.assert_allclose(aggregated.draws.unique_x, expected)
+        assert np.shape(aggregated.pid.unique_x) == ()
