@@ -8,7 +8,7 @@ import tyro
 
 from experiments import run
 from pid import SeparableFlow, llava
-from pid.estimators.comparison import How
+from pid.estimators.comparison import Aggregation
 from pid.toyworld import TASKS
 
 Target = Literal["last", "same_layer", "unembedding", "logits"]
@@ -103,7 +103,7 @@ class Config:
     """Tokens whose mean is the source y. `question` is the question alone, without the suffix."""
     normalized: bool = False
     """Divide each token by its root mean square before the mean over tokens."""
-    aggregate: How = "final"
+    aggregate: Aggregation = "final"
     """How tables make one number of all layers: the last layer, the mean or the sum."""
     out: Path | None = None
     """Run folder. Default: the next free number under runs/pid_llava/. Nothing is ever overwritten."""

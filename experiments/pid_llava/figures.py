@@ -41,7 +41,7 @@ def trajectories(decompositions: Sequence[Decomposition]) -> Figure:
     for one, row in zip(decompositions, rows, strict=True):
         row.suptitle(f"{one.task}, n = {one.estimate.n}", fontsize=11)
         panels = np.ravel(row.subplots(1, len(FIELDS)))
-        plots.trajectories(one.estimate, layers=one.layers, names=NAMES, fields=FIELDS, panels=panels)
+        plots.trajectories(one.estimate, layers=one.layers, names=NAMES, fields=FIELDS, axes=panels)
     return figure
 
 
@@ -57,7 +57,7 @@ def knockouts(decompositions: Sequence[Decomposition]) -> Figure:
         row.suptitle(one.task, fontsize=11)
         panels = np.ravel(row.subplots(1, len(FIELDS)))
         if (difference := knockout_change(one)) is not None:
-            plots.differences(difference, layers=one.layers, names=NAMES, fields=FIELDS, panels=panels)
+            plots.differences(difference, layers=one.layers, names=NAMES, fields=FIELDS, axes=panels)
     return figure
 
 
@@ -71,7 +71,7 @@ def shares(decompositions: Sequence[Decomposition]) -> Figure:
     for panel in panels[len(decompositions) :]:
         panel.remove()
     for one, panel in zip(decompositions, panels, strict=False):
-        plots.shares(one.estimate, layers=one.layers, names=NAMES, title=one.task, panel=panel)
+        plots.shares(one.estimate, layers=one.layers, names=NAMES, title=one.task, ax=panel)
     figure.suptitle(f"{decompositions[0].model}, {decompositions[0].config} configuration")
     return figure
 

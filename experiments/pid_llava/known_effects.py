@@ -39,7 +39,7 @@ from experiments.pid_llava.stages import questions
 from experiments.pid_llava.stages.capturing import ALL, BASELINE, Capture, capture_states
 from pid import PCA, Bootstrap, layerwise
 from pid.estimators import Estimate
-from pid.estimators.config import Choices
+from pid.estimators.config import EstimateConfig
 from pid.llava import TokenType
 from pid.measures import PID
 from pid.toyworld import EXPECTED, Expected, truth
@@ -65,7 +65,7 @@ class KnownEffect(NamedTuple):
 
 def corner_questions(config: Config, corner: str, task: str) -> questions.Questions:
     """Return the questions of a task at a corner."""
-    leak_rates = EXPECTED[corner].dials
+    leak_rates = EXPECTED[corner].leak_rates
     return questions.make_toy_questions(
         task, leak_rates, config.corners.rows, config.seed, f"{corner}: {task}"
     )
@@ -124,7 +124,7 @@ def signed_gap(expected: Expected, pid: PID) -> np.ndarray:
 
 def claim_of(expected: Expected, task: str) -> str:
     """Return the expected sign, and the information of the inputs."""
-    answer = truth(task, expected.dials)
+    answer = truth(task, expected.leak_rates)
     gap = answer.unique_gap if expected.atom.startswith("unique") else answer.redundancy_gap
     sign = {"unique_x": "U_V > U_L", "unique_y": "U_L > U_V", "redundancy": "R > S", "synergy": "S > R"}
     return f"{sign[expected.atom]} (by {abs(gap):.0f} bit in the inputs)"
@@ -144,7 +144,7 @@ def bootstrap_means(values: np.ndarray, draws: int, seed: int) -> Float[np.ndarr
 
 def _estimate(capture: Capture, target: np.ndarray, condition: str, config: Config) -> Estimate:
     size = config.estimation
-    choices = Choices(
+    choices = EstimateConfig(
         reduce=PCA(components=size.components),
         gaussianize="none",
         measure="mmi",

@@ -118,7 +118,10 @@ def _from_arrays(arrays: dict[str, np.ndarray]) -> Estimate:
         name: Interval(*map(pid_from_array, arrays[name])) if name in arrays else None
         for name in ("ci", "null")
     }
-    resampling, dims = metadata["resampling"], metadata["dims"]
+    dims, resampling = metadata["dims"], metadata["resampling"]
+    if resampling is not None:
+        kind, draws, level, key = resampling
+        resampling = Resampling(kind, draws, level, tuple(key))
     return Estimate(
         pid=pid_from_array(arrays["pid"]),
         ci=intervals["ci"],
@@ -128,7 +131,7 @@ def _from_arrays(arrays: dict[str, np.ndarray]) -> Estimate:
         n=metadata["n"],
         dims=tuple(map(tuple, dims)) if isinstance(dims[0], list) else tuple(dims),
         plugin=pid_from_array(arrays["plugin"]),
-        resampling=None if resampling is None else Resampling(*resampling[:3], tuple(resampling[3])),
+        resampling=resampling,
     )
 
 

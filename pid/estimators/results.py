@@ -18,7 +18,14 @@ FIELDS = ("redundancy", "unique_x", "unique_y", "synergy", "mi_x", "mi_y", "mi_j
 
 
 class Interval(NamedTuple):
-    """Lower and upper end of an interval for every field of a PID."""
+    """Lower and upper end of an interval for every field of a PID.
+
+    Example:
+        >>> import pid
+        >>> ends = pid.Interval(low=pid.PID(*[0.0] * 8), high=pid.PID(*[1.0] * 8))
+        >>> ends.high.synergy - ends.low.synergy
+        1.0
+    """
 
     low: PID
     """Lower ends."""
@@ -28,7 +35,13 @@ class Interval(NamedTuple):
 
 
 class Resampling(NamedTuple):
-    """How bootstrap draws were made. Two estimates can be compared only if theirs are equal."""
+    """How bootstrap draws were made. Two estimates can be compared only if theirs are equal.
+
+    Example:
+        >>> from pid.estimators import Resampling
+        >>> Resampling("paired", 200, 0.9, (0, 0)).kind
+        'paired'
+    """
 
     kind: str
     """Kind of the draws, "parametric" or "paired"; see `Bootstrap`."""

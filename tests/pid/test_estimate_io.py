@@ -1,8 +1,9 @@
-"""Estimates in files: round trips are exact, files of earlier versions are read, damaged and foreign files are refused."""
+"""Estimates in files: round trips are exact, earlier formats are read, damaged and foreign files are refused."""
 
 import csv
 import json
 from io import BytesIO
+from typing import Any
 
 import jax
 import numpy as np
@@ -64,24 +65,26 @@ def test_a_file_of_the_first_format_is_read(layers, tmp_path):
         "resampling": ["paired", 4, 0.9, [0, 7]],
     }
     values = pid_to_array(layers.pid)
-    arrays = {
-        "pid": values,
-        "plugin": values + 1,
-        "draws": values[None].repeat(4, 0),
-        "ci": np.stack([values] * 2),
-    }
-    np.savez(tmp_path / "old.npz", about=np.array(json.dumps(about)), **arrays)
+    np.savez(
+        tmp_path / "old.npz",
+        about=np.array(json.dumps(about)),
+        pid=values,
+        plugin=values + 1,
+        draws=values[None].repeat(4, 0),
+        ci=np.stack([values] * 2),
+    )
     restored = pid.load_estimate(tmp_path / "old.npz")
     assert restored.resampling == Resampling("paired", 4, 0.9, (0, 7))
     assert restored.flags == ("layer 0: a",)
     assert restored.dims == ((2, 2, 2), (2, 2, 2))
+    assert restored.ci is not None
     np.testing.assert_array_equal(pid_to_array(restored.ci.high), values)
     assert restored.null is None
 
 
-def _archive(path, **change):
+def _archive(path, **change: Any):
     with np.load(path) as archive:
-        arrays = dict(archive) | change
+        arrays: dict[str, Any] = dict(archive) | change
     np.savez(path, **{name: array for name, array in arrays.items() if array is not None})
 
 

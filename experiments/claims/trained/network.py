@@ -100,7 +100,7 @@ def hidden_states(
 
     def layer(x: Array, w: dict[str, Array]) -> tuple[Array, None]:
         x = cta.encoder_layer(
-            x, w, evolving if steps.attention else partial(cta.attention, seen=attention_mask), heads=heads
+            x, w, evolving if steps.attention else partial(cta.attention, mask=attention_mask), heads=heads
         )
         return cta.refine(x, "diffusion", alpha=alpha.hidden, steps=steps.hidden, mask=mask), None
 

@@ -18,7 +18,7 @@ from experiments.run import Part, Row, Say, to_json
 from experiments.run.report import Table, interval, number, percent
 from pid import estimate, layerwise, paper_config, recommended_config
 from pid.estimators import Estimate, io
-from pid.estimators.gaussian_features import samples
+from pid.estimators.gaussian_features import check_samples
 from pid.estimators.results import FIELDS
 
 CONFIGS = {"recommended": recommended_config, "paper": paper_config}
@@ -31,7 +31,7 @@ def parts(config: Config, seed: int) -> list[Part]:
     data = read(config.npz)
     if all(len(a) == 1 for a in data if a.ndim == 3):
         data = Activations(*(a[0] if a.ndim == 3 else a for a in data))
-    samples(*data, layers=_layered(data))
+    check_samples(*data, layers=_layered(data))
     return [Part("activations", lambda folder, say: measure(data, config, seed, folder, say), seed)]
 
 

@@ -20,7 +20,7 @@ from experiments.run import Part, Row, Say, to_json
 from experiments.run.report import Table, interval, number, percent
 from pid import PCA, Bootstrap, Shuffle, certificate, compare, layerwise, recommended_config
 from pid.estimators import Comparison, Estimate, Interval
-from pid.estimators.config import Choices
+from pid.estimators.config import EstimateConfig
 from pid.estimators.results import FIELDS, pid_from_array, pid_to_array
 from pid.measures import PID
 
@@ -76,11 +76,11 @@ def network(t: np.ndarray, size: Planted, seed: int, which: int) -> Network:
     """Estimate one set of samples with the recommended configuration, and compare it with the knockout in pairs."""
     samples = planted.sample(t, size.n, seed, which)
     key = jax.random.fold_in(jax.random.key(seed), which)
-    choices: Choices = {"reduce": PCA(planted.D), "gaussianize": size.gaussianize}
-    recommended: Choices = {**recommended_config(), **choices, "ci": Bootstrap(size.draws)}
+    choices: EstimateConfig = {"reduce": PCA(planted.D), "gaussianize": size.gaussianize}
+    recommended: EstimateConfig = {**recommended_config(), **choices, "ci": Bootstrap(size.draws)}
     recommended["debias"] = size.debias
     recommended["null"] = Shuffle(size.shuffles) if which == 0 else None
-    paired: Choices = {**choices, "debias": "wishart", "null": None}
+    paired: EstimateConfig = {**choices, "debias": "wishart", "null": None}
     paired["ci"] = Bootstrap(size.draws, kind="paired")
     base, other = (
         layerwise(samples.target, samples.x, y, key=key, **paired) for y in (samples.y, samples.y_knocked_out)

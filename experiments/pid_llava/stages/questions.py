@@ -95,7 +95,7 @@ def _gqa(config: Config, download: Path) -> list[Questions]:
             digest([[row.question_id, row.image_id, row.question, row.answer] for row in rows]),
             partial(encode, rows),
             None,
-            gqa.doubts(rows),
+            gqa.answer_diagnostics(rows),
         )
         for task, rows in selected.items()
     ]

@@ -8,77 +8,22 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from pdeformer.attention import chunked, dot_product_attention
-from pdeformer.attention.chunked import AttentionMask
+from pdeformer.attention import dot_product_attention
+from pdeformer.attention.types import check_shapes
+from tests.pdeformer.attention.plain_attention import (
+    FLOAT32,
+    FLOAT64,
+    chunked_attention,
+    close,
+    dense_mask,
+    draw,
+    jax_attention,
+    numpy_attention,
+    output_and_gradients,
+)
 
 PACKED = [[1, 1, 1, 2, 2, 2, 2, 0, 3, 3, 3, 1, 1], [4] * 6 + [0] * 7]
 PADDED = [[0] * 4 + [1] * 9, [0] * 13]
-FLOAT32, FLOAT64 = 3e-6, 1e-12  # inputs are of order 1: a few hundred roundings at most
-
-
-def chunked_attention(query, key, value, *, segment_ids=None, offset=None, dropout_key=None, **options):
-    seen = AttentionMask(None, None if offset is None else jnp.int32(offset), segment_ids, segment_ids)
-    dropout_bits = None if dropout_key is None else chunked.draw_dropout_bits(dropout_key, query, key)
-    return chunked.chunked_attention(query, key, value, seen, dropout_bits=dropout_bits, **options)
-
-
-def twin(query, key, value, segment_ids=None, offset=None, scale=None, kept=None, dropout=0.0):
-    """Materialised attention in NumPy float64: (output, log-sum-exp)."""
-    query, key, value = (np.asarray(x, np.float64) for x in (query, key, value))
-    group = query.shape[2] // key.shape[2]
-    key, value = (np.repeat(x, group, axis=2) for x in (key, value))
-    scores = np.einsum("btnh,bsnh->bnts", query, key) * (query.shape[-1] ** -0.5 if scale is None else scale)
-    t, s = np.arange(query.shape[1])[:, None], np.arange(key.shape[1])[None, :]
-    seen = np.broadcast_to(True if offset is None else s <= t + offset, scores.shape)
-    if segment_ids is not None:
-        ids = np.asarray(segment_ids)
-        seen = seen & ((ids[:, None, :, None] == ids[:, None, None, :]) & (ids > 0)[:, None, :, None])
-    weights = np.where(seen, np.exp(scores), 0)
-    total = weights.sum(-1, keepdims=True)
-    weights = weights / np.where(total > 0, total, 1)
-    if kept is not None:
-        weights = weights * np.asarray(kept) / (1 - dropout)
-    with np.errstate(divide="ignore"):
-        lse = np.log(total[..., 0]).swapaxes(1, 2)
-    return np.einsum("bnts,bsnh->btnh", weights, value), lse
-
-
-def jax_twin(query, key, value, seen, scale=None, kept=None):
-    """The same in jax.numpy, for its gradient; `seen` is (B, T, S), every row sees a key."""
-    group = query.shape[2] // key.shape[2]
-    key, value = (jnp.repeat(x, group, axis=2) for x in (key, value))
-    scores = jnp.einsum("btnh,bsnh->bnts", query, key) * (query.shape[-1] ** -0.5 if scale is None else scale)
-    weights = jax.nn.softmax(jnp.where(seen[:, None], scores, -jnp.inf), axis=-1)
-    return jnp.einsum("bnts,bsnh->btnh", weights if kept is None else weights * kept, value)
-
-
-def draw(length=13, keys=None, batch=2, heads=4, kv_heads=2, width=5, dtype=jnp.float32, seed=0):
-    shapes = (length, heads), (keys or length, kv_heads), (keys or length, kv_heads), (length, heads)
-    rng = np.random.default_rng(seed)
-    return tuple(jnp.asarray(rng.normal(size=(batch, t, n, width)), dtype) for t, n in shapes)
-
-
-def every_pair(query, key, segment_ids=None, offset=None):
-    t, s = np.arange(query.shape[1])[:, None], np.arange(key.shape[1])[None, :]
-    seen = np.broadcast_to(True if offset is None else s <= t + offset, (query.shape[0], t.size, s.size))
-    if segment_ids is None:
-        return seen
-    ids = np.asarray(segment_ids)
-    return seen & (ids[:, :, None] == ids[:, None, :]) & np.greater(ids, 0)[:, :, None]
-
-
-def pulled(attend, arrays, weight):
-    """Compiled: the output and the gradients of <weight, output> in query, key and value."""
-
-    def run(arrays, weight):
-        output, pull = jax.vjp(attend, *arrays)
-        return output, *pull(weight)
-
-    return jax.jit(run)(arrays, weight)
-
-
-def close(actual, expected, tolerance):
-    np.testing.assert_allclose(np.asarray(actual, np.float64), expected, rtol=tolerance, atol=tolerance)
 
 
 def test_two_keys_by_hand():
@@ -112,7 +57,7 @@ def test_output_and_log_sum_exp_equal_the_twin(case, serial):
         options["segment_ids"] = jnp.array(options["segment_ids"])
     attend = jax.jit(partial(chunked_attention, chunk=8, serial=serial, **options))
     result = attend(query, key, value)
-    output, lse = twin(query, key, value, **options)
+    output, lse = numpy_attention(query, key, value, **options)
     close(result.output, output, FLOAT32)
     close(result.log_sum_exp, lse, FLOAT32)
 
@@ -124,8 +69,8 @@ def test_gradients_equal_those_of_the_twin_in_float64(case, serial, x64):
     query, key, value, weight = draw(dtype=jnp.float64)
     options = {"scale": 5**-0.5} | CASES[case]
     ids = jnp.array(options.pop("segment_ids")) if "segment_ids" in options else None
-    seen = every_pair(query, key, ids, options.get("offset"))
-    alive = np.any(seen, axis=-1, keepdims=True)
+    mask = dense_mask(query, key, ids, options.get("offset"))
+    alive = np.any(mask, axis=-1, keepdims=True)
 
     def ours(*qkv):
         result = chunked_attention(*qkv, segment_ids=ids, chunk=8, serial=serial, **options)
@@ -133,8 +78,8 @@ def test_gradients_equal_those_of_the_twin_in_float64(case, serial, x64):
         return (result.output * weight).sum() + jnp.sin(lse).sum(), result.output
 
     def theirs(query, key, value):
-        safe = seen | ~alive
-        output = jnp.where(alive[..., None], jax_twin(query, key, value, safe, options["scale"]), 0)
+        safe = mask | ~alive
+        output = jnp.where(alive[..., None], jax_attention(query, key, value, safe, options["scale"]), 0)
         scores = jnp.einsum("btnh,bsnh->bnts", query, jnp.repeat(key, 2, axis=2)) * options["scale"]
         lse = jax.nn.logsumexp(jnp.where(safe[:, None], scores, -jnp.inf), axis=-1).swapaxes(1, 2)
         return (output * weight).sum() + jnp.sin(jnp.where(alive, lse, 0)).sum(), output
@@ -160,9 +105,9 @@ def test_a_window_holds_every_key_its_rows_see(offset, segmented):
     def wide(*qkv):
         return chunked_attention(*qkv, chunk=64, serial=False, **options).output
 
-    output, *gradients = pulled(attend, (query, key, value), weight)
-    close(output, twin(query, key, value, **options)[0], FLOAT32)
-    _, *expected = pulled(wide, (query, key, value), weight)
+    output, *gradients = output_and_gradients(attend, (query, key, value), weight)
+    close(output, numpy_attention(query, key, value, **options)[0], FLOAT32)
+    _, *expected = output_and_gradients(wide, (query, key, value), weight)
     for a, b in zip(gradients, expected, strict=True):
         close(a, b, 1e-5)  # both float32, summed over other chunks
 
@@ -170,11 +115,11 @@ def test_a_window_holds_every_key_its_rows_see(offset, segmented):
 @pytest.mark.parametrize("length", [1, 3, 257, 300])
 def test_odd_lengths_with_their_gradients(length):
     query, key, value, weight = draw(length, batch=1, heads=2, kv_heads=1)
-    seen = every_pair(query, key, offset=0)
+    mask = dense_mask(query, key, offset=0)
     attend = partial(dot_product_attention, is_causal=True, method="chunked")
-    output, *gradients = pulled(attend, (query, key, value), weight)
-    close(output, twin(query, key, value, offset=0)[0], FLOAT32)
-    _, *expected = pulled(partial(jax_twin, seen=seen), (query, key, value), weight)
+    output, *gradients = output_and_gradients(attend, (query, key, value), weight)
+    close(output, numpy_attention(query, key, value, offset=0)[0], FLOAT32)
+    _, *expected = output_and_gradients(partial(jax_attention, mask=mask), (query, key, value), weight)
     for a, b in zip(gradients, expected, strict=True):
         close(a, b, 3e-5)  # dK of an early key sums up to 300 rows, and the twin is float32 too
 
@@ -182,10 +127,10 @@ def test_odd_lengths_with_their_gradients(length):
 @pytest.mark.parametrize("method", ["chunked", "xla"])
 @pytest.mark.parametrize(("length", "keys"), [(3, 20), (1, 17), (20, 3)])
 def test_causal_rows_align_bottom_right(length, keys, method):
-    """The last query sees every key; with more queries than keys the first ones see none and return 0."""
+    """The last query attends to every key; with more queries than keys the first ones have no key and return 0."""
     query, key, value, _ = draw(length, keys)
     output = dot_product_attention(query, key, value, is_causal=True, method=method)
-    close(output, twin(query, key, value, offset=keys - length)[0], FLOAT32)
+    close(output, numpy_attention(query, key, value, offset=keys - length)[0], FLOAT32)
     assert not np.any(output[:, : max(0, length - keys)])
 
 
@@ -198,7 +143,8 @@ def test_chunked_equals_xla(case):
     query, key, value, weight = draw()
     attend = partial(dot_product_attention, is_causal=is_causal, **options)
     ours, theirs = (
-        pulled(partial(attend, method=m), (query, key, value), weight) for m in ("chunked", "xla")
+        output_and_gradients(partial(attend, method=m), (query, key, value), weight)
+        for m in ("chunked", "xla")
     )
     for a, b in zip(ours, theirs, strict=True):
         close(a, b, 3e-5)
@@ -254,8 +200,10 @@ def test_what_stands_in_padding_is_never_read(method):
     ids = jnp.array(PACKED)
     pad = (ids == 0)[:, :, None, None]
     attend = partial(dot_product_attention, segment_ids=ids, method=method)
-    clean = pulled(attend, (query, key, value), weight)
-    dirty = pulled(attend, tuple(jnp.where(pad, jnp.nan, x) for x in (query, key, value)), weight)
+    clean = output_and_gradients(attend, (query, key, value), weight)
+    dirty = output_and_gradients(
+        attend, tuple(jnp.where(pad, jnp.nan, x) for x in (query, key, value)), weight
+    )
     for a, b in zip(clean, dirty, strict=True):
         assert jnp.array_equal(a, b)
         assert not np.any(np.where(pad, a, 0))
@@ -265,94 +213,45 @@ def test_two_halves_are_joined_by_their_log_sum_exp(x64):
     """out = Σ exp(lse_i − lse) out_i, with its gradient: what a fold around attention rests on."""
     query, key, value, weight = draw(dtype=jnp.float64)
 
-    def joined(query, key, value):
+    def join_halves(query, key, value):
         parts = [
             chunked_attention(query, key[:, i], value[:, i], scale=0.3) for i in (slice(7), slice(7, None))
         ]
         lse = jnp.logaddexp(parts[0].log_sum_exp, parts[1].log_sum_exp)
         return sum(jnp.exp(part.log_sum_exp - lse)[..., None] * part.output for part in parts)
 
-    whole = pulled(partial(dot_product_attention, scale=0.3), (query, key, value), weight)
-    for a, b in zip(pulled(joined, (query, key, value), weight), whole, strict=True):
+    full = output_and_gradients(partial(dot_product_attention, scale=0.3), (query, key, value), weight)
+    for a, b in zip(output_and_gradients(join_halves, (query, key, value), weight), full, strict=True):
         close(a, b, FLOAT64)
 
 
 def test_large_scores_neither_overflow_nor_lose_their_maximum():
     query, key, value, weight = draw()
-    output, *gradients = pulled(partial(dot_product_attention, scale=1e4), (query, key, value), weight)
+    output, *gradients = output_and_gradients(
+        partial(dot_product_attention, scale=1e4), (query, key, value), weight
+    )
     best = jnp.argmax(jnp.einsum("btnh,bsnh->bnts", query, jnp.repeat(key, 2, axis=2)), axis=-1).swapaxes(
         1, 2
     )
-    chosen = jnp.take_along_axis(jnp.repeat(value, 2, axis=2), best[..., None], axis=1)
-    assert np.mean(np.abs(output - chosen) < 1e-3) > 0.97
+    selected = jnp.take_along_axis(jnp.repeat(value, 2, axis=2), best[..., None], axis=1)
+    assert np.mean(np.abs(output - selected) < 1e-3) > 0.97
     assert all(np.all(np.isfinite(x)) for x in gradients)
 
 
 def test_bfloat16_accumulates_in_float32():
     """Only the inputs and the last cast round to 8 bits."""
     query, key, value, weight = draw(64, dtype=jnp.bfloat16)
-    output, *gradients = pulled(dot_product_attention, (query, key, value), weight)
+    output, *gradients = output_and_gradients(dot_product_attention, (query, key, value), weight)
     assert output.dtype == jnp.bfloat16
-    exact = twin(query, key, value)[0]
+    exact = numpy_attention(query, key, value)[0]
     close(output, exact, 2**-8)
     assert chunked_attention(query, key, value, scale=5**-0.5).output.dtype == jnp.float32
     close(chunked_attention(query, key, value, scale=5**-0.5).output, exact, FLOAT32)
     wide = tuple(x.astype(jnp.float32) for x in (query, key, value))
-    _, *exact = pulled(dot_product_attention, wide, weight.astype(jnp.float32))
+    _, *exact = output_and_gradients(dot_product_attention, wide, weight.astype(jnp.float32))
     for a, b in zip(gradients, exact, strict=True):
         assert a.dtype == jnp.bfloat16
         close(a, b, 2**-8)
-
-
-def dropout_mask(key, query, keys, dropout):
-    """The mask of `chunked_attention`, materialised: (B, N, T, S)."""
-    batch, length, heads, _ = query.shape
-    kv_heads = keys.shape[2]
-    dropout_bits = chunked.draw_dropout_bits(key, query, keys)
-    of_query = jnp.moveaxis(dropout_bits.query.reshape(batch, length, heads), 1, 2)
-    of_key = jnp.repeat(jnp.moveaxis(dropout_bits.key, 1, 2), heads // kv_heads, axis=1)
-    return chunked.kept(of_query[..., :, None], of_key[..., None, :], dropout)
-
-
-@pytest.mark.parametrize(("chunk", "serial"), [(8, True), (256, True), (8, False)])
-def test_dropout_equals_the_twin_under_the_same_mask(chunk, serial, x64):
-    query, key, value, weight = draw(dtype=jnp.float64)
-    ids, rate, random = jnp.array([[1] * 5 + [2] * 8] * 2), 0.3, jax.random.key(7)
-    kept = dropout_mask(random, query, key, rate)
-    options = dict(segment_ids=ids, offset=0, dropout=rate, dropout_key=random, chunk=chunk, serial=serial)
-    attend = partial(chunked_attention, scale=5**-0.5, **options)
-    output, *gradients = pulled(lambda *qkv: attend(*qkv).output, (query, key, value), weight)
-    close(output, twin(query, key, value, ids, 0, kept=kept, dropout=rate)[0], FLOAT64)
-    materialised = partial(jax_twin, seen=every_pair(query, key, ids, 0), kept=kept / (1 - rate))
-    _, *expected = pulled(materialised, (query, key, value), weight)
-    for a, b in zip(gradients, expected, strict=True):
-        close(a, b, FLOAT64)
-
-
-def test_dropout_keeps_the_stated_share_and_pairs_are_independent():
-    query, key, _, _ = draw(256, batch=1)
-    kept = np.asarray(dropout_mask(jax.random.key(0), query, key, 0.25)[0], np.float64)
-    pairs = kept[0].size
-    assert abs(kept.mean() - 0.75) < 4 * np.sqrt(0.25 * 0.75 / kept.size)
-    noise = 4 / np.sqrt(pairs)  # four standard deviations of a correlation of that many pairs
-    centred = (kept - 0.75) / np.sqrt(0.25 * 0.75)
-    assert abs(np.mean(centred[0] * centred[1])) < noise, "two heads of one key head"
-    assert abs(np.mean(centred[0] * centred[2])) < noise, "two key heads"
-    assert abs(np.mean(centred[:, 1:] * centred[:, :-1])) < noise, "neighbouring queries"
-    assert abs(np.mean(centred[:, :, 1:] * centred[:, :, :-1])) < noise, "neighbouring keys"
-    for axis in (1, 2):
-        spread = kept.mean(axis=axis).std() / np.sqrt(0.25 * 0.75 / 256)
-        assert abs(spread - 1) < 0.15, "row and column sums vary as those of independent dropout_bits"
-
-
-def test_dropout_is_a_function_of_its_key_and_right_on_average():
-    query, key, value, _ = draw(batch=1)
-    attend = jax.jit(lambda random: dot_product_attention(query, key, value, dropout=0.4, dropout_key=random))
-    assert jnp.array_equal(attend(jax.random.key(1)), attend(jax.random.key(1)))
-    assert not jnp.array_equal(attend(jax.random.key(1)), attend(jax.random.key(2)))
-    drawn = np.asarray(jax.lax.map(attend, jax.random.split(jax.random.key(3), 2000)))
-    error = np.abs(drawn.mean(0) - twin(query, key, value)[0])
-    assert np.all(error < 5 * drawn.std(0) / np.sqrt(2000))
 
 
 def test_jit_vmap_and_scan_change_nothing():
@@ -367,7 +266,7 @@ def test_jit_vmap_and_scan_change_nothing():
         return output, *pull(weight)
 
     arrays = query, key, value, ids, weight
-    whole = both(*arrays)
+    full = both(*arrays)
     one = jax.tree.map(lambda x: x[:, None], arrays)
     versions = {
         "jit": jax.jit(both)(*arrays),
@@ -375,7 +274,7 @@ def test_jit_vmap_and_scan_change_nothing():
         "scan": jax.tree.map(lambda x: x[:, 0], jax.lax.scan(lambda _, xs: (None, both(*xs)), None, one)[1]),
     }
     for name, version in versions.items():
-        for a, b in zip(version, whole, strict=True):
+        for a, b in zip(version, full, strict=True):
             np.testing.assert_allclose(a, b, rtol=FLOAT32, atol=FLOAT32, err_msg=name)
 
 
@@ -389,9 +288,9 @@ def test_sharded_over_the_batch_equals_unsharded():
         return (dot_product_attention(query, key, value, segment_ids=ids, is_causal=True) ** 2).sum()
 
     step = jax.value_and_grad(loss, argnums=(0, 1, 2))
-    whole = jax.jit(step)(query, key, value, ids)
+    full = jax.jit(step)(query, key, value, ids)
     sharded = jax.jit(step, in_shardings=place)(*jax.device_put((query, key, value, ids), place))
-    for a, b in zip(jax.tree.leaves(sharded), jax.tree.leaves(whole), strict=True):
+    for a, b in zip(jax.tree.leaves(sharded), jax.tree.leaves(full), strict=True):
         close(a, b, 1e-5)  # the loss sums 2000 squares in another order
 
 
@@ -399,13 +298,13 @@ def test_sharded_over_the_batch_equals_unsharded():
 def test_second_derivatives_equal_the_twin_either_way(offset, x64):
     """A Hessian times a vector, reverse over reverse and forward over reverse."""
     query, key, value, vector = draw(5, batch=1, heads=2, kv_heads=2, width=3, dtype=jnp.float64)
-    seen = every_pair(query, key, offset=offset)
+    mask = dense_mask(query, key, offset=offset)
 
     def ours(query):
         return jnp.sin(chunked_attention(query, key, value, scale=0.6, offset=offset, chunk=3).output).sum()
 
     def theirs(query):
-        return jnp.sin(jax_twin(query, key, value, seen, 0.6)).sum()
+        return jnp.sin(jax_attention(query, key, value, mask, 0.6)).sum()
 
     def reverse(f):
         return jax.jit(jax.grad(lambda q: jnp.vdot(jax.grad(f)(q), vector)))(query)
@@ -463,4 +362,4 @@ def test_heads_that_do_not_fit_are_refused():
 def test_shapes_and_methods_that_do_not_fit_are_refused():
     query, key, value, _ = draw()
     with pytest.raises(ValueError, match=r"got \(2, 13, 4, 5\), .*one batch and one head width"):
-        chunked.check_shapes(query, key[..., :3], value[..., :3], None, 0.0, None)  # past the shape checker
+        check_shapes(query, key[..., :3], value[..., :3], None, 0.0, None)  # past the shape checker

@@ -52,7 +52,7 @@ def one_by_one(arrays, cache, pde, ids=None, **options):
 def test_prefill_and_tokens_equal_the_whole_pass(name, ids, x64):
     """24 tokens as a prompt, by the fold where there is one, and 16 one by one, as rows."""
     arrays, pde = draw(), PDES[name]
-    whole = jax.jit(partial(pde_attention, pde=pde, steps=3, is_causal=True))(*arrays, segment_ids=ids)
+    full = jax.jit(partial(pde_attention, pde=pde, steps=3, is_causal=True))(*arrays, segment_ids=ids)
     cache = init_cache(2, 44, 2, 4, jnp.float64, segments=ids is not None)
     prefill = jax.jit(partial(pde_attention_decode, pde=pde, steps=3))
     first, cache = prefill(
@@ -61,30 +61,30 @@ def test_prefill_and_tokens_equal_the_whole_pass(name, ids, x64):
     rest, cache = one_by_one(
         tuple(x[:, 24:] for x in arrays), cache, pde, None if ids is None else ids[:, 24:]
     )
-    np.testing.assert_allclose(jnp.concatenate([first, rest], 1), whole, rtol=1e-11, atol=1e-11)
+    np.testing.assert_allclose(jnp.concatenate([first, rest], 1), full, rtol=1e-11, atol=1e-11)
     assert int(cache.length) == LENGTH
 
 
 @pytest.mark.parametrize("method", ["folded", "tiled", "materialized"])
 def test_chunked_prefill_equals_the_whole_pass(method):
     arrays, pde = draw(jnp.float32), PDES["diffusion"]
-    whole = jax.jit(partial(pde_attention, pde=pde, steps=3, is_causal=True, window=9))(*arrays)
+    full = jax.jit(partial(pde_attention, pde=pde, steps=3, is_causal=True, window=9))(*arrays)
     cache, outputs, start = init_cache(2, LENGTH, 2, 4), [], 0
     program: Any = jax.jit(partial(pde_attention_decode, pde=pde, steps=3, window=9, method=method))
     for size in (20, 10, 10):
         output, cache = program(*(x[:, start : start + size] for x in arrays), cache)
         outputs.append(output)
         start += size
-    np.testing.assert_allclose(jnp.concatenate(outputs, 1), whole, rtol=3e-5, atol=3e-5)
+    np.testing.assert_allclose(jnp.concatenate(outputs, 1), full, rtol=3e-5, atol=3e-5)
     assert program._cache_size() == 2  # one program for each size of a chunk
 
 
 def test_performer_decodes_too(x64):
     arrays, pde = draw(), PDES["diffusion"]
     options = dict(base="performer", features=8, feature_key=jax.random.key(1))
-    whole = jax.jit(partial(pde_attention, pde=pde, steps=3, is_causal=True, **options))(*arrays)
+    full = jax.jit(partial(pde_attention, pde=pde, steps=3, is_causal=True, **options))(*arrays)
     cache = init_cache(2, LENGTH, 2, 4, jnp.float64)
-    np.testing.assert_allclose(one_by_one(arrays, cache, pde, **options)[0], whole, rtol=1e-11, atol=1e-11)
+    np.testing.assert_allclose(one_by_one(arrays, cache, pde, **options)[0], full, rtol=1e-11, atol=1e-11)
 
 
 def test_a_full_cache_is_refused_or_poisons_the_output():
