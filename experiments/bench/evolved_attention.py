@@ -40,7 +40,12 @@ def evolved_rows(config: Config) -> Iterator[Row]:
 
 def _forms(steps: int, *, causal: bool) -> Iterator[Callable]:
     """Yield plain, folded and materialized attention."""
-    for pde, method in ((None, "auto"), (Diffusion(0.1), "folded"), (Diffusion(0.1), "materialized")):
+    forms: tuple[tuple[Any, Any], ...] = (
+        (None, "auto"),
+        (Diffusion(0.1), "folded"),
+        (Diffusion(0.1), "materialized"),
+    )
+    for pde, method in forms:
         yield partial(pde_attention, pde=pde, steps=steps, is_causal=causal, method=method)
 
 
