@@ -1,6 +1,8 @@
 # Two commands on a fresh machine with Python 3.11, pip and make:
 #   make lra     install, then train the baseline and a PDE variant on ListOps side by side
 #   make test    install, lint, type-check, run the test suite
+# and one for readers:
+#   make docs    install, build the documentation in docs/_build/html, execute its tutorials
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -11,7 +13,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install -q $(CONSTRAINTS
 # bytecode is kept, whatever the environment says: without it every start compiles a thousand modules anew
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: lra test bench clean
+.PHONY: lra test bench docs clean
 
 lra: $(VENV)/.core
 	$(BIN)/python -m experiments.lra
@@ -27,6 +29,10 @@ test: $(VENV)/.test
 bench: $(VENV)/.core
 	$(BIN)/python -m experiments.bench
 
+# the tutorials are executed; those that have not changed come from the cache in docs/_build
+docs: $(VENV)/.docs
+	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
+
 $(VENV)/.python:
 	$(PYTHON) -m venv $(VENV)
 	touch $@
@@ -39,5 +45,9 @@ $(VENV)/.test: $(VENV)/.python pyproject.toml constraints.txt
 	$(PIP) -e '.[test]'
 	touch $@ $(VENV)/.core
 
+$(VENV)/.docs: $(VENV)/.python pyproject.toml constraints.txt
+	$(PIP) -e '.[docs]'
+	touch $@ $(VENV)/.core
+
 clean:
-	rm -rf $(VENV) .cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) docs/_build .cache .pytest_cache .ruff_cache
