@@ -2,7 +2,7 @@
 
 import os
 import sys
-import tomllib
+from importlib.metadata import version as version_of
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -14,12 +14,10 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(HERE / "_build" / "jax"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
 os.environ.setdefault("TQDM_DISABLE", "1")
 
-METADATA = tomllib.loads((HERE.parent / "pyproject.toml").read_text())["project"]
-
 project = "pdeformer"
 author = "The pdeformer developers"
 copyright = f"2026, {author}"
-release = version = METADATA["version"]
+release = version = version_of(project)
 
 extensions = [
     "myst_nb",

@@ -1,40 +1,20 @@
-"""Transformers steered by partial differential equations."""
+"""Transformers steered by partial differential equations.
 
-from pdeformer import cta, sharding
-from pdeformer.attention import (
-    AttentionCache,
-    init_cache,
-    pde_attention,
-    pde_attention_decode,
-    pde_attention_weights,
-    step_budget,
-)
-from pdeformer.integrators import evolve
-from pdeformer.layers import AdaptiveStencil, HeatLayer, MultiScaleStencil, PDEAttention
-from pdeformer.model import PLACEMENTS, CausalLM, Classifier, Matcher, ModelConfig
-from pdeformer.pde import AdvectionDiffusion, Diffusion, ReactionDiffusion, Wave
+Every public name loads on first use; `__init__.pyi` lists where each one is defined.
 
-__all__ = [
-    "PLACEMENTS",
-    "AdaptiveStencil",
-    "AdvectionDiffusion",
-    "AttentionCache",
-    "CausalLM",
-    "Classifier",
-    "Diffusion",
-    "HeatLayer",
-    "Matcher",
-    "ModelConfig",
-    "MultiScaleStencil",
-    "PDEAttention",
-    "ReactionDiffusion",
-    "Wave",
-    "cta",
-    "evolve",
-    "init_cache",
-    "pde_attention",
-    "pde_attention_decode",
-    "pde_attention_weights",
-    "sharding",
-    "step_budget",
-]
+stencil      the path graph of a token sequence and its Laplacian
+pde          the four equations, their stability and one explicit step
+integrators  `evolve`: many steps as a scan, a convolution or modes; causal forms
+attention    `pde_attention`: attention weights or logits that a PDE evolves; decoding
+layers       diffusion layers and PDE attention as flax.nnx modules
+model        a Transformer with seven places for a diffusion layer
+cta          the official Continuous-Time Attention layers and checkpoints
+diagnostics  token similarity, spectra and energies of hidden states
+sharding     one table of rules: parameter paths to partition specs
+train        optimizer and the training step
+"""
+
+import lazy_loader
+
+__version__ = "0.1.0"
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

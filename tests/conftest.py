@@ -1,8 +1,8 @@
-"""Every test runs on eight fake CPU devices, with rank promotion refused and compiled programs cached on disk.
+"""Every test runs on eight fake CPU devices, refuses rank promotion, and caches compiled programs on disk.
 
-XLA is told to compile quickly rather than well: the same optimised graph becomes machine code by shorter ways. Most
-of a first run is compilation, which then takes a fifth of the time. `pytest --optimise` compiles as users do, and
-`make test` runs so those marked `codegen`, whose claims are about bits, rounding or memory.
+XLA compiles quickly rather than well here, because most of a first run is compilation: the same optimized graph becomes
+machine code by shorter ways, in a fifth of the time. `pytest --optimize` compiles as users do. `make test` does so for
+the tests marked `codegen`, whose claims are about bits, rounding or memory.
 """
 
 import gc
@@ -23,49 +23,52 @@ jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
-QUICKLY = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
-LOWERING = "/jax/core/compile/jaxpr_to_mlir_module_duration"
-MANY = 300  # programs
-lowered = Counter[str]()  # programs since the last were forgotten, under LOWERING
+# The fusion emitters' flag is gone from jaxlib 0.11 on, and XLA ends the process at a flag that it does not know.
+OLDER_EMITTERS = " --xla_cpu_use_fusion_emitters=false" if jax.__version_info__ < (0, 11) else ""
+QUICK_FLAGS = f"--xla_backend_optimization_level=0{OLDER_EMITTERS}"
+LOWERING_EVENT = "/jax/core/compile/jaxpr_to_mlir_module_duration"
+MAX_PROGRAMS = 300
+lowering_count = Counter[str]()  # events since the caches were cleared
 
 
 def pytest_addoption(parser):
-    parser.addoption("--optimise", action="store_true", help="let XLA compile as users do: slow to start")
+    parser.addoption("--optimize", action="store_true", help="let XLA compile as users do (slow)")
 
 
 def pytest_configure(config):
     gc.set_threshold(
         200_000, 50, 100
-    )  # tracing leaves little garbage: collecting it took a tenth of the time
-    if not config.getoption("optimise"):
-        os.environ["XLA_FLAGS"] = (
-            f"{QUICKLY} {os.environ.get('XLA_FLAGS', '')}"  # read at the first computation
-        )
+    )  # Tracing leaves little garbage, and collecting it took a tenth of the time.
+    if not config.getoption("optimize"):
+        # JAX reads the flags at the first computation.
+        os.environ["XLA_FLAGS"] = f"{QUICK_FLAGS} {os.environ.get('XLA_FLAGS', '')}"
 
 
-jax.monitoring.register_event_duration_secs_listener(lambda event, *_, **__: lowered.update([event]))
+jax.monitoring.register_event_duration_secs_listener(lambda event, *_, **__: lowering_count.update([event]))
 
 
 @pytest.fixture(autouse=True)
-def few_programs():
-    """Forget the compiled programs now and then: each one alive makes the lowering of all others slower.
+def clear_compiled_programs():
+    """Clear JAX's caches after every 300 lowered programs.
 
-    A tiny one takes 5 ms in a new process and 16 after two thousand, for their MLIR contexts stay; and Linux gives
-    a process 65,530 maps of memory, of which each program takes several.
+    Each live program slows down the lowering of all others: a tiny one takes 5 ms in a new process and 16 ms after
+    two thousand, because their MLIR contexts stay. Each also takes several of the 65,530 memory maps that Linux gives
+    to a process.
     """
     yield
-    if lowered[LOWERING] >= MANY:
+    if lowering_count[LOWERING_EVENT] >= MAX_PROGRAMS:
         jax.clear_caches()
-        lowered.clear()
+        lowering_count.clear()
 
 
 def pytest_collection_modifyitems(items):
-    """Large files first: those left for the end are short, and the last worker is not waited for."""
+    """Run large files first. Short ones at the end keep both workers busy."""
     items.sort(key=lambda item: -item.path.stat().st_size)
 
 
 def pytest_collection_finish():
-    gc.freeze()  # what is imported stays: no collection looks at it again
+    """Exclude what is imported by now from garbage collection."""
+    gc.freeze()
 
 
 @pytest.fixture

@@ -1,7 +1,13 @@
-"""The house itself: imports point down, the public names exist, the README's example runs."""
+"""The house rules: where a file stands, what it imports, which words it uses, what its documentation holds."""
 
 import ast
+import inspect
 import re
+import subprocess
+import textwrap
+from collections import Counter
+from functools import cache
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -14,22 +20,20 @@ ROOMS = {
     "pdeformer": (
         "stencil",
         "pde",
-        "kernels",
         "integrators",
         "attention",
         "layers",
         "model",
         "cta",
-        "simulator",
         "diagnostics",
         "sharding",
         "train",
     ),
     "pid": ("gaussian", "measures", "gaussianize", "flow", "estimators", "plots", "gqa", "llava", "toyworld"),
-    "experiments": ("blas", "run", "data"),  # the programs stand below both and do not import each other
+    "experiments": ("blas", "run", "data"),  # The programs stand below both and do not import each other.
 }
 JAX_ONLY = {
-    "pdeformer": ("stencil", "pde", "kernels", "integrators", "attention"),
+    "pdeformer": ("stencil", "pde", "integrators", "attention"),
     "pid": ("gaussian", "measures"),
 }
 MAY_IMPORT = {
@@ -37,11 +41,82 @@ MAY_IMPORT = {
     "pid": {"pid"},
     "experiments": {"experiments", "pdeformer", "pid"},
 }
+MAX_ENTRIES = 14
+CONVENTIONAL_STEMS = {
+    *("__init__", "__main__", "config", "api", "types", "results", "progress", "program", "presets"),
+    *("figures", "report", "layers", "diagnostics"),
+}
+PARTICIPLES = {"found", "seen", "told", "kept", "shown", "asked", "said", "given", "opened", "held", "begun"}
+GONE_NAMES = PARTICIPLES | {
+    *("Sight", "sight", "Coins", "toss", "serving", "march", "multiplier", "share_budget", "from_diagonals"),
+    *(
+        "two_calls",
+        "react",
+        "Quantity",
+        "ranked",
+        "precise",
+        "widest",
+        "doubts",
+        "observe",
+        "Observed",
+        "climb",
+    ),
+    *(
+        "judge",
+        "calibrate",
+        "Alike",
+        "lay_out",
+        "Surroundings",
+        "two_phase",
+        "in_full",
+        "one_late",
+        "unstored",
+    ),
+    *(
+        "run_ours",
+        "LOOKS",
+        "Dials",
+        "gathered",
+        "together",
+        "agreed",
+        "FREE",
+        "Cadence",
+        "rungs",
+        "block_table",
+    ),
+    *("AttentionPDE", "Attended", "artefact", "standardise", "normalised", "tokenise"),
+}
+BRITISH = re.compile(
+    r"\b(\w*(?:normalis|standardis|optimis|tokenis|materialis|initialis|generalis|regularis|parametris|symmetris"
+    r"|visualis|organis|summaris|minimis|maximis|specialis|serialis|quantis|stabilis|gaussianis|recognis|realis"
+    r"|vectoris|factoris|utilis|emphasis|analys)(?:e|ed|es|ing|ation|ations|er|ers|able)"
+    r"|artefacts?|colou?red?s?(?<=our)|colour\w*|centre\w*|centring|behaviou?r\w*(?<=our)|neighbour\w*|favour\w*"
+    r"|modell(?:ed|ing)|labell(?:ed|ing)|cancell(?:ed|ing)|travell\w*|licence|catalogue|learnt|spelt|whilst)\b",
+    re.IGNORECASE,
+)
+AMERICAN_TOO = {"analyses", "emphases", "realiser"}  # plurals that the pattern above takes for verbs
+
+
+def tracked(*patterns):
+    """Files that belong to the project, as paths."""
+    listing = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", *patterns],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    return [ROOT / name for name in listing.splitlines() if (ROOT / name).exists()]
+
+
+@cache
+def tree_of(file):
+    return ast.parse(file.read_text())
 
 
 def imports(file):
-    """Dotted names of every module a file imports."""
-    for node in ast.walk(ast.parse(file.read_text())):
+    """Dotted names of every module that a file imports."""
+    for node in ast.walk(tree_of(file)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         if isinstance(node, ast.ImportFrom) and node.module:
@@ -56,6 +131,12 @@ def files():
 
 
 FILES = list(files())
+SOURCES = [file for package in ROOMS for file in sorted((ROOT / package).rglob("*.py"))]
+FOLDERS = sorted({file.parent for file in SOURCES})
+
+
+def relative(path):
+    return str(path.relative_to(ROOT)) if isinstance(path, Path) else str(path)
 
 
 @pytest.mark.parametrize(("package", "room", "file"), FILES, ids=lambda x: str(getattr(x, "name", x)))
@@ -100,3 +181,153 @@ def test_the_example_of_the_readme_runs():
     assert blocks
     for block in blocks:
         exec(compile(block, "README.md", "exec"), {})
+
+
+def entries(folder):
+    """Modules and folders of modules that stand in a folder."""
+    inside = [path for path in folder.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()]
+    return {path.stem for path in inside} - {"__init__", "__main__"}
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=relative)
+def test_a_folder_lists_its_files_in_the_order_of_their_imports(folder):
+    """The docstring of `__init__` has a line `name  what it holds` for each entry, and imports run upward."""
+    if folder.parent == ROOT and folder.name == "experiments":
+        return  # Its rooms are in ROOMS, and programs do not import each other.
+    listed = re.findall(r"^(\w+) +\S", ast.get_docstring(tree_of(folder / "__init__.py")) or "", re.MULTILINE)
+    order = [name for name in listed if name in entries(folder)]
+    assert len(order) == len(set(order)), f"{relative(folder)} lists a file twice"
+    assert set(order) == entries(folder) or len(entries(folder)) < 2
+    prefix = ".".join(folder.relative_to(ROOT).parts)
+    for file in folder.rglob("*.py"):
+        own = file.relative_to(folder).with_suffix("").parts[0]
+        if own not in order:
+            continue
+        for name in imports(file):
+            if name.startswith(f"{prefix}."):
+                target = name.removeprefix(f"{prefix}.").split(".")[0]
+                assert target in order, f"{relative(file)} imports {name} from its own package"
+                assert target == own or order.index(target) < order.index(own), f"{relative(file)}: {name}"
+
+
+@pytest.mark.parametrize("folder", sorted({file.parent for file in tracked("*.py")}), ids=relative)
+def test_a_folder_has_few_entries(folder):
+    if folder == ROOT:
+        return
+    names = {file.relative_to(folder).parts[0] for file in tracked() if folder in file.parents}
+    assert len(names) <= MAX_ENTRIES, sorted(names)
+
+
+def test_a_file_stem_occurs_once():
+    counts = Counter(file.stem for file in SOURCES)
+    assert not {stem for stem, count in counts.items() if count > 1} - CONVENTIONAL_STEMS
+
+
+def names_in(file):
+    """Every name that a file gives or uses: variables, parameters, attributes, functions, classes, keywords."""
+    for node in ast.walk(tree_of(file)):
+        match node:
+            case ast.Name(id=name) | ast.arg(arg=name) | ast.Attribute(attr=name):
+                yield name, node.lineno
+            case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
+                yield name, node.lineno
+            case ast.keyword(arg=str(name)) | ast.alias(asname=str(name)):
+                yield name, node.lineno
+
+
+@pytest.mark.parametrize("file", tracked("*.py"), ids=relative)
+def test_names_are_nouns_and_verbs_of_the_field(file):
+    from_hypothesis = {"given"} if "hypothesis" in file.read_text() else set()
+    gone = GONE_NAMES - from_hypothesis
+    uses = [f"{name}, line {line}" for name, line in names_in(file) if name.strip("_") in gone]
+    assert not uses
+
+
+@pytest.mark.parametrize("file", tracked("*.py", "*.md", "*.toml", "Makefile"), ids=relative)
+def test_spelling_is_american(file):
+    if file == Path(__file__).resolve():
+        return
+    words = {match.group() for match in BRITISH.finditer(file.read_text())}
+    assert not {word for word in words if word.lower() not in AMERICAN_TOO}
+
+
+@pytest.mark.parametrize("file", tracked("tests/**/test_*.py"), ids=relative)
+def test_a_test_module_holds_one_law(file):
+    assert len(file.read_text().splitlines()) <= 400
+    private = [
+        f"{node.value.id}.{node.attr}, line {node.lineno}"
+        for node in ast.walk(tree_of(file))
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
+        if node.attr.startswith("_") and not node.attr.startswith("__") and node.value.id in modules_of(file)
+    ]
+    assert not private
+
+
+def modules_of(file):
+    """Names under which a test file has our modules, or names from them."""
+    for node in ast.walk(tree_of(file)):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] in ROOMS:
+            yield from (alias.asname or alias.name for alias in node.names)
+
+
+PUBLIC_MODULES = (
+    *("pdeformer", "pdeformer.integrators", "pdeformer.attention", "pdeformer.layers", "pdeformer.model"),
+    *("pdeformer.cta", "pdeformer.diagnostics", "pdeformer.sharding", "pdeformer.train"),
+    *("pid", "pid.plots", "pid.gqa", "pid.llava", "pid.toyworld"),
+)
+
+
+def public_objects():
+    """Every public function and class once, under the name by which users reach it."""
+    done = set()
+    for module_name in PUBLIC_MODULES:
+        module = import_module(module_name)
+        exported = getattr(module, "__all__", None) or [
+            name for name, value in vars(module).items() if getattr(value, "__module__", "") == module_name
+        ]
+        for name in exported:
+            value = getattr(module, name)
+            documented = inspect.isfunction(inspect.unwrap(value)) if callable(value) else False
+            if name.startswith("_") or id(value) in done or not (documented or inspect.isclass(value)):
+                continue
+            done.add(id(value))
+            yield pytest.param(value, id=f"{module_name}.{name}")
+
+
+def documented_parameters(doc):
+    """Names with an entry in the `Args` section; several may share one, as in `query, key, value:`."""
+    section = re.search(r"^Args:\n((?:[ ]+.*\n|\n)+)", doc + "\n", re.MULTILINE)
+    heads = re.findall(r"^ {4}(\S[^:]*):", section.group(1), re.MULTILINE) if section else []
+    return {name.strip(" *`").split(" ")[0] for head in heads for name in head.split(",")}
+
+
+def missing_from_function(function, doc):
+    signature = inspect.signature(function)
+    parameters = {name for name in signature.parameters if name not in ("self", "cls")}
+    yield from sorted(f"Args: {name}" for name in parameters - documented_parameters(doc))
+    if signature.return_annotation not in (None, "None", inspect.Signature.empty):
+        yield from () if re.search(r"^(Returns|Yields):", doc, re.MULTILINE) else ("Returns",)
+    body = inspect.getsource(inspect.unwrap(function))
+    if re.search(r"^\s+raise \w", body, re.MULTILINE) and "Raises:" not in doc:
+        yield "Raises"
+
+
+def missing_from_class(kind, doc):
+    body = ast.parse(textwrap.dedent(inspect.getsource(kind))).body[0]
+    assert isinstance(body, ast.ClassDef)
+    for node, following in zip(body.body, [*body.body[1:], None], strict=True):
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            described = isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant)
+            if not (described or node.target.id.startswith("_") or re.search(rf"\b{node.target.id}\b", doc)):
+                yield f"a docstring under the field {node.target.id}"
+
+
+@pytest.mark.parametrize("thing", list(public_objects()))
+def test_public_documentation_is_complete(thing):
+    doc = inspect.cleandoc(thing.__doc__ or "")
+    summary = doc.split("\n\n")[0]
+    assert summary.endswith("."), "the first paragraph is a sentence"
+    assert len(summary.split()) <= 25, "the first sentence is short"
+    missing = list((missing_from_class if inspect.isclass(thing) else missing_from_function)(thing, doc))
+    assert not missing
+    assert re.search(r"^Examples?:", doc, re.MULTILINE), "an example"

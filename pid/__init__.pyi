@@ -1,0 +1,25 @@
+from . import llava as llava
+from .estimators import Bootstrap as Bootstrap
+from .estimators import Comparison as Comparison
+from .estimators import Estimate as Estimate
+from .estimators import EstimateConfig as EstimateConfig
+from .estimators import Interval as Interval
+from .estimators import Shuffle as Shuffle
+from .estimators import aggregate as aggregate
+from .estimators import compare as compare
+from .estimators import estimate as estimate
+from .estimators import layerwise as layerwise
+from .estimators import paper_config as paper_config
+from .estimators import recommended_config as recommended_config
+from .estimators import trajectory_correlation as trajectory_correlation
+from .flow import SeparableFlow as SeparableFlow
+from .gaussian import MI as MI
+from .gaussian import mutual_information as mutual_information
+from .gaussianize import PCA as PCA
+from .measures import PID as PID
+from .measures import Certificate as Certificate
+from .measures import certificate as certificate
+from .measures import decompose as decompose
+
+__version__: str
+__all__: list[str]
