@@ -9,15 +9,10 @@ from docutils import nodes
 from latex2mathml.converter import convert
 from sphinx.application import Sphinx
 
-LINE_BREAK = r"\\"
-
 
 def to_mathml(latex: str, display: str) -> str:
-    """LaTeX as a `<math>` element; several lines and alignment marks become an aligned table."""
-    body = latex.strip()
-    if display == "block" and not body.startswith(r"\begin") and (LINE_BREAK in body or "&" in body):
-        body = rf"\begin{{aligned}}{body}\end{{aligned}}"
-    return convert(body, display=display)
+    """LaTeX as a `<math>` element; `aligned` goes by the name under which latex2mathml has it."""
+    return convert(latex.strip().replace("{aligned}", "{align*}"), display=display)
 
 
 def visit_inline(translator: Any, node: nodes.math) -> None:
