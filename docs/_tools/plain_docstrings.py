@@ -24,7 +24,8 @@ CODE = re.compile(r"(``[^`]+``|`[^`]+`)")
 GLUED = re.compile(r"(?<=\S)``(?=\w)")  # the end of a literal before a letter, as in `vmap`s
 MARKUP = re.compile(r"(?<!\\)([*|]|(?<=\w)_(?=\W|$))")
 ENTRY = re.compile(r"[\w/.]+ {2,}\S")  # a line of the table of files: name, blanks, what the file holds
-UNDOCUMENTED = re.compile(r"Alias for field number \d+$")
+PYTHON = re.compile(r"\s*(\w+ = [\w.]+\(|import |from |>>> )")
+UNDOCUMENTED = re.compile(r"(Alias for field number \d+|Call self as a function\.)$")
 
 
 def markup(line: str) -> str:
@@ -66,7 +67,7 @@ def convert(lines: list[str]) -> Iterator[str]:
                 in_section = SECTION.match(line) is not None
             elif not in_section and not previous.strip():
                 in_block = True
-                yield from ("::", "")
+                yield from (f".. code-block:: {'python' if PYTHON.match(line) else 'text'}", "")
             elif not in_section and not in_doctest:
                 line = line.lstrip()  # a hanging indent
         in_doctest = not blank and (in_doctest or line.lstrip().startswith(">>>"))
