@@ -53,10 +53,19 @@ def draw_decomposition(ax: mpl.axes.Axes) -> None:
         ]
         covariances.append(np.block(rows))
     atoms = pid.decompose(np.stack(covariances), (4, 4, 4))
-    labels = {"redundancy": "both", "unique_x": "vision alone", "unique_y": "language alone", "synergy": "only together"}
+    labels = {
+        "redundancy": "both",
+        "unique_x": "vision alone",
+        "unique_y": "language alone",
+        "synergy": "only together",
+    }
     values = [getattr(atoms, name) for name in COLORS]
-    ax.stackplot(range(33), values, colors=COLORS.values(), labels=[labels[name] for name in COLORS], alpha=0.85)
-    ax.set(title="decompose: information by layer", xlabel="layer", ylabel="bits", xlim=(0, 32), ylim=(0, 4.6))
+    ax.stackplot(
+        range(33), values, colors=COLORS.values(), labels=[labels[name] for name in COLORS], alpha=0.85
+    )
+    ax.set(
+        title="decompose: information by layer", xlabel="layer", ylabel="bits", xlim=(0, 32), ylim=(0, 4.6)
+    )
     ax.legend(fontsize="small", frameon=False, ncols=2, loc="upper center")
 
 
