@@ -59,6 +59,10 @@ def convert(lines: list[str]) -> Iterator[str]:
     previous = ""
     for line in lines:
         blank = not line.strip()
+        if line == "Example::":  # not executed
+            yield from (".. rubric:: Example", "")
+            in_section, previous = False, ""
+            continue
         if in_block and not blank and indent_of(line) == 0:
             in_block = False
             yield ""
