@@ -21,7 +21,6 @@ from sphinx.util.inspect import stringify_signature
 
 SECTION = re.compile(r"(Args|Attributes|Returns|Raises|Yields|Examples?|References?|Fields|Notes?):$")
 CODE = re.compile(r"(``[^`]+``|`[^`]+`)")
-GLUED = re.compile(r"(?<=\S)``(?=\w)")  # the end of a literal before a letter, as in `vmap`s
 MARKUP = re.compile(r"(?<!\\)([*|]|(?<=\w)_(?=\W|$))")
 ENTRY = re.compile(r"[\w/.]+ {2,}\S")  # a line of the table of files: name, blanks, what the file holds
 PYTHON = re.compile(r"\s*(\w+ = [\w.]+\(|import |from |>>> )")
@@ -31,9 +30,13 @@ UNDOCUMENTED = re.compile(r"(Alias for field number \d+|Call self as a function\
 def markup(line: str) -> str:
     """Code between backticks as literals; whatever else reStructuredText would take for markup, escaped."""
     parts = CODE.split(line)
-    parts[::2] = [MARKUP.sub(r"\\\1", part) for part in parts[::2]]
-    parts[1::2] = [f"``{part.strip('`')}``" for part in parts[1::2]]
-    return GLUED.sub(r"``\\ ", "".join(parts))
+    for index, part in enumerate(parts):
+        if index % 2 == 0:
+            parts[index] = MARKUP.sub(r"\\\1", part)
+        else:
+            glued = parts[index + 1][:1].isalnum()  # as in `vmap`s
+            parts[index] = f"``{part.strip('`')}``" + ("\\ " if glued else "")
+    return "".join(parts)
 
 
 def indent_of(line: str) -> int:
