@@ -1,7 +1,7 @@
-"""What diffusion does to hidden states, in numbers: roughness, commutation with attention, oversmoothing.
+"""Measures of hidden states: Dirichlet energy, roughness, commutators, and oversmoothing.
 
-Pure functions of hidden states `u`, `(..., T, D)`; each returns one float32 number (or wider) per leading
-index. Padding (`segment_ids` 0) is never read.
+Pure functions of hidden states `u`, `(..., T, D)`. Each returns one float32 (or wider) number per leading index.
+Padding (`segment_ids` 0) is never read.
 
     T tokens, D channels, n valid tokens
 """
@@ -17,11 +17,25 @@ from pdeformer import stencil
 def dirichlet_energy(
     u: Float[Array, "*b t d"], segment_ids: Int[Array, "*b t"] | None = None
 ) -> Float[Array, "*b"]:
-    """E(u) = 1/2 Σ_j e_j |u_{j+1} - u_j|², e_j = 1 between neighbours in one segment.
+    """Return the Dirichlet energy E(u) = ½ Σ_j e_j ‖u_{j+1} - u_j‖².
 
-    E = -1/2 <u, Lu> with the Neumann Laplacian L, so 0 ≤ E ≤ 2 |u|². One heat step M = I + αL obeys
-    E(Mu) ≤ E(u) - α(1 - 2α) |Lu|² for 0 ≤ α ≤ 1/2. [Zhang & Zhou, "Where to Add PDE Diffusion in
-    Transformers", 2026]
+    e_j is 1 between neighbors in one segment, else 0. With the Neumann Laplacian L, E = -½ <u, Lu>, so
+    0 ≤ E ≤ 2 ‖u‖². One heat step M = I + αL obeys E(Mu) ≤ E(u) - α(1 - 2α) ‖Lu‖² for 0 ≤ α ≤ 1/2.
+
+    Args:
+        u: hidden states `(..., T, D)`, any float; computed in at least float32.
+        segment_ids: integers `(..., T)`, 0 for padding; None is one segment without padding.
+
+    Returns:
+        E(u) per leading index, ≥ 0, in squared units of `u`.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> float(dirichlet_energy(jnp.array([[1.0], [2.0], [-1.0], [-1.0]])))  # (1 + 9 + 0) / 2
+        5.0
+
+    Reference:
+        Zhang & Zhou, "Where to Add PDE Diffusion in Transformers", 2026.
     """
     runs = None if segment_ids is None else stencil.run_ids(segment_ids)
     edges = stencil.difference(_valid_only(u, segment_ids), 1, runs)
@@ -29,7 +43,22 @@ def dirichlet_energy(
 
 
 def roughness(u: Float[Array, "*b t d"], segment_ids: Int[Array, "*b t"] | None = None) -> Float[Array, "*b"]:
-    """ρ(u) = E(u) / |u|², in [0, 2]: 0 for equal tokens or u = 0, near 2 for alternating signs."""
+    """Return the roughness ρ(u) = E(u) / ‖u‖², the Dirichlet energy of a normalized state.
+
+    ρ is 0 for equal tokens and for u = 0, and near 2 for tokens of alternating sign.
+
+    Args:
+        u: hidden states `(..., T, D)`, any float; computed in at least float32.
+        segment_ids: integers `(..., T)`, 0 for padding; None is one segment without padding.
+
+    Returns:
+        ρ(u) per leading index, in [0, 2].
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> float(roughness(jnp.array([[1.0], [-1.0], [1.0], [-1.0]])))
+        1.5
+    """
     norm = jnp.sum(jnp.square(_valid_only(u, segment_ids)), axis=(-2, -1))
     return dirichlet_energy(u, segment_ids) / jnp.where(norm > 0, norm, 1)
 
@@ -37,22 +66,48 @@ def roughness(u: Float[Array, "*b t d"], segment_ids: Int[Array, "*b t"] | None 
 def commutator(
     mix: Callable[[Array], Array], f: Callable[[Array], Array], u: Float[Array, "*s"]
 ) -> Float[Array, ""]:
-    """|mix(f(u)) - f(mix(u))| / |f(u)|, Frobenius norms over the whole array.
+    """Return the relative commutator ‖mix(f(u)) - f(mix(u))‖ / ‖f(u)‖, in Frobenius norms.
 
-    0 when a mixing step and a sublayer commute, as two diffusions do; large when it matters which comes first
-    ("double mixing"). `mix` and `f` map hidden states to hidden states of the same shape; f(u) ≠ 0.
+    It is 0 if the two maps commute, as two diffusions do. It is large if their order matters ("double mixing").
+
+    Args:
+        mix: a mixing step, from hidden states to hidden states of the same shape.
+        f: a sublayer, from hidden states to hidden states of the same shape, with f(u) ≠ 0.
+        u: hidden states, any shape.
+
+    Returns:
+        One number ≥ 0 for the full array.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> u = jnp.array([[3.0], [4.0]])
+        >>> round(float(commutator(lambda u: u[::-1], lambda u: u * jnp.array([[1.0], [0.0]]), u)), 3)
+        1.667
     """
-    before, after = _wide(f(mix(u))), _wide(mix(f(u)))
-    return jnp.linalg.norm((after - before).ravel()) / jnp.linalg.norm(_wide(f(u)).ravel())
+    before, after = _to_float32(f(mix(u))), _to_float32(mix(f(u)))
+    return jnp.linalg.norm((after - before).ravel()) / jnp.linalg.norm(_to_float32(f(u)).ravel())
 
 
 def token_similarity(
     u: Float[Array, "*b t d"], segment_ids: Int[Array, "*b t"] | None = None
 ) -> Float[Array, "*b"]:
-    """Mean cosine over all pairs of different valid tokens: 1 when all have collapsed to one direction.
+    """Return the mean cosine over all pairs of different valid tokens.
 
-    Computed in O(T D) from the unit vectors v_j as (|Σ_j v_j|² - Σ_j |v_j|²) / (n (n - 1)). A zero token has
-    cosine 0 with every other; fewer than two tokens give 1. Packed segments of one row are pooled.
+    It is 1 if all tokens have one direction (oversmoothing). With the unit vectors v_j it is
+    (‖Σ_j v_j‖² - Σ_j ‖v_j‖²) / (n (n - 1)), in O(T D). A zero token has cosine 0 with every other one. Fewer than
+    two tokens give 1. All segments of one row count together.
+
+    Args:
+        u: hidden states `(..., T, D)`, any float; computed in at least float32.
+        segment_ids: integers `(..., T)`, 0 for padding; None is one segment without padding.
+
+    Returns:
+        The mean cosine per leading index, in [-1, 1].
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> float(token_similarity(jnp.array([[1.0, 0.0], [0.0, 2.0]])))
+        0.0
     """
     clean = _valid_only(u, segment_ids)
     length = jnp.linalg.norm(clean, axis=-1, keepdims=True)
@@ -65,10 +120,25 @@ def token_similarity(
 def effective_rank(
     u: Float[Array, "*b t d"], segment_ids: Int[Array, "*b t"] | None = None
 ) -> Float[Array, "*b"]:
-    """exp(-Σ_i p_i log p_i) with p_i = σ_i / Σσ, σ the singular values of the (T, D) matrix of valid tokens.
+    """Return the effective rank exp(-Σ_i p_i log p_i) of the matrix of valid tokens.
 
-    Between 1 (one direction) and min(n, D) (equal singular values); 1 for u = 0. [Roy & Vetterli, "The
-    effective rank: a measure of effective dimensionality", EUSIPCO 2007]
+    p_i = σ_i / Σσ, where σ are the singular values of the (T, D) matrix. The rank is 1 for one direction or
+    u = 0, and min(n, D) for equal singular values.
+
+    Args:
+        u: hidden states `(..., T, D)`, any float; computed in at least float32.
+        segment_ids: integers `(..., T)`, 0 for padding; None is one segment without padding.
+
+    Returns:
+        The effective rank per leading index, in [1, min(n, D)].
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> round(float(effective_rank(jnp.eye(4))), 3)
+        4.0
+
+    Reference:
+        Roy & Vetterli, "The effective rank: a measure of effective dimensionality", EUSIPCO 2007.
     """
     values = jnp.linalg.svd(_valid_only(u, segment_ids), compute_uv=False)
     total = jnp.sum(values, axis=-1, keepdims=True)
@@ -76,10 +146,11 @@ def effective_rank(
     return jnp.exp(-jnp.sum(share * jnp.log(jnp.where(share > 0, share, 1)), axis=-1))
 
 
-def _wide(u: Array) -> Array:
+def _to_float32(u: Array) -> Array:
+    """`u` in at least float32."""
     return u.astype(jnp.promote_types(u.dtype, jnp.float32))
 
 
 def _valid_only(u: Array, segment_ids: Array | None) -> Array:
     """`u` in at least float32 with zeros in place of padding."""
-    return _wide(u) if segment_ids is None else jnp.where(segment_ids[..., None] > 0, _wide(u), 0)
+    return _to_float32(u) if segment_ids is None else jnp.where(segment_ids[..., None] > 0, _to_float32(u), 0)

@@ -1,4 +1,4 @@
-"""Four evolution equations in pseudo-time on the path graph, each with its stability bound and one explicit step.
+"""Four evolution equations in pseudo-time on the path graph, each with a stability bound and one explicit step.
 
     Diffusion            u_t  = α u_xx                     explicit Euler
     Wave                 u_tt = c² u_xx,  u_t(0) = 0       leapfrog
@@ -6,8 +6,8 @@
     AdvectionDiffusion   u_t  = α u_xx + β u_x             explicit Euler, conservative upwind
 
 Token spacing is 1. A coefficient is a scalar or one value per channel (the last axis of u once space is at
-axis -2). The dataclasses are pytrees with the coefficients as leaves and check nothing when built: they are
-rebuilt with tracers, and dt is not known there. `pde.check(dt)` does, and `evolve` calls it.
+axis -2). The dataclasses are pytrees with the coefficients as leaves. They check nothing when they are built:
+JAX rebuilds them with tracers, and dt is unknown there. `pde.check(dt)` checks, and `evolve` calls it.
 [Zhang & Zhou, "Continuous-Time Attention", 2025]
 
     T tokens, D channels, L the graph Laplacian of `stencil`
@@ -15,7 +15,7 @@ rebuilt with tracers, and dt is not known there. `pde.check(dt)` does, and `evol
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, TypeVar, cast, get_args
 
 import jax
 import jax.numpy as jnp
@@ -30,6 +30,7 @@ Coefficient: TypeAlias = (
     Any  # float or array: a scalar or one value per channel; trees also hold placeholders
 )
 State: TypeAlias = Any  # u, or the pair (u, u_prev) of the wave equation
+P = TypeVar("P", bound="PDE")
 Reaction = Literal["fisher", "allen_cahn"]
 REACTIONS: tuple[str, ...] = get_args(Reaction)
 
@@ -37,48 +38,71 @@ ROUNDING = 1e-6  # a coefficient computed in float32 may sit this much (relative
 
 
 def is_concrete(x: object) -> bool:
-    """Whether a value is known now, in Python, rather than traced."""
+    """Return whether a value is concrete now, in Python, rather than traced."""
     return not isinstance(x, Tracer)
 
 
-def _known(x: Any) -> Any:
+def _to_numpy(x: Any) -> Any:
+    """A concrete value in float64; a traced one as it is."""
     return np.asarray(x, np.float64) if is_concrete(x) else x
 
 
 class PDE(ABC):
-    """An evolution equation. Members are final: they fill in the abstract methods and override nothing else."""
+    """An evolution equation in pseudo-time.
+
+    Members are final: they fill in the abstract methods and override nothing else.
+    """
 
     @abstractmethod
     def courant(self, dt: Coefficient) -> Coefficient:
-        """The stability number ν of one explicit step; the step is stable for ν ≤ 1."""
+        """Return the stability number ν of one explicit step; the step is stable for ν ≤ 1."""
 
     @abstractmethod
     def rule(self) -> str:
-        """The stability condition in words, for errors."""
+        """Return the stability condition as text, for errors."""
 
     @abstractmethod
     def scaled(self, dt: Coefficient) -> "PDE":
-        """The same equation in units of the time step: one step of dt=1 of it is one step of `dt` of self."""
+        """Return the equation in units of the time step.
+
+        One step of dt = 1 of the result is one step of `dt` of this equation.
+        """
 
     @abstractmethod
     def _step(self, state: State, graph: Path) -> State:
-        """One explicit step with dt = 1."""
+        """Take one explicit step with dt = 1."""
 
     def coefficients(self) -> dict[str, Coefficient]:
-        """Name and value of every coefficient."""
+        """Return the name and value of every coefficient."""
         leaves = jax.tree_util.tree_leaves_with_path(self)
         return {jax.tree_util.keystr(path, simple=True): leaf for path, leaf in leaves}
 
     def max_dt(self) -> Coefficient:
-        """The largest stable time step; inf when nothing moves."""
+        """Return the largest stable time step; inf if every coefficient of the bound is zero.
+
+        Example:
+            >>> Diffusion(0.25).max_dt()
+            2.0
+        """
         rate = self.courant(1.0)
         largest = np.max(rate) if is_concrete(rate) else jnp.max(rate)
         if is_concrete(largest):
             return float("inf") if largest == 0 else 1.0 / float(largest)
         return 1.0 / largest
 
-    def stable(self, dt: Coefficient):
-        """Whether an explicit step of `dt` is stable: a bool, or a traced bool under jit."""
+    def stable(self, dt: Coefficient) -> Any:
+        """Return whether an explicit step of `dt` is stable.
+
+        Args:
+            dt: the length of a step in pseudo-time.
+
+        Returns:
+            A Python bool, or a traced bool under `jit`.
+
+        Example:
+            >>> Diffusion(0.25).stable(2.0), Diffusion(0.25).stable(2.1)
+            (True, False)
+        """
         number = self.courant(dt)
         diffusivity = getattr(self, "alpha", 0.0)
         if is_concrete(number) and is_concrete(diffusivity):
@@ -86,15 +110,18 @@ class PDE(ABC):
         return jnp.all(jnp.asarray(number) <= 1 + ROUNDING) & jnp.all(jnp.asarray(diffusivity) >= 0)
 
     def check(self, dt: Coefficient) -> None:
-        """Check what is concrete of the coefficients and dt.
+        """Check those coefficients that are concrete, and dt.
+
+        Args:
+            dt: the length of a step in pseudo-time.
 
         Raises:
-            ValueError: a coefficient or dt that is not finite, a negative alpha, dt ≤ 0, or an unstable step.
+            ValueError: a coefficient or dt is not finite, alpha < 0, dt ≤ 0, or the step is unstable.
         """
         name = type(self).__name__
-        known = jax.tree.map(_known, self)  # NumPy: under a trace jnp would stage even what is known
-        dt = _known(dt)
-        values = {**known.coefficients(), "dt": dt}
+        concrete = jax.tree.map(_to_numpy, self)  # NumPy: under a trace jnp would stage concrete values too
+        dt = _to_numpy(dt)
+        values = {**concrete.coefficients(), "dt": dt}
         for key, value in values.items():
             if is_concrete(value) and not np.all(np.isfinite(value)):
                 raise ValueError(f"{name} needs finite coefficients, got {key}={_show(value)}.")
@@ -105,11 +132,11 @@ class PDE(ABC):
             raise ValueError(
                 f"{name} needs alpha >= 0, got alpha={_show(alpha)}; a negative diffusivity sharpens without bound."
             )
-        if all(is_concrete(value) for value in values.values()) and not known.stable(dt):
-            given = ", ".join(f"{key}={_show(value)}" for key, value in values.items())
+        if all(is_concrete(value) for value in values.values()) and not concrete.stable(dt):
+            arguments = ", ".join(f"{key}={_show(value)}" for key, value in values.items())
             raise ValueError(
-                f"{name} needs {self.rule()} to be stable, got {np.max(known.courant(dt)):.6g} times the bound "
-                f"({given}); lower dt to {known.max_dt():.6g} or less and raise steps."
+                f"{name} needs {self.rule()} to be stable, got {np.max(concrete.courant(dt)):.6g} times the bound "
+                f"({arguments}); lower dt to {concrete.max_dt():.6g} or less and raise steps."
             )
 
     def step(
@@ -121,20 +148,36 @@ class PDE(ABC):
         boundary: Boundary | str = "neumann",
         segment_ids: Int[Array, "*b t"] | None = None,
     ) -> State:
-        """One explicit step of `state`: u, or the pair (u, u_prev) of the wave equation.
+        """Take one explicit step.
 
-        Arguments are those of `evolve`. Nothing is checked: an unstable step is computed as asked.
+        Nothing is checked: an unstable step is computed without an error.
+
+        Args:
+            state: u `(..., T, D)`, or the pair (u, u_prev) of the wave equation.
+            dt: the length of the step in pseudo-time.
+            axis: the axis of tokens.
+            boundary: "neumann", "periodic", "dirichlet" or "copy", as in `evolve`.
+            segment_ids: integers `(..., T)`, 0 for padding; None is one segment.
+
+        Returns:
+            The state after the step, of the shape and dtype of `state`.
+
+        Example:
+            >>> import jax.numpy as jnp
+            >>> u = jnp.array([[0.0], [1.0], [0.0], [4.0]])
+            >>> Diffusion(0.25).step(u)[:, 0].tolist()
+            [0.25, 0.5, 1.25, 3.0]
         """
         u = state[0] if isinstance(state, tuple) else state
         graph = stencil.path(u.shape[axis], segment_ids, boundary, ndim=u.ndim)
         dtype = jnp.promote_types(u.dtype, jnp.float32)
         pde = self.scaled(dt).cast(dtype, u.ndim)
-        moved = jax.tree.map(lambda x: jnp.moveaxis(x, axis, -2).astype(dtype), state)
-        after = pde._step(moved, graph)
+        before = jax.tree.map(lambda x: jnp.moveaxis(x, axis, -2).astype(dtype), state)
+        after = pde._step(before, graph)
         return jax.tree.map(lambda x: jnp.moveaxis(x, -2, axis).astype(u.dtype), after)
 
-    def cast(self, dtype, ndim: int) -> "PDE":
-        """The coefficients as arrays of `dtype` and rank `ndim`, channels last, ready to meet a state."""
+    def cast(self, dtype: Any, ndim: int) -> "PDE":
+        """Return the equation with arrays of `dtype` and rank `ndim`, channels last, as coefficients."""
         return jax.tree.map(lambda c: _expand(jnp.asarray(c, dtype), ndim), self)
 
 
@@ -146,21 +189,22 @@ def _show(value: object) -> str:
     return np.array2string(np.asarray(value), precision=6, threshold=6)
 
 
-def _register(cls):
-    """Make a frozen dataclass a pytree; fields marked static are not leaves.
+def _register(cls: type[P]) -> type[P]:
+    """Register a frozen dataclass as a pytree; fields with the metadata "static" are no leaves.
 
-    Registered by hand: two types from `register_dataclass` with equal static fields have equal tree
-    structures (jax 0.10), so a cache keyed on the structure would take one equation for another.
+    Not by `register_dataclass`: two of its types with equal static fields have equal tree structures
+    (jax 0.10), so a cache keyed on the structure would take one equation for another.
     """
-    static = tuple(f.name for f in fields(cls) if f.metadata.get("static"))
-    leaves = tuple(f.name for f in fields(cls) if f.name not in static)
+    own_fields = fields(cast(Any, cls))
+    static = tuple(f.name for f in own_fields if f.metadata.get("static"))
+    leaves = tuple(f.name for f in own_fields if f.name not in static)
 
-    def flatten(pde):
+    def flatten(pde: Any) -> tuple[list, tuple]:
         children = [(jax.tree_util.GetAttrKey(name), getattr(pde, name)) for name in leaves]
         return children, tuple(getattr(pde, name) for name in static)
 
-    def unflatten(kept, children):
-        return cls(*children, *kept)
+    def unflatten(auxiliary: tuple, children: Any) -> Any:
+        return cls(*children, *auxiliary)
 
     jax.tree_util.register_pytree_with_keys(cls, flatten, unflatten)
     return cls
@@ -169,57 +213,79 @@ def _register(cls):
 @_register
 @dataclass(frozen=True)
 class Diffusion(PDE):
-    """Heat equation u_t = α u_xx. One step: u ← (I + α dt L) u, stable for 0 ≤ α dt ≤ 1/2.
+    """Heat equation u_t = α u_xx.
 
-    Then, with Neumann walls, the mass Σu is conserved, max|u| and ‖u‖₂ do not grow, and the Dirichlet energy
-    E = ½ Σ (u_{j+1} - u_j)² obeys E(u⁺) ≤ E(u) - α dt (1 - 2 α dt) ‖Lu‖². α in tokens² per unit of pseudo-time.
+    One step is u ← (I + α dt L) u, stable for 0 ≤ α dt ≤ 1/2. With Neumann walls it conserves the mass Σu,
+    and neither the largest absolute value nor the 2-norm of u grows. The Dirichlet energy E = ½ Σ (u_{j+1} - u_j)²
+    obeys E(u⁺) ≤ E(u) - α dt (1 - 2 α dt) ‖Lu‖².
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from pdeformer import Diffusion, evolve
+        >>> evolve(jnp.array([[0.0], [1.0], [0.0]]), Diffusion(0.25), steps=1)[:, 0].tolist()
+        [0.25, 0.5, 0.25]
     """
 
     alpha: Coefficient
+    """Diffusivity α ≥ 0 in tokens² per unit of pseudo-time: a scalar, or one value per channel."""
 
-    def courant(self, dt):
+    def courant(self, dt: Coefficient) -> Coefficient:
+        """Return ν = 2 α dt."""
         return 2 * self.alpha * dt
 
-    def rule(self):
+    def rule(self) -> str:
+        """Return the stability condition as text."""
         return "alpha * dt <= 1/2"
 
-    def scaled(self, dt):
+    def scaled(self, dt: Coefficient) -> "Diffusion":
+        """Return the equation in units of the time step `dt`."""
         return Diffusion(self.alpha * dt)
 
     def increment(self, u: Float[Array, "*b t d"], graph: Path) -> Float[Array, "*b t d"]:
-        """α L u: what one step adds."""
+        """Return α L u, the change of u in one step with dt = 1."""
         return self.alpha * stencil.laplacian(u, graph)
 
-    def _step(self, state, graph):
+    def _step(self, state: State, graph: Path) -> State:
         return state + self.increment(state, graph)
 
 
 @_register
 @dataclass(frozen=True)
 class Wave(PDE):
-    """Wave equation u_tt = c² u_xx with u_t(0) = 0, second order in time.
+    """Wave equation u_tt = c² u_xx from rest, u_t(0) = 0.
 
-    Leapfrog u_{k+1} = 2u_k - u_{k-1} + r L u_k with r = (c dt)², started by u_1 = u_0 + ½ r L u_0, so that
-    u_n = T_n(I + ½ r L) u_0 with the Chebyshev polynomial T_n. Stable for |c| dt ≤ 1; c dt = 1 is exact.
-    Reversible: swapping (u, u_prev) runs it backwards. c in tokens per unit of pseudo-time.
+    The leapfrog u_{k+1} = 2u_k - u_{k-1} + r L u_k with r = (c dt)² starts with u_1 = u_0 + ½ r L u_0. It is second
+    order in time, and u_n = T_n(I + ½ r L) u_0 with the Chebyshev polynomial T_n. It is stable for abs(c) dt ≤ 1
+    and exact for c dt = 1. It is reversible: to swap u and u_prev runs it backwards.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from pdeformer import Wave, evolve
+        >>> u = jnp.array([[0.0], [0.0], [2.0], [0.0], [0.0]])
+        >>> evolve(u, Wave(1.0), steps=2)[:, 0].tolist()
+        [1.0, 0.0, 0.0, 0.0, 1.0]
     """
 
     speed: Coefficient
+    """Speed c in tokens per unit of pseudo-time: a scalar, or one value per channel. Its sign has no effect."""
 
-    def courant(self, dt):
+    def courant(self, dt: Coefficient) -> Coefficient:
+        """Return ν = abs(c) dt."""
         return abs(self.speed) * dt
 
-    def rule(self):
+    def rule(self) -> str:
+        """Return the stability condition as text."""
         return "|speed| * dt <= 1"
 
-    def scaled(self, dt):
+    def scaled(self, dt: Coefficient) -> "Wave":
+        """Return the equation in units of the time step `dt`."""
         return Wave(self.speed * dt)
 
     def increment(self, u: Float[Array, "*b t d"], graph: Path) -> Float[Array, "*b t d"]:
-        """c² L u: the acceleration."""
+        """Return c² L u, the change of u - u_prev in one step with dt = 1."""
         return self.speed**2 * stencil.laplacian(u, graph)
 
-    def _step(self, state, graph):
+    def _step(self, state: State, graph: Path) -> State:
         u, previous = state
         return u + (u - previous) + self.increment(u, graph), u
 
@@ -227,79 +293,121 @@ class Wave(PDE):
 @_register
 @dataclass(frozen=True)
 class AdvectionDiffusion(PDE):
-    """u_t = α u_xx + β u_x, conservative upwind: β > 0 moves mass to lower index, β < 0 to higher.
+    """Advection-diffusion equation u_t = α u_xx + β u_x, conservative upwind.
 
-    Stable for α ≥ 0 and 2 α dt + |β| dt ≤ 1: every entry of the step matrix is then ≥ 0. With Neumann walls
-    mass is conserved (it piles up at the wall). β in tokens per unit of pseudo-time.
+    One step is u_j ← u_j + α dt (Lu)_j + F_{j+1/2} - F_{j-1/2}, where F_{j+1/2} is the flux to the left through
+    the edge j+1/2: β dt u_{j+1} for β ≥ 0, and β dt u_j for β < 0. The step is stable for α ≥ 0 and
+    2 α dt + abs(β) dt ≤ 1: every entry of its matrix is then ≥ 0. With Neumann walls it conserves mass, which
+    piles up at the wall.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from pdeformer import AdvectionDiffusion, evolve
+        >>> u = jnp.array([[0.0], [0.0], [1.0], [0.0]])
+        >>> evolve(u, AdvectionDiffusion(0.0, 0.5), steps=1)[:, 0].tolist()
+        [0.0, 0.5, 0.5, 0.0]
     """
 
     alpha: Coefficient
+    """Diffusivity α ≥ 0 in tokens² per unit of pseudo-time: a scalar, or one value per channel."""
     beta: Coefficient
+    """Drift β in tokens per unit of pseudo-time: β > 0 moves mass to lower index, β < 0 to higher."""
 
-    def courant(self, dt):
+    def courant(self, dt: Coefficient) -> Coefficient:
+        """Return ν = (2 α + abs(β)) dt."""
         return (2 * self.alpha + abs(self.beta)) * dt
 
-    def rule(self):
+    def rule(self) -> str:
+        """Return the stability condition as text."""
         return "2 * alpha * dt + |beta| * dt <= 1"
 
-    def scaled(self, dt):
+    def scaled(self, dt: Coefficient) -> "AdvectionDiffusion":
+        """Return the equation in units of the time step `dt`."""
         return AdvectionDiffusion(self.alpha * dt, self.beta * dt)
 
     def increment(self, u: Float[Array, "*b t d"], graph: Path) -> Float[Array, "*b t d"]:
-        """α L u + β u_x, the second term upwind."""
+        """Return α L u + β u_x (upwind), the change of u in one step with dt = 1."""
         down, up = jnp.maximum(self.beta, 0), jnp.maximum(-self.beta, 0)
         return self.alpha * stencil.laplacian(u, graph) + stencil.upwind(u, down, up, graph)
 
-    def _step(self, state, graph):
+    def _step(self, state: State, graph: Path) -> State:
         return state + self.increment(state, graph)
 
 
 @_register
 @dataclass(frozen=True)
 class ReactionDiffusion(PDE):
-    """u_t = α u_xx + R(u), R = β u (1 - u) ("fisher") or β u (1 - u²) ("allen_cahn").
+    """Reaction-diffusion equation u_t = α u_xx + R(u), by Strang splitting.
 
-    One step is a Strang splitting: exact reaction flow for dt/2, one explicit diffusion step for dt, reaction
-    for dt/2; without diffusion it is exact, with it first order in dt like the Euler step inside. Stable for
-    0 ≤ α dt ≤ 1/2 and any β. Fisher keeps [0, 1] and needs u ≥ 0; Allen-Cahn keeps [-1, 1]. Negative β
-    reverses the reaction, which then blows up in finite time from |u| > 1. Tokens that the boundary holds
-    fixed, and padding, do not react.
+    R(u) = β u (1 - u) for "fisher" and β u (1 - u²) for "allen_cahn". One step is the exact reaction flow for dt/2,
+    one explicit diffusion step for dt, and the reaction flow for dt/2. It is exact without diffusion. With
+    diffusion it is first order in dt, like the Euler step inside. It is stable for 0 ≤ α dt ≤ 1/2 and any β.
+    Fisher keeps [0, 1] and needs u ≥ 0; Allen-Cahn keeps [-1, 1]. A negative β reverses the reaction, which
+    then blows up in finite time from abs(u) > 1. Padding and the tokens that the boundary fixes do not react.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from pdeformer import ReactionDiffusion, evolve
+        >>> y = evolve(jnp.array([[0.5], [0.5]]), ReactionDiffusion(0.1, 1.0), steps=1)
+        >>> round(float(y[0, 0]), 3)  # 1 / (1 + e^-1), the logistic curve
+        0.731
     """
 
     alpha: Coefficient
+    """Diffusivity α ≥ 0 in tokens² per unit of pseudo-time: a scalar, or one value per channel."""
     beta: Coefficient
+    """Reaction rate β per unit of pseudo-time: a scalar, or one value per channel."""
     reaction: Reaction | str = field(default="fisher", metadata={"static": True})
+    """The reaction R, "fisher" or "allen_cahn"; static under `jit`."""
 
-    def courant(self, dt):
+    def courant(self, dt: Coefficient) -> Coefficient:
+        """Return ν = 2 α dt; the exact reaction flow has no bound."""
         return 2 * self.alpha * dt
 
-    def rule(self):
+    def rule(self) -> str:
+        """Return the stability condition as text."""
         return "alpha * dt <= 1/2"
 
-    def scaled(self, dt):
+    def scaled(self, dt: Coefficient) -> "ReactionDiffusion":
+        """Return the equation in units of the time step `dt`."""
         return ReactionDiffusion(self.alpha * dt, self.beta * dt, self.reaction)
 
     def diffusion(self) -> Diffusion:
-        """The part that moves."""
+        """Return the equation without its reaction."""
         return Diffusion(self.alpha)
 
-    def react(self, u: Float[Array, "*b t d"], time: float, graph: Path) -> Float[Array, "*b t d"]:
-        """The exact flow of u_t = R(u) for `time`, where the boundary lets tokens change."""
+    def apply_reaction(self, u: Float[Array, "*b t d"], time: float, graph: Path) -> Float[Array, "*b t d"]:
+        """Apply the exact flow of u_t = R(u) for `time` to the tokens that the boundary lets change."""
         after = reaction_flow(u, self.beta * time, self.reaction)
         return after if graph.active is None else jnp.where(graph.active, after, u)
 
-    def _step(self, state, graph):
-        half = self.react(state, 0.5, graph)
-        return self.react(half + self.diffusion().increment(half, graph), 0.5, graph)
+    def _step(self, state: State, graph: Path) -> State:
+        half = self.apply_reaction(state, 0.5, graph)
+        return self.apply_reaction(half + self.diffusion().increment(half, graph), 0.5, graph)
 
 
 def reaction_flow(u: Float[Array, "*b"], growth: Coefficient, reaction: Reaction | str) -> Float[Array, "*b"]:
-    """Exact solution at time t of u_t = R(u), with growth = βt.
+    """Return the exact solution of u_t = R(u) at time t, with growth = βt.
 
-    fisher:      u / (u + (1 - u) e^{-βt})
-    allen_cahn:  u / sqrt(u² + (1 - u²) e^{-2βt})
+    ::
+
+        fisher:      u / (u + (1 - u) e^{-βt})
+        allen_cahn:  u / sqrt(u² + (1 - u²) e^{-2βt})
+
+    Args:
+        u: the initial values, float32 or float64.
+        growth: βt, broadcast against `u`.
+        reaction: "fisher" or "allen_cahn".
+
+    Returns:
+        The solution, of the shape of `u`.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> round(float(reaction_flow(jnp.array(0.5), 1.0, "fisher")), 3)
+        0.731
     """
-    # beyond this growth the factor would leave the range of the type, and 0/0 follow at u = 0
+    # beyond this growth the factor would leave the range of the type, and 0/0 would follow at u = 0
     limit = float(np.log(jnp.finfo(u.dtype).max)) / 4
     decay = jnp.exp(-jnp.clip(growth, -limit, limit))
     if reaction == "fisher":
@@ -308,10 +416,15 @@ def reaction_flow(u: Float[Array, "*b"], growth: Coefficient, reaction: Reaction
 
 
 def check_reaction(pde: ReactionDiffusion, u: np.ndarray, time: Coefficient) -> None:
-    """Check that the reaction is defined for the concrete values u over the whole pseudo-time.
+    """Check that the reaction is defined for the concrete values u over the full pseudo-time.
+
+    Args:
+        pde: the equation.
+        u: the valid values of the state.
+        time: the length of the evolution in pseudo-time.
 
     Raises:
-        ValueError: unknown reaction; a negative value under Fisher; blow-up under a negative β.
+        ValueError: the reaction is unknown, a value is negative under Fisher, or a negative β leads to blow-up.
     """
     if pde.reaction not in REACTIONS:
         raise ValueError(f"reaction must be one of {', '.join(REACTIONS)}, got {pde.reaction!r}.")

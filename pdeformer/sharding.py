@@ -1,8 +1,8 @@
-"""Where arrays live: the mesh, one table of rules for parameters, and batches spread over hosts.
+"""Placement of arrays on devices: the mesh, one table of rules for parameters, and batches over hosts.
 
-Models know nothing of devices. A parameter is placed by its path: the first pattern of `RULES` that is found
-in the path decides, and a parameter without a pattern is replicated. Optimizer moments contain the path of
-their parameter in their own path, so they are placed beside it by the same rules.
+Models do not refer to devices. The path of a parameter decides its placement: the first pattern of `RULES` that
+matches the path applies, and a parameter without a match is replicated. The path of an optimizer moment contains
+the path of its parameter, so the same rules place it beside the parameter.
 
 Legend: B batch, D channels, F feed-forward width, L layers, N heads, H head width, V vocabulary.
 """
@@ -10,6 +10,7 @@ Legend: B batch, D channels, F feed-forward width, L layers, N heads, H head wid
 import logging
 import math
 import re
+import warnings
 from typing import Any
 
 import jax
@@ -18,6 +19,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 log = logging.getLogger(__name__)
 
 AXES = ("data", "seq", "model")
+"""The names of the mesh axes, in order."""
 
 RULES: tuple[tuple[str, PartitionSpec], ...] = (
     # Blocks are stacked: axis 0 is L. Column-parallel: (L, D, N*H), or (L, D, N, H) over heads; (L, D, F).
@@ -30,35 +32,52 @@ RULES: tuple[tuple[str, PartitionSpec], ...] = (
     (r"(^|/)head/kernel$", PartitionSpec(None, "model")),
     (r"(^|/)head/bias$", PartitionSpec("model")),
 )
-"""(regular expression searched in the parameter's path, its `PartitionSpec`); the first match wins."""
+"""Pairs of a regular expression, searched in the parameter's path, and a `PartitionSpec`; the first match wins."""
 
 
 def make_mesh(data: int = -1, model: int = 1, seq: int = 1) -> Mesh:
-    """A mesh with the axes ("data", "seq", "model"), all `AxisType.Auto`.
+    """Make a mesh with the axes ("data", "seq", "model"), all of `AxisType.Auto`.
 
-    data, model, seq: devices along each axis; one of them may be -1, "all devices that remain". On one host
-    the product may be smaller than the number of devices: the first ones are used. On several hosts the mesh
-    takes all devices, and "data" is a multiple of the hosts.
+    One size may be -1, which means all devices that remain. On one host the product may be smaller than the
+    number of devices: the mesh then takes the first ones. On several hosts it takes all devices, and "data" must be
+    a multiple of the number of hosts.
 
-    Raises ValueError if a size is neither positive nor -1, if two are -1, or if the product does not fit.
+    Args:
+        data: the number of devices along "data", over which batches are split.
+        model: the number of devices along "model", over which `RULES` split parameters.
+        seq: the number of devices along "seq". No rule of this package uses this axis; it is for your own
+            `PartitionSpec`s.
+
+    Returns:
+        The mesh.
+
+    Raises:
+        ValueError: a size is neither positive nor -1, two are -1, or the product does not fit the devices.
+
+    Example:
+        >>> from pdeformer import sharding
+        >>> dict(sharding.make_mesh(data=1).shape)
+        {'data': 1, 'seq': 1, 'model': 1}
     """
     sizes = {"data": data, "seq": seq, "model": model}
-    given = f"(data={data}, model={model}, seq={seq})"
+    arguments = f"(data={data}, model={model}, seq={seq})"
     if any(size != -1 and size < 1 for size in sizes.values()) or list(sizes.values()).count(-1) > 1:
-        raise ValueError(f"mesh sizes are positive, at most one is -1, got {given}; set the others by hand.")
+        raise ValueError(
+            f"mesh sizes are positive, at most one is -1, got {arguments}; set the others by hand."
+        )
     devices, hosts = jax.device_count(), jax.process_count()
     fixed = math.prod(size for size in sizes.values() if size != -1)
     if -1 in sizes.values() and devices % fixed:
         raise ValueError(
             f"-1 needs a number of devices divisible by the other axes, got {devices} devices and {fixed} "
-            f"{given}; choose sizes whose product divides {devices}."
+            f"{arguments}; choose sizes whose product divides {devices}."
         )
     shape = tuple(devices // fixed if size == -1 else size for size in sizes.values())
     used = math.prod(shape)
     if used > devices or (hosts > 1 and used != devices):
         raise ValueError(
             f"a mesh cannot have more devices than there are, and on several hosts must have all of them, "
-            f"got {used} of {devices} {given}; use data=-1 for all that remain."
+            f"got {used} of {devices} {arguments}; use data=-1 for all that remain."
         )
     if shape[0] % hosts:
         raise ValueError(
@@ -69,15 +88,40 @@ def make_mesh(data: int = -1, model: int = 1, seq: int = 1) -> Mesh:
 
 
 def path_name(path: tuple[Any, ...]) -> str:
-    """The name of a leaf: its keys joined by "/", as in `params/blocks/attention/query/kernel`."""
+    """Return the name of a leaf: its keys joined by "/", as in `params/blocks/attention/query/kernel`.
+
+    Args:
+        path: the keys of a leaf, as `jax.tree_util.tree_leaves_with_path` gives them.
+
+    Returns:
+        The name.
+
+    Example:
+        >>> import jax
+        >>> [(path, _)] = jax.tree_util.tree_leaves_with_path({"head": {"kernel": 1.0}})
+        >>> path_name(path)
+        'head/kernel'
+    """
     return jax.tree_util.keystr(path, simple=True, separator="/")
 
 
 def spec_of(name: str, shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
-    """The `PartitionSpec` of the parameter `name`: the first rule found in it, else replicated.
+    """Return the `PartitionSpec` of a parameter: that of the first matching rule, else replicated.
 
-    Replicated, too, and logged, is a parameter with a ruled dimension that the mesh axis does not divide or
-    with fewer dimensions than its rule.
+    A parameter is also replicated, and logged, if a mesh axis does not divide the dimension it would split, or
+    if the parameter has fewer dimensions than its rule.
+
+    Args:
+        name: the path of the parameter, see `path_name`.
+        shape: the shape of the parameter.
+        mesh: the mesh, see `make_mesh`.
+
+    Returns:
+        The spec; `PartitionSpec()` means replicated.
+
+    Example:
+        >>> spec_of("head/kernel", (8, 4), make_mesh(data=1))
+        P(None, 'model')
     """
     spec = next((spec for pattern, spec in RULES if re.search(pattern, name)), PartitionSpec())
     if len(spec) > len(shape):
@@ -93,7 +137,21 @@ def spec_of(name: str, shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
 
 
 def state_shardings(abstract_state: Any, mesh: Mesh) -> Any:
-    """The `NamedSharding` of every leaf of a tree of shapes (as from `jax.eval_shape`), by `RULES`."""
+    """Return the `NamedSharding` of every leaf of a tree of shapes, by `RULES`.
+
+    Args:
+        abstract_state: a tree of arrays or shapes, as from `jax.eval_shape`.
+        mesh: the mesh, see `make_mesh`.
+
+    Returns:
+        A tree of the same structure.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> tree = {"head": {"kernel": jnp.zeros((8, 4))}}
+        >>> state_shardings(tree, make_mesh(data=1))["head"]["kernel"].spec
+        P(None, 'model')
+    """
 
     def place(path: tuple[Any, ...], leaf: Any) -> NamedSharding:
         return NamedSharding(mesh, spec_of(path_name(path), leaf.shape, mesh))
@@ -101,23 +159,56 @@ def state_shardings(abstract_state: Any, mesh: Mesh) -> Any:
     return jax.tree_util.tree_map_with_path(place, abstract_state)
 
 
-def replicated(mesh: Mesh) -> NamedSharding:
-    """The same whole array on every device."""
+def replicated_sharding(mesh: Mesh) -> NamedSharding:
+    """Return the sharding that puts the full array on every device of the mesh.
+
+    Args:
+        mesh: the mesh, see `make_mesh`.
+
+    Returns:
+        The sharding.
+
+    Example:
+        >>> replicated_sharding(make_mesh(data=1)).spec
+        P()
+    """
     return NamedSharding(mesh, PartitionSpec())
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
-    """Examples (the leading dimension) over "data", the rest whole."""
+    """Return the sharding of a batch: the leading dimension is split over "data", the others are not split.
+
+    Args:
+        mesh: the mesh, see `make_mesh`.
+
+    Returns:
+        The sharding.
+
+    Example:
+        >>> batch_sharding(make_mesh(data=1)).spec
+        P('data',)
+    """
     return NamedSharding(mesh, PartitionSpec("data"))
 
 
 def put_batch(batch: Any, mesh: Mesh) -> Any:
-    """A tree of global arrays from the NumPy rows that this host has prepared.
+    """Make a tree of global arrays from the NumPy rows that this host has prepared.
 
-    batch: a tree of arrays of leading dimension B / hosts: host h holds the rows from h*B/hosts up to
-    (h+1)*B/hosts of the global batch of B.
+    Args:
+        batch: a tree of arrays of leading dimension B / hosts. Host h holds the rows from h·B/hosts up to
+            (h+1)·B/hosts of the global batch of B rows.
+        mesh: the mesh, see `make_mesh`.
 
-    Raises ValueError if B is not divisible by the "data" axis.
+    Returns:
+        A tree of `jax.Array`s of leading dimension B, split over the axis "data".
+
+    Raises:
+        ValueError: the axis "data" does not divide B.
+
+    Example:
+        >>> import numpy as np
+        >>> put_batch({"tokens": np.zeros((4, 6), np.int32)}, make_mesh(data=1))["tokens"].shape
+        (4, 6)
     """
     hosts, ways = jax.process_count(), mesh.shape["data"]
     for path, leaf in jax.tree_util.tree_leaves_with_path(batch):
@@ -129,3 +220,13 @@ def put_batch(batch: Any, mesh: Mesh) -> Any:
             )
     place = batch_sharding(mesh)
     return jax.tree.map(lambda x: jax.make_array_from_process_local_data(place, x), batch)
+
+
+def __getattr__(name: str) -> Any:
+    """Serve the name of an earlier release, with a warning."""
+    if name == "replicated":
+        warnings.warn(
+            "sharding.replicated is now sharding.replicated_sharding.", DeprecationWarning, stacklevel=2
+        )
+        return replicated_sharding
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,15 +2,16 @@
 
 Every public name loads on first use; `__init__.pyi` lists where each one is defined.
 
-gaussian     covariances: checks, sampling, mutual information in bits, bias
-measures     covariance to PID: BROJA in closed form, MMI, and the certificate
-gaussianize  standardization, PCA and rank-based Gaussian scores
-flow         a separable normalizing flow (extra `flow`)
-estimators   samples to PID with bias correction, intervals and a null; layers; paired comparison
-plots        figures of a decomposition (extra `plots`)
-gqa          GQA as a TFDS data set, and the six tasks of Zhang et al. (extra `data`)
-llava        LLaVA-1.5 and LLaVA-1.6: states of every layer, attention knockouts (extra `llava`)
-toyworld     a generated world of pictures and questions in the shape of GQA (extra `llava`)
+deprecation  former names of attributes and keywords, which warn
+gaussian      covariances: checks, sampling, mutual information in bits, bias
+measures      covariance to PID: BROJA in closed form, MMI, and the certificate
+gaussianize   standardization, PCA and rank-based Gaussian scores
+flow          a separable normalizing flow (extra `flow`)
+estimators    samples to PID with bias correction, intervals and a null; layers; paired comparison
+plots         figures of a decomposition (extra `plots`)
+gqa           GQA as a TFDS data set, and the six tasks of Zhang et al. (extra `data`)
+llava         LLaVA-1.5 and LLaVA-1.6: states of every layer, attention knockouts (extra `llava`)
+toyworld      a generated world of pictures and questions in the shape of GQA (extra `llava`)
 """
 
 import lazy_loader

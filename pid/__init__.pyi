@@ -9,8 +9,10 @@ from .estimators import aggregate as aggregate
 from .estimators import compare as compare
 from .estimators import estimate as estimate
 from .estimators import layerwise as layerwise
+from .estimators import load_estimate as load_estimate
 from .estimators import paper_config as paper_config
 from .estimators import recommended_config as recommended_config
+from .estimators import save_estimate as save_estimate
 from .estimators import trajectory_correlation as trajectory_correlation
 from .flow import SeparableFlow as SeparableFlow
 from .gaussian import MI as MI

@@ -1,7 +1,7 @@
-"""Standardise, reduce, and give every coordinate a Gaussian marginal, before information is measured.
+"""Preprocessing of one variable at a time: standardization, PCA, rank-Gaussian scores.
 
-Each map acts on one variable alone. Those that are bijections (standardise, whiten, rank-Gaussian scores of
-continuous data) leave mutual information and its decomposition as they are; PCA loses what it drops.
+Bijections of one variable (standardization, whitening, rank-Gaussian scores of continuous data) leave mutual
+information and its decomposition unchanged. PCA loses what the components it drops would tell.
 
     n samples, d coordinates, k components
 """
@@ -18,18 +18,29 @@ from jaxtyping import Array, Bool, Float, Int
 
 @dataclass(frozen=True)
 class PCA:
-    """How a variable is reduced: to a fixed number of components, or to the fewest that keep a share of variance.
+    """Reduction of a variable: to a number of components, or to the fewest that reach a share of the variance.
 
-    Raises ValueError unless exactly one of the two is given, components >= 1, and 0 < variance <= 1.
+    Exactly one of the two fields is set.
+
+    Raises:
+        ValueError: both fields or neither are set, components < 1, or a variance outside (0, 1].
+
+    Example:
+        >>> from pid import PCA
+        >>> PCA()
+        PCA(components=8, variance=None)
+        >>> PCA(components=None, variance=0.95)
+        PCA(components=None, variance=0.95)
     """
 
     components: int | None = 8
-    """Number of components; a variable with fewer directions keeps those it has."""
+    """Number of components, at least 1; a variable with fewer directions keeps all of them."""
 
     variance: float | None = None
-    """Share of the total variance to keep, such as 0.95; needs components=None."""
+    """Share of the total variance to keep, in (0, 1], such as 0.95; needs components=None."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
+        """Check the fields."""
         if (self.components is None) == (self.variance is None):
             raise ValueError(
                 f"PCA needs exactly one of components and variance, got components={self.components} and "
@@ -43,48 +54,70 @@ class PCA:
             )
 
 
-class Standardized(NamedTuple):
-    """Columns of mean 0 and variance 1, and what was taken from them: x = mean + scale · values."""
+class StandardizedColumns(NamedTuple):
+    """Columns of mean 0 and variance 1, with their mean and scale: x = mean + scale · values."""
 
     values: Float[Array, "n d"]
+    """The standardized columns; zeros where a column is constant."""
+
     mean: Float[Array, " d"]
-    scale: Float[Array, " d"]  # standard deviation, divisor n; 1 where the column is constant
+    """Mean of each column of x."""
+
+    scale: Float[Array, " d"]
+    """Standard deviation of each column of x, divisor n; 1 where the column is constant."""
+
     constant: Bool[Array, " d"]
+    """Whether the column is constant up to rounding."""
 
 
-class Components(NamedTuple):
-    """The leading principal components of centred rows."""
+class PrincipalComponents(NamedTuple):
+    """The leading principal components of centered rows."""
 
-    scores: Float[Array, "n k"]  # zero where a component is absent
-    variances: Float[Array, " k"]  # descending, divisor n, before whitening
-    total: Float[Array, ""]  # variance of all d coordinates together
-    directions: Float[Array, "d k"]  # orthonormal columns; zero where absent
+    scores: Float[Array, "n k"]
+    """Coordinates of the rows; zero where a component is absent."""
+
+    variances: Float[Array, " k"]
+    """Variance of each component before whitening, descending, divisor n."""
+
+    total: Float[Array, ""]
+    """Variance of all d coordinates together."""
+
+    directions: Float[Array, "d k"]
+    """Orthonormal columns; zero where a component is absent."""
+
     present: Bool[Array, " k"]
+    """Whether the component exists: its variance is above rounding."""
 
 
 @jax.jit
-def standardize(x: Float[Array, "n d"]) -> Standardized:
+def standardize(x: Float[Array, "n d"]) -> StandardizedColumns:
     """(x - mean) / sd per column, divisor n; a column that varies only by rounding becomes zeros."""
     x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    shifted = x - x[:1]  # first, so that a large common offset does not drown what varies
-    centre = jnp.mean(shifted, axis=0)
-    centred = shifted - centre[None]
-    scale = jnp.sqrt(jnp.mean(jnp.square(centred), axis=0))
+    shifted = x - x[:1]  # first, so that a large common offset does not drown the variation
+    center = jnp.mean(shifted, axis=0)
+    centered = shifted - center[None]
+    scale = jnp.sqrt(jnp.mean(jnp.square(centered), axis=0))
     constant = scale <= 8 * jnp.finfo(x.dtype).eps * jnp.max(jnp.abs(x), axis=0)
     scale = jnp.where(constant, 1, scale)
-    values = jnp.where(constant[None], 0, centred / scale[None])
-    return Standardized(values, x[0] + centre, scale, constant)
+    values = jnp.where(constant[None], 0, centered / scale[None])
+    return StandardizedColumns(values, x[0] + center, scale, constant)
 
 
 @partial(jax.jit, static_argnames=("k", "whiten"))
-def principal_components(x: Float[Array, "n d"], k: int, *, whiten: bool = False) -> Components:
-    """The min(k, n, d) leading eigenvectors of S = x'x/n, and the scores x·direction of every row.
+def principal_components(x: Float[Array, "n d"], k: int, *, whiten: bool = False) -> PrincipalComponents:
+    """The min(k, n, d) leading eigenvectors of S = xᵀx/n, and the scores x·direction of every row.
 
-    n >= d: S itself. n < d: the Gram matrix xx'/n = U diag(λ) U', whose λ are those of S and whose directions
-    are x'u / √(nλ). `x` has columns of mean zero (`standardize`). `whiten` divides every score by √λ. A
-    direction with λ below 1e-10 of the largest (float32: 1e-5) is absent. The entry of largest modulus in a
-    direction is positive. Shapes depend on k, n and d alone, so one program serves many variables.
-    Raises ValueError if k < 1.
+    n ≥ d: of S itself. n < d: of the Gram matrix xxᵀ/n = U diag(λ) Uᵀ, whose λ are those of S and whose directions
+    are xᵀu / √(nλ). A direction with λ below 1e-10 of the largest (float32: 1e-5) is absent. The entry of largest
+    modulus in a direction is positive. Shapes depend on k, n and d alone, so one program serves many variables.
+
+    Args:
+        x: rows with columns of mean zero (`standardize`).
+        k: number of components, at least 1.
+        whiten: divide every score by √λ.
+
+    Raises:
+        ValueError: k < 1.
     """
     if k < 1:
         raise ValueError(f"principal_components needs k >= 1, got {k}; 8 suits some 900 samples.")
@@ -92,8 +125,10 @@ def principal_components(x: Float[Array, "n d"], k: int, *, whiten: bool = False
     n, d = x.shape
     k = min(k, n, d)
     wide = n < d
-    second = jnp.matmul(x, x.T, precision="highest") if wide else jnp.matmul(x.T, x, precision="highest")
-    values, vectors = jnp.linalg.eigh(second / n)
+    second_moment = (
+        jnp.matmul(x, x.T, precision="highest") if wide else jnp.matmul(x.T, x, precision="highest")
+    )
+    values, vectors = jnp.linalg.eigh(second_moment / n)
     variances, vectors = values[::-1][:k], vectors[:, ::-1][:, :k]
     present = variances > (1e-10 if x.dtype == jnp.float64 else 1e-5) * variances[0]
     variances = jnp.where(present, variances, 0)
@@ -104,33 +139,34 @@ def principal_components(x: Float[Array, "n d"], k: int, *, whiten: bool = False
     scores = jnp.matmul(x, directions, precision="highest")
     if whiten:
         scores = scores / deviation[None]
-    return Components(scores, variances, jnp.sum(jnp.mean(jnp.square(x), axis=0)), directions, present)
+    total = jnp.sum(jnp.mean(jnp.square(x), axis=0))
+    return PrincipalComponents(scores, variances, total, directions, present)
 
 
-def components_for(
+def count_components(
     variances: Float[Array, "*b k"], total: Float[Array, "*b"], share: float
 ) -> Int[Array, "*b"]:
-    """The smallest j with λ_1 + ... + λ_j >= share · total; k if even all k fall short. `variances` descend."""
-    kept = jnp.cumsum(variances, axis=-1)
+    """The smallest j with λ_1 + ... + λ_j ≥ share · total; k if even all k fall short. `variances` descend."""
+    cumulative = jnp.cumsum(variances, axis=-1)
     rounding = 8 * variances.shape[-1] * jnp.finfo(variances.dtype).eps
-    short = jnp.sum(kept < share * (1 - rounding) * total[..., None], axis=-1)
+    short = jnp.sum(cumulative < share * (1 - rounding) * total[..., None], axis=-1)
     return jnp.minimum(short + 1, variances.shape[-1])
 
 
 @jax.jit
 def rank_gaussian(x: Float[Array, "n d"]) -> Float[Array, "n d"]:
-    """Φ⁻¹((r - 1/2) / n) per column, r = 1..n the rank, then standardised: the scores of the Gaussian copula.
+    """Rank-Gaussian scores Φ⁻¹((r - 1/2) / n) per column, r = 1..n the rank, then standardized.
 
-    Ties get their average rank. Only the order within a column counts: an increasing map of a column changes
-    nothing, to the last bit. A constant column becomes zeros.
+    These are the scores of the Gaussian copula. Ties get their average rank. Only the order within a column counts:
+    an increasing map of a column changes nothing, to the last bit. A constant column becomes zeros.
     """
     x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    middle = jax.vmap(_middle_rank, in_axes=1, out_axes=1)(x)
+    middle = jax.vmap(_doubled_rank, in_axes=1, out_axes=1)(x)
     return standardize(ndtri(middle.astype(x.dtype) / (2 * x.shape[0]))).values
 
 
-def _middle_rank(column: Float[Array, " n"]) -> Int[Array, " n"]:
-    """Twice the average rank minus one: how many are below, plus how many are not above."""
+def _doubled_rank(column: Float[Array, " n"]) -> Int[Array, " n"]:
+    """Twice the average rank minus one: the number of smaller entries, plus the number of entries not larger."""
     ordered = jnp.sort(column)
     return jnp.searchsorted(ordered, column, side="left") + jnp.searchsorted(ordered, column, side="right")
 

@@ -29,7 +29,18 @@ ROOMS = {
         "sharding",
         "train",
     ),
-    "pid": ("gaussian", "measures", "gaussianize", "flow", "estimators", "plots", "gqa", "llava", "toyworld"),
+    "pid": (
+        "deprecation",
+        "gaussian",
+        "measures",
+        "gaussianize",
+        "flow",
+        "estimators",
+        "plots",
+        "gqa",
+        "llava",
+        "toyworld",
+    ),
     "experiments": ("blas", "run", "data"),  # The programs stand below both and do not import each other.
 }
 JAX_ONLY = {

@@ -1,7 +1,7 @@
 """The claims of the Continuous-Time Attention paper, measured.
 
     python -m experiments.claims                             # `quick`: six sections, six seeds
-    python -m experiments.claims --only decay artefact       # two of them
+    python -m experiments.claims --only decay artifact       # two of them
     python -m experiments.claims --out runs/mine --resume    # go on after a kill; finished sections are kept
 
     decay         attention against distance and against pseudo-time
@@ -9,15 +9,23 @@
     instability   growth of plane waves under the official causal step
     gradients     gradient norms with the PDE on attention, on hidden states, and without
     landscape     top Hessian eigenvalue and slices of the loss of the same classifiers
-    artefact      the language-model perplexities, reproduced on generated text without any PDE
+    artifact      the language-model perplexities, reproduced on generated text without any PDE
 
-Each has a module with a pure `measure` and the `verdict` that its numbers support. `config` says what can be chosen,
-`presets` holds the values and the command line, `network` and `training` are what the trained sections share,
-`program` runs the sections and writes the run folder, `figures` and `table` show what came out.
+Files in import order:
+
+    config           options of the command line
+    presets          values, and the command line
+    report           lines of the table, numbers in words
+    trained/         the classifiers of `gradients` and `landscape`, their training and their Hessian
+    measurements/    one file per claim: a pure `measure`, and the `verdict` that its numbers support
+    figures          figures of the sections that train nothing
+    figures_trained  figures of the sections that train
+    program          the sections as a study
 """
 
+from experiments import run
 from experiments.claims.config import SECTIONS as SECTIONS
-from experiments.claims.config import Artefact as Artefact
+from experiments.claims.config import Artifact as Artifact
 from experiments.claims.config import Config as Config
 from experiments.claims.config import Decay as Decay
 from experiments.claims.config import Entropy as Entropy
@@ -27,3 +35,5 @@ from experiments.claims.config import Training as Training
 from experiments.claims.presets import PRESETS as PRESETS
 from experiments.claims.presets import command_line as command_line
 from experiments.claims.program import main as main
+
+__getattr__ = run.deprecated_names(__name__, {"Artefact": "Artifact"})

@@ -1,4 +1,4 @@
-"""What can be chosen: frozen dataclasses whose field docstrings are the command line's `--help`."""
+"""Options of the command line: frozen dataclasses whose field docstrings are its `--help`."""
 
 import dataclasses
 from pathlib import Path
@@ -8,22 +8,24 @@ import tyro
 
 from experiments import run
 
-Section = Literal["decay", "entropy", "instability", "gradients", "landscape", "artefact"]
-SECTIONS: tuple[Section, ...] = get_args(Section)
+SectionName = Literal["decay", "entropy", "instability", "gradients", "landscape", "artifact"]
+SECTIONS: tuple[SectionName, ...] = get_args(SectionName)
 MAY_CHANGE_ON_RESUME = (*run.MAY_CHANGE_ON_RESUME, "only")
-"""What may change when a run is resumed: its folder, and which sections it has."""
+"""Fields that may change on resume: the folder, and the choice of sections."""
+RENAMED = {"artefact": "artifact", "only artefact": "only artifact"}
+"""Old -> new names of options and of values of `--only`."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Decay:
-    """Attention against distance and against pseudo-time; float64, far from the walls."""
+    """Attention against distance and against pseudo-time, in float64 and far from the walls."""
 
     tokens: int = 1025
     """Keys of a row; the query stands in the middle."""
     alpha: float = 0.25
     """Diffusivity, tokens² per step."""
     rates: tuple[float, ...] = (0.1, 0.2, 0.5)
-    """Rates of the initial rows exp(-rate * distance), per token; the last one is drawn."""
+    """Rates of the initial rows exp(-rate * distance), per token; the figure shows the last one."""
     steps: tuple[int, ...] = (4, 16, 64, 256)
     """Steps after which the tail is measured."""
     peaks: tuple[int, ...] = (4, 16, 64, 256, 1024, 4096)
@@ -36,7 +38,7 @@ class Decay:
 
 @dataclasses.dataclass(frozen=True)
 class Entropy:
-    """Entropy of attention rows against pseudo-time; coefficients are the official initial values."""
+    """Entropy of attention rows against pseudo-time, with the official initial coefficients."""
 
     tokens: int = 32
     """Queries and keys."""
@@ -64,7 +66,7 @@ class Instability:
 
 @dataclasses.dataclass(frozen=True)
 class Training:
-    """The classifiers of gradients and landscape: recall of the first token of random rows, labels partly random."""
+    """The classifiers of gradients and landscape: recall of the first token of random rows, with label noise."""
 
     tokens: int = 24
     """Tokens of a row."""
@@ -94,14 +96,14 @@ class Training:
 
 @dataclasses.dataclass(frozen=True)
 class Landscape:
-    """What is measured of the loss around the classifiers' weights."""
+    """The measurements of the loss around the weights of the classifiers."""
 
     rows: int = 64
     """Rows of the fixed batch on which the loss is taken."""
     iterations: int = 12
     """Lanczos iterations for the Hessian."""
     directions: int = 6
-    """Random filter-normalised directions of one-dimensional slices."""
+    """Random filter-normalized directions of one-dimensional slices."""
     points: int = 15
     """Points of a slice, and of a side of the two-dimensional one."""
     radius: float = 1.0
@@ -109,7 +111,7 @@ class Landscape:
 
 
 @dataclasses.dataclass(frozen=True)
-class Artefact:
+class Artifact:
     """Language models on generated text, with padding in the loss, as in the first public code."""
 
     lengths: tuple[int, ...] = (32, 64, 128)
@@ -137,9 +139,9 @@ class Artefact:
     steps: int = 100
     """Training steps."""
     seeds: int = 3
-    """Trainings of each model at each length: the first so many of --seeds."""
+    """Number of trainings of each model at each length; they take the first of --seeds."""
     learning_rate: float = 1e-3
-    """Learning rate after a tenth of the steps; clipping at norm 1 as in the official code."""
+    """Learning rate after a tenth of the steps. Gradients are clipped at norm 1, as in the official code."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,8 +153,8 @@ class Config:
     out: Path | None = None
     """Run folder. Default: the next free number under runs/claims/. Nothing is ever overwritten."""
     resume: bool = False
-    """Go on with the run in --out: finished sections are only reported again."""
-    only: tuple[Section, ...] = SECTIONS
+    """Go on with the run in --out. Finished sections are only reported again."""
+    only: tuple[SectionName, ...] = SECTIONS
     """Sections to run, one after another."""
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4, 5)
     """Seeds of initial weights, data and directions; shared by the variants."""
@@ -166,31 +168,27 @@ class Config:
     """The classifiers of gradients and landscape."""
     landscape: Landscape = Landscape()
     """Hessian and slices."""
-    artefact: Artefact = Artefact()
+    artifact: Artifact = Artifact()
     """The language-model numbers."""
 
     def __post_init__(self) -> None:
-        """Refuse contradictions before anything is measured."""
+        """Raise ValueError for contradictions, before anything is measured."""
         unknown = [name for name in self.only if name not in SECTIONS]
         if unknown or not self.only or len(set(self.only)) < len(self.only):
             raise ValueError(
                 f"sections are different ones of {', '.join(SECTIONS)}, got {' '.join(self.only) or 'none'}; "
                 f"change --only."
             )
-        if not self.seeds or min(self.seeds) < 0 or len(set(self.seeds)) < len(self.seeds):
-            raise ValueError(
-                f"seeds are one or more different numbers from 0 on, got {self.seeds}; change --seeds."
-            )
-        if self.resume and self.out is None:
-            raise ValueError("--resume goes on with a run, got no --out; pass its folder as --out.")
-        for name in ("training", "artefact"):
-            part = getattr(self, name)
-            if part.steps < 1 or part.batch < 1:
+        run.check_seeds(self.seeds)
+        run.check_resume(resume=self.resume, out=self.out)
+        for name in ("training", "artifact"):
+            size = getattr(self, name)
+            if size.steps < 1 or size.batch < 1:
                 raise ValueError(
-                    f"{name} needs at least one step and one row, got {part.steps} and {part.batch}; raise them."
+                    f"{name} needs at least one step and one row, got {size.steps} and {size.batch}; raise them."
                 )
-            if part.width % part.heads:
+            if size.width % size.heads:
                 raise ValueError(
-                    f"{name}.width must be divisible by {name}.heads, got {part.width} and {part.heads}; "
+                    f"{name}.width must be divisible by {name}.heads, got {size.width} and {size.heads}; "
                     f"change one of them."
                 )

@@ -1,4 +1,4 @@
-"""Figures of the sections that train nothing: decay, entropy, instability; and the look of all."""
+"""Figures of the sections that train nothing (decay, entropy, instability), and the style of all."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,58 +11,50 @@ from matplotlib.figure import Figure
 from experiments.claims.measurements.decay import DecayResult
 from experiments.claims.measurements.entropy import EntropyResult
 from experiments.claims.measurements.instability import InstabilityResult
-
-COLOURS = [mpl.colormaps["tab10"](i) for i in range(10)]
-STYLE: dict[Any, Any] = {
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "font.size": 9,
-    "axes.titlesize": 10,
-    "legend.frameon": False,
-    "legend.fontsize": 8,
-}
+from experiments.run.figures import COLORS, STYLE
 
 
 def style() -> Any:
-    """Context manager: the look of every figure."""
-    return mpl.rc_context(STYLE)
+    """Return a context manager that sets the style of every figure."""
+    return mpl.rc_context(STYLE | {"legend.frameon": False, "legend.fontsize": 8})
 
 
 def panels(count: int, *, width: float = 4.4, height: float = 3.6) -> tuple[Figure, Sequence[Any]]:
+    """Return a figure with `count` panels side by side; sizes are those of one panel, in inches."""
     figure = Figure(figsize=(width * count, height), layout="constrained")
     return figure, figure.subplots(1, count)
 
 
 def draw_decay(result: DecayResult) -> Figure:
-    """Rows against distance, their log-log slope, and peaks against steps."""
+    """Draw rows against distance, their log-log slope, and peaks against steps."""
     figure, (rows, slopes, peaks) = panels(3)
     distance = np.arange(1, result.rows.shape[1])
     blues = mpl.colormaps["viridis"](np.linspace(0, 0.85, len(result.rows)))
-    for n, colour, row, slope in zip((0, *result.steps), blues, result.rows, result.log_log, strict=True):
-        rows.semilogy(distance, row[1:], color=colour, label=f"n = {n}")
-        slopes.plot(distance, slope[1:], color=colour)
+    for n, color, row, slope in zip((0, *result.steps), blues, result.rows, result.log_log, strict=True):
+        rows.semilogy(distance, row[1:], color=color, label=f"n = {n}")
+        slopes.plot(distance, slope[1:], color=color)
     rate = result.rates[-1]
     slopes.plot(distance, -rate * distance, "k:", label=f"-γr, γ = {rate}")
     slopes.axhline(-2, color="0.6", linestyle="--", linewidth=1, label="a power law r⁻²")
-    shown = min(len(distance), round(2 * result.steps[-1] * rate))
+    last = min(len(distance), round(2 * result.steps[-1] * rate))
     rows.set(
         title=f"a row e^(-γr) after n steps, γ = {rate}",
         xlabel="distance r (tokens)",
         ylabel="attention weight",
-        xlim=(0, shown),
-        ylim=(row[shown - 1] / 10, 3),
+        xlim=(0, last),
+        ylim=(row[last - 1] / 10, 3),
     )
     slopes.set(
         title="d ln A / d ln r: a power law would be flat",
         xlabel="distance r (tokens)",
         ylabel="log-log slope",
     )
-    slopes.set(xlim=(0, shown), ylim=(-rate * shown, 5))
-    for values, name, colour in (
-        (result.delta_peak, "delta", COLOURS[0]),
-        (result.row_peak, f"row e^(-{rate} r)", COLOURS[1]),
+    slopes.set(xlim=(0, last), ylim=(-rate * last, 5))
+    for values, name, color in (
+        (result.delta_peak, "delta", COLORS[0]),
+        (result.row_peak, f"row e^(-{rate} r)", COLORS[1]),
     ):
-        peaks.loglog(result.peaks, values, "o-", color=colour, label=name)
+        peaks.loglog(result.peaks, values, "o-", color=color, label=name)
     steps = np.array(result.peaks, float)
     peaks.loglog(steps, result.delta_peak[-1] * (steps / steps[-1]) ** -0.5, "k:", label="slope -½", zorder=0)
     peaks.set(title="peak against pseudo-time", xlabel="steps n", ylabel="largest weight")
@@ -72,15 +64,15 @@ def draw_decay(result: DecayResult) -> Figure:
 
 
 def draw_entropy(result: EntropyResult) -> Figure:
-    """Entropy of rows against pseudo-time."""
+    """Draw the entropy of rows against pseudo-time."""
     figure = Figure(figsize=(6, 4), layout="constrained")
     panel = figure.subplots()
     steps = np.array(result.steps, float)
     for i, (name, bits) in enumerate(result.bits.items()):
-        panel.plot(steps, bits, "o-", color=COLOURS[i], label=name)
+        panel.plot(steps, bits, "o-", color=COLORS[i], label=name)
     panel.axhline(result.uniform, color="0.5", linestyle="--", linewidth=1, label="uniform row, log₂ S")
     panel.axhline(
-        result.advected, color=COLOURS[1], linestyle=":", linewidth=1, label="stationary row of advection"
+        result.advected, color=COLORS[1], linestyle=":", linewidth=1, label="stationary row of advection"
     )
     panel.set_xscale("symlog", linthresh=1)
     panel.set(
@@ -94,16 +86,16 @@ def draw_entropy(result: EntropyResult) -> Figure:
 
 
 def draw_instability(result: InstabilityResult) -> Figure:
-    """The map of gains per step with the measured dots, and gains at the official α."""
+    """Draw the map of gains per step with the measurements as dots, and the gains at the official α."""
     figure, (map_, profiles) = panels(2, width=5.4, height=4)
     omega, alpha = np.linspace(0, np.pi, 200), np.linspace(0, 0.5, 120)
     surface = np.abs(1 + alpha[:, None] * (1 - np.exp(-1j * omega)) ** 2)
-    # as far below 1 as above it, in logarithms: white is neutral
-    colours: dict[str, Any] = {"cmap": "RdBu_r", "norm": LogNorm(1 / surface.max(), surface.max())}
-    image = map_.pcolormesh(omega / np.pi, alpha, surface, shading="gouraud", rasterized=True, **colours)
+    # logarithmically as far below 1 as above it, so that white is neutral
+    color_map: dict[str, Any] = {"cmap": "RdBu_r", "norm": LogNorm(1 / surface.max(), surface.max())}
+    image = map_.pcolormesh(omega / np.pi, alpha, surface, shading="gouraud", rasterized=True, **color_map)
     map_.contour(omega / np.pi, alpha, surface, levels=[1.0 + 1e-6], colors="k", linewidths=1)
     x, y = np.meshgrid(result.waves / np.pi, result.alphas)
-    map_.scatter(x, y, c=result.measured, s=28, edgecolors="k", linewidths=0.4, clip_on=False, **colours)
+    map_.scatter(x, y, c=result.measured, s=28, edgecolors="k", linewidths=0.4, clip_on=False, **color_map)
     map_.set(
         title="official causal step: |G|, and measured (dots)",
         xlabel="frequency ω (π per token)",
@@ -114,7 +106,7 @@ def draw_instability(result: InstabilityResult) -> Figure:
     bar.minorticks_off()
     for i, (name, gains) in enumerate(result.profiles.items()):
         at = np.linspace(0, 1, len(gains))
-        profiles.semilogy(at, np.maximum(gains, 1e-4), color=COLOURS[i], label=name)
+        profiles.semilogy(at, np.maximum(gains, 1e-4), color=COLORS[i], label=name)
     profiles.axhline(1, color="0.5", linestyle="--", linewidth=1)
     profiles.set(
         title=f"gain in {max(result.steps)} steps at α = .1",

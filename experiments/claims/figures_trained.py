@@ -1,4 +1,4 @@
-"""Figures of the sections that train: gradients, landscape, artefact."""
+"""Figures of the sections that train: gradients, landscape, artifact."""
 
 from typing import Any
 
@@ -6,37 +6,38 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.figure import Figure
 
-from experiments.claims.figures import COLOURS, panels
+from experiments.claims.figures import panels
 from experiments.claims.measurements import published_perplexity
 from experiments.claims.measurements.gradients import GradientsResult
 from experiments.claims.measurements.landscape import LandscapeResult
-from experiments.claims.measurements.padding_artifact import ArtefactResult
+from experiments.claims.measurements.padding_artifact import ArtifactResult
+from experiments.run.figures import COLORS
 
 
 def draw_gradients(result: GradientsResult) -> Figure:
-    """Norm by layer at the start, norm and loss by step; bands are the range over seeds."""
-    figure, (layers, course, losses) = panels(3)
-    depth, steps = (np.arange(1, x.shape[-1] + 1) for x in (result.layers, result.course))
+    """Draw the norm by layer at the start, and norm and loss by step. Bands are the range over seeds."""
+    figure, (layers, norms, losses) = panels(3)
+    depth, steps = (np.arange(1, x.shape[-1] + 1) for x in (result.layers, result.norms))
     for i, name in enumerate(result.variants):
-        _band(layers, depth, result.layers[i], COLOURS[i], label=name, marker="o")
-        _band(course, steps, _smooth(result.course[i]), COLOURS[i])
-        _band(losses, steps, _smooth(result.losses[i]), COLOURS[i])
+        _band(layers, depth, result.layers[i], COLORS[i], label=name, marker="o")
+        _band(norms, steps, _smooth(result.norms[i]), COLORS[i])
+        _band(losses, steps, _smooth(result.losses[i]), COLORS[i])
     layers.set(title="at the start", xlabel="encoder layer", ylabel="norm of the gradient", ylim=(0, None))
     layers.set_xticks(depth)
-    course.set(title="in training, all weights", xlabel="step", ylabel="norm of the gradient", ylim=(0, None))
+    norms.set(title="in training, all weights", xlabel="step", ylabel="norm of the gradient", ylim=(0, None))
     losses.set(title="training loss (synthetic recall)", xlabel="step", ylabel="nats", ylim=(0, None))
     layers.legend(loc="lower left")
     return figure
 
 
-def _band(panel: Any, x: Any, values: Float[np.ndarray, "n x"], colour: Any, **line: Any) -> None:
-    """Mean and range over the first axis."""
-    panel.plot(x, values.mean(0), color=colour, **line)
-    panel.fill_between(x, values.min(0), values.max(0), color=colour, alpha=0.2, linewidth=0)
+def _band(panel: Any, x: Any, values: Float[np.ndarray, "n x"], color: Any, **line: Any) -> None:
+    """Draw mean and range over the first axis."""
+    panel.plot(x, values.mean(0), color=color, **line)
+    panel.fill_between(x, values.min(0), values.max(0), color=color, alpha=0.2, linewidth=0)
 
 
 def _smooth(values: Float[np.ndarray, "seed step"], over: int = 10) -> Float[np.ndarray, "seed step"]:
-    """Mean over the last `over` steps, or as many as there are."""
+    """Return the mean over the last `over` steps, or over as many as there are."""
     total = np.cumsum(np.pad(values, ((0, 0), (1, 0))), axis=1)
     steps = np.arange(1, values.shape[1] + 1)
     first = np.maximum(steps - over, 0)
@@ -44,7 +45,7 @@ def _smooth(values: Float[np.ndarray, "seed step"], over: int = 10) -> Float[np.
 
 
 def draw_landscape(result: LandscapeResult) -> Figure:
-    """Two-dimensional slices, one-dimensional slices, and top eigenvalues."""
+    """Draw two-dimensional slices, one-dimensional slices, and top eigenvalues."""
     figure = Figure(figsize=(4 * len(result.variants), 7), layout="constrained")
     above, below = np.ravel(np.array(figure.subfigures(2, 1, height_ratios=(1, 0.85)), object))
     planes = above.subplots(1, len(result.variants), squeeze=False, sharey=True)[0]
@@ -62,10 +63,10 @@ def draw_landscape(result: LandscapeResult) -> Figure:
     slices, eigenvalues = below.subplots(1, 2)
     for i, name in enumerate(result.variants):
         curves = result.slices[i].reshape(-1, len(result.offsets))
-        _band(slices, result.offsets, curves, COLOURS[i], label=name)
+        _band(slices, result.offsets, curves, COLORS[i], label=name)
         for when in (0, 1):
             at = np.full(len(result.seeds), when + 0.12 * (i - 1))
-            eigenvalues.plot(at, result.largest[i, :, when], "o", color=COLOURS[i], alpha=0.8)
+            eigenvalues.plot(at, result.largest[i, :, when], "o", color=COLORS[i], alpha=0.8)
     title = "along single directions: mean and range over seeds and directions"
     slices.set(title=title, xlabel="offset (filter norms)", ylabel="loss (nats)")
     slices.legend()
@@ -75,18 +76,18 @@ def draw_landscape(result: LandscapeResult) -> Figure:
     return figure
 
 
-def draw_artefact(result: ArtefactResult) -> Figure:
-    """Perplexity against length by model and path, nats by kind of target, and the published perplexities."""
+def draw_artifact(result: ArtifactResult) -> Figure:
+    """Draw perplexity against length by model and path, nats by kind of target, and the published perplexities."""
     figure, (lengths, kinds, paper) = panels(3)
     _perplexities(lengths, result)
     middle = len(result.lengths) // 2
     bars = (("baseline, 0 at PAD", 0, 1, 0), ("the same, PAD kept", 0, 0, 9), ("PDE, PAD kept", 1, 0, 1))
     for at, values in enumerate((result.pad, result.real)):
-        for i, (name, model, path, colour) in enumerate(bars):
+        for i, (name, model, path, color) in enumerate(bars):
             height = values[model, path, middle].mean()
-            drawn = kinds.bar(at + 0.27 * (i - 1), height, 0.25, color=COLOURS[colour], label=name)
+            bar = kinds.bar(at + 0.27 * (i - 1), height, 0.25, color=COLORS[color], label=name)
             place = "edge" if height < 1 else "center"
-            kinds.bar_label(drawn, fmt="%.2f", fontsize=7, label_type=place)
+            kinds.bar_label(bar, fmt="%.2f", fontsize=7, label_type=place)
     kinds.axhline(result.uniform, color="0.5", linestyle="--", linewidth=1)
     kinds.annotate("ln V", (1.45, result.uniform), va="bottom", ha="right", color="0.4", fontsize=8)
     kinds.set_xticks([0, 1], ["PAD targets", "real targets"])
@@ -98,16 +99,16 @@ def draw_artefact(result: ArtefactResult) -> Figure:
     return figure
 
 
-def _perplexities(panel: Any, result: ArtefactResult) -> None:
+def _perplexities(panel: Any, result: ArtifactResult) -> None:
     series = (
-        ("baseline, fast path (0 at PAD)", (0, 1), COLOURS[0], "o-", 4.0),
-        ("PDE, its weights, 0 at PAD", (1, 1), COLOURS[1], "s--", 1.2),
-        ("baseline, same weights, PAD kept", (0, 0), COLOURS[9], "o-", 4.0),
-        ("PDE, PAD kept", (1, 0), COLOURS[1], "s-", 1.2),
+        ("baseline, fast path (0 at PAD)", (0, 1), COLORS[0], "o-", 4.0),
+        ("PDE, its weights, 0 at PAD", (1, 1), COLORS[1], "s--", 1.2),
+        ("baseline, same weights, PAD kept", (0, 0), COLORS[9], "o-", 4.0),
+        ("PDE, PAD kept", (1, 0), COLORS[1], "s-", 1.2),
     )
-    for name, (model, path), colour, mark, width in series:
+    for name, (model, path), color, mark, width in series:
         values = np.exp(result.counted[model, path])
-        panel.loglog(result.lengths, values.mean(-1), mark, color=colour, linewidth=width, label=name)
+        panel.loglog(result.lengths, values.mean(-1), mark, color=color, linewidth=width, label=name)
     panel.set(title="synthetic text, PAD counted", xlabel="padded to L tokens", ylabel="perplexity")
     panel.set_xticks(result.lengths, [str(x) for x in result.lengths])
     panel.set_xticks([], minor=True)
@@ -120,21 +121,21 @@ def _published(panel: Any, paper: published_perplexity.PublishedResult) -> None:
         published_perplexity.LENGTHS,
         published_perplexity.STANDARD,
         "o",
-        color=COLOURS[0],
+        color=COLORS[0],
         label="published, standard",
     )
     panel.loglog(
-        published_perplexity.LENGTHS, paper.predicted, "--", color=COLOURS[0], label="if a PAD costs ln V"
+        published_perplexity.LENGTHS, paper.predicted, "--", color=COLORS[0], label="if a PAD costs ln V"
     )
     panel.loglog(
-        published_perplexity.LENGTHS, published_perplexity.PDE, "s", color=COLOURS[1], label="published, PDE"
+        published_perplexity.LENGTHS, published_perplexity.PDE, "s", color=COLORS[1], label="published, PDE"
     )
     label = f"exp({line:.0f} nats / L): PAD is free"
     panel.loglog(
         published_perplexity.LENGTHS,
         np.exp(line / published_perplexity.LENGTHS),
         "--",
-        color=COLOURS[1],
+        color=COLORS[1],
         label=label,
     )
     panel.set(title="the paper's Figure 11", xlabel="padded to L tokens", ylabel="perplexity")

@@ -1,11 +1,11 @@
-"""The presets, as values, and the command line that begins with one of them."""
+"""The presets as values, and the command line that begins with one of them."""
 
 import dataclasses
-from collections.abc import Sequence
 
 from experiments import run
 from experiments.claims.config import (
-    Artefact,
+    RENAMED,
+    Artifact,
     Config,
     Decay,
     Entropy,
@@ -17,10 +17,11 @@ from experiments.claims.config import (
 QUICK = Config()
 """python -m experiments.claims
 
-All six sections with six seeds. Two shared CPU cores: 2 min 5 s. Reached: exponential tails keep their rate to 1e-15,
-peak exponents -0.268, -0.373, -0.450, -0.485, -0.496 between 4, 16, ... 4096 steps; official causal step 3.84 and
-14.8 in 4 and 8 steps; no effect of the PDE on attention on gradients and Hessian beyond chance; synthetic text,
-L = 64: perplexity 343 and 2.20 ("99.4 %"), and 2.21 for the baseline's own weights with PAD states kept.
+All six sections with six seeds. Two shared CPU cores: 2 min 5 s. Results: exponential tails keep their rate to 1e-15.
+The peak exponents are -0.268, -0.373, -0.450, -0.485, -0.496 between 4, 16, ... 4096 steps. The official causal step
+grows by 3.84 and 14.8 in 4 and 8 steps. The PDE on attention has no effect on gradients and Hessian beyond chance. On
+synthetic text with L = 64 the perplexities are 343 and 2.20 ("99.4 %"), and 2.21 for the baseline's own weights if PAD
+states are not set to 0.
 """
 
 FULL = dataclasses.replace(
@@ -32,7 +33,7 @@ FULL = dataclasses.replace(
     instability=Instability(tokens=256, alphas=26, waves=61),
     training=Training(tokens=128, width=128, ffn=256, layers=6, batch=64, steps=2000, learning_rate=1e-3),
     landscape=Landscape(rows=1024, iterations=60, directions=20, points=31),
-    artefact=Artefact(
+    artifact=Artifact(
         lengths=(128, 256, 512),
         words=30.0,
         vocabulary=8000,
@@ -47,25 +48,14 @@ FULL = dataclasses.replace(
 )
 """python -m experiments.claims full
 
-Ten seeds, the width of the paper's small models, longer training. For one accelerator; its three trained sections have
-not been run.
+Ten seeds, the width of the paper's small models, longer training. It is made for one accelerator; its three trained
+sections have not been run.
 """
 
-PRESETS: dict[str, tuple[str, Config]] = {
+PRESETS = {
     "quick": ("All six sections, small; minutes on two CPU cores, no download. The default.", QUICK),
     "full": ("Ten seeds, the width of the paper's small models, longer training; accelerator.", FULL),
 }
-"""Name -> (one line for `--help`, values)."""
-
-
-def command_line(arguments: Sequence[str]) -> Config:
-    """The configuration of a command line: a preset (none is `quick`), then fields that differ from it.
-
-    Exits with code 2 and a message, and a suggestion for a misspelt name, if it cannot be read.
-    """
-    return run.from_presets(
-        PRESETS,
-        arguments,
-        program="experiments.claims",
-        about="The claims of the Continuous-Time Attention paper, measured.",
-    )
+command_line = run.CommandLine(
+    "experiments.claims", "The claims of the Continuous-Time Attention paper, measured.", PRESETS, RENAMED
+)

@@ -1,19 +1,15 @@
-"""The program: one section after another, table, figures, `summary.json`."""
+"""The program: measures the sections one after another, and writes table, figures and `summary.json`."""
 
-import dataclasses
-import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
-import numpy as np
 from matplotlib.figure import Figure
-from rich.console import Console
 
 from experiments import run
-from experiments.claims import figures, figures_trained, report
-from experiments.claims.config import MAY_CHANGE_ON_RESUME, Config
+from experiments.claims import figures, figures_trained
+from experiments.claims.config import MAY_CHANGE_ON_RESUME, RENAMED, Config
 from experiments.claims.measurements import (
     decay,
     entropy,
@@ -22,14 +18,17 @@ from experiments.claims.measurements import (
     landscape,
     padding_artifact,
 )
+from experiments.claims.report import Line
+from experiments.run.figures import save
+from experiments.run.report import Layout, Table
 
 
 class Section(NamedTuple):
-    """A measurement, what it says, and its figure."""
+    """One measurement, the lines that its numbers support, and its figure."""
 
     title: str
     measure: Callable[[Config], Any]
-    verdict: Callable[[Any], list[report.Line]]
+    verdict: Callable[[Any], list[Line]]
     draw: Callable[[Any], Figure]
 
 
@@ -64,63 +63,71 @@ SECTIONS: dict[str, Section] = {
         landscape.verdict,
         figures_trained.draw_landscape,
     ),
-    "artefact": Section(
+    "artifact": Section(
         "language-model perplexity with PAD in the loss (synthetic text)",
-        lambda config: padding_artifact.measure(config.artefact, config.seeds[: config.artefact.seeds]),
+        lambda config: padding_artifact.measure(config.artifact, config.seeds[: config.artifact.seeds]),
         padding_artifact.verdict,
-        figures_trained.draw_artefact,
+        figures_trained.draw_artifact,
     ),
 }
 
 
 def main(config: Config) -> dict[str, Any]:
-    """Measure every section of `config.only`, show and save what came out, and return the summary.
+    """Measure every section of `config.only`, show and save the results, and return the summary.
 
-    Writes `summary.json` and one PNG per section beside what `experiments.run` keeps. Sections that have finished are
-    not repeated under `--resume`. Raises FileExistsError if the run folder has files.
+    Writes `summary.json` and one PNG per section beside the files of `experiments.run`. With `--resume`, finished
+    sections are not repeated. Raises FileExistsError if the run folder has files.
     """
-    console = Console(soft_wrap=True, highlight=False)
-    if not console.is_terminal:
-        console = Console(width=140, highlight=False)  # a log file has no width of its own
-    out = config.out or run.next_folder(Path("runs/claims"), config.preset)
-    folder = run.open_run(out, config, resume=config.resume, free=MAY_CHANGE_ON_RESUME)
-    console.print(f"run folder {folder.folder}", markup=False)
-    began = time.perf_counter()
-    for number, name in enumerate(config.only, 1):
-        if folder.row(name, 0) is None:
-            console.print(f"[{number}/{len(config.only)}] {name}: {SECTIONS[name].title}", markup=False)
-            seconds = measure(name, config, folder)
-            console.print(f"      {seconds:.1f} s, {folder.folder / name}.png", markup=False)
-    rows = {name: folder.row(name, 0) or {} for name in config.only}
-    report.show({name: [report.Line(*line) for line in row["table"]] for name, row in rows.items()}, console)
-    summary = {"program": "claims", "preset": config.preset, "seeds": list(config.seeds)} | rows
-    folder.summarize(summary)
-    console.print(
-        f"{time.perf_counter() - began:.0f} s; wrote {folder.folder / 'summary.json'}", markup=False
-    )
-    return summary | {"versions": run.versions()}
+    return run.run_study(ClaimsStudy(config), config, out=config.out, resume=config.resume)
 
 
-def measure(name: str, config: Config, folder: run.Run) -> float:
-    """Measure one section, keep its numbers and figure, and return the seconds it took."""
-    began, section = time.perf_counter(), SECTIONS[name]
+class ClaimsStudy(run.Study[dict[str, run.Row]]):
+    """The sections as a study; its results are the rows by name of section."""
+
+    program = "claims"
+    layout = Layout(ratios=(3, 5, 4))
+    bar = False  # the trained sections show bars of their own
+    may_change = MAY_CHANGE_ON_RESUME
+    renamed = RENAMED
+
+    def __init__(self, config: Config) -> None:
+        """Take the configuration."""
+        self.config, self.stem, self.count = config, config.preset, len(config.only)
+        self.title = "claims of the Continuous-Time Attention paper"
+
+    def measure(self, runner: run.Runner) -> dict[str, run.Row]:
+        """Measure the sections of `config.only`."""
+        parts = [
+            run.Part(name, partial(measure_section, name, self.config), title=SECTIONS[name].title)
+            for name in self.config.only
+        ]
+        return dict(zip(self.config.only, runner.rows(parts), strict=True))
+
+    def judge(self, results: dict[str, run.Row]) -> list[Table]:
+        """Return one table of all claims."""
+        rows = [(name, *line) for name, row in results.items() for line in row["table"]]
+        columns = ("section", "claim", "measured", "verdict")
+        return [Table("Continuous-Time Attention: the claims, measured", columns, rows)]
+
+    def summarize(self, results: dict[str, run.Row], tables: list[Table]) -> dict[str, Any]:
+        """Return the rows by section; `artefact` repeats `artifact` under its old name."""
+        del tables
+        summary: dict[str, Any] = {"preset": self.config.preset, "seeds": list(self.config.seeds)}
+        alias = {"artefact": results["artifact"]} if "artifact" in results else {}
+        return summary | results | alias
+
+
+FORMER_KEYS = {"gradients": {"course": "norms"}}
+"""Section -> old names of arrays in `numbers`, which stay beside the new ones for one release."""
+
+
+def measure_section(name: str, config: Config, folder: Path, say: run.Say) -> run.Row:
+    """Measure one section, save its figure, and return its lines and numbers."""
+    del say  # the trainings show their own progress
+    section = SECTIONS[name]
     result = section.measure(config)
     with figures.style():
-        section.draw(result).savefig(folder.folder / f"{name}.png", dpi=150)
-    seconds = time.perf_counter() - began
-    lines = [list(line) for line in section.verdict(result)]
-    folder.finish(name, 0, {"seconds": seconds, "table": lines, "numbers": plain(result)})
-    return seconds
-
-
-def plain(value: Any) -> Any:
-    """A result as JSON knows it: dataclasses as objects, arrays as lists to six digits, no NaN."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
-    if isinstance(value, np.ndarray | jax.Array | tuple | list):
-        return [plain(item) for item in value]
-    if isinstance(value, float | np.floating):
-        return float(f"{float(value):.6g}") if np.isfinite(value) else None
-    return value.item() if isinstance(value, np.generic) else value
+        save(section.draw(result), folder, name)
+    numbers = run.to_json(result)
+    numbers |= {old: numbers[new] for old, new in FORMER_KEYS.get(name, {}).items()}
+    return {"table": [list(line) for line in section.verdict(result)], "numbers": numbers}

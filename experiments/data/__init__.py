@@ -1,0 +1,8 @@
+"""Data of the programs: one builder or reader per data set.
+
+Files and folders in import order:
+
+activation_files  a target and two sources from an .npz or .safetensors file
+arrays            data sets as fixed-shape arrays on disk, and reproducible batches of them
+listops           ListOps: generated, or read from the published files
+"""

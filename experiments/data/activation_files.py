@@ -1,6 +1,6 @@
-"""Activations of your own: a target and two sources from one file.
+"""Activation files: a target and two sources from one .npz or .safetensors file.
 
-L layers, n samples, d features (of each array its own); what is the same for all layers may lack their axis
+L layers, n samples, d features (each array has its own d); an array without layers serves all layers
 """
 
 import zipfile
@@ -18,19 +18,22 @@ Array = Shaped[np.ndarray, "n d"] | Shaped[np.ndarray, "l n d"]
 
 
 class Activations(NamedTuple):
-    """A target and what two sources show of it, sample by sample."""
+    """A target and two sources, sample by sample."""
 
     target: Array
+    """The target, (n, d) or (L, n, d)."""
     x: Array
+    """The first source, (n, d) or (L, n, d)."""
     y: Array
+    """The second source, (n, d) or (L, n, d)."""
 
 
 def read(path: str | Path) -> Activations:
-    """The arrays `target`, `x` and `y` of an .npz or .safetensors file; others are left alone.
+    """Read the arrays `target`, `x` and `y` of an .npz or .safetensors file; other arrays are ignored.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: another kind of file, one that cannot be read, or one without these arrays; each says what to do.
+        ValueError: another kind of file, a file that cannot be read, or a file without these arrays.
     """
     path = Path(path)
     if path.suffix not in _READERS:
@@ -39,38 +42,36 @@ def read(path: str | Path) -> Activations:
             f"np.savez or safetensors."
         )
     if not path.is_file():
-        raise FileNotFoundError(f"activations need a file, got {path} which is none; check --npz.")
+        raise FileNotFoundError(f"activations need a file, got {path}, which is not a file; check --npz.")
     try:
-        found = _READERS[path.suffix](path)
+        arrays, names = _READERS[path.suffix](path)
     except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error, SafetensorError) as error:
         raise ValueError(
             f"{path} must be a readable {path.suffix} of plain arrays, got: {error}; save it again."
         ) from error
-    arrays, there = found
     if missing := [name for name in NAMES if name not in arrays]:
         raise ValueError(
             f"activations need arrays {', '.join(NAMES)}, got {path.name} without {', '.join(missing)}; it has "
-            f"{', '.join(sorted(there)) or 'none'}."
+            f"{', '.join(sorted(names)) or 'none'}."
         )
     return Activations(*(arrays[name] for name in NAMES))
 
 
-Found = tuple[
-    Mapping[str, np.ndarray], list[str]
-]  # the arrays that are needed, the names of all that are there
+Contents = tuple[Mapping[str, np.ndarray], list[str]]
+"""The arrays that are needed, and the names of all arrays of the file."""
 
 
-def _read_npz(path: Path) -> Found:
+def _read_npz(path: Path) -> Contents:
     if not zipfile.is_zipfile(path):
         raise ValueError("no zip archive, as np.savez writes one")
     with np.load(path, allow_pickle=False) as archive:
         return {name: archive[name] for name in NAMES if name in archive.files}, archive.files
 
 
-def _read_safetensors(path: Path) -> Found:
+def _read_safetensors(path: Path) -> Contents:
     with safe_open(path, framework="numpy") as archive:
-        there = list(archive.keys())
-        return {name: archive.get_tensor(name) for name in NAMES if name in there}, there
+        names = list(archive.keys())
+        return {name: archive.get_tensor(name) for name in NAMES if name in names}, names
 
 
 _READERS = {".npz": _read_npz, ".safetensors": _read_safetensors}

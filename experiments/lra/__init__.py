@@ -1,13 +1,20 @@
-"""Long Range Arena: a Transformer with a PDE in it and its baseline, side by side on the same batches.
+"""Long Range Arena: a Transformer and variants of it with a PDE, trained side by side on the same batches.
 
     python -m experiments.lra                                    # `quick`: ListOps of 10 to 64 tokens, both variants
     python -m experiments.lra quick --steps 50 --seeds 0 1 2
     python -m experiments.lra listops-two-layer --placement after_embedding between_layers
-    python -m experiments.lra --placement none --attention.kind diffusion     # its attention evolved instead
-    python -m experiments.lra quick --out runs/mine --resume     # go on after a kill
+    python -m experiments.lra --placement none --attention.kind diffusion     # evolved attention instead
+    python -m experiments.lra quick --out runs/mine --resume     # continue after a kill
 
-`config` says what can be chosen, `presets` holds the published configurations and the command line, `program`
-trains and writes the run folder, `table` and `figures` show what came out, `taps` and `coefficients` what was learned.
+Files in import order:
+
+config                options, their `--help` and their checks
+presets               published configurations, and the command line
+learned_coefficients  coefficients of the trained attention, saved in the run folder
+learned_stencils      stencils of the trained diffusion layers, saved in the run folder
+report                the table of results
+figures               learning curves and learned stencils
+program               data, training, run folder, summary
 """
 
 from experiments.lra.config import Config as Config

@@ -1,4 +1,4 @@
-"""What can be chosen: frozen dataclasses whose field docstrings are the command line's `--help`."""
+"""Options of the program: frozen dataclasses whose field docstrings are the text of `--help`."""
 
 import dataclasses
 from difflib import get_close_matches
@@ -11,13 +11,17 @@ from experiments import run
 from experiments.data import listops
 from pdeformer import train
 from pdeformer.layers import PDEAttentionConfig, StencilConfig
-from pdeformer.model import PLACEMENTS, ModelConfig
+from pdeformer.model import PLACEMENTS, Architecture, ModelConfig
 
 MAY_CHANGE_ON_RESUME = (*run.MAY_CHANGE_ON_RESUME, "hosts", "data_dir", "manual_dir")
-"""What may change when a run is resumed: where it runs and where its data lies, but not what is computed."""
+"""Fields that may change on resume: where the run computes and where its data lies, but not what it computes."""
 
+RENAMED = {"together": "combine"}
+"""Old -> new names of options, for one release."""
 BASELINE = "baseline"
+"""Name of the variant without a PDE."""
 NONE = "none"
+"""The word of an option that switches a variant off."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +36,7 @@ class Mesh:
 
 @dataclasses.dataclass(frozen=True)
 class Generated:
-    """The data set that --source generated draws; the splits share no sequence."""
+    """The data set of --source generated; its splits share no sequence."""
 
     min_length: int = 500
     """Sequences have more tokens than this."""
@@ -41,69 +45,47 @@ class Generated:
     train: int = 96_000
     """Training sequences."""
     val: int = 2_000
-    """Validation sequences: they choose the best weights."""
+    """Validation sequences; they select the best weights."""
     test: int = 2_000
-    """Test sequences: they choose nothing."""
+    """Test sequences; they select nothing."""
     seed: int = 0
     """Seed of the generator."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Network:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Network(Architecture):
     """The Transformer: a `ModelConfig` without what the data, the variant and --dtype decide."""
 
-    layers: int = 2
-    """Blocks."""
-    width: int = 64
-    """Channels of the residual stream."""
-    heads: int = 2
-    """Attention heads."""
-    head_width: int | None = None
-    """Width of one head; None is width / heads."""
-    ffn: int = 128
-    """Hidden width of the feed-forward sublayer."""
-    classifier_width: int | None = None
-    """Hidden width between pooled features and logits; None is one linear map."""
     max_len: int = 2000
-    """Longest sequence; all are padded to it."""
-    norm: Literal["pre", "post"] = "pre"
-    """LayerNorm before each sublayer or after each residual add."""
-    positions: Literal["sinusoidal", "learned"] = "sinusoidal"
-    """Position code added to the embedding."""
-    pooling: Literal["mean", "cls"] = "mean"
-    """What the classifier reads: the mean over tokens, padding left out, or a CLS token."""
-    dropout: float = 0.1
-    """Dropout rate after the embedding, in the feed-forward sublayer and after each sublayer."""
-    attention_dropout: float = 0.1
-    """Dropout rate of the attention weights."""
-    attention_bias: bool = False
-    """Biases in the query, key, value and output maps."""
-    remat: bool = False
-    """Recompute each block in the backward pass, to save memory."""
+    """Longest sequence in tokens; all sequences are padded to it."""
+
+    def __post_init__(self) -> None:
+        """Refuse a word that an option does not list."""
+        self.check_choices()
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Train a Transformer and variants of it with a PDE in them on the same batches, and compare them."""
+    """Train a Transformer and variants of it with a PDE on the same batches, and compare their accuracies."""
 
     preset: tyro.conf.Suppress[str] = "quick"
-    """Name of the preset these values began with."""
+    """Name of the preset that gave the other values."""
     out: Path | None = None
-    """Run folder. Default: the next free number under runs/lra/. Nothing is ever overwritten."""
+    """Run folder. Default: the next free number under runs/lra/. No file of another run is ever overwritten."""
     resume: bool = False
-    """Go on with the run in --out, from its last checkpoint; a finished run is only reported again."""
+    """Continue the run in --out from its last checkpoint; of a finished run, print the report again."""
     placement: Annotated[
         tuple[str, ...], tyro.conf.arg(metavar=f"{{{','.join((NONE, *PLACEMENTS))}}} ...")
     ] = ("after_embedding",)
-    """Where the diffusion layer stands: one variant per place, beside the baseline; none: no such variant."""
-    together: bool = False
-    """One variant with layers at all these places, and the evolved attention, instead of one variant each."""
+    """Places of the diffusion layer: one variant per place, beside the baseline; none: no such variant."""
+    combine: bool = False
+    """Train one variant with layers at all places, and with the evolved attention, instead of one variant each."""
     stencil: StencilConfig = StencilConfig(kind="adaptive")
     """The diffusion layer of the variants."""
     attention: PDEAttentionConfig = PDEAttentionConfig()
-    """The equation that evolves the attention of one more variant, attention_KIND; none: there is no such variant."""
+    """The equation that evolves the attention of one more variant, attention_KIND; none: no such variant."""
     seeds: tuple[int, ...] = (0,)
-    """Seeds. A seed decides initial weights, batches and dropout, and is shared by the variants."""
+    """Seeds. A seed decides initial weights, batches and dropout; all variants train with each of them."""
     steps: int = 5000
     """Training steps (updates)."""
     batch: int = 32
@@ -113,28 +95,28 @@ class Config:
     model: Network = Network()
     """The Transformer."""
     optimizer: train.Optimizer = train.Optimizer()
-    """AdamW, its schedule, and gradient accumulation."""
+    """AdamW, its learning-rate schedule, and gradient accumulation."""
     cadence: run.LoopIntervals = run.LoopIntervals()
     """How often to log, evaluate and save."""
     source: Literal["generated", "lra_release"] = "generated"
-    """generated: drawn as the benchmark's data were drawn; lra_release: its published files."""
+    """generated: drawn by the generator of the benchmark; lra_release: the published files of the benchmark."""
     generated: Generated = Generated()
     """The generated data set."""
     data_dir: Path = Path("data")
-    """Where prepared data is kept; a second start finds it there."""
+    """Folder of prepared data; a second start reads it from there."""
     manual_dir: Path | None = None
     """For --source lra_release: the folder with basic_train.tsv, basic_val.tsv and basic_test.tsv."""
     mesh: Mesh = Mesh()
-    """Devices."""
+    """Devices of the mesh."""
     hosts: run.Hosts = run.Hosts()
-    """Several hosts."""
+    """Training on several hosts."""
 
     def __post_init__(self) -> None:
         """Refuse contradictions before anything is read, drawn or trained."""
         for name in self.placement:
             if name not in (NONE, *PLACEMENTS):
-                near = get_close_matches(name, (NONE, *PLACEMENTS), n=1)
-                hint = f"did you mean {near[0]!r}?" if near else "choose among them."
+                matches = get_close_matches(name, (NONE, *PLACEMENTS), n=1)
+                hint = f"did you mean {matches[0]!r}?" if matches else "choose among them."
                 raise ValueError(
                     f"a placement is one of {', '.join((NONE, *PLACEMENTS))}, got {name!r}; {hint}"
                 )
@@ -149,17 +131,13 @@ class Config:
             raise ValueError(
                 f"steps and batch must be at least 1, got {self.steps} and {self.batch}; raise them."
             )
-        if not self.seeds or min(self.seeds) < 0 or len(set(self.seeds)) < len(self.seeds):
-            raise ValueError(
-                f"seeds are one or more different numbers from 0 on, got {self.seeds}; change --seeds."
-            )
+        run.check_seeds(self.seeds)
         if self.source == "lra_release" and self.manual_dir is None:
             raise ValueError(
                 "source lra_release reads published files, got no manual_dir; pass --manual-dir with the folder "
                 "listops-1000 of lra_release.gz, or use --source generated."
             )
-        if self.resume and self.out is None:
-            raise ValueError("--resume goes on with a run, got no --out; pass its folder as --out.")
+        run.check_resume(resume=self.resume, out=self.out)
         longest = self.generated.max_length - 1
         if self.source == "generated" and longest > self.model.max_len:
             raise ValueError(
@@ -169,33 +147,44 @@ class Config:
         self.data()
 
     def data(self) -> listops.ListOpsConfig:
-        """The data set. Raises ValueError if its sizes or lengths are out of range."""
+        """The configuration of the data set.
+
+        Raises:
+            ValueError: sizes or lengths out of range.
+        """
         if self.source == "lra_release":
             return listops.RELEASE
         return listops.ListOpsConfig(**dataclasses.asdict(self.generated))
 
     def variants(self) -> dict[str, tuple[str, ...]]:
-        """Name and parts of every variant, the baseline first; a part is a place, or `evolved` for the attention."""
+        """Name -> parts of every variant, the baseline first.
+
+        A part is a place of the diffusion layer, or the name of the evolved attention.
+        """
         parts = tuple(name for name in self.placement if name != NONE)
-        parts += () if self.attention.kind == NONE else (self.evolved,)
+        parts += () if self.attention.kind == NONE else (self.evolved_attention,)
         variants: dict[str, tuple[str, ...]] = {BASELINE: ()}
-        if self.together and parts:
+        if self.combine and parts:
             return variants | {"+".join(parts): parts}
         return variants | {part: (part,) for part in parts}
 
     @property
-    def evolved(self) -> str:
-        """The name of the evolved attention: attention_diffusion, attention_wave, ..."""
+    def evolved_attention(self) -> str:
+        """The name of the evolved attention as a part: attention_diffusion, attention_wave, ..."""
         return f"attention_{self.attention.kind}"
 
     def network(self, parts: tuple[str, ...], vocabulary: int, classes: int) -> ModelConfig:
-        """The model of a variant. Raises ValueError for sizes, a stencil or an equation that contradict themselves."""
+        """The model of a variant.
+
+        Raises:
+            ValueError: sizes, a stencil or an equation that contradict each other.
+        """
         return ModelConfig(
             vocabulary=vocabulary,
             classes=classes,
-            placements=tuple(part for part in parts if part != self.evolved),
+            placements=tuple(part for part in parts if part != self.evolved_attention),
             stencil=self.stencil,
-            attention=self.attention if self.evolved in parts else PDEAttentionConfig(),
+            attention=self.attention if self.evolved_attention in parts else PDEAttentionConfig(),
             dtype=self.dtype,
             **dataclasses.asdict(self.model),
         )

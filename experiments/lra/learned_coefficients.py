@@ -1,6 +1,6 @@
-"""What the evolved attention has learned: its coefficients, kept in the run folder for the summary.
+"""Coefficients of the evolved attention after training, saved in the run folder for the summary.
 
-They are those of the weights that were best on validation.
+They belong to the weights that were best on validation.
 
 Legend: L layers, N heads, n steps.
 """
@@ -16,11 +16,11 @@ from experiments import run
 from pdeformer.model import Classifier
 
 Coefficients = dict[str, Any]
-"""Name -> nested lists (L, N), (L,) or (L, n, N), or one number if it is not learned."""
+"""Name -> nested lists (L, N), (L,) or (L, n, N); one number for a coefficient that is not learned."""
 
 
-def learned(model: Classifier) -> Coefficients:
-    """The coefficients of a model; none with plain attention."""
+def of_model(model: Classifier) -> Coefficients:
+    """The coefficients of a model; empty with plain attention."""
     evolution = model.blocks.attention.evolution
     if evolution is None:
         return {}
@@ -28,24 +28,22 @@ def learned(model: Classifier) -> Coefficients:
     return {name: np.asarray(jax.device_get(value)).tolist() for name, value in values.items()}
 
 
-def keep(folder: run.Run, variant: str, seed: int, coefficients: Coefficients) -> None:
-    """Write the coefficients of a training, over those of its last call."""
-    if coefficients and jax.process_index() == 0:
+def save(folder: run.Run, variant: str, seed: int, coefficients: Coefficients) -> None:
+    """Write the coefficients of a training, in place of those of an earlier call."""
+    if coefficients and run.is_first():
         path = _path(folder, variant, seed)
         path.parent.mkdir(exist_ok=True)
-        part = path.with_suffix(".part")
-        part.write_text(json.dumps(coefficients) + "\n")
-        part.replace(path)
+        run.write_atomically(path, (json.dumps(coefficients) + "\n").encode())
 
 
-def read(folder: run.Run, variant: str, seed: int) -> Coefficients:
-    """What `keep` has written; nothing with plain attention."""
+def load(folder: run.Run, variant: str, seed: int) -> Coefficients:
+    """The coefficients that `save` has written; empty with plain attention."""
     path = _path(folder, variant, seed)
     return json.loads(path.read_text()) if path.exists() else {}
 
 
 def describe(coefficients: Coefficients, initial: Coefficients) -> str:
-    """The range of every coefficient over layers, heads and steps, and where it began."""
+    """The range of every coefficient over layers, heads and steps, and its initial value, as text."""
     ranges = {name: (np.min(value), np.max(value)) for name, value in coefficients.items()}
     return ", ".join(
         f"{name} {low:.4f} to {high:.4f} (began at {initial[name]:g})" for name, (low, high) in ranges.items()

@@ -1,8 +1,9 @@
-"""What the diffusion layers have learned: their stencils, kept in the run folder for the figure.
+"""Stencils of the diffusion layers after training, saved in the run folder for the figure.
 
 Legend: D channels, L layers, K taps.
 """
 
+import io
 from pathlib import Path
 
 import jax
@@ -15,11 +16,11 @@ from pdeformer.layers import HeatLayer, Layer
 from pdeformer.model import Classifier
 
 Taps = dict[str, Float[np.ndarray, "L D K"]]
-"""Place -> the weights of tokens j-K//2 to j+K//2; L and D are 1 where all layers or all channels share them."""
+"""Place -> the weights of tokens j-K//2 to j+K//2; L or D is 1 where all layers or all channels share them."""
 
 
-def learned(model: Classifier) -> Taps:
-    """The stencils of a model; none for a baseline."""
+def of_model(model: Classifier) -> Taps:
+    """The stencils of a model; empty for a baseline."""
     layers: dict[str, Layer] = dict(model.blocks.stencils)
     if model.after_embedding is not None:
         layers = {"after_embedding": model.after_embedding} | layers
@@ -27,7 +28,7 @@ def learned(model: Classifier) -> Taps:
 
 
 def of_layer(layer: Layer) -> Float[np.ndarray, "L D K"]:
-    """The stencils of one diffusion layer, or of one stacked over the blocks."""
+    """The stencils of one diffusion layer, which may be stacked over the blocks."""
     taps = np.asarray(jax.device_get(_taps(layer)))
     if isinstance(layer, HeatLayer):  # one diffusivity for all channels
         taps = taps[..., None, :]
@@ -39,18 +40,18 @@ def _taps(layer: Layer) -> Array:
     return layer.taps()
 
 
-def keep(folder: run.Run, variant: str, seed: int, taps: Taps) -> None:
-    """Write the stencils of a training, over those of its last call."""
-    if taps and jax.process_index() == 0:
+def save(folder: run.Run, variant: str, seed: int, taps: Taps) -> None:
+    """Write the stencils of a training, in place of those of an earlier call."""
+    if taps and run.is_first():
         path = _path(folder, variant, seed)
         path.parent.mkdir(exist_ok=True)
-        part = path.with_suffix(".part.npz")
-        np.savez(part, allow_pickle=False, **taps)
-        part.replace(path)
+        archive = io.BytesIO()
+        np.savez(archive, allow_pickle=False, **taps)
+        run.write_atomically(path, archive.getvalue())
 
 
-def read(folder: run.Run, variant: str, seed: int) -> Taps:
-    """What `keep` has written; nothing for a baseline."""
+def load(folder: run.Run, variant: str, seed: int) -> Taps:
+    """The stencils that `save` has written; empty for a baseline."""
     path = _path(folder, variant, seed)
     if not path.exists():
         return {}

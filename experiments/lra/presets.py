@@ -1,14 +1,12 @@
-"""The presets, as values, and the command line that begins with one of them.
+"""The presets, and the command line that begins with one of them.
 
-Accuracies called published are those of the papers, on their own data files and hardware; they are what a full
-run is to be compared with; none of them was measured with this code. Sampling error of a ListOps accuracy
-on 2000 test sequences is 1.1 points (one standard deviation), so differences of a point need several seeds.
+Accuracies marked as published are those of the papers, on their own data files and hardware, for comparison with a
+full run; none of them was measured with this code. The sampling error of a ListOps accuracy on 2000 test sequences
+is 1.1 points (one standard deviation), so a difference of one point needs several seeds.
 """
 
-from collections.abc import Sequence
-
 from experiments import run
-from experiments.lra.config import Config, Generated, Network
+from experiments.lra.config import RENAMED, Config, Generated, Network
 from pdeformer.train import Optimizer
 
 QUICK = Config(
@@ -24,8 +22,8 @@ QUICK = Config(
 """python -m experiments.lra
 
 Generated ListOps of 10 to 64 tokens, a Transformer of 68,000 parameters, 400 steps. Two CPU cores: under two
-minutes, data included. Reached with seed 0: baseline 44.9 %, after_embedding 45.7 % on test,
-standard error 1.1, beside majority 15.0, root operator 33.4 and depth-1 features 64.6.
+minutes, data included. Test accuracy with seed 0: baseline 44.9 %, after_embedding 45.7 %, standard error 1.1.
+Predictors without a model: majority 15.0 %, root operator 33.4 %, depth-1 features 64.6 %.
 """
 
 LISTOPS_LRA = Config(
@@ -38,8 +36,8 @@ LISTOPS_LRA = Config(
 """python -m experiments.lra listops-lra --source lra_release --manual-dir listops-1000
 
 The Transformer of the Long Range Arena paper: 4 layers, width 512, 8 heads, sinusoidal positions, 8.9 M parameters
-(10.0 M with --model.positions learned). For one accelerator; two CPU cores would take weeks. Published: 36.37 %,
-of the last checkpoint; users saw accuracy fall far below its best at this learning rate. [Tay et al. 2021]
+(10.0 M with --model.positions learned). For one accelerator; two CPU cores would take weeks. Published: 36.37 %, at
+the last checkpoint. Users report that accuracy falls far below its best at this learning rate. [Tay et al. 2021]
 """
 
 LISTOPS_TWO_LAYER = Config(
@@ -54,7 +52,7 @@ LISTOPS_TWO_LAYER = Config(
 )
 """python -m experiments.lra listops-two-layer --source lra_release --manual-dir listops-1000
 
-The small Transformer that was tuned again for Nystromformer: 2 layers, width 64, 2 heads of 32, 0.21 M
+The small Transformer, retuned for Nystromformer: 2 layers, width 64, 2 heads of 32, 0.21 M
 parameters. For one accelerator; two CPU cores would take days. Published: 37.10 %. [Xiong et al. 2021]
 """
 
@@ -68,13 +66,13 @@ LISTOPS_AMOS = Config(
 """python -m experiments.lra listops-amos --source lra_release --manual-dir listops-1000
 
 The larger Transformer trained from scratch by Amos et al.: 6 layers, width 512, 8 heads, ffn 4 x 512, 18.9 M
-parameters. Theirs has rotary positions, ours sinusoidal ones; schedule, steps and weight decay are those of
-`listops-lra`. For one accelerator. Published: 47.9 %. [Amos, Berant & Gupta 2024]
+parameters. The paper uses rotary positions, this preset sinusoidal ones; schedule, steps and weight decay are those
+of `listops-lra`. For one accelerator. Published: 47.9 %. [Amos, Berant & Gupta 2024]
 """
 
-PRESETS: dict[str, tuple[str, Config]] = {
+PRESETS = {
     "quick": (
-        "ListOps of 10 to 64 tokens, generated; minutes on two CPU cores, no download. The default.",
+        "ListOps of 10 to 64 tokens, generated; takes minutes on two CPU cores, without download. The default.",
         QUICK,
     ),
     "listops-lra": (
@@ -82,7 +80,7 @@ PRESETS: dict[str, tuple[str, Config]] = {
         LISTOPS_LRA,
     ),
     "listops-two-layer": (
-        "ListOps, the re-tuned small Transformer: 2 layers, width 64 (published 37.10 %); accelerator.",
+        "ListOps, the retuned small Transformer: 2 layers, width 64 (published 37.10 %); accelerator.",
         LISTOPS_TWO_LAYER,
     ),
     "listops-amos": (
@@ -90,17 +88,9 @@ PRESETS: dict[str, tuple[str, Config]] = {
         LISTOPS_AMOS,
     ),
 }
-"""Name -> (one line for `--help`, values)."""
-
-
-def command_line(arguments: Sequence[str]) -> Config:
-    """The configuration of a command line: a preset (none is `quick`), then fields that differ from it.
-
-    Exits with code 2 and a message, and a suggestion for a misspelt name, if it cannot be read.
-    """
-    return run.from_presets(
-        PRESETS,
-        arguments,
-        program="experiments.lra",
-        about="Long Range Arena: a Transformer with a diffusion layer and its baseline, side by side.",
-    )
+command_line = run.CommandLine(
+    "experiments.lra",
+    "Long Range Arena: a Transformer with a diffusion layer and its baseline, side by side.",
+    PRESETS,
+    RENAMED,
+)

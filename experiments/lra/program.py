@@ -1,4 +1,4 @@
-"""The program: data, one training per variant and seed, table, figures, `summary.json`."""
+"""The program: data, one training per variant and seed, table, figures and `summary.json`."""
 
 import functools
 import itertools
@@ -14,7 +14,7 @@ from rich.console import Console
 from experiments import run
 from experiments.data import arrays, listops
 from experiments.lra import learned_coefficients, learned_stencils
-from experiments.lra.config import MAY_CHANGE_ON_RESUME, Config
+from experiments.lra.config import MAY_CHANGE_ON_RESUME, RENAMED, Config
 from experiments.lra.figures import draw_curves, draw_stencils
 from experiments.lra.report import show
 from pdeformer import sharding, train
@@ -24,18 +24,21 @@ Splits = dict[str, arrays.Split]
 
 
 def main(config: Config) -> dict[str, Any]:
-    """Train every variant with every seed, show and save the comparison, and return the summary.
+    """Train every variant with every seed, print and save the comparison, and return the summary.
 
-    Writes `summary.json`, `curves.png` and `stencils.png` beside what `experiments.run` keeps. Trainings that have
-    finished are not repeated. Raises ValueError, before anything is trained, for what cannot be trained.
+    Writes `summary.json`, `curves.png` and `stencils.png` into the run folder, beside the files of `experiments.run`.
+    A finished training is not repeated.
+
+    Raises:
+        ValueError: a configuration that cannot be trained; before anything is read or written.
     """
-    run.join(config.hosts, config.out)
+    run.join_hosts(config.hosts, config.out)
     mesh = sharding.make_mesh(config.mesh.data, config.mesh.model)
     check(config, mesh)
-    console = Console(quiet=jax.process_index() != 0, soft_wrap=True, highlight=False)
+    console = Console(quiet=not run.is_first(), soft_wrap=True, highlight=False)
     splits = prepare(config)
     out = config.out or run.next_folder(Path("runs/lra"), config.preset)
-    folder = run.open_run(out, config, resume=config.resume, free=MAY_CHANGE_ON_RESUME)
+    folder = run.open_run(out, config, resume=config.resume, may_change=MAY_CHANGE_ON_RESUME, renamed=RENAMED)
     introduce(config, splits, folder, console)
     results = [
         train_one(config, variant, seed, splits, mesh, folder)
@@ -45,28 +48,34 @@ def main(config: Config) -> dict[str, Any]:
 
     def row(result: run.Result) -> dict[str, Any]:
         about = {"data": config.source, "test_examples": test_examples}
-        found = learned_coefficients.read(folder, result.variant, result.seed)
-        return result._asdict() | about | ({"coefficients": found} if found else {})
+        coefficients = learned_coefficients.load(folder, result.variant, result.seed)
+        return result._asdict() | about | ({"coefficients": coefficients} if coefficients else {})
 
+    baselines = listops.baseline_accuracies(splits["train"], splits["test"])
     summary = {
         "program": "lra",
         "preset": config.preset,
         "rows": [row(result) for result in results],
-        "ladder": listops.ladder(splits["train"], splits["test"]),
+        "baselines": baselines,
+        "ladder": baselines,  # the old key, for one release
     }
-    report(config, results, summary["ladder"], test_examples, folder, console)
+    report(config, results, baselines, test_examples, folder, console)
     folder.summarize(summary)
     return summary | {"versions": run.versions()}
 
 
 def check(config: Config, mesh: Mesh) -> None:
-    """Refuse a batch that the devices cannot share, and a model that contradicts itself."""
-    ways, parts = mesh.shape["data"], config.optimizer.accumulate
-    if config.batch % (ways * parts):
+    """Refuse a batch that the devices cannot share, and a model that contradicts itself.
+
+    Raises:
+        ValueError: either of them.
+    """
+    devices, micro_batches = mesh.shape["data"], config.optimizer.accumulate
+    if config.batch % (devices * micro_batches):
         raise ValueError(
-            f"a batch must be a multiple of data devices times micro-batches, got batch={config.batch} for {ways} "
-            f"devices on {jax.process_count()} hosts and optimizer.accumulate={parts}; use a multiple of "
-            f"{ways * parts}."
+            f"a batch must be a multiple of data devices times micro-batches, got batch={config.batch} for {devices} "
+            f"devices on {jax.process_count()} hosts and optimizer.accumulate={micro_batches}; use a multiple of "
+            f"{devices * micro_batches}."
         )
     size = config.data().train
     if config.batch > size:
@@ -78,7 +87,7 @@ def check(config: Config, mesh: Mesh) -> None:
 
 
 def prepare(config: Config) -> Splits:
-    """The data, made at the first start."""
+    """The splits; the first start generates or reads the data, later starts reuse the files."""
     builder = listops.ListOps(config=config.data(), data_dir=str(config.data_dir), file_format="array_record")
     return arrays.prepare(
         builder, max_len=config.model.max_len, data_dir=config.data_dir, manual_dir=config.manual_dir
@@ -86,7 +95,7 @@ def prepare(config: Config) -> Splits:
 
 
 def introduce(config: Config, splits: Splits, folder: run.Run, console: Console) -> None:
-    """Say what is about to happen."""
+    """Print data, run folder and the command to resume."""
     sizes = " / ".join(f"{name} {len(split.labels):,}" for name, split in splits.items())
     lengths = splits["train"].lengths
     console.print(
@@ -104,28 +113,28 @@ def introduce(config: Config, splits: Splits, folder: run.Run, console: Console)
 def train_one(
     config: Config, variant: str, seed: int, splits: Splits, mesh: Mesh, folder: run.Run
 ) -> run.Result:
-    """Train one variant with one seed; the result is read if it is already there."""
+    """Train one variant with one seed; a finished training is read from the run folder."""
     if (row := folder.row(variant, seed)) is not None:
         return run.Result(**row)
     data = splits["train"]
     model = config.network(config.variants()[variant], len(data.vocabulary), data.classes)
-    made = run.programs(builder(model), config.optimizer, config.steps, mesh)
+    programs = run.make_programs(builder(model), config.optimizer, config.steps, mesh)
 
     def test(params: Any) -> train.Evaluation:
-        trained = nnx.merge(made.graphdef, params)
-        learned_stencils.keep(folder, variant, seed, learned_stencils.learned(trained))
-        learned_coefficients.keep(folder, variant, seed, learned_coefficients.learned(trained))
-        return made.evaluate(params, whole(config, splits["test"], mesh))
+        classifier = nnx.merge(programs.graphdef, params)
+        learned_stencils.save(folder, variant, seed, learned_stencils.of_model(classifier))
+        learned_coefficients.save(folder, variant, seed, learned_coefficients.of_model(classifier))
+        return programs.evaluate(params, all_examples(config, splits["test"], mesh))
 
     return run.train(
         folder,
         variant=variant,
         seed=seed,
         steps=config.steps,
-        state=made.init(jax.random.key(seed)),
-        step_fn=made.step,
+        state=programs.init(jax.random.key(seed)),
+        step_fn=programs.step,
         batch_fn=lambda step: batch(config, data, mesh, seed=seed, step=step),
-        evaluate_fn=lambda params: made.evaluate(params, whole(config, splits["val"], mesh)),
+        evaluate_fn=lambda params: programs.evaluate(params, all_examples(config, splits["val"], mesh)),
         test_fn=test,
         tokens_per_step=config.batch * config.model.max_len,
         cadence=config.cadence,
@@ -134,19 +143,22 @@ def train_one(
 
 @functools.cache
 def builder(model: ModelConfig) -> Callable[[nnx.Rngs], Classifier]:
-    """How to build a model: the same function whenever it is asked for, so that its programs are found again."""
+    """A function that builds the model.
+
+    Equal configurations give the same function object, so that `run` reuses the compiled programs.
+    """
     return lambda rngs: Classifier(model, rngs)
 
 
 def batch(config: Config, split: arrays.Split, mesh: Mesh, *, seed: int, step: int) -> dict[str, jax.Array]:
-    """The training batch of a step, on the mesh: the same for every variant."""
+    """The training batch of a step, on the mesh; all variants get the same batch."""
     host, hosts = jax.process_index(), jax.process_count()
     rows = arrays.batch(split, config.batch, seed=seed, step=step, host=host, hosts=hosts)
     return sharding.put_batch(rows._asdict(), mesh)
 
 
-def whole(config: Config, split: arrays.Split, mesh: Mesh) -> Iterator[dict[str, jax.Array]]:
-    """Every example of a split, in batches of the size of a micro-batch."""
+def all_examples(config: Config, split: arrays.Split, mesh: Mesh) -> Iterator[dict[str, jax.Array]]:
+    """Every example of a split once, in batches of the size of a micro-batch."""
     size, host, hosts = config.batch // config.optimizer.accumulate, jax.process_index(), jax.process_count()
     for rows in arrays.evaluation_batches(split, size, host=host, hosts=hosts):
         yield sharding.put_batch(rows._asdict(), mesh)
@@ -155,17 +167,17 @@ def whole(config: Config, split: arrays.Split, mesh: Mesh) -> Iterator[dict[str,
 def report(
     config: Config,
     results: list[run.Result],
-    ladder: dict[str, float],
+    baselines: dict[str, float],
     test_examples: int,
     folder: run.Run,
     console: Console,
 ) -> None:
-    """The table, the figures, and what the evolved attention has learned."""
-    show(results, ladder, config=config, test_examples=test_examples, console=console)
+    """Print the table and the learned coefficients, and draw the figures."""
+    show(results, baselines, config=config, test_examples=test_examples, console=console)
     for result in results:
-        if found := learned_coefficients.read(folder, result.variant, result.seed):
-            said = learned_coefficients.describe(found, config.attention.initial().coefficients())
-            console.print(f"{result.variant}, seed {result.seed}: {said}", markup=False)
-    if jax.process_index() == 0:
-        drawn = [draw_curves(folder, results, ladder), draw_stencils(folder, results, config)]
-        console.print(f"wrote {', '.join(str(path) for path in drawn if path)}", markup=False)
+        if coefficients := learned_coefficients.load(folder, result.variant, result.seed):
+            text = learned_coefficients.describe(coefficients, config.attention.initial().coefficients())
+            console.print(f"{result.variant}, seed {result.seed}: {text}", markup=False)
+    if run.is_first():
+        paths = [draw_curves(folder, results, baselines), draw_stencils(folder, results, config)]
+        console.print(f"wrote {', '.join(str(path) for path in paths if path)}", markup=False)

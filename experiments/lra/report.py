@@ -1,43 +1,43 @@
-"""The comparison as a table: one line per variant, the ladder below it."""
+"""The table of results: one line per variant, and below it the predictors without a model."""
 
 import math
 import statistics
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
 from experiments import run
 from experiments.lra.config import BASELINE, Config
+from experiments.run.report import Layout, rich_table
 
-RUNGS = {
+BASELINE_LABELS = {
     "majority": "majority class",
     "root_operator": "root operator only",
     "depth_one": "depth-1 features",
 }
-"""Predictors of the ListOps ladder: the most frequent label, given nothing, the root, or its direct arguments."""
+"""Name of a predictor without a model (`listops.baseline_accuracies`) -> its label in the table."""
 
 
 class Line(NamedTuple):
-    """One variant over its seeds; accuracies and errors as shares of 1, rates as medians."""
+    """One variant over its seeds; accuracies and errors are fractions of 1, the token rate is a median."""
 
     variant: str
     seeds: int
     test: float
     """Mean test accuracy after the last step."""
     sd: float
-    """Its standard deviation over seeds; NaN for one seed."""
+    """Standard deviation of `test` over seeds; NaN for one seed."""
     se: float
-    """Its binomial standard error on one test set, sqrt(p (1 - p) / n)."""
+    """Binomial standard error of `test` on one test set, sqrt(p (1 - p) / n)."""
     best: float
     """Mean test accuracy of the weights that were best on validation."""
     validation: float
     """Mean validation accuracy after the last step."""
     gain: float
-    """Mean difference to the baseline of the same seed in test accuracy after the last step; NaN for itself."""
+    """Mean difference of `test` to the baseline of the same seed; NaN for the baseline."""
     gain_sd: float
+    """Standard deviation of `gain` over seeds; NaN for one seed."""
     steps: int
     parameters: int
     tokens_per_second: float
@@ -69,7 +69,7 @@ def _line(results: Sequence[run.Result], baseline: dict[int, float], test_exampl
         results[0].steps,
         results[0].parameters,
         statistics.median(r.tokens_per_second for r in results),
-        max(r.compile_seconds for r in results),  # later seeds find what the first one compiled
+        max(r.compile_seconds for r in results),  # later seeds reuse the programs of the first one
     )
 
 
@@ -79,43 +79,33 @@ def _sd(values: Sequence[float]) -> float:
 
 def show(
     results: Sequence[run.Result],
-    ladder: dict[str, float],
+    baselines: dict[str, float],
     *,
     config: Config,
     test_examples: int,
     console: Console,
 ) -> None:
-    """Print the table."""
-    table = Table(
-        title=f"ListOps ({config.source}): accuracy in % on {test_examples:,} test sequences, "
-        f"seeds {' '.join(map(str, config.seeds))}",
-        **_LOOK,
+    """Print the table of accuracies, the predictors without a model, and the table of costs."""
+    title = f"ListOps ({config.source}): accuracy in % on {test_examples:,} test sequences, "
+    title += f"seeds {' '.join(map(str, config.seeds))}"
+    columns = ("variant", "test, last", "s.e.", "test, best", "val", "vs baseline")
+    table = rich_table(title, columns, Layout(justify="right"))
+    cost = rich_table(
+        "Cost", ("variant", "steps", "parameters", "tokens/s", "compile s"), Layout(justify="right")
     )
-    cost = Table(title="Cost", **_LOOK)
-    _columns(table, "variant", "test, last", "s.e.", "test, best", "val", "vs baseline")
-    _columns(cost, "variant", "steps", "parameters", "tokens/s", "compile s")
     for line in lines(results, test_examples):
         table.add_row(*_accuracy_cells(line))
         cost.add_row(*_cost_cells(line))
     table.add_section()
-    for rung, name in RUNGS.items():
-        table.add_row(name, _percent(ladder[rung]), style="dim")
+    for name, label in BASELINE_LABELS.items():
+        table.add_row(label, _percent(baselines[name]), style="dim")
     console.print()
     console.print(table, cost)
     console.print(
-        "last: after the last step; best: weights chosen on validation; ±: sd over seeds; s.e.: sqrt(p (1 - p) / n) "
-        f"of one test set; tokens/s count all {config.model.max_len} positions of a row",
+        "last: after the last step; best: weights selected on validation; ±: sd over seeds; s.e.: sqrt(p (1 - p) / n) "
+        f"of one test set; tokens/s counts all {config.model.max_len} positions of a row",
         style="dim",
     )
-
-
-_LOOK: Any = {"title_justify": "left", "box": box.SIMPLE_HEAD, "title_style": "bold"}
-
-
-def _columns(table: Table, first: str, *others: str) -> None:
-    table.add_column(first, no_wrap=True, overflow="fold")
-    for name in others:
-        table.add_column(name, justify="right", no_wrap=True)
 
 
 def _accuracy_cells(line: Line) -> tuple[str, ...]:

@@ -6,9 +6,9 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments.run.records import FIELDS
 from experiments.run.report import SHORT
-from pid.plots import LOOKS, STYLE
+from pid.estimators.results import FIELDS
+from pid.plots import SERIES_STYLE, STYLE
 from pid.plots.style import ATOMS
 
 COLOURS = {
@@ -90,8 +90,10 @@ def draw_flow(rows: list[Row]) -> Figure:
         bottom = np.zeros(len(stacks))
         for atom in ATOMS:
             heights = np.array([values[atom] for values in stacks.values()])
-            look: dict[str, Any] = {"color": LOOKS[atom].colour, "alpha": 0.8, "width": 0.7}
-            panel.bar(list(stacks), heights, bottom=bottom, label=LOOKS[atom].named(("x", "y")), **look)
+            look: dict[str, Any] = {"color": SERIES_STYLE[atom].color, "alpha": 0.8, "width": 0.7}
+            panel.bar(
+                list(stacks), heights, bottom=bottom, label=SERIES_STYLE[atom].label_for(("x", "y")), **look
+            )
             bottom = bottom + heights
         panel.set(title=f"{case} warp, n = {of[0]['n']}")
     panels[0].set_ylabel("information on the target, bits")

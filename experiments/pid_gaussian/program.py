@@ -18,7 +18,7 @@ from experiments.pid_gaussian.studies import (
     transduction,
 )
 from experiments.run import report
-from experiments.run.records import plain
+from experiments.run.json_values import plain
 from experiments.run.stages import Stages
 
 STUDIES: dict[str, Study] = {

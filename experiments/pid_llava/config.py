@@ -8,7 +8,7 @@ import tyro
 
 from experiments import run
 from pid import SeparableFlow, llava
-from pid.estimators.comparison import How
+from pid.estimators.comparison import Aggregation
 from pid.toyworld import TASKS
 
 Target = Literal["last", "same_layer", "unembedding", "logits"]
@@ -101,7 +101,7 @@ class Config:
     """Tokens whose mean is the source y; question is the question alone, without the suffix."""
     normalised: bool = False
     """Mean over tokens of which each is divided by its root mean square, instead of the plain mean."""
-    aggregate: How = "final"
+    aggregate: Aggregation = "final"
     """What one number for all layers is: that of the last layer, the mean or the sum. Tables say which."""
     out: Path | None = None
     """Run folder. Default: the next free number under runs/pid_llava/. Nothing is ever overwritten."""

@@ -31,7 +31,7 @@ from pid import (
     recommended_config,
 )
 from pid.estimators import Comparison, Estimate, EstimateConfig
-from pid.estimators.results import fields_of, values_of
+from pid.estimators.results import pid_from_array, pid_to_array
 from pid.llava import TokenType
 
 
@@ -177,6 +177,6 @@ def gathered(estimate: Estimate, how: str) -> Estimate:
     """The estimate of one number for all layers, its draws gathered in the same way; it has no intervals."""
     draws = estimate.draws
     if draws is not None:
-        draws = aggregate(fields_of(np.moveaxis(values_of(draws), 1, 0)), how)
+        draws = aggregate(pid_from_array(np.moveaxis(pid_to_array(draws), 1, 0)), how)
     pid, plugin = aggregate(estimate.pid, how), aggregate(estimate.plugin, how)
     return estimate._replace(pid=pid, plugin=plugin, ci=None, null=None, draws=draws)

@@ -38,7 +38,7 @@ def trajectories(found: Sequence[Decomposed]) -> Figure:
     for one, row in zip(found, rows, strict=True):
         row.suptitle(f"{one.task}, n = {one.shown.n}", fontsize=11)
         panels = np.ravel(row.subplots(1, len(FIELDS)))
-        plots.trajectories(one.shown, layers=one.layers, names=NAMES, fields=FIELDS, panels=panels)
+        plots.trajectories(one.shown, layers=one.layers, names=NAMES, fields=FIELDS, axes=panels)
     return figure
 
 
@@ -53,7 +53,7 @@ def knockouts(found: Sequence[Decomposed]) -> Figure:
         row.suptitle(one.task, fontsize=11)
         panels = np.ravel(row.subplots(1, len(FIELDS)))
         if (difference := change(one)) is not None:
-            plots.differences(difference, layers=one.layers, names=NAMES, fields=FIELDS, panels=panels)
+            plots.differences(difference, layers=one.layers, names=NAMES, fields=FIELDS, axes=panels)
     return figure
 
 
@@ -67,7 +67,7 @@ def shares(found: Sequence[Decomposed]) -> Figure:
     for panel in panels[len(found) :]:
         panel.remove()
     for one, panel in zip(found, panels, strict=False):
-        plots.shares(one.shown, layers=one.layers, names=NAMES, title=one.task, panel=panel)
+        plots.shares(one.shown, layers=one.layers, names=NAMES, title=one.task, ax=panel)
     figure.suptitle(f"{found[0].model}, {found[0].config} configuration")
     return figure
 

@@ -38,7 +38,7 @@ from experiments.pid_llava.config import Config
 from experiments.pid_llava.paper_claims import Verdict, ends, verdict
 from pid import PCA, Bootstrap, layerwise
 from pid.estimators import Estimate
-from pid.estimators.config import Choices
+from pid.estimators.config import EstimateConfig
 from pid.llava import TokenType
 from pid.measures import PID
 from pid.toyworld import EXPECTED, Expected, truth
@@ -64,7 +64,7 @@ class Direction(NamedTuple):
 
 def asked(config: Config, corner: str, task: str) -> questions.Questions:
     """Questions of a task at a corner."""
-    dials = EXPECTED[corner].dials
+    dials = EXPECTED[corner].leak_rates
     return questions.toy(task, dials, config.corners.rows, config.seed, f"{corner}: {task}")
 
 
@@ -119,7 +119,7 @@ def signed_gap(expected: Expected, pid: PID) -> np.ndarray:
 
 def claim_of(expected: Expected, task: str) -> str:
     """The sign that is expected, and what the inputs hold."""
-    told = truth(task, expected.dials)
+    told = truth(task, expected.leak_rates)
     gap = told.unique_gap if expected.atom.startswith("unique") else told.redundancy_gap
     sign = {"unique_x": "U_V > U_L", "unique_y": "U_L > U_V", "redundancy": "R > S", "synergy": "S > R"}
     return f"{sign[expected.atom]} (by {abs(gap):.0f} bit in the inputs)"
@@ -139,7 +139,7 @@ def resampled(values: np.ndarray, draws: int, seed: int) -> Float[np.ndarray, "b
 
 def _estimate(captured: Captured, target: np.ndarray, condition: str, config: Config) -> Estimate:
     size = config.estimation
-    chosen = Choices(
+    chosen = EstimateConfig(
         reduce=PCA(components=size.components),
         gaussianize="none",
         measure="mmi",

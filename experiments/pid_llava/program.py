@@ -18,7 +18,7 @@ from experiments.pid_llava.config import MAY_CHANGE_ON_RESUME, Config, Named
 from experiments.pid_llava.decomposing import Decomposed
 from experiments.pid_llava.known_effects import Direction
 from experiments.pid_llava.paper_claims import Statement
-from experiments.run.records import plain, records
+from experiments.run.json_values import plain
 from experiments.run.report import Table, show
 from experiments.run.stages import Stages
 from pid.toyworld import EXPECTED
@@ -180,7 +180,7 @@ def summarized(
             "task": one.task,
             "model": one.model,
             "config": one.config,
-            "layers": records(one.shown),
+            "layers": one.shown.to_records(),
             "knockout": decomposing.change(one),
         }
         for one in found.decomposed

@@ -93,7 +93,7 @@ def _gqa(config: Config, download: Path) -> list[Questions]:
             digest([[row.question_id, row.image_id, row.question, row.answer] for row in rows]),
             partial(encoded, rows),
             None,
-            gqa.doubts(rows),
+            gqa.answer_diagnostics(rows),
         )
         for task, rows in drawn.items()
     ]

@@ -7,19 +7,14 @@ Files appear in one piece, so a kill at any moment loses only what was in the ma
 """
 
 import hashlib
-import io
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from experiments import run
 from experiments.run.run_folder import write
-from pid.estimators import Estimate, Interval
-from pid.estimators.results import Resampling, fields_of, values_of
+from pid.estimators import Estimate, io
 
 LAYOUT = 1
 """Raised with every change of what a kept result means."""
@@ -40,14 +35,8 @@ def estimate(folder: Path, name: str, make: Callable[[], Estimate]) -> Estimate:
     """The estimate of this fingerprint, made and kept unless it has been."""
     path = _estimate(folder, name)
     if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        buffer = io.BytesIO()
-        np.savez(buffer, **_arrays(make()), allow_pickle=False)
-        unfinished = path.with_name(f"{path.name}.{os.getpid()}")
-        unfinished.write_bytes(buffer.getvalue())
-        unfinished.replace(path)
-    with np.load(path) as found:
-        return _read(dict(found))
+        io.save_estimate(path, make())
+    return io.load_estimate(path)
 
 
 def store(folder: Path, name: str) -> Path:
@@ -73,38 +62,3 @@ def _whole(folder: Path, name: str) -> Path:
 
 def _estimate(folder: Path, name: str) -> Path:
     return folder / "estimates" / f"{name}.npz"
-
-
-def _arrays(found: Estimate) -> dict[str, Any]:
-    about = {"flags": found.flags, "n": found.n, "dims": found.dims, "resampling": found.resampling}
-    arrays = {
-        "about": np.array(json.dumps(about)),
-        "pid": values_of(found.pid),
-        "plugin": values_of(found.plugin),
-    }
-    if found.draws is not None:
-        arrays["draws"] = values_of(found.draws)
-    for side in ("ci", "null"):
-        if (ends := getattr(found, side)) is not None:
-            arrays[side] = np.stack([values_of(ends.low), values_of(ends.high)])
-    return arrays
-
-
-def _read(arrays: dict[str, np.ndarray]) -> Estimate:
-    about = json.loads(str(arrays["about"]))
-    ends = {
-        side: Interval(*map(fields_of, arrays[side])) if side in arrays else None for side in ("ci", "null")
-    }
-    kind = about["resampling"]
-    dims: Any = about["dims"]
-    return Estimate(
-        pid=fields_of(arrays["pid"]),
-        ci=ends["ci"],
-        null=ends["null"],
-        draws=fields_of(arrays["draws"]) if "draws" in arrays else None,
-        flags=tuple(about["flags"]),
-        n=about["n"],
-        dims=tuple(map(tuple, dims)) if isinstance(dims[0], list) else tuple(dims),
-        plugin=fields_of(arrays["plugin"]),
-        resampling=None if kind is None else Resampling(kind[0], kind[1], kind[2], tuple(kind[3])),
-    )

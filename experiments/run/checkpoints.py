@@ -1,8 +1,8 @@
-"""Checkpoints of one training (Orbax): asynchronous, the last few and the best, restored onto any mesh.
+"""Checkpoints of one training (Orbax): written asynchronously, restored onto any mesh.
 
 A checkpoint is a flat dictionary, name -> array, with the names that also decide placement:
-`params/blocks/ffn/up/kernel`. It appears under its step's name only when it is whole, so that what a kill
-leaves behind is never read.
+`params/blocks/ffn/up/kernel`. It gets the name of its step only when it is complete, so a torn checkpoint is never
+read after a kill.
 """
 
 from pathlib import Path
@@ -15,12 +15,15 @@ from pdeformer.sharding import path_name
 
 
 class Checkpoints:
-    """Context manager around the checkpoints of one folder; leaving it waits for what is being written.
+    """Context manager around the checkpoints of one folder. Leaving it waits until all writes have ended.
 
-    keep: how many of the latest stay; the best by score (the later of equals) stays besides.
+    Args:
+        folder: folder of the checkpoints.
+        keep: number of latest checkpoints that stay. The best by score (the later of equals) stays too.
     """
 
     def __init__(self, folder: Path, *, keep: int = 2) -> None:
+        """Open the folder, and delete torn checkpoints in it."""
         training: Any = cast(Any, ocp.training)  # its annotations refuse its own policies
         policies = training.preservation_policies
         best = policies.BestN(get_metric_fn=_score, n=1, keep_checkpoints_without_metrics=False)
@@ -32,50 +35,52 @@ class Checkpoints:
         )
 
     def __enter__(self) -> "Checkpoints":
+        """Return the checkpoints themselves."""
         return self
 
     def __exit__(self, *_: object) -> None:
+        """Wait for the writes and close."""
         self._checkpointer.close()
 
     @property
     def latest(self) -> int | None:
-        """The step of the last checkpoint."""
+        """The step of the last checkpoint, None if there is none."""
         return self._checkpointer.latest.step if self._checkpointer.latest else None
 
     @property
     def best(self) -> tuple[float, int] | None:
-        """(score, step) of the best checkpoint that was saved with a score."""
+        """(score, step) of the best checkpoint among those with a score, None if there is none."""
         scored = [(_score(c.metrics), c.step) for c in self._checkpointer.checkpoints if c.metrics]
         return max(scored, default=None)
 
     def save(self, step: int, state: Any, score: float | None = None) -> None:
-        """Begin to save; the arrays may be donated as soon as this returns."""
+        """Start to save. The arrays may be donated as soon as this returns."""
         metrics = None if score is None else {"score": score}
-        self._checkpointer.save_async(step, _named(state), metrics=metrics)
+        self._checkpointer.save_async(step, _flatten(state), metrics=metrics)
 
     def wait(self) -> None:
-        """Return when everything is on disk."""
+        """Wait until everything is on disk."""
         self._checkpointer.wait()
 
     def restore(self, state: Any, step: int | None = None) -> Any:
-        """The state saved at `step` (default: the latest), placed as `state` is; `state` itself is consumed.
+        """Return the state saved at `step` (default: the latest), placed as `state` is. This deletes `state`.
 
-        Raises ValueError if names, shapes or types differ from those of `state`, naming them.
+        Raises ValueError, with the names, if names, shapes or types differ from those of `state`.
         """
         self.wait()
         step = self.latest if step is None else step
-        wanted = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state)
-        self._check(step, _named(wanted))
+        target = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state)
+        self._check(step, _flatten(target))
         for leaf in jax.tree.leaves(state):
             leaf.delete()  # so that there are never two states in device memory
-        saved = self._checkpointer.load(step, abstract_state=_named(wanted))
-        return jax.tree_util.tree_map_with_path(lambda path, _: saved[path_name(path)], wanted)
+        saved = self._checkpointer.load(step, abstract_state=_flatten(target))
+        return jax.tree_util.tree_map_with_path(lambda path, _: saved[path_name(path)], target)
 
-    def _check(self, step: int | None, wanted: dict[str, Any]) -> None:
-        """Refuse a checkpoint of another model or optimizer."""
+    def _check(self, step: int | None, target: dict[str, Any]) -> None:
+        """Raise ValueError for a checkpoint of another model or optimizer."""
         saved = self._checkpointer.metadata(step).metadata
         old = {name: f"{leaf.dtype}{list(leaf.shape)}" for name, leaf in saved.items()}
-        new = {name: f"{leaf.dtype}{list(leaf.shape)}" for name, leaf in wanted.items()}
+        new = {name: f"{leaf.dtype}{list(leaf.shape)}" for name, leaf in target.items()}
         differing = [
             f"{name}: saved {old.get(name, 'nothing')}, now {new.get(name, 'nothing')}"
             for name in sorted(old.keys() | new.keys())
@@ -94,5 +99,5 @@ def _score(metrics: Any) -> float:
     return metrics["score"]
 
 
-def _named(state: Any) -> dict[str, Any]:
+def _flatten(state: Any) -> dict[str, Any]:
     return {path_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(state)}

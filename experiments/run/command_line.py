@@ -1,38 +1,105 @@
-"""A command line that begins with a preset."""
+"""Command lines that begin with a preset, options under their old names, and checks that all programs share."""
 
+import dataclasses
 import sys
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
-from typing import TypeVar
+from pathlib import Path
+from typing import Any, Generic, TypeVar
 
 import tyro
 
 C = TypeVar("C")
 
 
-def from_presets(
-    presets: Mapping[str, tuple[str, C]], arguments: Sequence[str], *, program: str, about: str
-) -> C:
-    """The configuration of a command line: a preset, then fields that differ from it.
+@dataclasses.dataclass(frozen=True)
+class CommandLine(Generic[C]):
+    """A command line: a preset, then the fields that differ from it. Calling it with words gives a configuration."""
 
-    presets: name → (one line for `--help`, values); the first is taken where the line names none. program: what stands
-    behind `python -m`. about: a sentence for `--help`.
+    program: str
+    """Name behind `python -m`."""
+    about: str
+    """One sentence for `--help`."""
+    presets: Mapping[str, tuple[str, C]]
+    """Name -> (one line for `--help`, values). The first preset is the default."""
+    renamed: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """Old -> new names of options; see `rename_options`."""
 
-    Exits with code 2 and a message, and a suggestion for a misspelt name, if it cannot be read.
+    def __call__(self, arguments: Sequence[str]) -> C:
+        """Return the configuration of these words.
+
+        Exits with code 2 and a message, with a suggestion for a misspelled name, if it cannot read them.
+        """
+        default = next(iter(self.presets))
+        words = rename_options(arguments, self.renamed)
+        if not words or (words[0].startswith("-") and words[0] not in ("-h", "--help")):
+            words = [default, *words]
+        first = words[0] if words[0].startswith("-") else words[0].replace("_", "-")
+        if not first.startswith("-") and first not in self.presets:
+            near = get_close_matches(first, self.presets, n=1)
+            hint = f"did you mean {near[0]}?" if near else "choose among them."
+            print(f"a preset is one of {', '.join(self.presets)}, got {words[0]!r}; {hint}", file=sys.stderr)
+            raise SystemExit(2)
+        how = f"Begin with a preset; without one it is {default}. `PRESET --help` lists the options."
+        return tyro.extras.overridable_config_cli(
+            dict(self.presets),
+            args=[first, *words[1:]],
+            prog=f"python -m {self.program}",
+            description=f"{self.about} {how}",
+        )
+
+
+def rename_options(arguments: Sequence[str], renamed: Mapping[str, str]) -> list[str]:
+    """Replace old names of options by the new ones, with a hint on stderr for each.
+
+    Args:
+        arguments: words of a command line.
+        renamed: old -> new. `asking` -> `capture` stands for `--asking`, `--asking.rows` and `--no-asking`;
+            `only artefact` -> `only artifact` stands for a value of the option `--only`.
     """
-    default = next(iter(presets))
-    arguments = list(arguments)
-    if not arguments or (arguments[0].startswith("-") and arguments[0] not in ("-h", "--help")):
-        arguments = [default, *arguments]
-    first = arguments[0] if arguments[0].startswith("-") else arguments[0].replace("_", "-")
-    if not first.startswith("-") and first not in presets:
-        near = get_close_matches(first, presets, n=1)
-        hint = f"did you mean {near[0]}?" if near else "choose among them."
-        print(f"a preset is one of {', '.join(presets)}, got {arguments[0]!r}; {hint}", file=sys.stderr)
-        raise SystemExit(2)
-    return tyro.extras.overridable_config_cli(
-        dict(presets),
-        args=[first, *arguments[1:]],
-        prog=f"python -m {program}",
-        description=f"{about} Begin with a preset; without one it is {default}. `PRESET --help` lists the options.",
-    )
+    words, option = [], ""
+    for word in arguments:
+        new = word
+        if word.startswith("--"):
+            name, equals, value = word[2:].replace("_", "-").partition("=")
+            no, name = ("no-", name[3:]) if name.startswith("no-") else ("", name)
+            first, dot, rest = name.partition(".")
+            option = renamed.get(first, first)
+            new = f"--{no}{option}{dot}{rest}{equals}{value}" if first in renamed else word
+        elif (key := f"{option} {word}") in renamed:
+            new = renamed[key].removeprefix(f"{option} ")
+        if new != word:
+            print(f"{word} is now called {new}; the old name goes with the next release.", file=sys.stderr)
+        words.append(new)
+    return words
+
+
+def check_seeds(seeds: Sequence[int]) -> None:
+    """Raise ValueError unless the seeds are one or more different numbers from 0 on."""
+    if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
+        raise ValueError(f"seeds are one or more different numbers from 0 on, got {seeds}; change --seeds.")
+
+
+def check_resume(*, resume: bool, out: Path | None) -> None:
+    """Raise ValueError if a run is to be resumed and its folder is not named."""
+    if resume and out is None:
+        raise ValueError("--resume goes on with a run, got no --out; pass its folder as --out.")
+
+
+def deprecated_names(module: str, renamed: Mapping[str, str]) -> Callable[[str], Any]:
+    """Return a `__getattr__` for a module that still gives its old names, with a DeprecationWarning.
+
+    Args:
+        module: name of the module.
+        renamed: old -> new names in it.
+    """
+
+    def getattribute(name: str) -> Any:
+        if name not in renamed:
+            raise AttributeError(f"module {module!r} has no attribute {name!r}")
+        message = f"{module}.{name} is now called {renamed[name]}; the old name goes with the next release."
+        warnings.warn(message, DeprecationWarning, stacklevel=2)
+        return getattr(sys.modules[module], renamed[name])
+
+    return getattribute

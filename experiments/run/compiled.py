@@ -1,4 +1,4 @@
-"""The compiled programs of a training, made once in a process for all seeds of a variant and for resumed runs."""
+"""Compiled programs of a training, which all seeds of a variant and all resumed runs of a process share."""
 
 import functools
 from collections.abc import Callable
@@ -11,27 +11,30 @@ from pdeformer import train
 
 
 class Programs(NamedTuple):
-    """What `run.train` is given for every seed."""
+    """The functions that `run.train` needs for every seed."""
 
     graphdef: Any
     """The model without its parameters."""
     init: Callable[[Any], train.TrainState]
-    """key -> the state to begin with."""
+    """key -> initial state."""
     step: Any
     """(state, batch, key) -> (state, `train.Metrics`)."""
     evaluate: Callable[[Any, Any], train.Evaluation]
-    """(params, batches) -> means over them."""
+    """(params, batches) -> means over the batches."""
 
 
-@functools.cache  # of every variant: a run may come back to each of them with the next seed
-def programs(
+@functools.cache  # for every variant: a run may return to each of them with the next seed
+def make_programs(
     build: Callable[[nnx.Rngs], Any],
     optimizer: train.Optimizer,
     steps: int,
     mesh: Mesh,
     loss_fn: train.LossFunction = train.classification_loss,
 ) -> Programs:
-    """The programs of the model `build(rngs)`; the same ones if `build` and `loss_fn` are the same functions."""
+    """Return the programs of the model `build(rngs)`.
+
+    Equal arguments give the same programs, so `build` and `loss_fn` have to be the same function objects.
+    """
     graphdef, init, shardings = train.make_init(build, optimizer, steps, mesh)
     step = train.make_train_step(graphdef, optimizer, steps, mesh, shardings, loss_fn)
     return Programs(graphdef, init, step, train.make_evaluate(graphdef, mesh, shardings, loss_fn))

@@ -4,6 +4,7 @@ import dataclasses
 from pathlib import Path
 
 import jax
+import numpy as np
 from jax.experimental import multihost_utils
 
 
@@ -12,7 +13,7 @@ class Hosts:
     """Several processes that work together, each started with the same command and the same --out."""
 
     join: bool = False
-    """Join the other hosts; on TPU pods, Slurm and Open MPI the three fields below are found by JAX."""
+    """Join the other hosts. On TPU pods, Slurm and Open MPI, JAX finds the three fields below by itself."""
     coordinator: str | None = None
     """Address and port of process 0."""
     count: int | None = None
@@ -21,8 +22,8 @@ class Hosts:
     """Which of them this is."""
 
 
-def join(hosts: Hosts, out: Path | None) -> None:
-    """Join the other hosts, if there are any; raises ValueError if they would not share a run folder."""
+def join_hosts(hosts: Hosts, out: Path | None) -> None:
+    """Join the other hosts, if there are any. Raises ValueError if they would not share a run folder."""
     if not (hosts.join or hosts.coordinator):
         return
     if out is None:
@@ -35,11 +36,16 @@ def join(hosts: Hosts, out: Path | None) -> None:
 
 
 def is_first() -> bool:
-    """Whether this is process 0, which writes what all share."""
+    """Return whether this is process 0, which writes the files that all processes share."""
     return jax.process_index() == 0
 
 
 def barrier() -> None:
-    """Wait until all hosts have come here."""
+    """Wait until all hosts have reached this call."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices("experiments.run")
+
+
+def broadcast_from_first(flag: bool) -> bool:  # noqa: FBT001  it is the value itself
+    """Return the flag of process 0 on every process."""
+    return flag if jax.process_count() == 1 else bool(multihost_utils.broadcast_one_to_all(np.int32(flag)))

@@ -1,21 +1,31 @@
-"""What a training shows while it runs: a bar on a terminal, plain lines elsewhere; and its clock."""
+"""Progress of a run, as a bar on a terminal and as plain lines elsewhere, and the clock of a training."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import jax
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
 
 
 class Clock:
-    """Seconds spent in training steps; it stands still while the loop compiles, evaluates and saves."""
+    """Seconds spent in training steps. The clock stands still while the loop compiles, evaluates and saves."""
 
     def __init__(self) -> None:
+        """Stand at zero."""
         self.seconds = 0.0
         self._since: float | None = None
 
-    def go(self) -> None:
-        """Go on counting, if it stands still."""
+    def start(self) -> None:
+        """Go on counting. This does nothing if the clock runs already."""
         if self._since is None:
             self._since = time.perf_counter()
 
@@ -24,46 +34,62 @@ class Clock:
         self.seconds, self._since = self.read(), None
 
     def read(self) -> float:
-        """Seconds counted so far."""
+        """Return the seconds counted so far."""
         return self.seconds + (time.perf_counter() - self._since if self._since is not None else 0.0)
 
 
-class Display:
-    """Context manager that shows steps, loss, accuracy, tokens per second and the time left.
+class _Bar:
+    """Context manager around one bar of rich, which is hidden where the console is no terminal."""
 
-    start: the step a resumed training begins at. Only process 0 shows anything.
-    """
+    def __init__(self, bar: Progress) -> None:
+        self._bar = bar
 
-    def __init__(
-        self, title: str, steps: int, start: int, tokens_per_step: int, *, every: float = 5.0
-    ) -> None:
-        self._title, self._steps, self._start, self._tokens = title, steps, start, tokens_per_step
-        self._console = Console(quiet=jax.process_index() != 0, soft_wrap=True)
-        self._every, self._last = every, -float("inf")
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=20),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[status]}"),
-            console=self._console,
-            refresh_per_second=4,
-            disable=not self._console.is_terminal,
-        )
-        self._task = self._bar.add_task(title, total=steps, completed=start, status="")
-
-    def __enter__(self) -> "Display":
+    def __enter__(self):
         self._bar.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
+
+class TrainingProgress(_Bar):
+    """Context manager that shows steps, loss, accuracy, tokens per second and the time left.
+
+    Only process 0 shows anything.
+
+    Args:
+        title: name of the training.
+        steps: number of steps in all.
+        start: step at which a resumed training begins.
+        tokens_per_step: tokens of one batch.
+        every: seconds between two plain lines.
+    """
+
+    def __init__(
+        self, title: str, steps: int, start: int, tokens_per_step: int, *, every: float = 5.0
+    ) -> None:
+        """Prepare the bar; entering the context shows it."""
+        self._title, self._steps, self._start, self._tokens = title, steps, start, tokens_per_step
+        self._console = Console(quiet=jax.process_index() != 0, soft_wrap=True)
+        self._every, self._last = every, -float("inf")
+        columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), MofNCompleteColumn())
+        super().__init__(
+            Progress(
+                *columns,
+                TextColumn("{task.fields[status]}"),
+                console=self._console,
+                refresh_per_second=4,
+                disable=not self._console.is_terminal,
+            )
+        )
+        self._task = self._bar.add_task(title, total=steps, completed=start, status="")
+
     def say(self, text: str) -> None:
-        """A line that stays."""
+        """Print a line that stays."""
         self._console.print(f"{self._title}: {text}", markup=False, highlight=False)
 
     def step(self, step: int, loss: float, accuracy: float, seconds: float) -> None:
-        """The metrics of a step, `seconds` after the training began here; a plain line every few seconds."""
+        """Show the metrics of a step, `seconds` after the training began in this process."""
         rate = (step - self._start) / max(seconds, 1e-9)
         status = f"loss {loss:.4f}  accuracy {accuracy:.3f}  {_count(rate * self._tokens)} tokens/s"
         status += f"  {_time((self._steps - step) / rate)} left"
@@ -71,6 +97,64 @@ class Display:
         if not self._console.is_terminal and time.monotonic() - self._last >= self._every:
             self._last = time.monotonic()
             self.say(f"step {step}/{self._steps}  {status}")
+
+
+class StudyProgress(_Bar):
+    """Context manager that shows which of `total` parts is being measured, and what it is doing.
+
+    Args:
+        console: where to print.
+        title: name of the study.
+        total: number of parts.
+        bar: False if the parts show bars of their own; each part then begins and ends with a plain line.
+    """
+
+    def __init__(self, console: Console, title: str, total: int, *, bar: bool = True) -> None:
+        """Prepare the bar; entering the context shows it."""
+        self._console, self._total, self._done, self._has_bar = console, total, 0, bar
+        columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), MofNCompleteColumn())
+        super().__init__(
+            Progress(
+                SpinnerColumn(),
+                *columns,
+                TimeElapsedColumn(),
+                TextColumn("{task.fields[news]}"),
+                console=console,
+                disable=not (bar and console.is_terminal),
+                transient=True,
+            )
+        )
+        self._task = self._bar.add_task(title, total=total, news="")
+        self._name, self._start = "", 0.0
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """Show one part while it is measured; a part that raises does not count as done."""
+        self._name, self._start = name, time.perf_counter()
+        self._bar.update(self._task, news=name)
+        if not self._has_bar:
+            self._line(name)
+        yield
+        self._end(f"{time.perf_counter() - self._start:.1f} s")
+
+    def skip(self, name: str) -> None:
+        """Count a part that an earlier run has measured."""
+        self._name = name
+        self._end("finished before")
+
+    def say(self, news: str) -> None:
+        """Show what the part is doing."""
+        self._bar.update(self._task, news=f"{self._name}: {news}")
+        if not self._console.is_terminal:
+            self._line(f"{self._name}: {news}")
+
+    def _end(self, state: str) -> None:
+        self._line(f"{self._name}: {state}")
+        self._done += 1
+        self._bar.update(self._task, completed=self._done)
+
+    def _line(self, text: str) -> None:
+        self._console.print(f"[{self._done + 1}/{self._total}] {text}", markup=False)
 
 
 def _time(seconds: float) -> str:

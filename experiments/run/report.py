@@ -1,21 +1,13 @@
-"""What came out, as tables."""
+"""Tables of results: cells of text, numbers in words, and how they are printed."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
+import rich.table
 from rich import box
 from rich.console import Console
-from rich.table import Table as Shown
 
-SHORT = {
-    "mi_x": "I(M;X)",
-    "mi_y": "I(M;Y)",
-    "mi_joint": "I(M;X,Y)",
-    "redundancy": "R",
-    "unique_x": "U_x",
-    "unique_y": "U_y",
-    "synergy": "S",
-}
+from experiments.run.distributed import is_first
 
 
 class Table(NamedTuple):
@@ -26,26 +18,52 @@ class Table(NamedTuple):
     rows: list[tuple[str, ...]]
 
 
-def show(tables: Sequence[Table], console: Console) -> None:
-    """Print them; what a row shares with the one above in its first column is left out."""
-    look: Any = {"title_justify": "left", "box": box.SIMPLE_HEAD, "title_style": "bold"}
+class Layout(NamedTuple):
+    """How the tables of a program are printed."""
+
+    width: int = 140
+    """Characters of a line in a log file, which has no width of its own."""
+    justify: Literal["left", "right"] = "left"
+    """Side of all columns but the first."""
+    ratios: tuple[int, ...] = ()
+    """Relative widths of all columns but the first; none: as wide as their cells."""
+
+
+def open_console(width: int) -> Console:
+    """Return a console of this width in a log file. It prints on process 0 only."""
+    console = Console(soft_wrap=True, highlight=False, quiet=not is_first())
+    return console if console.is_terminal else Console(width=width, highlight=False, quiet=not is_first())
+
+
+def rich_table(title: str, columns: Sequence[str], layout: Layout | None = None) -> rich.table.Table:
+    """Return an empty table in the style of all programs."""
+    layout = layout or Layout()
+    table = rich.table.Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+    table.add_column(columns[0], no_wrap=True, overflow="fold")
+    for number, name in enumerate(columns[1:]):
+        options: dict[str, Any] = {"justify": layout.justify, "no_wrap": layout.justify == "right"}
+        options |= {"ratio": layout.ratios[number]} if layout.ratios else {}
+        table.add_column(name, overflow="fold", **options)
+    return table
+
+
+def show(tables: Sequence[Table], console: Console, layout: Layout | None = None) -> None:
+    """Print tables. A cell of the first column is left blank where it repeats the one above."""
     for table in tables:
-        shown = Shown(title=table.title, **look)
-        for number, name in enumerate(table.columns):
-            shown.add_column(name, overflow="fold", no_wrap=number == 0)
+        rich_form = rich_table(table.title, table.columns, layout)
         previous = None
         grouped = len({first for first, *_ in table.rows}) < len(table.rows)
         for first, *rest in table.rows:
             if grouped and previous not in (None, first):
-                shown.add_section()
-            shown.add_row("" if first == previous else first, *rest)
+                rich_form.add_section()
+            rich_form.add_row("" if first == previous else first, *rest)
             previous = first
         console.print()
-        console.print(shown, markup=False)
+        console.print(rich_form, markup=False)
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """Fixed point; what is not finite is named, and there is no negative zero."""
+    """Format a number in fixed point, without a negative zero. None is "infinite"."""
     if value is None:
         return "infinite"
     text = f"{value:.{digits}f}"
@@ -53,10 +71,10 @@ def number(value: float | None, digits: int = 3) -> str:
 
 
 def interval(low: float | None, high: float | None, digits: int = 3) -> str:
-    """[low, high], or a dash where there is none."""
+    """Format an interval as [low, high], or as a dash if an end is None."""
     return "-" if low is None or high is None else f"[{number(low, digits)}, {number(high, digits)}]"
 
 
 def percent(share: float | None) -> str:
-    """One decimal; a dash for what has no share."""
+    """Format a share of 1 in percent with one decimal, or None as a dash."""
     return "-" if share is None else f"{100 * share:.1f} %"

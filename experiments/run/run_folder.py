@@ -1,11 +1,11 @@
-"""A run is a folder: configuration, versions, metrics, results, checkpoints; nothing is overwritten.
+"""The folder of a run: configuration, versions, metrics, results and checkpoints. Nothing is overwritten.
 
-    config.json      the configuration, as it was when the run began
+    config.json      configuration of the first start
     versions.json    Python, libraries and devices
     metrics.jsonl    one JSON object per logged step: variant, seed, step, loss, ... and no clock times
-    rows/            one JSON file per finished (variant, seed)
-    checkpoints/     one folder per (variant, seed)
-    summary.json     what the program concludes
+    rows/            one JSON file per finished training or measurement (name, seed)
+    checkpoints/     one folder per training (variant, seed)
+    summary.json     results of the program
 
 Several hosts share the folder: process 0 writes, all read.
 """
@@ -15,36 +15,48 @@ import importlib.metadata
 import itertools
 import json
 import platform
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import jax
 import numpy as np
-from jax.experimental import multihost_utils
+
+from experiments.run.distributed import broadcast_from_first
 
 MAY_CHANGE_ON_RESUME = ("mesh", "out", "resume")
-"""Top-level fields that may change when a run is resumed: they do not change what is computed."""
+"""Top-level fields of a configuration that may change on resume: they do not change the results."""
 
 PACKAGES = ("pdeformer", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
 def open_run(
-    folder: str | Path, config: Any, *, resume: bool = False, free: Sequence[str] = MAY_CHANGE_ON_RESUME
+    folder: str | Path,
+    config: Any,
+    *,
+    resume: bool = False,
+    may_change: Sequence[str] = MAY_CHANGE_ON_RESUME,
+    renamed: Mapping[str, str] | None = None,
 ) -> "Run":
-    """A new run folder; with `resume` the existing one, or a new one if there is none.
+    """Create a run folder, or with `resume` open the existing one.
 
-    config: a frozen dataclass, written to `config.json`.
-    free: names of top-level fields that may differ from the saved configuration.
+    Args:
+        folder: the folder; it is created if it is not there.
+        config: a frozen dataclass, written to `config.json`.
+        resume: go on with a folder that has content.
+        may_change: names of top-level fields that may differ from the saved configuration.
+        renamed: old -> new names of top-level fields in configurations that an earlier release has saved.
 
-    Raises FileExistsError if the folder has content and `resume` is False; ValueError if it has content but
-    is no run, or if its configuration differs, naming every such field with its saved and its present value.
+    Raises:
+        FileExistsError: the folder has content and `resume` is False.
+        ValueError: the folder has content but is no run, or its configuration differs. The message names every such
+            field with its saved and its present value.
     """
     folder, error = Path(folder).absolute(), None
     if jax.process_index() == 0:
         try:
-            _prepare(folder, _plain(config), resume=resume, free=free)
+            _prepare(folder, _plain(config), resume=resume, may_change=may_change, renamed=renamed or {})
         except (OSError, ValueError) as refusal:
             error = refusal
     if not broadcast_from_first(error is None):
@@ -53,7 +65,7 @@ def open_run(
 
 
 def next_folder(parent: Path, stem: str) -> Path:
-    """Make and return `parent`/stem-NNN with the next free number."""
+    """Create and return `parent`/stem-NNN with the next free number."""
     for number in itertools.count(1):
         folder = parent / f"{stem}-{number:03}"
         try:
@@ -64,22 +76,17 @@ def next_folder(parent: Path, stem: str) -> Path:
     raise AssertionError("count() never ends")
 
 
-def broadcast_from_first(flag: bool) -> bool:  # noqa: FBT001  it is the value itself
-    """The flag of process 0, on every process."""
-    return flag if jax.process_count() == 1 else bool(multihost_utils.broadcast_one_to_all(np.int32(flag)))
-
-
 def versions() -> dict[str, Any]:
-    """Versions of Python and the libraries, and the devices."""
-    found = {"python": platform.python_version()}
+    """Return the versions of Python and of the libraries, and the devices."""
+    numbers = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
-            found[name] = importlib.metadata.version(name)
+            numbers[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
-            found[name] = "not installed"
+            numbers[name] = "not installed"
     device = jax.devices()[0]
     devices = {"platform": device.platform, "device": device.device_kind, "devices": jax.device_count()}
-    return found | devices | {"processes": jax.process_count()}
+    return numbers | devices | {"processes": jax.process_count()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,62 +101,87 @@ class Run:
         return self.folder / "metrics.jsonl"
 
     def checkpoints(self, variant: str, seed: int) -> Path:
-        """Where the checkpoints of this training are."""
+        """Return the folder of the checkpoints of this training."""
         return self.folder / "checkpoints" / _slug(variant, seed)
 
     def append(self, record: dict[str, Any]) -> None:
-        """Add one line to `metrics.jsonl`; it is in the file when this returns."""
+        """Add one line to `metrics.jsonl`. The line is in the file when this returns."""
         if jax.process_index() == 0:
             with self.metrics.open("a") as file:
                 file.write(json.dumps(record, allow_nan=False) + "\n")
 
     def records(self, variant: str, seed: int) -> list[dict[str, Any]]:
-        """The logged steps of this training, in order."""
-        return [record for _, record in _whole_lines(self.metrics) if _is_of(record, variant, seed)]
+        """Return the logged steps of this training, in order."""
+        return [record for _, record in _complete_lines(self.metrics) if _is_of(record, variant, seed)]
 
-    def cut(self, variant: str, seed: int, step: int) -> None:
-        """Drop what was logged after `step` of this training, and a last line torn by a kill."""
+    def truncate_after(self, variant: str, seed: int, step: int) -> None:
+        """Delete the records after `step` of this training, and a last line that a kill has torn."""
         if jax.process_index() == 0 and self.metrics.exists():
-            kept = [
+            lines = [
                 line
-                for line, record in _whole_lines(self.metrics)
+                for line, record in _complete_lines(self.metrics)
                 if not (_is_of(record, variant, seed) and record["step"] > step)
             ]
-            if (text := b"".join(kept)) != self.metrics.read_bytes():
-                write(self.metrics, text)
-        broadcast_from_first(True)  # noqa: FBT003  nobody reads the file before process 0 has cut it
+            if (text := b"".join(lines)) != self.metrics.read_bytes():
+                write_atomically(self.metrics, text)
+        broadcast_from_first(True)  # noqa: FBT003  no host reads the file before process 0 has written it
 
     def row(self, variant: str, seed: int) -> dict[str, Any] | None:
-        """The result of this training, None if it has not finished."""
+        """Return the result of this training or measurement, None if it has not finished."""
         path = self.folder / "rows" / f"{_slug(variant, seed)}.json"
         return json.loads(path.read_text()) if path.exists() else None
 
     def finish(self, variant: str, seed: int, row: dict[str, Any]) -> None:
-        """Keep the result of this training; `--resume` then skips it."""
+        """Save the result of this training or measurement; `--resume` then skips it."""
         if jax.process_index() == 0:
             path = self.folder / "rows" / f"{_slug(variant, seed)}.json"
             path.parent.mkdir(exist_ok=True)
-            write(path, _json(row))
+            write_atomically(path, _json(row))
 
     def summarize(self, summary: dict[str, Any]) -> None:
-        """Write `summary.json`, with the versions added."""
+        """Write `summary.json`, and add the versions to it."""
         if jax.process_index() == 0:
-            write(self.folder / "summary.json", _json(summary | {"versions": versions()}))
+            write_atomically(self.folder / "summary.json", _json(summary | {"versions": versions()}))
 
 
-def write(path: Path, text: bytes) -> None:
-    """Write a file in one piece: after a kill it is the old one or the new one."""
+def write_atomically(path: Path, text: bytes) -> None:
+    """Write a file in one piece: after a kill it has the old content or the new one."""
     part = path.with_name(path.name + ".part")
     part.write_bytes(text)
     part.replace(path)
 
 
-def _prepare(folder: Path, config: Any, *, resume: bool, free: Iterable[str]) -> None:
+def to_json(value: Any) -> Any:
+    """Return a result in the types of JSON.
+
+    Dataclasses and NamedTuples become objects, arrays and tuples become lists. Floats have six digits; infinities and
+    NaN become None.
+    """
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: to_json(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, tuple) and (names := getattr(value, "_fields", ())):
+        return {name: to_json(item) for name, item in zip(names, value, strict=True)}
+    if isinstance(value, dict):
+        return {key: to_json(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray | jax.Array) and value.ndim == 0:
+        return to_json(value.item())
+    if isinstance(value, np.ndarray | jax.Array | tuple | list):
+        return [to_json(item) for item in value]
+    if isinstance(value, float | np.floating):
+        return float(f"{float(value):.6g}") if np.isfinite(value) else None
+    if isinstance(value, Path):
+        return str(value)
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _prepare(
+    folder: Path, config: Any, *, resume: bool, may_change: Sequence[str], renamed: Mapping[str, str]
+) -> None:
     """Create the folder, or check that it holds the same run."""
     if not folder.exists() or not any(folder.iterdir()):
         folder.mkdir(parents=True, exist_ok=True)
-        write(folder / "versions.json", _json(versions()))
-        write(folder / "config.json", _json(config))
+        write_atomically(folder / "versions.json", _json(versions()))
+        write_atomically(folder / "config.json", _json(config))
         return
     saved = folder / "config.json"
     if not resume:
@@ -159,17 +191,18 @@ def _prepare(folder: Path, config: Any, *, resume: bool, free: Iterable[str]) ->
         )
     if not saved.exists():
         raise ValueError(f"--resume needs a run folder, got {folder} without config.json; use another --out.")
-    _compare(folder, json.loads(saved.read_text()), config, set(free))
+    fields = {renamed.get(name, name): value for name, value in json.loads(saved.read_text()).items()}
+    _compare(folder, fields, config, set(may_change))
 
 
-def _compare(folder: Path, saved: Any, config: Any, free: set[str]) -> None:
-    """Refuse a configuration that is not the saved one."""
+def _compare(folder: Path, saved: Any, config: Any, may_change: set[str]) -> None:
+    """Raise ValueError for a configuration that is not the saved one."""
     old, new = _flat(saved), _flat(config)
     missing = "nothing"
     differing = [
         f"{name}: saved {old.get(name, missing)!r}, now {new.get(name, missing)!r}"
         for name in sorted(old.keys() | new.keys())
-        if name.split(".")[0] not in free and old.get(name, missing) != new.get(name, missing)
+        if name.split(".")[0] not in may_change and old.get(name, missing) != new.get(name, missing)
     ]
     if differing:
         raise ValueError(
@@ -179,14 +212,14 @@ def _compare(folder: Path, saved: Any, config: Any, free: set[str]) -> None:
 
 
 def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
-    """{"a.b": value} from {"a": {"b": value}}."""
+    """Return {"a.b": value} for {"a": {"b": value}}."""
     if not isinstance(tree, dict):
         return {prefix.removesuffix("."): tree}
     return {name: value for key in tree for name, value in _flat(tree[key], f"{prefix}{key}.").items()}
 
 
 def _plain(config: Any) -> Any:
-    """A dataclass as JSON gives it back."""
+    """Return a dataclass as JSON gives it back."""
     return json.loads(json.dumps(dataclasses.asdict(config), default=str))
 
 
@@ -195,7 +228,7 @@ def _json(value: Any) -> bytes:
 
 
 def _slug(variant: str, seed: int) -> str:
-    """A file name that no other (variant, seed) has."""
+    """Return a file name that no other (variant, seed) has."""
     return f"{quote(variant, safe='')}-{seed}"
 
 
@@ -203,7 +236,7 @@ def _is_of(record: dict[str, Any], variant: str, seed: int) -> bool:
     return record["variant"] == variant and record["seed"] == seed
 
 
-def _whole_lines(path: Path) -> list[tuple[bytes, dict[str, Any]]]:
-    """The lines that end, with what they say; a kill leaves at most one that does not."""
+def _complete_lines(path: Path) -> list[tuple[bytes, dict[str, Any]]]:
+    """Return the lines that end, with their records; a kill leaves at most one line that does not end."""
     lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
     return [(line, json.loads(line)) for line in lines if line.endswith(b"\n")]

@@ -1,8 +1,7 @@
-"""The loop around the training step: log, evaluate, save, resume, stop.
+"""The loop around the training step: log, evaluate, save, resume and stop.
 
-What a step logs depends on the state and the step alone, and what was logged up to a checkpoint is in the
-file before the checkpoint exists. So a run that was killed and resumed leaves the `metrics.jsonl` of an
-uninterrupted one.
+The record of a step depends on state and step alone, and all records up to a checkpoint are in the file before the
+checkpoint exists. So a run that was killed and resumed leaves the same `metrics.jsonl` as an uninterrupted one.
 """
 
 import dataclasses
@@ -15,33 +14,33 @@ import jax
 
 from experiments.run.checkpoints import Checkpoints
 from experiments.run.preemption import Preemption
-from experiments.run.progress import Clock, Display
+from experiments.run.progress import Clock, TrainingProgress
 from experiments.run.run_folder import Run
 from pdeformer.train import Evaluation, Metrics
 
 
 @dataclasses.dataclass(frozen=True)
 class LoopIntervals:
-    """How often the loop looks up, in steps; the last step is always logged, evaluated and saved."""
+    """How often the loop logs, evaluates and saves, in steps. It always does so after the last step."""
 
     log_every: int = 10
     """Steps between two logged losses."""
     eval_every: int = 100
-    """Steps between two evaluations on the validation split; a new best one is saved."""
+    """Steps between two evaluations on the validation split. The loop saves after a new best one."""
     checkpoint_every: int = 100
     """Steps between two checkpoints."""
     keep: int = 2
     """Latest checkpoints to keep, besides the best one."""
 
     def __post_init__(self) -> None:
-        """Refuse what is not a positive number of steps."""
+        """Raise ValueError unless all intervals are positive."""
         for name, value in dataclasses.asdict(self).items():
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}; change cadence.{name}.")
 
 
 class Result(NamedTuple):
-    """What a finished training leaves; accuracies are shares of 1."""
+    """Result of a finished training. Accuracies are shares of 1."""
 
     variant: str
     seed: int
@@ -59,11 +58,11 @@ class Result(NamedTuple):
     test_accuracy: float
     """After the last step."""
     best_test_accuracy: float
-    """Of the weights that were best on validation."""
+    """Test accuracy of the weights that were best on validation."""
     tokens_per_second: float
-    """Of the steps since the last resume, without compiling, evaluating and saving; 0 if there were none."""
+    """Speed of the steps since the last resume, without compiling, evaluating and saving; 0 without such steps."""
     compile_seconds: float
-    """Time to trace, lower and compile the training step; next to nothing where an earlier seed has done so."""
+    """Time to trace, lower and compile the training step. It is near 0 if an earlier seed has compiled the step."""
 
 
 def train(
@@ -82,18 +81,28 @@ def train(
 ) -> Result:
     """Train to `steps` updates, from the last checkpoint of (variant, seed) if the run has one.
 
-    state, step_fn: the state to begin with, which is consumed, and the step (see `programs`). It is compiled ahead
-    of time, once: a batch of another shape is an error.
-    batch_fn: the batch of a step (0-based) on the mesh, a pure function (see `put_batch`).
-    evaluate_fn, test_fn: params -> `Evaluation` on the validation and on the test split.
-    tokens_per_step: tokens in a global batch, for the tokens per second.
+    A finished training is not repeated. After SIGTERM or SIGINT the loop finishes the step (and an evaluation that is
+    due with it), saves the state and raises `Preempted`. A second signal ends the process at once.
 
-    A training that has finished is not repeated. After SIGTERM or SIGINT the step (and an evaluation that is
-    due with it) ends, the state is saved, and `Preempted`, a `SystemExit` of code 128 + signal, is raised; a
-    second signal ends the process at once.
+    Args:
+        run: folder of the run.
+        variant: name of the training in the run.
+        seed: seed of the training.
+        steps: number of updates in all.
+        state: initial state; this function consumes it.
+        step_fn: the step (see `make_programs`). It is compiled once, ahead of time: a batch of another shape is an
+            error.
+        batch_fn: step (0-based) -> batch on the mesh, a pure function (see `put_batch`).
+        evaluate_fn: params -> `Evaluation` on the validation split.
+        test_fn: params -> `Evaluation` on the test split.
+        tokens_per_step: tokens in a global batch, for the tokens per second.
+        cadence: intervals of logging, evaluation and checkpoints.
 
-    Raises FloatingPointError, naming variant, seed and step, if loss or gradient is not finite; the
-    checkpoints stay as they are. Raises ValueError if the checkpoint is of another model.
+    Raises:
+        FloatingPointError: loss or gradient is not finite; the message names variant, seed and step. The checkpoints
+            stay as they are.
+        Preempted: a signal came; this is a `SystemExit` of code 128 + signal.
+        ValueError: the checkpoint is of another model.
     """
     if (row := run.row(variant, seed)) is not None:
         return Result(**row)
@@ -101,17 +110,17 @@ def train(
     with Preemption() as stop, Checkpoints(run.checkpoints(variant, seed), keep=cadence.keep) as checkpoints:
         start = checkpoints.latest or 0
         state = checkpoints.restore(state) if start else state
-        run.cut(variant, seed, start)
-        key = jax.jit(_stream, out_shardings=state.step.sharding)(seed)  # born on every device of every host
-        began = time.perf_counter()
+        run.truncate_after(variant, seed, start)
+        key = jax.jit(_stream, out_shardings=state.step.sharding)(seed)  # made on every device of every host
+        start_time = time.perf_counter()
         compiled = step_fn.lower(state, batch_fn(start), key).compile()
-        compile_seconds = time.perf_counter() - began
-        with Display(f"{variant}, seed {seed}", steps, start, tokens_per_step) as display:
+        compile_seconds = time.perf_counter() - start_time
+        with TrainingProgress(f"{variant}, seed {seed}", steps, start, tokens_per_step) as progress:
             resumed = f"resumed at step {start}, " if start else ""
-            display.say(f"{resumed}{parameters:,} parameters, compiled in {compile_seconds:.1f} s")
-            loop = _Loop(run, variant, seed, steps, cadence, evaluate_fn, checkpoints, stop, display)
+            progress.say(f"{resumed}{parameters:,} parameters, compiled in {compile_seconds:.1f} s")
+            loop = _Loop(run, variant, seed, steps, cadence, evaluate_fn, checkpoints, stop, progress)
             state = loop.advance(state, start, lambda state, step: compiled(state, batch_fn(step), key))
-            last, best = loop.evaluated[-1], max(loop.evaluated)
+            last, best = loop.validations[-1], max(loop.validations)
             test = best_test = test_fn(state.params)
             if best.step != steps:
                 best_test = test_fn(checkpoints.restore(state, best.step).params)
@@ -121,17 +130,17 @@ def train(
     tests = (test.loss, test.accuracy, best_test.accuracy)
     result = Result(variant, seed, steps, parameters, *validation, *tests, speed, compile_seconds)
     run.finish(variant, seed, result._asdict())
-    stop.leave()
+    stop.stop_if_signaled()
     return result
 
 
 def _stream(seed: Any) -> Any:
-    """The key of the steps: not the key of the seed itself, which the initialiser draws from."""
+    """Return the key of the steps. It is not the key of the seed itself, from which the initializer draws."""
     return jax.random.fold_in(jax.random.key(seed), 2**32 - 1)
 
 
 class _Validation(NamedTuple):
-    """One evaluation; the largest is the best, the later of equals."""
+    """One evaluation. The largest tuple is the best one, and of equal accuracies the later."""
 
     accuracy: float
     step: int
@@ -140,7 +149,7 @@ class _Validation(NamedTuple):
 
 @dataclasses.dataclass
 class _Loop:
-    """The steps of one training, and what happens between them."""
+    """The steps of one training, and the work between them."""
 
     run: Run
     variant: str
@@ -150,49 +159,49 @@ class _Loop:
     evaluate: Callable[[Any], Evaluation]
     checkpoints: Checkpoints
     stop: Preemption
-    display: Display
+    progress: TrainingProgress
     clock: Clock = dataclasses.field(default_factory=Clock)
 
     def __post_init__(self) -> None:
-        """Read the evaluations that a resumed training already has."""
-        self.evaluated = [
+        """Read the evaluations of a resumed training."""
+        self.validations = [
             _Validation(record["val_accuracy"], record["step"], record["val_loss"])
             for record in self.run.records(self.variant, self.seed)
             if "val_loss" in record
         ]
 
     def advance(self, state: Any, start: int, step_fn: Callable[[Any, int], tuple[Any, Metrics]]) -> Any:
-        """The state after the last step."""
-        waiting = None
+        """Return the state after the last step."""
+        pending = None
         for step in range(start + 1, self.steps + 1):
-            self.clock.go()
+            self.clock.start()
             state, metrics = step_fn(state, step - 1)
-            if waiting is not None:  # the step before, read while the device is busy with this one
-                self._log(self._record(*waiting))
-            waiting = (step, metrics)
+            if pending is not None:  # the step before, read while the device is busy with this one
+                self._log(self._record(*pending))
+            pending = (step, metrics)
             if self._pauses(step):
-                self._pause(state, self._record(*waiting))
-                waiting = None
+                self._pause(state, self._record(*pending))
+                pending = None
         return state
 
     def _evaluates(self, step: int) -> bool:
         return step % self.cadence.eval_every == 0 or step == self.steps
 
     def _pauses(self, step: int) -> bool:
-        return self._evaluates(step) or step % self.cadence.checkpoint_every == 0 or self._asked(step)
+        return self._evaluates(step) or step % self.cadence.checkpoint_every == 0 or self._must_stop(step)
 
-    def _asked(self, step: int) -> bool:
-        """Whether to stop. Hosts have to agree, and talk about it only at logged steps."""
+    def _must_stop(self, step: int) -> bool:
+        """Return whether a signal asks to stop. Several hosts exchange their signals only at logged steps."""
         return (jax.process_count() == 1 or step % self.cadence.log_every == 0) and bool(
-            self.stop.broadcast_from_first()
+            self.stop.signal_of_any_host()
         )
 
     def _record(self, step: int, metrics: Metrics) -> dict[str, Any]:
-        """The metrics on the host, once the step has ended."""
+        """Return the metrics on the host, once the step has ended."""
         loss, accuracy, norm, rate, finite = (value.item() for value in jax.device_get(metrics))
         if not finite:
-            raise FloatingPointError(self._broken(step, f"loss {loss}, gradient norm {norm}"))
-        self.display.step(step, loss, accuracy, self.clock.read())
+            raise FloatingPointError(self._not_finite(step, f"loss {loss}, gradient norm {norm}"))
+        self.progress.step(step, loss, accuracy, self.clock.read())
         values = {"loss": loss, "accuracy": accuracy, "gradient_norm": norm, "learning_rate": rate}
         return {"variant": self.variant, "seed": self.seed, "step": step} | values
 
@@ -201,28 +210,30 @@ class _Loop:
             self.run.append(record)
 
     def _pause(self, state: Any, record: dict[str, Any]) -> None:
-        """Evaluate, log, save and stop, each if it is time."""
+        """Evaluate, log, save and stop, each if it is due."""
         self.clock.stop()
         step, score, best = record["step"], None, False
         if self._evaluates(step):
-            found = self.evaluate(state.params)
-            if not math.isfinite(found.loss):
-                raise FloatingPointError(self._broken(step, f"validation loss {found.loss}"))
-            score, validation = found.accuracy, _Validation(found.accuracy, step, found.loss)
-            best = validation >= max(self.evaluated, default=validation)
-            self.evaluated.append(validation)
-            record |= {"val_loss": found.loss, "val_accuracy": found.accuracy}
-            self.display.say(f"step {step}  validation loss {found.loss:.4f}  accuracy {found.accuracy:.4f}")
+            evaluation = self.evaluate(state.params)
+            if not math.isfinite(evaluation.loss):
+                raise FloatingPointError(self._not_finite(step, f"validation loss {evaluation.loss}"))
+            score, validation = evaluation.accuracy, _Validation(evaluation.accuracy, step, evaluation.loss)
+            best = validation >= max(self.validations, default=validation)
+            self.validations.append(validation)
+            record |= {"val_loss": evaluation.loss, "val_accuracy": evaluation.accuracy}
+            self.progress.say(
+                f"step {step}  validation loss {evaluation.loss:.4f}  accuracy {evaluation.accuracy:.4f}"
+            )
         self._log(record)
-        asked = self._asked(step)
-        if best or asked or step == self.steps or step % self.cadence.checkpoint_every == 0:
+        must_stop = self._must_stop(step)
+        if best or must_stop or step == self.steps or step % self.cadence.checkpoint_every == 0:
             self.checkpoints.save(step, state, score)
-        if asked:
+        if must_stop:
             self.checkpoints.wait()
-            self.display.say(f"stopped by a signal, step {step} is saved; go on with --resume")
-            self.stop.leave()
+            self.progress.say(f"stopped by a signal, step {step} is saved; go on with --resume")
+            self.stop.stop_if_signaled()
 
-    def _broken(self, step: int, what: str) -> str:
+    def _not_finite(self, step: int, what: str) -> str:
         saved = self.checkpoints.latest
         last = (
             "there is no checkpoint yet" if saved is None else f"the last good checkpoint is of step {saved}"

@@ -1,9 +1,9 @@
-"""Attention evolved by a PDE: the definition (materialised), the fold, the tiles, and plain attention under them.
+"""Attention whose weights or logits a PDE evolves; plain attention; decoding over a cache.
 
-Any equation acts on the weights or on the logits, along the keys, the queries or both. What it costs depends on
-whether the steps are linear (n steps, T tokens, C rows of a tile):
+Any equation acts on the weights or on the logits, along the keys, the queries or both. The cost depends on whether
+the steps are linear (n steps, T tokens, C rows of a tile):
 
-    equation             target    axis              base      method         beside plain attention
+    equation             target    axis              base      method         cost beside plain attention
     diffusion, wave,     weights   key               any       folded         one stencil pass over V
       advection                    key, causal       any       folded         and windows of 2n keys: O(T n) work
                                    query, both       any       folded         one pass over the output (and V)
@@ -13,10 +13,24 @@ whether the steps are linear (n steps, T tokens, C rows of a tile):
     reaction first,      weights   key               softmax   folded         a second attention
       or one Euler step
 
-Everything is also served by "materialized", the definition, and what acts along the keys alone by "tiled". Base
-"softmax" may have a window. Causal attention evolves along the keys, on weights. A reaction acts along the keys. A
-fisher reaction needs weights. Performer features form no logits. `serving.methods` is this table as a function; a
-combination outside it raises ValueError and says what to use instead.
+Method "materialized", the definition, is exact for every row of the table; "tiled" for every row with axis "key". A
+window needs base "softmax". Causal attention evolves weights along the keys. A reaction acts along the keys; a
+"fisher" reaction needs weights. Base "performer" has no logits. `options.exact_methods` computes this table. Any other
+combination raises a ValueError that says what to use instead.
+
+types           outputs, masks, dropout bits and inputs as values; the check of shapes
+dropout         draws the dropout bits and decides which pairs are kept
+chunked         plain softmax attention in O(T) memory
+performer       plain attention with random features, in O(T) time
+keywords        turns the fields of a dataclass into keyword arguments
+options         the options, each defined once; their checks; the methods that are exact for them
+materialized    the definition: the evolved matrix of weights
+tiled           the definition by blocks of rows
+folded          the exact rewrite of linear equations around plain attention
+euler_reaction  the exact rewrite of one Euler reaction as two attentions
+dispatch        from a call to its method
+decode          attention of new tokens over a cache; the number of steps by length
+api             `pde_attention`, `pde_attention_weights`
 """
 
 from pdeformer.attention.api import pde_attention as pde_attention
@@ -25,7 +39,7 @@ from pdeformer.attention.chunked import dot_product_attention as dot_product_att
 from pdeformer.attention.decode import AttentionCache as AttentionCache
 from pdeformer.attention.decode import init_cache as init_cache
 from pdeformer.attention.decode import pde_attention_decode as pde_attention_decode
-from pdeformer.attention.policy import step_budget as step_budget
+from pdeformer.attention.decode import step_budget as step_budget
 
 __all__ = [
     "AttentionCache",

@@ -1,46 +1,105 @@
-"""Decoding: the causal evolved attention of new tokens over a cache of the old ones.
+"""Decoding: the causal evolved attention of new tokens over a cache of the earlier ones.
 
-The row of a token depends on no later one, so that a prompt in one piece, in chunks, or token by token gives the
+The row of a token depends on no later token. A prompt in one piece, in chunks, or token by token therefore gives the
 same outputs. The cache holds plain keys and values: nothing in it depends on the equation.
 
     B batch, T new tokens, M places in the cache, N heads, K key heads, H head width
 """
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple, ParamSpec, get_args
 
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped
+from jaxtyping import Array, Float, Int
 
-from pdeformer.attention import options
-from pdeformer.attention.api import prepare, run
-from pdeformer.attention.chunked import AttentionMask, check_shapes
-from pdeformer.pde import Coefficient, is_concrete
+from pdeformer.attention.dispatch import check_call, prepare, run
+from pdeformer.attention.keywords import keyword_options
+from pdeformer.attention.options import AttentionOptions, DecodeOptions, select_method
+from pdeformer.attention.types import AttentionMask
+from pdeformer.pde import is_concrete
 
-FEW = 16  # new rows up to which evolving them is cheaper than evolving all values of the cache
+P = ParamSpec("P")
+NewQueries = Float[Array, "b t n h"]
+NewKeys = Float[Array, "b t k h"]
+Schedule = Literal["fixed", "linear", "log2"]
+FEW_ROWS = 16  # new rows up to which evolving them is cheaper than evolving all values of the cache
 
 
 class AttentionCache(NamedTuple):
-    """Keys and values of the tokens so far: a pytree of fixed shapes, fit for `lax.scan` and donation."""
+    """Keys and values of all tokens so far: a pytree of fixed shapes, fit for `lax.scan` and donation.
+
+    `init_cache` makes an empty one, `pde_attention_decode` returns it with new tokens.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from pdeformer import init_cache, pde_attention_decode
+        >>> token = jnp.ones((1, 1, 2, 4))
+        >>> cache = pde_attention_decode(token, token, token, init_cache(1, 8, 2, 4), None, steps=0)[1]
+        >>> type(cache).__name__, int(cache.length), cache.max_len
+        ('AttentionCache', 1, 8)
+    """
 
     key: Float[Array, "b m k h"]
+    """Keys; places from `length` on are empty."""
     value: Float[Array, "b m k h"]
-    length: Int[Array, ""]  # tokens so far
-    segment_ids: Int[Array, "b m"] | None  # None: all tokens are one segment
+    """Values; places from `length` on are empty."""
+    length: Int[Array, ""]
+    """Number of tokens so far."""
+    segment_ids: Int[Array, "b m"] | None
+    """Segment id of every token; None means that all tokens are one segment."""
 
     @property
     def max_len(self) -> int:
-        """Places M."""
+        """Number of places M."""
         return self.key.shape[1]
 
 
-def init_cache(
-    batch: int, max_len: int, kv_heads: int, head_width: int, dtype=jnp.float32, *, segments: bool = False
-) -> AttentionCache:
-    """An empty cache of `max_len` places; with `segments` it remembers the segment id of every token.
+def _decode_signature(options: Callable[P, Any]):
+    def function(
+        query: Array,
+        key: Array,
+        value: Array,
+        cache: AttentionCache,
+        pde: Any,
+        *args: P.args,
+        **options: P.kwargs,
+    ) -> tuple[Array, AttentionCache]: ...
 
-    Raises ValueError for a size below 1.
+    return function
+
+
+def init_cache(
+    batch: int,
+    max_len: int,
+    kv_heads: int,
+    head_width: int,
+    dtype: Any = jnp.float32,
+    *,
+    segments: bool = False,
+) -> AttentionCache:
+    """Make an empty cache for `pde_attention_decode`.
+
+    Args:
+        batch: Number of sequences B, >= 1.
+        max_len: Number of places M, >= 1: the most tokens that the cache can hold.
+        kv_heads: Number of key heads K, >= 1.
+        head_width: Head width H, >= 1.
+        dtype: dtype of keys and values.
+        segments: Also store the segment id of every token.
+
+    Returns:
+        A cache of length 0.
+
+    Raises:
+        ValueError: A size is below 1.
+
+    Example:
+        >>> from pdeformer import init_cache
+        >>> cache = init_cache(batch=2, max_len=16, kv_heads=1, head_width=4)
+        >>> cache.key.shape, int(cache.length), cache.max_len
+        ((2, 16, 1, 4), 0, 16)
     """
     shape = batch, max_len, kv_heads, head_width
     if min(shape) < 1:
@@ -50,63 +109,54 @@ def init_cache(
     return AttentionCache(empty, empty, jnp.zeros((), jnp.int32), ids)
 
 
+@keyword_options(DecodeOptions, _decode_signature)
 def pde_attention_decode(
-    query: Float[Array, "b t n h"],
-    key: Float[Array, "b t k h"],
-    value: Float[Array, "b t k h"],
-    cache: AttentionCache,
-    pde: Any,
-    *,
-    steps: int,
-    dt: Coefficient = 1.0,
-    segment_ids: Shaped[Array | np.ndarray, "..."] | None = None,
-    base: str = "softmax",
-    window: int | None = None,
-    scale: float | None = None,
-    renormalize: str | None = None,
-    method: str = "auto",
-    order: str = "strang",
-    features: int | None = None,
-    feature_key: PRNGKeyArray | None = None,
-) -> tuple[Float[Array, "b t n h"], AttentionCache]:
-    """Append T tokens to the cache, and attend from them: those rows of `pde_attention(..., is_causal=True)`.
+    query: NewQueries, key: NewKeys, value: NewKeys, cache: AttentionCache, pde: Any, options: DecodeOptions
+) -> tuple[NewQueries, AttentionCache]:
+    """Append T tokens to the cache and attend from them.
 
-    T = 1 is a step of decoding; more are a prompt or a chunk of one. Arguments are those of `pde_attention`, on
-    weights along the keys. `segment_ids` (B, T), of a cache made with `segments`: 0 is padding, which takes a place
-    but is never read; None means 1. Under "auto" up to 16 rows evolve as a row each, more fold onto the values.
+    The output equals those rows of `pde_attention(..., is_causal=True)`. T = 1 is one step of decoding; a larger T
+    is a prompt or a chunk of it. With method "auto", up to 16 rows evolve row by row, more fold onto the values.
+
+    Args:
+        query: New queries (B, T, N, H).
+        key: New keys (B, T, K, H).
+        value: New values (B, T, K, H).
+        cache: All earlier tokens; see `init_cache`.
+        pde: Diffusion, Wave, ReactionDiffusion, AdvectionDiffusion or None, as in `pde_attention`.
+        segment_ids: int (B, T), for a cache made with `segments`. 0 is padding, which takes a place but is never
+            read. None means 1.
+        options: The keyword arguments, fields of `DecodeOptions`.
+
+    Returns:
+        The output (B, T, N, H), and the cache with the new tokens. Under jit, where the length is not known, a full
+        cache makes every output NaN.
 
     Raises:
-        ValueError: what `pde_attention` refuses; new tokens that the cache does not fit or has no place for. Under
-            jit, where the length is not known, a full cache makes every output NaN.
+        ValueError: Whatever `pde_attention` refuses, or new tokens that do not fit the cache.
+        TypeError: An unknown keyword argument.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from pdeformer import Diffusion, init_cache, pde_attention_decode
+        >>> token = jnp.ones((1, 1, 2, 4))
+        >>> cache = init_cache(batch=1, max_len=8, kv_heads=2, head_width=4)
+        >>> output, cache = pde_attention_decode(token, token, token, cache, Diffusion(0.25), steps=2)
+        >>> output.shape, int(cache.length)
+        ((1, 1, 2, 4), 1)
     """
-    chosen = options.Options(
-        steps=steps,
-        dt=dt,
-        is_causal=True,
-        base=base,
-        window=window,
-        scale=scale,
-        renormalize=renormalize,
-        method=method,
-        order=order,
-        features=features,
-        feature_key=feature_key,
-    )
-    options.check_choices(chosen)
-    check_shapes(query, key, value, None, 0.0, None)
-    ids = _check_cache(key, cache, segment_ids)
-    if pde is not None and steps:
-        options.check_meaning(pde, chosen, same_tokens=False)
-        options.check_coefficients(pde, chosen, heads=query.shape[2])
-    length = query.shape[1]
-    few = method == "auto" and length <= max(FEW, 2 * steps)
-    served = "tiled" if few else options.choose(pde, chosen)
+    complete = AttentionOptions(**vars(options), is_causal=True)
+    check_call(query, key, value, pde, complete, None, same_tokens=False)
+    ids = _check_cache(key, cache, options.segment_ids)
+    length, steps, window = query.shape[1], options.steps, options.window
+    few = options.method == "auto" and length <= max(FEW_ROWS, 2 * steps)
+    method = "tiled" if few else select_method(pde, complete)
 
     full = cache.length + length > cache.max_len
     cache = _append(cache, key, value, ids)
     start = cache.length - length
-    seen = AttentionMask(None if window is None else start - window, start, ids, cache.segment_ids)
-    output = run(prepare(query, cache.key, cache.value, pde, chosen, seen), served).output
+    mask = AttentionMask(None if window is None else start - window, start, ids, cache.segment_ids)
+    output = run(prepare(query, cache.key, cache.value, pde, complete, mask), method).output
     return jnp.where(full, jnp.nan, output).astype(value.dtype), cache
 
 
@@ -114,12 +164,17 @@ def _append(cache: AttentionCache, key: Array, value: Array, ids: Array | None) 
     def write(old: Array, new: Array) -> Array:
         return lax.dynamic_update_slice_in_dim(old, new.astype(old.dtype), cache.length, axis=1)
 
-    kept = None if cache.segment_ids is None or ids is None else write(cache.segment_ids, ids)
-    return AttentionCache(write(cache.key, key), write(cache.value, value), cache.length + key.shape[1], kept)
+    segment_ids = None if cache.segment_ids is None or ids is None else write(cache.segment_ids, ids)
+    return AttentionCache(
+        key=write(cache.key, key),
+        value=write(cache.value, value),
+        length=cache.length + key.shape[1],
+        segment_ids=segment_ids,
+    )
 
 
-def _check_cache(key: Array, cache: AttentionCache, segment_ids) -> Array | None:
-    """The segment ids of the new tokens, None where the cache has none."""
+def _check_cache(key: Array, cache: AttentionCache, segment_ids: Array | np.ndarray | None) -> Array | None:
+    """The segment ids of the new tokens, None if the cache has none."""
     batch, length, heads, width = key.shape
     if (batch, heads, width) != (cache.key.shape[0], *cache.key.shape[2:]):
         raise ValueError(
@@ -141,3 +196,58 @@ def _check_cache(key: Array, cache: AttentionCache, segment_ids) -> Array | None
     if ids.shape != (batch, length):
         raise ValueError(f"segment_ids needs the shape (B, T) = {(batch, length)}, got {ids.shape}.")
     return ids
+
+
+def step_budget(
+    length: int,
+    *,
+    policy: str = "fixed",
+    steps: int = 4,
+    scale: int = 2048,
+    min_length: int = 0,
+    max_steps: int = 8,
+) -> int:
+    """Number of steps for a sequence, as a function of its length alone.
+
+        fixed     n = steps
+        linear    n = max(1, ⌊length / scale⌋)
+        log2      n = max(1, ⌊log₂ length⌋)
+
+    The result is at most `max_steps`, and 0 below `min_length`. Names and defaults are those of the official code,
+    which applies the steps to a packed, zero-padded batch and only to the prompt. Here a sequence's own length
+    decides. Compute it once, for the prompt: prompt and decoding then follow one operator, and no request changes
+    the answer to another.
+
+    Args:
+        length: Number of tokens, >= 0.
+        policy: "fixed", "linear" or "log2".
+        steps: Steps of "fixed", >= 0.
+        scale: Tokens per step of "linear", >= 1.
+        min_length: Shorter sequences get 0 steps; >= 0.
+        max_steps: Upper bound of the result, >= 0.
+
+    Returns:
+        The number of steps n.
+
+    Raises:
+        ValueError: An unknown policy, or a number out of range.
+
+    Example:
+        >>> from pdeformer import step_budget
+        >>> [step_budget(length, policy="log2") for length in (1, 30, 4096)]
+        [1, 4, 8]
+
+    Reference:
+        Zhang & Zhou, code of "Continuous-Time Attention", 2026.
+    """
+    if policy not in get_args(Schedule):
+        raise ValueError(f"policy must be one of {', '.join(get_args(Schedule))}, got {policy!r}.")
+    if length < 0 or scale < 1 or min(steps, min_length, max_steps) < 0:
+        raise ValueError(
+            "a step budget needs length, steps, min_length, max_steps >= 0 and scale >= 1, got "
+            f"{length}, {steps}, {min_length}, {max_steps} and {scale}."
+        )
+    if length < min_length:
+        return 0
+    by_policy = {"fixed": steps, "linear": max(1, length // scale), "log2": max(1, length.bit_length() - 1)}
+    return min(by_policy[policy], max_steps)

@@ -2,50 +2,40 @@
 
     A^p = exp(lse_p − p · lse_1) · softmax(p S),  lse_p = log Σ exp(p S)       p = 2: fisher, p = 3: allen_cahn
 
-so that R(A) = β (A − A^p) followed by linear steps is two folded attentions [Zhang & Zhou 2025, R = βA(1 − A)]:
+R(A) = β (A − A^p), followed by linear steps, is therefore two folded attentions [Zhang & Zhou 2025, R = βA(1 − A)]:
 
     reaction first, then n steps M:   M((1 + β) A − β A^p)
     one joint Euler step:             (1 + β + αL) A − β A^p = (1 + β) (1 + α/(1+β) L) A − β A^p
 
 Steps conserve the row sum, which is therefore 1 + β − β exp(lse_p − p · lse_1).
-
-    B batch, T query tokens, S key tokens, N heads, K key heads, H head width, D value width
 """
 
 from dataclasses import replace
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
 
-from pdeformer.attention.chunked import AttentionMask, AttentionOutput
-from pdeformer.attention.folded import attend, folded
-from pdeformer.attention.materialized import Evolution
+from pdeformer.attention.folded import base_attention, folded_attention
+from pdeformer.attention.materialized import EvolutionSpec
+from pdeformer.attention.types import AttentionInputs, AttentionOutput
 from pdeformer.pde import Diffusion, ReactionDiffusion
 
 
-def two_calls(
-    evolution: Evolution,
-    pde: ReactionDiffusion,
-    query: Float[Array, "b t n h"],
-    key: Float[Array, "b s k h"],
-    value: Float[Array, "b s k d"],
-    seen: AttentionMask,
-) -> AttentionOutput:
-    """Both orders of an Euler reaction; "euler" for a single step. `query` is scaled."""
+def euler_reaction(spec: EvolutionSpec, pde: ReactionDiffusion, inputs: AttentionInputs) -> AttentionOutput:
+    """Order "reaction_first", or a single "euler" step, as two attentions; there is no dropout."""
     power = {"fisher": 2, "allen_cahn": 3}[pde.reaction]
-    growth = jnp.broadcast_to(pde.beta.sum(0), (query.shape[2],))[None, None, :, None]
-    linear = replace(evolution, renormalize=False)
-    if evolution.order == "reaction_first":
-        first = folded(linear, pde.diffusion(), query, key, value, seen, None)
-        second = folded(linear, pde.diffusion(), power * query, key, value, seen, None)
+    growth = jnp.broadcast_to(pde.beta.sum(0), (inputs.query.shape[2],))[None, None, :, None]
+    linear = replace(spec, renormalize=False)
+    if spec.order == "reaction_first":
+        first = folded_attention(linear, pde.diffusion(), inputs)
+        second = folded_attention(linear, pde.diffusion(), inputs._replace(query=power * inputs.query))
     else:
         faster = Diffusion(pde.alpha / (1 + pde.beta))
-        first = folded(linear, faster, query, key, value, seen, None)
-        second = attend(linear, power * query, key, value, seen, None)
+        first = folded_attention(linear, faster, inputs)
+        second = base_attention(linear, inputs._replace(query=power * inputs.query))
     any_key = first.log_sum_exp > -jnp.inf
     exponent = jnp.where(any_key, second.log_sum_exp, 0) - power * jnp.where(any_key, first.log_sum_exp, 0)
     share = jnp.where(any_key, jnp.exp(exponent), 0)[..., None]  # Σ_s A^p
     output = (1 + growth) * first.output - growth * share * second.output
-    if evolution.renormalize:
+    if spec.renormalize:
         output = output / (1 + growth * (1 - share))
     return AttentionOutput(output, first.log_sum_exp)

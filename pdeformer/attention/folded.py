@@ -1,34 +1,37 @@
-"""The exact rewrite: a linear evolution of the weights acts on what meets them, at O(T) instead of O(T · S).
+"""The exact rewrite: a linear evolution of the weights acts on what they multiply, in O(T) instead of O(T · S).
 
-    weights, key axis     (A Mᵀ) V = A (Mᵀ V)          the values, before attention; Mᵀ reverses an advection
-    weights, query axis   (M A) V = M (A V)            the output, after it
-    logits                M S Mᵀ = (M Q)(M K)ᵀ         queries and keys; a factor is left out where its axis is
+    weights, key axis     (A Mᵀ) V = A (Mᵀ V)          on the values, before attention; Mᵀ reverses an advection
+    weights, query axis   (M A) V = M (A V)            on the output, after it
+    logits                M S Mᵀ = (M Q)(M K)ᵀ         on queries and keys, each only if its axis evolves
 
-M is the propagator of all steps on the path graph of the tokens. In a causal row the weights meet a wall behind
-the query, which no common M has. Within n steps only the last n weights of the row feel it:
+M is the propagator of all steps on the path graph of the tokens. A causal row of weights has a wall behind its
+query, which no common M has. Within n steps only the last n weights of the row feel this wall:
 
-    far     keys s <= t - n: through the evolved values, of which entry s depends on V[s-n … s+n], none later than t
-    near    the last n weights are evolved in a window of the 2n keys that end at t, and then meet V
+    far     keys s <= t - n: attention over the evolved values, whose entry s depends on V[s-n … s+n], none after t
+    band    the last n weights are evolved in a window of the 2n keys that end at t, then multiply V
 
-The two are joined by their log-sum-exps. No operation reads a later token.
+The two parts are joined by their log-sum-exps. No operation reads a later token.
 
     B batch, T query tokens, S key tokens, N heads, K key heads, G = N/K, H head width, D value width, n steps,
     C rows of a chunk
 """
 
 from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, UInt32
 
 from pdeformer import stencil
-from pdeformer.attention.chunked import AttentionMask, AttentionOutput, DropoutBits, chunked_attention, kept
-from pdeformer.attention.materialized import Evolution, integrate, scores, softmax
+from pdeformer.attention.chunked import chunked_attention
+from pdeformer.attention.dropout import drop_weights
+from pdeformer.attention.materialized import EvolutionSpec, integrate, scores, softmax
 from pdeformer.attention.performer import linear_attention
-from pdeformer.attention.tiled import Head, by_token, each_head, heads, tiled
-from pdeformer.integrators.api import choose
+from pdeformer.attention.tiled import HeadInputs, map_heads, tiled_attention
+from pdeformer.attention.types import AttentionInputs, AttentionMask, AttentionOutput, DropoutBits
+from pdeformer.integrators.api import select_method
 from pdeformer.integrators.propagator import propagate
 from pdeformer.pde import PDE
 from pdeformer.stencil import Path
@@ -36,167 +39,212 @@ from pdeformer.stencil import Path
 CHUNK = 64  # rows whose windows are taken out of one matrix product; more rows, more waste
 
 
-def transport(
-    evolution: Evolution, pde: PDE, u: Float[Array, "b t n d"], ids: Array | None, *, adjoint: bool = False
+def apply_propagator(
+    spec: EvolutionSpec, pde: PDE, u: Float[Array, "b t n d"], ids: Array | None, *, adjoint: bool = False
 ) -> Float[Array, "b t n d"]:
-    """M u along the tokens, or Mᵀ u, in every head. Coefficients (steps, N or 1)."""
+    """M u along the tokens, or Mᵀ u, in every head; coefficients have shape (steps, N or 1)."""
     batch, length, heads, width = u.shape
     graph = stencil.path(length, ids, "neumann", ndim=3)
 
-    def channels(x: Array) -> Array:
+    def per_channel(x: Array) -> Array:
         """(steps, N) -> (steps, 1, 1, N·D)."""
-        whole = jnp.broadcast_to(x[:, :, None], (x.shape[0], heads, width))
-        return x[:, :, None, None] if x.shape[1] == 1 else whole.reshape(x.shape[0], 1, 1, -1)
+        full = jnp.broadcast_to(x[:, :, None], (x.shape[0], heads, width))
+        return x[:, :, None, None] if x.shape[1] == 1 else full.reshape(x.shape[0], 1, 1, -1)
 
-    coefficients = jax.tree.map(channels, pde)
+    coefficients = jax.tree.map(per_channel, pde)
 
     def apply(u: Array) -> Array:
-        if not evolution.constant:
-            return integrate(coefficients, evolution.order, u, graph)
-        one = jax.tree.map(lambda x: x[0], coefficients)
-        method = choose(one, "auto", evolution.steps, "neumann", segmented=ids is not None, causal=False)
-        return propagate(one, u, graph, steps=evolution.steps, method=method)
+        if not spec.constant:
+            return integrate(coefficients, spec.order, u, graph)
+        first = jax.tree.map(lambda x: x[0], coefficients)
+        method = select_method(first, "auto", spec.steps, "neumann", segmented=ids is not None, causal=False)
+        return propagate(first, u, graph, steps=spec.steps, method=method)
 
     flat = u.reshape(batch, length, -1)
-    moved = jax.vjp(apply, flat)[1](flat)[0] if adjoint else apply(flat)  # linear: its vjp is its transpose
-    return moved.reshape(u.shape)
+    result = jax.vjp(apply, flat)[1](flat)[0] if adjoint else apply(flat)  # linear: its vjp is its transpose
+    return result.reshape(u.shape)
 
 
-def attend(
-    evolution: Evolution,
-    query: Array,
-    key: Array,
-    value: Array,
-    seen: AttentionMask,
-    dropout_bits: DropoutBits | None,
-) -> AttentionOutput:
-    """The base attention, by the kernel that serves it; `query` is scaled."""
-    if not evolution.random_features:
+def base_attention(spec: EvolutionSpec, inputs: AttentionInputs) -> AttentionOutput:
+    """The attention without evolution, by the fastest form that is exact; `query` is scaled."""
+    query, key, value, mask, dropout_bits = inputs
+    assert value is not None
+    if not spec.random_features:
         return chunked_attention(
-            query, key, value, seen, scale=1.0, dropout=evolution.dropout, dropout_bits=dropout_bits
+            query, key, value, mask, scale=1.0, dropout=spec.dropout, dropout_bits=dropout_bits
         )
-    if seen.low is None and seen.query_ids is None:
-        return linear_attention(query, key, value, seen.high)
-    return tiled(evolution, None, query, key, value, seen, dropout_bits)
+    if mask.low is None and mask.query_ids is None:
+        return linear_attention(query, key, value, mask.high)
+    return tiled_attention(spec, None, inputs)
 
 
-def folded(
-    evolution: Evolution,
-    pde: PDE,
-    query: Float[Array, "b t n h"],
-    key: Float[Array, "b s k h"],
-    value: Float[Array, "b s k d"],
-    seen: AttentionMask,
-    dropout_bits: DropoutBits | None,
-) -> AttentionOutput:
+def folded_attention(spec: EvolutionSpec, pde: PDE, inputs: AttentionInputs) -> AttentionOutput:
     """The evolved attention of a linear `pde`, and the log-sum-exp of its scores before the evolution.
 
-    Without `shared` coefficients K = N: the key heads come repeated. Of evolved logits, theirs is returned.
+    Unless the coefficients are `shared`, K = N: the key heads are already repeated. For evolved logits the
+    log-sum-exp is that of the evolved scores.
     """
-    pde = jax.tree.map(lambda x: x[:, :1], pde) if evolution.shared else pde
-    move = partial(transport, evolution, pde)
-    by_key, by_query = (evolution.axis in (name, "both") for name in ("key", "query"))
-    if evolution.target == "logits":
-        query = move(query, seen.query_ids) if by_query else query
-        key = move(key, seen.key_ids) if by_key else key
-        return attend(evolution, query, key, value, seen, dropout_bits)
-    mixed = move(value, seen.key_ids, adjoint=True) if by_key else value
-    if evolution.causal:
-        assert seen.high is not None
-        far = attend(
-            evolution, query, key, mixed, seen._replace(high=seen.high - evolution.steps), dropout_bits
-        )
-        return join(far, near(evolution, pde, query, key, value, seen, seen.high, dropout_bits))
-    output, lse = attend(evolution, query, key, mixed, seen, dropout_bits)
-    return AttentionOutput(move(output, seen.query_ids) if by_query else output, lse)
+    pde = jax.tree.map(lambda x: x[:, :1], pde) if spec.shared else pde
+    query, key, value, mask, _ = inputs
+    propagate_along = partial(apply_propagator, spec, pde)
+    by_key, by_query = (spec.axis in (name, "both") for name in ("key", "query"))
+    if spec.target == "logits":
+        query = propagate_along(query, mask.query_ids) if by_query else query
+        key = propagate_along(key, mask.key_ids) if by_key else key
+        return base_attention(spec, inputs._replace(query=query, key=key))
+    assert value is not None
+    mixed = inputs
+    if by_key:
+        mixed = inputs._replace(value=propagate_along(value, mask.key_ids, adjoint=True))
+    if spec.causal:
+        assert mask.high is not None
+        far = base_attention(spec, mixed._replace(mask=mask._replace(high=mask.high - spec.steps)))
+        return join(far, causal_band(spec, pde, inputs))
+    output, lse = base_attention(spec, mixed)
+    return AttentionOutput(propagate_along(output, mask.query_ids) if by_query else output, lse)
 
 
 def join(a: AttentionOutput, b: AttentionOutput) -> AttentionOutput:
-    """Attention over two disjoint sets of keys, from that over each."""
+    """Attention over the union of two disjoint sets of keys, from that over each."""
     top = lax.stop_gradient(jnp.maximum(a.log_sum_exp, b.log_sum_exp))
     top = jnp.where(top > -jnp.inf, top, 0)
     share = jnp.exp(a.log_sum_exp - top), jnp.exp(b.log_sum_exp - top)
     total = share[0] + share[1]
-    seen = total > 0
-    total = jnp.where(seen, total, 1)
+    any_key = total > 0
+    total = jnp.where(any_key, total, 1)
     output = (share[0][..., None] * a.output + share[1][..., None] * b.output) / total[..., None]
-    return AttentionOutput(output, jnp.where(seen, top + jnp.log(total), -jnp.inf))
+    return AttentionOutput(output, jnp.where(any_key, top + jnp.log(total), -jnp.inf))
 
 
-def near(
-    evolution: Evolution,
-    pde: PDE,
-    query: Float[Array, "b t n h"],
-    key: Float[Array, "b s k h"],
-    value: Float[Array, "b s k d"],
-    seen: AttentionMask,
-    high: Int[Array, ""],
-    dropout_bits: DropoutBits | None,
-) -> AttentionOutput:
+class BandLayout(NamedTuple):
+    """Static sizes of a causal band: rows in chunks of C >= 2n - 1, and the block of keys that each chunk reads.
+
+    The windows of a chunk lie in the block of C + 2n - 1 keys that ends with its last row. They are the diagonals
+    of one matrix product.
+    """
+
+    length: int
+    """Query rows T."""
+    steps: int
+    """Steps n, the width of the band."""
+    window: int
+    """Keys 2n among which the band of a row evolves."""
+    chunk: int
+    """Rows C of a chunk."""
+    chunks: int
+    """Number of chunks."""
+    block: int
+    """Keys C + 2n - 1 that a chunk reads."""
+
+    @classmethod
+    def of(cls, length: int, steps: int) -> "BandLayout":
+        """The layout of `length` rows and `steps` steps."""
+        window = 2 * steps
+        chunk = -(-max(window, min(CHUNK, length)) // 8) * 8
+        return cls(length, steps, window, chunk, -(-length // chunk), chunk + window - 1)
+
+    def split_rows(self, x: Array) -> Array:
+        """(G, T, ...) -> (chunks, G, C, ...)."""
+        x = jnp.pad(x, [(0, 0), (0, self.chunks * self.chunk - self.length)] + [(0, 0)] * (x.ndim - 2))
+        return jnp.moveaxis(x.reshape(x.shape[0], self.chunks, self.chunk, *x.shape[2:]), 1, 0)
+
+    def split_keys(self, high: Int[Array, ""], x: Array) -> Array:
+        """(S, ...) -> (chunks, block, ...): the keys from p - 2n + 1 of the first row of a chunk to p of its last."""
+        front, total = self.length + self.window - 1, (self.chunks + 1) * self.chunk
+        x = jnp.pad(x, [(front, total)] + [(0, 0)] * (x.ndim - 1))
+        x = lax.dynamic_slice_in_dim(x, high + self.length, total)
+        x = x.reshape(self.chunks + 1, self.chunk, *x.shape[1:])
+        return jnp.concatenate([x[:-1], x[1:, : self.window - 1]], axis=1)
+
+
+class _Queries(NamedTuple):
+    """Query side of the chunks of one head; one chunk lacks the first axis."""
+
+    query: Float[Array, "m g c h"]
+    ids: Int[Array, "m 1 c"] | None
+    bits: UInt32[Array, "m g c"] | None
+
+
+class _KeyBlocks(NamedTuple):
+    """Key side of the chunks of one head; one chunk lacks the first axis."""
+
+    key: Float[Array, "m w h"]
+    value: Float[Array, "m w d"]
+    place: Int[Array, "m w"]  # 1 + position of the key; 0 stands for no key
+    ids: Int[Array, "m w"] | None
+    runs: Int[Array, "m w"] | None  # ids of the runs of connected tokens
+    bits: UInt32[Array, "m w"] | None
+
+
+def causal_band(spec: EvolutionSpec, pde: PDE, inputs: AttentionInputs) -> AttentionOutput:
     """The last n weights of every causal row, evolved among the 2n keys that end at the query.
 
-    Row t ends at key p = t + high. Rows are taken in chunks of C >= 2n - 1: the windows of a chunk lie in the block
-    of C + 2n - 1 keys that ends with its last row, and are the diagonals of one matrix product.
+    Row t ends at key p = t + high.
     """
-    length, steps, window = query.shape[1], evolution.steps, 2 * evolution.steps
-    chunk = -(-max(window, min(CHUNK, length)) // 8) * 8
-    chunks = -(-length // chunk)
-    block = chunk + window - 1
+    layout = BandLayout.of(inputs.query.shape[1], spec.steps)
+    return map_heads(partial(_head_band, spec, layout, inputs.mask), pde, inputs)
 
-    def split(x: Array) -> Array:
-        """(G, T, ...) -> (chunks, G, C, ...)."""
-        x = jnp.pad(x, [(0, 0), (0, chunks * chunk - length)] + [(0, 0)] * (x.ndim - 2))
-        return jnp.moveaxis(x.reshape(x.shape[0], chunks, chunk, *x.shape[2:]), 1, 0)
 
-    def blocks(x: Array) -> Array:
-        """(S, ...) -> (chunks, block, ...): the keys from p - 2n + 1 of the first row of a chunk to p of its last."""
-        front, total = length + window - 1, (chunks + 1) * chunk
-        x = jnp.pad(x, [(front, total)] + [(0, 0)] * (x.ndim - 1))
-        x = lax.dynamic_slice_in_dim(x, high + length, total).reshape(chunks + 1, chunk, *x.shape[1:])
-        return jnp.concatenate([x[:-1], x[1:, : window - 1]], axis=1)
+def _head_band(
+    spec: EvolutionSpec, layout: BandLayout, mask: AttentionMask, head: HeadInputs
+) -> tuple[Array, Array]:
+    """The band of one key head, chunk by chunk."""
+    assert mask.high is not None
+    runs = None if head.key_ids is None else stencil.run_ids(head.key_ids)
+    place = jnp.arange(head.key.shape[0]) + 1
+    keys = _KeyBlocks(head.key, head.value, place, head.key_ids, runs, head.key_bits)
+    key_side = jax.tree.map(partial(layout.split_keys, mask.high), keys)
+    query_ids = None if head.query_ids is None else head.query_ids[None]
+    query_side = jax.tree.map(layout.split_rows, _Queries(head.query, query_ids, head.query_bits))
+    band = jax.checkpoint(partial(_chunk_band, spec, layout, mask, head.pde))
+    output, lse = lax.map(band, (query_side, key_side))
+    output, lse = (jnp.moveaxis(x, 0, 1).reshape(x.shape[1], -1, *x.shape[3:]) for x in (output, lse))
+    return output[:, : layout.length], lse[:, : layout.length]
 
-    def one(head: Head):
-        runs = None if head.key_ids is None else stencil.run_ids(head.key_ids)
-        place = jnp.arange(head.key.shape[0]) + 1  # 0 stands for no key
-        key_side = jax.tree.map(blocks, (head.key, head.value, place, head.key_ids, runs, head.key_coins))
-        query_ids = None if head.query_ids is None else head.query_ids[None]
-        query_side = jax.tree.map(split, (head.query, query_ids, head.query_coins))
 
-        @jax.checkpoint
-        def windows(xs):
-            (query, query_ids, query_coin), (key, value, place, key_ids, runs, key_coin) = xs
-            at = jnp.arange(chunk)[:, None] + jnp.arange(window)[None, :]  # row and window -> block
-            visible = place[at] > 0
-            joined = visible[:, :-1] & visible[:, 1:]
-            if runs is not None:
-                joined &= (runs[at[:, :-1]] == runs[at[:, 1:]]) & (runs[at[:, 1:]] > 0)
-            wall = jnp.zeros((chunk, 1), bool)
-            left, right = jnp.concatenate([wall, joined], 1), jnp.concatenate([joined, wall], 1)
-            graph = Path(left.T, right.T, None, "neumann")
-            if query_ids is not None:
-                visible &= (key_ids[at] == query_ids[0][:, None]) & (query_ids[0] > 0)[:, None]
-            if seen.low is not None:
-                visible &= jnp.arange(window)[None, :] >= window - 1 + seen.low - high
+def _chunk_band(
+    spec: EvolutionSpec,
+    layout: BandLayout,
+    mask: AttentionMask,
+    pde: PDE | None,
+    sides: tuple[_Queries, _KeyBlocks],
+) -> tuple[Array, Array]:
+    """The band of one chunk of rows, for every query head of the key head."""
+    queries, keys = sides
+    steps = layout.steps
+    at = jnp.arange(layout.chunk)[:, None] + jnp.arange(layout.window)[None, :]  # row and window -> block
+    graph, visible = _windows(layout, mask, queries, keys, at)
 
-            def row(query, coefficients, bits):
-                pairs = scores(query, key[steps:], random_features=evolution.random_features)
-                weights, lse = softmax(diagonals(pairs, steps), visible[:, steps:])
-                if bits is not None:
-                    alive = kept(bits[:, None], key_coin[at[:, steps:]], evolution.dropout)
-                    weights = jnp.where(alive, weights / (1 - evolution.dropout), 0)
-                pde = jax.tree.map(lambda x: x[:, None, None], coefficients)
-                weights = jnp.pad(weights, ((0, 0), (steps, 0))).T
-                return from_diagonals(integrate(pde, evolution.order, weights, graph).T, block) @ value, lse
+    def row(query: Array, coefficients: Any, bits: Array | None) -> tuple[Array, Array]:
+        pairs = scores(query, keys.key[steps:], random_features=spec.random_features)
+        weights, lse = softmax(diagonals(pairs, steps), visible[:, steps:])
+        if bits is not None:
+            assert keys.bits is not None
+            weights = drop_weights(weights, bits[:, None], keys.bits[at[:, steps:]], spec.dropout)
+        pde = jax.tree.map(lambda x: x[:, None, None], coefficients)
+        weights = jnp.pad(weights, ((0, 0), (steps, 0))).T
+        evolved = integrate(pde, spec.order, weights, graph).T
+        return band_to_dense(evolved, layout.block) @ keys.value, lse
 
-            return jax.vmap(row)(query, head.pde, query_coin)
+    return jax.vmap(row)(queries.query, pde, queries.bits)
 
-        output, lse = lax.map(windows, (query_side, key_side))
-        output, lse = (jnp.moveaxis(x, 0, 1).reshape(x.shape[1], -1, *x.shape[3:]) for x in (output, lse))
-        return output[:, :length], lse[:, :length]
 
-    arguments = heads(query, key, value, pde, seen, dropout_bits)
-    output, lse = each_head(one, arguments, serial=jax.default_backend() == "cpu")
-    return AttentionOutput(by_token(output), by_token(lse))
+def _windows(
+    layout: BandLayout, mask: AttentionMask, queries: _Queries, keys: _KeyBlocks, at: Int[Array, "c k"]
+) -> tuple[Path, Array]:
+    """The edges along the window of every row, and which of its keys the row may attend."""
+    visible = keys.place[at] > 0
+    connected = visible[:, :-1] & visible[:, 1:]
+    if keys.runs is not None:
+        connected &= (keys.runs[at[:, :-1]] == keys.runs[at[:, 1:]]) & (keys.runs[at[:, 1:]] > 0)
+    wall = jnp.zeros((layout.chunk, 1), bool)
+    left, right = jnp.concatenate([wall, connected], 1), jnp.concatenate([connected, wall], 1)
+    graph = Path(left.T, right.T, None, "neumann")
+    if queries.ids is not None and keys.ids is not None:
+        visible &= (keys.ids[at] == queries.ids[0][:, None]) & (queries.ids[0] > 0)[:, None]
+    if mask.low is not None and mask.high is not None:
+        visible &= jnp.arange(layout.window)[None, :] >= layout.window - 1 + mask.low - mask.high
+    return graph, visible
 
 
 def diagonals(matrix: Float[Array, "c w"], count: int) -> Float[Array, "c k"]:
@@ -205,7 +253,21 @@ def diagonals(matrix: Float[Array, "c w"], count: int) -> Float[Array, "c k"]:
     return jnp.pad(matrix.reshape(-1), (0, rows)).reshape(rows, width + 1)[:, :count]
 
 
-def from_diagonals(band: Float[Array, "c k"], width: int) -> Float[Array, "c w"]:
+def band_to_dense(band: Float[Array, "c k"], width: int) -> Float[Array, "c w"]:
     """The matrix of `width` columns with band[i, b] at (i, i + b) and 0 elsewhere."""
     rows, count = band.shape
     return jnp.pad(band, ((0, 0), (0, width + 1 - count))).reshape(-1)[: rows * width].reshape(rows, width)
+
+
+def repeat_key_heads(spec: EvolutionSpec, inputs: AttentionInputs) -> AttentionInputs:
+    """Repeat key heads to K = N if query heads of one key head have different coefficients."""
+    query, key, value, _, dropout_bits = inputs
+    assert value is not None
+    if spec.shared or key.shape[2] == query.shape[2]:
+        return inputs
+    group = query.shape[2] // key.shape[2]
+    key, value = (jnp.repeat(x, group, axis=2) for x in (key, value))
+    if dropout_bits is not None:
+        flat = dropout_bits.query.reshape(*query.shape[:3], 1)
+        dropout_bits = DropoutBits(flat, jnp.repeat(dropout_bits.key, group, axis=2))
+    return inputs._replace(key=key, value=value, dropout_bits=dropout_bits)

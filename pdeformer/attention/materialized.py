@@ -1,16 +1,17 @@
-"""The definition: attention weights of a block of query rows, evolved step by step over pseudo-time.
+"""The definition: attention weights as a matrix, evolved step by step over pseudo-time.
 
-    A(0) = softmax(S) over the keys a query sees, S = scale · QKᵀ, or S = log φ(Q)φ(K)ᵀ for random features
-    weights:  A(n) = the pde's n steps on A(0)                      logits:  A = softmax(the pde's n steps on S)
+    A(0) = softmax(S) over the keys that the mask allows, S = scale · QKᵀ, or S = log φ(Q)φ(K)ᵀ for random features
+    weights:  A(n) = n steps of the PDE on A(0)                     logits:  A = softmax(n steps of the PDE on S)
 
 Space is the key axis of every row, the query axis of every column, or first one and then the other. Its edges are
-those of the tokens' path graph: neighbours of one segment. In a causal row a wall stands behind the query itself.
-The same lines serve the whole matrix and a tile of it. [Zhang & Zhou, "Continuous-Time Attention", 2025]
+those of the path graph of the tokens: neighbors of one segment. In a causal row a wall stands behind the query
+itself. The same functions serve the whole matrix and a tile of it. [Zhang & Zhou, "Continuous-Time Attention", 2025]
 
-    B batch, T query tokens, S key tokens, C rows of a block, N heads, H head or feature width
+    B batch, T query tokens, S key tokens, C rows of a block, N heads, K key heads, H head or feature width
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,29 +19,40 @@ from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from pdeformer import stencil
-from pdeformer.attention.chunked import AttentionMask, DropoutBits, kept
+from pdeformer.attention.dropout import drop_weights
+from pdeformer.attention.types import AttentionInputs, AttentionMask, AttentionOutput, DropoutBits
 from pdeformer.pde import PDE, AdvectionDiffusion, Diffusion, ReactionDiffusion, Wave, reaction_flow
 from pdeformer.stencil import Path
 
 
 @dataclass(frozen=True)
-class Evolution:
-    """What becomes of the weights: all static, the coefficients travel beside it."""
+class EvolutionSpec:
+    """The static description of an evolution; its coefficients are arrays and passed beside it."""
 
     steps: int
+    """Number of steps."""
     target: str
+    """What evolves: "weights" or "logits"."""
     axis: str
+    """Space axis: "key", "query" or "both"."""
     causal: bool
-    order: str  # of reaction and diffusion: "strang", "euler" or "reaction_first"
+    """Every row ends at its query."""
+    order: str
+    """Order of reaction and diffusion: "strang", "euler" or "reaction_first"."""
     renormalize: bool
-    random_features: bool  # query and key are features, whose products are the weights
-    shared: bool  # one coefficient for all heads
-    constant: bool  # one coefficient for all steps
+    """Divide every row by its sum after the last step."""
+    random_features: bool
+    """Query and key are random features, whose products are the unnormalized weights."""
+    shared: bool
+    """One coefficient for all heads."""
+    constant: bool
+    """One coefficient for all steps."""
     dropout: float
+    """Probability of dropping a weight."""
 
 
 def integrate(pde: PDE, order: str, u: Float[Array, "*b s c"], graph: Path) -> Float[Array, "*b s c"]:
-    """`pde` along axis -2 of u, one step for each entry of the first axis of its coefficients."""
+    """Integrate `pde` along axis -2 of u, one step for each entry of the first axis of its coefficients."""
     if isinstance(pde, Wave):
         return _leapfrog(pde, u, graph)
     if isinstance(pde, ReactionDiffusion) and order == "strang":
@@ -49,7 +61,7 @@ def integrate(pde: PDE, order: str, u: Float[Array, "*b s c"], graph: Path) -> F
         u = u + _reaction(pde, pde.beta.sum(0), u)
         pde = pde.diffusion()
 
-    def step(u, pde):
+    def step(u: Array, pde: PDE) -> tuple[Array, None]:
         change = _increment(pde, u, graph)
         return u + (
             change + _reaction(pde, pde.beta, u) if isinstance(pde, ReactionDiffusion) else change
@@ -59,11 +71,11 @@ def integrate(pde: PDE, order: str, u: Float[Array, "*b s c"], graph: Path) -> F
 
 
 def _leapfrog(pde: Wave, u: Array, graph: Path) -> Array:
-    """From rest: u_1 = u_0 + ½ r L u_0; v = u_k - u_{k-1} keeps its digits."""
+    """From rest: u_1 = u_0 + ½ r L u_0. The state is (u, v = u_k - u_{k-1}), which preserves the digits of v."""
     first, later = jax.tree.map(lambda x: x[0], pde), jax.tree.map(lambda x: x[1:], pde)
     kick = 0.5 * _increment(first, u, graph)
 
-    def leap(state, pde):
+    def leap(state: tuple[Array, Array], pde: PDE) -> tuple[tuple[Array, Array], None]:
         u, v = state
         v = v + _increment(pde, u, graph)
         return (u + v, v), None
@@ -72,11 +84,11 @@ def _leapfrog(pde: Wave, u: Array, graph: Path) -> Array:
 
 
 def _strang(pde: ReactionDiffusion, u: Array, graph: Path) -> Array:
-    """Half a reaction, diffusion, half a reaction; the halves of neighbouring steps are one exact flow."""
+    """Half a reaction, diffusion, half a reaction; the halves of consecutive steps merge into one exact flow."""
     half = 0.5 * pde.beta
     growth = half + jnp.concatenate([jnp.zeros_like(half[:1]), half[:-1]])
 
-    def step(u, xs):
+    def step(u: Array, xs: tuple[Array, Array]) -> tuple[Array, None]:
         alpha, growth = xs
         u = reaction_flow(u, growth, pde.reaction)
         return u + alpha * _laplacian(u, graph.left, graph.right), None
@@ -95,7 +107,7 @@ def _increment(pde: PDE, u: Array, graph: Path) -> Array:
 
 @jax.custom_vjp
 def _laplacian(u: Array, left: Array, right: Array) -> Array:
-    """The Neumann Laplacian, with its symmetry told to the backward pass: transposed piece by piece it is slow."""
+    """The Neumann Laplacian; its backward pass uses that it is symmetric, because its transpose by parts is slow."""
     return stencil.laplacian(u, Path(left, right, None, "neumann"))
 
 
@@ -111,7 +123,7 @@ def _reaction(pde: ReactionDiffusion, growth: Array, u: Array) -> Array:
 
 
 def scores(query: Float[Array, "*b c h"], key: Float[Array, "*b s h"], *, random_features: bool) -> Array:
-    """(..., C, S): the products, or their logarithms where they are the weights themselves."""
+    """Products (..., C, S), or for random features their logarithms, because these products are weights."""
     batch = tuple(range(query.ndim - 2))
     products = lax.dot_general(query, key, (((query.ndim - 1,), (key.ndim - 1,)), (batch, batch)))
     if not random_features:
@@ -119,10 +131,10 @@ def scores(query: Float[Array, "*b c h"], key: Float[Array, "*b s h"], *, random
     return jnp.log(jnp.maximum(products, jnp.finfo(products.dtype).tiny))
 
 
-def softmax(scores: Float[Array, "*b c s"], seen: Bool[Array, "*b c s"] | None) -> tuple[Array, Array]:
-    """Softmax over the keys that are seen, 0 for a row that sees none, and its log-sum-exp, `(..., C)`."""
-    if seen is not None:
-        scores = jnp.where(seen, scores, -jnp.inf)
+def softmax(scores: Float[Array, "*b c s"], mask: Bool[Array, "*b c s"] | None) -> tuple[Array, Array]:
+    """Softmax over the keys of the mask, and its log-sum-exp (..., C); a row without keys is 0."""
+    if mask is not None:
+        scores = jnp.where(mask, scores, -jnp.inf)
     top = lax.stop_gradient(jnp.maximum(scores.max(-1, keepdims=True), jnp.finfo(scores.dtype).min))
     weights = jnp.exp(scores - top)
     total = weights.sum(-1, keepdims=True)
@@ -131,57 +143,88 @@ def softmax(scores: Float[Array, "*b c s"], seen: Bool[Array, "*b c s"] | None) 
     return weights / total, jnp.where(any_key, top + jnp.log(total), -jnp.inf)[..., 0]
 
 
-def key_path(seen: AttentionMask, t: Array, keys: int, ndim: int, *, causal: bool) -> Path:
-    """The edges along the keys, `(..., S, 1)`, or `(..., S, C)` with a wall behind every query of a causal block."""
-    graph = stencil.path(keys, seen.key_ids, "neumann", ndim=ndim)
+def key_path(mask: AttentionMask, t: Array, keys: int, ndim: int, *, causal: bool) -> Path:
+    """The edges along the keys: (..., S, 1), or (..., S, C) with a wall behind every query of a causal block."""
+    graph = stencil.path(keys, mask.key_ids, "neumann", ndim=ndim)
     left, right = graph.left, graph.right
-    if causal and seen.high is not None:
+    if causal and mask.high is not None:
         lead = (1,) * (ndim - 2)
-        last = (t + seen.high).reshape(*lead, 1, -1)
+        last = (t + mask.high).reshape(*lead, 1, -1)
         s = jnp.arange(keys).reshape(*lead, -1, 1)
         left, right = left & (s <= last), right & (s < last)
     return Path(left, right, None, "neumann")  # beyond its segment a row is 0 and stays so
 
 
-def evolved_weights(
-    evolution: Evolution,
+def evolve_weights(
+    spec: EvolutionSpec,
     pde: PDE | None,
     query: Float[Array, "*b c h"],
     key: Float[Array, "*b s h"],
-    seen: AttentionMask,
+    mask: AttentionMask,
     t: Array,
     dropout_bits: DropoutBits | None,
 ) -> tuple[Float[Array, "*b c s"], Float[Array, "*b c"]]:
-    """The weights of the queries at `t`, evolved, and the log-sum-exp of their scores before.
+    """The evolved weights of the queries at positions `t`, and the log-sum-exp of their scores before the evolution.
 
-    `query` is scaled. Coefficients are `(steps, ..., 1, 1)`; ids and bits `(..., C)` and `(..., S)`. On weights
-    the dropped ones are zeroed before the evolution. `pde` None leaves the weights as they are.
+    `query` is scaled. Coefficients have shape `(steps, ..., 1, 1)`; ids and bits `(..., C)` and `(..., S)`. On
+    weights, dropout sets weights to zero before the evolution. With `pde` None the weights do not evolve.
     """
     keys = key.shape[-2]
-    graph = key_path(seen, t, keys, query.ndim, causal=evolution.causal)
+    graph = key_path(mask, t, keys, query.ndim, causal=spec.causal)
 
     def evolve(u: Array) -> Array:
         if pde is None:
             return u
-        if evolution.axis in ("key", "both"):
-            u = jnp.swapaxes(integrate(pde, evolution.order, jnp.swapaxes(u, -1, -2), graph), -1, -2)
-        if evolution.axis in ("query", "both"):
-            u = integrate(pde, evolution.order, u, graph)  # the queries are the keys' tokens
+        if spec.axis in ("key", "both"):
+            u = jnp.swapaxes(integrate(pde, spec.order, jnp.swapaxes(u, -1, -2), graph), -1, -2)
+        if spec.axis in ("query", "both"):
+            u = integrate(pde, spec.order, u, graph)  # queries and keys are the same tokens here
         return u
 
-    logits = scores(query, key, random_features=evolution.random_features)
-    if evolution.target == "logits":
+    logits = scores(query, key, random_features=spec.random_features)
+    if spec.target == "logits":
         logits = evolve(logits)
-    mask = seen.mask(t, jnp.arange(keys))
-    if mask is not None:
-        mask = jnp.broadcast_to(mask.reshape((1,) * (logits.ndim - mask.ndim) + mask.shape), logits.shape)
-    weights, lse = softmax(logits, mask)
+    dense = mask.dense(t, jnp.arange(keys))
+    if dense is not None:
+        dense = jnp.broadcast_to(dense.reshape((1,) * (logits.ndim - dense.ndim) + dense.shape), logits.shape)
+    weights, lse = softmax(logits, dense)
     if dropout_bits is not None:
-        alive = kept(dropout_bits.query[..., :, None], dropout_bits.key[..., None, :], evolution.dropout)
-        weights = jnp.where(alive, weights / (1 - evolution.dropout), 0)
-    if evolution.target == "weights":
+        bits = dropout_bits.query[..., :, None], dropout_bits.key[..., None, :]
+        weights = drop_weights(weights, *bits, spec.dropout)
+    if spec.target == "weights":
         weights = evolve(weights)
-    if evolution.renormalize:
+    if spec.renormalize:
         mass = weights.sum(-1, keepdims=True)
         weights = weights / jnp.where(mass == 0, 1, mass)
     return weights, lse
+
+
+def materialized_weights(
+    spec: EvolutionSpec, pde: PDE | None, inputs: AttentionInputs
+) -> tuple[Float[Array, "b n t s"], Float[Array, "b n t"]]:
+    """The whole matrix of evolved weights, and the log-sum-exp of the scores before the evolution."""
+    query, key, _, mask, dropout_bits = inputs
+    batch, length, heads, _ = query.shape
+    group = heads // key.shape[2]
+
+    def per_head(ids: Array | None) -> Array | None:
+        return None if ids is None else ids[:, None]
+
+    def repeat_heads(x: Array) -> Array:
+        return jnp.moveaxis(jnp.repeat(x, group, axis=2), 2, 1)
+
+    mask = AttentionMask(mask.low, mask.high, per_head(mask.query_ids), per_head(mask.key_ids))
+    pde = jax.tree.map(lambda x: x[:, None, :, None, None], pde)
+    if dropout_bits is not None:
+        query_bits = dropout_bits.query.reshape(batch, length, heads)
+        dropout_bits = DropoutBits(jnp.moveaxis(query_bits, 2, 1), repeat_heads(dropout_bits.key))
+    t = jnp.arange(length)
+    return evolve_weights(spec, pde, jnp.moveaxis(query, 2, 1), repeat_heads(key), mask, t, dropout_bits)
+
+
+def materialized_attention(spec: EvolutionSpec, pde: PDE | None, inputs: AttentionInputs) -> AttentionOutput:
+    """The evolved weights times the values, and the log-sum-exp of the scores before the evolution."""
+    value: Any = inputs.value
+    weights, lse = materialized_weights(spec, pde, inputs)
+    repeated = jnp.repeat(value, inputs.query.shape[2] // value.shape[2], axis=2)
+    return AttentionOutput(jnp.einsum("bnts,bsnh->btnh", weights, repeated), jnp.swapaxes(lse, 1, 2))

@@ -1,10 +1,22 @@
-"""Which combinations of equation, target, axis and base have a meaning, and which methods serve them."""
+"""The options of evolved attention, each defined once; their checks; and the methods that are exact for them.
 
-from typing import Any, Literal, NamedTuple, get_args
+    class               own fields                                           inherits            keyword arguments of
+    EvolutionOptions    steps, base, window, renormalize, order, features    -                   (all of them)
+    SpaceOptions        target, axis                                         -                   (all but decode)
+    DecodeOptions       dt, segment_ids, scale, method, feature_key          EvolutionOptions    pde_attention_decode
+    WeightsOptions      is_causal                                            the two above       pde_attention_weights
+    AttentionOptions    dropout, dropout_key                                 WeightsOptions      pde_attention
+    PDEAttentionConfig  kind, share, … (`pdeformer.layers`)                  the first two       PDEAttention
+
+`keywords.keyword_options` turns the fields of such a class into the keyword arguments of a function.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import PRNGKeyArray
+from jaxtyping import Array, PRNGKeyArray, Shaped
 
 from pdeformer.pde import PDE, REACTIONS, AdvectionDiffusion, Coefficient, Diffusion, ReactionDiffusion, Wave
 
@@ -14,115 +26,176 @@ Base = Literal["softmax", "performer"]
 Renormalize = Literal["l1", "none"]
 Method = Literal["auto", "materialized", "folded", "tiled"]
 Order = Literal["strang", "euler", "reaction_first"]
-CHOICES: dict[str, tuple[str, ...]] = {
-    "target": get_args(Target),
-    "axis": get_args(Axis),
-    "base": get_args(Base),
-    "method": get_args(Method),
-    "order": get_args(Order),
-}
 
 
-class Options(NamedTuple):
-    """What a caller of `pde_attention` chooses besides arrays and equation; documented there."""
+@dataclass(frozen=True, kw_only=True)
+class EvolutionOptions:
+    """How the base attention is formed and evolved."""
 
-    steps: Any
-    dt: Coefficient = 1.0
-    target: str = "weights"
-    axis: str = "key"
-    is_causal: bool = False
-    base: str = "softmax"
-    window: Any = None
-    scale: float | None = None
-    renormalize: str | None = None
-    method: str = "auto"
-    order: str = "strang"
+    steps: int
+    """Number of explicit steps, >= 0 and static; 0 is plain attention."""
+    base: Base = "softmax"
+    """Attention before the evolution: "softmax", or "performer" (positive random features at linear cost)."""
+    window: int | None = None
+    """Attend only to the keys with |t + S − T − s| <= window; the evolution may widen this band by `steps`.
+    None means all keys."""
+    renormalize: Renormalize | None = None
+    """"l1" divides every row by its sum after the last step, "none" does not. None means "l1" for a reaction on
+    weights, else "none": linear equations conserve the sum, 1."""
+    order: Order = "strang"
+    """How a step of ReactionDiffusion combines reaction and diffusion. "strang": exact flow of the reaction, split;
+    "euler": R = βA(1 − A) and diffusion in one explicit step; "reaction_first": one Euler reaction over the whole
+    pseudo-time, then the diffusion steps. The last one, and a single "euler" step, cost two plain attentions."""
     features: int | None = None
-    feature_key: Any = None
+    """Number of random features of base "performer"; 4 times the head width is a start."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpaceOptions:
+    """What evolves, and along which axis."""
+
+    target: Target = "weights"
+    """What evolves: "weights" (after the softmax) or "logits" (before it)."""
+    axis: Axis = "key"
+    """Space axis: "key" (every row), "query" (every column), or "both" (key steps, then query steps)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodeOptions(EvolutionOptions):
+    """The options of `pde_attention_decode`."""
+
+    dt: Coefficient = 1.0
+    """Length of a step in pseudo-time, a scalar."""
+    segment_ids: Shaped[Array | np.ndarray, "..."] | None = None
+    """int (B, T), needs T = S; 0 is padding, and a query attends only to keys of its own positive id. Tokens of one id
+    on both sides of a hole attend to each other, but no edge of the path joins them. None means one segment."""
+    scale: float | None = None
+    """Factor of the scores; None means 1/√H."""
+    method: Method = "auto"
+    """"materialized" is the definition; "folded" the exact rewrite around plain attention, O(T) memory; "tiled" the
+    definition by blocks of rows; "auto" takes the fastest one that is exact (`attention.options.exact_methods`)."""
+    feature_key: PRNGKeyArray | None = None
+    """Random key of the features of base "performer"."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightsOptions(SpaceOptions, DecodeOptions):
+    """The options of `pde_attention_weights`."""
+
+    is_causal: bool = False
+    """Query t attends only to the keys s <= t + S − T. Needs axis "key" on weights."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttentionOptions(WeightsOptions):
+    """The options of `pde_attention`."""
+
     dropout: float = 0.0
+    """Probability in [0, 1) of dropping a weight: of A(0), or of the softmax of evolved logits."""
     dropout_key: PRNGKeyArray | None = None
+    """Random key, needed if dropout > 0."""
 
 
-def methods(pde: Any, chosen: Options) -> tuple[str, ...]:
-    """The methods that are exact, the one that "auto" takes first.
+def exact_methods(pde: Any, options: AttentionOptions) -> tuple[str, ...]:
+    """The methods that are exact for these options; "auto" takes the first one.
 
-    folded        linear equations, and one reaction of Euler's on softmax weights, first or in a single joint step
-    tiled         whatever leaves the rows apart: axis "key"
+    folded        linear equations, and one Euler reaction on softmax weights, first or in a single joint step
+    tiled         independent rows: axis "key"
     materialized  everything: the definition
     """
-    plain = pde is None or chosen.steps == 0
-    euler = chosen.order == "reaction_first" or (chosen.order == "euler" and chosen.steps == 1)
-    powers = euler and chosen.target == "weights" and chosen.base == "softmax" and not chosen.dropout
-    found = ("folded",) if plain or powers or not isinstance(pde, ReactionDiffusion) else ()
-    rows = ("tiled",) if plain or chosen.axis == "key" else ()
-    return (*found, *rows, "materialized")
+    plain = pde is None or options.steps == 0
+    euler = options.order == "reaction_first" or (options.order == "euler" and options.steps == 1)
+    powers = euler and options.target == "weights" and options.base == "softmax" and not options.dropout
+    folded = ("folded",) if plain or powers or not isinstance(pde, ReactionDiffusion) else ()
+    tiled = ("tiled",) if plain or options.axis == "key" else ()
+    return (*folded, *tiled, "materialized")
 
 
-def choose(pde: Any, chosen: Options) -> str:
-    """The method to run. Raises ValueError if the one asked for does not apply."""
-    exact = methods(pde, chosen)
-    if chosen.method == "auto":
+def select_method(pde: Any, options: AttentionOptions) -> str:
+    """The method to run.
+
+    Raises:
+        ValueError: `options.method` is not exact for these options.
+    """
+    exact = exact_methods(pde, options)
+    if options.method == "auto":
         return exact[0]
-    if chosen.method not in exact:
+    if options.method not in exact:
         raise ValueError(
-            f"method {chosen.method!r} does not serve {type(pde).__name__} on {chosen.target}, axis={chosen.axis!r}, "
-            f"order={chosen.order!r}, base={chosen.base!r}; use {' or '.join(map(repr, exact))} or 'auto'."
+            f"method {options.method!r} does not serve {type(pde).__name__} on {options.target}, "
+            f"axis={options.axis!r}, order={options.order!r}, base={options.base!r}; use "
+            f"{' or '.join(map(repr, exact))} or 'auto'."
         )
-    return chosen.method
+    return options.method
 
 
-def check_choices(chosen: Options) -> None:
-    """Raises ValueError for a word that is none of the choices, and for a window, steps or features out of range."""
-    for name, words in CHOICES.items():
-        if getattr(chosen, name) not in words:
-            raise ValueError(f"{name} must be one of {', '.join(words)}, got {getattr(chosen, name)!r}.")
-    steps, window = chosen.steps, chosen.window
+def check_options(options: EvolutionOptions) -> None:
+    """Check steps, window and the options of random features, without their key.
+
+    Raises:
+        ValueError: A value is out of range, or belongs to the other base.
+    """
+    steps, window = options.steps, options.window
     if not isinstance(steps, int | np.integer) or isinstance(steps, bool) or steps < 0:
         raise ValueError(f"steps must be a Python integer >= 0, got {steps!r}.")
     if window is not None and (not isinstance(window, int | np.integer) or window < 0):
         raise ValueError(f"window must be a Python integer >= 0 (tokens to either side), got {window!r}.")
-    if chosen.renormalize not in (None, *get_args(Renormalize)):
-        raise ValueError(
-            f"renormalize must be one of l1, none, or None (the default), got {chosen.renormalize!r}."
-        )
-    if chosen.base == "performer":
-        _check_performer(chosen)
-    elif chosen.features is not None or chosen.feature_key is not None:
+    if options.base == "performer":
+        _check_performer(options)
+    elif options.features is not None or getattr(options, "feature_key", None) is not None:
         raise ValueError(
             "features and feature_key belong to base 'performer', got base='softmax'; drop them or set the base."
         )
 
 
-def _check_performer(chosen: Options) -> None:
-    if chosen.features is None or chosen.feature_key is None or chosen.features < 1:
+def _check_performer(options: EvolutionOptions) -> None:
+    if options.features is None or options.features < 1:
         raise ValueError(
-            f"base 'performer' needs features >= 1 and feature_key, got features={chosen.features}, feature_key="
-            f"{'None' if chosen.feature_key is None else 'a key'}; 4 H features and jax.random.key(0) are a start."
+            f"base 'performer' needs features >= 1 and feature_key, got features={options.features}; 4 H features "
+            "and jax.random.key(0) are a start."
         )
-    if chosen.target == "logits":
+    if isinstance(options, SpaceOptions) and options.target == "logits":
         raise ValueError(
             "base 'performer' forms no logits that could evolve, got target='logits'; use target='weights' or "
             "base='softmax'."
         )
-    if chosen.window is not None:
+    if options.window is not None:
         raise ValueError(
-            f"window is a band of the softmax, got window={chosen.window} with base='performer'; use base='softmax'."
+            f"window is a band of the softmax, got window={options.window} with base='performer'; use "
+            "base='softmax'."
         )
-    if chosen.dropout:
+    if isinstance(options, AttentionOptions) and options.dropout:
         raise ValueError(
-            f"dropout acts on softmax weights, got {chosen.dropout} with base='performer'; use 0."
+            f"dropout acts on softmax weights, got {options.dropout} with base='performer'; use 0."
         )
 
 
-def check_meaning(pde: Any, chosen: Options, *, same_tokens: bool = True) -> None:
-    """Raises ValueError for a combination with no meaning, and says what to use instead."""
-    target, axis, order = chosen.target, chosen.axis, chosen.order
+def check_feature_key(options: AttentionOptions) -> None:
+    """Check that base "performer" has a random key.
+
+    Raises:
+        ValueError: It has none.
+    """
+    if options.base == "performer" and options.feature_key is None:
+        raise ValueError(
+            f"base 'performer' needs features >= 1 and feature_key, got features={options.features}, "
+            "feature_key=None; jax.random.key(0) is a start."
+        )
+
+
+def check_meaning(pde: Any, options: AttentionOptions, *, same_tokens: bool = True) -> None:
+    """Check that equation and options have a meaning together; `same_tokens`: queries and keys are the same tokens.
+
+    Raises:
+        ValueError: They have none; the text says what to use instead.
+    """
+    target, axis, order = options.target, options.axis, options.order
     if not isinstance(pde, Diffusion | Wave | ReactionDiffusion | AdvectionDiffusion):
         raise ValueError(
             f"pde must be Diffusion, Wave, ReactionDiffusion, AdvectionDiffusion or None, got {pde!r}."
         )
     reacts = isinstance(pde, ReactionDiffusion)
-    if chosen.is_causal and (axis != "key" or target != "weights"):
+    if options.is_causal and (axis != "key" or target != "weights"):
         raise ValueError(
             "causal attention evolves only along the keys, on weights (any other form shows a query its future), "
             f"got target={target!r}, axis={axis!r}; use target='weights', axis='key'."
@@ -150,14 +223,18 @@ def check_meaning(pde: Any, chosen: Options, *, same_tokens: bool = True) -> Non
         )
 
 
-def check_coefficients(pde: PDE, chosen: Options, *, heads: int) -> None:
-    """Raises ValueError for coefficients of another shape than (), (N,), (steps, N), or an unstable step."""
+def check_coefficients(pde: PDE, options: AttentionOptions, *, heads: int) -> None:
+    """Check the shape of concrete coefficients and the stability of a step.
+
+    Raises:
+        ValueError: A coefficient has another shape than (), (N,) or (steps, N), or the step is unstable.
+    """
     for name, value in pde.coefficients().items():
-        if jnp.shape(value) not in ((), (heads,), (chosen.steps, heads)):
+        if jnp.shape(value) not in ((), (heads,), (options.steps, heads)):
             raise ValueError(
                 f"{name} must be a scalar, one value per head, ({heads},), or per step and head, "
-                f"({chosen.steps}, {heads}), got shape {jnp.shape(value)}."
+                f"({options.steps}, {heads}), got shape {jnp.shape(value)}."
             )
-    if jnp.ndim(chosen.dt) != 0:
-        raise ValueError(f"dt must be a scalar, got shape {jnp.shape(chosen.dt)}.")
-    pde.check(chosen.dt)
+    if jnp.ndim(options.dt) != 0:
+        raise ValueError(f"dt must be a scalar, got shape {jnp.shape(options.dt)}.")
+    pde.check(options.dt)

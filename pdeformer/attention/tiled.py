@@ -1,11 +1,12 @@
-"""The definition, a few query rows at a time: for what does not fold. Rows are independent along the key axis.
+"""The definition by blocks of query rows, for what does not fold; rows are independent along the key axis.
 
-A tile holds O(C · S) numbers, one for each key of its C rows and of each step, and the backward pass rebuilds it.
+A tile holds O(C · S) numbers, one for each key of its C rows and of each step. The backward pass recomputes it.
 
     B batch, T query tokens, S key tokens, K key heads, G query heads for each, C rows of a tile, H and D widths
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -13,57 +14,40 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int, UInt32
 
-from pdeformer.attention.chunked import AttentionMask, AttentionOutput, DropoutBits
-from pdeformer.attention.materialized import Evolution, evolved_weights
+from pdeformer.attention.materialized import EvolutionSpec, evolve_weights
+from pdeformer.attention.types import AttentionInputs, AttentionMask, AttentionOutput, DropoutBits
 from pdeformer.pde import PDE
 
 TILE = 2**20  # numbers in a tile, at most, as long as it keeps 8 rows
 
 
-def each_head(function: Callable, arrays: Any, *, serial: bool) -> Any:
-    """Apply `function` to every entry of arrays (B, K, ...): one after another, or side by side."""
-    if not serial:
-        return jax.vmap(jax.vmap(function))(arrays)
-    lead = jax.tree.leaves(arrays)[0].shape[:2]
-    flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), arrays)
-    return jax.tree.map(lambda y: y.reshape(*lead, *y.shape[1:]), lax.map(function, flat))
-
-
-def by_head(x: Float[Array, "b t n *h"], heads: int) -> Float[Array, "b k g t *h"]:
-    """(B, T, N, ...) -> (B, K, G, T, ...)."""
-    x = x.reshape(*x.shape[:2], heads, -1, *x.shape[3:])
-    return jnp.moveaxis(x, 1, 3)
-
-
-def by_token(x: Float[Array, "b k g t *h"]) -> Float[Array, "b t n *h"]:
-    """Undo `by_head`."""
-    x = jnp.moveaxis(x, 3, 1)
-    return x.reshape(*x.shape[:2], -1, *x.shape[4:])
-
-
-class Head(NamedTuple):
-    """What belongs to one key head of one example; arrays of `heads` have (B, K) in front."""
+class HeadInputs(NamedTuple):
+    """The inputs of one key head of one example; those of `split_heads` have (B, K) in front."""
 
     query: Float[Array, "*b g t h"]
+    """Scaled queries, or their random features."""
     key: Float[Array, "*b s h"]
+    """Keys, or their random features."""
     value: Float[Array, "*b s d"]
-    pde: PDE | None  # coefficients (..., G, steps)
+    """Values."""
+    pde: PDE | None
+    """The equation with coefficients (..., G, steps)."""
     query_ids: Int[Array, "*b t"] | None
+    """Segment ids of the query tokens."""
     key_ids: Int[Array, "*b s"] | None
-    query_coins: UInt32[Array, "*b g t"] | None
-    key_coins: UInt32[Array, "*b s"] | None
+    """Segment ids of the key tokens."""
+    query_bits: UInt32[Array, "*b g t"] | None
+    """Dropout bits of the query tokens."""
+    key_bits: UInt32[Array, "*b s"] | None
+    """Dropout bits of the key tokens."""
 
 
-def heads(
-    query: Float[Array, "b t n h"],
-    key: Float[Array, "b s k h"],
-    value: Float[Array, "b s k d"],
-    pde: PDE | None,
-    seen: AttentionMask,
-    dropout_bits: DropoutBits | None,
-) -> Head:
-    """The arguments of an attention, head by head; coefficients (steps, N) or (steps, 1)."""
+def split_heads(pde: PDE | None, inputs: AttentionInputs) -> HeadInputs:
+    """The inputs of an attention by example and key head; coefficients come as (steps, N) or (steps, 1)."""
+    query, key, value, mask, dropout_bits = inputs
+    assert value is not None
     batch, count, groups = query.shape[0], key.shape[2], query.shape[2] // key.shape[2]
+    grouped = jnp.moveaxis(query.reshape(*query.shape[:2], count, -1, *query.shape[3:]), 1, 3)
 
     def spread(x: Array) -> Array:
         x = jnp.broadcast_to(x, (x.shape[0], count * groups)).T.reshape(count, groups, -1)
@@ -72,32 +56,53 @@ def heads(
     def repeat(ids: Array | None) -> Array | None:
         return None if ids is None else jnp.broadcast_to(ids[:, None], (batch, count, ids.shape[1]))
 
-    return Head(
-        by_head(query, count),
+    return HeadInputs(
+        grouped,
         jnp.moveaxis(key, 2, 1),
         jnp.moveaxis(value, 2, 1),
         jax.tree.map(spread, pde),
-        repeat(seen.query_ids),
-        repeat(seen.key_ids),
+        repeat(mask.query_ids),
+        repeat(mask.key_ids),
         None if dropout_bits is None else jnp.moveaxis(dropout_bits.query, 1, 3),
         None if dropout_bits is None else jnp.moveaxis(dropout_bits.key, 2, 1),
     )
 
 
-def tiled(
-    evolution: Evolution,
-    pde: PDE | None,
-    query: Float[Array, "b t n h"],
-    key: Float[Array, "b s k h"],
-    value: Float[Array, "b s k d"],
-    seen: AttentionMask,
-    dropout_bits: DropoutBits | None,
-    *,
-    rows: int | None = None,
+def merge_heads(x: Float[Array, "b k g t *h"]) -> Float[Array, "b t n *h"]:
+    """(B, K, G, T, ...) -> (B, T, N, ...)."""
+    x = jnp.moveaxis(x, 3, 1)
+    return x.reshape(*x.shape[:2], -1, *x.shape[4:])
+
+
+def map_heads(
+    function: Callable[[HeadInputs], tuple[Array, Array]], pde: PDE | None, inputs: AttentionInputs
 ) -> AttentionOutput:
-    """Evolved weights times values, and the log-sum-exp of the scores before the evolution."""
-    length, keys = query.shape[1], key.shape[1]
+    """Apply `function` to every example and key head: one after another on CPU, elsewhere side by side.
+
+    It maps the inputs of one head to its output (G, T, D) and log-sum-exp (G, T).
+    """
+    heads = split_heads(pde, inputs)
+    if jax.default_backend() != "cpu":
+        output, lse = jax.vmap(jax.vmap(function))(heads)
+    else:
+        lead = heads.query.shape[:2]
+        flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), heads)
+        output, lse = jax.tree.map(lambda y: y.reshape(*lead, *y.shape[1:]), lax.map(function, flat))
+    return AttentionOutput(merge_heads(output), merge_heads(lse))
+
+
+def tiled_attention(
+    spec: EvolutionSpec, pde: PDE | None, inputs: AttentionInputs, *, rows: int | None = None
+) -> AttentionOutput:
+    """The evolved weights times the values, and the log-sum-exp of the scores before the evolution."""
+    length, keys = inputs.query.shape[1], inputs.key.shape[1]
     rows = min(length, rows or max(8, TILE // keys))
+    return map_heads(partial(_tile_head, spec, inputs.mask, rows), pde, inputs)
+
+
+def _tile_head(spec: EvolutionSpec, mask: AttentionMask, rows: int, head: HeadInputs) -> tuple[Array, Array]:
+    """One key head: its query heads one after another, and of each its tiles."""
+    length = head.query.shape[1]
     tiles = -(-length // rows)
 
     def split(x: Array) -> Array:
@@ -105,27 +110,22 @@ def tiled(
         x = jnp.pad(x, [(0, 0), (0, tiles * rows - length)] + [(0, 0)] * (x.ndim - 2))
         return x.reshape(x.shape[0], tiles, rows, *x.shape[2:])
 
-    def one(head: Head):
-        @jax.checkpoint
-        def tile(xs):
-            coefficients, query, ids, bits, t = xs
-            near = AttentionMask(seen.low, seen.high, ids, head.key_ids)
-            pde = jax.tree.map(lambda x: x[:, None, None], coefficients)
-            both = None if bits is None or head.key_coins is None else DropoutBits(bits, head.key_coins)
-            weights, lse = evolved_weights(evolution, pde, query, head.key, near, t, both)
-            return weights @ head.value, lse
+    @jax.checkpoint
+    def tile(xs: Any) -> tuple[Array, Array]:
+        coefficients, query, ids, bits, t = xs
+        pde = jax.tree.map(lambda x: x[:, None, None], coefficients)
+        tile_mask = AttentionMask(mask.low, mask.high, ids, head.key_ids)
+        dropout_bits = None if bits is None or head.key_bits is None else DropoutBits(bits, head.key_bits)
+        weights, lse = evolve_weights(spec, pde, query, head.key, tile_mask, t, dropout_bits)
+        return weights @ head.value, lse
 
-        def group(xs):
-            coefficients, query, bits = xs
-            return lax.map(lambda x: tile((coefficients, *x)), (query, query_ids, bits, t))
+    def group(xs: Any) -> tuple[Array, Array]:
+        coefficients, query, bits = xs
+        return lax.map(lambda x: tile((coefficients, *x)), (query, query_ids, bits, t))
 
-        t = jnp.arange(tiles * rows).reshape(tiles, rows)
-        query_ids = None if head.query_ids is None else split(head.query_ids[None])[0]
-        dropout_bits = None if head.query_coins is None else split(head.query_coins)
-        output, lse = lax.map(group, (head.pde, split(head.query), dropout_bits))
-        whole = head.query.shape[0], tiles * rows
-        return output.reshape(*whole, -1)[:, :length], lse.reshape(whole)[:, :length]
-
-    arguments = heads(query, key, value, pde, seen, dropout_bits)
-    output, lse = each_head(one, arguments, serial=jax.default_backend() == "cpu")
-    return AttentionOutput(by_token(output), by_token(lse))
+    t = jnp.arange(tiles * rows).reshape(tiles, rows)
+    query_ids = None if head.query_ids is None else split(head.query_ids[None])[0]
+    query_bits = None if head.query_bits is None else split(head.query_bits)
+    output, lse = lax.map(group, (head.pde, split(head.query), query_bits))
+    full = head.query.shape[0], tiles * rows
+    return output.reshape(*full, -1)[:, :length], lse.reshape(full)[:, :length]

@@ -3,7 +3,7 @@
 B batch, L tokens, D channels, S steps
 """
 
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 import jax
 import jax.numpy as jnp
@@ -12,9 +12,11 @@ from jaxtyping import Array, Bool, Float, Shaped
 
 from pdeformer.pde import Coefficient, is_concrete
 
-Kind = Literal["diffusion", "wave", "reaction-diffusion", "advection-diffusion"]
+Kind: TypeAlias = Literal["diffusion", "wave", "reaction-diffusion", "advection-diffusion"]
 KINDS: tuple[str, ...] = get_args(Kind)
+"""The equations of the official layer."""
 WITH_BETA = ("reaction-diffusion", "advection-diffusion")
+"""The equations with a second coefficient, beta."""
 
 
 def refine(
@@ -27,31 +29,45 @@ def refine(
     causal: bool = False,
     mask: Shaped[Array | np.ndarray, "*m"] | None = None,
 ) -> Shaped[Array, "*s"]:
-    """The official hidden-state layer: `steps` explicit steps u_i ← u_i + δ_i, every one from the old state.
+    """Refine hidden states with the explicit steps u_i ← u_i + δ_i of the official layer.
 
-    The triple of token i is (i-1, i, i+1), or causal (i-2, i-1, i), and Λ_i = right - 2·centre + left of it:
+    The triple of token i is (i-1, i, i+1), or (i-2, i-1, i) if causal. With Λ_i = right - 2·center + left of the
+    triple, and σ the logistic function:
 
         diffusion             δ_i = α Λ_i
         wave                  δ_i = α² Λ_i
-        reaction-diffusion    δ_i = α Λ_i + β u_i (1 - σ(u_i))            σ the logistic function
+        reaction-diffusion    δ_i = α Λ_i + β u_i (1 - σ(u_i))
         advection-diffusion   δ_i = α Λ_i + β (u_{i+1} - u_{i-1}) / 2     causal: β (u_i - u_{i-1})
 
-    A token changes only if its whole triple lies in the row and is valid; the others are copied. Nothing is
-    stable by construction: see the table of `cta`.
+    All δ of a step are computed from the old state. A token changes only if its whole triple lies in the row and is
+    valid; the others are copied. Nothing is stable by construction: see the table of `pdeformer.cta`.
 
     Args:
         x: hidden states (B, L, D); a row with L < 3 is returned as it is. Each step is computed in at least
             float32 and rounded to the dtype of x.
         kind: "diffusion", "wave", "reaction-diffusion" or "advection-diffusion".
         alpha: any real number, or one per step, (steps,). Official initial values: .10, wave .15.
-        beta: likewise, for reaction (.02) and advection (.03); the others do not read it.
+        beta: likewise, for reaction (.02) and advection (.03); the other kinds do not read it.
         steps: number of steps, static, ≥ 0.
         causal: no output depends on a later token, bit for bit.
-        mask: (B, L), 1 or True = valid; holes are allowed. Other tokens never change and are never read.
+        mask: (B, L), 1 or True is valid; holes are allowed. Other tokens never change and are never read.
+
+    Returns:
+        Hidden states (B, L, D) in the dtype of `x`.
 
     Raises:
-        ValueError: unknown kind, a missing beta, coefficients that are not finite, shapes that
-            do not fit, mask values besides 0 and 1.
+        ValueError: unknown kind, a missing beta, coefficients that are not finite, shapes that do not fit, mask
+            values besides 0 and 1.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from pdeformer import cta
+        >>> x = jnp.array([[[0.0], [1.0], [0.0]]])
+        >>> [round(float(value), 3) for value in cta.refine(x, "diffusion", alpha=0.1)[0, :, 0]]
+        [0.0, 0.8, 0.0]
+
+    Reference:
+        Zhang & Zhou, "Continuous-Time Attention", 2025, and its code of March 2026.
     """
     x = jnp.asarray(x)
     _check_layer(x, kind, alpha, beta, steps)
@@ -61,7 +77,7 @@ def refine(
     dtype = jnp.promote_types(x.dtype, jnp.float32)
     # zeros instead of padding: whatever stands there, NaN included, cannot reach a value or a gradient
     inside = x if mask is None else jnp.where(mask[..., None], x, 0)
-    whole = None if mask is None else (mask[:, :-2] & mask[:, 1:-1] & mask[:, 2:])[..., None]
+    has_triple = None if mask is None else (mask[:, :-2] & mask[:, 1:-1] & mask[:, 2:])[..., None]
     first = 2 if causal else 1
 
     def per_step(c: Coefficient | None) -> Array:
@@ -71,31 +87,32 @@ def refine(
         wide = u.astype(dtype)
         triple = wide[:, :-2], wide[:, 1:-1], wide[:, 2:]
         change = _change(kind, triple, *coefficients, causal=causal)
-        change = change if whole is None else jnp.where(whole, change, 0)
+        change = change if has_triple is None else jnp.where(has_triple, change, 0)
         return (wide + jnp.pad(change, ((0, 0), (first, 2 - first), (0, 0)))).astype(u.dtype), None
 
-    after = jax.lax.scan(step, inside, (per_step(alpha), per_step(beta)))[0]
-    return after if mask is None else jnp.where(mask[..., None], after, x)
+    refined = jax.lax.scan(step, inside, (per_step(alpha), per_step(beta)))[0]
+    return refined if mask is None else jnp.where(mask[..., None], refined, x)
 
 
 def _change(
     kind: str, triple: tuple[Array, Array, Array], alpha: Array, beta: Array, *, causal: bool
 ) -> Float[Array, "b m d"]:
     """δ of the L - 2 tokens that have a triple."""
-    left, centre, right = triple
-    own = right if causal else centre
-    spread = right - 2 * centre + left
+    left, center, right = triple
+    own = right if causal else center
+    curvature = right - 2 * center + left
     if kind == "diffusion":
-        return alpha * spread
+        return alpha * curvature
     if kind == "wave":
-        return alpha**2 * spread
+        return alpha**2 * curvature
     if kind == "reaction-diffusion":
-        return alpha * spread + beta * own * (1 - jax.nn.sigmoid(own))
-    slope = right - centre if causal else (right - left) / 2
-    return alpha * spread + beta * slope
+        return alpha * curvature + beta * own * (1 - jax.nn.sigmoid(own))
+    slope = right - center if causal else (right - left) / 2
+    return alpha * curvature + beta * slope
 
 
 def check_kind(kind: str) -> None:
+    """Refuse an unknown equation."""
     if kind not in KINDS:
         raise ValueError(f"kind must be one of {', '.join(map(repr, KINDS))}, got {kind!r}.")
 
@@ -125,14 +142,18 @@ def _check_layer(x: Array, kind: str, alpha: Coefficient, beta: Coefficient | No
 
 
 def check_mask(mask: Any, shape: tuple[int, ...], name: str) -> Bool[Array, "b l"] | None:
-    """The mask as booleans."""
+    """The mask as booleans; None stays None.
+
+    Raises:
+        ValueError: a shape other than `shape`, or concrete values besides 0 and 1.
+    """
     if mask is None:
         return None
     if jnp.shape(mask) != shape:
         raise ValueError(f"{name} must have one value per token, {shape}, got shape {jnp.shape(mask)}.")
     if is_concrete(mask) and not np.all(np.isin(np.asarray(mask, np.float64), (0, 1))):
         raise ValueError(
-            f"{name} is 1 at valid tokens and 0 elsewhere, got other values; it knows no segments: use "
+            f"{name} is 1 at valid tokens and 0 elsewhere, got other values; it has no segments: use "
             "`evolve` with segment_ids for packed rows."
         )
     return jnp.asarray(mask) != 0

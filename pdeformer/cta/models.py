@@ -1,8 +1,9 @@
-"""The official models in evaluation mode: post-LN encoder layers, each followed by its steps.
+"""The official models in evaluation mode: post-LN encoder layers, each followed by its PDE steps.
 
 B batch, L tokens, D channels, N heads, H head width, S steps, V vocabulary, C classes
 """
 
+import warnings
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
@@ -16,7 +17,6 @@ from jaxtyping import Array, Bool, Float, Shaped
 from pdeformer.cta.layer import check_mask, refine
 from pdeformer.pde import is_concrete
 
-# one encoder layer under the PyTorch names; D width, F feed-forward width
 LAYER_SHAPES = {
     "self_attn.in_proj_weight": "3D D",
     "self_attn.in_proj_bias": "3D",
@@ -31,25 +31,42 @@ LAYER_SHAPES = {
     "norm2.weight": "D",
     "norm2.bias": "D",
 }
+"""PyTorch name within one encoder layer -> its shape; D is the width, F the feed-forward width."""
 
-Hidden: TypeAlias = Float[Array, "b l d"]
-Seen: TypeAlias = Bool[Array, "#b #n #l k"]  # key k is seen by query l
+HiddenStates: TypeAlias = Float[Array, "b l d"]
+Mask: TypeAlias = Bool[Array, "#b #n #l k"]  # query l may attend to key k
 
 
 class Weights(NamedTuple):
-    """A checkpoint under its PyTorch names, the layers stacked."""
+    """A checkpoint under its PyTorch names, with the layers stacked.
+
+    Example:
+        >>> from pdeformer import cta
+        >>> cta.Weights._fields
+        ('embedding', 'positions', 'layers', 'steps', 'fc')
+    """
 
     embedding: Float[Array, "v d"]
+    """Token embedding (V, D)."""
     positions: Float[Array, "1 m d"]
-    layers: dict[str, Array]  # name within an encoder layer -> (layers, …)
-    steps: dict[str, Array]  # "alpha", "beta" -> (layers, S)
-    fc: dict[str, Array]  # "weight" (C or V, D), "bias"
+    """Learned positions (1, longest sequence, D)."""
+    layers: dict[str, Array]
+    """Name within an encoder layer (`LAYER_SHAPES`) -> the weights of all layers, stacked on axis 0."""
+    steps: dict[str, Array]
+    """"alpha" and, where the equation has it, "beta" -> one coefficient per layer and step, (layers, S)."""
+    fc: dict[str, Array]
+    """The head: "weight" (C, D), or (V, D) in a language model, and "bias"."""
 
 
 class _Official(nnx.Module):
-    """Embedding plus positions, then per layer: encoder layer, PDE steps."""
+    """Embedding plus positions, then per layer an encoder layer and its PDE steps."""
 
     def __init__(self, weights: Weights, *, kind: str | None, heads: int, causal: bool):
+        """Keep the weights as parameters.
+
+        Raises:
+            ValueError: `heads` does not divide the width.
+        """
         width = weights.embedding.shape[1]
         if heads < 1 or width % heads:
             raise ValueError(
@@ -62,17 +79,17 @@ class _Official(nnx.Module):
         self.steps = nnx.Dict({name: nnx.Param(array) for name, array in weights.steps.items()})
         self.fc = nnx.Dict({name: nnx.Param(array) for name, array in weights.fc.items()})
 
-    def hidden_states(self, input_ids: Array, mask: Array | None) -> Hidden:
-        """What the head reads."""
+    def hidden_states(self, input_ids: Array, mask: Array | None) -> HiddenStates:
+        """Hidden states (B, L, D) after the last layer."""
         length = input_ids.shape[1]
         x = self.embedding[...][input_ids] + self.positions[...][:, :length]
-        seen = jnp.ones((1, 1, length, length), bool) if mask is None else mask[:, None, None, :]
+        attend = jnp.ones((1, 1, length, length), bool) if mask is None else mask[:, None, None, :]
         if self.causal:
-            seen = seen & jnp.tri(length, dtype=bool)[None, None]
+            attend = attend & jnp.tri(length, dtype=bool)[None, None]
 
         def layer(x: Array, weights: tuple[dict[str, Array], dict[str, Array]]) -> tuple[Array, None]:
             w, coefficients = weights
-            x = encoder_layer(x, w, partial(attention, seen=seen), heads=self.heads)
+            x = encoder_layer(x, w, partial(attention, mask=attend), heads=self.heads)
             if self.kind is None:
                 return x, None
             steps = coefficients["alpha"].shape[0]
@@ -86,7 +103,7 @@ class _Official(nnx.Module):
         """Ids and mask as arrays.
 
         Raises:
-            ValueError: shapes that do not fit, too many tokens, and outside `jit` unknown ids.
+            ValueError: shapes that do not fit, too many tokens, and, outside `jit`, unknown ids.
         """
         longest, vocabulary = self.positions.shape[1], self.embedding.shape[0]
         if jnp.ndim(input_ids) != 2 or not jnp.issubdtype(input_ids.dtype, jnp.integer):
@@ -109,9 +126,37 @@ class _Official(nnx.Module):
 
 
 class OfficialClassifier(_Official):
-    """One label per row: (B, L) -> logits (B, C), fc(Σ m x / max(Σ m, 1)) with the mask m."""
+    """The official classifier: ids (B, L) to logits (B, C) = fc(Σ m x / max(Σ m, 1)), with the mask m.
+
+    `load_classifier` makes one from a checkpoint.
+
+    Args:
+        weights: the checkpoint, with the layers stacked.
+        kind: the PDE of the layers, as in `refine`; None has no PDE steps.
+        heads: number of attention heads; it divides the width.
+
+    Raises:
+        ValueError: `heads` does not divide the width.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from pdeformer import cta
+        >>> sizes = {"D": 4, "3D": 12, "F": 8}
+        >>> layers = {
+        ...     name: jnp.zeros((1, *(sizes[letter] for letter in letters.split())))
+        ...     for name, letters in cta.LAYER_SHAPES.items()
+        ... }
+        >>> fc = {"weight": jnp.zeros((3, 4)), "bias": jnp.zeros(3)}
+        >>> weights = cta.Weights(jnp.zeros((11, 4)), jnp.zeros((1, 16, 4)), layers, {}, fc)
+        >>> cta.OfficialClassifier(weights, kind=None, heads=2)(jnp.zeros((2, 5), int)).shape
+        (2, 3)
+
+    Reference:
+        Zhang & Zhou, "Continuous-Time Attention", 2025, and its code of March 2026.
+    """
 
     def __init__(self, weights: Weights, *, kind: str | None, heads: int):
+        """Keep the weights as parameters."""
         super().__init__(weights, kind=kind, heads=heads, causal=False)
 
     def __call__(
@@ -119,7 +164,18 @@ class OfficialClassifier(_Official):
         input_ids: Shaped[Array | np.ndarray, "*b"],
         attention_mask: Shaped[Array | np.ndarray, "*m"] | None = None,
     ) -> Float[Array, "b c"]:
-        """Logits; `attention_mask` (B, L) is 1 at valid tokens, None = all. A row of padding alone gives the bias."""
+        """Classify rows.
+
+        Args:
+            input_ids: integer ids (B, L) of the vocabulary of the checkpoint, L at most its number of positions.
+            attention_mask: (B, L), 1 or True at valid tokens; None: every token is valid.
+
+        Returns:
+            Logits (B, C). A row of padding alone gives the bias of the head.
+
+        Raises:
+            ValueError: shapes that do not fit, too many tokens, and, outside `jit`, unknown ids.
+        """
         ids, mask = self._check(input_ids, attention_mask)
         with jax.default_matmul_precision("highest"):
             x = self.hidden_states(ids, mask)
@@ -129,9 +185,37 @@ class OfficialClassifier(_Official):
 
 
 class OfficialLM(_Official):
-    """The next token at every position: (B, L) -> logits (B, L, V) that no later token reaches."""
+    """The official language model: ids (B, L) to logits (B, L, V) of the next token at every position.
+
+    No output depends on a later token. `load_lm` makes one from a checkpoint.
+
+    Args:
+        weights: the checkpoint, with the layers stacked; `fc` has one row per word.
+        kind: the PDE of the layers, as in `refine`; None has no PDE steps.
+        heads: number of attention heads; it divides the width.
+
+    Raises:
+        ValueError: `heads` does not divide the width.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from pdeformer import cta
+        >>> sizes = {"D": 4, "3D": 12, "F": 8}
+        >>> layers = {
+        ...     name: jnp.zeros((1, *(sizes[letter] for letter in letters.split())))
+        ...     for name, letters in cta.LAYER_SHAPES.items()
+        ... }
+        >>> fc = {"weight": jnp.zeros((11, 4)), "bias": jnp.zeros(11)}
+        >>> weights = cta.Weights(jnp.zeros((11, 4)), jnp.zeros((1, 16, 4)), layers, {}, fc)
+        >>> cta.OfficialLM(weights, kind=None, heads=2)(jnp.zeros((2, 5), int)).shape
+        (2, 5, 11)
+
+    Reference:
+        Zhang & Zhou, "Continuous-Time Attention", 2025, and its code of March 2026.
+    """
 
     def __init__(self, weights: Weights, *, kind: str | None, heads: int):
+        """Keep the weights as parameters."""
         super().__init__(weights, kind=kind, heads=heads, causal=True)
 
     def __call__(
@@ -139,8 +223,19 @@ class OfficialLM(_Official):
         input_ids: Shaped[Array | np.ndarray, "*b"],
         attention_mask: Shaped[Array | np.ndarray, "*m"] | None = None,
     ) -> Float[Array, "b l v"]:
-        """Logits; `attention_mask` (B, L) is 1 at valid tokens, None = all. As in PyTorch, a padded token is
-        never a key, but attends to the valid ones before it, so it has logits too."""
+        """Predict the next token at every position.
+
+        Args:
+            input_ids: integer ids (B, L) of the vocabulary of the checkpoint, L at most its number of positions.
+            attention_mask: (B, L), 1 or True at valid tokens; None: every token is valid.
+
+        Returns:
+            Logits (B, L, V). As in PyTorch, a padded token is never a key, but it attends to the valid tokens before
+            it, so it has logits too.
+
+        Raises:
+            ValueError: shapes that do not fit, too many tokens, and, outside `jit`, unknown ids.
+        """
         ids, mask = self._check(input_ids, attention_mask)
         with jax.default_matmul_precision("highest"):
             x = self.hidden_states(ids, mask)
@@ -148,11 +243,29 @@ class OfficialLM(_Official):
 
 
 def encoder_layer(
-    x: Hidden, w: Mapping[str, Array], attend: Callable[[Array, Array, Array], Array], *, heads: int
-) -> Hidden:
-    """A PyTorch encoder layer without dropout: z = LN(x + MHA(x)), y = LN(z + W₂ ReLU(W₁ z)), biases everywhere.
+    x: HiddenStates, w: Mapping[str, Array], attend: Callable[[Array, Array, Array], Array], *, heads: int
+) -> HiddenStates:
+    """A PyTorch encoder layer without dropout: z = LN(x + MHA(x)), y = LN(z + W₂ ReLU(W₁ z)), with all biases.
 
-    `attend(query, key, value)` mixes values (B, L, N, H).
+    Args:
+        x: hidden states (B, L, D).
+        w: the weights of the layer under the names of `LAYER_SHAPES`.
+        attend: maps query, key and value, each (B, L, N, H), to the output of attention (B, L, N, H).
+        heads: number N of attention heads; it divides D.
+
+    Returns:
+        Hidden states (B, L, D).
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from pdeformer import cta
+        >>> sizes = {"D": 4, "3D": 12, "F": 8}
+        >>> w = {
+        ...     name: jnp.ones([sizes[letter] for letter in letters.split()])
+        ...     for name, letters in cta.LAYER_SHAPES.items()
+        ... }
+        >>> cta.encoder_layer(jnp.ones((2, 5, 4)), w, lambda query, key, value: value, heads=2).shape
+        (2, 5, 4)
     """
     query, key, value = (
         part.reshape(*x.shape[:2], heads, -1)
@@ -160,33 +273,81 @@ def encoder_layer(
             affine(x, w["self_attn.in_proj_weight"], w["self_attn.in_proj_bias"]), 3, axis=-1
         )
     )
-    mixed = attend(query, key, value).reshape(x.shape)
-    mixed = affine(mixed, w["self_attn.out_proj.weight"], w["self_attn.out_proj.bias"])
-    z = layer_norm(x + mixed, w["norm1.weight"], w["norm1.bias"])
+    output = attend(query, key, value).reshape(x.shape)
+    output = affine(output, w["self_attn.out_proj.weight"], w["self_attn.out_proj.bias"])
+    z = layer_norm(x + output, w["norm1.weight"], w["norm1.bias"])
     inner = jax.nn.relu(affine(z, w["linear1.weight"], w["linear1.bias"]))
-    reacted = affine(inner, w["linear2.weight"], w["linear2.bias"])
-    return layer_norm(z + reacted, w["norm2.weight"], w["norm2.bias"])
+    output = affine(inner, w["linear2.weight"], w["linear2.bias"])
+    return layer_norm(z + output, w["norm2.weight"], w["norm2.bias"])
 
 
 def attention(
-    query: Float[Array, "b l n h"], key: Float[Array, "b l n h"], value: Float[Array, "b l n h"], seen: Seen
+    query: Float[Array, "b l n h"],
+    key: Float[Array, "b l n h"],
+    value: Float[Array, "b l n h"],
+    mask: Mask | None = None,
+    **old_names: Mask,
 ) -> Float[Array, "b l n h"]:
-    """softmax(QKᵀ/√H) V over the keys that are seen; a query that sees none gets 0, where PyTorch gives NaN."""
+    """Attention softmax(QKᵀ/√H) V over the keys that the mask admits.
+
+    Args:
+        query: (B, L, N, H).
+        key: (B, L, N, H).
+        value: (B, L, N, H).
+        mask: bool, broadcasts to (B, N, L, L): True where query l may attend to key k. None: all pairs.
+        **old_names: `seen`, the old name of `mask`, for one release.
+
+    Returns:
+        (B, L, N, H). A query without keys gives 0, where PyTorch gives NaN.
+
+    Raises:
+        TypeError: an unknown keyword argument.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from pdeformer import cta
+        >>> value = jnp.array([1.0, 3.0]).reshape(1, 2, 1, 1)
+        >>> zeros = jnp.zeros((1, 2, 1, 1))
+        >>> cta.attention(zeros, zeros, value, jnp.ones((1, 1, 2, 2), bool))[0, :, 0, 0].tolist()
+        [2.0, 2.0]
+    """
+    for name, value_of_name in old_names.items():
+        if name != "seen":
+            raise TypeError(f"attention() got an unexpected keyword argument {name!r}")
+        warnings.warn("cta.attention(seen=...) is now mask=...", DeprecationWarning, stacklevel=2)
+        mask = value_of_name
     scores = jnp.einsum("blnh,bknh->bnlk", query, key) / query.shape[-1] ** 0.5
+    if mask is None:
+        mask = jnp.ones((1, 1, 1, key.shape[1]), bool)
     # a finite floor: with -inf the gradient of a row without keys would be NaN
     floor = jnp.finfo(scores.dtype).min
-    weights = jnp.where(seen, jax.nn.softmax(jnp.where(seen, scores, floor), axis=-1), 0)
+    weights = jnp.where(mask, jax.nn.softmax(jnp.where(mask, scores, floor), axis=-1), 0)
     return jnp.einsum("bnlk,bknh->blnh", weights, value)
 
 
 def layer_norm(x: Array, weight: Float[Array, " d"], bias: Float[Array, " d"]) -> Array:
-    """(x - mean) / √(variance + 1e-5) · weight + bias over the last axis."""
-    centred = x - jnp.mean(x, axis=-1, keepdims=True)
-    scale = jax.lax.rsqrt(jnp.mean(jnp.square(centred), axis=-1, keepdims=True) + 1e-5)
+    """LayerNorm over the last axis: (x - mean) / √(variance + 1e-5) · weight + bias."""
+    centered = x - jnp.mean(x, axis=-1, keepdims=True)
+    scale = jax.lax.rsqrt(jnp.mean(jnp.square(centered), axis=-1, keepdims=True) + 1e-5)
     lead = (1,) * (x.ndim - 1)
-    return centred * scale * weight.reshape(*lead, -1) + bias.reshape(*lead, -1)
+    return centered * scale * weight.reshape(*lead, -1) + bias.reshape(*lead, -1)
 
 
 def affine(x: Float[Array, "*b i"], weight: Float[Array, "o i"], bias: Float[Array, " o"]) -> Array:
-    """x Wᵀ + b: a weight has one row per output."""
+    """An affine map x Wᵀ + b, with the weight laid out as in PyTorch.
+
+    Args:
+        x: (..., inputs).
+        weight: (outputs, inputs), one row per output.
+        bias: (outputs,).
+
+    Returns:
+        (..., outputs).
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from pdeformer import cta
+        >>> cta.affine(jnp.array([1.0, 2.0]), jnp.array([[3.0, 4.0]]), jnp.array([5.0])).tolist()
+        [16.0]
+    """
     return jnp.einsum("...i,oi->...o", x, weight) + bias.reshape(*(1,) * (x.ndim - 1), -1)

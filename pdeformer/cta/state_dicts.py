@@ -1,4 +1,4 @@
-"""Reading the official PyTorch checkpoints: every name and shape is checked, nothing is left over.
+"""Read official PyTorch checkpoints: every name and shape is checked, and no array is ignored.
 
 D channels, F feed-forward width, S steps, V vocabulary, C classes
 """
@@ -14,32 +14,75 @@ from jaxtyping import Array
 from pdeformer.cta.layer import WITH_BETA, Kind, check_kind
 from pdeformer.cta.models import LAYER_SHAPES, OfficialClassifier, OfficialLM, Weights
 
-StateDict: TypeAlias = Mapping[str, Any]  # PyTorch name -> array
+StateDict: TypeAlias = Mapping[str, Any]
+"""PyTorch name -> array."""
 
 
 def load_classifier(state_dict: StateDict, *, kind: Kind | str | None, heads: int) -> OfficialClassifier:
-    """The official classifier with the weights of `state_dict`, in evaluation mode.
+    """Make the official classifier from a PyTorch checkpoint, in evaluation mode.
 
     Args:
         state_dict: arrays under the PyTorch names: `embedding.weight`, `pos_encoder`, `fc.weight`, `fc.bias`,
             `transformer_layers.{i}.…` and, per layer and step, `pde_layers.{i}.{s}.alpha` and `.beta`. All
-            sizes follow from it. Nothing may be missing or left over.
-        kind: the PDE of the layers, as in `refine`. None: the baseline (`transformer.layers.{i}.…`), or a
-            model of no PDE steps. The weights do not tell diffusion from wave, nor reaction from advection.
+            sizes follow from it. Names may be neither missing nor left over.
+        kind: the PDE of the layers, as in `refine`. None: the baseline (`transformer.layers.{i}.…`), or a model
+            without PDE steps. The weights do not show whether they are of diffusion or wave, nor whether they are
+            of reaction or advection.
         heads: number of attention heads; it divides the width.
+
+    Returns:
+        A model called as `model(input_ids, attention_mask) -> logits (B, C)`, with parameters in at least float32.
 
     Raises:
         ValueError: names missing, left over or of the wrong shape; heads that do not divide the width.
+
+    Example:
+        >>> import numpy as np
+        >>> from pdeformer import cta
+        >>> sizes = {"D": 4, "3D": 12, "F": 8}
+        >>> state = {
+        ...     f"transformer.layers.0.{name}": np.zeros([sizes[letter] for letter in letters.split()])
+        ...     for name, letters in cta.LAYER_SHAPES.items()
+        ... }
+        >>> state |= {"embedding.weight": np.zeros((11, 4)), "pos_encoder": np.zeros((1, 16, 4))}
+        >>> state |= {"fc.weight": np.zeros((3, 4)), "fc.bias": np.zeros(3)}
+        >>> model = cta.load_classifier(state, kind=None, heads=2)
+        >>> model(np.zeros((2, 5), int), np.ones((2, 5), int)).shape
+        (2, 3)
     """
-    return OfficialClassifier(read(state_dict, kind), kind=kind, heads=heads)
+    return OfficialClassifier(parse_state_dict(state_dict, kind), kind=kind, heads=heads)
 
 
 def load_lm(state_dict: StateDict, *, kind: Kind | str | None, heads: int) -> OfficialLM:
-    """The official language model: causal attention, causal PDE steps, head `fc` (V, D) not tied.
+    """Make the official language model from a PyTorch checkpoint, in evaluation mode.
 
-    Arguments and errors are those of `load_classifier`; `fc` must also have one row per word.
+    Attention and PDE steps are causal. The head `fc` (V, D) is not tied to the embedding.
+
+    Args:
+        state_dict: as in `load_classifier`; `fc` has one row per word.
+        kind: as in `load_classifier`.
+        heads: number of attention heads; it divides the width.
+
+    Returns:
+        A model called as `model(input_ids, attention_mask) -> logits (B, L, V)`.
+
+    Raises:
+        ValueError: what `load_classifier` refuses, and a head without exactly one row per word.
+
+    Example:
+        >>> import numpy as np
+        >>> from pdeformer import cta
+        >>> sizes = {"D": 4, "3D": 12, "F": 8}
+        >>> state = {
+        ...     f"transformer.layers.0.{name}": np.zeros([sizes[letter] for letter in letters.split()])
+        ...     for name, letters in cta.LAYER_SHAPES.items()
+        ... }
+        >>> state |= {"embedding.weight": np.zeros((11, 4)), "pos_encoder": np.zeros((1, 16, 4))}
+        >>> state |= {"fc.weight": np.zeros((11, 4)), "fc.bias": np.zeros(11)}
+        >>> cta.load_lm(state, kind=None, heads=2)(np.zeros((2, 5), int)).shape
+        (2, 5, 11)
     """
-    weights = read(state_dict, kind)
+    weights = parse_state_dict(state_dict, kind)
     vocabulary, outputs = weights.embedding.shape[0], weights.fc["weight"].shape[0]
     if vocabulary != outputs:
         raise ValueError(
@@ -49,8 +92,8 @@ def load_lm(state_dict: StateDict, *, kind: Kind | str | None, heads: int) -> Of
     return OfficialLM(weights, kind=kind, heads=heads)
 
 
-def read(state_dict: StateDict, kind: Kind | str | None) -> Weights:
-    """The checkpoint, checked name by name and stacked over layers; in at least float32."""
+def parse_state_dict(state_dict: StateDict, kind: Kind | str | None) -> Weights:
+    """The checkpoint, checked name by name and stacked over layers, in at least float32."""
     if kind is not None:
         check_kind(kind)
     prefix = _layer_prefix(state_dict, kind)
@@ -64,14 +107,16 @@ def read(state_dict: StateDict, kind: Kind | str | None) -> Weights:
         values = jnp.asarray(np.asarray(state_dict[name]))
         return values.astype(jnp.promote_types(values.dtype, jnp.float32))
 
-    def row(i: int, name: str) -> Array:
+    def coefficients_of(i: int, name: str) -> Array:
         return jnp.concatenate([array(f"pde_layers.{i}.{s}.{name}") for s in range(steps)])
 
     return Weights(
         embedding=array("embedding.weight"),
         positions=array("pos_encoder"),
         layers={name: jnp.stack([array(f"{layer}.{name}") for layer in layers]) for name in LAYER_SHAPES},
-        steps={name: jnp.stack([row(i, name) for i in range(len(layers))]) for name in coefficients},
+        steps={
+            name: jnp.stack([coefficients_of(i, name) for i in range(len(layers))]) for name in coefficients
+        },
         fc={name: array(f"fc.{name}") for name in ("weight", "bias")},
     )
 
@@ -83,23 +128,23 @@ def _layer_prefix(state_dict: StateDict, kind: str | None) -> str:
 
 
 def _count(state_dict: StateDict, pattern: str) -> int:
-    """One more than the largest index, at least 1: what is not there is then reported as missing."""
-    found = (re.match(pattern, name) for name in state_dict)
-    return 1 + max((int(match.group(1)) for match in found if match), default=0)
+    """One more than the largest index, and at least 1, so that absent names are then reported as missing."""
+    matches = (re.match(pattern, name) for name in state_dict)
+    return 1 + max((int(match.group(1)) for match in matches if match), default=0)
 
 
 def _check_names(
     state_dict: StateDict, layers: list[str], steps: int, coefficients: tuple[str, ...], kind: str | None
 ) -> None:
-    wanted = ["embedding.weight", "pos_encoder", "fc.weight", "fc.bias"]
-    wanted += [f"{layer}.{name}" for layer in layers for name in LAYER_SHAPES]
-    wanted += [
+    expected = ["embedding.weight", "pos_encoder", "fc.weight", "fc.bias"]
+    expected += [f"{layer}.{name}" for layer in layers for name in LAYER_SHAPES]
+    expected += [
         f"pde_layers.{i}.{s}.{name}"
         for i in range(len(layers))
         for s in range(steps)
         for name in coefficients
     ]
-    missing, excess = sorted(set(wanted) - set(state_dict)), sorted(set(state_dict) - set(wanted))
+    missing, excess = sorted(set(expected) - set(state_dict)), sorted(set(state_dict) - set(expected))
     if missing or excess:
         raise ValueError(
             f"a checkpoint of kind {kind!r} with {len(layers)} layers of {steps} PDE steps needs exactly its "
@@ -115,7 +160,7 @@ def _check_shapes(state_dict: StateDict, layers: list[str]) -> None:
 
     width, ffn = size("embedding.weight", 1), size(f"{layers[0]}.linear1.weight", 0)
     sizes = {"D": width, "3D": 3 * width, "F": ffn}
-    wanted: dict[str, tuple[int, ...]] = {
+    expected: dict[str, tuple[int, ...]] = {
         "embedding.weight": (size("embedding.weight", 0), width),
         "pos_encoder": (1, size("pos_encoder", 1), width),
         "fc.weight": (size("fc.weight", 0), width),
@@ -123,9 +168,9 @@ def _check_shapes(state_dict: StateDict, layers: list[str]) -> None:
     }
     for layer in layers:
         for name, letters in LAYER_SHAPES.items():
-            wanted[f"{layer}.{name}"] = tuple(sizes[letter] for letter in letters.split())
+            expected[f"{layer}.{name}"] = tuple(sizes[letter] for letter in letters.split())
     for name, value in state_dict.items():
-        shape, dtype = wanted.get(name, (1,)), np.asarray(value).dtype
+        shape, dtype = expected.get(name, (1,)), np.asarray(value).dtype
         if np.shape(value) != shape:
             raise ValueError(
                 f"{name} should have the shape {shape} beside embedding.weight of width {width}, got "
@@ -136,5 +181,5 @@ def _check_shapes(state_dict: StateDict, layers: list[str]) -> None:
 
 
 def _list(names: list[str]) -> str:
-    shown = ", ".join(names[:8]) or "none"
-    return f"{shown} and {len(names) - 8} more" if len(names) > 8 else shown
+    first = ", ".join(names[:8]) or "none"
+    return f"{first} and {len(names) - 8} more" if len(names) > 8 else first

@@ -1,4 +1,15 @@
-"""`evolve`, u(0) → u(T): the `lax.scan` integrator and the exact fast forms proved equal to it."""
+"""Integrators of the four evolution equations: `evolve`, its definition and its exact fast forms.
+
+Files, each importing only those above it:
+
+channel_blocks   computes a function of a state one block of channels at a time
+explicit         a `lax.scan` of explicit steps: the definition, its adjoint and sensitivities
+convolution      one convolution with 2n+1 taps instead of n steps
+spectral         one transfer function over cosine, sine or Fourier modes
+causal           the causal forms
+propagator       the linear propagator as one primitive with its own derivative rules
+api              `evolve`, its checks and the selection of a method
+"""
 
 from pdeformer.integrators.api import evolve as evolve
 

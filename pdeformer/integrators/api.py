@@ -1,13 +1,13 @@
-"""`evolve`: u(0) → u(T) for the four equations, with the choice of method and all checks."""
+"""`evolve`: the evolution of a state under the four equations, its checks and the selection of a method."""
 
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Shaped
 
 from pdeformer import stencil
-from pdeformer.integrators.explicit import march_reaction
+from pdeformer.integrators.explicit import integrate_reaction
 from pdeformer.integrators.propagator import propagate
 from pdeformer.pde import (
     PDE,
@@ -20,9 +20,9 @@ from pdeformer.pde import (
 )
 from pdeformer.stencil import Boundary, Path
 
-Method = Literal["auto", "scan", "taps", "spectral", "kernel"]
+Method = Literal["auto", "scan", "taps", "spectral"]
 METHODS: tuple[str, ...] = get_args(Method)
-MOST_TAPS = 64  # steps up to which one pass of taps beats the FFT (measured on CPU, T = 4096)
+MAX_TAPS_STEPS = 64  # steps up to which one pass of taps beats the FFT (measured on CPU, T = 4096)
 
 
 def evolve(
@@ -39,64 +39,99 @@ def evolve(
 ) -> Float[Array, "*s"]:
     """Evolve `u` for `steps` explicit steps of `dt` on the path graph along `axis`.
 
+    One step, with L the graph Laplacian and U the conservative upwind difference::
+
+        Diffusion            u ← u + α dt L u
+        Wave                 u, u_prev ← 2u - u_prev + (c dt)² L u, u     from rest: u_1 = u_0 + ½ (c dt)² L u_0
+        ReactionDiffusion    u ← R(u);  u ← u + α dt L u;  u ← R(u)       R solves u_t = R(u) exactly for dt/2
+        AdvectionDiffusion   u ← u + α dt L u + β dt U u                  β > 0 moves mass to lower index
+
     Args:
-        u: `(..., T, D)`, space along `axis`; float32, float64, or a shorter float computed in float32.
-        pde: the equation. A coefficient is a scalar or one value per channel: `(D,)`, D the last axis
-            besides `axis`. Stable coefficients only; concrete ones are checked, traced ones are the caller's.
-        steps: number of steps, static, ≥ 0; 0 returns u.
-        dt: length of a step in pseudo-time, > 0.
+        u: the state `(..., T, D)` with tokens along `axis`: float32, float64, or a shorter float, which is
+            computed in float32.
+        pde: the equation. A coefficient is a scalar, or one value per channel, `(D,)`, where D is the last axis
+            besides `axis`. Coefficients must be stable: concrete ones are checked here, traced ones are the
+            caller's duty.
+        steps: the number of steps, a static integer ≥ 0; 0 returns `u`.
+        dt: the length of a step in pseudo-time, > 0.
         axis: the axis of tokens.
         boundary: "neumann" (no flux: mass is conserved), "periodic" (a ring; no segments), "dirichlet" (zero
-            outside) or "copy" (the two ends of a run never change; its norm may exceed 1).
-        segment_ids: int `(..., T)`, broadcast against the leading axes of u; 0 is padding, neighbours of one
-            positive id are joined. Padding is never read and never changed.
-        causal: no output depends on a later token; defined in `integrators.causal`. Neumann only, no wave.
-        method: "scan" is the definition; "taps" is one (2·steps+1)-tap pass (linear, no segments);
-            "spectral" multiplies modes (linear, no segments; advection on the ring only); "auto" takes the
-            fastest that is exact here. They agree to 1e-5 in float32 (up to 32 steps), 1e-12 in float64.
+            outside) or "copy" (the two ends of a run never change; the operator's norm may exceed 1).
+        segment_ids: integers `(..., T)`, broadcast against the leading axes of `u`. 0 is padding, which is never
+            read and never changed. Neighbors of one positive id are joined. None is one segment.
+        causal: whether no output may depend on a later token. `integrators.causal` defines the causal forms.
+            They need the boundary "neumann"; the wave has none.
+        method: "scan" takes explicit steps and is the definition. "taps" is one convolution with 2·steps+1 taps
+            (linear equations without segments). "spectral" multiplies modes (linear equations without segments;
+            advection on the ring only). "auto" selects the fastest that is exact for these arguments. All agree
+            to 1e-5 in float32 (up to 32 steps) and to 1e-12 in float64.
 
     Returns:
-        u at pseudo-time steps·dt, of the shape and dtype of `u`. For the backward pass linear equations keep one
-        state, and their temporaries stay within six states for any steps and method (from four channels on: a
-        lone one has no parts to take in turn); a reaction keeps O(√steps).
+        The state at pseudo-time steps·dt, of the shape and dtype of `u`. For the backward pass a linear equation
+        keeps one state, and a reaction keeps O(√steps) states. From four channels on, the temporaries of a linear
+        equation stay within six states for any number of steps and any method.
 
     Raises:
-        ValueError: unstable or non-finite coefficients, shapes that do not fit, a negative u under Fisher, a
-            method, boundary or causal form that does not apply.
+        ValueError: a coefficient is unstable or not finite, a shape does not fit, `u` is negative under Fisher,
+            or a method, boundary or causal form does not apply.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from pdeformer import Diffusion, evolve
+        >>> u = jnp.array([[0.0], [0.0], [1.0], [0.0], [0.0]])  # 5 tokens, 1 channel
+        >>> evolve(u, Diffusion(0.25), steps=1)[:, 0].tolist()
+        [0.0, 0.25, 0.5, 0.25, 0.0]
+        >>> evolve(u, Diffusion(0.25), steps=1, causal=True)[:, 0].tolist()
+        [0.0, 0.0, 0.75, 0.25, 0.0]
+
+    Reference:
+        Zhang & Zhou, "Continuous-Time Attention: PDE-Guided Mechanisms for Long-Sequence Transformers", 2025.
     """
     u = jnp.asarray(u)
     axis = _check_arguments(u, steps, axis, method)
     _check_causal(pde, boundary, causal=causal)
-    moved = _move_space(u, axis)
-    segment_ids = _check_segments(segment_ids, moved, boundary)
-    _check_equation(pde, moved, segment_ids, steps, dt)
+    initial = _tokens_to_second_last(u, axis)
+    segment_ids = _check_segments(segment_ids, initial, boundary)
+    _check_equation(pde, initial, segment_ids, steps, dt)
     if steps == 0 or u.size == 0:
         return u
 
     dtype = jnp.promote_types(u.dtype, jnp.float32)
-    state = moved.astype(dtype)
+    state = initial.astype(dtype)
     graph = stencil.path(state.shape[-2], segment_ids, boundary, ndim=state.ndim)
-    # zeros instead of padding: whatever stands there, NaN included, cannot reach a value or a gradient
-    inside = state if graph.valid is None else jnp.where(graph.valid, state, 0)
-    chosen = choose(pde, method, steps, boundary, segmented=graph.valid is not None, causal=causal)
-    after = _run(pde.scaled(dt).cast(dtype, state.ndim), inside, graph, steps, chosen, causal=causal)
+    # zeros instead of padding: no value there, NaN included, can reach a result or a gradient
+    clean = state if graph.valid is None else jnp.where(graph.valid, state, 0)
+    exact_method = select_method(
+        pde, method, steps, boundary, segmented=graph.valid is not None, causal=causal
+    )
+    after = _run(pde.scaled(dt).cast(dtype, state.ndim), clean, graph, steps, exact_method, causal=causal)
     if graph.valid is not None:
         after = jnp.where(graph.valid, after, state)
-    return _move_back(after.astype(u.dtype), axis, u.ndim)
+    return _tokens_to_axis(after.astype(u.dtype), axis, u.ndim)
 
 
-def _run(pde, u: Array, graph: Path, steps: int, method: str, *, causal: bool) -> Array:
+def _run(pde: Any, u: Array, graph: Path, steps: int, method: str, *, causal: bool) -> Array:
     if not isinstance(pde, ReactionDiffusion):
         return propagate(pde, u, graph, steps=steps, method=f"causal {method}" if causal else method)
     if not causal:
-        return march_reaction(pde, u, graph, steps)
-    u = pde.react(u, steps / 2, graph)
+        return integrate_reaction(pde, u, graph, steps)
+    u = pde.apply_reaction(u, steps / 2, graph)
     u = propagate(pde.diffusion(), u, graph, steps=steps, method=f"causal {method}")
-    return pde.react(u, steps / 2, graph)
+    return pde.apply_reaction(u, steps / 2, graph)
 
 
-def applicable(pde: PDE, boundary: str, *, segmented: bool, causal: bool) -> tuple[str, ...]:
-    """The methods that are exact for these arguments."""
+def applicable_methods(pde: PDE, boundary: str, *, segmented: bool, causal: bool) -> tuple[str, ...]:
+    """Return the methods that are exact for these arguments.
+
+    Args:
+        pde: the equation; only its type counts.
+        boundary: the rule at the ends of a run.
+        segmented: whether there are segments.
+        causal: whether the causal form is wanted.
+
+    Returns:
+        Names of methods, "scan" first.
+    """
     if segmented or (isinstance(pde, ReactionDiffusion) and not causal):
         return ("scan",)
     if causal:
@@ -105,20 +140,35 @@ def applicable(pde: PDE, boundary: str, *, segmented: bool, causal: bool) -> tup
     return ("scan", "taps") if advection_at_walls else ("scan", "taps", "spectral")
 
 
-def choose(pde: PDE, method: str, steps: int, boundary: str, *, segmented: bool, causal: bool) -> str:
-    """The method to run; "auto" is the fastest exact one. Raises ValueError for a method that does not apply."""
-    exact = applicable(pde, boundary, segmented=segmented, causal=causal)
+def select_method(pde: PDE, method: str, steps: int, boundary: str, *, segmented: bool, causal: bool) -> str:
+    """Return the method to run; "auto" is the fastest exact one.
+
+    Args:
+        pde: the equation; only its type counts.
+        method: the name of a method, or "auto".
+        steps: the number of steps.
+        boundary: the rule at the ends of a run.
+        segmented: whether there are segments.
+        causal: whether the causal form is wanted.
+
+    Returns:
+        "scan", "taps" or "spectral".
+
+    Raises:
+        ValueError: the method does not apply.
+    """
+    exact = applicable_methods(pde, boundary, segmented=segmented, causal=causal)
     if method == "auto":
         if "taps" not in exact:
             return "scan"
-        if steps <= MOST_TAPS:
+        if steps <= MAX_TAPS_STEPS:
             return "taps"
         return "spectral" if "spectral" in exact else "scan"
     if method not in exact:
         segments = "given" if segmented else "None"
-        what = f"{type(pde).__name__}, boundary={boundary!r}, causal={causal}, segment_ids {segments}"
+        arguments = f"{type(pde).__name__}, boundary={boundary!r}, causal={causal}, segment_ids {segments}"
         raise ValueError(
-            f"method {method!r} does not serve {what}; use {' or '.join(map(repr, exact))} or 'auto'."
+            f"method {method!r} does not serve {arguments}; use {' or '.join(map(repr, exact))} or 'auto'."
         )
     return method
 
@@ -149,30 +199,30 @@ def _check_causal(pde: PDE | None, boundary: str, *, causal: bool) -> None:
         raise ValueError(f"causal=True is defined for boundary 'neumann' only, got {boundary!r}.")
 
 
-def _move_space(u: Array, axis: int) -> Array:
+def _tokens_to_second_last(u: Array, axis: int) -> Array:
     return u[:, None] if u.ndim == 1 else jnp.moveaxis(u, axis, -2)
 
 
-def _move_back(u: Array, axis: int, ndim: int) -> Array:
+def _tokens_to_axis(u: Array, axis: int, ndim: int) -> Array:
     return u[:, 0] if ndim == 1 else jnp.moveaxis(u, -2, axis)
 
 
-def _check_segments(segment_ids, moved: Array, boundary: str) -> Int[Array, "*b t"] | None:
-    """Check that segment_ids fits `(..., T)`, and give it back as an array."""
+def _check_segments(segment_ids: Any, state: Array, boundary: str) -> Int[Array, "*b t"] | None:
+    """Check that segment_ids fits `(..., T)`, and return it as an array."""
     stencil.path(0, None, boundary)
     if segment_ids is None:
         return None
     segment_ids = jnp.asarray(segment_ids)
-    wanted = moved.shape[:-1]
+    shape = state.shape[:-1]
     fits = (
         segment_ids.ndim >= 1
-        and segment_ids.ndim <= len(wanted)
-        and segment_ids.shape[-1] == wanted[-1]
-        and all(have in (1, want) for have, want in zip(segment_ids.shape[::-1], wanted[::-1], strict=False))
+        and segment_ids.ndim <= len(shape)
+        and segment_ids.shape[-1] == shape[-1]
+        and all(a in (1, b) for a, b in zip(segment_ids.shape[::-1], shape[::-1], strict=False))
     )
     if not fits:
         raise ValueError(
-            f"segment_ids must broadcast against the leading axes and tokens of u, {wanted}, got shape "
+            f"segment_ids must broadcast against the leading axes and tokens of u, {shape}, got shape "
             f"{segment_ids.shape}; insert axes of size 1 where they differ."
         )
     if not jnp.issubdtype(segment_ids.dtype, jnp.integer):
@@ -180,8 +230,8 @@ def _check_segments(segment_ids, moved: Array, boundary: str) -> Int[Array, "*b 
     return segment_ids
 
 
-def _check_equation(pde: PDE, moved: Array, segment_ids: Array | None, steps: int, dt: Coefficient) -> None:
-    channels = moved.shape[-1]
+def _check_equation(pde: PDE, state: Array, segment_ids: Array | None, steps: int, dt: Coefficient) -> None:
+    channels = state.shape[-1]
     for name, value in pde.coefficients().items():
         if jnp.shape(value) not in ((), (channels,)):
             raise ValueError(
@@ -191,10 +241,9 @@ def _check_equation(pde: PDE, moved: Array, segment_ids: Array | None, steps: in
         raise ValueError(f"dt must be a scalar, got shape {jnp.shape(dt)}.")
     pde.check(dt)
     if isinstance(pde, ReactionDiffusion):
-        known = is_concrete(moved) and (segment_ids is None or is_concrete(segment_ids))
         valid = np.empty(0)
-        if known:
-            state = np.asarray(moved, np.float32 if moved.dtype.itemsize < 4 else None)
-            everywhere = np.ones((), bool) if segment_ids is None else np.asarray(segment_ids)[..., None] > 0
-            valid = state[np.broadcast_to(everywhere, state.shape)]
+        if is_concrete(state) and (segment_ids is None or is_concrete(segment_ids)):
+            values = np.asarray(state, np.float32 if state.dtype.itemsize < 4 else None)
+            mask = np.ones((), bool) if segment_ids is None else np.asarray(segment_ids)[..., None] > 0
+            valid = values[np.broadcast_to(mask, values.shape)]
         check_reaction(pde, valid, steps * dt if is_concrete(dt) else dt)

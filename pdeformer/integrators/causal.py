@@ -1,23 +1,26 @@
 """The causal forms: no output depends on a later token.
 
-A two-sided stencil leaks, and a one-sided second difference is unstable, so n causal steps are defined as one
-kernel: that of a diffusion on the half line of past tokens.
+A two-sided stencil reads later tokens, and a one-sided second difference is unstable. So one kernel defines n
+causal steps: that of a diffusion on the half line of past tokens.
 
     Diffusion            y_t = Σ_{k=0..n} w_k u_{t-k},  w_k = g_n(k) + g_n(k+1)
-    AdvectionDiffusion   first n shifts u_j ← (1 - |β|) u_j + |β| u_{j-1}, then that kernel
+    AdvectionDiffusion   first n shifts u_j ← (1 - |β|) u_j + |β| u_{j-1}, then the same kernel
 
-The first token of a run stands for all before it. Weights are ≥ 0 and sum to 1 in the stable set, so a causal
-step never leaves the range of its input. n steps after m are not n + m.
+g_n are the taps of n heat steps. The first token of a run stands for all tokens before it. In the stable set the
+weights are ≥ 0 and sum to 1, so the output stays in the range of the input. n steps after m steps are not n + m
+steps.
 """
+
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
 from pdeformer import stencil
-from pdeformer.integrators.channel_blocks import in_parts
+from pdeformer.integrators.channel_blocks import map_channel_blocks
 from pdeformer.integrators.convolution import convolve
-from pdeformer.integrators.explicit import held, response
+from pdeformer.integrators.explicit import impulse_response, keep_inside_loop
 from pdeformer.pde import AdvectionDiffusion, Diffusion
 from pdeformer.stencil import Path, rows
 
@@ -25,44 +28,65 @@ CausalLinear = Diffusion | AdvectionDiffusion
 
 
 def integrate(pde: CausalLinear, u: Array, graph: Path, steps: int, *, adjoint: bool = False) -> Array:
-    """The definition, on any segments: shift by shift, then tap by tap.
+    """Compute the definition, on any segments: shift by shift, then tap by tap.
 
-    Both are polynomials in one operator, the token before, so the transposed one serves the adjoint.
+    Both stages are polynomials in one operator, the shift by one token. Its transpose gives the adjoint.
+    Arguments and result are those of `explicit.integrate`.
     """
     if isinstance(pde, AdvectionDiffusion):
-        share = jnp.abs(pde.beta)
+        rate = jnp.abs(pde.beta)
 
-        def shift(x, _):
-            return x + held(share) * (_previous(x, held(graph), adjoint=adjoint) - x), None
+        def shift(x: Array, _: None) -> tuple[Array, None]:
+            r = keep_inside_loop(rate)
+            return x + r * (_previous(x, keep_inside_loop(graph), adjoint=adjoint) - x), None
 
         u = jax.lax.scan(shift, u, length=steps)[0]
-    weights = stencil.half_line_taps(response(Diffusion(pde.alpha), steps))
-    return gather(u, weights, graph, adjoint=adjoint)
+    weights = stencil.half_line_taps(impulse_response(Diffusion(pde.alpha), steps))
+    if adjoint and isinstance(pde, Diffusion):
+        # In blocks, since XLA plans two more states for the loop of the adjoint from jaxlib 0.11 on.
+        return map_channel_blocks(partial(causal_convolution, adjoint=True), u, weights, graph)
+    return causal_convolution(u, weights, graph, adjoint=adjoint)
 
 
-def gather(u: Array, kernel: Array, graph: Path, *, adjoint: bool = False) -> Array:
-    """y_t = Σ_k kernel[k] u_{t-k}, one lag at a time; the first token of a run stands for all before it."""
+def causal_convolution(u: Array, kernel: Array, graph: Path, *, adjoint: bool = False) -> Array:
+    """Return y_t = Σ_k kernel[k] u_{t-k}, one lag at a time.
 
-    def tap(carry, weight):
+    The first token of a run stands for all tokens before it.
+
+    Args:
+        u: the state `(..., T, D)`.
+        kernel: the weights `(..., K, D)`, lag 0 first.
+        graph: the path graph.
+        adjoint: whether to apply the transposed convolution.
+
+    Returns:
+        The result, of the shape of `u`.
+    """
+
+    def add_lag(carry: tuple[Array, Array], weight: Array) -> tuple[tuple[Array, Array], None]:
         past, total = carry
-        past = _previous(past, held(graph), adjoint=adjoint)
+        past = _previous(past, keep_inside_loop(graph), adjoint=adjoint)
         return (past, total + weight * past), None
 
     later = jnp.moveaxis(rows(kernel, 1, kernel.shape[-2]), -2, 0)[..., None, :]
-    return jax.lax.scan(tap, (u, rows(kernel, 0, 1) * u), later)[0][1]
+    return jax.lax.scan(add_lag, (u, rows(kernel, 0, 1) * u), later)[0][1]
 
 
 def sensitivity(pde: CausalLinear, direction: CausalLinear, u: Array, graph: Path, steps: int) -> Array:
-    """(∂M/∂c · ċ) u: M is one kernel, so its derivative is the derivative of the taps."""
+    """Return (∂M/∂c · ċ) u; arguments are those of `explicit.sensitivity`.
 
-    def part(u, pde, direction, graph):
-        return gather(u, jax.jvp(lambda pde: taps(pde, steps), (pde,), (direction,))[1], graph)
+    M is a convolution, so its derivative is the convolution with the derivative of the taps.
+    """
 
-    return in_parts(part, u, pde, direction, graph)
+    def compute_block(u: Array, pde: CausalLinear, direction: CausalLinear, graph: Path) -> Array:
+        tangent = jax.jvp(lambda pde: taps(pde, steps), (pde,), (direction,))[1]
+        return causal_convolution(u, tangent, graph)
+
+    return map_channel_blocks(compute_block, u, pde, direction, graph)
 
 
 def _previous(u: Array, graph: Path, *, adjoint: bool = False) -> Array:
-    """u_{j-1}, or u_j at the first token of a run; transposed, u_{j+1}, and the first token keeps its own."""
+    """Return u_{j-1}, or u_j at the first token of a run; the adjoint is the transpose of this shift."""
     length = u.shape[-2]
     if adjoint:
         following = jnp.concatenate([rows(u, 1, length), rows(u, length - 1, length)], axis=-2)
@@ -72,47 +96,50 @@ def _previous(u: Array, graph: Path, *, adjoint: bool = False) -> Array:
 
 
 def taps(pde: CausalLinear, steps: int) -> Array:
-    """The one kernel of all n steps, lag 0 first: n+1 taps, or 2n+1 with advection."""
-    weights = stencil.half_line_taps(response(Diffusion(pde.alpha), steps))
+    """Return the kernel of all n = `steps` steps, lag 0 first: n+1 taps, or 2n+1 with advection."""
+    weights = stencil.half_line_taps(impulse_response(Diffusion(pde.alpha), steps))
     if not isinstance(pde, AdvectionDiffusion):
         return weights
-    share = jnp.abs(pde.beta)
-    lead = jnp.broadcast_shapes(weights.shape[:-2], share.shape[:-2])
-    width = max(weights.shape[-1], share.shape[-1])
+    rate = jnp.abs(pde.beta)
+    lead = jnp.broadcast_shapes(weights.shape[:-2], rate.shape[:-2])
+    width = max(weights.shape[-1], rate.shape[-1])
     kernel = jnp.zeros((*lead, 2 * steps + 1, width), weights.dtype).at[..., : steps + 1, :].add(weights)
 
-    def shift(x, _):
-        moved = jnp.concatenate([jnp.zeros_like(rows(x, 0, 1)), rows(x, 0, 2 * steps)], axis=-2)
-        return x + share * (moved - x), None
+    def shift(x: Array, _: None) -> tuple[Array, None]:
+        one_later = jnp.concatenate([jnp.zeros_like(rows(x, 0, 1)), rows(x, 0, 2 * steps)], axis=-2)
+        return x + rate * (one_later - x), None
 
     return jax.lax.scan(shift, kernel, length=steps)[0]
 
 
 def apply(pde: CausalLinear, u: Array, graph: Path, steps: int, *, adjoint: bool = False) -> Array:
-    """`taps` in one pass over a sequence without segments."""
+    """Compute `taps` in one convolution over a sequence without segments.
+
+    Arguments and result are those of `explicit.integrate`.
+    """
     del graph  # without segments the only wall is before token 0
     kernel = taps(pde, steps)
-    reach, length = kernel.shape[-2] - 1, u.shape[-2]
+    max_lag, length = kernel.shape[-2] - 1, u.shape[-2]
     if adjoint:
         return _adjoint(u, kernel)
-    start = jnp.broadcast_to(rows(u, 0, 1), (*u.shape[:-2], reach, u.shape[-1]))
-    if length <= reach:
+    start = jnp.broadcast_to(rows(u, 0, 1), (*u.shape[:-2], max_lag, u.shape[-1]))
+    if length <= max_lag:
         return convolve(jnp.concatenate([start, u], axis=-2), kernel)
-    head = convolve(jnp.concatenate([start, rows(u, 0, reach)], axis=-2), kernel)
+    head = convolve(jnp.concatenate([start, rows(u, 0, max_lag)], axis=-2), kernel)
     return jnp.concatenate([head, convolve(u, kernel)], axis=-2)
 
 
 def _adjoint(u: Array, kernel: Array) -> Array:
-    """x_j = Σ_k c_k u_{j+k}; token 0 also gathers what reached before it: Σ_t u_t Σ_{k>t} c_k."""
-    reach, length = kernel.shape[-2] - 1, u.shape[-2]
-    backwards = jnp.flip(kernel, axis=-2)
-    beyond = jnp.zeros((*u.shape[:-2], reach, u.shape[-1]), u.dtype)
-    if length <= reach:
-        x = convolve(jnp.concatenate([u, beyond], axis=-2), backwards)
+    """Return x_j = Σ_k c_k u_{j+k}; token 0 adds Σ_t u_t Σ_{k>t} c_k, for the tokens that it stands for."""
+    max_lag, length = kernel.shape[-2] - 1, u.shape[-2]
+    backward = jnp.flip(kernel, axis=-2)
+    zeros = jnp.zeros((*u.shape[:-2], max_lag, u.shape[-1]), u.dtype)
+    if length <= max_lag:
+        x = convolve(jnp.concatenate([u, zeros], axis=-2), backward)
     else:
-        tail = convolve(jnp.concatenate([rows(u, length - reach, length), beyond], axis=-2), backwards)
-        x = jnp.concatenate([convolve(u, backwards), tail], axis=-2)
-    seen = min(reach, length)
-    above = jnp.flip(jnp.cumsum(jnp.flip(rows(kernel, 1, reach + 1), -2), axis=-2), -2)
-    first = jnp.sum(rows(u, 0, seen) * rows(above, 0, seen), axis=-2, keepdims=True)
+        tail = convolve(jnp.concatenate([rows(u, length - max_lag, length), zeros], axis=-2), backward)
+        x = jnp.concatenate([convolve(u, backward), tail], axis=-2)
+    overlap = min(max_lag, length)
+    tail_sums = jnp.flip(jnp.cumsum(jnp.flip(rows(kernel, 1, max_lag + 1), -2), axis=-2), -2)
+    first = jnp.sum(rows(u, 0, overlap) * rows(tail_sums, 0, overlap), axis=-2, keepdims=True)
     return jnp.concatenate([rows(x, 0, 1) + first, rows(x, 1, length)], axis=-2)

@@ -1,6 +1,7 @@
-"""A state in parts, one after another: channels do not mix, and sequences do not either.
+"""Computes a function of a state one block of channels at a time, to save memory.
 
-Beside its input and output a program then needs the temporaries of one part instead of those of the whole.
+Neither channels nor sequences mix, so the blocks are independent. Beside its input and output a program then
+needs the temporaries of one block instead of those of the full state.
 
     T tokens, D channels
 """
@@ -13,36 +14,45 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
-PARTS = 4  # more of them cost more round trips and save little: the input and output remain
+BLOCKS = 4  # more of them cost more round trips and save little: the input and output remain
 
 
-def in_parts(function: Callable[..., Array], u: Array, *small: Any) -> Array:
-    """function(u, *small), a state like u `(..., T, D)`, computed in four parts.
+def map_channel_blocks(function: Callable[..., Array], u: Array, *operands: Any) -> Array:
+    """Return function(u, *operands), computed in four blocks, one after another.
 
-    A part is a quarter of the channels or, of fewer than four, of the longest leading axis. `small` are trees of
-    arrays of the rank of u that broadcast against it; they are cut as u is. Where the parts do not divide evenly,
-    the last one reaches back and computes some values again.
+    A block is a quarter of the channels. If there are fewer than four channels, it is a quarter of the longest
+    axis among the channels and the leading axes. If the blocks do not divide evenly, the last one overlaps the
+    one before and computes some values again.
+
+    Args:
+        function: maps a block of `u` and of the operands to a block of the result; it must not mix channels
+            or sequences.
+        u: the state `(..., T, D)`.
+        operands: trees of arrays of the rank of `u` that broadcast against it; they are sliced as `u` is.
+
+    Returns:
+        The result, of the shape and dtype of `u`.
     """
-    axis = _axis(u)
+    axis = _block_axis(u)
     length = u.shape[axis]
-    size = -(-length // PARTS)
+    size = -(-length // BLOCKS)
     if size == length:
-        return function(u, *small)
+        return function(u, *operands)
 
-    def part(whole, number):
-        start = jnp.minimum(number * size, length - size)
-        values = function(*jax.tree.map(lambda x: _cut(x, start, size, axis), (u, *small)))
-        return lax.dynamic_update_slice_in_dim(whole, values, start, axis), None
+    def compute_block(result: Array, index: Array) -> tuple[Array, None]:
+        start = jnp.minimum(index * size, length - size)
+        values = function(*jax.tree.map(lambda x: _slice(x, start, size, axis), (u, *operands)))
+        return lax.dynamic_update_slice_in_dim(result, values, start, axis), None
 
-    return lax.scan(part, jnp.zeros_like(u), jnp.arange(-(-length // size)))[0]
+    return lax.scan(compute_block, jnp.zeros_like(u), jnp.arange(-(-length // size)))[0]
 
 
-def _axis(u: Array) -> int:
+def _block_axis(u: Array) -> int:
     channels = u.ndim - 1
-    if u.shape[channels] >= PARTS:
+    if u.shape[channels] >= BLOCKS:
         return channels
     return max((channels, *range(u.ndim - 2)), key=lambda axis: u.shape[axis])
 
 
-def _cut(x: Array, start: Array, size: int, axis: int) -> Array:
+def _slice(x: Array, start: Array, size: int, axis: int) -> Array:
     return x if x.shape[axis] == 1 else lax.dynamic_slice_in_dim(x, start, size, axis)

@@ -1,11 +1,12 @@
-"""The definition: a `lax.scan` of explicit steps, everywhere applicable, and its adjoint.
+"""The definition of every evolution: a `lax.scan` of explicit steps, and its adjoint.
 
-    linear, first order   u ← u + G u                                      (I + G)ⁿ u
-    wave                  v ← v + G u, u ← u + v, first half a kick: v = ½Gu   T_n(I + G/2) u
-    reaction              Strang steps; the reaction halves of neighbouring steps are joined, which is exact
+    equation              one step                                             n steps
+    linear, first order   u ← u + G u                                          (I + G)ⁿ u
+    wave                  v ← v + G u, u ← u + v; the first step has v = ½Gu   T_n(I + G/2) u
+    reaction              Strang; the reaction halves of neighboring steps are merged, which is exact
 
 G is the increment of the equation in units of the time step. The wave carries v = u - u_prev instead of
-u_prev: their difference keeps its digits in float32.
+u_prev: the difference keeps its digits in float32.
 """
 
 from collections.abc import Callable
@@ -18,7 +19,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from pdeformer import stencil
-from pdeformer.integrators.channel_blocks import in_parts
+from pdeformer.integrators.channel_blocks import map_channel_blocks
 from pdeformer.pde import AdvectionDiffusion, Diffusion, ReactionDiffusion, Wave
 from pdeformer.stencil import Path
 
@@ -27,7 +28,18 @@ Linear = Diffusion | Wave | AdvectionDiffusion
 
 
 def integrate(pde: Linear, u: Array, graph: Path, steps: int, *, adjoint: bool = False) -> Array:
-    """`steps` explicit steps of dt = 1 of a linear equation, or of the transposed operator."""
+    """Take `steps` explicit steps of dt = 1 of a linear equation, or of its transposed operator.
+
+    Args:
+        pde: a linear equation in units of the time step.
+        u: the state `(..., T, D)`.
+        graph: the path graph.
+        steps: the number of steps, ≥ 1.
+        adjoint: whether to apply Mᵀ instead of M, the matrix of all steps.
+
+    Returns:
+        M u or Mᵀ u.
+    """
     increment = partial(_transposed_increment if adjoint else _increment, pde, graph)
     if isinstance(pde, Wave):
         return _leapfrog(increment, u, steps)
@@ -35,31 +47,34 @@ def integrate(pde: Linear, u: Array, graph: Path, steps: int, *, adjoint: bool =
 
 
 def _increment(pde: Linear, graph: Path, u: Array) -> Array:
-    return held(pde).increment(u, held(graph))
+    return keep_inside_loop(pde).increment(u, keep_inside_loop(graph))
 
 
-def held(small: T) -> T:
-    """Keep what a step only broadcasts inside the loop: hoisted out of it, XLA stores each at the size of u."""
-    return jax.lax.optimization_barrier(small)
+def keep_inside_loop(operands: T) -> T:
+    """Return small operands of a step behind a barrier, so that XLA broadcasts them inside the loop.
+
+    XLA would otherwise hoist the broadcasts out of the loop, and store each at the size of u.
+    """
+    return jax.lax.optimization_barrier(operands)
 
 
 def _transposed_increment(pde: Linear, graph: Path, u: Array) -> Array:
-    """Gᵀ u: every token hears from those it gives to, (Gᵀu)_j = l (u_{j-1} - u_j) + r (u_{j+1} - u_j).
+    """Return Gᵀ u, with (Gᵀu)_j = l (u_{j-1} - u_j) + r (u_{j+1} - u_j).
 
-    l and r are the rates at which mass is carried to the left and to the right. Under "copy" the end rows of G
-    are zero, so the ends give to nobody.
+    l and r are the rates at which G carries mass to the left and to the right. Under "copy" the end rows of G
+    are zero, so the end columns of Gᵀ are zero.
     """
-    pde, graph = held((pde, graph))
+    pde, graph = keep_inside_loop((pde, graph))
     to_left, to_right = _rates(pde)
     if graph.boundary == "copy":
         u, graph = jnp.where(graph.left & graph.right, u, 0), replace(graph, boundary="neumann")
-    left, right = stencil.neighbours(u, graph)
+    left, right = stencil.neighbors(u, graph)
     change = to_left * (left - u) + to_right * (right - u)
     return change if graph.valid is None else jnp.where(graph.valid, change, 0)
 
 
 def _rates(pde: Linear) -> tuple[Array, Array]:
-    """Mass carried by one step to the left and to the right neighbour: G u = upwind(u, l, r)."""
+    """Return the mass that one step carries to the left and to the right neighbor: G u = upwind(u, l, r)."""
     if isinstance(pde, Wave):
         return pde.speed**2, pde.speed**2
     if isinstance(pde, Diffusion):
@@ -73,9 +88,9 @@ def _leapfrog(increment: Callable[[Array], Array], u: Array, steps: int) -> Arra
 
 
 def _drift(increment: Callable[[Array], Array], u: Array, v: Array, steps: int) -> Array:
-    """`steps` leapfrog steps from u and v = u - u_prev."""
+    """Take `steps` leapfrog steps from u and v = u - u_prev."""
 
-    def step(state, _):
+    def step(state: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], None]:
         u, v = state
         v = v + increment(u)
         return (u + v, v), None
@@ -84,75 +99,104 @@ def _drift(increment: Callable[[Array], Array], u: Array, v: Array, steps: int) 
 
 
 def sensitivity(pde: Linear, direction: Linear, u: Array, graph: Path, steps: int) -> Array:
-    """(∂M/∂c · ċ) u, with ċ the coefficients of `direction`.
+    """Return (∂M/∂c · ċ) u, the derivative of `integrate` in the coefficients c.
 
-    Diffusion and wave are polynomials in one operator, so the derivative commutes with the steps:
-    n α̇ (I + αL)^{n-1} L u and, with r = c², ½ n ṙ U_{n-1}(I + ½rL) L u, U_n the Chebyshev polynomial of the
-    second kind (leapfrog from rest before the first step).
+    Diffusion and wave are polynomials in one operator, so the derivative commutes with the steps. Diffusion:
+    n α̇ (I + αL)^{n-1} L u. Wave, with r = c²: ½ n ṙ U_{n-1}(I + ½rL) L u, where U_n is the Chebyshev polynomial
+    of the second kind, a leapfrog from u_{-1} = 0.
+
+    Args:
+        pde: a linear equation in units of the time step.
+        direction: the same equation with the tangents ċ in the place of the coefficients.
+        u: the state `(..., T, D)`.
+        graph: the path graph.
+        steps: the number of steps, ≥ 1.
+
+    Returns:
+        The derivative, of the shape of `u`.
     """
     if isinstance(pde, AdvectionDiffusion):
-        return in_parts(partial(_advection_sensitivity, steps), u, pde, direction, graph)
-    bent = stencil.laplacian(u, graph)
+        return map_channel_blocks(partial(_advection_sensitivity, steps), u, pde, direction, graph)
+    second_difference = stencil.laplacian(u, graph)
     if isinstance(pde, Wave) and isinstance(direction, Wave):
         # U_0 = 1, U_1 = 2x: the leapfrog through u_{-1} = 0, u_0 = u
-        after = _drift(partial(_increment, pde, graph), bent, bent, steps - 1)
+        after = _drift(partial(_increment, pde, graph), second_difference, second_difference, steps - 1)
         return steps * pde.speed * direction.speed * after
     assert isinstance(pde, Diffusion)
     assert isinstance(direction, Diffusion)
-    return steps * direction.alpha * integrate(pde, bent, graph, steps - 1)
+    return steps * direction.alpha * integrate(pde, second_difference, graph, steps - 1)
 
 
 def _advection_sensitivity(
     steps: int, u: Array, pde: AdvectionDiffusion, direction: AdvectionDiffusion, graph: Path
 ) -> Array:
-    """w of the pair (u, w), whose step is u ← (I + G) u, w ← (I + G) w + Ġ u, from (u, 0).
+    """Return w of the pair (u, w) after `steps` steps u ← (I + G) u, w ← (I + G) w + Ġ u from (u, 0).
 
-    Diffusion and advection do not commute at walls, so there is no closed form. The pair is one array, which
-    XLA steps twice as fast as two.
+    Diffusion and advection do not commute at walls, so there is no closed form. The pair is one array: XLA
+    steps it twice as fast as two arrays.
     """
     graph = jax.tree.map(lambda x: x[None], graph)
     pde, direction = jax.tree.map(lambda c: c[None], (pde, direction))
 
-    def step(pair, _):
-        own, along, path = held((pde, direction, graph))
-        change = stencil.upwind(pair, *_rates(own), path)
-        driven = stencil.upwind(pair[:1], *_rates_along(own, along), path)
-        return (pair + change).at[1:].add(driven), None
+    def step(pair: Array, _: None) -> tuple[Array, None]:
+        # Apart, since JAX 0.12 cannot transpose a barrier of which only some operands are linear.
+        (equation, path), tangent = keep_inside_loop((pde, graph)), keep_inside_loop(direction)
+        change = stencil.upwind(pair, *_rates(equation), path)
+        forcing = stencil.upwind(pair[:1], *_rate_tangents(equation, tangent), path)
+        return (pair + change).at[1:].add(forcing), None
 
     return jax.lax.scan(step, jnp.stack([u, jnp.zeros_like(u)]), length=steps)[0][1]
 
 
-def _rates_along(pde: AdvectionDiffusion, direction: AdvectionDiffusion) -> tuple[Array, Array]:
-    """The derivative of `_rates`; at β = 0 the mean of both sides."""
+def _rate_tangents(pde: AdvectionDiffusion, direction: AdvectionDiffusion) -> tuple[Array, Array]:
+    """Return the derivative of `_rates` along `direction`; at β = 0 it is the mean of both sides."""
     down = direction.beta * jnp.heaviside(pde.beta, 0.5)
     return direction.alpha + down, direction.alpha + down - direction.beta
 
 
-def march_reaction(pde: ReactionDiffusion, u: Array, graph: Path, steps: int) -> Array:
-    """`steps` Strang steps of dt = 1; the backward pass keeps O(√steps) states and recomputes the others."""
-    diffuse = pde.diffusion()
+def integrate_reaction(pde: ReactionDiffusion, u: Array, graph: Path, steps: int) -> Array:
+    """Take `steps` Strang steps of dt = 1; the backward pass keeps O(√steps) states and recomputes the others.
+
+    Args:
+        pde: the equation in units of the time step.
+        u: the state `(..., T, D)`.
+        graph: the path graph.
+        steps: the number of steps, ≥ 1.
+
+    Returns:
+        The state after the last step.
+    """
+    diffusion = pde.diffusion()
 
     @jax.checkpoint
-    def step(u, _):
-        u = pde.react(u, 1.0, graph)
-        return u + diffuse.increment(u, graph), None
+    def step(u: Array, _: None) -> tuple[Array, None]:
+        u = pde.apply_reaction(u, 1.0, graph)
+        return u + diffusion.increment(u, graph), None
 
     @jax.checkpoint
-    def chunk(u, _):
+    def chunk(u: Array, _: None) -> tuple[Array, None]:
         return jax.lax.scan(step, u, length=size)[0], None
 
     size = max(1, int(round((steps - 1) ** 0.5)))
-    u = pde.react(u, 0.5, graph)
-    u = u + diffuse.increment(u, graph)
+    u = pde.apply_reaction(u, 0.5, graph)
+    u = u + diffusion.increment(u, graph)
     u = jax.lax.scan(chunk, u, length=(steps - 1) // size)[0]
     u = jax.lax.scan(step, u, length=(steps - 1) % size)[0]
-    return pde.react(u, 0.5, graph)
+    return pde.apply_reaction(u, 0.5, graph)
 
 
-def response(pde: Linear, steps: int) -> Array:
-    """What `steps` steps make of a single token on the open line: the taps g(-n) … g(n), `(..., 2n+1, D)`.
+def impulse_response(pde: Linear, steps: int) -> Array:
+    """Return the state after n = `steps` steps from one token of value 1 on the infinite line.
 
-    Row n + k is the effect on the token k places to the right. Within n steps nothing reaches a wall.
+    These are the taps g(-n) … g(n) of the convolution that equals n steps far from walls: within n steps
+    nothing reaches a wall.
+
+    Args:
+        pde: a linear equation in units of the time step, its coefficients of the rank of a state.
+        steps: the number of steps n, ≥ 1.
+
+    Returns:
+        The taps `(..., 2n+1, D)`. Row n + k is the effect on the token k places to the right.
     """
     shapes = [jnp.shape(c) for c in jax.tree.leaves(pde)]
     lead = jnp.broadcast_shapes(*shapes)

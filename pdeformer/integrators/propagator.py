@@ -1,19 +1,19 @@
 """The linear propagator u(0) → u(T) as one primitive with derivative rules of its own.
 
-y = M(c) u is linear in the state u and depends on a few coefficients c. Differentiating the steps would keep
+y = M(c) u is linear in the state u and depends on a few coefficients c. To differentiate the steps would keep
 every state. The rules here keep one:
 
     tangent    ẏ = M(c) u̇ + Σ_i (∂M/∂c_i u) ċ_i      ∂M/∂c_i u in forward mode, or in closed form
-    adjoint    ū = M(c)ᵀ ȳ,  c̄_i = ⟨ȳ, ∂M/∂c_i u⟩      Mᵀ by the same method, written out
+    adjoint    ū = M(c)ᵀ ȳ,  c̄_i = ⟨ȳ, ∂M/∂c_i u⟩      Mᵀ by the same method, in explicit form
 
-∂M/∂c_i u is one state even for a coefficient per channel, because channels do not mix. It is recomputed from u
-in the backward pass. Forward, reverse and mixed derivatives of any order follow, since the rules are
-made of the primitive itself.
+∂M/∂c_i u is one state even for a coefficient per channel, because channels do not mix. The backward pass
+recomputes it from u. The rules consist of the primitive itself, so forward, reverse and mixed derivatives of any
+order follow.
 """
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -27,110 +27,123 @@ from pdeformer.integrators.explicit import Linear
 from pdeformer.stencil import Path
 
 
-class Method(NamedTuple):
-    """How M(c) u is computed, and its derivative in the coefficients, (∂M/∂c · ċ) u.
+class LinearMethod(NamedTuple):
+    """The functions that compute M(c) u and its derivative in the coefficients, (∂M/∂c · ċ) u."""
 
-    `apply(pde, u, graph, steps, adjoint=False)`; `sensitivity(pde, direction, u, graph, steps)`, where
+    apply: Callable
+    """`apply(pde, u, graph, steps, adjoint=False)` returns M u, or Mᵀ u."""
+    sensitivity: Callable
+    """`sensitivity(pde, direction, u, graph, steps)` returns (∂M/∂c · ċ) u.
+
     `direction` is an equation with the tangents ċ in the place of the coefficients.
     """
 
-    apply: Callable
-    sensitivity: Callable
 
+def _forward_mode_sensitivity(apply: Callable) -> Callable:
+    """The sensitivity of a method, by differentiation of its program."""
 
-def _by_forward_mode(apply: Callable) -> Callable:
-    """The sensitivity of a method by differentiating its program."""
-
-    def sensitivity(pde, direction, u, graph, steps):
+    def sensitivity(pde: Linear, direction: Linear, u: Array, graph: Path, steps: int) -> Array:
         return jax.jvp(lambda pde: apply(pde, u, graph, steps), (pde,), (direction,))[1]
 
     return sensitivity
 
 
-METHODS: dict[str, Method] = {
-    "scan": Method(explicit.integrate, explicit.sensitivity),
-    "taps": Method(convolution.apply, convolution.sensitivity),
-    "spectral": Method(spectral.apply, _by_forward_mode(spectral.apply)),
-    "causal scan": Method(causal.integrate, causal.sensitivity),
-    "causal taps": Method(causal.apply, _by_forward_mode(causal.apply)),
+LINEAR_METHODS: dict[str, LinearMethod] = {
+    "scan": LinearMethod(explicit.integrate, explicit.sensitivity),
+    "taps": LinearMethod(convolution.apply, convolution.sensitivity),
+    "spectral": LinearMethod(spectral.apply, _forward_mode_sensitivity(spectral.apply)),
+    "causal scan": LinearMethod(causal.integrate, causal.sensitivity),
+    "causal taps": LinearMethod(causal.apply, _forward_mode_sensitivity(causal.apply)),
 }
 
 
 def propagate(pde: Linear, u: Array, graph: Path, *, steps: int, method: str) -> Array:
-    """`steps` steps of dt = 1 of a linear equation by a named method.
+    """Compute `steps` steps of dt = 1 of a linear equation by a named method.
 
-    Every leaf of `pde` and `graph` has the rank of u and broadcasts against it.
+    Args:
+        pde: the equation in units of the time step; every coefficient has the rank of `u` and broadcasts against it.
+        u: the state `(..., T, D)`.
+        graph: the path graph; every mask has the rank of `u` and broadcasts against it.
+        steps: the number of steps, ≥ 1.
+        method: a key of `LINEAR_METHODS`.
+
+    Returns:
+        M(c) u, of the shape and dtype of `u`.
     """
     leaves, structure = jax.tree.flatten((pde, graph))
     return propagate_p.bind(u, *leaves, structure=structure, steps=steps, method=method, adjoint=False)
 
 
-def _apply(u, *leaves, structure, steps, method, adjoint):
+def _apply(u: Array, *leaves: Array, structure: Any, steps: int, method: str, adjoint: bool) -> Array:
     pde, graph = jax.tree.unflatten(structure, leaves)
-    return METHODS[method].apply(pde, u, graph, steps, adjoint=adjoint)
+    return LINEAR_METHODS[method].apply(pde, u, graph, steps, adjoint=adjoint)
 
 
-def _derivative(u, *leaves_and_tangents, structure, steps, method, adjoint):
-    """(∂M/∂c · ċ) u for tangents ċ that are the same for all tokens and channels of a sequence."""
-    members = structure.num_leaves
-    leaves, tangents = leaves_and_tangents[:members], leaves_and_tangents[members:]
+def _derivative(
+    u: Array, *leaves_and_tangents: Array, structure: Any, steps: int, method: str, adjoint: bool
+) -> Array:
+    """Return (∂M/∂c · ċ) u for tangents ċ that are the same for all tokens and channels of a sequence."""
+    count = structure.num_leaves
+    leaves, tangents = leaves_and_tangents[:count], leaves_and_tangents[count:]
     pde, graph = jax.tree.unflatten(structure, leaves)
     direction = jax.tree.unflatten(
         jax.tree.structure(pde),
         [jnp.full_like(c, 1) * t for c, t in zip(jax.tree.leaves(pde), tangents, strict=True)],
     )
 
-    def sensitivity(x):
-        return METHODS[method].sensitivity(pde, direction, x, graph, steps)
+    def sensitivity(x: Array) -> Array:
+        return LINEAR_METHODS[method].sensitivity(pde, direction, x, graph, steps)
 
     return jax.linear_transpose(sensitivity, u)(u)[0] if adjoint else sensitivity(u)
 
 
-def _sensitivity(u, leaves, tangents, *, coefficients, **params):
-    """Σ_i (∂M/∂c_i u) ċ_i; `tangents` maps the place i of a coefficient to ċ_i.
+def _sensitivity(u: Array, leaves: Any, tangents: dict, *, coefficients: int, **params: Any) -> Array:
+    """Return Σ_i (∂M/∂c_i u) ċ_i; `tangents` maps the index i of a coefficient to ċ_i.
 
-    A loop, checkpointed, so that in the backward pass one derivative lives at a time.
+    The loop is checkpointed, so that the backward pass holds one derivative at a time.
     """
     shape = jnp.broadcast_shapes(*(t.shape for t in tangents.values()))
     stacked = jnp.stack([jnp.broadcast_to(t, shape) for t in tangents.values()])
-    marks = jnp.eye(coefficients, dtype=u.dtype)[np.array(list(tangents))]
+    one_hot = jnp.eye(coefficients, dtype=u.dtype)[np.array(list(tangents))]
 
     @jax.checkpoint
-    def add(total, one):
-        tangent, mark = one
-        units = mark.reshape((coefficients,) + (1,) * u.ndim)
-        return total + derivative_p.bind(u, *leaves, *units, **params) * tangent, None
+    def add(total: Array, term: tuple[Array, Array]) -> tuple[Array, None]:
+        tangent, unit = term
+        directions = unit.reshape((coefficients,) + (1,) * u.ndim)
+        return total + derivative_p.bind(u, *leaves, *directions, **params) * tangent, None
 
-    return jax.lax.scan(add, jnp.zeros_like(u), (stacked, marks))[0]
+    return jax.lax.scan(add, jnp.zeros_like(u), (stacked, one_hot))[0]
 
 
-def _jvp(primals, tangents, **params):
+def _jvp(primals: Any, tangents: Any, **params: Any) -> tuple[Any, Any]:
     u, *leaves = primals
-    u_dot, *directions = tangents
+    u_dot, *leaf_tangents = tangents
     y = propagate_p.bind(u, *leaves, **params)
     terms = [] if isinstance(u_dot, ad.Zero) else [propagate_p.bind(u_dot, *leaves, **params)]
-    moving = {
-        i: d for i, d in enumerate(directions) if not isinstance(d, ad.Zero) and d.dtype != jax.dtypes.float0
+    nonzero = {
+        i: t
+        for i, t in enumerate(leaf_tangents)
+        if not isinstance(t, ad.Zero) and t.dtype != jax.dtypes.float0
     }
-    if moving:
+    if nonzero:
         count = len(jax.tree.leaves(jax.tree.unflatten(params["structure"], leaves)[0]))
         # checkpointed: the residual is u, not one state per coefficient
-        terms.append(jax.checkpoint(partial(_sensitivity, coefficients=count, **params))(u, leaves, moving))
+        terms.append(jax.checkpoint(partial(_sensitivity, coefficients=count, **params))(u, leaves, nonzero))
     return y, sum(terms[1:], terms[0]) if terms else ad.Zero(y.aval.to_tangent_aval())
 
 
-def _transpose(cotangent, u, *leaves, adjoint, **params):
+def _transpose(cotangent: Any, u: Any, *leaves: Any, adjoint: bool, **params: Any) -> list:
     if isinstance(cotangent, ad.Zero):
         return [ad.Zero(u.aval)] + [None] * len(leaves)
     return [propagate_p.bind(cotangent, *leaves, adjoint=not adjoint, **params)] + [None] * len(leaves)
 
 
-def _derivative_jvp(primals, tangents, **params):
+def _derivative_jvp(primals: Any, tangents: Any, **params: Any) -> Any:
     tangents = tuple(ad.instantiate_zeros(t) for t in tangents)
     return jax.jvp(partial(_derivative, **params), primals, tangents)
 
 
-def _batch(primitive, args, dims, **params):
+def _batch(primitive: Primitive, args: Any, dims: Any, **params: Any) -> tuple[Any, int]:
     size = next(x.shape[d] for x, d in zip(args, dims, strict=True) if d is not None)
     front = [x[None] if d is None else jnp.moveaxis(x, d, 0) for x, d in zip(args, dims, strict=True)]
     u = jnp.broadcast_to(front[0], (size, *front[0].shape[1:]))
@@ -138,7 +151,7 @@ def _batch(primitive, args, dims, **params):
 
 
 def _primitive(name: str, function: Callable, jvp: Callable, static: tuple[str, ...]) -> Primitive:
-    """An operation that no transformation looks into: XLA sees its loops as they were written."""
+    """An operation that no JAX transformation rewrites: XLA compiles the loops of `function` as they stand."""
     primitive = Primitive(name)
     primitive.def_impl(jax.jit(function, static_argnames=static))
     primitive.def_abstract_eval(lambda u, *leaves, **params: u)

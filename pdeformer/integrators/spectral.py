@@ -1,42 +1,51 @@
-"""Any number of steps as one multiplier per mode: cosines, sines or Fourier modes, all through one FFT.
+"""Any number of steps as one transfer function over cosine, sine or Fourier modes, computed by one FFT.
 
-Every boundary is a ring in disguise. Neumann: the even tokens forwards, then the odd ones backwards, are a ring of
-T whose FFT is the DCT-II up to a turn of each mode [Makhoul, "A Fast Cosine Transform in One and Two Dimensions",
-1980]. Dirichlet: the odd extension is a ring of 2T + 2 whose FFT is the DST-I. Copy is Dirichlet for what is left
-above the straight line through the two ends, which no equation without advection moves.
+Every boundary reduces to a ring.
+
+    periodic    the tokens are a ring of T
+    neumann     the even tokens forward, then the odd ones backward, are a ring of T. Its FFT is the DCT-II up to
+                a phase of each mode [Makhoul, "A Fast Cosine Transform in One and Two Dimensions", 1980]
+    dirichlet   the odd extension is a ring of 2T + 2. Its FFT is the DST-I
+    copy        Dirichlet for u minus the straight line through its two ends. No equation without advection
+                changes that line
 """
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from pdeformer.integrators.channel_blocks import PARTS, in_parts
+from pdeformer.integrators.channel_blocks import BLOCKS, map_channel_blocks
 from pdeformer.integrators.explicit import Linear
 from pdeformer.pde import AdvectionDiffusion, Diffusion, Wave
 from pdeformer.stencil import Path, rows
 
 
 def apply(pde: Linear, u: Array, graph: Path, steps: int, *, adjoint: bool = False) -> Array:
-    """`steps` steps of dt = 1 in mode space. Advection needs the ring: its walls have no orthogonal modes.
+    """Compute `steps` steps of dt = 1 in mode space; arguments and result are those of `explicit.integrate`.
 
-    On CPU one sequence after another: its FFT keeps all cores busy, and the temporaries shrink to those of one
-    sequence. Sines, whose ring is twice as long, go in parts where sequences are few.
+    Advection needs the ring: with walls it has no orthogonal modes. On CPU the sequences run one after another:
+    one FFT keeps all cores busy, and the temporaries shrink to those of one sequence. Sines, whose ring is twice
+    as long, run in channel blocks if there are few sequences.
     """
-    modes = partial(_apply, graph.boundary, steps, adjoint=adjoint)
-    parts = partial(in_parts, modes) if graph.boundary in ("dirichlet", "copy") else modes
+    in_modes = partial(_apply, graph.boundary, steps, adjoint=adjoint)
+    in_blocks = partial(map_channel_blocks, in_modes) if graph.boundary in ("dirichlet", "copy") else in_modes
     if jax.default_backend() != "cpu" or any(c.size > c.shape[-1] for c in jax.tree.leaves(pde)):
-        return parts(u, pde)
-    alone = jax.tree.map(lambda c: c.reshape(1, -1), pde)
+        return in_blocks(u, pde)
+    per_sequence = jax.tree.map(lambda c: c.reshape(1, -1), pde)
     sequences = u.reshape(-1, *u.shape[-2:])
-    run = modes if len(sequences) >= PARTS else parts
-    return jax.lax.map(lambda x: run(x, alone), sequences).reshape(u.shape)
+    run = in_modes if len(sequences) >= BLOCKS else in_blocks
+    return jax.lax.map(lambda x: run(x, per_sequence), sequences).reshape(u.shape)
 
 
 def _apply(boundary: str, steps: int, u: Array, pde: Linear, *, adjoint: bool) -> Array:
-    """Without advection every boundary but copy is symmetric; advection turns around."""
+    """Select the transform of the boundary.
+
+    Without advection the operator is symmetric except under copy. The adjoint of advection is advection with -β.
+    """
     if adjoint and isinstance(pde, AdvectionDiffusion):
         pde = AdvectionDiffusion(pde.alpha, -pde.beta)
     match boundary:
@@ -46,26 +55,29 @@ def _apply(boundary: str, steps: int, u: Array, pde: Linear, *, adjoint: bool) -
             return _cosines(pde, u, steps)
         case "dirichlet":
             return _sines(pde, u, steps)
-    return _straightened(pde, u, steps, adjoint=adjoint)
+    return _sines_above_line(pde, u, steps, adjoint=adjoint)
 
 
 def _on_ring(pde: Linear, u: Array, steps: int) -> Array:
     length = u.shape[-2]
     modes = jnp.fft.rfft(u, axis=-2)
-    return jnp.fft.irfft(modes * multiplier(pde, length, steps, u.ndim), n=length, axis=-2)
+    return jnp.fft.irfft(modes * transfer_function(pde, length, steps, u.ndim), n=length, axis=-2)
 
 
 def _cosines(pde: Linear, u: Array, steps: int) -> Array:
-    """With V the FFT of the ring of T, e^{-iπk/2T} V_k = C_k - i C_{T-k} holds two cosine modes of T tokens."""
+    """Apply the transfer function to the cosine modes C_k.
+
+    With V the FFT of the ring of T, e^{-iπk/2T} V_k = C_k - i C_{T-k} holds two cosine modes of T tokens.
+    """
     length = u.shape[-2]
     odd = length // 2
     ring = jnp.concatenate([_every_other(u, 0), jnp.flip(_every_other(u, 1), -2)], axis=-2)
     modes = jnp.fft.rfft(ring, axis=-2)
-    turn = _column(np.exp(-0.5j * np.pi * np.arange(odd + 1) / length), u.ndim).astype(modes.dtype)
-    decay = multiplier(pde, 2 * length, steps, u.ndim)  # of C_0 … C_T, the last of which is zero
-    modes = modes * turn
-    own, mirrored = rows(decay, 0, odd + 1), jnp.flip(rows(decay, length - odd, length + 1), -2)
-    modes = jax.lax.complex(modes.real * own, modes.imag * mirrored) * np.conj(turn)
+    phase = _column(np.exp(-0.5j * np.pi * np.arange(odd + 1) / length), u.ndim).astype(modes.dtype)
+    decay = transfer_function(pde, 2 * length, steps, u.ndim)  # of C_0 … C_T, the last of which is zero
+    modes = modes * phase
+    forward, mirrored = rows(decay, 0, odd + 1), jnp.flip(rows(decay, length - odd, length + 1), -2)
+    modes = jax.lax.complex(modes.real * forward, modes.imag * mirrored) * np.conj(phase)
     ring = jnp.fft.irfft(modes, n=length, axis=-2)
     even = rows(ring, 0, length - odd)
     back = jnp.flip(rows(ring, length - odd, length), -2)
@@ -79,8 +91,8 @@ def _sines(pde: Linear, u: Array, steps: int) -> Array:
     return rows(_on_ring(pde, ring, steps), 1, u.shape[-2] + 1)
 
 
-def _straightened(pde: Linear, u: Array, steps: int, *, adjoint: bool) -> Array:
-    """The two ends stay, and the line between them: what is left above it vanishes at both."""
+def _sines_above_line(pde: Linear, u: Array, steps: int, *, adjoint: bool) -> Array:
+    """Evolve u minus the line through its two ends, which vanishes at both; the line does not change."""
     length = u.shape[-2]
     if length < 3:
         return u
@@ -105,11 +117,23 @@ def _column(x: np.ndarray, ndim: int) -> np.ndarray:
     return x.reshape((1,) * (ndim - 2) + (-1, 1))
 
 
-def multiplier(pde: Linear, length: int, steps: int, ndim: int) -> Array:
-    """What `steps` steps do to the modes ω = 2πk/P, k = 0 … P/2, of a ring of P = `length` tokens.
+def transfer_function(pde: Linear, length: int, steps: int, ndim: int) -> Array:
+    """Return the factors by which n = `steps` steps multiply the modes of a ring of P tokens.
 
-    Diffusion (1 - 4α sin²(ω/2))ⁿ; advection-diffusion (1 - 4α sin²(ω/2) + β⁺(e^{iω} - 1) + β⁻(e^{-iω} - 1))ⁿ
-    with β⁺ = max(β, 0), β⁻ = max(-β, 0); wave T_n(1 - 2c² sin²(ω/2)) = cos(2n arcsin(c sin(ω/2))).
+    The modes are ω = 2πk/P, k = 0 … P/2. With β⁺ = max(β, 0) and β⁻ = max(-β, 0)::
+
+        diffusion             (1 - 4α sin²(ω/2))ⁿ
+        advection-diffusion   (1 - 4α sin²(ω/2) + β⁺(e^{iω} - 1) + β⁻(e^{-iω} - 1))ⁿ
+        wave                  T_n(1 - 2c² sin²(ω/2)) = cos(2n arcsin(c sin(ω/2)))
+
+    Args:
+        pde: a linear equation in units of the time step.
+        length: the number of tokens P of the ring.
+        steps: the number of steps n.
+        ndim: the rank of the state.
+
+    Returns:
+        The factors `(..., P/2 + 1, D)`; complex with advection, else real.
     """
     half = _column(np.pi * np.arange(length // 2 + 1) / length, ndim)  # ω/2
     dtype = np.dtype(jnp.result_type(*jax.tree.leaves(pde)))
@@ -119,17 +143,26 @@ def multiplier(pde: Linear, length: int, steps: int, ndim: int) -> Array:
     decay = 1 - 4 * pde.alpha * sine**2
     if isinstance(pde, Diffusion):
         return decay**steps
-    turn = jax.lax.complex(-2 * sine**2, 2 * sine * cosine)  # e^{iω} - 1, without cancellation
-    drift = jnp.maximum(pde.beta, 0) * turn + jnp.maximum(-pde.beta, 0) * jnp.conj(turn)
+    shift = jax.lax.complex(-2 * sine**2, 2 * sine * cosine)  # e^{iω} - 1, without cancellation
+    drift = jnp.maximum(pde.beta, 0) * shift + jnp.maximum(-pde.beta, 0) * jnp.conj(shift)
     return (decay + drift) ** steps
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(1, 2, 3))
 def chebyshev(c: Array, sine: np.ndarray, cosine: np.ndarray, steps: int) -> Array:
-    """T_n(1 - 2c² sin²) = cos(2nφ), sin φ = c·sine, for 0 ≤ c ≤ 1 and 0 ≤ sine ≤ 1.
+    """Return the Chebyshev polynomial T_n(1 - 2c² sine²) = cos(2nφ), where sin φ = c·sine.
 
     cos φ = sqrt((1-c)(1+c) + c² cosine²) keeps its digits where c·sine → 1. The derivative in c,
     -2n sine sin(2nφ)/cos φ, tends to 4n² (-1)ⁿ sine as cos φ → 0.
+
+    Args:
+        c: the Courant number, 0 ≤ c ≤ 1.
+        sine: sin(ω/2) of every mode, 0 ≤ sine ≤ 1.
+        cosine: cos(ω/2) of every mode.
+        steps: the degree n.
+
+    Returns:
+        The values, `c` broadcast against `sine`.
     """
     return jnp.cos(2 * steps * jnp.arctan2(c * sine, _cosine_of_angle(c, cosine)))
 
@@ -139,7 +172,9 @@ def _cosine_of_angle(c: Array, cosine: np.ndarray) -> Array:
 
 
 @chebyshev.defjvp
-def _(sine, cosine, steps, primals, tangents):
+def _(
+    sine: np.ndarray, cosine: np.ndarray, steps: int, primals: tuple[Array], tangents: tuple[Array]
+) -> tuple[Any, Any]:
     (c,), (c_dot,) = primals, tangents
     x = _cosine_of_angle(c, cosine)
     at_pole = x < jnp.finfo(x.dtype).eps ** 0.5

@@ -1,21 +1,38 @@
-"""Diffusion layers: `layer(u, segment_ids=None, *, causal=False)` maps hidden states to hidden states.
+"""Diffusion layers, and attention that a PDE evolves, as Flax nnx modules.
 
-Each is a smoothing step along the tokens of every run (`stencil.run_ids`) with no flux through its
-ends. Parameters are free real numbers that are mapped into the stable set, so that whatever an optimizer does
-the step u ← Mu keeps weights ≥ 0 that sum to at most 1/2: M is symmetric with its spectrum in [0, 1], or
-[-1, 1] beyond 1/4, conserves the sum over tokens, is non-expansive in every l_p norm and never raises its own
-energy 1/2 <u, (I - M) u>. Where M depends on u this holds for that M. (The exception is the control
-`AdaptiveStencil(free=True)`.)
-A causal step lets only the later end of every edge receive; its weights are then a convex combination of the
-token and earlier ones, non-expansive in the maximum norm, and it does not conserve the sum.
+stable_stencil  symmetric edge weights whose sum respects the stability bound
+constraints     unconstrained parameters ↔ stable PDE coefficients
+heat            `HeatLayer`: one diffusivity for all channels
+adaptive        `AdaptiveStencil`: one learned symmetric stencil per channel
+multiscale      `MultiScaleStencil`: edges of several lengths under one stability bound
+attention       `PDEAttention`: `pde_attention` with learned coefficients, and its configuration
+config          `StencilConfig`: which diffusion layer, with which options
 
-Hidden states are `(B, T, D)`; padding is never read and never changed; the arithmetic is in at least float32
-and rounded once to the dtype of `u`. [Zhang & Zhou, "Where to Add PDE Diffusion in Transformers", 2026]
+A diffusion layer is called as `layer(u, segment_ids=None, *, causal=False)` and maps hidden states (B, T, D) to
+hidden states. It smooths along the tokens of every run (`stencil.run_ids`) and lets no flux through the ends of a
+run. Padding is never read and never changed. The arithmetic is in at least float32 and is rounded once, to the
+dtype of `u`.
 
-`PDEAttention` stands apart: it takes queries, keys and values, and evolves the attention between them.
+Stability holds for every value of the parameters. They are real numbers without constraints, which the layer maps
+to weights w ≥ 0 of sum ≤ 1/2. Hence the matrix M of the step u ← Mu
+
+- is symmetric with spectrum in [-1, 1], and in [0, 1] while the weights sum to at most 1/4;
+- conserves the sum over the tokens of a run;
+- is non-expansive in every l_p norm;
+- never raises its own energy 1/2 <u, (I - M) u>.
+
+Where M depends on u, this holds for that M. One exception exists: `AdaptiveStencil(free=True)`, the unconstrained
+control. A causal step changes only the later end of every edge. Each new token is then a convex combination of
+itself and earlier tokens: the step is non-expansive in the maximum norm, and it does not conserve the sum.
+
+`PDEAttention` takes queries, keys and values instead, and evolves the attention between them.
+[Zhang & Zhou, "Where to Add PDE Diffusion in Transformers", 2026]
 
     B batch, T tokens, D channels, K offsets of a stencil, S scales
 """
+
+import warnings
+from typing import Any
 
 from pdeformer.layers.adaptive import AdaptiveStencil as AdaptiveStencil
 from pdeformer.layers.attention import PDEAttention as PDEAttention
@@ -27,10 +44,25 @@ from pdeformer.layers.multiscale import MultiScaleStencil as MultiScaleStencil
 
 __all__ = [
     "AdaptiveStencil",
-    "PDEAttentionConfig",
     "HeatLayer",
     "Layer",
     "MultiScaleStencil",
     "PDEAttention",
+    "PDEAttentionConfig",
     "StencilConfig",
 ]
+
+_RENAMED = {"Stencil": "StencilConfig", "AttentionPDE": "PDEAttentionConfig"}
+
+
+def __getattr__(name: str) -> Any:
+    """Serve the old name of a renamed class, with a DeprecationWarning."""
+    if name not in _RENAMED:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    new = _RENAMED[name]
+    warnings.warn(
+        f"pdeformer.layers.{name} is now pdeformer.layers.{new}; the old name goes with the next release.",
+        DeprecationWarning,
+        stacklevel=2,
+    )
+    return globals()[new]

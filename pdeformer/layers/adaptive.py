@@ -1,4 +1,7 @@
-"""The adaptive stencil: a learned symmetric smoothing kernel per channel, of width 3, 5 or 7."""
+"""The adaptive stencil: a learned symmetric smoothing kernel per channel, of width 3, 5 or 7.
+
+B batch, T tokens, D channels, K offsets, L stacked blocks
+"""
 
 import jax
 import jax.numpy as jnp
@@ -7,30 +10,50 @@ from jaxtyping import Array, Float
 
 from pdeformer import stencil
 from pdeformer.layers.stable_stencil import (
-    BUDGET,
-    Hidden,
+    MAX_WEIGHT_SUM,
+    HiddenStates,
     Segments,
-    apply,
     check_alpha,
     diffuse,
     logit,
-    standardise,
+    standardize,
     symmetric_taps,
+    update_valid_tokens,
 )
 
 
 class AdaptiveStencil(nnx.Module):
-    """u_j ← u_j + Σ_{k=1..K} κ_{k,c} [e_{j,j+k} (u_{j+k} - u_j) + e_{j-k,j} (u_{j-k} - u_j)], per channel c.
+    """Smooth hidden states with one learned symmetric stencil per channel c.
 
-    e_{i,j} = 1 when tokens i and j are in one run. κ_{k,c} = 1/2 sigmoid(a_c) softmax(w_c)_k, Σ_k κ ≤ 1/2.
+    u_j ← u_j + Σ_{k=1..K} κ_{k,c} [e_{j,j+k} (u_{j+k} - u_j) + e_{j-k,j} (u_{j-k} - u_j)]
 
-    channels: D. width: 2K+1 in {3, 5, 7}. alpha: the initial Σ_k κ in (0, 1/2), spread evenly over k.
-    input_adaptive: the sigmoid becomes a property of an edge, the mean over its two ends i of
-        sigmoid(a_c + v·LN(u_i)), v starting at 0; the weights stay symmetric and within the budget.
-    free: a control without constraints, the depthwise kernel u_j + Σ_{|k|≤K} f_{k,c} u_{j+k}, where a
-        neighbour beyond the run is replaced by u_j itself. It starts as the constrained layer and may leave
-        the stable set. It has no causal form.
-    rngs is not used: the initial values are fixed.
+    e_{i,j} = 1 when tokens i and j are in one run, else 0. κ_{k,c} = 1/2 sigmoid(a_c) softmax(w_c)_k, hence
+    Σ_k κ_{k,c} ≤ 1/2 and the step is stable for every a and w.
+
+    Args:
+        channels: number of channels D.
+        width: number of taps 2K+1: 3, 5 or 7.
+        alpha: initial Σ_k κ, 0 < alpha < 1/2, spread evenly over k.
+        free: replace the stencil by a depthwise kernel without constraints, the control:
+            u_j + Σ_{|k|≤K} f_{k,c} u_{j+k}, where u_j itself stands in for a neighbor beyond the run. It starts as
+            the constrained layer, may leave the stable set, and has no causal form.
+        input_adaptive: let the sigmoid depend on the edge: it becomes the mean over its two ends i of
+            sigmoid(a_c + v·LN(u_i)), with v starting at 0. The weights stay symmetric and their sum ≤ 1/2.
+        rngs: not used; the initial values are constants.
+
+    Raises:
+        ValueError: `width` not 3, 5 or 7; `alpha` out of range; both `free` and `input_adaptive`.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from pdeformer.layers import AdaptiveStencil
+        >>> layer = AdaptiveStencil(1, width=5, alpha=0.4)  # weights 0.2 for neighbors at distance 1 and 2
+        >>> u = jnp.array([[[1.0], [0.0], [0.0], [0.0]]])
+        >>> [round(float(x), 3) for x in layer(u)[0, :, 0]]
+        [0.6, 0.2, 0.2, 0.0]
+
+    Reference:
+        Zhang & Zhou, "Where to Add PDE Diffusion in Transformers", 2026.
     """
 
     def __init__(
@@ -43,6 +66,7 @@ class AdaptiveStencil(nnx.Module):
         input_adaptive: bool = False,
         rngs: nnx.Rngs | None = None,
     ):
+        """Check the arguments of the class and make the parameters."""
         if width not in (3, 5, 7):
             raise ValueError(
                 f"AdaptiveStencil has width 3, 5 or 7, got {width}; for a longer reach use MultiScaleStencil."
@@ -50,60 +74,80 @@ class AdaptiveStencil(nnx.Module):
         if free and input_adaptive:
             raise ValueError("AdaptiveStencil is either free or input_adaptive, got both; drop one of them.")
         check_alpha(alpha, "AdaptiveStencil", closed=False)
-        self.reach, self.free, self.input_adaptive = width // 2, free, input_adaptive
+        self.radius, self.free, self.input_adaptive = width // 2, free, input_adaptive
         if free:
-            side = jnp.full((self.reach, channels), alpha / self.reach, float)
-            centre = jnp.full((1, channels), -2 * alpha, float)
-            self.kernel = nnx.Param(jnp.concatenate([side, centre, side]))
+            side = jnp.full((self.radius, channels), alpha / self.radius, float)
+            center = jnp.full((1, channels), -2 * alpha, float)
+            self.kernel = nnx.Param(jnp.concatenate([side, center, side]))
             return
-        self.rate = nnx.Param(jnp.full((channels,), logit(alpha / BUDGET), float))
-        self.share = nnx.Param(jnp.zeros((self.reach, channels)))
+        self.rate = nnx.Param(jnp.full((channels,), logit(alpha / MAX_WEIGHT_SUM), float))
+        self.share = nnx.Param(jnp.zeros((self.radius, channels)))
         self.gate = nnx.Param(jnp.zeros((channels,))) if input_adaptive else None
 
     @property
     def causal_form(self) -> bool:
-        """Whether the layer can be called with `causal=True`."""
+        """Whether the layer can be called with `causal=True`: unless it is `free`."""
         return not self.free
 
-    def __call__(self, u: Hidden, segment_ids: Segments | None = None, *, causal: bool = False) -> Hidden:
+    def __call__(
+        self, u: HiddenStates, segment_ids: Segments | None = None, *, causal: bool = False
+    ) -> HiddenStates:
+        """Smooth hidden states.
+
+        Args:
+            u: hidden states (B, T, D), floating point.
+            segment_ids: int32 (B, T); 0 is padding, equal positive ids belong together. None: one segment.
+            causal: no output depends on a later token.
+
+        Returns:
+            Hidden states (B, T, D) in the dtype of `u`; padding is returned as it came.
+
+        Raises:
+            ValueError: `causal` with `free=True`.
+        """
         if self.free:
             if causal:
                 raise ValueError(
                     "AdaptiveStencil(free=True) has no causal form: it reads later tokens; use free=False."
                 )
-            return apply(self._free_change, u, segment_ids)
+            return update_valid_tokens(self._unconstrained_change, u, segment_ids)
 
         def change(u: Array, runs: Array | None) -> Array:
             return diffuse(u, runs, self._offsets(), self._weights(u), causal=causal)
 
-        return apply(change, u, segment_ids)
+        return update_valid_tokens(change, u, segment_ids)
 
     def _offsets(self) -> tuple[int, ...]:
-        return tuple(range(1, self.reach + 1))
+        return tuple(range(1, self.radius + 1))
 
     def _weights(self, u: Array) -> Array:
         """κ, `(K, 1, 1, D)`, or `(K, B, T, D)` when every token has its own."""
         logit = self.rate[...][None, None]
         if self.gate is not None:
-            logit = logit + (standardise(u) @ self.gate[...])[..., None]
+            logit = logit + (standardize(u) @ self.gate[...])[..., None]
         share = jax.nn.softmax(self.share[...], axis=-2)[:, None, None]
-        return BUDGET * jax.nn.sigmoid(logit)[None] * share
+        return MAX_WEIGHT_SUM * jax.nn.sigmoid(logit)[None] * share
 
-    def _free_change(self, u: Array, runs: Array | None) -> Array:
-        kernel, reach = self.kernel[...], self.reach
+    def _unconstrained_change(self, u: Array, runs: Array | None) -> Array:
+        kernel, radius = self.kernel[...], self.radius
         change = jnp.sum(kernel, axis=0)[None, None] * u
-        for k in range(1, min(reach, u.shape[-2] - 1) + 1):
+        for k in range(1, min(radius, u.shape[-2] - 1) + 1):
             edges = stencil.difference(u, k, runs)
-            ahead, behind = kernel[None, None, reach + k], kernel[None, None, reach - k]
+            ahead, behind = kernel[None, None, radius + k], kernel[None, None, radius - k]
             # the left end of an edge receives ahead·edges, the right end -behind·edges
             change += stencil.divergence(ahead * edges, k) + stencil.receive((behind - ahead) * edges, k)
         return change
 
     def taps(self) -> Float[Array, "*l d k"]:
-        """The weights of tokens j-K … j+K far from walls, (D, 2K+1); if input-adaptive, at v·LN(u) = 0."""
+        """The weights of tokens j-K … j+K far from walls.
+
+        Returns:
+            (D, 2K+1), or (L, D, 2K+1) for a layer stacked over L blocks. With `input_adaptive`, the taps of a
+            token with v·LN(u) = 0.
+        """
         if self.free:
             kernel = self.kernel[...]
-            return jnp.moveaxis(kernel.at[..., self.reach, :].add(1), -2, -1)
-        rate = BUDGET * jax.nn.sigmoid(self.rate[...])
+            return jnp.moveaxis(kernel.at[..., self.radius, :].add(1), -2, -1)
+        rate = MAX_WEIGHT_SUM * jax.nn.sigmoid(self.rate[...])
         kappa = rate[..., None, :] * jax.nn.softmax(self.share[...], axis=-2)
         return symmetric_taps(kappa, self._offsets())

@@ -1,25 +1,35 @@
-"""PDE attention with learned coefficients, and its choice as a value that a command line can fill in.
+"""PDE attention with learned coefficients, and its configuration, which a command line can fill in.
 
 B batch, T query tokens, S key tokens, N heads, K key heads, H head width, L layers
 """
 
-from dataclasses import dataclass, fields
-from typing import Any, Literal, get_args
+import warnings
+from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass, fields
+from typing import Any, Literal, ParamSpec, get_args
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Key
 
-from pdeformer.attention import options as attention_options
 from pdeformer.attention import pde_attention
+from pdeformer.attention.keywords import check_words, keyword_options
+from pdeformer.attention.options import (
+    AttentionOptions,
+    EvolutionOptions,
+    SpaceOptions,
+    check_meaning,
+    check_options,
+)
 from pdeformer.layers import constraints
 from pdeformer.layers.stable_stencil import Segments
 from pdeformer.pde import PDE, AdvectionDiffusion, Diffusion, Reaction, ReactionDiffusion, Wave
 
+P = ParamSpec("P")
 Kind = Literal["none", "diffusion", "wave", "reaction-diffusion", "advection-diffusion"]
 Share = Literal["head", "layer", "step"]
-OWNERS: dict[str, tuple[str, ...]] = {
+OWNERS: dict[str, tuple[str, ...]] = {  # the kinds that an option belongs to; all others belong to every kind
     "alpha": ("diffusion", "reaction-diffusion", "advection-diffusion"),
     "beta": ("reaction-diffusion", "advection-diffusion"),
     "speed": ("wave",),
@@ -29,53 +39,49 @@ OWNERS: dict[str, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True)
-class PDEAttentionConfig:
-    """Which equation evolves the attention, and how; an option that its kind does not have is refused."""
+class PDEAttentionConfig(SpaceOptions, EvolutionOptions):
+    """Which equation evolves the attention, and how; an option that its kind does not have is refused.
+
+    The fields of `EvolutionOptions` and `SpaceOptions` are options of `pde_attention` as well.
+
+    Raises:
+        ValueError: Options that do not fit together, or initial coefficients outside the stable set.
+
+    Example:
+        >>> from pdeformer.layers import PDEAttentionConfig
+        >>> PDEAttentionConfig("diffusion", steps=2).initial_pde()
+        Diffusion(alpha=0.1)
+    """
 
     kind: Kind = "none"
-    """none: plain attention; else the equation that its weights or logits obey in pseudo-time."""
+    """The equation that weights or logits obey in pseudo-time; "none" is plain attention."""
+    _: KW_ONLY
     steps: int = 4
-    """Explicit steps, each of pseudo-time 1; 0 is plain attention."""
-    target: attention_options.Target = "weights"
-    """weights: after the softmax; logits: before it."""
-    axis: attention_options.Axis = "key"
-    """Space: along the keys of a query, along the queries of a key, or first one and then the other."""
+    """Number of explicit steps, each of pseudo-time 1; 0 is plain attention."""
     share: Share = "head"
-    """head: one coefficient per head; layer: one for all heads; step: one per step and head."""
+    """"head": one coefficient per head; "layer": one for all heads; "step": one per step and head."""
     learned: bool = True
-    """Learn the coefficients, kept in the stable set; else they keep their initial values."""
+    """Learn the coefficients, which stay in the stable set; otherwise they keep their initial values."""
     alpha: float | None = None
-    """Initial diffusivity, up to 1/2 (default 0.10)."""
+    """Initial diffusivity, up to 1/2. None means 0.10."""
     beta: float | None = None
-    """Initial drift (0.03; > 0 moves weight to earlier keys) or growth of the reaction (0.02; > 0 spreads the
-    rows, < 0 sharpens them, and so it stays)."""
+    """Initial drift, where beta > 0 moves weight to earlier keys (None means 0.03), or growth of the reaction, where
+    beta > 0 spreads the rows and beta < 0 sharpens them, and the sign stays (None means 0.02)."""
     speed: float | None = None
-    """wave: initial speed, up to 1 (0.15)."""
+    """wave: initial speed, up to 1. None means 0.15."""
     reaction: Reaction = "fisher"
-    """reaction-diffusion: fisher, u (1 - u), on weights; allen_cahn, u (1 - u²), on weights or logits."""
-    order: attention_options.Order = "strang"
-    """reaction-diffusion: exact reaction split from diffusion, both in one Euler step, or one Euler reaction
-    first, which costs two plain attentions."""
-    renormalize: attention_options.Renormalize | None = None
-    """Divide a row by its sum after the last step (l1); None: for a reaction on weights only."""
-    window: int | None = None
-    """Attend to this many tokens on either side; the evolution may widen it by `steps`."""
-    base: attention_options.Base = "softmax"
-    """softmax, or performer: positive random features at linear cost."""
-    features: int | None = None
-    """performer: number of random features; 4 times the head width is a start."""
+    """reaction-diffusion: "fisher", u (1 - u), on weights; "allen_cahn", u (1 - u²), on weights or logits."""
     feature_seed: int = 0
-    """performer: seed of the random features."""
+    """Seed of the random features of base "performer"."""
 
-    def __post_init__(self):
-        for name, words in (("kind", get_args(Kind)), ("share", get_args(Share))):
-            if getattr(self, name) not in words:
-                raise ValueError(f"{name} must be one of {', '.join(words)}, got {getattr(self, name)!r}.")
+    def __post_init__(self) -> None:
+        """Refuse options that do not fit together."""
+        check_words(type(self), vars(self))
         self._check_owners()
         if self.kind != "none":
             self.check()
-            how = {"order": self.order, "steps": self.steps}
-            constraints.check_initial(self.initial(), **how, learned=self.learned)
+            options: dict[str, Any] = {"order": self.order, "steps": self.steps}
+            constraints.check_initial(self.initial_pde(), **options, learned=self.learned)
 
     def _check_owners(self) -> None:
         for field in fields(self):
@@ -97,8 +103,12 @@ class PDEAttentionConfig:
                 f"learned={self.learned}; use share='head'."
             )
 
-    def initial(self) -> PDE:
-        """The equation with its initial coefficients. Raises ValueError for kind "none"."""
+    def initial_pde(self) -> PDE:
+        """The equation with its initial coefficients.
+
+        Raises:
+            ValueError: The kind is "none".
+        """
         alpha = 0.10 if self.alpha is None else self.alpha
         beta = {"reaction-diffusion": 0.02, "advection-diffusion": 0.03}.get(self.kind, 0.0)
         beta = beta if self.beta is None else self.beta
@@ -112,16 +122,27 @@ class PDEAttentionConfig:
             return AdvectionDiffusion(alpha, beta)
         raise ValueError("kind 'none' has no equation, it is plain attention; use dot_product_attention.")
 
+    def initial(self) -> PDE:
+        """Deprecated name of `initial_pde`."""
+        warnings.warn("PDEAttentionConfig.initial is now initial_pde", DeprecationWarning, stacklevel=2)
+        return self.initial_pde()
+
     def check(self, *, is_causal: bool = False, dropout: float = 0.0) -> None:
-        """Raises ValueError if this choice does not serve causal rows, or dropout, where that is asked for."""
+        """Check that these options allow causal rows, or dropout, if they are needed. It makes no array.
+
+        Args:
+            is_causal: The attention is causal.
+            dropout: Probability of dropping a weight.
+
+        Raises:
+            ValueError: The options do not allow it.
+        """
         if self.kind == "none":
             return
-        # the seed stands for its key: a choice makes no array
-        seed = self.feature_seed if self.base == "performer" else None
-        chosen = self.options(is_causal=is_causal, dropout=dropout, feature_key=seed)
-        attention_options.check_choices(chosen)
-        initial = self.initial()
-        attention_options.check_meaning(initial, chosen)
+        options = self.options(is_causal=is_causal, dropout=dropout)
+        check_options(options)
+        initial = self.initial_pde()
+        check_meaning(initial, options)
         if not isinstance(initial, ReactionDiffusion):
             return
         if self.target == "logits" and (initial.beta < 0 or self.order != "strang"):
@@ -136,47 +157,89 @@ class PDEAttentionConfig:
                 f"beta > 0 and order='strang'."
             )
 
-    def options(self, **call: Any) -> attention_options.Options:
-        """This choice as `pde_attention` takes it, with what the call decides."""
-        names = ("steps", "target", "axis", "base", "window", "renormalize", "order", "features")
-        return attention_options.Options(**{name: getattr(self, name) for name in names}, **call)
+    def options(self, **call: Any) -> AttentionOptions:
+        """The options of `pde_attention`: those of this configuration, and those of one call."""
+        names = {field.name for options in (EvolutionOptions, SpaceOptions) for field in fields(options)}
+        return AttentionOptions(**{name: getattr(self, name) for name in names}, **call)
 
     def build(self, heads: int) -> "PDEAttention | None":
-        """The attention for `heads` query heads; None is plain attention."""
-        options = {field.name: getattr(self, field.name) for field in fields(self)}
-        return None if self.kind == "none" else PDEAttention(heads, **options)
+        """Build the attention.
+
+        Args:
+            heads: Number of query heads N.
+
+        Returns:
+            The layer, or None for kind "none", which is plain attention.
+        """
+        return None if self.kind == "none" else PDEAttention(heads, **vars(self))
+
+
+def _layer_signature(options: Callable[P, Any]):
+    def function(self: Any, heads: int, *args: P.args, **options: P.kwargs) -> None: ...
+
+    return function
 
 
 class PDEAttention(nnx.Module):
-    """Attention whose weights or logits a PDE evolves; `pdeformer.attention.pde_attention` with learned coefficients.
+    """`pde_attention` with learned coefficients.
 
-    Parameters are free real numbers that are mapped into the stable set (`layers.coefficients`), so that no
-    optimizer step can make the evolution unstable: α = 1/2 σ(a), c = σ(a), 2α + |β| ≤ 1, a bounded growth.
+    Its parameters are unconstrained real numbers that are mapped into the stable set (`layers.constraints`), so that
+    no optimizer step can make the evolution unstable: α = 1/2 σ(a), c = σ(a), 2α + |β| ≤ 1, a bounded growth. The
+    keyword arguments are the fields of `PDEAttentionConfig`; here `kind` is "diffusion" by default.
 
-    heads: N query heads. kind: the equation, a word of `PDEAttentionConfig.kind` but "none".
-    options: the other fields of `PDEAttentionConfig`, which documents and checks them.
-    [Zhang & Zhou, "Continuous-Time Attention", 2025]
+    Attributes:
+        config: The options, a `PDEAttentionConfig`.
+        free: The unconstrained parameters by the name of their coefficient; empty if they are not learned.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from pdeformer import PDEAttention
+        >>> layer = PDEAttention(heads=2, kind="wave", steps=3)
+        >>> layer(*[jnp.ones((1, 5, 2, 4))] * 3, is_causal=True).shape
+        (1, 5, 2, 4)
+
+    Reference:
+        Zhang & Zhou, "Continuous-Time Attention", 2025.
     """
 
-    def __init__(self, heads: int, *, kind: str = "diffusion", **options):
-        self.choice = PDEAttentionConfig(kind, **options)  # pyright: ignore[reportArgumentType]  checked there
-        initial, how = self.choice.initial(), {"order": self.choice.order, "steps": self.choice.steps}
-        shape = {"head": (heads,), "layer": (), "step": (self.choice.steps, heads)}[self.choice.share]
-        numbers = constraints.free(initial, **how) if self.choice.learned else {}
+    @keyword_options(PDEAttentionConfig, _layer_signature, kind="diffusion")
+    def __init__(self, heads: int, config: PDEAttentionConfig) -> None:
+        """Build the layer; its parameters start at the initial coefficients.
+
+        Args:
+            heads: Number of query heads N.
+            config: The keyword arguments, fields of `PDEAttentionConfig`.
+
+        Raises:
+            ValueError: As in `PDEAttentionConfig`, or kind "none".
+            TypeError: An unknown keyword argument.
+        """
+        self.config = config
+        initial, options = config.initial_pde(), {"order": config.order, "steps": config.steps}
+        shape = {"head": (heads,), "layer": (), "step": (config.steps, heads)}[config.share]
+        numbers = constraints.unconstrain(initial, **options) if config.learned else {}
         self.free = nnx.Dict(
             {name: nnx.Param(jnp.full(shape, value, float)) for name, value in numbers.items()}
         )
 
-    def pde(self) -> PDE:
-        """The equation with its present coefficients: floats if they are not learned, else arrays.
+    @property
+    def choice(self) -> PDEAttentionConfig:
+        """Deprecated name of `config`."""
+        warnings.warn("PDEAttention.choice is now config", DeprecationWarning, stacklevel=2)
+        return self.config
 
-        Of shape (N,), () or (steps, N) for share "head", "layer" or "step"; `(L, ...)` stacked over L blocks.
+    def pde(self) -> PDE:
+        """The equation with its present coefficients.
+
+        Returns:
+            Floats if the coefficients are not learned, else arrays of shape (N,), () or (steps, N) for share "head",
+            "layer" or "step"; stacked over L blocks, `(L, ...)`.
         """
-        choice, initial = self.choice, self.choice.initial()
-        if not choice.learned:
+        config, initial = self.config, self.config.initial_pde()
+        if not config.learned:
             return initial
         numbers = {name: value[...] for name, value in self.free.items()}
-        return constraints.stable(initial, numbers, order=choice.order, steps=choice.steps)
+        return constraints.constrain(initial, numbers, order=config.order, steps=config.steps)
 
     def __call__(
         self,
@@ -189,14 +252,31 @@ class PDEAttention(nnx.Module):
         dropout: float = 0.0,
         dropout_key: Key[Array, ""] | None = None,
     ) -> Float[Array, "b t n h"]:
-        """The output of `pde_attention` with the present coefficients; arguments and errors are those.
+        """Attend with the present coefficients; arguments are those of `pde_attention`.
 
-        Raises ValueError, too, for dropout on weights whose reaction is not bounded above 1.
+        Args:
+            query: Shape (B, T, N, H).
+            key: Shape (B, S, K, H).
+            value: Shape (B, S, K, H).
+            segment_ids: int32 (B, T), needs T = S; 0 is padding.
+            is_causal: Query t attends only to the keys s <= t + S − T.
+            dropout: Probability in [0, 1) of dropping a weight.
+            dropout_key: Random key, needed if dropout > 0.
+
+        Returns:
+            Shape (B, T, N, H), dtype of `value`.
+
+        Raises:
+            ValueError: As in `pde_attention`, or dropout on weights whose reaction is unstable above 1.
         """
-        choice = self.choice
-        choice.check(is_causal=is_causal, dropout=dropout)
-        feature_key = jax.random.key(choice.feature_seed) if choice.base == "performer" else None
-        chosen = choice.options(
-            is_causal=is_causal, dropout=dropout, dropout_key=dropout_key, feature_key=feature_key
+        config = self.config
+        config.check(is_causal=is_causal, dropout=dropout)
+        feature_key = jax.random.key(config.feature_seed) if config.base == "performer" else None
+        options = config.options(
+            segment_ids=segment_ids,
+            is_causal=is_causal,
+            dropout=dropout,
+            dropout_key=dropout_key,
+            feature_key=feature_key,
         )
-        return pde_attention(query, key, value, self.pde(), segment_ids=segment_ids, **chosen._asdict())
+        return pde_attention(query, key, value, self.pde(), **vars(options))

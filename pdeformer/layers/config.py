@@ -1,4 +1,4 @@
-"""`StencilConfig`: the choice of a diffusion layer and its options, as a value that a command line can fill in."""
+"""`StencilConfig`: which diffusion layer, and its options, as a frozen dataclass that a command line can fill in."""
 
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -10,18 +10,31 @@ from pdeformer.layers.heat import HeatLayer
 from pdeformer.layers.multiscale import MultiScaleStencil
 
 Layer: TypeAlias = HeatLayer | AdaptiveStencil | MultiScaleStencil
+"""Any diffusion layer."""
 
 
 @dataclass(frozen=True)
 class StencilConfig:
-    """Which diffusion layer, and with which options; an option that its kind does not have is refused."""
+    """Which diffusion layer, and with which options.
+
+    Every option but `kind` and `alpha` belongs to one kind. `build` makes the layer.
+
+    Raises:
+        ValueError: an unknown kind, or an option of another kind that differs from its default.
+
+    Example:
+        >>> from pdeformer.layers import StencilConfig
+        >>> layer = StencilConfig("adaptive", width=5).build(channels=8)
+        >>> type(layer).__name__, layer.taps().shape
+        ('AdaptiveStencil', (8, 5))
+    """
 
     kind: Literal["heat", "adaptive", "multiscale"] = "heat"
-    """heat: one diffusivity for all; adaptive: a learned symmetric stencil per channel; multiscale: several
-    dilations under one stability budget."""
+    """heat: one diffusivity for all channels; adaptive: a learned symmetric stencil per channel; multiscale: edges of
+    several lengths whose weights together respect the stability bound."""
     alpha: float | None = None
-    """Smoothing per step, up to 1/2: the diffusivity (heat, default 0.25) or the initial sum of weights
-    (0.10)."""
+    """Smoothing per step, above 0 and up to 1/2. heat: the diffusivity (default 0.25); adaptive, multiscale: the
+    initial sum of the weights (default 0.10)."""
     learned: bool = False
     """heat: learn the diffusivity, one number per layer."""
     steps: int = 1
@@ -31,13 +44,14 @@ class StencilConfig:
     input_adaptive: bool = False
     """adaptive: let the weight of an edge depend on its two tokens."""
     free: bool = False
-    """adaptive: unconstrained depthwise kernel, the control that may leave the stable set."""
+    """adaptive: use an unconstrained depthwise kernel, the control, which may leave the stable set."""
     dilations: tuple[int, ...] = (1, 2, 4, 8)
     """multiscale: edge lengths in tokens."""
     gated: bool = False
-    """multiscale: weights from the pooled features of the segment instead of one per channel."""
+    """multiscale: compute the weights from the mean features of the segment, instead of learning them per channel."""
 
     def __post_init__(self):
+        """Refuse an unknown kind, and options of another kind."""
         owners = {
             "heat": ("learned", "steps"),
             "adaptive": ("width", "input_adaptive", "free"),
@@ -57,13 +71,21 @@ class StencilConfig:
                     )
 
     def build(self, channels: int, rngs: nnx.Rngs | None = None) -> Layer:
-        """The layer for hidden states of `channels` channels.
+        """Make the layer.
 
-        Raises ValueError for values out of range, as the layers do.
+        Args:
+            channels: number of channels D of the hidden states.
+            rngs: passed on to the layer, which does not use it.
+
+        Returns:
+            A `HeatLayer`, `AdaptiveStencil` or `MultiScaleStencil`, by `kind`.
+
+        Raises:
+            ValueError: a value out of range, as the layers say.
         """
-        given = {} if self.alpha is None else {"alpha": self.alpha}
+        smoothing = {} if self.alpha is None else {"alpha": self.alpha}
         if self.kind == "heat":
-            return HeatLayer(learned=self.learned, steps=self.steps, **given)
+            return HeatLayer(learned=self.learned, steps=self.steps, **smoothing)
         if self.kind == "adaptive":
             return AdaptiveStencil(
                 channels,
@@ -71,6 +93,6 @@ class StencilConfig:
                 free=self.free,
                 input_adaptive=self.input_adaptive,
                 rngs=rngs,
-                **given,
+                **smoothing,
             )
-        return MultiScaleStencil(channels, dilations=self.dilations, gated=self.gated, rngs=rngs, **given)
+        return MultiScaleStencil(channels, dilations=self.dilations, gated=self.gated, rngs=rngs, **smoothing)

@@ -1,4 +1,7 @@
-"""The heat layer: explicit Euler steps of the 1-D heat equation, its diffusivity fixed or learned."""
+"""The heat layer: explicit Euler steps of the 1-D heat equation with a fixed or learned diffusivity.
+
+B batch, T tokens, D channels, L stacked blocks, n steps
+"""
 
 import jax
 import jax.numpy as jnp
@@ -6,41 +9,78 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from pdeformer.integrators import evolve
-from pdeformer.layers.stable_stencil import BUDGET, Hidden, Segments, check_alpha, logit
+from pdeformer.layers.stable_stencil import MAX_WEIGHT_SUM, HiddenStates, Segments, check_alpha, logit
 from pdeformer.pde import Diffusion
 
 
 class HeatLayer(nnx.Module):
-    """u ← (I + αL)^steps u: explicit Euler steps of the 1-D heat equation with Neumann walls.
+    """Smooth hidden states with explicit Euler steps of the heat equation: u ← (I + αL)^steps u.
 
-    alpha: α in (0, 1/2], in tokens² per step; with `learned`, the initial value of α = 1/2 sigmoid(a), < 1/2.
-    Causal: the half-line heat kernel of `evolve`; for one step u_t ← (1 - α) u_t + α u_{t-1}.
+    L is the Neumann Laplacian of the token path. The step is non-expansive, and it conserves the sum over the
+    tokens of every run. With `causal=True` the layer applies the half-line heat kernel of `evolve`; for one step
+    that is u_t ← (1 - α) u_t + α u_{t-1}.
+
+    Args:
+        alpha: diffusivity α in tokens² per step, 0 < α ≤ 1/2. With `learned`, the initial value of
+            α = 1/2 sigmoid(a), and α < 1/2.
+        learned: learn α, one number for all channels; else α is constant.
+        steps: number of explicit Euler steps, at least 1.
+
+    Raises:
+        ValueError: `alpha` outside its range, or `steps` below 1.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from pdeformer.layers import HeatLayer
+        >>> u = jnp.array([[[4.0], [0.0], [0.0]]])  # one row, three tokens, one channel
+        >>> HeatLayer(0.25)(u)[0, :, 0].tolist()
+        [3.0, 1.0, 0.0]
+
+    Reference:
+        Zhang & Zhou, "Where to Add PDE Diffusion in Transformers", 2026.
     """
 
     def __init__(self, alpha: float = 0.25, *, learned: bool = False, steps: int = 1):
+        """Check the arguments of the class and make the parameter, if any."""
         check_alpha(alpha, "HeatLayer", closed=not learned)
         if steps < 1:
             raise ValueError(
                 f"HeatLayer needs at least one step, got steps={steps}; leave the layer out instead."
             )
-        self.fixed, self.steps = alpha, steps
-        self.rate = nnx.Param(jnp.asarray(logit(alpha / BUDGET), float)) if learned else None
+        self.initial_alpha, self.steps = alpha, steps
+        self.rate = nnx.Param(jnp.asarray(logit(alpha / MAX_WEIGHT_SUM), float)) if learned else None
 
     @property
     def causal_form(self) -> bool:
-        """Whether the layer can be called with `causal=True`."""
+        """Whether the layer can be called with `causal=True`: always."""
         return True
 
     @property
     def alpha(self) -> float | Float[Array, "*l"]:
-        """The diffusivity α; `(L,)` for a learned layer stacked over L blocks."""
-        return self.fixed if self.rate is None else BUDGET * jax.nn.sigmoid(self.rate[...])
+        """The present diffusivity α; `(L,)` for a learned layer stacked over L blocks."""
+        return self.initial_alpha if self.rate is None else MAX_WEIGHT_SUM * jax.nn.sigmoid(self.rate[...])
 
-    def __call__(self, u: Hidden, segment_ids: Segments | None = None, *, causal: bool = False) -> Hidden:
+    def __call__(
+        self, u: HiddenStates, segment_ids: Segments | None = None, *, causal: bool = False
+    ) -> HiddenStates:
+        """Smooth hidden states.
+
+        Args:
+            u: hidden states (B, T, D), floating point.
+            segment_ids: int32 (B, T); 0 is padding, equal positive ids belong together. None: one segment.
+            causal: no output depends on a later token.
+
+        Returns:
+            Hidden states (B, T, D) in the dtype of `u`; padding is returned as it came.
+        """
         return evolve(u, Diffusion(self.alpha), steps=self.steps, segment_ids=segment_ids, causal=causal)
 
     def taps(self) -> Float[Array, "*l k"]:
-        """The weights of tokens j-n … j+n far from walls, (2n+1,), n = steps: the n-fold (α, 1-2α, α)."""
+        """The weights of tokens j-n … j+n far from walls, (2n+1,): the n-fold convolution of (α, 1-2α, α).
+
+        Returns:
+            (2n+1,) with n = steps, or (L, 2n+1) for a learned layer stacked over L blocks.
+        """
         alpha = jnp.asarray(self.alpha)
         step = jnp.stack([alpha, 1 - 2 * alpha, alpha], axis=-1)
         taps = step
@@ -50,7 +90,7 @@ class HeatLayer(nnx.Module):
 
 
 def _convolve(a: Array, b: Array) -> Array:
-    """Full convolution along the last axis, of leading axes alike."""
+    """Full convolution along the last axis; the leading axes are equal."""
     pad = ((0, 0),) * (a.ndim - 1)
     terms = [jnp.pad(a * b[..., k : k + 1], (*pad, (k, b.shape[-1] - 1 - k))) for k in range(b.shape[-1])]
     return jnp.sum(jnp.stack(terms), axis=0)

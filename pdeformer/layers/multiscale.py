@@ -1,4 +1,7 @@
-"""The multi-scale stencil: diffusion along edges of several lengths under one stability budget."""
+"""The multiscale stencil: diffusion along edges of several lengths under one stability bound.
+
+B batch, T tokens, D channels, S scales, L stacked blocks
+"""
 
 import jax
 import jax.numpy as jnp
@@ -6,29 +9,47 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from pdeformer.layers.stable_stencil import (
-    BUDGET,
-    Hidden,
+    MAX_WEIGHT_SUM,
+    HiddenStates,
     Segments,
-    apply,
     check_alpha,
     diffuse,
     logit,
-    share_budget,
-    standardise,
+    stable_weights,
+    standardize,
     symmetric_taps,
+    update_valid_tokens,
 )
 
 
 class MultiScaleStencil(nnx.Module):
-    """u ← u + Σ_s α_s L^(s) u, where L^(s) is the Neumann Laplacian with edges of length dilations[s].
+    """Smooth hidden states along edges of several lengths: u ← u + Σ_s α_s L^(s) u.
 
-    α_s = 1/2 sigmoid(a) softmax(w)_s, so Σ_s α_s ≤ 1/2: all scales share one stability budget.
+    L^(s) is the Neumann Laplacian of the edges of length `dilations[s]`. α_s = 1/2 sigmoid(a) softmax(w)_s, hence
+    Σ_s α_s ≤ 1/2: all scales share one stability bound.
 
-    channels: D. dilations: different lengths ≥ 1. alpha: the initial Σ_s α_s in (0, 1/2), spread evenly.
-    gated: False has one a and w per channel. True has (a, w) = p·G + g per segment, where p is the mean of
-        LN(u) over the valid tokens of the segment (of the row, without `segment_ids`), G `(D, 1+S)` starting
-        at 0. A gated layer has no causal form.
-    rngs is not used: the initial values are fixed.
+    Args:
+        channels: number of channels D.
+        dilations: edge lengths in tokens, different and at least 1.
+        alpha: initial Σ_s α_s, 0 < alpha < 1/2, spread evenly over the scales.
+        gated: False: one a and w per channel. True: one (a, w) = p·G + g per segment for all channels, where p is
+            the mean of LN(u) over the valid tokens of the segment (of the row, without `segment_ids`), and
+            G `(D, 1+S)` starts at 0. A gated layer has no causal form.
+        rngs: not used; the initial values are constants.
+
+    Raises:
+        ValueError: `dilations` empty, repeated or below 1; `alpha` out of range.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from pdeformer.layers import MultiScaleStencil
+        >>> layer = MultiScaleStencil(1, dilations=(1, 3), alpha=0.2)  # 0.1 for distance 1 and for distance 3
+        >>> u = jnp.array([[[1.0], [0.0], [0.0], [0.0]]])
+        >>> [round(float(x), 3) for x in layer(u)[0, :, 0]]
+        [0.8, 0.1, 0.0, 0.1]
+
+    Reference:
+        Zhang & Zhou, "Where to Add PDE Diffusion in Transformers", 2026.
     """
 
     def __init__(
@@ -40,6 +61,7 @@ class MultiScaleStencil(nnx.Module):
         gated: bool = False,
         rngs: nnx.Rngs | None = None,
     ):
+        """Check the arguments of the class and make the parameters."""
         if not dilations or min(dilations) < 1 or len(set(dilations)) < len(dilations):
             raise ValueError(
                 f"dilations are different lengths >= 1, got {dilations}; (1, 2, 4, 8) is the default."
@@ -47,16 +69,31 @@ class MultiScaleStencil(nnx.Module):
         check_alpha(alpha, "MultiScaleStencil", closed=False)
         self.dilations, self.gated = tuple(dilations), gated
         scales = len(dilations)
-        bias = jnp.concatenate([jnp.full((1,), logit(alpha / BUDGET)), jnp.zeros((scales,))])
+        bias = jnp.concatenate([jnp.full((1,), logit(alpha / MAX_WEIGHT_SUM)), jnp.zeros((scales,))])
         self.weights = nnx.Param(bias if gated else jnp.tile(bias[:, None], (1, channels)))
         self.gate = nnx.Param(jnp.zeros((channels, 1 + scales))) if gated else None
 
     @property
     def causal_form(self) -> bool:
-        """Whether the layer can be called with `causal=True`."""
+        """Whether the layer can be called with `causal=True`: unless it is `gated`."""
         return not self.gated
 
-    def __call__(self, u: Hidden, segment_ids: Segments | None = None, *, causal: bool = False) -> Hidden:
+    def __call__(
+        self, u: HiddenStates, segment_ids: Segments | None = None, *, causal: bool = False
+    ) -> HiddenStates:
+        """Smooth hidden states.
+
+        Args:
+            u: hidden states (B, T, D), floating point.
+            segment_ids: int32 (B, T); 0 is padding, equal positive ids belong together. None: one segment.
+            causal: no output depends on a later token.
+
+        Returns:
+            Hidden states (B, T, D) in the dtype of `u`; padding is returned as it came.
+
+        Raises:
+            ValueError: `causal` with `gated=True`.
+        """
         if causal and self.gated:
             raise ValueError(
                 "MultiScaleStencil(gated=True) has no causal form: it pools all tokens; use gated=False."
@@ -65,34 +102,36 @@ class MultiScaleStencil(nnx.Module):
         def change(u: Array, runs: Array | None) -> Array:
             return diffuse(u, runs, self.dilations, self._weights(u, segment_ids), causal=causal)
 
-        return apply(change, u, segment_ids)
+        return update_valid_tokens(change, u, segment_ids)
 
     def _weights(self, u: Array, segment_ids: Array | None) -> Array:
         """α, `(S, 1, 1, D)`, or `(S, B, T, 1)` when every segment has its own."""
         weights = self.weights[...]
         if self.gate is None:
-            return share_budget(weights)[:, None, None]
-        logits = _segment_mean(standardise(u), segment_ids) @ self.gate[...] + weights[None, None]
-        return jnp.moveaxis(share_budget(logits[..., None]), -2, 0)
+            return stable_weights(weights)[:, None, None]
+        logits = _segment_mean(standardize(u), segment_ids) @ self.gate[...] + weights[None, None]
+        return jnp.moveaxis(stable_weights(logits[..., None]), -2, 0)
 
     def taps(self) -> Float[Array, "*l d k"]:
-        """The weights of tokens j-m … j+m far from walls, (D, 2m+1), m the largest dilation.
+        """The weights of tokens j-m … j+m far from walls, where m is the largest dilation.
 
-        Of a gated layer, `(1, 2m+1)`, at p·G = 0.
+        Returns:
+            (D, 2m+1), or (1, 2m+1) for a gated layer, at p·G = 0; with a leading axis L for a layer stacked over
+            L blocks.
         """
         weights = self.weights[...][..., None] if self.gated else self.weights[...]
-        return symmetric_taps(share_budget(weights), self.dilations)
+        return symmetric_taps(stable_weights(weights), self.dilations)
 
 
 def _segment_mean(u: Array, segment_ids: Array | None) -> Array:
-    """The mean of u over every token's segment, `(B, T, D)`, for any ids; `(B, 1, D)` without segments."""
+    """The mean of u over the segment of every token: `(B, T, D)`, or `(B, 1, D)` without segments. Any ids."""
     if segment_ids is None:
         return jnp.mean(u, axis=-2, keepdims=True)
 
     def mean(u: Array, ids: Array) -> Array:
-        number = jnp.searchsorted(jnp.sort(ids), ids)  # 0 … T-1, equal for equal ids
-        total = jax.ops.segment_sum(u, number, ids.size)
-        count = jax.ops.segment_sum(jnp.ones_like(u[:, :1]), number, ids.size)
-        return (total / jnp.maximum(count, 1))[number]
+        segment = jnp.searchsorted(jnp.sort(ids), ids)  # 0 … T-1, equal for equal ids
+        total = jax.ops.segment_sum(u, segment, ids.size)
+        count = jax.ops.segment_sum(jnp.ones_like(u[:, :1]), segment, ids.size)
+        return (total / jnp.maximum(count, 1))[segment]
 
     return jax.vmap(mean)(u, segment_ids)

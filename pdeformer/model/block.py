@@ -1,7 +1,7 @@
 """One Transformer block with its hooks.
 
-Pre-LN, M_x the diffusion layer at hook x (the identity where none is placed), A attention, which is plain or evolved
-by a PDE, F feed-forward:
+M_x is the diffusion layer at hook x, or the identity where none is placed. A is attention, plain or evolved by a
+PDE. F is the feed-forward sublayer. Pre-LN:
 
     u ← M_before_norm(u)
     u ← u + M_after_attention(A(M_before_attention(LN(u))))
@@ -15,8 +15,8 @@ Post-LN:
     u ← LN(M_before_norm(u + M_after_ffn(F(M_before_ffn(u)))))
     u ← M_between_layers(u)
 
-Dropout acts on a sublayer's output after its hook. Every hook of a block has its own layer; the two
-`before_norm` sites share one. The residual stream is in the dtype of the config.
+Dropout acts on the output of a sublayer after its hook. Every hook of a block has its own diffusion layer; the two
+`before_norm` sites share one. The residual stream has the dtype of the config.
 
     B batch, T tokens, N heads, H head width, D channels, F feed-forward width
 """
@@ -35,31 +35,32 @@ from pdeformer.model.config import ModelConfig
 
 
 def named_key(key: Key[Array, ""], name: str) -> Key[Array, ""]:
-    """The key of the part called `name`: parts can be added without a change to others."""
+    """The random key of the part called `name`. A new part leaves the keys of the others unchanged."""
     return jax.random.fold_in(key, zlib.crc32(name.encode()))
 
 
 def dropout(u: Float[Array, "*s"], rate: float, key: Key[Array, ""] | None) -> Float[Array, "*s"]:
-    """Zero entries with probability `rate` and divide the others by 1 - rate; the identity without a key."""
+    """Zero each entry with probability `rate` and divide the others by 1 - rate; the identity without a key."""
     if key is None or rate == 0:
         return u
-    kept = jax.random.bernoulli(key, 1 - rate, u.shape)
-    return jnp.where(kept, u / (1 - rate), 0).astype(u.dtype)
+    keep_mask = jax.random.bernoulli(key, 1 - rate, u.shape)
+    return jnp.where(keep_mask, u / (1 - rate), 0).astype(u.dtype)
 
 
 def activation(config: ModelConfig) -> Callable[[Array], Array]:
+    """The nonlinearity that the config names."""
     return {"gelu": nnx.gelu, "relu": nnx.relu}[config.activation]
 
 
 def layer_norm(config: ModelConfig, rngs: nnx.Rngs) -> nnx.LayerNorm:
-    """LayerNorm with the variance taken of centred values: E[x²] - E[x]² cancels when the mean is large."""
+    """LayerNorm whose variance is that of centered values: E[x²] - E[x]² cancels when the mean is large."""
     return nnx.LayerNorm(config.width, dtype=jnp.dtype(config.dtype), use_fast_variance=False, rngs=rngs)
 
 
 def linear(
     config: ModelConfig, inputs: int, outputs: int, rngs: nnx.Rngs, *, bias: bool = True
 ) -> nnx.Linear:
-    """A Xavier-initialised linear map, float32 parameters, computed in the dtype of the config."""
+    """A Xavier-initialized linear map with float32 parameters, computed in the dtype of the config."""
     init = nnx.initializers.xavier_uniform()
     return nnx.Linear(
         inputs, outputs, use_bias=bias, dtype=jnp.dtype(config.dtype), kernel_init=init, rngs=rngs
@@ -67,9 +68,10 @@ def linear(
 
 
 class Attention(nnx.Module):
-    """Multi-head attention within segments: softmax, or what the PDE of the config makes of it."""
+    """Multi-head attention within segments, plain or evolved by the PDE of the config."""
 
     def __init__(self, config: ModelConfig, *, causal: bool, rngs: nnx.Rngs):
+        """Make the projections, and the evolution if the config has one."""
         width, inner, bias = config.width, config.query_width, config.attention_bias
         self.heads, self.causal, self.rate = config.heads, causal, config.attention_dropout
         self.query = linear(config, width, inner, rngs, bias=bias)
@@ -81,11 +83,12 @@ class Attention(nnx.Module):
     def __call__(
         self, u: Float[Array, "b t d"], segment_ids: Int[Array, "b t"] | None, *, key: Key[Array, ""] | None
     ) -> Float[Array, "b t d"]:
+        """Mix the tokens of every segment; attention dropout is drawn from `key`."""
         query, key_, value = (
             project(u).reshape(*u.shape[:2], self.heads, -1) for project in (self.query, self.key, self.value)
         )
         attend = dot_product_attention if self.evolution is None else self.evolution
-        mixed = attend(
+        output = attend(
             query,
             key_,
             value,
@@ -94,18 +97,20 @@ class Attention(nnx.Module):
             dropout=0.0 if key is None else self.rate,
             dropout_key=key,
         )
-        return self.out(mixed.reshape(*u.shape[:2], -1))
+        return self.out(output.reshape(*u.shape[:2], -1))
 
 
 class FeedForward(nnx.Module):
-    """down(φ(up(u))), token by token."""
+    """The feed-forward sublayer down(φ(up(u))), token by token."""
 
     def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs):
+        """Make both maps."""
         self.up = linear(config, config.width, config.ffn, rngs)
         self.down = linear(config, config.ffn, config.width, rngs)
         self.activation, self.rate = activation(config), config.dropout
 
     def __call__(self, u: Float[Array, "b t d"], *, key: Key[Array, ""] | None) -> Float[Array, "b t d"]:
+        """Map every token; dropout acts between the two maps."""
         return self.down(dropout(self.activation(self.up(u)), self.rate, key))
 
 
@@ -113,10 +118,12 @@ class Block(nnx.Module):
     """Attention and feed-forward sublayers with residual connections, LayerNorm and hooks."""
 
     def __init__(self, config: ModelConfig, key: Key[Array, ""], *, causal: bool):
+        """Make the sublayers and one diffusion layer per hook."""
+
         def rngs(name: str) -> nnx.Rngs:
             return nnx.Rngs(named_key(key, name))
 
-        self.pre, self.rate, self.causal = config.norm == "pre", config.dropout, causal
+        self.pre_norm, self.rate, self.causal = config.norm == "pre", config.dropout, causal
         self.norm_attention = layer_norm(config, rngs("norm_attention"))
         self.attention = Attention(config, causal=causal, rngs=rngs("attention"))
         self.norm_ffn = layer_norm(config, rngs("norm_ffn"))
@@ -131,7 +138,7 @@ class Block(nnx.Module):
         *,
         key: Key[Array, ""] | None = None,
     ) -> Float[Array, "b t d"]:
-        """The residual stream after this block."""
+        """Return the residual stream after this block; dropout is drawn from `key`."""
         keys = (None,) * 4 if key is None else tuple(jax.random.split(key, 4))
 
         def hook(name: str, u: Array) -> Array:
@@ -139,16 +146,15 @@ class Block(nnx.Module):
             return u if layer is None else layer(u, segment_ids, causal=self.causal)
 
         def attend(u: Array) -> Array:
-            mixed = self.attention(hook("before_attention", u), segment_ids, key=keys[0])
-            return dropout(hook("after_attention", mixed), self.rate, keys[1])
+            output = self.attention(hook("before_attention", u), segment_ids, key=keys[0])
+            return dropout(hook("after_attention", output), self.rate, keys[1])
 
-        def react(u: Array) -> Array:
-            return dropout(
-                hook("after_ffn", self.ffn(hook("before_ffn", u), key=keys[2])), self.rate, keys[3]
-            )
+        def feed_forward(u: Array) -> Array:
+            output = self.ffn(hook("before_ffn", u), key=keys[2])
+            return dropout(hook("after_ffn", output), self.rate, keys[3])
 
-        for norm, sublayer in ((self.norm_attention, attend), (self.norm_ffn, react)):
-            if self.pre:
+        for norm, sublayer in ((self.norm_attention, attend), (self.norm_ffn, feed_forward)):
+            if self.pre_norm:
                 u = hook("before_norm", u)
                 u = u + sublayer(norm(u))
             else:

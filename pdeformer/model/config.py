@@ -1,12 +1,12 @@
-"""`ModelConfig`: the shape of a Transformer, where along it a diffusion layer stands, what evolves its attention."""
+"""`ModelConfig`: sizes of a Transformer, places of its diffusion layers, equation of its attention."""
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass, fields
 from difflib import get_close_matches
-from typing import Literal, get_args
+from typing import Literal, TypeAlias, get_args
 
 from pdeformer.layers import PDEAttentionConfig, StencilConfig
 
-Placement = Literal[
+Placement: TypeAlias = Literal[
     "after_embedding",
     "before_attention",
     "after_attention",
@@ -15,66 +15,111 @@ Placement = Literal[
     "before_norm",
     "between_layers",
 ]
+"""A place for the diffusion layer."""
 PLACEMENTS: tuple[str, ...] = get_args(Placement)
+"""The seven places, in the order in which the residual stream passes them."""
 
 
-@dataclass(frozen=True)
-class ModelConfig:
-    """Sizes and choices of a model. Contradictions raise ValueError when it is built."""
+@dataclass(frozen=True, kw_only=True)
+class Architecture:
+    """The Transformer itself: the options that depend on neither the task nor the diffusion layer.
 
-    vocabulary: int = 32
-    """Number of token ids, padding included."""
-    width: int = 64
-    """Channels D of the residual stream."""
+    `ModelConfig` adds the others. A program that decides those itself lets its users fill in an `Architecture`.
+
+    Example:
+        >>> from dataclasses import asdict
+        >>> from pdeformer.model import Architecture, ModelConfig
+        >>> architecture = Architecture(layers=4, width=32)
+        >>> ModelConfig(vocabulary=16, **asdict(architecture)).layers
+        4
+    """
+
     layers: int = 2
     """Number of blocks L."""
+    width: int = 64
+    """Channels D of the residual stream."""
     heads: int = 2
     """Attention heads N."""
     head_width: int | None = None
     """Width H of one head; None is width / heads."""
     ffn: int = 128
     """Hidden width of the feed-forward sublayer."""
-    max_len: int = 2048
-    """Longest sequence in tokens, a CLS token not counted."""
-    classes: int = 10
-    """Number of classes of Classifier and Matcher."""
     classifier_width: int | None = None
-    """Hidden width between pooled features and logits; None is one linear map (Matcher: the ffn width)."""
+    """Hidden width between the pooled features and the logits; None is one linear map (Matcher: the ffn width)."""
+    max_len: int = 2048
+    """Longest sequence in tokens, without the CLS token."""
     norm: Literal["pre", "post"] | str = "pre"
-    """LayerNorm before each sublayer, and once before the head, or after each residual add."""
+    """pre: LayerNorm before each sublayer, and once before the head; post: after each residual addition."""
     positions: Literal["sinusoidal", "learned"] | str = "sinusoidal"
     """Position code added to the embedding; a position is the number of earlier tokens of its segment."""
     pooling: Literal["mean", "cls"] | str = "mean"
-    """Mean over valid tokens, or a learned CLS token put in front (one segment per row)."""
+    """What the classifier reads: the mean over valid tokens, or a learned CLS token in front (one segment per row)."""
     dropout: float = 0.1
-    """Rate after the embedding, inside the feed-forward sublayer and after each sublayer."""
+    """Dropout rate after the embedding, inside the feed-forward sublayer and after each sublayer."""
     attention_dropout: float = 0.1
-    """Rate on the attention weights."""
+    """Dropout rate of the attention weights."""
     attention_bias: bool = False
     """Biases in the query, key, value and output maps."""
+    remat: bool = False
+    """Recompute each block in the backward pass: memory of one block, at the price of a forward pass."""
+
+    @property
+    def query_width(self) -> int:
+        """N·H, the width of all heads together."""
+        return self.heads * (self.head_width or self.width // self.heads)
+
+    def check_choices(self) -> None:
+        """Refuse a value that its field does not list.
+
+        Raises:
+            ValueError: an unknown norm, position code, pooling, ...
+        """
+        for field in fields(self):
+            choices = [word for option in get_args(field.type) for word in get_args(option)]
+            words = [word for word in choices if isinstance(word, str)]
+            value = getattr(self, field.name)
+            if isinstance(value, str) and words and value not in words:
+                raise ValueError(f"{field.name} is one of {', '.join(words)}, got {value!r}; choose one.")
+
+
+@dataclass(frozen=True)
+class ModelConfig(Architecture):
+    """Sizes and options of a model; the first argument may be `vocabulary`, all others go by name.
+
+    Raises:
+        ValueError: a contradiction, when the configuration is built: a size below 1, a width that the heads do
+            not divide, an unknown or repeated placement, a diffusion layer or an attention that cannot be.
+
+    Example:
+        >>> from pdeformer import ModelConfig
+        >>> from pdeformer.layers import StencilConfig
+        >>> config = ModelConfig(16, width=32, placements=("before_norm",), stencil=StencilConfig("adaptive"))
+        >>> config.query_width
+        32
+    """
+
+    vocabulary: int = 32
+    """Number of token ids V, padding included."""
+    _: KW_ONLY
+    classes: int = 10
+    """Number of classes C of Classifier and Matcher."""
     activation: Literal["gelu", "relu"] | str = "gelu"
     """Nonlinearity of the feed-forward sublayer and of the classifier."""
     placements: tuple[Placement | str, ...] = ()
     """Where the diffusion layer stands, any number of places; none is the plain Transformer."""
     stencil: StencilConfig = StencilConfig()
-    """The diffusion layer of those places."""
+    """The diffusion layer at those places."""
     attention: PDEAttentionConfig = PDEAttentionConfig()
     """The equation that evolves the attention of every block; none is plain attention."""
     dtype: Literal["float32", "bfloat16"] | str = "float32"
-    """Type of the computation; parameters, LayerNorm statistics, diffusion, pooling, logits are float32."""
-    remat: bool = False
-    """Recompute each block in the backward pass: memory of one block, at the price of a forward pass."""
+    """Type of the computation; parameters, LayerNorm statistics, diffusion, pooling and logits are float32."""
 
     def __post_init__(self):
+        """Refuse contradictions."""
         self._check_sizes()
         self._check_placements()
         self.attention.check(dropout=self.attention_dropout)
-        for name in ("norm", "positions", "pooling", "activation", "dtype"):
-            choices = get_args(get_args(ModelConfig.__annotations__[name])[0])
-            if getattr(self, name) not in choices:
-                raise ValueError(
-                    f"{name} is one of {', '.join(choices)}, got {getattr(self, name)!r}; choose one."
-                )
+        self.check_choices()
         for name in ("dropout", "attention_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} is a rate in [0, 1), got {getattr(self, name)}; 0 switches it off.")
@@ -99,15 +144,10 @@ class ModelConfig:
     def _check_placements(self) -> None:
         for name in self.placements:
             if name not in PLACEMENTS:
-                near = get_close_matches(str(name), PLACEMENTS, n=1)
-                hint = f"did you mean {near[0]!r}?" if near else "choose among them."
+                matches = get_close_matches(str(name), PLACEMENTS, n=1)
+                hint = f"did you mean {matches[0]!r}?" if matches else "choose among them."
                 raise ValueError(f"a placement is one of {', '.join(PLACEMENTS)}, got {name!r}; {hint}")
         if len(set(self.placements)) < len(self.placements):
             raise ValueError(f"each placement stands once, got {self.placements}; drop the repeated ones.")
         if self.placements:
             self.stencil.build(self.width)
-
-    @property
-    def query_width(self) -> int:
-        """N·H, the width of all heads together."""
-        return self.heads * (self.head_width or self.width // self.heads)

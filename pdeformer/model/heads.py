@@ -1,4 +1,4 @@
-"""The three models: a trunk and what reads it. Logits are float32.
+"""The three models: a trunk and a head. Logits are float32.
 
 B batch, T tokens, D channels, C classes, V vocabulary
 """
@@ -19,10 +19,11 @@ def _linear(inputs: int, outputs: int, key: Array) -> nnx.Linear:
     return nnx.Linear(inputs, outputs, kernel_init=nnx.initializers.xavier_uniform(), rngs=nnx.Rngs(key))
 
 
-class _Pooled(Trunk):
+class _PoolingTrunk(Trunk):
     """A trunk whose hidden states are pooled to one float32 vector per row."""
 
     def __init__(self, config: ModelConfig, key: Key[Array, ""], *, features: int, hidden: int | None):
+        """Make the trunk, and a head with `features` inputs and a hidden layer of width `hidden`, or none."""
         super().__init__(config, key, with_cls=config.pooling == "cls")
         self.activation = activation(config)
         self.hidden = None if hidden is None else _linear(features, hidden, named_key(key, "hidden"))
@@ -31,12 +32,21 @@ class _Pooled(Trunk):
     def pooled(
         self, tokens: Tokens, segment_ids: Segments | None = None, *, key: Key[Array, ""] | None = None
     ) -> Float[Array, "b d"]:
-        """The mean hidden state over the valid tokens of a row (of all segments), or that of its CLS token.
+        """One feature vector per row: the mean over its valid tokens, of all segments, or its CLS token.
 
-        A row of padding alone has mean 0. Raises ValueError for packed rows with a CLS token (if concrete).
+        Args:
+            tokens: integer ids (B, T) in 0 … V-1.
+            segment_ids: integer (B, T); 0 is padding. None: every token is valid.
+            key: draws the dropout; None means no dropout.
+
+        Returns:
+            float32 (B, D). The mean of a row of padding alone is 0.
+
+        Raises:
+            ValueError: concrete packed rows with `pooling="cls"`, and whatever `hidden_states` refuses.
         """
         if self.config.pooling == "cls":
-            _refuse_packed(segment_ids)
+            _check_one_segment(segment_ids)
         u = self.hidden_states(tokens, segment_ids, key=key).astype(jnp.float32)
         if self.config.pooling == "cls":
             return u[:, 0]
@@ -46,26 +56,72 @@ class _Pooled(Trunk):
         return jnp.sum(jnp.where(valid, u, 0), axis=1) / jnp.maximum(jnp.sum(valid, axis=1), 1)
 
     def classify(self, features: Float[Array, "b f"]) -> Float[Array, "b c"]:
-        """Logits of pooled features."""
+        """Logits (B, C) of features (B, F)."""
         return self.head(features if self.hidden is None else self.activation(self.hidden(features)))
 
 
-class Classifier(_Pooled):
-    """One label per row: `(B, T)` tokens to `(B, C)` logits."""
+class Classifier(_PoolingTrunk):
+    """A Transformer that gives one label per row: `(B, T)` tokens to `(B, C)` logits.
+
+    Args:
+        config: sizes, and what stands where. `config.pooling` selects the mean over tokens or a CLS token.
+        rngs: the seed; its stream `params` gives one key, from which every part takes its own.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from flax import nnx
+        >>> from pdeformer import Classifier, ModelConfig
+        >>> config = ModelConfig(vocabulary=16, width=8, layers=1, placements=("after_embedding",))
+        >>> model = Classifier(config, rngs=nnx.Rngs(0))
+        >>> model(jnp.ones((2, 5), int)).shape
+        (2, 10)
+    """
 
     def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
+        """Make the parameters."""
         super().__init__(config, rngs.params(), features=config.width, hidden=config.classifier_width)
 
     def __call__(
         self, tokens: Tokens, segment_ids: Segments | None = None, *, key: Key[Array, ""] | None = None
     ) -> Float[Array, "b c"]:
+        """Classify rows.
+
+        Args:
+            tokens: integer ids (B, T) in 0 … V-1, T ≤ `config.max_len`.
+            segment_ids: integer (B, T); 0 is padding, equal positive ids belong together. None: one segment.
+            key: draws the dropout; None means no dropout.
+
+        Returns:
+            float32 logits (B, C).
+
+        Raises:
+            ValueError: shapes, dtypes, lengths or concrete ids that do not fit the config; packed rows with a CLS
+                token.
+        """
         return self.classify(self.pooled(tokens, segment_ids, key=key))
 
 
-class Matcher(_Pooled):
-    """One label per pair of rows: two towers with the same weights, then an MLP on [a, b, a·b, a - b]."""
+class Matcher(_PoolingTrunk):
+    """A Transformer that gives one label per pair of rows, as in document matching.
+
+    Two towers with the same weights pool each row to a vector; an MLP reads [a, b, a·b, a - b] of both.
+
+    Args:
+        config: sizes, and what stands where. The MLP has the width `classifier_width`, or `ffn` if that is None.
+        rngs: the seed; its stream `params` gives one key, from which every part takes its own.
+
+    Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> from flax import nnx
+        >>> from pdeformer import Matcher, ModelConfig
+        >>> model = Matcher(ModelConfig(vocabulary=16, width=8, layers=1, classes=2), rngs=nnx.Rngs(0))
+        >>> jax.eval_shape(model, jnp.ones((3, 5), int), jnp.ones((3, 7), int)).shape
+        (3, 2)
+    """
 
     def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
+        """Make the parameters."""
         hidden = config.classifier_width or config.ffn
         super().__init__(config, rngs.params(), features=4 * config.width, hidden=hidden)
 
@@ -78,7 +134,22 @@ class Matcher(_Pooled):
         *,
         key: Key[Array, ""] | None = None,
     ) -> Float[Array, "b c"]:
-        """Logits `(B, C)` of `(B, T)` and `(B, S)` tokens; the lengths may differ."""
+        """Classify pairs of rows.
+
+        Args:
+            tokens_a: integer ids (B, T) of the first rows, in 0 … V-1, T ≤ `config.max_len`.
+            tokens_b: integer ids (B, S) of the second rows; S may differ from T.
+            segments_a: integer (B, T); 0 is padding, equal positive ids belong together. None: one segment.
+            segments_b: likewise for the second rows, (B, S).
+            key: draws the dropout of both towers; None means no dropout.
+
+        Returns:
+            float32 logits (B, C).
+
+        Raises:
+            ValueError: shapes, dtypes, lengths or concrete ids that do not fit the config; packed rows with a CLS
+                token.
+        """
         keys = (None, None) if key is None else tuple(jax.random.split(key))
         a = self.pooled(tokens_a, segments_a, key=keys[0])
         b = self.pooled(tokens_b, segments_b, key=keys[1])
@@ -86,12 +157,29 @@ class Matcher(_Pooled):
 
 
 class CausalLM(Trunk):
-    """The next token at every position: `(B, T)` tokens to `(B, T, V)` logits that no later token reaches.
+    """A causal language model: `(B, T)` tokens to `(B, T, V)` logits of the next token at every position.
 
-    Raises ValueError when a placed layer or the evolved attention has no causal form, and for pooling="cls".
+    No output depends on a later token. Every diffusion layer runs in its causal form.
+
+    Args:
+        config: sizes, and what stands where.
+        rngs: the seed; its stream `params` gives one key, from which every part takes its own.
+
+    Raises:
+        ValueError: a placed diffusion layer or the evolved attention has no causal form, or `pooling="cls"`.
+
+    Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> from flax import nnx
+        >>> from pdeformer import CausalLM, ModelConfig
+        >>> model = CausalLM(ModelConfig(vocabulary=16, width=8, layers=1), rngs=nnx.Rngs(0))
+        >>> jax.eval_shape(model, jnp.ones((2, 5), int)).shape
+        (2, 5, 16)
     """
 
     def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
+        """Check that everything has a causal form, and make the parameters."""
         if config.pooling == "cls":
             raise ValueError(
                 "CausalLM reads every position and has no CLS token, got pooling='cls'; use 'mean'."
@@ -117,10 +205,23 @@ class CausalLM(Trunk):
     def __call__(
         self, tokens: Tokens, segment_ids: Segments | None = None, *, key: Key[Array, ""] | None = None
     ) -> Float[Array, "b t v"]:
+        """Predict the next token at every position.
+
+        Args:
+            tokens: integer ids (B, T) in 0 … V-1, T ≤ `config.max_len`.
+            segment_ids: integer (B, T); 0 is padding, equal positive ids belong together. None: one segment.
+            key: draws the dropout; None means no dropout.
+
+        Returns:
+            float32 logits (B, T, V).
+
+        Raises:
+            ValueError: shapes, dtypes, lengths or concrete ids that do not fit the config.
+        """
         return self.head(self.hidden_states(tokens, segment_ids, key=key))
 
 
-def _refuse_packed(segment_ids: Segments | None) -> None:
+def _check_one_segment(segment_ids: Segments | None) -> None:
     if segment_ids is None or not is_concrete(segment_ids):
         return
     ids = np.asarray(segment_ids)  # NumPy: under a trace jnp would stage even what is known

@@ -1,4 +1,4 @@
-"""The trunk that all models share: embedding, positions, and the stacked blocks under one `lax.scan`.
+"""The trunk of every model: embedding, positions, and the stacked blocks under one `lax.scan`.
 
 B batch, T tokens, D channels, L blocks, V vocabulary
 """
@@ -20,14 +20,17 @@ Segments: TypeAlias = Integer[Array | np.ndarray, "b t"]
 
 
 def sinusoids(length: int, width: int) -> Float[Array, "t d"]:
-    """P[t, 2i] = sin(t / 10000^(2i/D)), P[t, 2i+1] = cos(t / 10000^(2i/D)). [Vaswani et al. 2017]"""
+    """Sinusoidal positions [Vaswani et al. 2017].
+
+    P[t, 2i] = sin(t / 10000^(2i/D)), P[t, 2i+1] = cos(t / 10000^(2i/D)).
+    """
     rates = 10000.0 ** (-jnp.arange(0, width, 2, dtype=jnp.float32) / width)
     angles = jnp.arange(length, dtype=jnp.float32)[:, None] * rates[None]
     return jnp.stack([jnp.sin(angles), jnp.cos(angles)], axis=-1).reshape(length, width)
 
 
 def positions_in_segment(segment_ids: Int[Array, "b t"]) -> Int[Array, "b t"]:
-    """The number of earlier tokens of the same id: a segment then reads the same wherever it is packed."""
+    """The number of earlier tokens with the same id, so that a segment reads the same wherever it is packed."""
     order = jnp.argsort(segment_ids, axis=-1, stable=True)
     sorted_ids = jnp.take_along_axis(segment_ids, order, axis=-1)
     index = jnp.broadcast_to(jnp.arange(segment_ids.shape[-1])[None], segment_ids.shape)
@@ -37,13 +40,14 @@ def positions_in_segment(segment_ids: Int[Array, "b t"]) -> Int[Array, "b t"]:
 
 
 class Embedding(nnx.Module):
-    """Token embedding plus positions, with a learned CLS token in front if asked for.
+    """Token embedding plus positions, and optionally a learned CLS token in front.
 
-    Initial token embeddings are N(0, 1) beside sinusoids, whose entries have mean square 1/2, and N(0, 0.02²)
-    beside learned positions, which are N(0, 0.02²) themselves.
+    With sinusoidal positions, whose entries have mean square 1/2, the initial token embeddings are N(0, 1). With
+    learned positions both are N(0, 0.02²).
     """
 
     def __init__(self, config: ModelConfig, key: Key[Array, ""], *, with_cls: bool):
+        """Make the tables; each draws from the key of its name."""
         learned = config.positions == "learned"
         scale = 0.02 if learned else 1.0
 
@@ -59,22 +63,24 @@ class Embedding(nnx.Module):
     def __call__(
         self, tokens: Integer[Array, "b t"], segment_ids: Int[Array, "b s"] | None
     ) -> Float[Array, "b s d"]:
-        """`(B, S, D)` with S = T, or S = 1 + T with a CLS token, whose id `segment_ids` then includes."""
+        """Embed tokens: `(B, S, D)` with S = T, or S = 1 + T with a CLS token, whose id `segment_ids` includes."""
         u = self.tokens(tokens)
         if self.cls is not None:
             first = jnp.broadcast_to(self.cls.embedding[...][None], (u.shape[0], 1, u.shape[2]))
             u = jnp.concatenate([first, u], axis=1)
         table = sinusoids(*u.shape[1:]) if self.positions is None else self.positions.embedding[: u.shape[1]]
-        added = table[None] if segment_ids is None else table[positions_in_segment(segment_ids)]
-        return (u + added).astype(self.dtype)
+        positions = table[None] if segment_ids is None else table[positions_in_segment(segment_ids)]
+        return (u + positions).astype(self.dtype)
 
 
 class Trunk(nnx.Module):
-    """Embedding, L blocks stacked on a leading layer axis, and in pre-LN a last LayerNorm."""
+    """Embedding, L blocks stacked on a leading layer axis, and with pre-LN a last LayerNorm."""
 
     def __init__(
         self, config: ModelConfig, key: Key[Array, ""], *, causal: bool = False, with_cls: bool = False
     ):
+        """Make the embedding, the early diffusion layer if placed, and the stacked blocks."""
+
         def block(key: Key[Array, ""]) -> Block:
             return Block(config, key, causal=causal)
 
@@ -89,10 +95,19 @@ class Trunk(nnx.Module):
     def hidden_states(
         self, tokens: Tokens, segment_ids: Segments | None = None, *, key: Key[Array, ""] | None = None
     ) -> Float[Array, "b s d"]:
-        """What the head reads: `(B, T, D)`, or `(B, 1+T, D)` with a CLS token in front.
+        """Hidden states after the last block, and with pre-LN after the last LayerNorm.
 
-        Raises ValueError for sequences longer than `max_len` and, outside `jit`, for token ids outside the
-        vocabulary; under `jit` such a token has the embedding NaN.
+        Args:
+            tokens: integer ids (B, T) in 0 … V-1.
+            segment_ids: integer (B, T); 0 is padding, equal positive ids belong together. None: one segment.
+            key: draws the dropout; None means no dropout.
+
+        Returns:
+            `(B, T, D)`, or `(B, 1+T, D)` with a CLS token in front, in the dtype of the config.
+
+        Raises:
+            ValueError: a sequence longer than `max_len`, wrong shapes or dtypes, and, outside `jit`, token ids
+                outside the vocabulary. Under `jit` such a token has the embedding NaN.
         """
         tokens, segment_ids = self._check(tokens, segment_ids)
         if segment_ids is not None and self.embed.cls is not None:
@@ -102,21 +117,24 @@ class Trunk(nnx.Module):
         if self.after_embedding is not None:
             u = self.after_embedding(u, segment_ids, causal=self.causal)
         u = dropout(u, self.config.dropout, None if key is None else named_key(key, "embed"))
-        u = self._run_blocks(u, segment_ids, key)
+        u = self.run_blocks(u, segment_ids, key)
         return u if self.norm is None else self.norm(u)
 
-    def _run_blocks(self, u: Array, segment_ids: Array | None, key: Array | None) -> Array:
+    def run_blocks(self, u: Array, segment_ids: Array | None, key: Array | None) -> Array:
+        """Scan over the stacked blocks: u after the first block is the input of the second, and so on."""
         graphdef, params = nnx.split(self.blocks)
         layers = jnp.arange(self.config.layers)
         keys = (
             None if key is None else jax.vmap(jax.random.fold_in, (None, 0))(named_key(key, "blocks"), layers)
         )
 
-        def run(u: Array, layer: tuple[Any, Array | None]) -> tuple[Array, None]:
+        def run_block(u: Array, layer: tuple[Any, Array | None]) -> tuple[Array, None]:
             params, key = layer
             return nnx.merge(graphdef, params)(u, segment_ids, key=key), None
 
-        return jax.lax.scan(jax.checkpoint(run) if self.config.remat else run, u, (params, keys))[0]
+        return jax.lax.scan(jax.checkpoint(run_block) if self.config.remat else run_block, u, (params, keys))[
+            0
+        ]
 
     def _check(self, tokens: Tokens, segment_ids: Segments | None) -> tuple[Array, Array | None]:
         longest, vocabulary = self.config.max_len, self.config.vocabulary

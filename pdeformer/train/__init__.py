@@ -1,9 +1,18 @@
-"""Training on a mesh: `Optimizer` and its schedules; `TrainState`, the compiled step and evaluation."""
+"""Training on a mesh.
+
+Files, each importing only those above it:
+
+optimizer   `Optimizer`, its learning-rate schedules, and the parameters that weight decay acts on
+step        `TrainState`, loss functions, the compiled training step, and evaluation
+"""
+
+import warnings
+from typing import Any
 
 from pdeformer.train.optimizer import Optimizer as Optimizer
-from pdeformer.train.optimizer import decayed as decayed
 from pdeformer.train.optimizer import make_optimizer as make_optimizer
 from pdeformer.train.optimizer import schedule as schedule
+from pdeformer.train.optimizer import weight_decay_mask as weight_decay_mask
 from pdeformer.train.step import Evaluation as Evaluation
 from pdeformer.train.step import LossFunction as LossFunction
 from pdeformer.train.step import Metrics as Metrics
@@ -15,3 +24,29 @@ from pdeformer.train.step import init_state as init_state
 from pdeformer.train.step import make_evaluate as make_evaluate
 from pdeformer.train.step import make_init as make_init
 from pdeformer.train.step import make_train_step as make_train_step
+
+__all__ = [
+    "Evaluation",
+    "LossFunction",
+    "Metrics",
+    "Optimizer",
+    "Sums",
+    "TrainState",
+    "classification_loss",
+    "cross_entropy",
+    "init_state",
+    "make_evaluate",
+    "make_init",
+    "make_optimizer",
+    "make_train_step",
+    "schedule",
+    "weight_decay_mask",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Serve the name of an earlier release, with a warning."""
+    if name == "decayed":
+        warnings.warn("train.decayed is now train.weight_decay_mask.", DeprecationWarning, stacklevel=2)
+        return weight_decay_mask
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""The optimizer: its configuration, the learning-rate schedules, and what weight decay acts on."""
+"""The optimizer: its configuration, the learning-rate schedules, and the mask of weight decay."""
 
 import dataclasses
 import math
@@ -12,35 +12,47 @@ import optax
 
 from pdeformer.sharding import path_name
 
-DECAYED = r"^(?!.*(stencil|after_embedding)).*(^|/)(kernel|embedding)$"
-"""Weight decay acts on the parameters whose path matches: kernels and embeddings, but nothing in a PDE layer."""
+WEIGHT_DECAY_PATTERN = r"^(?!.*(stencil|after_embedding)).*(^|/)(kernel|embedding)$"
+"""Weight decay acts on the parameters whose path matches: kernels and embeddings outside PDE layers."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Optimizer:
-    """AdamW with warm-up [Loshchilov & Hutter 2019]."""
+    """Configuration of AdamW with a linear warm-up.
+
+    Raises:
+        ValueError: a value is out of its range.
+
+    Example:
+        >>> from pdeformer.train import Optimizer
+        >>> Optimizer(learning_rate=3e-4, warmup=100).schedule
+        'cosine'
+
+    Reference:
+        Loshchilov & Hutter, "Decoupled Weight Decay Regularization", ICLR 2019.
+    """
 
     learning_rate: float = 1e-3
-    """Peak learning rate; for rsqrt the factor before the square root."""
+    """Peak learning rate; under rsqrt the factor of the inverse square root."""
     schedule: Literal["cosine", "linear", "rsqrt", "constant"] = "cosine"
-    """After the linear warm-up: cosine or linear decay to zero, rsqrt (Long Range Arena), or constant."""
+    """Schedule after the warm-up: cosine or linear decay to zero, rsqrt (Long Range Arena), or constant."""
     warmup: int = 0
-    """Steps of linear warm-up from zero."""
+    """Number of steps of linear warm-up from zero."""
     weight_decay: float = 0.0
     """Decoupled weight decay of kernels and embeddings, multiplied by the learning rate."""
     b1: float = 0.9
-    """Decay of the first moment."""
+    """Decay rate of the first moment, in [0, 1)."""
     b2: float = 0.999
-    """Decay of the second moment."""
+    """Decay rate of the second moment, in [0, 1)."""
     eps: float = 1e-8
-    """Added to the root of the second moment."""
+    """Constant added to the root of the second moment."""
     clip: float = 0.0
     """Largest global norm of the gradient; 0 switches clipping off."""
     accumulate: int = 1
-    """Micro-batches of a step: memory of B / accumulate examples, the gradient of all B."""
+    """Number of micro-batches of a step: the memory of B / accumulate examples, the gradient of all B."""
 
     def __post_init__(self) -> None:
-        """Refuse values that cannot train."""
+        """Check the range of every field."""
         rules = (
             ("learning_rate", "be positive and finite", 0 < self.learning_rate < math.inf),
             ("schedule", "be cosine, linear, rsqrt or constant", self.schedule in _DECAYS),
@@ -75,38 +87,83 @@ _DECAYS: dict[str, Callable[[Any, int, int], Any]] = {
 
 
 def schedule(config: Optimizer, steps: int) -> Callable[[Any], Any]:
-    """The learning rate as a function of the number s of updates already made, out of `steps`.
+    """Return the learning rate as a function of the number s of updates already made.
 
-    With w = warmup and p = clip((s - w) / (steps - w), 0, 1):
+    With w = warmup and p = clip((s - w) / (steps - w), 0, 1)::
 
-    - cosine    learning_rate * min(1, s/w) * (1 + cos(pi p)) / 2
-    - linear    learning_rate * min(1, s/w) * (1 - p)
-    - rsqrt     learning_rate * min(1, s/w) / sqrt(max(s, w))    [Tay et al. 2021, Long Range Arena]
-    - constant  learning_rate * min(1, s/w)
+        cosine     learning_rate * min(1, s/w) * (1 + cos(pi p)) / 2
+        linear     learning_rate * min(1, s/w) * (1 - p)
+        rsqrt      learning_rate * min(1, s/w) / sqrt(max(s, w))
+        constant   learning_rate * min(1, s/w)
 
-    w = 0 leaves the factor min(1, s/w) out. A warm-up that is longer than the run never reaches its peak.
+    w = 0 omits the factor min(1, s/w). A warm-up that is longer than the run never reaches its peak.
+
+    Args:
+        config: the optimizer.
+        steps: the number of updates of the run.
+
+    Returns:
+        A function from s, an integer scalar, to the learning rate, a float32 scalar.
+
+    Example:
+        >>> from pdeformer.train import Optimizer, schedule
+        >>> rate = schedule(Optimizer(learning_rate=2.0, schedule="linear", warmup=20), 100)
+        >>> [float(rate(s)) for s in (0, 10, 20, 60)]
+        [0.0, 1.0, 2.0, 1.0]
+
+    Reference:
+        rsqrt: Tay et al., "Long Range Arena: A Benchmark for Efficient Transformers", ICLR 2021.
     """
     decay = _DECAYS[config.schedule]
 
     def rate(step: Any) -> Any:
         step = jnp.asarray(step)
-        warm = jnp.minimum(1.0, step / config.warmup) if config.warmup else 1.0
-        return config.learning_rate * warm * decay(step, config.warmup, steps)
+        warmup = jnp.minimum(1.0, step / config.warmup) if config.warmup else 1.0
+        return config.learning_rate * warmup * decay(step, config.warmup, steps)
 
     return rate
 
 
-def decayed(params: Any) -> Any:
-    """A tree of booleans: which parameters weight decay acts on, by `DECAYED`."""
+def weight_decay_mask(params: Any) -> Any:
+    """Return a tree of booleans: whether weight decay acts on a parameter, by `WEIGHT_DECAY_PATTERN`.
+
+    Args:
+        params: the tree of parameters.
+
+    Returns:
+        A tree of the same structure.
+
+    Example:
+        >>> from pdeformer.train import weight_decay_mask
+        >>> weight_decay_mask({"head": {"kernel": 0.0, "bias": 0.0}})
+        {'head': {'bias': False, 'kernel': True}}
+    """
     return jax.tree_util.tree_map_with_path(
-        lambda path, _: re.search(DECAYED, path_name(path)) is not None, params
+        lambda path, _: re.search(WEIGHT_DECAY_PATTERN, path_name(path)) is not None, params
     )
 
 
 def make_optimizer(config: Optimizer, steps: int) -> optax.GradientTransformation:
-    """Clipping by global norm (if any), then AdamW under the schedule."""
+    """Make the optax transformation: clipping by global norm, if any, then AdamW under the schedule.
+
+    Args:
+        config: the optimizer.
+        steps: the number of updates of the run.
+
+    Returns:
+        The transformation.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from pdeformer.train import Optimizer, make_optimizer
+        >>> tx = make_optimizer(Optimizer(learning_rate=0.5, schedule="constant"), 10)
+        >>> params = {"bias": jnp.zeros(2)}
+        >>> updates, _ = tx.update({"bias": jnp.ones(2)}, tx.init(params), params)
+        >>> [round(float(x), 3) for x in updates["bias"]]  # the first step of Adam is the learning rate
+        [-0.5, -0.5]
+    """
     rate = schedule(config, steps)
     adamw = optax.adamw(
-        rate, config.b1, config.b2, config.eps, weight_decay=config.weight_decay, mask=decayed
+        rate, config.b1, config.b2, config.eps, weight_decay=config.weight_decay, mask=weight_decay_mask
     )
     return optax.chain(optax.clip_by_global_norm(config.clip), adamw) if config.clip else adamw

@@ -1,10 +1,10 @@
-"""Training on a mesh: the state, the loss, one compiled step, and evaluation.
+"""The training step on a mesh: the state, loss functions, one compiled step, and evaluation.
 
-The state is three things and nothing else; what is not returned from `jax.jit` does not survive.
+The state has three fields and nothing else: what `jax.jit` does not return does not survive.
 A loss function `(model, batch, key) -> Sums` returns sums over examples, so that micro-batches, padded
-evaluation batches and hosts add up exactly; key None means deterministic (evaluation).
+evaluation batches and hosts add up exactly. key=None means deterministic (evaluation).
 
-Legend: B batch, T tokens.
+    B batch, T tokens
 """
 
 from collections.abc import Callable, Iterable
@@ -22,10 +22,16 @@ from pdeformer.train.optimizer import Optimizer, make_optimizer, schedule
 
 
 class TrainState(NamedTuple):
-    """Everything that a step changes."""
+    """The state of a training run: everything that a step changes.
+
+    Example:
+        >>> from pdeformer.train import TrainState
+        >>> TrainState(step=0, params={"bias": 1.0}, opt_state=()).params
+        {'bias': 1.0}
+    """
 
     step: Any
-    """Updates made so far, int32 scalar."""
+    """Number of updates so far, int32 scalar."""
     params: Any
     """The values of the model's `nnx.Param`s, as nested dictionaries."""
     opt_state: Any
@@ -33,38 +39,57 @@ class TrainState(NamedTuple):
 
 
 class Sums(NamedTuple):
-    """What a loss function returns: float32 sums over the examples (or tokens) of a batch."""
+    """Float32 sums over the examples (or tokens) of a batch, the result of a loss function.
+
+    Example:
+        >>> from pdeformer.train import Sums
+        >>> sums = Sums(loss=3.0, weight=4.0, correct=2.0)
+        >>> sums.loss / sums.weight, sums.correct / sums.weight  # mean loss and accuracy
+        (0.75, 0.5)
+    """
 
     loss: Any
     """Sum of weight times loss in nats."""
     weight: Any
     """Sum of weights."""
     correct: Any
-    """Sum of the weights of what was answered rightly."""
+    """Sum of the weights of the correct predictions."""
 
 
 class Metrics(NamedTuple):
-    """What a step reports, each a scalar; loss, accuracy and gradient are of the state before the update."""
+    """The scalars that a step reports; loss, accuracy and gradient are those before the update.
+
+    Example:
+        >>> from pdeformer.train import Metrics
+        >>> Metrics(loss=0.7, accuracy=0.5, gradient_norm=1.2, learning_rate=1e-3, finite=True).accuracy
+        0.5
+    """
 
     loss: Any
     """Mean loss of the batch in nats."""
     accuracy: Any
-    """Share of the batch answered rightly."""
+    """Weighted share of correct predictions in the batch, in [0, 1]."""
     gradient_norm: Any
     """Global L2 norm of the gradient before clipping."""
     learning_rate: Any
-    """The rate of this update."""
+    """Learning rate of this update."""
     finite: Any
-    """False if loss or gradient is not finite: then the state came back unchanged."""
+    """False if the loss or the gradient is not finite: the step then returns the state unchanged."""
 
 
 class Evaluation(NamedTuple):
-    """Means over a whole split."""
+    """Means over a full data split.
+
+    Example:
+        >>> from pdeformer.train import Evaluation
+        >>> Evaluation(loss=0.7, accuracy=0.5, weight=22.0)
+        Evaluation(loss=0.7, accuracy=0.5, weight=22.0)
+    """
 
     loss: float
     """Mean loss in nats."""
     accuracy: float
-    """Share answered rightly."""
+    """Weighted share of correct predictions, in [0, 1]."""
     weight: float
     """Total weight: the number of examples if every weight is 1."""
 
@@ -76,21 +101,50 @@ LossFunction = Callable[[Any, Any, Any], Sums]
 def cross_entropy(
     logits: Float[Array, "*b classes"], labels: Int[Array, "*b"], weights: Num[Array, "*b"] | None = None
 ) -> Sums:
-    """Sum of weight * -log softmax(logits)[label] in nats, sum of weights, sum of weights of right answers.
+    """Return the weighted sum of the cross-entropy -log softmax(logits)[label].
 
-    Computed in float32 whatever the type of the logits; no weights means 1 each.
+    The sums are computed in float32 for every type of logits.
+
+    Args:
+        logits: `(..., classes)`, any float.
+        labels: the index of the class, integers `(...)`.
+        weights: the weight of each example, `(...)`, ≥ 0; None means 1 each.
+
+    Returns:
+        The sum of weighted losses in nats, of weights, and of the weights of correct predictions.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from pdeformer.train import cross_entropy
+        >>> sums = cross_entropy(jnp.zeros((2, 4)), jnp.array([0, 1]))
+        >>> round(float(sums.loss), 3), float(sums.weight), float(sums.correct)  # 2 ln 4
+        (2.773, 2.0, 1.0)
     """
     weights = jnp.ones(labels.shape, jnp.float32) if weights is None else weights.astype(jnp.float32)
     nats = optax.softmax_cross_entropy_with_integer_labels(logits.astype(jnp.float32), labels)
-    right = (jnp.argmax(logits, axis=-1) == labels).astype(jnp.float32)
-    return Sums(jnp.sum(weights * nats), jnp.sum(weights), jnp.sum(weights * right))
+    correct = (jnp.argmax(logits, axis=-1) == labels).astype(jnp.float32)
+    return Sums(jnp.sum(weights * nats), jnp.sum(weights), jnp.sum(weights * correct))
 
 
 def classification_loss(model: Any, batch: dict[str, Any], key: Any = None) -> Sums:
-    """Cross-entropy of a classifier `model(tokens, segment_ids, key=key) -> logits (B, classes)`.
+    """Return the cross-entropy of a classifier on a batch; the default loss function.
 
-    batch: `tokens` (B, T) integers, `labels` (B,) integers, and optionally `segment_ids` (B, T) integers and
-    `weights` (B,); a padded example has weight 0.
+    Args:
+        model: a function `model(tokens, segment_ids, key=key) -> logits (B, classes)`.
+        batch: `tokens` (B, T) integers, `labels` (B,) integers, and optionally `segment_ids` (B, T) integers and
+            `weights` (B,). A padded example has weight 0.
+        key: the random key of dropout; None means deterministic.
+
+    Returns:
+        Sums over the batch.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from pdeformer.train import classification_loss
+        >>> model = lambda tokens, segment_ids, key: jax.nn.one_hot(tokens[:, 0], 3)
+        >>> batch = {"tokens": jnp.array([[2, 0], [1, 0]]), "labels": jnp.array([2, 0])}
+        >>> float(classification_loss(model, batch).correct)
+        1.0
     """
     segment_ids = batch.get("segment_ids")
     segment_ids = None if segment_ids is None else segment_ids.astype(jnp.int32)
@@ -101,9 +155,29 @@ def classification_loss(model: Any, batch: dict[str, Any], key: Any = None) -> S
 def init_state(
     build: Callable[[nnx.Rngs], Any], optimizer: Optimizer, steps: int, mesh: Mesh, *, seed: int
 ) -> tuple[Any, TrainState, TrainState]:
-    """(graphdef, state, shardings) of the model `build(rngs)`; no weight is ever whole on one device.
+    """Initialize a model and its optimizer on a mesh; no device ever holds a full copy of a sharded weight.
 
-    Raises ValueError if the model holds arrays that are not `nnx.Param`: they would not be saved.
+    Args:
+        build: makes the model from `nnx.Rngs`.
+        optimizer: the configuration of the optimizer.
+        steps: the number of updates of the run.
+        mesh: the mesh, see `sharding.make_mesh`.
+        seed: the seed of the weights.
+
+    Returns:
+        (graphdef, state, shardings): the structure of the model, the state at step 0, and the sharding of each of
+        its leaves.
+
+    Raises:
+        ValueError: the model holds an array that is not an `nnx.Param`, which would not be saved.
+
+    Example:
+        >>> from flax import nnx
+        >>> from pdeformer import sharding, train
+        >>> build = lambda rngs: nnx.Linear(2, 3, rngs=rngs)
+        >>> _, state, _ = train.init_state(build, train.Optimizer(), 10, sharding.make_mesh(data=1), seed=0)
+        >>> int(state.step), state.params["kernel"].shape
+        (0, (2, 3))
     """
     graphdef, init, shardings = make_init(build, optimizer, steps, mesh)
     return graphdef, init(jax.random.key(seed)), shardings
@@ -112,9 +186,29 @@ def init_state(
 def make_init(
     build: Callable[[nnx.Rngs], Any], optimizer: Optimizer, steps: int, mesh: Mesh
 ) -> tuple[Any, Callable[[Any], TrainState], TrainState]:
-    """(graphdef, the jitted `init(key) -> state`, shardings): `init_state` for many seeds, compiled once.
+    """Make a jitted initializer of a model and its optimizer: `init_state` for many seeds, compiled once.
 
-    Raises ValueError as `init_state` does.
+    Args:
+        build: makes the model from `nnx.Rngs`.
+        optimizer: the configuration of the optimizer.
+        steps: the number of updates of the run.
+        mesh: the mesh, see `sharding.make_mesh`.
+
+    Returns:
+        (graphdef, init, shardings): the structure of the model, the jitted function `init(key) -> state`, and the
+        sharding of each leaf of the state.
+
+    Raises:
+        ValueError: the model holds an array that is not an `nnx.Param`, which would not be saved.
+
+    Example:
+        >>> import jax
+        >>> from flax import nnx
+        >>> from pdeformer import sharding, train
+        >>> build = lambda rngs: nnx.Linear(2, 3, rngs=rngs)
+        >>> _, init, _ = train.make_init(build, train.Optimizer(), 10, sharding.make_mesh(data=1))
+        >>> init(jax.random.key(0)).params["kernel"].shape
+        (2, 3)
     """
     tx = make_optimizer(optimizer, steps)
 
@@ -141,22 +235,48 @@ def make_train_step(
     shardings: TrainState,
     loss_fn: LossFunction = classification_loss,
 ) -> Any:
-    """The jitted `train_step(state, batch, key) -> (state, Metrics)`; the given state is donated.
+    """Make the jitted function `train_step(state, batch, key) -> (state, Metrics)`, which donates its state.
 
-    The gradient is that of (sum of losses) / (sum of weights) over the whole batch, whatever the number of
-    micro-batches. The step's randomness is `fold_in(key, state.step)`. If the loss or the gradient norm is
-    not finite, the returned state equals the given one.
+    The gradient is that of (sum of losses) / (sum of weights) over the full batch, for any number of
+    micro-batches. The random key of a step is `fold_in(key, state.step)`. If the loss or the gradient norm is not
+    finite, the step returns its input state.
+
+    Args:
+        graphdef: the structure of the model, from `init_state` or `make_init`.
+        optimizer: the configuration of the optimizer.
+        steps: the number of updates of the run.
+        mesh: the mesh.
+        shardings: the sharding of each leaf of the state, from `init_state` or `make_init`.
+        loss_fn: the loss function.
+
+    Returns:
+        The jitted function. Its batch must divide evenly into micro-batches on every device, else it raises
+        ValueError.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from flax import nnx
+        >>> from pdeformer import sharding, train
+        >>> build = lambda rngs: nnx.Linear(2, 3, rngs=rngs)
+        >>> loss = lambda model, batch, key: train.cross_entropy(model(batch["x"]), batch["labels"])
+        >>> mesh, adam = sharding.make_mesh(data=1), train.Optimizer()
+        >>> graphdef, state, shardings = train.init_state(build, adam, 10, mesh, seed=0)
+        >>> step = train.make_train_step(graphdef, adam, 10, mesh, shardings, loss)
+        >>> batch = {"x": jnp.ones((4, 2)), "labels": jnp.zeros(4, jnp.int32)}
+        >>> state, metrics = step(state, batch, jax.random.key(0))
+        >>> int(state.step), bool(metrics.finite)
+        (1, True)
     """
     tx, rate = make_optimizer(optimizer, steps), schedule(optimizer, steps)
 
-    def summed(params: Any, batch: Any, key: Any) -> tuple[Any, Sums]:
+    def loss_and_sums(params: Any, batch: Any, key: Any) -> tuple[Any, Sums]:
         sums = loss_fn(nnx.merge(graphdef, params), batch, key)
         return sums.loss, sums
 
     def train_step(state: TrainState, batch: Any, key: Any) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(key, state.step)
-        parts = _micro_batches(batch, optimizer.accumulate, mesh)
-        grads, sums = _total(jax.grad(summed, has_aux=True), state.params, parts, key)
+        micro_batches = _micro_batches(batch, optimizer.accumulate, mesh)
+        grads, sums = _total(jax.grad(loss_and_sums, has_aux=True), state.params, micro_batches, key)
         grads = jax.tree.map(lambda g: g / sums.weight, grads)
         loss, norm = sums.loss / sums.weight, optax.tree.norm(grads)
         finite = jnp.isfinite(loss) & jnp.isfinite(norm)
@@ -165,66 +285,88 @@ def make_train_step(
         metrics = Metrics(loss, sums.correct / sums.weight, norm, jnp.float32(rate(state.step)), finite)
         return jax.tree.map(lambda new, old: jnp.where(finite, new, old), new, state), metrics
 
-    whole = sharding.replicated(mesh)
-    placed = (shardings, sharding.batch_sharding(mesh), whole)
-    return jax.jit(train_step, donate_argnums=0, in_shardings=placed, out_shardings=(shardings, whole))
+    replicated = sharding.replicated_sharding(mesh)
+    in_shardings = (shardings, sharding.batch_sharding(mesh), replicated)
+    out_shardings = (shardings, replicated)
+    return jax.jit(train_step, donate_argnums=0, in_shardings=in_shardings, out_shardings=out_shardings)
 
 
-def _micro_batches(batch: Any, parts: int, mesh: Mesh) -> Any:
-    """The batch with every leaf (B, ...) as (parts, B / parts, ...).
+def _micro_batches(batch: Any, count: int, mesh: Mesh) -> Any:
+    """The batch with every leaf (B, ...) as (count, B / count, ...).
 
-    Part a takes the rows a, a + parts, a + 2 parts, ...: no row has to leave its device.
+    Micro-batch a takes the rows a, a + count, a + 2 count, ...: no row has to leave its device.
     """
 
     def split(x: Any) -> Any:
         rows, ways = x.shape[0], mesh.shape["data"]
-        if rows % (parts * ways):
+        if rows % (count * ways):
             raise ValueError(
                 f"the batch must divide evenly into micro-batches on every device, got {rows} rows for "
-                f"accumulate={parts} on data={ways}; change the batch size or optimizer.accumulate."
+                f"accumulate={count} on data={ways}; change the batch size or optimizer.accumulate."
             )
-        x = jnp.swapaxes(x.reshape(rows // parts, parts, *x.shape[1:]), 0, 1)
+        x = jnp.swapaxes(x.reshape(rows // count, count, *x.shape[1:]), 0, 1)
         return jax.lax.with_sharding_constraint(x, NamedSharding(mesh, PartitionSpec(None, "data")))
 
     return jax.tree.map(split, batch)
 
 
-def _total(gradient: Any, params: Any, parts: Any, key: Any) -> tuple[Any, Sums]:
-    """Gradient and `Sums`, added up over the micro-batches, whose activations live one part at a time."""
-    count = jax.tree.leaves(parts)[0].shape[0]
+def _total(gradient: Any, params: Any, micro_batches: Any, key: Any) -> tuple[Any, Sums]:
+    """The gradient and the `Sums`, added over the micro-batches; activations of one micro-batch live at a time."""
+    count = jax.tree.leaves(micro_batches)[0].shape[0]
     if count == 1:
-        return gradient(params, jax.tree.map(lambda x: x[0], parts), key)
+        return gradient(params, jax.tree.map(lambda x: x[0], micro_batches), key)
 
-    def add(total: Any, part: Any) -> tuple[Any, None]:
-        rows, index = part
+    def add(total: Any, micro_batch: Any) -> tuple[Any, None]:
+        rows, index = micro_batch
         return jax.tree.map(jnp.add, total, gradient(params, rows, jax.random.fold_in(key, index))), None
 
     zero = jnp.zeros((), jnp.float32)
     start = (jax.tree.map(jnp.zeros_like, params), Sums(zero, zero, zero))
-    return jax.lax.scan(add, start, (parts, jnp.arange(count)))[0]
+    return jax.lax.scan(add, start, (micro_batches, jnp.arange(count)))[0]
 
 
 def make_evaluate(
     graphdef: Any, mesh: Mesh, shardings: TrainState, loss_fn: LossFunction = classification_loss
 ) -> Callable[[Any, Iterable[Any]], Evaluation]:
-    """`evaluate(params, batches) -> Evaluation`, deterministic, exact for batches padded with weight 0.
+    """Make the function `evaluate(params, batches) -> Evaluation`.
 
-    `evaluate` raises ValueError if the weights of all batches add up to nothing.
+    It is deterministic, and exact for batches that are padded with examples of weight 0.
+
+    Args:
+        graphdef: the structure of the model, from `init_state` or `make_init`.
+        mesh: the mesh.
+        shardings: the sharding of each leaf of the state, from `init_state` or `make_init`.
+        loss_fn: the loss function.
+
+    Returns:
+        The function. It raises ValueError if the total weight of all batches is 0.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from flax import nnx
+        >>> from pdeformer import sharding, train
+        >>> build = lambda rngs: nnx.Linear(2, 3, rngs=rngs)
+        >>> loss = lambda model, batch, key: train.cross_entropy(model(batch["x"]), batch["labels"])
+        >>> mesh = sharding.make_mesh(data=1)
+        >>> graphdef, state, shardings = train.init_state(build, train.Optimizer(), 10, mesh, seed=0)
+        >>> evaluate = train.make_evaluate(graphdef, mesh, shardings, loss)
+        >>> evaluate(state.params, [{"x": jnp.ones((4, 2)), "labels": jnp.zeros(4, jnp.int32)}]).weight
+        4.0
     """
 
-    def summed(params: Any, batch: Any) -> Sums:
+    def sums_of_batch(params: Any, batch: Any) -> Sums:
         return loss_fn(nnx.merge(graphdef, params), batch, None)
 
-    placed = (shardings.params, sharding.batch_sharding(mesh))
-    step = jax.jit(summed, in_shardings=placed, out_shardings=sharding.replicated(mesh))
+    in_shardings = (shardings.params, sharding.batch_sharding(mesh))
+    step = jax.jit(sums_of_batch, in_shardings=in_shardings, out_shardings=sharding.replicated_sharding(mesh))
 
     def evaluate(params: Any, batches: Iterable[Any]) -> Evaluation:
-        total, ahead = Sums(0.0, 0.0, 0.0), None
+        total, pending = Sums(0.0, 0.0, 0.0), None
         for batch in batches:
             # One batch ahead: the host prepares while the device works, and no queue of batches grows.
-            ahead, done = step(params, batch), ahead
-            total = _plus(total, done)
-        loss, weight, correct = _plus(total, ahead)
+            pending, previous = step(params, batch), pending
+            total = _plus(total, previous)
+        loss, weight, correct = _plus(total, pending)
         if weight == 0:
             raise ValueError("evaluation needs examples, got a total weight of 0; give batches with weight.")
         return Evaluation(loss / weight, correct / weight, weight)

@@ -1,71 +1,312 @@
-"""The plug-in's bias, taken away from the mutual informations and, as far as it can be, from the atoms.
+"""Bias correction of the plug-in: one family of methods, and the arithmetic they share.
 
-Arrays hold the fields of a PID along their last axis; bias and information are in bits.
+L layers, B draws; arrays hold the F fields of a PID along their last axis; bias and information are in bits
 """
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
 
+import jax
 import numpy as np
 
-from pid.estimators.results import fields_of, values_of
+from pid.estimators import bootstrap, wishart_thinning
+from pid.estimators.config import BiasCorrection, Bootstrap, Debias
+from pid.estimators.covariance_fit import CovarianceFit
+from pid.estimators.results import pid_from_array, pid_to_array
 from pid.measures import PID
 
+INFORMATION = [PID._fields.index(name) for name in ("mi_x", "mi_y", "mi_joint")]
 Numbers = Any  # arrays or NumPy scalars
 
 
-def wishart(values: np.ndarray, bias: np.ndarray, measure: str) -> np.ndarray:
+class NormalAtoms(NamedTuple):
+    """Normal approximation of the sampling distribution of the atoms and the union, in bits."""
+
+    center: np.ndarray
+    """Means (L, 5) of R, U_x, U_y, S and the union."""
+
+    deviation: np.ndarray
+    """Standard deviations (L, 5)."""
+
+    layers: np.ndarray
+    """Layers for which the approximation holds: bool (L,)."""
+
+
+class SamplingDistribution(NamedTuple):
+    """How corrected values scatter from one set of samples to another, in bits."""
+
+    draws: np.ndarray
+    """Draws (B, L, F) of which basic intervals are made."""
+
+    center: np.ndarray
+    """What the draws scatter around, (L, F)."""
+
+    atoms: NormalAtoms | None = None
+    """Normal approximation of the atoms, where the draws do not describe them."""
+
+
+class Corrected(NamedTuple):
+    """Corrected values of all layers, in bits."""
+
+    values: np.ndarray
+    """Corrected fields, (L, F)."""
+
+    draws: np.ndarray | None
+    """Corrected fields of the bootstrap draws, (B, L, F); None without draws."""
+
+    distribution: SamplingDistribution | None
+    """Sampling distribution of the values; None without draws."""
+
+
+@dataclass(frozen=True)
+class Uncorrected(BiasCorrection):
+    """No correction: the plug-in itself. Short name "none".
+
+    Example:
+        >>> from pid.estimators import Uncorrected
+        >>> Uncorrected().name
+        'none'
+    """
+
+    name: ClassVar[Debias] = "none"
+    """Short name of the method."""
+
+    def correct(
+        self, fit: CovarianceFit, plugin: np.ndarray, ci: Bootstrap | None, key: jax.Array
+    ) -> Corrected:
+        """Return the plug-in and its draws."""
+        if ci is None:
+            return Corrected(plugin, None, None)
+        return _around_mean(plugin, bootstrap.draw(fit, ci, key))
+
+    def correct_values(self, fit: CovarianceFit, values: np.ndarray) -> np.ndarray:
+        """Return the values."""
+        return values
+
+
+@dataclass(frozen=True)
+class Wishart(BiasCorrection):
+    """Exact bias of the three mutual informations subtracted, the union scaled with the joint one. Name "wishart".
+
+    I_u ← I_u · Î_xy / I_xy with Î the corrected values. The atoms follow. Intervals of the mutual informations cover as
+    stated; those of the atoms cover less.
+
+    Example:
+        >>> import jax, numpy as np
+        >>> import pid
+        >>> from pid.estimators import Wishart
+        >>> target, x, y = np.random.default_rng(0).normal(size=(3, 64, 2))
+        >>> options = dict(measure="mmi", key=jax.random.key(0), ci=None, null=None)
+        >>> a = pid.estimate(target, x, y, debias=Wishart(), **options)
+        >>> a == pid.estimate(target, x, y, debias="wishart", **options)
+        True
+    """
+
+    name: ClassVar[Debias] = "wishart"
+    """Short name of the method."""
+
+    def correct(
+        self, fit: CovarianceFit, plugin: np.ndarray, ci: Bootstrap | None, key: jax.Array
+    ) -> Corrected:
+        """Subtract the exact bias.
+
+        Parametric draws have a truth, the plug-in: their corrected values centered on it also make up for the bias
+        that is left. Paired ones are centered on their own mean.
+        """
+        values = self.correct_values(fit, plugin)
+        if ci is None:
+            return Corrected(values, None, None)
+        draws = self.correct_values(fit, bootstrap.draw(fit, ci, key))
+        if ci.kind == "parametric":
+            return Corrected(values, draws, SamplingDistribution(draws, plugin))
+        return _around_mean(values, draws)
+
+    def correct_values(self, fit: CovarianceFit, values: np.ndarray) -> np.ndarray:
+        """Subtract the exact bias."""
+        return subtract_wishart_bias(values, fit.bias, fit.measure)
+
+
+@dataclass(frozen=True)
+class ParametricBootstrap(BiasCorrection):
+    """The bias seen in parametric draws subtracted: 2 θ̂ - mean θ*. Short name "bootstrap".
+
+    Resampled and shuffled data are corrected as by `Wishart`.
+
+    Example:
+        >>> from pid.estimators import ParametricBootstrap
+        >>> ParametricBootstrap().name
+        'bootstrap'
+    """
+
+    name: ClassVar[Debias] = "bootstrap"
+    """Short name of the method."""
+
+    def correct(
+        self, fit: CovarianceFit, plugin: np.ndarray, ci: Bootstrap | None, key: jax.Array
+    ) -> Corrected:
+        """Subtract the bias of the draws; without `ci` there are as many as a `Bootstrap` has by default."""
+        parametric = bootstrap.draw_parametric(fit, key, Bootstrap().draws if ci is None else ci.draws)
+        values = subtract_bootstrap_bias(plugin, parametric, fit.measure)
+        if ci is None:
+            return Corrected(values, None, None)
+        return _around_mean(values, parametric if ci.kind == "parametric" else bootstrap.draw(fit, ci, key))
+
+    def correct_values(self, fit: CovarianceFit, values: np.ndarray) -> np.ndarray:
+        """Subtract the exact bias, as `Wishart` does."""
+        return Wishart().correct_values(fit, values)
+
+
+@dataclass(frozen=True)
+class WishartThinning(BiasCorrection):
+    """Exact bias subtracted, unique information measured on covariances split in two. Short name "thinned".
+
+    Directions are selected and measured on independent parts (`wishart_thinning`). Recommended: intervals of the atoms
+    cover too. It takes five times the work of `Wishart`, and is that where the samples are too few to be split, for
+    MMI, and for paired draws.
+
+    Example:
+        >>> from pid.estimators import WishartThinning
+        >>> WishartThinning().name
+        'thinned'
+    """
+
+    name: ClassVar[Debias] = "thinned"
+    """Short name of the method."""
+
+    def correct(
+        self, fit: CovarianceFit, plugin: np.ndarray, ci: Bootstrap | None, key: jax.Array
+    ) -> Corrected:
+        """Subtract the exact bias, and replace the unique information by the thinned one."""
+        wishart = Wishart()
+        if not self._applies(fit):
+            return wishart.correct(fit, plugin, ci, key)
+        half_unique = wishart_thinning.estimate_half_unique(fit, jax.random.fold_in(key, 1))
+        values = replace_unique(plugin, fit.bias, half_unique)
+        if ci is None:
+            return Corrected(values, None, None)
+        drawn = bootstrap.draw(fit, ci, key)
+        if ci.kind == "paired":
+            return _around_mean(values, wishart.correct_values(fit, drawn))
+        thinned = wishart_thinning.draw_half_unique(fit, key, ci.draws)
+        half_unique_draws = np.stack([thinned[..., :2].mean(axis=-1), thinned[..., 2]], axis=-1)
+        distribution = SamplingDistribution(
+            wishart.correct_values(fit, drawn),
+            plugin,
+            _normal_atoms(fit, plugin, half_unique, drawn, thinned),
+        )
+        return Corrected(values, replace_unique(drawn, fit.bias, half_unique_draws), distribution)
+
+    def correct_values(self, fit: CovarianceFit, values: np.ndarray) -> np.ndarray:
+        """Subtract the exact bias, as `Wishart` does."""
+        return Wishart().correct_values(fit, values)
+
+    def limitations(self, fit: CovarianceFit) -> list[str]:
+        """Say that the samples are too few to be split, if they are."""
+        if self._applies(fit) or fit.measure == "mmi":
+            return []
+        return [
+            f"n={fit.n} samples are too few to be split in {fit.covs.shape[-1]} dimensions; the union was corrected "
+            f"as by debias='wishart'."
+        ]
+
+    @staticmethod
+    def _applies(fit: CovarianceFit) -> bool:
+        """Whether there is a union to correct, and samples enough to split. MMI's union is one of the informations."""
+        return (
+            fit.measure != "mmi" and wishart_thinning.split_sizes(fit.covs.shape[-1], fit.n - 1) is not None
+        )
+
+
+METHODS: dict[str, BiasCorrection] = {
+    method.name: method for method in (Uncorrected(), Wishart(), ParametricBootstrap(), WishartThinning())
+}
+"""Methods by their short names."""
+
+
+def method_of(debias: BiasCorrection | str | None) -> BiasCorrection:
+    """The method itself, or the one with this short name; None is "none"."""
+    return debias if isinstance(debias, BiasCorrection) else METHODS[debias or "none"]
+
+
+def _around_mean(values: np.ndarray, draws: np.ndarray) -> Corrected:
+    return Corrected(values, draws, SamplingDistribution(draws, draws.mean(axis=0)))
+
+
+def _normal_atoms(
+    fit: CovarianceFit,
+    plugin: np.ndarray,
+    half_unique: np.ndarray,
+    drawn: np.ndarray,
+    thinned: np.ndarray,
+) -> NormalAtoms:
+    """Centers from the corrected values, deviations from the spread of thinned draws.
+
+    A layer with infinite information is not corrected and has no approximation.
+    """
+    layers = np.asarray(np.isfinite(plugin).all(axis=-1))
+    center, deviation = np.zeros((2, len(plugin), len(wishart_thinning.LINEAR)))
+    for layer in np.flatnonzero(layers):
+        center[layer] = wishart_thinning.atoms_of(
+            plugin[layer, INFORMATION] - fit.bias[layer], np.minimum(*half_unique[layer])
+        )
+        deviation[layer] = wishart_thinning.atom_deviations(drawn[:, layer, INFORMATION], thinned[:, layer])
+    return NormalAtoms(center, deviation, layers)
+
+
+def subtract_wishart_bias(values: np.ndarray, bias: np.ndarray, measure: str) -> np.ndarray:
     """Subtract the exact bias `(..., 3)` of the three mutual informations, and scale the union with the joint one.
 
     I_u ← I_u · Î_xy / I_xy with Î the corrected values. MMI needs no scaling: it is a function of the three.
     """
-    plugin = fields_of(values)
-    told = np.stack([plugin.mi_x, plugin.mi_y, plugin.mi_joint], axis=-1)
-    x, y, joint = np.moveaxis(_ordered(told - bias), -1, 0)
+    plugin = pid_from_array(values)
+    x, y, joint = _subtract_bias(plugin, bias)
     if measure == "mmi":
-        return _keep_infinite(values, consistent(x, y, joint, np.maximum(x, y)))
-    known = np.isfinite(plugin.mi_joint) & (plugin.mi_joint > 0)
-    scale = np.where(known, joint / np.where(known, plugin.mi_joint, 1), 1)
-    return _keep_infinite(values, consistent(x, y, joint, plugin.union * scale))
+        return _keep_infinite(values, values_from_union(x, y, joint, np.maximum(x, y)))
+    mask = np.isfinite(plugin.mi_joint) & (plugin.mi_joint > 0)
+    scale = np.where(mask, joint / np.where(mask, plugin.mi_joint, 1), 1)
+    return _keep_infinite(values, values_from_union(x, y, joint, plugin.union * scale))
 
 
-def by_draws(values: np.ndarray, draws: np.ndarray, measure: str) -> np.ndarray:
-    """2 θ̂ - mean θ*: the bias that plug-in values of the parametric bootstrap, (draws, ...), have, taken away."""
+def subtract_bootstrap_bias(values: np.ndarray, draws: np.ndarray, measure: str) -> np.ndarray:
+    """Compute 2 θ̂ - mean θ*: plug-in values less the bias of parametric draws, (B, ...)."""
     with np.errstate(invalid="ignore"):  # infinite information: such systems are not corrected
-        twice = fields_of(2 * values - draws.mean(axis=0))
-    x, y, joint = np.moveaxis(_ordered(np.stack([twice.mi_x, twice.mi_y, twice.mi_joint], axis=-1)), -1, 0)
-    union = np.maximum(x, y) if measure == "mmi" else twice.union
-    return _keep_infinite(values, consistent(x, y, joint, union))
+        corrected = pid_from_array(2 * values - draws.mean(axis=0))
+    x, y, joint = _order(np.stack([corrected.mi_x, corrected.mi_y, corrected.mi_joint], axis=-1))
+    union = np.maximum(x, y) if measure == "mmi" else corrected.union
+    return _keep_infinite(values, values_from_union(x, y, joint, union))
 
 
-def by_thinning(values: np.ndarray, bias: np.ndarray, unique: np.ndarray) -> np.ndarray:
-    """The exact bias taken from the mutual informations, and union = (I_x + I_y)/2 + ê.
+def replace_unique(values: np.ndarray, bias: np.ndarray, half_unique: np.ndarray) -> np.ndarray:
+    """Subtract the exact bias of the mutual informations, and set the union to (I_x + I_y)/2 + ê.
 
-    unique: (..., 2), ê = (U_x + U_y)/2 by `thinning` and its plug-in value in bits, which it may not exceed.
+    Args:
+        values: plug-in fields, (..., F).
+        bias: of the mutual informations, (..., 3).
+        half_unique: ê = (U_x + U_y)/2 by `wishart_thinning`, and its plug-in value, which it may not exceed; (..., 2).
     """
-    plugin = fields_of(values)
-    told = np.stack([plugin.mi_x, plugin.mi_y, plugin.mi_joint], axis=-1)
-    x, y, joint = np.moveaxis(_ordered(told - bias), -1, 0)
-    half = np.minimum(unique[..., 0], unique[..., 1])
-    return _keep_infinite(values, consistent(x, y, joint, (x + y) / 2 + half))
+    x, y, joint = _subtract_bias(pid_from_array(values), bias)
+    half = np.minimum(half_unique[..., 0], half_unique[..., 1])
+    return _keep_infinite(values, values_from_union(x, y, joint, (x + y) / 2 + half))
 
 
-def _ordered(told: np.ndarray) -> np.ndarray:
-    """Informations at least 0, the joint one at least the others."""
-    x, y, joint = np.moveaxis(np.maximum(told, 0), -1, 0)
-    return np.stack([x, y, np.maximum(joint, np.maximum(x, y))], axis=-1)
+def _subtract_bias(plugin: PID, bias: np.ndarray) -> tuple[Numbers, Numbers, Numbers]:
+    return _order(np.stack([plugin.mi_x, plugin.mi_y, plugin.mi_joint], axis=-1) - bias)
 
 
-def consistent(x: Numbers, y: Numbers, joint: Numbers, union: Numbers) -> np.ndarray:
+def _order(information: np.ndarray) -> tuple[Numbers, Numbers, Numbers]:
+    """I_x, I_y and I_xy from the last axis: at least 0, the joint one at least the others."""
+    x, y, joint = np.moveaxis(np.maximum(information, 0), -1, 0)
+    return x, y, np.maximum(joint, np.maximum(x, y))
+
+
+def values_from_union(x: Numbers, y: Numbers, joint: Numbers, union: Numbers) -> np.ndarray:
     """The fields of the PID with this union, which is clipped to [max(I_x, I_y), min(I_x + I_y, I_xy)]."""
     with np.errstate(invalid="ignore"):  # infinite information: such systems are not corrected
-        return _from_union(x, y, joint, np.clip(union, np.maximum(x, y), np.minimum(x + y, joint)))
-
-
-def _from_union(x: Numbers, y: Numbers, joint: Numbers, union: Numbers) -> np.ndarray:
-    return values_of(PID(x + y - union, union - y, union - x, joint - union, x, y, joint, union))
+        union = np.clip(union, np.maximum(x, y), np.minimum(x + y, joint))
+        return pid_to_array(PID(x + y - union, union - y, union - x, joint - union, x, y, joint, union))
 
 
 def _keep_infinite(values: np.ndarray, corrected: np.ndarray) -> np.ndarray:
-    """A bias of infinite information is beside the point: such systems stay as they are."""
+    """Keep systems with infinite information as they are: a bias means nothing there."""
     infinite = ~np.isfinite(values).all(axis=-1, keepdims=True)
     return np.where(infinite, values, corrected)

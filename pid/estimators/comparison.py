@@ -1,30 +1,56 @@
-"""Estimates held against each other: paired differences, likeness of trajectories, one number for all layers."""
+"""Comparisons of estimates: paired differences, correlation of trajectories, one number for all layers."""
 
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
-from pid.estimators.results import Estimate, Interval, fields_of, values_of
+from pid.estimators.intervals import basic_interval
+from pid.estimators.results import Estimate, Interval, pid_from_array, pid_to_array
 from pid.measures import PID
 
-How = Literal["final", "mean_layers", "sum_layers"]
+Aggregation = Literal["final", "mean_layers", "sum_layers"]
 
 
 class Comparison(NamedTuple):
-    """other - base, field by field."""
+    """Paired differences of two estimates, other - base, in bits.
+
+    Example:
+        >>> import pid
+        >>> pid.Comparison._fields
+        ('difference', 'ci')
+    """
 
     difference: PID
+    """other - base, field by field."""
+
     ci: Interval
+    """Paired intervals of the differences, at the level of the draws."""
 
 
 def compare(base: Estimate, other: Estimate) -> Comparison:
-    """Paired intervals of the differences other - base, as between a knockout and the model as it is.
+    """Compute paired intervals of the differences other - base, as between a knockout and the intact model.
 
-    Both sides drew the same samples, so that what their draws share cancels:
+    Both sides resampled the same samples, so that what their draws share cancels:
     [Δ - q_hi, Δ - q_lo] with q the quantiles of Δ* - mean Δ*, at the level of the draws.
+
+    Args:
+        base: an estimate with paired draws, `ci=Bootstrap(kind="paired")`.
+        other: an estimate with the same n, key, ci and number of layers.
+
+    Returns:
+        Comparison, in bits, with fields of the shape of those of the estimates.
 
     Raises:
         ValueError: draws that are missing or not paired; another key, n, level, number of draws or of layers.
+
+    Example:
+        >>> import jax, numpy as np
+        >>> import pid
+        >>> target, x, y = np.random.default_rng(0).normal(size=(3, 64, 2))
+        >>> options = dict(measure="mmi", key=jax.random.key(0), ci=pid.Bootstrap(8, kind="paired"), null=None)
+        >>> base, other = (pid.estimate(target, x, z, **options) for z in (y, y + target))
+        >>> bool(pid.compare(base, other).difference.mi_y > 0.5)
+        True
     """
     for name, side in (("base", base), ("other", other)):
         kind = None if side.resampling is None else side.resampling.kind
@@ -50,27 +76,35 @@ def compare(base: Estimate, other: Estimate) -> Comparison:
             f"compare needs the same resamples on both sides, got {'; '.join(differing)}; estimate both from the "
             f"same samples with one key and one ci."
         )
-    difference = values_of(other.pid) - values_of(base.pid)
-    draws = values_of(other.draws) - values_of(base.draws)
+    difference = pid_to_array(other.pid) - pid_to_array(base.pid)
+    draws = pid_to_array(other.draws) - pid_to_array(base.draws)
     return Comparison(
-        fields_of(difference), basic_interval(difference, draws, draws.mean(axis=0), base.resampling.level)
+        pid_from_array(difference),
+        basic_interval(difference, draws, draws.mean(axis=0), base.resampling.level),
     )
 
 
-def basic_interval(value: np.ndarray, draws: np.ndarray, centre: np.ndarray, level: float) -> Interval:
-    """[θ̂ - (q_hi - centre), θ̂ - (q_lo - centre)], q the quantiles of the draws along axis 0."""
-    with np.errstate(invalid="ignore"):  # infinite information has no interval: NaN
-        low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
-        return Interval(fields_of(value - (high - centre)), fields_of(value - (low - centre)))
-
-
 def trajectory_correlation(a: Estimate | PID, b: Estimate | PID) -> PID:
-    """Pearson's r over layers of every field of two layer-wise decompositions; NaN where one does not vary.
+    """Compute Pearson's r over layers for every field of two layer-wise decompositions.
+
+    Args:
+        a: a decomposition with at least three layers.
+        b: a decomposition with as many layers.
+
+    Returns:
+        PID whose fields are correlations of shape `()`, between -1 and 1; NaN where a field does not vary.
 
     Raises:
         ValueError: fewer than three layers, or different numbers of them.
+
+    Example:
+        >>> import numpy as np
+        >>> import pid
+        >>> rising = pid.PID(*np.arange(24.0).reshape(8, 3))
+        >>> round(float(pid.trajectory_correlation(rising, rising).synergy), 3)
+        1.0
     """
-    left, right = (values_of(side.pid if isinstance(side, Estimate) else side) for side in (a, b))
+    left, right = (pid_to_array(side.pid if isinstance(side, Estimate) else side) for side in (a, b))
     if left.ndim != 2 or left.shape != right.shape or len(left) < 3:
         raise ValueError(
             f"a correlation of trajectories needs at least three layers and as many on both sides, got fields of "
@@ -79,18 +113,36 @@ def trajectory_correlation(a: Estimate | PID, b: Estimate | PID) -> PID:
     left, right = left - left.mean(axis=0), right - right.mean(axis=0)
     scale = np.sqrt((left**2).sum(axis=0) * (right**2).sum(axis=0))
     varies = scale > 0
-    return fields_of(np.where(varies, (left * right).sum(axis=0) / np.where(varies, scale, 1), np.nan))
+    return pid_from_array(np.where(varies, (left * right).sum(axis=0) / np.where(varies, scale, 1), np.nan))
 
 
-def aggregate(layers: Estimate | PID, how: How | str) -> PID:
-    """One PID for all layers: that of the last, the mean, or the sum. They differ; say which one is shown.
+def aggregate(layers: Estimate | PID, how: Aggregation | str) -> PID:
+    """Reduce all layers to one PID: that of the last layer, the mean, or the sum.
+
+    The three differ; say which one is shown.
+
+    Args:
+        layers: a layer-wise estimate or decomposition, fields of shape `(L, ...)`.
+        how: "final", "mean_layers" or "sum_layers".
+
+    Returns:
+        PID with fields of shape `(...)`.
 
     Raises:
         ValueError: an unknown way, or no axis of layers.
+
+    Example:
+        >>> import numpy as np
+        >>> import pid
+        >>> layers = pid.PID(*np.arange(24.0).reshape(8, 3))
+        >>> float(pid.aggregate(layers, "sum_layers").redundancy)
+        3.0
     """
-    values = values_of(layers.pid if isinstance(layers, Estimate) else layers)
-    if how not in get_args(How):
-        raise ValueError(f"how must be one of {', '.join(get_args(How))}, got {how!r}.")
+    values = pid_to_array(layers.pid if isinstance(layers, Estimate) else layers)
+    if how not in get_args(Aggregation):
+        raise ValueError(f"how must be one of {', '.join(get_args(Aggregation))}, got {how!r}.")
     if values.ndim < 2:
         raise ValueError("aggregate needs fields with an axis of layers, got a single PID; use `layerwise`.")
-    return fields_of({"final": values[-1], "mean_layers": values.mean(0), "sum_layers": values.sum(0)}[how])
+    return pid_from_array(
+        {"final": values[-1], "mean_layers": values.mean(0), "sum_layers": values.sum(0)}[how]
+    )

@@ -1,13 +1,19 @@
-"""What can be chosen of an estimation, and two named choices."""
+"""Choices of an estimation: their types, defaults and checks, and two named configurations."""
 
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, TypedDict, get_args
+from typing import Any, ClassVar, Literal, TypedDict, TypeVar, get_args
 
-from pid.flow import SeparableFlow
+import jax
+import numpy as np
+
+from pid.flow import FlowConfig
 from pid.gaussianize import PCA
 from pid.measures.decomposition import MEASURES, Measure
 
-Kind = Literal["parametric", "paired"]
+BootstrapKind = Literal["parametric", "paired"]
 Gaussianize = Literal["none", "copula", "flow"]
 Debias = Literal["none", "wishart", "bootstrap", "thinned"]
 Shrinkage = Literal["ledoit_wolf", "oas"]
@@ -25,31 +31,57 @@ def _check_level(level: float | int) -> None:
 
 @dataclass(frozen=True)
 class Bootstrap:
-    """Random covariances around the estimate.
+    """Random covariances around the estimate, from which intervals are made.
 
-    "parametric" draws them from the Wishart distribution of the estimate, by Bartlett's factor. "paired" resamples
-    the samples: the same ones for all layers and for every estimate with an equal key and n, so that differences
-    have intervals (`compare`).
+    Raises:
+        ValueError: fewer than two draws, a level outside (0, 1), an unknown kind.
+
+    Example:
+        >>> from pid import Bootstrap
+        >>> Bootstrap(draws=100, kind="paired").level
+        0.9
     """
 
     draws: int = 200
+    """Number of draws, at least 2."""
+
     level: float | int = 0.9
-    kind: Kind | str = "parametric"
+    """Level of the intervals, between 0 and 1."""
+
+    kind: BootstrapKind | str = "parametric"
+    """Kind of the draws.
+
+    "parametric" draws covariances from the Wishart distribution of the estimate, by Bartlett's factor. "paired"
+    resamples the samples: the same ones for all layers and for every estimate with an equal key and n, so that
+    differences have intervals (`compare`).
+    """
 
     def __post_init__(self) -> None:
         """Refuse what cannot give an interval."""
         if self.draws < 2:
             raise ValueError(f"a bootstrap needs at least two draws, got {self.draws}; 200 is usual.")
         _check_level(self.level)
-        _check_name("kind", self.kind, get_args(Kind))
+        _check_name("kind", self.kind, get_args(BootstrapKind))
 
 
 @dataclass(frozen=True)
 class Shuffle:
-    """The null: the target's samples shuffled against those of both sources."""
+    """The null: the target's samples shuffled against those of both sources.
+
+    Raises:
+        ValueError: fewer than two shuffles, a level outside (0, 1).
+
+    Example:
+        >>> from pid import Shuffle
+        >>> Shuffle(draws=50)
+        Shuffle(draws=50, level=0.9)
+    """
 
     draws: int = 20
+    """Number of shuffles, at least 2."""
+
     level: float | int = 0.9
+    """The null spans this share of the shuffled values, between 0 and 1."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot give an interval."""
@@ -58,53 +90,73 @@ class Shuffle:
         _check_level(self.level)
 
 
-class EstimateConfig(TypedDict):
-    """The choices of `estimate`: `estimate(target, x, y, key=key, **config)`."""
+class BiasCorrection(ABC):
+    """A method of bias correction, the choice `debias`. The members of the family stand in `bias_correction`.
+
+    Example:
+        >>> from pid.estimators import BiasCorrection, Wishart
+        >>> isinstance(Wishart(), BiasCorrection)
+        True
+    """
+
+    name: ClassVar[Debias]
+    """Short name of the method as an argument of `estimate`."""
+
+    @abstractmethod
+    def correct(self, fit: Any, plugin: np.ndarray, ci: Bootstrap | None, key: jax.Array) -> Any:
+        """Correct the plug-in values, and draw from their sampling distribution.
+
+        Args:
+            fit: the `CovarianceFit` of all layers.
+            plugin: uncorrected fields of a PID in bits, (L, F).
+            ci: bootstrap draws; None for none.
+            key: of everything random.
+
+        Returns:
+            A `Corrected`: values, draws and their sampling distribution.
+        """
+
+    @abstractmethod
+    def correct_values(self, fit: Any, values: np.ndarray) -> np.ndarray:
+        """Correct the fields (..., L, F) of resampled or shuffled data, without further draws."""
+
+    def limitations(self, fit: Any) -> list[str]:
+        """Warnings where this method does not apply to the data and does something else; none by default."""
+        return []
+
+
+class EstimateConfig(TypedDict, total=False):
+    """Choices of `estimate` and `layerwise`; one left out has its default.
+
+    Example:
+        >>> import jax, numpy as np
+        >>> import pid
+        >>> config = pid.EstimateConfig(measure="mmi", ci=None, null=None)
+        >>> target, x, y = np.random.default_rng(0).normal(size=(3, 64, 2))
+        >>> pid.estimate(target, x, y, key=jax.random.key(0), **config).n
+        64
+    """
 
     reduce: PCA | None
-    gaussianize: Gaussianize | SeparableFlow | str
+    """Reduction of each variable on its own; None takes the features as they are."""
+
+    gaussianize: Gaussianize | FlowConfig | str
+    """Map of the features to Gaussian ones: "none", "copula", "flow", or a `SeparableFlow`."""
+
     measure: Measure | str
-    debias: Debias | str
+    """Measure of the decomposition: "broja" or "mmi"."""
+
+    debias: Debias | BiasCorrection | str | None
+    """Bias correction: "none", "wishart", "bootstrap", "thinned", or a `BiasCorrection`; None is "none"."""
+
     shrinkage: Shrinkage | str | None
+    """Shrinkage of the correlation matrix towards the identity: "ledoit_wolf", "oas" or None."""
+
     ci: Bootstrap | None
+    """Bootstrap draws for intervals; None for no intervals."""
+
     null: Shuffle | None
-
-
-class Choices(TypedDict, total=False):
-    """Some of the choices of an `EstimateConfig`; one left out has the default of `estimate`."""
-
-    reduce: PCA | None
-    gaussianize: Gaussianize | SeparableFlow | str
-    measure: Measure | str
-    debias: Debias | str
-    shrinkage: Shrinkage | str | None
-    ci: Bootstrap | None
-    null: Shuffle | None
-
-
-def recommended_config() -> EstimateConfig:
-    """The defaults of `estimate`, with "thinned" correction: eight components, copula, BROJA, intervals, null.
-
-    At n = 900, eight dimensions for each variable bias the joint information by 0.1 bit before correction.
-    """
-    return {**DEFAULTS, "debias": "thinned"}
-
-
-def paper_config() -> EstimateConfig:
-    """What "How Vision Becomes Language" states: components for 95 % of the variance, one flow per pair, MMI, plug-in.
-
-    [Wu, Zhang & Zhou, arXiv 2602.15580, Appendix C] Two target flows are not one target: the pairs then have
-    different targets. Without correction the plug-in bias at n = 900 is as large as the reported values.
-    """
-    return EstimateConfig(
-        reduce=PCA(components=None, variance=0.95),
-        gaussianize=SeparableFlow(shared_target=False),
-        measure="mmi",
-        debias="none",
-        shrinkage=None,
-        ci=None,
-        null=None,
-    )
+    """Shuffles for the null; None for no null."""
 
 
 DEFAULTS = EstimateConfig(
@@ -118,50 +170,122 @@ DEFAULTS = EstimateConfig(
 )
 
 
-def complete(config: Choices) -> EstimateConfig:
-    """The choices with the defaults for those left out.
+def recommended_config() -> EstimateConfig:
+    """Return the recommended choices: the defaults of `estimate`, with "thinned" bias correction.
+
+    Eight components, copula, BROJA, intervals, null. At n = 900, eight dimensions for each variable bias the joint
+    information by 0.1 bit before correction.
+
+    Returns:
+        All choices of an estimate, which may be changed one by one.
+
+    Example:
+        >>> import pid
+        >>> config = pid.recommended_config()
+        >>> config["debias"], config["measure"]
+        ('thinned', 'broja')
+    """
+    return EstimateConfig(**{**DEFAULTS, "debias": "thinned"})
+
+
+def paper_config() -> EstimateConfig:
+    """Return the choices of "How Vision Becomes Language".
+
+    Components for 95 % of the variance, one flow per pair, MMI, no correction. Two target flows are not one target:
+    the pairs then have different targets. Without correction the plug-in bias at n = 900 is as large as the reported
+    values.
+
+    Returns:
+        All choices of an estimate, which may be changed one by one.
+
+    Example:
+        >>> import pid
+        >>> config = pid.paper_config()
+        >>> config["debias"], config["measure"]
+        ('none', 'mmi')
+
+    Reference:
+        Wu, Zhang & Zhou, arXiv 2602.15580, Appendix C.
+    """
+    from pid.flow import SeparableFlow  # loads distrax and optax, which nothing else here needs
+
+    return EstimateConfig(
+        reduce=PCA(components=None, variance=0.95),
+        gaussianize=SeparableFlow(shared_target=False),
+        measure="mmi",
+        debias="none",
+        shrinkage=None,
+        ci=None,
+        null=None,
+    )
+
+
+def complete(choices: EstimateConfig) -> dict[str, Any]:
+    """Fill in the defaults of the choices that are left out, and check all of them.
 
     Raises:
         TypeError: a choice that does not exist.
         ValueError: an unknown name, or choices that contradict each other: rule, value and remedy.
     """
-    unknown = sorted(config.keys() - DEFAULTS.keys())
+    unknown = sorted(choices.keys() - DEFAULTS.keys())
     if unknown:
         raise TypeError(f"the choices of an estimate are {', '.join(DEFAULTS)}, got {', '.join(unknown)}.")
-    whole = EstimateConfig(**{**DEFAULTS, **config})
-    _check(whole)
-    return whole
+    config = {**DEFAULTS, **choices}
+    _check(config)
+    return config
 
 
-def _check(config: EstimateConfig) -> None:
-    gaussianize = config["gaussianize"]
-    if not isinstance(gaussianize, SeparableFlow):
+def _check(config: dict[str, Any]) -> None:
+    gaussianize, debias = config["gaussianize"], config["debias"]
+    if not isinstance(gaussianize, FlowConfig):
         _check_name("gaussianize", gaussianize, get_args(Gaussianize))
     _check_name("measure", config["measure"], tuple(MEASURES))
-    _check_name("debias", config["debias"], get_args(Debias))
+    if debias is not None and not isinstance(debias, BiasCorrection):
+        _check_name("debias", debias, get_args(Debias))
     if config["shrinkage"] is not None:
         _check_name("shrinkage", config["shrinkage"], get_args(Shrinkage))
-        if config["debias"] != "none":
+        if getattr(debias, "name", debias) not in ("none", None):
             raise ValueError(
-                f"the correction is that of a sample covariance, got debias={config['debias']!r} with "
+                f"the correction is that of a sample covariance, got debias={debias!r} with "
                 f"shrinkage={config['shrinkage']!r}; use debias='none', or no shrinkage."
             )
-    if two_targets(config) and config["measure"] != "mmi":
+    if has_two_targets(gaussianize) and config["measure"] != "mmi":
         raise ValueError(
             f"one target flow per pair leaves no common target, which only measure='mmi' can do without, got "
             f"{config['measure']!r}; use SeparableFlow(shared_target=True)."
         )
 
 
-def flow_of(config: EstimateConfig) -> SeparableFlow | None:
-    """The flow to train, if one was asked for."""
-    gaussianize = config["gaussianize"]
-    if isinstance(gaussianize, SeparableFlow):
+def flow_of(gaussianize: Gaussianize | FlowConfig | str) -> FlowConfig | None:
+    """The flow to train, if there is one."""
+    if isinstance(gaussianize, FlowConfig):
         return gaussianize
-    return SeparableFlow() if gaussianize == "flow" else None
+    return FlowConfig() if gaussianize == "flow" else None
 
 
-def two_targets(config: EstimateConfig) -> bool:
+def has_two_targets(gaussianize: Gaussianize | FlowConfig | str) -> bool:
     """Whether each pair has a target of its own."""
-    flow = flow_of(config)
+    flow = flow_of(gaussianize)
     return flow is not None and not flow.shared_target
+
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def show_choices(function: F) -> F:
+    """Give a function with `**choices` a signature that lists every choice with its default.
+
+    `help` and `inspect.signature` then show what `EstimateConfig` and `DEFAULTS` say.
+    """
+    parameters = inspect.signature(function).parameters.values()
+    choices = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+        for (name, default), annotation in zip(
+            DEFAULTS.items(), EstimateConfig.__annotations__.values(), strict=True
+        )
+    ]
+    positional = [p for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+    keywords = [p for p in parameters if p.kind is p.KEYWORD_ONLY]
+    signature = inspect.signature(function).replace(parameters=[*positional, *choices, *keywords])
+    function.__signature__ = signature  # pyright: ignore[reportFunctionMemberAccess]
+    return function

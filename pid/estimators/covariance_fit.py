@@ -1,4 +1,4 @@
-"""What a Gaussian keeps of the samples: covariances of all layers, the exact bias of their information, the plug-in.
+"""Covariances of all layers, and the exact bias of the information computed from them.
 
 L layers, n samples, D coordinates
 """
@@ -7,81 +7,98 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pid.estimators import bootstrap, wishart_thinning
-from pid.estimators.bootstrap import Plan
-from pid.estimators.config import EstimateConfig, two_targets
-from pid.estimators.gaussian_features import Latents
-from pid.estimators.shrinkage import intensity, shrunk
+from pid.estimators.config import Bootstrap
+from pid.estimators.gaussian_features import GaussianFeatures
+from pid.estimators.shrinkage import shrink, shrinkage_intensity
 from pid.gaussian import systems, wishart
-from pid.gaussian.covariance import DOUBLE
-from pid.measures.decomposition import quantity
+from pid.gaussian.covariance import DOUBLE, Dims
 
 
-class Observed(NamedTuple):
-    """The samples of all layers, reduced to their covariances, and how to decompose them."""
+class CovarianceFit(NamedTuple):
+    """Gaussian features of all layers, their covariances, and how these are decomposed."""
 
-    found: Latents
-    covs: np.ndarray  # (L, D, D), independent coordinates of unit variance in the place of missing ones
-    plan: Plan
-    bias: np.ndarray  # bits, (L, 3): of I_x, I_y, I_xy
-    config: EstimateConfig
+    features: GaussianFeatures
+    """The coordinates of every layer."""
+
+    covs: np.ndarray
+    """Covariances (L, D, D), with independent coordinates of unit variance in the place of missing ones."""
+
+    bias: np.ndarray
+    """Exact bias of I_x, I_y and I_xy in bits, (L, 3); 0 where the samples are too few for it to be known."""
+
+    n: int
+    """Number of samples."""
+
+    measure: str
+    """Name of the measure of the decomposition."""
+
+    two_targets: bool
+    """Whether each pair has a target of its own: coordinates are then target, target_y, x, y."""
+
+    shrinkage: str | None
+    """How the covariances were shrunk, if they were."""
 
     @property
-    def thinned(self) -> bool:
-        """Whether unique information is measured by thinning: asked for, of use, and with samples enough."""
-        asked = self.config["debias"] == "thinned" and self.config["measure"] == "broja"
-        return asked and wishart_thinning.sizes(self.covs.shape[-1], self.plan.n - 1) is not None
-
-    def plugin(self) -> np.ndarray:
-        """The uncorrected fields of a PID, in bits: (L, fields)."""
-        return bootstrap.in_bits(bootstrap.observed, self.plan, self.covs, self.found.mask)
+    def dims(self) -> Dims:
+        """Coordinates of target, x and y, missing ones included."""
+        parts = self.features.parts
+        return parts[0].shape[-1], parts[-2].shape[-1], parts[-1].shape[-1]
 
 
-def observe(found: Latents, n: int, config: EstimateConfig) -> Observed:
-    """Covariances and bias of every layer. Raises ValueError if there are fewer samples than dimensions."""
-    counts = found.counts
+def fit_covariances(
+    features: GaussianFeatures,
+    n: int,
+    *,
+    measure: str,
+    two_targets: bool,
+    shrinkage: str | None,
+    ci: Bootstrap | None,
+) -> CovarianceFit:
+    """Compute covariances and bias of every layer.
+
+    Raises:
+        ValueError: fewer samples than dimensions, unless the covariances are shrunk and no parametric draws are made.
+    """
+    counts = features.counts
     most = int(counts.sum(axis=1).max())
-    if n - 1 < most and config["shrinkage"] is None:
+    if n - 1 < most and shrinkage is None:
         raise ValueError(
             f"an estimate needs more samples than dimensions, got n={n} samples for {most} dimensions "
             f"{tuple(int(c) for c in counts[counts.sum(axis=1).argmax()])}; reduce each variable to fewer components "
             f"(reduce=PCA(components={max(1, (n - 1) // 9)})), add samples, or use shrinkage='ledoit_wolf' with "
             f"debias='none' and ci=None."
         )
-    if n - 1 < most and (config["ci"] is not None and config["ci"].kind == "parametric"):
+    if n - 1 < most and (ci is not None and ci.kind == "parametric"):
         raise ValueError(
             f"parametric draws need more samples than dimensions, got n={n} for {most}; use ci=None or kind='paired'."
         )
-    z = found.values - found.values.mean(axis=1, keepdims=True)
-    covs = np.stack([_covariance(*layer, config["shrinkage"]) for layer in zip(z, found.mask, strict=True)])
-    dims = tuple(part.shape[-1] for part in (found.parts[0], *found.parts[-2:]))
-    plan = Plan(quantity(config["measure"], dims, np.float64), two_targets(config), n)
-    return Observed(found, covs, plan, _bias(covs, found, n), config)
+    z = features.values - features.values.mean(axis=1, keepdims=True)
+    covs = np.stack([_covariance(*layer, shrinkage) for layer in zip(z, features.mask, strict=True)])
+    return CovarianceFit(features, covs, _bias(covs, features, n), n, measure, two_targets, shrinkage)
 
 
-def _covariance(z: np.ndarray, exists: np.ndarray, shrinkage: str | None) -> np.ndarray:
-    """Of centred samples; what does not exist gets variance 1."""
+def _covariance(z: np.ndarray, mask: np.ndarray, shrinkage: str | None) -> np.ndarray:
+    """Covariance of centered samples (n, D); missing coordinates get variance 1."""
     n = len(z)
     cov = z.T @ z / (n - 1)
     if shrinkage is not None:
-        inside = np.ix_(exists, exists)
-        scale = np.sqrt(np.diag(cov)[exists])
-        standard = z[:, exists] / scale
-        rho = intensity(standard, shrinkage)
-        cov[inside] = shrunk(cov[inside] / scale / scale[:, None], rho)
-    return np.where(exists[:, None] & exists[None, :], cov, np.eye(len(cov)))
+        inside = np.ix_(mask, mask)
+        scale = np.sqrt(np.diag(cov)[mask])
+        rho = shrinkage_intensity(z[:, mask] / scale, shrinkage)
+        cov[inside] = shrink(cov[inside] / scale / scale[:, None], rho)
+    return np.where(mask[:, None] & mask[None, :], cov, np.eye(len(cov)))
 
 
-def _bias(covs: np.ndarray, found: Latents, n: int) -> np.ndarray:
-    """Bits, (L, 3); the joint one counts the directions that both sources have together."""
-    both = sum(part.shape[-1] for part in found.exists[-2:])
+def _bias(covs: np.ndarray, features: GaussianFeatures, n: int) -> np.ndarray:
+    """Bias in bits, (L, 3); the joint one counts the directions that both sources have together."""
+    sources = sum(part.shape[-1] for part in features.masks[-2:])
     missing = [
-        np.sum(eigenvalues <= DOUBLE.rank * eigenvalues[-1])
-        for eigenvalues in np.linalg.eigvalsh(covs[:, -both:, -both:])
+        int(np.sum(eigenvalues <= DOUBLE.rank * eigenvalues[-1]))
+        for eigenvalues in np.linalg.eigvalsh(covs[:, -sources:, -sources:])
     ]
     rows = []
-    for (m, x, y), lost in zip(found.counts, missing, strict=True):
+    for (m, x, y), shared in zip(features.counts.tolist(), missing, strict=True):
         with systems.x64_context():
-            enough = n - 1 >= m + x + y - lost
-            rows.append(wishart.information_bias((m, x, y, x + y - lost), n) if enough else (0.0, 0.0, 0.0))
+            enough = n - 1 >= m + x + y - shared
+            rows.append(wishart.information_bias((m, x, y, x + y - shared), n) if enough else (0.0, 0.0, 0.0))
     return np.array(rows, float)

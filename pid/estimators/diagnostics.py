@@ -1,4 +1,4 @@
-"""When an estimate is doubtful, in plain sentences.
+"""Warnings where an estimate is doubtful, in plain sentences.
 
 m, x, y coordinates, n samples; information in bits
 """
@@ -7,70 +7,66 @@ import math
 
 import numpy as np
 
-from pid.estimators.config import EstimateConfig
-from pid.estimators.covariance_fit import Observed
-from pid.estimators.results import fields_of
+from pid.estimators.bias_correction import Uncorrected
+from pid.estimators.config import BiasCorrection
+from pid.estimators.covariance_fit import CovarianceFit
+from pid.estimators.results import pid_from_array
 
-WORTH_A_WORD = 0.1  # bits of bias in the joint information
-LARGE_SHARE = 0.5  # of the corrected joint information
+MIN_BIAS = 0.1
+"""A bias of the joint information above this, in bits, is worth a warning."""
+LARGE_SHARE = 0.5
+"""A bias above this share of the corrected joint information makes the atoms doubtful."""
 
 
-def of(seen: Observed, value: np.ndarray, plugin: np.ndarray, layer: int) -> tuple[str, ...]:
-    """What to doubt in one layer with these corrected and plug-in fields."""
-    config, n, bias, counts = seen.config, seen.plan.n, seen.bias[layer], seen.found.counts[layer]
+def warnings_for(
+    fit: CovarianceFit, correction: BiasCorrection, values: np.ndarray, plugin: np.ndarray, layer: int
+) -> tuple[str, ...]:
+    """Warnings for one layer, given its corrected and uncorrected PID, both (F,)."""
     return (
         *_infinite(plugin),
-        *_few_samples(value, bias, counts, n, config),
-        *_not_thinned(seen),
-        *_nothing(value, plugin, config),
+        *_few_samples(fit, correction, values, layer),
+        *correction.limitations(fit),
+        *_lost(correction, values, plugin),
     )
 
 
 def _infinite(plugin: np.ndarray) -> list[str]:
-    told = fields_of(plugin)
-    names = {"x": told.mi_x, "y": told.mi_y, "x and y together": told.mi_joint}
-    known = [name for name, information in names.items() if math.isinf(information)]
-    if not known:
+    pid = pid_from_array(plugin)
+    names = {"x": pid.mi_x, "y": pid.mi_y, "x and y together": pid.mi_joint}
+    infinite = [name for name, information in names.items() if math.isinf(information)]
+    if not infinite:
         return []
     return [
-        f"the target, or a part of it, is a function of {known[0]}: the information is infinite and was not corrected; "
-        f"remove what a source copies from the target, or add noise."
+        f"the target, or a part of it, is a function of {infinite[0]}: the information is infinite and was not "
+        f"corrected; remove what a source copies from the target, or add noise."
     ]
 
 
-def _few_samples(
-    value: np.ndarray, bias: np.ndarray, counts: np.ndarray, n: int, config: EstimateConfig
-) -> list[str]:
-    m, x, y = (int(count) for count in counts)
-    joint, size = float(bias[2]), f"n={n} for {m}, {x} and {y} dimensions"
-    if config["shrinkage"] is not None:
+def _few_samples(fit: CovarianceFit, correction: BiasCorrection, values: np.ndarray, layer: int) -> list[str]:
+    m, x, y = (int(count) for count in fit.features.counts[layer])
+    bias, joint = float(fit.bias[layer, 2]), pid_from_array(values).mi_joint
+    size = f"n={fit.n} for {m}, {x} and {y} dimensions"
+    if fit.shrinkage is not None:
         return [f"shrinkage lowers all information by an amount that was not corrected ({size})."]
-    wanted = math.ceil(m * (x + y) / (2 * math.log(2) * WORTH_A_WORD))
-    if config["debias"] == "none" and joint > WORTH_A_WORD:
+    if isinstance(correction, Uncorrected):
+        needed = math.ceil(m * (x + y) / (2 * math.log(2) * MIN_BIAS))
+        if bias <= MIN_BIAS:
+            return []
         return [
-            f"not corrected, and the joint information is too high by {joint:.2f} bits at {size}; use "
-            f"debias='wishart', fewer dimensions, or about {wanted} samples."
+            f"not corrected, and the joint information is too high by {bias:.2f} bits at {size}; use "
+            f"debias='wishart', fewer dimensions, or about {needed} samples."
         ]
-    if config["debias"] != "none" and joint > LARGE_SHARE * fields_of(value).mi_joint:
-        return [
-            f"a bias of {joint:.2f} bits was taken from the joint information, which leaves "
-            f"{fields_of(value).mi_joint:.2f} ({size}); the atoms are doubtful."
-        ]
-    return []
-
-
-def _not_thinned(seen: Observed) -> list[str]:
-    if seen.config["debias"] != "thinned" or seen.thinned or seen.config["measure"] != "broja":
+    if bias <= LARGE_SHARE * joint:
         return []
     return [
-        f"n={seen.plan.n} samples are too few to be split in {seen.covs.shape[-1]} dimensions; the union was corrected "
-        f"as by debias='wishart'."
+        f"a bias of {bias:.2f} bits was taken from the joint information, which leaves {joint:.2f} ({size}); the atoms "
+        f"are doubtful."
     ]
 
 
-def _nothing(value: np.ndarray, plugin: np.ndarray, config: EstimateConfig) -> list[str]:
-    if config["debias"] == "none":
+def _lost(correction: BiasCorrection, values: np.ndarray, plugin: np.ndarray) -> list[str]:
+    if isinstance(correction, Uncorrected):
         return []
-    after, before = fields_of(value), fields_of(plugin)
+    after, before = pid_from_array(values), pid_from_array(plugin)
     lost = [name for name in ("mi_x", "mi_y") if getattr(after, name) == 0 < getattr(before, name)]
     return [f"{' and '.join(lost)} is not above its bias and was set to 0."] if lost else []

@@ -5,134 +5,154 @@ from typing import Any, Unpack
 import jax
 import numpy as np
 
-from pid.estimators import diagnostics, gaussian_features, intervals
-from pid.estimators.config import (
-    Bootstrap,
-    Choices,
-    Debias,
-    EstimateConfig,
-    Gaussianize,
-    Shrinkage,
-    Shuffle,
-    complete,
+from pid.estimators import bootstrap, intervals
+from pid.estimators.bias_correction import method_of
+from pid.estimators.config import Bootstrap, EstimateConfig, complete, has_two_targets, show_choices
+from pid.estimators.covariance_fit import fit_covariances
+from pid.estimators.diagnostics import warnings_for
+from pid.estimators.gaussian_features import check_samples, to_gaussian_features
+from pid.estimators.results import (
+    Estimate,
+    Interval,
+    Resampling,
+    key_data,
+    pid_from_array,
+    pid_to_array,
 )
-from pid.estimators.covariance_fit import observe
-from pid.estimators.results import Estimate, Interval, Resampling, fields_of, numbers_of, values_of
-from pid.flow import SeparableFlow
-from pid.gaussianize import PCA
 from pid.measures import PID
-from pid.measures.decomposition import Measure
 
 
-def estimate(
-    target: Any,
-    x: Any,
-    y: Any,
-    *,
-    reduce: PCA | None = PCA(components=8),  # noqa: B008  frozen
-    gaussianize: Gaussianize | SeparableFlow | str = "copula",
-    measure: Measure | str = "broja",
-    debias: Debias | str = "wishart",
-    shrinkage: Shrinkage | str | None = None,
-    ci: Bootstrap | None = Bootstrap(),  # noqa: B008  frozen
-    null: Shuffle | None = Shuffle(),  # noqa: B008  frozen
-    key: jax.Array,
-) -> Estimate:
-    """The information that samples of two sources carry about a target, decomposed.
+@show_choices
+def estimate(target: Any, x: Any, y: Any, *, key: jax.Array, **choices: Unpack[EstimateConfig]) -> Estimate:
+    """Decompose the information that samples of two sources carry about a target.
 
-    samples → standardise → `reduce` → `gaussianize` → covariance → `measure` → `debias` → interval, null.
+    samples → standardize → `reduce` → `gaussianize` → covariance → `measure` → `debias` → interval, null.
 
     Args:
-        target, x, y: samples `(n, d)` each, the same samples in the same order; any width, any real dtype.
-        reduce: components of each variable on its own; None takes the features as they are.
+        target: samples `(n, d_target)` of any real dtype, n at least 8.
+        x: samples `(n, d_x)` of the first source, in the same order; any width.
+        y: samples `(n, d_y)` of the second source, in the same order; any width.
+        reduce: components of each variable on its own, a `PCA`; None takes the features as they are.
         gaussianize: "none", "copula" (normal scores of each coordinate), "flow", or a `SeparableFlow` of your own.
         measure: "broja" or "mmi".
         debias: "wishart" subtracts the exact bias of the three mutual informations and scales the union with the
-            joint one; "bootstrap" takes away the bias seen in parametric draws; "thinned" subtracts the exact bias and
-            measures unique information where directions are chosen and measured on independent parts
-            (`estimators.thinning`; recommended, five times the work); "none".
+            joint one; "bootstrap" subtracts the bias seen in parametric draws; "thinned" subtracts the exact bias and
+            measures unique information where directions are selected and measured on independent parts (recommended,
+            five times the work); "none". Or the method itself: `Wishart()`, `ParametricBootstrap()`,
+            `WishartThinning()`.
         shrinkage: of the correlation matrix towards the identity, "ledoit_wolf" or "oas"; needs debias="none".
-        ci: bootstrap draws for basic intervals, None for none.
-        null: shuffles for the null, None for none; their bias is taken away as by "wishart".
-        key: of everything random; equal keys give equal results.
+        ci: bootstrap draws for basic intervals, a `Bootstrap`; None for none.
+        null: shuffles for the null, a `Shuffle`; None for none. Their bias is subtracted as by "wishart".
+        key: key of everything random; equal keys give equal results.
+        **choices: all but the samples and the key; `EstimateConfig` holds them as a dictionary.
 
     Returns:
         Estimate, in bits. `flags` says what was reduced, dropped or is doubtful. Intervals of the three mutual
         informations cover as stated. Those of the atoms do under "thinned"; under the others they cover less, since
-        the bias that is left is not small beside their width (BUILD.md has the coverage).
+        the bias that is left is not small beside their width.
 
     Raises:
+        TypeError: a choice that does not exist.
         ValueError: shapes that do not fit, values that are not finite, fewer samples than dimensions, choices
             that contradict each other; each says what to do.
+
+    Example:
+        >>> import jax, numpy as np
+        >>> import pid
+        >>> rng = np.random.default_rng(0)
+        >>> x, y, noise = rng.normal(size=(3, 200, 2))
+        >>> result = pid.estimate(x + y + noise, x, y, key=jax.random.key(0), ci=None, null=None)
+        >>> result.pid.mi_joint.shape, bool(result.pid.synergy > result.pid.redundancy)
+        ((), True)
     """
-    config = complete(
-        Choices(
-            reduce=reduce,
-            gaussianize=gaussianize,
-            measure=measure,
-            debias=debias,
-            shrinkage=shrinkage,
-            ci=ci,
-            null=null,
-        )
+    arrays = check_samples(target, x, y, layers=False)
+    return _without_layers(_estimate(arrays, complete(choices), key))
+
+
+@show_choices
+def layerwise(target: Any, x: Any, y: Any, *, key: jax.Array, **choices: Unpack[EstimateConfig]) -> Estimate:
+    """Run `estimate` for every layer, by programs that are compiled once for all of them.
+
+    Layer l equals `estimate` of that layer with the same key, and paired draws resample the same samples in every
+    layer.
+
+    Args:
+        target: samples `(L, n, d_target)`, or `(n, d_target)` if they are the same for all layers.
+        x: samples `(L, n, d_x)` or `(n, d_x)` of the first source.
+        y: samples `(L, n, d_y)` or `(n, d_y)` of the second source. At least one of the three has layers.
+        key: key of everything random; equal keys give equal results.
+        reduce, gaussianize, measure, debias, shrinkage, ci, null: choices, as in `estimate`.
+        **choices: all of these; `EstimateConfig` holds them as a dictionary.
+
+    Returns:
+        Estimate, in bits. Every field has the layers first (draws: after the draws), and flags begin with their layer.
+
+    Raises:
+        TypeError: a choice that does not exist.
+        ValueError: as in `estimate`.
+
+    Example:
+        >>> import jax, numpy as np
+        >>> import pid
+        >>> target, x, y = np.random.default_rng(0).normal(size=(3, 2, 64, 2))
+        >>> result = pid.layerwise(target, x, y, key=jax.random.key(0), ci=None, null=None)
+        >>> result.pid.synergy.shape
+        (2,)
+    """
+    arrays = check_samples(target, x, y, layers=True)
+    return _estimate(arrays, complete(choices), key)
+
+
+def _estimate(arrays: tuple[np.ndarray, ...], config: dict[str, Any], key: jax.Array) -> Estimate:
+    flow_key, draws_key, null_key = jax.random.split(key, 3)
+    gaussianize, ci, correction = config["gaussianize"], config["ci"], method_of(config["debias"])
+    fit = fit_covariances(
+        to_gaussian_features(arrays, reduce=config["reduce"], gaussianize=gaussianize, key=flow_key),
+        arrays[0].shape[-2],
+        measure=config["measure"],
+        two_targets=has_two_targets(gaussianize),
+        shrinkage=config["shrinkage"],
+        ci=ci,
     )
-    return _only_layer(_estimate(gaussian_features.samples(target, x, y, layers=False), config, key))
-
-
-def layerwise(target: Any, x: Any, y: Any, *, key: jax.Array, **config: Unpack[Choices]) -> Estimate:
-    """`estimate` for every layer, by programs that are compiled once for all of them.
-
-    target, x, y are `(L, n, d)`; what is the same for all layers may be `(n, d)`. Every field of the result has the
-    layers first (draws: after the draws), and flags begin with their layer. Layer l equals `estimate` of that layer
-    with the same key, and paired draws resample the same samples in every layer.
-
-    The choices, and what is raised, are those of `estimate`.
-    """
-    whole = complete(config)
-    return _estimate(gaussian_features.samples(target, x, y, layers=True), whole, key)
-
-
-def _estimate(arrays: tuple[np.ndarray, ...], config: EstimateConfig, key: jax.Array) -> Estimate:
-    for_flow, for_draws, for_null = jax.random.split(key, 3)
-    seen = observe(gaussian_features.prepare(arrays, config, for_flow), arrays[0].shape[-2], config)
-    plugin = seen.plugin()
-    found = intervals.measure(seen, plugin, for_draws)
+    plugin = bootstrap.plugin(fit)
+    corrected = correction.correct(fit, plugin, ci, draws_key)
     flags = [
-        (*said, *diagnostics.of(seen, value, raw, layer))
-        for layer, (said, value, raw) in enumerate(zip(seen.found.flags, found.value, plugin, strict=True))
+        f"layer {layer}: {flag}"
+        for layer, flags in enumerate(fit.features.flags)
+        for flag in (*flags, *warnings_for(fit, correction, corrected.values[layer], plugin[layer], layer))
     ]
     return Estimate(
-        pid=fields_of(found.value),
-        ci=found.interval,
-        null=intervals.null(seen, for_null),
-        draws=None if found.draws is None else fields_of(found.draws),
-        flags=tuple(f"layer {layer}: {flag}" for layer, said in enumerate(flags) for flag in said),
-        n=seen.plan.n,
-        dims=tuple(tuple(int(count) for count in counts) for counts in seen.found.counts),
-        plugin=fields_of(plugin),
-        resampling=_resampling(config["ci"], key),
+        pid=pid_from_array(corrected.values),
+        ci=intervals.interval_of(corrected, ci),
+        null=intervals.null_interval(fit, correction, config["null"], null_key),
+        draws=None if corrected.draws is None else pid_from_array(corrected.draws),
+        flags=tuple(flags),
+        n=fit.n,
+        dims=tuple(tuple(int(count) for count in counts) for counts in fit.features.counts),
+        plugin=pid_from_array(plugin),
+        resampling=_resampling(ci, key),
     )
 
 
 def _resampling(ci: Bootstrap | None, key: jax.Array) -> Resampling | None:
-    return None if ci is None else Resampling(ci.kind, ci.draws, ci.level, numbers_of(key))
+    return None if ci is None else Resampling(ci.kind, ci.draws, ci.level, key_data(key))
 
 
-def _only_layer(layers: Estimate) -> Estimate:
-    """The estimate without its axis of one layer."""
+def _without_layers(estimate: Estimate) -> Estimate:
+    """Remove the axis of the only layer."""
 
     def only(pid: PID) -> PID:
-        return fields_of(values_of(pid)[..., 0, :])
+        return pid_from_array(pid_to_array(pid)[..., 0, :])
 
-    def of(interval):
+    def both_ends(interval: Interval | None) -> Interval | None:
         return None if interval is None else Interval(only(interval.low), only(interval.high))
 
-    return layers._replace(
-        pid=only(layers.pid),
-        ci=of(layers.ci),
-        null=of(layers.null),
-        draws=None if layers.draws is None else only(layers.draws),
-        flags=tuple(flag.removeprefix("layer 0: ") for flag in layers.flags),
-        dims=layers.dims[0],
-        plugin=only(layers.plugin),
+    return estimate._replace(
+        pid=only(estimate.pid),
+        ci=both_ends(estimate.ci),
+        null=both_ends(estimate.null),
+        draws=None if estimate.draws is None else only(estimate.draws),
+        flags=tuple(flag.removeprefix("layer 0: ") for flag in estimate.flags),
+        dims=estimate.dims[0],
+        plugin=only(estimate.plugin),
     )

@@ -1,6 +1,9 @@
-"""What an estimation gives back. Information is in bits; with layers, every field of a PID has them first."""
+"""Results of an estimation. Information is in bits; with layers, every field of a PID has the layers first.
 
-from typing import NamedTuple
+L layers, B draws
+"""
+
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,50 +13,144 @@ from pid.measures import PID
 
 Dims = tuple[int, ...]
 
+FIELDS = ("redundancy", "unique_x", "unique_y", "synergy", "mi_x", "mi_y", "mi_joint")
+"""Fields of a PID that records and tables list: all but the union, which is R + U_x + U_y."""
+
 
 class Interval(NamedTuple):
-    """Both ends of an interval, field by field."""
+    """Lower and upper end of an interval for every field of a PID.
+
+    Example:
+        >>> import pid
+        >>> ends = pid.Interval(low=pid.PID(*[0.0] * 8), high=pid.PID(*[1.0] * 8))
+        >>> ends.high.synergy - ends.low.synergy
+        1.0
+    """
 
     low: PID
+    """Lower ends."""
+
     high: PID
+    """Upper ends."""
 
 
 class Resampling(NamedTuple):
-    """How draws were made; two estimates can be compared only if these are equal."""
+    """How bootstrap draws were made. Two estimates can be compared only if theirs are equal.
 
-    kind: str  # "parametric" or "paired"
+    Example:
+        >>> from pid.estimators import Resampling
+        >>> Resampling("paired", 200, 0.9, (0, 0)).kind
+        'paired'
+    """
+
+    kind: str
+    """Kind of the draws, "parametric" or "paired"; see `Bootstrap`."""
+
     draws: int
+    """Number of draws."""
+
     level: float
-    key: tuple[int, ...]  # the random key as numbers
+    """Level of the intervals, between 0 and 1."""
+
+    key: tuple[int, ...]
+    """The random key as integers."""
 
 
 class Estimate(NamedTuple):
-    """A decomposition estimated from samples."""
+    """A partial information decomposition estimated from samples, in bits.
 
-    pid: PID  # corrected as `debias` says
-    ci: Interval | None  # basic (reflected) bootstrap intervals of the corrected values
-    null: (
-        Interval | None
-    )  # the same quantiles of the corrected values with the target shuffled against both sources
-    draws: PID | None  # corrected values of the bootstrap draws, (draws,) or (draws, L)
-    flags: tuple[str, ...]  # what was reduced, dropped or is doubtful, in plain sentences
-    n: int  # samples
-    dims: Dims | tuple[Dims, ...]  # coordinates of target, x and y that were used; one triple for each layer
-    plugin: PID  # the uncorrected values
+    Returned by `estimate` (fields of shape `()`) and by `layerwise` (fields of shape `(L,)`).
+
+    Example:
+        >>> import jax, numpy as np
+        >>> import pid
+        >>> target, x, y = np.random.default_rng(0).normal(size=(3, 64, 2))
+        >>> result = pid.estimate(target, x, y, key=jax.random.key(0), ci=None, null=None)
+        >>> result.n, result.dims
+        (64, (2, 2, 2))
+    """
+
+    pid: PID
+    """The decomposition, its bias corrected as `debias` says."""
+
+    ci: Interval | None
+    """Bootstrap intervals around the corrected values; None without `ci`."""
+
+    null: Interval | None
+    """Quantiles of the corrected values with the target shuffled against both sources; None without `null`."""
+
+    draws: PID | None
+    """Corrected values of the bootstrap draws, fields of shape `(B,)` or `(B, L)`; None without `ci`."""
+
+    flags: tuple[str, ...]
+    """Warnings in plain sentences: what was reduced, dropped or is doubtful. Those of layers begin with "layer l: "."""
+
+    n: int
+    """Number of samples."""
+
+    dims: Dims | tuple[Dims, ...]
+    """Coordinates of target, x and y that were used; one triple for each layer."""
+
+    plugin: PID
+    """The uncorrected decomposition."""
+
     resampling: Resampling | None
+    """How the draws were made; None without `ci`."""
+
+    def to_records(self) -> list[dict[str, Any]]:
+        """List the estimate as plain dictionaries, one for each layer, for JSON, CSV or a data frame.
+
+        Returns:
+            One dictionary for each layer (a single one without layers), in bits. Keys: layer, n, dim_target, dim_x,
+            dim_y; for every quantity q of `FIELDS`: q, q_plugin, the interval from q_low to q_high, the null from
+            q_null_low to q_null_high; flags, joined by spaces. What was not requested is None.
+
+        Example:
+            >>> import jax, numpy as np
+            >>> import pid
+            >>> target, x, y = np.random.default_rng(0).normal(size=(3, 64, 2))
+            >>> result = pid.estimate(target, x, y, key=jax.random.key(0), ci=None, null=None)
+            >>> record, = result.to_records()
+            >>> record["n"], record["dim_x"], record["mi_joint_low"]
+            (64, 2, None)
+        """
+        layered = np.ndim(self.pid.mi_joint) == 1
+        return [
+            self._record(layer, layered=layered) for layer in range(len(self.pid.mi_joint) if layered else 1)
+        ]
+
+    def _record(self, layer: int, *, layered: bool) -> dict[str, Any]:
+        sides = {"": self.pid, "_plugin": self.plugin}
+        for name, interval in (("", self.ci), ("_null", self.null)):
+            low, high = (None, None) if interval is None else interval
+            sides |= {f"{name}_low": low, f"{name}_high": high}
+        dims: Any = self.dims[layer] if layered else self.dims
+        flags, prefix = self.flags, f"layer {layer}: "
+        if layered:
+            flags = [flag.removeprefix(prefix) for flag in flags if flag.startswith(prefix)]
+        record = {"layer": layer, "n": self.n}
+        record |= {f"dim_{name}": int(d) for name, d in zip(("target", "x", "y"), dims, strict=True)}
+        record |= {
+            f"{field}{side}": _value_at(pid, field, layer) for field in FIELDS for side, pid in sides.items()
+        }
+        return record | {"flags": " ".join(flags)}
 
 
-def fields_of(values: np.ndarray) -> PID:
+def _value_at(pid: PID | None, field: str, layer: int) -> float | None:
+    return None if pid is None else float(np.atleast_1d(getattr(pid, field))[layer])
+
+
+def pid_from_array(values: np.ndarray) -> PID:
     """A PID from an array whose last axis holds its fields."""
     return PID(*(values[..., i] for i in range(len(PID._fields))))
 
 
-def values_of(pid: PID) -> np.ndarray:
-    """The inverse of `fields_of`."""
+def pid_to_array(pid: PID) -> np.ndarray:
+    """An array whose last axis holds the fields of a PID; the inverse of `pid_from_array`."""
     return np.stack([np.asarray(field) for field in pid], axis=-1)
 
 
-def numbers_of(key: jax.Array) -> tuple[int, ...]:
-    """A random key as comparable numbers."""
+def key_data(key: jax.Array) -> tuple[int, ...]:
+    """A random key as comparable integers."""
     data = jax.random.key_data(key) if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else key
     return tuple(int(part) for part in np.asarray(data).ravel())

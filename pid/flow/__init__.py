@@ -1,18 +1,64 @@
-"""A separable normalizing flow: one bijection per variable, trained to make pairs with the target Gaussian.
+"""A separable normalizing flow: one bijection per variable, trained so that pairs with the target become Gaussian.
 
-spline       rational-quadratic splines: fitted to quantiles, and free
-bijection    one variable's map: mix, marginals, couplings; its inverse and Jacobian
-start        independent directions, where the mix may start
-likelihood   of the pairs (target, x) and (target, y), the Gaussian profiled out
-model        all variables together
-training     one training as one program
-separable    SeparableFlow: configuration, fit, transform, log_prob
-folds        crossfit: many layers, each row by a flow that never saw it
+config         FlowConfig, and the checks of the samples
+spline         rational-quadratic splines, through quantiles of data or with free knots
+bijection      the map of one variable: mixes, marginal splines, couplings; its inverse and Jacobian
+ica            independent directions, one of two initial mixes
+likelihood     likelihood of the pairs (target, x) and (target, y), with the Gaussian profiled out
+model          all variables together
+training       one training as one program, and the choice between flow and copula
+cross_fitting  cross_fit: many layers, each row transformed by a flow that was trained without it
+separable      SeparableFlow: fit, transform, inverse, log_prob
+
+All names but FlowConfig load distrax and optax on first use.
 """
 
-from pid.flow.cross_fitting import CrossFitted as CrossFitted
-from pid.flow.cross_fitting import crossfit as crossfit
-from pid.flow.separable import Fitted as Fitted
-from pid.flow.separable import Gaussianized as Gaussianized
-from pid.flow.separable import HeldOut as HeldOut
-from pid.flow.separable import SeparableFlow as SeparableFlow
+import importlib
+import warnings
+from typing import TYPE_CHECKING, Any
+
+from pid.flow.config import FlowConfig as FlowConfig
+
+if TYPE_CHECKING:
+    from pid.flow.cross_fitting import CrossFit as CrossFit
+    from pid.flow.cross_fitting import cross_fit as cross_fit
+    from pid.flow.model import FlowLatents as FlowLatents
+    from pid.flow.separable import FittedFlow as FittedFlow
+    from pid.flow.separable import SeparableFlow as SeparableFlow
+    from pid.flow.training import HeldOutScores as HeldOutScores
+
+_MODULES = {
+    "CrossFit": "cross_fitting",
+    "FittedFlow": "separable",
+    "FlowLatents": "model",
+    "HeldOutScores": "training",
+    "SeparableFlow": "separable",
+    "cross_fit": "cross_fitting",
+}
+_FORMER_NAMES = {
+    "CrossFitted": "CrossFit",
+    "Fitted": "FittedFlow",
+    "Gaussianized": "FlowLatents",
+    "HeldOut": "HeldOutScores",
+    "crossfit": "cross_fit",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _FORMER_NAMES:
+        present = _FORMER_NAMES[name]
+        warnings.warn(
+            f"pid.flow.{name} is now pid.flow.{present}; the former name goes with the next release.",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        name = present
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_MODULES})

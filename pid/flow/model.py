@@ -1,6 +1,6 @@
-"""Several bijections as one: the latents of all variables, fitted marginals and Gaussians, likelihood of rows.
+"""The bijections of all variables together: their latents, marginals and bases, and the likelihood of rows.
 
-Variables of equal width are stacked and run through one program, which makes compilation that much shorter.
+Variables of equal width are stacked and run through one program, which shortens compilation accordingly.
 
     n rows
 """
@@ -13,22 +13,38 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from pid.flow import likelihood
-from pid.flow.bijection import Bijection, calibrate, forward
-from pid.flow.likelihood import Base, Latents, Pairs
+from pid.flow.bijection import Bijection, fit_marginals, forward
+from pid.flow.config import Pairs, Rows
+from pid.flow.likelihood import Base, VariableLatents
 
-Rows = tuple[Array, ...]  # one array (n, d) per bijection
 Bijections = tuple[Bijection, ...]
 
 
+class FlowLatents(NamedTuple):
+    """Latents of the three variables."""
+
+    target: Float[Array, "*b n m"]
+    """Latents of the target; of the target as paired with x, if there is one map per pair."""
+
+    x: Float[Array, "*b n dx"]
+    """Latents of x."""
+
+    y: Float[Array, "*b n dy"]
+    """Latents of y."""
+
+    target_y: Float[Array, "*b n m"] | None = None
+    """Latents of the target as paired with y, if there is one map per pair; else None."""
+
+
 class Model(NamedTuple):
-    """Bijections and the Gaussians of their pairs, fitted to the same rows."""
+    """Bijections and the base distributions of their pairs, fitted to the same rows."""
 
     bijections: Bijections
     bases: tuple[Base, ...]
 
 
-def each(f: Callable, *arguments: tuple, over: Callable = jax.vmap) -> tuple:
-    """(f(a_0, b_0, ...), f(a_1, b_1, ...), ...), those of equal shapes in one stack through `over`."""
+def map_stacked(f: Callable, *arguments: tuple, over: Callable = jax.vmap) -> tuple:
+    """(f(a_0, b_0, ...), f(a_1, b_1, ...), ...), with calls of equal shapes stacked and mapped by `over`."""
     calls = list(zip(*arguments, strict=True))
     groups: dict[Any, list[int]] = {}
     for i, call in enumerate(calls):
@@ -36,45 +52,45 @@ def each(f: Callable, *arguments: tuple, over: Callable = jax.vmap) -> tuple:
     results: dict[int, Any] = {}
     for members in groups.values():
         stack = jax.tree.map(lambda *a: jnp.stack(a), *(calls[i] for i in members))
-        done = over(lambda call: f(*call))(stack)
+        outputs = over(lambda call: f(*call))(stack)
         for place, i in enumerate(members):
-            results[i] = jax.tree.map(lambda a, place=place: a[place], done)
+            results[i] = jax.tree.map(lambda a, place=place: a[place], outputs)
     return tuple(results[i] for i in range(len(calls)))
 
 
 def one_by_one(f: Callable) -> Callable:
-    """`jax.lax.map` in the form of `jax.vmap`: for what calls LAPACK more than once."""
+    """`jax.lax.map` in the form of `jax.vmap`, for functions that call LAPACK more than once."""
     return lambda stack: jax.lax.map(f, stack)
 
 
-def image(bijections: Bijections, rows: Rows, reach: float) -> tuple[Latents, ...]:
-    """Every variable's latents."""
-    return each(lambda b, v: Latents(*forward(b, v, reach)), bijections, rows)
+def transform(bijections: Bijections, rows: Rows, tail_bound: float) -> tuple[VariableLatents, ...]:
+    """The latents of every variable."""
+    return map_stacked(lambda b, v: VariableLatents(*forward(b, v, tail_bound)), bijections, rows)
 
 
-def calibrated(bijections: Bijections, rows: Rows) -> Bijections:
+def fit_all_marginals(bijections: Bijections, rows: Rows) -> Bijections:
     """The same bijections with the marginal splines fitted to `rows`."""
-    return each(calibrate, bijections, rows)
+    return map_stacked(fit_marginals, bijections, rows)
 
 
-def with_likelihood(
-    bijections: Bijections, rows: Rows, judged: Rows, pairs: Pairs, reach: float
+def fit_and_score(
+    bijections: Bijections, rows: Rows, test: Rows, pairs: Pairs, tail_bound: float
 ) -> tuple[Model, Float[Array, " r"]]:
-    """The bijections with the Gaussians of their pairs that fit `rows` best, and ℓ of the r judged rows, in nats.
+    """The bijections with the bases that fit `rows` best, and ℓ of the r test rows, in nats.
 
     All rows go through the bijections at once.
     """
     n = rows[0].shape[0]
-    together = tuple(jnp.concatenate(both) for both in zip(rows, judged, strict=True))
-    latents = image(bijections, together, reach)
-    fitted, others = (
-        tuple(Latents(one.values[part], one.log_det[part]) for one in latents)
+    both = tuple(jnp.concatenate(parts) for parts in zip(rows, test, strict=True))
+    latents = transform(bijections, both, tail_bound)
+    train_latents, test_latents = (
+        tuple(VariableLatents(one.values[part], one.log_det[part]) for one in latents)
         for part in (slice(n), slice(n, None))
     )
-    model = Model(bijections, likelihood.bases(fitted, pairs))
-    return model, likelihood.log_likelihood(others, model.bases, pairs)
+    model = Model(bijections, likelihood.fit_bases(train_latents, pairs))
+    return model, likelihood.log_likelihood(test_latents, model.bases, pairs)
 
 
-def log_likelihood(model: Model, rows: Rows, pairs: Pairs, reach: float) -> Float[Array, " n"]:
+def log_likelihood(model: Model, rows: Rows, pairs: Pairs, tail_bound: float) -> Float[Array, " n"]:
     """ℓ of each row, in nats."""
-    return likelihood.log_likelihood(image(model.bijections, rows, reach), model.bases, pairs)
+    return likelihood.log_likelihood(transform(model.bijections, rows, tail_bound), model.bases, pairs)

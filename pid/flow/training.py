@@ -1,208 +1,238 @@
-"""One training, from rows to models, as a single program: start, steps, early stopping.
+"""One training, from rows to models, as a single program: initial directions, optimization, early stopping.
 
-start    per variable, the coordinates as given or independent directions, whichever fits held-out rows better
-climb    the mixes alone first, then couplings too, at their own rate, from the best mixes: couplings fitted at
-         once to some hundred rows overfit before the mixes have turned (measured: -29 against -27 nats)
-step     Adam on the profiled likelihood of a batch; the marginal splines follow the batch, without gradient
-         (they are at their own optimum, so by the envelope theorem the missing term is small)
-stop     before the first and after every round the held-out likelihood is taken; the best numbers are kept
+directions   per variable, the coordinates as they are or independent directions, by the likelihood of validation rows
+optimize     the mixes alone first, then couplings too, at their own learning rate, from the best mixes. Couplings
+             that are trained at once on some hundred rows overfit before the mixes have turned (measured: -29
+             against -27 nats)
+step         Adam on the profiled likelihood of a batch. The marginal splines are refitted to the batch, without
+             gradient: they are at their own optimum, so by the envelope theorem the missing term is small
+validate     the likelihood of the validation rows, before the first round and after every round; the best
+             parameters win
 
-n rows fitted, r rows held out, R rounds
+n training rows, r test rows, R rounds
 """
 
-from typing import NamedTuple, Protocol, runtime_checkable
+from math import log
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from pid.flow import likelihood
 from pid.flow.bijection import (
     Bijection,
-    Trained,
-    calibrate,
+    Params,
+    fit_marginals,
     forward,
-    standardizing,
-    untrained,
+    init_bijection,
+    init_params,
     without_couplings,
 )
+from pid.flow.config import FlowConfig, Pairs, Rows
 from pid.flow.ica import independent_directions
-from pid.flow.likelihood import Latents, Pairs
+from pid.flow.likelihood import VariableLatents
 from pid.flow.model import (
     Bijections,
     Model,
-    Rows,
-    calibrated,
-    each,
-    image,
+    fit_all_marginals,
+    fit_and_score,
+    map_stacked,
     one_by_one,
-    with_likelihood,
+    transform,
 )
 
-KINDS = ("gaussian", "copula", "flow")  # the models a training returns, on a leading axis
+KINDS = ("gaussian", "copula", "flow")  # the models of a training, on a leading axis
 
 
-@runtime_checkable
-class Settings(Protocol):
-    """The fields of a flow's configuration that training reads."""
+class HeldOutScores(NamedTuple):
+    """Mean log-likelihood per row, in bits, of rows outside the fit; only differences have meaning."""
 
-    @property
-    def couplings(self) -> int: ...
-    @property
-    def bins(self) -> int: ...
-    @property
-    def knots(self) -> int: ...
-    @property
-    def hidden(self) -> int: ...
-    @property
-    def reach(self) -> float: ...
-    @property
-    def steps(self) -> int: ...
-    @property
-    def rounds(self) -> int: ...
-    @property
-    def batch(self) -> int: ...
-    @property
-    def learning_rate(self) -> float: ...
-    @property
-    def coupling_steps(self) -> int: ...
-    @property
-    def coupling_rate(self) -> float: ...
+    gaussian: Float[Array, "*b"]
+    """Score of the standardized variables."""
+
+    copula: Float[Array, "*b"]
+    """Score of the Gaussian copula."""
+
+    flow: Float[Array, "*b"]
+    """Score of the flow."""
+
+    gain: Float[Array, "*b"]
+    """flow - copula."""
+
+    gain_error: Float[Array, "*b"]
+    """Standard error of the gain."""
 
 
-class Problem(NamedTuple):
-    """What a training is given."""
+class TrainingData(NamedTuple):
+    """The configuration of a training and the rows that it reads."""
 
-    settings: Settings
+    config: FlowConfig
     pairs: Pairs
     rows: Rows
-    held: Rows
+    validation: Rows
 
 
-class Training(NamedTuple):
-    """What a training returns."""
+class TrainingResult(NamedTuple):
+    """The models of a training and their likelihoods."""
 
-    models: Model  # leading axis KINDS: standardised only, marginals only, and the flow
-    judged: Float[Array, "kinds r"]  # log-likelihood of every judged row, nats
-    course: Float[Array, " rounds"]  # mean held-out log-likelihood, nats: before each climb, after each round
+    models: Model
+    """Leading axis KINDS: standardization only, marginals only, and the flow."""
 
+    test_scores: Float[Array, "kinds r"]
+    """Log-likelihood of every test row, nats."""
 
-def train(settings: Settings, pairs: Pairs, rows: Rows, held: Rows, judged: Rows, key: Array) -> Training:
-    """Fit to `rows`, stop early by `held`, then fit marginals and Gaussians to both together; judge by `judged`."""
-    problem = Problem(settings, pairs, rows, held)
-    mixing, coupling, *keys = list(jax.random.split(key, len(rows) + 2))
-    plain = tuple(_plain(settings, v, k) for v, k in zip(rows, keys, strict=True))
-    begun = each(lambda b, v, h: _start(b, v, h, settings.reach), plain, rows, held, over=one_by_one)
-    mixes = tuple(without_couplings(b) for b in begun)
-    trained, course = _climb(problem, mixes, settings.steps, settings.learning_rate, mixing)
-    best = _place(begun, tuple(b.trained._replace(mix=t.mix) for b, t in zip(begun, trained, strict=True)))
-    if settings.couplings:
-        trained, more = _climb(problem, best, settings.coupling_steps, settings.coupling_rate, coupling)
-        best, course = _place(best, trained), jnp.concatenate([course, more])
-    whole = tuple(jnp.concatenate(both) for both in zip(rows, held, strict=True))
-    return Training(*_models(plain, best, whole, judged, pairs, settings.reach), course)
+    validation_curve: Float[Array, " rounds"]
+    """Mean log-likelihood of the validation rows, nats: before each of the two stages, and after each round."""
 
 
-def mean_and_error(gains: Float[Array, " n"]) -> tuple[Array, Array]:
+def train(
+    config: FlowConfig, pairs: Pairs, rows: Rows, validation: Rows, test: Rows, key: Array
+) -> TrainingResult:
+    """Train on `rows` with early stopping by `validation`, and score the models on `test`.
+
+    The marginals and bases of the final models are fitted to training and validation rows together.
+    """
+    data = TrainingData(config, pairs, rows, validation)
+    mix_key, coupling_key, *keys = list(jax.random.split(key, len(rows) + 2))
+    identity = tuple(_init_identity(config, v, k) for v, k in zip(rows, keys, strict=True))
+    init = map_stacked(
+        lambda b, v, h: _select_directions(b, v, h, config.tail_bound),
+        identity,
+        rows,
+        validation,
+        over=one_by_one,
+    )
+    mixes = tuple(without_couplings(b) for b in init)
+    params, curve = _optimize(data, mixes, config.steps, config.learning_rate, mix_key)
+    best = _with_params(init, tuple(b.params._replace(mix=p.mix) for b, p in zip(init, params, strict=True)))
+    if config.couplings:
+        params, more = _optimize(data, best, config.coupling_steps, config.coupling_rate, coupling_key)
+        best, curve = _with_params(best, params), jnp.concatenate([curve, more])
+    both = tuple(jnp.concatenate(parts) for parts in zip(rows, validation, strict=True))
+    return TrainingResult(*_fit_kinds(identity, best, both, test, pairs, config.tail_bound), curve)
+
+
+def train_with_holdout(config: FlowConfig, rows: Rows, test: Rows, key: Array) -> TrainingResult:
+    """Train on `rows`, of which the first `holdout` share is for validation, and score on `test`."""
+    few = round(config.holdout * rows[0].shape[0])
+    training, validation = tuple(v[few:] for v in rows), tuple(v[:few] for v in rows)
+    return train(config, config.pairs, training, validation, test, key)
+
+
+def select_model(test_scores: Float[Array, "kinds n"]) -> tuple[HeldOutScores, Bool[Array, ""]]:
+    """Mean test scores in bits, and whether the flow beats the copula by more than the standard error."""
+    gaussian, copula, flow = test_scores / log(2)
+    gain, error = _mean_and_error(flow - copula)
+    return HeldOutScores(jnp.mean(gaussian), jnp.mean(copula), jnp.mean(flow), gain, error), gain > error
+
+
+def _mean_and_error(gains: Float[Array, " n"]) -> tuple[Array, Array]:
     """The mean of a sample, and the standard error of that mean."""
     return jnp.mean(gains), jnp.std(gains, ddof=1) / gains.shape[0] ** 0.5
 
 
-def _plain(settings: Settings, rows: Array, key: Array) -> Bijection:
-    identity = untrained(rows, settings.couplings, settings.hidden, settings.bins, key)
-    return standardizing(rows, identity, settings.knots)
+def _init_identity(config: FlowConfig, rows: Array, key: Array) -> Bijection:
+    params = init_params(rows, config.couplings, config.hidden, config.bins, key)
+    return init_bijection(rows, params, config.knots)
 
 
-def _start(plain: Bijection, rows: Array, held: Array, reach: float) -> Bijection:
-    """The bijection from given coordinates or from independent directions, by its own held-out likelihood.
+def _select_directions(identity: Bijection, rows: Array, validation: Array, tail_bound: float) -> Bijection:
+    """The bijection from the coordinates or from independent directions, by its own loss on validation rows.
 
-    Untrained couplings are the identity and take no part in the choice.
+    Couplings are the identity before training and take no part in the choice.
     """
-    directions = independent_directions((rows - plain.mean[None]) / plain.scale[None])
-    turned = plain._replace(start=directions, log_start=jnp.linalg.slogdet(directions)[1])
-    both = jax.tree.map(lambda *a: jnp.stack(a), without_couplings(plain), without_couplings(turned))
-    given, found = jax.lax.map(
-        lambda b: likelihood.spread(Latents(*forward(calibrate(b, rows), held, reach))), both
+    directions = independent_directions((rows - identity.mean[None]) / identity.scale[None])
+    rotated = identity._replace(directions=directions, log_det_directions=jnp.linalg.slogdet(directions)[1])
+    both = jax.tree.map(lambda *a: jnp.stack(a), without_couplings(identity), without_couplings(rotated))
+    identity_loss, rotated_loss = jax.lax.map(
+        lambda b: likelihood.single_variable_loss(
+            VariableLatents(*forward(fit_marginals(b, rows), validation, tail_bound))
+        ),
+        both,
     )
-    return jax.tree.map(lambda a, b: jnp.where(found < given, b, a), plain, turned)
+    return jax.tree.map(lambda a, b: jnp.where(rotated_loss < identity_loss, b, a), identity, rotated)
 
 
-def _models(
-    plain: Bijections, trained: Bijections, rows: Rows, judged: Rows, pairs: Pairs, reach: float
+def _fit_kinds(
+    identity: Bijections, flow: Bijections, rows: Rows, test: Rows, pairs: Pairs, tail_bound: float
 ) -> tuple[Model, Float[Array, "kinds r"]]:
-    """The three KINDS of model, fitted to `rows`, and the log-likelihood of the judged rows under each."""
-    raw = tuple(b.knots for b in plain)  # the identity
+    """The three KINDS of model, fitted to `rows`, and the log-likelihood of the test rows under each."""
+    identity_knots = tuple(b.knots for b in identity)
 
     def fit(kind: tuple[Bijections, Array]) -> tuple[Model, Array]:
-        bijections, is_raw = kind
-        fitted = tuple(
-            b._replace(knots=jax.tree.map(lambda a, c: jnp.where(is_raw, a, c), r, b.knots))
-            for b, r in zip(calibrated(bijections, rows), raw, strict=True)
+        bijections, without_marginals = kind
+        fit_bijections = tuple(
+            b._replace(knots=jax.tree.map(lambda a, c: jnp.where(without_marginals, a, c), r, b.knots))
+            for b, r in zip(fit_all_marginals(bijections, rows), identity_knots, strict=True)
         )
-        return with_likelihood(fitted, rows, judged, pairs, reach)
+        return fit_and_score(fit_bijections, rows, test, pairs, tail_bound)
 
-    kinds = jax.tree.map(lambda *a: jnp.stack(a), plain, plain, trained)
+    kinds = jax.tree.map(lambda *a: jnp.stack(a), identity, identity, flow)
     return jax.lax.map(fit, (kinds, jnp.asarray([True, False, False])))
 
 
-def _climb(
-    problem: Problem, begun: Bijections, steps: int, rate: float, key: Array
-) -> tuple[tuple[Trained, ...], Array]:
-    """The trained numbers of the best held-out likelihood, and that likelihood over the rounds.
+def _optimize(
+    data: TrainingData, init: Bijections, steps: int, learning_rate: float, key: Array
+) -> tuple[tuple[Params, ...], Array]:
+    """The parameters of the best validation likelihood, and that likelihood over the rounds.
 
-    Those at the beginning, unless the best are above them by more than the standard error of the difference.
+    The initial parameters win unless the best are better by more than the standard error of the difference.
     """
-    rounds = problem.settings.rounds
+    rounds = data.config.rounds
     per_round = max(steps // rounds, 1)
-    schedule = optax.cosine_decay_schedule(rate, per_round * rounds)
+    schedule = optax.cosine_decay_schedule(learning_rate, per_round * rounds)
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule))
 
     def step(i: Array, running: tuple) -> tuple:
-        trained, state = running
-        batch = _batch(problem.rows, problem.settings.batch, jax.random.fold_in(key, i))
-        updates, state = optimizer.update(jax.grad(_loss)(trained, problem, begun, batch), state)
-        return optax.apply_updates(trained, updates), state
+        params, state = running
+        batch = _draw_batch(data.rows, data.config.batch, jax.random.fold_in(key, i))
+        updates, state = optimizer.update(jax.grad(_loss)(params, data, init, batch), state)
+        return optax.apply_updates(params, updates), state
 
     def one_round(carry: tuple, number: Array) -> tuple:
         running, best, highest, first = carry
         last = number * per_round
         running = jax.lax.fori_loop(jnp.maximum(last - per_round, 0), last, step, running)
-        now = _score(running[0], problem, begun)
-        better = jnp.mean(now) > jnp.mean(highest)
-        best, highest = jax.tree.map(lambda a, b: jnp.where(better, a, b), (running[0], now), (best, highest))
-        return (running, best, highest, jnp.where(number == 0, now, first)), jnp.mean(now)
+        scores = _validation_scores(running[0], data, init)
+        better = jnp.mean(scores) > jnp.mean(highest)
+        best, highest = jax.tree.map(
+            lambda a, b: jnp.where(better, a, b), (running[0], scores), (best, highest)
+        )
+        return (running, best, highest, jnp.where(number == 0, scores, first)), jnp.mean(scores)
 
-    start = tuple(b.trained for b in begun)
-    lowest = jnp.full(problem.held[0].shape[0], -jnp.inf, problem.held[0].dtype)
+    start = tuple(b.params for b in init)
+    lowest = jnp.full(data.validation[0].shape[0], -jnp.inf, data.validation[0].dtype)
     carry = ((start, optimizer.init(start)), start, lowest, lowest)
-    (_, best, highest, first), course = jax.lax.scan(one_round, carry, jnp.arange(rounds + 1))
-    gain, error = mean_and_error(highest - first)
-    return jax.tree.map(lambda a, b: jnp.where(gain > error, a, b), best, start), course
+    (_, best, highest, first), curve = jax.lax.scan(one_round, carry, jnp.arange(rounds + 1))
+    gain, error = _mean_and_error(highest - first)
+    return jax.tree.map(lambda a, b: jnp.where(gain > error, a, b), best, start), curve
 
 
-def _loss(trained: tuple[Trained, ...], problem: Problem, begun: Bijections, batch: Rows) -> Array:
-    """The profiled loss of a batch, marginals and Gaussians those of the batch."""
-    fitted = jax.lax.stop_gradient(calibrated(_place(begun, trained), batch))
+def _loss(params: tuple[Params, ...], data: TrainingData, init: Bijections, batch: Rows) -> Array:
+    """The profiled loss of a batch, with marginals and bases of the batch."""
+    bijections = jax.lax.stop_gradient(fit_all_marginals(_with_params(init, params), batch))
     return likelihood.profiled_loss(
-        image(_place(fitted, trained), batch, problem.settings.reach), problem.pairs
+        transform(_with_params(bijections, params), batch, data.config.tail_bound), data.pairs
     )
 
 
-def _score(trained: tuple[Trained, ...], problem: Problem, begun: Bijections) -> Array:
-    """The log-likelihood of each held-out row, marginals and Gaussians those of the rows fitted."""
-    settings, pairs, rows, held = problem
-    return with_likelihood(calibrated(_place(begun, trained), rows), rows, held, pairs, settings.reach)[1]
+def _validation_scores(params: tuple[Params, ...], data: TrainingData, init: Bijections) -> Array:
+    """The log-likelihood of each validation row, with marginals and bases of the training rows."""
+    config, pairs, rows, validation = data
+    bijections = fit_all_marginals(_with_params(init, params), rows)
+    return fit_and_score(bijections, rows, validation, pairs, config.tail_bound)[1]
 
 
-def _place(bijections: Bijections, trained: tuple[Trained, ...]) -> Bijections:
-    return tuple(b._replace(trained=t) for b, t in zip(bijections, trained, strict=True))
+def _with_params(bijections: Bijections, params: tuple[Params, ...]) -> Bijections:
+    return tuple(b._replace(params=p) for b, p in zip(bijections, params, strict=True))
 
 
-def _batch(rows: Rows, size: int, key: Array) -> Rows:
-    """All rows if they are few, else `size` of them drawn anew."""
+def _draw_batch(rows: Rows, size: int, key: Array) -> Rows:
+    """All rows if they are few, else `size` of them, drawn with replacement."""
     n = rows[0].shape[0]
     if n <= size:
         return rows
-    chosen = jax.random.randint(key, (size,), 0, n)
-    return tuple(v[chosen] for v in rows)
+    index = jax.random.randint(key, (size,), 0, n)
+    return tuple(v[index] for v in rows)

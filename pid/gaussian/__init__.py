@@ -1,9 +1,9 @@
-"""Covariances of three jointly Gaussian variables, target, x and y: information, its bias, and sampling.
+"""Covariances of three jointly Gaussian variables (target, x, y): information, its bias, and sampling.
 
-covariance    what a covariance must be, its blocks, its correlation scale
-systems       a quantity of one covariance: by Cholesky, by rank where that fails, its gradient; batches
-information   mutual information in bits
-wishart       random covariances, and the exact bias of log-determinants taken from samples
+covariance    checks, blocks and the correlation scale of a covariance
+systems       evaluation of an information measure: by Cholesky factors, by eigenvalues, derivatives, batches
+information   mutual information, from the posterior covariances of the target
+wishart       random sample covariances, and the exact bias of their log-determinants
 """
 
 from pid.gaussian.covariance import Blocks as Blocks

@@ -1,4 +1,4 @@
-"""What a covariance of (target, x, y) must be, its blocks, and the scale on which it is judged.
+"""Covariances of (target, x, y): checks, blocks, correlation scale and numerical tolerances.
 
 d = d_m + d_x + d_y coordinates, in the order target, x, y
 """
@@ -15,20 +15,33 @@ Dims = tuple[int, int, int]
 
 
 class Tolerance(NamedTuple):
-    """What counts as rounding, on the correlation scale."""
+    """Thresholds of numerical rounding, all on the correlation scale."""
 
     asymmetry: float
-    negative: float  # an eigenvalue may be this much below zero
-    pivot: (
-        float  # a squared Cholesky pivot below this is not trusted: the rank is then decided by eigenvalues
-    )
-    rank: float  # an eigenvalue below this share of the largest is a direction that does not exist
-    infinite: float  # a conditional variance below this is zero: the information is infinite
-    tie: float  # generalised eigenvalues this near to 1 (in log) are ties, for derivatives
+    """Largest |S_ij - S_ji| of a matrix that counts as symmetric."""
+
+    negative_eigenvalue: float
+    """A positive semidefinite matrix may have eigenvalues this far below zero."""
+
+    pivot: float
+    """A factorization with a squared Cholesky pivot below this is not trusted; eigenvalues then decide the rank."""
+
+    rank: float
+    """A direction whose eigenvalue is below this share of the largest does not exist."""
+
+    zero_variance: float
+    """A conditional variance below this is zero, and the information infinite."""
+
+    tie: float
+    """Generalized eigenvalues this close to 1 (in log) count as ties in derivatives."""
 
 
-DOUBLE = Tolerance(asymmetry=1e-10, negative=1e-9, pivot=1e-12, rank=1e-10, infinite=1e-12, tie=1e-9)
-SINGLE = Tolerance(asymmetry=1e-5, negative=1e-4, pivot=1e-6, rank=1e-5, infinite=1e-6, tie=1e-4)
+DOUBLE = Tolerance(
+    asymmetry=1e-10, negative_eigenvalue=1e-9, pivot=1e-12, rank=1e-10, zero_variance=1e-12, tie=1e-9
+)
+SINGLE = Tolerance(
+    asymmetry=1e-5, negative_eigenvalue=1e-4, pivot=1e-6, rank=1e-5, zero_variance=1e-6, tie=1e-4
+)
 
 
 def tolerance_of(dtype: Any) -> Tolerance:
@@ -61,12 +74,12 @@ def blocks(cov: Float[Array, "*b d d"], dims: Dims) -> Blocks:
 
 
 def is_concrete(x: object) -> bool:
-    """Whether a value is known now, in Python, rather than traced."""
+    """Whether the value of `x` is known in Python rather than traced."""
     return not isinstance(x, Tracer)
 
 
 def check_shape(cov: Any, dims: Any) -> Dims:
-    """The dims as Python integers.
+    """Check that a covariance and its dims fit, and return the dims as Python integers.
 
     Raises:
         ValueError: dims are not three positive integers, or do not add up to the size of a square covariance.
@@ -84,7 +97,11 @@ def check_shape(cov: Any, dims: Any) -> Dims:
 
 
 def check_dtype(cov: Any) -> None:
-    """Raise ValueError unless the covariance is real and floating."""
+    """Check that a covariance is real and floating.
+
+    Raises:
+        ValueError: it has another dtype.
+    """
     if not jnp.issubdtype(cov.dtype, jnp.floating):
         raise ValueError(f"a covariance must be real and floating, got dtype {cov.dtype}; convert it first.")
 
@@ -96,8 +113,13 @@ def correlation(cov: Float[Array, "d d"]) -> tuple[Float[Array, "d d"], Float[Ar
     return cov / scale[:, None] / scale[None, :], scale
 
 
-def refuse(asymmetry: np.ndarray, smallest: np.ndarray, tolerance: Tolerance) -> None:
-    """Judge what was found on the correlation scale, one number per system; NaN stands for a value not finite.
+def check_covariance(asymmetry: np.ndarray, smallest_eigenvalue: np.ndarray, tolerance: Tolerance) -> None:
+    """Check that covariances are finite, symmetric and positive semidefinite.
+
+    Args:
+        asymmetry: the largest |S_ij - S_ji| of each system on the correlation scale; NaN for a matrix not finite.
+        smallest_eigenvalue: of each system, on the same scale.
+        tolerance: how far rounding may carry the two.
 
     Raises:
         ValueError: names the rule, the first system that breaks it, its value and the remedy.
@@ -106,13 +128,13 @@ def refuse(asymmetry: np.ndarray, smallest: np.ndarray, tolerance: Tolerance) ->
         (np.isnan(asymmetry), asymmetry, "finite", "drop or impute the samples it came from"),
         (asymmetry > tolerance.asymmetry, asymmetry, "symmetric", "use (S + S.T) / 2 if the rest is right"),
         (
-            ~(smallest >= -tolerance.negative),
-            smallest,
+            ~(smallest_eigenvalue >= -tolerance.negative_eigenvalue),
+            smallest_eigenvalue,
             "positive semidefinite",
             "estimate it from samples at once, or shrink it towards its diagonal",
         ),
     )
-    found = {
+    violations = {
         "finite": "a value that is not",
         "symmetric": "entries that differ by",
         "positive semidefinite": "a smallest eigenvalue of",
@@ -123,11 +145,11 @@ def refuse(asymmetry: np.ndarray, smallest: np.ndarray, tolerance: Tolerance) ->
         index = np.unravel_index(int(np.argmax(broken)), np.shape(broken))
         where = f" in system {tuple(map(int, index))}" if index else ""
         what = "" if rule == "finite" else f" {float(np.asarray(value)[index]):.6g} on the correlation scale"
-        raise ValueError(f"a covariance must be {rule}, got {found[rule]}{what}{where}; {remedy}.")
+        raise ValueError(f"a covariance must be {rule}, got {violations[rule]}{what}{where}; {remedy}.")
 
 
-def nats_to(base: int | float) -> float:
-    """What one nat is worth in the units of `base`: 1 / ln(base).
+def units_per_nat(base: int | float) -> float:
+    """The number of units of a logarithm base in one nat: 1 / ln(base).
 
     Raises:
         ValueError: a base that is not a number above 1.

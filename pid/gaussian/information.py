@@ -21,23 +21,54 @@ from pid.gaussian.systems import InformationMeasure
 
 
 class MI(NamedTuple):
-    """Mutual information of the target with x, with y, and with both, each of the batch shape."""
+    """Mutual information of the target with x, with y, and with both.
+
+    Example:
+        >>> from pid import MI
+        >>> mi = MI(x=0.5, y=0.25, joint=1.0)
+        >>> mi.joint - mi.x  # what y adds to x
+        0.5
+    """
 
     x: Float[Array | np.ndarray, "*b"]
+    """I(M;X) ≥ 0, of the batch shape, in bits unless another base was asked for."""
+
     y: Float[Array | np.ndarray, "*b"]
+    """I(M;Y) ≥ 0, of the batch shape and in the same unit."""
+
     joint: Float[Array | np.ndarray, "*b"]
+    """I(M;X,Y), no less than either; infinite where the target is a function of the sources."""
 
 
 def mutual_information(cov: Any, dims: Any, *, base: int | float = 2) -> MI:
-    """I(M;X), I(M;Y) and I(M;X,Y) of covariances `(..., d, d)`, in bits unless `base` says otherwise.
+    """Mutual information of a jointly Gaussian target with source x, with source y, and with both.
 
-    Directions that do not exist (constant, duplicated or collinear features, y = x) are left out and change
-    nothing; a target that is a function of a source has infinite information. Concrete covariances are checked;
-    NumPy arrays are computed in float64 and come back as NumPy arrays.
+        I(M;X) = ½ log det S_M / det S_{M|X},      S_{M|X} = S_M - S_MX S_X⁻¹ S_XM
+
+    Directions that do not exist (constant, duplicated or collinear features, y = x) are left out and change nothing.
+    A target that is a function of a source has infinite information.
+
+    Args:
+        cov: covariances `(..., d, d)`, real and floating, coordinates in the order target, x, y. Any scale.
+        dims: (d_target, d_x, d_y), three positive integers that add up to d.
+        base: base of the logarithm, above 1: 2 gives bits, `math.e` nats.
+
+    Returns:
+        MI, each field of the shape of the leading axes. A concrete covariance is computed in float64 where the
+        device has it. NumPy arrays come back as NumPy float64, JAX arrays in their dtype.
 
     Raises:
-        ValueError: dims that do not fit; a covariance that is not finite, symmetric (to 1e-10 on the correlation
-            scale, float32 1e-5) or positive semidefinite (smallest eigenvalue at least -1e-9, float32 -1e-4).
+        ValueError: dims that do not fit; a concrete covariance that is not finite, symmetric (to 1e-10 on the
+            correlation scale, float32 1e-5) or positive semidefinite (smallest eigenvalue at least -1e-9, float32
+            -1e-4). Under a trace these are the caller's duty.
+
+    Example:
+        >>> import numpy as np
+        >>> from pid import mutual_information
+        >>> cov = np.array([[1.0, 1.0, 1.0], [1.0, 2.0, 1.0], [1.0, 1.0, 4.0]])  # x = m + n_1, y = m + √3 n_2
+        >>> mi = mutual_information(cov, dims=(1, 1, 1))
+        >>> [round(float(value), 3) for value in mi]
+        [0.5, 0.208, 0.611]
     """
     cov = cov if hasattr(cov, "dtype") else np.asarray(cov)
     dims = covariance.check_shape(cov, dims)
@@ -49,33 +80,45 @@ def mutual_information(cov: Any, dims: Any, *, base: int | float = 2) -> MI:
 def entropy(cov: Float[Array, "*b d d"], *, base: int | float = 2) -> Float[Array, "*b"]:
     """Differential entropy ½ log det(2πe S) of a Gaussian with non-singular covariance S."""
     log_determinant = jnp.linalg.slogdet(cov)[1]
-    return (log_determinant + cov.shape[-1] * (1 + np.log(2 * np.pi))) / 2 * covariance.nats_to(base)
+    return (log_determinant + cov.shape[-1] * (1 + np.log(2 * np.pi))) / 2 * covariance.units_per_nat(base)
 
 
 class Posteriors(NamedTuple):
-    """Covariances of the target given x and given y, log-determinants without and with both, smallest pivot²."""
+    """Posterior covariances of the target by Cholesky factors; see `posteriors_from_cholesky`."""
 
-    log_prior: Float[Array, ""]
+    log_det_prior: Float[Array, ""]
+    """log det S_M."""
+
     x: Float[Array, "m m"]
+    """S_{M|X}."""
+
     y: Float[Array, "m m"]
-    log_joint: Float[Array, ""]
+    """S_{M|Y}."""
+
+    log_det_joint: Float[Array, ""]
+    """log det S_{M|XY}."""
+
     pivot: Float[Array, ""]
+    """Smallest squared pivot of the factors."""
 
 
-def posteriors(corr: Float[Array, "d d"], dims: Dims) -> Posteriors:
-    """By one Cholesky factor of (x, y, target), whose last block is that of S_{M|XY}, and one of y."""
+def posteriors_from_cholesky(corr: Float[Array, "d d"], dims: Dims) -> Posteriors:
+    """Posterior covariances of the target from one Cholesky factor of (x, y, target) and one of y.
+
+    The last diagonal block of the first is the factor of S_{M|XY}.
+    """
     m, x, _ = dims
     s = covariance.blocks(corr, dims)
     sources_first = jnp.roll(corr, (-m, -m), (0, 1))
-    whole, of_y, prior = cholesky(sources_first), cholesky(s.yy), cholesky(s.mm)
-    by_x = whole[-m:, :x]
+    full, of_y, prior = cholesky(sources_first), cholesky(s.yy), cholesky(s.mm)
+    by_x = full[-m:, :x]
     by_y = solve_triangular(of_y, s.my.T, lower=True)
-    pivots = [jnp.diagonal(factor) for factor in (whole, of_y, prior)]
+    pivots = [jnp.diagonal(factor) for factor in (full, of_y, prior)]
     return Posteriors(
-        log_prior=log_det(prior),
+        log_det_prior=log_det(prior),
         x=s.mm - by_x @ by_x.T,
         y=s.mm - by_y.T @ by_y,
-        log_joint=log_det(whole[-m:, -m:]),
+        log_det_joint=log_det(full[-m:, -m:]),
         pivot=jnp.min(jnp.concatenate(pivots)) ** 2,
     )
 
@@ -86,38 +129,50 @@ def cholesky(matrix: Float[Array, "n n"]) -> Float[Array, "n n"]:
 
 
 def log_det(factor: Float[Array, "n n"]) -> Float[Array, ""]:
-    """log det of L Lᵀ."""
+    """The log-determinant of L Lᵀ, from its factor L."""
     return 2 * jnp.sum(jnp.log(jnp.diagonal(factor)))
 
 
-class Ranked(NamedTuple):
-    """The target whitened within its rank, and what it is told: posterior covariances in those coordinates.
+class WhitePosteriors(NamedTuple):
+    """Posterior covariances in white target coordinates, for covariances that may be singular.
 
-    `whiten` maps target coordinates to white ones, wᵀ S_M w = 1 on the directions that exist and 0 elsewhere,
-    where posteriors are 1: nothing was unknown and nothing is learnt. `gain_*` are the regressions S_MX S_X⁺.
+    Directions of the target that do not exist have posterior 1: nothing was unknown and nothing is learned.
     """
 
     whiten: Float[Array, "m m"]
+    """W with Wᵀ S_M W = 1 on the directions that exist and 0 elsewhere."""
+
     x: Float[Array, "m m"]
+    """Wᵀ S_{M|X} W."""
+
     y: Float[Array, "m m"]
+    """Wᵀ S_{M|Y} W."""
+
     joint: Float[Array, "m m"]
+    """Wᵀ S_{M|XY} W."""
+
     gain_x: Float[Array, "m x"]
+    """The regression S_MX S_X⁺."""
+
     gain_y: Float[Array, "m y"]
+    """The regression S_MY S_Y⁺."""
+
     gain_joint: Float[Array, "m xy"]
+    """The regression on both sources."""
 
 
-def ranked_posteriors(corr: Float[Array, "d d"], dims: Dims, tolerance: Tolerance) -> Ranked:
-    """Posteriors of a covariance that may be singular, by eigenvalues."""
+def posteriors_from_eigh(corr: Float[Array, "d d"], dims: Dims, tolerance: Tolerance) -> WhitePosteriors:
+    """Posterior covariances of the target from eigenvalues, for a covariance that may be singular."""
     m, x, _ = dims
     white = whitener(corr[:m, :m], tolerance.rank)
     sources = {"x": slice(m, m + x), "y": slice(m + x, None), "joint": slice(m, None)}
     posterior, gain = {}, {}
     for name, part in sources.items():
-        told = whitener(corr[part, part], tolerance.rank)
-        seen = white.T @ corr[:m, part] @ told
-        posterior[name] = jnp.eye(m, dtype=corr.dtype) - seen @ seen.T
-        gain[f"gain_{name}"] = corr[:m, part] @ told @ told.T
-    return Ranked(white, **posterior, **gain)
+        source_white = whitener(corr[part, part], tolerance.rank)
+        cross = white.T @ corr[:m, part] @ source_white
+        posterior[name] = jnp.eye(m, dtype=corr.dtype) - cross @ cross.T
+        gain[f"gain_{name}"] = corr[:m, part] @ source_white @ source_white.T
+    return WhitePosteriors(white, **posterior, **gain)
 
 
 def whitener(matrix: Float[Array, "n n"], rank: float) -> Float[Array, "n n"]:
@@ -128,60 +183,69 @@ def whitener(matrix: Float[Array, "n n"], rank: float) -> Float[Array, "n n"]:
 
 
 class Spectrum(NamedTuple):
-    """log det over the eigenvalues that are not zero, and how many are."""
+    """Log-determinant over the non-zero eigenvalues of a posterior, and the number of zero ones."""
 
     log_det: Float[Array, ""]
-    zeros: Float[Array, ""]
+    """Sum of the logarithms of the non-zero eigenvalues."""
+
+    num_zeros: Float[Array, ""]
+    """Number of zero eigenvalues: directions of the target that are known exactly."""
 
 
 def spectrum(posterior: Float[Array, "m m"], zero: float) -> Spectrum:
-    """Of a posterior covariance in white coordinates: an eigenvalue of zero is a direction known exactly."""
+    """The spectrum of a posterior covariance in white coordinates; eigenvalues below `zero` count as zero."""
     values = jnp.linalg.eigvalsh(posterior, symmetrize_input=False)
     known = values < zero
     return Spectrum(jnp.sum(jnp.log(jnp.where(known, 1, values))), jnp.sum(known, dtype=values.dtype))
 
 
-def information_of(seen: Spectrum) -> Float[Array, ""]:
-    """-½ log det of a posterior in white coordinates; infinite where a direction is known exactly."""
-    return jnp.where(seen.zeros > 0, jnp.inf, -seen.log_det / 2)
+def information_from_spectrum(posterior: Spectrum) -> Float[Array, ""]:
+    """Information -½ log det of a posterior in white coordinates; infinite where a direction is known exactly."""
+    return jnp.where(posterior.num_zeros > 0, jnp.inf, -posterior.log_det / 2)
 
 
 class Information(InformationMeasure):
-    """(I(M;X), I(M;Y), I(M;X,Y))."""
+    """The measure (I(M;X), I(M;Y), I(M;X,Y))."""
 
-    def fast(self, corr: Float[Array, "d d"]) -> tuple[Float[Array, " k"], Float[Array, ""]]:
-        """½ (log det S_M - log det S_{M|·})."""
-        told = posteriors(corr, self.dims)
-        factors = [cholesky(told.x), cholesky(told.y)]
-        logs = jnp.stack([*map(log_det, factors), told.log_joint])
+    def from_cholesky(self, corr: Float[Array, "d d"]) -> tuple[Float[Array, " k"], Float[Array, ""]]:
+        """½ (log det S_M - log det S_{M|·}) by Cholesky factors, and the smallest squared pivot."""
+        posteriors = posteriors_from_cholesky(corr, self.dims)
+        factors = [cholesky(posteriors.x), cholesky(posteriors.y)]
+        logs = jnp.stack([*map(log_det, factors), posteriors.log_det_joint])
         pivots = [jnp.min(jnp.diagonal(factor)) ** 2 for factor in factors]
-        return (told.log_prior - logs) / 2, jnp.min(jnp.stack([told.pivot, *pivots]))
+        return (posteriors.log_det_prior - logs) / 2, jnp.min(jnp.stack([posteriors.pivot, *pivots]))
 
-    def ranked(self, corr: Float[Array, "d d"]) -> Float[Array, " k"]:
-        """-½ log det in white coordinates, or infinite."""
-        told = ranked_posteriors(corr, self.dims, self.tolerance)
-        zero = self.tolerance.infinite
-        return jnp.stack([information_of(spectrum(part, zero)) for part in (told.x, told.y, told.joint)])
+    def from_eigh(self, corr: Float[Array, "d d"]) -> Float[Array, " k"]:
+        """-½ log det in white coordinates; infinite where a direction is known exactly."""
+        posteriors = posteriors_from_eigh(corr, self.dims, self.tolerance)
+        zero = self.tolerance.zero_variance
+        parts = (posteriors.x, posteriors.y, posteriors.joint)
+        return jnp.stack([information_from_spectrum(spectrum(part, zero)) for part in parts])
 
     def gradient(self, corr: Float[Array, "d d"]) -> Float[Array, "k d d"]:
         """½ (Eᵀ S_M⁺ E - Jᵀ S_{M|X}⁺ J), where J u = u_M - S_MX S_X⁺ u_X is the residual."""
-        return information_slopes(ranked_posteriors(corr, self.dims, self.tolerance), self.dims)
+        return information_gradients(posteriors_from_eigh(corr, self.dims, self.tolerance), self.dims)
 
 
-def information_slopes(told: Ranked, dims: Dims) -> Float[Array, "k d d"]:
-    """∂ (I(M;X), I(M;Y), I(M;X,Y)) / ∂ S: see `Information.gradient`."""
-    residuals = residual_maps(told, dims)
-    prior = jnp.pad(told.whiten @ told.whiten.T, (0, dims[1] + dims[2]))
-    inverses = [told.whiten @ jnp.linalg.inv(v) @ told.whiten.T for v in (told.x, told.y, told.joint)]
+def information_gradients(posteriors: WhitePosteriors, dims: Dims) -> Float[Array, "k d d"]:
+    """The derivatives of (I(M;X), I(M;Y), I(M;X,Y)) by the covariance; see `Information.gradient`."""
+    residuals = residual_maps(posteriors, dims)
+    white = posteriors.whiten
+    prior = jnp.pad(white @ white.T, (0, dims[1] + dims[2]))
+    inverses = [white @ jnp.linalg.inv(v) @ white.T for v in (posteriors.x, posteriors.y, posteriors.joint)]
     return jnp.stack([(prior - j.T @ p @ j) / 2 for j, p in zip(residuals, inverses, strict=True)])
 
 
-def residual_maps(told: Ranked, dims: Dims) -> tuple[Array, Array, Array]:
-    """The maps J, (m, d), from all coordinates to what x, y and both leave of the target."""
+def residual_maps(posteriors: WhitePosteriors, dims: Dims) -> tuple[Array, Array, Array]:
+    """The maps J, (m, d), from all coordinates to the target's residuals given x, y, and both."""
     m, x, y = dims
-    target = jnp.eye(m, dtype=told.whiten.dtype)
+    target = jnp.eye(m, dtype=posteriors.whiten.dtype)
 
-    def padded(gain: Array, before: int, after: int) -> Float[Array, "m d"]:
+    def residual_map(gain: Array, before: int, after: int) -> Float[Array, "m d"]:
         return jnp.concatenate([target, jnp.pad(-gain, ((0, 0), (before, after)))], axis=1)
 
-    return padded(told.gain_x, 0, y), padded(told.gain_y, x, 0), padded(told.gain_joint, 0, 0)
+    return (
+        residual_map(posteriors.gain_x, 0, y),
+        residual_map(posteriors.gain_y, x, 0),
+        residual_map(posteriors.gain_joint, 0, 0),
+    )

@@ -1,15 +1,16 @@
-"""A quantity of one covariance, evaluated where it is safe and fast, for one system or a batch.
+"""Evaluation of information measures on one covariance or a batch, with their derivatives.
 
-By Cholesky factors where all pivots are sound; by eigenvalues, with directions that do not exist left out, where
-they are not. The derivative is the quantity's own, in closed form: it needs no derivative of a factorisation, and
-holds for tied and for missing directions. Batched on accelerators; on CPU one system after another, since a
-vmapped graph of several LAPACK calls can hang there.
+Where all Cholesky pivots are sound, a measure is computed from Cholesky factors. Elsewhere it is computed from
+eigenvalues, without the directions that do not exist. Its derivative has a closed form, which differentiates no
+factorization and holds for tied and for missing directions. A batch runs in parallel on accelerators. On CPU it runs
+one system after another, because a vmapped graph of several LAPACK calls can hang there.
 
     d coordinates, k values
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any, NamedTuple
@@ -26,18 +27,21 @@ from pid.gaussian.covariance import Dims, Tolerance
 
 @dataclass(frozen=True)
 class InformationMeasure(ABC):
-    """k numbers in nats that do not change when coordinates are rescaled. Members fill in the three methods."""
+    """k numbers in nats that do not change when coordinates are rescaled; members implement the three methods."""
 
     dims: Dims
+    """Sizes of target, x and y."""
+
     tolerance: Tolerance
+    """Numerical tolerance for the dtype that the covariance was rounded to."""
 
     @abstractmethod
-    def fast(self, corr: Float[Array, "d d"]) -> tuple[Float[Array, " k"], Float[Array, ""]]:
-        """The values by Cholesky factors, and the smallest squared pivot met (NaN where one failed)."""
+    def from_cholesky(self, corr: Float[Array, "d d"]) -> tuple[Float[Array, " k"], Float[Array, ""]]:
+        """The values by Cholesky factors, and the smallest squared pivot of all factors (NaN where one failed)."""
 
     @abstractmethod
-    def ranked(self, corr: Float[Array, "d d"]) -> Float[Array, " k"]:
-        """The values of a covariance that may be singular."""
+    def from_eigh(self, corr: Float[Array, "d d"]) -> Float[Array, " k"]:
+        """The values of a covariance that may be singular, by eigenvalues."""
 
     @abstractmethod
     def gradient(self, corr: Float[Array, "d d"]) -> Float[Array, "k d d"]:
@@ -45,90 +49,95 @@ class InformationMeasure(ABC):
 
 
 class Outcome(NamedTuple):
-    """The values, and what a caller needs to judge the covariance by (`covariance.refuse`)."""
+    """The values of a measure, and the numbers that `covariance.check_covariance` checks."""
 
     values: Float[Array, "*b k"]
     asymmetry: Float[Array, "*b"]
-    smallest: Float[Array, "*b"]  # eigenvalue, or a squared pivot where all were sound
+    """Largest |S_ij - S_ji| on the correlation scale; NaN where the covariance is not finite."""
+
+    smallest_eigenvalue: Float[Array, "*b"]
+    """On the correlation scale; a squared pivot where all pivots were sound."""
 
 
-def compute(quantity: InformationMeasure, cov: Any, base: int | float) -> Float[Array | np.ndarray, "*b k"]:
+def compute(measure: InformationMeasure, cov: Any, base: int | float) -> Float[Array | np.ndarray, "*b k"]:
     """The values in units of `base` for covariances `(..., d, d)`.
 
-    A concrete covariance is computed in float64 where the device has it, checked, and comes back as the kind of
-    array it came as: NumPy arrays as float64. Under a trace it keeps its dtype, and nothing is checked.
+    A concrete covariance is computed in float64 where the device has it, checked, and returned as the kind of array
+    that was passed: NumPy arrays as float64. Under a trace it keeps its dtype, and nothing is checked.
 
     Raises:
         ValueError: a concrete covariance that is not finite, symmetric or positive semidefinite.
     """
-    unit = covariance.nats_to(base)
+    unit = covariance.units_per_nat(base)
     if not covariance.is_concrete(cov):
-        return _over_leading_axes(quantity, cov).values * unit
+        return _over_leading_axes(measure, cov).values * unit
     with x64_context():
-        outcome = jax.tree.map(np.asarray, _compiled(quantity, to_float64(cov)))
-    covariance.refuse(outcome.asymmetry, outcome.smallest, quantity.tolerance)
+        outcome = jax.tree.map(np.asarray, evaluate_leading_axes(measure, to_float64(cov)))
+    covariance.check_covariance(outcome.asymmetry, outcome.smallest_eigenvalue, measure.tolerance)
     values = outcome.values * unit
     return jnp.asarray(values, cov.dtype) if isinstance(cov, jax.Array) else values
 
 
-def x64_context():
-    """Context with float64 where the default device has it."""
+def x64_context() -> AbstractContextManager:
+    """A context with float64 where the default device has it."""
     return jax.enable_x64(jax.default_backend() != "tpu")
 
 
 def to_float64(x: Any) -> np.ndarray:
-    """`x` on the host, in the to_float64 float the default device has."""
+    """`x` on the host in float64, or in float32 where the default device is a TPU."""
     return np.asarray(x, np.float32 if jax.default_backend() == "tpu" else np.float64)
 
 
-def each(f: Callable[[Any], Any], xs: Any) -> Any:
-    """f of every member along the first axis: one after another on CPU, at once on accelerators."""
+def map_or_vmap(f: Callable[[Any], Any], xs: Any) -> Any:
+    """Apply f along the first axis: one member after another on CPU, all at once on accelerators."""
     return jax.lax.platform_dependent(xs, cpu=lambda xs: jax.lax.map(f, xs), default=jax.vmap(f))
 
 
-def _over_leading_axes(quantity: InformationMeasure, cov: Float[Array, "*b d d"]) -> Outcome:
+def _over_leading_axes(measure: InformationMeasure, cov: Float[Array, "*b d d"]) -> Outcome:
     lead, size = cov.shape[:-2], cov.shape[-1]
     if not lead:
-        return evaluate(quantity, cov)
-    flat = jax.vmap(partial(evaluate, quantity))(cov.reshape(-1, size, size))
+        return evaluate(measure, cov)
+    flat = jax.vmap(partial(evaluate, measure))(cov.reshape(-1, size, size))
     return jax.tree.map(lambda x: x.reshape(*lead, *x.shape[1:]), flat)
 
 
-_compiled = jax.jit(_over_leading_axes, static_argnums=0)
+evaluate_leading_axes = jax.jit(_over_leading_axes, static_argnums=0)
+"""The outcome for covariances `(..., d, d)`: one compiled program per measure and shape."""
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
-def evaluate(quantity: InformationMeasure, cov: Float[Array, "d d"]) -> Outcome:
+def evaluate(measure: InformationMeasure, cov: Float[Array, "d d"]) -> Outcome:
     """The values of one system, differentiable once; `jax.vmap` gives a batch."""
-    return _one_or_many(quantity, "outcome")(cov)
+    return _one_or_many(measure, "outcome")(cov)
 
 
 @evaluate.defjvp
-def _evaluate_jvp(quantity, primals, tangents):
+def _evaluate_jvp(measure: InformationMeasure, primals: tuple[Array], tangents: tuple[Array]) -> tuple:
     (cov,), (direction,) = primals, tangents
-    outcome = evaluate(quantity, cov)
-    slopes = _one_or_many(quantity, "slopes")(cov)
+    outcome = evaluate(measure, cov)
+    slopes = _one_or_many(measure, "slopes")(cov)
     along = jnp.einsum("kij,ij->k", slopes, (direction + direction.T) / 2)
-    return outcome, Outcome(along, jnp.zeros_like(outcome.asymmetry), jnp.zeros_like(outcome.smallest))
+    zeros = (jnp.zeros_like(outcome.asymmetry), jnp.zeros_like(outcome.smallest_eigenvalue))
+    return outcome, Outcome(along, *zeros)
 
 
 @cache
-def _one_or_many(quantity: InformationMeasure, what: str):
-    """One system as it is; a batch by `lax.map` on CPU, whatever the number of `vmap`s, and batched elsewhere.
+def _one_or_many(measure: InformationMeasure, kind: str) -> Callable[[Array], Any]:
+    """The program for one system; under `vmap` it becomes `lax.map` on CPU and a batched program elsewhere.
 
-    One program, outside `jax.jit` too: a derivative taken eagerly compiles it whole instead of each operation.
+    It is jitted even outside `jax.jit`: an eager derivative then compiles once instead of once per operation.
     """
     one, many = {
-        "outcome": (partial(_outcome, quantity), partial(_outcomes, quantity)),
-        "slopes": (partial(_slopes, quantity), jax.vmap(partial(_slopes, quantity))),
-    }[what]
+        "outcome": (partial(_outcome, measure), partial(evaluate_batch, measure)),
+        "slopes": (partial(_slopes, measure), jax.vmap(partial(_slopes, measure))),
+    }[kind]
 
     @custom_vmap
-    def single(cov):
+    def single(cov: Array) -> Any:
         return one(cov)
 
     @single.def_vmap
-    def _(axis_size, in_batched, covs):
+    def _(axis_size: int, in_batched: list, covs: Array) -> tuple:
         del axis_size, in_batched
         mapped = jax.lax.platform_dependent(covs, cpu=lambda c: jax.lax.map(single, c), default=many)
         return mapped, jax.tree.map(lambda _: True, mapped)
@@ -145,36 +154,37 @@ def _prepare(cov: Float[Array, "d d"]) -> tuple[Array, Array, Array, Array]:
     return (corr + corr.T) / 2, scale, asymmetry, finite
 
 
-def _outcome(quantity: InformationMeasure, cov: Array) -> Outcome:
+def _outcome(measure: InformationMeasure, cov: Array) -> Outcome:
     corr, _, asymmetry, finite = _prepare(cov)
-    values, pivot = quantity.fast(corr)
-    sound = pivot > quantity.tolerance.pivot
-    values, smallest = jax.lax.cond(sound, lambda: (values, pivot), lambda: _by_rank(quantity, corr))
+    values, pivot = measure.from_cholesky(corr)
+    sound = pivot > measure.tolerance.pivot
+    values, smallest = jax.lax.cond(sound, lambda: (values, pivot), lambda: _by_rank(measure, corr))
     return _mark(values, asymmetry, smallest, finite)
 
 
-def _outcomes(quantity: InformationMeasure, covs: Array) -> Outcome:
-    """A batch; the eigenvalues of ranks are computed only if some system needs them."""
+def evaluate_batch(measure: InformationMeasure, covs: Float[Array, "n d d"]) -> Outcome:
+    """The outcomes of a batch in parallel; eigenvalues are computed only if some system needs them."""
     corr, _, asymmetry, finite = jax.vmap(_prepare)(covs)
-    values, pivot = jax.vmap(quantity.fast)(corr)
-    sound = pivot > quantity.tolerance.pivot
+    values, pivot = jax.vmap(measure.from_cholesky)(corr)
+    sound = pivot > measure.tolerance.pivot
 
-    def repaired():
-        by_rank, least = jax.vmap(partial(_by_rank, quantity))(corr)
+    def with_eigenvalues() -> tuple[Array, Array]:
+        by_rank, least = jax.vmap(partial(_by_rank, measure))(corr)
         return jnp.where(sound[:, None], values, by_rank), jnp.where(sound, pivot, least)
 
-    values, smallest = jax.lax.cond(jnp.all(sound), lambda: (values, pivot), repaired)
+    values, smallest = jax.lax.cond(jnp.all(sound), lambda: (values, pivot), with_eigenvalues)
     return jax.vmap(_mark)(values, asymmetry, smallest, finite)
 
 
-def _by_rank(quantity: InformationMeasure, corr: Array) -> tuple[Array, Array]:
-    return quantity.ranked(corr), jnp.linalg.eigvalsh(corr)[0]
+def _by_rank(measure: InformationMeasure, corr: Array) -> tuple[Array, Array]:
+    return measure.from_eigh(corr), jnp.linalg.eigvalsh(corr)[0]
 
 
 def _mark(values: Array, asymmetry: Array, smallest: Array, finite: Array) -> Outcome:
+    """The outcome, with NaN where the covariance is not finite."""
     return Outcome(jnp.where(finite, values, jnp.nan), jnp.where(finite, asymmetry, jnp.nan), smallest)
 
 
-def _slopes(quantity: InformationMeasure, cov: Array) -> Float[Array, "k d d"]:
+def _slopes(measure: InformationMeasure, cov: Array) -> Float[Array, "k d d"]:
     corr, scale, _, finite = _prepare(cov)
-    return jnp.where(finite, quantity.gradient(corr) / scale[None, :, None] / scale[None, None, :], jnp.nan)
+    return jnp.where(finite, measure.gradient(corr) / scale[None, :, None] / scale[None, None, :], jnp.nan)

@@ -1,16 +1,20 @@
 """GQA: questions about images, and the six tasks of Zhang et al. drawn from them.
 
-question   what a question is: types, program, options, mentioned objects
-tasks      the six tasks as filters of the types; seeded samples, only what a model answered correctly
-answers    how many bits they have and what gives them away, in plain sentences
-published  the samples that Zhang et al. publish, from_csv
-stream     the entries of a large JSON object, one at a time
-download   the files of the download, extracted or in their archives
-builder    GQA as a TFDS data set: a table of questions, a table of images
-tables     the tables read back
+json_stream        reader of the entries of one large JSON object, one at a time
+question           questions: types, program, options, mentioned objects
+task_filters       the six tasks as filters of the types; seeded samples, only what a model answered correctly
+answer_statistics  entropy of the answers, and warnings where they give themselves away
+published_samples  reader of the samples that Zhang et al. publish
+download           access to the files of a download, in folders or in archives
+gqa_builder        TFDS builder: a table of questions, a table of images
+readers            readers of the tables
 """
 
-from pid.gqa.answer_statistics import doubts as doubts
+import sys
+from typing import Any
+
+from pid.deprecation import former_attribute
+from pid.gqa.answer_statistics import answer_diagnostics as answer_diagnostics
 from pid.gqa.answer_statistics import entropy as entropy
 from pid.gqa.gqa_builder import GQA as GQA
 from pid.gqa.gqa_builder import IMAGES as IMAGES
@@ -26,3 +30,8 @@ from pid.gqa.task_filters import Task as Task
 from pid.gqa.task_filters import is_correct as is_correct
 from pid.gqa.task_filters import select as select
 from pid.gqa.task_filters import task_of as task_of
+
+
+def __getattr__(name: str) -> Any:
+    """Resolve a former name, with a DeprecationWarning."""
+    return former_attribute(sys.modules[__name__], name, {"doubts": "answer_diagnostics"})

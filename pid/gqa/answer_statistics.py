@@ -1,4 +1,4 @@
-"""What to keep in mind about the answers of a task.
+"""Entropy of the answers of a task, and warnings where they give themselves away.
 
 Y the answer, p the share of each one, H its entropy in bits
 """
@@ -10,24 +10,52 @@ from collections.abc import Iterable, Sequence
 from pid.gqa.question import Question
 from pid.gqa.task_filters import task_of
 
-SKEWED = 0.75  # of the answers are one and the same
+SKEWED = 0.75
+"""A task is skewed if this share of its answers are the same."""
 
 
 def entropy(answers: Iterable[str]) -> float:
-    """H(Y) = -Σ p log2 p in bits, p the share of each answer. Nothing tells more bits about the answer than this."""
+    """Compute H(Y) = -Σ p log2 p in bits, p the share of each answer.
+
+    No source has more information about the answer than this.
+
+    Args:
+        answers: answers of any number of questions.
+
+    Returns:
+        Entropy in bits, at least 0.
+
+    Example:
+        >>> from pid import gqa
+        >>> gqa.entropy(["left", "right", "left", "right"])
+        1.0
+    """
     counts = Counter(answers)
     total = counts.total()
     return math.fsum(count / total * math.log2(total / count) for count in counts.values())
 
 
-def doubts(rows: Sequence[Question]) -> tuple[str, ...]:
-    """For each task among the rows: how many bits its answers have, whether one prevails, whether the type tells it."""
-    found: dict[str, list[Question]] = {}
+def answer_diagnostics(rows: Sequence[Question]) -> tuple[str, ...]:
+    """Describe the answers of each task among the rows, and warn where they give themselves away.
+
+    Args:
+        rows: questions of any tasks.
+
+    Returns:
+        Sentences for each task: the entropy of its answers, whether one answer prevails, whether the detailed type
+        determines the answer.
+
+    Example:
+        >>> from pid import gqa
+        >>> gqa.answer_diagnostics([])
+        ()
+    """
+    tasks: dict[str, list[Question]] = {}
     for row in rows:
-        found.setdefault(task_of(row) or "no task", []).append(row)
+        tasks.setdefault(task_of(row) or "no task", []).append(row)
     return tuple(
         sentence
-        for name, members in sorted(found.items())
+        for name, members in sorted(tasks.items())
         for sentence in (_bits(name, members), *_skew(name, members), *_shortcut(name, members))
     )
 
@@ -54,10 +82,12 @@ def _shortcut(name: str, rows: Sequence[Question]) -> list[str]:
     answers: dict[str, set[str]] = {}
     for row in rows:
         answers.setdefault(row.detailed, set()).add(row.answer)
-    told = {detailed: found.pop() for detailed, found in sorted(answers.items()) if len(found) == 1}
-    if len(told) < len(answers) or len(set(told.values())) < 2:
+    determined = {
+        detailed: members.pop() for detailed, members in sorted(answers.items()) if len(members) == 1
+    }
+    if len(determined) < len(answers) or len(set(determined.values())) < 2:
         return []
-    rules = ", ".join(f"{detailed} is always {answer!r}" for detailed, answer in told.items())
+    rules = ", ".join(f"{detailed} is always {answer!r}" for detailed, answer in determined.items())
     return [
         f"{name}: the detailed type determines the answer ({rules}); the wording may give it away without the image."
     ]

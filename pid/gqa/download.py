@@ -1,4 +1,4 @@
-"""The files of a GQA download, in the folder they were extracted to or in the archive they came in."""
+"""Access to the files of a GQA download, in folders or in the archives they came in."""
 
 import io
 import zipfile
@@ -10,10 +10,13 @@ class Download:
     """Files by name: first in the folders, then in the archive, all below one place.
 
     An archive is indexed once and its files are read out of it, so nothing needs to be extracted.
-    Raises ValueError if there is an archive that is none.
+
+    Raises:
+        ValueError: the archive is not a zip archive.
     """
 
-    def __init__(self, place: Path, archive: str, folders: tuple[str, ...]):
+    def __init__(self, place: Path, archive: str, folders: tuple[str, ...]) -> None:
+        """Index the archive, if there is one."""
         self._place, self._name, self._folders = place, archive, folders
         path = place / archive
         try:
@@ -27,10 +30,15 @@ class Download:
         self._members = {PurePosixPath(member).name: member for member in members}
 
     def __contains__(self, name: str) -> bool:
+        """Whether there is a file of that name."""
         return self._extracted(name) is not None or _last(name) in self._members
 
     def open(self, name: str) -> io.BufferedIOBase:
-        """The file of that name, a path below the folder. FileNotFoundError says where it was looked for."""
+        """Open the file of that name, a path below the folder.
+
+        Raises:
+            FileNotFoundError: no such file; says where it was searched.
+        """
         if path := self._extracted(name):
             return path.open("rb")
         if self._zip and _last(name) in self._members:
@@ -42,7 +50,7 @@ class Download:
 
     @property
     def where(self) -> str:
-        """The places, in words."""
+        """The folders and the archive, in words."""
         return " nor ".join([*(f"{folder}/" for folder in self._folders), self._name])
 
     def _extracted(self, name: str) -> Path | None:
@@ -55,10 +63,10 @@ def _last(name: str) -> str:
 
 
 def questions(place: Path) -> Download:
-    """The questions, version 1.2."""
+    """Open the download of the questions, version 1.2."""
     return Download(place, "questions1.2.zip", ("questions1.2", "."))
 
 
 def images(place: Path) -> Download:
-    """The images, `{image_id}.jpg`."""
+    """Open the download of the images, `{image_id}.jpg`."""
     return Download(place, "images.zip", ("images",))

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal, cast, get_args
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -16,28 +16,41 @@ from pid.gqa.task_filters import task_of
 Table = Literal["questions", "images"]
 Part = Literal["balanced", "all"]
 SPLITS = ("train", "val", "testdev")
-TRAIN_FILES = 10  # of the unbalanced questions; every other set of questions is one file
+TRAIN_FILES = 10
+"""Files of the unbalanced questions of train; every other set of questions is one file."""
 JPEG = b"\xff\xd8"
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
 class GQAConfig(tfds.core.BuilderConfig):
-    """All that the examples depend on. The name is made from it, so two different sets never share a folder.
+    """Configuration of a table of GQA. The name is made from it, so two different tables never share a folder.
 
-    Raises ValueError for an unknown table, part or split, or for no split.
+    Raises:
+        ValueError: an unknown table, part or split, or no split.
+
+    Example:
+        >>> from pid import gqa
+        >>> gqa.GQAConfig(table="images", only_tasks=True).name
+        'images-balanced-tasks-val'
     """
 
     name: str = dataclasses.field(default="", init=False)
+    """Name of the configuration, made from the other fields."""
+
     table: Table | str = "questions"
-    """`questions`: one row per question. `images`: one row per image that those questions are about."""
+    """Kind of table. `questions`: one row per question. `images`: one row per image that those questions are about."""
+
     part: Part | str = "balanced"
-    """Of the questions. `all` has about 15 times as many."""
+    """Part of the questions. `all` has about 15 times as many."""
+
     only_tasks: bool = False
     """Leave out the questions that belong to none of the six tasks, and the images that only they are about."""
-    splits: tuple[str, ...] = ("val",)
-    """Among train, val and testdev, which have answers. The tasks are drawn from val."""
 
-    def __post_init__(self):
+    splits: tuple[str, ...] = ("val",)
+    """Splits among train, val and testdev, which have answers. The tasks are drawn from val."""
+
+    def __post_init__(self) -> None:
+        """Check the fields, order the splits and make the name."""
         known = self.table in get_args(Table) and self.part in get_args(Part)
         if not known or not self.splits or not set(self.splits) <= set(SPLITS):
             raise ValueError(
@@ -50,13 +63,16 @@ class GQAConfig(tfds.core.BuilderConfig):
 
 
 QUESTIONS = GQAConfig()
-"""The balanced questions of val."""
+"""Configuration of the balanced questions of val."""
+
 IMAGES = GQAConfig(table="images")
-"""The images they are about."""
+"""Configuration of the images they are about."""
 
 
 class GQA(tfds.core.GeneratorBasedBuilder):
-    """Questions, or the images they are about; `pid.gqa.questions` and `pid.gqa.Images` read them back.
+    """TFDS builder of the questions, or of the images they are about.
+
+    `pid.gqa.questions` and `pid.gqa.Images` read them back.
 
     `GQA(config=QUESTIONS, data_dir="data", file_format="array_record")` works without TensorFlow. A row of the
     questions has the fields of `Question`. A row of the images has `image_id` and the JPEG file; rows are ordered by
@@ -66,8 +82,21 @@ class GQA(tfds.core.GeneratorBasedBuilder):
     memory whatever their size; json.load takes six times the size of the extracted file. The table of images holds its
     ids and, if the images are in their zip, the index of it.
 
-    Building raises FileNotFoundError for a missing questions file or image, and ValueError for broken JSON, a question
-    that lacks fields, and an image that is no JPEG.
+    Args:
+        config: a `GQAConfig`, or the name of one of the two presets.
+        **kwargs: arguments of `tfds.core.GeneratorBasedBuilder`, such as `data_dir`.
+
+    Raises:
+        FileNotFoundError: on building, a missing questions file or image.
+        ValueError: on building, broken JSON, a question that lacks fields, an image that is no JPEG.
+
+    Example:
+        >>> from pid import gqa
+        >>> gqa.GQA(config="images-balanced-val", data_dir="data").builder_config is gqa.IMAGES
+        True
+
+    Reference:
+        Hudson & Manning, "GQA", CVPR 2019.
     """
 
     VERSION = tfds.core.Version("1.0.0")
@@ -79,10 +108,11 @@ class GQA(tfds.core.GeneratorBasedBuilder):
     )
     code_path = None  # TFDS would look for checksums beside this file with a package it does not install
 
-    def __init__(self, *, config: GQAConfig | str = QUESTIONS, **kwargs):
+    def __init__(self, *, config: GQAConfig | str = QUESTIONS, **kwargs: Any) -> None:
+        """Take the preset itself for an equal configuration, since TFDS refuses a copy."""
         presets = {preset.name: preset for preset in self.BUILDER_CONFIGS}
         name = config if isinstance(config, str) else config.name
-        super().__init__(config=presets.get(name, config), **kwargs)  # TFDS refuses an equal copy
+        super().__init__(config=presets.get(name, config), **kwargs)
 
     def _info(self) -> tfds.core.DatasetInfo:
         images = cast(GQAConfig, self.builder_config).table == "images"
@@ -93,18 +123,18 @@ class GQA(tfds.core.GeneratorBasedBuilder):
             metadata=tfds.core.MetadataDict(),
         )
 
-    def _split_generators(self, dl_manager):
+    def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
         config = cast(GQAConfig, self.builder_config)
         place = Path(dl_manager.manual_dir)
-        asked = {split: _questions(place, split, config) for split in config.splits}
+        rows_of = {split: _questions(place, split, config) for split in config.splits}
         if config.table == "questions":
-            return {split: self._generate_examples(rows) for split, rows in asked.items()}
+            return {split: self._generate_examples(rows) for split, rows in rows_of.items()}
         files = download.images(place)
-        ids = {split: _image_ids(rows, files) for split, rows in asked.items()}
-        cast(dict, self.info.metadata)["image_ids"] = {split: list(found) for split, found in ids.items()}
-        return {split: _images(found, files) for split, found in ids.items()}
+        ids = {split: _image_ids(rows, files) for split, rows in rows_of.items()}
+        cast(dict, self.info.metadata)["image_ids"] = {split: list(first) for split, first in ids.items()}
+        return {split: _images(first, files) for split, first in ids.items()}
 
-    def _generate_examples(self, rows: Iterator[Question]):
+    def _generate_examples(self, rows: Iterator[Question]) -> Iterator[tuple[str, dict[str, Any]]]:
         for row in rows:
             mentions = [mention._asdict() for mention in row.mentions]
             yield row.question_id, row._asdict() | {"mentions": mentions}
@@ -136,7 +166,7 @@ def _questions(place: Path, split: str, config: GQAConfig) -> Iterator[Question]
 
 
 def _image_ids(rows: Iterator[Question], files: download.Download) -> dict[str, str]:
-    """The images in order, each with the first question about it. All are there, or FileNotFoundError."""
+    """The images in order, each with the first question about it; FileNotFoundError if one is missing."""
     first: dict[str, str] = {}
     for row in rows:
         first.setdefault(row.image_id, row.question_id)
@@ -149,7 +179,7 @@ def _image_ids(rows: Iterator[Question], files: download.Download) -> dict[str, 
     return dict(sorted(first.items()))
 
 
-def _images(first: dict[str, str], files: download.Download):
+def _images(first: dict[str, str], files: download.Download) -> Iterator[tuple[int, dict[str, Any]]]:
     for number, (image_id, question_id) in enumerate(first.items()):
         with files.open(f"{image_id}.jpg") as file:
             data = file.read()

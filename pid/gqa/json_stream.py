@@ -1,4 +1,4 @@
-"""The entries of one large JSON object, one at a time."""
+"""Reader of the entries of one large JSON object, one at a time."""
 
 import codecs
 import io
@@ -8,17 +8,22 @@ import zlib
 from collections.abc import Iterator
 from typing import Any
 
-WINDOW = 1 << 20  # bytes read at once
-LONGEST = 1 << 22  # characters of one value; a question has two thousand
+WINDOW = 1 << 20
+"""Bytes read at once."""
+MAX_VALUE = 1 << 22
+"""Characters of one value; a question has two thousand."""
 SPACE = " \t\n\r"
 
 
 def entries(file: io.BufferedIOBase, name: str) -> Iterator[tuple[str, Any]]:
     """Yield (key, value) of every entry of the JSON object of objects that is the whole of a UTF-8 file.
 
-    The file is never held: a window of it and one value are, so memory does not grow with the file. A key that is
-    there twice is yielded twice. Raises ValueError with the name and the position, in characters from 0, where the
-    text stops being JSON or, from an archive, being readable.
+    Only a window of the file and one value are in memory, so memory does not grow with the file. A key that occurs
+    twice is yielded twice.
+
+    Raises:
+        ValueError: the text stops being JSON or, from an archive, being readable; with the name of the file and the
+            position in characters from 0.
     """
     window = _Window(file, name)
     window.take("{")
@@ -38,14 +43,14 @@ def entries(file: io.BufferedIOBase, name: str) -> Iterator[tuple[str, Any]]:
 class _Window:
     """The part of the text that is being parsed."""
 
-    def __init__(self, file: io.BufferedIOBase, name: str):
+    def __init__(self, file: io.BufferedIOBase, name: str) -> None:
         self._file, self._name = file, name
         self._characters = codecs.getincrementaldecoder("utf-8")().decode
         self._text, self._at, self._passed = "", 0, 0
         self._decode = json.JSONDecoder().raw_decode
 
     def peek(self) -> str:
-        """The next character that is not space, or '' at the end."""
+        """Return the next character that is not space, or '' at the end."""
         while True:
             while self._at < len(self._text):
                 if self._text[self._at] not in SPACE:
@@ -54,16 +59,16 @@ class _Window:
             if not self._more():
                 return ""
 
-    def take(self, wanted: str) -> str:
-        """Pass over the next character, one of those wanted."""
-        found = self.peek()
-        if not found or found not in wanted:
-            raise self.broken(f"{' or '.join(wanted)} expected, got {found or 'the end'}")
+    def take(self, expected: str) -> str:
+        """Pass over the next character, one of those expected."""
+        character = self.peek()
+        if not character or character not in expected:
+            raise self.broken(f"{' or '.join(expected)} expected, got {character or 'the end'}")
         self._at += 1
-        return found
+        return character
 
     def value(self, kind: type) -> Any:
-        """Pass over the next value; it may begin in this window and end in a later one."""
+        """Pass over the next value, which may begin in this window and end in a later one."""
         self.peek()
         while True:
             try:
@@ -71,7 +76,7 @@ class _Window:
                 break
             except json.JSONDecodeError as error:
                 broken = self.broken(error.msg, error.pos)
-                if len(self._text) - self._at > LONGEST or not self._more():
+                if len(self._text) - self._at > MAX_VALUE or not self._more():
                     raise broken from None
         if not isinstance(value, kind):
             raise self.broken(f"a text expected, got {value!r}")
@@ -79,6 +84,7 @@ class _Window:
         return value
 
     def broken(self, fault: str, at: int | None = None) -> ValueError:
+        """Make the error that names the file and the position."""
         place = self._passed + (self._at if at is None else at)
         return ValueError(
             f"{self._name} must be one JSON object, and at character {place} is not: {fault}; download or extract "
@@ -86,7 +92,7 @@ class _Window:
         )
 
     def _more(self) -> bool:
-        """Drop what is passed and read on; whether there was more."""
+        """Drop what is passed and read on; return whether there was more."""
         try:
             data = self._file.read(WINDOW)
             text = self._characters(data, final=not data)

@@ -1,10 +1,10 @@
-"""The samples that Zhang et al. publish, one CSV file per task."""
+"""Reader of the samples that Zhang et al. publish, one CSV file per task."""
 
 import ast
 import csv
 from pathlib import Path
 
-from pid.gqa.question import Options, Question, options, program
+from pid.gqa.question import AnswerOptions, Question, answer_options, program
 
 COLUMNS = (
     "question_id",
@@ -19,17 +19,32 @@ COLUMNS = (
 
 
 def from_csv(path: str | Path) -> list[Question]:
-    """The rows of one published file, in its order.
+    """Read the rows of one published file, in its order.
 
-    `true option`, `false option` and `full answer` are read where they are columns; others are left alone. The files
-    say nothing of `is_balanced` (None) and `mentions` (none).
+    `true option`, `false option` and `full answer` are read where they are columns; other columns are ignored.
+
+    Args:
+        path: a CSV file of one task.
+
+    Returns:
+        Questions without what the files lack: `is_balanced` is None and `mentions` is empty.
 
     Raises:
         FileNotFoundError: no such file.
         ValueError: columns are missing, or a row is cut off, has no answer, has operations that are no list of steps,
             or has the id of an earlier one. Rows are counted from 1 below the header.
+
+    Example:
+        >>> from pid import gqa
+        >>> gqa.from_csv("missing.csv")  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+            ...
+        FileNotFoundError: the published samples are CSV files, found no missing.csv; ...
+
+    Reference:
+        Zhang et al., CVPR 2025, arXiv 2411.18620.
     """
-    path, rows, seen = Path(path), [], {}
+    path, rows, numbers = Path(path), [], {}
     if not path.is_file():
         raise FileNotFoundError(
             f"the published samples are CSV files, found no {path}; download them with the code of Zhang et al., or "
@@ -47,9 +62,9 @@ def from_csv(path: str | Path) -> list[Question]:
             if empty := [name for name in COLUMNS if not line[name]]:
                 raise _damaged(path, number, f"no {', '.join(empty)}")
             row = _question(line, path, number)
-            if row.question_id in seen:
-                raise _damaged(path, number, f"question {row.question_id}, as row {seen[row.question_id]}")
-            seen[row.question_id] = number
+            if row.question_id in numbers:
+                raise _damaged(path, number, f"question {row.question_id}, as row {numbers[row.question_id]}")
+            numbers[row.question_id] = number
             rows.append(row)
     return rows
 
@@ -57,10 +72,10 @@ def from_csv(path: str | Path) -> list[Question]:
 def _question(line: dict[str, str], path: Path, number: int) -> Question:
     try:
         steps = ast.literal_eval(line["operations"])
-        operations, derived = program(steps), options(steps, line["answer"])
+        operations, derived = program(steps), answer_options(steps, line["answer"])
     except (ValueError, SyntaxError, TypeError, KeyError, AttributeError) as error:
         raise _damaged(path, number, f"operations that are no list of steps ({error})") from None
-    given = Options(line.get("true option") or "", line.get("false option") or "")
+    published = AnswerOptions(line.get("true option") or "", line.get("false option") or "")
     return Question(
         question_id=line["question_id"],
         image_id=line["img_id"],
@@ -72,7 +87,7 @@ def _question(line: dict[str, str], path: Path, number: int) -> Question:
         detailed=line["type_detailed"],
         operations=operations,
         is_balanced=None,
-        **(given if given.true_option == line["answer"] else derived)._asdict(),
+        **(published if published.true_option == line["answer"] else derived)._asdict(),
         mentions=(),
     )
 

@@ -1,61 +1,95 @@
-"""What a GQA question is."""
+"""GQA questions: types, program, options, mentioned objects."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-NEEDED = ("imageId", "question", "answer", "fullAnswer", "isBalanced", "types", "semantic")
+REQUIRED = ("imageId", "question", "answer", "fullAnswer", "isBalanced", "types", "semantic")
 TYPES = ("structural", "semantic", "detailed")
 TEXTS = {"question": "question", "answer": "answer", "full_answer": "fullAnswer"}
 SHORT = {"to the left of": "left", "to the right of": "right", "in front of": "front"}
 
 
 class Mention(NamedTuple):
-    """Words that name an object of the scene graph."""
+    """Words that name an object of the scene graph.
+
+    Example:
+        >>> from pid import gqa
+        >>> gqa.Mention(text="question", words="2:4", object_id="496168").words
+        '2:4'
+    """
 
     text: str
-    """`question`, `answer` or `full_answer`."""
+    """The text with these words: `question`, `answer` or `full_answer`."""
+
     words: str
-    """Which words of it, counted from 0: `4`, or `2:4` for the third and the fourth."""
+    """Numbers of the words, from 0: `4`, or `2:4` for the third and the fourth."""
+
     object_id: str
+    """Id of the object in the scene graph."""
 
 
 class Question(NamedTuple):
-    """One question about one image. Ids are strings: `0172560` and `172560` are two questions."""
+    """One question about one image.
+
+    Example:
+        >>> from pid import gqa
+        >>> gqa.Question._fields[:4]
+        ('question_id', 'image_id', 'question', 'answer')
+    """
 
     question_id: str
+    """Id, a string: `0172560` and `172560` are two questions."""
+
     image_id: str
+    """Id of the image, a string."""
+
     question: str
+    """The question as text."""
+
     answer: str
+    """The answer, in lower case."""
+
     full_answer: str
     """The answer as a sentence; '' if the source has none."""
+
     structural: str
-    """verify, query, choose, logical or compare."""
+    """Structural type: verify, query, choose, logical or compare."""
+
     semantic: str
-    """obj, attr, cat, rel or global."""
+    """Semantic type: obj, attr, cat, rel or global."""
+
     detailed: str
+    """Detailed type, such as positionQuery."""
+
     operations: str
     """The program: `select: jar (496168)->choose: empty|full [0]`, in brackets the steps that a step takes."""
+
     is_balanced: bool | None
-    """Whether it is in the balanced set; None if the source does not tell."""
+    """Whether it is in the balanced set; None if the source does not say so."""
+
     true_option: str
-    """Of a choose question whose program has two options, the answer; else ''."""
+    """The answer of a choose question whose program has two options; else ''."""
+
     false_option: str
     """The other option. The order of the two in the program gives the answer away; here it is always true, false."""
+
     mentions: tuple[Mention, ...]
+    """Words that name objects of the scene graph."""
 
 
 def parse(question_id: str, entry: Any) -> Question:
-    """A question as a questions file has it.
+    """Make a question from an entry of a questions file.
 
-    Raises ValueError with the question's id if a field is missing or of another kind.
+    Raises:
+        ValueError: a field is missing or of another kind; with the question's id.
     """
     if not isinstance(entry, Mapping):
         raise _malformed(question_id, f"an object, got {type(entry).__name__}")
     types: Any = entry.get("types")
-    lacking = [name for name in NEEDED if name not in entry]
-    lacking += [f"types.{name}" for name in TYPES if isinstance(types, Mapping) and name not in types]
-    if lacking:
-        raise _malformed(question_id, f"{', '.join(NEEDED)}, got none of {', '.join(lacking)}")
+    missing = [name for name in REQUIRED if name not in entry]
+    missing += [f"types.{name}" for name in TYPES if isinstance(types, Mapping) and name not in types]
+    if missing:
+        raise _malformed(question_id, f"{', '.join(REQUIRED)}, got none of {', '.join(missing)}")
     try:
         steps = entry["semantic"]
         answer = _text(entry["answer"])
@@ -71,7 +105,7 @@ def parse(question_id: str, entry: Any) -> Question:
             detailed=detailed,
             operations=program(steps),
             is_balanced=bool(entry["isBalanced"]),
-            **options(steps, answer)._asdict(),
+            **answer_options(steps, answer)._asdict(),
             mentions=tuple(_mentions(entry.get("annotations", {}))),
         )
     except (TypeError, KeyError, AttributeError) as error:
@@ -79,33 +113,33 @@ def parse(question_id: str, entry: Any) -> Question:
 
 
 def program(steps: Sequence[Mapping[str, Any]]) -> str:
-    """The operations as one string, as `semanticStr` has them."""
-    written = []
+    """Write the operations as one string, as `semanticStr` has them."""
+    texts = []
     for step in steps:
         takes = f" [{', '.join(map(str, step['dependencies']))}]" if step["dependencies"] else ""
-        written.append(f"{step['operation']}: {step['argument']}{takes}")
-    return "->".join(written)
+        texts.append(f"{step['operation']}: {step['argument']}{takes}")
+    return "->".join(texts)
 
 
-class Options(NamedTuple):
-    """The answer of a choose question and what else could be chosen; '' and '' if they cannot be derived."""
+class AnswerOptions(NamedTuple):
+    """The answer of a choose question and the other option; '' and '' if they cannot be derived."""
 
     true_option: str
     false_option: str
 
 
-def options(steps: Sequence[Mapping[str, Any]], answer: str) -> Options:
+def answer_options(steps: Sequence[Mapping[str, Any]], answer: str) -> AnswerOptions:
     """Derive the options from the last step, `choose color: red|blue` or `choose rel: cup,to the left of|behind,s`.
 
     Relations are shortened as in the answers. Unless the answer is exactly one of exactly two, there are none.
     """
     if not steps or not steps[-1]["operation"].startswith("choose"):
-        return Options("", "")
+        return AnswerOptions("", "")
     parts = [part for part in steps[-1]["argument"].split(",") if "|" in part]
-    found = [SHORT.get(option, option) for option in "|".join(parts).split("|")]
-    if len(found) != 2 or found.count(answer) != 1:
-        return Options("", "")
-    return Options(answer, found[1 - found.index(answer)])
+    options = [SHORT.get(option, option) for option in "|".join(parts).split("|")]
+    if len(options) != 2 or options.count(answer) != 1:
+        return AnswerOptions("", "")
+    return AnswerOptions(answer, options[1 - options.index(answer)])
 
 
 def _mentions(annotations: Any) -> Iterator[Mention]:

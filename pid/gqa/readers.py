@@ -1,4 +1,4 @@
-"""The tables read back."""
+"""Readers of the tables that the builder has prepared."""
 
 import io
 from collections.abc import Iterator, Mapping
@@ -18,35 +18,70 @@ def questions(builder: GQA, split: str) -> Iterator[Question]:
 
     TFDS decodes one or two thousand rows a second on one CPU core; for the tasks, read a table that has only_tasks.
 
-    Raises ValueError if the builder has no such table or has not prepared that split of it.
+    Args:
+        builder: a `GQA` whose table is "questions" and whose split has been prepared.
+        split: "train", "val" or "testdev".
+
+    Returns:
+        Iterator over the questions.
+
+    Raises:
+        ValueError: the builder has no such table or has not prepared that split of it.
+
+    Example:
+        >>> import tempfile
+        >>> from pid import gqa
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     gqa.questions(gqa.GQA(data_dir=folder), "val")  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+            ...
+        ValueError: reading needs a table of questions with the split 'val', ...
     """
     source = _source(builder, "questions", split)
     return (_question(source[row]) for row in range(len(source)))
 
 
 class Images(Mapping[str, UInt8[np.ndarray, "h w 3"]]):
-    """A split of the images by their ids: uint8 (height, width, 3), grey ones in three equal channels.
+    """Mapping from ids to the images of a split: uint8 (height, width, 3), gray ones in three equal channels.
 
-    Raises ValueError if the builder has no such table or has not prepared that split of it.
+    Args:
+        builder: a `GQA` whose table is "images" and whose split has been prepared.
+        split: "train", "val" or "testdev".
+
+    Raises:
+        ValueError: the builder has no such table or has not prepared that split of it.
+
+    Example:
+        >>> import tempfile
+        >>> from pid import gqa
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     gqa.Images(gqa.GQA(config=gqa.IMAGES, data_dir=folder), "val")  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+            ...
+        ValueError: reading needs a table of images with the split 'val', ...
     """
 
-    def __init__(self, builder: GQA, split: str):
+    def __init__(self, builder: GQA, split: str) -> None:
+        """Open the table and number its images."""
         self._source = _source(builder, "images", split, decoders={"image": tfds.decode.SkipDecoding()})
         ids = cast(dict, builder.info.metadata)["image_ids"][split]
         self._rows = {image_id: row for row, image_id in enumerate(ids)}
 
     def __getitem__(self, image_id: str) -> UInt8[np.ndarray, "h w 3"]:
+        """Decode the image with this id."""
         with Image.open(io.BytesIO(self.jpeg(image_id))) as image:
             return np.asarray(image.convert("RGB"))
 
     def jpeg(self, image_id: str) -> bytes:
-        """The file itself, for a processor that decodes it its own way."""
+        """Return the JPEG file itself, for a processor that decodes it its own way."""
         return self._source[self._rows[image_id]]["image"]
 
     def __iter__(self) -> Iterator[str]:
+        """Iterate over the ids, in order."""
         return iter(self._rows)
 
     def __len__(self) -> int:
+        """Count the images."""
         return len(self._rows)
 
 
@@ -64,8 +99,8 @@ def _source(builder: GQA, table: str, split: str, **options: Any) -> Any:
 
 def _question(example: Mapping[str, Any]) -> Question:
     texts = {name: value.decode() for name, value in example.items() if isinstance(value, bytes)}
-    found = example["mentions"]
-    mentions = zip(*(found[name] for name in Mention._fields), strict=True)
+    columns = example["mentions"]
+    mentions = zip(*(columns[name] for name in Mention._fields), strict=True)
     return Question(
         **texts,
         is_balanced=bool(example["is_balanced"]),

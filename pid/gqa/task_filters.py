@@ -1,6 +1,6 @@
-"""The six tasks of Zhang et al. [CVPR 2025, arXiv 2411.18620] as filters of GQA's types, and seeded samples of them.
+"""Six tasks of Zhang et al. [CVPR 2025, arXiv 2411.18620] as filters of GQA's types, and seeded samples of them.
 
-What their published files hold (all from val; H(Y) is the entropy of the answers):
+Their published files hold (all from val; H(Y) is the entropy of the answers):
 
 | task        | rows | answers | H(Y) bits |
 |-------------|------|---------|-----------|
@@ -21,17 +21,29 @@ import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
+from pid.deprecation import accept_former_keyword
 from pid.gqa.question import Question
 
 Correct = Mapping[str, str] | Callable[[Question], bool]
 
 
 class Task(NamedTuple):
-    """The questions of one structural, one semantic and any of some detailed types."""
+    """A filter: one structural type, one semantic type, some detailed types.
+
+    Example:
+        >>> from pid import gqa
+        >>> gqa.TASKS["QueryAttr"]
+        Task(structural='query', semantic='attr', detailed=('positionQuery',))
+    """
 
     structural: str
+    """Structural type of the questions."""
+
     semantic: str
+    """Semantic type of the questions."""
+
     detailed: tuple[str, ...]
+    """Detailed types of the questions, any of which will do."""
 
 
 TASKS = {
@@ -42,7 +54,7 @@ TASKS = {
     "LogicalObj": Task("logical", "obj", ("existThatOr", "existThatOrC")),
     "QueryAttr": Task("query", "attr", ("positionQuery",)),
 }
-_TASK = {
+_TASK_OF_TYPES = {
     (task.structural, task.semantic, detailed): name
     for name, task in TASKS.items()
     for detailed in task.detailed
@@ -50,13 +62,40 @@ _TASK = {
 
 
 def task_of(row: Question) -> str | None:
-    """The name of the task that a question belongs to; None if to none."""
-    return _TASK.get((row.structural, row.semantic, row.detailed))
+    """Name the task that a question belongs to.
+
+    Args:
+        row: a question.
+
+    Returns:
+        A name of `TASKS`; None if the question belongs to no task.
+
+    Example:
+        >>> from pid import gqa
+        >>> row = gqa.Question(*[""] * 13)
+        >>> gqa.task_of(row._replace(structural="query", semantic="attr", detailed="positionQuery"))
+        'QueryAttr'
+    """
+    return _TASK_OF_TYPES.get((row.structural, row.semantic, row.detailed))
 
 
-def is_correct(said: str, row: Question) -> bool:
-    """Whether an answer that a model gave, stripped and in lower case, is the answer."""
-    return said.strip().lower() == row.answer
+@accept_former_keyword("said", "answer")
+def is_correct(answer: str, row: Question) -> bool:
+    """Tell whether the answer of a model, stripped and in lower case, is right.
+
+    Args:
+        answer: the answer of a model.
+        row: the question.
+
+    Returns:
+        Whether it is the answer of the question.
+
+    Example:
+        >>> from pid import gqa
+        >>> gqa.is_correct(" Left", gqa.Question(*[""] * 13)._replace(answer="left"))
+        True
+    """
+    return answer.strip().lower() == row.answer
 
 
 def select(
@@ -69,24 +108,42 @@ def select(
 ) -> list[Question]:
     """Draw at most `limit` questions of a task without replacement, only those that a model answered correctly.
 
-    `correct` maps ids to the model's greedy answers, or tells whether the model was right. How many are right differs
-    from model to model: keep the length of what is returned.
+    How many answers are right differs from model to model: keep the length of what is returned.
 
     A question's place in the draw is a hash of the seed and its id. So the draw does not depend on the order of the
     rows or on other rows; a smaller limit gives the beginning of a larger one; and limit=None gives the order in which
-    to ask a model until enough answers are right. Rows are streamed, and `limit` of them held.
+    to ask a model until enough answers are right. Rows are streamed; at most `limit` of them are in memory.
 
-    Raises ValueError for an unknown task, a limit below 1, an id that is drawn twice, or a question of the task
-    without an answer in `correct`.
+    Args:
+        rows: questions of one source and split.
+        task: a name of `TASKS`.
+        correct: the model's greedy answers by question id, or a function that tells whether the model was right; None
+            takes every question.
+        limit: the most questions, at least 1; None for all.
+        seed: seed of the draw.
+
+    Returns:
+        Questions in the order of the draw.
+
+    Raises:
+        ValueError: an unknown task, a limit below 1, an id that is drawn twice, or a question of the task without an
+            answer in `correct`.
+
+    Example:
+        >>> from pid import gqa
+        >>> row = gqa.Question(*[""] * 13)._replace(structural="query", semantic="attr", detailed="positionQuery")
+        >>> rows = [row._replace(question_id=str(i)) for i in range(9)]
+        >>> len(gqa.select(rows, "QueryAttr", limit=4, seed=0))
+        4
     """
     if task not in TASKS:
         raise ValueError(f"a task is one of {', '.join(TASKS)}, got {task!r}.")
     if limit is not None and limit < 1:
         raise ValueError(f"a sample has at least one row, got limit={limit}; None takes all.")
-    kept = _kept((row for row in rows if task_of(row) == task), correct)
-    ranked = ((_place(row, seed), row) for row in kept)
+    selected = _select_correct((row for row in rows if task_of(row) == task), correct)
+    placed = ((_place(row, seed), row) for row in selected)
     by_place = operator.itemgetter(0)
-    drawn = sorted(ranked, key=by_place) if limit is None else heapq.nsmallest(limit, ranked, key=by_place)
+    drawn = sorted(placed, key=by_place) if limit is None else heapq.nsmallest(limit, placed, key=by_place)
     for (first, row), (second, _) in itertools.pairwise(drawn):
         if first == second:
             raise ValueError(
@@ -95,7 +152,7 @@ def select(
     return [row for _, row in drawn]
 
 
-def _kept(rows: Iterator[Question], correct: Correct | None) -> Iterator[Question]:
+def _select_correct(rows: Iterator[Question], correct: Correct | None) -> Iterator[Question]:
     for row in rows:
         if correct is None:
             right = True

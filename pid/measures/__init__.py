@@ -1,10 +1,10 @@
-"""From a covariance to its partial information decomposition.
+"""Partial information decomposition of a covariance.
 
-atoms          PID: the four atoms and what they add up to
-broja          the decomposition of Bertschinger et al., by one generalised eigenproblem
-minimum        minimum mutual information (MMI)
-decomposition  `decompose`, for users
-certificate    the coupling that attains the union information, and the bound that no coupling can pass
+atoms           PID: the four atoms and their sums
+mmi             minimum mutual information
+broja           the decomposition of Bertschinger et al., by one generalized eigenproblem
+decomposition   `decompose`: covariance to PID by a measure of choice
+certification   `certificate`: the coupling that attains the union information, and the bound that proves it least
 """
 
 from pid.measures.atoms import PID as PID

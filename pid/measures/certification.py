@@ -1,14 +1,14 @@
-"""The proof of a decomposition, in numbers: a coupling that attains the union information, and a bound below it.
+"""Certificates of a decomposition: a coupling that attains the union information, and a bound that proves it least.
 
 In white target coordinates X = H_x M + n_x, Y = H_y M + n_y with white noises, P_x = 1 + H_xᵀH_x and P_y likewise.
-Let W diagonalise both, Wᵀ P_y W = 1, Wᵀ P_x W = Λ, and F = W⁻ᵀ max(Λ, 1) W⁻¹ - 1, so that F ≥ H_xᵀH_x and F ≥ H_yᵀH_y.
+Let W diagonalize both, Wᵀ P_y W = 1, Wᵀ P_x W = Λ, and F = W⁻ᵀ max(Λ, 1) W⁻¹ - 1, so that F ≥ H_xᵀH_x and F ≥ H_yᵀH_y.
 
     primal   Both sources are degraded versions of Z = F^½ M + n. Degrading them independently correlates the noises by
              Γ* = H_x F⁺ H_yᵀ, and every feasible Γ bounds the union information from above by I_Γ(M;X,Y).
-    dual     For any coupling and any V = f(M), I(M;X|Y) ≥ I(V;X) - I(V;Y). With V the functionals on which x is
-             not behind, I_y + I(V;X) - I(V;Y) bounds the union information from below.
+    dual     For any coupling and any V = f(M), I(M;X|Y) ≥ I(V;X) - I(V;Y). With V the functionals of the target that x
+             determines at least as well as y (λ ≥ 1), I_y + I(V;X) - I(V;Y) bounds the union information from below.
 
-They meet, so the closed form is exact, and Gaussian couplings are optimal.
+The two meet, so the closed form is exact, and Gaussian couplings are optimal.
 
     m, x, y widths
 """
@@ -27,31 +27,71 @@ from pid.gaussian.information import cholesky, log_det, whitener
 from pid.measures.decomposition import decompose
 
 Numbers = Array | np.ndarray
-NOISELESS = 1e-12  # a noise of less variance is none
+NOISELESS = 1e-12  # a noise of less variance counts as no noise
 
 
 class Certificate(NamedTuple):
-    """What proves the union information of one system or of a batch, in bits."""
+    """Numerical proof of the union information of one system or of a batch.
 
-    union: Float[Numbers, "*b"]  # the closed form
-    primal: Float[Numbers, "*b"]  # I(M;X,Y) under `coupling`: no less than the union
-    dual: Float[Numbers, "*b"]  # no more than the union
-    gap: Float[Numbers, "*b"]  # primal - dual
-    eigenvalues: Float[Numbers, "*b m"]  # λ, descending; above 1, x knows that direction better than y
-    directions: Float[Numbers, "*b m m"]  # columns, in target units: one posterior standard deviation given y
-    coupling: Float[
-        Numbers, "*b x y"
-    ]  # Γ*: correlation of the whitened noises L⁻¹n, L the Cholesky factor of S_{X|M}
+    The true union information lies between `dual` and `primal`.
+
+    Example:
+        >>> import numpy as np
+        >>> from pid import Certificate, certificate
+        >>> proof = certificate(np.eye(3), dims=(1, 1, 1))
+        >>> isinstance(proof, Certificate), proof.coupling.shape
+        (True, (1, 1))
+    """
+
+    union: Float[Numbers, "*b"]
+    """Union information of the closed form, in bits."""
+
+    primal: Float[Numbers, "*b"]
+    """I(M;X,Y) under `coupling`, in bits: an upper bound of the union information."""
+
+    dual: Float[Numbers, "*b"]
+    """A lower bound of the union information, in bits."""
+
+    gap: Float[Numbers, "*b"]
+    """primal - dual, in bits: rounding alone where the closed form is right."""
+
+    eigenvalues: Float[Numbers, "*b m"]
+    """λ, descending; along its direction the target has λ times as much variance given y as given x."""
+
+    directions: Float[Numbers, "*b m m"]
+    """The directions of the eigenvalues: columns in target units, w with wᵀ S_{M|Y}⁻¹ w = 1."""
+
+    coupling: Float[Numbers, "*b x y"]
+    """Γ*, the correlation of the whitened noises L⁻¹n of x and y, L the Cholesky factor of S_{X|M} and S_{Y|M}."""
 
 
 def certificate(cov: Any, dims: Any) -> Certificate:
-    """Certify the BROJA decomposition of covariances `(..., d, d)`, as NumPy arrays in float64.
+    """Certify the union information of the BROJA decomposition by a primal and a dual bound.
 
-    Directions of the target that do not exist have eigenvalue 1 and a zero column; sources without a Cholesky
+    Directions of the target that do not exist have eigenvalue 1 and a zero column. Sources without a Cholesky
     factor are whitened by eigenvectors.
 
+    Args:
+        cov: concrete covariances `(..., d, d)`, real and floating, coordinates in the order target, x, y.
+        dims: (d_target, d_x, d_y), three positive integers that add up to d.
+
+    Returns:
+        Certificate of NumPy arrays in float64, information in bits.
+
     Raises:
-        ValueError: what `decompose` refuses, and infinite information, for which there is nothing to certify.
+        ValueError: the cases of `decompose`; infinite information, for which there is nothing to certify.
+
+    Example:
+        >>> import numpy as np
+        >>> from pid import certificate
+        >>> cov = np.array([[1.0, 1.0, 1.0], [1.0, 2.0, 1.0], [1.0, 1.0, 2.0]])  # x = m + n_1, y = m + n_2
+        >>> proof = certificate(cov, dims=(1, 1, 1))
+        >>> round(float(proof.union), 3), abs(float(proof.gap)) < 1e-6
+        (0.5, True)
+
+    Reference:
+        Bertschinger, Rauh, Olbrich, Jost & Ay, "Quantifying unique information", Entropy 16, 2014, for the union
+        information as a minimum over couplings.
     """
     dims = covariance.check_shape(cov, dims)
     union = np.asarray(decompose(cov, dims).union)
@@ -63,7 +103,7 @@ def certificate(cov: Any, dims: Any) -> Certificate:
     tolerance = covariance.tolerance_of(np.asarray(cov).dtype)
     with systems.x64_context():
         parts = jax.tree.map(np.asarray, _certify_all(systems.to_float64(cov), dims, tolerance))
-    primal, dual = (part * covariance.nats_to(2) for part in parts[:2])
+    primal, dual = (part * covariance.units_per_nat(2) for part in parts[:2])
     return Certificate(union.astype(primal.dtype), primal, dual, primal - dual, *parts[2:])
 
 
@@ -75,30 +115,40 @@ def _certify_all(cov: Array, dims: Dims, tolerance: Tolerance) -> tuple:
 
 
 class Channels(NamedTuple):
-    """Both sources as noisy linear functions of the white target, and the factor that whitened it."""
+    """Both sources as noisy linear functions of the white target, and the factor of the target's covariance."""
 
     x: Float[Array, "x m"]
+    """H_x."""
+
     y: Float[Array, "y m"]
-    prior: Float[Array, "m m"]  # A with S_M = A Aᵀ
-    exists: Float[Array, " m"]  # 0 where the white coordinate does not exist
+    """H_y."""
+
+    prior: Float[Array, "m m"]
+    """A with S_M = A Aᵀ."""
+
+    exists: Float[Array, " m"]
+    """1 where the white coordinate exists, else 0."""
 
 
 def channels(cov: Float[Array, "d d"], dims: Dims, tolerance: Tolerance) -> Channels:
-    """H_x and H_y with white noise, for the whitening by Cholesky factors where they exist."""
+    """The channels H_x and H_y with white noise; whitening is by Cholesky factors where they exist."""
     corr, scale = covariance.correlation((cov + cov.T) / 2)
     s = covariance.blocks(corr, dims)
     white, factor = _whitening(s.mm, tolerance)
-    read_x, read_y = white.T @ s.mx, white.T @ s.my
+    cross_x, cross_y = white.T @ s.mx, white.T @ s.my
 
-    def channel(read: Array, source: Array) -> Array:
-        return _whitening(source - read.T @ read, tolerance)[0].T @ read.T
+    def channel(cross: Array, source: Array) -> Array:
+        return _whitening(source - cross.T @ cross, tolerance)[0].T @ cross.T
 
     exists = jnp.where(jnp.sum(jnp.square(white), axis=0) > 0, 1.0, 0.0)
-    return Channels(channel(read_x, s.xx), channel(read_y, s.yy), scale[: dims[0], None] * factor, exists)
+    return Channels(channel(cross_x, s.xx), channel(cross_y, s.yy), scale[: dims[0], None] * factor, exists)
 
 
 def _whitening(matrix: Float[Array, "n n"], tolerance: Tolerance) -> tuple[Array, Array]:
-    """W and A with Wᵀ S W = 1 and S = A Aᵀ: from the Cholesky factor, or from the eigenvectors that exist."""
+    """W and A with Wᵀ S W = 1 and S = A Aᵀ.
+
+    They come from the Cholesky factor where it is sound, else from the eigenvectors that exist.
+    """
     lower = cholesky(matrix)
     sound = jnp.min(jnp.diagonal(lower)) ** 2 > tolerance.pivot
     by_rank = whitener(matrix, tolerance.rank)
@@ -117,8 +167,8 @@ def _certify(cov: Float[Array, "d d"], dims: Dims, tolerance: Tolerance) -> tupl
     ratios, vectors = jnp.linalg.eigh(inverse @ p_x @ inverse.T)
     w = inverse.T @ vectors
     back = lower @ vectors  # W⁻ᵀ
-    least = back * jnp.maximum(ratios, 1)[None, :] @ back.T - one
-    coupling = h.x @ _inverse_within_rank(least, tolerance) @ h.y.T
+    dominating = back * jnp.maximum(ratios, 1)[None, :] @ back.T - one  # F
+    coupling = h.x @ _inverse_within_rank(dominating, tolerance) @ h.y.T
     order = jnp.argsort(-ratios)
     directions = h.prior @ (w * h.exists[:, None])
     return (
@@ -141,25 +191,25 @@ def union_information(
 ) -> Float[Array, ""]:
     """I(M;X,Y) in nats when the white noises of the channels x and y are correlated by `coupling`, |Γ|₂ ≤ 1.
 
-    ½ log det(1 + Hᵀ K⁺ H), H = [H_x; H_y], K = [[1, Γ], [Γᵀ, 1]]. In the singular vectors of Γ, K falls apart into
-    pairs with eigenvalues 1 ± σ. The difference of a pair with σ = 1 has no noise; it is taken to carry nothing, as
-    is so where x and y agree, else the information would be infinite.
+    It is ½ log det(1 + Hᵀ K⁺ H) with H = [H_x; H_y], K = [[1, Γ], [Γᵀ, 1]]. In the singular vectors of Γ, K splits into
+    pairs with eigenvalues 1 ± σ. The difference of a pair with σ = 1 has no noise. It is assumed to carry no signal,
+    as is the case where x and y agree; otherwise the information would be infinite.
     """
     left, sigma, right = jnp.linalg.svd(coupling)
-    pairs, room = sigma.shape[0], 1 - sigma
+    pairs, difference_noise = sigma.shape[0], 1 - sigma
     a, b = left.T @ x, right @ y
-    noisy = room[:, None] > NOISELESS
-    together = (a[:pairs] + b[:pairs]) / jnp.sqrt(2 * (1 + sigma))[:, None]
-    apart = (a[:pairs] - b[:pairs]) / jnp.sqrt(2 * jnp.maximum(room, NOISELESS))[:, None]
-    seen = jnp.concatenate([together, jnp.where(noisy, apart, 0), a[pairs:], b[pairs:]])
-    return log_det(cholesky(jnp.eye(x.shape[1], dtype=x.dtype) + seen.T @ seen)) / 2
+    noisy = difference_noise[:, None] > NOISELESS
+    sums = (a[:pairs] + b[:pairs]) / jnp.sqrt(2 * (1 + sigma))[:, None]
+    differences = (a[:pairs] - b[:pairs]) / jnp.sqrt(2 * jnp.maximum(difference_noise, NOISELESS))[:, None]
+    signal = jnp.concatenate([sums, jnp.where(noisy, differences, 0), a[pairs:], b[pairs:]])
+    return log_det(cholesky(jnp.eye(x.shape[1], dtype=x.dtype) + signal.T @ signal)) / 2
 
 
-def _dual(p_x: Array, p_y: Array, functionals: Float[Array, "m m"], kept: Array) -> Float[Array, ""]:
-    """I(M;Y) + I(V;X) - I(V;Y) in nats for V the kept columns: their variances given x and given y."""
-    given = []
+def _dual(p_x: Array, p_y: Array, functionals: Float[Array, "m m"], mask: Array) -> Float[Array, ""]:
+    """I(M;Y) + I(V;X) - I(V;Y) in nats, V the functionals of the target in the columns that `mask` selects."""
+    log_dets = []
     for precision in (p_x, p_y):
         variance = functionals.T @ jnp.linalg.solve(precision, functionals)
-        chosen = kept[:, None] & kept[None, :]
-        given.append(jnp.linalg.slogdet(jnp.where(chosen, variance, jnp.diag(jnp.where(kept, 0, 1.0))))[1])
-    return (jnp.linalg.slogdet(p_y)[1] + given[1] - given[0]) / 2
+        both = mask[:, None] & mask[None, :]
+        log_dets.append(jnp.linalg.slogdet(jnp.where(both, variance, jnp.diag(jnp.where(mask, 0, 1.0))))[1])
+    return (jnp.linalg.slogdet(p_y)[1] + log_dets[1] - log_dets[0]) / 2

@@ -1,6 +1,6 @@
 """Minimum mutual information (MMI): R = min(I_x, I_y).
 
-One of the unique parts is always 0. It equals BROJA if one source is a degraded version of the other, in
+At least one of the unique atoms is 0. MMI equals BROJA if one source is a degraded version of the other, in
 particular for a scalar target. [Barrett, "Exploration of synergistic and redundant information sharing in static
 and dynamical Gaussian systems", Physical Review E 91, 2015; the redundancy of PID Flow]
 
@@ -12,45 +12,55 @@ from jaxtyping import Array, Float
 
 from pid.gaussian.information import (
     Information,
-    information_of,
-    information_slopes,
-    ranked_posteriors,
+    information_from_spectrum,
+    information_gradients,
+    posteriors_from_eigh,
     spectrum,
 )
 from pid.gaussian.systems import InformationMeasure
 from pid.measures import atoms
 
 
-class Minimum(InformationMeasure):
-    """The fields of a PID."""
+class MinimumInformation(InformationMeasure):
+    """The MMI decomposition: the fields of a PID."""
 
-    def fast(self, corr: Float[Array, "d d"]) -> tuple[Float[Array, " k"], Float[Array, ""]]:
-        """From the three mutual informations."""
-        (x, y, joint), pivot = Information(self.dims, self.tolerance).fast(corr)
+    def from_cholesky(self, corr: Float[Array, "d d"]) -> tuple[Float[Array, " k"], Float[Array, ""]]:
+        """The fields from the three mutual informations, and the smallest squared pivot."""
+        (x, y, joint), pivot = Information(self.dims, self.tolerance).from_cholesky(corr)
         parts = (jnp.minimum(x, y), jnp.maximum(x - y, 0), jnp.maximum(y - x, 0), joint - jnp.maximum(x, y))
-        return atoms.stack((x, y, joint), parts), pivot
+        return atoms.stack_fields((x, y, joint), parts), pivot
 
-    def ranked(self, corr: Float[Array, "d d"]) -> Float[Array, " k"]:
-        """S = min(I(M;Y|X), I(M;X|Y)), whose terms are finite where as many directions are known without as with."""
-        told = ranked_posteriors(corr, self.dims, self.tolerance)
-        x, y, joint = (spectrum(part, self.tolerance.infinite) for part in (told.x, told.y, told.joint))
-        more_y, more_x = (
-            jnp.where(joint.zeros > one.zeros, jnp.inf, (one.log_det - joint.log_det) / 2) for one in (x, y)
+    def from_eigh(self, corr: Float[Array, "d d"]) -> Float[Array, " k"]:
+        """The fields with S = min(I(M;Y|X), I(M;X|Y)).
+
+        A conditional information is finite where one source determines as many directions of the target as both do.
+        """
+        posteriors = posteriors_from_eigh(corr, self.dims, self.tolerance)
+        x, y, joint = (
+            spectrum(part, self.tolerance.zero_variance)
+            for part in (posteriors.x, posteriors.y, posteriors.joint)
         )
-        i_x, i_y = information_of(x), information_of(y)
+        more_y, more_x = (
+            jnp.where(joint.num_zeros > one.num_zeros, jnp.inf, (one.log_det - joint.log_det) / 2)
+            for one in (x, y)
+        )
+        i_x, i_y = information_from_spectrum(x), information_from_spectrum(y)
         unique_x = jnp.where(more_x > more_y, more_x - jnp.where(more_x > more_y, more_y, 0), 0)
         unique_y = jnp.where(more_y > more_x, more_y - jnp.where(more_y > more_x, more_x, 0), 0)
         parts = (jnp.minimum(i_x, i_y), unique_x, unique_y, jnp.minimum(more_x, more_y))
-        return atoms.stack((i_x, i_y, information_of(joint)), parts)
+        return atoms.stack_fields((i_x, i_y, information_from_spectrum(joint)), parts)
 
     def gradient(self, corr: Float[Array, "d d"]) -> Float[Array, "k d d"]:
-        """That of the smaller information; half of each where they tie."""
-        told = ranked_posteriors(corr, self.dims, self.tolerance)
-        x, y, joint = information_slopes(told, self.dims)
-        i_x, i_y = (information_of(spectrum(part, self.tolerance.infinite)) for part in (told.x, told.y))
-        tied = jnp.abs(i_x - i_y) < self.tolerance.tie
-        of_x = jnp.where(tied, 0.5, i_x < i_y)
-        redundancy = of_x * x + (1 - of_x) * y
+        """∂R is the gradient of the smaller information; the mean of both where they tie."""
+        posteriors = posteriors_from_eigh(corr, self.dims, self.tolerance)
+        x, y, joint = information_gradients(posteriors, self.dims)
+        i_x, i_y = (
+            information_from_spectrum(spectrum(part, self.tolerance.zero_variance))
+            for part in (posteriors.x, posteriors.y)
+        )
+        tie = jnp.abs(i_x - i_y) < self.tolerance.tie
+        weight_x = jnp.where(tie, 0.5, i_x < i_y)
+        redundancy = weight_x * x + (1 - weight_x) * y
         larger = x + y - redundancy
         parts = (redundancy, x - redundancy, y - redundancy, joint - larger)
-        return atoms.stack((x, y, joint), parts)
+        return atoms.stack_fields((x, y, joint), parts)

@@ -1,4 +1,4 @@
-"""One decomposition without layers, and the spectrum behind it.
+"""Plots of one decomposition without layers, and of the spectrum behind it.
 
 L layers, m coordinates of the target; information in bits
 """
@@ -11,24 +11,26 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from pid.estimators import Estimate
+from pid.deprecation import accept_former_keyword
 from pid.measures import PID, Certificate
 from pid.plots.style import (
     ATOMS,
-    LOOKS,
     NULL,
     QUANTITIES,
+    SERIES_STYLE,
     STYLE,
     TRUTH,
     X_AND_Y,
     Names,
+    figure_of,
     finite,
-    labels_of,
+    layer_numbers,
     legend_beside,
-    own_panel,
-    whole,
+    own_axes,
 )
 
 
+@accept_former_keyword("panel", "ax")
 @mpl.rc_context(STYLE)
 def bars(
     result: Estimate | PID,
@@ -36,12 +38,28 @@ def bars(
     truth: PID | None = None,
     names: Names = X_AND_Y,
     title: str = "",
-    panel: Any = None,
+    ax: Any = None,
 ) -> Figure:
-    """Atoms and informations of one PID as bars, with the interval, plug-in, null and truth that are known.
+    """Draw atoms and mutual informations of one PID as bars, with interval, plug-in, null and truth if known.
+
+    Args:
+        result: an estimate or decomposition without layers.
+        truth: the true decomposition, if it is known.
+        names: names of the two sources.
+        title: title; a general one by default.
+        ax: axes to draw into; those of a new figure by default.
+
+    Returns:
+        The figure.
 
     Raises:
         ValueError: a PID with an axis of layers.
+
+    Example:
+        >>> import numpy as np
+        >>> from pid import PID, plots
+        >>> plots.bars(PID(*np.ones(8))).axes[0].get_xlabel()
+        'bits'
     """
     pid = result.pid if isinstance(result, Estimate) else result
     if np.shape(pid.mi_joint) != ():
@@ -49,52 +67,70 @@ def bars(
             f"bars draws one PID, got fields of shape {np.shape(pid.mi_joint)}; use `stacked_atoms` or `trajectories`, "
             f"or take one layer."
         )
-    panel = own_panel(panel)
+    ax = own_axes(ax)
     at = np.arange(len(QUANTITIES)) + 0.6 * (np.arange(len(QUANTITIES)) >= len(ATOMS))
     lengths = _column(pid)
-    panel.barh(at, lengths, color=[LOOKS[field].colour for field in QUANTITIES], alpha=0.55, height=0.7)
+    ax.barh(at, lengths, color=[SERIES_STYLE[field].color for field in QUANTITIES], alpha=0.55, height=0.7)
     for place in at[np.isnan(lengths)]:
-        panel.annotate("not finite", (0, place), xytext=(4, 0), textcoords="offset points", va="center")
+        ax.annotate("not finite", (0, place), xytext=(4, 0), textcoords="offset points", va="center")
     if isinstance(result, Estimate):
-        _doubts(panel, at, result)
+        _draw_uncertainty(ax, at, result)
     if truth is not None:
-        panel.plot(_column(truth), at, "D", color=TRUTH, markerfacecolor="white", markersize=5, label="truth")
-    panel.set_yticks(at, [LOOKS[field].named(names) for field in QUANTITIES])
-    panel.set_ylim(at[-1] + 0.6, -0.6)
-    panel.set(title=title or "information on the target", xlabel="bits", xlim=(0, None))
-    if panel.get_legend_handles_labels()[0]:
-        legend_beside(panel)
-    return whole(panel)
+        ax.plot(_column(truth), at, "D", color=TRUTH, markerfacecolor="white", markersize=5, label="truth")
+    ax.set_yticks(at, [SERIES_STYLE[field].label_for(names) for field in QUANTITIES])
+    ax.set_ylim(at[-1] + 0.6, -0.6)
+    ax.set(title=title or "information on the target", xlabel="bits", xlim=(0, None))
+    if ax.get_legend_handles_labels()[0]:
+        legend_beside(ax)
+    return figure_of(ax)
 
 
-def _doubts(panel: Any, at: np.ndarray, estimate: Estimate) -> None:
-    """Interval, plug-in and null beside the bars."""
+def _draw_uncertainty(ax: Any, at: np.ndarray, estimate: Estimate) -> None:
+    """Draw interval, plug-in and null beside the bars."""
     if estimate.null is not None:
         low, high = map(_column, estimate.null)
-        panel.barh(
-            at, high - low, left=low, color=NULL, height=0.85, alpha=0.6, label="null: target shuffled"
-        )
-    panel.plot(_column(estimate.plugin), at, "|", color="0.1", markersize=16, label="plug-in")
+        ax.barh(at, high - low, left=low, color=NULL, height=0.85, alpha=0.6, label="null: target shuffled")
+    ax.plot(_column(estimate.plugin), at, "|", color="0.1", markersize=16, label="plug-in")
     if estimate.ci is not None:
         low, high = map(_column, estimate.ci)
         level = "" if estimate.resampling is None else f"{100 * estimate.resampling.level:.0f} % "
         ends: dict[str, Any] = {"elinewidth": 1.5, "capsize": 3}
         middle, half = (low + high) / 2, (high - low) / 2
-        panel.errorbar(middle, at, xerr=half, fmt="none", ecolor="0.1", label=f"{level}interval", **ends)
+        ax.errorbar(middle, at, xerr=half, fmt="none", ecolor="0.1", label=f"{level}interval", **ends)
 
 
 def _column(pid: PID) -> np.ndarray:
     return finite([float(getattr(pid, field)) for field in QUANTITIES])
 
 
+@accept_former_keyword("panel", "ax")
 @mpl.rc_context(STYLE)
 def eigenvalues(
-    proof: Certificate, *, layers: Any = None, names: Names = X_AND_Y, title: str = "", panel: Any = None
+    proof: Certificate, *, layers: Any = None, names: Names = X_AND_Y, title: str = "", ax: Any = None
 ) -> Figure:
-    """λ on a logarithmic axis, by layer or else by rank; above 1, x knows that direction of the target better.
+    """Draw the spectrum of λ on a logarithmic axis, by layer or by rank.
+
+    Above 1, x knows that direction of the target better; below 1, y does.
+
+    Args:
+        proof: a certificate, of one decomposition or of layers.
+        layers: numbers of the layers, (L,); 0 .. L-1 by default.
+        names: names of the two sources.
+        title: title; a general one by default.
+        ax: axes to draw into; those of a new figure by default.
+
+    Returns:
+        The figure.
 
     Raises:
         ValueError: more axes than one of layers.
+
+    Example:
+        >>> import numpy as np
+        >>> from pid import certificate, plots
+        >>> cov = np.eye(6) + 0.3 * (np.ones((6, 6)) - np.eye(6))
+        >>> plots.eigenvalues(certificate(cov, (2, 2, 2))).axes[0].get_yscale()
+        'log'
     """
     values = np.asarray(proof.eigenvalues, float)
     if values.ndim > 2:
@@ -104,26 +140,26 @@ def eigenvalues(
     values = finite(np.where(values > 0, values, np.nan))
     by_layer = values.ndim == 2
     lines = values if by_layer else values[:, None]
-    at = labels_of(layers, len(lines)) if by_layer else np.arange(1, len(lines) + 1)
-    panel = own_panel(panel)
-    panel.axhline(1, color="0.5", linewidth=1)
-    panel.plot(at, lines, color="0.7", linewidth=0.8 * by_layer, marker=".", markersize=3)
+    at = layer_numbers(layers, len(lines)) if by_layer else np.arange(1, len(lines) + 1)
+    ax = own_axes(ax)
+    ax.axhline(1, color="0.5", linewidth=1)
+    ax.plot(at, lines, color="0.7", linewidth=0.8 * by_layer, marker=".", markersize=3)
     for field, side, sign, name in (
         ("unique_x", lines > 1, ">", names[0]),
         ("unique_y", lines < 1, "<", names[1]),
     ):
-        dots: dict[str, Any] = {"marker": LOOKS[field].marker, "markersize": 4, "linestyle": ""}
-        drawn = panel.plot(at, np.where(side, lines, np.nan), color=LOOKS[field].colour, **dots)
-        drawn[0].set_label(f"λ {sign} 1: {name} knows better")
-    reach = float(np.exp(1.15 * np.nanmax(np.abs(np.log(values)), initial=np.log(2))))
-    panel.set(
+        dots: dict[str, Any] = {"marker": SERIES_STYLE[field].marker, "markersize": 4, "linestyle": ""}
+        line = ax.plot(at, np.where(side, lines, np.nan), color=SERIES_STYLE[field].color, **dots)
+        line[0].set_label(f"λ {sign} 1: {name} knows better")
+    limit = float(np.exp(1.15 * np.nanmax(np.abs(np.log(values)), initial=np.log(2))))
+    ax.set(
         title=title or "which source knows a direction of the target better",
         xlabel="layer" if by_layer else "rank of λ",
         ylabel=f"λ: variance left by {names[1]} / by {names[0]}",
     )
-    panel.set_yscale("log", base=2)
-    panel.set_ylim(1 / reach, reach)
-    panel.yaxis.set_major_formatter("{x:g}")
-    panel.xaxis.set_major_locator(MaxNLocator(integer=True))
-    legend_beside(panel)
-    return whole(panel)
+    ax.set_yscale("log", base=2)
+    ax.set_ylim(1 / limit, limit)
+    ax.yaxis.set_major_formatter("{x:g}")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    legend_beside(ax)
+    return figure_of(ax)

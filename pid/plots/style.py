@@ -1,7 +1,7 @@
-"""What all pictures share: one colour for each quantity, the frame, the axis of layers, the legends.
+"""Shared style of all plots: one color for each quantity, axes, labels, legends.
 
-The colours are of the palette of Okabe & Ito, which colour-blind readers can tell apart; atoms differ in their markers
-too. What is not finite is left out, and the title says where.
+The colors are of the palette of Okabe & Ito, which color-blind readers can tell apart; atoms differ in their markers
+too. Values that are not finite are left out, and the title names their layers.
 
     L layers; information in bits
 """
@@ -14,35 +14,55 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from pid.estimators import Estimate
+from pid.deprecation import former_attribute
 from pid.measures import PID
 
 Names = tuple[str, str]
 X_AND_Y: Names = ("x", "y")
 
 
-class Look(NamedTuple):
-    """How a quantity is drawn; `label` waits for the names of the sources."""
+class SeriesStyle(NamedTuple):
+    """Label, color and marker of a quantity.
+
+    Example:
+        >>> from pid import plots
+        >>> plots.SERIES_STYLE["unique_x"].label_for(("vision", "language"))
+        'unique vision'
+    """
 
     label: str
-    colour: str
-    marker: str
+    """Label with places for the names of the sources."""
 
-    def named(self, names: Names) -> str:
+    color: str
+    """Color as a hexadecimal code."""
+
+    marker: str
+    """Marker of matplotlib."""
+
+    def label_for(self, names: Names) -> str:
         """The label with the names of the sources."""
         return self.label.format(*names)
 
+    def __getattr__(self, name: str) -> Any:
+        """Resolve a former name, with a DeprecationWarning."""
+        return former_attribute(
+            self, name, {"colo" + "ur": "color", "named": "label_for"}
+        )  # British until now
 
-LOOKS = {
-    "redundancy": Look("redundancy", "#009E73", "o"),
-    "unique_x": Look("unique {0}", "#0072B2", "s"),
-    "unique_y": Look("unique {1}", "#D55E00", "^"),
-    "synergy": Look("synergy", "#CC79A7", "D"),
-    "mi_x": Look("I(target; {0})", "#56B4E9", "s"),
-    "mi_y": Look("I(target; {1})", "#E69F00", "^"),
-    "mi_joint": Look("I(target; {0}, {1})", "#000000", "o"),
+
+SERIES_STYLE = {
+    "redundancy": SeriesStyle("redundancy", "#009E73", "o"),
+    "unique_x": SeriesStyle("unique {0}", "#0072B2", "s"),
+    "unique_y": SeriesStyle("unique {1}", "#D55E00", "^"),
+    "synergy": SeriesStyle("synergy", "#CC79A7", "D"),
+    "mi_x": SeriesStyle("I(target; {0})", "#56B4E9", "s"),
+    "mi_y": SeriesStyle("I(target; {1})", "#E69F00", "^"),
+    "mi_joint": SeriesStyle("I(target; {0}, {1})", "#000000", "o"),
 }
+"""Style of every quantity, by its name in `PID`."""
+
 ATOMS = ("redundancy", "unique_x", "unique_y", "synergy")
-QUANTITIES = tuple(LOOKS)
+QUANTITIES = tuple(SERIES_STYLE)
 NULL, TRUTH = "#999999", "#000000"
 
 STYLE: dict[Any, Any] = {
@@ -53,44 +73,47 @@ STYLE: dict[Any, Any] = {
     "legend.frameon": False,
     "legend.fontsize": 8,
 }
-MOST_NAMED = 4  # layers that a title names one by one
+"""Settings of matplotlib under which the plots are drawn; use them as `matplotlib.rc_context(STYLE)`."""
+
+MAX_NAMED_LAYERS = 4
+"""Layers that a title names one by one."""
 
 
-def own_panel(panel: Any) -> Any:
-    """The axes that were given, or the only ones of a new figure."""
-    return Figure(figsize=(6.8, 3.8), layout="constrained").subplots() if panel is None else panel
+def own_axes(ax: Any) -> Any:
+    """The given axes, or the only ones of a new figure."""
+    return Figure(figsize=(6.8, 3.8), layout="constrained").subplots() if ax is None else ax
 
 
-def own_grid(panels: Any, fields: Sequence[str]) -> Any:
-    """The axes that were given, or a grid of a new figure with one for each field."""
-    if panels is not None:
-        return np.ravel(panels)
+def own_grid(axes: Any, fields: Sequence[str]) -> Any:
+    """The given axes, or a grid of a new figure with one for each field."""
+    if axes is not None:
+        return np.ravel(axes)
     columns = min(4, len(fields))
     rows = -(-len(fields) // columns)
     figure = Figure(figsize=(3.1 * columns, 2.5 * rows + 0.4), layout="constrained")
     grid = np.ravel(np.array(figure.subplots(rows, columns, squeeze=False)))
-    for panel in grid[len(fields) :]:
-        panel.remove()
+    for ax in grid[len(fields) :]:
+        ax.remove()
     return grid[: len(fields)]
 
 
-def layered(result: Estimate | PID, layers: Any, picture: str) -> tuple[PID, np.ndarray]:
-    """The PID and the names of its layers.
+def check_layers(result: Estimate | PID, layers: Any, plot: str) -> tuple[PID, np.ndarray]:
+    """Return the PID and the numbers of its layers.
 
     Raises:
-        ValueError: a PID without an axis of at least two layers, or names that are not as many.
+        ValueError: a PID without an axis of at least two layers, or numbers that are not as many.
     """
     pid = result.pid if isinstance(result, Estimate) else result
     shape = np.shape(pid.mi_joint)
     if len(shape) != 1 or shape[0] < 2:
         raise ValueError(
-            f"{picture} needs fields of shape (L,) with two layers or more, got {shape}; use `layerwise`, or draw one "
+            f"{plot} needs fields of shape (L,) with two layers or more, got {shape}; use `layerwise`, or draw one "
             f"PID with `bars`."
         )
-    return pid, labels_of(layers, shape[0])
+    return pid, layer_numbers(layers, shape[0])
 
 
-def labels_of(layers: Any, count: int) -> np.ndarray:
+def layer_numbers(layers: Any, count: int) -> np.ndarray:
     """The given numbers of the layers, or 0 .. L-1."""
     at = np.arange(count) if layers is None else np.asarray(layers)
     if at.shape != (count,):
@@ -99,42 +122,42 @@ def labels_of(layers: Any, count: int) -> np.ndarray:
 
 
 def finite(values: Any) -> np.ndarray:
-    """What can be drawn; NaN for the rest."""
+    """The values as float64, NaN where they are not finite."""
     values = np.asarray(values, float)
     return np.where(np.isfinite(values), values, np.nan)
 
 
-def gaps(values: np.ndarray, at: np.ndarray) -> str:
+def name_gaps(values: np.ndarray, at: np.ndarray) -> str:
     """A line for the title about the layers, on the last axis, that cannot be drawn."""
     missing = at[np.isnan(values.reshape(-1, len(at))).any(axis=0)]
     if not missing.size:
         return ""
-    if missing.size > MOST_NAMED:
+    if missing.size > MAX_NAMED_LAYERS:
         return f"\n(not finite in {missing.size} of {len(at)} layers)"
     return f"\n(not finite in layer {', '.join(map(str, missing))})"
 
 
-def frame_of_layers(panel: Any, at: np.ndarray, title: str, *, from_zero: bool = True) -> None:
-    """Title, axes with units, whole numbers for layers."""
-    panel.set(title=title, xlabel="layer", ylabel="bits")
+def label_layers(ax: Any, at: np.ndarray, title: str, *, from_zero: bool = True) -> None:
+    """Set title, axis labels with units, and whole numbers for layers."""
+    ax.set(title=title, xlabel="layer", ylabel="bits")
     if np.issubdtype(at.dtype, np.integer):
-        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     if from_zero:
-        panel.set_ylim(0, None)
+        ax.set_ylim(0, None)
 
 
-def legend_beside(panel: Any, *, upside_down: bool = False) -> None:
-    """To the right of the axes."""
-    handles, labels = panel.get_legend_handles_labels()
+def legend_beside(ax: Any, *, upside_down: bool = False) -> None:
+    """Put a legend to the right of the axes."""
+    handles, labels = ax.get_legend_handles_labels()
     order = slice(None, None, -1 if upside_down else 1)
-    panel.legend(handles[order], labels[order], loc="center left", bbox_to_anchor=(1.01, 0.5))
+    ax.legend(handles[order], labels[order], loc="center left", bbox_to_anchor=(1.01, 0.5))
 
 
-def legend_below(panels: Any, handles: list[Any]) -> None:
-    """Under all panels."""
-    panels[0].figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+def legend_below(axes: Any, handles: list[Any]) -> None:
+    """Put a legend under all axes."""
+    axes[0].figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
 
 
-def whole(panel: Any) -> Figure:
-    """The figure a panel belongs to."""
-    return panel.get_figure(root=True)
+def figure_of(ax: Any) -> Figure:
+    """The figure that the axes belong to."""
+    return ax.get_figure(root=True)

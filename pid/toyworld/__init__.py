@@ -1,25 +1,29 @@
-"""A small generated world of pictures and questions in the shape of GQA, in which it is known what comes from where.
+"""A small generated world of pictures and questions in the shape of GQA, whose information is known.
 
     examples = list(toyworld.generate(20_000, seed=0))
-    batch = toyworld.arrays(examples)             # to train on
-    toyworld.truth("QueryAttr", toyworld.LeakRates())  # the bits that image and words tell, each alone
+    batch = toyworld.arrays(examples)                  # to train on
+    toyworld.truth("QueryAttr", toyworld.LeakRates())  # information of image and words about the answer, in bits
 
 It is synthetic: a figure drawn from it shows that a method finds what was put there, and nothing about photographs.
 
-words      every word, and its token id
-scenes     coloured shapes in a grid of patches; their pictures
-tasks      the six tasks and three that name what is seen: how a scene and a question about it are drawn
-truth      bits in closed form, and the direction of every effect
-stream     examples by seed, training and test apart
-encoding   as arrays, or through the real processor
+vocabulary    words and their token ids
+scenes        colored shapes in a grid of patches; their pictures
+tasks         six tasks and three that name what is in the picture: samplers of scenes and questions
+truth         leak rates, information in closed form, and the direction of every effect
+dataset       examples by seed, training and test apart
+toy_encoding  examples as arrays, or through the real processor
 """
 
+import sys
+from typing import Any
+
+from pid.deprecation import former_attribute
 from pid.toyworld.dataset import Example as Example
 from pid.toyworld.dataset import generate as generate
 from pid.toyworld.scenes import PATCH as PATCH
 from pid.toyworld.scenes import Scene as Scene
 from pid.toyworld.scenes import Thing as Thing
-from pid.toyworld.scenes import normalise as normalise
+from pid.toyworld.scenes import normalize as normalize
 from pid.toyworld.scenes import render as render
 from pid.toyworld.tasks import GROUNDING as GROUNDING
 from pid.toyworld.tasks import TASKS as TASKS
@@ -40,3 +44,9 @@ from pid.toyworld.truth import LeakRates as LeakRates
 from pid.toyworld.truth import Truth as Truth
 from pid.toyworld.truth import truth as truth
 from pid.toyworld.vocabulary import VOCABULARY as VOCABULARY
+
+
+def __getattr__(name: str) -> Any:
+    """Resolve a former name, with a DeprecationWarning."""
+    former = {"Dials": "LeakRates", "normali" + "se": "normalize"}  # British until now
+    return former_attribute(sys.modules[__name__], name, former)

@@ -1,9 +1,10 @@
-"""Examples of the toy world as streams: the same seed gives the same examples, and test scenes are never trained on."""
+"""Examples of the toy world as streams: equal seeds give equal examples, and test scenes are never trained on."""
 
 from collections.abc import Iterator
 from random import Random
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
+from pid.deprecation import former_attribute
 from pid.toyworld.scenes import Scene, is_test
 from pid.toyworld.tasks import GROUNDING, TASKS
 from pid.toyworld.truth import WORLD, LeakRates, World
@@ -12,34 +13,51 @@ Split = Literal["train", "test"]
 
 
 class Example(NamedTuple):
-    """A question about a scene, and its answer."""
+    """A question about a scene, and its answer.
+
+    Example:
+        >>> from pid import toyworld
+        >>> example = next(toyworld.generate(1, seed=0))
+        >>> example.name, example.question, example.answer
+        ('train-0-0', 'is the ring above or below of the cross', 'below')
+    """
 
     name: str
     """Split, seed and number."""
+
     task: str
     """One of `TASKS` or `GROUNDING`."""
+
     scene: Scene
     """The things in the picture."""
+
     question: str
     """Words with spaces between them."""
+
     answer: str
     """One word."""
-    told: bool
-    """Whether the wording of the question tells the answer."""
-    shown: bool
-    """Whether the scene tells it, whatever is asked."""
+
+    answer_in_question: bool
+    """Whether the wording of the question gives the answer away."""
+
+    answer_in_image: bool
+    """Whether the scene gives the answer away, whatever the question is."""
+
+    def __getattr__(self, name: str) -> Any:
+        """Resolve the former names of the last two fields, with a DeprecationWarning."""
+        return former_attribute(self, name, {"told": "answer_in_question", "shown": "answer_in_image"})
 
 
 def check_world(world: World) -> None:
-    """Raise ValueError for a world without tasks, with an unknown task, or with dials where a task has none."""
+    """Raise ValueError for a world without tasks, with an unknown task, or with leak rates where a task has none."""
     known = TASKS | GROUNDING
-    wrong = [task for task in world if task not in known]
-    if wrong or not world:
-        raise ValueError(f"a world has tasks among {', '.join(known)}, got {', '.join(wrong) or 'none'}.")
+    unknown = [task for task in world if task not in known]
+    if unknown or not world:
+        raise ValueError(f"a world has tasks among {', '.join(known)}, got {', '.join(unknown) or 'none'}.")
     for task in GROUNDING:
         if world.get(task, LeakRates()) != LeakRates():
             raise ValueError(
-                f"nothing shows or tells what {task} asks for, got {world[task]}; leave its dials at 0."
+                f"nothing shows or tells what {task} asks for, got {world[task]}; leave its leak rates at 0."
             )
 
 
@@ -48,9 +66,24 @@ def generate(
 ) -> Iterator[Example]:
     """Yield `count` examples; a smaller count gives the beginning of a larger one.
 
-    The coins for telling and showing are fair to every answer: independent of it and of each other.
+    Whether question and image give the answer away is independent of the answer and of each other.
 
-    Raises ValueError for a split that is neither train nor test, or a world that is none.
+    Args:
+        count: number of examples.
+        seed: seed of the stream; equal seeds give equal examples.
+        split: "train" or "test"; no scene is in both.
+        world: tasks, equally frequent, with their leak rates.
+
+    Returns:
+        Iterator over the examples.
+
+    Raises:
+        ValueError: a split that is neither train nor test, or a world without tasks or with unknown ones.
+
+    Example:
+        >>> from pid import toyworld
+        >>> [example.task for example in toyworld.generate(3, seed=0)]
+        ['ChooseRel', 'ChooseCat', 'ChooseRel']
     """
     if split not in ("train", "test"):
         raise ValueError(f"a split is 'train' or 'test', got {split!r}.")
@@ -62,11 +95,16 @@ def _stream(count: int, seed: int, split: str, world: World) -> Iterator[Example
     random, known, tasks = Random(f"{split} {seed}"), TASKS | GROUNDING, tuple(world)
     for number in range(count):
         name = random.choice(tasks)
-        task, dials = known[name], world[name]
+        task, leak_rates = known[name], world[name]
         answer = random.choice(task.answers)
-        told, shown = random.random() < dials.language, random.random() < dials.vision
-        scene = task.scene(random, answer, shown=shown)
+        answer_in_question, answer_in_image = (
+            random.random() < leak_rates.language,
+            random.random() < leak_rates.vision,
+        )
+        scene = task.scene(random, answer, answer_in_image=answer_in_image)
         while is_test(scene) != (split == "test"):
-            scene = task.scene(random, answer, shown=shown)
-        question = task.ask(random, scene, answer, told=told)
-        yield Example(f"{split}-{seed}-{number}", name, scene, question, answer, told, shown)
+            scene = task.scene(random, answer, answer_in_image=answer_in_image)
+        question = task.ask(random, scene, answer, answer_in_question=answer_in_question)
+        yield Example(
+            f"{split}-{seed}-{number}", name, scene, question, answer, answer_in_question, answer_in_image
+        )

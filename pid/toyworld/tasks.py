@@ -1,14 +1,14 @@
-"""The six tasks of `pid.gqa` in the toy world, and three that only name what is seen.
+"""The six tasks of `pid.gqa` in the toy world, and three that only name what is in the picture.
 
-An example is drawn in this order: the answer Y, uniform; whether the scene shows and whether the question tells it,
-two coins; the scene; a question about it whose answer is Y.
+An example is drawn in this order: the answer Y, uniform; two Bernoulli draws, whether the image and whether the
+question gives the answer away; the scene; a question about it whose answer is Y.
 
-Where the scene does not show the answer, it is drawn without a look at it, and has questions for every answer: then
-I(Y; scene) = 0. Where the question does not tell it, all questions are equally frequent under every answer that they
-allow: then I(Y; question) is the bits by which two options narrow the answers down. Scenes that show the answer are of
-another kind than those that do not, and questions that tell it use a word that no other question does, so both kinds
-are recognised. `truth` adds up the bits. (A split takes its scenes by a hash: what is said of scenes stays exact, what
-is said of questions then holds as nearly as a random draw of thousands of scenes allows.)
+If the image does not give the answer away, the scene is drawn independently of it and has questions for every answer:
+then I(Y; scene) = 0. If the question does not, all questions are equally frequent under every answer that they allow:
+then I(Y; question) is the bits by which two options narrow the answers down. Scenes that give the answer away are of
+another kind than those that do not, and questions that do so use a word that no other question does, so both kinds are
+recognized. `truth` adds up the bits. A split takes its scenes by a hash: what is stated of scenes stays exact, what is
+stated of questions then holds as nearly as a random draw of thousands of scenes allows.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from itertools import permutations
 from random import Random
 
 from pid.toyworld.scenes import Scene, relations, scene_of
-from pid.toyworld.vocabulary import CELLS, COLORS, NEVER, RELATIONS, SHAPES, SIDE, SIDES, UNASKED
+from pid.toyworld.vocabulary import ABSENT, CELLS, COLORS, NEUTRAL_COLOR, RELATIONS, SHAPES, SIDE, SIDES
 
 ROWS = [range(start, start + SIDE) for start in range(0, SIDE**2, SIDE)]
 HALVES = {
@@ -27,78 +27,94 @@ HALVES = {
 
 @dataclass(frozen=True)
 class ToyTask:
-    """How scenes and questions of a task are drawn."""
+    """Sampler of the scenes and questions of a task.
+
+    Example:
+        >>> from random import Random
+        >>> from pid import toyworld
+        >>> task = toyworld.TASKS["QueryAttr"]
+        >>> scene = task.scene(Random(0), "left", answer_in_image=True)
+        >>> {thing.side for thing in scene}
+        {'left'}
+    """
 
     answers: tuple[str, ...]
     """All answers, equally frequent."""
+
     options: float
-    """I(Y; question) in bits where the wording does not tell the answer."""
+    """I(Y; question) in bits where the wording does not give the answer away."""
+
     scene: Callable[..., Scene]
-    """(random, answer, *, shown) → a scene; unless shown, the answer is not looked at."""
+    """(random, answer, *, answer_in_image) → a scene; independent of the answer unless `answer_in_image`."""
+
     ask: Callable[..., str]
-    """(random, scene, answer, *, told) → a question about the scene with that answer."""
+    """(random, scene, answer, *, answer_in_question) → a question about the scene with that answer."""
 
 
-def shuffled(random: Random, items: tuple[str, ...]) -> list[str]:
-    """The items in random order."""
+def permute(random: Random, items: tuple[str, ...]) -> list[str]:
+    """Return the items in random order."""
     return random.sample(items, len(items))
 
 
-def scattered(random: Random) -> list[int]:
-    """One cell for each shape."""
+def random_cells(random: Random) -> list[int]:
+    """Draw one cell for each shape."""
     return random.sample(range(SIDE**2), len(SHAPES))
 
 
 def one_of_each(random: Random) -> Scene:
-    """Every shape once and every colour once, anywhere."""
-    return scene_of(scattered(random), SHAPES, shuffled(random, COLORS))
+    """Draw a scene with every shape once and every color once, anywhere."""
+    return scene_of(random_cells(random), SHAPES, permute(random, COLORS))
 
 
-def either(random: Random, true: str, false: str) -> tuple[str, str]:
-    """Two options in random order."""
+def random_order(random: Random, true: str, false: str) -> tuple[str, str]:
+    """Return two options in random order."""
     return (true, false) if random.random() < 0.5 else (false, true)
 
 
-def another(random: Random, items: tuple[str, ...], item: str) -> str:
-    """One of the other items."""
+def random_other(random: Random, items: tuple[str, ...], item: str) -> str:
+    """Draw one of the other items."""
     return random.choice([other for other in items if other != item])
 
 
-def attr_scene(random: Random, answer: str, *, shown: bool) -> Scene:
-    """Every colour once; shown: all things of one colour."""
-    if shown:
-        return scene_of(scattered(random), SHAPES, [answer] * len(SHAPES))
+def attr_scene(random: Random, answer: str, *, answer_in_image: bool) -> Scene:
+    """Draw every color once; with the answer in the image, all things of one color."""
+    if answer_in_image:
+        return scene_of(random_cells(random), SHAPES, [answer] * len(SHAPES))
     return one_of_each(random)
 
 
-def ask_attr(random: Random, scene: Scene, answer: str, *, told: bool) -> str:
-    """Is the ball red or blue; told: red or purple, which nothing is."""
+def ask_attr(random: Random, scene: Scene, answer: str, *, answer_in_question: bool) -> str:
+    """Ask "is the ball red or blue"; with the answer in the question, red or purple."""
     thing = random.choice([thing for thing in scene if thing.color == answer])
-    first, second = either(random, answer, NEVER["color"] if told else another(random, COLORS, answer))
+    first, second = random_order(
+        random, answer, ABSENT["color"] if answer_in_question else random_other(random, COLORS, answer)
+    )
     return f"is the {thing.shape} {first} or {second}"
 
 
-def cat_scene(random: Random, answer: str, *, shown: bool) -> Scene:
-    """Every shape once; shown: all things of one shape."""
-    if shown:
-        return scene_of(scattered(random), [answer] * len(SHAPES), shuffled(random, COLORS))
+def cat_scene(random: Random, answer: str, *, answer_in_image: bool) -> Scene:
+    """Draw every shape once; with the answer in the image, all things of one shape."""
+    if answer_in_image:
+        return scene_of(random_cells(random), [answer] * len(SHAPES), permute(random, COLORS))
     return one_of_each(random)
 
 
-def ask_cat(random: Random, scene: Scene, answer: str, *, told: bool) -> str:
-    """Is b3 a ball or a ring; told: a ball or a cloud, which nothing is."""
+def ask_cat(random: Random, scene: Scene, answer: str, *, answer_in_question: bool) -> str:
+    """Ask "is b3 a ball or a ring"; with the answer in the question, a ball or a cloud."""
     thing = random.choice([thing for thing in scene if thing.shape == answer])
-    first, second = either(random, answer, NEVER["shape"] if told else another(random, SHAPES, answer))
+    first, second = random_order(
+        random, answer, ABSENT["shape"] if answer_in_question else random_other(random, SHAPES, answer)
+    )
     return f"is {CELLS[thing.cell]} a {first} or a {second}"
 
 
-def rel_scene(random: Random, answer: str, *, shown: bool) -> Scene:
-    """Not all in one line, so that every relation occurs.
+def rel_scene(random: Random, answer: str, *, answer_in_image: bool) -> Scene:
+    """Draw things that are not all in one line, so that every relation occurs.
 
-    What is left of one thing is right of another, so no such scene shows the answer. Shown: two things in one line,
-    of which the one that is first in the alphabet is always asked about.
+    What is left of one thing is right of another, so no such scene gives the answer away. With the answer in the image:
+    two things in one line, and questions are always about the one that is first in the alphabet.
     """
-    if shown:
+    if answer_in_image:
         near, far = sorted(random.sample(range(SIDE), 2))
         line = random.randrange(SIDE)
         ends = [near, far] if answer in ("left", "above") else [far, near]
@@ -110,17 +126,17 @@ def rel_scene(random: Random, answer: str, *, shown: bool) -> Scene:
             return scene
 
 
-def ask_rel(random: Random, scene: Scene, answer: str, *, told: bool) -> str:
-    """Is the ball left or right of the ring; told: left or inside, where nothing is."""
+def ask_rel(random: Random, scene: Scene, answer: str, *, answer_in_question: bool) -> str:
+    """Ask "is the ball left or right of the ring"; with the answer in the question, left or inside."""
     pairs = list(permutations(scene, 2))
     thing, other = next(pair for pair in random.sample(pairs, len(pairs)) if answer in relations(*pair))
     opposite = RELATIONS[RELATIONS.index(answer) ^ 1]
-    first, second = either(random, answer, NEVER["relation"] if told else opposite)
+    first, second = random_order(random, answer, ABSENT["relation"] if answer_in_question else opposite)
     return f"is the {thing.shape} {first} or {second} of the {other.shape}"
 
 
-def shared(scene: Scene, answer: str) -> list[tuple[str, str]]:
-    """The shapes of all ordered pairs of things that share the colour or the row, and not the other."""
+def shared_pairs(scene: Scene, answer: str) -> list[tuple[str, str]]:
+    """List the shapes of all ordered pairs of things that share the color or the row, and not the other."""
     return [
         (one.shape, two.shape)
         for one, two in permutations(scene, 2)
@@ -128,64 +144,79 @@ def shared(scene: Scene, answer: str) -> list[tuple[str, str]]:
     ]
 
 
-def compare_scene(random: Random, answer: str, *, shown: bool) -> Scene:
-    """Some things share a colour, some a row; shown: all share the one, none the other."""
-    if shown and answer == "row":
-        return scene_of(random.choice(ROWS), shuffled(random, SHAPES), shuffled(random, COLORS))
-    if shown:
+def compare_scene(random: Random, answer: str, *, answer_in_image: bool) -> Scene:
+    """Draw some things that share a color, some a row.
+
+    With the answer in the image, all share the one and none the other.
+    """
+    if answer_in_image and answer == "row":
+        return scene_of(random.choice(ROWS), permute(random, SHAPES), permute(random, COLORS))
+    if answer_in_image:
         cells = [random.choice(row) for row in ROWS]
-        return scene_of(cells, shuffled(random, SHAPES), [random.choice(COLORS)] * len(SHAPES))
+        return scene_of(cells, permute(random, SHAPES), [random.choice(COLORS)] * len(SHAPES))
     while True:
-        scene = scene_of(scattered(random), SHAPES, random.choices(COLORS, k=len(SHAPES)))
-        if shared(scene, "color") and shared(scene, "row"):
+        scene = scene_of(random_cells(random), SHAPES, random.choices(COLORS, k=len(SHAPES)))
+        if shared_pairs(scene, "color") and shared_pairs(scene, "row"):
             return scene
 
 
-def ask_compare(random: Random, scene: Scene, answer: str, *, told: bool) -> str:
-    """Do the ball and the ring share color or row; told: color or age, which nothing has."""
-    one, two = random.choice(shared(scene, answer))
+def ask_compare(random: Random, scene: Scene, answer: str, *, answer_in_question: bool) -> str:
+    """Ask "do the ball and the ring share color or row"; with the answer in the question, color or age."""
+    one, two = random.choice(shared_pairs(scene, answer))
     other = "row" if answer == "color" else "color"
-    first, second = either(random, answer, NEVER["shared"] if told else other)
+    first, second = random_order(random, answer, ABSENT["shared"] if answer_in_question else other)
     return f"do the {one} and the {two} share {first} or {second}"
 
 
-def logical_scene(random: Random, answer: str, *, shown: bool) -> Scene:
-    """Every shape once, in any colours; shown: whatever can be asked for, or nothing of it."""
-    if shown and answer == "yes":
+def logical_scene(random: Random, answer: str, *, answer_in_image: bool) -> Scene:
+    """Draw every shape once, in any colors.
+
+    With the answer in the image: all that a question can name, or nothing of it.
+    """
+    if answer_in_image and answer == "yes":
         cells = random.sample(range(SIDE**2), SIDE**2)
         return scene_of(cells, [shape for shape in SHAPES for _ in COLORS], COLORS * len(SHAPES))
-    colors = [UNASKED] * len(SHAPES) if shown else random.choices(COLORS, k=len(SHAPES))
-    return scene_of(scattered(random), SHAPES, colors)
+    colors = [NEUTRAL_COLOR] * len(SHAPES) if answer_in_image else random.choices(COLORS, k=len(SHAPES))
+    return scene_of(random_cells(random), SHAPES, colors)
 
 
-def ask_logical(random: Random, scene: Scene, answer: str, *, told: bool) -> str:
-    """Is there a red ball or a blue ring; told: a thing, which there always is, or purple, which nothing is."""
+def ask_logical(random: Random, scene: Scene, answer: str, *, answer_in_question: bool) -> str:
+    """Ask "is there a red ball or a blue ring".
+
+    With the answer in the question: a thing, which there always is, or purple ones, which there never are.
+    """
     there = {(thing.color, thing.shape) for thing in scene}
     while True:
         shapes = random.sample(SHAPES, 2)
-        colors = [NEVER["color"]] * 2 if told and answer == "no" else random.choices(COLORS, k=2)
-        looks = list(zip(colors, shapes, strict=True))
-        if told or any(look in there for look in looks) == (answer == "yes"):
+        colors = (
+            [ABSENT["color"]] * 2 if answer_in_question and answer == "no" else random.choices(COLORS, k=2)
+        )
+        phrases = list(zip(colors, shapes, strict=True))
+        if answer_in_question or any(phrase in there for phrase in phrases) == (answer == "yes"):
             break
-    first, second = (" ".join(look) for look in looks)
-    if told and answer == "yes":
-        first, second = either(random, "thing", second)
+    first, second = (" ".join(phrase) for phrase in phrases)
+    if answer_in_question and answer == "yes":
+        first, second = random_order(random, "thing", second)
     return f"is there a {first} or a {second}"
 
 
-def side_scene(random: Random, answer: str, *, shown: bool) -> Scene:
-    """Two things on either side; shown: all on one side."""
-    if shown:
+def side_scene(random: Random, answer: str, *, answer_in_image: bool) -> Scene:
+    """Draw two things on either side; with the answer in the image, all on one side."""
+    if answer_in_image:
         cells = random.sample(HALVES[answer], len(SHAPES))
     else:
         cells = [cell for side in SIDES for cell in random.sample(HALVES[side], len(SHAPES) // 2)]
-    return scene_of(cells, shuffled(random, SHAPES), shuffled(random, COLORS))
+    return scene_of(cells, permute(random, SHAPES), permute(random, COLORS))
 
 
-def ask_side(random: Random, scene: Scene, answer: str, *, told: bool) -> str:
-    """Which side is the ball on; told: the left ball."""
+def ask_side(random: Random, scene: Scene, answer: str, *, answer_in_question: bool) -> str:
+    """Ask "which side is the ball on"; with the answer in the question, "the left ball"."""
     thing = random.choice([thing for thing in scene if thing.side == answer])
-    return f"which side is the {answer} {thing.shape} on" if told else f"which side is the {thing.shape} on"
+    return (
+        f"which side is the {answer} {thing.shape} on"
+        if answer_in_question
+        else f"which side is the {thing.shape} on"
+    )
 
 
 TASKS = {
@@ -196,29 +227,29 @@ TASKS = {
     "LogicalObj": ToyTask(("yes", "no"), 0.0, logical_scene, ask_logical),
     "QueryAttr": ToyTask(SIDES, 0.0, side_scene, ask_side),
 }
-"""The six tasks. Two options of four answers tell one bit of the two."""
+"""The six tasks. Two options of four answers give one bit of the two."""
 
 
-def name_scene(random: Random, answer: str, *, shown: bool) -> Scene:
-    """Every shape and every colour once; if the answer is a cell, something is in it."""
+def name_scene(random: Random, answer: str, *, answer_in_image: bool) -> Scene:
+    """Draw every shape and every color once; if the answer is a cell, something is in it."""
     scene = one_of_each(random)
     while answer in CELLS and all(CELLS[thing.cell] != answer for thing in scene):
         scene = one_of_each(random)
     return scene
 
 
-def ask_shape(random: Random, scene: Scene, answer: str, *, told: bool) -> str:
-    """What shape is at b3."""
+def ask_shape(random: Random, scene: Scene, answer: str, *, answer_in_question: bool) -> str:
+    """Ask "what shape is at b3"."""
     return next(f"what shape is at {CELLS[thing.cell]}" for thing in scene if thing.shape == answer)
 
 
-def ask_color(random: Random, scene: Scene, answer: str, *, told: bool) -> str:
-    """What color is the ball."""
+def ask_color(random: Random, scene: Scene, answer: str, *, answer_in_question: bool) -> str:
+    """Ask "what color is the ball"."""
     return next(f"what color is the {thing.shape}" for thing in scene if thing.color == answer)
 
 
-def ask_cell(random: Random, scene: Scene, answer: str, *, told: bool) -> str:
-    """Where is the ball."""
+def ask_cell(random: Random, scene: Scene, answer: str, *, answer_in_question: bool) -> str:
+    """Ask "where is the ball"."""
     return next(f"where is the {thing.shape}" for thing in scene if CELLS[thing.cell] == answer)
 
 
@@ -227,4 +258,4 @@ GROUNDING = {
     "NameColor": ToyTask(COLORS, 0.0, name_scene, ask_color),
     "NameCell": ToyTask(CELLS, 0.0, name_scene, ask_cell),
 }
-"""To be learnt first: what is where. Nothing shows or tells the answer."""
+"""Tasks to learn first: what is where. Neither image nor question gives the answer away."""

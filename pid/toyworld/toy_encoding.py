@@ -1,6 +1,6 @@
-"""Examples as a LLaVA reads them: fast as arrays, or through the real processor, with the same result.
+"""Examples as inputs of a LLaVA: fast as arrays, or through the real processor, with the same result.
 
-The prompt is `<image>{question} ?`. The question stands right behind the image, so that no other token sees the image
+The prompt is `<image>{question} ?`. The question stands right behind the image, so that no other token reads the image
 before it: a token between the two would carry the image past a knockout of Image→Question (see `llava.prompts`). The
 last token, `?`, is no part of the question, for LAST overrides QUESTION.
 
@@ -16,50 +16,96 @@ from jaxtyping import Float32, Int32
 from pid.llava import Processor, Sample, TokenType, wrap_processor
 from pid.llava.config import import_transformers
 from pid.toyworld.dataset import Example
-from pid.toyworld.scenes import PATCH, normalise, render
-from pid.toyworld.vocabulary import ASKED, IMAGE, PAD, SIDE, UNKNOWN, VOCABULARY
+from pid.toyworld.scenes import PATCH, normalize, render
+from pid.toyworld.vocabulary import IMAGE, PAD, QUESTION_MARK, SIDE, UNKNOWN, VOCABULARY
 
-STYLE = IMAGE + "{question} " + ASKED
-"""The prompt, to be read back with `read_processor(path, style=STYLE, suffix="none")`."""
+STYLE = IMAGE + "{question} " + QUESTION_MARK
+"""Prompt of the toy world, for `read_processor(path, style=STYLE, suffix="none")`."""
+
 IMAGE_TOKENS = SIDE**2
+"""Tokens of a picture, one for each cell."""
+
 LENGTH = IMAGE_TOKENS + 11
-"""Tokens of the longest prompt: the longest question has ten words."""
+"""Number of tokens of the longest prompt; the longest question has ten words."""
 
 
 class Arrays(NamedTuple):
-    """Examples ready for training, all padded on the right to `LENGTH`."""
+    """Examples ready for training, all padded on the right to `LENGTH`.
+
+    Example:
+        >>> from pid import toyworld
+        >>> batch = toyworld.arrays(list(toyworld.generate(4, seed=0)))
+        >>> batch.ids.shape, batch.pixels.shape
+        ((4, 27), (4, 3, 32, 32))
+    """
 
     ids: Int32[np.ndarray, "n t"]
-    """Token ids (n, T)."""
+    """Token ids, (n, T)."""
+
     types: Int32[np.ndarray, "n t"]
-    """`TokenType` of each token (n, T)."""
-    pixels: Float32[np.ndarray, "n colours y x"]
-    """Pictures as the vision tower takes them (n, 3, 32, 32)."""
+    """`TokenType` of each token, (n, T)."""
+
+    pixels: Float32[np.ndarray, "n colors y x"]
+    """Pictures as the vision tower takes them, (n, 3, 32, 32)."""
+
     answers: Int32[np.ndarray, "n"]
-    """The token id of each answer (n,), to be said at the token of type LAST."""
+    """Token id of each answer, (n,); the target at the token of type LAST."""
 
 
 def arrays(examples: Sequence[Example]) -> Arrays:
-    """The examples as arrays, without tokenizer and image processor."""
+    """Encode examples as arrays, without tokenizer and image processor.
+
+    Args:
+        examples: n examples.
+
+    Returns:
+        Arrays, equal to what the real processor makes of `samples`.
+
+    Example:
+        >>> from pid import toyworld
+        >>> toyworld.arrays(list(toyworld.generate(2, seed=0))).answers.shape
+        (2,)
+    """
     ids = np.full((len(examples), LENGTH), VOCABULARY[PAD], np.int32)
     types = np.full((len(examples), LENGTH), TokenType.PAD, np.int32)
     ids[:, :IMAGE_TOKENS], types[:, :IMAGE_TOKENS] = VOCABULARY[IMAGE], TokenType.IMAGE
     for index, example in enumerate(examples):
         words = [VOCABULARY[word] for word in example.question.split()]
         last = IMAGE_TOKENS + len(words)
-        ids[index, IMAGE_TOKENS : last + 1] = [*words, VOCABULARY[ASKED]]
+        ids[index, IMAGE_TOKENS : last + 1] = [*words, VOCABULARY[QUESTION_MARK]]
         types[index, IMAGE_TOKENS:last], types[index, last] = TokenType.QUESTION, TokenType.LAST
     answers = np.array([VOCABULARY[example.answer] for example in examples], np.int32)
-    return Arrays(ids, types, normalise(render([example.scene for example in examples])), answers)
+    return Arrays(ids, types, normalize(render([example.scene for example in examples])), answers)
 
 
 def samples(examples: Iterable[Example]) -> list[Sample]:
-    """The examples as raw samples, for `llava.encode`."""
+    """Convert examples to raw samples, for `llava.encode`.
+
+    Args:
+        examples: any number of examples.
+
+    Returns:
+        One sample each: name, picture and question.
+
+    Example:
+        >>> from pid import toyworld
+        >>> len(toyworld.samples(toyworld.generate(3, seed=0)))
+        3
+    """
     return [Sample(example.name, render([example.scene])[0], example.question) for example in examples]
 
 
 def tokenizer() -> Any:
-    """A tokenizer of transformers with one token for each word of the toy world."""
+    """Make a tokenizer of transformers with one token for each word of the toy world.
+
+    Returns:
+        A `PreTrainedTokenizerFast`.
+
+    Example:
+        >>> from pid import toyworld
+        >>> toyworld.tokenizer().tokenize("is the ball red")
+        ['is', 'the', 'ball', 'red']
+    """
     transformers = import_transformers()
     from tokenizers import Tokenizer, models, pre_tokenizers
 
@@ -70,7 +116,16 @@ def tokenizer() -> Any:
 
 
 def hugging_face_processor() -> Any:
-    """The LlavaProcessor of the toy world; its `save_pretrained` makes a folder for `llava.read_processor`."""
+    """Make the `LlavaProcessor` of the toy world.
+
+    Returns:
+        The processor; its `save_pretrained` makes a folder for `llava.read_processor`.
+
+    Example:
+        >>> from pid import toyworld
+        >>> type(toyworld.hugging_face_processor()).__name__
+        'LlavaProcessor'
+    """
     transformers, side = import_transformers(), SIDE * PATCH
     images = transformers.CLIPImageProcessorPil(
         size={"shortest_edge": side}, crop_size={"height": side, "width": side}
@@ -85,5 +140,14 @@ def hugging_face_processor() -> Any:
 
 
 def processor() -> Processor:
-    """The processor of the toy world, for `llava.encode`."""
+    """Make the processor of the toy world, for `llava.encode`.
+
+    Returns:
+        `hugging_face_processor()` with the prompt `STYLE`.
+
+    Example:
+        >>> from pid import toyworld
+        >>> type(toyworld.processor()).__name__
+        'Processor'
+    """
     return wrap_processor(hugging_face_processor(), style=STYLE, suffix="none")

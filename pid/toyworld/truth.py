@@ -1,7 +1,7 @@
-"""What is known beforehand about the toy world: bits, and the direction of every effect.
+"""Known information of the toy world in bits, and the direction of every effect.
 
-With Y the answer, S the scene and Q the question, λ and ν the shares of questions that tell and of scenes that show
-the answer, H(Y) its entropy and o the bits that two options tell of it:
+With Y the answer, S the scene and Q the question, λ and ν the shares of questions and of scenes that give the answer
+away, H(Y) its entropy and o the bits that two options give of it:
 
     I(Y; S) = ν·H(Y),    I(Y; Q) = o + λ·(H(Y) - o),    I(Y; S, Q) = H(Y)
 
@@ -20,29 +20,41 @@ Image→Question undoes that. At most H(Y) - I(Y; Q) bits are at stake in it: wh
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
+from pid.deprecation import accept_former_keyword, former_attribute
 from pid.toyworld.tasks import GROUNDING, TASKS
 
 
 @dataclass(frozen=True)
 class LeakRates:
-    """How often the answer can be had from one source alone. Raises ValueError unless both are shares from 0 to 1."""
+    """Shares of the examples in which one source alone gives the answer away.
+
+    Raises:
+        ValueError: a share outside [0, 1].
+
+    Example:
+        >>> from pid import toyworld
+        >>> toyworld.LeakRates(language=0.5)
+        LeakRates(language=0.5, vision=0.0)
+    """
 
     language: float = 0.0
-    """λ, the share of questions whose wording tells the answer."""
-    vision: float = 0.0
-    """ν, the share of scenes that show the answer whatever is asked."""
+    """λ, the share of questions whose wording gives the answer away; 0 to 1."""
 
-    def __post_init__(self):
+    vision: float = 0.0
+    """ν, the share of scenes that give the answer away whatever the question is; 0 to 1."""
+
+    def __post_init__(self) -> None:
+        """Check the range of both shares."""
         if not (0 <= self.language <= 1 and 0 <= self.vision <= 1):
             raise ValueError(
-                f"a dial is a share from 0 to 1, got language={self.language}, vision={self.vision}; correct it."
+                f"a leak rate is a share from 0 to 1, got language={self.language}, vision={self.vision}; correct it."
             )
 
 
 World = Mapping[str, LeakRates]
-"""The tasks of a world, equally frequent, with their dials."""
+"""Tasks of a world, equally frequent, with their leak rates."""
 
 WORLD: World = {
     "ChooseAttr": LeakRates(language=0.25, vision=0.25),
@@ -52,25 +64,34 @@ WORLD: World = {
     "LogicalObj": LeakRates(language=0.75),
     "QueryAttr": LeakRates(vision=0.5),
 }
-"""From tasks that need the image to one whose wording mostly tells the answer, as LogicalObj does in GQA."""
+"""Tasks from those that need the image to one whose wording mostly gives the answer away, as LogicalObj in GQA."""
 
 NAMING: World = dict.fromkeys(GROUNDING, LeakRates())
 """The three grounding tasks."""
 
 
 class Truth(NamedTuple):
-    """What image and words tell about the answer of a task, in bits."""
+    """Information of image and words about the answer of a task, in bits.
+
+    Example:
+        >>> from pid import toyworld
+        >>> known = toyworld.truth("QueryAttr", toyworld.LeakRates(vision=0.5))
+        >>> known.unique_gap, known.redundancy_gap, known.at_stake
+        (0.5, -0.5, 1.0)
+    """
 
     answer: float
-    """H(Y), which both together tell."""
+    """H(Y), the information of both together."""
+
     vision: float
-    """I(Y; S), what the scene alone tells."""
+    """I(Y; S), the information of the scene alone."""
+
     language: float
-    """I(Y; Q), what the question alone tells."""
+    """I(Y; Q), the information of the question alone."""
 
     @property
     def unique_gap(self) -> float:
-        """Unique to the image less unique to the words, by every measure of redundancy."""
+        """Unique information of the image less that of the words, by every measure of redundancy."""
         return self.vision - self.language
 
     @property
@@ -80,37 +101,65 @@ class Truth(NamedTuple):
 
     @property
     def at_stake(self) -> float:
-        """I(Y; S | Q), the most that a knockout of the image can take away."""
+        """I(Y; S | Q), the most that a knockout of the image can remove."""
         return self.answer - self.language
 
 
-def truth(task: str, dials: LeakRates) -> Truth:
-    """The bits of one of the six tasks.
+@accept_former_keyword("dials", "leak_rates")
+def truth(task: str, leak_rates: LeakRates) -> Truth:
+    """Compute the information of one of the six tasks in closed form.
 
-    Raises ValueError for another task.
+    Args:
+        task: a name of `TASKS`.
+        leak_rates: shares of the examples in which one source alone gives the answer away.
+
+    Returns:
+        Entropy of the answer, and the information of scene and question, in bits.
+
+    Raises:
+        ValueError: another task.
+
+    Example:
+        >>> from pid import toyworld
+        >>> toyworld.truth("ChooseAttr", toyworld.LeakRates(language=0.5))
+        Truth(answer=2.0, vision=0.0, language=1.5)
     """
     if task not in TASKS:
         raise ValueError(f"bits are known for {', '.join(TASKS)}, got {task!r}.")
     entropy, options = math.log2(len(TASKS[task].answers)), TASKS[task].options
-    return Truth(entropy, dials.vision * entropy, options + dials.language * (entropy - options))
+    return Truth(entropy, leak_rates.vision * entropy, options + leak_rates.language * (entropy - options))
 
 
 Atom = Literal["redundancy", "unique_x", "unique_y", "synergy"]
-"""By the names of `PID`; x is the image, y are the words."""
+"""Names of the atoms as in `PID`; x is the image, y are the words."""
 
 
 @dataclass(frozen=True)
 class Expected:
-    """What a later measurement must find at one corner of the dials."""
+    """Prediction of a later measurement at one corner of the leak rates.
 
-    dials: LeakRates
-    """The corner."""
+    Example:
+        >>> from pid import toyworld
+        >>> expected = toyworld.EXPECTED["words suffice"]
+        >>> expected.atom, expected.knockout
+        ('unique_y', 'stays')
+    """
+
+    leak_rates: LeakRates
+    """The corner: both rates are 0 or 1."""
+
     atom: Atom
     """The atom of (answer; scene, question) that holds all bits in CompareAttr, LogicalObj and QueryAttr."""
+
     knockout: Literal["falls", "stays"] | None
-    """What the probability of the right answer does under Image→Question in all layers; None is not known."""
+    """Effect on the probability of the right answer of Image→Question in all layers; None if it is not known."""
+
     reason: str
-    """Why."""
+    """Reason of the prediction."""
+
+    def __getattr__(self, name: str) -> Any:
+        """Resolve the former name of `leak_rates`, with a DeprecationWarning."""
+        return former_attribute(self, name, {"dials": "leak_rates"})
 
 
 EXPECTED = {
@@ -125,21 +174,24 @@ EXPECTED = {
         LeakRates(language=1.0, vision=0.0),
         "unique_y",
         "stays",
-        "The wording tells the answer and the scene has questions for every answer.",
+        "The wording gives the answer away and the scene has questions for every answer.",
     ),
     "image suffices": Expected(
         LeakRates(language=0.0, vision=1.0),
         "unique_x",
         None,
-        "The scene has one answer whatever is asked. Whether Last reads it or the question passes it on is the model's "
-        "choice.",
+        "The scene has one answer whatever the question is. Whether Last reads it or the question passes it on is "
+        "the model's choice.",
     ),
     "either suffices": Expected(
         LeakRates(language=1.0, vision=1.0),
         "redundancy",
         "stays",
-        "Wording and scene tell the same; the question tokens need no image to have it.",
+        "Wording and scene carry the same; the question tokens need no image to have it.",
     ),
 }
-"""The four corners by name. The knockout assumes a trained model and a prompt in which no token but those of the
-question and the last stands behind the image, as that of the toy world."""
+"""Predictions at the four corners, by name.
+
+The knockout assumes a trained model and a prompt in which no token but those of the question and the last stands behind
+the image, as that of the toy world.
+"""

@@ -1,4 +1,4 @@
-"""Prepared arrays: round trip, kill, damage, two processes; batches: hosts, epochs, resume, evaluation."""
+"""Prepared arrays: round trip, kill, damage, two processes. Batches: hosts, epochs, resume, evaluation."""
 
 import json
 import subprocess
@@ -57,8 +57,8 @@ def prepared(tmp_path_factory):
 
 
 def arrays_folder(folder):
-    (found,) = [path for path in (folder / "arrays").iterdir() if path.is_dir()]
-    return found
+    (subfolder,) = [path for path in (folder / "arrays").iterdir() if path.is_dir()]
+    return subfolder
 
 
 def numbered(size, max_len=4):
@@ -93,7 +93,7 @@ def test_tokens_are_mapped_from_disk_and_read_only(prepared):
 def test_a_second_start_reuses_the_folder_even_without_the_source(prepared, monkeypatch):
     folder, splits = prepared
     monkeypatch.setattr(Toy, "_split_generators", None)
-    monkeypatch.setattr(store, "_write", None)
+    monkeypatch.setattr(store, "write", None)
     again = arrays.prepare(toy(folder / "elsewhere"), max_len=6, data_dir=folder, verify=True)
     np.testing.assert_array_equal(again["train"].tokens, splits["train"].tokens)
 
@@ -109,7 +109,7 @@ def test_the_manifest_tells_source_version_vocabulary_shapes_and_hashes(prepared
 
 def test_a_killed_preparation_leaves_nothing_and_the_next_start_completes_it(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(store, "_force_to_disk", lambda path: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(store, "force_to_disk", lambda path: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             arrays.prepare(toy(tmp_path), max_len=6, data_dir=tmp_path)
     (partial,) = (tmp_path / "arrays").glob("*.partial")
@@ -224,7 +224,7 @@ def test_an_epoch_is_the_philox_permutation_cut_into_batches():
 
 
 def test_the_order_of_a_seed_never_changes():
-    """Written out, because a NumPy that permutes otherwise would break every resumed run in silence."""
+    """The order is written out: a NumPy with another permutation would break every resumed run in silence."""
     assert arrays.batch_indices(10, 10, seed=0, step=0).tolist() == [0, 7, 8, 6, 9, 5, 1, 3, 2, 4]
 
 
@@ -246,13 +246,13 @@ def test_a_batch_depends_on_its_step_and_on_nothing_before():
 def test_a_batch_holds_its_rows_with_segments_on_the_tokens_alone():
     split = numbered(20)
     rows = arrays.batch_indices(20, 4, seed=1, step=2, host=1, hosts=2)
-    got = arrays.batch(split, 4, seed=1, step=2, host=1, hosts=2)
-    np.testing.assert_array_equal(got.labels, rows)
-    np.testing.assert_array_equal(got.tokens[:, 0], rows)
-    for row, segments in zip(rows, got.segment_ids, strict=True):
+    result = arrays.batch(split, 4, seed=1, step=2, host=1, hosts=2)
+    np.testing.assert_array_equal(result.labels, rows)
+    np.testing.assert_array_equal(result.tokens[:, 0], rows)
+    for row, segments in zip(rows, result.segment_ids, strict=True):
         assert segments.tolist() == [1] * (1 + row % 4) + [0] * (3 - row % 4)
-    np.testing.assert_array_equal(got.weights, [1, 1])
-    assert [field.dtype for field in got] == [np.uint8, np.int32, np.int32, np.float32]
+    np.testing.assert_array_equal(result.weights, [1, 1])
+    assert [field.dtype for field in result] == [np.uint8, np.int32, np.int32, np.float32]
 
 
 @pytest.mark.parametrize("size", [1, 8, 10, 15, 17])
@@ -274,8 +274,8 @@ def test_grain_serves_the_same_batches():
     split = numbered(20)
     data = arrays.grain_batches(split, 4, seed=1, steps=7)
     assert len(data) == 7
-    for step, got in enumerate(data):
-        np.testing.assert_array_equal(got.labels, arrays.batch(split, 4, seed=1, step=step).labels)
+    for step, rows in enumerate(data):
+        np.testing.assert_array_equal(rows.labels, arrays.batch(split, 4, seed=1, step=step).labels)
 
 
 @pytest.mark.parametrize(

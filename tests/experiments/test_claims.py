@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
 
-from experiments import claims
-from experiments.claims import program, report
+from experiments import claims, run
+from experiments.claims import report
 from experiments.claims.measurements import (
     decay,
     entropy,
@@ -23,6 +23,7 @@ from experiments.claims.measurements import (
 )
 from experiments.claims.trained import classifiers, hessian, network, short_training
 from experiments.claims.trained.network import Alpha, Shape, Steps
+from experiments.run import study
 from pdeformer import cta, train
 
 QUICK, FULL = (config for _, config in claims.PRESETS.values())
@@ -37,7 +38,7 @@ TINY = claims.Config(
         tokens=6, vocabulary=5, width=8, heads=2, ffn=8, layers=2, batch=8, steps=12, pde_steps=2
     ),
     landscape=claims.Landscape(rows=8, iterations=4, directions=2, points=5),
-    artefact=claims.Artefact(
+    artifact=claims.Artifact(
         lengths=(24, 48), words=4.0, vocabulary=60, lines=100, test_lines=20, width=32, heads=2, ffn=16,
         layers=1, batch=8, steps=60, seeds=1, learning_rate=3e-3,
     ),
@@ -252,11 +253,11 @@ def test_a_slice_of_a_quadratic_is_a_parabola():
     np.testing.assert_allclose(values, [0, 2, 72])
 
 
-# The artefact.
+# The artifact.
 
 
 def test_the_same_weights_differ_tenfold_between_the_paths_but_not_on_real_tokens():
-    result = padding_artifact.measure(TINY.artefact, (0,))
+    result = padding_artifact.measure(TINY.artifact, (0,))
     kept, zeroed = np.moveaxis(np.exp(result.counted), 1, 0)
     assert np.all(zeroed[:, 1] > 10 * kept[:, 1])
     np.testing.assert_allclose(result.real[:, 0], result.real[:, 1], atol=1e-6)
@@ -278,13 +279,13 @@ def test_on_the_fast_path_a_pad_costs_what_the_bias_of_the_head_says(small):
 
 
 def test_lines_are_words_then_pads_and_differ_between_seeds():
-    text = padding_artifact.lines(TINY.artefact, 24, 500, 0)
+    text = padding_artifact.lines(TINY.artifact, 24, 500, 0)
     real = (text != padding_artifact.PAD).sum(1)
     np.testing.assert_array_equal(text != padding_artifact.PAD, np.arange(24)[None] < real[:, None])
     assert real.min() >= 1
     assert real.mean() == pytest.approx(4, abs=0.4)
     assert text.max() < 60
-    assert np.any(text != padding_artifact.lines(TINY.artefact, 24, 500, 1))
+    assert np.any(text != padding_artifact.lines(TINY.artifact, 24, 500, 1))
 
 
 def test_published_perplexities_are_those_of_free_pads_and_of_pads_at_log_v():
@@ -326,7 +327,7 @@ def test_words_for_ratios_count_seeds():
 def test_a_run_writes_summary_figures_and_a_line_per_claim(ran):
     config, summary = ran
     assert json.loads((config.out / "summary.json").read_text()) == summary
-    assert list(summary) == ["program", "preset", "seeds", *claims.SECTIONS, "versions"]
+    assert list(summary) == ["program", "preset", "seeds", *claims.SECTIONS, "artefact", "versions"]
     assert (summary["program"], summary["preset"], summary["seeds"]) == ("claims", "quick", [0])
     for section in claims.SECTIONS:
         assert (config.out / f"{section}.png").read_bytes().startswith(b"\x89PNG")
@@ -335,13 +336,13 @@ def test_a_run_writes_summary_figures_and_a_line_per_claim(ran):
     assert numbers["steps"] == [4, 16]
     np.testing.assert_allclose(numbers["slopes"], [[-0.5, -0.5]], rtol=0.01)
     assert np.shape(summary["landscape"]["numbers"]["largest"]) == (3, 1, 2)
-    assert np.shape(summary["artefact"]["numbers"]["counted"]) == (2, 2, 2, 1)
+    assert np.shape(summary["artifact"]["numbers"]["counted"]) == (2, 2, 2, 1)
 
 
 def test_resuming_repeats_nothing_and_may_ask_for_fewer_sections(ran, monkeypatch):
     config, summary = ran
     before = contents(config.out)
-    monkeypatch.setattr(program, "measure", None)
+    monkeypatch.setattr(study, "measure", None)
     assert claims.main(dataclasses.replace(config, resume=True)) == summary
     assert contents(config.out) == before
     fewer = claims.main(dataclasses.replace(config, resume=True, only=("entropy",)))
@@ -364,7 +365,7 @@ def test_a_result_becomes_json_with_six_digits_and_no_nan():
         values: np.ndarray
         names: dict
 
-    found = program.plain(Result(np.array([[1 / 3, math.nan]]), {"a": (np.int64(2), "b", True)}))
+    found = run.to_json(Result(np.array([[1 / 3, math.nan]]), {"a": (np.int64(2), "b", True)}))
     assert found == {"values": [[0.333333, None]], "names": {"a": [2, "b", True]}}
     assert json.loads(json.dumps(found)) == found
 
@@ -375,10 +376,10 @@ def test_a_result_becomes_json_with_six_digits_and_no_nan():
 def test_no_word_is_quick_and_every_preset_is_itself_on_the_command_line():
     assert claims.command_line([]) == QUICK
     assert claims.command_line(["full"]) == FULL
-    words = "--only decay artefact --seeds 4 5 --out o --artefact.lengths 8 16"
+    words = "--only decay artifact --seeds 4 5 --out o --artifact.lengths 8 16"
     config = claims.command_line(words.split())
-    assert (config.only, config.seeds, str(config.out)) == (("decay", "artefact"), (4, 5), "o")
-    assert config.artefact.lengths == (8, 16)
+    assert (config.only, config.seeds, str(config.out)) == (("decay", "artifact"), (4, 5), "o")
+    assert config.artifact.lengths == (8, 16)
     for name, (_, preset) in claims.PRESETS.items():
         assert preset.preset == name
 
@@ -414,7 +415,7 @@ def test_what_cannot_be_read_exits_with_2_and_a_suggestion(words, message, capsy
         ({"seeds": (1, 1)}, "one or more different numbers"),
         ({"resume": True}, "got no --out"),
         ({"training": claims.Training(steps=0)}, "training needs at least one step"),
-        ({"artefact": claims.Artefact(heads=3)}, "artefact.width must be divisible by artefact.heads"),
+        ({"artifact": claims.Artifact(heads=3)}, "artifact.width must be divisible by artifact.heads"),
     ],
 )
 def test_contradictions_are_refused_when_the_configuration_is_made(changes, message):

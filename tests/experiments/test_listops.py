@@ -1,4 +1,4 @@
-"""ListOps: the language by hand, the stream against its golden hash and a plain twin, the set, the ladder."""
+"""ListOps: grammar by hand, the stream against a golden hash and the plain recipe, data set, baselines."""
 
 import dataclasses
 import hashlib
@@ -23,7 +23,7 @@ SHORT = {"min_length": 9, "max_length": 65}
 
 
 def plain_tree(rng, depth=1):
-    """The reference's recipe, word for word: (value, tokens)."""
+    """The recipe of the reference generator, step by step: (value, tokens)."""
     if depth == 10 or rng.random() > 0.25:
         digit = rng.choice(range(10))
         return digit, [str(digit)]
@@ -116,7 +116,7 @@ def test_distinct_sequences_are_distinct_and_likely_ones_spread_over_the_whole_l
     assert len({row.ids for row in rows}) == len(rows) == 100
     digits = [place for place, row in enumerate(rows) if len(row.ids) == 1]
     assert len(digits) == 10
-    assert max(digits) > 50  # in the order of the stream all ten stand among the first twenty
+    assert max(digits) > 50  # in the order of the stream all ten are among the first twenty
 
 
 def test_more_distinct_sequences_than_there_are_is_refused():
@@ -240,7 +240,7 @@ def test_the_builder_reads_the_published_files_from_the_manual_folder(tmp_path):
 
 
 def test_the_ladder_climbs_from_majority_over_the_root_to_depth_one():
-    rows = listops.ladder(
+    rows = listops.baseline_accuracies(
         as_split(list(listops.generate(3000, seed=0, **SHORT))),
         as_split(list(listops.generate(1500, seed=1, **SHORT))),
     )
@@ -260,7 +260,11 @@ def test_the_ladder_is_what_is_counted_by_hand():
         ("[MAX 3 9 ]", 9), ("[MAX 3 8 ]", 8), ("[MIN 4 6 ]", 4), ("[SM 4 6 ]", 0), ("[MED 1 2 6 ]", 2)
     )
     # Most frequent overall, so given SM and MED: 4 (the smaller of a tie with 9). Given MAX: 9, given MIN: 4.
-    assert listops.ladder(train, test) == {"majority": 0.2, "root_operator": 0.4, "depth_one": 1.0}
+    assert listops.baseline_accuracies(train, test) == {
+        "majority": 0.2,
+        "root_operator": 0.4,
+        "depth_one": 1.0,
+    }
 
 
 @pytest.mark.parametrize(
@@ -274,7 +278,7 @@ def test_the_ladder_is_what_is_counted_by_hand():
     ],
 )
 def test_depth_one_is_the_mode_over_all_values_of_the_sub_expressions(text):
-    """Enumerate every value of the sub-expressions with its probability; empty lists stand for them."""
+    """Enumerate every value of the sub-expressions with its probability; an empty list marks a sub-expression."""
     values = np.random.default_rng(0).dirichlet(np.ones(10), len(listops.VOCABULARY))
     tokens = text.split()
     open_lists = [ID[token] for token in tokens[1:] if token in OPERATORS]
@@ -299,3 +303,10 @@ def test_an_unseen_root_falls_back_on_the_overall_frequencies():
     frequencies = label_frequencies(as_split([(("[MAX", "1", "3", "]"), 3), (("[MAX", "1", "1", "]"), 1)]))
     np.testing.assert_allclose(frequencies[ID["[MIN"]], [0, 0.5, 0, 0.5, 0, 0, 0, 0, 0, 0])
     np.testing.assert_allclose(frequencies.sum(1), 1)
+
+
+def test_the_old_name_of_the_baselines_serves_with_a_warning():
+    with pytest.warns(DeprecationWarning, match="is now listops.baseline_accuracies"):
+        assert listops.ladder is listops.baseline_accuracies
+    with pytest.raises(AttributeError, match="has no attribute 'ladders'"):
+        listops.ladders  # noqa: B018  the access is the test

@@ -25,9 +25,10 @@ from experiments.pid_gaussian.studies import (
 )
 from experiments.pid_gaussian.systems import planted, structured, warped
 from experiments.run import report
-from experiments.run.records import FIELDS, grouped, plain, records
+from experiments.run.json_values import plain
 from pid import Bootstrap, Interval, Shuffle, estimate
-from pid.estimators.results import fields_of, values_of
+from pid.estimators.io import group_flags
+from pid.estimators.results import FIELDS, pid_from_array, pid_to_array
 from tests.helpers import pid_oracle as oracle
 
 QUICK, FULL = (config for _, config in pid_gaussian.PRESETS.values())
@@ -98,7 +99,7 @@ def test_the_structured_system_has_its_known_answer_and_nothing_has_none():
 
 def test_warps_share_one_gaussian_system_and_are_undone_by_their_inverses():
     plain_, turned = (warped.generate(50, 4, 4, 1, rotated=rotated) for rotated in (False, True))
-    np.testing.assert_allclose(values_of(plain_.truth), values_of(turned.truth))
+    np.testing.assert_allclose(pid_to_array(plain_.truth), pid_to_array(turned.truth))
     for straight, rotated in zip(plain_[:3], turned[:3], strict=True):
         np.testing.assert_allclose((straight**2).sum(1), (rotated**2).sum(1), rtol=1e-9)
         assert np.abs(straight - rotated).max() > 0.01
@@ -114,7 +115,7 @@ def test_warps_share_one_gaussian_system_and_are_undone_by_their_inverses():
 def test_statements_hold_and_fail_where_they_must():
     t = planted.depths(LAYERS)
     truth, knocked = planted.truth(t), planted.truth(t, knockout=True)
-    change = fields_of(values_of(knocked) - values_of(truth))
+    change = pid_from_array(pid_to_array(knocked) - pid_to_array(truth))
     peaks, last, decays, surges, small = planted_claims.of_layers(truth, truth, ("vision", "language"))
     assert peaks.truth == "0, 4, 2, 0, 0"
     assert last.estimate == "0.0 %, 85.8 %, 10.8 %, 3.4 %"
@@ -131,7 +132,7 @@ def test_statements_hold_and_fail_where_they_must():
 
 def test_inside_counts_the_layers_whose_interval_has_the_truth():
     truth = planted.truth(planted.depths(LAYERS))
-    low = fields_of(values_of(truth) - np.array([0.1, 0, -0.1, 0.1, 0.1])[:, None])
+    low = pid_from_array(pid_to_array(truth) - np.array([0.1, 0, -0.1, 0.1, 0.1])[:, None])
     assert set(transduction.inside(Interval(low, truth), truth).values()) == {0.8}
 
 
@@ -330,7 +331,7 @@ def test_the_reader_gives_back_the_arrays_bit_for_bit(tmp_path):
 
 def test_equal_flags_of_layers_are_one_line():
     flags = ("layer 0: a: b", "layer 1: a: b", "layer 3: a: b", "layer 2: c")
-    assert grouped(flags) == ["layers 0-1, 3: a: b", "layer 2: c"]
+    assert group_flags(flags) == ["layers 0-1, 3: a: b", "layer 2: c"]
 
 
 @pytest.mark.parametrize(
@@ -375,7 +376,7 @@ def test_records_name_what_is_infinite_or_was_not_asked_for():
         target, target, rng.normal(size=(N, 4)), reduce=None, gaussianize="none", ci=None, null=None,
         key=jax.random.key(0),
     )  # fmt: skip
-    (told,) = records(found)
+    (told,) = found.to_records()
     assert told["mi_x"] == np.inf
     assert told["mi_x_low"] is None
     assert "infinite" in told["flags"]

@@ -11,7 +11,7 @@ import pytest
 from experiments.pid_llava import capturing, checkpoint, decomposing, known_effects, paper_claims, report
 from pid import estimate, toyworld
 from pid.estimators import Estimate
-from pid.estimators.results import Resampling, fields_of, values_of
+from pid.estimators.results import Resampling, pid_from_array, pid_to_array
 from pid.llava import TokenType
 from pid.measures import PID
 from tests.helpers import toy_llava
@@ -30,10 +30,10 @@ def planted(vision, language, redundancy=0.1, synergy=0.0, *, noise=0.01, seed=0
     value = whole(vision, language, r, s)
     shifts = noise * np.random.default_rng(seed).standard_normal((count, len(vision), 4))
     draws = whole(*np.moveaxis(np.stack([vision, language, r, s], axis=-1) + shifts, -1, 0))
-    pid = fields_of(value)
+    pid = pid_from_array(value)
     ways = Resampling("paired", count, 0.9, (0, 0))
     flags, dims = ("layer 0: planted.",), ((1, 1, 1),) * len(vision)
-    return Estimate(pid, None, None, fields_of(draws), flags, 900, dims, pid, ways)
+    return Estimate(pid, None, None, pid_from_array(draws), flags, 900, dims, pid, ways)
 
 
 def decomposed(shown, knocked=None, model="a", task="QueryAttr") -> decomposing.Decomposed:
@@ -63,9 +63,11 @@ def test_statements_on_planted_trajectories(vision, language, synergy, noise, ex
 
 def test_the_knockout_raises_what_is_raised_and_pairs_cancel():
     base = planted(FALLING, RISING, noise=5.0)
-    draws = values_of(base.draws) if base.draws is not None else pytest.fail("no draws")
+    draws = pid_to_array(base.draws) if base.draws is not None else pytest.fail("no draws")
     step = np.array([0, 0.2, 0, 0.2, 0.2, 0, 0.4, 0.2])  # U_V and S by 0.2 each
-    other = base._replace(pid=fields_of(values_of(base.pid) + step), draws=fields_of(draws + step))
+    other = base._replace(
+        pid=pid_from_array(pid_to_array(base.pid) + step), draws=pid_from_array(draws + step)
+    )
     found = paper_claims.of_knockout(decomposed(base, other))
     assert [one.verdict for one in found] == ["holds"] * 3  # however wide the draws: they are the same
     assert "mean over layers +0.200" in found[0].numbers
@@ -137,7 +139,7 @@ class Planted:
 
     def __init__(self, signs, expected=toyworld.EXPECTED["both needed"]):
         draw = np.random.default_rng(0)
-        tells = {TokenType.IMAGE: expected.dials.vision, TokenType.QUESTION: expected.dials.language}
+        tells = {TokenType.IMAGE: expected.leak_rates.vision, TokenType.QUESTION: expected.leak_rates.language}
         self._of = {
             group: np.stack([share * signs, np.zeros_like(signs)], axis=-1)
             + 0.2 * draw.standard_normal((3, len(signs), 2))
@@ -191,9 +193,11 @@ def test_corners_of_a_model_that_reads_the_inputs_come_out(tmp_path, monkeypatch
 
 def test_the_table_on_planted_results():
     base = planted(FALLING, RISING)
-    draws = values_of(base.draws) if base.draws is not None else pytest.fail("no draws")
+    draws = pid_to_array(base.draws) if base.draws is not None else pytest.fail("no draws")
     step = np.array([0, 0.2, 0, 0.2, 0.2, 0, 0.4, 0.2])
-    knocked = base._replace(pid=fields_of(values_of(base.pid) + step), draws=fields_of(draws + step))
+    knocked = base._replace(
+        pid=pid_from_array(pid_to_array(base.pid) + step), draws=pid_from_array(draws + step)
+    )
     found = [decomposed(base, knocked), decomposed(base, knocked, model="b")]
     layers, changes, likeness, flags = (
         report.of_layers(found, "final"),

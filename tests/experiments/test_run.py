@@ -115,7 +115,7 @@ def test_seeds_of_a_variant_share_their_programs():
     optimizer = train.Optimizer()
     for seed in range(2):
         mesh = sharding.make_mesh(data=1)
-        made = run.programs(tiny.build, optimizer, 12, mesh, loss_fn)
+        made = run.make_programs(tiny.build, optimizer, 12, mesh, loss_fn)
         state, batch = made.init(jax.random.key(seed)), sharding.put_batch(tiny.batch_of(0), mesh)
         made.evaluate(state.params, [batch])
         made.step.lower(state, batch, jax.random.key(seed)).compile()(state, batch, jax.random.key(seed))
@@ -125,7 +125,7 @@ def test_seeds_of_a_variant_share_their_programs():
 def test_each_of_many_variants_finds_its_own_programs_again():
     variants = [train.Optimizer(warmup=steps) for steps in range(10)]
     mesh = sharding.make_mesh(data=1)
-    first, second = ([run.programs(tiny.build, each, 12, mesh) for each in variants] for _ in range(2))
+    first, second = ([run.make_programs(tiny.build, each, 12, mesh) for each in variants] for _ in range(2))
     assert len({id(made) for made in first}) == len(variants)
     assert all(a is b for a, b in zip(first, second, strict=True))
 
@@ -202,7 +202,7 @@ def test_second_signal_ends_the_process_at_once(monkeypatch):
     monkeypatch.setattr(signal, "raise_signal", raised.append)
     with Preemption() as stop:
         os.kill(os.getpid(), signal.SIGTERM)
-        assert (stop.broadcast_from_first(), raised) == (signal.SIGTERM, [])
+        assert (stop.signal_of_any_host(), raised) == (signal.SIGTERM, [])
         os.kill(os.getpid(), signal.SIGTERM)
         assert raised == [signal.SIGTERM]
         assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL  # so that it kills
@@ -215,7 +215,7 @@ def test_torn_line_and_later_records_are_dropped_and_other_trainings_stay(tmp_pa
     with folder.metrics.open("a") as file:
         file.write('{"variant": "b", "seed": 0, "st')
     assert [record["step"] for record in folder.records("b", 0)] == [1, 2, 3]
-    folder.cut("b", 0, 2)
+    folder.truncate_after("b", 0, 2)
     kept = [(record["variant"], record["seed"], record["step"]) for record in lines(tmp_path)]
     assert kept == [("a", 0, 9), ("b", 0, 1), ("b", 0, 2), ("b", 1, 3)]
 
@@ -360,11 +360,11 @@ def test_clock_counts_every_step_between_two_pauses_and_no_pause(monkeypatch):
     now = iter([10.0, 11.0, 15.0, 20.0, 22.0])
     monkeypatch.setattr(time, "perf_counter", lambda: next(now))
     clock = Clock()
-    clock.go()  # at 10
-    clock.go()  # the next step: already counting
+    clock.start()  # at 10
+    clock.start()  # the next step: already counting
     assert clock.read() == 1.0
     clock.stop()  # at 15
-    clock.go()  # at 20
+    clock.start()  # at 20
     assert clock.read() == 5.0 + 2.0
 
 

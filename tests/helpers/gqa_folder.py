@@ -5,7 +5,11 @@ import io
 import json
 import zipfile
 
+import tensorflow_datasets as tfds
 from PIL import Image
+
+from pid import gqa
+from pid.gqa.question import parse
 
 ROWS = {
     # detailed, structural, semantic, question, answer, last step; {i} is a running number
@@ -67,15 +71,15 @@ def image_id(split, number):
 
 
 def jpeg(number, mode="RGB"):
-    """8 wide, 6 high, all of one colour."""
-    colour = 40 * number if mode == "L" else (40 * number, 0, 0)
+    """8 wide, 6 high, all of one color."""
+    color = 40 * number if mode == "L" else (40 * number, 0, 0)
     buffer = io.BytesIO()
-    Image.new(mode, (8, 6), colour).save(buffer, "jpeg")
+    Image.new(mode, (8, 6), color).save(buffer, "jpeg")
     return buffer.getvalue()
 
 
 def write(folder, *, zipped=False):
-    """Questions and images of three splits below the folder, extracted or as the two archives. Image 4 is grey."""
+    """Questions and images of three splits below the folder, extracted or as the two archives. Image 4 is gray."""
     texts = {f"{split}_balanced_questions.json": json.dumps(questions(split)).encode() for split in SPLITS}
     for i in range(10):
         part = dict(list(questions("train").items())[i::10])
@@ -128,3 +132,24 @@ def write_csv(path, rows, *, without=()):
         writer.writeheader()
         writer.writerows(lines)
     return path
+
+
+def build(download, data, config=gqa.QUESTIONS):
+    """Build the table of a download that lies in a folder."""
+    builder = gqa.GQA(config=config, data_dir=data, file_format="array_record")
+    builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=str(download)))
+    return builder
+
+
+def expected(split="val"):
+    """The questions of a split of that download, in order."""
+    return [parse(name, entry) for name, entry in questions(split).items()]
+
+
+def copies_of(count, *, task="QueryAttr", answer="left", detailed=None):
+    """Copies of one question with ids, an answer and a detailed type of their own."""
+    row = parse("0", entry(task, 0, "1"))
+    return [
+        row._replace(question_id=f"{i:03}", answer=answer, detailed=detailed or row.detailed)
+        for i in range(count)
+    ]

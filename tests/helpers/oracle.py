@@ -1,24 +1,24 @@
-"""Slow, obvious NumPy twins of the operators: dense matrices filled one entry at a time, in float64."""
+"""Slow NumPy references of the operators: dense matrices filled one entry at a time, in float64."""
 
 import numpy as np
 
 
 def runs(length, segment_ids=None):
-    """The runs as lists of token indices: neighbours of one positive id."""
+    """Return the runs as lists of token indices: neighbors of one positive id."""
     ids = np.ones(length, int) if segment_ids is None else np.asarray(segment_ids)
-    found = []
+    result = []
     for j in range(length):
         if ids[j] <= 0:
             continue
-        if found and found[-1][-1] == j - 1 and ids[j - 1] == ids[j]:
-            found[-1].append(j)
+        if result and result[-1][-1] == j - 1 and ids[j - 1] == ids[j]:
+            result[-1].append(j)
         else:
-            found.append([j])
-    return found
+            result.append([j])
+    return result
 
 
 def increment_matrix(alpha, beta, length, boundary, segment_ids=None):
-    """G of one explicit step u + G u for u_t = α u_xx + β u_x (upwind), dt = 1."""
+    """Return G of one explicit step u + G u for u_t = α u_xx + β u_x (upwind), dt = 1."""
     G = np.zeros((length, length))
     down, up = max(beta, 0.0), max(-beta, 0.0)  # mass carried to lower and to higher index
     for run in runs(length, segment_ids):
@@ -33,14 +33,14 @@ def increment_matrix(alpha, beta, length, boundary, segment_ids=None):
                 G[j, right] += alpha + down
             if left is not None:
                 G[j, left] += alpha + up
-            # what token j gives away: to both sides by diffusion, downhill by advection; walls stop it
+            # the mass that leaves token j: to both sides by diffusion, along β by advection; walls stop it
             G[j, j] -= alpha * ((right is not None or not closed) + (left is not None or not closed))
             G[j, j] -= down * (left is not None or not closed) + up * (right is not None or not closed)
     return G
 
 
 def heat_taps(alpha, steps):
-    """(α, 1-2α, α) convolved with itself `steps` times: g(-n) … g(n)."""
+    """Return the taps g(-n) … g(n) of n = `steps` heat steps, the n-fold convolution of (α, 1-2α, α)."""
     g = np.ones(1)
     for _ in range(steps):
         g = np.convolve(g, [alpha, 1 - 2 * alpha, alpha])
@@ -48,7 +48,7 @@ def heat_taps(alpha, steps):
 
 
 def causal_matrix(alpha, beta, length, steps, segment_ids=None):
-    """`steps` token shifts by |β|, then the half-line kernel; the first token of a run stands for all before."""
+    """Return the matrix of `steps` shifts by |β| and the half-line kernel, constant before the start of a run."""
     shift, kernel = np.eye(length), np.eye(length)
     g = heat_taps(alpha, steps)
     for run in runs(length, segment_ids):
@@ -63,15 +63,15 @@ def causal_matrix(alpha, beta, length, steps, segment_ids=None):
     return kernel @ np.linalg.matrix_power(shift, steps)
 
 
-def react(u, growth, reaction):
-    """Exact flow of u_t = β u (1 - u) or β u (1 - u²), growth = βt."""
+def reaction_flow(u, growth, reaction):
+    """Return the exact flow of u_t = β u (1 - u) or β u (1 - u²), with growth = βt."""
     if reaction == "fisher":
         return u * np.exp(growth) / (1 + u * (np.exp(growth) - 1))
     return u / np.sqrt(u**2 + (1 - u**2) * np.exp(-2 * growth))
 
 
 def changing(length, boundary, segment_ids=None):
-    """Tokens that may change at all, (T, 1): no padding, no end of a run under "copy"."""
+    """Return the mask (T, 1) of the tokens that may change: no padding, and no end of a run under "copy"."""
     mask = np.zeros((length, 1), bool)
     for run in runs(length, segment_ids):
         mask[run[1:-1] if boundary == "copy" else run] = True
@@ -79,15 +79,15 @@ def changing(length, boundary, segment_ids=None):
 
 
 def evolve(u, pde, coefficients, *, steps, dt=1.0, boundary="neumann", segment_ids=None, causal=False):
-    """(T, D) evolved channel by channel; `coefficients` name -> scalar or (D,), `pde` the class name."""
+    """Evolve u (T, D) channel by channel; `coefficients` maps names to scalars or (D,), `pde` is the class name."""
     u = np.asarray(u, np.float64)
     out = np.empty_like(u)
     for c in range(u.shape[1]):
-        own = {
+        values = {
             k: float(np.broadcast_to(v, u.shape[1:])[c]) for k, v in coefficients.items() if k != "reaction"
         }
         out[:, [c]] = _evolve_channel(
-            u[:, [c]], pde, own, coefficients.get("reaction"), steps, dt, boundary, segment_ids, causal
+            u[:, [c]], pde, values, coefficients.get("reaction"), steps, dt, boundary, segment_ids, causal
         )
     return out
 
@@ -107,21 +107,21 @@ def _evolve_channel(u, pde, c, reaction, steps, dt, boundary, segment_ids, causa
     if causal:
         M = causal_matrix(alpha, drift, length, steps, segment_ids)
         if pde == "ReactionDiffusion":
-            u = np.where(mask, react(u, beta * steps / 2, reaction), u)
-            return np.where(mask, react(M @ u, beta * steps / 2, reaction), u)
+            u = np.where(mask, reaction_flow(u, beta * steps / 2, reaction), u)
+            return np.where(mask, reaction_flow(M @ u, beta * steps / 2, reaction), u)
         return M @ u
     M = np.eye(length) + increment_matrix(alpha, drift, length, boundary, segment_ids)
     for _ in range(steps):
         if pde == "ReactionDiffusion":
-            u = np.where(mask, react(u, beta / 2, reaction), u)
+            u = np.where(mask, reaction_flow(u, beta / 2, reaction), u)
         u = M @ u
         if pde == "ReactionDiffusion":
-            u = np.where(mask, react(u, beta / 2, reaction), u)
+            u = np.where(mask, reaction_flow(u, beta / 2, reaction), u)
     return u
 
 
 def evolve_vector(kind, coefficients, u, ids, order="strang", reaction="fisher"):
-    """u over tokens with `ids`, one explicit step for each dict of coefficients, by dense matrices."""
+    """Evolve u over tokens with `ids` by dense matrices, one explicit step for each dict of coefficients."""
     matrices = [
         increment_matrix(c.get("alpha", 0.0), c.get("beta", 0.0), len(u), "neumann", ids)
         if kind == "advection"
@@ -143,9 +143,9 @@ def evolve_vector(kind, coefficients, u, ids, order="strang", reaction="fisher")
         elif order == "euler":
             u = u + c["alpha"] * (G @ u) + c["beta"] * u * (1 - u**power)
         else:
-            u = react(u, c["beta"] / 2, reaction)
+            u = reaction_flow(u, c["beta"] / 2, reaction)
             u = u + c["alpha"] * (G @ u)
-            u = react(u, c["beta"] / 2, reaction)
+            u = reaction_flow(u, c["beta"] / 2, reaction)
     return u
 
 
@@ -165,9 +165,9 @@ def attention_weights(
     order="strang",
     reaction="fisher",
 ):
-    """The evolved attention weights, one row (column) at a time: (B, N, T, S).
+    """Return the evolved attention weights (B, N, T, S), one row (column) at a time.
 
-    `coefficients`: a list over heads of lists over steps of dicts.
+    `coefficients` is a list over heads of lists over steps of dicts.
     """
     query, key = (np.asarray(x, np.float64) for x in (query, key))
     B, T, N, H = query.shape
@@ -188,10 +188,10 @@ def attention_weights(
                 matrix = matrix.copy()
                 if axis in ("key", "both"):
                     for t in range(T):
-                        alive = ids[b].copy()
+                        key_ids = ids[b].copy()
                         if is_causal:
-                            alive[max(t + S - T + 1, 0) :] = 0
-                        matrix[t] = along(matrix[t], alive)
+                            key_ids[max(t + S - T + 1, 0) :] = 0
+                        matrix[t] = along(matrix[t], key_ids)
                 if axis in ("query", "both"):
                     for s in range(S):
                         matrix[:, s] = along(matrix[:, s], ids[b])
@@ -200,12 +200,12 @@ def attention_weights(
             A = evolve(S0) if target == "logits" else S0
             for t in range(T):
                 p = t + S - T
-                seen = (ids[b] == query_ids[b][t]) & (ids[b] > 0)
+                mask = (ids[b] == query_ids[b][t]) & (ids[b] > 0)
                 s = np.arange(S)
-                seen &= (s <= p) if is_causal else True
-                seen &= (abs(s - p) <= window) if window is not None else True
-                weights = np.where(seen, np.exp(A[t] - A[t].max()), 0)
-                A[t] = weights / weights.sum() if seen.any() else 0
+                mask &= (s <= p) if is_causal else True
+                mask &= (abs(s - p) <= window) if window is not None else True
+                weights = np.where(mask, np.exp(A[t] - A[t].max()), 0)
+                A[t] = weights / weights.sum() if mask.any() else 0
             A = evolve(A) if target == "weights" else A
             if renormalize:
                 total = A.sum(-1, keepdims=True)

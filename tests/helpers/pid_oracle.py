@@ -1,4 +1,4 @@
-"""Slow, obvious NumPy twins of the decomposition of Gaussian information, and systems whose answer is known.
+"""NumPy oracles of Gaussian decompositions, slow and plain, and systems with known answers.
 
 Legend: m, x, y the sizes of target M and sources X, Y, dims = (m, x, y); covariances (d, d) hold M, X, Y in that order;
 all information in bits; Hx (x, m) and Hy (y, m) the channels of white M with white noise, A = Hx'Hx, B = Hy'Hy.
@@ -33,7 +33,7 @@ class Informations(NamedTuple):
 
 
 class Atoms(NamedTuple):
-    """A whole decomposition: I(M;X) = R + U_x, I(M;Y) = R + U_y, union = R + U_x + U_y, I(M;X,Y) = union + S."""
+    """A decomposition: I(M;X) = R + U_x, I(M;Y) = R + U_y, union = R + U_x + U_y, I(M;X,Y) = union + S."""
 
     redundancy: float
     unique_x: float
@@ -46,13 +46,13 @@ class Atoms(NamedTuple):
 
 
 class Optimum(NamedTuple):
-    """The least union information found, and a bound that no coupling can go below."""
+    """The least union information over all couplings tried, and a lower bound for every coupling."""
 
     union: float
     lower: float
 
 
-class Known(NamedTuple):
+class KnownSystem(NamedTuple):
     """A system and its BROJA decomposition: mi_x, mi_y, mi_joint, unique_x, unique_y, redundancy, synergy."""
 
     cov: np.ndarray
@@ -68,10 +68,10 @@ def half_log2_det(matrix):
     return float(np.linalg.slogdet(matrix)[1] / (2 * np.log(2)))
 
 
-def conditional(cov, kept, given):
-    """S_{A|B} = S_A - S_AB S_B⁻¹ S_BA for index arrays A and B."""
-    cross = cov[np.ix_(kept, given)]
-    return cov[np.ix_(kept, kept)] - cross @ np.linalg.solve(cov[np.ix_(given, given)], cross.T)
+def conditional(cov, a, b):
+    """S_{A|B} = S_A - S_AB S_B⁻¹ S_BA for index arrays a and b."""
+    cross = cov[np.ix_(a, b)]
+    return cov[np.ix_(a, a)] - cross @ np.linalg.solve(cov[np.ix_(b, b)], cross.T)
 
 
 def parts(dims):
@@ -153,12 +153,12 @@ def channels(cov, dims):
     """Hx and Hy: M, and the noises of X and Y given M, whitened by the inverse of their lower Cholesky factors."""
     m, *sources = parts(dims)
     white = np.linalg.cholesky(cov[np.ix_(m, m)])
-    found = []
+    matrices = []
     for source in sources:
         noise = np.linalg.cholesky(conditional(cov, source, m))
         read = solve_triangular(white, cov[np.ix_(m, source)], lower=True).T
-        found.append(solve_triangular(noise, read, lower=True))
-    return found
+        matrices.append(solve_triangular(noise, read, lower=True))
+    return matrices
 
 
 def union_of_coupling(cov, dims, gamma):
@@ -199,7 +199,7 @@ def optimal_union(cov, dims, starts=3, seed=0):
         value, slope = _union_slope(z.reshape(shape), hx, hy)
         return value, slope.ravel()
 
-    found = []
+    optima = []
     options = {"maxiter": 20_000, "maxfun": 40_000, "maxcor": 40, "ftol": 0.0, "gtol": 1e-14}
     for k in range(starts):
         start = (k > 0) * rng.normal(size=shape).ravel()
@@ -207,8 +207,8 @@ def optimal_union(cov, dims, starts=3, seed=0):
         polished = root(
             lambda z: descent(z)[1], descended, method="lm", options={"xtol": 1e-15, "ftol": 1e-15}
         ).x
-        found += [_certified(z.reshape(shape), hx, hy) for z in (descended, polished)]
-    return Optimum(min(one.union for one in found), max(one.lower for one in found))
+        optima += [_certified(z.reshape(shape), hx, hy) for z in (descended, polished)]
+    return Optimum(min(one.union for one in optima), max(one.lower for one in optima))
 
 
 def _union_slope(z, hx, hy):
@@ -225,7 +225,7 @@ def _union_slope(z, hx, hy):
 
 
 def _certified(z, hx, hy):
-    """The objective at Z and the bound of a convex function: df/dΓ = L'N P⁻¹ (N'Z - Hy')."""
+    """The union information at Z and the lower bound of a convex function: df/dΓ = L'N P⁻¹ (N'Z - Hy')."""
     lower = np.linalg.cholesky(np.eye(len(z)) + z @ z.T)
     gamma = solve_triangular(lower, z, lower=True)
     noise_free = lower @ hx - z @ hy
@@ -236,15 +236,15 @@ def _certified(z, hx, hy):
     return Optimum(union, union - float(gap) / np.log(2))
 
 
-def _known(cov, mi_x, mi_y, mi_joint, unique_x, unique_y):
-    """Sizes from a target as large as each source; R and S by the identities."""
+def _known_system(cov, mi_x, mi_y, mi_joint, unique_x, unique_y):
+    """The system and its decomposition: target and sources of equal size, R and S by the identities."""
     size = len(cov) // 3
     redundancy = mi_x - unique_x
     truth = {
         "mi_x": mi_x, "mi_y": mi_y, "mi_joint": mi_joint, "unique_x": unique_x, "unique_y": unique_y,
         "redundancy": redundancy, "synergy": mi_joint - redundancy - unique_x - unique_y,
     }  # fmt: skip
-    return Known(cov, (size, size, size), {name: float(value) for name, value in truth.items()})
+    return KnownSystem(cov, (size, size, size), {name: float(value) for name, value in truth.items()})
 
 
 def known_answers():
@@ -257,39 +257,43 @@ def _scalar_answers():
 
     C1: X = M + n1, Y = X + n2, var n2 = v. C2: X = M + n1, Y = n2, corr ρ. C3: X = M + n1, Y = M + n2, corr ρ.
     """
-    found = {}
+    answers = {}
     for v in (1, 4, 100):
         cov = np.array([[1.0, 1, 1], [1, 2, 2], [1, 2, 2 + v]])
         mi_y = half_log2((2 + v) / (1 + v))
-        found[f"chain, variance {v}"] = _known(cov, 0.5, mi_y, 0.5, 0.5 - mi_y, 0.0)
+        answers[f"chain, variance {v}"] = _known_system(cov, 0.5, mi_y, 0.5, 0.5 - mi_y, 0.0)
     for r in (0.5, 0.9, 0.99):
         joint = half_log2(1 + 1 / (1 - r**2))
-        found[f"noise alone, correlation {r}"] = _known(channel_system(1, 0, r), 0.5, 0.0, joint, 0.5, 0.0)
+        answers[f"noise alone, correlation {r}"] = _known_system(
+            channel_system(1, 0, r), 0.5, 0.0, joint, 0.5, 0.0
+        )
     for r in (0.0, 0.5, 0.9, -0.5):
         joint = half_log2(1 + 2 / (1 + r))
-        found[f"equal channels, correlation {r}"] = _known(channel_system(1, 1, r), 0.5, 0.5, joint, 0.0, 0.0)
-    return found
+        answers[f"equal channels, correlation {r}"] = _known_system(
+            channel_system(1, 1, r), 0.5, 0.5, joint, 0.0, 0.0
+        )
+    return answers
 
 
 def _barrett_answers():
     """a = r_MX, c = r_MY, b = r_XY: I_xy = ½ log2 (1 - b²) / (1 - a² - b² - c² + 2abc) [Barrett 2015]."""
     a, c = 0.6, 0.4
     mi_x, mi_y = half_log2(1 / (1 - a**2)), half_log2(1 / (1 - c**2))
-    found = {}
+    answers = {}
     for b in (0.0, 0.24, 0.6, 0.8):
         cov = np.array([[1, a, c], [a, 1, b], [c, b, 1]])
         joint = half_log2((1 - b**2) / (1 - a**2 - b**2 - c**2 + 2 * a * b * c))
-        found[f"Barrett, correlation {b}"] = _known(cov, mi_x, mi_y, joint, mi_x - mi_y, 0.0)
-    return found
+        answers[f"Barrett, correlation {b}"] = _known_system(cov, mi_x, mi_y, joint, mi_x - mi_y, 0.0)
+    return answers
 
 
 def _gain_answers():
     """Hx = diag(g, 1), Hy = diag(1, √2), independent noise: λ = (1 + g²) / 2 and 2/3."""
-    found = {}
+    answers = {}
     for g in (0, 1, 2, 3):
         cov = channel_system(np.diag([g, 1.0]), np.diag([1, 2**0.5]))
         first = half_log2((1 + g**2) / 2)
-        found[f"gain {g}"] = _known(
+        answers[f"gain {g}"] = _known_system(
             cov,
             mi_x=half_log2(1 + g**2) + 0.5,
             mi_y=0.5 + half_log2(3),
@@ -297,7 +301,7 @@ def _gain_answers():
             unique_x=max(first, 0),
             unique_y=max(-first, 0) + half_log2(3 / 2),
         )
-    return found
+    return answers
 
 
 def _angle_answers():
@@ -305,14 +309,16 @@ def _angle_answers():
 
     det(P_x - λ P_y) = 6 λ² - (12 + c²) λ + 6, so λ + 1/λ = 2 + 2u, u = c²/12; det(I + A + B) = 15 + c².
     """
-    found = {}
+    answers = {}
     for name, theta in (("0", 0.0), ("pi/8", np.pi / 8), ("pi/4", np.pi / 4), ("pi/2", np.pi / 2)):
         c, s = np.cos(theta), np.sin(theta)
         cov = channel_system(np.diag([2**0.5, 1]) @ np.array([[c, s], [-s, c]]), np.diag([1, 2**0.5]))
         u = c**2 / 12
         unique = half_log2(1 + u + np.sqrt(u * (u + 2)))
-        found[f"angle {name}"] = _known(cov, half_log2(6), half_log2(6), half_log2(15 + c**2), unique, unique)
-    return found
+        answers[f"angle {name}"] = _known_system(
+            cov, half_log2(6), half_log2(6), half_log2(15 + c**2), unique, unique
+        )
+    return answers
 
 
 def doubled(rng, cov, dims, copies=2):
@@ -352,4 +358,4 @@ def structured_system(d):
     shared, alone = 4 * half_log2(5), half_log2(13 / 4)
     cov = channel_system(np.diag(gain_x), np.diag(gain_y))
     joint = 4 * half_log2(9) + 5 * alone
-    return _known(cov, shared + 2 * alone, shared + 3 * alone, joint, 2 * alone, 3 * alone)
+    return _known_system(cov, shared + 2 * alone, shared + 3 * alone, joint, 2 * alone, 3 * alone)

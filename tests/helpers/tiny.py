@@ -1,6 +1,6 @@
-"""A Transformer of a few hundred weights with stacked blocks, and data it can learn, for tests of training.
+"""A Transformer of a few hundred weights with stacked blocks, and data that it can learn, for tests of training.
 
-Its parameters have the names and shapes of a real model, so that rules by path apply to it.
+Its parameters have the names and shapes of a real model, so the sharding rules apply to their paths.
 Legend: B batch, T tokens, D channels, L layers.
 """
 
@@ -23,9 +23,9 @@ class Attention(nnx.Module):
 
     def __call__(self, x, segment_ids):
         query, key, value = self.query(x), self.key(x), self.value(x)
-        seen = (segment_ids[:, :, None] == segment_ids[:, None, :]) & (segment_ids[:, None, :] > 0)
+        mask = (segment_ids[:, :, None] == segment_ids[:, None, :]) & (segment_ids[:, None, :] > 0)
         logits = jnp.einsum("btd,bsd->bts", query, key) / CHANNELS**0.5
-        return self.out(jax.nn.softmax(jnp.where(seen, logits, -1e9)) @ value)
+        return self.out(jax.nn.softmax(jnp.where(mask, logits, -1e9)) @ value)
 
 
 class FeedForward(nnx.Module):
@@ -40,7 +40,7 @@ class FeedForward(nnx.Module):
 
 
 class Block(nnx.Module):
-    """Attention and feed-forward with residuals, and dropout when there is a key."""
+    """Attention and feed-forward with residual connections, and dropout if there is a key."""
 
     def __init__(self, *, rngs: nnx.Rngs) -> None:
         self.norm = nnx.LayerNorm(CHANNELS, rngs=rngs)
@@ -54,7 +54,7 @@ class Block(nnx.Module):
 
 
 class Embed(nnx.Module):
-    """A table of tokens."""
+    """The embedding of tokens."""
 
     def __init__(self, *, rngs: nnx.Rngs) -> None:
         self.token = nnx.Embed(VOCABULARY, CHANNELS, rngs=rngs)
@@ -70,7 +70,7 @@ class Tiny(nnx.Module):
 
     def __call__(self, tokens, segment_ids=None, *, key=None):
         segment_ids = jnp.ones_like(tokens) if segment_ids is None else segment_ids
-        blocks, stacked = nnx.split(self.blocks)
+        blocks, stack = nnx.split(self.blocks)
 
         def layer(x, part):
             params, index = part
@@ -78,18 +78,18 @@ class Tiny(nnx.Module):
                 x, segment_ids, None if key is None else jax.random.fold_in(key, index)
             ), None
 
-        x, _ = jax.lax.scan(layer, self.embed.token(tokens), (stacked, jnp.arange(LAYERS)))
-        kept = (segment_ids > 0)[..., None]
-        return self.head(jnp.sum(x * kept, axis=1) / jnp.sum(kept, axis=1))
+        x, _ = jax.lax.scan(layer, self.embed.token(tokens), (stack, jnp.arange(LAYERS)))
+        valid = (segment_ids > 0)[..., None]
+        return self.head(jnp.sum(x * valid, axis=1) / jnp.sum(valid, axis=1))
 
 
 def build(rngs: nnx.Rngs) -> Tiny:
-    """The model, as `init_state` wants it."""
+    """Build the model, as `init_state` expects."""
     return Tiny(rngs=rngs)
 
 
 def batch_of(step: int, rows: int = 16) -> dict[str, np.ndarray]:
-    """The batch of a step: tokens, the class being the first token's, and a padded last token in odd rows."""
+    """The batch of a step: random tokens, the class of the first token, and a padded last token in odd rows."""
     random = np.random.default_rng(step)
     tokens = random.integers(0, VOCABULARY, (rows, TOKENS)).astype(np.int32)
     segment_ids = np.ones_like(tokens)

@@ -57,7 +57,7 @@ def rows_of(batch):
 
 def main(config: Config, spy: Callable[[int], None] = lambda step: None) -> list[run.Result]:
     """Train every variant; `spy` is called with the step before each batch is made."""
-    folder = run.open_run(config.out, config, resume=config.resume, free=MAY_CHANGE_ON_RESUME)
+    folder = run.open_run(config.out, config, resume=config.resume, may_change=MAY_CHANGE_ON_RESUME)
     mesh = sharding.make_mesh(config.mesh.data, config.mesh.model)
 
     def batch(step):
@@ -67,7 +67,7 @@ def main(config: Config, spy: Callable[[int], None] = lambda step: None) -> list
 
     results = []
     for variant in config.variants:
-        made = run.programs(tiny.build, config.optimizer, config.steps, mesh, LOSSES[variant])
+        made = run.make_programs(tiny.build, config.optimizer, config.steps, mesh, LOSSES[variant])
         results.append(
             run.train(
                 folder,

@@ -1,4 +1,4 @@
-"""Diagnostics against numbers worked out by hand, slow twins, and the laws that make them useful."""
+"""Diagnostics against numbers by hand, against slow references, and against their laws."""
 
 import jax
 import jax.numpy as jnp
@@ -29,7 +29,7 @@ def test_dirichlet_energy_by_hand():
 
 def test_dirichlet_energy_counts_no_edge_across_a_wall_or_a_hole():
     u = column(0.0, 1.0, 5.0, 7.0, 100.0, 8.0)
-    # only (0, 1) and (5, 7): the hole parts 7 from 8 although both have id 2
+    # only (0, 1) and (5, 7): the hole separates 7 from 8 although both have id 2
     assert diagnostics.dirichlet_energy(u, jnp.asarray([1, 1, 2, 2, 0, 2])) == 0.5 + 2.0
 
 
@@ -128,8 +128,8 @@ def test_effective_rank_by_hand():
 )
 def test_padding_is_never_read(measure):
     u = random(1, 8, 3)
-    poisoned = measure(with_nan_at_padding(u, PACKED), PACKED)
-    np.testing.assert_array_equal(poisoned, measure(jnp.where(PACKED[..., None] > 0, u, 7.0), PACKED))
+    with_nan = measure(with_nan_at_padding(u, PACKED), PACKED)
+    np.testing.assert_array_equal(with_nan, measure(jnp.where(PACKED[..., None] > 0, u, 7.0), PACKED))
     padded, ids = jnp.pad(u[:, :3], ((0, 0), (0, 2), (0, 0))), jnp.asarray([[1, 1, 1, 0, 0]])
     np.testing.assert_allclose(measure(padded, ids), measure(u[:, :3]), rtol=1e-5)
 

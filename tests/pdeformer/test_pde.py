@@ -1,4 +1,4 @@
-"""The four equations: one explicit step, stability bounds, exact reaction flows, refusals."""
+"""The four equations: one explicit step, stability bounds, exact reaction flows, refused arguments."""
 
 import jax
 import jax.numpy as jnp
@@ -31,12 +31,12 @@ def test_repeated_public_steps_are_evolve(pde, boundary, x64):
     u = jnp.asarray(U)
     for _ in range(4):
         u = pde.step(u, dt=0.5, boundary=boundary)
-    whole = evolve(jnp.asarray(U), pde, steps=4, dt=0.5, boundary=boundary, method="scan")
-    np.testing.assert_allclose(u, whole, rtol=1e-13, atol=1e-14)
+    all_steps = evolve(jnp.asarray(U), pde, steps=4, dt=0.5, boundary=boundary, method="scan")
+    np.testing.assert_allclose(u, all_steps, rtol=1e-13, atol=1e-14)
 
 
 def _start(u, pde, dt):
-    """(u, u_prev) at rest: u_{-1} = u_1 = u + ½ r L u, which half a squared speed's diffusion step gives."""
+    """Return (u, u_prev) at rest: u_{-1} = u_1 = u + ½ r L u is a diffusion step with α = ½ (c dt)²."""
     return u, Diffusion(0.5 * (pde.speed * dt) ** 2).step(u)
 
 
@@ -70,7 +70,7 @@ def test_step_along_another_axis_is_the_step_of_the_transposed_array(x64):
 
 @pytest.mark.parametrize("reaction", ["fisher", "allen_cahn"])
 def test_reaction_flow_solves_its_equation(reaction, x64):
-    """du/dt = R(u) at every time, started at u: checked by the derivative in time and the group law."""
+    """The derivative in time is R(u), and the flow obeys the group law."""
     u, beta = jnp.linspace(0.05, 1.5, 9), 0.6
 
     def flow(t):
@@ -179,9 +179,9 @@ def test_equations_of_different_kind_have_different_tree_structure():
 
 
 def test_concrete_arrays_are_checked_under_jit_too():
-    """A coefficient closed over by a compiled function is known while it is traced."""
+    """A coefficient in the closure of a compiled function is concrete while the function is traced."""
     rates, fast = jnp.array([0.1, 0.2]), jnp.array([0.1, 0.6])
-    evolved = jax.jit(lambda u: evolve(u, Diffusion(rates), steps=2))(jnp.ones((5, 2)))
-    np.testing.assert_allclose(evolved, 1, rtol=1e-6)
+    y = jax.jit(lambda u: evolve(u, Diffusion(rates), steps=2))(jnp.ones((5, 2)))
+    np.testing.assert_allclose(y, 1, rtol=1e-6)
     with pytest.raises(ValueError, match=r"alpha \* dt <= 1/2 to be stable, got 1.2 times the bound"):
         jax.jit(lambda u: evolve(u, Diffusion(fast), steps=2))(jnp.ones((5, 2)))

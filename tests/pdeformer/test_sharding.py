@@ -97,10 +97,10 @@ def test_state_is_born_sharded_and_moments_lie_beside_their_parameter():
 def test_weights_do_not_depend_on_the_mesh():
     wide = init_state(tiny.build, Optimizer(), 10, sharding.make_mesh(model=2), seed=3)[1]
     one = init_state(tiny.build, Optimizer(), 10, sharding.make_mesh(data=1), seed=3)[1]
-    whole = nnx.to_pure_dict(nnx.state(tiny.Tiny(rngs=nnx.Rngs(jax.random.key(3)))))
-    for a, b, c in zip(*map(jax.tree.leaves, (wide.params, one.params, whole)), strict=True):
+    unsharded = nnx.to_pure_dict(nnx.state(tiny.Tiny(rngs=nnx.Rngs(jax.random.key(3)))))
+    for a, b, c in zip(*map(jax.tree.leaves, (wide.params, one.params, unsharded)), strict=True):
         np.testing.assert_array_equal(a, b)
-        # The initialiser runs compiled there and op by op here: the last bit of erfinv may differ.
+        # The initializer runs compiled there and op by op here: the last bit of erfinv may differ.
         np.testing.assert_allclose(a, c, rtol=1e-6, atol=1e-7)
 
 
@@ -118,3 +118,11 @@ def test_batch_is_split_over_data_and_keeps_its_rows():
 def test_batch_that_does_not_divide_is_refused():
     with pytest.raises(ValueError, match=r"got 6 rows on data=8 \(tokens\); change the batch size"):
         sharding.put_batch({"tokens": np.zeros((6, 2), np.int32)}, sharding.make_mesh())
+
+
+def test_name_of_an_earlier_release_is_served_with_a_warning():
+    mesh = sharding.make_mesh(data=1)
+    with pytest.warns(DeprecationWarning, match="sharding.replicated is now sharding.replicated_sharding"):
+        assert sharding.replicated(mesh) == sharding.replicated_sharding(mesh)
+    with pytest.raises(AttributeError, match="no attribute 'scattered'"):
+        sharding.scattered  # noqa: B018

@@ -83,8 +83,8 @@ def test_divergence_of_the_difference_is_the_neumann_laplacian(x64):
     ids = jnp.array([1, 1, 1, 2, 2, 0, 3, 3])
     u = jnp.asarray(np.random.default_rng(0).normal(size=(8, 3)))
     laplacian = stencil.laplacian(u, stencil.path(8, ids, "neumann"))
-    composed = stencil.divergence(stencil.difference(u, 1, stencil.run_ids(ids)))
-    np.testing.assert_allclose(composed, laplacian, atol=1e-15)
+    composition = stencil.divergence(stencil.difference(u, 1, stencil.run_ids(ids)))
+    np.testing.assert_allclose(composition, laplacian, atol=1e-15)
 
 
 def test_causal_half_changes_only_the_later_end_of_an_edge():

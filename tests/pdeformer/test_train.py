@@ -18,18 +18,18 @@ from pdeformer import sharding, train
 from tests.helpers import tiny
 
 STEPS = 20
-KEY, BEGIN = jax.random.key(7), jax.random.key(0)
+KEY, INIT_KEY = jax.random.key(7), jax.random.key(0)
 ADAM = train.Optimizer(learning_rate=1e-2)
 
 
-def trained(steps, *, mesh, optimizer=ADAM, key=KEY, loss_fn=train.classification_loss):
-    """(step function, last state, list of metrics) of some steps from seed 0."""
-    made = run.programs(tiny.build, optimizer, STEPS, mesh, loss_fn)
-    state, metrics = made.init(BEGIN), []
+def run_steps(steps, *, mesh, optimizer=ADAM, key=KEY, loss_fn=train.classification_loss):
+    """Return (step function, last state, list of metrics) of `steps` steps from seed 0."""
+    programs = run.make_programs(tiny.build, optimizer, STEPS, mesh, loss_fn)
+    state, metrics = programs.init(INIT_KEY), []
     for index in range(steps):
-        state, new = made.step(state, sharding.put_batch(tiny.batch_of(index), mesh), key)
+        state, new = programs.step(state, sharding.put_batch(tiny.batch_of(index), mesh), key)
         metrics.append(jax.device_get(new))
-    return made.step, state, metrics
+    return programs.step, state, metrics
 
 
 # The schedule.
@@ -65,7 +65,7 @@ def test_schedule_is_its_equation(config, values):
 
 def test_step_reports_the_rate_it_uses():
     optimizer = train.Optimizer(learning_rate=0.3, schedule="linear", warmup=2)
-    _, _, metrics = trained(4, mesh=sharding.make_mesh(data=1), optimizer=optimizer)
+    _, _, metrics = run_steps(4, mesh=sharding.make_mesh(data=1), optimizer=optimizer)
     np.testing.assert_allclose([m.learning_rate for m in metrics], [0, 0.15, 0.3, 0.3 * 17 / 18], rtol=1e-6)
 
 
@@ -105,7 +105,7 @@ def test_weight_decay_acts_on_kernels_and_embeddings_only():
     params["after_embedding"] = stencil
     names = {
         sharding.path_name(path)
-        for path, on in jax.tree_util.tree_leaves_with_path(train.decayed(params))
+        for path, on in jax.tree_util.tree_leaves_with_path(train.weight_decay_mask(params))
         if on
     }
     assert names == {
@@ -148,10 +148,10 @@ def test_clip_scales_the_gradient_to_the_norm_and_leaves_a_smaller_one():
     """Gradient (3, 4) has norm 5; clipped to 1 it is (0.6, 0.8). Adam's first moment is 0.1 of it."""
     tx = train.make_optimizer(train.Optimizer(clip=1.0), 10)
     params = {"bias": jnp.zeros(2)}
-    for gradient, seen in (([3.0, 4.0], [0.6, 0.8]), ([0.3, 0.4], [0.3, 0.4])):
+    for gradient, clipped in (([3.0, 4.0], [0.6, 0.8]), ([0.3, 0.4], [0.3, 0.4])):
         _, state = tx.update({"bias": jnp.array(gradient)}, tx.init(params), params)
         moment = cast(Any, optax.tree.get(state, "mu"))["bias"]
-        np.testing.assert_allclose(moment, 0.1 * np.array(seen), rtol=1e-6)
+        np.testing.assert_allclose(moment, 0.1 * np.array(clipped), rtol=1e-6)
 
 
 # The loss.
@@ -175,7 +175,7 @@ def test_loss_of_bfloat16_logits_is_float32():
 
 
 def test_training_learns():
-    _, _, metrics = trained(
+    _, _, metrics = run_steps(
         STEPS, mesh=sharding.make_mesh(data=1), optimizer=train.Optimizer(learning_rate=3e-2)
     )
     assert metrics[-1].loss < 0.8 * metrics[0].loss
@@ -183,7 +183,7 @@ def test_training_learns():
 
 def test_losses_on_a_4x2_mesh_equal_those_on_one_device():
     one, wide = (
-        trained(6, mesh=mesh)[2] for mesh in (sharding.make_mesh(data=1), sharding.make_mesh(model=2))
+        run_steps(6, mesh=mesh)[2] for mesh in (sharding.make_mesh(data=1), sharding.make_mesh(model=2))
     )
     for a, b in zip(one, wide, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5)
@@ -191,7 +191,7 @@ def test_losses_on_a_4x2_mesh_equal_those_on_one_device():
 
 def test_step_compiles_once_and_a_restored_state_fits_it():
     mesh = sharding.make_mesh(model=2)
-    step, state, _ = trained(3, mesh=mesh)
+    step, state, _ = run_steps(3, mesh=mesh)
     shardings = jax.tree.map(lambda x: x.sharding, state)
     restored = jax.tree.map(jax.device_put, jax.device_get(state), shardings)
     step(restored, sharding.put_batch(tiny.batch_of(9), mesh), KEY)
@@ -200,7 +200,7 @@ def test_step_compiles_once_and_a_restored_state_fits_it():
 
 def test_given_state_is_donated():
     mesh = sharding.make_mesh(data=1)
-    step, state, _ = trained(1, mesh=mesh)
+    step, state, _ = run_steps(1, mesh=mesh)
     kernel = state.params["head"]["kernel"]
     step(state, sharding.put_batch(tiny.batch_of(1), mesh), KEY)
     assert kernel.is_deleted()
@@ -215,27 +215,27 @@ def weighted_loss(model, batch, key):
 @pytest.mark.parametrize("mesh", [{"data": 1}, {"data": 2, "model": 2}])
 def test_accumulated_gradient_is_that_of_the_large_batch(mesh):
     mesh = sharding.make_mesh(**mesh)
-    whole, parts = (
-        trained(3, mesh=mesh, optimizer=train.Optimizer(accumulate=n), loss_fn=weighted_loss)[1:]
+    full, accumulated = (
+        run_steps(3, mesh=mesh, optimizer=train.Optimizer(accumulate=n), loss_fn=weighted_loss)[1:]
         for n in (1, 4)
     )
-    for a, b in zip(whole[1], parts[1], strict=True):
+    for a, b in zip(full[1], accumulated[1], strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5)  # another order of the same float32 sums
 
 
 def test_dropout_depends_on_key_step_and_nothing_else():
     """With learning rate ~ 0 and one batch again and again only dropout changes the loss."""
-    mesh, seen = sharding.make_mesh(data=1), []
+    mesh, losses = sharding.make_mesh(data=1), []
     optimizer = train.Optimizer(learning_rate=1e-30)
-    made = run.programs(tiny.build, optimizer, STEPS, mesh)
+    programs = run.make_programs(tiny.build, optimizer, STEPS, mesh)
     batch = sharding.put_batch(tiny.batch_of(0), mesh)
     for key in (KEY, KEY, jax.random.key(8)):
-        state = made.init(BEGIN)
+        state = programs.init(INIT_KEY)
         for _ in range(2):
-            state, metrics = made.step(state, batch, key)
-            seen.append(float(metrics.loss))
-    assert seen[0:2] == seen[2:4]
-    assert len({*seen}) == 4
+            state, metrics = programs.step(state, batch, key)
+            losses.append(float(metrics.loss))
+    assert losses[0:2] == losses[2:4]
+    assert len({*losses}) == 4
 
 
 def test_every_micro_batch_of_every_step_has_a_key_of_its_own():
@@ -246,7 +246,7 @@ def test_every_micro_batch_of_every_step_has_a_key_of_its_own():
         return train.classification_loss(model, batch)._replace(loss=draw(key), weight=jnp.float32(1))
 
     optimizer = train.Optimizer(accumulate=2)
-    _, _, metrics = trained(2, mesh=sharding.make_mesh(data=1), optimizer=optimizer, loss_fn=loss_fn)
+    _, _, metrics = run_steps(2, mesh=sharding.make_mesh(data=1), optimizer=optimizer, loss_fn=loss_fn)
     for step in range(2):
         draws = [draw(jax.random.fold_in(jax.random.fold_in(KEY, step), part)) for part in range(2)]
         np.testing.assert_allclose(metrics[step].loss, np.mean(draws), rtol=1e-6)
@@ -254,12 +254,12 @@ def test_every_micro_batch_of_every_step_has_a_key_of_its_own():
 
 def test_uneven_micro_batches_are_refused():
     with pytest.raises(ValueError, match=r"got 16 rows for accumulate=3 on data=1; change the batch size"):
-        trained(1, mesh=sharding.make_mesh(data=1), optimizer=train.Optimizer(accumulate=3))
+        run_steps(1, mesh=sharding.make_mesh(data=1), optimizer=train.Optimizer(accumulate=3))
 
 
 def test_gradient_norm_is_that_of_the_mean_loss():
     mesh = sharding.make_mesh(data=1)
-    _, _, (metrics,) = trained(1, mesh=mesh, loss_fn=weighted_loss)
+    _, _, (metrics,) = run_steps(1, mesh=mesh, loss_fn=weighted_loss)
     graphdef, state, _ = train.init_state(tiny.build, train.Optimizer(), STEPS, mesh, seed=0)
 
     def mean(params):
@@ -275,13 +275,13 @@ def test_gradient_norm_is_that_of_the_mean_loss():
 def test_step_that_is_not_finite_leaves_the_state_untouched(poison):
     def loss_fn(model, batch, key):
         sums = train.classification_loss(model, batch, key)
-        bad = batch["labels"].sum() >= 0  # true, and unknown when compiled
+        bad = batch["labels"].sum() >= 0  # true, and unknown at compile time
         root = jnp.sqrt(jnp.where(bad, sums.loss * 0, 1.0))  # value 0, derivative infinite times zero
         return sums._replace(loss=sums.loss + (jnp.where(bad, jnp.nan, 0) if poison == "loss" else root))
 
     mesh = sharding.make_mesh(data=1)
-    before = jax.device_get(run.programs(tiny.build, train.Optimizer(), STEPS, mesh).init(BEGIN))
-    _, after, (metrics,) = trained(1, mesh=mesh, optimizer=train.Optimizer(), loss_fn=loss_fn)
+    before = jax.device_get(run.make_programs(tiny.build, train.Optimizer(), STEPS, mesh).init(INIT_KEY))
+    _, after, (metrics,) = run_steps(1, mesh=mesh, optimizer=train.Optimizer(), loss_fn=loss_fn)
     assert not metrics.finite
     assert bool(np.isfinite(metrics.loss)) == (poison == "gradient")
     for a, b in zip(jax.tree.leaves(before), jax.tree.leaves(jax.device_get(after)), strict=True):
@@ -306,16 +306,16 @@ def test_evaluation_of_padded_batches_equals_the_whole_split():
     graphdef, state, shardings = train.init_state(tiny.build, train.Optimizer(), STEPS, mesh, seed=0)
     split = tiny.batch_of(0, 22)
     evaluate = train.make_evaluate(graphdef, mesh, shardings)
-    whole = evaluate(state.params, [sharding.put_batch(split, mesh)])
+    full = evaluate(state.params, [sharding.put_batch(split, mesh)])
     padded = jax.tree.map(lambda x: np.concatenate([x, x[:2]]), split) | {
         "weights": np.r_[np.ones(22), np.zeros(2)]
     }
-    parts = [sharding.put_batch(jax.tree.map(lambda x: x[i : i + 8], padded), mesh) for i in (0, 8, 16)]  # noqa: B023
-    np.testing.assert_allclose(evaluate(state.params, parts), whole, rtol=1e-6)
+    batches = [sharding.put_batch(jax.tree.map(lambda x: x[i : i + 8], padded), mesh) for i in (0, 8, 16)]  # noqa: B023
+    np.testing.assert_allclose(evaluate(state.params, batches), full, rtol=1e-6)
     model = nnx.merge(graphdef, state.params)
     logits = model(jnp.asarray(split["tokens"]), jnp.asarray(split["segment_ids"]))
-    right = np.mean(np.argmax(logits, -1) == split["labels"])
-    assert (whole.accuracy, whole.weight) == (pytest.approx(right), 22.0)
+    accuracy = np.mean(np.argmax(logits, -1) == split["labels"])
+    assert (full.accuracy, full.weight) == (pytest.approx(accuracy), 22.0)
 
 
 def test_evaluation_without_weight_is_refused():
@@ -331,3 +331,10 @@ def test_field_docstrings_reach_the_command_line(capsys):
     text = capsys.readouterr().out
     assert "Largest global norm of the gradient" in text
     assert all(f"--{field.name.replace('_', '-')}" in text for field in dataclasses.fields(train.Optimizer))
+
+
+def test_name_of_an_earlier_release_is_served_with_a_warning():
+    with pytest.warns(DeprecationWarning, match="train.decayed is now train.weight_decay_mask"):
+        assert train.decayed is train.weight_decay_mask
+    with pytest.raises(AttributeError, match="no attribute 'decays'"):
+        train.decays  # noqa: B018

@@ -1,4 +1,4 @@
-"""Covariances of Gaussian variables: information, entropy, its bias from samples, random covariances."""
+"""Gaussian variables: information, entropy, the bias of estimates from samples, random covariances."""
 
 import math
 
@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from pid.gaussian import covariance as cov_room
 from pid.gaussian import (
+    covariance,
     entropy,
     information_bias,
     log_determinant_bias,
@@ -34,8 +34,8 @@ def test_information_is_that_of_the_determinants(dims):
 @pytest.mark.parametrize("name", sorted(oracle.known_answers()))
 def test_information_of_known_systems(name):
     cov, dims, truth = oracle.known_answers()[name]
-    found = mutual_information(cov, dims)
-    np.testing.assert_allclose(found, [truth["mi_x"], truth["mi_y"], truth["mi_joint"]], atol=1e-12)
+    mi = mutual_information(cov, dims)
+    np.testing.assert_allclose(mi, [truth["mi_x"], truth["mi_y"], truth["mi_joint"]], atol=1e-12)
 
 
 def test_information_in_nats_is_ln_2_times_that_in_bits():
@@ -74,13 +74,13 @@ def test_information_is_entropy_less_conditional_entropy(x64):
      (900, 100, 9.06, 19.4), (10_000, 100, 0.729, None)],
 )  # fmt: skip
 def test_bias_of_information_from_samples(n, d, pair, joint, x64):
-    """Values of independent variables, in bits, to the digits they were tabled with."""
-    found = information_bias((d, d, d), n)
+    """Values of independent variables, in bits, to the digits of the reference table."""
+    bias = information_bias((d, d, d), n)
     if pair is not None:
-        assert float(found.x) == pytest.approx(pair, rel=0.01)
+        assert float(bias.x) == pytest.approx(pair, rel=0.01)
     if joint is not None:
-        assert float(found.joint) == pytest.approx(joint, rel=0.01)
-    assert float(found.x) == float(found.y)
+        assert float(bias.joint) == pytest.approx(joint, rel=0.01)
+    assert float(bias.x) == float(bias.y)
 
 
 def test_bias_of_one_log_variance(x64):
@@ -102,9 +102,9 @@ def test_drawn_covariances_have_the_bias_of_sampled_ones(x64):
     cov = jnp.asarray(oracle.sample_system(np.random.default_rng(4), dims))
     keys = jax.random.split(jax.random.key(0), 2000)
     factor = jnp.linalg.cholesky(cov)
-    drawn = jax.lax.map(lambda k: sample_covariance(k, factor, n - 1), keys)
+    draws = jax.lax.map(lambda k: sample_covariance(k, factor, n - 1), keys)
     sampled = jax.lax.map(lambda k: jnp.cov(sample(k, cov, n), rowvar=False), keys)
-    for covs in (drawn, sampled):
+    for covs in (draws, sampled):
         logs = np.linalg.slogdet(np.asarray(covs))[1] - np.linalg.slogdet(cov)[1]
         error = logs.std() / len(keys) ** 0.5
         assert abs(logs.mean() - float(log_determinant_bias(6, n))) < 4 * error
@@ -117,15 +117,15 @@ def test_drawn_entries_vary_as_wishart_entries_do(x64):
     nu, cov = 25, np.array([[2.0, 0.5], [0.5, 1.0]])
     keys = jax.random.split(jax.random.key(1), 20_000)
     factor = jnp.linalg.cholesky(jnp.asarray(cov))
-    drawn = np.asarray(jax.lax.map(lambda k: sample_covariance(k, factor, nu), keys))
+    draws = np.asarray(jax.lax.map(lambda k: sample_covariance(k, factor, nu), keys))
     expected = (cov**2 + np.outer(np.diag(cov), np.diag(cov))) / nu
-    np.testing.assert_allclose(drawn.var(axis=0), expected, rtol=0.06)  # four standard errors of a variance
+    np.testing.assert_allclose(draws.var(axis=0), expected, rtol=0.06)  # four standard errors of a variance
 
 
 @pytest.mark.parametrize("freedom", [0.5, 1.0, 2.0, 9.0, 870.0])
 def test_chi_square_variates_have_their_distribution(freedom, x64):
-    drawn = wishart.chi_square(jax.random.key(0), jnp.full(4000, freedom))
-    assert stats.kstest(np.asarray(drawn), stats.chi2(freedom).cdf).pvalue > 1e-3
+    draws = wishart.sample_chi_square(jax.random.key(0), jnp.full(4000, freedom))
+    assert stats.kstest(np.asarray(draws), stats.chi2(freedom).cdf).pvalue > 1e-3
 
 
 def test_information_under_a_trace_keeps_its_dtype():
@@ -181,5 +181,5 @@ def test_bias_needs_more_samples_than_dimensions():
 
 
 def test_tolerances_are_those_of_the_dtype():
-    assert cov_room.tolerance_of(np.float64).asymmetry == 1e-10
-    assert cov_room.tolerance_of(jnp.float32).negative == 1e-4
+    assert covariance.tolerance_of(np.float64).asymmetry == 1e-10
+    assert covariance.tolerance_of(jnp.float32).negative_eigenvalue == 1e-4

@@ -1,4 +1,4 @@
-"""Standardising, PCA and rank-Gaussian scores: by hand, laws, NumPy and SciPy twins, refusals."""
+"""Standardization, PCA and rank-Gaussian scores: by hand, laws, NumPy and SciPy oracles, refusals."""
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from pid.gaussianize import PCA, components_for, principal_components, rank_gaussian, standardize
+from pid.gaussianize import PCA, count_components, principal_components, rank_gaussian, standardize
 
 
 def random(*shape, seed=0):
@@ -56,22 +56,22 @@ def test_principal_components_by_hand(x64):
     # covariance [[2, 1], [1, 2]]: eigenvalues 3 and 1 along (1, 1) and (1, -1)
     a, b = np.sqrt(3), 1.0
     x = np.asarray([[a, a], [-a, -a], [b, -b], [-b, b]])
-    found = principal_components(jnp.asarray(x), 2)
-    np.testing.assert_allclose(found.variances, [3, 1], rtol=1e-14)
-    np.testing.assert_allclose(np.abs(found.directions), np.full((2, 2), np.sqrt(0.5)), rtol=1e-14)
-    np.testing.assert_allclose(found.total, 4)
+    pca = principal_components(jnp.asarray(x), 2)
+    np.testing.assert_allclose(pca.variances, [3, 1], rtol=1e-14)
+    np.testing.assert_allclose(np.abs(pca.directions), np.full((2, 2), np.sqrt(0.5)), rtol=1e-14)
+    np.testing.assert_allclose(pca.total, 4)
 
 
 @pytest.mark.parametrize(("n", "d"), [(50, 6), (6, 50), (20, 20)])
 def test_principal_components_are_those_of_the_svd(n, d, x64):
     x, k = correlated(n, d), 4
     left, values, right = np.linalg.svd(x, full_matrices=False)
-    found = principal_components(jnp.asarray(x), k)
-    np.testing.assert_allclose(found.variances, values[:k] ** 2 / n, rtol=1e-10)
-    signs = np.sign(np.sum(found.directions * right[:k].T, axis=0))
-    np.testing.assert_allclose(found.directions, right[:k].T * signs, atol=1e-9)
-    np.testing.assert_allclose(found.scores, left[:, :k] * values[:k] * signs, atol=1e-9)
-    np.testing.assert_allclose(found.total, np.sum(values**2) / n, rtol=1e-12)
+    pca = principal_components(jnp.asarray(x), k)
+    np.testing.assert_allclose(pca.variances, values[:k] ** 2 / n, rtol=1e-10)
+    signs = np.sign(np.sum(pca.directions * right[:k].T, axis=0))
+    np.testing.assert_allclose(pca.directions, right[:k].T * signs, atol=1e-9)
+    np.testing.assert_allclose(pca.scores, left[:, :k] * values[:k] * signs, atol=1e-9)
+    np.testing.assert_allclose(pca.total, np.sum(values**2) / n, rtol=1e-12)
 
 
 def test_gram_and_covariance_forms_agree_to_the_sign(x64):
@@ -87,12 +87,12 @@ def test_gram_and_covariance_forms_agree_to_the_sign(x64):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_whitened_scores_have_unit_covariance_and_absent_directions_are_zero(n, d, dtype, x64):
     x = random(n, 2) @ random(2, d, seed=1)
-    found = principal_components(jnp.asarray(x - x.mean(axis=0), dtype), 4, whiten=True)
-    np.testing.assert_array_equal(found.present, [True, True, False, False])
+    pca = principal_components(jnp.asarray(x - x.mean(axis=0), dtype), 4, whiten=True)
+    np.testing.assert_array_equal(pca.present, [True, True, False, False])
     expected = np.diag([1.0, 1, 0, 0])
-    np.testing.assert_allclose(found.scores.T @ found.scores / n, expected, atol=1e-4)
-    assert not jnp.any(found.directions[:, 2:])
-    assert found.scores.dtype == dtype
+    np.testing.assert_allclose(pca.scores.T @ pca.scores / n, expected, atol=1e-4)
+    assert not jnp.any(pca.directions[:, 2:])
+    assert pca.scores.dtype == dtype
 
 
 def test_the_largest_loading_is_positive():
@@ -109,16 +109,16 @@ def test_more_components_than_exist_gives_those_that_exist():
 def test_components_for_a_share_by_hand():
     variances = jnp.asarray([6.0, 3.0, 1.0])
     total = jnp.asarray(10.0)
-    counts = [int(components_for(variances, total, s)) for s in (0.5, 0.6, 0.61, 0.9, 0.95, 1.0)]
+    counts = [int(count_components(variances, total, s)) for s in (0.5, 0.6, 0.61, 0.9, 0.95, 1.0)]
     assert counts == [1, 1, 2, 2, 3, 3]
-    assert components_for(variances, jnp.asarray(20.0), 0.9) == 3  # all there are
+    assert count_components(variances, jnp.asarray(20.0), 0.9) == 3  # all there are
 
 
 def test_reduction_of_layers_in_one_program_is_that_of_each():
     layers = jnp.asarray(np.stack([correlated(30, 5, seed=s) for s in range(3)]), jnp.float32)
-    together = jax.jit(lambda a: jax.lax.map(lambda x: principal_components(x, 2), a))(layers)
+    batched = jax.jit(lambda a: jax.lax.map(lambda x: principal_components(x, 2), a))(layers)
     for i, x in enumerate(layers):
-        np.testing.assert_allclose(together.scores[i], principal_components(x, 2).scores, atol=1e-5)
+        np.testing.assert_allclose(batched.scores[i], principal_components(x, 2).scores, atol=1e-5)
 
 
 def test_rank_gaussian_by_hand(x64):

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from pid import PID, Certificate, Estimate, Interval, plots
 from pid.estimators import Comparison
-from pid.estimators.results import Resampling, fields_of, values_of
+from pid.estimators.results import Resampling, pid_from_array, pid_to_array
 from pid.plots.style import ATOMS, QUANTITIES
 
 L = 5
@@ -22,14 +22,14 @@ def decomposition(layers: int | None = L, *, seed: int = 0) -> Any:
 
 
 def shifted(pid: PID, by: Any) -> Any:
-    return fields_of(values_of(pid) + by)
+    return pid_from_array(pid_to_array(pid) + by)
 
 
 def estimate(layers: int | None = L, **changes: Any) -> Any:
     pid = decomposition(layers)
     around = Interval(shifted(pid, -0.1), shifted(pid, 0.15))
-    null = Interval(shifted(pid, -values_of(pid)), shifted(pid, 0.05 - values_of(pid)))
-    whole = Estimate(
+    null = Interval(shifted(pid, -pid_to_array(pid)), shifted(pid, 0.05 - pid_to_array(pid)))
+    full_estimate = Estimate(
         pid,
         around,
         null,
@@ -40,7 +40,7 @@ def estimate(layers: int | None = L, **changes: Any) -> Any:
         shifted(pid, 0.03),
         Resampling("parametric", 9, 0.8, (0,)),
     )
-    return whole._replace(**changes)
+    return full_estimate._replace(**changes)
 
 
 def spectrum(values) -> Certificate:
@@ -48,15 +48,15 @@ def spectrum(values) -> Certificate:
     return Certificate(zero, zero, zero, zero, np.asarray(values), matrix, matrix)
 
 
-def panel_of(figure: Figure) -> Any:
-    (panel,) = figure.axes
-    return panel
+def ax_of(figure: Figure) -> Any:
+    (ax,) = figure.axes
+    return ax
 
 
-def line(panel: Any, *, style: str = "-") -> Any:
+def line(ax: Any, *, style: str = "-") -> Any:
     """The data of the only line with this style."""
-    (found,) = [one for one in panel.lines if one.get_linestyle() == style]
-    return found.get_ydata()
+    (result,) = [one for one in ax.lines if one.get_linestyle() == style]
+    return result.get_ydata()
 
 
 def band(collection: Any):
@@ -76,16 +76,16 @@ def texts(legend):
 
 def test_the_stack_has_the_atoms_as_heights_and_the_joint_information_as_its_sum():
     pid = decomposition()
-    panel = panel_of(plots.stacked_atoms(pid, names=NAMES))
-    assert len(panel.collections) == len(ATOMS)
-    heights = [np.subtract(*band(area)[::-1]) for area in panel.collections]
+    ax = ax_of(plots.stacked_atoms(pid, names=NAMES))
+    assert len(ax.collections) == len(ATOMS)
+    heights = [np.subtract(*band(area)[::-1]) for area in ax.collections]
     for height, atom in zip(heights, ATOMS, strict=True):
         np.testing.assert_allclose(height, getattr(pid, atom), rtol=1e-12)
     np.testing.assert_allclose(np.sum(heights, axis=0), pid.mi_joint, rtol=1e-12)
-    np.testing.assert_allclose(line(panel), pid.mi_joint)
-    assert (panel.get_xlabel(), panel.get_ylabel()) == ("layer", "bits")
-    said = texts(panel.get_legend())
-    assert said == [
+    np.testing.assert_allclose(line(ax), pid.mi_joint)
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("layer", "bits")
+    labels = texts(ax.get_legend())
+    assert labels == [
         "I(target; vision, language)",
         "synergy",
         "unique language",
@@ -96,27 +96,27 @@ def test_the_stack_has_the_atoms_as_heights_and_the_joint_information_as_its_sum
 
 def test_shares_are_percent_that_add_up_to_100():
     pid = decomposition()
-    panel = panel_of(plots.shares(estimate(), names=NAMES, layers=range(10, 10 + L)))
-    drawn = {one.get_label(): one.get_ydata() for one in panel.lines}
+    ax = ax_of(plots.shares(estimate(), names=NAMES, layers=range(10, 10 + L)))
+    drawn = {one.get_label(): one.get_ydata() for one in ax.lines}
     np.testing.assert_allclose(np.sum(list(drawn.values()), axis=0), 100)
     np.testing.assert_allclose(drawn["unique vision"], 100 * pid.unique_x / pid.mi_joint)
-    np.testing.assert_array_equal(panel.lines[0].get_xdata(), np.arange(10, 10 + L))
-    assert panel.get_ylabel() == "% of I(target; vision, language)"
+    np.testing.assert_array_equal(ax.lines[0].get_xdata(), np.arange(10, 10 + L))
+    assert ax.get_ylabel() == "% of I(target; vision, language)"
 
 
 def test_trajectories_show_interval_plugin_null_and_truth_of_every_quantity():
-    found, truth = estimate(), decomposition(seed=1)
-    figure = plots.trajectories(found, truth=truth, names=NAMES)
+    result, truth = estimate(), decomposition(seed=1)
+    figure = plots.trajectories(result, truth=truth, names=NAMES)
     assert len(figure.axes) == len(QUANTITIES)
-    for panel, field in zip(figure.axes, QUANTITIES, strict=True):
-        np.testing.assert_allclose(line(panel), getattr(found.pid, field))
-        np.testing.assert_allclose(line(panel, style="--"), getattr(found.plugin, field))
-        np.testing.assert_allclose(line(panel, style=":"), getattr(truth, field))
-        for drawn, ends in zip(panel.collections, (found.null, found.ci), strict=True):
+    for ax, field in zip(figure.axes, QUANTITIES, strict=True):
+        np.testing.assert_allclose(line(ax), getattr(result.pid, field))
+        np.testing.assert_allclose(line(ax, style="--"), getattr(result.plugin, field))
+        np.testing.assert_allclose(line(ax, style=":"), getattr(truth, field))
+        for drawn, ends in zip(ax.collections, (result.null, result.ci), strict=True):
             np.testing.assert_allclose(band(drawn), [getattr(end, field) for end in ends])
-        assert (panel.get_xlabel(), panel.get_ylabel()) == ("layer", "bits")
-        assert panel.get_ylim()[0] == 0
-    titles = [panel.get_title() for panel in figure.axes]
+        assert (ax.get_xlabel(), ax.get_ylabel()) == ("layer", "bits")
+        assert ax.get_ylim()[0] == 0
+    titles = [ax.get_title() for ax in figure.axes]
     assert titles[1] == "unique vision"
     assert titles[-1] == "I(target; vision, language)"
     key = ["estimate", "80 % interval", "plug-in", "null: target shuffled", "truth"]
@@ -125,8 +125,8 @@ def test_trajectories_show_interval_plugin_null_and_truth_of_every_quantity():
 
 def test_what_was_not_measured_is_neither_drawn_nor_in_the_legend():
     figure = plots.trajectories(estimate(ci=None, null=None, resampling=None), fields=("synergy",))
-    panel = panel_of(figure)
-    assert not panel.collections
+    ax = ax_of(figure)
+    assert not ax.collections
     assert texts(figure.legends[0]) == ["estimate", "plug-in"]
 
 
@@ -134,10 +134,10 @@ def test_differences_have_their_paired_interval_and_the_line_of_no_difference():
     change = shifted(decomposition(), -0.6)
     comparison = Comparison(change, Interval(shifted(change, -0.2), shifted(change, 0.1)))
     figure = plots.differences(comparison, truth=change, fields=("unique_x", "mi_joint"), names=NAMES)
-    for panel, field in zip(figure.axes, ("unique_x", "mi_joint"), strict=True):
+    for ax, field in zip(figure.axes, ("unique_x", "mi_joint"), strict=True):
         value = getattr(change, field)
-        np.testing.assert_allclose(band(panel.collections[0]), [value - 0.2, value + 0.1])
-        zero, drawn = (np.asarray(one.get_ydata()) for one in panel.lines[:2])
+        np.testing.assert_allclose(band(ax.collections[0]), [value - 0.2, value + 0.1])
+        zero, drawn = (np.asarray(one.get_ydata()) for one in ax.lines[:2])
         assert list(zero) == [0, 0]
         np.testing.assert_allclose(drawn, value)
     assert figure.axes[0].get_title() == "Δ unique vision"
@@ -145,40 +145,40 @@ def test_differences_have_their_paired_interval_and_the_line_of_no_difference():
 
 
 def test_layers_that_are_not_finite_are_left_out_and_named():
-    pid = fields_of(np.where(np.arange(L)[:, None] == 2, np.inf, values_of(decomposition())))
-    panel = panel_of(plots.stacked_atoms(pid))
-    assert panel.get_title() == "information on the target\n(not finite in layer 2)"
-    assert np.isnan(line(panel)[2])
-    assert np.isfinite(np.delete(line(panel), 2)).all()
-    everywhere = fields_of(np.full((L, len(PID._fields)), np.nan))
-    assert "not finite in 5 of 5 layers" in panel_of(plots.shares(everywhere)).get_title()
+    pid = pid_from_array(np.where(np.arange(L)[:, None] == 2, np.inf, pid_to_array(decomposition())))
+    ax = ax_of(plots.stacked_atoms(pid))
+    assert ax.get_title() == "information on the target\n(not finite in layer 2)"
+    assert np.isnan(line(ax)[2])
+    assert np.isfinite(np.delete(line(ax), 2)).all()
+    everywhere = pid_from_array(np.full((L, len(pid)), np.nan))
+    assert "not finite in 5 of 5 layers" in ax_of(plots.shares(everywhere)).get_title()
 
 
 def test_given_axes_are_drawn_into_and_their_figure_comes_back():
     mine = Figure()
     left, right, *four = np.ravel(mine.subplots(2, 3))
-    assert plots.stacked_atoms(decomposition(), panel=left, title="mine") is mine
-    assert plots.shares(decomposition(), panel=right) is mine
-    assert plots.trajectories(estimate(), fields=ATOMS, panels=four) is mine
+    assert plots.stacked_atoms(decomposition(), ax=left, title="mine") is mine
+    assert plots.shares(decomposition(), ax=right) is mine
+    assert plots.trajectories(estimate(), fields=ATOMS, axes=four) is mine
     assert left.get_title() == "mine"
-    assert all(panel.lines for panel in four)
+    assert all(ax.lines for ax in four)
 
 
 # Without layers.
 
 
 def test_bars_have_the_values_and_the_ends_of_the_interval():
-    found = estimate(None)
-    panel = panel_of(plots.bars(found, truth=found.plugin, names=NAMES))
-    lengths = [patch.get_width() for patch in panel.patches[: len(QUANTITIES)]]
-    np.testing.assert_allclose(lengths, [getattr(found.pid, field) for field in QUANTITIES])
-    (ends,) = [c for c in panel.collections if len(c.get_segments()) == len(QUANTITIES)]
+    result = estimate(None)
+    ax = ax_of(plots.bars(result, truth=result.plugin, names=NAMES))
+    lengths = [patch.get_width() for patch in ax.patches[: len(QUANTITIES)]]
+    np.testing.assert_allclose(lengths, [getattr(result.pid, field) for field in QUANTITIES])
+    (ends,) = [c for c in ax.collections if len(c.get_segments()) == len(QUANTITIES)]
     drawn = np.array([segment[:, 0] for segment in ends.get_segments()])
     for row, field in zip(drawn, QUANTITIES, strict=True):
-        np.testing.assert_allclose(row, [getattr(end, field) for end in found.ci])
-    assert panel.get_xlabel() == "bits"
-    assert {"plug-in", "truth", "80 % interval", "null: target shuffled"} == set(texts(panel.get_legend()))
-    assert [label.get_text() for label in panel.get_yticklabels()][1:3] == [
+        np.testing.assert_allclose(row, [getattr(end, field) for end in result.ci])
+    assert ax.get_xlabel() == "bits"
+    assert {"plug-in", "truth", "80 % interval", "null: target shuffled"} == set(texts(ax.get_legend()))
+    assert [label.get_text() for label in ax.get_yticklabels()][1:3] == [
         "unique vision",
         "unique language",
     ]
@@ -186,20 +186,20 @@ def test_bars_have_the_values_and_the_ends_of_the_interval():
 
 def test_an_infinite_bar_says_so_and_a_bare_pid_needs_no_legend():
     pid = decomposition(None)._replace(mi_joint=np.float64(np.inf), synergy=np.float64(np.inf))
-    panel = panel_of(plots.bars(pid))
-    assert [text.get_text() for text in panel.texts] == ["not finite"] * 2
-    assert panel.get_legend() is None
+    ax = ax_of(plots.bars(pid))
+    assert [text.get_text() for text in ax.texts] == ["not finite"] * 2
+    assert ax.get_legend() is None
 
 
 @pytest.mark.parametrize("values", [[4.0, 1.0, 0.5], np.array([[4.0, 0.5]] * 3)], ids=["one", "layers"])
 def test_eigenvalues_are_split_at_1_on_a_logarithmic_axis(values):
-    panel = panel_of(plots.eigenvalues(spectrum(values), names=NAMES))
-    assert panel.get_yscale() == "log"
-    assert panel.get_xlabel() == ("layer" if np.ndim(values) == 2 else "rank of λ")
-    assert panel.get_ylabel() == "λ: variance left by language / by vision"
-    assert texts(panel.get_legend()) == ["λ > 1: vision knows better", "λ < 1: language knows better"]
+    ax = ax_of(plots.eigenvalues(spectrum(values), names=NAMES))
+    assert ax.get_yscale() == "log"
+    assert ax.get_xlabel() == ("layer" if np.ndim(values) == 2 else "rank of λ")
+    assert ax.get_ylabel() == "λ: variance left by language / by vision"
+    assert texts(ax.get_legend()) == ["λ > 1: vision knows better", "λ < 1: language knows better"]
     for field, value in (("unique_x", 4), ("unique_y", 0.5)):
-        drawn = [one.get_ydata() for one in panel.lines if one.get_color() == plots.LOOKS[field].colour]
+        drawn = [one.get_ydata() for one in ax.lines if one.get_color() == plots.SERIES_STYLE[field].color]
         assert set(np.ravel(drawn)[np.isfinite(np.ravel(drawn))]) == {value}
 
 
@@ -228,3 +228,21 @@ def test_numbers_of_layers_must_be_as_many_as_layers():
 def test_eigenvalues_refuse_more_axes_than_layers():
     with pytest.raises(ValueError, match="take one axis of layers"):
         plots.eigenvalues(spectrum(np.ones((2, 3, 4))))
+
+
+# Former names.
+
+
+def test_former_keywords_and_names_work_and_warn():
+    ax, other = Figure().subplots(1, 2)
+    with pytest.warns(DeprecationWarning, match=r"shares\(panel=\.\.\.\) is now ax="):
+        assert plots.shares(decomposition(), panel=ax) is ax.figure  # pyright: ignore[reportCallIssue]
+    with pytest.warns(DeprecationWarning, match="axes="):
+        plots.trajectories(estimate(), fields=("synergy",), panels=[other])  # pyright: ignore[reportCallIssue]
+    assert other.lines
+    with pytest.warns(DeprecationWarning, match="SERIES_STYLE"):
+        assert getattr(plots, "LOOKS") is plots.SERIES_STYLE  # noqa: B009  a former name
+    with pytest.warns(DeprecationWarning, match="SeriesStyle.color"):
+        assert getattr(plots.SERIES_STYLE["synergy"], "colo" + "ur") == "#CC79A7"
+    with pytest.raises(AttributeError, match="no attribute 'figures'"):
+        plots.figures  # noqa: B018  # pyright: ignore[reportAttributeAccessIssue]

@@ -1,13 +1,13 @@
 """Claim: "polynomial rather than exponential decay of distant interactions".
 
-A row A(0)_j = e^{-γ|i-j|} is evolved by n steps of diffusion. Where |i-j| ≫ 2αn·sinh γ, e^{-γ|i-j|} is an
-eigenfunction of the step, so the tail keeps its rate and gains a factor:
+A row A(0)_j = e^{-γ|i-j|} evolves by n steps of diffusion. Where |i-j| ≫ 2αn·sinh γ, e^{-γ|i-j|} is an eigenfunction
+of the step, so the tail keeps its rate and gains a factor:
 
     A(n)_j = (1 + α (2 cosh γ - 2))ⁿ e^{-γ|i-j|}
 
-What is polynomial is the decay of a peak in pseudo-time: A(n)_i ~ (4παn)^{-1/2} for a row that began as a delta;
-a broad row reaches the exponent -1/2 later. A power law in distance has a constant d ln A / d ln r; that of an
-exponential is -γ r. [Zhang & Zhou, "Continuous-Time Attention", 2025]
+A peak decays polynomially in pseudo-time: A(n)_i ~ (4παn)^{-1/2} for a row that starts as a delta, and a broad row
+reaches the exponent -1/2 later. A power law in distance has a constant d ln A / d ln r; for an exponential it is -γ r.
+[Zhang & Zhou, "Continuous-Time Attention", 2025]
 
     T tokens, n steps, r distance in tokens, γ rate per token
 """
@@ -50,7 +50,7 @@ class DecayResult:
 
 
 def measure(size: Decay) -> DecayResult:
-    """All of it; the rows in float64, since a tail runs over a hundred orders of magnitude."""
+    """Measure tails, peaks and attention. Rows are float64, since a tail spans a hundred orders of magnitude."""
     with jax.enable_x64(new_val=True):
         middle = size.tokens // 2
         distance = np.arange(size.tokens - middle)
@@ -83,12 +83,12 @@ def measure(size: Decay) -> DecayResult:
 
 
 def _evolve(rows: Float[np.ndarray, "t c"], alpha: float, steps: int) -> Float[np.ndarray, "t c"]:
-    # the scan adds what is positive and keeps relative accuracy far down the tail; modes would not
+    # the scan adds positive numbers and keeps relative accuracy far down the tail; spectral modes would not
     return np.asarray(evolve(jnp.asarray(rows, float), Diffusion(alpha), steps=steps, method="scan"))
 
 
 def _tails(evolved: Float[np.ndarray, "n1 r rate"], rates: Float[np.ndarray, " rate"], size: Decay):
-    """Slope and height of every tail, between eight widths of the kernel beyond the front and before the wall."""
+    """Return slope and height of every tail, at least eight kernel widths beyond the front and before the wall."""
     slopes, factors = np.empty((2, len(rates), len(size.steps)))
     for i, rate in enumerate(rates):
         for k, n in enumerate(size.steps):
@@ -108,10 +108,10 @@ def _tails(evolved: Float[np.ndarray, "n1 r rate"], rates: Float[np.ndarray, " r
 
 
 def attention_slopes(size: Decay) -> Float[np.ndarray, " 2"]:
-    """Slope of mean softmax attention against distance before and after the evolution, random queries and keys.
+    """Return the slope of mean softmax attention against distance, before and after the evolution.
 
-    Plain random queries and keys know no distance; a linear penalty -γ(i-j) on causal logits, written as one more
-    channel (1 in the query, γ j in the key), gives their attention the rate γ on average. [Press et al. 2022]
+    Attention of random queries and keys does not depend on distance. A linear penalty -γ(i-j) on causal logits, written
+    as one more channel (1 in the query, γ j in the key), gives it the rate γ on average. [Press et al. 2022]
     """
     tokens, rate, width = size.attention_tokens, size.rates[0], 16
     q, k = jax.random.normal(jax.random.key(0), (2, 8, tokens, 1, width))
@@ -133,7 +133,7 @@ def attention_slopes(size: Decay) -> Float[np.ndarray, " 2"]:
 
 
 def verdict(result: DecayResult) -> list[Line]:
-    """What the numbers say of the claim."""
+    """Return what the numbers say about the claim."""
     rates = np.array(result.rates)
     worst = np.max(np.abs(result.slopes / -rates[:, None] - 1))
     before, after = result.attention_slopes

@@ -1,11 +1,13 @@
-"""Claim: the evolution smooths attention. Entropy of its rows against pseudo-time, for the four equations.
+"""Claim: the evolution smooths attention.
 
-    H = mean over rows of -Σ_s A_s log₂ A_s, in bits; log₂ S is the uniform row
+Measured is the entropy of its rows against pseudo-time, for the four equations.
 
-Diffusion along the keys is doubly stochastic, so H never falls and ends at log₂ S; the last deficit decays as
-λ^{2n}, λ = 1 - 2α(1 - cos(π/S)) (spectral gap 1 - λ). Advection-diffusion ends at rows proportional to
-(α/(α+β))^s, below log₂ S. A wave on weights makes negative entries, which have no entropy: it is measured on
-logits, and its smallest entry on weights is reported.
+    H = mean over rows of -Σ_s A_s log₂ A_s, in bits; a uniform row has log₂ S
+
+Diffusion along the keys is doubly stochastic, so H never falls and ends at log₂ S. The last deficit decays as λ^{2n},
+λ = 1 - 2α(1 - cos(π/S)) (spectral gap 1 - λ). Advection-diffusion ends at rows proportional to (α/(α+β))^s, below
+log₂ S. A wave on weights makes negative entries, which have no entropy: the wave is measured on logits, and its
+smallest entry on weights is reported.
 
     B batch, S tokens, N heads
 """
@@ -27,7 +29,7 @@ EQUATIONS = {
     "reaction-diffusion": (ReactionDiffusion(0.1, 0.02), "weights"),
     "wave, on logits": (Wave(0.15), "logits"),
 }
-"""Name -> (equation with the official initial coefficients, what it evolves)."""
+"""Name -> (equation with the official initial coefficients, target of the evolution)."""
 
 
 @dataclass(frozen=True)
@@ -51,13 +53,13 @@ class EntropyResult:
 
 
 def bits(weights: Float[Array | np.ndarray, "*b s"]) -> Float[np.ndarray, "*b"]:
-    """Entropy of every row, in bits; 0 log 0 = 0."""
+    """Return the entropy of every row in bits, with 0 log 0 = 0."""
     a = np.asarray(weights, np.float64)
     return -np.sum(a * np.log2(np.where(a > 0, a, 1)), axis=-1)
 
 
 def measure(size: Entropy, seed: int = 0) -> EntropyResult:
-    """Random queries and keys with logits of standard deviation `gain`, evolved in float64."""
+    """Evolve the attention of random queries and keys, with logits of standard deviation `gain`, in float64."""
     with jax.enable_x64(new_val=True):
         q, k = jax.random.normal(jax.random.key(seed), (2, 1, size.tokens, size.heads, 16), jnp.float64)
 
@@ -87,7 +89,7 @@ def measure(size: Entropy, seed: int = 0) -> EntropyResult:
 
 
 def verdict(result: EntropyResult) -> list[Line]:
-    """What the numbers say of the claim."""
+    """Return what the numbers say about the claim."""
     ends = "; ".join(f"{name} {x[0]:.2f} → {x[-1]:.2f}" for name, x in result.bits.items())
     wave = result.bits["wave, on logits"]
     turns = int(np.sum(np.diff(np.sign(np.diff(wave))) != 0))

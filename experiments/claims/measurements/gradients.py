@@ -1,8 +1,8 @@
-"""Claim: the PDE "stabilises gradient flow". Gradient norms with and without it.
+"""Claim: the PDE "stabilizes gradient flow".
 
-At the start: the norm of the gradient of every encoder layer, and of all weights. In training: the global norm
-step by step, and its unsteadiness, the standard deviation of ln(norm) after the warm-up. Variants share initial
-weights and batches, so ratios are paired by seed.
+Measured are gradient norms with and without it. At the start: the norm of the gradient of every encoder layer, and of
+all weights. In training: the global norm of every step, and its unsteadiness, the standard deviation of ln(norm) after
+the warm-up. Variants share initial weights and batches, so ratios are paired by seed.
 """
 
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ from experiments.claims.config import Training
 from experiments.claims.report import Line, count, opinion, spread
 from experiments.claims.trained import classifiers
 
-ROWS = 256  # of the batch of the gradients at the start
+ROWS = 256  # rows of the batch for the gradients at the start
 
 
 @dataclass(frozen=True)
 class GradientsResult:
-    """First axis: variants, plain first; second: seeds."""
+    """Gradient norms. First axis: variants, plain first; second axis: seeds."""
 
     variants: tuple[str, ...]
     seeds: tuple[int, ...]
@@ -29,32 +29,32 @@ class GradientsResult:
     """Norm of the gradient of an encoder layer at the start."""
     start: Float[np.ndarray, "variant seed"]
     """Global norm at the start."""
-    course: Float[np.ndarray, "variant seed step"]
+    norms: Float[np.ndarray, "variant seed step"]
     """Global norm of every training step."""
     losses: Float[np.ndarray, "variant seed step"]
 
     def ratio(self, values: Float[np.ndarray, "variant seed"]) -> dict[str, Float[np.ndarray, " seed"]]:
-        """Of every PDE variant to the plain network, by seed."""
+        """Return the ratio of every PDE variant to the plain network, by seed."""
         return {name: values[i] / values[0] for i, name in enumerate(self.variants) if i}
 
     @property
     def evenness(self) -> Float[np.ndarray, "variant seed"]:
-        """Norm of the first layer over that of the last, at the start; 1 is even."""
+        """Norm of the first layer divided by that of the last, at the start; 1 is even."""
         return self.layers[..., 0] / self.layers[..., -1]
 
     @property
     def typical(self) -> Float[np.ndarray, "variant seed"]:
         """Geometric mean of the global norm over the training."""
-        return np.exp(np.mean(np.log(self.course), axis=-1))
+        return np.exp(np.mean(np.log(self.norms), axis=-1))
 
     @property
     def unsteadiness(self) -> Float[np.ndarray, "variant seed"]:
         """Standard deviation of ln(norm) over the steps after the warm-up."""
-        return np.std(np.log(self.course[..., self.course.shape[-1] // 10 :]), axis=-1)
+        return np.std(np.log(self.norms[..., self.norms.shape[-1] // 10 :]), axis=-1)
 
 
 def measure(size: Training, seeds: tuple[int, ...]) -> GradientsResult:
-    """Train every variant with every seed, and differentiate at the start."""
+    """Train every variant with every seed, and take the gradients at the start."""
     trained, variants = classifiers.trained(size, seeds), classifiers.variants(size)
 
     @jax.jit
@@ -62,15 +62,15 @@ def measure(size: Training, seeds: tuple[int, ...]) -> GradientsResult:
         rows = classifiers.draw(size, ROWS, key)
         return jax.grad(lambda w: classifiers.loss(w, rows, alpha, size)[0])(weights)
 
-    found = [
+    gradients = [
         [gradient(trained[name, s].first, alpha, jax.random.key(10_000 + s)) for s in seeds]
         for name, alpha in variants.items()
     ]
     return GradientsResult(
         tuple(variants),
         seeds,
-        np.array([[_per_layer(g.layers) for g in row] for row in found]),
-        np.array([[float(optax.tree.norm(g)) for g in row] for row in found]),
+        np.array([[_per_layer(g.layers) for g in row] for row in gradients]),
+        np.array([[float(optax.tree.norm(g)) for g in row] for row in gradients]),
         np.array([[trained[name, s].norms for s in seeds] for name in variants]),
         np.array([[trained[name, s].losses for s in seeds] for name in variants]),
     )
@@ -84,7 +84,7 @@ def _per_layer(stacked: dict[str, jax.Array]) -> Float[np.ndarray, " layer"]:
 
 
 def verdict(result: GradientsResult) -> list[Line]:
-    """What the numbers say of the claim."""
+    """Return what the numbers say about the claim."""
     measures = (
         ("global norm at the start", result.start),
         ("mean norm in training", result.typical),

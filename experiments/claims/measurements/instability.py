@@ -1,12 +1,12 @@
 """The official causal step amplifies: |G(ω)| = |1 + α(1 - e^{-iω})²|, at alternating tokens 1 + 4α.
 
-A plane wave e^{iωj} is an eigenfunction of every step away from the ends of the row. Its real and imaginary part
-are two channels; the growth in S steps is read off the last token, which has not met the start of the row:
+A plane wave e^{iωj} is an eigenfunction of every step away from the ends of the row. Its real and imaginary part are
+two channels. The growth in S steps is read at the last token, which the start of the row has not reached:
 
     G_measured = |u_T after| / |u_T before|, u = channel 1 + i · channel 2
 
 |G| > 1 exactly where cos ω < α / (1 + α): beyond 84.8° at α = .1. The symmetric step 1 - 4α sin²(ω/2) stays
-within [-1, 1] for α ≤ 1/2, but its copied ends make ‖M‖₂ > 1. Our causal form is a mean of past tokens.
+within [-1, 1] for α ≤ 1/2, but its copied ends make ‖M‖₂ > 1. Our causal form is a mean over past tokens.
 
     T tokens, S steps, ω radians per token
 """
@@ -29,7 +29,7 @@ ALPHA = 0.1
 
 @dataclass(frozen=True)
 class InstabilityResult:
-    """Gains are factors of amplitude; those of the map per step."""
+    """Gains are factors of amplitude; the map has gains per step."""
 
     alphas: Float[np.ndarray, " a"]
     waves: Float[np.ndarray, " w"]
@@ -38,26 +38,26 @@ class InstabilityResult:
     predicted: Float[np.ndarray, "a w"]
     steps: tuple[int, ...]
     growth: Float[np.ndarray, " s"]
-    """Of alternating tokens in S steps at α = .1, official causal step."""
+    """Growth of alternating tokens in S official causal steps at α = .1."""
     norms: Float[np.ndarray, " s"]
     """‖M‖₂ of S official symmetric steps at α = .1, ends copied."""
     profiles: dict[str, Float[np.ndarray, " w"]]
-    """Gain in the most steps at α = .1 against ω: official causal, official symmetric, our causal."""
+    """Gain in the largest number of steps at α = .1 against ω: official causal, official symmetric, our causal."""
     ours: float
     """Largest gain of our causal form over all waves of the map, α ≤ 1/2, all S."""
     ours_range: float
-    """Its largest row sum of absolute weights: 1, no output leaves the range of the input."""
+    """Its largest row sum of absolute weights. If it is 1, no output leaves the range of the input."""
     threshold: float
     """Lowest amplified frequency at α = .1, in degrees, by bisection on the measured gain."""
 
 
 def gain(alpha: np.ndarray | float, omega: np.ndarray) -> Float[np.ndarray, "..."]:
-    """|1 + α (1 - e^{-iω})²|."""
+    """Return |1 + α (1 - e^{-iω})²|."""
     return np.abs(1 + alpha * (1 - np.exp(-1j * omega)) ** 2)
 
 
 def growth(step, tokens: int, waves: Float[np.ndarray, " w"]) -> Float[np.ndarray, " w"]:
-    """Growth of the waves under `step`, a map of hidden states (1, T, D)."""
+    """Return the growth of the waves under `step`, a map of hidden states (1, T, D)."""
     angle = np.multiply.outer(np.arange(tokens), waves)
     u = jnp.asarray(np.concatenate([np.cos(angle), np.sin(angle)], axis=1), jnp.float32)[None]
     cosine, sine = jnp.split(step(u)[0, -1], 2)
@@ -65,7 +65,7 @@ def growth(step, tokens: int, waves: Float[np.ndarray, " w"]) -> Float[np.ndarra
 
 
 def measure(size: Instability) -> InstabilityResult:
-    """The map, and the norms and profiles at the official α."""
+    """Measure the map of gains, and norms and profiles at the official α."""
     alphas, waves = np.linspace(0, 0.5, size.alphas), np.linspace(0, np.pi, size.waves)
     fine, most = np.linspace(0, np.pi, 181), max(size.steps)
     if size.tokens < 2 * most + 2:
@@ -116,7 +116,7 @@ def _threshold(step, tokens: int) -> float:
 
 
 def verdict(result: InstabilityResult) -> list[Line]:
-    """What the numbers say of the claim."""
+    """Return what the numbers say about the claim."""
 
     def list_(values) -> str:
         return ", ".join(f"{x:.3f}" for x in values)

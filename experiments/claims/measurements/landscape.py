@@ -1,7 +1,8 @@
-"""Claim: a "better optimization landscape". Top Hessian eigenvalue, and slices of the loss around the weights.
+"""Claim: a "better optimization landscape".
 
-A slice moves the weights along a random direction that is filter-normalised: every row of a matrix has the norm of
-the weights' row; biases and LayerNorm stay. [Li, Xu, Taylor, Studer & Goldstein, "Visualizing the Loss Landscape of
+Measured are the top Hessian eigenvalue and slices of the loss around the weights. A slice moves the weights along a
+random direction that is filter-normalized: every row of a matrix has the norm of the weights' row, and biases and
+LayerNorm stay. [Li, Xu, Taylor, Studer & Goldstein, "Visualizing the Loss Landscape of
 Neural Nets", 2018]
 """
 
@@ -25,7 +26,10 @@ from experiments.claims.trained.short_training import Trained
 
 @dataclass(frozen=True)
 class LandscapeResult:
-    """First axis: variants, plain first; then seeds; last of eigenvalues and losses: at the start, after training."""
+    """Curvature and slices of the loss.
+
+    First axis: variants, plain first; then seeds. Last axis of eigenvalues and losses: at the start, after training.
+    """
 
     variants: tuple[str, ...]
     seeds: tuple[int, ...]
@@ -33,15 +37,15 @@ class LandscapeResult:
     """Eigenvalue of the Hessian of the loss in nats."""
     smallest: Float[np.ndarray, "variant seed 2"]
     residual: Float[np.ndarray, "variant seed 2"]
-    """Relative, of the largest."""
+    """Relative residual of the largest."""
     loss: Float[np.ndarray, "variant seed 2"]
-    """On the fixed batch, nats."""
+    """Loss on the fixed batch, nats."""
     offsets: Float[np.ndarray, " point"]
     """In units of a filter's norm."""
     slices: Float[np.ndarray, "variant seed direction point"]
     """Loss around the trained weights, nats."""
     plane: Float[np.ndarray, "variant point point"]
-    """The same over two directions, first seed."""
+    """Loss around the trained weights over two directions, first seed."""
 
     @property
     def rise(self) -> Float[np.ndarray, "variant seed"]:
@@ -52,23 +56,23 @@ class LandscapeResult:
 
 
 def direction(key: Key[Array, ""], weights: Any) -> Any:
-    """A random filter-normalised direction."""
+    """Return a random filter-normalized direction."""
     flat, unravel = ravel_pytree(weights)
     noise = unravel(jax.random.normal(key, flat.shape, flat.dtype))
 
-    def normalise(path: Any, d: Array, w: Array) -> Array:
+    def normalize(path: Any, d: Array, w: Array) -> Array:
         name = jax.tree_util.keystr(path)
         if "bias" in name or "norm" in name:
             return jnp.zeros_like(d)
         return d * jnp.linalg.norm(w, axis=-1, keepdims=True) / jnp.linalg.norm(d, axis=-1, keepdims=True)
 
-    return jax.tree_util.tree_map_with_path(normalise, noise, weights)
+    return jax.tree_util.tree_map_with_path(normalize, noise, weights)
 
 
 def along(
     f: Callable[[Any], Array], at: Any, directions: tuple[Any, ...], offsets: Float[Array, "point k"]
 ) -> Float[Array, " point"]:
-    """f(at + Σ_k offsets[:, k] · directions[k])."""
+    """Return f(at + Σ_k offsets[:, k] · directions[k])."""
 
     def value(offset: Array) -> Array:
         return f(
@@ -80,8 +84,8 @@ def along(
     return jax.lax.map(value, offsets)
 
 
-class _Look:
-    """What is measured around weights under a fixed batch, drawn from a key; compiled once for all of them."""
+class _Probe:
+    """Measurements around weights on a fixed batch, which a key determines; compiled once for all weights."""
 
     def __init__(self, training: Training, size: Landscape) -> None:
         self.offsets, self._count = np.linspace(-size.radius, size.radius, size.points), size.directions
@@ -108,7 +112,7 @@ class _Look:
         return [self._row(w, alpha, key, ways, self.offsets, y) for y in self.offsets]
 
     def loss(self, w: Any, alpha: Alpha, key: Array) -> float:
-        """At the weights themselves: a row of no extent, so that nothing more is compiled."""
+        """Return the loss at the weights themselves, as a slice of extent 0, so that nothing more is compiled."""
         return float(self._row(w, alpha, key, (w, w), 0 * self.offsets, 0.0)[0])
 
     def _row(self, w: Any, alpha: Alpha, key: Array, ways: tuple[Any, Any], x: Any, y: Any) -> np.ndarray:
@@ -117,9 +121,9 @@ class _Look:
 
 
 def measure(training: Training, size: Landscape, seeds: tuple[int, ...]) -> LandscapeResult:
-    """Train every variant with every seed, and look around."""
+    """Train every variant with every seed, and measure around its weights."""
     trained, variants = classifiers.trained(training, seeds), classifiers.variants(training)
-    look = _Look(training, size)
+    probe = _Probe(training, size)
 
     def each(one: Callable[[Trained, Alpha, Array], Any]) -> np.ndarray:
         return np.array(
@@ -129,7 +133,7 @@ def measure(training: Training, size: Landscape, seeds: tuple[int, ...]) -> Land
             ]
         )
 
-    ends = each(lambda run, *at: [look.eigenvalues(w, *at) for w in (run.first, run.last)])
+    ends = each(lambda run, *at: [probe.eigenvalues(w, *at) for w in (run.first, run.last)])
     largest, smallest, residual = np.moveaxis(ends, -1, 0)
     key = jax.random.key(20_000 + seeds[0])
     return LandscapeResult(
@@ -138,15 +142,15 @@ def measure(training: Training, size: Landscape, seeds: tuple[int, ...]) -> Land
         largest,
         smallest,
         residual,
-        each(lambda run, *at: [look.loss(w, *at) for w in (run.first, run.last)]),
-        look.offsets,
-        each(lambda run, *at: look.slices(run.last, *at)),
-        np.array([look.plane(trained[name, seeds[0]].last, alpha, key) for name, alpha in variants.items()]),
+        each(lambda run, *at: [probe.loss(w, *at) for w in (run.first, run.last)]),
+        probe.offsets,
+        each(lambda run, *at: probe.slices(run.last, *at)),
+        np.array([probe.plane(trained[name, seeds[0]].last, alpha, key) for name, alpha in variants.items()]),
     )
 
 
 def verdict(result: LandscapeResult) -> list[Line]:
-    """What the numbers say of the claim."""
+    """Return what the numbers say about the claim."""
     plain, lines = result.largest[0], []
     for i, name in enumerate(result.variants):
         if not i:

@@ -1,12 +1,12 @@
-"""Claim: "99 % lower perplexity". An artefact of padding, reproduced on generated text.
+"""Claim: "99 % lower perplexity". It is an artifact of padding, reproduced here on generated text.
 
-The first public code pads every line with PAD, counts PAD in the loss, and masks no future token. The PDE model
-runs layer by layer. The baseline is an `nn.TransformerEncoder`, which under evaluation takes a fast path that
-returns exactly 0 at PAD: its head then reads 0 there and pays about ln V nats for every PAD.
+The first public code pads every line with PAD, counts PAD in the loss, and masks no future token. The PDE model runs
+layer by layer. The baseline is an `nn.TransformerEncoder`, which in evaluation takes a fast path that returns exactly 0
+at PAD: its head then reads 0 there and pays about ln V nats for every PAD.
 
-Here both models are trained alike (official encoder, one official diffusion step after every layer in the PDE
-model, same initial weights and batches, no dropout), and each is evaluated with the states at PAD kept and set to
-0, with PAD counted and not. The text is synthetic: words drawn from Zipf's law, lines of Poisson length.
+Here both models are trained alike (official encoder, one official diffusion step after every layer in the PDE model,
+same initial weights and batches, no dropout). Each is evaluated with the states at PAD as they are and set to 0, and
+with PAD counted and not. The text is synthetic: words follow Zipf's law, line lengths a Poisson distribution.
 
     B lines, L tokens, V words, R real tokens of a line
 """
@@ -19,7 +19,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
-from experiments.claims.config import Artefact
+from experiments.claims.config import Artifact
 from experiments.claims.measurements import published_perplexity
 from experiments.claims.measurements.published_perplexity import PublishedResult
 from experiments.claims.report import Line, spread
@@ -31,41 +31,41 @@ PAD = 0
 
 
 @dataclass(frozen=True)
-class ArtefactResult:
-    """Mean nats per token. Axes: model (baseline, PDE), path (PAD states kept, set to 0), length, seed."""
+class ArtifactResult:
+    """Mean nats per token. Axes: model (baseline, PDE), path (PAD states as they are, set to 0), length, seed."""
 
     lengths: tuple[int, ...]
     seeds: tuple[int, ...]
     pad_share: Float[np.ndarray, " length"]
-    """Of the targets."""
+    """Share of PAD among the targets."""
     counted: Float[np.ndarray, "model path length seed"]
-    """Over all targets; its exponential is the perplexity of the first public code."""
+    """Mean over all targets; its exponential is the perplexity of the first public code."""
     real: Float[np.ndarray, "model path length seed"]
-    """Over real targets."""
+    """Mean over real targets."""
     pad: Float[np.ndarray, "model path length seed"]
-    """Over targets PAD."""
+    """Mean over targets PAD."""
     uniform: float
     """ln V."""
     published: PublishedResult
 
     @property
     def gain(self) -> Float[np.ndarray, "length seed"]:
-        """Share by which perplexity falls from the baseline on the fast path to the PDE model: what was published."""
+        """Share by which perplexity falls from the baseline on the fast path to the PDE model, as published."""
         return 1 - np.exp(self.counted[1, 0] - self.counted[0, 1])
 
     @property
     def same_weights(self) -> Float[np.ndarray, "length seed"]:
-        """The same share between the two paths of the baseline: no PDE, no other weights."""
+        """The same share between the two paths of the baseline, with equal weights and without a PDE."""
         return 1 - np.exp(self.counted[0, 0] - self.counted[0, 1])
 
     @property
     def honest(self) -> Float[np.ndarray, "length seed"]:
-        """The same share with PAD not counted; the path then makes no difference."""
+        """The same share if PAD is not counted; the path then makes no difference."""
         return 1 - np.exp(self.real[1, 0] - self.real[0, 0])
 
 
-def lines(size: Artefact, length: int, count: int, seed: int) -> Int[np.ndarray, "b l"]:
-    """Generated text, a line per row: V - 1 words with probability ∝ 1/rank, then PAD."""
+def lines(size: Artifact, length: int, count: int, seed: int) -> Int[np.ndarray, "b l"]:
+    """Generate text, one line per row: V - 1 words with probability ∝ 1/rank, then PAD."""
     random = np.random.default_rng(seed)
     chances = 1 / np.arange(1, size.vocabulary)
     real = np.clip(random.poisson(size.words, count), 1, length)
@@ -76,30 +76,30 @@ def lines(size: Artefact, length: int, count: int, seed: int) -> Int[np.ndarray,
 def token_nats(
     weights: cta.Weights, ids: Int[Array, "b l"], alpha: Alpha, *, zeroed: Array | bool, heads: int
 ) -> Float[Array, "b l1"]:
-    """Cross-entropy of every next token, nats; `zeroed` is the fast path."""
-    seen = ids != PAD
-    x = hidden_states(weights, ids, seen, alpha, steps=Steps(attention=0, hidden=1), heads=heads)
-    x = jnp.where(seen[..., None] | ~jnp.asarray(zeroed), x, 0)
+    """Return the cross-entropy of every next token in nats; `zeroed` takes the fast path."""
+    mask = ids != PAD
+    x = hidden_states(weights, ids, mask, alpha, steps=Steps(attention=0, hidden=1), heads=heads)
+    x = jnp.where(mask[..., None] | ~jnp.asarray(zeroed), x, 0)
     logits = cta.affine(x[:, :-1], **weights.fc)
     return optax.softmax_cross_entropy_with_integer_labels(logits, ids[:, 1:])
 
 
-def measure(size: Artefact, seeds: tuple[int, ...]) -> ArtefactResult:
+def measure(size: Artifact, seeds: tuple[int, ...]) -> ArtifactResult:
     """Train both models at every length with every seed, and evaluate them on both paths."""
     tests = [lines(size, length, size.test_lines, 2**32 + 1) for length in size.lengths]
     scores = np.array([_train_and_score(size, test, seeds) for test in tests])
     counted, real, pad = np.moveaxis(scores, (4, 1, 3, 0, 2), (0, 1, 2, 3, 4))
     shares = np.array([np.mean(test[:, 1:] == PAD) for test in tests])
     uniform = float(np.log(size.vocabulary))
-    return ArtefactResult(
+    return ArtifactResult(
         size.lengths, seeds, shares, counted, real, pad, uniform, published_perplexity.measure()
     )
 
 
 def _train_and_score(
-    size: Artefact, test: Int[np.ndarray, "b l"], seeds: tuple[int, ...]
+    size: Artifact, test: Int[np.ndarray, "b l"], seeds: tuple[int, ...]
 ) -> list[list[list[tuple[float, float, float]]]]:
-    """Scores by model, seed and path."""
+    """Return the scores by model, seed and path."""
     length = test.shape[1]
 
     def loss(weights, data, key):
@@ -125,13 +125,13 @@ def _train_and_score(
 
 
 def split(nats: Float[np.ndarray, "b l1"], ids: Int[np.ndarray, "b l"]) -> tuple[float, float, float]:
-    """Mean nats over all, real and PAD targets."""
+    """Return the mean nats over all, real and PAD targets."""
     pad = ids[:, 1:] == PAD
     return float(nats.mean()), float(nats[~pad].mean()), float(nats[pad].mean())
 
 
-def verdict(result: ArtefactResult) -> list[Line]:
-    """What the numbers say of the claim."""
+def verdict(result: ArtifactResult) -> list[Line]:
+    """Return what the numbers say about the claim."""
     middle = len(result.lengths) // 2
     perplexity, paper = np.exp(result.counted[:, :, middle]), result.published
     slow, fast, pde = perplexity[0, 0], perplexity[0, 1], perplexity[1, 0]
@@ -146,7 +146,7 @@ def verdict(result: ArtefactResult) -> list[Line]:
             f"synthetic text, {at}: baseline {spread(fast)} on the fast path, PDE {spread(pde)}: "
             f"{percent(result.gain)} lower; the same baseline, PAD states kept, {spread(slow)}: "
             f"{percent(result.same_weights)} lower",
-            "an artefact: the gain appears without any PDE",
+            "an artifact: the gain appears without any PDE",
         ),
         Line(
             "… with PAD not counted",

@@ -3,9 +3,9 @@
 A line padded to L tokens has R real ones with cross-entropy c nats. The mean over all L, PAD included, gives
 
     PDE model, PAD learned:             L ln PPL = R c                        so it hardly depends on L
-    baseline, zero states at PAD:       L ln PPL = R c + (L - R) p            p the nats of a PAD
+    baseline, zero states at PAD:       L ln PPL = R c + (L - R) p            p: nats of a PAD
 
-With zero states the logits are the head's bias, and p ≈ ln V. R = 100 is the free number. [Zhang & Zhou,
+With zero states the logits are the bias of the head, and p ≈ ln V. R = 100 is the free number. [Zhang & Zhou,
 "Continuous-Time Attention", 2025, Figure 11; its tokenizer has V = 30522]
 """
 
@@ -28,7 +28,7 @@ class PublishedResult:
     nats_per_line: Float[np.ndarray, " 3"]
     """L ln PPL of the PDE model, R c."""
     pad_nats: Float[np.ndarray, " 3"]
-    """What the published baseline then pays per PAD."""
+    """Nats that the published baseline then pays per PAD."""
     uniform: float
     """ln V."""
     predicted: Float[np.ndarray, " 3"]
@@ -36,7 +36,7 @@ class PublishedResult:
 
 
 def measure() -> PublishedResult:
-    """The arithmetic."""
+    """Solve the two equations for the published perplexities."""
     line, uniform = LENGTHS * np.log(PDE), float(np.log(VOCABULARY))
     pad = (LENGTHS * np.log(STANDARD) - line) / (LENGTHS - REAL)
     predicted = np.exp((line + (LENGTHS - REAL) * uniform) / LENGTHS)

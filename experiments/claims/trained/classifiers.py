@@ -1,7 +1,7 @@
 """The classifiers of `gradients` and `landscape`: one task, three variants, the same weights and batches.
 
-Recall: the class of a row of random tokens is its first token; a share of the labels is drawn anew, which no
-classifier can foresee, so the loss has the same positive floor for all. Generated, hence synthetic.
+Recall: the class of a row of random tokens is its first token. A share of the labels is drawn anew, which no
+classifier can predict, so the loss has the same positive floor for all. The data are generated, hence synthetic.
 
     B batch, L tokens, C classes
 """
@@ -20,7 +20,7 @@ from pdeformer import cta, train
 
 
 def variants(size: Training) -> dict[str, Alpha]:
-    """The plain network first."""
+    """Return the diffusivities of every variant, the plain network first."""
     return {
         "plain": Alpha(),
         "PDE on attention": Alpha(attention=size.alpha),
@@ -29,12 +29,12 @@ def variants(size: Training) -> dict[str, Alpha]:
 
 
 def shape(size: Training) -> Shape:
-    """The sizes of the network."""
+    """Return the sizes of the network."""
     return Shape(size.vocabulary, size.vocabulary, size.tokens, size.width, size.heads, size.ffn, size.layers)
 
 
 def draw(size: Training, rows: int, key: Key[Array, ""]) -> tuple[Int[Array, "b l"], Int[Array, " b"]]:
-    """Rows and labels."""
+    """Draw rows and labels."""
     words, noise, other = jax.random.split(key, 3)
     ids = jax.random.randint(words, (rows, size.tokens), 0, size.vocabulary)
     redrawn = jax.random.bernoulli(noise, size.noise, (rows,))
@@ -44,7 +44,7 @@ def draw(size: Training, rows: int, key: Key[Array, ""]) -> tuple[Int[Array, "b 
 def loss(
     weights: cta.Weights, rows: tuple[Array, Array], alpha: Alpha, size: Training
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """Mean cross-entropy in nats, and accuracy."""
+    """Return mean cross-entropy in nats, and accuracy."""
     ids, labels = rows
     logits = classify(weights, ids, alpha, steps=Steps(size.pde_steps, size.pde_steps), heads=size.heads)
     nats = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
@@ -53,7 +53,7 @@ def loss(
 
 @functools.lru_cache(maxsize=1)
 def trained(size: Training, seeds: tuple[int, ...]) -> dict[tuple[str, int], Trained]:
-    """(variant, seed) -> training; kept, since two sections ask for the same."""
+    """Return (variant, seed) -> training. The result is cached, since two sections need it."""
     warmup = max(1, size.steps // 10)
     optimizer = train.Optimizer(size.learning_rate, schedule="constant", warmup=warmup, clip=1.0)
     fit = Fit(

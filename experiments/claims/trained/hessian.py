@@ -1,7 +1,7 @@
 """Extreme eigenvalues of a Hessian by Lanczos iteration.
 
-Hessian-vector products are ∇(∇f · v), reverse over reverse, since attention has its own derivative rule. The basis
-is orthogonalised twice at every iteration. [Lanczos 1950]
+Hessian-vector products are ∇(∇f · v), reverse over reverse, since attention has its own derivative rule. The basis is
+orthogonalized twice in every iteration. [Lanczos 1950]
 
     P parameters, m iterations
 """
@@ -22,7 +22,7 @@ class Extremes(NamedTuple):
     largest: float
     smallest: float
     residual: float
-    """‖H x - λ x‖ / |λ| for the largest; below .01 it counts as converged."""
+    """‖H x - λ x‖ / |λ| for the largest; it counts as converged below .01."""
 
 
 class Tridiagonal(NamedTuple):
@@ -30,11 +30,11 @@ class Tridiagonal(NamedTuple):
 
     diagonal: Float[Array, " m"]
     off: Float[Array, " m"]
-    """Off the diagonal; the last is the part outside the basis."""
+    """Off-diagonal entries; the last is the part outside the basis."""
 
 
 def lanczos(f: Callable[[Any], Array], at: Any, key: Key[Array, ""], iterations: int) -> Tridiagonal:
-    """The Hessian of the scalar `f` at the tree `at`, in the Krylov space of a random vector; may be traced."""
+    """Return the Hessian of the scalar `f` at the tree `at`, in the Krylov space of a random vector."""
     flat, unravel = ravel_pytree(at)
     iterations = min(iterations, flat.size)
 
@@ -57,11 +57,11 @@ def lanczos(f: Callable[[Any], Array], at: Any, key: Key[Array, ""], iterations:
 
 
 def extremes(matrix: Tridiagonal) -> Extremes:
-    """Its extreme Ritz values. Exact, to rounding, once the Krylov space holds every eigenvector of the start."""
+    """Return the extreme Ritz values. They are exact once the Krylov space holds every eigenvector of the start."""
     diagonal, off = (np.asarray(x, np.float64) for x in matrix)
     scale = np.max(np.abs(diagonal)) + np.max(np.abs(off))
     broken = np.flatnonzero(off <= 1e-6 * scale)
-    size = int(broken[0]) + 1 if broken.size else len(diagonal)  # the space found is invariant
+    size = int(broken[0]) + 1 if broken.size else len(diagonal)  # this space is invariant
     inner = off[: size - 1]
     values, vectors = np.linalg.eigh(np.diag(diagonal[:size]) + np.diag(inner, 1) + np.diag(inner, -1))
     residual = abs(off[size - 1] * vectors[-1, -1]) / max(abs(values[-1]), np.finfo(float).tiny)

@@ -4,8 +4,8 @@
     attention   the paper's text: A(0) = softmax(QKᵀ/√H), n steps of dA/dτ = α d²A/ds² along the keys, out = A(n) V
     hidden      the paper's code: n steps of the official layer on the hidden states after every encoder layer
 
-α is fixed, so all three have the same parameters, those of the official checkpoints; and α = 0 is exactly the plain
-network, so one compiled program serves them all. [Zhang & Zhou, "Continuous-Time Attention", 2025]
+α is fixed, so all three have the parameters of the official checkpoints. α = 0 is exactly the plain network, so one
+compiled program serves all three. [Zhang & Zhou, "Continuous-Time Attention", 2025]
 
     B batch, L tokens, D channels, N heads, H head width, F feed-forward width, V vocabulary, C outputs
 """
@@ -33,7 +33,7 @@ class Shape(NamedTuple):
 
 
 class Alpha(NamedTuple):
-    """Where a diffusion acts: its diffusivity, tokens² per step, in [0, 1/2]; 0 is nowhere. May be traced."""
+    """Diffusivity of both forms, tokens² per step, in [0, 1/2]; 0 switches a form off. It may be traced."""
 
     attention: float = 0.0
     """On the attention weights, along the keys."""
@@ -42,15 +42,18 @@ class Alpha(NamedTuple):
 
 
 class Steps(NamedTuple):
-    """Steps of both forms, static; 0 leaves the form out of the program."""
+    """Steps of both forms. They are static; 0 leaves a form out of the program."""
 
     attention: int
     hidden: int
 
 
 def init(key: Key[Array, ""], shape: Shape) -> cta.Weights:
-    """Initial weights as PyTorch draws them, every layer by itself: embeddings and positions from N(0, 1), the
-    fused QKV matrix uniform within √(1.5/D), all others within 1/√fan_in, attention biases 0."""
+    """Return initial weights as PyTorch draws them, every layer by itself.
+
+    Embeddings and positions come from N(0, 1). The fused QKV matrix is uniform within √(1.5/D), all others within
+    1/√fan_in. Attention biases are 0.
+    """
     sizes = {"D": shape.width, "3D": 3 * shape.width, "F": shape.ffn}
     keys = iter(jax.random.split(key, len(cta.LAYER_SHAPES) + 4))
 
@@ -84,9 +87,10 @@ def hidden_states(
     steps: Steps,
     heads: int,
 ) -> Float[Array, "b l d"]:
-    """What the head reads. Attention looks both ways and at no padding (`mask` False), as do the official steps.
+    """Return the states that the head reads.
 
-    The attention form takes rows without padding only.
+    Attention and the official steps look both ways and ignore padding (`mask` False). The attention form takes rows
+    without padding only.
     """
     x = weights.embedding[ids] + weights.positions[:, : ids.shape[1]]
     seen = jnp.ones((1, 1, 1, ids.shape[1]), bool) if mask is None else mask[:, None, None]
@@ -96,7 +100,7 @@ def hidden_states(
 
     def layer(x: Array, w: dict[str, Array]) -> tuple[Array, None]:
         x = cta.encoder_layer(
-            x, w, evolving if steps.attention else partial(cta.attention, seen=seen), heads=heads
+            x, w, evolving if steps.attention else partial(cta.attention, mask=seen), heads=heads
         )
         return cta.refine(x, "diffusion", alpha=alpha.hidden, steps=steps.hidden, mask=mask), None
 
@@ -106,6 +110,6 @@ def hidden_states(
 def classify(
     weights: cta.Weights, ids: Int[Array, "b l"], alpha: Alpha, *, steps: Steps, heads: int
 ) -> Float[Array, "b c"]:
-    """Logits of the mean hidden state of a row."""
+    """Return the logits of the mean hidden state of a row."""
     x = hidden_states(weights, ids, None, alpha, steps=steps, heads=heads)
     return cta.affine(jnp.mean(x, axis=1), **weights.fc)

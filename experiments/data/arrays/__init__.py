@@ -1,11 +1,14 @@
-"""Data sets as fixed-shape uint8 arrays on disk, and batches of them that depend on (seed, step, host) alone.
+"""Data sets as fixed-shape uint8 arrays on disk, and batches that depend only on (seed, step, host).
+
+store    `prepare`: write the arrays once, check and map them ever after
+batches  training batches, evaluation batches, and the same batches for grain
 
     splits = prepare(builder, max_len=2000, data_dir="data")
     batch(splits["train"], 32, seed=0, step=1234, host=0, hosts=1)
     evaluation_batches(splits["val"], 32, host=0, hosts=1)       # the last batch padded with weight 0
     grain_batches(splits["train"], 32, seed=0, steps=5000)       # the same batches as a grain.MapDataset
 
-They know nothing of the task: any TFDS builder with examples {"tokens", "label"} will do (see `prepare`).
+Any TFDS builder with examples {"tokens", "label"} serves as the source (see `prepare`).
 """
 
 from experiments.data.arrays.batches import Batch, batch, batch_indices, evaluation_batches, grain_batches

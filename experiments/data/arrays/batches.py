@@ -1,4 +1,4 @@
-"""Batches as a pure function of (seed, step, host): to resume is to go on with the next step.
+"""Batches as a pure function of (seed, step, host), so that a resumed run simply takes the next step.
 
 Letters: n examples, B global batch, b = B / hosts rows of it on this host, T tokens.
 """
@@ -14,23 +14,29 @@ from experiments.data.arrays.store import Split
 
 
 class Batch(NamedTuple):
-    """Rows of a split: `segment_ids` is 1 on tokens and 0 on padding, `weights` 0 on rows that only pad."""
+    """Rows of a split."""
 
     tokens: UInt8[np.ndarray, "b T"]
+    """Tokens as the split stores them, 0 after the last."""
     segment_ids: Int32[np.ndarray, "b T"]
+    """1 on tokens, 0 on padding."""
     labels: Int32[np.ndarray, " b"]
+    """One label per row."""
     weights: Float32[np.ndarray, " b"]
+    """1 for a real row, 0 for a row that only fills the batch."""
 
 
 def batch_indices(
     size: int, batch_size: int, *, seed: int, step: int, host: int = 0, hosts: int = 1
 ) -> Int[np.ndarray, " b"]:
-    """Examples of this host's part of training batch `step`.
+    """Indices of the examples in this host's part of training batch `step`.
 
-    Epoch e visits the n = size examples in the order Generator(Philox(key=(seed, e))).permutation(n) and
-    drops the last n mod B of that order. Batch s of an epoch is its rows sB to (s + 1)B, and host h takes
-    rows sB + hb to sB + (h + 1)b: the hosts' parts, joined, are the same batch on any number of hosts.
-    Raises ValueError if B exceeds n or is no multiple of hosts, or a number is out of range.
+    Epoch e visits the n = size examples in the order Generator(Philox(key=(seed, e))).permutation(n) and drops the
+    last n mod B of them. Batch s of an epoch is its rows sB to (s + 1)B, of which host h takes rows sB + hb to
+    sB + (h + 1)b. The parts of all hosts together are the same batch for any number of hosts.
+
+    Raises:
+        ValueError: B exceeds n or is no multiple of hosts, or a number is out of range.
     """
     _check(batch_size, host, hosts)
     if not (batch_size <= size and step >= 0 and seed >= 0):
@@ -60,10 +66,12 @@ def batch(split: Split, batch_size: int, *, seed: int, step: int, host: int = 0,
 
 
 def evaluation_batches(split: Split, batch_size: int, *, host: int = 0, hosts: int = 1) -> Iterator[Batch]:
-    """Every example once and in order: ceil(n / B) batches of one shape, as many on every host.
+    """Every example once and in order: ceil(n / B) batches of one shape, equally many on every host.
 
-    Past the end a row repeats the last example, which no model stumbles over, with weight 0.
-    Raises ValueError if B is no multiple of hosts, or host is not one of them.
+    A row past the end repeats the last example with weight 0; unlike an empty row, it is valid input for any model.
+
+    Raises:
+        ValueError: B is no multiple of hosts, or host is not one of them.
     """
     _check(batch_size, host, hosts)
     size, b = len(split.labels), batch_size // hosts
@@ -75,7 +83,7 @@ def grain_batches(
     split: Split, batch_size: int, *, seed: int, steps: int, host: int = 0, hosts: int = 1
 ) -> Any:
     """The batches of steps 0 to `steps` - 1 as a `grain.MapDataset`, with its iterators and checkpoints."""
-    import grain  # takes three seconds, which only its users should pay
+    import grain  # the import takes three seconds, so only users of this function pay for it
 
     at = functools.partial(batch, split, batch_size, seed=seed, host=host, hosts=hosts)
     return grain.MapDataset.range(steps).map(lambda step: at(step=int(step)))

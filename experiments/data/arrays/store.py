@@ -1,4 +1,4 @@
-"""A TFDS data set as fixed-shape arrays on disk: written once, checked and mapped ever after."""
+"""A TFDS data set as fixed-shape arrays on disk: written once, then checked and mapped at every start."""
 
 import contextlib
 import dataclasses
@@ -23,20 +23,23 @@ ROWS_AT_ONCE = 1024
 
 
 class Split(NamedTuple):
-    """One split of n examples of T = max_len tokens; `tokens` is read from disk where it is indexed.
+    """One split of n examples of T = max_len tokens.
 
-    Tokens stand as the builder gives them, from position 0 on, and 0 after their length. Ids with 0 for
-    padding (ListOps: 16 of them) are ready to use. Bytes and pixels take all 256 values, and value + 1 does
-    not fit uint8: they are stored raw, to be raised by 1 inside jit, after the cast, where `segment_ids`
-    is not 0.
+    Token ids whose padding is 0 (ListOps: 16 ids) are ready to use. Bytes and pixels take all 256 values, and
+    value + 1 does not fit uint8. They are stored as they are; the user adds 1 inside jit, after the cast, where
+    `segment_ids` is not 0.
     """
 
     tokens: UInt8[np.ndarray, "n T"]
+    """Tokens as the builder gives them, from position 0 on, and 0 after their length; read from disk when indexed."""
     lengths: Int32[np.ndarray, " n"]
+    """Number of tokens of every example."""
     labels: Int32[np.ndarray, " n"]
+    """Label of every example, 0 to `classes` - 1."""
     vocabulary: tuple[str, ...]
     """Symbols in the order of their ids; a model needs an embedding for each."""
     classes: int
+    """Number of labels."""
 
 
 def prepare(
@@ -47,15 +50,25 @@ def prepare(
     manual_dir: str | Path | None = None,
     verify: bool = False,
 ) -> dict[str, Split]:
-    """The splits of `builder`, written once to a folder in `data_dir/arrays` and opened from it ever after.
+    """Write the splits of `builder` once to a folder in `data_dir/arrays`, and open them from there.
 
-    Examples are {"tokens": uint8 (t,), "label": ClassLabel} with t <= max_len, and
-    `builder.info.metadata["vocabulary"]` lists the symbols. `manual_dir` holds files that TFDS cannot
-    fetch. The folder appears complete or not at all, whenever the process is killed; of several processes
-    one writes and the others wait. Every start compares configuration, file sizes and shapes with the
-    manifest; `verify` reads every byte and compares the SHA-256 too.
-    Raises ValueError if the folder is damaged or was made from another configuration (nothing is
-    overwritten), and if an example is longer than max_len or not uint8.
+    The folder appears complete or not at all, whenever the process is killed. Of several processes one writes and
+    the others wait. Every start compares configuration, file sizes and shapes with the manifest.
+
+    Args:
+        builder: a TFDS builder of examples {"tokens": uint8 (t,), "label": ClassLabel} with t <= max_len, whose
+            `info.metadata["vocabulary"]` lists the symbols.
+        max_len: tokens of a row.
+        data_dir: parent of the folder `arrays`.
+        manual_dir: folder of files that TFDS cannot download.
+        verify: also read every byte and compare the SHA-256.
+
+    Returns:
+        Name -> `Split`.
+
+    Raises:
+        ValueError: the folder is damaged or was made from another configuration (nothing is overwritten), or an
+            example is longer than max_len or not uint8.
     """
     identity = _identity(builder, max_len)
     config = builder.builder_config.name if builder.builder_config else "default"
@@ -63,15 +76,15 @@ def prepare(
     folder = Path(data_dir) / "arrays" / f"{name}-{max_len}"
     if not folder.exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder.with_name(f"{name}.lock")):  # the builder's own files are made under it too
+        with FileLock(folder.with_name(f"{name}.lock")):  # the lock also covers the files of the builder
             if not folder.exists():
                 _download_and_prepare(builder, manual_dir)
-                _write(builder, folder, identity)
+                write(builder, folder, identity)
     return _read(folder, identity, verify=verify)
 
 
 def _identity(builder: tfds.core.DatasetBuilder, max_len: int) -> dict[str, Any]:
-    """What the arrays depend on, as JSON gives it back."""
+    """Everything that the arrays depend on, as JSON gives it back."""
     info: Any = builder.info
     config = dataclasses.asdict(builder.builder_config) if builder.builder_config else {}
     identity = {
@@ -92,10 +105,10 @@ def _download_and_prepare(builder: tfds.core.DatasetBuilder, manual_dir: str | P
         builder.download_and_prepare(download_config=download)
 
 
-def _write(builder: tfds.core.DatasetBuilder, folder: Path, identity: dict[str, Any]) -> None:
-    """Write beside `folder`, force to disk, rename: the rename is the only step that others can see."""
+def write(builder: tfds.core.DatasetBuilder, folder: Path, identity: dict[str, Any]) -> None:
+    """Write the arrays beside `folder`, force them to disk, and rename: other processes see only the rename."""
     partial = folder.with_name(f"{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed: the lock is ours
+    shutil.rmtree(partial, ignore_errors=True)  # left by a killed process: this process holds the lock
     partial.mkdir()
     splits = list(builder.info.splits)
     open_source: Any = builder.as_data_source  # a decorator hides its arguments from type checkers
@@ -105,9 +118,9 @@ def _write(builder: tfds.core.DatasetBuilder, folder: Path, identity: dict[str, 
     manifest = json.dumps({**identity, "splits": splits, "files": files}, indent=1)
     (partial / "manifest.json").write_text(f"{manifest}\n", encoding="utf-8")
     for path in (*partial.iterdir(), partial):
-        _force_to_disk(path)
+        force_to_disk(path)
     partial.rename(folder)
-    _force_to_disk(folder.parent)
+    force_to_disk(folder.parent)
 
 
 def _write_split(source: Any, folder: Path, split: str, max_len: int) -> None:
@@ -141,7 +154,8 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _force_to_disk(path: Path) -> None:
+def force_to_disk(path: Path) -> None:
+    """Wait until a file or folder is on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -154,11 +168,11 @@ def _read(folder: Path, identity: dict[str, Any], *, verify: bool) -> dict[str, 
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     except (FileNotFoundError, json.JSONDecodeError) as error:
         raise _damaged(folder / "manifest.json", f"cannot be read ({error})") from None
-    made = {key: manifest.get(key) for key in identity if manifest.get(key) != identity[key]}
-    if made:
-        asked = {key: identity[key] for key in made}
+    differing = {key: manifest.get(key) for key in identity if manifest.get(key) != identity[key]}
+    if differing:
+        expected = {key: identity[key] for key in differing}
         raise ValueError(
-            f"prepared arrays must be those asked for, with {asked}: {folder} was made with {made}; "
+            f"prepared arrays must be those asked for, with {expected}: {folder} was made with {differing}; "
             "choose another data_dir, or delete the folder to prepare it again."
         )
     arrays = {name: _load(folder / name, facts, verify=verify) for name, facts in manifest["files"].items()}
@@ -175,9 +189,9 @@ def _read(folder: Path, identity: dict[str, Any], *, verify: bool) -> dict[str, 
 
 
 def _load(path: Path, facts: dict[str, Any], *, verify: bool) -> np.ndarray:
-    found = path.stat().st_size if path.is_file() else 0
-    if found != facts["bytes"]:
-        raise _damaged(path, f"has {found} bytes, not {facts['bytes']}")
+    size = path.stat().st_size if path.is_file() else 0
+    if size != facts["bytes"]:
+        raise _damaged(path, f"has {size} bytes, not {facts['bytes']}")
     if verify and _sha256(path) != facts["sha256"]:
         raise _damaged(path, f"has SHA-256 {_sha256(path)}, not {facts['sha256']}")
     try:

@@ -1,11 +1,19 @@
 """ListOps: nested list operations on digits, generated, or read from the published files.
 
-`language` says what a sequence is and what it is worth, `generator` draws the benchmark's distribution,
-`release` reads the published files, `builder` makes either of them a TFDS data set, and `ladder` gives
-the accuracies that a model's number on it must be read against.
+Files in import order:
+
+grammar          sequences, their vocabulary and their value
+baselines        accuracies of predictors without a model, beside which a model's accuracy is read
+generator        random sequences with the distribution of the benchmark
+release          the published files
+listops_builder  a TFDS data set of either kind
 """
 
-from experiments.data.listops.baselines import ladder
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+from experiments.data.listops.baselines import baseline_accuracies
 from experiments.data.listops.generator import distinct, generate
 from experiments.data.listops.grammar import CLASSES, SYMBOLS, VOCABULARY, encode, evaluate
 from experiments.data.listops.listops_builder import FULL, QUICK, RELEASE, ListOps, ListOpsConfig
@@ -20,10 +28,18 @@ __all__ = [
     "VOCABULARY",
     "ListOps",
     "ListOpsConfig",
+    "baseline_accuracies",
     "distinct",
     "encode",
     "evaluate",
     "generate",
-    "ladder",
     "read_tsv",
 ]
+
+
+def __getattr__(name: str) -> Callable[..., Any]:
+    """Serve `ladder`, the old name of `baseline_accuracies`, with a DeprecationWarning."""
+    if name != "ladder":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    warnings.warn("listops.ladder is now listops.baseline_accuracies", DeprecationWarning, stacklevel=2)
+    return baseline_accuracies

@@ -1,7 +1,8 @@
-"""The ladder: what predictors reach that look at the top of a ListOps tree only.
+"""Baselines: accuracies of predictors that look only at the top of a ListOps tree.
 
-A model at `root_operator` has learned to read the first token, and a model at `depth_one` to look one level
-below it. Neither has evaluated a nested list, so these are the numbers an accuracy is to be read against.
+A model with the accuracy of `root_operator` has learned to read the first token. A model with that of `depth_one`
+has learned to look one level below it. Neither evaluates a nested list, so the accuracy of a model must be compared
+with these numbers.
 """
 
 from typing import NamedTuple
@@ -17,24 +18,26 @@ ROWS_AT_ONCE = 1024
 
 
 class Top(NamedTuple):
-    """The first level of each tree. `digits[i, v]` counts the digits v directly under the root of tree i."""
+    """The first level of n trees."""
 
     root: Int[np.ndarray, " n"]
     """Id of the first token."""
     digits: Int[np.ndarray, "n 10"]
+    """`digits[i, v]` counts the digits v directly under the root of tree i."""
     operators: Int[np.ndarray, "n 4"]
+    """`operators[i, o]` counts the sub-expressions with operator o directly under the root of tree i."""
 
 
-def ladder(train: Split, test: Split) -> dict[str, float]:
+def baseline_accuracies(train: Split, test: Split) -> dict[str, float]:
     """Accuracy on `test`, as a fraction, of three predictors fitted on `train`.
 
-    `majority`: the most frequent label.
-    `root_operator`: the most frequent label given the first token.
-    `depth_one`: the most probable label given the root operator, the digits directly under it and the
-    operators directly under it, if the value of a sub-expression with operator o is distributed like the
-    labels of the training sequences with root o, independently of the others. The minimum, the maximum and
-    the sum modulo 10 are exact under that model; the median of an even number of arguments is given the
-    mean of the distributions of its two middle ones.
+    - `majority`: the most frequent label.
+    - `root_operator`: the most frequent label given the first token.
+    - `depth_one`: the most probable label given the root operator, and the digits and operators directly under it.
+
+    `depth_one` assumes that the value of a sub-expression with operator o is distributed like the labels of the
+    training sequences with root o, independently of the others. Minimum, maximum and sum modulo 10 are exact under
+    that model. The median of an even number of arguments gets the mean of the distributions of the two middle ones.
     """
     by_root = label_frequencies(train)
     top = read_top(test.tokens)
@@ -48,7 +51,7 @@ def ladder(train: Split, test: Split) -> dict[str, float]:
 
 
 def label_frequencies(split: Split) -> Float64[np.ndarray, "ids 10"]:
-    """P(label | first token), with one sequence's worth of the overall frequencies for each first token."""
+    """P(label | first token), smoothed: the overall frequencies count as one more sequence per first token."""
     counts = np.zeros((len(VOCABULARY), CLASSES))
     counts[:] = np.bincount(split.labels, minlength=CLASSES) / len(split.labels)
     np.add.at(counts, (split.tokens[:, 0], split.labels), 1)
@@ -56,20 +59,21 @@ def label_frequencies(split: Split) -> Float64[np.ndarray, "ids 10"]:
 
 
 def read_top(tokens: UInt8[np.ndarray, "n T"]) -> Top:
+    """The first level of every tree, read `ROWS_AT_ONCE` rows at a time."""
     parts = [_read_top(tokens[i : i + ROWS_AT_ONCE]) for i in range(0, len(tokens), ROWS_AT_ONCE)]
     return Top(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
 
 def _read_top(tokens: UInt8[np.ndarray, "n T"]) -> Top:
-    opens = np.isin(tokens, [ID[operator] for operator in OPERATORS])
-    depth = np.cumsum(opens.astype(np.int16) - (tokens == ID[CLOSE]), axis=1, dtype=np.int16)
+    is_operator = np.isin(tokens, [ID[operator] for operator in OPERATORS])
+    depth = np.cumsum(is_operator.astype(np.int16) - (tokens == ID[CLOSE]), axis=1, dtype=np.int16)
     digits = [((tokens == ID[digit]) & (depth == 1)).sum(1) for digit in DIGITS]
     operators = [((tokens == ID[operator]) & (depth == 2)).sum(1) for operator in OPERATORS]
     return Top(tokens[:, 0].astype(int), np.stack(digits, 1), np.stack(operators, 1))
 
 
 def depth_one(top: Top, by_root: Float64[np.ndarray, "ids 10"]) -> Int[np.ndarray, " n"]:
-    """The most probable label under the model of `ladder`."""
+    """The most probable label of every tree, under the model of `baseline_accuracies`."""
     values = by_root[[ID[operator] for operator in OPERATORS]]
     arguments = top.digits.sum(1) + top.operators.sum(1)
     probability = np.zeros((len(top.root), CLASSES))
@@ -79,14 +83,17 @@ def depth_one(top: Top, by_root: Float64[np.ndarray, "ids 10"]) -> Int[np.ndarra
         if operator == SM:
             probability[here] = _sum(part, values)
         elif operator == MED:
-            probability[here] = (_ranked(part, values, (n + 1) // 2) + _ranked(part, values, n // 2 + 1)) / 2
+            lower = _order_statistic(part, values, (n + 1) // 2)
+            probability[here] = (lower + _order_statistic(part, values, n // 2 + 1)) / 2
         else:
-            probability[here] = _ranked(part, values, np.ones_like(n) if operator == MIN else n)
+            probability[here] = _order_statistic(part, values, np.ones_like(n) if operator == MIN else n)
     return probability.argmax(1)
 
 
-def _ranked(top: Top, values: Float64[np.ndarray, "4 10"], rank: Int[np.ndarray, " n"]) -> np.ndarray:
-    """P(the rank-th smallest argument = v), shape (n, 10): at most v if at least `rank` arguments are."""
+def _order_statistic(
+    top: Top, values: Float64[np.ndarray, "4 10"], rank: Int[np.ndarray, " n"]
+) -> np.ndarray:
+    """P(the rank-th smallest argument = v), shape (n, 10); it is at most v if `rank` arguments are."""
     at_most = np.empty((len(rank), CLASSES))
     for v in range(CLASSES):
         below = np.zeros((len(rank), MAX_ARGUMENTS + 1))  # P(number of sub-expressions with a value <= v)
@@ -101,7 +108,7 @@ def _ranked(top: Top, values: Float64[np.ndarray, "4 10"], rank: Int[np.ndarray,
 
 
 def _sum(top: Top, values: Float64[np.ndarray, "4 10"]) -> np.ndarray:
-    """P(sum of the arguments modulo 10 = v), shape (n, 10): on a ring, Fourier transforms multiply."""
+    """P(sum of the arguments modulo 10 = v), shape (n, 10): the Fourier transforms on a ring multiply."""
     transform = np.prod(np.fft.fft(values)[None] ** top.operators[:, :, None], axis=1)
     digits = top.digits @ np.arange(CLASSES)
     shift = np.exp(-2j * np.pi * np.outer(digits % CLASSES, np.arange(CLASSES)) / CLASSES)

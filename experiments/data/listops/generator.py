@@ -1,4 +1,4 @@
-"""Random ListOps trees, draw for draw those of the reference generator [Tay et al. 2021]."""
+"""Random ListOps trees, equal draw by draw to those of the reference generator [Tay et al. 2021]."""
 
 import itertools
 import random
@@ -31,15 +31,15 @@ _VALUE: tuple[Callable[[list[int]], int], ...] = (min, max, _median, lambda valu
 
 
 class _Tree:
-    """One random tree at a time: `draw` leaves its tokens in `tokens` and returns its value.
+    """One random tree at a time: `draw` writes its tokens to `tokens` and returns its value.
 
-    The order of the draws is the contract. A node above the last level is a digit if random() > 1/4; at
-    the last level it always is, without that draw. A digit is choice(range(10)). An operator node is
-    randint(2, 10) arguments, then the arguments in turn, then the choice of the operator. `choice` and
-    `randint` draw a few bits until they are in range, which is written out here because it is faster.
+    The order of the draws is the contract. A node above the last level is a digit if random() > 1/4; a node at the
+    last level is always a digit, without that draw. A digit is choice(range(10)). An operator node draws the number
+    of its arguments, randint(2, 10), then the arguments in turn, then the operator. `choice` and `randint` draw a few
+    bits until they are in range; that loop is written out here because it is faster.
 
-    A tree that has reached `max_length` tokens is hopeless: the rest of it is drawn, for the sake of the
-    trees after it, but not built.
+    A tree that has reached `max_length` tokens will be rejected. The rest of it is drawn, because later trees depend
+    on it, but not built.
     """
 
     def __init__(self, rng: random.Random, max_length: int):
@@ -65,7 +65,7 @@ class _Tree:
 
     def _operation(self, depth: int) -> int:
         if len(self.tokens) >= self._max_length:
-            self._pass_over(depth)
+            self._skip(depth)
             return 0
         uniform, digit, last, at = self._uniform, self._digit, depth == MAX_DEPTH - 1, len(self.tokens)
         self.tokens.append("")  # the operator is drawn after its arguments
@@ -80,15 +80,15 @@ class _Tree:
         self.tokens.append(CLOSE)
         return _VALUE[operator](values)
 
-    def _pass_over(self, depth: int) -> None:
-        """Make every draw of an operator node and build nothing."""
+    def _skip(self, depth: int) -> None:
+        """Make every draw of an operator node without building it."""
         uniform, bits, last = self._uniform, self._bits, depth == MAX_DEPTH - 1
         for _ in self._arguments():
             if last or uniform() > OPERATOR_PROBABILITY:
                 while bits(4) > 9:
                     pass
             else:
-                self._pass_over(depth + 1)
+                self._skip(depth + 1)
         while bits(3) > 3:
             pass
 
@@ -102,7 +102,11 @@ def _stream(*, seed: int, min_length: int, max_length: int) -> Iterator[tuple[To
 
 
 def check_lengths(min_length: int, max_length: int) -> None:
-    """Raise ValueError if no sequence has min_length < length < max_length."""
+    """Refuse bounds that no sequence fits.
+
+    Raises:
+        ValueError: no sequence has min_length < length < max_length.
+    """
     if not any(length == 1 or length >= 4 for length in range(min_length + 1, max_length)):
         raise ValueError(
             "a ListOps sequence has 1 token or at least 4 and must fit min_length < length < max_length, "
@@ -115,46 +119,67 @@ def generate(
 ) -> Iterator[tuple[Tokens, int]]:
     """Yield `count` pairs (tokens, label) with min_length < number of tokens < max_length.
 
-    They are the accepted trees of the stream `random.Random(seed)`, in order, repetitions included. The
-    root is drawn like every other node, so at the default lengths 92 % of the trees are rejected.
-    Raises ValueError if no sequence has an admitted length.
+    The pairs are the accepted trees of the stream `random.Random(seed)`, in order, repetitions included. The root is
+    drawn like every other node, so 92 % of the trees are rejected at the default lengths.
+
+    Args:
+        count: number of pairs.
+        seed: seed of the stream.
+        min_length: sequences have more tokens than this.
+        max_length: sequences have fewer tokens than this.
+
+    Returns:
+        An iterator over (tokens, label), the label being the value of the sequence, 0 to 9.
+
+    Raises:
+        ValueError: no sequence has an admitted length.
+
+    Example:
+        >>> from experiments.data import listops
+        >>> tokens, label = next(listops.generate(1, seed=0, min_length=9, max_length=65))
+        >>> listops.evaluate(tokens) == label
+        True
     """
     check_lengths(min_length, max_length)
     return itertools.islice(_stream(seed=seed, min_length=min_length, max_length=max_length), count)
 
 
 class Row(NamedTuple):
-    """A sequence in a tenth of the memory that its tokens take."""
+    """A sequence as bytes, which take a tenth of the memory of its tokens."""
 
     ids: bytes
+    """Token ids, one byte each."""
     label: int
+    """Value of the sequence, 0 to 9."""
 
 
 def distinct(count: int, *, seed: int, min_length: int = 500, max_length: int = 2000) -> list[Row]:
-    """`count` pairwise different sequences of the stream, in an order drawn anew from the seed.
+    """Return `count` pairwise different sequences of the stream, in a random order drawn from the seed.
 
-    A repeated sequence is passed over, so splits cut from the list share none. Likely sequences come
-    early in the stream; without the new order the last split would hold the unlikely ones.
-    Raises ValueError if the admitted lengths hold too few different sequences.
+    A repeated sequence is skipped, so splits of the list share no sequence. Likely sequences come early in the
+    stream; without the new order the last split would hold the unlikely ones.
+
+    Raises:
+        ValueError: the admitted lengths have too few different sequences.
     """
-    drawn = 20 * count + 1000
-    new = _unseen(generate(drawn, seed=seed, min_length=min_length, max_length=max_length))
+    draws = 20 * count + 1000
+    new = _without_repetitions(generate(draws, seed=seed, min_length=min_length, max_length=max_length))
     console = Console(stderr=True)
     rows = list(track(itertools.islice(new, count), "Generating ListOps", count, console=console))
     if len(rows) < count:
         raise ValueError(
             f"splits must not share a sequence, so {count} different ones of {min_length + 1} to "
-            f"{max_length - 1} tokens are needed, got {len(rows)} among {drawn}; lower the split sizes or "
+            f"{max_length - 1} tokens are needed, got {len(rows)} among {draws}; lower the split sizes or "
             "widen the lengths."
         )
     order = np.random.Generator(np.random.Philox(seed)).permutation(count)
     return [rows[i] for i in order]
 
 
-def _unseen(pairs: Iterator[tuple[Tokens, int]]) -> Iterator[Row]:
-    seen: set[bytes] = set()
+def _without_repetitions(pairs: Iterator[tuple[Tokens, int]]) -> Iterator[Row]:
+    previous: set[bytes] = set()
     for tokens, label in pairs:
         ids = encode(tokens).tobytes()
-        if ids not in seen:
-            seen.add(ids)
+        if ids not in previous:
+            previous.add(ids)
             yield Row(ids, label)

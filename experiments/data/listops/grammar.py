@@ -1,4 +1,4 @@
-"""What a ListOps sequence is, and what it is worth.
+"""ListOps sequences: their vocabulary, their ids and their value.
 
 A sequence is a tree in prefix form, `[MAX 2 9 [MIN 4 7 ] 0 ]`; its label is the value of the tree, 0 to 9
 (here 9). `[MIN`, `[MAX`, `[MED` (median, rounded down) and `[SM` (sum modulo 10) take two to ten
@@ -26,12 +26,16 @@ Tokens = tuple[str, ...]
 
 
 def encode(tokens: Sequence[str]) -> UInt8[np.ndarray, " T"]:
-    """Ids of the tokens, 1 to 15: their places in `VOCABULARY`, whose id 0 is padding."""
+    """Ids of the tokens, 1 to 15: their positions in `VOCABULARY`, whose entry 0 is padding."""
     return np.fromiter((ID[token] for token in tokens), np.uint8, len(tokens))
 
 
 def evaluate(tokens: Sequence[str]) -> int:
-    """Value of a sequence, from its tokens alone. Raises ValueError if they are not one whole expression."""
+    """Value of a sequence, computed from its tokens.
+
+    Raises:
+        ValueError: the tokens are not one whole expression.
+    """
     apply = (min, max, lambda values: int(statistics.median(values)), lambda values: sum(values) % 10)
     lists: list[tuple[int, list[int]]] = []
     values: list[int] = []

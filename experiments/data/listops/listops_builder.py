@@ -4,7 +4,7 @@ import dataclasses
 import itertools
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -20,24 +20,33 @@ SPLITS = ("train", "val", "test")
 
 @dataclasses.dataclass(eq=False, kw_only=True)
 class ListOpsConfig(tfds.core.BuilderConfig):
-    """All that the examples depend on. The name is made from it, so two different sets never share a folder.
+    """Everything that the examples depend on.
 
-    Raises ValueError for an unknown source, an empty split, a negative seed or lengths no sequence has.
+    The name is made from the other fields, so two different sets never share a folder.
+
+    Raises:
+        ValueError: an unknown source, an empty split, a negative seed, or lengths that no sequence has.
     """
 
     name: str = dataclasses.field(default="", init=False)
+    """Name of the set, made from the other fields."""
     source: Literal["generated", "lra_release"] = "generated"
-    """`lra_release` reads `basic_{train,val,test}.tsv` from the manual folder; they must have these sizes."""
+    """`lra_release` reads `basic_{train,val,test}.tsv` from the manual folder; they must have the sizes below."""
     min_length: int = 500
     """Generated sequences have more tokens than this."""
     max_length: int = 2000
     """Generated sequences have fewer tokens than this."""
     train: int = 96_000
+    """Training sequences."""
     val: int = 2_000
+    """Validation sequences."""
     test: int = 2_000
+    """Test sequences."""
     seed: int = 0
+    """Seed of the generator."""
 
     def __post_init__(self):
+        """Refuse contradictions, and make the name."""
         sizes = (self.train, self.val, self.test)
         if self.source not in ("generated", "lra_release") or min(sizes) < 1 or self.seed < 0:
             raise ValueError(
@@ -45,24 +54,23 @@ class ListOpsConfig(tfds.core.BuilderConfig):
                 f"source={self.source!r}, sizes={sizes}, seed={self.seed}; correct the configuration."
             )
         check_lengths(self.min_length, self.max_length)
-        drawn = (self.min_length, self.max_length, f"seed{self.seed}") if self.source == "generated" else ()
-        self.name = "-".join(map(str, (self.source, *drawn, *sizes)))
+        stream = (self.min_length, self.max_length, f"seed{self.seed}") if self.source == "generated" else ()
+        self.name = "-".join(map(str, (self.source, *stream, *sizes)))
 
 
 FULL = ListOpsConfig()
-"""The benchmark's lengths and sizes, drawn as it was drawn; not the published sequences."""
+"""Lengths, sizes and distribution of the benchmark; not its published sequences."""
 QUICK = ListOpsConfig(min_length=9, max_length=65, train=20_000)
-"""10 to 64 tokens."""
+"""Generated sequences of 10 to 64 tokens."""
 RELEASE = ListOpsConfig(source="lra_release")
 """The published files."""
 
 
 class ListOps(tfds.core.GeneratorBasedBuilder):
-    """Splits train, val and test of examples {"tokens": uint8 (T,), "label": 0 to 9}.
+    """The splits train, val and test, with examples {"tokens": uint8 (T,), "label": 0 to 9}.
 
-    `ListOps(config=QUICK, data_dir="data", file_format="array_record")` works without TensorFlow. The
-    splits of a generated set are pairwise disjoint. `info.metadata["vocabulary"]` is the list of symbols
-    in the order of their ids.
+    `ListOps(config=QUICK, data_dir="data", file_format="array_record")` works without TensorFlow. The splits of a
+    generated set are pairwise disjoint. `info.metadata["vocabulary"]` lists the symbols in the order of their ids.
     """
 
     VERSION = tfds.core.Version("1.0.0")
@@ -72,7 +80,8 @@ class ListOps(tfds.core.GeneratorBasedBuilder):
     )
     code_path = None  # TFDS would look for checksums beside this file with a package it does not install
 
-    def __init__(self, *, config: ListOpsConfig | str = QUICK, **kwargs):
+    def __init__(self, *, config: ListOpsConfig | str = QUICK, **kwargs: Any):
+        """Make the builder of a configuration, which may be given by the name of a preset."""
         presets = {preset.name: preset for preset in self.BUILDER_CONFIGS}
         name = config if isinstance(config, str) else config.name
         super().__init__(config=presets.get(name, config), **kwargs)  # TFDS refuses an equal copy
@@ -88,13 +97,13 @@ class ListOps(tfds.core.GeneratorBasedBuilder):
             metadata=tfds.core.MetadataDict(vocabulary=list(VOCABULARY)),
         )
 
-    def _split_generators(self, dl_manager):
+    def _split_generators(self, dl_manager: Any):
         config = cast(ListOpsConfig, self.builder_config)
         sizes = {split: getattr(config, split) for split in SPLITS}
         if config.source == "lra_release":
             rows = {split: _release(Path(dl_manager.manual_dir), split, sizes[split]) for split in SPLITS}
         else:
-            drawn = iter(
+            sequences = iter(
                 distinct(
                     sum(sizes.values()),
                     seed=config.seed,
@@ -102,7 +111,7 @@ class ListOps(tfds.core.GeneratorBasedBuilder):
                     max_length=config.max_length,
                 )
             )
-            rows = {split: list(itertools.islice(drawn, sizes[split])) for split in SPLITS}
+            rows = {split: list(itertools.islice(sequences, sizes[split])) for split in SPLITS}
         return {split: self._generate_examples(rows[split]) for split in SPLITS}
 
     def _generate_examples(self, rows: Iterable[Row]):

@@ -11,15 +11,18 @@ HEADER = "Source\tTarget"
 def read_tsv(path: str | Path, *, rows: int | None = None) -> Iterator[tuple[Tokens, int]]:
     """Yield (tokens, label) of every row of a published file.
 
-    The columns are Source and Target, a tab between them; the parentheses of Source, its binary form, are
-    deleted. Every row is evaluated, so damage does not pass. Raises ValueError with the row's number,
-    counted from 1 below the header, if a row is malformed, cut off or not worth its target, or if the
-    file does not hold `rows` rows; FileNotFoundError if there is no such file.
+    The columns are Source and Target, with a tab between them. Source has parentheses, which mark a binary tree and
+    are deleted. Every row is evaluated, so damage is noticed.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: a row is malformed, cut off, or has another value than its target, or the file does not hold
+            `rows` rows. The message names the row, counted from 1 below the header.
     """
     path, number = Path(path), 0
     if not path.is_file():
         raise FileNotFoundError(
-            f"the published ListOps files are needed, found no {path}; extract listops-1000 from "
+            f"the published ListOps files are needed, got no file {path}; extract listops-1000 from "
             "lra_release.gz and pass its folder, or generate the data."
         )
     with path.open(encoding="utf-8") as file:

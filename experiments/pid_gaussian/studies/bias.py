@@ -13,9 +13,10 @@ from experiments.pid_gaussian.config import Bias, Config
 from experiments.pid_gaussian.figures_studies import draw_bias
 from experiments.pid_gaussian.part import Part, Row, Say
 from experiments.pid_gaussian.systems import structured
-from experiments.run.records import FIELDS, plain
+from experiments.run.json_values import plain
 from experiments.run.report import SHORT, Table, number
 from pid import layerwise
+from pid.estimators.results import FIELDS
 
 PLUGIN = "plug-in"
 

@@ -16,9 +16,10 @@ from experiments.pid_gaussian.config import Config, Coverage
 from experiments.pid_gaussian.figures_studies import draw_coverage
 from experiments.pid_gaussian.part import Part, Row
 from experiments.pid_gaussian.systems import structured
-from experiments.run.records import FIELDS, plain
+from experiments.run.json_values import plain
 from experiments.run.report import SHORT, Table, number
 from pid import Bootstrap, layerwise
+from pid.estimators.results import FIELDS
 
 
 def parts(config: Config, seed: int) -> list[Part]:

@@ -12,9 +12,10 @@ from experiments.pid_gaussian.config import Config, Flow
 from experiments.pid_gaussian.figures_studies import draw_flow
 from experiments.pid_gaussian.part import Part, Row
 from experiments.pid_gaussian.systems import warped
-from experiments.run.records import FIELDS, plain
+from experiments.run.json_values import plain
 from experiments.run.report import SHORT, Table, number, percent
 from pid import estimate
+from pid.estimators.results import FIELDS
 
 METHODS = {"raw": "none", "copula": "copula", "flow": "flow"}
 CASES = {"elementwise": False, "rotated": True}

@@ -14,11 +14,12 @@ from experiments.data.activation_files import Activations, read
 from experiments.pid_gaussian import figures
 from experiments.pid_gaussian.config import Config
 from experiments.pid_gaussian.part import Part, Row, Say
-from experiments.run.records import FIELDS, grouped, plain, write
+from experiments.run.json_values import plain
 from experiments.run.report import SHORT, Table, interval, number, percent
 from pid import estimate, layerwise, paper_config, recommended_config
-from pid.estimators import Estimate
-from pid.estimators.gaussian_features import samples
+from pid.estimators import Estimate, io
+from pid.estimators.gaussian_features import check_samples
+from pid.estimators.results import FIELDS
 
 CONFIGS = {"recommended": recommended_config, "paper": paper_config}
 MOST_SHOWN = 5  # layers of the printed table; the files have all
@@ -30,7 +31,7 @@ def parts(config: Config, seed: int) -> list[Part]:
     data = read(config.npz)
     if all(len(a) == 1 for a in data if a.ndim == 3):
         data = Activations(*(a[0] if a.ndim == 3 else a for a in data))
-    samples(*data, layers=_layered(data))
+    check_samples(*data, layers=_layered(data))
     return [Part("activations", lambda folder, say: measure(data, config, seed, folder, say))]
 
 
@@ -45,14 +46,14 @@ def measure(data: Activations, config: Config, seed: int, folder: Path, say: Say
     say(f"estimating {shapes}")
     measured: Any = layerwise if layered else estimate
     found: Estimate = measured(*data, key=jax.random.key(seed), **CONFIGS[config.config]())
-    rows = write(found, folder)
+    rows = io.write_tables(found, folder)
     figures.of_activations(folder, found, config.names)
     return plain(
         {
             "names": config.names,
             "config": config.config,
             "layers": rows,
-            "flags": grouped(found.flags) if layered else found.flags,
+            "flags": io.group_flags(found.flags) if layered else found.flags,
         }
     )
 

@@ -16,12 +16,12 @@ from experiments.pid_gaussian import figures, planted_claims
 from experiments.pid_gaussian.config import Config, Planted
 from experiments.pid_gaussian.part import Part, Row, Say
 from experiments.pid_gaussian.systems import planted
-from experiments.run.records import FIELDS, plain, records
+from experiments.run.json_values import plain
 from experiments.run.report import SHORT, Table, interval, number, percent
 from pid import PCA, Bootstrap, Shuffle, certificate, compare, layerwise, recommended_config
 from pid.estimators import Comparison, Estimate, Interval
-from pid.estimators.config import Choices
-from pid.estimators.results import fields_of, values_of
+from pid.estimators.config import EstimateConfig
+from pid.estimators.results import FIELDS, pid_from_array, pid_to_array
 from pid.measures import PID
 
 SHOWN = ("mi_joint", "unique_x", "unique_y", "redundancy", "synergy")
@@ -46,7 +46,7 @@ def measure(config: Config, seed: int, folder: Path, say: Say) -> Row:
     size = config.planted
     t = planted.depths(size.layers)
     truth, without = (planted.truth(t, knockout=knockout) for knockout in (False, True))
-    true_change = fields_of(values_of(without) - values_of(truth))
+    true_change = pid_from_array(pid_to_array(without) - pid_to_array(truth))
     say(f"estimating {size.layers} layers twice, with and without the knockout")
     shown = network(t, size, seed, 0)
     if size.networks > 1:
@@ -61,7 +61,7 @@ def measure(config: Config, seed: int, folder: Path, say: Say) -> Row:
         figures.of_planted(folder, truth, shown.estimate, true_change, shown.change, proof, config.names)
     said = planted_claims.of_layers(truth, shown.estimate.pid, config.names)
     said += planted_claims.of_knockout(true_change, shown.change, config.names)
-    row = {"truth": by_field(truth), "layers": records(shown.estimate)}
+    row = {"truth": by_field(truth), "layers": shown.estimate.to_records()}
     row |= {"knockout": change_by_field(true_change, shown.change), "statements": said}
     base, change = zip(*covered, strict=True)
     return plain(row | {"covered": base, "covered_difference": change})
@@ -82,11 +82,11 @@ def network(t: np.ndarray, size: Planted, seed: int, which: int) -> Network:
     """One set of samples: the recommended estimate, and the paired comparison with the knockout."""
     seen = planted.sample(t, size.n, seed, which)
     key = jax.random.fold_in(jax.random.key(seed), which)
-    choices: Choices = {"reduce": PCA(planted.D), "gaussianize": size.gaussianize}
-    recommended: Choices = {**recommended_config(), **choices, "ci": Bootstrap(size.draws)}
+    choices: EstimateConfig = {"reduce": PCA(planted.D), "gaussianize": size.gaussianize}
+    recommended: EstimateConfig = {**recommended_config(), **choices, "ci": Bootstrap(size.draws)}
     recommended["debias"] = size.debias
     recommended["null"] = Shuffle(size.shuffles) if which == 0 else None
-    paired: Choices = {**choices, "debias": "wishart", "null": None}
+    paired: EstimateConfig = {**choices, "debias": "wishart", "null": None}
     paired["ci"] = Bootstrap(size.draws, kind="paired")
     base, other = (layerwise(seen.target, seen.x, y, key=key, **paired) for y in (seen.y, seen.y_knocked_out))
     return Network(

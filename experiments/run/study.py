@@ -1,0 +1,185 @@
+"""One protocol and one runner for programs that measure: parts are measured, saved, resumed, judged and drawn.
+
+A program describes itself as a `Study`, and `run_study` does the rest:
+
+    open      the run folder is created, or checked against the configuration of the run to resume
+    measure   `Study.measure` hands its parts to a `Runner`, which skips those that an earlier start has finished
+    judge     `Study.judge` turns the results into tables
+    draw      `Study.draw` yields figures of the results; a part may also save its own while it is measured
+    conclude  tables, figures and `summary.json` are written, and the last lines are printed
+
+Several hosts measure the same parts, or share them (`Runner.share`); process 0 reports.
+"""
+
+import abc
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
+
+import jax
+from rich.console import Console
+
+from experiments.run import figures
+from experiments.run.distributed import barrier, is_first
+from experiments.run.progress import StudyProgress
+from experiments.run.report import Layout, Table, open_console, show
+from experiments.run.run_folder import MAY_CHANGE_ON_RESUME, Run, next_folder, open_run, versions
+
+R = TypeVar("R")
+Row = dict[str, Any]
+"""One result in the types of JSON."""
+Say = Callable[[str], None]
+"""Shows in one line what a part is doing."""
+
+
+class Part(NamedTuple):
+    """One measurement of a study."""
+
+    name: str
+    """Unique in the study, for one seed."""
+    measure: Callable[[Path, Say], Any]
+    """(folder for files, `Say`) -> result."""
+    seed: int | None = None
+    """Seed of the measurement; None if it has no seed of its own."""
+    title: str = ""
+    """What the progress shows behind the name."""
+
+
+class Runner(NamedTuple):
+    """What measures the parts of one run."""
+
+    folder: Run
+    progress: StudyProgress
+
+    def rows(self, parts: Iterable[Part]) -> list[Row]:
+        """Return the row of every part. A row in the run folder is read and not measured again.
+
+        A new row gets the seconds of its measurement, and name and seed of its part if that has a seed.
+        """
+        return [self._row(part) for part in parts]
+
+    def results(self, parts: Iterable[Part]) -> list[Any]:
+        """Return the result of every part. These parts find by themselves what an earlier run has done."""
+        return [self._measure(part) for part in parts]
+
+    def share(self, parts: Iterable[Part]) -> list[Any]:
+        """Return the result of every part, of which each host measures its share.
+
+        A part saves its result where all hosts read it, so that measuring it again is only reading.
+        """
+        parts = list(parts)
+        results = {
+            at: self._measure(part)
+            for at, part in enumerate(parts)
+            if at % jax.process_count() == jax.process_index()
+        }
+        barrier()
+        return [
+            results[at] if at in results else part.measure(self.folder.folder, lambda news: None)
+            for at, part in enumerate(parts)
+        ]
+
+    def _row(self, part: Part) -> Row:
+        row = self.folder.row(part.name, part.seed or 0)
+        if row is not None:
+            self.progress.skip(part.name)
+            return row
+        start = time.perf_counter()
+        row = self._measure(part)
+        about = {} if part.seed is None else {"part": part.name, "seed": part.seed}
+        row = about | {"seconds": time.perf_counter() - start} | row
+        self.folder.finish(part.name, part.seed or 0, row)
+        return row
+
+    def _measure(self, part: Part) -> Any:
+        with self.progress.part(f"{part.name}: {part.title}" if part.title else part.name):
+            return measure(part, self.folder.folder, self.progress.say)
+
+
+def measure(part: Part, folder: Path, say: Say) -> Any:
+    """Measure one part."""
+    return part.measure(folder, say)
+
+
+class Study(abc.ABC, Generic[R]):
+    """What the runner asks of a program. `R` is the type of all its results together."""
+
+    program: ClassVar[str]
+    """Name of the program; new run folders are made below runs/PROGRAM/."""
+    layout: ClassVar[Layout] = Layout()
+    """How its tables are printed."""
+    dpi: ClassVar[int] = 150
+    """Resolution of its figures."""
+    bar: ClassVar[bool] = True
+    """Whether one bar shows the progress; False if the parts show bars of their own."""
+    may_change: ClassVar[Sequence[str]] = MAY_CHANGE_ON_RESUME
+    """Fields of the configuration that may change on resume."""
+    renamed: ClassVar[Mapping[str, str]] = {}
+    """Old -> new names of fields in configurations that an earlier release has saved."""
+
+    title: str
+    """First words that the program prints."""
+    stem: str
+    """Name of a new run folder, without its number."""
+    count: int
+    """Number of parts, for the progress."""
+
+    @abc.abstractmethod
+    def measure(self, runner: Runner) -> R:
+        """Measure all parts by `runner` and return their results."""
+
+    @abc.abstractmethod
+    def judge(self, results: R) -> list[Table]:
+        """Return the tables that the results support."""
+
+    @abc.abstractmethod
+    def summarize(self, results: R, tables: list[Table]) -> dict[str, Any]:
+        """Return the entries of `summary.json`, without the name of the program and the versions."""
+
+    def draw(self, results: R) -> Iterable[figures.NamedFigure]:
+        """Return name and figure of everything that is drawn from the results as a whole."""
+        del results
+        return ()
+
+    def conclude(self, results: R, console: Console) -> None:  # noqa: B027  nothing by default
+        """Print what belongs below the tables."""
+
+
+def run_study(study: Study[Any], config: Any, *, out: Path | None, resume: bool) -> dict[str, Any]:
+    """Run a study from its folder to its last line, and return the summary.
+
+    Args:
+        study: the study.
+        config: its configuration, a frozen dataclass, which the run folder keeps.
+        out: run folder; None takes the next free number below runs/PROGRAM/.
+        resume: go on with the run in `out`; finished parts are only reported again.
+
+    Raises:
+        FileExistsError: the run folder has files and `resume` is False.
+        ValueError: the folder is no run, or the run has another configuration.
+    """
+    folder = open_run(
+        out or next_folder(Path("runs") / study.program, study.stem),
+        config,
+        resume=resume,
+        may_change=study.may_change,
+        renamed=study.renamed,
+    )
+    console = open_console(study.layout.width)
+    console.print(f"{study.title}; run folder {folder.folder}", markup=False)
+    start = time.perf_counter()
+    with StudyProgress(console, study.program, study.count, bar=study.bar) as progress:
+        results = study.measure(Runner(folder, progress))
+    barrier()
+    tables = study.judge(results)
+    summary = {"program": study.program} | study.summarize(results, tables)
+    if is_first():
+        figures.save_all(study.draw(results), folder.folder, dpi=study.dpi)
+        show(tables, console, study.layout)
+        study.conclude(results, console)
+    folder.summarize(summary)
+    names = ", ".join(sorted(path.name for path in folder.folder.glob("*.png")))
+    seconds = time.perf_counter() - start
+    console.print(f"{seconds:.0f} s; wrote {folder.folder / 'summary.json'} {names}", markup=False)
+    return summary | {"versions": versions()}

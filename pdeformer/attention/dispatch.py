@@ -1,0 +1,129 @@
+"""From the arguments of a call to its result: check them, prepare the arrays, run one method.
+
+B batch, T query tokens, S key tokens, N heads, K key heads, H head width, F width of random features
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from pdeformer.attention import performer
+from pdeformer.attention.dropout import draw_dropout_bits
+from pdeformer.attention.euler_reaction import euler_reaction
+from pdeformer.attention.folded import base_attention, folded_attention, repeat_key_heads
+from pdeformer.attention.materialized import EvolutionSpec, materialized_attention
+from pdeformer.attention.options import (
+    AttentionOptions,
+    check_coefficients,
+    check_feature_key,
+    check_meaning,
+    check_options,
+)
+from pdeformer.attention.tiled import tiled_attention
+from pdeformer.attention.types import AttentionInputs, AttentionMask, AttentionOutput, check_shapes
+from pdeformer.pde import PDE, Coefficient, ReactionDiffusion
+
+
+class EvolutionProblem(NamedTuple):
+    """A checked call, ready for any method."""
+
+    spec: EvolutionSpec
+    """What is static."""
+    pde: PDE | None
+    """Coefficients of shape (steps, N), multiplied by the time step; None is plain attention."""
+    inputs: AttentionInputs
+    """Arrays in at least float32; `query` is scaled."""
+
+
+def check_call(
+    query: Array,
+    key: Array,
+    value: Array,
+    pde: Any,
+    options: AttentionOptions,
+    segment_ids: Array | None,
+    *,
+    same_tokens: bool,
+) -> None:
+    """Check the arguments of a call.
+
+    Raises:
+        ValueError: See `pde_attention`.
+    """
+    check_options(options)
+    check_feature_key(options)
+    check_shapes(query, key, value, segment_ids, options.dropout, options.dropout_key)
+    if pde is not None and options.steps:
+        check_meaning(pde, options, same_tokens=same_tokens)
+        check_coefficients(pde, options, heads=query.shape[2])
+
+
+def prepare(
+    query: Array, key: Array, value: Array | None, pde: Any, options: AttentionOptions, mask: AttentionMask
+) -> EvolutionProblem:
+    """Convert arrays to at least float32, zero their padding, and scale the query or map it to random features."""
+    dtype = jnp.promote_types(query.dtype, jnp.float32)
+    heads, steps = query.shape[2], options.steps
+    pde = None if steps == 0 else pde
+    shapes = [jnp.shape(x) for x in jax.tree.leaves(pde)]
+    if pde is not None:
+        pde = jax.tree.map(lambda x: jnp.broadcast_to(x, (steps, heads)), _scaled(pde, options.dt, dtype))
+    renormalize = options.renormalize == "l1"
+    if options.renormalize is None:
+        renormalize = isinstance(pde, ReactionDiffusion) and options.target == "weights"
+    dropout_bits = None
+    if options.dropout > 0 and options.dropout_key is not None:
+        dropout_bits = draw_dropout_bits(options.dropout_key, query, key)
+    query = _zero_padding(query, mask.query_ids, dtype)
+    key = _zero_padding(key, mask.key_ids, dtype)
+    value = None if value is None else _zero_padding(value, mask.key_ids, dtype)
+    scale = query.shape[-1] ** -0.5 if options.scale is None else options.scale
+    if options.base == "performer":
+        assert options.feature_key is not None
+        omega = performer.draw_projection(options.feature_key, options.features or 0, query.shape[-1], dtype)
+        query = performer.feature_map(query, omega, scale=scale, normalize_over=-1)
+        over = None if options.is_causal else (1, 3)
+        key = performer.feature_map(key, omega, scale=scale, normalize_over=over)
+    else:
+        query = query * scale
+    spec = EvolutionSpec(
+        steps=steps if pde is not None else 0,
+        target=options.target,
+        axis=options.axis,
+        causal=options.is_causal,
+        order=options.order,
+        renormalize=renormalize and pde is not None,
+        random_features=options.base == "performer",
+        shared=all(len(x) == 0 for x in shapes),
+        constant=all(len(x) < 2 for x in shapes),
+        dropout=options.dropout,
+    )
+    return EvolutionProblem(spec, pde, AttentionInputs(query, key, value, mask, dropout_bits))
+
+
+def _scaled(pde: PDE, dt: Coefficient, dtype: Any) -> PDE:
+    pde = jax.tree.map(lambda x: jnp.asarray(x, dtype), pde)
+    return pde.scaled(jnp.asarray(dt, dtype))
+
+
+def _zero_padding(x: Array, ids: Array | None, dtype: Any) -> Array:
+    # whatever stands in padding, NaN included, then reaches no value and no gradient
+    x = x.astype(dtype)
+    return x if ids is None else jnp.where((ids > 0)[:, :, None, None], x, 0)
+
+
+def run(problem: EvolutionProblem, method: str) -> AttentionOutput:
+    """The output, and the log-sum-exp of the scores before the evolution."""
+    spec, pde, inputs = problem
+    if method == "materialized":
+        return materialized_attention(spec, pde, inputs)
+    if method == "tiled":
+        return tiled_attention(spec, pde, inputs)
+    if pde is None:
+        return base_attention(spec, inputs)
+    inputs = repeat_key_heads(spec, inputs)
+    if isinstance(pde, ReactionDiffusion):
+        return euler_reaction(spec, pde, inputs)
+    return folded_attention(spec, pde, inputs)

@@ -1,0 +1,124 @@
+"""Values that the attention functions exchange: outputs, masks, dropout bits and inputs, and the check of shapes.
+
+B batch, T query tokens, S key tokens, N query heads, K key heads, G = N/K, F query and key width, D value width
+t query index, s key index
+"""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt32
+
+
+class AttentionOutput(NamedTuple):
+    """The result of an attention; both arrays have at least float32, whatever the inputs."""
+
+    output: Float[Array, "b t n d"]
+    """Weighted sum of the values."""
+    log_sum_exp: Float[Array, "b t n"]
+    """log Σ_s exp(score); -inf where the mask leaves a query no key."""
+
+
+class DropoutBits(NamedTuple):
+    """One random uint32 per query token and per key token of every head.
+
+    Pair (t, s) is dropped if hash(query[t], key[s]) < dropout · 2³².
+    """
+
+    query: UInt32[Array, "b t k g"]
+    """Bits of the query tokens, by key head and query head of that key head."""
+    key: UInt32[Array, "b s k"]
+    """Bits of the key tokens."""
+
+
+class AttentionMask(NamedTuple):
+    """Query t may attend key s if t + low <= s <= t + high and both have the same positive id.
+
+    A condition that is None does not apply. The bounds may be traced.
+    """
+
+    low: Int[Array, ""] | None = None
+    """Smallest allowed s - t."""
+    high: Int[Array, ""] | None = None
+    """Largest allowed s - t."""
+    query_ids: Int[Array, "*b t"] | None = None
+    """Segment ids of the query tokens; 0 is padding."""
+    key_ids: Int[Array, "*b s"] | None = None
+    """Segment ids of the key tokens; 0 is padding."""
+
+    def dense(self, t: Int[Array, " t"], s: Int[Array, " s"]) -> Bool[Array, "*b t s"] | None:
+        """Whether the queries at `t` may attend the keys at `s`; None means all pairs.
+
+        `query_ids` and `key_ids` are those of exactly these tokens.
+        """
+        mask = None
+        if self.low is not None:
+            mask = s[None, :] >= t[:, None] + self.low
+        if self.high is not None:
+            below = s[None, :] <= t[:, None] + self.high
+            mask = below if mask is None else mask & below
+        if self.query_ids is not None and self.key_ids is not None:
+            ids = self.query_ids[..., :, None]
+            same = (ids == self.key_ids[..., None, :]) & (ids > 0)
+            mask = same if mask is None else same & jnp.expand_dims(mask, range(same.ndim - 2))
+        return mask
+
+
+class AttentionInputs(NamedTuple):
+    """Checked inputs of one attention: at least float32, zeros in place of padding."""
+
+    query: Float[Array, "b t n f"]
+    """Scaled queries, or their random features."""
+    key: Float[Array, "b s k f"]
+    """Keys, or their random features."""
+    value: Float[Array, "b s k d"] | None
+    """Values; None if only the weights are computed."""
+    mask: AttentionMask
+    """Pairs that may attend."""
+    dropout_bits: DropoutBits | None
+    """Random bits of all tokens; None without dropout."""
+
+
+def attention_mask(
+    length: int, keys: int, segment_ids: Array | None = None, *, is_causal: bool, window: int | None = None
+) -> AttentionMask:
+    """The mask of `length` queries and `keys` keys, aligned bottom-right: query T-1 stands at key S-1."""
+    shift = keys - length
+    low = None if window is None else jnp.int32(shift - window)
+    high = jnp.int32(shift) if is_causal else None if window is None else jnp.int32(shift + window)
+    return AttentionMask(low, high, segment_ids, segment_ids)
+
+
+def check_shapes(
+    query: Array,
+    key: Array,
+    value: Array,
+    segment_ids: Array | None,
+    dropout: float,
+    dropout_key: PRNGKeyArray | None,
+) -> None:
+    """Check that shapes and dropout fit together.
+
+    Raises:
+        ValueError: They do not; the text names the rule, the values and a remedy.
+    """
+    batch, length, heads, width = query.shape
+    if key.shape != value.shape or (key.shape[0], key.shape[3]) != (batch, width):
+        raise ValueError(
+            "attention needs query (B, T, N, H) and key, value (B, S, K, H), got "
+            f"{query.shape}, {key.shape}, {value.shape}; give them one batch and one head width."
+        )
+    if heads % key.shape[2]:
+        raise ValueError(
+            "the number of query heads must be a multiple of the number of key heads, got "
+            f"{heads} and {key.shape[2]}; repeat or drop key heads."
+        )
+    if segment_ids is not None and (segment_ids.shape != (batch, length) or key.shape[1] != length):
+        raise ValueError(
+            f"segment_ids needs T = S and the shape (B, T), got {segment_ids.shape} for B={batch}, T={length}, "
+            f"S={key.shape[1]}; leave it out when queries and keys are different tokens."
+        )
+    if not 0 <= dropout < 1:
+        raise ValueError(f"dropout must lie in [0, 1), got {dropout}; it is the chance to drop, not to keep.")
+    if dropout > 0 and dropout_key is None:
+        raise ValueError(f"dropout needs a random key, got None with dropout={dropout}; pass dropout_key.")

@@ -1,0 +1,190 @@
+"""Estimates in files: exact NPZ archives, tables as CSV and JSON, flags of layers in groups.
+
+L layers, B draws, F fields of a PID
+"""
+
+import csv
+import io
+import json
+import os
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pid.estimators.results import Estimate, Interval, Resampling, pid_from_array, pid_to_array
+from pid.measures import PID
+
+
+def save_estimate(path: str | os.PathLike[str], estimate: Estimate) -> None:
+    """Write an estimate into one NPZ file, from which `load_estimate` restores it exactly.
+
+    The file appears in one piece: after a kill it is the old one or the new one. The folder is created.
+
+    Args:
+        path: file name, used as it is; ".npz" is usual.
+        estimate: result of `estimate` or `layerwise`.
+
+    Raises:
+        OSError: the file cannot be written.
+
+    Example:
+        >>> import tempfile, jax, numpy as np
+        >>> import pid
+        >>> target, x, y = np.random.default_rng(0).normal(size=(3, 64, 2))
+        >>> result = pid.estimate(target, x, y, key=jax.random.key(0), ci=None, null=None)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     pid.save_estimate(f"{folder}/result.npz", result)
+        ...     pid.load_estimate(f"{folder}/result.npz") == result
+        True
+    """
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    buffer = io.BytesIO()
+    np.savez(buffer, **_to_arrays(estimate))
+    unfinished = target.with_name(f"{target.name}.{os.getpid()}")
+    unfinished.write_bytes(buffer.getvalue())
+    unfinished.replace(target)
+
+
+def load_estimate(path: str | os.PathLike[str]) -> Estimate:
+    """Read an estimate that `save_estimate` wrote.
+
+    Args:
+        path: file name.
+
+    Returns:
+        The estimate as it was, every field of a PID a NumPy array.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: the file is damaged, or is not a saved estimate.
+
+    Example:
+        >>> import tempfile, jax, numpy as np
+        >>> import pid
+        >>> target, x, y = np.random.default_rng(0).normal(size=(3, 64, 2))
+        >>> result = pid.estimate(target, x, y, key=jax.random.key(0), ci=None, null=None)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     pid.save_estimate(f"{folder}/result.npz", result)
+        ...     pid.load_estimate(f"{folder}/result.npz").n
+        64
+    """
+    content = Path(path).read_bytes()
+    try:
+        return _from_arrays(_read_arrays(content))
+    except (ValueError, KeyError, TypeError, IndexError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            f"load_estimate needs a whole file written by save_estimate, got {os.fspath(path)} which is damaged or "
+            f"something else ({error}); estimate again and save it."
+        ) from error
+
+
+def _to_arrays(estimate: Estimate) -> dict[str, Any]:
+    """Every PID as one array with its fields last, every interval as (low, high), the rest as JSON."""
+    metadata = {
+        "flags": estimate.flags,
+        "n": estimate.n,
+        "dims": estimate.dims,
+        "resampling": estimate.resampling,
+    }
+    arrays = {
+        "about": np.array(json.dumps(metadata)),
+        "pid": pid_to_array(estimate.pid),
+        "plugin": pid_to_array(estimate.plugin),
+    }
+    if estimate.draws is not None:
+        arrays["draws"] = pid_to_array(estimate.draws)
+    for name in ("ci", "null"):
+        if (interval := getattr(estimate, name)) is not None:
+            arrays[name] = np.stack([pid_to_array(interval.low), pid_to_array(interval.high)])
+    return arrays
+
+
+def _read_arrays(content: bytes) -> dict[str, np.ndarray]:
+    archive = np.load(io.BytesIO(content), allow_pickle=False)
+    if not isinstance(archive, np.lib.npyio.NpzFile):
+        raise TypeError("it holds one array")
+    with archive:
+        return dict(archive)
+
+
+def _from_arrays(arrays: dict[str, np.ndarray]) -> Estimate:
+    metadata = json.loads(str(arrays["about"]))
+    _check_shapes(arrays)
+    intervals = {
+        name: Interval(*map(pid_from_array, arrays[name])) if name in arrays else None
+        for name in ("ci", "null")
+    }
+    dims, resampling = metadata["dims"], metadata["resampling"]
+    if resampling is not None:
+        kind, draws, level, key = resampling
+        resampling = Resampling(kind, draws, level, tuple(key))
+    return Estimate(
+        pid=pid_from_array(arrays["pid"]),
+        ci=intervals["ci"],
+        null=intervals["null"],
+        draws=pid_from_array(arrays["draws"]) if "draws" in arrays else None,
+        flags=tuple(metadata["flags"]),
+        n=metadata["n"],
+        dims=tuple(map(tuple, dims)) if isinstance(dims[0], list) else tuple(dims),
+        plugin=pid_from_array(arrays["plugin"]),
+        resampling=resampling,
+    )
+
+
+def _check_shapes(arrays: dict[str, np.ndarray]) -> None:
+    """Refuse arrays that are not the fields of one estimate: (F,) or (L, F), intervals (2, ...), draws (B, ...)."""
+    shape = arrays["pid"].shape
+    wanted = {"plugin": shape, "ci": (2, *shape), "null": (2, *shape), "draws": (None, *shape)}
+    if len(shape) not in (1, 2) or shape[-1] != len(PID._fields):
+        raise ValueError(f"pid has shape {shape}")
+    for name in wanted.keys() & arrays.keys():
+        actual = arrays[name].shape
+        if actual != tuple(
+            a if size is None else size for a, size in zip(actual, wanted[name], strict=False)
+        ):
+            raise ValueError(f"{name} has shape {actual} beside {shape} of pid")
+
+
+def write_tables(estimate: Estimate, folder: Path) -> list[dict[str, Any]]:
+    """Write `Estimate.to_records` as `table.csv` and `table.json` into the folder, and return the records.
+
+    JSON numbers have six digits; a number that is not finite is null.
+    """
+    records = estimate.to_records()
+    with (folder / "table.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, records[0])
+        writer.writeheader()
+        writer.writerows(records)
+    rounded = [{name: _to_json(value) for name, value in record.items()} for record in records]
+    (folder / "table.json").write_text(json.dumps(rounded, indent=2) + "\n")
+    return records
+
+
+def _to_json(value: Any) -> Any:
+    if isinstance(value, float):
+        return float(f"{value:.6g}") if np.isfinite(value) else None
+    return value
+
+
+def group_flags(flags: Sequence[str]) -> list[str]:
+    """Merge equal flags of several layers into one line: "layers 0-2, 5: ...".
+
+    Args:
+        flags: `Estimate.flags` of a layer-wise estimate, each of which begins with "layer l: ".
+    """
+    layers: dict[str, list[int]] = {}
+    for flag in flags:
+        layer, text = flag.split(": ", 1)
+        layers.setdefault(text, []).append(int(layer.removeprefix("layer ")))
+    return [f"layer{'s' * (len(numbers) > 1)} {_ranges(numbers)}: {text}" for text, numbers in layers.items()]
+
+
+def _ranges(numbers: list[int]) -> str:
+    """Format increasing numbers as ranges: "0-2, 5" from 0, 1, 2, 5."""
+    starts = [n for n in numbers if n - 1 not in numbers]
+    ends = [n for n in numbers if n + 1 not in numbers]
+    return ", ".join(f"{a}-{b}" if a < b else f"{a}" for a, b in zip(starts, ends, strict=True))

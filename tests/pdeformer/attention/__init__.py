@@ -1,0 +1,1 @@
+"""Tests of `pdeformer.attention` and of the layers that learn its coefficients."""

@@ -1,0 +1,131 @@
+"""Decoding: token by token, in chunks or in one piece, the outputs are rows of the causal pass."""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from pdeformer import AdvectionDiffusion, Diffusion, ReactionDiffusion, Wave, attention
+from pdeformer.attention import init_cache, step_budget
+
+# the options come as dictionaries, which a type checker cannot match with keywords
+pde_attention: Any = attention.pde_attention
+pde_attention_decode: Any = attention.pde_attention_decode
+
+LENGTH = 40
+IDS = np.array([[1] * 10 + [0] * 3 + [1] * 20 + [2] * 7, [0] * 4 + [3] * 36])
+PDES = {
+    "diffusion": Diffusion(0.3),
+    "wave": Wave(np.array([0.3, 0.5, 0.6, 0.7])),
+    "advection": AdvectionDiffusion(0.1, 0.3),
+    "reaction": ReactionDiffusion(0.2, 0.4),
+    "plain": None,
+}
+
+
+def draw(dtype=jnp.float64):
+    rng = np.random.default_rng(0)
+    return tuple(jnp.asarray(rng.normal(size=(2, LENGTH, heads, 4)), dtype) for heads in (4, 2, 2))
+
+
+def one_by_one(arrays, cache, pde, ids=None, **options):
+    """A compiled scan over the tokens."""
+
+    def step(cache, xs):
+        token, own = xs
+        new = None if own is None else own[:, None]
+        output, cache = pde_attention_decode(
+            *(x[:, None] for x in token), cache, pde, steps=3, segment_ids=new, **options
+        )
+        return cache, output[:, 0]
+
+    xs = jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0), (arrays, None if ids is None else jnp.asarray(ids)))
+    cache, outputs = jax.jit(lambda cache, xs: jax.lax.scan(step, cache, xs))(cache, xs)
+    return jnp.moveaxis(outputs, 0, 1), cache
+
+
+@pytest.mark.parametrize("ids", [None, IDS], ids=["one segment", "segments"])
+@pytest.mark.parametrize("name", list(PDES))
+def test_prefill_and_tokens_equal_the_whole_pass(name, ids, x64):
+    """24 tokens as a prompt, by the fold where there is one, and 16 one by one, as rows."""
+    arrays, pde = draw(), PDES[name]
+    full = jax.jit(partial(pde_attention, pde=pde, steps=3, is_causal=True))(*arrays, segment_ids=ids)
+    cache = init_cache(2, 44, 2, 4, jnp.float64, segments=ids is not None)
+    prefill = jax.jit(partial(pde_attention_decode, pde=pde, steps=3))
+    first, cache = prefill(
+        *(x[:, :24] for x in arrays), cache, segment_ids=None if ids is None else ids[:, :24]
+    )
+    rest, cache = one_by_one(
+        tuple(x[:, 24:] for x in arrays), cache, pde, None if ids is None else ids[:, 24:]
+    )
+    np.testing.assert_allclose(jnp.concatenate([first, rest], 1), full, rtol=1e-11, atol=1e-11)
+    assert int(cache.length) == LENGTH
+
+
+@pytest.mark.parametrize("method", ["folded", "tiled", "materialized"])
+def test_chunked_prefill_equals_the_whole_pass(method):
+    arrays, pde = draw(jnp.float32), PDES["diffusion"]
+    full = jax.jit(partial(pde_attention, pde=pde, steps=3, is_causal=True, window=9))(*arrays)
+    cache, outputs, start = init_cache(2, LENGTH, 2, 4), [], 0
+    program: Any = jax.jit(partial(pde_attention_decode, pde=pde, steps=3, window=9, method=method))
+    for size in (20, 10, 10):
+        output, cache = program(*(x[:, start : start + size] for x in arrays), cache)
+        outputs.append(output)
+        start += size
+    np.testing.assert_allclose(jnp.concatenate(outputs, 1), full, rtol=3e-5, atol=3e-5)
+    assert program._cache_size() == 2  # one program for each size of a chunk
+
+
+def test_performer_decodes_too(x64):
+    arrays, pde = draw(), PDES["diffusion"]
+    options = dict(base="performer", features=8, feature_key=jax.random.key(1))
+    full = jax.jit(partial(pde_attention, pde=pde, steps=3, is_causal=True, **options))(*arrays)
+    cache = init_cache(2, LENGTH, 2, 4, jnp.float64)
+    np.testing.assert_allclose(one_by_one(arrays, cache, pde, **options)[0], full, rtol=1e-11, atol=1e-11)
+
+
+def test_a_full_cache_is_refused_or_poisons_the_output():
+    token = tuple(x[:, :3] for x in draw(jnp.float32))
+    cache = init_cache(2, 4, 2, 4)
+    _, cache = pde_attention_decode(*token, cache, None, steps=0)
+    with pytest.raises(
+        ValueError, match="4 places, 3 of them taken, got 3 new tokens; make it with a larger"
+    ):
+        pde_attention_decode(*token, cache, None, steps=0)
+    output, _ = jax.jit(partial(pde_attention_decode, pde=None, steps=0))(*token, cache)
+    assert np.all(np.isnan(output))
+
+
+def test_bad_calls_are_refused():
+    query, key, value = (x[:, :3] for x in draw(jnp.float32))
+    cache = init_cache(2, 8, 2, 4)
+    ids = np.ones((2, 3), int)
+    with pytest.raises(ValueError, match="remembers no segments"):
+        pde_attention_decode(query, key, value, cache, None, steps=0, segment_ids=ids)
+    with pytest.raises(ValueError, match=r"needs the shape \(B, T\)"):
+        pde_attention_decode(
+            query, key, value, init_cache(2, 8, 2, 4, segments=True), None, steps=0, segment_ids=ids[:, :2]
+        )
+    with pytest.raises(ValueError, match="one batch, number of heads and width"):
+        pde_attention_decode(query, key, value, init_cache(1, 8, 2, 4), None, steps=0)
+    with pytest.raises(ValueError, match="sizes .* >= 1"):
+        init_cache(2, 0, 2, 4)
+    with pytest.raises(ValueError, match=r"alpha \* dt <= 1/2"):
+        pde_attention_decode(query, key, value, cache, Diffusion(0.7), steps=1)
+
+
+def test_the_step_budget_by_hand():
+    assert [step_budget(n) for n in (0, 1, 9999)] == [4, 4, 4]
+    linear = partial(step_budget, policy="linear")
+    assert [linear(n) for n in (1, 2047, 4096, 6143, 99999)] == [1, 1, 2, 2, 8]
+    assert [step_budget(n, policy="log2") for n in (0, 1, 2, 3, 4, 1000, 4096)] == [1, 1, 1, 1, 2, 8, 8]
+    assert step_budget(1000, policy="log2", max_steps=20) == 9
+    assert [step_budget(n, min_length=10) for n in (9, 10)] == [0, 4]
+    assert step_budget(5, steps=9, max_steps=3) == 3
+    with pytest.raises(ValueError, match="policy must be one of fixed, linear, log2, got 'sqrt'"):
+        step_budget(5, policy="sqrt")
+    with pytest.raises(ValueError, match="scale >= 1"):
+        step_budget(5, scale=0)

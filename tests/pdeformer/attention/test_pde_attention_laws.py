@@ -1,0 +1,117 @@
+"""Laws of evolved attention: rows stay distributions, limits are plain attention, padding is never read."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from pdeformer import AdvectionDiffusion, Diffusion, attention
+from tests.pdeformer.attention.evolved_attention import (
+    FLOAT32,
+    FLOAT64,
+    PACKED,
+    PDES,
+    apply,
+    close,
+    draw,
+    output_and_gradients,
+    pde_attention,
+)
+
+# options come as dictionaries, which a type checker cannot match with keywords
+dot_product_attention: Any = attention.dot_product_attention
+pde_attention_weights: Any = attention.pde_attention_weights
+
+
+def test_performer_tends_to_softmax_with_many_features():
+    query, key, value, _ = draw(dtype=jnp.float32)
+    options = dict(pde=PDES["diffusion"], steps=2, scale=0.1)
+    exact = pde_attention(query, key, value, **options)
+    few, many = (
+        pde_attention(
+            query, key, value, base="performer", features=f, feature_key=jax.random.key(0), **options
+        )
+        for f in (16, 4096)
+    )
+    assert abs(many - exact).mean() < 0.02 < abs(few - exact).mean()
+
+
+@pytest.mark.parametrize("options", [dict(pde=None, steps=3), dict(pde=Diffusion(0.3), steps=0)], ids=str)
+@pytest.mark.codegen
+def test_without_steps_it_is_exactly_plain_attention(options):
+    query, key, value, _ = draw(dtype=jnp.float32)
+    for plain in (dict(is_causal=True), dict(segment_ids=jnp.asarray(PACKED)), dict(window=2)):
+        evolved = pde_attention(query, key, value, **options, **plain)
+        np.testing.assert_allclose(
+            evolved, dot_product_attention(query, key, value, **plain), rtol=2e-6, atol=2e-6
+        )
+
+
+def test_a_window_is_a_band_of_the_matrix():
+    query, key, value, _ = draw(keys=17, dtype=jnp.float32)
+    band = pde_attention_weights(query, key, None, steps=0, window=2)
+    t, s = np.arange(14)[:, None], np.arange(17)[None, :]
+    assert np.all((np.asarray(band) > 0) == (abs(t + 3 - s) <= 2))
+    for causal in (False, True):
+        weights = pde_attention_weights(query, key, None, steps=0, window=2, is_causal=causal)
+        expected = apply(np.asarray(weights), value)
+        for method in ("chunked", "xla"):
+            output = dot_product_attention(query, key, value, window=2, is_causal=causal, method=method)
+            close(output, expected, FLOAT32)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("name", list(PDES))
+def test_rows_stay_distributions(name, causal, x64):
+    """Sums stay 1; but for the wave, entries stay in [0, max of the row]; a fisher reaction flattens them."""
+    query, key, _, _ = draw()
+    before = pde_attention_weights(query, key, None, steps=0, is_causal=causal, segment_ids=PACKED)
+    after = pde_attention_weights(query, key, PDES[name], steps=4, is_causal=causal, segment_ids=PACKED)
+    valid = np.broadcast_to((PACKED > 0)[:, None], after.shape[:3])
+    close(after.sum(-1), valid, FLOAT64)
+    if name == "wave":
+        assert after.min() < -1e-3
+    elif name in ("diffusion", "reaction"):
+        assert np.all(after >= 0)
+        assert np.all(after.max(-1) <= before.max(-1) + 1e-12)
+    if causal:
+        assert np.all(np.triu(after, 1) == 0)
+
+
+def test_a_causal_row_by_hand():
+    """Uniform scores: row t is 1/(t+1) on 0 … t, which a wall behind t leaves as it is; without it mass would leak."""
+    flat = jnp.zeros((1, 4, 1, 2))
+    weights = pde_attention_weights(flat, flat, Diffusion(0.25), steps=3, is_causal=True)[0, 0]
+    close(weights, np.tril(np.ones((4, 4))) / np.arange(1, 5)[:, None], FLOAT32)
+
+
+def test_advection_moves_weight_to_earlier_keys():
+    query, key, _, _ = draw(dtype=jnp.float32)
+    place = jnp.arange(14.0)
+    mean = [
+        (pde_attention_weights(query, key, AdvectionDiffusion(0.0, beta), steps=2) @ place).mean()
+        for beta in (0.5, 0.0, -0.5)
+    ]
+    assert mean[0] < mean[1] < mean[2]
+
+
+def test_short_floats_are_computed_in_float32_and_rounded_once():
+    *arrays, _ = draw(dtype=jnp.bfloat16)
+    for options in (dict(), dict(is_causal=True)):
+        output = pde_attention(*arrays, PDES["diffusion"], steps=3, **options)
+        exact = pde_attention(*(x.astype(jnp.float32) for x in arrays), PDES["diffusion"], steps=3, **options)
+        assert output.dtype == jnp.bfloat16
+        np.testing.assert_array_equal(output, exact.astype(jnp.bfloat16))
+
+
+def test_padding_is_never_read(x64):
+    query, key, value, weight = (jnp.where(PACKED[..., None, None] > 0, x, jnp.nan) for x in draw())
+    weight = jnp.nan_to_num(weight)
+    output, gradients = output_and_gradients(
+        (query, key, value), PDES["diffusion"], weight, PACKED, steps=2, is_causal=True
+    )
+    assert np.all(np.isfinite(output))
+    assert np.all(np.asarray(output)[PACKED == 0] == 0)
+    assert all(np.all(np.isfinite(x)) for x in jax.tree.leaves(gradients))
