@@ -56,7 +56,6 @@ autodoc_member_order = "bysource"
 autodoc_default_options = {"special-members": "__call__"}
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
-autodoc_preserve_defaults = True
 autodoc_class_signature = "mixed"
 maximum_signature_line_length = 88
 python_use_unqualified_type_names = True

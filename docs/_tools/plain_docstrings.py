@@ -19,6 +19,7 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 from sphinx.util.inspect import stringify_signature
 
+PACKAGES = ("pdeformer", "pid", "experiments")
 SECTION = re.compile(r"(Args|Attributes|Returns|Raises|Yields|Examples?|References?|Fields|Notes?):$")
 CODE = re.compile(r"(``[^`]+``|`[^`]+`)")
 MARKUP = re.compile(r"(?<!\\)([*|]|(?<=\w)_(?=\W|$))")
@@ -104,6 +105,13 @@ def process_signature(
     return signature, returns
 
 
+def skip_member(app: Sphinx, what: str, name: str, obj: Any, skip: bool, options: Any) -> bool | None:  # noqa: FBT001
+    """The hook of autodoc for members: what a module imports from other packages is left out."""
+    home = getattr(obj, "__module__", None)
+    foreign = isinstance(home, str) and home.split(".")[0] not in PACKAGES
+    return True if what == "module" and foreign else None
+
+
 def shorten_types(app: Sphinx, doctree: nodes.document) -> None:
     """Write `Array` for the class behind it."""
     for text in list(doctree.findall(nodes.Text)):
@@ -145,6 +153,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     """Run before napoleon, whose priority is 500."""
     app.connect("autodoc-process-docstring", process_docstring, priority=400)
     app.connect("autodoc-process-signature", process_signature)
+    app.connect("autodoc-skip-member", skip_member)
     app.connect("doctree-read", shorten_types)
     app.add_directive("names", Names)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
