@@ -55,7 +55,7 @@ def conditions(layers: int, *, windows: bool, width: int | None) -> dict[str, tu
 def fingerprint(opened: Opened, asked: Questions, config: Config, *, windows: bool) -> str:
     """Of all that a capture depends on."""
     asking = config.asking
-    cuts = conditions(opened.config.text.layers, windows=windows, width=asking.width)
+    cuts = conditions(opened.config.text.num_layers, windows=windows, width=asking.width)
     facts = {
         "weights": opened.weights,
         "encoding": opened.encoding,
@@ -83,7 +83,7 @@ def capture(opened: Opened, asked: Questions, config: Config, *, windows: bool) 
         llava.capture(
             opened.model,
             _Rows(opened.processor, asked),
-            conditions=conditions(opened.config.text.layers, windows=windows, width=asking.width),
+            conditions=conditions(opened.config.text.num_layers, windows=windows, width=asking.width),
             groups=sorted(_groups(config)),
             states=(BASELINE, ALL),
             store=folder,

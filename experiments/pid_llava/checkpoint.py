@@ -34,7 +34,7 @@ class Opened:
     @cached_property
     def weights(self) -> str:
         """The fingerprint of the files, read without loading them."""
-        return cache.fingerprint(self.path, {})
+        return cache.source_fingerprint(self.path, {})
 
     @cached_property
     def processor(self) -> llava.Processor:

@@ -63,7 +63,7 @@ def sides(opened: Opened, captured: Captured, condition: str, config: Config) ->
     store, used = captured.store, captured.used
 
     def states(group: int) -> np.ndarray:
-        return np.asarray(store.states(condition, group, normalised=config.normalised))[:, used]
+        return np.asarray(store.states(condition, group, normalized=config.normalised))[:, used]
 
     x, y = states(GROUPS[config.x]), states(GROUPS[config.y])
     target = _target(opened, captured, condition, config)

@@ -9,7 +9,7 @@ from experiments import run
 from experiments.pid_llava.config import Config
 from experiments.pid_llava.result_cache import digest
 from pid import toyworld
-from pid.llava import Buckets, Processor, Row, Sample, TokenType, encode_rows, fingerprint
+from pid.llava import Buckets, EncodedPrompt, Processor, Sample, TokenType, encode_prompts, fingerprint
 from pid.toyworld.vocabulary import SIDE
 
 _IMAGE_TOKENS = SIDE**2
@@ -24,7 +24,7 @@ class Questions(NamedTuple):
     """In the order of the samples."""
     fingerprint: str
     """Of names, questions, pictures and answers."""
-    rows: Callable[[Processor], Iterator[Row]]
+    rows: Callable[[Processor], Iterator[EncodedPrompt]]
     """Encodes them one after the other, each time anew."""
     buckets: Buckets | None
     """Lengths to pad to; None takes those of the model."""
@@ -55,16 +55,16 @@ def toy(task: str, dials: toyworld.LeakRates, count: int, seed: int, name: str =
     )
 
 
-def _toy_rows(examples: list[toyworld.Example], processor: Processor) -> Iterator[Row]:
+def _toy_rows(examples: list[toyworld.Example], processor: Processor) -> Iterator[EncodedPrompt]:
     """As the processor encodes them; where it is that of the toy world, by arrays: the same to rounding, and faster."""
     if fingerprint(processor) != fingerprint(toyworld.processor()):
-        yield from encode_rows(processor, toyworld.samples(examples))
+        yield from encode_prompts(processor, toyworld.samples(examples))
         return
     found, size = toyworld.arrays(examples), SIDE * toyworld.PATCH
     for at, example in enumerate(examples):
         real = found.types[at] > TokenType.PAD
         pixels = found.pixels[at][None]
-        yield Row(example.name, found.ids[at][real], found.types[at][real], pixels, (size, size))
+        yield EncodedPrompt(example.name, found.ids[at][real], found.types[at][real], pixels, (size, size))
 
 
 def _gqa(config: Config, download: Path) -> list[Questions]:
@@ -75,9 +75,9 @@ def _gqa(config: Config, download: Path) -> list[Questions]:
     every = list(gqa.questions(found, "val"))
     images = gqa.Images(pictures, "val")
 
-    def encoded(rows: list[Any], processor: Processor) -> Iterator[Row]:
+    def encoded(rows: list[Any], processor: Processor) -> Iterator[EncodedPrompt]:
         asked = (Sample(row.question_id, images[row.image_id], row.question) for row in rows)
-        return encode_rows(processor, asked)
+        return encode_prompts(processor, asked)
 
     drawn = {
         task: gqa.select(every, task, limit=config.asking.rows, seed=config.seed) for task in config.tasks

@@ -166,10 +166,10 @@ def test_a_capture_that_was_interrupted_goes_on(ran, tmp_path, monkeypatch, unse
     (config, summary), done = ran, 2
     config = dataclasses.replace(config, kept=tmp_path / "kept", out=tmp_path / "run")
     with monkeypatch.context() as patched:
-        interrupting(patched, shard_writer.Writer, "save", done)
+        interrupting(patched, shard_writer.ShardWriter, "save", done)
         with pytest.raises(Interrupted):
             pid_llava.main(config)
-    saves = counting(monkeypatch, shard_writer.Writer, "save")
+    saves = counting(monkeypatch, shard_writer.ShardWriter, "save")
     assert told(pid_llava.main(dataclasses.replace(config, resume=True))) == told(summary)
     # 24 rows in batches of 8, and four corners of 16, of two models
     assert len(saves) == 2 * (3 + 4 * 2) - done
@@ -325,7 +325,7 @@ def test_questions_of_the_toy_world_are_of_the_test_split_and_the_same_by_arrays
     assert [row.name.split("-")[0] for row in fast] == ["test"] * 5
     examples = list(toyworld.generate(5, seed=0, split="test", world={"QueryAttr": toyworld.LeakRates()}))
     for ours, theirs in zip(
-        fast, llava.encode_rows(toyworld.processor(), toyworld.samples(examples)), strict=True
+        fast, llava.encode_prompts(toyworld.processor(), toyworld.samples(examples)), strict=True
     ):
         assert ours.image_size == theirs.image_size
         np.testing.assert_array_equal(ours.ids, theirs.ids)

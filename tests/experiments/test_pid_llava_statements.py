@@ -139,7 +139,10 @@ class Planted:
 
     def __init__(self, signs, expected=toyworld.EXPECTED["both needed"]):
         draw = np.random.default_rng(0)
-        tells = {TokenType.IMAGE: expected.leak_rates.vision, TokenType.QUESTION: expected.leak_rates.language}
+        tells = {
+            TokenType.IMAGE: expected.leak_rates.vision,
+            TokenType.QUESTION: expected.leak_rates.language,
+        }
         self._of = {
             group: np.stack([share * signs, np.zeros_like(signs)], axis=-1)
             + 0.2 * draw.standard_normal((3, len(signs), 2))
