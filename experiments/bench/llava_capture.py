@@ -16,10 +16,10 @@ from experiments.bench.config import Config, LlavaSize
 from experiments.bench.timing import Row, paired
 from pid import llava
 from pid.llava import Knockout, TokenType
-from pid.llava.activations.batching import tables
-from pid.llava.activations.shared_prefix import in_full, two_phase
+from pid.llava.activations.batching import stack_knockout_masks
+from pid.llava.activations.shared_prefix import run_with_shared_prefix, run_without_sharing
 from pid.llava.config import read_text_config
-from pid.llava.model.language_model import GROUPS, Language
+from pid.llava.model.language_model import GROUPS, LanguageModel
 
 
 def llava_rows(config: Config) -> Iterator[Row]:
@@ -30,44 +30,44 @@ def llava_rows(config: Config) -> Iterator[Row]:
     yield from pooled_rows(language, size.prefix, size.suffix, config)
 
 
-def read_language(folder: Path) -> Language:
+def read_language(folder: Path) -> LanguageModel:
     """Return the language model of a folder, float32."""
     return llava.load_text(
         read_text_config(folder), load_file(folder / "model.safetensors"), dtype=np.float32
     )
 
 
-def random_language(size: LlavaSize) -> Language:
+def random_language(size: LlavaSize) -> LanguageModel:
     """Return a language model of these sizes, float32."""
     text = llava.TextConfig(
-        vocabulary=256,
-        width=size.heads * size.head_width,
-        ffn=size.ffn,
-        layers=size.layers,
-        heads=size.heads,
-        kv_heads=size.heads,
-        head_width=size.head_width,
-        eps=1e-5,
-        theta=1e4,
-        window=None,
-        tied=False,
+        vocab_size=256,
+        hidden_size=size.heads * size.head_width,
+        mlp_dim=size.ffn,
+        num_layers=size.layers,
+        num_heads=size.heads,
+        num_kv_heads=size.heads,
+        head_dim=size.head_width,
+        norm_eps=1e-5,
+        rope_theta=1e4,
+        sliding_window=None,
+        tie_embeddings=False,
     )
-    return Language(text, dtype=np.float32, rngs=nnx.Rngs(0))
+    return LanguageModel(text, dtype=np.float32, rngs=nnx.Rngs(0))
 
 
-def windows_row(language: Language, prefix: int, suffix: int, config: Config) -> Row:
+def windows_row(language: LanguageModel, prefix: int, suffix: int, config: Config) -> Row:
     """Time the baseline and Image→Question cuts in the window about each layer: two phases against full runs."""
-    layers = language.config.layers
+    layers = language.config.num_layers
     windows = [(Knockout(window),) for window in llava.windows(layers)]
-    blocks = tables([(), *windows], layers)
+    blocks = stack_knockout_masks([(), *windows], layers)
     graphdef, params, u, types = _sample(language, prefix, suffix)
     return Row(
         f"{len(windows)} windows, {prefix} + {suffix} tokens, two phases",
         paired(
-            lambda params, u, types, blocks: two_phase(
+            lambda params, u, types, blocks: run_with_shared_prefix(
                 nnx.merge(graphdef, params), u, types, blocks, prefix=prefix, groups=GROUPS
             ),
-            lambda params, u, types, blocks: in_full(
+            lambda params, u, types, blocks: run_without_sharing(
                 nnx.merge(graphdef, params), u, types, blocks, groups=GROUPS
             ),
             *(params, u, types, blocks),
@@ -77,13 +77,13 @@ def windows_row(language: Language, prefix: int, suffix: int, config: Config) ->
     )
 
 
-def pooled_rows(language: Language, prefix: int, suffix: int, config: Config) -> Iterator[Row]:
+def pooled_rows(language: LanguageModel, prefix: int, suffix: int, config: Config) -> Iterator[Row]:
     """Time pooled states of all layers against no states, and against all states.
 
     "No states" returns the logits of the last token, as the pooled run does: the output map of all tokens would take a
     seventh of the time of a small model.
     """
-    blocks = tables([()], language.config.layers)[0]
+    blocks = stack_knockout_masks([()], language.config.num_layers)[0]
     graphdef, params, u, types = _sample(language, prefix, suffix)
 
     def run(collect: Any) -> Callable:
@@ -91,8 +91,8 @@ def pooled_rows(language: Language, prefix: int, suffix: int, config: Config) ->
 
     def plain(params: Any, u: Any, types: Any, block: Any) -> Any:
         language = nnx.merge(graphdef, params)
-        last = language.span(u, types, block, lambda u: None).last
-        return language.answer(language.norm(last), types)
+        last = language.run_segment(u, types, block, lambda u: None).last
+        return language.last_token_logits(language.norm(last), types)
 
     for other, name in ((plain, "plain forward"), (run("all"), "all states")):
         yield Row(
@@ -107,12 +107,12 @@ def pooled_rows(language: Language, prefix: int, suffix: int, config: Config) ->
         )
 
 
-def _sample(language: Language, prefix: int, suffix: int) -> tuple[Any, Any, jax.Array, np.ndarray]:
+def _sample(language: LanguageModel, prefix: int, suffix: int) -> tuple[Any, Any, jax.Array, np.ndarray]:
     """Return graph and weights of the model, and one sample: text and an image, a question and its last token."""
     graphdef, params = nnx.split(language)
     image, words = prefix - prefix // 16, prefix // 16
     types = [TokenType.TEXT] * words + [TokenType.IMAGE] * image
     types += [TokenType.QUESTION] * (suffix - 1) + [TokenType.LAST]
     draw = np.random.default_rng(0)
-    u = draw.standard_normal((1, prefix + suffix, language.config.width), np.float32)
+    u = draw.standard_normal((1, prefix + suffix, language.config.hidden_size), np.float32)
     return graphdef, params, jax.numpy.asarray(u, language.norm.dtype), np.array(types, np.int32)[None]

@@ -41,7 +41,7 @@ class ModelFolder:
     @cached_property
     def weights_fingerprint(self) -> str:
         """Fingerprint of the files, which are read but not loaded."""
-        return cache.fingerprint(self.path, {})
+        return cache.source_fingerprint(self.path, {})
 
     @cached_property
     def processor(self) -> llava.Processor:

@@ -339,7 +339,10 @@ def make_evaluate(
         loss_fn: the loss function.
 
     Returns:
-        The function. It raises ValueError if the total weight of all batches is 0.
+        The function.
+
+    Raises:
+        ValueError: raised by `evaluate` if the total weight of all batches is 0.
 
     Example:
         >>> import jax.numpy as jnp

@@ -1,56 +1,39 @@
-"""LLaVA in flax.nnx: our port of the Hugging Face models, checked layer by layer against them.
+"""LLaVA in flax.nnx: a port of the Hugging Face models, checked against them layer by layer.
 
 LLaVA-1.5 and LLaVA-1.6 (LLaVA-NeXT) with a Llama or Mistral language model, read from a Hugging Face folder:
 
     model = llava.load("llava-1.5-7b-hf", dtype=jnp.bfloat16)
-    output = llava.forward(model, input_ids, pixel_values, token_types=types, collect="pooled",
+    processor = llava.read_processor("llava-1.5-7b-hf")
+    batch = llava.encode(processor, [llava.Sample("q1", "kitchen.jpg", "Is the cup left or right of the plate?")])
+    output = llava.forward(model, batch.ids, batch.pixels, token_types=batch.token_types, collect="pooled",
                            knockouts=(llava.Knockout(llava.windows(32)[12]),))
 
-    processor = llava.read_processor("llava-1.5-7b-hf")
-    rows = llava.encode_rows(processor, [llava.Sample("q1", "kitchen.jpg", "Is the cup left or right of the plate?")])
-    store = llava.capture(model, rows, conditions={"baseline": (), "blind": (llava.Knockout("all"),)}, store="out")
+    store = llava.capture(model, batch, conditions={"baseline": (), "blind": (llava.Knockout("all"),)}, store="out")
     store.states("blind", llava.TokenType.LAST)[12]
 
-Every layer's residual stream is taken inside the scan over layers, whole or pooled by group of tokens, and attention
-from one group to another can be cut in any set of layers without compiling anew.
+The residual stream of every layer is recorded inside the scan over layers, in full or as means over groups of tokens.
+Attention from one group to another can be removed in any set of layers without a new compilation.
 
-    python -m pid.llava verify llava-1.5-7b-hf      whether a folder is computed as torch computes it, layer by layer
-    python -m pid.llava sizes --mesh.model 8        what the published models need on a mesh
+    python -m pid.llava verify llava-1.5-7b-hf      compare a folder with what torch computes from it, layer by layer
+    python -m pid.llava sizes --mesh.model 8        count what the published models need on a mesh
 
-tokens      what a token is
-knockout    attention edges cut by type of token and layer
-anyres      LLaVA-1.6's images of any resolution, as a map of rows
-config      sizes and choices, from a Hugging Face config.json
-published   the configs of the published models
-inputs      a batch, checked and laid out on the host
-parts       maps, norms and stacks of layers
-clip        the vision tower, as deep as needed
-language    Llama and Mistral, every layer in sight
-sharding    where parameters and samples lie on a mesh
-model       image features in the place of image tokens; the forward pass
-sizes       bytes of a model on a mesh, and a lowered forward pass
-keys        the names of parameters, here and at Hugging Face
-folder      a folder of safetensors, tensors read by slices
-cache       converted weights kept on disk
-weights     from safetensors, each device its own slices
-export      into a Hugging Face folder
-row         a prompt as the model reads it, before padding
-prompts     the text around an image and a question
-chunks      from text to tokens, before and behind the image
-pixels      from an image to tiles
-processor   tokenizer, image processor and prompt, with a fingerprint
-batch       rows side by side, padded
-encoding    from raw samples to rows and batches
-phases      many conditions, the tokens before the question run once
-plan        from prompts to batches of few shapes
-progress    a bar on a terminal
-shards      a folder of shards that survives a kill
-store       captured activations, read in the order of the samples
-activations samples × conditions → a store
-probe       a fixed question about a fixed picture
-reference   Hugging Face's model in eager torch, watched
-verify      a checkpoint checked, layer by layer beside torch
+Stages, in import order:
+
+field_aliases     old names of configuration fields, for one release
+config            configurations, read from a Hugging Face config.json
+tokens            token types
+knockout          attention edges removed by token type and layer
+partitioning      where parameters and samples lie on a mesh
+progress          a progress bar on a terminal
+published_models  the configurations of the published models
+preprocessing     from an image and a question to the arrays that the model reads
+model             vision tower, language model, and the two together
+checkpoint        weights: loading, caching, saving
+activations       activations of many samples under many knockouts, captured into a store
+parity            checks of a checkpoint against torch, and the memory of a model
 """
+
+from typing import Any
 
 from pid.llava.activations.activation_store import States as States
 from pid.llava.activations.activation_store import Store as Store
@@ -63,23 +46,24 @@ from pid.llava.config import LlavaConfig as LlavaConfig
 from pid.llava.config import TextConfig as TextConfig
 from pid.llava.config import VisionConfig as VisionConfig
 from pid.llava.config import read_config as read_config
+from pid.llava.field_aliases import warn_renamed as _warn_renamed
 from pid.llava.knockout import Knockout as Knockout
 from pid.llava.knockout import knockout_mask as knockout_mask
 from pid.llava.knockout import windows as windows
-from pid.llava.model.language_model import Language as Language
+from pid.llava.model.language_model import LanguageModel as LanguageModel
 from pid.llava.model.language_model import Output as Output
 from pid.llava.model.llava import Llava as Llava
 from pid.llava.model.llava import forward as forward
 from pid.llava.partitioning import MeshShape as MeshShape
 from pid.llava.partitioning import bytes_per_device as bytes_per_device
 from pid.llava.preprocessing.anyres import anyres_rows as anyres_rows
-from pid.llava.preprocessing.device_inputs import Inputs as Inputs
+from pid.llava.preprocessing.device_inputs import DeviceInputs as DeviceInputs
 from pid.llava.preprocessing.device_inputs import prepare as prepare
-from pid.llava.preprocessing.encoded_prompt import Row as Row
+from pid.llava.preprocessing.encoded_prompt import EncodedPrompt as EncodedPrompt
 from pid.llava.preprocessing.encoding import Sample as Sample
 from pid.llava.preprocessing.encoding import encode as encode
-from pid.llava.preprocessing.encoding import encode_row as encode_row
-from pid.llava.preprocessing.encoding import encode_rows as encode_rows
+from pid.llava.preprocessing.encoding import encode_prompt as encode_prompt
+from pid.llava.preprocessing.encoding import encode_prompts as encode_prompts
 from pid.llava.preprocessing.padding import Batch as Batch
 from pid.llava.preprocessing.padding import pad as pad
 from pid.llava.preprocessing.processor import Processor as Processor
@@ -88,25 +72,37 @@ from pid.llava.preprocessing.processor import read_processor as read_processor
 from pid.llava.preprocessing.processor import wrap_processor as wrap_processor
 from pid.llava.preprocessing.prompts import Prompt as Prompt
 from pid.llava.preprocessing.prompts import prompt as prompt
-from pid.llava.published_models import PUBLISHED as PUBLISHED
-from pid.llava.published_models import Published as Published
+from pid.llava.published_models import PUBLISHED_MODELS as PUBLISHED_MODELS
+from pid.llava.published_models import PublishedModel as PublishedModel
 from pid.llava.tokens import TokenType as TokenType
 
+RENAMED = {
+    "Inputs": "DeviceInputs",
+    "Language": "LanguageModel",
+    "PUBLISHED": "PUBLISHED_MODELS",
+    "Published": "PublishedModel",
+    "Row": "EncodedPrompt",
+    "block_table": "knockout_mask",
+    "encode_row": "encode_prompt",
+    "encode_rows": "encode_prompts",
+}
+"""Old name → name. The old names work for one release, with a DeprecationWarning."""
+
 __all__ = [
+    "PUBLISHED_MODELS",
     "Batch",
     "Buckets",
-    "Inputs",
+    "DeviceInputs",
+    "EncodedPrompt",
     "Knockout",
-    "Language",
+    "LanguageModel",
     "Llava",
     "LlavaConfig",
     "MeshShape",
     "Output",
-    "PUBLISHED",
     "Processor",
     "Prompt",
-    "Published",
-    "Row",
+    "PublishedModel",
     "Sample",
     "States",
     "Store",
@@ -114,14 +110,14 @@ __all__ = [
     "TokenType",
     "VisionConfig",
     "anyres_rows",
-    "knockout_mask",
     "bytes_per_device",
     "capture",
     "encode",
-    "encode_row",
-    "encode_rows",
+    "encode_prompt",
+    "encode_prompts",
     "fingerprint",
     "forward",
+    "knockout_mask",
     "load",
     "load_text",
     "pad",
@@ -133,3 +129,11 @@ __all__ = [
     "windows",
     "wrap_processor",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Resolve an old name, with a DeprecationWarning."""
+    if name not in RENAMED:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    _warn_renamed(f"pid.llava.{name}", f"pid.llava.{RENAMED[name]}")
+    return globals()[RENAMED[name]]

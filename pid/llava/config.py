@@ -1,9 +1,10 @@
-"""The sizes and choices of a LLaVA, and how they are read from a Hugging Face folder.
+"""Configurations of LLaVA models, read from the config.json of a Hugging Face folder.
 
-A config.json leaves out what equals the default of its class, so it is read through transformers' own classes
-(which need no torch). What this port does not compute is refused here, by name.
+A config.json omits every value that equals the default of its class. It is therefore read through the classes of
+transformers, which need no torch. A model with parts that this port does not compute raises an error that names them.
 """
 
+import dataclasses
 import json
 import logging
 from collections.abc import Mapping
@@ -11,29 +12,61 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pid.llava.field_aliases import accept_old_fields
 
+VISION_FIELDS = {"width": "hidden_size", "ffn": "mlp_dim", "heads": "num_heads", "eps": "norm_eps"}
+TEXT_FIELDS = {
+    "vocabulary": "vocab_size",
+    "width": "hidden_size",
+    "ffn": "mlp_dim",
+    "layers": "num_layers",
+    "heads": "num_heads",
+    "kv_heads": "num_kv_heads",
+    "head_width": "head_dim",
+    "eps": "norm_eps",
+    "theta": "rope_theta",
+    "window": "sliding_window",
+    "tied": "tie_embeddings",
+}
+"""Old name → name of a field. Stores of activations have the old names on disk."""
+
+
+@accept_old_fields(**VISION_FIELDS)
 @dataclass(frozen=True)
 class VisionConfig:
-    """A CLIP vision tower, up to the layer whose output is used."""
+    """Configuration of a CLIP vision tower, up to the layer whose output LLaVA uses.
 
-    width: int
+    Example:
+        >>> from pid import llava
+        >>> vision = llava.VisionConfig(
+        ...     hidden_size=1024, mlp_dim=4096, num_heads=16, depth=23, image_size=336, patch_size=14,
+        ...     channels=3, activation="quick_gelu", norm_eps=1e-5,
+        ... )
+        >>> vision.side, vision.patches
+        (24, 576)
+
+    Reference:
+        Radford et al. 2021, Learning transferable visual models from natural language supervision.
+    """
+
+    hidden_size: int
     """Channels C."""
-    ffn: int
+    mlp_dim: int
     """Hidden width of the feed-forward sublayer."""
-    heads: int
+    num_heads: int
     """Attention heads N."""
     depth: int
-    """Blocks that are loaded and computed: the output of the last of them is the image feature."""
+    """Number of blocks that are loaded and computed. The output of the last one is the image feature."""
     image_size: int
     """Pixels along the side of a tile."""
     patch_size: int
     """Pixels along the side of a patch."""
     channels: int
-    """Colours."""
+    """Color channels of the image."""
     activation: str
     """"quick_gelu" or "gelu"."""
-    eps: float
-    """Added to the variance in LayerNorm."""
+    norm_eps: float
+    """Constant that LayerNorm adds to the variance."""
 
     @property
     def side(self) -> int:
@@ -46,46 +79,89 @@ class VisionConfig:
         return self.side**2
 
 
+@accept_old_fields(**TEXT_FIELDS)
 @dataclass(frozen=True)
 class TextConfig:
-    """A Llama or Mistral language model."""
+    """Configuration of a Llama or Mistral language model.
 
-    vocabulary: int
+    Example:
+        >>> from pid import llava
+        >>> text = llava.TextConfig(
+        ...     vocab_size=32064, hidden_size=4096, mlp_dim=11008, num_layers=32, num_heads=32, num_kv_heads=32,
+        ...     head_dim=128, norm_eps=1e-5, rope_theta=1e4, sliding_window=None, tie_embeddings=False,
+        ... )
+        >>> text.num_layers, text.hidden_size
+        (32, 4096)
+
+    Reference:
+        Touvron et al. 2023, LLaMA; Jiang et al. 2023, Mistral 7B.
+    """
+
+    vocab_size: int
     """Number of token ids V."""
-    width: int
+    hidden_size: int
     """Channels D of the residual stream."""
-    ffn: int
+    mlp_dim: int
     """Hidden width of the feed-forward sublayer."""
-    layers: int
-    """Blocks L."""
-    heads: int
+    num_layers: int
+    """Transformer blocks L."""
+    num_heads: int
     """Query heads N."""
-    kv_heads: int
-    """Key and value heads K; each serves N/K query heads."""
-    head_width: int
+    num_kv_heads: int
+    """Key and value heads K. Each serves N/K query heads."""
+    head_dim: int
     """Width H of a head."""
-    eps: float
-    """Added to the mean square in RMSNorm."""
-    theta: float
+    norm_eps: float
+    """Constant that RMSNorm adds to the mean square."""
+    rope_theta: float
     """Base of the rotary wavelengths."""
-    window: int | None
-    """Longest sequence before a sliding window would matter; None is no window."""
-    tied: bool
+    sliding_window: int | None
+    """Length of the sliding attention window in tokens, or None. Longer sequences are refused."""
+    tie_embeddings: bool
     """Whether the embedding is also the output map."""
 
 
 @dataclass(frozen=True)
 class LlavaConfig:
-    """Vision tower, projector and language model."""
+    """Configuration of a LLaVA: vision tower, projector and language model.
+
+    Example:
+        >>> from pid import llava
+        >>> vision = llava.VisionConfig(
+        ...     hidden_size=8, mlp_dim=8, num_heads=2, depth=1, image_size=4, patch_size=2, channels=3,
+        ...     activation="quick_gelu", norm_eps=1e-5,
+        ... )
+        >>> text = llava.TextConfig(
+        ...     vocab_size=24, hidden_size=8, mlp_dim=8, num_layers=2, num_heads=2, num_kv_heads=2, head_dim=4,
+        ...     norm_eps=1e-5, rope_theta=1e4, sliding_window=None, tie_embeddings=False,
+        ... )
+        >>> config = llava.LlavaConfig(vision, text, image_token=23, pinpoints=None)
+        >>> config.text.num_layers, config.vision.patches
+        (2, 4)
+
+    Reference:
+        Liu et al. 2023, Improved baselines with visual instruction tuning (LLaVA-1.5).
+    """
 
     vision: VisionConfig
     """The vision tower."""
     text: TextConfig
     """The language model."""
     image_token: int
-    """The id whose embeddings are replaced by image features."""
+    """The token id whose embeddings are replaced by image features."""
     pinpoints: tuple[tuple[int, int], ...] | None
-    """Resolutions (height, width) on offer to an image of LLaVA-1.6; None is LLaVA-1.5, one tile per image."""
+    """LLaVA-1.6: the resolutions (height, width) an image may be scaled to. None is LLaVA-1.5, one tile per image."""
+
+
+def config_fields_on_disk(config: LlavaConfig) -> dict[str, Any]:
+    """The configuration as a dictionary, with the field names that stores of activations have on disk."""
+
+    def by_old_names(part: Any, renamed: Mapping[str, str]) -> dict[str, Any]:
+        old = {new: old for old, new in renamed.items()}
+        return {old.get(name, name): value for name, value in dataclasses.asdict(part).items()}
+
+    vision, text = by_old_names(config.vision, VISION_FIELDS), by_old_names(config.text, TEXT_FIELDS)
+    return dataclasses.asdict(config) | {"vision": vision, "text": text}
 
 
 def require(what: str, value: Any, allowed: tuple[Any, ...]) -> None:
@@ -98,7 +174,7 @@ def require(what: str, value: Any, allowed: tuple[Any, ...]) -> None:
 
 
 def text_config(config: Any) -> TextConfig:
-    """The `TextConfig` of a transformers LlamaConfig or MistralConfig.
+    """Convert a LlamaConfig or MistralConfig of transformers to a `TextConfig`.
 
     Raises:
         ValueError: another model, scaled RoPE, biases, or an activation other than SiLU.
@@ -109,83 +185,84 @@ def text_config(config: Any) -> TextConfig:
     for bias in ("attention_bias", "mlp_bias"):
         require(bias, getattr(config, bias, False), (False,))
     return TextConfig(
-        vocabulary=config.vocab_size,
-        width=config.hidden_size,
-        ffn=config.intermediate_size,
-        layers=config.num_hidden_layers,
-        heads=config.num_attention_heads,
-        kv_heads=config.num_key_value_heads,
-        head_width=config.head_dim or config.hidden_size // config.num_attention_heads,
-        eps=float(config.rms_norm_eps),
-        theta=float(config.rope_parameters["rope_theta"]),
-        window=getattr(config, "sliding_window", None),
-        tied=config.tie_word_embeddings,
+        vocab_size=config.vocab_size,
+        hidden_size=config.hidden_size,
+        mlp_dim=config.intermediate_size,
+        num_layers=config.num_hidden_layers,
+        num_heads=config.num_attention_heads,
+        num_kv_heads=config.num_key_value_heads,
+        head_dim=config.head_dim or config.hidden_size // config.num_attention_heads,
+        norm_eps=float(config.rms_norm_eps),
+        rope_theta=float(config.rope_parameters["rope_theta"]),
+        sliding_window=getattr(config, "sliding_window", None),
+        tie_embeddings=config.tie_word_embeddings,
     )
 
 
 def vision_config(config: Any, feature_layer: int | list[int]) -> VisionConfig:
-    """The `VisionConfig` of a transformers CLIPVisionConfig, as deep as hidden state `feature_layer` needs.
+    """Convert a CLIPVisionConfig of transformers to a `VisionConfig`.
 
-    Hidden state 0 is what enters the first block, and -1 the output of the last.
+    The depth is what hidden state `feature_layer` needs. Hidden state 0 is the input of the first block, and -1 is
+    the output of the last.
 
     Raises:
-        ValueError: another tower, several feature layers, or one that is not there.
+        ValueError: another tower, several feature layers, or a layer that does not exist.
     """
     require("the vision tower", config.model_type, ("clip_vision_model",))
     require("hidden_act of the vision tower", config.hidden_act, ("quick_gelu", "gelu"))
-    whole = config.num_hidden_layers
-    if not isinstance(feature_layer, int) or not -whole - 1 <= feature_layer <= whole:
+    layers = config.num_hidden_layers
+    if not isinstance(feature_layer, int) or not -layers - 1 <= feature_layer <= layers:
         raise ValueError(
-            f"vision_feature_layer must be one hidden state of {whole + 1}, -{whole + 1} … {whole}, "
+            f"vision_feature_layer must be one hidden state of {layers + 1}, -{layers + 1} … {layers}, "
             f"got {feature_layer}; this port takes no list of them."
         )
     return VisionConfig(
-        width=config.hidden_size,
-        ffn=config.intermediate_size,
-        heads=config.num_attention_heads,
-        depth=feature_layer % (whole + 1),
+        hidden_size=config.hidden_size,
+        mlp_dim=config.intermediate_size,
+        num_heads=config.num_attention_heads,
+        depth=feature_layer % (layers + 1),
         image_size=config.image_size,
         patch_size=config.patch_size,
         channels=config.num_channels,
         activation=config.hidden_act,
-        eps=float(config.layer_norm_eps),
+        norm_eps=float(config.layer_norm_eps),
     )
 
 
 def llava_config(config: Any) -> LlavaConfig:
-    """The `LlavaConfig` of a transformers LlavaConfig or LlavaNextConfig.
+    """Convert a LlavaConfig or LlavaNextConfig of transformers to our `LlavaConfig`.
 
     Raises:
-        ValueError: names what this port does not compute.
+        ValueError: names the part that this port does not compute.
     """
     require("the model", config.model_type, ("llava", "llava_next"))
     require("vision_feature_select_strategy", config.vision_feature_select_strategy, ("default",))
     require("projector_hidden_act", config.projector_hidden_act, ("gelu",))
     require("multimodal_projector_bias", config.multimodal_projector_bias, (True,))
-    points = getattr(config, "image_grid_pinpoints", None)
+    pinpoints = getattr(config, "image_grid_pinpoints", None)
     return LlavaConfig(
         vision=vision_config(config.vision_config, config.vision_feature_layer),
-        text=replace(text_config(config.text_config), tied=config.tie_word_embeddings),
+        text=replace(text_config(config.text_config), tie_embeddings=config.tie_word_embeddings),
         image_token=config.image_token_index,
-        pinpoints=None if points is None else tuple((height, width) for height, width in points),
+        pinpoints=None if pinpoints is None else tuple((height, width) for height, width in pinpoints),
     )
 
 
-def _is_news(record: logging.LogRecord) -> bool:
-    """Whether a message of transformers is more than that there is no torch, which is not needed here."""
+def _is_not_about_torch(record: logging.LogRecord) -> bool:
+    """False for the message of transformers that torch is missing: this package does not need torch."""
     return not record.getMessage().startswith("PyTorch was not found")
 
 
 def import_transformers() -> Any:
-    """transformers, imported when first needed, for it takes seconds, and without its word on torch."""
-    logging.getLogger("transformers").addFilter(_is_news)
+    """Import transformers on first use, since that takes seconds, and hide its message that torch is missing."""
+    logging.getLogger("transformers").addFilter(_is_not_about_torch)
     import transformers
 
     return transformers
 
 
 def parse_config(fields: Mapping[str, Any]) -> LlavaConfig:
-    """The config that the `fields` of a config.json mean.
+    """The configuration that the `fields` of a config.json describe.
 
     Raises:
         ValueError: another model, or one with parts that this port does not compute.
@@ -197,17 +274,30 @@ def parse_config(fields: Mapping[str, Any]) -> LlavaConfig:
 
 
 def read_config(path: str | Path) -> LlavaConfig:
-    """The config of a Hugging Face folder of LLaVA-1.5 or LLaVA-1.6.
+    """Read the configuration of a Hugging Face folder of LLaVA-1.5 or LLaVA-1.6.
+
+    Args:
+        path: the folder, which has a config.json.
+
+    Returns:
+        The configuration, with the defaults of transformers filled in.
 
     Raises:
         FileNotFoundError: the folder has no config.json.
         ValueError: the folder holds another model, or one with parts that this port does not compute.
+
+    Example::
+
+        config = llava.read_config("llava-1.5-7b-hf")
+        config.text.hidden_size, config.vision.depth            # (4096, 23)
+
+    The example is not executed, because it needs the files of a model.
     """
     return parse_config(_fields(path))
 
 
 def read_text_config(path: str | Path) -> TextConfig:
-    """The config of a Hugging Face folder of a Llama or Mistral alone.
+    """Read the configuration of a Hugging Face folder that holds only a Llama or a Mistral.
 
     Raises:
         FileNotFoundError: the folder has no config.json.

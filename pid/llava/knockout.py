@@ -1,7 +1,7 @@
-"""Attention knockouts: in some layers, tokens of one type do not attend to tokens of another.
+"""Attention knockouts: in some layers, tokens of one type do not attend to tokens of another type.
 
-Which edges are cut is a table block[l, b, x, y]: in layer l of sample b, queries of type x see no key of type y.
-The table is data: another window or another pair of types runs the same compiled program.
+The knockout mask m[l, b, x, y] is true if, in layer l of sample b, queries of type x may not attend to keys of type
+y. The mask is data: another window or another pair of types runs the same compiled program.
 
 B samples, L layers, Y token types
 """
@@ -10,28 +10,40 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Bool
 
 from pid.llava.tokens import TokenType
 
-TYPES = 8  # the table's size unless larger types are cut, so that few knockouts mean few shapes
+TYPES = 8  # smallest size of a mask, so that most knockouts give masks of one shape
 
 
 @dataclass(frozen=True)
 class Knockout:
-    """No attention from tokens of type `target` to tokens of type `source` in `layers`.
+    """Removes the attention from tokens of type `target` to tokens of type `source` in some layers.
 
     Raises:
-        ValueError: layers that are neither numbers from 0 nor "all", or PAD as one of the two.
+        ValueError: layers that are neither numbers from 0 nor "all", or PAD as one of the two types.
+
+    Example:
+        >>> from pid.llava import Knockout, TokenType
+        >>> Knockout((0, 1)).layers                                  # question tokens do not attend to the image
+        (0, 1)
+        >>> Knockout("all", target=TokenType.LAST, source=TokenType.IMAGE).layers
+        'all'
+
+    Reference:
+        Geva et al. 2023, Dissecting recall of factual associations; Zhang et al. 2025, who apply it to LLaVA.
     """
 
     layers: Iterable[int] | str
     """Layers, counted from 0, or "all"."""
     target: int = TokenType.QUESTION
-    """The type of the queries."""
+    """Token type of the queries."""
     source: int = TokenType.IMAGE
-    """The type of the keys that they no longer see."""
+    """Token type of the keys that these queries cannot attend to."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
+        """Check the fields and turn `layers` into a tuple."""
         if isinstance(self.layers, str):
             if self.layers != "all":
                 raise ValueError(
@@ -51,10 +63,27 @@ class Knockout:
 
 
 def windows(layers: int, width: int = 9) -> tuple[tuple[int, ...], ...]:
-    """For each layer l the window of `width` layers about it, cut off at the first and the last layer.
+    """The window of `width` layers around each layer, truncated at the first and the last layer.
 
-    max(0, l - ⌊width/2⌋) … min(layers, l + ⌈width/2⌉) - 1. [Zhang et al. 2025, with width 9]
-    Raises ValueError for a width below 1.
+    The window of layer l is max(0, l - ⌊width/2⌋) … min(layers, l + ⌈width/2⌉) - 1.
+
+    Args:
+        layers: number of layers of the model.
+        width: layers in a window, at least 1.
+
+    Returns:
+        One tuple of layers for each layer.
+
+    Raises:
+        ValueError: a width below 1.
+
+    Example:
+        >>> from pid import llava
+        >>> llava.windows(4, width=3)
+        ((0, 1), (0, 1, 2), (1, 2, 3), (2, 3))
+
+    Reference:
+        Zhang et al. 2025, Cross-modal information flow in multimodal large language models, with width 9.
     """
     if width < 1:
         raise ValueError(f"a window has at least one layer, got width={width}; choose a positive width.")
@@ -62,17 +91,32 @@ def windows(layers: int, width: int = 9) -> tuple[tuple[int, ...], ...]:
     return tuple(tuple(range(max(0, at - below), min(layers, at + above))) for at in range(layers))
 
 
-def knockout_mask(knockouts: Iterable[Knockout], layers: int) -> np.ndarray:
-    """The edges that `knockouts` cut: bool (L, 1, Y, Y), the same for every sample.
+def knockout_mask(knockouts: Iterable[Knockout], layers: int) -> Bool[np.ndarray, "l one y y"]:
+    """The mask of the attention edges that `knockouts` remove, the same for every sample.
 
-    Y is 8, or one more than the largest type named. Raises ValueError for a layer that the model lacks.
+    Args:
+        knockouts: any number of knockouts.
+        layers: number of layers L of the model.
+
+    Returns:
+        bool (L, 1, Y, Y): entry [l, 0, x, y] is true if queries of type x may not attend to keys of type y in layer
+        l. Y is 8, or one more than the largest type that a knockout names.
+
+    Raises:
+        ValueError: a layer that the model does not have.
+
+    Example:
+        >>> from pid.llava import Knockout, knockout_mask
+        >>> mask = knockout_mask([Knockout((1, 2))], layers=4)
+        >>> mask.shape, mask[:, 0, 3, 2].tolist()                    # QUESTION = 3, IMAGE = 2
+        ((4, 1, 8, 8), [False, True, True, False])
     """
     knockouts = tuple(knockouts)
-    size = max((TYPES, *(1 + max(cut.target, cut.source) for cut in knockouts)))
-    table = np.zeros((layers, 1, size, size), bool)
-    for cut in knockouts:
-        chosen = [int(at) for at in (range(layers) if cut.layers == "all" else cut.layers)]
-        if beyond := [layer for layer in chosen if layer >= layers]:
+    size = max((TYPES, *(1 + max(knockout.target, knockout.source) for knockout in knockouts)))
+    mask = np.zeros((layers, 1, size, size), bool)
+    for knockout in knockouts:
+        selected = [int(at) for at in (range(layers) if knockout.layers == "all" else knockout.layers)]
+        if beyond := [layer for layer in selected if layer >= layers]:
             raise ValueError(f"the model has layers 0 … {layers - 1}, got {beyond} in a knockout; drop them.")
-        table[chosen, 0, cut.target, cut.source] = True
-    return table
+        mask[selected, 0, knockout.target, knockout.source] = True
+    return mask

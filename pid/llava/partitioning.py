@@ -1,8 +1,8 @@
-"""Where a model lies: one table of rules over the axes "data" and "model" of a mesh.
+"""Placement of parameters and samples on a mesh: one table of rules over the axes "data" and "model".
 
-Query, key, value, gate and up maps are split over their outputs, out and down maps over their inputs; the embedding
-over its rows and the output map over its columns. Norms, projector and vision tower are whole everywhere: they are
-small, and tiles are split over "data" like all that belongs to samples.
+Query, key, value, gate and up maps are split over their outputs, out and down maps over their inputs. The embedding
+is split over its rows and the output map over its columns. Norms, projector and vision tower are replicated, since
+they are small. Image tiles are split over "data" like everything that belongs to samples.
 
 B batch, D channels, F feed-forward width, L layers, V vocabulary
 """
@@ -26,23 +26,29 @@ RULES: tuple[tuple[str, PartitionSpec], ...] = (
     (r"^(language/)?embed/embedding$", PartitionSpec("model")),
     (r"^(language/)?head/kernel$", PartitionSpec(None, "model")),
 )
-"""(regular expression for the parameter's path, its `PartitionSpec`); the first match wins, else replicated."""
+"""(regular expression for the path of a parameter, its `PartitionSpec`). The first match wins, else replicated."""
 
 
 @dataclass(frozen=True)
 class MeshShape:
-    """How many devices lie along each axis of a mesh.
+    """Number of devices along each axis of a mesh.
 
     Raises:
         ValueError: an axis without a device.
+
+    Example:
+        >>> from pid import llava
+        >>> llava.MeshShape(data=2, model=4).abstract().size
+        8
     """
 
     data: int = 1
-    """Ways to split the samples."""
+    """Devices that share the samples of a batch."""
     model: int = 1
-    """Ways to split the maps."""
+    """Devices that share the weight matrices."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
+        """Check that every axis has a device."""
         if min(self.data, self.model) < 1:
             raise ValueError(
                 f"an axis of a mesh has at least one device, got data={self.data}, model={self.model}; leave "
@@ -50,19 +56,22 @@ class MeshShape:
             )
 
     def abstract(self) -> AbstractMesh:
-        """The mesh without devices, to count and to lower for."""
+        """The mesh without devices: enough to count bytes and to lower programs."""
         return AbstractMesh((self.data, self.model), ("data", "model"), axis_types=(AxisType.Auto,) * 2)
 
     def concrete(self) -> Mesh:
-        """The mesh of the first devices of this host."""
+        """The mesh of the first data × model devices of this host."""
         devices = jax.local_devices()[: self.data * self.model]
         return jax.make_mesh(
             (self.data, self.model), ("data", "model"), axis_types=(AxisType.Auto,) * 2, devices=devices
         )
 
 
-def spec_of(name: str, shape: tuple[int, ...], mesh: Mesh | AbstractMesh) -> PartitionSpec:
-    """The `PartitionSpec` of the parameter `name` by `RULES`; replicated, and logged, what does not divide."""
+def partition_spec(name: str, shape: tuple[int, ...], mesh: Mesh | AbstractMesh) -> PartitionSpec:
+    """The `PartitionSpec` of the parameter `name` by `RULES`.
+
+    A parameter whose size is not divisible by the mesh is replicated, and this is logged.
+    """
     spec = next((spec for pattern, spec in RULES if re.search(pattern, name)), PartitionSpec())
     for size, axis in zip(shape, spec, strict=False):
         if axis is not None and size % mesh.shape[axis]:
@@ -83,15 +92,33 @@ def shardings(params: Any, mesh: Mesh | AbstractMesh) -> Any:
             f"use jax.make_mesh((1, n), ('data', 'model'))."
         )
 
-    def place(path: tuple[Any, ...], leaf: Any) -> NamedSharding:
+    def sharding(path: tuple[Any, ...], leaf: Any) -> NamedSharding:
         name = jax.tree_util.keystr(path, simple=True, separator="/")
-        return NamedSharding(mesh, spec_of(name, leaf.shape, mesh))
+        return NamedSharding(mesh, partition_spec(name, leaf.shape, mesh))
 
-    return jax.tree_util.tree_map_with_path(place, params)
+    return jax.tree_util.tree_map_with_path(sharding, params)
 
 
 def bytes_per_device(params: Any, mesh: Mesh | AbstractMesh) -> int:
-    """The bytes of parameters that each device of the mesh holds."""
+    """The bytes of parameters that each device of a mesh holds.
+
+    Args:
+        params: a dictionary of parameters, or of their shapes as `jax.ShapeDtypeStruct`.
+        mesh: a mesh with the axes "data" and "model"; it may be abstract.
+
+    Returns:
+        The number of bytes, the same for every device.
+
+    Raises:
+        ValueError: the mesh lacks the axis "data" or "model".
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from pid import llava
+        >>> params = {"embed": {"embedding": jax.ShapeDtypeStruct((1024, 64), jnp.bfloat16)}}
+        >>> llava.bytes_per_device(params, llava.MeshShape(model=8).abstract())
+        16384
+    """
     sizes = jax.tree.map(
         lambda leaf, place: math.prod(place.shard_shape(leaf.shape)) * np.dtype(leaf.dtype).itemsize,
         params,
@@ -100,27 +127,27 @@ def bytes_per_device(params: Any, mesh: Mesh | AbstractMesh) -> int:
     return sum(jax.tree.leaves(sizes))
 
 
-def place_of_input(name: str, mesh: Mesh | AbstractMesh) -> NamedSharding:
-    """Where a field of a batch lies: samples over "data", the table of cut edges whole everywhere."""
-    return NamedSharding(mesh, PartitionSpec() if name == "block" else PartitionSpec("data"))
+def input_sharding(name: str, mesh: Mesh | AbstractMesh) -> NamedSharding:
+    """The sharding of a field of a batch: samples over "data", the knockout mask replicated."""
+    return NamedSharding(mesh, PartitionSpec() if name == "knockout_mask" else PartitionSpec("data"))
 
 
-def put(inputs: Any, beside: Sharding) -> Any:
-    """The batch where the model is: samples over "data" if that is a mesh, else as it was.
+def put_inputs(inputs: Any, model_sharding: Sharding) -> Any:
+    """Copy a batch to the devices of the model if these form a mesh, else return it unchanged.
 
     Raises:
         ValueError: the samples do not divide evenly over "data".
     """
-    if not isinstance(beside, NamedSharding):
+    if not isinstance(model_sharding, NamedSharding):
         return inputs
-    mesh, samples = beside.mesh, inputs.ids.shape[0]
+    mesh, samples = model_sharding.mesh, inputs.ids.shape[0]
     if samples % mesh.shape["data"]:
         raise ValueError(
             f"a batch divides evenly over data={mesh.shape['data']}, got {samples} samples; fill it up with "
             f"repeated ones."
         )
-    placed = {
-        name: None if array is None else jax.device_put(array, place_of_input(name, mesh))
+    arrays = {
+        name: None if array is None else jax.device_put(array, input_sharding(name, mesh))
         for name, array in inputs._asdict().items()
     }
-    return inputs._replace(**placed)
+    return inputs._replace(**arrays)

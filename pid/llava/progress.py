@@ -1,4 +1,4 @@
-"""How far a long computation is: a bar on a terminal, nothing elsewhere."""
+"""Progress of long computations: a bar on a terminal, nothing elsewhere."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,13 +12,14 @@ X = TypeVar("X")
 
 
 @contextmanager
-def bar(title: str, total: int | None, unit: str) -> Iterator[Callable[[int], object]]:
-    """Show on standard error how many of `total` units are done; what it gives is called with how many more are.
+def progress_bar(title: str, total: int | None, unit: str) -> Iterator[Callable[[int], object]]:
+    """Show on standard error how many of `total` units are finished.
 
-    total: None if it is not known. Of several processes only the first shows anything.
+    The context gives a function `advance(count)`, to be called whenever `count` more units are finished. `total` is
+    None if it is not known. Of several processes only the first shows the bar.
     """
     console = Console(stderr=True)
-    shown = Progress(
+    progress = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
@@ -27,14 +28,14 @@ def bar(title: str, total: int | None, unit: str) -> Iterator[Callable[[int], ob
         console=console,
         disable=not console.is_terminal or jax.process_index() != 0,
     )
-    task = shown.add_task(title, total=total, unit=unit)
-    with shown:
-        yield lambda count: shown.advance(task, count)
+    task = progress.add_task(title, total=total, unit=unit)
+    with progress:
+        yield lambda count: progress.advance(task, count)
 
 
-def counted(title: str, items: tuple[X, ...], unit: str) -> Iterator[X]:
-    """The items, a bar counting them."""
-    with bar(title, len(items), unit) as done:
+def track(title: str, items: tuple[X, ...], unit: str) -> Iterator[X]:
+    """Yield the items while a bar counts them."""
+    with progress_bar(title, len(items), unit) as advance:
         for item in items:
             yield item
-            done(1)
+            advance(1)

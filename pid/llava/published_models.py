@@ -1,5 +1,6 @@
-"""The published 7B checkpoints, as far as their config.json tells: what equals the default of its class is left out.
+"""The published 7B checkpoints: the content of their config.json, and the size of their batches.
 
+Values that equal the default of the transformers class are left out, as in the files themselves.
 [huggingface.co/llava-hf]
 """
 
@@ -11,24 +12,31 @@ from pid.llava.config import LlavaConfig, parse_config
 
 
 @dataclass(frozen=True)
-class Published:
-    """A checkpoint on the Hugging Face hub."""
+class PublishedModel:
+    """A checkpoint on the Hugging Face hub.
+
+    Example:
+        >>> from pid import llava
+        >>> model = llava.PUBLISHED_MODELS["llava-v1.6-mistral-7b-hf"]
+        >>> model.tokens, model.tiles
+        (3008, 5)
+    """
 
     fields: Mapping[str, Any]
-    """What its config.json says."""
+    """The content of its config.json."""
     tokens: int
-    """Length of the batches that prompts with one image are padded to."""
+    """Length in tokens to which prompts with one image are padded."""
     tiles: int
-    """Most tiles of an image."""
+    """Largest number of tiles of an image."""
 
     @property
     def config(self) -> LlavaConfig:
-        """Its sizes and choices, the defaults filled in by transformers."""
+        """Its configuration, with the defaults of transformers filled in."""
         return parse_config(self.fields)
 
 
-PUBLISHED = {
-    "llava-1.5-7b-hf": Published(
+PUBLISHED_MODELS = {
+    "llava-1.5-7b-hf": PublishedModel(
         fields={
             "model_type": "llava",
             "text_config": {"model_type": "llama", "vocab_size": 32064, "rms_norm_eps": 1e-5},
@@ -36,7 +44,7 @@ PUBLISHED = {
         tokens=640,  # 576 of the image
         tiles=1,
     ),
-    "llava-v1.6-mistral-7b-hf": Published(
+    "llava-v1.6-mistral-7b-hf": PublishedModel(
         fields={
             "model_type": "llava_next",
             "text_config": {
@@ -54,4 +62,4 @@ PUBLISHED = {
         tiles=5,
     ),
 }
-"""By name on the hub."""
+"""The published models by their name on the hub."""

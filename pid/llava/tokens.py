@@ -1,18 +1,26 @@
-"""What a token is: the groups by which knockouts cut edges and by which states are pooled."""
+"""Token types: the groups of tokens that knockouts separate and over which states are averaged."""
 
 from enum import IntEnum
 
 
 class TokenType(IntEnum):
-    """The type of a token; values from 5 on are the user's (options, a boxed object, ...).
+    """The type of a token. Values from 5 on are free for the user (answer options, a boxed object, ...).
 
-    PAD is never a key, and positions count the others. IMAGE are all visual tokens, newline vectors included.
-    QUESTION are the tokens of the question alone: the answer suffix and the template are TEXT. LAST is the
-    final token of the prompt, whatever else it is.
+    Padding is never attended to, and positions count only the other tokens.
+
+    Example:
+        >>> from pid.llava import TokenType
+        >>> int(TokenType.IMAGE), TokenType(4).name
+        (2, 'LAST')
     """
 
     PAD = 0
+    """Padding. Never a key, and not counted by positions."""
     TEXT = 1
+    """Everything else: the template and the answer suffix."""
     IMAGE = 2
+    """All visual tokens, newline vectors included."""
     QUESTION = 3
+    """The tokens of the question only."""
     LAST = 4
+    """The final token of the prompt, whatever else it is."""

@@ -160,10 +160,10 @@ def test_a_capture_that_was_interrupted_goes_on(ran, tmp_path, monkeypatch, no_f
     (config, summary), done = ran, 2
     config = dataclasses.replace(config, cache=tmp_path / "kept", out=tmp_path / "run")
     with monkeypatch.context() as patched:
-        interrupting(patched, shard_writer.Writer, "save", done)
+        interrupting(patched, shard_writer.ShardWriter, "save", done)
         with pytest.raises(Interrupted):
             pid_llava.main(config)
-    saves = counting(monkeypatch, shard_writer.Writer, "save")
+    saves = counting(monkeypatch, shard_writer.ShardWriter, "save")
     assert without_versions(pid_llava.main(dataclasses.replace(config, resume=True))) == without_versions(
         summary
     )

@@ -122,7 +122,7 @@ def test_questions_of_the_toy_world_are_of_the_test_split_and_the_same_by_arrays
     assert [row.name.split("-")[0] for row in fast] == ["test"] * 5
     examples = list(toyworld.generate(5, seed=0, split="test", world={"QueryAttr": toyworld.LeakRates()}))
     for ours, theirs in zip(
-        fast, llava.encode_rows(toyworld.processor(), toyworld.samples(examples)), strict=True
+        fast, llava.encode_prompts(toyworld.processor(), toyworld.samples(examples)), strict=True
     ):
         assert ours.image_size == theirs.image_size
         np.testing.assert_array_equal(ours.ids, theirs.ids)

@@ -17,11 +17,11 @@ from experiments import run
 from experiments.pid_llava.toy import accuracy, curriculum, toy_model, toy_training
 from experiments.pid_llava.toy.toy_training import Train
 from pid import llava, toyworld
-from pid.llava.checkpoint.key_mapping import MODULES, WHOLE, canon, hub
+from pid.llava.checkpoint.key_mapping import MODULES, SINGLE_TENSORS, canonical_key, hub_key
 from pid.llava.checkpoint.safetensors_io import open_folder
 from pid.llava.checkpoint.saving import config_fields
 from pid.llava.config import parse_config
-from pid.llava.published_models import PUBLISHED
+from pid.llava.published_models import PUBLISHED_MODELS
 from pid.toyworld import VOCABULARY
 from pid.toyworld.scenes import relations
 from pid.toyworld.vocabulary import CELLS
@@ -197,8 +197,8 @@ def test_bfloat16_is_saved_as_it_is(tmp_path):
 
 
 def test_keys_are_those_of_the_hub_and_the_unused_norm_is_there(tmp_path):
-    for key in (*MODULES.values(), *WHOLE.values()):
-        assert canon(hub(key + ".")) == key + "."
+    for key in (*MODULES.values(), *SINGLE_TENSORS.values()):
+        assert canonical_key(hub_key(key + ".")) == key + "."
     llava.save(loaded(NAMES[0]), tmp_path)
     with open_folder(tmp_path) as tensors:
         assert "vision_tower.post_layernorm.weight" in tensors
@@ -207,9 +207,9 @@ def test_keys_are_those_of_the_hub_and_the_unused_norm_is_there(tmp_path):
     assert b"vision_tower.vision_model.encoder.layers.0.mlp.fc1.weight" in written
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize("name", PUBLISHED_MODELS)
 def test_the_config_of_every_published_model_survives_the_way_there_and_back(name):
-    config = PUBLISHED[name].config
+    config = PUBLISHED_MODELS[name].config
     assert parse_config(config_fields(config, jnp.bfloat16)) == config
 
 

@@ -44,7 +44,7 @@ def processor():
 def test_arrays_are_what_the_real_processor_makes():
     examples = examples_of()[:60]
     fast = toyworld.arrays(examples)
-    rows = list(llava.encode_rows(processor(), toyworld.samples(examples)))
+    rows = list(llava.encode_prompts(processor(), toyworld.samples(examples)))
     slow = llava.pad(rows, pad_token=processor().pad_token, length=toyworld.LENGTH)
     np.testing.assert_array_equal(fast.ids, slow.ids)
     np.testing.assert_array_equal(fast.types, slow.token_types)
@@ -109,7 +109,7 @@ def test_processor_comes_back_from_a_folder_and_pictures_from_files(tmp_path):
     file = tmp_path / "scene.png"
     Image.fromarray(np.asarray(sample.image)).save(file)
     made, again = (
-        llava.encode_row(by, s) for by, s in ((processor(), sample), (read, sample._replace(image=file)))
+        llava.encode_prompt(by, s) for by, s in ((processor(), sample), (read, sample._replace(image=file)))
     )
     np.testing.assert_array_equal(made.ids, again.ids)
     assert made.pixels is not None

@@ -1,9 +1,16 @@
-"""Processors of LLaVA made on the spot: a Llama-like tokenizer trained on a few words, image processors of any size."""
+"""LLaVA processors for tests: a Llama-like tokenizer trained on a few words, image processors of any size."""
 
+import re
 from functools import cache
 from typing import Any
 
+import numpy as np
+from PIL import Image
+
+from pid import llava
+from pid.llava import Sample
 from pid.llava.config import import_transformers
+from pid.llava.preprocessing.tokenization import tokenize
 
 WORDS = (
     "A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful answers. "
@@ -14,7 +21,7 @@ PINPOINTS = [[28, 56], [56, 28], [56, 56]]
 
 
 @cache
-def pieces():
+def vocabulary_and_merges():
     """Vocabulary and merges of a byte-fallback BPE in which a space is ▁, as in Llama."""
     import json
 
@@ -31,15 +38,15 @@ def pieces():
 
 
 def tokenizer(*, legacy=True, image=True):
-    vocab, merges = pieces()
-    made: Any = import_transformers().LlamaTokenizer(
+    vocab, merges = vocabulary_and_merges()
+    words: Any = import_transformers().LlamaTokenizer(
         vocab=dict(vocab), merges=list(merges), legacy=legacy, add_bos_token=True
     )
-    made.update_post_processor()
-    made.add_special_tokens({"pad_token": "<pad>"})
+    words.update_post_processor()
+    words.add_special_tokens({"pad_token": "<pad>"})
     if image:
-        made.add_special_tokens({"additional_special_tokens": ["<image>"]})
-    return made
+        words.add_special_tokens({"additional_special_tokens": ["<image>"]})
+    return words
 
 
 def processor(*, anyres=False, side=28, patch=7, legacy=True, words=None):
@@ -61,3 +68,57 @@ def processor(*, anyres=False, side=28, patch=7, legacy=True, words=None):
         vision_feature_select_strategy="default",
         num_additional_image_tokens=1,
     )
+
+
+@cache
+def theirs(*, anyres=False, legacy=True):
+    return processor(anyres=anyres, legacy=legacy)
+
+
+@cache
+def wrapped_processor(*, anyres=False, legacy=True, **changed):
+    return llava.wrap_processor(theirs(anyres=anyres, legacy=legacy), **changed)
+
+
+def picture(width=40, height=20, seed=0):
+    colors = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+    return Image.fromarray(colors)
+
+
+def sample(name="a", question="What color is the kettle?", size=(40, 20), **changed):
+    return Sample(name, picture(*size), question, **changed)
+
+
+def pieces(row, kind=None, by=None):
+    ids = row.ids if kind is None else row.ids[row.types == kind]
+    return (by or processor()).tokenizer.convert_ids_to_tokens(ids)
+
+
+def spelled(tokens):
+    """The text of Llama pieces, with bytes joined and ▁ as a space."""
+    parts = [
+        bytes([int(token[3:5], 16)]) if re.fullmatch("<0x..>", token) else token.replace("▁", " ").encode()
+        for token in tokens
+    ]
+    return b"".join(parts).decode()
+
+
+@cache
+def words():
+    """A tokenizer that splits at spaces only, so that a token can cross the edge of the question."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    vocabulary = ["<unk>", "<image>", "xred", "bluey", "or", "END", "red", "blue"]
+    tokenizer: Any = Tokenizer(
+        models.WordLevel({word: i for i, word in enumerate(vocabulary)}, unk_token="<unk>")
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, unk_token="<unk>", additional_special_tokens=["<image>"]
+    )
+
+
+def kinds(question, style, spans=()):
+    text = llava.prompt(question, style=style, suffix="none")
+    return tokenize(words(), text, image_token=1, images=1, spans=spans).types.tolist()

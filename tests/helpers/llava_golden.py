@@ -1,4 +1,4 @@
-"""The tiny LLaVA checkpoints of `golden/`, what Hugging Face's eager torch gives for them, and how ours are run.
+"""The tiny LLaVA checkpoints of `golden/`, the results of Hugging Face's eager torch, and functions to run ours.
 
 Made by llava_reference.py.
 """
@@ -8,13 +8,16 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import AxisType
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from pid import llava
 from pid.llava import Knockout
+from pid.llava.checkpoint.key_mapping import canonical_key
 from pid.llava.model import llava as model_file
 
 GOLDEN = Path(__file__).parent.parent / "golden"
@@ -36,14 +39,14 @@ def golden(name):
 
 
 def batch_of(name, **changed) -> dict[str, Any]:
-    """The arguments of `forward` for the golden batch, some of them changed."""
+    """The arguments of `forward` for the golden batch, with `changed` replaced."""
     known = golden(name)
     keys = ("input_ids", "pixel_values", "image_sizes", "token_types")
     return {key: known.get(key) for key in keys} | changed
 
 
 def programs():
-    """How many programs of the forward pass are compiled."""
+    """The number of compiled programs of the forward pass."""
     compiled: Any = model_file.run
     return compiled._cache_size()
 
@@ -64,7 +67,7 @@ def error(ours, theirs):
 
 
 def folder_of(name, path, edit=None, rename=None):
-    """A copy of a checkpoint as one file, its config and its tensors changed."""
+    """Copy a checkpoint as one file, with its config and its tensors edited."""
     path.mkdir(exist_ok=True)
     config = json.loads((GOLDEN / name / "config.json").read_text())
     tensors = {}
@@ -77,3 +80,18 @@ def folder_of(name, path, edit=None, rename=None):
     save_file({rename(key): tensor for key, tensor in tensors.items()}, path / "model.safetensors")
     (path / "config.json").write_text(json.dumps(config))
     return path
+
+
+def text_arrays(name):
+    """The language model of a checkpoint, by the keys of a model of text alone."""
+    arrays = {}
+    for file in sorted((GOLDEN / name).glob("*.safetensors")):
+        with safe_open(file, framework="np") as handle:
+            for key in handle.keys():  # noqa: SIM118
+                if canonical_key(key).startswith("language_model."):
+                    arrays[canonical_key(key).replace("language_model.", "model.")] = handle.get_tensor(key)
+    return arrays
+
+
+def mesh_of(data, model):
+    return jax.make_mesh((data, model), ("data", "model"), axis_types=(AxisType.Auto,) * 2)

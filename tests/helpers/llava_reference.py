@@ -1,10 +1,10 @@
-"""Makes the goldens of llava_golden.py: tiny random LLaVA checkpoints, and what Hugging Face's eager torch gives.
+"""Make the goldens of llava_golden.py: tiny random LLaVA checkpoints and the results of Hugging Face's eager torch.
 
-    python tests/llava_reference.py tests/golden        (needs torch, transformers, safetensors)
+    python -m tests.helpers.llava_reference tests/golden        (needs torch, transformers, safetensors)
 
-Every weight is random; the sizes only make the files small. Weights are large (0.25) and embeddings small (0.01 for
-words, 0.003 for patches), so that no mistake hides: at the usual 0.02 a block hardly changes its input. Weights
-are float16 as on the hub, the computation is float32.
+Every weight is random, and the sizes are chosen for small files. Weights are large (0.25) and embeddings small (0.01
+for words, 0.003 for patches), so that every mistake shows: at the usual 0.02 a block hardly changes its input. Weights
+are float16 as on the hub, and the computation is float32.
 """
 
 # pyright: reportMissingImports=false
@@ -28,7 +28,7 @@ from transformers import (
 )
 from transformers.models.llava_next.modeling_llava_next import image_size_to_num_patches
 
-from pid.llava.parity.torch_reference import load_reference, observe
+from pid.llava.parity.torch_reference import load_reference, record_states
 
 IMAGE_ID, PAD_ID, VOCABULARY, TOKENS = 39, 38, 40, 96
 SIDE, PATCH = 28, 7
@@ -105,7 +105,7 @@ def samples(counts, tiles, seed):
 
 
 def anyres_map(config, size):
-    """The rows that HF packs for one image: row numbers stand in for features, -1 for the newline vector."""
+    """The rows that Hugging Face packs for one image: row numbers take the place of features, -1 is the newline."""
     vision = config.vision_config
     tiles = image_size_to_num_patches(list(size), config.image_grid_pinpoints, vision.image_size)
     patches = (vision.image_size // vision.patch_size) ** 2
@@ -166,8 +166,11 @@ def golden_of_model(folder, family, kind, seed):
 
     blocked = torch.tensor((types == QUESTION)[:, :, None] & (types == IMAGE)[:, None, :])
     decoder = model.model.language_model
-    plain, window = observe(model, decoder, inputs), observe(model, decoder, inputs, blocked, WINDOW)
-    everywhere = observe(model, decoder, inputs, blocked, range(TEXT_SIZES["num_hidden_layers"]))
+    plain, window = (
+        record_states(model, decoder, inputs),
+        record_states(model, decoder, inputs, blocked, WINDOW),
+    )
+    everywhere = record_states(model, decoder, inputs, blocked, range(TEXT_SIZES["num_hidden_layers"]))
     tile = inputs["pixel_values"].reshape(-1, 3, SIDE, SIDE)[:1]
     with torch.no_grad():
         clip = model.model.vision_tower(tile, output_hidden_states=True).hidden_states[:-1]

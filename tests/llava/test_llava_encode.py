@@ -1,11 +1,9 @@
-"""From image and question to what LLaVA reads: prompts, tokens, spans, pixels, batches, fingerprints, refusals."""
+"""Encoded samples: pixels, batches, fingerprints, refusals."""
 
 import json
 import re
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -16,8 +14,9 @@ from pid.llava import Sample, TokenType
 from pid.llava.config import LlavaConfig
 from pid.llava.preprocessing.images import to_rgb
 from pid.llava.preprocessing.prompts import STYLES, SUFFIXES
-from pid.llava.preprocessing.tokenization import tokenise
 from tests.helpers import llava_folder
+from tests.helpers.llava_folder import kinds, picture, sample, theirs, words
+from tests.helpers.llava_folder import wrapped_processor as processor
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 MEAN, STD = (
@@ -27,183 +26,15 @@ MEAN, STD = (
 SIZES = [(40, 20), (20, 40), (28, 28), (31, 57), (100, 99), (300, 12)]  # (width, height)
 
 
-@cache
-def theirs(*, anyres=False, legacy=True):
-    return llava_folder.processor(anyres=anyres, legacy=legacy)
-
-
-@cache
-def processor(*, anyres=False, legacy=True, **changed):
-    return llava.wrap_processor(theirs(anyres=anyres, legacy=legacy), **changed)
-
-
-def picture(width=40, height=20, seed=0):
-    colours = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
-    return Image.fromarray(colours)
-
-
-def sample(name="a", question="What color is the kettle?", size=(40, 20), **changed):
-    return Sample(name, picture(*size), question, **changed)
-
-
-def pieces(row, kind=None, by=None):
-    ids = row.ids if kind is None else row.ids[row.types == kind]
-    return (by or processor()).tokenizer.convert_ids_to_tokens(ids)
-
-
-def spelled(tokens):
-    """The text of Llama pieces: bytes put together, ▁ a space."""
-    parts = [
-        bytes([int(token[3:5], 16)]) if re.fullmatch("<0x..>", token) else token.replace("▁", " ").encode()
-        for token in tokens
-    ]
-    return b"".join(parts).decode()
-
-
-def random_questions(count, seed=0):
-    random = np.random.default_rng(seed)
-    words = re.split(
-        " ", "What color kettle the Is robot to left? or, é 日本 🙂 x  y tower. _ - don't 17 Answer ASSISTANT"
-    )
-    for length in random.integers(1, 12, count):
-        question = " ".join(random.choice(words, length))
-        if question.strip():
-            yield question
-
-
-# Prompts
-
-
-def test_prompts_are_those_of_the_sources_to_the_letter():
-    system = (
-        "A chat between a curious {0} and an artificial intelligence assistant. The assistant gives helpful, detailed, "
-        "and polite answers to the {0}'s questions. "
-    )
-    short = "Answer the question using a single word or phrase."
-    assert {style: llava.prompt("Q?", style=style, suffix="zhang").text for style in STYLES} == {
-        "vicuna_v1": f"{system.format('user')}USER: <image>\nQ? \n{short} ASSISTANT:",
-        "hf_15": f"USER: <image>\nQ? \n{short} ASSISTANT:",
-        "hf_16_vicuna": f"{system.format('human')}USER: <image>\nQ? \n{short} ASSISTANT:",
-        "mistral": f"[INST] <image>\nQ? \n{short} [/INST]",
-    }
-    assert llava.prompt("Q?", style="hf_15", suffix="llava").text == f"USER: <image>\nQ?\n{short} ASSISTANT:"
-    assert llava.prompt("Q?", style="hf_15", suffix="none").text == "USER: <image>\nQ? ASSISTANT:"
-    own = llava.prompt("Q?", style="look <image>{question} :", suffix=" briefly")
-    assert (own.before, own.after, own.question) == ("look ", "Q? briefly :", (0, 2))
-
-
-@pytest.mark.parametrize("style", STYLES)
-@pytest.mark.parametrize("suffix", SUFFIXES)
-def test_question_is_found_in_the_text_even_if_the_template_contains_it(style, suffix):
-    for question in ("ASSISTANT", "Answer the question", " spaced ", "a {question} {0}"):
-        made = llava.prompt(question, style=style, suffix=suffix)
-        start, stop = made.question
-        assert made.after[start:stop] == question
-        assert made.text.count("<image>") == 1
-        assert made.after[:start] == "\n"
-
-
-# Tokens and their types
-
-
-@pytest.mark.parametrize("legacy", [True, False])
-def test_chunks_give_the_ids_of_the_original_code(legacy):
-    made = processor(legacy=legacy, style="hf_15", suffix="none")
-    row = llava.encode_row(made, sample(question="What color is the kettle?"))
-    images = ["<image>"] * 16
-    before, behind = ["<s>", "▁", "USER", ":", "▁"], ["▁", "<0x0A>", "What"]
-    assert pieces(row)[: 5 + 16 + 3] == [*before, *images, *behind]
-    assert spelled(pieces(row)[21:]) == " \nWhat color is the kettle? ASSISTANT:"
-    kinds = [TokenType.TEXT] * 5 + [TokenType.IMAGE] * 16 + [TokenType.TEXT] * 2 + [TokenType.QUESTION]
-    assert row.types[: 5 + 16 + 3].tolist() == kinds
-
-
-def test_flag_legacy_changes_no_row_although_it_changes_transformers_own_ids():
-    both = [processor(legacy=legacy) for legacy in (True, False)]
-    whole = [made.tokenizer("USER: <image>\nWhat", add_special_tokens=False)["input_ids"] for made in both]
-    assert len(whole[0]) == len(whole[1]) + 1
-    for question in random_questions(20):
-        first, second = (llava.encode_row(made, sample(question=question)) for made in both)
-        assert first.ids.tolist() == second.ids.tolist()
-        assert first.types.tolist() == second.types.tolist()
-    assert len({llava.fingerprint(made) for made in both}) == 1
-
-
-@pytest.mark.parametrize("style", STYLES)
-@pytest.mark.parametrize("suffix", SUFFIXES)
-def test_question_tokens_spell_the_question_and_nothing_else(style, suffix):
-    tokenizer = processor().tokenizer
-    for question in random_questions(60, seed=1):
-        text = llava.prompt(question, style=style, suffix=suffix)
-        row = tokenise(tokenizer, text, image_token=processor().image_token, images=3)
-        assert spelled(pieces(row, TokenType.QUESTION)) == question
-        asked = np.flatnonzero(row.types == TokenType.QUESTION)
-        assert (np.diff(asked) == 1).all()
-        assert row.types[-1] == TokenType.LAST
-        assert (row.types == TokenType.LAST).sum() == 1
-        assert ((row.ids == processor().image_token) == (row.types == TokenType.IMAGE)).all()
-        assert (row.types == TokenType.IMAGE).sum() == 3
-
-
-@cache
-def words():
-    """A tokenizer whose tokens are what spaces part, so that they can stand astride a question's edge."""
-    from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
-
-    vocabulary = ["<unk>", "<image>", "xred", "bluey", "or", "END", "red", "blue"]
-    made: Any = Tokenizer(models.WordLevel({word: i for i, word in enumerate(vocabulary)}, unk_token="<unk>"))
-    made.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    return PreTrainedTokenizerFast(
-        tokenizer_object=made, unk_token="<unk>", additional_special_tokens=["<image>"]
-    )
-
-
-def kinds(question, style, spans=()):
-    text = llava.prompt(question, style=style, suffix="none")
-    return tokenise(words(), text, image_token=1, images=1, spans=spans).types.tolist()
-
-
-def test_token_astride_the_edge_of_the_question_belongs_to_it():
-    text, image, question, last = TokenType.TEXT, TokenType.IMAGE, TokenType.QUESTION, TokenType.LAST
-    assert kinds("red or blue", "<image>x{question}y END") == [image, question, question, question, last]
-    assert kinds("red or blue", "<image>x {question} y END") == [image, text, *[question] * 3, text, last]
-
-
-def test_last_overrides_a_question_that_ends_the_prompt():
-    assert kinds("red or blue", "<image>{question}") == [2, 3, 3, 4]
-    assert kinds("red", "END <image>{question}", spans=[(0, 3, 5)]) == [1, 2, 4]
-
-
-def test_tokens_of_a_span_have_the_type_of_the_user():
-    style = "<image>{question} END"
-    assert kinds("red or blue", style, spans=[(0, 3, 5), (7, 11, 6)]) == [2, 5, 3, 6, 4]
-    assert kinds("red or blue", style, spans=[(2, 8, 9)]) == [2, 9, 9, 9, 4]  # a character of each is enough
-    assert kinds("red or blue", style, spans=[(0, 6, 5), (4, 11, 6)]) == [2, 5, 6, 6, 4]  # the later one wins
-    row = llava.encode_row(processor(), sample(question="Is it red or blue?", spans=((6, 9, 5), (13, 17, 7))))
-    assert [spelled(pieces(row, kind)).strip() for kind in (5, 7)] == ["red", "blue"]
-
-
-def test_batch_tells_where_the_questions_are():
-    marked = sample("b", "Is it red or blue?", spans=((0, 2, 5), (13, 17, 7)))
-    batch = llava.encode(processor(), [sample("a", "What?"), marked])
-    for index, question in enumerate(("What?", "Is it red or blue?")):
-        start, stop = batch.questions[index]
-        asked = processor().tokenizer.convert_ids_to_tokens(batch.ids[index, start:stop])
-        assert spelled(asked) == question
-    none = batch._replace(token_types=np.minimum(batch.token_types, TokenType.TEXT))
-    assert none.questions.tolist() == [[0, 0], [0, 0]]
-
-
 # Pixels
 
 
-def normalised(image):
+def normalized(image):
     return ((np.asarray(image, np.float64) / 255 - MEAN) / STD).transpose(2, 0, 1)
 
 
 def padded_twin(image, side):
-    """Centred on a square of the mean colour, pixel by pixel, then resized."""
+    """Center the image on a square of the mean color, pixel by pixel, then resize."""
     most = max(image.size)
     canvas = [[tuple(int(255 * mean) for mean in MEAN) for _ in range(most)] for _ in range(most)]
     left, top = (most - image.width) // 2, (most - image.height) // 2
@@ -211,34 +42,34 @@ def padded_twin(image, side):
         for x in range(image.width):
             canvas[top + y][left + x] = image.getpixel((x, y))
     square = Image.fromarray(np.array(canvas, np.uint8))
-    return normalised(square.resize((side, side), Image.Resampling.BICUBIC))
+    return normalized(square.resize((side, side), Image.Resampling.BICUBIC))
 
 
 def cropped_twin(image, side):
-    """The shorter edge resized to the side, the middle of the longer one kept."""
+    """Resize the shorter edge to the side, then crop the middle of the longer one."""
     least = min(image.size)
     width, height = (int(side * edge / least) for edge in image.size)
     large = image.resize((width, height), Image.Resampling.BICUBIC)
     left, top = (width - side) // 2, (height - side) // 2
-    return normalised(large.crop((left, top, left + side, top + side)))
+    return normalized(large.crop((left, top, left + side, top + side)))
 
 
 @pytest.mark.parametrize(("mode", "twin"), [("pad", padded_twin), ("hf_crop", cropped_twin)])
 def test_image_of_llava_15_is_padded_or_cropped_as_its_twin(mode, twin):
-    made = processor(image_mode=mode)
+    wrapped = processor(image_mode=mode)
     for size in SIZES:
-        row = llava.encode_row(made, sample(size=size))
+        row = llava.encode_prompt(wrapped, sample(size=size))
         assert row.pixels is not None
         assert row.image_size == size[::-1]
         np.testing.assert_allclose(row.pixels, twin(picture(*size), 28)[None], atol=2e-6)
 
 
 def test_image_of_llava_16_has_the_tiles_and_the_tokens_that_hugging_face_counts():
-    made, hugging_face = processor(anyres=True), theirs(anyres=True)
+    wrapped, hugging_face = processor(anyres=True), theirs(anyres=True)
     for size in [*SIZES, (1, 1), (1, 50), (50, 1), (3, 40), (40, 3)]:
-        row = llava.encode_row(made, sample(size=size))
-        assert made.pinpoints is not None
-        rows = llava.anyres_rows((size[1], size[0]), made.pinpoints, tile=28, side=4)
+        row = llava.encode_prompt(wrapped, sample(size=size))
+        assert wrapped.pinpoints is not None
+        rows = llava.anyres_rows((size[1], size[0]), wrapped.pinpoints, tile=28, side=4)
         count = hugging_face._get_num_multimodal_tokens(image_sizes=[size[::-1]]).num_image_tokens[0]
         assert (row.types == TokenType.IMAGE).sum() == len(rows) == count
         assert row.image_size == size[::-1]
@@ -250,43 +81,43 @@ def test_image_of_llava_16_has_the_tiles_and_the_tokens_that_hugging_face_counts
 @pytest.mark.parametrize("mode", ["pad", "hf_crop"])
 @pytest.mark.parametrize("size", [(1, 1), (3, 1), (1, 3), (3, 3)])
 def test_image_of_a_few_pixels_keeps_its_colours(mode, size):
-    row = llava.encode_row(
+    row = llava.encode_prompt(
         processor(image_mode=mode), Sample("a", Image.new("RGB", size, (250, 10, 90)), "Q?")
     )
     assert row.pixels is not None
-    expected = normalised(Image.new("RGB", (1, 1), (250, 10, 90)))[:, 0, 0]
+    expected = normalized(Image.new("RGB", (1, 1), (250, 10, 90)))[:, 0, 0]
     np.testing.assert_allclose(
         row.pixels[0, :, 14, 14], expected, atol=0.02
-    )  # bicubic overshoots beside padding
+    )  # tolerance: bicubic interpolation overshoots beside padding
 
 
 def test_images_of_every_kind_are_the_same_image(tmp_path):
-    colour = np.asarray(picture())
+    color = np.asarray(picture())
     file = tmp_path / "a.png"
-    Image.fromarray(colour).save(file)
-    transparent = np.concatenate([colour, np.zeros((20, 40, 1), np.uint8)], axis=-1)
+    Image.fromarray(color).save(file)
+    transparent = np.concatenate([color, np.zeros((20, 40, 1), np.uint8)], axis=-1)
     for image in (
-        colour,
-        Image.fromarray(colour),
+        color,
+        Image.fromarray(color),
         file,
         str(file),
         transparent,
         Image.fromarray(transparent),
     ):
-        np.testing.assert_array_equal(np.asarray(to_rgb(image)), colour)
-    grey = colour[..., 0]
-    for image in (grey, Image.fromarray(grey)):
-        np.testing.assert_array_equal(np.asarray(to_rgb(image)), np.stack([grey] * 3, axis=-1))
+        np.testing.assert_array_equal(np.asarray(to_rgb(image)), color)
+    gray = color[..., 0]
+    for image in (gray, Image.fromarray(gray)):
+        np.testing.assert_array_equal(np.asarray(to_rgb(image)), np.stack([gray] * 3, axis=-1))
 
 
 # Batches
 
 
-def config_for(made, name) -> LlavaConfig:
+def config_for(wrapped, name) -> LlavaConfig:
     """The config of a golden checkpoint with the image id of our tokenizer."""
     config = llava.read_config(GOLDEN / name)
-    text = replace(config.text, vocabulary=len(made.tokenizer))
-    return replace(config, text=text, image_token=made.image_token)
+    text = replace(config.text, vocab_size=len(wrapped.tokenizer))
+    return replace(config, text=text, image_token=wrapped.image_token)
 
 
 QUESTIONS = ["What?", "Is the robot to the left or to the right of the tower?", "Is it red?"]
@@ -294,26 +125,26 @@ QUESTIONS = ["What?", "Is the robot to the left or to the right of the tower?", 
 
 @pytest.mark.parametrize("anyres", [False, True])
 def test_batch_is_what_forward_takes_and_gives_its_rows_back(anyres):
-    made = processor(anyres=anyres)
+    wrapped = processor(anyres=anyres)
     sizes = ((40, 20), (20, 40), (100, 99))
     samples = [sample(str(i), text, size=sizes[i]) for i, text in enumerate(QUESTIONS)]
-    rows = [llava.encode_row(made, one) for one in samples]
-    batch = llava.encode(made, samples)
-    wide = llava.pad(rows, pad_token=made.pad_token, length=240, tiles=5 if anyres else None)
-    for one in (batch, wide, llava.encode(made, samples[::-1])):
+    rows = [llava.encode_prompt(wrapped, one) for one in samples]
+    batch = llava.encode(wrapped, samples)
+    wide = llava.pad(rows, pad_token=wrapped.pad_token, length=240, tiles=5 if anyres else None)
+    for one in (batch, wide, llava.encode(wrapped, samples[::-1])):
         by_name = {row.name: row for row in one.rows()}
         for row in rows:
             for ours, expected in zip(by_name[row.name], row, strict=True):
                 np.testing.assert_array_equal(ours, expected)
-        config = config_for(made, "llava_next_llama" if anyres else "llava_15_llama")
+        config = config_for(wrapped, "llava_next_llama" if anyres else "llava_15_llama")
         inputs = llava.prepare(
             config, one.ids, one.pixels, image_sizes=one.image_sizes, token_types=one.token_types
         )
         np.testing.assert_array_equal(inputs.types, one.token_types)
-        np.testing.assert_array_equal(inputs.rows >= 0, one.token_types == TokenType.IMAGE)
+        np.testing.assert_array_equal(inputs.feature_rows >= 0, one.token_types == TokenType.IMAGE)
     assert wide.ids.shape == (3, 240)
     assert batch.names == ("0", "1", "2")
-    assert (wide.ids[wide.token_types == TokenType.PAD] == made.pad_token).all()
+    assert (wide.ids[wide.token_types == TokenType.PAD] == wrapped.pad_token).all()
     assert batch.pixels is not None
     assert batch.pixels.shape[1:] == ((5, 3, 28, 28) if anyres else (3, 28, 28))
     if anyres:
@@ -322,7 +153,7 @@ def test_batch_is_what_forward_takes_and_gives_its_rows_back(anyres):
 
 
 def test_batch_of_text_alone_has_no_pixels():
-    row = llava.Row("t", np.array([3, 4], np.int32), np.array([1, 4], np.int32), None, None)
+    row = llava.EncodedPrompt("t", np.array([3, 4], np.int32), np.array([1, 4], np.int32), None, None)
     batch = llava.pad([row, row._replace(name="u")], length=3)
     assert batch.pixels is batch.image_sizes is None
     assert batch.token_types.tolist() == [[1, 4, 0]] * 2
@@ -330,7 +161,7 @@ def test_batch_of_text_alone_has_no_pixels():
 
 
 def test_rows_are_encoded_as_they_are_asked_for():
-    rows = llava.encode_rows(processor(), (sample(name) for name in ("a", "a")))
+    rows = llava.encode_prompts(processor(), (sample(name) for name in ("a", "a")))
     assert next(rows).name == "a"
     with pytest.raises(ValueError, match="names of samples are unique, got 'a' twice"):
         next(rows)
@@ -342,10 +173,10 @@ def test_rows_are_encoded_as_they_are_asked_for():
 @pytest.mark.parametrize("anyres", [False, True])
 def test_folder_gives_the_rows_and_the_fingerprint_of_what_was_saved(anyres, tmp_path):
     theirs(anyres=anyres).save_pretrained(tmp_path)
-    read, made = llava.read_processor(tmp_path), processor(anyres=anyres)
-    assert llava.fingerprint(read) == llava.fingerprint(made)
+    read, wrapped = llava.read_processor(tmp_path), processor(anyres=anyres)
+    assert llava.fingerprint(read) == llava.fingerprint(wrapped)
     assert (read.image_mode, read.tile, read.side) == ("anyres" if anyres else "pad", 28, 4)
-    ours, expected = (llava.encode_row(by, sample(question="é?")) for by in (read, made))
+    ours, expected = (llava.encode_prompt(by, sample(question="é?")) for by in (read, wrapped))
     for x, y in zip(ours, expected, strict=True):
         np.testing.assert_array_equal(x, y)
 
@@ -353,7 +184,7 @@ def test_folder_gives_the_rows_and_the_fingerprint_of_what_was_saved(anyres, tmp
 def test_fingerprint_changes_with_each_ingredient_and_not_with_names():
     other = llava_folder.tokenizer()
     other.add_tokens(["kettle"])
-    made = {
+    processors = {
         "plain": processor(),
         "style": processor(style="hf_15"),
         "suffix": processor(suffix="llava"),
@@ -364,12 +195,12 @@ def test_fingerprint_changes_with_each_ingredient_and_not_with_names():
         "patch": llava.wrap_processor(llava_folder.processor(patch=14)),
         "anyres": processor(anyres=True),
     }
-    assert len({llava.fingerprint(one) for one in made.values()}) == len(made)
+    assert len({llava.fingerprint(one) for one in processors.values()}) == len(processors)
     by_text = processor(style=STYLES["vicuna_v1"], suffix=SUFFIXES["zhang"])
-    assert llava.fingerprint(by_text) == llava.fingerprint(made["plain"])
-    before = llava.fingerprint(made["plain"])
-    made["plain"].tokenizer(["a", "b c d"], padding=True, truncation=True, max_length=2)
-    assert llava.fingerprint(made["plain"]) == before
+    assert llava.fingerprint(by_text) == llava.fingerprint(processors["plain"])
+    before = llava.fingerprint(processors["plain"])
+    processors["plain"].tokenizer(["a", "b c d"], padding=True, truncation=True, max_length=2)
+    assert llava.fingerprint(processors["plain"]) == before
 
 
 # Refusals
@@ -394,7 +225,7 @@ def test_fingerprint_changes_with_each_ingredient_and_not_with_names():
         (lambda: llava.prompt("Q", suffix=" <image>"), "has no <image>"),
         (lambda: kinds("red", "<image>{question} END", [(0, 4, 5)]), "got (0, 4, 5) in one of 3 characters"),
         (lambda: kinds("red", "<image>{question} END", [(0, 3, 4)]), "a type from 5 on, got (0, 3, 4)"),
-        (lambda: llava.encode_row(processor(), sample("x7", "")), "sample 'x7': a question is a text"),
+        (lambda: llava.encode_prompt(processor(), sample("x7", "")), "sample 'x7': a question is a text"),
         (lambda: to_rgb(np.zeros((4, 4, 3), np.float32)), "got float32 (4, 4, 3); scale it to 0 … 255"),
         (lambda: to_rgb(np.zeros((3, 4, 8), np.uint8)), "got uint8 (3, 4, 8)"),
         (lambda: to_rgb(np.zeros((0, 4, 3), np.uint8)), "at least one pixel each way, got (0, 4, 3)"),
@@ -429,10 +260,10 @@ def test_what_cannot_be_encoded_is_refused_with_rule_value_and_remedy(make, word
 
 
 def test_batches_that_make_no_sense_are_refused():
-    row = llava.encode_row(processor(), sample())
+    row = llava.encode_prompt(processor(), sample())
     with pytest.raises(ValueError, match=r"has room for its longest row, \d+ tokens, got 3"):
         llava.pad([row], length=3)
-    wide = llava.encode_row(processor(anyres=True), sample())
+    wide = llava.encode_prompt(processor(anyres=True), sample())
     with pytest.raises(ValueError, match="its longest row, 3 tiles, got 2"):
         llava.pad([wide], tiles=2)
     with pytest.raises(ValueError, match="all rows of a batch have an image or none has, got 1 of 2"):
@@ -440,17 +271,17 @@ def test_batches_that_make_no_sense_are_refused():
 
 
 def test_unreadable_images_are_named(tmp_path):
-    broken, cut = tmp_path / "broken.png", tmp_path / "cut.png"
+    broken, truncated = tmp_path / "broken.png", tmp_path / "cut.png"
     broken.write_bytes(b"no image")
-    picture().save(cut)
-    cut.write_bytes(cut.read_bytes()[:900])
-    for file in (broken, cut):
+    picture().save(truncated)
+    truncated.write_bytes(truncated.read_bytes()[:900])
+    for file in (broken, truncated):
         with pytest.raises(
             ValueError, match=rf"sample 'a': an image is a file that PIL reads whole, got {file.name}"
         ):
-            llava.encode_row(processor(), Sample("a", file, "Q?"))
+            llava.encode_prompt(processor(), Sample("a", file, "Q?"))
     with pytest.raises(FileNotFoundError, match="sample 'a': a sample needs its image, found no file"):
-        llava.encode_row(processor(), Sample("a", tmp_path / "none.png", "Q?"))
+        llava.encode_prompt(processor(), Sample("a", tmp_path / "none.png", "Q?"))
 
 
 def test_folder_without_the_files_is_refused_by_their_names(tmp_path):

@@ -1,4 +1,4 @@
-"""The folder of shards without a model: what is written is read in order, and what is damaged is seen."""
+"""A store without a model: rows are read in order, and damage is detected."""
 
 import json
 import re
@@ -9,8 +9,8 @@ from safetensors import safe_open
 
 from pid import llava
 from pid.llava.activations import activation_store as store_file
-from pid.llava.activations.activation_store import key
-from pid.llava.activations.shard_writer import Writer, fingerprint
+from pid.llava.activations.activation_store import NORMALIZED, array_name
+from pid.llava.activations.shard_writer import ShardWriter, config_hash
 
 CONFIG = {
     "model": {"text": {"layers": 2, "width": 3}},
@@ -21,18 +21,20 @@ CONFIG = {
 
 
 def arrays(places):
-    """Numbers that say where they belong: condition, group, layer, place."""
-    found = {}
+    """Arrays whose values encode condition, group, layer and place."""
+    arrays_by_name = {}
     at, layer = np.array(places, np.float32), np.arange(3, dtype=np.float32)
     for number, condition in enumerate(CONFIG["conditions"]):
-        for kind, scale in (("residual", 1), ("normalised", -1)):
+        for kind, scale in (("residual", 1), (NORMALIZED, -1)):
             for group in CONFIG["groups"]:
                 values = 1000 * number + 100 * group + 10 * layer[:, None] + at[None]
-                found[key(kind, condition, group)] = scale * np.repeat(values[..., None], 3, axis=2)
-        found[key("greedy", condition)] = (10 * number + at).astype(np.int32)
-        found[key("probability", condition)] = (at + 1) / (number + 1)
-        found[key("logits", condition)] = np.stack([at, at + number], axis=1)
-    return found
+                arrays_by_name[array_name(kind, condition, group)] = scale * np.repeat(
+                    values[..., None], 3, axis=2
+                )
+        arrays_by_name[array_name("greedy", condition)] = (10 * number + at).astype(np.int32)
+        arrays_by_name[array_name("probability", condition)] = (at + 1) / (number + 1)
+        arrays_by_name[array_name("logits", condition)] = np.stack([at, at + number], axis=1)
+    return arrays_by_name
 
 
 def save(writer, *places):
@@ -41,8 +43,8 @@ def save(writer, *places):
 
 @pytest.fixture
 def folder(tmp_path):
-    """A store of five rows, its shards out of order."""
-    writer = Writer(tmp_path / "store", CONFIG)
+    """A store of five rows with its shards out of order."""
+    writer = ShardWriter(tmp_path / "store", CONFIG)
     save(writer, 4, 1)
     save(writer, 0, 3)
     save(writer, 2)
@@ -62,7 +64,7 @@ def test_rows_come_in_the_order_of_the_samples(folder):
     assert len(states) == len(list(states)) == 3
     np.testing.assert_array_equal(states[-1][:, 0], 1420 + np.arange(5))
     np.testing.assert_array_equal(
-        np.asarray(store.states("baseline", 2, normalised=True))[1, :, 2], -210 - np.arange(5)
+        np.asarray(store.states("baseline", 2, normalized=True))[1, :, 2], -210 - np.arange(5)
     )
     np.testing.assert_array_equal(store.greedy("cut"), 10 + np.arange(5))
     np.testing.assert_array_equal(store.p_base, 1 + np.arange(5))
@@ -83,10 +85,10 @@ def test_what_was_not_captured_is_named(folder):
 
 
 def test_one_layer_is_read_without_the_others(folder, monkeypatch):
-    store, seen = llava.Store.open(folder), []
+    store, reads = llava.Store.open(folder), []
 
     class Watched:
-        """A shard that can give slices alone, and notes which."""
+        """A shard that only gives slices, and records which."""
 
         def __init__(self, path, framework):
             self._open = safe_open(path, framework=framework)
@@ -102,12 +104,12 @@ def test_one_layer_is_read_without_the_others(folder, monkeypatch):
             return self
 
         def __getitem__(self, layer):
-            seen.append((self._name, layer))
+            reads.append((self._name, layer))
             return self._open.get_slice(self._name)[layer]
 
     monkeypatch.setattr(store_file, "safe_open", Watched)
     np.testing.assert_array_equal(store.states("cut", 2)[1][:, 0], 1210 + np.arange(5))
-    assert seen == [("residual/cut/2", 1)] * 3
+    assert reads == [("residual/cut/2", 1)] * 3
 
 
 def test_what_a_kill_leaves_is_cleared_away_and_intact_shards_stay(folder):
@@ -117,8 +119,10 @@ def test_what_a_kill_leaves_is_cleared_away_and_intact_shards_stay(folder):
     (folder / "shard-1.safetensors.0.part").write_bytes(b"half")
     other = folder / "shard-2.safetensors.1.part"
     other.write_bytes(b"of another process")
-    assert llava.Store.open(folder).names[0] == "row 0"  # a line without an end is not read
-    assert Writer(folder, CONFIG, index=0, count=2).stored == {f"row {place}": place for place in range(5)}
+    assert llava.Store.open(folder).names[0] == "row 0"  # a line without a line end is skipped
+    assert ShardWriter(folder, CONFIG, index=0, count=2).stored == {
+        f"row {place}": place for place in range(5)
+    }
     assert manifest.read_bytes() == before
     assert sorted(path.name for path in folder.glob("*.part")) == [other.name]
 
@@ -136,7 +140,7 @@ def test_damaged_shard_is_refused_and_its_rows_are_written_anew(folder, harm):
     )
     with pytest.raises(ValueError, match=words):
         llava.Store.open(folder, verify=True)
-    writer = Writer(folder, CONFIG)
+    writer = ShardWriter(folder, CONFIG)
     assert writer.stored == {"row 0": 0, "row 3": 3, "row 2": 2}
     save(writer, 4, 1)
     assert path.read_bytes() == whole
@@ -153,24 +157,24 @@ def test_damage_behind_the_back_of_an_open_store_is_named(folder):
 
 def test_another_configuration_is_refused_by_name_and_another_order_of_conditions_is_not(folder):
     turned = dict(reversed(CONFIG["conditions"].items()))
-    assert len(Writer(folder, CONFIG | {"conditions": turned}).stored) == 5
+    assert len(ShardWriter(folder, CONFIG | {"conditions": turned}).stored) == 5
     changed = CONFIG | {"groups": [2], "conditions": {"baseline": []}, "options": [3]}
     words = (
         "conditions.cut: stored [{'layers': [0], 'target': 3, 'source': 2}], now 'nothing'; "
         "groups: stored [2, 4], now [2]; options: stored 'nothing', now [3]; use the stored values"
     )
     with pytest.raises(ValueError, match=re.escape(words)):
-        Writer(folder, changed)
+        ShardWriter(folder, changed)
 
 
 def test_shard_of_another_configuration_and_rows_stored_twice_are_refused(folder):
     manifest = folder / "manifest-0000.jsonl"
     before = manifest.read_text()
-    manifest.write_text(before.replace(fingerprint(CONFIG), "0" * 64))
+    manifest.write_text(before.replace(config_hash(CONFIG), "0" * 64))
     with pytest.raises(ValueError, match="all shards of a store have its configuration, got another for"):
         llava.Store.open(folder)
     manifest.write_text(before)
-    writer = Writer(folder, CONFIG, index=1, count=2)
+    writer = ShardWriter(folder, CONFIG, index=1, count=2)
     writer.save((7,), ("row 2",), arrays((7,)))
     with pytest.raises(ValueError, match="have names of their own, got 'row 2' twice"):
         llava.Store.open(folder)
@@ -178,10 +182,10 @@ def test_shard_of_another_configuration_and_rows_stored_twice_are_refused(folder
 
 def test_manifests_of_more_processes_than_now_are_seen_to(tmp_path):
     for index in range(3):
-        save(Writer(tmp_path, CONFIG, index=index, count=3), index)
-    lost = json.loads((tmp_path / "manifest-0002.jsonl").read_text())["file"]
-    (tmp_path / lost).unlink()
-    writer = Writer(tmp_path, CONFIG)
+        save(ShardWriter(tmp_path, CONFIG, index=index, count=3), index)
+    file = json.loads((tmp_path / "manifest-0002.jsonl").read_text())["file"]
+    (tmp_path / file).unlink()
+    writer = ShardWriter(tmp_path, CONFIG)
     assert writer.stored == {"row 0": 0, "row 1": 1}
     save(writer, 2)
     assert llava.Store.open(tmp_path, verify=True).names == ("row 0", "row 1", "row 2")
@@ -190,9 +194,9 @@ def test_manifests_of_more_processes_than_now_are_seen_to(tmp_path):
 def test_foreign_folders_and_empty_stores_are_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="a store has a config.json, found none in"):
         llava.Store.open(tmp_path)
-    Writer(tmp_path / "empty", CONFIG)
+    ShardWriter(tmp_path / "empty", CONFIG)
     with pytest.raises(ValueError, match="a store is read when it has rows, got none in"):
         llava.Store.open(tmp_path / "empty").greedy("cut")
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(ValueError, match="needs a folder of its own, got .* with empty"):
-        Writer(tmp_path, CONFIG)
+        ShardWriter(tmp_path, CONFIG)

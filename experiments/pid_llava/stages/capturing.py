@@ -59,7 +59,7 @@ def conditions(layers: int, *, windows: bool, width: int | None) -> dict[str, tu
 def fingerprint(model: ModelFolder, questions: Questions, config: Config, *, windows: bool) -> str:
     """Return a name for everything on which a capture depends."""
     options = config.capture
-    cuts = conditions(model.config.text.layers, windows=windows, width=options.width)
+    cuts = conditions(model.config.text.num_layers, windows=windows, width=options.width)
     facts = {
         "weights": model.weights_fingerprint,
         "encoding": model.encoding_fingerprint,
@@ -87,7 +87,7 @@ def capture_states(model: ModelFolder, questions: Questions, config: Config, *, 
         llava.capture(
             model.network,
             _Prompts(model.processor, questions),
-            conditions=conditions(model.config.text.layers, windows=windows, width=options.width),
+            conditions=conditions(model.config.text.num_layers, windows=windows, width=options.width),
             groups=sorted(_groups(config)),
             states=(BASELINE, ALL),
             store=folder,

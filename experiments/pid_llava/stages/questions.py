@@ -9,7 +9,7 @@ from experiments import run
 from experiments.pid_llava.config import Config
 from experiments.pid_llava.result_cache import digest
 from pid import toyworld
-from pid.llava import Buckets, Processor, Row, Sample, TokenType, encode_rows, fingerprint
+from pid.llava import Buckets, EncodedPrompt, Processor, Sample, TokenType, encode_prompts, fingerprint
 from pid.toyworld.vocabulary import SIDE
 
 _IMAGE_TOKENS = SIDE**2
@@ -24,7 +24,7 @@ class Questions(NamedTuple):
     """Answers in the order of the samples."""
     fingerprint: str
     """Fingerprint of names, questions, images and answers."""
-    rows: Callable[[Processor], Iterator[Row]]
+    rows: Callable[[Processor], Iterator[EncodedPrompt]]
     """Encodes the questions one after another; it can be called again."""
     buckets: Buckets | None
     """Lengths to pad to; None takes those of the model."""
@@ -57,16 +57,16 @@ def make_toy_questions(
     )
 
 
-def _toy_rows(examples: list[toyworld.Example], processor: Processor) -> Iterator[Row]:
+def _toy_rows(examples: list[toyworld.Example], processor: Processor) -> Iterator[EncodedPrompt]:
     """Encode the examples. The processor of the toy world takes arrays, which is faster and equal to rounding."""
     if fingerprint(processor) != fingerprint(toyworld.processor()):
-        yield from encode_rows(processor, toyworld.samples(examples))
+        yield from encode_prompts(processor, toyworld.samples(examples))
         return
     arrays, size = toyworld.arrays(examples), SIDE * toyworld.PATCH
     for at, example in enumerate(examples):
         mask = arrays.types[at] > TokenType.PAD
         pixels = arrays.pixels[at][None]
-        yield Row(example.name, arrays.ids[at][mask], arrays.types[at][mask], pixels, (size, size))
+        yield EncodedPrompt(example.name, arrays.ids[at][mask], arrays.types[at][mask], pixels, (size, size))
 
 
 def _gqa(config: Config, download: Path) -> list[Questions]:
@@ -77,9 +77,9 @@ def _gqa(config: Config, download: Path) -> list[Questions]:
     every = list(gqa.questions(questions, "val"))
     images = gqa.Images(pictures, "val")
 
-    def encode(rows: list[Any], processor: Processor) -> Iterator[Row]:
+    def encode(rows: list[Any], processor: Processor) -> Iterator[EncodedPrompt]:
         samples = (Sample(row.question_id, images[row.image_id], row.question) for row in rows)
-        return encode_rows(processor, samples)
+        return encode_prompts(processor, samples)
 
     selected = {
         task: gqa.select(every, task, limit=config.capture.rows, seed=config.seed) for task in config.tasks

@@ -104,8 +104,8 @@ def logits(model: llava.Llava, batch: Any) -> Any:
     """Return the logits (B, T, V) of a batch. The function is traced."""
     ids, types = batch["ids"], batch["types"]
     rows = jnp.where(types == TokenType.IMAGE, jnp.arange(ids.shape[1])[None], WORD)
-    block = llava.knockout_mask((), model.config.text.layers)
-    inputs = llava.Inputs(ids, types, rows, batch["pixels"][:, None], jnp.asarray(block))
+    block = llava.knockout_mask((), model.config.text.num_layers)
+    inputs = llava.DeviceInputs(ids, types, rows, batch["pixels"][:, None], jnp.asarray(block))
     return model(inputs, collect="logits").logits
 
 

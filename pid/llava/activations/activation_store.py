@@ -13,70 +13,113 @@ import numpy as np
 from jaxtyping import Float, Int
 from safetensors import SafetensorError, safe_open
 
-from pid.llava.activations.shard_writer import Config, Shard, fingerprint, lines, manifests, read_config
-from pid.llava.progress import counted
+from pid.llava.activations.shard_writer import (
+    Shard,
+    StoreConfig,
+    config_hash,
+    manifests,
+    read_manifest,
+    read_store_config,
+)
+from pid.llava.field_aliases import BRITISH_NORMALIZED, value_by_either_name
+from pid.llava.progress import track
+
+NORMALIZED = BRITISH_NORMALIZED  # in the names of arrays on disk
 
 
-def key(kind: str, condition: str, group: int | None = None) -> str:
+def array_name(kind: str, condition: str, group: int | None = None) -> str:
     """The name of an array in a shard."""
     return f"{kind}/{condition}" if group is None else f"{kind}/{condition}/{int(group)}"
 
 
 @dataclass(frozen=True)
 class States:
-    """Pooled states (L+1, n, D) that lie on disk: `states[layer]` reads those of one layer, `np.asarray` all."""
+    """Pooled states (L+1, n, D) on disk, read layer by layer. `Store.states` returns them.
+
+    `states[layer]` reads one layer (n, D), and `np.asarray(states)` reads all of them.
+
+    Example::
+
+        states = store.states("baseline", llava.TokenType.LAST)
+        states.shape                                # (L+1, n, D)
+        states[12]                                  # (n, D)
+
+    The example is not executed, because it needs captured activations.
+    """
 
     store: "Store"
+    """The store that holds them."""
     name: str
-    """Of the array in each shard."""
+    """The name of the array in each shard."""
     shape: tuple[int, int, int]
     """(L+1, n, D)."""
     dtype: np.dtype = np.dtype(np.float32)
+    """Dtype of the arrays that are returned."""
 
     def __len__(self) -> int:
+        """The number of layers, L+1."""
         return self.shape[0]
 
     def __getitem__(self, layer: int) -> Float[np.ndarray, "n d"]:
+        """The states of one layer (n, D)."""
         if not -len(self) <= layer < len(self):
             raise IndexError(f"states have {len(self)} layers, 0 … {len(self) - 1}, got {layer}.")
         return self.store.gather(self.name, layer % len(self))
 
     def __iter__(self) -> Iterator[Float[np.ndarray, "n d"]]:
+        """The states of each layer (n, D), one after the other."""
         return (self[layer] for layer in range(len(self)))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:  # noqa: FBT001  NumPy's protocol
+        """All states as an array (L+1, n, D)."""
         if copy is False:
             raise ValueError("states are read from disk, got copy=False; leave it out.")
-        whole = np.empty(self.shape, self.dtype if dtype is None else dtype)
+        array = np.empty(self.shape, self.dtype if dtype is None else dtype)
         for layer, states in enumerate(self):
-            whole[layer] = states
-        return whole
+            array[layer] = states
+        return array
 
 
 @dataclass(frozen=True)
 class Store:
-    """What `capture` has written; rows are in the order of its samples."""
+    """The activations that `capture` has written. Rows are in the order of its samples.
+
+    Example::
+
+        store = llava.Store.open("activations")
+        store.states("baseline", llava.TokenType.LAST)[12]      # (n, D)
+        store.change("window 12")                               # percent (n,)
+
+    The example is not executed, because it needs captured activations.
+    """
 
     path: Path
     """The folder."""
-    config: Config
+    config: StoreConfig
     """What was captured, and from what."""
     shards: tuple[Shard, ...]
     """The finished shards of all processes."""
 
     @classmethod
     def open(cls, path: str | Path, *, verify: bool = False) -> "Store":
-        """The rows stored so far. Sizes of files are checked; with `verify` every byte.
+        """Open the store with the rows captured so far.
+
+        Args:
+            path: the folder.
+            verify: whether to check every byte of every shard instead of the file sizes only.
+
+        Returns:
+            The store.
 
         Raises:
-            FileNotFoundError: no store.
+            FileNotFoundError: the folder is not a store.
             ValueError: a shard that is damaged or of another configuration, or two rows of one name or place.
         """
         folder = Path(path)
-        config = read_config(folder)
-        shards = tuple(shard for manifest in manifests(folder).values() for shard in lines(manifest))
-        for shard in counted("check", shards, "shards"):
-            if shard.config != fingerprint(config):
+        config = read_store_config(folder)
+        shards = tuple(shard for manifest in manifests(folder).values() for shard in read_manifest(manifest))
+        for shard in track("check", shards, "shards"):
+            if shard.config != config_hash(config):
                 raise ValueError(
                     f"all shards of a store have its configuration, got another for {shard.file} in {folder}; "
                     f"delete its line and capture again."
@@ -88,18 +131,18 @@ class Store:
                 )
         for what in ("names", "places"):
             count = Counter(value for shard in shards for value in getattr(shard, what))
-            if twice := [value for value, times in count.items() if times > 1]:
+            if duplicates := [value for value, times in count.items() if times > 1]:
                 raise ValueError(
-                    f"rows of a store have {what} of their own, got {twice[0]!r} twice in {folder}; capture each "
-                    f"share once, into a new folder."
+                    f"rows of a store have {what} of their own, got {duplicates[0]!r} twice in {folder}; capture "
+                    f"each share once, into a new folder."
                 )
         return cls(folder, config, shards)
 
     @property
     def names(self) -> tuple[str, ...]:
         """The names of the rows."""
-        placed = [pair for shard in self.shards for pair in zip(shard.places, shard.names, strict=True)]
-        return tuple(name for _, name in sorted(placed))
+        pairs = [pair for shard in self.shards for pair in zip(shard.places, shard.names, strict=True)]
+        return tuple(name for _, name in sorted(pairs))
 
     @property
     def conditions(self) -> tuple[str, ...]:
@@ -108,60 +151,84 @@ class Store:
 
     @property
     def groups(self) -> tuple[int, ...]:
-        """The groups of tokens."""
+        """The groups of tokens whose states were averaged."""
         return tuple(self.config["groups"])
 
     @property
     def baseline(self) -> str:
-        """The condition that cuts nothing."""
-        return next(name for name, cuts in self.config["conditions"].items() if not cuts)
+        """The name of the condition without knockouts."""
+        return next(name for name, knockouts in self.config["conditions"].items() if not knockouts)
 
-    def states(self, condition: str, group: int, *, normalised: bool = False) -> States:
+    def states(self, condition: str, group: int, *, normalized: bool = False, **old_spelling: bool) -> States:
         """The mean residual stream of a group under a condition, (L+1, n, D), read layer by layer.
 
-        normalised: the mean of tokens each divided by its root mean square. A row without a token of the group has
-        NaN. Raises KeyError for what was not captured.
+        Args:
+            condition: name of a condition whose states were captured.
+            group: a token type, one of `groups`.
+            normalized: whether each token is divided by its root mean square before the mean.
+            **old_spelling: `normalized` by its British spelling, which is deprecated.
+
+        Returns:
+            The states. A row without a token of the group is NaN.
+
+        Raises:
+            KeyError: a condition or group that was not captured.
         """
+        normalized = value_by_either_name(normalized, BRITISH_NORMALIZED, "normalized", old_spelling)
         if condition not in self.config["states"]:
             raise KeyError(f"this store has states of {self.config['states']}, got {condition!r}.")
         if group not in self.groups:
             raise KeyError(f"this store has the groups {self.groups}, got {int(group)}.")
         text = self.config["model"]["text"]
-        name = key("normalised" if normalised else "residual", condition, group)
+        name = array_name(NORMALIZED if normalized else "residual", condition, group)
         return States(self, name, (text["layers"] + 1, len(self.names), text["width"]))
 
     def greedy(self, condition: str) -> Int[np.ndarray, "n"]:
-        """The likeliest next token (n,)."""
-        return self.gather(key("greedy", self._known(condition)))
+        """The most likely next token (n,)."""
+        return self.gather(array_name("greedy", self._check(condition)))
 
     @property
     def p_base(self) -> Float[np.ndarray, "n"]:
-        """The probability of the baseline's likeliest token, by the baseline (n,)."""
+        """The baseline probability of the baseline's most likely token (n,)."""
         return self.p_new(self.baseline)
 
     def p_new(self, condition: str) -> Float[np.ndarray, "n"]:
-        """The probability of the baseline's likeliest token under a condition (n,)."""
-        return self.gather(key("probability", self._known(condition)))
+        """The probability under a condition of the baseline's most likely token (n,)."""
+        return self.gather(array_name("probability", self._check(condition)))
 
     def change(self, condition: str) -> Float[np.ndarray, "n"]:
-        """100 (p_new - p_base) / p_base, in percent (n,). [Zhang et al. 2025]"""
+        """The relative change of that probability, 100 (p_new - p_base) / p_base, in percent (n,).
+
+        [Zhang et al. 2025]
+        """
         return 100 * (self.p_new(condition) - self.p_base) / self.p_base
 
     def logits(self, condition: str) -> Float[np.ndarray, "n o"]:
         """The logits of the options (n, O)."""
-        return self.gather(key("logits", self._known(condition)))
+        return self.gather(array_name("logits", self._check(condition)))
 
-    def _known(self, condition: str) -> str:
+    def _check(self, condition: str) -> str:
         if condition not in self.conditions:
             raise KeyError(f"this store has the conditions {self.conditions}, got {condition!r}.")
         return condition
 
     def gather(self, name: str, layer: int | None = None) -> np.ndarray:
-        """An array of all shards, or one layer of it, its rows in order; float32, or int32 for tokens."""
+        """Read an array from all shards, or one layer of it, with its rows in order.
+
+        Args:
+            name: the name of the array in each shard, see `array_name`.
+            layer: the layer to read; None reads the full array.
+
+        Returns:
+            float32, or int32 for token ids.
+
+        Raises:
+            ValueError: a damaged shard, or a store without rows.
+        """
         rank = {
             place: at for at, place in enumerate(sorted(p for shard in self.shards for p in shard.places))
         }
-        whole: np.ndarray | None = None
+        array: np.ndarray | None = None
         for shard in self.shards:
             path = self.path / shard.file
             try:
@@ -172,11 +239,11 @@ class Store:
                     f"a shard must be whole, got {path} of {path.stat().st_size} bytes: {problem}; capture again "
                     f"into the same folder."
                 ) from problem
-            if whole is None:
-                whole = np.empty(
+            if array is None:
+                array = np.empty(
                     (len(rank), *part.shape[1:]), np.int32 if part.dtype == np.int32 else np.float32
                 )
-            whole[[rank[place] for place in shard.places]] = part
-        if whole is None:
+            array[[rank[place] for place in shard.places]] = part
+        if array is None:
             raise ValueError(f"a store is read when it has rows, got none in {self.path}; capture some.")
-        return whole
+        return array

@@ -1,7 +1,7 @@
-"""From prompts to batches of few shapes, on the host.
+"""From encoded prompts to batches of few shapes, on the host.
 
-A row is cut behind its last image token. What comes before is padded to one of a few lengths, and so is the rest; the
-hole between them is padding like any other. Rows of one shape share a batch, and a program.
+A prompt is split after its last image token. The prefix is padded to one of a few lengths, and so is the suffix. The
+hole between the two is padding like any other. Prompts of one shape share a batch, and a compiled program.
 
 T tokens, L layers, C conditions, Y token types
 """
@@ -16,31 +16,37 @@ from jaxtyping import Bool, Int
 from pid.llava.config import LlavaConfig
 from pid.llava.knockout import Knockout, knockout_mask
 from pid.llava.preprocessing.anyres import tile_grid
-from pid.llava.preprocessing.device_inputs import Inputs, prepare
-from pid.llava.preprocessing.encoded_prompt import Row
+from pid.llava.preprocessing.device_inputs import DeviceInputs, prepare
+from pid.llava.preprocessing.encoded_prompt import EncodedPrompt
 from pid.llava.tokens import TokenType
 
 Conditions = Mapping[str, tuple[Knockout, ...]]
 
-WORDS = 64  # before an image: the system line takes some 35 tokens
+WORDS = 64  # before an image: the system prompt takes about 35 tokens
 STEP = 64  # lengths are multiples of it
 SUFFIX = (32, 64, 128, 256, 512)
 
 
 @dataclass(frozen=True)
 class Buckets:
-    """The lengths to which prefix and suffix are padded.
+    """The lengths to which prefix and suffix of a prompt are padded.
 
     Raises:
-        ValueError: no lengths, or lengths that are not positive and rising.
+        ValueError: no lengths, or lengths that are not positive and increasing.
+
+    Example:
+        >>> from pid import llava
+        >>> llava.Buckets(prefix=(640,)).suffix
+        (32, 64, 128, 256, 512)
     """
 
     prefix: tuple[int, ...]
-    """Tokens up to and including the last of the image."""
+    """Lengths of the tokens up to and including the last image token."""
     suffix: tuple[int, ...] = SUFFIX
-    """Tokens behind it."""
+    """Lengths of the tokens after it."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
+        """Check the lengths."""
         for name in ("prefix", "suffix"):
             lengths = getattr(self, name)
             if not lengths or list(lengths) != sorted({*lengths}) or lengths[0] < 1:
@@ -49,27 +55,30 @@ class Buckets:
                 )
 
 
-class Shape(NamedTuple):
-    """What the rows of one batch have in common."""
+class BatchShape(NamedTuple):
+    """The shape that all prompts of a batch have."""
 
     prefix: int
-    """Tokens up to the last of the image, padding included; 0 for text alone."""
+    """Tokens up to the last image token, padding included. 0 for text alone."""
     suffix: int
-    """Tokens behind it, padding included."""
-    full: tuple[str, ...]
-    """The conditions that cut a query of the prefix, so that it cannot be shared."""
+    """Tokens after it, padding included."""
+    without_sharing: tuple[str, ...]
+    """The conditions that remove attention edges of prefix queries, so that the prefix cannot be shared."""
 
 
-class Alike(NamedTuple):
-    """Rows of one shape, and the places they have among all samples."""
+class PromptBatch(NamedTuple):
+    """Prompts of one shape, and their places among all samples."""
 
-    shape: Shape
+    shape: BatchShape
+    """The shape of all these prompts."""
     places: tuple[int, ...]
-    rows: tuple[Row, ...]
+    """For each prompt its index among all samples."""
+    rows: tuple[EncodedPrompt, ...]
+    """The prompts."""
 
 
 def largest_image(config: LlavaConfig) -> tuple[int, int]:
-    """The most tokens and the most tiles that an image can have: of one as large as the resolution on offer."""
+    """The largest number of tokens and of tiles of an image: one as large as a resolution that is offered."""
     vision = config.vision
     if config.pinpoints is None:
         return vision.patches, 1
@@ -79,34 +88,40 @@ def largest_image(config: LlavaConfig) -> tuple[int, int]:
 
 
 def default_buckets(config: LlavaConfig) -> Buckets:
-    """For LLaVA-1.5 one prefix, 640 at full size; for LLaVA-1.6 three, 1536, 2432 and 3008.
+    """One prefix for LLaVA-1.5, 640 at full size; three for LLaVA-1.6, 1536, 2432 and 3008.
 
-    The largest image and 64 words; of LLaVA-1.6, whose images differ, also half of that and four fifths.
+    The longest holds the largest image and 64 words. LLaVA-1.6, whose images differ in size, also has half of that and
+    four fifths.
     """
 
-    def rounded(length: int) -> int:
+    def round_up(length: int) -> int:
         return -(-length // STEP) * STEP
 
-    longest = rounded(largest_image(config)[0] + WORDS)
+    longest = round_up(largest_image(config)[0] + WORDS)
     tenths = (10,) if config.pinpoints is None else (5, 8, 10)
-    return Buckets(tuple(sorted({rounded(longest * part // 10) for part in tenths})))
+    return Buckets(tuple(sorted({round_up(longest * part // 10) for part in tenths})))
 
 
 def prefix_length(types: Int[np.ndarray, "t"]) -> int:
-    """Tokens up to and including the last of the image, but never the last of all; 0 without an image."""
+    """The number of tokens up to and including the last image token, excluding the last token; 0 without an image."""
     image = np.flatnonzero(types == TokenType.IMAGE)
     return min(int(image[-1]) + 1, len(types) - 1) if len(image) else 0
 
 
-def in_full(types: Int[np.ndarray, "t"], conditions: Conditions) -> tuple[str, ...]:
-    """The conditions that cannot share a prefix of these types: they cut one of its queries, or it is empty."""
-    found = set(types.tolist())
+def conditions_without_sharing(types: Int[np.ndarray, "t"], conditions: Conditions) -> tuple[str, ...]:
+    """The conditions that cannot share a prefix of these types.
+
+    They remove attention edges of one of its queries, or the prefix is empty.
+    """
+    present = set(types.tolist())
     return tuple(
-        name for name, cuts in conditions.items() if not found or found & {int(cut.target) for cut in cuts}
+        name
+        for name, knockouts in conditions.items()
+        if not present or present & {int(knockout.target) for knockout in knockouts}
     )
 
 
-def _padded(name: str, what: str, length: int, lengths: tuple[int, ...]) -> int:
+def _bucket(name: str, what: str, length: int, lengths: tuple[int, ...]) -> int:
     fitting = [bucket for bucket in lengths if length <= bucket]
     if not fitting:
         raise ValueError(
@@ -115,8 +130,8 @@ def _padded(name: str, what: str, length: int, lengths: tuple[int, ...]) -> int:
     return fitting[0]
 
 
-def shape_of(row: Row, conditions: Conditions, buckets: Buckets) -> Shape:
-    """The shape of the batch that a row belongs to.
+def batch_shape(row: EncodedPrompt, conditions: Conditions, buckets: Buckets) -> BatchShape:
+    """The shape of the batch that a prompt belongs to.
 
     Raises:
         ValueError: ids and types that differ in length, tokens that are padding, an image without tokens or tokens
@@ -134,49 +149,50 @@ def shape_of(row: Row, conditions: Conditions, buckets: Buckets) -> Shape:
             f"an image has tokens and pixels, got {(types == TokenType.IMAGE).sum()} tokens of IMAGE and "
             f"{'no ' * (row.pixels is None)}pixels in row {row.name!r}; encode it again."
         )
-    return Shape(
-        _padded(row.name, "prefix", prefix, buckets.prefix) if prefix else 0,
-        _padded(row.name, "suffix", len(types) - prefix, buckets.suffix),
-        in_full(types[:prefix], conditions),
+    return BatchShape(
+        _bucket(row.name, "prefix", prefix, buckets.prefix) if prefix else 0,
+        _bucket(row.name, "suffix", len(types) - prefix, buckets.suffix),
+        conditions_without_sharing(types[:prefix], conditions),
     )
 
 
 def batches(
-    rows: Iterable[tuple[int, Row]], size: int, conditions: Conditions, buckets: Buckets
-) -> Iterator[Alike]:
-    """Batches of `size` rows of one shape each, every one as soon as it is full; in the end those that are not.
+    rows: Iterable[tuple[int, EncodedPrompt]], size: int, conditions: Conditions, buckets: Buckets
+) -> Iterator[PromptBatch]:
+    """Yield batches of `size` prompts of one shape as soon as they are full, then the rest.
 
-    The batches of a shape follow the order of its rows, so those that remain after whole batches are taken away are
-    batched as before.
+    The batches of a shape follow the order of its prompts. If full batches are taken away, the remaining prompts are
+    therefore batched as before.
     """
-    waiting: dict[Shape, list[tuple[int, Row]]] = {}
+    pending: dict[BatchShape, list[tuple[int, EncodedPrompt]]] = {}
     for place, row in rows:
-        shape = shape_of(row, conditions, buckets)
-        waiting.setdefault(shape, []).append((place, row))
-        if len(waiting[shape]) == size:
-            yield _batch(shape, waiting.pop(shape))
-    for shape, left in waiting.items():
-        yield _batch(shape, left)
+        shape = batch_shape(row, conditions, buckets)
+        pending.setdefault(shape, []).append((place, row))
+        if len(pending[shape]) == size:
+            yield _batch(shape, pending.pop(shape))
+    for shape, rest in pending.items():
+        yield _batch(shape, rest)
 
 
-def _batch(shape: Shape, placed: list[tuple[int, Row]]) -> Alike:
-    places, rows = zip(*placed, strict=True)
-    return Alike(shape, places, rows)
+def _batch(shape: BatchShape, rows_with_places: list[tuple[int, EncodedPrompt]]) -> PromptBatch:
+    places, rows = zip(*rows_with_places, strict=True)
+    return PromptBatch(shape, places, rows)
 
 
-def lay_out(config: LlavaConfig, batch: Alike, size: int) -> Inputs:
-    """The batch as the device takes it: `size` rows, the last one repeated if there are fewer.
+def to_device_inputs(config: LlavaConfig, batch: PromptBatch, size: int) -> DeviceInputs:
+    """Lay out a batch for the device: `size` prompts, with the last one repeated if there are fewer.
 
     Raises:
-        ValueError: a row that breaks a rule of `prepare`; a note names the rows.
+        ValueError: a prompt that breaks a rule of `prepare`; a note names the prompts.
     """
     rows = batch.rows + batch.rows[-1:] * (size - len(batch.rows))
     prefix, length = batch.shape.prefix, batch.shape.prefix + batch.shape.suffix
     ids, types = np.zeros((size, length), np.int32), np.full((size, length), TokenType.PAD, np.int32)
     for at, row in enumerate(rows):
-        cut = prefix_length(row.types)
+        split = prefix_length(row.types)
         for array, values in ((ids, row.ids), (types, row.types)):
-            array[at, :cut], array[at, prefix : prefix + len(values) - cut] = values[:cut], values[cut:]
+            array[at, :split] = values[:split]
+            array[at, prefix : prefix + len(values) - split] = values[split:]
     pixels, sizes = _images(config, rows)
     try:
         return prepare(config, ids, pixels, image_sizes=sizes, token_types=types)
@@ -185,8 +201,8 @@ def lay_out(config: LlavaConfig, batch: Alike, size: int) -> Inputs:
         raise
 
 
-def _images(config: LlavaConfig, rows: tuple[Row, ...]) -> tuple[Any, Any]:
-    """Pixels and sizes of the images, those of LLaVA-1.6 filled up with empty tiles."""
+def _images(config: LlavaConfig, rows: tuple[EncodedPrompt, ...]) -> tuple[Any, Any]:
+    """Pixels and sizes of the images. In LLaVA-1.6 empty tiles fill up the tile axis."""
     if rows[0].pixels is None:
         return None, None
     tiles = [np.asarray(row.pixels) for row in rows]
@@ -194,14 +210,16 @@ def _images(config: LlavaConfig, rows: tuple[Row, ...]) -> tuple[Any, Any]:
         return np.concatenate(tiles), None
     most = max(largest_image(config)[1], *map(len, tiles))
     pixels = np.zeros((len(rows), most, *tiles[0].shape[1:]), np.float32)
-    for at, some in enumerate(tiles):
-        pixels[at, : len(some)] = some
+    for at, image in enumerate(tiles):
+        pixels[at, : len(image)] = image
     return pixels, np.array([row.image_size for row in rows])
 
 
-def tables(conditions: Iterable[tuple[Knockout, ...]], layers: int) -> Bool[np.ndarray, "c l one y y"]:
-    """The `knockout_mask` of each condition, all of the size of the largest: bool (C, L, 1, Y, Y)."""
-    found = [knockout_mask(cuts, layers) for cuts in conditions]
-    size = max((table.shape[-1] for table in found), default=0)
-    wide = [np.pad(table, [(0, 0)] * 2 + [(0, size - table.shape[-1])] * 2) for table in found]
+def stack_knockout_masks(
+    conditions: Iterable[tuple[Knockout, ...]], layers: int
+) -> Bool[np.ndarray, "c l one y y"]:
+    """The `knockout_mask` of each condition, all in the size of the largest: bool (C, L, 1, Y, Y)."""
+    masks = [knockout_mask(knockouts, layers) for knockouts in conditions]
+    size = max((mask.shape[-1] for mask in masks), default=0)
+    wide = [np.pad(mask, [(0, 0)] * 2 + [(0, size - mask.shape[-1])] * 2) for mask in masks]
     return np.stack(wide) if wide else np.zeros((0, layers, 1, size, size), bool)

@@ -1,10 +1,10 @@
-"""Run samples through a model under many conditions and keep what is needed of every layer on disk.
+"""Run samples through a model under many conditions and store the pooled states of every layer.
 
     store = llava.capture(model, rows, conditions={"baseline": (), **{f"window {l}": (Knockout(w),)
                           for l, w in enumerate(llava.windows(32))}}, store="activations")
     store.states("baseline", TokenType.LAST)[12], store.change("window 12")
 
-While the device works on a batch, the host writes the one before.
+While the device works on a batch, the host writes the previous one.
 
 C conditions, B rows of a batch, G groups, n rows of a shard
 """
@@ -20,62 +20,68 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from pid.llava.activations.activation_store import Store, key
+from pid.llava.activations.activation_store import NORMALIZED, Store, array_name
 from pid.llava.activations.batching import (
-    Alike,
     Buckets,
     Conditions,
+    PromptBatch,
     batches,
     default_buckets,
-    lay_out,
-    tables,
+    stack_knockout_masks,
+    to_device_inputs,
 )
-from pid.llava.activations.shard_writer import Config, Writer
-from pid.llava.activations.shared_prefix import Measured, measure
+from pid.llava.activations.shard_writer import ShardWriter, StoreConfig
+from pid.llava.activations.shared_prefix import Measurement, measure
+from pid.llava.config import config_fields_on_disk
 from pid.llava.knockout import Knockout
 from pid.llava.model.language_model import GROUPS
 from pid.llava.model.llava import Llava
-from pid.llava.partitioning import put
-from pid.llava.preprocessing.encoded_prompt import Row
-from pid.llava.progress import bar
+from pid.llava.partitioning import put_inputs
+from pid.llava.preprocessing.encoded_prompt import EncodedPrompt
+from pid.llava.progress import progress_bar
 
 X = TypeVar("X")
 
 LAYOUT = 1
-"""The version of what a shard holds; raised with every change that older readers would misread."""
+"""The version of the content of a shard. It rises with every change that older readers would misread."""
 DTYPES = ("float32", "bfloat16")
 
 
 @runtime_checkable
 class HasRows(Protocol):
-    """Something that gives rows, like an encoded batch."""
+    """An object with encoded prompts, such as a `Batch`."""
 
-    def rows(self) -> Iterable[Row]: ...
+    def rows(self) -> Iterable[EncodedPrompt]:
+        """The encoded prompts."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True)
-class Choice:
-    """What is captured of each sample: with the model and the caller's fingerprints, the configuration of a store.
+class CaptureConfig:
+    """What is captured of each sample.
+
+    Together with the model and the caller's fingerprints, this is the configuration of a store.
 
     Raises:
-        ValueError: no baseline or several, states of no condition, groups that are none, another dtype.
+        ValueError: no baseline or several, states of an unknown condition, invalid groups, another dtype.
     """
 
     conditions: Conditions
     """Name → knockouts, the baseline first."""
     states: tuple[str, ...]
-    """The conditions whose states are stored; the answer is stored under all of them."""
+    """The conditions whose states are stored. The answer is stored under all of them."""
     groups: tuple[int, ...]
-    """Groups of tokens whose states are pooled."""
+    """Token types over which states are averaged."""
     options: tuple[int, ...]
-    """Token ids whose logits are kept."""
+    """Token ids whose logits are stored."""
     buckets: Buckets
-    """Lengths to pad to."""
+    """Lengths to which prompts are padded."""
     dtype: str
-    """Of states on disk."""
+    """Dtype of states on disk."""
 
-    def __post_init__(self):
-        idle = [name for name, cuts in self.conditions.items() if not cuts]
+    def __post_init__(self) -> None:
+        """Check the choices and put the baseline first."""
+        idle = [name for name, knockouts in self.conditions.items() if not knockouts]
         if len(idle) != 1:
             raise ValueError(
                 f"one condition is the baseline, without knockouts, got {idle}; have one 'baseline': ()."
@@ -97,7 +103,7 @@ class Choice:
 
 def capture(
     model: Llava,
-    samples: Iterable[Row] | HasRows,
+    samples: Iterable[EncodedPrompt] | HasRows,
     *,
     conditions: Mapping[str, Iterable[Knockout]],
     groups: Iterable[int] = GROUPS,
@@ -111,111 +117,144 @@ def capture(
     dtype: str = "float32",
     share: tuple[int, int] | None = None,
 ) -> Store:
-    """Pooled states of every layer, and the answer, of every sample under every condition; into the folder `store`.
+    """Store pooled states of every layer, and the answer, of every sample under every condition.
 
-    samples: rows with names of their own. conditions: name → knockouts, one of them empty: the baseline. states: the
-    conditions whose states are stored, by default all; a 7B takes 3 MB for each, of each sample.
-    weights, encoding: fingerprints of the checkpoint and of how prompts were made, which only the caller knows;
-    a store refuses to go on with others. options: token ids whose logits are kept. buckets: lengths to pad to, see
-    `default_buckets`. batch: rows that run together. dtype: of states on disk, "float32" or "bfloat16".
-    share: (index, count), the samples index, index + count, … alone; by default the share of this process among
-    all, whose models lie each on its own devices.
+    A second call with the same arguments resumes: rows in intact shards are not run again, and the others end in the
+    same files as without the interruption.
 
-    Called again it goes on: rows in intact shards are not run again, and the others end in the same files as if
-    nothing had happened. The `Store` returned has the rows of other processes as far as these have come.
+    Args:
+        model: the model.
+        samples: encoded prompts with unique names, or a `Batch`.
+        conditions: name → knockouts. Exactly one has no knockouts: the baseline.
+        groups: token types over which states are averaged.
+        states: names of the conditions whose states are stored. None is all; a 7B model takes 3 MB per condition and
+            sample.
+        store: the folder to write to.
+        weights: fingerprint of the checkpoint, which only the caller knows. A store refuses to resume with another.
+        encoding: fingerprint of how prompts were made, such as `fingerprint(processor)`. As above.
+        options: token ids whose logits are stored.
+        buckets: lengths to which prompts are padded. None is `default_buckets(model.config)`.
+        batch: prompts that run together, at least 1.
+        dtype: dtype of states on disk, "float32" or "bfloat16".
+        share: (index, count): only the samples index, index + count, … None is the share of this process among all
+            JAX processes, whose models each lie on their own devices.
+
+    Returns:
+        The store. It has the rows of other processes as far as these have come.
 
     Raises:
-        ValueError: names the rule that conditions, rows or a store begun with another configuration break.
+        ValueError: names the rule that conditions, prompts or a store of another configuration break.
+
+    Example::
+
+        rows = llava.encode_prompts(processor, samples)
+        conditions = {"baseline": (), "blind": (llava.Knockout("all"),)}
+        store = llava.capture(model, rows, conditions=conditions, store="activations")
+        store.states("blind", llava.TokenType.LAST)[12]         # (n, D)
+
+    The example is not executed, because it needs the weights of a model.
+
+    Reference:
+        Geva et al. 2023 for attention knockout; Zhang et al. 2025 for LLaVA.
     """
-    choice = Choice(
-        {name: tuple(cuts) for name, cuts in conditions.items()},
+    capture_config = CaptureConfig(
+        {name: tuple(knockouts) for name, knockouts in conditions.items()},
         tuple(conditions if states is None else states),
         tuple(map(int, groups)),
         tuple(map(int, options)),
         default_buckets(model.config) if buckets is None else buckets,
         dtype,
     )
-    run = runner(model, choice, batch)
+    run = make_runner(model, capture_config, batch)
     index, count = (jax.process_index(), jax.process_count()) if share is None else share
-    config = _config(model, choice, weights, encoding)
-    writer = Writer(Path(store), config, index=index, count=count)
+    config = _store_config(model, capture_config, weights, encoding)
+    writer = ShardWriter(Path(store), config, index=index, count=count)
     rows = samples.rows() if isinstance(samples, HasRows) else samples
     total = len(range(index, len(rows), count)) if isinstance(rows, Sized) else None
-    with bar("capture", total, "samples") as done:
-        new = unstored(rows, dict(writer.stored), index, count, done)
-        begun = ((some, run(some)) for some in batches(new, batch, choice.conditions, choice.buckets))
-        for some, measured in one_late(begun):
-            writer.save(some.places, (row.name for row in some.rows), _arrays(some, measured, choice))
-            done(len(some.rows))
+    with progress_bar("capture", total, "samples") as advance:
+        new = pending(rows, dict(writer.stored), index, count, advance)
+        planned = batches(new, batch, capture_config.conditions, capture_config.buckets)
+        for prompts, measurement in one_step_ahead((prompts, run(prompts)) for prompts in planned):
+            names = (row.name for row in prompts.rows)
+            writer.save(prompts.places, names, _arrays(prompts, measurement, capture_config))
+            advance(len(prompts.rows))
     return Store.open(store)
 
 
-def _config(model: Llava, choice: Choice, weights: str, encoding: str) -> Config:
-    """What the contents of a store depend on, as JSON gives it back."""
+def _store_config(model: Llava, capture_config: CaptureConfig, weights: str, encoding: str) -> StoreConfig:
+    """Everything that the content of a store depends on, as JSON returns it."""
     config = {
         "layout": LAYOUT,
-        "model": dataclasses.asdict(model.config),
+        "model": config_fields_on_disk(model.config),
         "compute": jnp.dtype(model.language.norm.dtype).name,
         "weights": weights,
         "encoding": encoding,
-        **{name: getattr(choice, name) for name in ("states", "groups", "options", "dtype")},
-        "buckets": dataclasses.asdict(choice.buckets),
+        **{name: getattr(capture_config, name) for name in ("states", "groups", "options", "dtype")},
+        "buckets": dataclasses.asdict(capture_config.buckets),
         "conditions": {
-            name: [dataclasses.asdict(cut) for cut in cuts] for name, cuts in choice.conditions.items()
+            name: [dataclasses.asdict(knockout) for knockout in knockouts]
+            for name, knockouts in capture_config.conditions.items()
         },
     }
     return json.loads(json.dumps(config))
 
 
-def runner(model: Llava, choice: Choice, size: int) -> Callable[[Alike], Measured]:
-    """What begins to run a batch of up to `size` rows, and to copy its results to the host, and returns at once.
+def make_runner(
+    model: Llava, capture_config: CaptureConfig, size: int
+) -> Callable[[PromptBatch], Measurement]:
+    """A function that starts a batch of up to `size` prompts and returns without waiting for the results.
 
     Raises:
-        ValueError: a layer or an option that the model lacks.
+        ValueError: a layer or an option that the model does not have.
     """
     graphdef, params = nnx.split(model)
-    beside = model.language.norm.scale[...].sharding
-    text, conditions = model.config.text, choice.conditions
-    if beyond := [token for token in choice.options if not 0 <= token < text.vocabulary]:
-        raise ValueError(f"options are token ids 0 … {text.vocabulary - 1}, got {beyond}; drop them.")
-    blocks = tables(conditions.values(), text.layers)
-    options = np.array(choice.options, np.int32)
-    kept = np.array([list(conditions).index(name) for name in choice.states], np.int32)
+    sharding = model.language.norm.scale[...].sharding
+    text, conditions = model.config.text, capture_config.conditions
+    if beyond := [token for token in capture_config.options if not 0 <= token < text.vocab_size]:
+        raise ValueError(f"options are token ids 0 … {text.vocab_size - 1}, got {beyond}; drop them.")
+    masks = stack_knockout_masks(conditions.values(), text.num_layers)
+    options = np.array(capture_config.options, np.int32)
+    states_of = np.array([list(conditions).index(name) for name in capture_config.states], np.int32)
 
-    def run(batch: Alike) -> Measured:
-        is_full = np.array([name in batch.shape.full for name in conditions])
-        measured = measure(
+    def run(batch: PromptBatch) -> Measurement:
+        is_unshared = np.array([name in batch.shape.without_sharing for name in conditions])
+        measurement = measure(
             graphdef,
             params,
-            put(lay_out(model.config, batch, size), beside),
-            blocks[~is_full],
-            blocks[is_full],
-            np.argsort(np.argsort(is_full, kind="stable")),
-            kept,
+            put_inputs(to_device_inputs(model.config, batch, size), sharding),
+            masks[~is_unshared],
+            masks[is_unshared],
+            np.argsort(np.argsort(is_unshared, kind="stable")),
+            states_of,
             options,
             prefix=batch.shape.prefix,
-            groups=choice.groups,
+            groups=capture_config.groups,
         )
-        for array in measured:
+        for array in measurement:
             array.copy_to_host_async()
-        return measured
+        return measurement
 
     return run
 
 
-def unstored(
-    rows: Iterable[Row], stored: Mapping[str, int], index: int, count: int, done: Callable[[int], object]
-) -> Iterator[tuple[int, Row]]:
-    """The rows of a share that are not stored yet, with their places; `done` hears of the others.
+def pending(
+    rows: Iterable[EncodedPrompt],
+    stored: Mapping[str, int],
+    index: int,
+    count: int,
+    advance: Callable[[int], object],
+) -> Iterator[tuple[int, EncodedPrompt]]:
+    """The prompts of a share that are not stored yet, with their places. `advance` counts the others.
 
     Raises:
-        ValueError: two rows of one name, or a stored row in another place.
+        ValueError: two prompts of one name, or a stored prompt in another place.
     """
-    names, seen = {place: name for name, place in stored.items()}, set()
+    names: dict[int, str] = {place: name for name, place in stored.items()}
+    previous: set[str] = set()
     for place, row in enumerate(rows):
-        if row.name in seen:
+        if row.name in previous:
             raise ValueError(f"rows have names of their own, got {row.name!r} twice; rename one of them.")
-        seen.add(row.name)
+        previous.add(row.name)
         if stored.get(row.name, place) != place or names.get(place, row.name) != row.name:
             raise ValueError(
                 f"rows keep their places, got {row.name!r} at {place}, where the store has "
@@ -223,29 +262,32 @@ def unstored(
             )
         if place % count == index:
             if row.name in stored:
-                done(1)
+                advance(1)
             else:
                 yield place, row
 
 
-def one_late(begun: Iterable[X]) -> Iterator[X]:
-    """Each item when the next one has been begun, so that the device works while the host writes."""
-    before: list[X] = []
-    for item in begun:
-        yield from before
-        before = [item]
-    yield from before
+def one_step_ahead(items: Iterable[X]) -> Iterator[X]:
+    """Yield each item only after the next one was started, so that the device works while the host writes."""
+    previous: list[X] = []
+    for item in items:
+        yield from previous
+        previous = [item]
+    yield from previous
 
 
-def _arrays(batch: Alike, measured: Measured, choice: Choice) -> dict[str, np.ndarray]:
-    """What a shard holds: states (L+1, n, D) of a condition and group, and the answer under each condition."""
-    found, rows, dtype = jax.device_get(measured), slice(len(batch.rows)), jnp.dtype(choice.dtype)
+def _arrays(
+    batch: PromptBatch, measurement: Measurement, capture_config: CaptureConfig
+) -> dict[str, np.ndarray]:
+    """The content of a shard: states (L+1, n, D) by condition and group, and the answer under each condition."""
+    on_host, rows = jax.device_get(measurement), slice(len(batch.rows))
+    dtype = jnp.dtype(capture_config.dtype)
     arrays = {}
-    for kind in ("residual", "normalised"):
-        for condition, states in zip(choice.states, getattr(found, kind), strict=True):
-            for at, group in enumerate(choice.groups):
-                arrays[key(kind, condition, group)] = states[:, rows, at].astype(dtype)
-    for at, condition in enumerate(choice.conditions):
+    for kind, by_condition in (("residual", on_host.residual), (NORMALIZED, on_host.normalized)):
+        for condition, states in zip(capture_config.states, by_condition, strict=True):
+            for at, group in enumerate(capture_config.groups):
+                arrays[array_name(kind, condition, group)] = states[:, rows, at].astype(dtype)
+    for at, condition in enumerate(capture_config.conditions):
         for kind in ("greedy", "probability", "logits"):
-            arrays[key(kind, condition)] = getattr(found, kind)[at, rows]
+            arrays[array_name(kind, condition)] = getattr(on_host, kind)[at, rows]
     return arrays

@@ -1,11 +1,11 @@
-"""A folder of shards, written so that a kill at any moment loses at most the shards in the making.
+"""A folder of shards. A kill at any moment loses at most the shards that are being written.
 
     config.json          what was captured, and from what; the same for every shard
-    shard-….safetensors  some rows; named by them, so that the same rows always lie in the same file
-    manifest-0000.jsonl  one line per finished shard of a process: its file, bytes, sha256, rows, and the config's hash
+    shard-….safetensors  some samples; named by them, so that the same samples always lie in the same file
+    manifest-0000.jsonl  one line per finished shard of a process: file, bytes, sha256, samples, hash of config.json
 
-A file is written under another name, forced to disk and renamed; only then does its line follow. Several processes
-share a folder, each with a manifest of its own.
+A file is written under a temporary name, flushed to disk and renamed. Only then is its line appended. Several
+processes share a folder, each with its own manifest.
 """
 
 import dataclasses
@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save
 
-from pid.llava.progress import counted
+from pid.llava.progress import track
 
-Config = dict[str, Any]
+StoreConfig = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -32,22 +32,22 @@ class Shard:
     file: str
     """Name of the file in the folder."""
     bytes: int
-    """Its size."""
+    """Size of the file."""
     sha256: str
-    """Of all its bytes."""
+    """SHA-256 of the file."""
     config: str
-    """`fingerprint` of the configuration it was captured under."""
+    """`config_hash` of the configuration under which it was captured."""
     places: tuple[int, ...]
-    """Of each row its place among all samples."""
+    """For each row its index among all samples."""
     names: tuple[str, ...]
-    """Of each row its name."""
+    """For each row its name."""
 
     def damage(self, folder: Path, *, verify: bool) -> str | None:
-        """What is wrong with the file: its size or, with `verify`, any byte; None if nothing is."""
+        """What is wrong with the file: its size or, with `verify`, any byte. None if it is intact."""
         path = folder / self.file
-        found = path.stat().st_size if path.is_file() else 0
-        if found != self.bytes:
-            return f"{path} has {found} bytes instead of {self.bytes}"
+        size = path.stat().st_size if path.is_file() else 0
+        if size != self.bytes:
+            return f"{path} has {size} bytes instead of {self.bytes}"
         if verify:
             with path.open("rb") as file:
                 sha256 = hashlib.file_digest(file, "sha256").hexdigest()
@@ -56,24 +56,30 @@ class Shard:
         return None
 
 
-def fingerprint(config: Config) -> str:
-    """The sha256 of a configuration, whatever the order of its entries."""
+def config_hash(config: StoreConfig) -> str:
+    """The SHA-256 of a configuration, independent of the order of its entries."""
     return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
 
 
-def read_config(folder: Path) -> Config:
-    """The configuration of a store. Raises FileNotFoundError where there is none."""
+def read_store_config(folder: Path) -> StoreConfig:
+    """The configuration of a store.
+
+    Raises:
+        FileNotFoundError: the folder is not a store.
+    """
     path = folder / "config.json"
     if not path.is_file():
         raise FileNotFoundError(f"a store has a config.json, found none in {folder}; capture into it first.")
     return json.loads(path.read_text())
 
 
-def begin(folder: Path, config: Config, *, part: int = 0) -> None:
-    """Make the folder a store of this configuration, or check that it is one. `part` tells processes apart.
+def create_or_check(folder: Path, config: StoreConfig, *, process: int = 0) -> None:
+    """Make the folder a store of this configuration, or check that it is one.
+
+    `process` is the number of the calling process, so that several do not write one temporary file.
 
     Raises:
-        ValueError: names every entry in which the configuration found differs, or a folder of something else.
+        ValueError: names every entry in which the stored configuration differs, or the folder holds something else.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "config.json").exists():
@@ -81,15 +87,15 @@ def begin(folder: Path, config: Config, *, part: int = 0) -> None:
             raise ValueError(
                 f"a store needs a folder of its own, got {folder} with {foreign[0]}; name another one."
             )
-        write(folder / "config.json", json.dumps(config, indent=1).encode(), part=part)
-    saved, now, nothing = _flat(read_config(folder)), _flat(config), "nothing"
-    if differing := [
-        f"{name}: stored {saved.get(name, nothing)!r}, now {now.get(name, nothing)!r}"
-        for name in sorted(saved.keys() | now.keys())
-        if saved.get(name, nothing) != now.get(name, nothing)
+        write_atomically(folder / "config.json", json.dumps(config, indent=1).encode(), process=process)
+    stored, now, nothing = _flat(read_store_config(folder)), _flat(config), "nothing"
+    if differences := [
+        f"{name}: stored {stored.get(name, nothing)!r}, now {now.get(name, nothing)!r}"
+        for name in sorted(stored.keys() | now.keys())
+        if stored.get(name, nothing) != now.get(name, nothing)
     ]:
         raise ValueError(
-            f"a store goes on with the configuration it began with, got {'; '.join(differing)}; use the stored "
+            f"a store goes on with the configuration it began with, got {'; '.join(differences)}; use the stored "
             f"values ({folder / 'config.json'}) or another folder."
         )
 
@@ -101,9 +107,9 @@ def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
     return {name: value for key in tree for name, value in _flat(tree[key], f"{prefix}{key}.").items()}
 
 
-def write(path: Path, content: bytes, *, part: int = 0) -> None:
-    """Write a file in one piece: after a kill it is the old one or the new one. `part` tells processes apart."""
-    unfinished = path.with_name(f"{path.name}.{part}.part")
+def write_atomically(path: Path, content: bytes, *, process: int = 0) -> None:
+    """Write a file so that after a kill it is either the old one or the new one."""
+    unfinished = path.with_name(f"{path.name}.{process}.part")
     with unfinished.open("wb") as file:
         file.write(content)
         file.flush()
@@ -117,52 +123,53 @@ def write(path: Path, content: bytes, *, part: int = 0) -> None:
 
 
 def manifests(folder: Path) -> dict[int, Path]:
-    """The manifest of each process, by its number."""
+    """The manifest of each process, by the number of the process."""
     return {int(path.stem.split("-")[1]): path for path in sorted(folder.glob("manifest-*.jsonl"))}
 
 
-def lines(manifest: Path) -> Iterator[Shard]:
-    """The lines that end, with what they say; a kill leaves at most one that does not."""
+def read_manifest(manifest: Path) -> Iterator[Shard]:
+    """The shards of a manifest. A line without a line end, which a kill may leave, is skipped."""
     for line in manifest.read_bytes().splitlines(keepends=True):
         if line.endswith(b"\n"):
             entry = json.loads(line)
             yield Shard(**entry | {key: tuple(entry[key]) for key in ("places", "names")})
 
 
-class Writer:
+class ShardWriter:
     """Adds shards to the store of one configuration, as process `index` of `count`.
 
-    To begin with it clears away what a kill has left (files without an end, lines without one) and the lines of
-    damaged shards; rows are stored if an intact shard has them. With another number of processes than before,
-    process k sees to the manifests k, k + count, k + 2·count, …
+    At first it removes what a kill has left (temporary files, incomplete lines) and the lines of damaged shards. A row
+    counts as stored if an intact shard has it. If the number of processes has changed, process k maintains the
+    manifests k, k + count, k + 2·count, …
 
     Raises:
         ValueError: the folder holds another configuration, or something else.
     """
 
-    def __init__(self, folder: Path, config: Config, *, index: int = 0, count: int = 1):
-        begin(folder, config, part=index)
-        self._folder, self._config, self._index = folder, fingerprint(config), index
+    def __init__(self, folder: Path, config: StoreConfig, *, index: int = 0, count: int = 1):
+        """Open or create the store, and check its shards."""
+        create_or_check(folder, config, process=index)
+        self._folder, self._config, self._index = folder, config_hash(config), index
         self.stored: dict[str, int] = {}
-        """Of each row in an intact shard its place, by name."""
+        """For each row in an intact shard its index among all samples, by name."""
         for part in folder.glob("*.part"):
             if int(part.name.split(".")[-2]) % count == index:
                 part.unlink()
         for number, manifest in manifests(folder).items():
-            found = counted("check", tuple(lines(manifest)), "shards")
-            intact = [shard for shard in found if not shard.damage(folder, verify=True)]
+            shards = track("check", tuple(read_manifest(manifest)), "shards")
+            intact = [shard for shard in shards if not shard.damage(folder, verify=True)]
             for shard in intact:
                 self.stored |= zip(shard.names, shard.places, strict=True)
             content = b"".join(map(_line, intact))
             if number % count == index and content != manifest.read_bytes():
-                write(manifest, content, part=index)
+                write_atomically(manifest, content, process=index)
 
     def save(self, places: Iterable[int], names: Iterable[str], arrays: Mapping[str, np.ndarray]) -> None:
-        """Add a shard; it is on disk when this returns."""
+        """Add a shard. It is on disk when this returns."""
         places, names = tuple(places), tuple(names)
         content = save({key: np.ascontiguousarray(array) for key, array in arrays.items()})
         name = f"shard-{hashlib.sha256(json.dumps(names).encode()).hexdigest()[:16]}.safetensors"
-        write(self._folder / name, content, part=self._index)
+        write_atomically(self._folder / name, content, process=self._index)
         sha256 = hashlib.sha256(content).hexdigest()
         line = _line(Shard(name, len(content), sha256, self._config, places, names))
         with (self._folder / f"manifest-{self._index:04}.jsonl").open("ab") as file:

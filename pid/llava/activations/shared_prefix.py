@@ -1,15 +1,17 @@
-"""Many conditions for the price of little more than one: the tokens before the question are run once.
+"""Many conditions for little more than the cost of one: the tokens before the question are run once.
 
-Attention is causal, so the tokens up to the image's last, the prefix, do not feel what is cut for later ones. Phase A
-runs them and keeps their keys and values; phase B runs the rest, the suffix, for every condition, with those keys and
-values in common. Below its first cut a condition is the baseline, and is not run either:
+Attention is causal. The tokens up to the last image token, the prefix, are therefore not affected by knockouts of
+later queries. Phase A runs the prefix and returns its keys and values. Phase B runs the other tokens, the suffix, for
+every condition, with these keys and values in common. Below its first knockout layer a condition equals the baseline,
+and is not run either:
 
-    full run      C·L·(P + S) tokens through a layer
-    two phases    L·P + (L + Σ layers from the first cut on)·S
+    run without sharing     C·L·(P + S) tokens through a layer
+    shared prefix           L·P + (L + Σ layers from the first knockout on)·S
 
-Exact wherever no query of the prefix is cut. Which edges are cut is data: other windows run the same program.
+This is exact if no condition removes an attention edge of a prefix query. The knockout masks are data: other windows
+run the same program.
 
-B batch, T = P + S tokens of prefix and suffix, D channels, L layers, C conditions, Q of them with states kept,
+B batch, T = P + S tokens of prefix and suffix, D channels, L layers, C conditions, Q of them with states returned,
 G groups, V vocabulary, O options, Y token types
 """
 
@@ -22,166 +24,180 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
-from pid.llava.model.language_model import Block, Language, Past, Surroundings, group_weights, pooled, prepend
-from pid.llava.preprocessing.device_inputs import Inputs
+from pid.llava.model.language_model import (
+    AttentionContext,
+    Block,
+    KVCache,
+    LanguageModel,
+    group_weights,
+    pool_raw_and_normalized,
+    prepend,
+)
+from pid.llava.preprocessing.device_inputs import DeviceInputs
 
-ROUNDS = 8  # in at most so many a layer runs all conditions
+ROUNDS = 8  # largest number of steps in which a layer runs all conditions
 
 
-class Pooled(NamedTuple):
+class PooledStates(NamedTuple):
     """Pooled states and the last token's logits under each condition, float32."""
 
     residual: Float[Array, "c p b g d"]
     """The means of the residual stream over each group (C, L+1, B, G, D)."""
-    normalised: Float[Array, "c p b g d"]
-    """The same of tokens each divided by its root mean square (C, L+1, B, G, D)."""
+    normalized: Float[Array, "c p b g d"]
+    """The same with each token divided by its root mean square (C, L+1, B, G, D)."""
     logits: Float[Array, "c b v"]
     """The logits of the last token (C, B, V)."""
 
 
-class Measured(NamedTuple):
-    """What is kept of a batch: states of some conditions, the answer under all of them, the baseline first."""
+class Measurement(NamedTuple):
+    """The results of a batch: states of some conditions, and answers of all, the baseline first."""
 
     residual: Float[Array, "q p b g d"]
     """The means of the residual stream over each group (Q, L+1, B, G, D)."""
-    normalised: Float[Array, "q p b g d"]
-    """The same of tokens each divided by its root mean square (Q, L+1, B, G, D)."""
+    normalized: Float[Array, "q p b g d"]
+    """The same with each token divided by its root mean square (Q, L+1, B, G, D)."""
     greedy: Int[Array, "c b"]
-    """The likeliest next token (C, B)."""
+    """The most likely next token (C, B)."""
     probability: Float[Array, "c b"]
-    """The probability of the baseline's likeliest token (C, B)."""
+    """The probability of the baseline's most likely token (C, B)."""
     logits: Float[Array, "c b o"]
     """The logits of the options (C, B, O)."""
 
 
-def first_cut(blocks: Bool[Array, "c l one y y"]) -> Int[Array, "c"]:
-    """The first layer in which each table cuts anything; L if none does."""
-    cut = jnp.any(blocks, axis=(2, 3, 4))
-    return jnp.where(jnp.any(cut, axis=1), jnp.argmax(cut, axis=1), blocks.shape[1])
+def first_knockout_layer(masks: Bool[Array, "c l one y y"]) -> Int[Array, "c"]:
+    """The first layer in which each knockout mask removes anything; L if there is none."""
+    any_edge = jnp.any(masks, axis=(2, 3, 4))
+    return jnp.where(jnp.any(any_edge, axis=1), jnp.argmax(any_edge, axis=1), masks.shape[1])
 
 
-def two_phase(
-    language: Language,
+def run_with_shared_prefix(
+    language: LanguageModel,
     u: Float[Array, "b t d"],
     types: Int[Array, "b t"],
-    blocks: Bool[Array, "c l one y y"],
+    masks: Bool[Array, "c l one y y"],
     *,
     prefix: int,
     groups: tuple[int, ...],
-) -> Pooled:
-    """Embeddings u under each table of cut edges, the first `prefix` tokens run once.
+) -> PooledStates:
+    """Run embeddings u under each knockout mask, the first `prefix` tokens only once.
 
-    A group with tokens in both parts has the sum of two shares as its mean. No table may cut a query of the prefix,
-    and the last token that is no padding lies in the suffix; the caller sees to both.
+    The mean over a group with tokens in both parts is the sum of two shares. The caller ensures that no mask removes an
+    edge of a prefix query, and that the last token that is not padding lies in the suffix.
     """
-    weights, eps = group_weights(types, groups), language.config.eps
-    before = language.span(
+    weights, eps = group_weights(types, groups), language.config.norm_eps
+    before = language.run_segment(
         u[:, :prefix],
         types[:, :prefix],
-        jnp.zeros_like(blocks[0]),
-        lambda u: pooled(weights[..., :prefix], u, eps),
-        keep=True,
+        jnp.zeros_like(masks[0]),
+        lambda u: pool_raw_and_normalized(weights[..., :prefix], u, eps),
+        return_cache=True,
     )
-    last, after = _suffixes(
+    last, after = _run_suffixes(
         language,
         u[:, prefix:],
-        language.surroundings(types, prefix),
-        blocks,
-        before.past,
-        lambda u: pooled(weights[..., prefix:], u, eps),
+        language.attention_context(types, prefix),
+        masks,
+        before.cache,
+        lambda u: pool_raw_and_normalized(weights[..., prefix:], u, eps),
     )
-    residual, normalised = jax.tree.map(
+    residual, normalized = jax.tree.map(
         lambda a, c: jnp.moveaxis(a[:, None] + c, 1, 0), before.records, after
     )
-    logits = jax.vmap(lambda u: language.answer(language.norm(u), types[:, prefix:]))(last)
-    return Pooled(residual, normalised, logits)
+    logits = jax.vmap(lambda u: language.last_token_logits(language.norm(u), types[:, prefix:]))(last)
+    return PooledStates(residual, normalized, logits)
 
 
-def _suffixes(
-    language: Language,
+def _run_suffixes(
+    language: LanguageModel,
     u: Float[Array, "b s d"],
-    around: Surroundings,
-    blocks: Bool[Array, "c l one y y"],
-    past: Past | None,
+    context: AttentionContext,
+    masks: Bool[Array, "c l one y y"],
+    cache: KVCache | None,
     record: Callable[[Array], Any],
 ) -> tuple[Float[Array, "c b s d"], Any]:
-    """The suffix behind `past` under each table: its states after the last layer, and records (L+1, C, …).
+    """Run the suffix after `cache` under each knockout mask: its last states, and records (L+1, C, …).
 
-    One run without cuts leads the conditions, which follow in the order of their first cuts. A layer runs those that
-    have begun, a few at a time; the others are where the leading one is.
+    The first run has no knockout. The conditions follow in the order of their first knockout layer. A layer runs the
+    conditions whose first knockout layer it has reached, a few at a time. The states of the others equal those of the
+    first run.
     """
-    first = first_cut(blocks)
+    first = first_knockout_layer(masks)
     order = jnp.argsort(first)
-    few = -(-(1 + len(blocks)) // ROUNDS)
-    spare = -(1 + len(blocks)) % few
-    begins = jnp.pad(first[order], (1, spare), constant_values=((0, blocks.shape[1]),))
-    tables = jnp.moveaxis(jnp.pad(blocks[order], [(1, spare)] + [(0, 0)] * 4), 1, 0)
+    chunk = -(-(1 + len(masks)) // ROUNDS)
+    filler = -(1 + len(masks)) % chunk
+    start_layers = jnp.pad(first[order], (1, filler), constant_values=((0, masks.shape[1]),))
+    tables = jnp.moveaxis(jnp.pad(masks[order], [(1, filler)] + [(0, 0)] * 4), 1, 0)
 
-    def layer(run: Block, states: Array, at: Array, tables: Array, past: Past) -> tuple[Array, Any]:
-        begun = begins <= at
+    def layer(block: Block, states: Array, at: Array, tables: Array, cache: KVCache) -> tuple[Array, Any]:
+        is_active = start_layers <= at
 
-        def go(turn: Array, states: Array) -> Array:
-            some, cuts = (jax.lax.dynamic_slice_in_dim(x, turn * few, few) for x in (states, tables))
-            after = jax.vmap(lambda u, cut: run(u, around.edges(cut), around.turn, (past,))[0])(some, cuts)
-            return jax.lax.dynamic_update_slice_in_dim(states, after, turn * few, 0)
+        def run_chunk(index: Array, states: Array) -> Array:
+            inputs, masks = (jax.lax.dynamic_slice_in_dim(x, index * chunk, chunk) for x in (states, tables))
+            after = jax.vmap(lambda u, mask: block(u, context.mask(mask), context.rope, (cache,))[0])(
+                inputs, masks
+            )
+            return jax.lax.dynamic_update_slice_in_dim(states, after, index * chunk, 0)
 
-        states = jax.lax.fori_loop(0, -(-jnp.sum(begun) // few), go, states)
-        states = jnp.where(begun[:, None, None, None], states, states[:1])
+        states = jax.lax.fori_loop(0, -(-jnp.sum(is_active) // chunk), run_chunk, states)
+        states = jnp.where(is_active[:, None, None, None], states, states[:1])
         return states, jax.vmap(record)(states)
 
-    states = jnp.broadcast_to(u, (len(begins), *u.shape))
-    states, later = language.scan(layer, states, jnp.arange(blocks.shape[1]), tables, past)
+    states = jnp.broadcast_to(u, (len(start_layers), *u.shape))
+    states, later = language.scan_layers(layer, states, jnp.arange(masks.shape[1]), tables, cache)
     records = prepend(jax.vmap(record)(jnp.broadcast_to(u, states.shape)), later)
     back = 1 + jnp.argsort(order)
     return states[back], jax.tree.map(lambda x: x[:, back], records)
 
 
-def in_full(
-    language: Language,
+def run_without_sharing(
+    language: LanguageModel,
     u: Float[Array, "b t d"],
     types: Int[Array, "b t"],
-    blocks: Bool[Array, "c l one y y"],
+    masks: Bool[Array, "c l one y y"],
     *,
     groups: tuple[int, ...],
-) -> Pooled:
-    """The same by a run of all tokens for each table, one after another: true whatever is cut."""
+) -> PooledStates:
+    """The same by a run of all tokens for each mask, one after another. Exact for every mask."""
 
-    def run(block: Array) -> Pooled:
-        output = language(u, types, block, collect="pooled", groups=groups)
-        return Pooled(output.residual, output.normalised, output.logits)
+    def run(mask: Array) -> PooledStates:
+        output = language(u, types, mask, collect="pooled", groups=groups)
+        return PooledStates(output.residual, output.normalized, output.logits)
 
-    return jax.lax.map(run, blocks)
+    return jax.lax.map(run, masks)
 
 
 @partial(jax.jit, static_argnames=("graphdef", "prefix", "groups"))
 def measure(
     graphdef: Any,
     params: Any,
-    inputs: Inputs,
-    shared: Bool[Array, "a l one y y"],
-    full: Bool[Array, "b l one y y"],
+    inputs: DeviceInputs,
+    masks_with_sharing: Bool[Array, "a l one y y"],
+    masks_without_sharing: Bool[Array, "b l one y y"],
     order: Int[Array, "c"],
-    kept: Int[Array, "q"],
+    states_of: Int[Array, "q"],
     options: Int[Array, "o"],
     *,
     prefix: int,
     groups: tuple[int, ...],
-) -> Measured:
-    """A LLaVA on a batch: tables `shared` in two phases, tables `full` in full, then all of them in `order`.
+) -> Measurement:
+    """Run a LLaVA on a batch under all conditions, those that allow it with a shared prefix.
 
-    The first of that order is the baseline; states are returned of those at `kept`.
-    One program per shape of the batch and number of tables of either kind.
+    `order` permutes the conditions with sharing, then those without, into the order of the result. Its first is the
+    baseline. The result has the states of the conditions at `states_of`. There is one compiled program per shape of
+    the batch and number of masks of either kind.
     """
     model = nnx.merge(graphdef, params)
     u, types = model.embed(inputs), jnp.asarray(inputs.types)
     parts = []
-    if len(shared):
-        parts.append(two_phase(model.language, u, types, shared, prefix=prefix, groups=groups))
-    if len(full):
-        parts.append(in_full(model.language, u, types, full, groups=groups))
-    found = jax.tree.map(lambda *x: jnp.concatenate(x)[order], *parts)
-    greedy = jnp.argmax(found.logits, axis=-1).astype(jnp.int32)
-    probability = jax.nn.softmax(found.logits, axis=-1)
-    of_base = jnp.take_along_axis(probability, greedy[:1, :, None], axis=-1)[..., 0]
-    states = found.residual[kept], found.normalised[kept]
-    return Measured(*states, greedy, of_base, found.logits[..., options])
+    if len(masks_with_sharing):
+        parts.append(
+            run_with_shared_prefix(model.language, u, types, masks_with_sharing, prefix=prefix, groups=groups)
+        )
+    if len(masks_without_sharing):
+        parts.append(run_without_sharing(model.language, u, types, masks_without_sharing, groups=groups))
+    states = jax.tree.map(lambda *x: jnp.concatenate(x)[order], *parts)
+    greedy = jnp.argmax(states.logits, axis=-1).astype(jnp.int32)
+    probability = jax.nn.softmax(states.logits, axis=-1)
+    of_baseline = jnp.take_along_axis(probability, greedy[:1, :, None], axis=-1)[..., 0]
+    states_by_kind = states.residual[states_of], states.normalized[states_of]
+    return Measurement(*states_by_kind, greedy, of_baseline, states.logits[..., options])

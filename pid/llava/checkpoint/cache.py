@@ -1,8 +1,9 @@
-"""Converted weights kept on disk: written once, later restored straight onto any mesh (Orbax).
+"""A cache of converted weights on disk: written once, later restored directly onto any mesh (Orbax).
 
-An entry is a folder named by a fingerprint of what it was made from and of what was made: another source, another
-dtype or another layout of our modules is another entry, never a wrong answer. It appears under its name only when it
-is whole, with a list of its files; one that lost a part since is made again. The source is only read.
+An entry is a folder, named by a fingerprint of its source and of the parameters made from it. Another source, another
+dtype or another layout of our modules gives another entry, never a wrong answer. An entry gets its name only when it is
+complete, and it has a list of its files. An entry that has lost a file since is written again. The source is only
+read.
 """
 
 import hashlib
@@ -26,35 +27,36 @@ WEIGHTS = "weights"
 SAMPLE = 4096  # bytes
 
 
-def _samples(file: Path) -> Iterator[bytes]:
-    """The header of a file of weights, then the first, middle and last bytes of each of its tensors."""
+def _byte_samples(file: Path) -> Iterator[bytes]:
+    """The header of a weight file, then the first, middle and last bytes of each of its tensors."""
     header = read_header(file)
     yield header.text
-    with file.open("rb") as opened:
-        for first, last in header.spans.values():
+    with file.open("rb") as stream:
+        for first, last in header.byte_ranges.values():
             for at in (first, (first + last) // 2, max(first, last - SAMPLE)):
-                opened.seek(at)
-                yield opened.read(min(SAMPLE, last - at))
+                stream.seek(at)
+                yield stream.read(min(SAMPLE, last - at))
 
 
-def fingerprint(source: Path, targets: Any) -> str:
-    """A hash of a Hugging Face folder and of the names, shapes and dtypes of the parameters made from it; hex.
+def source_fingerprint(source: Path, targets: Any) -> str:
+    """A hash, in hexadecimal, of a Hugging Face folder and of the parameters made from it.
 
-    Of the source: config.json; of each file of weights its name, size, header and samples of every tensor. A tensor
-    changed in place is seen unless first, middle and last 4 KiB of it are the same.
+    Of the source it covers config.json and, for each weight file, the name, the size, the header and samples of every
+    tensor. A tensor that is changed in place changes the hash unless its first, middle and last 4 KiB stay the same. Of
+    the parameters it covers names, shapes and dtypes.
 
     Raises:
-        FileNotFoundError: a file of weights is missing.
-        ValueError: a file of weights is damaged.
+        FileNotFoundError: a weight file is missing.
+        ValueError: a weight file is damaged.
     """
-    found = hashlib.sha256((source / "config.json").read_bytes())
+    digest = hashlib.sha256((source / "config.json").read_bytes())
     for file in weight_files(source):
-        found.update(f"{file.name} {file.stat().st_size}".encode())
-        for sample in _samples(file):
-            found.update(sample)
+        digest.update(f"{file.name} {file.stat().st_size}".encode())
+        for sample in _byte_samples(file):
+            digest.update(sample)
     for path, leaf in jax.tree_util.tree_leaves_with_path(targets):
-        found.update(f"{jax.tree_util.keystr(path)} {leaf.shape} {leaf.dtype}".encode())
-    return found.hexdigest()[:32]
+        digest.update(f"{jax.tree_util.keystr(path)} {leaf.shape} {leaf.dtype}".encode())
+    return digest.hexdigest()[:32]
 
 
 def _sizes(entry: Path) -> dict[str, int]:
@@ -66,21 +68,21 @@ def _sizes(entry: Path) -> dict[str, int]:
     }
 
 
-def is_whole(entry: Path) -> bool:
-    """Whether an entry has the files that it was written with, at their sizes."""
-    listed = entry / FILES
-    if not listed.is_file():
+def is_complete(entry: Path) -> bool:
+    """Whether an entry still has the files that it was written with, at their sizes."""
+    listing = entry / FILES
+    if not listing.is_file():
         return False
     try:
-        return json.loads(listed.read_text()) == _sizes(entry)
+        return json.loads(listing.read_text()) == _sizes(entry)
     except ValueError:
         return False
 
 
 def _write(entry: Path, params: Any) -> None:
-    """Write beside the entry's place, then rename."""
-    for left in entry.parent.glob(f"{entry.name}.partial*"):
-        shutil.rmtree(left)
+    """Write to a temporary folder beside the entry, then rename it."""
+    for leftover in entry.parent.glob(f"{entry.name}.partial*"):
+        shutil.rmtree(leftover)
     partial = entry.with_name(f"{entry.name}.partial")
     ocp.save(str(partial / WEIGHTS), params)
     (partial / FILES).write_text(json.dumps(_sizes(partial), indent=1))
@@ -90,18 +92,27 @@ def _write(entry: Path, params: Any) -> None:
     partial.rename(entry)
 
 
-def kept(folder: Path, source: Path, targets: Any, convert: Callable[[], Any]) -> Any:
-    """The parameters that `convert` makes from `source`, restored from the entry of `folder` where there is one.
+def restore_or_convert(folder: Path, source: Path, targets: Any, convert: Callable[[], Any]) -> Any:
+    """Restore the parameters of `source` from the cache, or call `convert` and store what it returns.
 
-    targets: their shapes, dtypes and places, as a dictionary. Several processes of one machine may ask at once: one
-    of them converts, the others wait. Old entries stay until somebody deletes them.
+    Several processes of one machine may call this at once: one of them converts, the others wait. Old entries stay
+    until somebody deletes them.
+
+    Args:
+        folder: the folder of the cache.
+        source: the Hugging Face folder.
+        targets: shapes, dtypes and shardings of the parameters, as a dictionary.
+        convert: makes the parameters from the source.
+
+    Returns:
+        The parameters.
 
     Raises:
-        FileNotFoundError: a file of weights is missing.
-        ValueError: a file of weights is damaged, or several JAX processes ask for an entry that is not there.
+        FileNotFoundError: a weight file is missing.
+        ValueError: a weight file is damaged, or several JAX processes need an entry that does not exist.
     """
-    entry = folder.absolute() / fingerprint(source, targets)
-    if not is_whole(entry):
+    entry = folder.absolute() / source_fingerprint(source, targets)
+    if not is_complete(entry):
         if jax.process_count() > 1:
             raise ValueError(
                 f"a cache is written by one process, got {jax.process_count()} and no entry {entry}; load once "
@@ -109,7 +120,7 @@ def kept(folder: Path, source: Path, targets: Any, convert: Callable[[], Any]) -
             )
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(entry.with_suffix(".lock")):
-            if not is_whole(entry):
+            if not is_complete(entry):
                 params = convert()
                 _write(entry, params)
                 return params

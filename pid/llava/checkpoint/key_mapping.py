@@ -1,4 +1,4 @@
-"""The names of parameters: Hugging Face's three layouts, one canonical form of them, and ours.
+"""Names of parameters: three layouts of Hugging Face, one canonical form of them, and our own names.
 
     hub                 language_model.model.layers.0…   language_model.lm_head   vision_tower.vision_model.encoder…
     in memory           model.language_model.layers.0…   lm_head                  model.vision_tower.vision_model…
@@ -11,7 +11,7 @@ A model of text alone has model.layers.0… and lm_head.
 import re
 from collections.abc import Iterable
 
-CANON = (
+TO_CANONICAL = (
     (r"^model\.(?=(language_model|vision_tower|multi_modal_projector|image_newline|lm_head)\b)", ""),
     (r"^model\.(?=(layers|embed_tokens|norm)\.)", "language_model."),
     (r"^language_model\.model\.", "language_model."),
@@ -19,7 +19,7 @@ CANON = (
     (r"^vision_tower\.vision_model\.", "vision_tower."),
 )
 
-HUB = (
+TO_HUB = (
     (r"^language_model\.", "language_model.model."),
     (r"^lm_head\.", "language_model.lm_head."),
     (r"^vision_tower\.", "vision_tower.vision_model."),
@@ -38,7 +38,7 @@ MODULES = {
     "blocks/gate": "language_model.layers.{}.mlp.gate_proj",
     "blocks/up": "language_model.layers.{}.mlp.up_proj",
     "blocks/down": "language_model.layers.{}.mlp.down_proj",
-    "vision/norm": "vision_tower.pre_layrnorm",  # spelt so
+    "vision/norm": "vision_tower.pre_layrnorm",  # misspelled in the original
     "vision/blocks/norm_attention": "vision_tower.encoder.layers.{}.layer_norm1",
     "vision/blocks/query": "vision_tower.encoder.layers.{}.self_attn.q_proj",
     "vision/blocks/key": "vision_tower.encoder.layers.{}.self_attn.k_proj",
@@ -51,7 +51,7 @@ MODULES = {
     "projector/down": "multi_modal_projector.linear_2",
 }
 LEAVES = {"kernel": "weight", "scale": "weight", "embedding": "weight", "bias": "bias"}
-WHOLE = {
+SINGLE_TENSORS = {
     "vision/patches": "vision_tower.embeddings.patch_embedding.weight",
     "vision/class_embedding": "vision_tower.embeddings.class_embedding",
     "vision/positions": "vision_tower.embeddings.position_embedding.weight",
@@ -62,23 +62,23 @@ VISION_LAYER = r"^vision_tower\.encoder\.layers\.(\d+)\."
 VISION_END = r"^vision_tower\.post_layernorm\."
 
 
-def canon(key: str) -> str:
+def canonical_key(key: str) -> str:
     """The canonical form of a key of any layout."""
-    for pattern, replacement in CANON:
+    for pattern, replacement in TO_CANONICAL:
         key = re.sub(pattern, replacement, key)
     return key
 
 
-def hub(key: str) -> str:
-    """The key of the hub whose canonical form is `key`."""
-    for pattern, replacement in HUB:
+def hub_key(key: str) -> str:
+    """The key in the hub layout, given the canonical `key`."""
+    for pattern, replacement in TO_HUB:
         if re.match(pattern, key):
             return re.sub(pattern, replacement, key)
     return key
 
 
 def layout(keys: Iterable[str]) -> str:
-    """Which of the layouts above the keys of a LLaVA have: "hub", "in memory" or "saved by v5"."""
+    """The layout of the keys of a LLaVA: "hub", "in memory" or "saved by v5"."""
     keys = tuple(keys)
     if any(key.startswith("model.") for key in keys):
         return "in memory"
@@ -86,7 +86,7 @@ def layout(keys: Iterable[str]) -> str:
 
 
 def is_buffer(key: str) -> bool:
-    """Whether a tensor is no parameter but a table that old versions saved beside them."""
+    """Whether a tensor is not a parameter but a table that old versions saved beside the parameters."""
     return re.search(BUFFER, key) is not None
 
 
@@ -95,25 +95,31 @@ def is_stacked(name: str) -> bool:
     return "blocks/" in name
 
 
-def sources(name: str, shape: tuple[int, ...]) -> tuple[str, ...]:
+def is_transposed(name: str) -> bool:
+    """Whether torch stores our parameter `name` as (outputs, inputs)."""
+    return name.endswith("/kernel")
+
+
+def tensor_keys(name: str, shape: tuple[int, ...]) -> tuple[str, ...]:
     """The canonical keys of our parameter `name`: one, or one per layer for a stacked parameter."""
     name = name.removeprefix("language/")
-    if name in WHOLE:
-        return (WHOLE[name],)
+    if name in SINGLE_TENSORS:
+        return (SINGLE_TENSORS[name],)
     module, _, leaf = name.rpartition("/")
     key = f"{MODULES[module]}.{LEAVES[leaf]}"
     return tuple(key.format(layer) for layer in range(shape[0])) if is_stacked(name) else (key,)
 
 
-def not_needed(keys: Iterable[str], *, depth: int, tied: bool) -> set[str]:
-    """Those of the canonical keys that are known and not computed.
+def unused_keys(keys: Iterable[str], *, depth: int, tie_embeddings: bool) -> set[str]:
+    """The canonical keys, among those given, that are known but not needed.
 
-    Vision blocks from `depth` on and the norm behind them; the output map where the embedding is it.
+    These are the vision blocks from `depth` on and the norm after them, and the output map if the embedding takes its
+    place.
     """
 
-    def skipped(key: str) -> bool:
+    def is_unused(key: str) -> bool:
         layer = re.match(VISION_LAYER, key)
         beyond = layer is not None and int(layer.group(1)) >= depth
-        return beyond or bool(re.match(VISION_END, key)) or (tied and key == "lm_head.weight")
+        return beyond or bool(re.match(VISION_END, key)) or (tie_embeddings and key == "lm_head.weight")
 
-    return {key for key in keys if skipped(key)}
+    return {key for key in keys if is_unused(key)}

@@ -1,7 +1,7 @@
-"""Weights: from a Hugging Face folder, or a mapping of arrays, into our modules.
+"""Load weights into our modules, from a Hugging Face folder or a mapping of arrays.
 
-Each device reads only its own slice of each tensor, so the whole model never lies on the host. Nothing is left to
-chance: every parameter finds its tensors, every tensor is used once or is known not to be needed, shapes agree.
+Each device reads only its own slice of each tensor, so the full model never lies on the host. Everything is checked:
+every parameter has its tensors, every tensor is used once or known not to be needed, and all shapes agree.
 
 V vocabulary, D channels, L layers
 """
@@ -16,27 +16,27 @@ import numpy as np
 from flax import nnx
 from jax.sharding import AbstractMesh, Mesh, SingleDeviceSharding
 
-from pid.llava.checkpoint.cache import kept
-from pid.llava.checkpoint.key_mapping import is_buffer, is_stacked, not_needed, sources
-from pid.llava.checkpoint.safetensors_io import Index, Tensor, by_canonical_key, open_folder
+from pid.llava.checkpoint.cache import restore_or_convert
+from pid.llava.checkpoint.key_mapping import is_buffer, is_stacked, is_transposed, tensor_keys, unused_keys
+from pid.llava.checkpoint.safetensors_io import Index, LazyTensor, by_canonical_key, open_folder
 from pid.llava.config import TextConfig, read_config
-from pid.llava.model.language_model import Language
+from pid.llava.model.language_model import LanguageModel
 from pid.llava.model.llava import Llava
 from pid.llava.partitioning import shardings
 
 
 @functools.lru_cache(maxsize=16)
-def abstract(module: Callable[..., nnx.Module], config: Any, dtype: Any) -> tuple[Any, Any]:
-    """What `module(config, dtype=, rngs=)` consists of, without a byte allocated: its graph, and parameter shapes.
+def abstract_model(module: Callable[..., nnx.Module], config: Any, dtype: Any) -> tuple[Any, Any]:
+    """The graph of `module(config, dtype=, rngs=)` and the shapes of its parameters, without allocating any.
 
-    The shapes, a dictionary of dictionaries, are those of every other caller too: to be read alone.
+    The shapes are a dictionary of dictionaries. All callers share it, so it must not be changed.
     """
     graphdef, params = nnx.split(nnx.eval_shape(lambda: module(config, dtype=dtype, rngs=nnx.Rngs(0))))
     return graphdef, nnx.to_pure_dict(params)
 
 
-def placed(shapes: Any, mesh: Mesh | AbstractMesh | None) -> Any:
-    """The shapes with where each parameter is to lie: on the mesh by its rules, or this host's first device."""
+def with_shardings(shapes: Any, mesh: Mesh | AbstractMesh | None) -> Any:
+    """The shapes with a sharding each: on the mesh by its rules, or on the first device of this host."""
     if mesh is None:
         here = SingleDeviceSharding(jax.local_devices()[0])
         places = jax.tree.map(lambda _: here, shapes)
@@ -45,119 +45,152 @@ def placed(shapes: Any, mesh: Mesh | AbstractMesh | None) -> Any:
     return jax.tree.map(lambda x, at: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=at), shapes, places)
 
 
-def is_transposed(name: str) -> bool:
-    """Whether torch holds our parameter `name` as (outputs, inputs)."""
-    return name.endswith("/kernel")
-
-
-def match(
+def match_tensors(
     shapes: Mapping[str, tuple[int, ...]],
-    tensors: Mapping[str, Tensor],
+    tensors: Mapping[str, LazyTensor],
     *,
     depth: int,
-    tied: bool,
+    tie_embeddings: bool,
     where: str,
-) -> dict[str, list[Tensor]]:
+) -> dict[str, list[LazyTensor]]:
     """The tensors of each of our parameters, one or one per layer.
 
     Raises:
         ValueError: names every tensor that is missing, unexpected or of another shape.
     """
-    keys = {name: sources(name, shape) for name, shape in shapes.items()}
+    keys = {name: tensor_keys(name, shape) for name, shape in shapes.items()}
     needed = {key for names in keys.values() for key in names}
     if missing := sorted(needed - set(tensors)):
         raise ValueError(
-            f"every parameter needs its tensor, got none for {_listed(missing)} in {where}; the checkpoint is "
+            f"every parameter needs its tensor, got none for {_enumeration(missing)} in {where}; the checkpoint is "
             f"incomplete, or its config.json is that of another model."
         )
-    unexpected = set(tensors) - needed - not_needed(tensors, depth=depth, tied=tied)
+    unexpected = set(tensors) - needed - unused_keys(tensors, depth=depth, tie_embeddings=tie_embeddings)
     if unexpected:
         raise ValueError(
-            f"every tensor has a place, got none for {_listed(sorted(unexpected))} in {where}; this is another "
+            f"every tensor has a place, got none for {_enumeration(sorted(unexpected))} in {where}; this is another "
             f"architecture, or adapters that must be merged first."
         )
     for name, names in keys.items():
         shape = shapes[name][1:] if is_stacked(name) else shapes[name]
-        wanted = shape[::-1] if is_transposed(name) else shape
+        expected = shape[::-1] if is_transposed(name) else shape
         for key in names:
-            if tensors[key].shape != wanted:
+            if tensors[key].shape != expected:
                 raise ValueError(
-                    f"the config wants {key} {wanted}, got {tensors[key].shape} in {where}; config and weights "
+                    f"the config wants {key} {expected}, got {tensors[key].shape} in {where}; config and weights "
                     f"are of different models."
                 )
     return {name: [tensors[key] for key in names] for name, names in keys.items()}
 
 
-def _listed(keys: list[str], most: int = 8) -> str:
+def _enumeration(keys: list[str], most: int = 8) -> str:
     more = f" and {len(keys) - most} more" if len(keys) > most else ""
     return ", ".join(keys[:most]) + more
 
 
-def fill(targets: Any, tensors: Mapping[str, Tensor], *, depth: int, tied: bool, where: str) -> Any:
-    """The dictionary of parameters that `targets` describes (see `placed`), each device reading its own slices.
+def read_parameters(
+    targets: Any, tensors: Mapping[str, LazyTensor], *, depth: int, tie_embeddings: bool, where: str
+) -> Any:
+    """The dictionary of parameters that `targets` describes, each device reading its own slices.
+
+    `targets` are the shapes with shardings, see `with_shardings`.
 
     Raises:
         ValueError: names every tensor that is missing, unexpected or of another shape.
     """
     leaves, tree = jax.tree_util.tree_flatten_with_path(targets)
-    named = {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
-    found = match(
-        {name: tuple(leaf.shape) for name, leaf in named.items()},
+    by_name = {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
+    sources = match_tensors(
+        {name: tuple(leaf.shape) for name, leaf in by_name.items()},
         tensors,
         depth=depth,
-        tied=tied,
+        tie_embeddings=tie_embeddings,
         where=where,
     )
 
     def make(name: str, leaf: jax.ShapeDtypeStruct) -> jax.Array:
-        def one(tensor: Tensor, index: Index) -> np.ndarray:
-            read = tensor.read(index[::-1]).T if is_transposed(name) else tensor.read(index)
-            return read.astype(leaf.dtype)
+        def read_one(tensor: LazyTensor, index: Index) -> np.ndarray:
+            part = tensor.read(index[::-1]).T if is_transposed(name) else tensor.read(index)
+            return part.astype(leaf.dtype)
 
         def read(index: Any) -> np.ndarray:
             if not is_stacked(name):
-                return one(found[name][0], index)
-            return np.stack([one(layer, index[1:]) for layer in found[name][index[0]]])
+                return read_one(sources[name][0], index)
+            return np.stack([read_one(layer, index[1:]) for layer in sources[name][index[0]]])
 
         return jax.make_array_from_callback(leaf.shape, leaf.sharding, read)
 
-    return jax.tree.unflatten(tree, [make(name, leaf) for name, leaf in named.items()])
+    return jax.tree.unflatten(tree, [make(name, leaf) for name, leaf in by_name.items()])
 
 
 def load(path: str | Path, *, dtype: Any, mesh: Mesh | None = None, cache: str | Path | None = None) -> Llava:
-    """LLaVA-1.5 or LLaVA-1.6 from a Hugging Face folder: config.json and safetensors, one file or several.
+    """Load LLaVA-1.5 or LLaVA-1.6 from a Hugging Face folder.
 
-    dtype: of parameters and computation, float32 or bfloat16. mesh: where to, by the rules of `sharding`; None is
-    the first device of this host. cache: a folder that keeps the converted weights, so that later loads, of the same
-    source in the same dtype onto any mesh, restore them; the same bits as without it, see `cache.kept`.
+    Args:
+        path: the folder: config.json and safetensors, in one file or several.
+        dtype: dtype of parameters and computation, float32 or bfloat16.
+        mesh: the devices, with the axes "data" and "model". None is the first device of this host.
+        cache: a folder for the converted weights. Later loads of the same source in the same dtype restore them, onto
+            any mesh, with the same bits as without a cache.
+
+    Returns:
+        The model.
 
     Raises:
         FileNotFoundError: a file is missing.
         ValueError: another model, a damaged file, or tensors that are missing, unexpected or of another shape.
+
+    Example::
+
+        model = llava.load("llava-1.5-7b-hf", dtype=jnp.bfloat16, cache="weights")
+        mesh = llava.MeshShape(model=8).concrete()
+        model = llava.load("llava-1.5-7b-hf", dtype=jnp.bfloat16, mesh=mesh, cache="weights")
+
+    The example is not executed, because it needs the weights of a model.
     """
     config, source = read_config(path), Path(path)
-    graphdef, shapes = abstract(Llava, config, dtype)
-    targets = placed(shapes, mesh)
+    depth, tie_embeddings = config.vision.depth, config.text.tie_embeddings
+    graphdef, shapes = abstract_model(Llava, config, dtype)
+    targets = with_shardings(shapes, mesh)
 
     def convert() -> Any:
         with open_folder(source) as tensors:
-            return fill(targets, tensors, depth=config.vision.depth, tied=config.text.tied, where=str(source))
+            return read_parameters(
+                targets, tensors, depth=depth, tie_embeddings=tie_embeddings, where=str(source)
+            )
 
-    params = convert() if cache is None else kept(Path(cache), source, targets, convert)
+    params = convert() if cache is None else restore_or_convert(Path(cache), source, targets, convert)
     return nnx.merge(graphdef, params)
 
 
 def load_text(
     config: TextConfig, arrays: Mapping[str, np.ndarray], *, dtype: Any, mesh: Mesh | None = None
-) -> Language:
-    """A language model of text alone from arrays by their Hugging Face keys (model.layers.0.…, lm_head.weight).
+) -> LanguageModel:
+    """Load a language model of text alone from arrays by their Hugging Face keys.
+
+    Args:
+        config: configuration of the model.
+        arrays: the weights by key (model.layers.0.…, lm_head.weight), in torch's shapes.
+        dtype: dtype of parameters and computation, float32 or bfloat16.
+        mesh: the devices, with the axes "data" and "model". None is the first device of this host.
+
+    Returns:
+        The language model.
 
     Raises:
         ValueError: arrays that are missing, unexpected or of another shape.
+
+    Example::
+
+        arrays = safetensors.numpy.load_file("llama/model.safetensors")
+        model = llava.load_text(config, arrays, dtype=jnp.float32)
+
+    The example is not executed, because it needs the weights of a model.
     """
     where = "the arrays"
-    tensors = [(key, Tensor(x.shape, x.__getitem__)) for key, x in arrays.items() if not is_buffer(key)]
-    graphdef, shapes = abstract(Language, config, dtype)
-    found = by_canonical_key(tensors, where)
-    params = fill(placed(shapes, mesh), found, depth=0, tied=config.tied, where=where)
+    items = [(key, LazyTensor(x.shape, x.__getitem__)) for key, x in arrays.items() if not is_buffer(key)]
+    graphdef, shapes = abstract_model(LanguageModel, config, dtype)
+    tensors, tie_embeddings = by_canonical_key(items, where), config.tie_embeddings
+    targets = with_shardings(shapes, mesh)
+    params = read_parameters(targets, tensors, depth=0, tie_embeddings=tie_embeddings, where=where)
     return nnx.merge(graphdef, params)

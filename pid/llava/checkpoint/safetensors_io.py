@@ -1,4 +1,4 @@
-"""A Hugging Face folder of weights: config.json, and safetensors in one file or several, tensors read by slices."""
+"""A Hugging Face folder of weights: safetensors in one file or several, with tensors read by slices."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator
@@ -10,15 +10,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from pid.llava.checkpoint.key_mapping import canon, is_buffer
+from pid.llava.checkpoint.key_mapping import canonical_key, is_buffer
 
 Index = tuple[slice, ...]
 FLOATS = ("F64", "F32", "F16", "BF16")
 
 
 @dataclass(frozen=True)
-class Tensor:
-    """A tensor that is not read yet."""
+class LazyTensor:
+    """A tensor on disk that is read by slices."""
 
     shape: tuple[int, ...]
     """Its shape, in torch's order."""
@@ -26,34 +26,42 @@ class Tensor:
     """Reads a slice of it."""
 
 
-def by_canonical_key(tensors: Iterable[tuple[str, Tensor]], where: str) -> dict[str, Tensor]:
-    """The tensors by canonical key. Raises ValueError if two keys mean the same."""
-    found: dict[str, Tensor] = {}
+def by_canonical_key(tensors: Iterable[tuple[str, LazyTensor]], where: str) -> dict[str, LazyTensor]:
+    """The tensors by canonical key.
+
+    Raises:
+        ValueError: two keys have one canonical form.
+    """
+    by_key: dict[str, LazyTensor] = {}
     for key, tensor in tensors:
-        if canon(key) in found:
+        if canonical_key(key) in by_key:
             raise ValueError(
                 f"a parameter has one tensor, got a second, {key}, in {where}; remove one of them."
             )
-        found[canon(key)] = tensor
-    return found
+        by_key[canonical_key(key)] = tensor
+    return by_key
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The files of weights of a folder. Raises FileNotFoundError, naming them, if some are missing."""
+    """The weight files of a folder.
+
+    Raises:
+        FileNotFoundError: names the files that are missing.
+    """
     index = folder / "model.safetensors.index.json"
     if index.is_file():
         names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
     else:
         names = ["model.safetensors"]
-    if lost := [name for name in names if not (folder / name).is_file()]:
+    if missing := [name for name in names if not (folder / name).is_file()]:
         raise FileNotFoundError(
-            f"a model folder has its weights as safetensors, found no {', '.join(lost)} in {folder}; download "
+            f"a model folder has its weights as safetensors, found no {', '.join(missing)} in {folder}; download "
             f"them all."
         )
     return [folder / name for name in names]
 
 
-def _damaged(file: Path, problem: Exception) -> ValueError:
+def _damage_error(file: Path, problem: Exception) -> ValueError:
     return ValueError(
         f"a file of weights must be whole, got {file.name} of {file.stat().st_size} bytes: {problem}; download "
         f"it again."
@@ -61,60 +69,60 @@ def _damaged(file: Path, problem: Exception) -> ValueError:
 
 
 class Header(NamedTuple):
-    """What stands before the tensors of a safetensors file."""
+    """The header of a safetensors file, which precedes its tensors."""
 
     text: bytes
-    """The header as it is, JSON."""
-    spans: dict[str, tuple[int, int]]
-    """For each key the bytes of the file in which its tensor lies, first and behind the last."""
+    """The header itself, JSON."""
+    byte_ranges: dict[str, tuple[int, int]]
+    """For each key the bytes of the file that hold its tensor: the first one and one past the last."""
 
 
 def read_header(file: Path) -> Header:
-    """The header of a safetensors file: 8 bytes of its length, little-endian, then JSON with offsets behind it.
+    """Read the header of a safetensors file: 8 bytes with its length, little-endian, then JSON with offsets.
 
     Raises:
         ValueError: the file is damaged.
     """
-    with file.open("rb") as opened:
-        length = int.from_bytes(opened.read(8), "little")
-        text = opened.read(min(length, file.stat().st_size))
+    with file.open("rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        text = stream.read(min(length, file.stat().st_size))
     try:
         fields = {key: field for key, field in json.loads(text).items() if key != "__metadata__"}
     except ValueError as problem:
-        raise _damaged(file, problem) from problem
+        raise _damage_error(file, problem) from problem
     start = 8 + len(text)
-    spans = {key: field["data_offsets"] for key, field in fields.items()}
-    return Header(text, {key: (start + first, start + last) for key, (first, last) in spans.items()})
+    offsets = {key: field["data_offsets"] for key, field in fields.items()}
+    return Header(text, {key: (start + first, start + last) for key, (first, last) in offsets.items()})
 
 
-def _tensor(handle: Any, key: str, file: Path) -> Tensor:
+def _lazy_tensor(handle: Any, key: str, file: Path) -> LazyTensor:
     part = handle.get_slice(key)
     if part.get_dtype() not in FLOATS:
         raise ValueError(
             f"weights are floating, got {part.get_dtype()} for {key} in {file.name}; use a checkpoint that is "
-            f"not quantised."
+            f"not quantized."
         )
-    return Tensor(tuple(part.get_shape()), lambda index: part[index])
+    return LazyTensor(tuple(part.get_shape()), lambda index: part[index])
 
 
 @contextmanager
-def open_folder(folder: Path) -> Iterator[dict[str, Tensor]]:
-    """The tensors of a Hugging Face folder by canonical key, readable as long as the context is open.
+def open_folder(folder: Path) -> Iterator[dict[str, LazyTensor]]:
+    """The tensors of a Hugging Face folder by canonical key, readable while the context is open.
 
     Raises:
-        FileNotFoundError: a file of weights is missing.
+        FileNotFoundError: a weight file is missing.
         ValueError: a file is damaged, or weights are not floating.
     """
-    with ExitStack() as opened:
+    with ExitStack() as files:
 
-        def tensors() -> Iterator[tuple[str, Tensor]]:
+        def tensors() -> Iterator[tuple[str, LazyTensor]]:
             for file in weight_files(folder):
                 try:
-                    handle = opened.enter_context(safe_open(file, framework="np"))
+                    handle = files.enter_context(safe_open(file, framework="np"))
                 except SafetensorError as problem:
-                    raise _damaged(file, problem) from problem
-                for key in handle.keys():  # noqa: SIM118  a handle is no mapping
+                    raise _damage_error(file, problem) from problem
+                for key in handle.keys():  # noqa: SIM118  a handle is not a mapping
                     if not is_buffer(key):
-                        yield key, _tensor(handle, key, file)
+                        yield key, _lazy_tensor(handle, key, file)
 
         yield by_canonical_key(tensors(), str(folder))

@@ -1,6 +1,6 @@
-"""Weights: from our modules into a Hugging Face folder, the way back of `weights`.
+"""Save a model as a Hugging Face folder, the inverse of `loading`.
 
-export.save(model, "folder")
+llava.save(model, "folder")
 llava.load("folder", dtype=jnp.bfloat16)        # the same bits, if the model was bfloat16
 """
 
@@ -11,29 +11,28 @@ from typing import Any
 import jax
 import numpy as np
 from flax import nnx
-from safetensors.numpy import save as serialise
+from safetensors.numpy import save as serialize
 
-from pid.llava.checkpoint.key_mapping import hub, is_stacked, sources
-from pid.llava.checkpoint.loading import is_transposed
+from pid.llava.checkpoint.key_mapping import hub_key, is_stacked, is_transposed, tensor_keys
 from pid.llava.config import LlavaConfig, TextConfig, VisionConfig
 from pid.llava.model.llava import Llava
 
 
 def text_fields(config: TextConfig) -> dict[str, Any]:
-    """The `text_config` of a config.json. Llama and Mistral differ in the window alone."""
-    window = {} if config.window is None else {"sliding_window": config.window}
+    """The `text_config` of a config.json. Llama and Mistral differ only in the sliding window."""
+    window = {} if config.sliding_window is None else {"sliding_window": config.sliding_window}
     return {
-        "model_type": "llama" if config.window is None else "mistral",
-        "vocab_size": config.vocabulary,
-        "hidden_size": config.width,
-        "intermediate_size": config.ffn,
-        "num_hidden_layers": config.layers,
-        "num_attention_heads": config.heads,
-        "num_key_value_heads": config.kv_heads,
-        "head_dim": config.head_width,
-        "rms_norm_eps": config.eps,
-        "rope_parameters": {"rope_type": "default", "rope_theta": config.theta},
-        "tie_word_embeddings": config.tied,
+        "model_type": "llama" if config.sliding_window is None else "mistral",
+        "vocab_size": config.vocab_size,
+        "hidden_size": config.hidden_size,
+        "intermediate_size": config.mlp_dim,
+        "num_hidden_layers": config.num_layers,
+        "num_attention_heads": config.num_heads,
+        "num_key_value_heads": config.num_kv_heads,
+        "head_dim": config.head_dim,
+        "rms_norm_eps": config.norm_eps,
+        "rope_parameters": {"rope_type": "default", "rope_theta": config.rope_theta},
+        "tie_word_embeddings": config.tie_embeddings,
     } | window
 
 
@@ -41,22 +40,24 @@ def vision_fields(config: VisionConfig) -> dict[str, Any]:
     """The `vision_config` of a config.json: a tower that ends with the block whose output is used."""
     return {
         "model_type": "clip_vision_model",
-        "hidden_size": config.width,
-        "intermediate_size": config.ffn,
-        "num_attention_heads": config.heads,
+        "hidden_size": config.hidden_size,
+        "intermediate_size": config.mlp_dim,
+        "num_attention_heads": config.num_heads,
         "num_hidden_layers": config.depth,
         "image_size": config.image_size,
         "patch_size": config.patch_size,
         "num_channels": config.channels,
         "hidden_act": config.activation,
-        "layer_norm_eps": config.eps,
+        "layer_norm_eps": config.norm_eps,
     }
 
 
 def config_fields(config: LlavaConfig, dtype: Any) -> dict[str, Any]:
     """The fields of a config.json that `parse_config` reads as `config`."""
     newer = config.pinpoints is not None
-    points = {"image_grid_pinpoints": [list(size) for size in config.pinpoints]} if config.pinpoints else {}
+    pinpoints = (
+        {"image_grid_pinpoints": [list(size) for size in config.pinpoints]} if config.pinpoints else {}
+    )
     return {
         "architectures": [f"Llava{'Next' * newer}ForConditionalGeneration"],
         "model_type": "llava_next" if newer else "llava",
@@ -67,36 +68,49 @@ def config_fields(config: LlavaConfig, dtype: Any) -> dict[str, Any]:
         "vision_feature_select_strategy": "default",
         "projector_hidden_act": "gelu",
         "multimodal_projector_bias": True,
-        "tie_word_embeddings": config.text.tied,
+        "tie_word_embeddings": config.text.tie_embeddings,
         "text_config": text_fields(config.text),
         "vision_config": vision_fields(config.vision),
-    } | points
+    } | pinpoints
 
 
 def tensors(model: Llava) -> dict[str, np.ndarray]:
-    """The weights by the keys of the Hub, in torch's shapes.
+    """The weights by their keys on the hub, in torch's shapes.
 
-    The norm behind the vision tower, which LLaVA does not use, is the identity: so Hugging Face's class lacks nothing.
+    The norm after the vision tower, which LLaVA does not use, is written as the identity, so that Hugging Face's class
+    finds all its tensors.
     """
     leaves = jax.tree_util.tree_leaves_with_path(nnx.to_pure_dict(nnx.state(model)))
-    found = {}
+    weights = {}
     for path, leaf in leaves:
         name = jax.tree_util.keystr(path, simple=True, separator="/")
         array = np.asarray(leaf)
-        for key, part in zip(sources(name, leaf.shape), array if is_stacked(name) else [array], strict=True):
-            found[hub(key)] = np.ascontiguousarray(part.T if is_transposed(name) else part)
-    norm = np.ones(model.config.vision.width, found["multi_modal_projector.linear_1.bias"].dtype)
-    after = hub("vision_tower.post_layernorm.")
-    return found | {f"{after}weight": norm, f"{after}bias": np.zeros_like(norm)}
+        parts = array if is_stacked(name) else [array]
+        for key, part in zip(tensor_keys(name, leaf.shape), parts, strict=True):
+            weights[hub_key(key)] = np.ascontiguousarray(part.T if is_transposed(name) else part)
+    norm = np.ones(model.config.vision.hidden_size, weights["multi_modal_projector.linear_1.bias"].dtype)
+    after = hub_key("vision_tower.post_layernorm.")
+    return weights | {f"{after}weight": norm, f"{after}bias": np.zeros_like(norm)}
 
 
 def save(model: Llava, folder: str | Path) -> None:
-    """Write config.json and model.safetensors, in the dtype of the weights; `llava.load` gives back the same bits.
+    """Write config.json and model.safetensors, in the dtype of the weights.
 
-    The files of the processor are not written: see its own `save_pretrained`.
+    `llava.load` restores the same bits. The files of the processor are not written: use its own `save_pretrained`.
+
+    Args:
+        model: the model.
+        folder: the folder, which is made if it does not exist.
+
+    Example::
+
+        llava.save(model, "folder")
+        same = llava.load("folder", dtype=jnp.bfloat16)
+
+    The example is not executed, because it needs the weights of a model.
     """
     folder, arrays = Path(folder), tensors(model)
     folder.mkdir(parents=True, exist_ok=True)
     fields = config_fields(model.config, next(iter(arrays.values())).dtype)
     (folder / "config.json").write_text(json.dumps(fields, indent=2) + "\n")
-    (folder / "model.safetensors").write_bytes(serialise(arrays, {"format": "pt"}))
+    (folder / "model.safetensors").write_bytes(serialize(arrays, {"format": "pt"}))

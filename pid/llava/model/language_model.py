@@ -1,12 +1,14 @@
-"""Llama and Mistral, every layer in sight.
+"""Llama and Mistral, with the residual stream of every layer.
 
     u ← u + A(RMS(u)),    u ← u + down(silu(gate(RMS(u))) ⊙ up(RMS(u)))
 
-A is causal attention with rotary positions, K key and value heads for N query heads, and a table of cut edges for
-every layer. The raw residual stream is taken at L+1 points, before the first block and after each, inside the scan:
-whole, or pooled at once so that only a few vectors per layer leave the device.
+A is causal attention with rotary positions, K key and value heads for N query heads, and a knockout mask for every
+layer. The raw residual stream is recorded at L+1 points, before the first block and after each, inside the scan over
+layers. It is recorded either in full or as means over groups of tokens, so that only a few vectors per layer leave
+the device.
 
-The tokens of one call may be the end of a longer sequence, the keys and values of whose beginning are known: `Span`.
+The tokens of one call may be the end of a longer sequence. The keys and values of its beginning then come from a
+`KVCache`.
 
 B batch, T tokens, S key tokens, D channels, N heads, K key and value heads, H head width, L layers, V vocabulary,
 G groups of tokens, Y token types
@@ -23,6 +25,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
 from pid.llava.config import TextConfig
+from pid.llava.field_aliases import BRITISH_NORMALIZED, add_old_properties
 from pid.llava.model.layers import linear, normal, stack
 from pid.llava.tokens import TokenType
 
@@ -30,68 +33,87 @@ Collect = Literal["all", "pooled", "logits"]
 GROUPS: tuple[int, ...] = (TokenType.IMAGE, TokenType.QUESTION, TokenType.LAST)
 
 
+@add_old_properties(**{BRITISH_NORMALIZED: "normalized"})
 class Output(NamedTuple):
-    """What a run gives. Logits and pooled states are float32, the others in the dtype of the model."""
+    """The result of a forward pass. Logits and pooled states are float32, the others have the dtype of the model.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from flax import nnx
+        >>> from pid import llava
+        >>> config = llava.TextConfig(
+        ...     vocab_size=24, hidden_size=8, mlp_dim=8, num_layers=2, num_heads=2, num_kv_heads=2, head_dim=4,
+        ...     norm_eps=1e-5, rope_theta=1e4, sliding_window=None, tie_embeddings=False,
+        ... )
+        >>> def run(u, types):
+        ...     model = llava.LanguageModel(config, dtype=jnp.float32, rngs=nnx.Rngs(0))
+        ...     return model(u, types, jnp.asarray(llava.knockout_mask((), 2)), collect="pooled")
+        >>> output = jax.eval_shape(run, jnp.zeros((1, 5, 8)), jnp.ones((1, 5), jnp.int32))
+        >>> output.residual.shape, output.logits.shape          # (L+1, B, G, D) and (B, V)
+        ((3, 1, 3, 8), (1, 24))
+    """
 
     residual: Float[Array, "p b t d"] | Any
-    """The raw residual stream `(L+1, B, T, D)`; pooled `(L+1, B, G, D)`, the means over the tokens of each group.
-    None if only logits are collected."""
-    normalised: Float[Array, "p b g d"] | Any
-    """Pooled only, else None: the means of the tokens of each group, each token divided by its root mean square."""
+    """The raw residual stream `(L+1, B, T, D)`. Pooled: its means over the tokens of each group `(L+1, B, G, D)`. None
+    if only logits are collected."""
+    normalized: Float[Array, "p b g d"] | Any
+    """Pooled: the means over the tokens of each group, each token divided by its root mean square. Otherwise None."""
     final: Float[Array, "b t d"]
-    """The states after the last norm `(B, T, D)`; pooled `(B, G, D)`."""
+    """The states after the last norm `(B, T, D)`. Pooled: `(B, G, D)`."""
     logits: Float[Array, "b t v"] | Float[Array, "b v"]
-    """The logits `(B, T, V)`; pooled: those of the last token, `(B, V)`."""
+    """The logits `(B, T, V)`. Pooled: the logits of the last token `(B, V)`."""
 
 
-class Past(NamedTuple):
-    """Keys, rotated, and values of earlier tokens: of one layer (B, S, K, H), of all with a leading axis L."""
+class KVCache(NamedTuple):
+    """Rotated keys, and values, of earlier tokens."""
 
     key: Float[Array, "*l b s k h"]
+    """Of one layer (B, S, K, H), of all layers with a leading axis L."""
     value: Float[Array, "*l b s k h"]
+    """In the same shape."""
 
 
-class Span(NamedTuple):
-    """A run of some consecutive tokens."""
+class SegmentOutput(NamedTuple):
+    """The result of all layers on a segment of consecutive tokens."""
 
     last: Float[Array, "b t d"]
     """The residual stream after the last block (B, T, D)."""
     records: Any
     """What was recorded at L+1 points, stacked on a leading axis."""
-    past: Past | None
-    """The keys and values of these tokens in all layers, if they were to be kept."""
+    cache: KVCache | None
+    """The keys and values of these tokens in all layers, if the call asked for them."""
 
 
-class Surroundings(NamedTuple):
-    """What T tokens see of S, of which they are the last."""
+class AttentionContext(NamedTuple):
+    """What the T last tokens of a sequence of S tokens may attend to."""
 
-    queries: Int[Array, "b t"]
+    query_types: Int[Array, "b t"]
     """The types of the T tokens."""
-    keys: Int[Array, "b s"]
-    """The types of all S."""
-    visible: Bool[Array, "b t s"]
-    """No later token and no padding."""
-    turn: tuple[Array, Array]
-    """cos and sin of the T positions, see `rotary`."""
+    key_types: Int[Array, "b s"]
+    """The types of all S tokens."""
+    causal_mask: Bool[Array, "b t s"]
+    """True where the key is neither a later token nor padding."""
+    rope: tuple[Array, Array]
+    """cos and sin of the T positions, see `rope_cos_sin`."""
 
-    def edges(self, block: Bool[Array, "one y y"]) -> Bool[Array, "b t s"]:
-        """The visible that are not cut by the table of a layer."""
-        return self.visible & ~cut_edges(block, self.queries, self.keys)
+    def mask(self, knockout_mask: Bool[Array, "one y y"]) -> Bool[Array, "b t s"]:
+        """The attention mask of one layer: the causal mask without the pairs that the knockout mask removes."""
+        return self.causal_mask & ~knockout_pairs(knockout_mask, self.query_types, self.key_types)
 
 
 def prepend(first: Any, later: Any) -> Any:
-    """One more entry before those along the leading axis, in every array of a tree."""
+    """Put one more entry before those along the leading axis, in every array of a tree."""
     return jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), first, later)
 
 
-def rms_normalise(u: Float[Array, "*s d"], eps: float) -> Float[Array, "*s d"]:
-    """u / √(mean u² + ε) over the channels, in float32."""
+def rms_normalize(u: Float[Array, "*s d"], eps: float) -> Float[Array, "*s d"]:
+    """Compute u / √(mean u² + ε) over the channels, in float32."""
     wide = u.astype(jnp.float32)
     return wide * jax.lax.rsqrt(jnp.mean(jnp.square(wide), axis=-1, keepdims=True) + eps)
 
 
-def rotary(positions: Int[Array, "b t"], width: int, theta: float) -> tuple[Array, Array]:
-    """cos and sin of position·θ^(-2i/H), i = 0 … H/2-1, twice over: two arrays (B, T, 1, H), float32."""
+def rope_cos_sin(positions: Int[Array, "b t"], width: int, theta: float) -> tuple[Array, Array]:
+    """Return cos and sin of position·θ^(-2i/H), i = 0 … H/2-1, repeated twice: two arrays (B, T, 1, H), float32."""
     exponents = np.arange(0, width, 2, dtype=np.float32) / np.float32(width)
     rates = np.float32(1) / np.float32(theta) ** exponents  # in float32 throughout, as in the original
     angles = positions[..., None].astype(jnp.float32) * jnp.asarray(rates)[None, None]
@@ -99,221 +121,267 @@ def rotary(positions: Int[Array, "b t"], width: int, theta: float) -> tuple[Arra
     return jnp.cos(angles), jnp.sin(angles)
 
 
-def rotate(
+def apply_rope(
     x: Float[Array, "b t n h"], cos: Float[Array, "b t one h"], sin: Float[Array, "b t one h"]
 ) -> Float[Array, "b t n h"]:
-    """Turn channel i and channel i + H/2 together: the two halves are the two coordinates of the planes."""
+    """Rotate each plane of channels i and i + H/2 by the angle of the position."""
     first, second = jnp.split(x, 2, axis=-1)
-    turned = jnp.concatenate([-second, first], axis=-1)
-    return x * cos.astype(x.dtype) + turned * sin.astype(x.dtype)
+    quarter_turn = jnp.concatenate([-second, first], axis=-1)
+    return x * cos.astype(x.dtype) + quarter_turn * sin.astype(x.dtype)
 
 
-def cut_edges(
-    block: Bool[Array, "one y y"], queries: Int[Array, "b t"], keys: Int[Array, "b s"]
+def knockout_pairs(
+    knockout_mask: Bool[Array, "one y y"], query_types: Int[Array, "b t"], key_types: Int[Array, "b s"]
 ) -> Bool[Array, "b t s"]:
-    """Whether query t of a sample is kept from key s by the table: block[b, queries[b, t], keys[b, s]].
+    """Whether the pair of query t and key s is removed: knockout_mask[b, query_types[b, t], key_types[b, s]].
 
-    queries, keys: `TokenType`s; one beyond the table is never cut. As two small matrix products, which a mesh can
-    split.
+    A `TokenType` beyond the size of the mask is never removed. Computed as two small matrix products, which a mesh
+    can split.
     """
-    query, key = (jax.nn.one_hot(types, block.shape[-1], dtype=jnp.float32) for types in (queries, keys))
-    table = jnp.broadcast_to(block, (queries.shape[0], *block.shape[1:])).astype(jnp.float32)
-    return jnp.einsum("btx,bxy,bsy->bts", query, table, key) > 0.5
+    size = knockout_mask.shape[-1]
+    query, key = (jax.nn.one_hot(types, size, dtype=jnp.float32) for types in (query_types, key_types))
+    table = jnp.broadcast_to(knockout_mask, (query_types.shape[0], *knockout_mask.shape[1:]))
+    return jnp.einsum("btx,bxy,bsy->bts", query, table.astype(jnp.float32), key) > 0.5
 
 
 def attention(
-    query: Float[Array, "b t n h"], parts: tuple[Past, ...], visible: Bool[Array, "b t s"]
+    query: Float[Array, "b t n h"], parts: tuple[KVCache, ...], mask: Bool[Array, "b t s"]
 ) -> Float[Array, "b t n h"]:
-    """softmax(QKᵀ/√H) V over the visible of the S keys of all parts; a query that sees none of them gets 0.
+    """softmax(QKᵀ/√H) V over the unmasked of the S keys of all parts. A query whose keys are all masked gets 0.
 
-    The N query heads take turns on K heads of keys, N/K in a row on each. The scores of the parts are put side by side,
-    never their keys: under `vmap` a part that all share stays one. Scores, softmax and sums are float32.
+    Each of the K key heads serves N/K consecutive query heads. The scores of the parts are concatenated, never their
+    keys: under `vmap` a part that all conditions share stays one array. Scores, softmax and sums are float32.
     """
-    grouped = rearrange(query, "b t (k g) h -> b t k g h", k=parts[0].key.shape[2])
+    by_key_head = rearrange(query, "b t (k g) h -> b t k g h", k=parts[0].key.shape[2])
     scores = jnp.concatenate(
         [
-            jnp.einsum("btkgh,bskh->bktgs", grouped, part.key, preferred_element_type=jnp.float32)
+            jnp.einsum("btkgh,bskh->bktgs", by_key_head, part.key, preferred_element_type=jnp.float32)
             for part in parts
         ],
         axis=-1,
     )
-    seen = visible[:, None, :, None]
-    scores = jnp.where(seen, scores * query.shape[-1] ** -0.5, jnp.finfo(jnp.float32).min)
-    weights = jnp.where(jnp.any(seen, axis=-1, keepdims=True), jax.nn.softmax(scores, axis=-1), 0)
+    mask = mask[:, None, :, None]
+    scores = jnp.where(mask, scores * query.shape[-1] ** -0.5, jnp.finfo(jnp.float32).min)
+    weights = jnp.where(jnp.any(mask, axis=-1, keepdims=True), jax.nn.softmax(scores, axis=-1), 0)
     ends = np.cumsum([part.key.shape[1] for part in parts])[:-1]
     shares = jnp.split(weights.astype(query.dtype), ends, axis=-1)
-    mixed = sum(
+    mixture = sum(
         jnp.einsum("bktgs,bskh->btkgh", share, part.value, preferred_element_type=jnp.float32)
         for share, part in zip(shares, parts, strict=True)
     )
-    return rearrange(jnp.asarray(mixed, query.dtype), "b t k g h -> b t (k g) h")
+    return rearrange(jnp.asarray(mixture, query.dtype), "b t k g h -> b t (k g) h")
 
 
 def group_weights(types: Int[Array, "b t"], groups: tuple[int, ...]) -> Float[Array, "b g t"]:
-    """The weights of the mean over each group of tokens: those of a type, or for LAST the last that is no padding.
+    """The weights of the mean over each group of tokens.
 
-    A group without tokens has no mean: its weights are NaN.
+    A group is the tokens of a type; LAST is the last token that is not padding. A group without tokens has no mean:
+    its weights are NaN.
     """
     at = jnp.arange(types.shape[1])[None]
     last = jnp.max(jnp.where(types > TokenType.PAD, at, -1), axis=1, keepdims=True)
     member = [at == last if group == TokenType.LAST else types == group for group in groups]
-    chosen = jnp.stack(member, axis=1).astype(jnp.float32)
-    count = jnp.sum(chosen, axis=-1, keepdims=True)
-    return jnp.where(count > 0, chosen / jnp.maximum(count, 1), jnp.nan)
+    indicator = jnp.stack(member, axis=1).astype(jnp.float32)
+    count = jnp.sum(indicator, axis=-1, keepdims=True)
+    return jnp.where(count > 0, indicator / jnp.maximum(count, 1), jnp.nan)
 
 
 def pool(weights: Float[Array, "b g t"], u: Float[Array, "b t d"]) -> Float[Array, "b g d"]:
-    """The means of u by group, in float32."""
+    """The means of u over each group, in float32."""
     return jnp.einsum("bgt,btd->bgd", weights, u.astype(jnp.float32), precision="highest")
 
 
-def pooled(weights: Float[Array, "b g t"], u: Float[Array, "b t d"], eps: float) -> tuple[Array, Array]:
-    """The means of u by group, and of its tokens each divided by its root mean square: both (B, G, D)."""
-    return pool(weights, u), pool(weights, rms_normalise(u, eps))
+def pool_raw_and_normalized(
+    weights: Float[Array, "b g t"], u: Float[Array, "b t d"], eps: float
+) -> tuple[Array, Array]:
+    """The group means of u, and of u with each token divided by its root mean square: both (B, G, D)."""
+    return pool(weights, u), pool(weights, rms_normalize(u, eps))
 
 
 class RMSNorm(nnx.Module):
-    """u / √(mean u² + ε) ⊙ w: normalised in float32, cast, then weighted."""
+    """u / √(mean u² + ε) ⊙ w: normalized in float32, cast to the dtype, then multiplied by w."""
 
     def __init__(self, width: int, eps: float, *, dtype: Any):
+        """Start from w = 1."""
         self.eps, self.dtype = eps, dtype
         self.scale = nnx.Param(jnp.ones((width,), dtype))
 
     def __call__(self, u: Float[Array, "b t d"]) -> Float[Array, "b t d"]:
-        return rms_normalise(u, self.eps).astype(self.dtype) * self.scale[...][None, None]
+        """Normalize the channels of u."""
+        return rms_normalize(u, self.eps).astype(self.dtype) * self.scale[...][None, None]
 
 
 class Block(nnx.Module):
     """One layer: attention with rotary positions, and a gated feed-forward sublayer. No biases."""
 
     def __init__(self, config: TextConfig, *, dtype: Any, rngs: nnx.Rngs):
-        def plain(inputs: int, outputs: int) -> nnx.Linear:
+        """Draw the parameters."""
+
+        def project(inputs: int, outputs: int) -> nnx.Linear:
             return linear(inputs, outputs, bias=False, dtype=dtype, rngs=rngs)
 
-        self.head_width = config.head_width
-        queries, keys = config.heads * config.head_width, config.kv_heads * config.head_width
-        self.norm_attention = RMSNorm(config.width, config.eps, dtype=dtype)
-        self.query, self.out = plain(config.width, queries), plain(queries, config.width)
-        self.key, self.value = plain(config.width, keys), plain(config.width, keys)
-        self.norm_ffn = RMSNorm(config.width, config.eps, dtype=dtype)
-        self.gate, self.up = plain(config.width, config.ffn), plain(config.width, config.ffn)
-        self.down = plain(config.ffn, config.width)
+        width, ffn, self.head_dim = config.hidden_size, config.mlp_dim, config.head_dim
+        queries, keys = config.num_heads * config.head_dim, config.num_kv_heads * config.head_dim
+        self.norm_attention = RMSNorm(width, config.norm_eps, dtype=dtype)
+        self.query, self.out = project(width, queries), project(queries, width)
+        self.key, self.value = project(width, keys), project(width, keys)
+        self.norm_ffn = RMSNorm(width, config.norm_eps, dtype=dtype)
+        self.gate, self.up = project(width, ffn), project(width, ffn)
+        self.down = project(ffn, width)
 
     def __call__(
         self,
         u: Float[Array, "b t d"],
-        visible: Bool[Array, "b t s"],
-        turn: tuple[Array, Array],
-        past: tuple[Past, ...] = (),
-    ) -> tuple[Float[Array, "b t d"], Past]:
-        """The layer's output, and the keys and values of its tokens; `visible` spans those of `past`, then these."""
+        mask: Bool[Array, "b t s"],
+        rope: tuple[Array, Array],
+        caches: tuple[KVCache, ...] = (),
+    ) -> tuple[Float[Array, "b t d"], KVCache]:
+        """The output of the layer, and the keys and values of its tokens.
+
+        The S keys of `mask` are those of `caches`, then those of the T tokens.
+        """
         normed = self.norm_attention(u)
         query, key, value = (
-            rearrange(project(normed), "b t (n h) -> b t n h", h=self.head_width)
+            rearrange(project(normed), "b t (n h) -> b t n h", h=self.head_dim)
             for project in (self.query, self.key, self.value)
         )
-        own = Past(rotate(key, *turn), value)
-        mixed = attention(rotate(query, *turn), (*past, own), visible)
-        u = u + self.out(rearrange(mixed, "b t n h -> b t (n h)"))
+        own = KVCache(apply_rope(key, *rope), value)
+        mixture = attention(apply_rope(query, *rope), (*caches, own), mask)
+        u = u + self.out(rearrange(mixture, "b t n h -> b t (n h)"))
         normed = self.norm_ffn(u)
         return u + self.down(jax.nn.silu(self.gate(normed)) * self.up(normed)), own
 
 
-class Language(nnx.Module):
-    """Embedding, L blocks stacked on a leading layer axis, a last norm and the output map."""
+class LanguageModel(nnx.Module):
+    """Embedding, L blocks stacked on a leading layer axis, a last norm and the output map.
+
+    Args:
+        config: configuration of a Llama or Mistral.
+        dtype: dtype of parameters and computation, float32 or bfloat16.
+        rngs: random streams for the initial parameters.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from flax import nnx
+        >>> from pid import llava
+        >>> config = llava.TextConfig(
+        ...     vocab_size=24, hidden_size=8, mlp_dim=8, num_layers=2, num_heads=2, num_kv_heads=2, head_dim=4,
+        ...     norm_eps=1e-5, rope_theta=1e4, sliding_window=None, tie_embeddings=False,
+        ... )
+        >>> model = nnx.eval_shape(lambda: llava.LanguageModel(config, dtype=jnp.float32, rngs=nnx.Rngs(0)))
+        >>> model.blocks.query.kernel.shape                     # (L, D, N·H)
+        (2, 8, 8)
+
+    Reference:
+        Touvron et al. 2023, LLaMA; Jiang et al. 2023, Mistral 7B.
+    """
 
     def __init__(self, config: TextConfig, *, dtype: Any, rngs: nnx.Rngs):
+        """Draw the parameters."""
+        vocabulary, width = config.vocab_size, config.hidden_size
         self.config = config
         self.embed = nnx.Embed(
-            config.vocabulary,
-            config.width,
+            vocabulary,
+            width,
             dtype=dtype,
             param_dtype=dtype,
             embedding_init=normal,
             rngs=rngs,
         )
-        self.blocks = stack(lambda rngs: Block(config, dtype=dtype, rngs=rngs), config.layers, rngs)
-        self.norm = RMSNorm(config.width, config.eps, dtype=dtype)
+        self.blocks = stack(lambda rngs: Block(config, dtype=dtype, rngs=rngs), config.num_layers, rngs)
+        self.norm = RMSNorm(width, config.norm_eps, dtype=dtype)
         self.head = (
-            None
-            if config.tied
-            else linear(config.width, config.vocabulary, bias=False, dtype=dtype, rngs=rngs)
+            None if config.tie_embeddings else linear(width, vocabulary, bias=False, dtype=dtype, rngs=rngs)
         )
 
     def logits(self, final: Float[Array, "b t d"]) -> Float[Array, "b t v"]:
-        """The output map, which may be the embedding itself; float32."""
-        mapped = self.embed.attend(final) if self.head is None else self.head(final)
-        return mapped.astype(jnp.float32)
+        """Apply the output map, which may be the embedding itself; float32."""
+        logits = self.embed.attend(final) if self.head is None else self.head(final)
+        return logits.astype(jnp.float32)
 
-    def answer(self, final: Float[Array, "b t d"], types: Int[Array, "b t"]) -> Float[Array, "b v"]:
-        """The logits (B, V) at the last token that is no padding."""
+    def last_token_logits(
+        self, final: Float[Array, "b t d"], types: Int[Array, "b t"]
+    ) -> Float[Array, "b v"]:
+        """The logits (B, V) of the last token that is not padding."""
         last = pool(group_weights(types, (TokenType.LAST,)), final).astype(final.dtype)
         return self.logits(last)[:, 0]
 
-    def surroundings(self, types: Int[Array, "b s"], start: int) -> Surroundings:
-        """What the tokens from `start` on see of all tokens, whose types are given."""
+    def attention_context(self, types: Int[Array, "b s"], start: int) -> AttentionContext:
+        """What the tokens from index `start` on may attend to, given the types of all tokens."""
         real = types > TokenType.PAD
         causal = jnp.tril(jnp.ones((types.shape[1] - start, types.shape[1]), bool), start)[None]
         positions = jnp.maximum(jnp.cumsum(real, axis=1) - 1, 0)[:, start:]
-        turn = rotary(positions, self.config.head_width, self.config.theta)
-        return Surroundings(types[:, start:], types, causal & real[:, None, :], turn)
+        rope = rope_cos_sin(positions, self.config.head_dim, self.config.rope_theta)
+        return AttentionContext(types[:, start:], types, causal & real[:, None, :], rope)
 
-    def scan(self, layer: Callable[..., tuple[Any, Any]], carry: Any, *given: Any) -> tuple[Any, Any]:
-        """carry, found ← layer(block, carry, *given) through all layers; given and found lead with the layer."""
+    def scan_layers(self, layer: Callable[..., tuple[Any, Any]], carry: Any, *inputs: Any) -> tuple[Any, Any]:
+        """Scan `carry, output = layer(block, carry, *input)` over all layers.
+
+        inputs and outputs have a leading layer axis.
+        """
         graphdef, params = nnx.split(self.blocks)
 
         def step(carry: Any, layers: tuple[Any, tuple]) -> tuple[Any, Any]:
-            params, given = layers
-            return layer(nnx.merge(graphdef, params), carry, *given)
+            params, inputs = layers
+            return layer(nnx.merge(graphdef, params), carry, *inputs)
 
-        return jax.lax.scan(step, carry, (params, given))
+        return jax.lax.scan(step, carry, (params, inputs))
 
-    def span(
+    def run_segment(
         self,
         u: Float[Array, "b t d"],
         types: Int[Array, "b t"],
-        block: Bool[Array, "l one y y"],
+        knockout_mask: Bool[Array, "l one y y"],
         record: Callable[[Array], Any],
         *,
-        keep: bool = False,
-    ) -> Span:
+        return_cache: bool = False,
+    ) -> SegmentOutput:
         """Run all layers on tokens whose embeddings are u.
 
-        record: taken of the residual stream at L+1 points. keep: whether the keys and values are returned.
+        `record` is applied to the residual stream at L+1 points. `return_cache` tells whether to return the keys and
+        values.
         """
-        around = self.surroundings(types, 0)
+        context = self.attention_context(types, 0)
 
-        def layer(run: Block, u: Array, block: Array) -> tuple[Array, tuple[Any, Past | None]]:
-            u, own = run(u, around.edges(block), around.turn)
-            return u, (record(u), own if keep else None)
+        def layer(block: Block, u: Array, knockout_mask: Array) -> tuple[Array, tuple[Any, KVCache | None]]:
+            u, own = block(u, context.mask(knockout_mask), context.rope)
+            return u, (record(u), own if return_cache else None)
 
-        last, (later, kept) = self.scan(layer, u, block)
-        return Span(last, prepend(record(u), later), kept)
+        last, (later, cache) = self.scan_layers(layer, u, knockout_mask)
+        return SegmentOutput(last, prepend(record(u), later), cache)
 
     def __call__(
         self,
         u: Float[Array, "b t d"],
         types: Int[Array, "b t"],
-        block: Bool[Array, "l one y y"],
+        knockout_mask: Bool[Array, "l one y y"],
         *,
         collect: Collect = "all",
         groups: tuple[int, ...] = GROUPS,
     ) -> Output:
         """Run embeddings u through all layers.
 
-        types (B, T): the `TokenType` of each token. block (L, B or 1, Y, Y): the edges cut in each layer, see
-        `knockout_mask`. collect: "all" keeps every state, "pooled" the means over `groups`, "logits" no residual.
+        Args:
+            u: embeddings (B, T, D).
+            types: the `TokenType` of each token (B, T).
+            knockout_mask: the edges that are removed in each layer (L, B or 1, Y, Y), see `knockout_mask`.
+            collect: "all" returns every state, "pooled" the means over `groups`, "logits" no residual stream.
+            groups: token types over which "pooled" averages.
+
+        Returns:
+            States and logits, see `Output`.
         """
         weights = group_weights(types, groups)
 
         def record(u: Array) -> tuple[Array | None, Array | None]:
             if collect == "pooled":
-                return pooled(weights, u, self.config.eps)
+                return pool_raw_and_normalized(weights, u, self.config.norm_eps)
             return (u, None) if collect == "all" else (None, None)
 
-        span = self.span(u, types, block, record)
-        residual, normalised = span.records
-        final = self.norm(span.last)
+        segment = self.run_segment(u, types, knockout_mask, record)
+        residual, normalized = segment.records
+        final = self.norm(segment.last)
         if collect != "pooled":
-            return Output(residual, normalised, final, self.logits(final))
-        return Output(residual, normalised, pool(weights, final), self.answer(final, types))
+            return Output(residual, normalized, final, self.logits(final))
+        logits = self.last_token_logits(final, types)
+        return Output(residual, normalized, pool(weights, final), logits)

@@ -1,6 +1,6 @@
-"""What vision tower, projector and language model are made of.
+"""Linear maps, LayerNorm and stacks of blocks, shared by vision tower, projector and language model.
 
-Parameters are N(0, 0.02²), as Hugging Face draws them. A trained model overwrites them all.
+Parameters are drawn from N(0, 0.02²), as Hugging Face does. Loading a checkpoint overwrites all of them.
 """
 
 import math
@@ -15,24 +15,24 @@ M = TypeVar("M", bound=nnx.Module)
 
 
 def normal(key: Key[Array, ""], shape: tuple[int, ...], dtype: Any, **_: Any) -> Array:
-    """N(0, 0.02²), drawn along one axis: XLA takes far longer to compile random numbers of several."""
+    """Draw from N(0, 0.02²) along one axis, since XLA compiles random numbers of several axes far more slowly."""
     return 0.02 * jax.random.normal(key, (math.prod(shape),), dtype).reshape(shape)
 
 
 def linear(inputs: int, outputs: int, *, bias: bool, dtype: Any, rngs: nnx.Rngs) -> nnx.Linear:
-    """x ↦ xW + b, its parameters and its results in `dtype`."""
+    """Make the layer x ↦ xW + b, with parameters and results in `dtype`."""
     return nnx.Linear(
         inputs, outputs, use_bias=bias, dtype=dtype, param_dtype=dtype, kernel_init=normal, rngs=rngs
     )
 
 
 def layer_norm(width: int, eps: float, *, dtype: Any, rngs: nnx.Rngs) -> nnx.LayerNorm:
-    """LayerNorm, the variance taken of centred values in float32."""
+    """LayerNorm that computes the variance from centered values in float32."""
     return nnx.LayerNorm(
         width, epsilon=eps, dtype=dtype, param_dtype=dtype, use_fast_variance=False, rngs=rngs
     )
 
 
 def stack(build: Callable[[nnx.Rngs], M], layers: int, rngs: nnx.Rngs) -> M:
-    """`layers` modules in one: every parameter has a leading layer axis, to be scanned over."""
+    """Build `layers` modules as one: every parameter has a leading layer axis, to be scanned over."""
     return nnx.vmap(lambda key: build(nnx.Rngs(key)))(jax.random.split(rngs.params(), layers))

@@ -1,4 +1,4 @@
-"""A fixed question about a fixed picture, to try a checkpoint with: a red disc on blue, of which the colour is asked.
+"""The parity prompt: a fixed question about a fixed picture, the color of a red disc on a blue ground.
 
 B batch (one), T tokens, M tiles, P patches of a tile, C channels, L layers, D width, V vocabulary
 """
@@ -22,46 +22,46 @@ BEFORE = "USER: "
 AFTER = "\nWhat color is the disc? Answer the question using a single word or phrase. ASSISTANT:"
 
 
-class Probe(NamedTuple):
-    """A batch of one prompt, the arguments of `forward`; C are the three colours."""
+class ParityPrompt(NamedTuple):
+    """A batch of one prompt: the arguments of `forward`. C are the three colors."""
 
     input_ids: Int[np.ndarray, "one t"]
     """Token ids (1, T)."""
     token_types: Int[np.ndarray, "one t"]
-    """TEXT before the image, IMAGE, QUESTION behind it, LAST."""
+    """TEXT before the image, IMAGE, QUESTION after it, LAST."""
     pixel_values: Float[np.ndarray, "..."]
     """(1, 3, side, side), in LLaVA-1.6 (1, M, 3, side, side)."""
     image_sizes: Int[np.ndarray, "one two"] | None
     """LLaVA-1.6: (height, width) of the picture."""
 
 
-class Seen(NamedTuple):
-    """What a model gave for a probe."""
+class ModelStates(NamedTuple):
+    """The states that a model computes for the parity prompt."""
 
-    tower: np.ndarray
+    vision: np.ndarray
     """The states of the vision tower (depth + 1, M, 1 + P, C)."""
-    plain: Mapping[str, np.ndarray]
-    """`residual` (L+1, B, T, D), `final` (B, T, D) and `logits` (B, T, V) of the run as it is."""
-    cut: Mapping[str, np.ndarray]
-    """The same of the run in which the question does not see the image in any layer."""
+    baseline: Mapping[str, np.ndarray]
+    """`residual` (L+1, B, T, D), `final` (B, T, D) and `logits` (B, T, V) without a knockout."""
+    knockout: Mapping[str, np.ndarray]
+    """The same with Image→Question attention removed in all layers."""
 
 
 def picture(height: int, width: int) -> Float[np.ndarray, "y x c"]:
-    """A red disc in the middle of a blue ground that grows lighter downwards, in 0 … 1; squashed if not square."""
+    """A red disc on a blue ground that gets lighter downward, in 0 … 1; squashed if not square."""
     y, x = (np.arange(height)[:, None] + 0.5) / height, (np.arange(width)[None] + 0.5) / width
     disc = (y - 0.5) ** 2 + (x - 0.5) ** 2 < 0.3**2
     ground = np.stack([0.1 + 0.3 * y, 0.2 + 0.4 * y, 0.7 + 0.2 * y], axis=-1)
     return np.where(disc[..., None], np.array([0.85, 0.1, 0.1])[None, None], ground).astype(np.float32)
 
 
-def normalised(image: Float[np.ndarray, "*m y x c"]) -> Float[np.ndarray, "*m c y x"]:
-    """Colours in 0 … 1 as CLIP takes them, (value - mean) / deviation, before height and width."""
+def normalize_colors(image: Float[np.ndarray, "*m y x c"]) -> Float[np.ndarray, "*m c y x"]:
+    """Colors in 0 … 1 as CLIP takes them: (value - mean) / deviation, before height and width."""
     mean, deviation = (np.array(values, np.float32) for values in (MEAN, DEVIATION))
     return np.moveaxis((image - mean) / deviation, -1, -3)
 
 
 def anyres_picture(config: LlavaConfig, size: tuple[int, int]) -> Float[np.ndarray, "m c y x"]:
-    """The tiles of the picture at `size` in LLaVA-1.6: squashed to one tile; then scaled to fit, centred, and cut."""
+    """The LLaVA-1.6 tiles of the picture at `size`: squashed to one tile; then scaled to fit, centered and tiled."""
     side = config.vision.image_size
     height, width = best_resolution(size, config.pinpoints or ())
     scale = min(height / size[0], width / size[1])
@@ -70,47 +70,50 @@ def anyres_picture(config: LlavaConfig, size: tuple[int, int]) -> Float[np.ndarr
     canvas = np.zeros((height, width, 3), np.float32)
     canvas[top : top + inner.shape[0], left : left + inner.shape[1]] = inner
     grid = rearrange(canvas, "(j y) (i x) c -> (j i) y x c", y=side, x=side)
-    return normalised(np.concatenate([picture(side, side)[None], grid]))
+    return normalize_colors(np.concatenate([picture(side, side)[None], grid]))
 
 
 def read_tokenizer(path: Path) -> Any | None:
-    """The tokenizer of a Hugging Face folder, None if it holds none."""
+    """The tokenizer of a Hugging Face folder, or None if it has none."""
     if not any((path / name).is_file() for name in FILES["a tokenizer"]):
         return None
     return import_transformers().AutoTokenizer.from_pretrained(path, local_files_only=True)
 
 
-def words(config: LlavaConfig, tokenizer: Any | None) -> tuple[list[int], list[int]]:
-    """The ids before and behind the image; without a tokenizer some that are spread over the vocabulary."""
+def word_ids(config: LlavaConfig, tokenizer: Any | None) -> tuple[list[int], list[int]]:
+    """The token ids before and after the image; without a tokenizer, ids spread over the vocabulary."""
     if tokenizer is not None:
         after = tokenizer(AFTER, add_special_tokens=False)["input_ids"]
         return tokenizer(BEFORE)["input_ids"], after
-    spread = np.linspace(1, config.text.vocabulary - 1, 26).astype(int)
+    spread = np.linspace(1, config.text.vocab_size - 1, 26).astype(int)
     ids = [int(word) for word in spread if word != config.image_token]
     return ids[:5], ids[5:]
 
 
-def probe(config: LlavaConfig, tokenizer: Any | None = None) -> Probe:
-    """The question about the picture for a model; in LLaVA-1.6 the picture is three quarters of a resolution wide."""
+def parity_prompt(config: LlavaConfig, tokenizer: Any | None = None) -> ParityPrompt:
+    """The question about the picture, for a model.
+
+    In LLaVA-1.6 the picture is three quarters as wide as the first resolution that is offered.
+    """
     if config.pinpoints is None:
         size, side = None, config.vision.image_size
-        pixels = normalised(picture(side, side))
+        pixels = normalize_colors(picture(side, side))
         count = config.vision.patches
     else:
         height, width = config.pinpoints[0]
         size = (height, 3 * width // 4)
         pixels = anyres_picture(config, size)
         count = len(image_rows(config, size, len(pixels)))
-    before, after = words(config, tokenizer)
-    kinds = (
+    before, after = word_ids(config, tokenizer)
+    types = (
         [TokenType.TEXT] * len(before)
         + [TokenType.IMAGE] * count
         + [TokenType.QUESTION] * (len(after) - 1)
         + [TokenType.LAST]
     )
-    return Probe(
+    return ParityPrompt(
         input_ids=np.array([[*before, *[config.image_token] * count, *after]], np.int32),
-        token_types=np.array([kinds], np.int32),
+        token_types=np.array([types], np.int32),
         pixel_values=pixels[None],
         image_sizes=None if size is None else np.array([size], np.int32),
     )

@@ -1,4 +1,4 @@
-"""Whether a checkpoint is one that this port computes: its parts, a prompt, and every layer beside eager torch.
+"""Check a checkpoint: its keys and config, its answer to a prompt, and every layer against eager torch.
 
     python -m pid.llava verify FOLDER
 
@@ -18,51 +18,51 @@ import numpy as np
 import tyro
 from flax import nnx
 
-from pid.llava.checkpoint.key_mapping import canon, is_buffer, layout, not_needed
+from pid.llava.checkpoint.key_mapping import canonical_key, is_buffer, layout, unused_keys
 from pid.llava.checkpoint.loading import load
 from pid.llava.checkpoint.safetensors_io import read_header, weight_files
 from pid.llava.config import LlavaConfig, read_config
 from pid.llava.knockout import Knockout
 from pid.llava.model.llava import Llava, forward
-from pid.llava.parity.fixed_prompt import Probe, Seen, probe, read_tokenizer
+from pid.llava.parity.fixed_prompt import ModelStates, ParityPrompt, parity_prompt, read_tokenizer
 from pid.llava.partitioning import MeshShape
 
 CRITERION = 2.5e-5
-"""How far a layer may be from torch: max|difference| / max|entry|, both in float32."""
+"""Largest difference of a layer from torch that passes: max|difference| / max|entry|, both in float32."""
 POINTS = ("residual", "final", "logits")
 
 
 @dataclass(frozen=True)
 class Verify:
-    """Check a checkpoint: keys and config, a fixed prompt, and every layer beside Hugging Face's eager torch.
+    """Check a LLaVA checkpoint: keys and config, the answer to a fixed prompt, and every layer against torch.
 
-    Raises:
-        ValueError: a comparison with torch in bfloat16, or without torch.
+    Prints a report, and ends with PASS (exit status 0) or FAIL (exit status 1).
     """
 
     path: tyro.conf.Positional[Path]
-    """A Hugging Face folder: config.json and safetensors."""
+    """A Hugging Face folder of LLaVA-1.5 or LLaVA-1.6: config.json and safetensors."""
     against_torch: bool | None = None
-    """Compare every layer with torch; by default where torch is installed and the dtype is float32."""
+    """Compare every layer with Hugging Face's torch model. Default: yes if torch is installed and dtype is float32."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """Of parameters and computation."""
+    """Dtype of parameters and computation."""
     top: int = 5
-    """How many of the likeliest next tokens to print."""
+    """Number of most likely next tokens to print."""
     mesh: MeshShape = field(default_factory=MeshShape)
-    """Where to compute."""
+    """Devices to compute on."""
     cache: Path | None = None
-    """A folder that keeps the converted weights."""
+    """Folder for the converted weights, so that the next load is faster."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
+        """Check that the comparison with torch is possible."""
         if self.against_torch and self.dtype != "float32":
             raise ValueError(
                 f"layers are compared with torch in float32, got dtype={self.dtype}; use --dtype float32 or "
-                f"--no-against-torch."
+                f"--against-torch False."
             )
         if self.against_torch and not has_torch():
             raise ValueError(
                 "layers are compared with torch where it is installed, got none; pip install "
-                "'pdeformer[reference]', or use --no-against-torch."
+                "'pdeformer[reference]', or use --against-torch False."
             )
 
     @property
@@ -77,78 +77,79 @@ def has_torch() -> bool:
     return find_spec("torch") is not None
 
 
-# What the folder holds
+# The content of the folder
 
 
-def summary(path: Path, config: LlavaConfig) -> Iterator[str]:
-    """Lines about a folder: sizes, constants, the layout of its keys, and which of them are not computed."""
+def describe_folder(path: Path, config: LlavaConfig) -> Iterator[str]:
+    """Lines about a folder: sizes, constants, the layout of its keys, and the keys that are not computed."""
     vision, text = config.vision, config.text
-    keys = [key for file in weight_files(path) for key in read_header(file).spans]
-    skipped = not_needed(map(canon, keys), depth=vision.depth, tied=text.tied) | set(filter(is_buffer, keys))
+    keys = [key for file in weight_files(path) for key in read_header(file).byte_ranges]
+    unused = unused_keys(map(canonical_key, keys), depth=vision.depth, tie_embeddings=text.tie_embeddings)
+    unused |= set(filter(is_buffer, keys))
     family = "LLaVA-1.5" if config.pinpoints is None else f"LLaVA-1.6, resolutions {config.pinpoints}"
     yield f"family       {family}"
     yield (
-        f"vision       {vision.depth} blocks computed, width {vision.width}, {vision.heads} heads, "
-        f"{vision.patches} patches of {vision.patch_size} pixels, {vision.activation}, eps {vision.eps:g}"
+        f"vision       {vision.depth} blocks computed, width {vision.hidden_size}, {vision.num_heads} heads, "
+        f"{vision.patches} patches of {vision.patch_size} pixels, {vision.activation}, eps {vision.norm_eps:g}"
     )
     yield (
-        f"language     {text.layers} layers, width {text.width}, feed-forward {text.ffn}, {text.heads} heads, "
-        f"{text.kv_heads} key and value heads of {text.head_width}, vocabulary {text.vocabulary}"
-        f"{', tied' if text.tied else ''}"
+        f"language     {text.num_layers} layers, width {text.hidden_size}, feed-forward {text.mlp_dim}, "
+        f"{text.num_heads} heads, {text.num_kv_heads} key and value heads of {text.head_dim}, "
+        f"vocabulary {text.vocab_size}{', tied' if text.tie_embeddings else ''}"
     )
-    yield f"constants    eps {text.eps:g}, theta {text.theta:g}, image token {config.image_token}"
+    yield f"constants    eps {text.norm_eps:g}, theta {text.rope_theta:g}, image token {config.image_token}"
     yield f"keys         {len(keys)} in the layout {layout(keys)!r}"
-    parts = Counter(".".join(key.split(".")[:4]) for key in sorted(skipped))
+    parts = Counter(".".join(key.split(".")[:4]) for key in sorted(unused))
     yield f"not computed {', '.join(f'{part} ({count})' for part, count in parts.items()) or 'none'}"
 
 
-# What it answers
+# The answer of the model
 
 
-def run_ours(model: Llava, prompt: Probe) -> Seen:
-    """The probe through our model, matrix products in full precision."""
+def run_flax(model: Llava, prompt: ParityPrompt) -> ModelStates:
+    """Run the prompt through our model, with matrix products in full precision."""
     tiles = prompt.pixel_values.reshape(-1, *prompt.pixel_values.shape[-3:])
     graphdef, params = nnx.split(model.vision)
-    states = jax.jit(lambda params, tiles: nnx.merge(graphdef, params).states(tiles))
+    vision_states = jax.jit(lambda params, tiles: nnx.merge(graphdef, params).states(tiles))
 
-    def observe(knockouts: tuple[Knockout, ...]) -> dict[str, np.ndarray]:
+    def states(knockouts: tuple[Knockout, ...]) -> dict[str, np.ndarray]:
         output = forward(model, **prompt._asdict(), knockouts=knockouts)
         return {name: np.asarray(getattr(output, name)) for name in POINTS}
 
     with jax.default_matmul_precision("highest"):
-        return Seen(np.asarray(states(params, tiles)), observe(()), observe((Knockout("all"),)))
+        return ModelStates(np.asarray(vision_states(params, tiles)), states(()), states((Knockout("all"),)))
 
 
-def answers(logits: np.ndarray, tokenizer: Any | None, top: int) -> Iterator[str]:
-    """Lines about the likeliest next tokens by logits (V,): probability, id and, with a tokenizer, text."""
-    chances = np.asarray(jax.nn.softmax(jnp.asarray(logits)))
-    for token in np.argsort(-chances)[:top]:
+def top_tokens(logits: np.ndarray, tokenizer: Any | None, top: int) -> Iterator[str]:
+    """Lines about the most likely next tokens by logits (V,): probability, id and, with a tokenizer, text."""
+    probabilities = np.asarray(jax.nn.softmax(jnp.asarray(logits)))
+    for token in np.argsort(-probabilities)[:top]:
         text = "" if tokenizer is None else f"  {tokenizer.decode([int(token)])!r}"
-        yield f"  {chances[token]:8.4f}  {token:6d}{text}"
+        yield f"  {probabilities[token]:8.4f}  {token:6d}{text}"
 
 
-def is_finite(seen: Seen) -> bool:
-    """Whether every state and logit is."""
-    return all(bool(np.isfinite(array).all()) for array in jax.tree.leaves(seen))
+def is_finite(states: ModelStates) -> bool:
+    """Whether every state and logit is finite."""
+    return all(bool(np.isfinite(array).all()) for array in jax.tree.leaves(states))
 
 
-# Beside torch
+# The comparison with torch
 
 
 class Difference(NamedTuple):
-    """How far one layer is from torch, max|difference| / max|entry|."""
+    """How far one layer is from torch: max|difference| / max|entry|."""
 
     point: str
-    """Which layer."""
-    plain: float
-    """In the run as it is."""
-    cut: float | None
-    """In the run in which the question does not see the image; None for the vision tower, where nothing is cut."""
+    """The layer."""
+    baseline: float
+    """The difference without a knockout."""
+    knockout: float | None
+    """The difference with Image→Question attention removed. None for the vision tower, which has no knockouts."""
 
     @property
     def passes(self) -> bool:
-        """Whether both are within the criterion; what is not finite is not."""
-        return self.plain <= CRITERION and (self.cut is None or self.cut <= CRITERION)
+        """Whether both are within the criterion; NaN is not."""
+        return self.baseline <= CRITERION and (self.knockout is None or self.knockout <= CRITERION)
 
 
 def distance(ours: np.ndarray, theirs: np.ndarray) -> float:
@@ -156,78 +157,78 @@ def distance(ours: np.ndarray, theirs: np.ndarray) -> float:
     return float(np.abs(ours - theirs).max() / np.abs(theirs).max())
 
 
-def differences(ours: Seen, theirs: Seen) -> list[Difference]:
-    """Every layer of ours beside theirs, whose vision tower may be deeper."""
-    found = [
-        Difference(f"vision {at}", distance(state, theirs.tower[at]), None)
-        for at, state in enumerate(ours.tower)
+def differences(ours: ModelStates, theirs: ModelStates) -> list[Difference]:
+    """The difference of every layer of ours from theirs, whose vision tower may be deeper."""
+    rows = [
+        Difference(f"vision {at}", distance(state, theirs.vision[at]), None)
+        for at, state in enumerate(ours.vision)
     ]
-    runs = ((ours.plain, theirs.plain), (ours.cut, theirs.cut))
-    for at in range(len(ours.plain["residual"])):
+    runs = ((ours.baseline, theirs.baseline), (ours.knockout, theirs.knockout))
+    for at in range(len(ours.baseline["residual"])):
         pair = (distance(our["residual"][at], their["residual"][at]) for our, their in runs)
-        found.append(Difference(f"residual {at}", *pair))
+        rows.append(Difference(f"residual {at}", *pair))
     for name in ("final", "logits"):
         pair = (distance(our[name], their[name]) for our, their in runs)
-        found.append(Difference(name, *pair))
-    return found
+        rows.append(Difference(name, *pair))
+    return rows
 
 
-def table(found: list[Difference]) -> Iterator[str]:
+def table(rows: list[Difference]) -> Iterator[str]:
     """The differences by layer, as lines."""
-    yield f"  {'':12s}  {'plain':>9s}  {'image cut':>9s}"
-    for row in found:
-        cut = "" if row.cut is None else f"{row.cut:.2e}"
-        yield f"  {row.point:12s}  {row.plain:9.2e}  {cut:>9s}  {'pass' if row.passes else 'FAIL'}"
+    yield f"  {'':12s}  {'baseline':>9s}  {'knockout':>9s}"
+    for row in rows:
+        knockout = "" if row.knockout is None else f"{row.knockout:.2e}"
+        yield f"  {row.point:12s}  {row.baseline:9.2e}  {knockout:>9s}  {'pass' if row.passes else 'FAIL'}"
 
 
-# All of it
+# The report
 
 
-def answer(asked: Verify) -> tuple[Probe, Seen]:
-    """Load the folder, print what it holds and answers, and give the probe and what was seen.
+def describe_model(command: Verify) -> tuple[ParityPrompt, ModelStates]:
+    """Load the folder, print its content and the model's answer, and return the prompt and the states.
 
     Raises:
         FileNotFoundError: a file is missing.
         ValueError: the folder is not one that this port computes.
     """
-    config = read_config(asked.path)
-    print(*summary(asked.path, config), sep="\n")
-    mesh = None if asked.mesh == MeshShape() else asked.mesh.concrete()
-    model = load(asked.path, dtype=jnp.dtype(asked.dtype), mesh=mesh, cache=asked.cache)
+    config = read_config(command.path)
+    print(*describe_folder(command.path, config), sep="\n")
+    mesh = None if command.mesh == MeshShape() else command.mesh.concrete()
+    model = load(command.path, dtype=jnp.dtype(command.dtype), mesh=mesh, cache=command.cache)
     count = sum(leaf.size for leaf in jax.tree.leaves(nnx.state(model)))
-    print(f"parameters   {count:,}, every one with its tensor, in {asked.dtype}")
-    tokenizer = read_tokenizer(asked.path)
-    prompt = probe(config, tokenizer)
-    seen = run_ours(model, prompt)
+    print(f"parameters   {count:,}, every one with its tensor, in {command.dtype}")
+    tokenizer = read_tokenizer(command.path)
+    prompt = parity_prompt(config, tokenizer)
+    states = run_flax(model, prompt)
     source = "fixed ids" if tokenizer is None else "the tokenizer of the folder"
-    print(f"prompt       {prompt.input_ids.shape[1]} tokens by {source}; likeliest next tokens:")
-    print(*answers(seen.plain["logits"][0, -1], tokenizer, asked.top), sep="\n")
-    return prompt, seen
+    print(f"prompt       {prompt.input_ids.shape[1]} tokens by {source}; most likely next tokens:")
+    print(*top_tokens(states.baseline["logits"][0, -1], tokenizer, command.top), sep="\n")
+    return prompt, states
 
 
-def compare(path: Path, prompt: Probe, ours: Seen) -> bool:
-    """Print every layer beside torch and tell whether all are within the criterion."""
-    from pid.llava.parity.torch_reference import observe_probe  # here, for it needs torch
+def compare_with_torch(path: Path, prompt: ParityPrompt, states: ModelStates) -> bool:
+    """Print the difference of every layer from torch and return whether all are within the criterion."""
+    from pid.llava.parity.torch_reference import run_torch  # imported here, because it needs torch
 
-    found = differences(ours, observe_probe(path, prompt))
-    print(f"torch        max|difference| / max|entry|, at most {CRITERION:g}:", *table(found), sep="\n")
-    return all(row.passes for row in found)
+    rows = differences(states, run_torch(path, prompt))
+    print(f"torch        max|difference| / max|entry|, at most {CRITERION:g}:", *table(rows), sep="\n")
+    return all(row.passes for row in rows)
 
 
-def verify(asked: Verify) -> bool:
-    """Print the report of a checkpoint and tell whether it passed."""
+def verify(command: Verify) -> bool:
+    """Print the report of a checkpoint and return whether it passed."""
     try:
-        prompt, seen = answer(asked)
+        prompt, states = describe_model(command)
     except (FileNotFoundError, ValueError) as problem:
         print(f"FAIL: {problem}")
         return False
-    passed = is_finite(seen)
+    passes = is_finite(states)
     print(
-        "finite       every state and logit" if passed else "finite       no: some states or logits are not"
+        "finite       every state and logit" if passes else "finite       no: some states or logits are not"
     )
-    if asked.compares:
-        passed &= compare(asked.path, prompt, seen)
+    if command.compares:
+        passes &= compare_with_torch(command.path, prompt, states)
     else:
         print("torch        not compared")
-    print("PASS" if passed else "FAIL")
-    return passed
+    print("PASS" if passes else "FAIL")
+    return passes

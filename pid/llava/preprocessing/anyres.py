@@ -1,12 +1,12 @@
-"""LLaVA-1.6's images of any resolution, as a map of rows.
+"""LLaVA-1.6 images of any resolution: from which patch each image token comes.
 
-An image is seen as one squashed base tile and a grid of tiles of the enlarged, padded image. The tokens are the P
-patches of the base tile, then the patches of the grid read row by row as one picture, the padding cut away and a
-newline vector after each row: P + rows·(columns + 1) of them. Computed here, on the host, is only where each token
-is to be found.
+An image is encoded as one base tile, which is the image resized to a square, and a grid of tiles of the enlarged,
+padded image. The tokens are the P patches of the base tile, then the patches of the grid read row by row as one
+picture, with the padding removed and a newline vector after each row: P + rows·(columns + 1) tokens. This file
+computes, on the host, only the row of the feature table that each token takes.
 
-This follows Hugging Face, which works in (height, width); the original code works in (width, height), breaks ties
-the other way and rounds differently, so that small images may get another number of tokens there.
+It follows Hugging Face, which works in (height, width). The original code works in (width, height), breaks ties the
+other way and rounds differently, so small images may have another number of tokens there.
 
 P patches of a tile, S² = P
 """
@@ -14,30 +14,32 @@ P patches of a tile, S² = P
 from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import Int
 
 NEWLINE = -1
 
-Size = tuple[int, int]
+ImageSize = tuple[int, int]
+"""(height, width)"""
 
 
-def best_resolution(size: Size, pinpoints: Sequence[Size]) -> Size:
-    """Of the resolutions on offer the one that keeps most pixels of the image, then the one that wastes fewest.
+def best_resolution(size: ImageSize, pinpoints: Sequence[ImageSize]) -> ImageSize:
+    """The offered resolution that preserves most pixels of the image and, among equals, wastes fewest.
 
-    Kept: min(pixels of the image after scaling it to fit, its own pixels). Wasted: pixels on offer but not kept.
-    All sizes are (height, width).
+    Preserved: min(pixels of the image after scaling it to fit, its own pixels). Wasted: pixels of the resolution that
+    are not preserved ones. All sizes are (height, width).
     """
     height, width = size
 
-    def merit(offer: Size) -> tuple[int, int]:
+    def merit(offer: ImageSize) -> tuple[int, int]:
         scale = min(offer[1] / width, offer[0] / height)
-        kept = min(int(width * scale) * int(height * scale), width * height)
-        return kept, kept - offer[0] * offer[1]
+        preserved_pixels = min(int(width * scale) * int(height * scale), width * height)
+        return preserved_pixels, preserved_pixels - offer[0] * offer[1]
 
     return max(pinpoints, key=merit)
 
 
-def unpadded(size: Size, grid: Size) -> tuple[slice, slice]:
-    """The rows and columns of a `grid` that an image of `size` covers once it is scaled to fit and centred."""
+def content_region(size: ImageSize, grid: ImageSize) -> tuple[slice, slice]:
+    """The rows and columns of a `grid` that an image of `size` covers, scaled to fit and centered."""
     (height, width), (rows, columns) = size, grid
     if width / height > columns / rows:
         margin = (rows - int(round(height * (columns / width), 7))) // 2
@@ -46,18 +48,36 @@ def unpadded(size: Size, grid: Size) -> tuple[slice, slice]:
     return slice(0, rows), slice(margin, columns - margin)
 
 
-def tile_grid(size: Size, pinpoints: Sequence[Size], tile: int) -> Size:
-    """How many tiles of `tile` pixels an image gets down and across, the base tile not counted."""
+def tile_grid(size: ImageSize, pinpoints: Sequence[ImageSize], tile: int) -> ImageSize:
+    """The number of tiles of `tile` pixels, down and across, that an image gets besides the base tile."""
     height, width = best_resolution(size, pinpoints)
     return height // tile, width // tile
 
 
-def anyres_rows(size: Size, pinpoints: Sequence[Size], *, tile: int, side: int) -> np.ndarray:
-    """For each token of an image its row among the patches of all tiles (tile·P + patch), or `NEWLINE`; int32.
+def anyres_rows(
+    size: ImageSize, pinpoints: Sequence[ImageSize], *, tile: int, side: int
+) -> Int[np.ndarray, "t"]:
+    """For each token of an image, its row in the table of patches of all tiles.
 
-    size: (height, width) of the image; tile: pixels along the side of a tile; side: patches along it.
+    Args:
+        size: (height, width) of the image in pixels.
+        pinpoints: the resolutions (height, width) that are offered.
+        tile: pixels along the side of a tile.
+        side: patches along the side of a tile.
 
-    Raises ValueError for an image without pixels.
+    Returns:
+        int32 (tokens,): tile·side² + patch, or -1 for the newline vector.
+
+    Raises:
+        ValueError: an image without pixels.
+
+    Example:
+        >>> from pid import llava
+        >>> llava.anyres_rows((40, 20), [(4, 2)], tile=2, side=2).tolist()      # 1 + 2 tiles of 2 × 2 patches
+        [0, 1, 2, 3, 4, 5, -1, 6, 7, -1, 8, 9, -1, 10, 11, -1]
+
+    Reference:
+        Liu et al. 2024, LLaVA-NeXT; `LlavaNextModel.pack_image_features` of transformers.
     """
     if min(size) < 1:
         raise ValueError(f"an image has at least one pixel each way, got (height, width) = {size}.")
@@ -65,6 +85,6 @@ def anyres_rows(size: Size, pinpoints: Sequence[Size], *, tile: int, side: int) 
     patches = np.arange((1 + down * across) * side**2, dtype=np.int32)
     base, rest = patches[: side**2], patches[side**2 :]
     picture = rest.reshape(down, across, side, side).swapaxes(1, 2).reshape(down * side, across * side)
-    picture = picture[unpadded(size, picture.shape)]
+    picture = picture[content_region(size, picture.shape)]
     lines = np.pad(picture, ((0, 0), (0, 1)), constant_values=NEWLINE)
     return np.concatenate([base, lines.ravel()])

@@ -1,4 +1,4 @@
-"""A prompt as the model reads it: one row of a batch, before padding.
+"""One prompt with its image as the model reads it: a row of a batch, before padding.
 
 T tokens, M tiles of the image
 """
@@ -9,16 +9,24 @@ import numpy as np
 from jaxtyping import Float, Int
 
 
-class Row(NamedTuple):
-    """One prompt with its image, encoded and not padded."""
+class EncodedPrompt(NamedTuple):
+    """One prompt with its image, encoded and not padded.
+
+    Example:
+        >>> import numpy as np
+        >>> from pid import llava
+        >>> row = llava.EncodedPrompt("q1", np.array([5, 6, 7]), np.array([1, 3, 4]), None, None)
+        >>> row.name, row.ids.shape
+        ('q1', (3,))
+    """
 
     name: str
-    """What the row is called in a store; unique among the rows of one."""
+    """The name of the prompt in a store, unique in that store."""
     ids: Int[np.ndarray, "t"]
-    """Token ids (T,), `<image>` expanded to one id per image feature."""
+    """Token ids (T,), with `<image>` expanded to one id per image feature."""
     types: Int[np.ndarray, "t"]
     """The `TokenType` of each token (T,)."""
     pixels: Float[np.ndarray, "m c y x"] | None
-    """Tiles (M, 3, side, side), one in LLaVA-1.5; None for text alone."""
+    """Tiles (M, 3, side, side), one in LLaVA-1.5. None for text alone."""
     image_size: tuple[int, int] | None
-    """(height, width) of the image in pixels before any processing; LLaVA-1.6 lays its tokens out by it."""
+    """(height, width) of the image in pixels before any processing. LLaVA-1.6 lays out its tokens by it."""

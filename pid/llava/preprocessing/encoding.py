@@ -1,4 +1,4 @@
-"""From raw samples, an image and a question each, to what the model reads.
+"""From raw samples, an image and a question each, to encoded prompts and batches.
 
 processor = llava.read_processor("llava-1.5-7b-hf", style="vicuna_v1", suffix="zhang")
 batch = llava.encode(processor, [llava.Sample("1", "kettle.jpg", "What color is the kettle?")])
@@ -7,38 +7,60 @@ batch = llava.encode(processor, [llava.Sample("1", "kettle.jpg", "What color is 
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from pid.llava.preprocessing.encoded_prompt import Row
+from pid.llava.preprocessing.encoded_prompt import EncodedPrompt
 from pid.llava.preprocessing.images import ImageLike, tiles, to_rgb
 from pid.llava.preprocessing.padding import Batch, pad
 from pid.llava.preprocessing.processor import Processor
 from pid.llava.preprocessing.prompts import prompt
-from pid.llava.preprocessing.tokenization import Span, tokenise
+from pid.llava.preprocessing.tokenization import CharacterSpan, tokenize
 
 
 class Sample(NamedTuple):
-    """A question about an image."""
+    """A question about an image.
+
+    Example:
+        >>> from pid import llava
+        >>> sample = llava.Sample("q1", "kettle.jpg", "Is it red or blue?", spans=((6, 9, 5), (13, 17, 6)))
+        >>> [sample.question[start:stop] for start, stop, _ in sample.spans]
+        ['red', 'blue']
+    """
 
     name: str
-    """What it is called; unique among the samples."""
+    """The name of the sample, unique among the samples."""
     image: ImageLike
-    """A PIL image, an array of uint8 with colours last, or the path of a file."""
+    """A PIL image, a uint8 array with colors last, or the path of a file."""
     question: str
-    """The question alone: the prompt's style and suffix are added."""
-    spans: tuple[Span, ...] = ()
-    """Stretches of the question whose tokens get a type of the user's: (first character, one behind the last, type)."""
+    """The question alone. The processor adds prompt style and suffix."""
+    spans: tuple[CharacterSpan, ...] = ()
+    """Parts of the question with a token type of the user: (first character, one past the last, type from 5 on)."""
 
 
-def encode_row(processor: Processor, sample: Sample) -> Row:
-    """One sample as the model reads it.
+def encode_prompt(processor: Processor, sample: Sample) -> EncodedPrompt:
+    """Encode one sample.
+
+    Args:
+        processor: tokenizer, image processor and prompt style.
+        sample: an image and a question.
+
+    Returns:
+        Token ids, token types and tiles, not padded.
 
     Raises:
-        FileNotFoundError, ValueError: names the sample and the rule that it breaks.
+        FileNotFoundError: the image file does not exist; the message names the sample.
+        ValueError: the sample breaks a rule; the message names both.
+
+    Example::
+
+        row = llava.encode_prompt(processor, llava.Sample("q1", "kettle.jpg", "What color is the kettle?"))
+        row.ids.shape, row.pixels.shape
+
+    The example is not executed, because it needs the files of a model.
     """
     try:
         image = to_rgb(sample.image)
         text = prompt(sample.question, style=processor.style, suffix=processor.suffix)
         size = (image.height, image.width)
-        tokens = tokenise(
+        tokens = tokenize(
             processor.tokenizer,
             text,
             image_token=processor.image_token,
@@ -47,23 +69,57 @@ def encode_row(processor: Processor, sample: Sample) -> Row:
         )
     except (FileNotFoundError, ValueError) as problem:
         raise type(problem)(f"sample {sample.name!r}: {problem}") from problem
-    return Row(sample.name, tokens.ids, tokens.types, tiles(processor.images, image), size)
+    return EncodedPrompt(sample.name, tokens.ids, tokens.types, tiles(processor.images, image), size)
 
 
-def encode_rows(processor: Processor, samples: Iterable[Sample]) -> Iterator[Row]:
-    """The samples as rows, one after the other as they are asked for.
+def encode_prompts(processor: Processor, samples: Iterable[Sample]) -> Iterator[EncodedPrompt]:
+    """Encode samples one after the other, each when the iterator reaches it.
+
+    Args:
+        processor: tokenizer, image processor and prompt style.
+        samples: samples with unique names.
+
+    Yields:
+        The encoded prompts, in the order of the samples.
 
     Raises:
-        FileNotFoundError, ValueError: names the sample and the rule that it breaks, a name that comes twice among them.
+        FileNotFoundError: an image file does not exist; the message names the sample.
+        ValueError: a sample breaks a rule, or two samples have one name.
+
+    Example::
+
+        for row in llava.encode_prompts(processor, samples):
+            print(row.name, len(row.ids))
+
+    The example is not executed, because it needs the files of a model.
     """
-    seen: set[str] = set()
+    names: set[str] = set()
     for sample in samples:
-        if sample.name in seen:
+        if sample.name in names:
             raise ValueError(f"names of samples are unique, got {sample.name!r} twice; number them.")
-        seen.add(sample.name)
-        yield encode_row(processor, sample)
+        names.add(sample.name)
+        yield encode_prompt(processor, sample)
 
 
 def encode(processor: Processor, samples: Iterable[Sample]) -> Batch:
-    """The samples as one batch. Raises as `encode_rows`, and ValueError without samples."""
-    return pad(list(encode_rows(processor, samples)), pad_token=processor.pad_token)
+    """Encode samples as one batch.
+
+    Args:
+        processor: tokenizer, image processor and prompt style.
+        samples: at least one sample; unique names.
+
+    Returns:
+        The batch, padded on the right to its longest prompt.
+
+    Raises:
+        FileNotFoundError: an image file does not exist; the message names the sample.
+        ValueError: no samples, a sample that breaks a rule, or two samples of one name.
+
+    Example::
+
+        batch = llava.encode(processor, [llava.Sample("q1", "kettle.jpg", "What color is the kettle?")])
+        batch.ids.shape, batch.questions
+
+    The example is not executed, because it needs the files of a model.
+    """
+    return pad(list(encode_prompts(processor, samples)), pad_token=processor.pad_token)

@@ -1,7 +1,7 @@
-"""From an image to tiles of pixels, through Hugging Face's own processors in their PIL form.
+"""From an image to tiles of pixels, through the PIL versions of Hugging Face's own processors.
 
-Those resize with PIL whether torch is there or not; the torchvision form, which transformers takes where it can,
-gives other pixels (by up to 0.03 of a standard deviation).
+The PIL versions resize with PIL whether torch is installed or not. The torchvision versions, which transformers
+prefers, give other pixels (by up to 0.03 of a standard deviation).
 
 M tiles
 """
@@ -14,23 +14,23 @@ from jaxtyping import Float
 from PIL import Image, UnidentifiedImageError
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)
-"""Of the pixels that CLIP was trained with, by colour, in 0 … 1."""
+"""Mean of the pixels that CLIP was trained with, for red, green and blue, in 0 … 1."""
 DEVIATION = (0.26862954, 0.26130258, 0.27577711)
-"""Their standard deviation."""
+"""Standard deviation of these pixels."""
 
 ImageLike = Image.Image | np.ndarray | str | Path
 
 
 def to_rgb(image: ImageLike) -> Image.Image:
-    """An image of red, green and blue from a PIL image, an array of uint8 or a file.
+    """Convert a PIL image, a uint8 array or a file to a red-green-blue image.
 
-    Arrays are (height, width), grey, or (height, width, 3 or 4). Grey becomes three equal colours; an alpha channel
-    is dropped, whatever it hides. The orientation that a camera notes beside an image is not applied, as in the
+    Arrays are (height, width), gray, or (height, width, 3 or 4). Gray becomes three equal colors. An alpha channel is
+    dropped, whatever it hides. The orientation that a camera stores beside an image is not applied, as in the
     original code.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: a file that is no image or is cut off, an array of another kind, an image without pixels.
+        ValueError: a file that is not an image or is truncated, an array of another kind, an image without pixels.
     """
     if isinstance(image, np.ndarray):
         image = _from_array(image)
@@ -42,11 +42,11 @@ def to_rgb(image: ImageLike) -> Image.Image:
 
 
 def _from_array(array: np.ndarray) -> Image.Image:
-    colours = array.shape[2:]
-    if array.dtype != np.uint8 or array.ndim not in (2, 3) or colours not in ((), (3,), (4,)):
+    colors = array.shape[2:]
+    if array.dtype != np.uint8 or array.ndim not in (2, 3) or colors not in ((), (3,), (4,)):
         raise ValueError(
             f"an image is uint8 (height, width), (height, width, 3) or (height, width, 4), got {array.dtype} "
-            f"{array.shape}; scale it to 0 … 255 and put the colours last."
+            f"{array.shape}; scale it to 0 … 255 and put the colors last."
         )
     if 0 in array.shape:
         raise ValueError(f"an image has at least one pixel each way, got {array.shape}.")
@@ -66,10 +66,10 @@ def _from_file(path: Path) -> Image.Image:
         ) from problem
 
 
-def tiles(images: Any, image: Image.Image) -> Float[np.ndarray, "m c y x"]:
-    """The tiles of an RGB image by `images`, an image processor of Hugging Face: (M, 3, side, side), float32.
+def tiles(image_processor: Any, image: Image.Image) -> Float[np.ndarray, "m c y x"]:
+    """The tiles of an RGB image by an image processor of Hugging Face: (M, 3, side, side), float32.
 
-    M is 1 in LLaVA-1.5; in LLaVA-1.6 one for the whole image and one for each part of it.
+    M is 1 in LLaVA-1.5. In LLaVA-1.6 it is one for the whole image and one for each part of it.
     """
-    pixels = np.asarray(images(image, return_tensors="np")["pixel_values"], np.float32)
+    pixels = np.asarray(image_processor(image, return_tensors="np")["pixel_values"], np.float32)
     return pixels[0] if pixels.ndim == 5 else pixels

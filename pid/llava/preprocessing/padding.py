@@ -1,4 +1,4 @@
-"""Rows side by side: the arguments of `forward` for several prompts.
+"""Padding: several encoded prompts as one batch, the arguments of `forward`.
 
 B batch, T tokens, M tiles of a sample
 """
@@ -9,62 +9,89 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from pid.llava.preprocessing.encoded_prompt import Row
+from pid.llava.preprocessing.encoded_prompt import EncodedPrompt
 from pid.llava.tokens import TokenType
 
 
 class Batch(NamedTuple):
-    """Rows padded on the right to one length, their tiles filled up with zeros.
+    """Encoded prompts, padded on the right to one length, and their tiles, padded with zeros.
 
-    forward(model, batch.ids, batch.pixels, image_sizes=batch.image_sizes, token_types=batch.token_types)
+    Run it by `forward(model, batch.ids, batch.pixels, image_sizes=batch.image_sizes, token_types=batch.token_types)`.
+
+    Example:
+        >>> import numpy as np
+        >>> from pid import llava
+        >>> row = llava.EncodedPrompt("q1", np.array([5, 6, 7]), np.array([1, 3, 4]), None, None)
+        >>> batch = llava.pad([row], length=5)
+        >>> batch.questions.tolist(), batch.rows()[0].ids.tolist()
+        ([[1, 2]], [5, 6, 7])
     """
 
     names: tuple[str, ...]
-    """What the rows are called."""
+    """The names of the prompts."""
     ids: Int[np.ndarray, "b t"]
     """Token ids (B, T), int32."""
     token_types: Int[np.ndarray, "b t"]
-    """The `TokenType` of each token (B, T), int32; PAD is padding."""
+    """The `TokenType` of each token (B, T), int32. PAD marks padding."""
     pixels: Float[np.ndarray, "b c y x"] | Float[np.ndarray, "b m c y x"] | None
-    """(B, 3, side, side) for LLaVA-1.5, (B, M, 3, side, side) for LLaVA-1.6; None for text alone."""
+    """(B, 3, side, side) for LLaVA-1.5, (B, M, 3, side, side) for LLaVA-1.6. None for text alone."""
     tiles: Int[np.ndarray, "b"]
-    """How many of the M tiles each row has (B,)."""
+    """How many of the M tiles each prompt has (B,)."""
     image_sizes: Int[np.ndarray, "b two"] | None
-    """(height, width) of each image before any processing (B, 2); None for text alone."""
+    """(height, width) of each image before any processing (B, 2). None for text alone."""
 
     @property
     def questions(self) -> Int[np.ndarray, "b two"]:
-        """The first token of each question and the one behind its last (B, 2).
+        """The index of the first token of each question and one past its last (B, 2).
 
-        From the first to the last token of type QUESTION or of a type of the user's, who is taken to have marked
-        parts of the question; LAST is not among them. (0, 0) where there are none.
+        A question reaches from the first to the last token of type QUESTION or of a user type (from 5 on), which is
+        assumed to mark a part of the question. LAST does not belong to it. (0, 0) where there are no such tokens.
         """
         inside = (self.token_types == TokenType.QUESTION) | (self.token_types > TokenType.LAST)
         first, behind = inside.argmax(axis=1), inside.shape[1] - inside[:, ::-1].argmax(axis=1)
         return np.where(inside.any(axis=1)[:, None], np.stack([first, behind], axis=1), 0)
 
-    def rows(self) -> tuple[Row, ...]:
-        """The rows as they were before padding."""
+    def rows(self) -> tuple[EncodedPrompt, ...]:
+        """The prompts as they were before padding."""
         return tuple(self._row(index) for index in range(len(self.names)))
 
-    def _row(self, index: int) -> Row:
+    def _row(self, index: int) -> EncodedPrompt:
         real = self.token_types[index] > TokenType.PAD
         pixels, size = None, None
         if self.pixels is not None and self.image_sizes is not None:
             pixels = self.pixels[index].reshape(-1, *self.pixels.shape[-3:])[: self.tiles[index]]
             size = (int(self.image_sizes[index, 0]), int(self.image_sizes[index, 1]))
-        return Row(self.names[index], self.ids[index, real], self.token_types[index, real], pixels, size)
+        return EncodedPrompt(
+            self.names[index], self.ids[index, real], self.token_types[index, real], pixels, size
+        )
 
 
 def pad(
-    rows: Sequence[Row], *, pad_token: int = 0, length: int | None = None, tiles: int | None = None
+    rows: Sequence[EncodedPrompt], *, pad_token: int = 0, length: int | None = None, tiles: int | None = None
 ) -> Batch:
-    """The rows as a batch, `length` tokens long and `tiles` tiles each; None is as many as the largest row has.
+    """Pad encoded prompts to one batch.
 
-    Rows of one tile each are those of LLaVA-1.5: an image of LLaVA-1.6 has at least two.
+    If every image has one tile, the batch is one of LLaVA-1.5: an image of LLaVA-1.6 has at least two.
+
+    Args:
+        rows: the prompts, at least one; all with an image or all without.
+        pad_token: the token id of padding.
+        length: tokens of the batch. None is the length of the longest prompt.
+        tiles: tiles of the batch. None is the largest number of tiles.
+
+    Returns:
+        The batch, padded on the right.
 
     Raises:
-        ValueError: no rows, a row beyond `length` or `tiles`, or rows with and rows without an image.
+        ValueError: no prompts, a prompt beyond `length` or `tiles`, or prompts with and prompts without an image.
+
+    Example:
+        >>> import numpy as np
+        >>> from pid import llava
+        >>> short = llava.EncodedPrompt("a", np.array([5, 6]), np.array([3, 4]), None, None)
+        >>> long = llava.EncodedPrompt("b", np.array([5, 6, 7]), np.array([1, 3, 4]), None, None)
+        >>> llava.pad([short, long]).token_types.tolist()
+        [[3, 4, 0], [1, 3, 4]]
     """
     if not rows:
         raise ValueError("a batch has at least one row, got none.")
@@ -75,8 +102,8 @@ def pad(
             f"apart."
         )
     counts = np.array([0 if row.pixels is None else len(row.pixels) for row in rows], np.int32)
-    width = _room("tokens", [len(row.ids) for row in rows], length)
-    depth = _room("tiles", counts.tolist(), tiles)
+    width = _capacity("tokens", [len(row.ids) for row in rows], length)
+    depth = _capacity("tiles", counts.tolist(), tiles)
     ids = np.full((len(rows), width), pad_token, np.int32)
     types = np.full((len(rows), width), TokenType.PAD, np.int32)
     for index, row in enumerate(rows):
@@ -91,8 +118,8 @@ def pad(
     return Batch(tuple(row.name for row in rows), ids, types, pixels, counts, sizes)
 
 
-def _room(what: str, sizes: list[int], asked: int | None) -> int:
+def _capacity(what: str, sizes: list[int], requested: int | None) -> int:
     most = max(sizes)
-    if asked is not None and asked < most:
-        raise ValueError(f"a batch has room for its longest row, {most} {what}, got {asked}; raise it.")
-    return most if asked is None else asked
+    if requested is not None and requested < most:
+        raise ValueError(f"a batch has room for its longest row, {most} {what}, got {requested}; raise it.")
+    return most if requested is None else requested

@@ -1,6 +1,6 @@
-"""All that turns a raw sample into tokens and pixels: tokenizer, image processor, prompt.
+"""Everything that turns a raw sample into tokens and pixels: tokenizer, image processor, prompt style.
 
-Two stores of activations may be joined only if these were the same, which `fingerprint` tells.
+Two stores of activations may be joined only if these were the same. `fingerprint` identifies them.
 """
 
 import hashlib
@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from pid.llava.config import import_transformers, require
-from pid.llava.preprocessing.anyres import Size, anyres_rows
-from pid.llava.preprocessing.prompts import IMAGE, suffix_text, template
+from pid.llava.preprocessing.anyres import ImageSize, anyres_rows
+from pid.llava.preprocessing.prompts import IMAGE, style_text, suffix_text
 
 ImageMode = Literal["pad", "hf_crop", "anyres"]
-"""How an image comes to the size of a tile. LLaVA-1.5: `pad` fills it up to a square with the mean colour, as the
-original does; `hf_crop` resizes the shorter edge and cuts off what is too long, as Hugging Face does by default, and so
-loses the sides. LLaVA-1.6: `anyres`, the whole image in one tile and its parts in others."""
+"""How an image is brought to the size of a tile. LLaVA-1.5: `pad` adds the mean color until the image is a square, as
+the original code does; `hf_crop` resizes the shorter edge and crops the longer one, as Hugging Face does by default,
+and so loses the sides. LLaVA-1.6: `anyres` puts the whole image into one tile and its parts into others."""
 
 FILES = {
     "a tokenizer": ("tokenizer.json", "tokenizer.model"),
@@ -26,57 +26,81 @@ FILES = {
 
 @dataclass(frozen=True)
 class Processor:
-    """How samples are encoded. Made by `read_processor` or `wrap_processor`."""
+    """The tokenizer, image processor and prompt style that encode samples.
+
+    Made by `read_processor` from a folder or by `wrap_processor` from a processor of transformers.
+
+    Example::
+
+        processor = llava.read_processor("llava-1.5-7b-hf")
+        processor.image_tokens((480, 640))      # 576
+
+    The example is not executed, because it needs the files of a model.
+    """
 
     tokenizer: Any
     """The tokenizer of transformers."""
     images: Any
-    """The image processor of transformers, in its PIL form."""
+    """The image processor of transformers, in its PIL version."""
     image_mode: ImageMode
-    """How an image comes to the size of a tile."""
-    pinpoints: tuple[Size, ...] | None
-    """Resolutions (height, width) on offer to an image of LLaVA-1.6; None is LLaVA-1.5."""
+    """How an image is brought to the size of a tile: "pad", "hf_crop" or "anyres"."""
+    pinpoints: tuple[ImageSize, ...] | None
+    """LLaVA-1.6: the resolutions (height, width) that are offered. None is LLaVA-1.5."""
     tile: int
     """Pixels along the side of a tile."""
     side: int
     """Patches along the side of a tile."""
     image_token: int
-    """The id of `<image>`."""
+    """The token id of `<image>`."""
     pad_token: int
-    """The id that fills up short rows; no token of that padding is ever attended to."""
+    """The token id that pads short prompts. Padding is never attended to."""
     style: str
     """The prompt as a text with `<image>` and `{question}`."""
     suffix: str
     """The text behind the question that asks for a short answer."""
 
-    def image_tokens(self, size: Size) -> int:
-        """How many tokens an image of (height, width) becomes."""
+    def image_tokens(self, size: ImageSize) -> int:
+        """The number of tokens of an image of (height, width)."""
         if self.pinpoints is None:
             return self.side**2
         return len(anyres_rows(size, self.pinpoints, tile=self.tile, side=self.side))
 
 
-def _image_processor(theirs: Any, image_mode: ImageMode) -> Any:
+def _image_processor(original: Any, image_mode: ImageMode) -> Any:
     transformers = import_transformers()
     family = {
         "pad": transformers.LlavaImageProcessorPil,
         "hf_crop": transformers.CLIPImageProcessorPil,
         "anyres": transformers.LlavaNextImageProcessorPil,
     }[image_mode]
-    fields = {name: value for name, value in theirs.to_dict().items() if name != "do_pad"}
+    fields = {name: value for name, value in original.to_dict().items() if name != "do_pad"}
     return family.from_dict(fields if image_mode == "hf_crop" else fields | {"do_pad": True})
 
 
 def wrap_processor(
     theirs: Any, *, style: str = "vicuna_v1", suffix: str = "zhang", image_mode: ImageMode | None = None
 ) -> Processor:
-    """A `Processor` from a LlavaProcessor or LlavaNextProcessor of transformers.
+    """Make a `Processor` from a LlavaProcessor or LlavaNextProcessor of transformers.
 
-    style and suffix as in `prompt`. image_mode: None is `pad` for LLaVA-1.5 and `anyres` for LLaVA-1.6.
+    Args:
+        theirs: the processor of transformers, with a fast tokenizer.
+        style: prompt style, by name or as a text, see `prompt`.
+        suffix: answer suffix, by name or as a text, see `prompt`.
+        image_mode: "pad" or "hf_crop" for LLaVA-1.5, "anyres" for LLaVA-1.6. None is "pad" or "anyres".
+
+    Returns:
+        The processor.
 
     Raises:
-        ValueError: another processor, a tokenizer without `<image>` or without offsets, tiles that are no squares of
-            whole patches, an image mode of the other LLaVA, or a style or suffix that is none.
+        ValueError: another processor, a tokenizer without `<image>` or without offsets, tiles that are not squares
+            of whole patches, an image mode of the other LLaVA, or a style or suffix that is not valid.
+
+    Example::
+
+        theirs = transformers.AutoProcessor.from_pretrained("llava-1.5-7b-hf")
+        processor = llava.wrap_processor(theirs, style="hf_15")
+
+    The example is not executed, because it needs the files of a model.
     """
     require("the processor", type(theirs).__name__, ("LlavaProcessor", "LlavaNextProcessor"))
     anyres = type(theirs).__name__ == "LlavaNextProcessor"
@@ -92,8 +116,8 @@ def wrap_processor(
         )
     if not tokenizer.is_fast:
         raise ValueError(
-            f"a tokenizer tells the characters of each token, got a {type(tokenizer).__name__}, which does not; save "
-            f"it as tokenizer.json."
+            f"a tokenizer must report the characters of each token, got a {type(tokenizer).__name__}, which does not; "
+            f"save it as tokenizer.json."
         )
     crop, patch = theirs.image_processor.crop_size, theirs.patch_size
     height, width = crop["height"], crop["width"]
@@ -103,18 +127,18 @@ def wrap_processor(
             f"patch_size into processor_config.json, and the image size of the model into its image processor."
         )
     images = _image_processor(theirs.image_processor, mode)
-    points = tuple((high, wide) for high, wide in images.image_grid_pinpoints) if anyres else None
+    pinpoints = tuple((high, wide) for high, wide in images.image_grid_pinpoints) if anyres else None
     padding = tokenizer.pad_token_id
     return Processor(
         tokenizer=tokenizer,
         images=images,
         image_mode=mode,
-        pinpoints=points,
+        pinpoints=pinpoints,
         tile=height,
         side=height // patch,
         image_token=tokenizer.convert_tokens_to_ids(IMAGE),
         pad_token=0 if padding is None else padding,
-        style=template(style),
+        style=style_text(style),
         suffix=suffix_text(suffix),
     )
 
@@ -126,11 +150,26 @@ def read_processor(
     suffix: str = "zhang",
     image_mode: ImageMode | None = None,
 ) -> Processor:
-    """The `Processor` of a Hugging Face folder, without a look at the network; the arguments are as above.
+    """Read the `Processor` of a Hugging Face folder, without access to the network.
+
+    Args:
+        path: the folder, with the files of the tokenizer and of the image processor.
+        style: prompt style, by name or as a text, see `prompt`.
+        suffix: answer suffix, by name or as a text, see `prompt`.
+        image_mode: "pad" or "hf_crop" for LLaVA-1.5, "anyres" for LLaVA-1.6. None is "pad" or "anyres".
+
+    Returns:
+        The processor.
 
     Raises:
         FileNotFoundError: the folder lacks the files of the tokenizer or of the image processor.
         ValueError: as `wrap_processor`.
+
+    Example::
+
+        processor = llava.read_processor("llava-1.5-7b-hf", style="vicuna_v1", suffix="zhang")
+
+    The example is not executed, because it needs the files of a model.
     """
     folder = Path(path)
     for what, names in FILES.items():
@@ -144,10 +183,23 @@ def read_processor(
 
 
 def fingerprint(processor: Processor) -> str:
-    """sha256, in hexadecimal, of all that the rows depend on beside the samples.
+    """The SHA-256 of everything that encoded prompts depend on besides the samples.
 
-    Tokenizer, image processor, mode, patches, and the texts of style and suffix (not their names). Not the flag
-    `legacy` of a Llama's tokenizer, which changes no row here and is lost when transformers saves it.
+    That is the tokenizer, the image processor, the image mode, the patches, and the texts of style and suffix (not
+    their names). The flag `legacy` of a Llama tokenizer is left out: it changes no encoded prompt here, and
+    transformers loses it when it saves the tokenizer.
+
+    Args:
+        processor: the processor.
+
+    Returns:
+        64 hexadecimal digits.
+
+    Example::
+
+        llava.fingerprint(llava.read_processor("llava-1.5-7b-hf"))[:8]
+
+    The example is not executed, because it needs the files of a model.
     """
     text = processor.tokenizer.backend_tokenizer.to_str()
     tokenizer = json.loads(text.replace('"prepend_scheme":"first"', '"prepend_scheme":"always"'))

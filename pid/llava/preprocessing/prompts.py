@@ -1,12 +1,12 @@
 """The text around an image and a question.
 
-A prompt is two chunks of text with `<image>` between them, and the question is a stretch of the second.
+A prompt is two chunks of text with `<image>` between them. The question is a part of the second chunk.
 
-Tokens that stand between the image and the question (the newline of every style below) are TEXT. They see the image
-and the question sees them, so they carry something of the image past a knockout of Image→Question: that knockout
-alone does not make the question blind. `Knockout(layers, target=TokenType.TEXT)` beside it closes this way, and blinds
-the answer suffix too. Or the question stands right behind the image, as in a style `"<image>{question} ..."`; so it
-does in the toy world.
+Tokens between the image and the question (the newline of every style below) have type TEXT. They attend to the image,
+and the question attends to them, so they carry image information past an Image→Question knockout: that knockout
+alone does not remove the image from the question. Two remedies: add `Knockout(layers, target=TokenType.TEXT)`, which
+also cuts the answer suffix from the image; or use a style in which the question follows the image directly, such as
+`"<image>{question} ..."`. The toy world uses the second.
 """
 
 from dataclasses import dataclass
@@ -25,39 +25,47 @@ STYLES = {
     "hf_16_vicuna": _SYSTEM.replace("{who}", "human") + "USER: <image>\n{question} ASSISTANT:",
     "mistral": "[INST] <image>\n{question} [/INST]",
 }
-"""vicuna_v1 is that of the original code, for LLaVA-1.5 and LLaVA-1.6 with Vicuna [LLaVA-NeXT, conversation.py];
-the others are those of Hugging Face's model cards."""
+"""Prompt styles by name. vicuna_v1 is the style of the original code, for LLaVA-1.5 and for LLaVA-1.6 with Vicuna
+[LLaVA-NeXT, conversation.py]. The others come from the model cards of Hugging Face."""
 
 SUFFIXES = {
     "zhang": " \nAnswer the question using a single word or phrase.",
     "llava": "\nAnswer the question using a single word or phrase.",
     "none": "",
 }
-"""What asks for a short answer: zhang has a space before the newline [code of Zhang et al. 2025], llava has none
-[evaluation of LLaVA-1.5]."""
+"""Texts that ask for a short answer, by name. zhang has a space before the newline [code of Zhang et al. 2025], llava
+has none [evaluation of LLaVA-1.5]."""
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """A prompt as text."""
+    """A prompt as text, and where the question stands in it.
+
+    Example:
+        >>> from pid import llava
+        >>> p = llava.Prompt(before="USER: ", after="What is it? ASSISTANT:", question=(0, 11))
+        >>> p.text
+        'USER: <image>What is it? ASSISTANT:'
+    """
 
     before: str
-    """What stands before the image."""
+    """The text before the image."""
     after: str
-    """What stands behind it, the question among it."""
+    """The text after the image. It contains the question."""
     question: tuple[int, int]
     """The question is `after[start:stop]`."""
 
     @property
     def text(self) -> str:
-        """The whole, with exactly one `<image>`."""
+        """The full text, with exactly one `<image>`."""
         return self.before + IMAGE + self.after
 
 
-def template(style: str) -> str:
+def style_text(style: str) -> str:
     """The text of a style: one of `STYLES`, or the text itself, with `<image>` and then `{question}`.
 
-    Raises ValueError for an unknown name, or a text that lacks one of the two, has it twice or in the other order.
+    Raises:
+        ValueError: an unknown name, or a text that lacks one of the two, has it twice or in the other order.
     """
     text = STYLES.get(style, style)
     counts = text.count(IMAGE), text.count(QUESTION)
@@ -71,7 +79,8 @@ def template(style: str) -> str:
 def suffix_text(suffix: str) -> str:
     """The text of a suffix: one of `SUFFIXES`, or the text itself, which begins with a space or a newline.
 
-    Raises ValueError for any other text, for it would run into the question, and for one with `<image>` in it.
+    Raises:
+        ValueError: a text that would run into the question, or one that contains `<image>`.
     """
     text = SUFFIXES.get(suffix, suffix)
     if text and not text[0].isspace() or IMAGE in text:
@@ -83,16 +92,36 @@ def suffix_text(suffix: str) -> str:
 
 
 def prompt(question: str, *, style: str = "vicuna_v1", suffix: str = "zhang") -> Prompt:
-    """The question in a style, an answer suffix behind it; both by name or as a text, see `template`.
+    r"""Put a question and an answer suffix into a prompt style.
+
+    Args:
+        question: the question, without `<image>`.
+        style: "vicuna_v1", "hf_15", "hf_16_vicuna", "mistral", or a text with one `<image>` and behind it one
+            `{question}`.
+        suffix: "zhang", "llava", "none", or a text that begins with a space or a newline.
+
+    Returns:
+        The prompt, and where the question stands in it.
 
     Raises:
-        ValueError: a question that is empty or contains `<image>`; a style or suffix that is none.
+        ValueError: a question that is empty or contains `<image>`; a style or suffix that is not valid.
+
+    Example:
+        >>> from pid import llava
+        >>> p = llava.prompt("What color is the kettle?", style="hf_15", suffix="none")
+        >>> p.text
+        'USER: <image>\nWhat color is the kettle? ASSISTANT:'
+        >>> p.after[slice(*p.question)]
+        'What color is the kettle?'
+
+    Reference:
+        Liu et al. 2023 (LLaVA-1.5), conversation.py; Zhang et al. 2025 for the suffix "zhang".
     """
     if not question.strip() or IMAGE in question:
         raise ValueError(
             f"a question is a text without {IMAGE}, got {question!r}; the prompt has the image in its own place."
         )
-    before, _, after = template(style).partition(IMAGE)
+    before, _, after = style_text(style).partition(IMAGE)
     lead, _, rest = after.partition(QUESTION)
     start = len(lead)
     return Prompt(before, lead + question + suffix_text(suffix) + rest, (start, start + len(question)))
