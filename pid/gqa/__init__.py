@@ -14,6 +14,10 @@ import sys
 from typing import Any
 
 from pid.deprecation import former_attribute
+from pid.extras import require_extra
+
+require_extra("data", "pid.gqa", "tensorflow_datasets", "PIL")
+
 from pid.gqa.answer_statistics import answer_diagnostics as answer_diagnostics
 from pid.gqa.answer_statistics import entropy as entropy
 from pid.gqa.gqa_builder import GQA as GQA
