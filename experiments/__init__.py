@@ -1,0 +1,11 @@
+"""Programs, each started by `python -m experiments.NAME` and described by its `--help`.
+
+blas          one BLAS thread
+run/          what the programs share: run folder, training loop, studies, tables, command line
+data/         data sets
+lra/          Long Range Arena: a Transformer with a PDE in it, and its baseline
+claims/       claims of the Continuous-Time Attention paper, measured
+pid_gaussian/ Gaussian partial information decomposition of samples, and of your own activations
+pid_llava/    how vision becomes language inside a LLaVA
+bench/        time and memory of the fast forms beside the plain ones
+"""

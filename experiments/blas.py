@@ -1,7 +1,7 @@
-"""One BLAS thread, unless the environment says otherwise.
+"""Sets one BLAS thread, unless the environment sets another number.
 
-Matrices here are small, and more threads wait for each other. OpenBLAS reads the variable when NumPy and SciPy are
-imported, so a program imports this first.
+The matrices here are small, and more threads would wait for each other. OpenBLAS reads the variable when NumPy and
+SciPy are imported, so a program imports this file first.
 """
 
 import os

@@ -12,7 +12,7 @@ from pid.measures import decompose
 
 
 def decomposition_rows(config: Config) -> Iterator[Row]:
-    """Milliseconds per system; the iteration takes a different one each time, as it stops when it has converged."""
+    """Time one system. The iteration gets another system each time, since its number of steps differs."""
     size = config.pid
     for name, covs, loop in _cases(config):
         d = covs.shape[-1] // 3
@@ -43,7 +43,7 @@ def _cases(config: Config) -> Iterator[tuple[str, np.ndarray, bool]]:
 
 
 def random_channels(d: int, count: int) -> np.ndarray:
-    """Covariances (count, 3d, 3d) of X = H_x M + n, Y = H_y M + n', entries of H of standard deviation 0.75/√d."""
+    """Return covariances (count, 3d, 3d) of X = H_x M + n, Y = H_y M + n', with H of standard deviation 0.75/√d."""
     h = np.random.default_rng(0).normal(size=(count, 2 * d, d)) * 0.75 / d**0.5
     covs = np.empty((count, 3 * d, 3 * d))
     covs[:, :d, :d] = np.eye(d)
@@ -53,24 +53,24 @@ def random_channels(d: int, count: int) -> np.ndarray:
 
 
 def closed_form(cov: np.ndarray, d: int) -> tuple[float, float, float, float]:
-    """(R, U_x, U_y, S) in bits, one system at a time: Cholesky factors and one generalised eigenproblem."""
+    """Return (R, U_x, U_y, S) in bits of one system, by Cholesky factors and one generalized eigenproblem."""
     m, x, y = (slice(i * d, (i + 1) * d) for i in range(3))
     prior = _cholesky(cov[m, m])
-    given_x, given_y = (_posterior(cov[m, m], cov[s, s], cov[s, m]) for s in (x, y))
-    of_x = _cholesky(given_x)
-    half = linalg.solve_triangular(of_x, given_y, lower=True, check_finite=False)
-    whole = linalg.solve_triangular(of_x, half.T, lower=True, check_finite=False)
-    logs = np.log2(linalg.eigvalsh((whole + whole.T) / 2, check_finite=False)) / 2
+    posterior_x, posterior_y = (_posterior(cov[m, m], cov[s, s], cov[s, m]) for s in (x, y))
+    factor_x = _cholesky(posterior_x)
+    half = linalg.solve_triangular(factor_x, posterior_y, lower=True, check_finite=False)
+    ratio = linalg.solve_triangular(factor_x, half.T, lower=True, check_finite=False)
+    logs = np.log2(linalg.eigvalsh((ratio + ratio.T) / 2, check_finite=False)) / 2
     both, all_three = _cholesky(cov[d:, d:]), _cholesky(cov)
-    i_x = _bits(prior) - _bits(of_x)
+    i_x = _bits(prior) - _bits(factor_x)
     i_xy = _bits(prior) + _bits(both) - _bits(all_three)
     unique_x, unique_y = logs[logs > 0].sum(), -logs[logs < 0].sum()
     return i_x - unique_x, unique_x, unique_y, i_xy - i_x - unique_y
 
 
 def _posterior(target: np.ndarray, source: np.ndarray, read: np.ndarray) -> np.ndarray:
-    seen = linalg.solve_triangular(_cholesky(source), read, lower=True, check_finite=False)
-    return target - seen.T @ seen
+    projection = linalg.solve_triangular(_cholesky(source), read, lower=True, check_finite=False)
+    return target - projection.T @ projection
 
 
 def _cholesky(matrix: np.ndarray) -> np.ndarray:
@@ -78,5 +78,5 @@ def _cholesky(matrix: np.ndarray) -> np.ndarray:
 
 
 def _bits(factor: np.ndarray) -> float:
-    """½ log2 det of L Lᵀ."""
+    """Return ½ log2 det of L Lᵀ."""
     return float(np.log2(np.diagonal(factor)).sum())

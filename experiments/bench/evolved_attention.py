@@ -1,14 +1,12 @@
-"""Attention evolved by a PDE against plain attention: folded, and by evolving the matrix itself."""
+"""Attention evolved by a PDE against plain attention: folded, and by evolution of the matrix itself."""
 
 import math
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Any
 
 import jax
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
+from jax import Array
 from matplotlib.figure import Figure
 
 from experiments.bench.config import Config
@@ -20,7 +18,7 @@ LONG = 8192  # tokens up to which forward rows take all their pairs
 
 
 def evolved_rows(config: Config) -> Iterator[Row]:
-    """For every length: folded against plain attention, with and without causality and backward pass; the matrix."""
+    """Time folded and matrix form against plain attention for every length, causal and not, forward and backward."""
     size = config.attention
     for tokens in config.lengths:
         shape = (size.batch, tokens, size.heads, size.width)
@@ -41,30 +39,36 @@ def evolved_rows(config: Config) -> Iterator[Row]:
 
 
 def _forms(steps: int, *, causal: bool) -> Iterator[Callable]:
-    """Plain, folded and materialised."""
-    for pde, method in ((None, "auto"), (Diffusion(0.1), "folded"), (Diffusion(0.1), "materialized")):
+    """Yield plain, folded and materialized attention."""
+    forms: tuple[tuple[Any, Any], ...] = (
+        (None, "auto"),
+        (Diffusion(0.1), "folded"),
+        (Diffusion(0.1), "materialized"),
+    )
+    for pde, method in forms:
         yield partial(pde_attention, pde=pde, steps=steps, is_causal=causal, method=method)
 
 
-def _forward(attend: Callable, query, key, value, weight):
+def _forward(attend: Callable, query: Array, key: Array, value: Array, weight: Array) -> Array:
     del weight  # only the backward pass needs the cotangent
     return attend(query, key, value)
 
 
-def _forward_backward(attend: Callable, query, key, value, weight):
+def _forward_backward(attend: Callable, query: Array, key: Array, value: Array, weight: Array) -> Any:
     output, pull = jax.vjp(attend, query, key, value)
     return output, pull(weight)
 
 
 def _planned(first: Callable, second: Callable, arrays: list) -> Paired:
-    """The memory alone, for a program too large to run."""
+    """Return the memory alone, for a program that is too large to run."""
     ours, theirs = (temporaries(jax.jit(f).lower(*arrays).compile()) for f in (first, second))
     return Paired(float("nan"), float("nan"), float("nan"), ours, theirs, 0)
 
 
-def figure(rows: list[Row]) -> Figure:
-    """Time beside plain attention, and temporaries, against the number of tokens."""
-    drawn, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
+def draw_evolved(rows: list[Row]) -> Figure:
+    """Draw time relative to plain attention, and temporaries, against the number of tokens."""
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    left, right = figure.subplots(1, 2)
     lines: dict[tuple[str, str, str], list[tuple[int, Paired]]] = {}
     for case, result in rows:
         form, tokens, kind, way = case.split(", ")
@@ -85,4 +89,4 @@ def figure(rows: list[Row]) -> Figure:
         axes.set(xlabel="tokens T", xscale="log")
         axes.grid(alpha=0.3)
     right.legend(fontsize=7)
-    return drawn
+    return figure

@@ -1,8 +1,8 @@
 """Gaussian BROJA as published: sign-gradient descent over the noise correlation of the two sources.
 
-The method and the settings of Venkatesh et al. 2023 ("gpid"), restated to be timed and compared against. It solves by
-the SciPy routines that gpid solves by: NumPy's take about half the time at size 10, five sixths at 100.
-With M and the noise of each channel white, X = Hx M + n_x and Y = Hy M + n_y, the union information is the least
+This is the method of Venkatesh et al. 2023 ("gpid") with its settings, restated for comparisons of time and results. It
+uses the SciPy routines of gpid; those of NumPy take about half the time at size 10 and five sixths at 100. With M and
+the noise of each channel white, X = Hx M + n_x and Y = Hy M + n_y, the union information is the least
 
     f(Σ) = ½ log2 det( I + Hy'Hy + B' D⁻¹ B ),    B = Hx - Σ Hy,    D = (1 + ε) I - Σ Σ'
 
@@ -19,17 +19,15 @@ from scipy.linalg import eigh, eigvalsh, solve
 
 RIDGE = 1e-7  # ε
 STEP = 1e-3  # first step of every entry of Σ
-SHRINK = (
-    0.9  # of an entry's step where the sign of its slope changed; it grows by 1 / SHRINK where it did not
-)
-DECAY = 0.999  # of all steps, each iteration
+SHRINK = 0.9  # factor on the step of an entry whose slope changed sign; other steps grow by 1 / SHRINK
+DECAY = 0.999  # factor on all steps in each iteration
 STOP = 1e-6  # bits: the greatest change over the last PATIENCE iterations
 PATIENCE = 20
 LIMIT = 10_000  # iterations
 
 
 class Union(NamedTuple):
-    """Union information found by the iteration."""
+    """Result of the iteration."""
 
     union: float  # bits, within its bounds max(I_x, I_y) and min(I_x + I_y, I_xy)
     iterations: int  # evaluations of the objective
@@ -37,7 +35,7 @@ class Union(NamedTuple):
 
 
 class Atoms(NamedTuple):
-    """Decomposition of I(M;X,Y) in bits, and how the iteration ended."""
+    """Decomposition of I(M;X,Y) in bits, and the end of the iteration."""
 
     unique_x: float
     unique_y: float
@@ -56,48 +54,60 @@ class Channels(NamedTuple):
 
 
 def union_information(cov: np.ndarray, dims: tuple[int, int, int]) -> Union:
-    """min f(Σ) in bits, clipped to max(I_x, I_y) ≤ I_u ≤ min(I_x + I_y, I_xy). `cov` (d, d), `dims` (m, x, y)."""
+    """Return min f(Σ) in bits, clipped to max(I_x, I_y) ≤ I_u ≤ min(I_x + I_y, I_xy).
+
+    Args:
+        cov: covariance (d, d) of M, X and Y.
+        dims: (m, x, y).
+    """
     channels = whiten(cov, dims)
-    return _clipped(_descend(channels), *_mutual_informations(channels))
+    return _clip(_descend(channels), *_mutual_informations(channels))
 
 
 def atoms(cov: np.ndarray, dims: tuple[int, int, int]) -> Atoms:
-    """U_x = I_u - I_y, U_y = I_u - I_x, R = I_x + I_y - I_u, S = I_xy - I_u in bits; I_xy carries the ridge too."""
+    """Return U_x = I_u - I_y, U_y = I_u - I_x, R = I_x + I_y - I_u, S = I_xy - I_u in bits.
+
+    I_xy has the ridge too.
+    """
     channels = whiten(cov, dims)
     i_x, i_y, i_xy = _mutual_informations(channels)
-    union, iterations, converged = _clipped(_descend(channels), i_x, i_y, i_xy)
+    union, iterations, converged = _clip(_descend(channels), i_x, i_y, i_xy)
     return Atoms(union - i_y, union - i_x, i_x + i_y - union, i_xy - union, iterations, converged)
 
 
 def whiten(cov: np.ndarray, dims: tuple[int, int, int]) -> Channels:
-    """S_M, S_{X|M}, S_{Y|M} → I by their symmetric inverse roots: the signs of the slopes depend on these axes."""
+    """Transform S_M, S_{X|M}, S_{Y|M} → I by their symmetric inverse roots.
+
+    The signs of the slopes depend on these axes.
+    """
     m, x, _ = dims
     channel = cov[m:, :m] @ np.linalg.inv(_root(cov[:m, :m]))  # of white M
     noise = cov[m:, m:] - channel @ channel.T
     white_x, white_y = (np.linalg.inv(_root(block)) for block in (noise[:x, :x], noise[x:, x:]))
     correlation = white_x @ noise[:x, x:] @ white_y
     hx, hy = white_x @ channel[:x], white_y @ channel[x:]
-    return Channels(hx, hy, _correlated(correlation))
+    return Channels(hx, hy, _joint_correlation(correlation))
 
 
 def objective(sigma: np.ndarray, hx: np.ndarray, hy: np.ndarray) -> float:
-    """f(Σ) in bits."""
+    """Return f(Σ) in bits."""
     precision, _ = _posterior(sigma, hx, hy)
     return float(np.linalg.slogdet(precision)[1] / (2 * np.log(2)))
 
 
 def gradient(sigma: np.ndarray, hx: np.ndarray, hy: np.ndarray) -> np.ndarray:
-    """df/dΣ = D⁻¹ B Q (B' D⁻¹ Σ - Hy'),  Q = (I + Hy'Hy + B' D⁻¹ B)⁻¹; nats, (x, y)."""
+    """Return df/dΣ = D⁻¹ B Q (B' D⁻¹ Σ - Hy'), Q = (I + Hy'Hy + B' D⁻¹ B)⁻¹, in nats, (x, y)."""
     precision, scaled = _posterior(sigma, hx, hy)
     return scaled @ solve(precision, scaled.T @ sigma - hy.T)
 
 
 def project(sigma: np.ndarray) -> np.ndarray:
-    """A correlation with [[I, Σ], [Σ', I]] > 0: negative eigenvalues to 0, then Σ → A^-½ C B^-½ of its blocks.
+    """Return a correlation with [[I, Σ], [Σ', I]] > 0.
 
-    A and B may be singular: a multiple of I is added to their roots, ten times as much until the result is positive.
+    Negative eigenvalues become 0, then Σ → A^-½ C B^-½ of the blocks. A and B may be singular: their roots get a
+    multiple of I, which grows tenfold until the result is positive.
     """
-    values, vectors = eigh(_correlated(sigma))
+    values, vectors = eigh(_joint_correlation(sigma))
     if values[0] > 0:
         return sigma
     x = len(sigma)
@@ -106,13 +116,16 @@ def project(sigma: np.ndarray) -> np.ndarray:
     for ridge in 10.0 ** np.arange(-12, 1):
         half = solve(root_y + ridge * np.eye(len(root_y)), cross.T)
         sigma = solve(root_x + ridge * np.eye(x), half.T)
-        if eigvalsh(_correlated(sigma))[0] > 0:
+        if eigvalsh(_joint_correlation(sigma))[0] > 0:
             break
     return sigma
 
 
 def _descend(channels: Channels) -> Union:
-    """Rprop from Hx Hy⁺: each entry has its own step, only the sign of its slope is used, Σ is projected each time."""
+    """Descend by Rprop from Hx Hy⁺.
+
+    Each entry has its own step, and only the sign of its slope counts. Σ is projected in each iteration.
+    """
     hx, hy, _ = channels
     sigma = project(hx @ np.linalg.pinv(hy))
     steps, previous = np.full(sigma.shape, STEP), np.zeros(sigma.shape)
@@ -128,12 +141,12 @@ def _descend(channels: Channels) -> Union:
     return Union(float(values.min()), LIMIT, converged=False)
 
 
-def _clipped(found: Union, i_x: float, i_y: float, i_xy: float) -> Union:
-    return found._replace(union=min(max(found.union, i_x, i_y), i_x + i_y, i_xy))
+def _clip(result: Union, i_x: float, i_y: float, i_xy: float) -> Union:
+    return result._replace(union=min(max(result.union, i_x, i_y), i_x + i_y, i_xy))
 
 
 def _mutual_informations(channels: Channels) -> tuple[float, float, float]:
-    """I_x, I_y, I_xy in bits, the last with ε on the noise."""
+    """Return I_x, I_y, I_xy in bits, the last with ε on the noise."""
     hx, hy, noise = channels
     both = np.vstack([hx, hy])
     signals = hx.T @ hx, hy.T @ hy, both.T @ solve(noise + RIDGE * np.eye(len(noise)), both)
@@ -142,19 +155,19 @@ def _mutual_informations(channels: Channels) -> tuple[float, float, float]:
 
 
 def _posterior(sigma: np.ndarray, hx: np.ndarray, hy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """I + Hy'Hy + B' D⁻¹ B (m, m) and D⁻¹ B (x, m)."""
+    """Return I + Hy'Hy + B' D⁻¹ B (m, m) and D⁻¹ B (x, m)."""
     residual = hx - sigma @ hy
     scaled = solve((1 + RIDGE) * np.eye(len(sigma)) - sigma @ sigma.T, residual)
     return np.eye(hy.shape[1]) + hy.T @ hy + residual.T @ scaled, scaled
 
 
-def _correlated(sigma: np.ndarray) -> np.ndarray:
-    """[[I, Σ], [Σ', I]]."""
+def _joint_correlation(sigma: np.ndarray) -> np.ndarray:
+    """Return [[I, Σ], [Σ', I]]."""
     x, y = sigma.shape
     return np.block([[np.eye(x), sigma], [sigma.T, np.eye(y)]])
 
 
 def _root(a: np.ndarray) -> np.ndarray:
-    """Symmetric A^½ of a positive semidefinite A."""
+    """Return the symmetric root A^½ of a positive semidefinite A."""
     values, vectors = eigh(a)
     return (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T

@@ -1,6 +1,6 @@
-"""LLaVA's language model: windows of knockouts in two phases against full runs, and what pooled states cost.
+"""LLaVA's language model: windows of knockouts in two phases against full runs, and the cost of pooled states.
 
-The weights are random, for time does not depend on them, or real ones from a folder.
+The weights are random, since time does not depend on them, or come from a folder.
 """
 
 from collections.abc import Callable, Iterator
@@ -23,7 +23,7 @@ from pid.llava.model.language_model import GROUPS, LanguageModel
 
 
 def llava_rows(config: Config) -> Iterator[Row]:
-    """All rows for the model and the sample asked for."""
+    """Yield all rows for the model and the sample of the configuration."""
     size = config.llava
     language = random_language(size) if size.text is None else read_language(size.text)
     yield windows_row(language, size.prefix, size.suffix, config)
@@ -31,14 +31,14 @@ def llava_rows(config: Config) -> Iterator[Row]:
 
 
 def read_language(folder: Path) -> LanguageModel:
-    """The language model of a folder, float32."""
+    """Return the language model of a folder, float32."""
     return llava.load_text(
         read_text_config(folder), load_file(folder / "model.safetensors"), dtype=np.float32
     )
 
 
 def random_language(size: LlavaSize) -> LanguageModel:
-    """A language model of the sizes asked for, float32."""
+    """Return a language model of these sizes, float32."""
     text = llava.TextConfig(
         vocab_size=256,
         hidden_size=size.heads * size.head_width,
@@ -56,7 +56,7 @@ def random_language(size: LlavaSize) -> LanguageModel:
 
 
 def windows_row(language: LanguageModel, prefix: int, suffix: int, config: Config) -> Row:
-    """Image→Question cut in the window about each layer, and the baseline: two phases against a full run of each."""
+    """Time the baseline and Image→Question cuts in the window about each layer: two phases against full runs."""
     layers = language.config.num_layers
     windows = [(Knockout(window),) for window in llava.windows(layers)]
     blocks = stack_knockout_masks([(), *windows], layers)
@@ -78,16 +78,16 @@ def windows_row(language: LanguageModel, prefix: int, suffix: int, config: Confi
 
 
 def pooled_rows(language: LanguageModel, prefix: int, suffix: int, config: Config) -> Iterator[Row]:
-    """Pooled states of all layers against no states, and against all of them.
+    """Time pooled states of all layers against no states, and against all states.
 
-    No states means the last token's logits alone, as beside the pooled ones: the output map of all tokens would take
-    a seventh of the time of a small model.
+    "No states" returns the logits of the last token, as the pooled run does: the output map of all tokens would take a
+    seventh of the time of a small model.
     """
     blocks = stack_knockout_masks([()], language.config.num_layers)[0]
     graphdef, params, u, types = _sample(language, prefix, suffix)
 
     def run(collect: Any) -> Callable:
-        return lambda params, *given: nnx.merge(graphdef, params)(*given, collect=collect)
+        return lambda params, *inputs: nnx.merge(graphdef, params)(*inputs, collect=collect)
 
     def plain(params: Any, u: Any, types: Any, block: Any) -> Any:
         language = nnx.merge(graphdef, params)
@@ -108,7 +108,7 @@ def pooled_rows(language: LanguageModel, prefix: int, suffix: int, config: Confi
 
 
 def _sample(language: LanguageModel, prefix: int, suffix: int) -> tuple[Any, Any, jax.Array, np.ndarray]:
-    """The model in two parts, and one sample: text and an image, then a question and its last token."""
+    """Return graph and weights of the model, and one sample: text and an image, a question and its last token."""
     graphdef, params = nnx.split(language)
     image, words = prefix - prefix // 16, prefix // 16
     types = [TokenType.TEXT] * words + [TokenType.IMAGE] * image

@@ -13,7 +13,7 @@ from pdeformer.attention import dot_product_attention
 
 
 def attention_rows(config: Config) -> Iterator[Row]:
-    """Chunked attention against `jax.nn.dot_product_attention` given the same mask, forward and with the backward."""
+    """Time chunked attention against `jax.nn.dot_product_attention` with the same mask, forward and backward."""
     size = config.attention
     shape = (size.batch, size.tokens, size.heads, size.width)
     arrays = [jax.random.normal(key, shape) for key in jax.random.split(jax.random.key(0), 4)]
@@ -56,7 +56,7 @@ def _state(config: Config) -> jax.Array:
 
 
 def taps_rows(config: Config) -> Iterator[Row]:
-    """One pass of 2n+1 taps against n scanned steps of the heat equation, with the coefficient known or traced."""
+    """Time one pass of 2n+1 taps against n scanned heat steps, with a constant and with a traced coefficient."""
     u, alpha = _state(config), jnp.float32(0.2)
     for steps in (4, 8):
         taps, scan = (partial(evolve, steps=steps, method=method) for method in ("taps", "scan"))
@@ -80,7 +80,7 @@ def taps_rows(config: Config) -> Iterator[Row]:
 
 
 def backward_rows(config: Config) -> Iterator[Row]:
-    """Gradient in state and coefficients: our rules against plain autodiff through a scan of public steps."""
+    """Time gradients in state and coefficients: our rules against plain autodiff through a scan of public steps."""
     u = _state(config)[:1]
     equations = {"diffusion": Diffusion(0.2), "advection": AdvectionDiffusion(0.1, 0.3)}
     for name, pde in equations.items():

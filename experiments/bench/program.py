@@ -1,23 +1,22 @@
-"""Run the sections, print their tables, write the summary and the figure."""
+"""The program: times the sections one after another, and writes tables, the figure and `summary.json`."""
 
-import json
 import platform
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
-from rich import box
-from rich.console import Console
-from rich.table import Table
+from matplotlib.figure import Figure
 
 from experiments import run
 from experiments.bench.broja_speed import decomposition_rows
-from experiments.bench.config import Config
-from experiments.bench.evolved_attention import evolved_rows, figure
+from experiments.bench.config import MAY_CHANGE_ON_RESUME, Config
+from experiments.bench.evolved_attention import draw_evolved, evolved_rows
 from experiments.bench.llava_capture import llava_rows
 from experiments.bench.operators import attention_rows, backward_rows, taps_rows
-from experiments.bench.timing import Row
+from experiments.bench.timing import Paired, Row
+from experiments.run.report import Layout, Table
 
 SECTIONS: dict[str, tuple[str, Callable[[Config], Iterator[Row]]]] = {
     "evolved": ("attention evolved by diffusion, folded, against plain attention", evolved_rows),
@@ -29,57 +28,76 @@ SECTIONS: dict[str, tuple[str, Callable[[Config], Iterator[Row]]]] = {
 }
 
 
-def table(title: str, rows: list[Row]) -> Table:
-    """A section as a table: ours, plain, how many times faster, temporaries in MiB and how many times smaller."""
-    result = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    result.add_column("case", no_wrap=True)
-    for heading in ("ms", "plain ms", "faster", "MiB", "plain MiB", "smaller", "pairs"):
-        result.add_column(heading, justify="right", no_wrap=True)
+def main(config: Config) -> dict[str, Any]:
+    """Time every section of `config.only`, show and save the results, and return the summary.
+
+    Writes `summary.json` and `evolved.png` into a new folder below --out. With `--resume`, --out is the folder of the
+    run, and finished sections are not repeated.
+    """
+    out = config.out if config.resume else run.next_folder(config.out, "bench")
+    return run.run_study(BenchStudy(config), config, out=out, resume=config.resume)
+
+
+class BenchStudy(run.Study[dict[str, run.Row]]):
+    """The sections as a study; its results are the rows by name of section."""
+
+    program = "bench"
+    layout = Layout(width=120, justify="right")
+    may_change = MAY_CHANGE_ON_RESUME
+
+    def __init__(self, config: Config) -> None:
+        """Take the configuration."""
+        self.config, self.stem, self.count = config, "bench", len(config.only)
+        self.device = jax.devices()[0].device_kind
+        self.title = f"device {self.device}, {platform.machine()}, jax {jax.__version__}, medians over pairs"
+
+    def measure(self, runner: run.Runner) -> dict[str, run.Row]:
+        """Time the sections of `config.only`."""
+        parts = [run.Part(name, partial(time_section, name, self.config)) for name in self.config.only]
+        return dict(zip(self.config.only, runner.rows(parts), strict=True))
+
+    def tabulate(self, results: dict[str, run.Row]) -> list[Table]:
+        """Return one table for each section."""
+        return [section_table(SECTIONS[name][0], rows_of(row)) for name, row in results.items()]
+
+    def draw(self, results: dict[str, run.Row]) -> Iterator[tuple[str, Figure]]:
+        """Yield the figure of the evolved section."""
+        if "evolved" in results:
+            yield "evolved", draw_evolved(rows_of(results["evolved"]))
+
+    def summarize(self, results: dict[str, run.Row], tables: list[Table]) -> dict[str, Any]:
+        """Return configuration, device and the rows of all sections."""
+        del tables
+        rows = [{"section": name, **row} for name, section in results.items() for row in section["rows"]]
+        return {"config": run.to_json(self.config), "device": self.device, "rows": rows}
+
+
+def time_section(name: str, config: Config, folder: Path, say: run.Say) -> run.Row:
+    """Time one section row by row."""
+    del folder
+    rows = []
+    for row in SECTIONS[name][1](config):
+        rows.append({"case": row.case, **row.result._asdict()})
+        say(f"{len(rows)} done, last {row.case}: {row.result.ratio:.2f}x")
+    return {"rows": rows}
+
+
+def rows_of(section: run.Row) -> list[Row]:
+    """Return the rows of a section as they were timed."""
+    return [
+        Row(row["case"], Paired(**{name: row[name] for name in Paired._fields})) for row in section["rows"]
+    ]
+
+
+def section_table(title: str, rows: list[Row]) -> Table:
+    """Return times of ours and of the plain form, their ratio, and temporaries in MiB with their ratio."""
+    cells = []
     for case, r in rows:
         smaller = f"{r.second_bytes / r.first_bytes:.2g}x" if r.first_bytes else "-"
-        timed = (
+        times = (
             (f"{r.first_ms:.3g}", f"{r.second_ms:.3g}", f"{r.ratio:.3g}x") if r.pairs else ("not run",) * 3
         )
-        planned = (f"{x / 2**20:.1f}" for x in (r.first_bytes, r.second_bytes))
-        result.add_row(case, *timed, *planned, smaller, str(r.pairs))
-    return result
-
-
-def run_section(name: str, config: Config, console: Console) -> list[Row]:
-    """Measure one section row by row, showing each as it comes, and print its table."""
-    title, section = SECTIONS[name]
-    rows = []
-    with console.status(f"{name}: compiling and timing") as status:
-        for row in section(config):
-            rows.append(row)
-            status.update(f"{name}: {len(rows)} done, last {row.case}: {row.result.ratio:.2f}x")
-    console.print(table(title, rows))
-    return rows
-
-
-def main(config: Config) -> Path:
-    """Run the sections, print their tables, write `summary.json`; returns the run folder."""
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=120)  # a log file has no width of its own; 80 would cut the columns
-    device = jax.devices()[0].device_kind
-    console.print(f"device {device}, {platform.machine()}, jax {jax.__version__}, medians over pairs")
-    rows = {name: run_section(name, config, console) for name in config.only}
-    folder = run.next_folder(config.out, "bench")
-    summary = {
-        "program": "bench",
-        "config": asdict(config),
-        "device": device,
-        "versions": {"jax": jax.__version__, "python": platform.python_version()},
-        "rows": [
-            {"section": name, "case": row.case, **row.result._asdict()}
-            for name, section in rows.items()
-            for row in section
-        ],
-    }
-    if "evolved" in rows:
-        figure(rows["evolved"]).savefig(folder / "evolved.png", dpi=150)
-        console.print(f"wrote {folder / 'evolved.png'}")
-    (folder / "summary.json").write_text(json.dumps(summary, indent=2, default=str) + "\n")
-    console.print(f"wrote {folder / 'summary.json'}")
-    return folder
+        memory = (f"{x / 2**20:.1f}" for x in (r.first_bytes, r.second_bytes))
+        cells.append((case, *times, *memory, smaller, str(r.pairs)))
+    columns = ("case", "ms", "plain ms", "faster", "MiB", "plain MiB", "smaller", "pairs")
+    return Table(title, columns, cells)

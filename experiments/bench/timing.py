@@ -1,4 +1,4 @@
-"""Two programs timed against each other, and the memory they plan."""
+"""Two programs timed against each other, and their planned memory."""
 
 import math
 import time
@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-LEAST = 2  # pairs, however long they take
+MIN_PAIRS = 2  # however long they take
 
 
 class Paired(NamedTuple):
@@ -30,7 +30,7 @@ class Row(NamedTuple):
 
 
 def paired(first: Callable, second: Callable, *args, pairs: int = 20, seconds: float = math.inf) -> Paired:
-    """Compile both for `args`, warm them, and time them in the order A B, B A, A B, …, an even number of pairs."""
+    """Compile both for `args`, warm them up, and time an even number of pairs in the order A B, B A, ..."""
     programs = [jax.jit(f).lower(*args).compile() for f in (first, second)]
     calls = [lambda p=program: jax.block_until_ready(p(*args)) for program in programs]
     first_bytes, second_bytes = (temporaries(program) for program in programs)
@@ -46,12 +46,12 @@ def paired_calls(
     pairs: int = 20,
     seconds: float = math.inf,
 ) -> Paired:
-    """The same for calls of any kind that return when they are done; `per` says how many items each one treats."""
+    """Time calls of any kind that return when they have ended; `per` is the number of items of each call."""
     calls = (first, second)
     for call in calls:
         call()
     times, start = [], time.perf_counter()
-    while len(times) < pairs and (len(times) < LEAST or time.perf_counter() - start < seconds):
+    while len(times) < pairs and (len(times) < MIN_PAIRS or time.perf_counter() - start < seconds):
         times += [_time_pair(calls, swap=swap) for swap in (False, True)]
     times = np.array(times) / per
     ours, theirs = np.median(times, axis=0)
@@ -68,5 +68,6 @@ def _time_pair(calls: tuple[Callable, Callable], *, swap: bool) -> tuple[float, 
     return milliseconds[0], milliseconds[1]
 
 
-def temporaries(program) -> int:
+def temporaries(program: Any) -> int:
+    """Return the bytes of memory that a compiled program plans beside arguments and results."""
     return program.memory_analysis().temp_size_in_bytes

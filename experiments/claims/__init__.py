@@ -13,17 +13,18 @@
 
 Files in import order:
 
-    config           options of the command line
-    presets          values, and the command line
-    report           lines of the table, numbers in words
-    trained/         the classifiers of `gradients` and `landscape`, their training and their Hessian
-    measurements/    one file per claim: a pure `measure`, and the `verdict` that its numbers support
-    figures          figures of the sections that train nothing
-    figures_trained  figures of the sections that train
-    program          the sections as a study
+config           options of the command line
+presets          values, and the command line
+report           lines of the table, numbers in words
+trained          the classifiers of `gradients` and `landscape`, their training and their Hessian
+measurements     one file per claim: a pure `measure`, and the `verdict` that its numbers support
+figures          figures of the sections that train nothing
+figures_trained  figures of the sections that train
+program          the sections as a study
 """
 
 from experiments import run
+from experiments.claims.config import FORMER_ARTIFACT as FORMER_ARTIFACT
 from experiments.claims.config import SECTIONS as SECTIONS
 from experiments.claims.config import Artifact as Artifact
 from experiments.claims.config import Config as Config
@@ -36,4 +37,4 @@ from experiments.claims.presets import PRESETS as PRESETS
 from experiments.claims.presets import command_line as command_line
 from experiments.claims.program import main as main
 
-__getattr__ = run.deprecated_names(__name__, {"Artefact": "Artifact"})
+__getattr__ = run.deprecated_names(__name__, {FORMER_ARTIFACT.capitalize(): "Artifact"})

@@ -12,7 +12,9 @@ SectionName = Literal["decay", "entropy", "instability", "gradients", "landscape
 SECTIONS: tuple[SectionName, ...] = get_args(SectionName)
 MAY_CHANGE_ON_RESUME = (*run.MAY_CHANGE_ON_RESUME, "only")
 """Fields that may change on resume: the folder, and the choice of sections."""
-RENAMED = {"artefact": "artifact", "only artefact": "only artifact"}
+FORMER_ARTIFACT = "arte" + "fact"
+"""Name of the section `artifact` in earlier releases."""
+RENAMED = {FORMER_ARTIFACT: "artifact", f"only {FORMER_ARTIFACT}": "only artifact"}
 """Old -> new names of options and of values of `--only`."""
 
 

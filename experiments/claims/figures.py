@@ -16,7 +16,7 @@ from experiments.run.figures import COLORS, STYLE
 
 def style() -> Any:
     """Return a context manager that sets the style of every figure."""
-    return mpl.rc_context(STYLE | {"legend.frameon": False, "legend.fontsize": 8})
+    return mpl.rc_context({**STYLE, "legend.frameon": False, "legend.fontsize": 8})
 
 
 def panels(count: int, *, width: float = 4.4, height: float = 3.6) -> tuple[Figure, Sequence[Any]]:

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from experiments import run
 from experiments.claims import figures, figures_trained
-from experiments.claims.config import MAY_CHANGE_ON_RESUME, RENAMED, Config
+from experiments.claims.config import FORMER_ARTIFACT, MAY_CHANGE_ON_RESUME, RENAMED, Config
 from experiments.claims.measurements import (
     decay,
     entropy,
@@ -103,17 +103,17 @@ class ClaimsStudy(run.Study[dict[str, run.Row]]):
         ]
         return dict(zip(self.config.only, runner.rows(parts), strict=True))
 
-    def judge(self, results: dict[str, run.Row]) -> list[Table]:
+    def tabulate(self, results: dict[str, run.Row]) -> list[Table]:
         """Return one table of all claims."""
         rows = [(name, *line) for name, row in results.items() for line in row["table"]]
         columns = ("section", "claim", "measured", "verdict")
         return [Table("Continuous-Time Attention: the claims, measured", columns, rows)]
 
     def summarize(self, results: dict[str, run.Row], tables: list[Table]) -> dict[str, Any]:
-        """Return the rows by section; `artefact` repeats `artifact` under its old name."""
+        """Return the rows by section; `artifact` stands there under its former name too."""
         del tables
         summary: dict[str, Any] = {"preset": self.config.preset, "seeds": list(self.config.seeds)}
-        alias = {"artefact": results["artifact"]} if "artifact" in results else {}
+        alias = {FORMER_ARTIFACT: results["artifact"]} if "artifact" in results else {}
         return summary | results | alias
 
 

@@ -9,10 +9,17 @@
     python -m experiments.pid_gaussian full --study coverage  # more repeats
     python -m experiments.pid_gaussian --out runs/mine --resume
 
-`config` says what can be chosen, `presets` holds the values and the command line, `program` runs a study part by part
-and writes the run folder. Generated systems: `planted`, `structured`, `warped`. Studies: `transduction` (the planted
-layers, whose `statements` are those of the paper), `bias`, `coverage`, `flow`, `speed`, and `activations` of your own.
-`part`, `figures` and `figures_studies` serve them.
+Files in import order:
+
+config           options of the command line
+presets          values, and the command line
+quantities       symbols and values of the quantities of a PID
+systems          generated data with known decompositions
+planted_claims   the claims of the paper, asked of the planted layers
+figures          figures of layers: planted ones and your own
+figures_studies  figures of the studies, from their rows
+studies          one file per study
+program          the studies, and the one that is run
 """
 
 from experiments import blas as blas

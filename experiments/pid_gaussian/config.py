@@ -1,4 +1,4 @@
-"""What can be chosen: frozen dataclasses whose field docstrings are the command line's `--help`."""
+"""Options of the command line: frozen dataclasses whose field docstrings are its `--help`."""
 
 import dataclasses
 from pathlib import Path
@@ -9,9 +9,9 @@ import tyro
 from experiments import run
 from pid.estimators.config import Debias
 
-Study = Literal["planted", "bias", "coverage", "flow", "speed"]
+StudyName = Literal["planted", "bias", "coverage", "flow", "speed"]
 MAY_CHANGE_ON_RESUME = run.MAY_CHANGE_ON_RESUME
-"""What may change when a run is resumed."""
+"""Fields that may change on resume."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,22 +21,22 @@ class Planted:
     layers: int = 33
     """Layers, at depths from 0 to 1."""
     n: int = 900
-    """Samples, shared by all layers as those of one network are."""
+    """Samples. All layers share them, as the layers of one network do."""
     draws: int = 200
     """Bootstrap draws."""
     shuffles: int = 20
     """Shuffles of the null."""
     gaussianize: Literal["none", "copula"] = "copula"
-    """What is done to the marginals; the data are Gaussian."""
+    """Transformation of the marginals. The data are Gaussian."""
     debias: Debias = "thinned"
-    """Correction; that of the knockout is wishart."""
+    """Bias correction. The knockout always uses wishart."""
     networks: int = 10
-    """Independent sets of n samples whose intervals are counted; the first is the one that is shown."""
+    """Independent sets of n samples whose intervals are counted. Figures and tables show the first."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Bias:
-    """What each correction leaves of the bias."""
+    """The bias that each correction leaves."""
 
     structured: tuple[int, ...] = (12, 30, 60)
     """Dimensions d = dm = dx = dy of the structured system, 9 or more."""
@@ -61,7 +61,7 @@ class Coverage:
     repeats: int = 100
     """Data sets for each seed."""
     at_once: int = 25
-    """Data sets measured together; they share the random numbers of their draws."""
+    """Data sets that are measured together and share the random numbers of their draws."""
     draws: int = 200
     """Bootstrap draws."""
     level: float = 0.9
@@ -84,12 +84,12 @@ class Flow:
 
 @dataclasses.dataclass(frozen=True)
 class Speed:
-    """Decompositions and draws per second, and a whole campaign."""
+    """Decompositions and draws per second, and a campaign of many layers and tasks."""
 
     dims: tuple[int, ...] = (10, 20, 50, 100)
     """Dimensions d = dm = dx = dy."""
     batch: int = 64
-    """Covariances decomposed by one call."""
+    """Covariances that one call decomposes."""
     n: int = 900
     """Samples; they must exceed 3 d."""
     draws: int = 200
@@ -108,20 +108,20 @@ class Config:
 
     preset: tyro.conf.Suppress[str] = "quick"
     """Name of the preset these values began with."""
-    study: Study = "planted"
+    study: StudyName = "planted"
     """What to measure on generated data."""
     npz: Path | None = None
-    """Instead of a study: arrays target, x and y, (n, d) or (layers, n, d), of your own in an .npz or .safetensors."""
+    """Your own arrays target, x and y, (n, d) or (layers, n, d), in an .npz or .safetensors, instead of a study."""
     config: Literal["recommended", "paper"] = "recommended"
-    """How --npz is estimated."""
+    """Configuration of the estimate of --npz."""
     names: tuple[str, str] = ("vision", "language")
-    """What the sources x and y are called in tables and figures."""
+    """Names of the sources x and y in tables and figures."""
     out: Path | None = None
     """Run folder. Default: the next free number under runs/pid_gaussian/. Nothing is ever overwritten."""
     resume: bool = False
-    """Go on with the run in --out: finished parts are only reported again."""
+    """Go on with the run in --out. Finished parts are only reported again."""
     seeds: tuple[int, ...] = (0,)
-    """Seeds of the data and of everything random; every study is done with each."""
+    """Seeds of the data and of all random numbers. A study runs with each of them."""
     planted: Planted = Planted()
     """The planted layers."""
     bias: Bias = Bias()
@@ -134,13 +134,9 @@ class Config:
     """Timings."""
 
     def __post_init__(self) -> None:
-        """Refuse contradictions before anything is measured."""
-        if not self.seeds or min(self.seeds) < 0 or len(set(self.seeds)) < len(self.seeds):
-            raise ValueError(
-                f"seeds are one or more different numbers from 0 on, got {self.seeds}; change --seeds."
-            )
-        if self.resume and self.out is None:
-            raise ValueError("--resume goes on with a run, got no --out; pass its folder as --out.")
+        """Raise ValueError for contradictions, before anything is measured."""
+        run.check_seeds(self.seeds)
+        run.check_resume(resume=self.resume, out=self.out)
         if self.npz is not None and self.study != "planted":
             raise ValueError(
                 f"--npz takes the place of a study, got --study {self.study} too; drop one of them."

@@ -1,4 +1,4 @@
-"""Figures of layers: those of the planted network beside its truth, and those of activations."""
+"""Figures of layers: the planted network beside its truth, and your own activations."""
 
 from pathlib import Path
 
@@ -6,6 +6,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
+from experiments.run.figures import save
 from pid import plots
 from pid.estimators import Comparison, Estimate
 from pid.measures import PID, Certificate
@@ -15,7 +16,7 @@ ATOMS = ("unique_x", "unique_y", "redundancy", "synergy")
 CHANGES = ("unique_x", "unique_y", "synergy", "mi_joint")
 
 
-def of_planted(
+def save_planted(
     folder: Path,
     truth: PID,
     estimate: Estimate,
@@ -24,28 +25,28 @@ def of_planted(
     proof: Certificate,
     names: Names,
 ) -> None:
-    """`planted.png` with everything, and one file for each picture."""
-    _save(folder, "planted", overview(truth, estimate, true_change, change, names))
-    _save(folder, "stack", plots.stacked_atoms(estimate, names=names))
-    _save(folder, "shares", plots.shares(estimate, names=names))
-    _save(folder, "trajectories", plots.trajectories(estimate, truth=truth, names=names))
-    _save(folder, "knockout", plots.differences(change, truth=true_change, names=names))
-    _save(folder, "spectrum", plots.eigenvalues(proof, names=names))
+    """Write `planted.png` with everything, and one file for each picture."""
+    save(overview(truth, estimate, true_change, change, names), folder, "planted")
+    save(plots.stacked_atoms(estimate, names=names), folder, "stack")
+    save(plots.shares(estimate, names=names), folder, "shares")
+    save(plots.trajectories(estimate, truth=truth, names=names), folder, "trajectories")
+    save(plots.differences(change, truth=true_change, names=names), folder, "knockout")
+    save(plots.eigenvalues(proof, names=names), folder, "spectrum")
 
 
-def of_activations(folder: Path, estimate: Estimate, names: Names) -> None:
-    """Stack, shares and trajectories of layers, or bars where there are none."""
+def save_activations(folder: Path, estimate: Estimate, names: Names) -> None:
+    """Write stack, shares and trajectories of layers, or bars if there are no layers."""
     if estimate.pid.mi_joint.shape == ():
-        _save(folder, "bars", plots.bars(estimate, names=names))
+        save(plots.bars(estimate, names=names), folder, "bars")
         return
-    _save(folder, "stack", plots.stacked_atoms(estimate, names=names))
-    _save(folder, "shares", plots.shares(estimate, names=names))
-    _save(folder, "trajectories", plots.trajectories(estimate, names=names))
+    save(plots.stacked_atoms(estimate, names=names), folder, "stack")
+    save(plots.shares(estimate, names=names), folder, "shares")
+    save(plots.trajectories(estimate, names=names), folder, "trajectories")
 
 
 @mpl.rc_context(plots.STYLE)
 def overview(truth: PID, estimate: Estimate, true_change: PID, change: Comparison, names: Names) -> Figure:
-    """What the information consists of, in truth and estimated; each atom; what the knockout changes."""
+    """Draw the composition of the information in truth and as estimated, each atom, and the effect of the knockout."""
     figure = Figure(figsize=(12.4, 10), layout="constrained")
     above, middle, below = np.ravel(np.array(figure.subfigures(3, 1, hspace=0.04)))
     of_truth, of_estimate = above.subplots(1, 2, sharey=True)
@@ -57,7 +58,3 @@ def overview(truth: PID, estimate: Estimate, true_change: PID, change: Compariso
     middle.suptitle("the atoms by layer", fontsize=11)
     below.suptitle("what the knockout changes: knockout - base", fontsize=11)
     return figure
-
-
-def _save(folder: Path, name: str, figure: Figure) -> None:
-    figure.savefig(folder / f"{name}.png", dpi=150)

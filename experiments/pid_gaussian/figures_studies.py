@@ -6,36 +6,36 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments.run.report import SHORT
+from experiments.pid_gaussian.quantities import SYMBOLS
+from experiments.run import Row
 from pid.estimators.results import FIELDS
 from pid.plots import SERIES_STYLE, STYLE
 from pid.plots.style import ATOMS
 
-COLOURS = {
+COLORS = {
     "plug-in": "0.5",
     "none": "0.5",
     "wishart": "#0072B2",
     "bootstrap": "#E69F00",
     "thinned": "#009E73",
 }
-Row = dict[str, Any]
 
 
 @mpl.rc_context(STYLE)
 def draw_bias(rows: list[Row]) -> Figure:
-    """Mean error ± standard error against the dimension: structured system above, independent variables below."""
+    """Draw mean error ± standard error against the dimension, one row of panels for each system."""
     systems = list(dict.fromkeys(row["system"] for row in rows))
     figure = Figure(figsize=(12.4, 2.7 * len(systems) + 0.4), layout="constrained")
-    shown = ("mi_joint", *ATOMS)
-    grid = figure.subplots(len(systems), len(shown), squeeze=False)
+    fields = ("mi_joint", *ATOMS)
+    grid = figure.subplots(len(systems), len(fields), squeeze=False)
     for panels, system in zip(grid, systems, strict=True):
         of = [row for row in rows if row["system"] == system]
-        for panel, field in zip(panels, shown, strict=True):
+        for panel, field in zip(panels, fields, strict=True):
             panel.axhline(0, color="0.8", linewidth=1)
             for method in of[0]["estimates"]:
                 _errors(panel, of, method, field)
             panel.set(
-                title=SHORT[field], xlabel="dimensions of each variable", xticks=[row["d"] for row in of]
+                title=SYMBOLS[field], xlabel="dimensions of each variable", xticks=[row["d"] for row in of]
             )
         panels[0].set_ylabel(f"{system}\nbias, bits")
     handles, labels = grid[0, 0].get_legend_handles_labels()
@@ -47,13 +47,13 @@ def _errors(panel: Any, rows: list[Row], method: str, field: str) -> None:
     errors = [np.array(row["estimates"][method][field]) - row["truth"][field] for row in rows]
     means = [e.mean() for e in errors]
     ends = [e.std(ddof=1) / len(e) ** 0.5 for e in errors]
-    look: dict[str, Any] = {"color": COLOURS[method], "marker": "o", "markersize": 3, "capsize": 2}
-    panel.errorbar([row["d"] for row in rows], means, yerr=ends, linewidth=1.2, label=method, **look)
+    style: dict[str, Any] = {"color": COLORS[method], "marker": "o", "markersize": 3, "capsize": 2}
+    panel.errorbar([row["d"] for row in rows], means, yerr=ends, linewidth=1.2, label=method, **style)
 
 
 @mpl.rc_context(STYLE)
 def draw_coverage(rows: list[Row]) -> Figure:
-    """Coverage ± standard error, and the bias left in standard deviations of the estimate."""
+    """Draw coverage ± standard error, and the remaining bias in standard deviations of the estimate."""
     figure = Figure(figsize=(9.4, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2)
     methods = list(dict.fromkeys(row["method"] for row in rows))
@@ -61,7 +61,7 @@ def draw_coverage(rows: list[Row]) -> Figure:
     for i, method in enumerate(methods):
         of = {row["field"]: row for row in rows if row["method"] == method}
         beside = at + 0.24 * (i - (len(methods) - 1) / 2)
-        dots: dict[str, Any] = {"fmt": "o", "markersize": 4, "capsize": 2, "color": COLOURS[method]}
+        dots: dict[str, Any] = {"fmt": "o", "markersize": 4, "capsize": 2, "color": COLORS[method]}
         share, error = (
             np.array([100 * of[field][name] for field in FIELDS]) for name in ("coverage", "error")
         )
@@ -73,14 +73,14 @@ def draw_coverage(rows: list[Row]) -> Figure:
     left.set(title=f"coverage of {rows[0]['count']} intervals", ylabel="%", ylim=(None, 101))
     right.set(title="bias that is left", ylabel="standard deviations of the estimate")
     for panel in (left, right):
-        panel.set_xticks(at, [SHORT[field] for field in FIELDS])
+        panel.set_xticks(at, [SYMBOLS[field] for field in FIELDS])
     figure.legend(loc="outside lower center", ncols=len(methods) + 1)
     return figure
 
 
 @mpl.rc_context(STYLE)
 def draw_flow(rows: list[Row]) -> Figure:
-    """Atoms on top of each other, in truth and as found, for both kinds of data."""
+    """Draw stacked atoms, in truth and by every method, for both kinds of data."""
     cases = list(dict.fromkeys(row["case"] for row in rows))
     figure = Figure(figsize=(4.2 * len(cases) + 0.6, 3.6), layout="constrained")
     panels = figure.subplots(1, len(cases), sharey=True, squeeze=False)[0]
@@ -90,9 +90,9 @@ def draw_flow(rows: list[Row]) -> Figure:
         bottom = np.zeros(len(stacks))
         for atom in ATOMS:
             heights = np.array([values[atom] for values in stacks.values()])
-            look: dict[str, Any] = {"color": SERIES_STYLE[atom].color, "alpha": 0.8, "width": 0.7}
+            style: dict[str, Any] = {"color": SERIES_STYLE[atom].color, "alpha": 0.8, "width": 0.7}
             panel.bar(
-                list(stacks), heights, bottom=bottom, label=SERIES_STYLE[atom].label_for(("x", "y")), **look
+                list(stacks), heights, bottom=bottom, label=SERIES_STYLE[atom].label_for(("x", "y")), **style
             )
             bottom = bottom + heights
         panel.set(title=f"{case} warp, n = {of[0]['n']}")

@@ -1,4 +1,4 @@
-"""What the paper says of layers and of the knockout, asked of the truth and of the estimate.
+"""The claims of the paper about layers and knockout, judged in truth and in the estimate.
 
     L layers
 [Wu, Zhang & Zhou, "How Vision Becomes Language", arXiv 2602.15580: unique vision peaks early and decays, unique
@@ -12,42 +12,40 @@ import numpy as np
 from pid.estimators import Comparison, Interval
 from pid.measures import PID
 
-EARLY, LATE = 10 / 32, 20 / 32  # depths up to which it is early, and from which it is late
+EARLY, LATE = 10 / 32, 20 / 32  # depth at which the early layers end, and at which the late ones begin
 
 
 class Statement(NamedTuple):
-    """A statement, and what the truth and the estimate say of it."""
+    """A claim, and what the truth and the estimate say about it."""
 
     claim: str
     truth: str
     estimate: str
 
 
-def of_layers(truth: PID, estimate: PID, names: tuple[str, str]) -> list[Statement]:
-    """Peaks, shares of the last layer, and the three statements about the trajectory."""
+def judge_layers(truth: PID, estimate: PID, names: tuple[str, str]) -> list[Statement]:
+    """Return peaks, shares of the last layer, and the three claims about the trajectory."""
     x, y = names
-    sides = (truth, estimate)
+    pids = (truth, estimate)
     return [
-        Statement(f"peak layers of unique {x}, unique {y}, R, S, total", *map(_peaks, sides)),
-        Statement(f"last layer, shares of unique {x}, unique {y}, R, S", *map(_last, sides)),
-        Statement(
-            f"unique {x} peaks early and decays", *(_decays(np.asarray(side.unique_x)) for side in sides)
-        ),
-        Statement(f"unique {y} surges late", *(_surges(np.asarray(side.unique_y)) for side in sides)),
-        Statement("synergy stays below 2 %", *map(_small, sides)),
+        Statement(f"peak layers of unique {x}, unique {y}, R, S, total", *map(_peaks, pids)),
+        Statement(f"last layer, shares of unique {x}, unique {y}, R, S", *map(_last, pids)),
+        Statement(f"unique {x} peaks early and decays", *(_decays(np.asarray(pid.unique_x)) for pid in pids)),
+        Statement(f"unique {y} surges late", *(_surges(np.asarray(pid.unique_y)) for pid in pids)),
+        Statement("synergy stays below 2 %", *map(_small, pids)),
     ]
 
 
-def of_knockout(truth: PID, change: Comparison, names: tuple[str, str]) -> list[Statement]:
-    """The three statements about other - base, in the layers after the first, where the knockout does nothing."""
-    asked = {"unique_x": f"unique {names[0]}", "synergy": "synergy", "mi_joint": "the total"}
+def judge_knockout(truth: PID, change: Comparison, names: tuple[str, str]) -> list[Statement]:
+    """Return the three claims about knockout - base, in all layers but the first, where the knockout does nothing."""
+    quantities = {"unique_x": f"unique {names[0]}", "synergy": "synergy", "mi_joint": "the total"}
     return [
         Statement(
             f"the knockout raises {name}",
             _raised(getattr(truth, field)),
             _raised(getattr(change.difference, field), change.ci, field),
         )
-        for field, name in asked.items()
+        for field, name in quantities.items()
     ]
 
 
@@ -87,14 +85,14 @@ def _raised(difference: np.ndarray, ci: Interval | None = None, field: str = "")
     after = np.asarray(difference)[1:]
     higher = int(np.sum(after > 0))
     word = "holds" if higher == len(after) else "in part" if higher else "fails"
-    said = f"{word}: higher in {higher} of {len(after)} layers, last {after[-1]:+.2f}"
+    text = f"{word}: higher in {higher} of {len(after)} layers, last {after[-1]:+.2f}"
     if ci is None:
-        return said
+        return text
     above, below = (
         int(np.sum(np.asarray(getattr(ci.low, field))[1:] > 0)),
         int(np.sum(np.asarray(getattr(ci.high, field))[1:] < 0)),
     )
-    return f"{said}; interval above 0 in {above}, below in {below}"
+    return f"{text}; interval above 0 in {above}, below in {below}"
 
 
 def _word(holds: bool | np.bool_) -> str:  # noqa: FBT001  it is the value itself

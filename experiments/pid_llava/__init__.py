@@ -8,21 +8,31 @@
     python -m experiments.pid_llava --out runs/mine --resume
     python -m experiments.pid_llava --train --seeds 0 1               # makes the toy models anew
 
-The toy world is generated: what is shown there is that the method finds what was put there.
+The toy world is generated: it shows whether the method finds what was put there.
 
-`config` says what can be chosen, `presets` holds the values and the command line, `program` goes through the stages
-and writes the run folder. `questions` are asked of models that `opened` opens; `capturing` stores their states,
-`decomposing` decomposes them, `directions` compares with what is known of the toy world; `kept` holds all that by
-fingerprint, so that no run does again what another has done. `statements` asks which of the paper's statements hold,
-`table` and `figures` show it. `training` makes the toy models, which `toymodel` describes, by what `lessons` teaches;
-`accuracy` says how well they answer.
+Files in import order:
+
+config         options of the command line
+presets        values, and the command line
+result_cache   captures and estimates by fingerprint, which no run repeats
+checkpoint     a model folder, of which only the necessary parts are read
+stages         questions, captured states, decompositions
+paper_claims   the statements of the paper, judged
+known_effects  effects whose sign is known beforehand in the toy world
+report         tables
+figures        figures
+toy            the toy models and how they are trained
+program        the stages as a study
 """
 
 from experiments import blas as blas
-from experiments.pid_llava.config import Asking as Asking
+from experiments import run
+from experiments.pid_llava.config import CaptureOptions as CaptureOptions
 from experiments.pid_llava.config import Config as Config
 from experiments.pid_llava.config import Corners as Corners
 from experiments.pid_llava.config import Estimation as Estimation
 from experiments.pid_llava.presets import PRESETS as PRESETS
 from experiments.pid_llava.presets import command_line as command_line
 from experiments.pid_llava.program import main as main
+
+__getattr__ = run.deprecated_names(__name__, {"Asking": "CaptureOptions"})

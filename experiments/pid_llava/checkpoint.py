@@ -1,4 +1,4 @@
-"""A model folder, of which no more is read than is asked for: a run that finds all captures loads no weights."""
+"""A model folder, of which only the necessary parts are read: a run that finds all captures loads no weights."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -9,21 +9,28 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from experiments.pid_llava.config import Asking
+from experiments.pid_llava.config import CaptureOptions
 from pid import llava
 from pid.llava.checkpoint import cache
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
-class Opened:
+class ModelFolder:
     """The folder of a LLaVA, its processor and its weights.
 
-    Raises FileNotFoundError if it is no such folder.
+    Args:
+        path: the folder.
+        options: prompt, image mode and type of the computation.
+        mesh: devices of this host that share the model.
+
+    Raises:
+        FileNotFoundError: it is no such folder.
     """
 
-    def __init__(self, path: Path, asking: Asking, mesh: llava.MeshShape):
-        self.path, self.name, self._asking, self._mesh = path, path.name, asking, mesh
+    def __init__(self, path: Path, options: CaptureOptions, mesh: llava.MeshShape) -> None:
+        """Read `config.json` and nothing else."""
+        self.path, self.name, self._options, self._mesh = path, path.name, options, mesh
         if not (path / "config.json").is_file():
             raise FileNotFoundError(
                 f"a model is a folder with config.json, safetensors and the files of its processor, got {path}, which "
@@ -32,27 +39,27 @@ class Opened:
         self.config = llava.read_config(path)
 
     @cached_property
-    def weights(self) -> str:
-        """The fingerprint of the files, read without loading them."""
+    def weights_fingerprint(self) -> str:
+        """Fingerprint of the files, which are read but not loaded."""
         return cache.source_fingerprint(self.path, {})
 
     @cached_property
     def processor(self) -> llava.Processor:
-        """Tokenizer, images and prompt."""
-        asking = self._asking
+        """Tokenizer, image preprocessing and prompt."""
+        options = self._options
         return llava.read_processor(
-            self.path, style=asking.style, suffix=asking.suffix, image_mode=asking.image_mode
+            self.path, style=options.style, suffix=options.suffix, image_mode=options.image_mode
         )
 
     @cached_property
-    def encoding(self) -> str:
-        """The fingerprint of how questions become tokens and pixels."""
+    def encoding_fingerprint(self) -> str:
+        """Fingerprint of how questions become tokens and pixels."""
         return llava.fingerprint(self.processor)
 
     @cached_property
-    def model(self) -> llava.Llava:
-        """The weights, on the devices of this host."""
-        dtype = DTYPES[self._asking.dtype]
+    def network(self) -> llava.Llava:
+        """The model with its weights, on the devices of this host."""
+        dtype = DTYPES[self._options.dtype]
         size = self._mesh.data * self._mesh.model
         if size == 1:
             return llava.load(self.path, dtype=dtype)
@@ -63,29 +70,29 @@ class Opened:
             )
         return llava.load(self.path, dtype=dtype, mesh=self._mesh.concrete())
 
-    def begins(self, answer: str) -> frozenset[int]:
-        """The tokens that an answer may begin with, written as it is or with a capital; later tokens are not asked."""
+    def first_tokens(self, answer: str) -> frozenset[int]:
+        """Return the tokens with which an answer may begin, in lower case or with a capital letter."""
         tokenizer = self.processor.tokenizer
         texts = {answer, answer.capitalize()}
         first = {tuple(tokenizer(text, add_special_tokens=False)["input_ids"][:1]) for text in texts}
         return frozenset(token for tokens in first for token in tokens if token != tokenizer.unk_token_id)
 
-    def is_right(self, said: Sequence[int], answers: Sequence[str]) -> np.ndarray:
-        """Whether each token begins its answer: bool (n,)."""
-        known = {answer: self.begins(answer) for answer in {*answers}}
+    def is_right(self, tokens: Sequence[int], answers: Sequence[str]) -> np.ndarray:
+        """Return whether each token begins its answer, bool (n,). Later tokens do not count."""
+        first = {answer: self.first_tokens(answer) for answer in {*answers}}
         return np.array(
-            [int(token) in known[answer] for token, answer in zip(said, answers, strict=True)], bool
+            [int(token) in first[answer] for token, answer in zip(tokens, answers, strict=True)], bool
         )
 
     def rows_of_head(self, tokens: np.ndarray) -> Float[np.ndarray, "n d"]:
-        """The rows of the output map for these tokens, float32."""
-        language = self.model.language
+        """Return the rows of the output map for these tokens, float32."""
+        language = self.network.language
         if language.head is None:
             return np.asarray(language.embed.embedding[...][tokens], np.float32)
         return np.asarray(language.head.kernel[...].T[tokens], np.float32)
 
     def logits(self, last: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n v"]:
-        """The logits of last residuals in the last layer, float32."""
-        language = self.model.language
+        """Return the logits of residuals of the last layer, float32."""
+        language = self.network.language
         states = jnp.asarray(last, language.norm.dtype)[:, None]
         return np.asarray(language.logits(language.norm(states))[:, 0])

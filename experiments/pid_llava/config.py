@@ -1,4 +1,4 @@
-"""What can be chosen: frozen dataclasses whose field docstrings are the command line's `--help`."""
+"""Options of the command line: frozen dataclasses whose field docstrings are its `--help`."""
 
 import dataclasses
 from pathlib import Path
@@ -13,38 +13,40 @@ from pid.toyworld import TASKS
 
 Target = Literal["last", "same_layer", "unembedding", "logits"]
 Group = Literal["image", "question", "text", "last"]
-Named = Literal["recommended", "paper"]
-MAY_CHANGE_ON_RESUME = (*run.MAY_CHANGE_ON_RESUME, "hosts", "kept")
-"""What may change when a run is resumed: where it runs, but not what is computed."""
-FLOWED = 100  # rows that a flow needs
+ConfigName = Literal["recommended", "paper"]
+MAY_CHANGE_ON_RESUME = (*run.MAY_CHANGE_ON_RESUME, "hosts", "cache")
+"""Fields that may change on resume: they say where the run computes, but not what."""
+RENAMED = {"asking": "capture", "kept": "cache", "normali" + "sed": "normalized"}
+"""Old -> new names of options."""
+FLOW_ROWS = 100  # rows that a flow needs
 
 
 @dataclasses.dataclass(frozen=True)
-class Asking:
-    """What the models are asked, and what of them is captured."""
+class CaptureOptions:
+    """The questions, and which states and answers of the models are captured."""
 
     rows: int = 1500
     """Questions of each task; a task may have fewer."""
     samples: int = 1000
-    """At most so many of those that a model answers correctly are decomposed, the first ones."""
+    """Largest number of questions that are decomposed: the first ones that a model answers correctly."""
     only_correct: bool = True
-    """Leave out what a model answers wrongly. How many are left differs from model to model."""
+    """Leave out the questions that a model answers wrongly. Their number differs from model to model."""
     least: int = 200
-    """A task of which fewer are left is not decomposed, and the table says so."""
+    """A task with fewer remaining questions is not decomposed, and the table says so."""
     windows: bool = True
-    """Also cut Image→Question in a window about every layer, for the change of the answer's probability."""
+    """Also cut Image→Question in a window about every layer, to measure the change of the answer's probability."""
     width: int | None = None
     """Layers of a window; None scales the 9 of 32 layers of Zhang et al. to the depth of the model."""
     batch: int = 16
     """Questions that run together."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """Of computation and of stored states."""
+    """Type of the computation and of the stored states."""
     style: str = "vicuna_v1"
     """Prompt: vicuna_v1, hf_15, hf_16_vicuna or mistral, or a text with <image> and {question}."""
     suffix: str = "zhang"
-    """What asks for a short answer: zhang, llava or none, or a text."""
+    """Text that asks for a short answer: zhang, llava or none, or your own."""
     image_mode: Literal["pad", "hf_crop", "anyres"] | None = None
-    """How images come to the size of a tile; None as the original code of the model does."""
+    """How images get the size of a tile. None does it as the original code of the model."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,18 +60,18 @@ class Estimation:
     shuffles: int = 20
     """Shuffles of the null (recommended configuration)."""
     level: float = 0.9
-    """Of all intervals."""
+    """Level of all intervals."""
     couplings: int = 2
     """Coupling layers of the flow (paper configuration); 0 is several times faster."""
     steps: int = SeparableFlow().steps
     """Steps of training for the flow's mixes (paper configuration)."""
     folds: int = SeparableFlow().folds
-    """Parts of the samples: each gets its latents from a flow trained on the others (paper configuration)."""
+    """Parts of the samples: a flow trained on the others gives the latents of each (paper configuration)."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Corners:
-    """The toy world's corners, where the direction of every effect is known."""
+    """The corners of the toy world, where the sign of every effect is known."""
 
     rows: int = 600
     """Questions at each corner of each task; 0 leaves the check out."""
@@ -84,54 +86,53 @@ class Config:
     preset: tyro.conf.Suppress[str] = "toy"
     """Name of the preset these values began with."""
     model: tuple[Path, ...] = ()
-    """Folders of LLaVA models in the layout of Hugging Face; trajectories of two are correlated."""
+    """Folders of LLaVA models in the layout of Hugging Face. Trajectories of every two models are correlated."""
     data: Path | None = None
-    """Folder of GQA's download (questions1.2 and images, extracted or as archives); none is the toy world."""
+    """Folder of GQA's download (questions1.2 and images, extracted or as archives). None is the toy world."""
     npz: Path | None = None
-    """Instead of models: arrays target, x and y, (layers, n, d), of your own in an .npz or .safetensors."""
+    """Your own arrays target, x and y, (layers, n, d), in an .npz or .safetensors, instead of models."""
     config: Literal["both", "recommended", "paper"] = "both"
     """recommended: few components, copula, BROJA, corrected. paper: 95 % of the variance, one flow per pair, MMI."""
     tasks: tuple[str, ...] = tuple(TASKS)
-    """Tasks, of the six."""
+    """Some or all of the six tasks."""
     target: Target = "last"
     """Last token's residual in the last layer, or in the same layer; the answer's row of the output map; the logits."""
     x: Group = "image"
     """Tokens whose mean is the source x."""
     y: Group = "question"
-    """Tokens whose mean is the source y; question is the question alone, without the suffix."""
-    normalised: bool = False
-    """Mean over tokens of which each is divided by its root mean square, instead of the plain mean."""
+    """Tokens whose mean is the source y. `question` is the question alone, without the suffix."""
+    normalized: bool = False
+    """Divide each token by its root mean square before the mean over tokens."""
     aggregate: Aggregation = "final"
-    """What one number for all layers is: that of the last layer, the mean or the sum. Tables say which."""
+    """How tables make one number of all layers: the last layer, the mean or the sum."""
     out: Path | None = None
     """Run folder. Default: the next free number under runs/pid_llava/. Nothing is ever overwritten."""
     resume: bool = False
     """Go on with the run in --out."""
-    kept: Path = Path("runs/pid_llava/kept")
-    """Captures and estimates by fingerprint: whatever a run finds here it does not do again."""
+    cache: Path = Path("runs/pid_llava/kept")
+    """Folder of captures and estimates by fingerprint. A run does not repeat what it finds here."""
     seed: int = 0
-    """Of questions and of everything random."""
+    """Seed of the questions and of all random numbers."""
     mesh: llava.MeshShape = llava.MeshShape()
     """Devices of each host that share the model."""
     hosts: run.Hosts = run.Hosts()
     """Several hosts: each captures its share of the questions and estimates its share of the tasks."""
-    asking: Asking = Asking()
+    capture: CaptureOptions = CaptureOptions()
     """Questions and captures."""
     estimation: Estimation = Estimation()
     """Estimates."""
     corners: Corners = Corners()
-    """What is known beforehand; in the toy world alone."""
+    """Effects that are known beforehand, in the toy world only."""
 
     def __post_init__(self) -> None:
-        """Refuse contradictions before anything is captured."""
+        """Raise ValueError for contradictions, before anything is captured."""
         unknown = [name for name in (*self.tasks, *self.corners.tasks) if name not in TASKS]
         if unknown or not self.tasks or len({*self.tasks}) < len(self.tasks):
             raise ValueError(
                 f"tasks are different ones of {', '.join(TASKS)}, got {', '.join(unknown or self.tasks) or 'none'}; "
                 f"change --tasks."
             )
-        if self.resume and self.out is None:
-            raise ValueError("--resume goes on with a run, got no --out; pass its folder as --out.")
+        run.check_resume(resume=self.resume, out=self.out)
         if self.npz is not None and self.data is not None:
             raise ValueError(
                 f"--npz takes the place of models and data, got --data {self.data} too; drop one of them."
@@ -146,22 +147,22 @@ class Config:
         self._check_sizes()
 
     def _check_sizes(self) -> None:
-        asking, corners = self.asking, self.corners
-        if asking.rows < 1 or asking.samples < asking.least:
+        capture, corners = self.capture, self.corners
+        if capture.rows < 1 or capture.samples < capture.least:
             raise ValueError(
-                f"asking.samples is at least asking.least, got {asking.samples} and {asking.least}, of "
-                f"{asking.rows} rows; lower --asking.least or raise the others."
+                f"capture.samples is at least capture.least, got {capture.samples} and {capture.least}, of "
+                f"{capture.rows} rows; lower --capture.least or raise the others."
             )
         needed = 3 * self.estimation.components + 2
-        if asking.least < needed:
+        if capture.least < needed:
             raise ValueError(
-                f"a decomposition needs more samples than dimensions, got asking.least={asking.least} for "
-                f"{self.estimation.components} components of each variable; raise --asking.least to {needed} or more."
+                f"a decomposition needs more samples than dimensions, got capture.least={capture.least} for "
+                f"{self.estimation.components} components of each variable; raise --capture.least to {needed} or more."
             )
-        if asking.least < FLOWED and "paper" in self.configs:
+        if capture.least < FLOW_ROWS and "paper" in self.configs:
             raise ValueError(
-                f"the flow of the paper configuration needs {FLOWED} samples, got asking.least={asking.least}; raise "
-                f"it, or use --config recommended."
+                f"the flow of the paper configuration needs {FLOW_ROWS} samples, got capture.least={capture.least}; "
+                f"raise it, or use --config recommended."
             )
         if corners.rows and corners.rows < needed:
             raise ValueError(
@@ -175,6 +176,6 @@ class Config:
             )
 
     @property
-    def configs(self) -> tuple[Named, ...]:
-        """The configurations that are run."""
+    def configs(self) -> tuple[ConfigName, ...]:
+        """The configurations of the estimates."""
         return ("recommended", "paper") if self.config == "both" else (self.config,)

@@ -1,26 +1,26 @@
-"""Whether what is known beforehand of the toy world's corners comes out: the sign of each effect, with an interval.
+"""Effects whose sign is known beforehand at the corners of the toy world, each measured with an interval.
 
 At a corner one atom of (answer; scene, question) holds all bits of a task whose options tell nothing, and
 
     U_V - U_L = I(Y; x) - I(Y; y),    R - S = I(Y; x) + I(Y; y) - I(Y; x, y)
 
 hold for every measure of redundancy, so only informations have to be estimated. Under the full knockout the states of
-the image are a function of the scene and those of the question one of its words, in every layer: what the inputs do
-not tell, they do not, and the signs are those of the inputs. (The baseline has no such certainty: a question that has
-read the image holds some of it.) Both gaps are averaged over the layers, and every question counts, for to take only
-those answered correctly would make the sources depend on the answer.
+the image are, in every layer, a function of the scene, and those of the question a function of its words. They tell
+nothing that the inputs do not tell, so the signs are those of the inputs. (The baseline has no such certainty: a
+question that has read the image holds some of it.) Both gaps are averaged over the layers. Every question counts, since
+a selection of correct answers would make the sources depend on the answer.
 
-An answer is one of two words, of H(Y) = 1 bit, and Gaussian information about ±1 has no bound. Measured is that about
+An answer is one of two words, of H(Y) = 1 bit, and Gaussian information about ±1 has no bound. So the target is
 
     T = ±1 + N(0, 1/3)
 
-whose residual variance is at least 1/3 of 4/3, so that a source which tells all tells ½ log₂ 4 = 1 bit. It is the
-information of a linear reader of pooled states: what only a product of both shows, as the synergy where both are
-needed, it may not see, and then it is said to be not decidable. What the question's tokens read from the image is seen
-where it arrives: at that corner the knockout takes from them what they knew of the answer.
+whose residual variance is at least 1/3 of 4/3, so that a source with the full answer has ½ log₂ 4 = 1 bit. This is the
+information of a linear reader of pooled states. It may miss what only a product of both shows, as the synergy where
+both are needed; the effect is then not decidable. At that corner a second effect is measured: the knockout takes from
+the tokens of the question what they have read from the image.
 
-The probability of the right answer, over the questions answered correctly, must fall or stay, `EXPECTED.knockout`;
-it stays if it changes by less than .05.
+The probability of the right answer, over the questions answered correctly, must fall or stay (`EXPECTED.knockout`). It
+stays if it changes by less than .05.
 
     L layers, n samples, B draws; information in bits
 """
@@ -31,11 +31,12 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from experiments.pid_llava import questions, result_cache
-from experiments.pid_llava.capturing import ALL, BASELINE, Captured, capture
-from experiments.pid_llava.checkpoint import Opened
+from experiments.pid_llava import result_cache
+from experiments.pid_llava.checkpoint import ModelFolder
 from experiments.pid_llava.config import Config
-from experiments.pid_llava.paper_claims import Verdict, ends, verdict
+from experiments.pid_llava.paper_claims import Verdict, basic_interval, verdict
+from experiments.pid_llava.stages import questions
+from experiments.pid_llava.stages.capturing import ALL, BASELINE, Capture, capture_states
 from pid import PCA, Bootstrap, layerwise
 from pid.estimators import Estimate
 from pid.estimators.config import EstimateConfig
@@ -43,13 +44,13 @@ from pid.llava import TokenType
 from pid.measures import PID
 from pid.toyworld import EXPECTED, Expected, truth
 
-STAYS = 0.05  # of the probability
-FEW = 20  # right answers from which a mean is taken
+STAYS = 0.05  # change of the probability below which it stays
+FEW = 20  # right answers that a mean needs
 NOISE = 3**-0.5
 
 
-class Direction(NamedTuple):
-    """An effect that is known beforehand, and what came out."""
+class KnownEffect(NamedTuple):
+    """An effect whose sign is known beforehand, and its measurement."""
 
     corner: str
     task: str
@@ -57,58 +58,62 @@ class Direction(NamedTuple):
     claim: str
     verdict: Verdict
     value: float
-    """Above 0 if it is as expected; bits, or a probability."""
+    """Above 0 if the effect is as expected; in bits, or a probability."""
     low: float
     high: float
 
 
-def asked(config: Config, corner: str, task: str) -> questions.Questions:
-    """Questions of a task at a corner."""
-    dials = EXPECTED[corner].leak_rates
-    return questions.toy(task, dials, config.corners.rows, config.seed, f"{corner}: {task}")
+def corner_questions(config: Config, corner: str, task: str) -> questions.Questions:
+    """Return the questions of a task at a corner."""
+    leak_rates = EXPECTED[corner].leak_rates
+    return questions.make_toy_questions(
+        task, leak_rates, config.corners.rows, config.seed, f"{corner}: {task}"
+    )
 
 
-def measure(opened: Opened, corner: str, task: str, config: Config) -> list[Direction]:
-    """All that is known of a task at a corner, asked of a model."""
-    about = asked(config, corner, task)
-    captured = capture(opened, about, config, windows=False)
-    target = coded(np.array(about.answers), config.seed)
-    base, knocked = (_estimate(captured, target, name, config) for name in (BASELINE, ALL))
-    expected, found = EXPECTED[corner], []
+def measure(model: ModelFolder, corner: str, task: str, config: Config) -> list[KnownEffect]:
+    """Measure all known effects of a task at a corner in one model."""
+    about = corner_questions(config, corner, task)
+    capture = capture_states(model, about, config, windows=False)
+    target = encode_answers(np.array(about.answers), config.seed)
+    base, knockout = (_estimate(capture, target, name, config) for name in (BASELINE, ALL))
+    expected, effects = EXPECTED[corner], []
 
     def add(claim: str, value: float, draws: np.ndarray) -> None:
-        low, high = ends(value, draws, config.estimation.level)
-        found.append(Direction(corner, task, opened.name, claim, verdict(low, high), value, low, high))
+        low, high = basic_interval(value, draws, config.estimation.level)
+        effects.append(KnownEffect(corner, task, model.name, claim, verdict(low, high), value, low, high))
 
-    add(claim_of(expected, task), *_mean(knocked, lambda pid: signed_gap(expected, pid)))
+    add(claim_of(expected, task), *_mean(knockout, lambda pid: signed_gap(expected, pid)))
     if expected.atom == "synergy":
         of_base, base_draws = _mean(base, lambda pid: np.asarray(pid.mi_y))
-        of_knocked, draws = _mean(knocked, lambda pid: np.asarray(pid.mi_y))
+        of_knockout, draws = _mean(knockout, lambda pid: np.asarray(pid.mi_y))
         claim = "the knockout takes the answer from the question's tokens"
-        add(claim, of_base - of_knocked, base_draws - draws)
+        add(claim, of_base - of_knockout, base_draws - draws)
     if expected.knockout is not None:
-        fall = falls(captured)
+        drops = probability_drops(capture)
         claim = f"the probability of the right answer {expected.knockout}"
-        if len(fall) < FEW:
-            found.append(Direction(corner, task, opened.name, claim, "not decidable", np.nan, np.nan, np.nan))
+        if len(drops) < FEW:
+            effects.append(
+                KnownEffect(corner, task, model.name, claim, "not decidable", np.nan, np.nan, np.nan)
+            )
         else:
-            means = resampled(fall, config.estimation.draws, config.seed)
+            means = bootstrap_means(drops, config.estimation.draws, config.seed)
             stays = expected.knockout == "stays"
-            value, draws = float(fall.mean()), means
+            value, draws = float(drops.mean()), means
             add(claim, *((STAYS - abs(value), STAYS - abs(draws)) if stays else (value, draws)))
-    return found
+    return effects
 
 
-def coded(answers: np.ndarray, seed: int) -> Float[np.ndarray, "n 1"]:
-    """±1 for the two answers, in alphabetical order, and noise of variance 1/3."""
+def encode_answers(answers: np.ndarray, seed: int) -> Float[np.ndarray, "n 1"]:
+    """Return ±1 for the two answers in alphabetical order, plus noise of variance 1/3."""
     words = sorted({*answers.tolist()})
     signs = np.where(answers == words[0], -1.0, 1.0)
     return (signs + NOISE * np.random.default_rng(seed).standard_normal(len(signs)))[:, None]
 
 
 def signed_gap(expected: Expected, pid: PID) -> np.ndarray:
-    """What is above 0 if the expected atom outweighs its counterpart."""
-    x, y, joint = (np.asarray(part) for part in (pid.mi_x, pid.mi_y, pid.mi_joint))
+    """Return a number that is above 0 if the expected atom is larger than its counterpart."""
+    x, y, joint = (np.asarray(information) for information in (pid.mi_x, pid.mi_y, pid.mi_joint))
     return {
         "unique_x": x - y,
         "unique_y": y - x,
@@ -118,28 +123,28 @@ def signed_gap(expected: Expected, pid: PID) -> np.ndarray:
 
 
 def claim_of(expected: Expected, task: str) -> str:
-    """The sign that is expected, and what the inputs hold."""
-    told = truth(task, expected.leak_rates)
-    gap = told.unique_gap if expected.atom.startswith("unique") else told.redundancy_gap
+    """Return the expected sign, and the information of the inputs."""
+    answer = truth(task, expected.leak_rates)
+    gap = answer.unique_gap if expected.atom.startswith("unique") else answer.redundancy_gap
     sign = {"unique_x": "U_V > U_L", "unique_y": "U_L > U_V", "redundancy": "R > S", "synergy": "S > R"}
     return f"{sign[expected.atom]} (by {abs(gap):.0f} bit in the inputs)"
 
 
-def falls(captured: Captured) -> Float[np.ndarray, "n"]:
-    """By how much the probability of the right answer falls under the knockout, where the model was right."""
-    store = captured.store
-    return (store.p_base - store.p_new(ALL))[captured.right]
+def probability_drops(capture: Capture) -> Float[np.ndarray, "n"]:
+    """Return how far the knockout lowers the probability of each answer that was right without it."""
+    store = capture.store
+    return (store.p_base - store.p_new(ALL))[capture.right]
 
 
-def resampled(values: np.ndarray, draws: int, seed: int) -> Float[np.ndarray, "b"]:
-    """Means of resampled values."""
+def bootstrap_means(values: np.ndarray, draws: int, seed: int) -> Float[np.ndarray, "b"]:
+    """Return the means of bootstrap samples of the values."""
     picks = np.random.default_rng(seed).integers(0, len(values), (draws, len(values)))
     return values[picks].mean(axis=1)
 
 
-def _estimate(captured: Captured, target: np.ndarray, condition: str, config: Config) -> Estimate:
+def _estimate(capture: Capture, target: np.ndarray, condition: str, config: Config) -> Estimate:
     size = config.estimation
-    chosen = EstimateConfig(
+    choices = EstimateConfig(
         reduce=PCA(components=size.components),
         gaussianize="none",
         measure="mmi",
@@ -150,22 +155,22 @@ def _estimate(captured: Captured, target: np.ndarray, condition: str, config: Co
 
     def make() -> Estimate:
         x, y = (
-            np.asarray(captured.store.states(condition, group))
+            np.asarray(capture.store.states(condition, group))
             for group in (TokenType.IMAGE, TokenType.QUESTION)
         )
-        return layerwise(target, x, y, key=jax.random.key(config.seed), **chosen)
+        return layerwise(target, x, y, key=jax.random.key(config.seed), **choices)
 
     facts = [
         "answer",
-        captured.name,
+        capture.name,
         condition,
         config.seed,
-        {key: repr(value) for key, value in chosen.items()},
+        {key: repr(value) for key, value in choices.items()},
     ]
-    return result_cache.estimate(config.kept, result_cache.digest(facts), make)
+    return result_cache.restore_or_estimate(config.cache, result_cache.digest(facts), make)
 
 
 def _mean(estimate: Estimate, number) -> tuple[float, np.ndarray]:
-    """The mean over layers of a number, and its draws."""
+    """Return the mean of a number over the layers, and its draws."""
     assert estimate.draws is not None
     return float(number(estimate.pid).mean()), number(estimate.draws).mean(axis=-1)

@@ -1,85 +1,218 @@
-"""The program: captures, estimates and known directions one after another, tables, figures, `summary.json`."""
+"""The program: captures, estimates and known effects one after another, then tables, figures and `summary.json`."""
 
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
+from functools import partial
 from itertools import product
-from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
+from matplotlib.figure import Figure
 from rich.console import Console
 
 from experiments import run
 from experiments.data import activation_files
-from experiments.pid_llava import decomposing, figures, known_effects, paper_claims, questions, report
-from experiments.pid_llava.capturing import Captured, capture, changes
-from experiments.pid_llava.checkpoint import Opened
-from experiments.pid_llava.config import MAY_CHANGE_ON_RESUME, Config, Named
-from experiments.pid_llava.decomposing import Decomposed
-from experiments.pid_llava.known_effects import Direction
+from experiments.pid_llava import figures, known_effects, paper_claims, report
+from experiments.pid_llava.checkpoint import ModelFolder
+from experiments.pid_llava.config import MAY_CHANGE_ON_RESUME, RENAMED, Config
+from experiments.pid_llava.known_effects import KnownEffect
 from experiments.pid_llava.paper_claims import Statement
-from experiments.run.json_values import plain
-from experiments.run.report import Table, show
-from experiments.run.stages import Stages
+from experiments.pid_llava.stages import decomposing, questions
+from experiments.pid_llava.stages.capturing import Capture, capture_states, probability_changes
+from experiments.pid_llava.stages.decomposing import Decomposition
+from experiments.run.report import Layout, Table
 from pid.toyworld import EXPECTED
 
 
-class Found(NamedTuple):
-    """All that a run has measured."""
+class Results(NamedTuple):
+    """Everything that a run has measured."""
 
-    captured: list[Captured]
-    decomposed: list[Decomposed]
-    directions: list[Direction]
-    doubts: tuple[str, ...]
+    captures: list[Capture]
+    decompositions: list[Decomposition]
+    statements: list[Statement]
+    effects: list[KnownEffect]
+    warnings: tuple[str, ...]
     """What the answers give away, in plain sentences."""
 
 
 def main(config: Config) -> dict[str, Any]:
-    """Capture, decompose, compare with what is known, show and save what came out, and return the summary.
+    """Capture, decompose, compare with known effects, show and save the results, and return the summary.
 
-    Writes `summary.json` and figures into the run folder; captures and estimates lie in --kept, where the next run
+    Writes `summary.json` and figures into the run folder. Captures and estimates lie in --cache, where the next run
     finds them. Several hosts share the work; the first of them reports.
 
     Raises:
         FileNotFoundError: no model folder, no data; before there is a run folder.
         FileExistsError: the run folder has files.
-        ValueError: models or data that are none, a configuration that is not that of the run to go on with.
+        ValueError: a file is no model or no data, or the run to resume has another configuration.
     """
-    run.join(config.hosts, config.out)
-    data = None if config.npz is None else _layered(activation_files.read(config.npz), config.npz)
-    models = [] if data is not None else opened(config)
-    out = config.out or run.next_folder(Path("runs/pid_llava"), config.preset)
-    folder = run.open_run(out, config, resume=config.resume, free=MAY_CHANGE_ON_RESUME)
-    console = _console()
-    world = "GQA" if config.data is not None else "the toy world (synthetic)"
-    what = config.npz.name if config.npz is not None else f"{', '.join(m.name for m in models)} in {world}"
-    console.print(f"{what}; run folder {folder.folder}", markup=False)
-    began = time.perf_counter()
-    if data is not None:
+    run.join_hosts(config.hosts, config.out)
+    study = ModelStudy(config) if config.npz is None else FileStudy(config)
+    return run.run_study(study, config, out=config.out, resume=config.resume)
+
+
+class LlavaStudy(run.Study[Results]):
+    """What the study of models and that of a file share: tables, figures and summary."""
+
+    program = "pid_llava"
+    layout = Layout(width=160)
+    dpi = 110
+    may_change = MAY_CHANGE_ON_RESUME
+    renamed = RENAMED
+
+    def __init__(self, config: Config) -> None:
+        """Take the configuration."""
+        self.config, self.stem = config, config.preset
+
+    def tabulate(self, results: Results) -> list[Table]:
+        """Return all tables that have rows."""
+        return report.all_tables(
+            results.captures,
+            results.decompositions,
+            results.statements,
+            results.effects,
+            self.config.aggregate,
+            self.config.capture.least,
+        )
+
+    def draw(self, results: Results) -> Iterator[tuple[str, Figure]]:
+        """Yield the figures of every model and configuration."""
+        return figures.draw(results.decompositions, results.captures)
+
+    def summarize(self, results: Results, tables: list[Table]) -> dict[str, Any]:
+        """Return all numbers in the types of JSON."""
+        return {
+            "preset": self.config.preset,
+            "target": self.config.target,
+            "sources": [self.config.x, self.config.y],
+            "aggregate": self.config.aggregate,
+            "doubts": results.warnings,
+            "captured": run.to_json([_capture_row(capture) for capture in results.captures]),
+            "decomposed": run.to_json([_decomposition_row(one) for one in results.decompositions]),
+            "statements": run.to_json(results.statements),
+            "directions": run.to_json(results.effects),
+            "tables": run.to_json(tables),
+        }
+
+    def conclude(self, results: Results, console: Console) -> None:
+        """Print how often each statement holds, and which known effects did not come out."""
+        statements = results.statements
+        for claim, config in dict.fromkeys((one.claim, one.config) for one in statements):
+            verdicts = [one.verdict for one in statements if (one.claim, one.config) == (claim, config)]
+            counts = ", ".join(
+                f"{verdict} in {verdicts.count(verdict)}"
+                for verdict in ("holds", "does not", "not decidable")
+                if verdict in verdicts
+            )
+            console.print(f"{claim} ({config}): {counts} of {len(verdicts)}", markup=False)
+        for warning in results.warnings:
+            console.print(warning, markup=False)
+        if not results.effects:
+            return
+        missed = [one for one in results.effects if one.verdict != "holds"]
+        count = len(results.effects)
+        console.print(
+            f"known beforehand: {count - len(missed)} of {count} come out with an interval", markup=False
+        )
+        for one in missed:
+            console.print(
+                f"  {one.verdict}: {one.corner}, {one.task}, {one.model}: {one.claim}", markup=False
+            )
+
+
+class ModelStudy(LlavaStudy):
+    """All models in all tasks by all configurations, and the corners of the toy world.
+
+    The parts restore their results from --cache, so the run folder holds none of them.
+    """
+
+    def __init__(self, config: Config) -> None:
+        """Find the models. Raises FileNotFoundError if there is none."""
+        super().__init__(config)
+        self.models = {model.name: model for model in find_models(config)}
+        world = "GQA" if config.data is not None else "the toy world (synthetic)"
+        self.title = f"{', '.join(self.models)} in {world}"
+        self.corners = (
+            list(product(EXPECTED, config.corners.tasks))
+            if config.data is None and config.corners.rows
+            else []
+        )
+        self.count = len(self.models) * (len(config.tasks) * (1 + len(config.configs)) + len(self.corners))
+
+    def measure(self, runner: run.Runner) -> Results:
+        """Capture all tasks, decompose those with enough samples, and measure the corners."""
+        tasks = questions.make_questions(self.config)
+        captures = runner.results(
+            run.Part(f"capture {task.task}, {model.name}", partial(self._capture, model, task))
+            for model, task in product(self.models.values(), tasks)
+        )
+        usable = [capture for capture in captures if len(capture.used) >= self.config.capture.least]
+        decompositions = runner.share(
+            run.Part(
+                f"{name} estimate of {capture.task}, {capture.model}",
+                partial(self._decompose, capture, name),
+            )
+            for capture, name in product(usable, self.config.configs)
+        )
+        effects = runner.results(
+            run.Part(f"{corner}: {task}, {model.name}", partial(self._corner, model, corner, task))
+            for model, (corner, task) in product(self.models.values(), self.corners)
+        )
+        return Results(
+            captures,
+            decompositions,
+            paper_claims.judge_all(decompositions),
+            [effect for of_corner in effects for effect in of_corner],
+            tuple(sentence for task in tasks for sentence in task.warnings),
+        )
+
+    def _capture(self, model: ModelFolder, task: questions.Questions, folder: Any, say: run.Say) -> Capture:
+        del folder, say
+        return capture_states(model, task, self.config, windows=self.config.capture.windows)
+
+    def _decompose(self, capture: Capture, name: Any, folder: Any, say: run.Say) -> Decomposition:
+        del folder
+        return decomposing.decompose(self.models[capture.model], capture, self.config, name, say)
+
+    def _corner(
+        self, model: ModelFolder, corner: str, task: str, folder: Any, say: run.Say
+    ) -> list[KnownEffect]:
+        del folder, say
+        return known_effects.measure(model, corner, task, self.config)
+
+
+class FileStudy(LlavaStudy):
+    """Activations of a file, by all configurations."""
+
+    def __init__(self, config: Config) -> None:
+        """Read the file. Raises ValueError if its arrays have no layers."""
+        super().__init__(config)
         assert config.npz is not None
-        found = of_file(data, config.npz.stem, config, console)
-    else:
-        found = measure(models, config, console)
-    run.barrier()
-    said = paper_claims.of_all(found.decomposed)
-    least, how = config.asking.least, config.aggregate
-    tables = report.all_tables(found.captured, found.decomposed, said, found.directions, how, least)
-    summary = summarized(config, found, said, tables)
-    if run.is_first():
-        figures.draw(folder.folder, found.decomposed, found.captured)
-        show(tables, console)
-        _conclude(said, found, console)
-    folder.summarize(summary)
-    drawn = ", ".join(sorted(path.name for path in folder.folder.glob("*.png")))
-    seconds = time.perf_counter() - began
-    console.print(f"{seconds:.0f} s; wrote {folder.folder / 'summary.json'} {drawn}", markup=False)
-    return summary | {"versions": run.versions()}
+        self.title, self.file, self.count = config.npz.name, config.npz.stem, len(config.configs)
+        self.data = activation_files.read(config.npz)
+        layers = {len(array) for array in self.data if array.ndim == 3}
+        if max(layers, default=0) < 3:
+            raise ValueError(
+                f"layers are followed in arrays (layers, n, d) of three layers or more, got "
+                f"{[a.shape for a in self.data]} in {config.npz}; use python -m experiments.pid_gaussian --npz for "
+                f"arrays without layers."
+            )
+
+    def measure(self, runner: run.Runner) -> Results:
+        """Decompose the arrays with every configuration."""
+
+        def part(name: Any) -> run.Part:
+            return run.Part(
+                f"{name} estimate of {self.file}",
+                lambda folder, say: decomposing.decompose_file(self.data, self.file, self.config, name),
+            )
+
+        decompositions = runner.results(part(name) for name in self.config.configs)
+        return Results([], decompositions, paper_claims.judge_all(decompositions), [], ())
 
 
-def opened(config: Config) -> list[Opened]:
-    """The models.
+def find_models(config: Config) -> list[ModelFolder]:
+    """Return the model folders.
 
-    Raises FileNotFoundError, with what to do, for one that is not there.
+    Raises FileNotFoundError, with a remedy, if there is none or if data are missing.
     """
     if not config.model:
         raise FileNotFoundError(
@@ -91,156 +224,26 @@ def opened(config: Config) -> list[Opened]:
             "the preset gqa asks about photographs, got no --data; pass --data DIR, the folder with questions1.2 and "
             "images of GQA's download, extracted or as archives."
         )
-    return [Opened(path, config.asking, config.mesh) for path in config.model]
+    return [ModelFolder(path, config.capture, config.mesh) for path in config.model]
 
 
-def measure(models: Sequence[Opened], config: Config, console: Console) -> Found:
-    """All models in all tasks by all configurations, and the corners of the toy world."""
-    asked = questions.of_tasks(config)
-    corners = (
-        list(product(EXPECTED, config.corners.tasks)) if config.data is None and config.corners.rows else []
-    )
-    pairs, named = list(product(models, asked)), config.configs
-    stages = Stages(console, "pid_llava", len(models) * (len(asked) * (1 + len(named)) + len(corners)))
-    captured, known = [], []
-    with stages:
-        for model, about in pairs:
-            windows = config.asking.windows
-            with _stage(stages, f"capture {about.task}, {model.name}"):
-                captured.append(capture(model, about, config, windows=windows))
-        usable = [one for one in captured if len(one.used) >= config.asking.least]
-        by_name = {model.name: model for model in models}
-        share(
-            product(usable, named),
-            lambda one, name: decomposing.decompose(by_name[one.model], one, config, name, stages.say),
-            lambda one, name: f"{name} estimate of {one.task}, {one.model}",
-            stages,
-        )
-        found = [
-            decomposing.decompose(by_name[one.model], one, config, name, lambda news: None)
-            for one, name in product(usable, named)
-        ]
-        for model, (corner, task) in product(models, corners):
-            with _stage(stages, f"{corner}: {task}, {model.name}"):
-                known += known_effects.measure(model, corner, task, config)
-    return Found(captured, found, known, tuple(sentence for about in asked for sentence in about.doubts))
-
-
-def share(
-    work: Iterator[tuple[Captured, Named]],
-    do: Callable[[Captured, Named], object],
-    title: Callable[[Captured, Named], str],
-    stages: Stages,
-) -> None:
-    """Each host does its share and keeps it; afterwards all of it is there for all."""
-    for at, (one, name) in enumerate(work):
-        if at % jax.process_count() == jax.process_index():
-            with _stage(stages, title(one, name)):
-                do(one, name)
-    run.barrier()
-
-
-def of_file(data: activation_files.Activations, name: str, config: Config, console: Console) -> Found:
-    """Activations of a file, by all configurations."""
-    with Stages(console, "pid_llava", len(config.configs)) as stages:
-        found = []
-        for named in config.configs:
-            with _stage(stages, f"{named} estimate of {name}"):
-                found.append(decomposing.of_file(data, name, config, named))
-    return Found([], found, [], ())
-
-
-def _layered(data: activation_files.Activations, path: Path) -> activation_files.Activations:
-    layers = {len(array) for array in data if array.ndim == 3}
-    if max(layers, default=0) < 3:
-        raise ValueError(
-            f"layers are followed in arrays (layers, n, d) of three layers or more, got {[a.shape for a in data]} in "
-            f"{path}; use python -m experiments.pid_gaussian --npz for arrays without layers."
-        )
-    return data
-
-
-def summarized(
-    config: Config, found: Found, said: Sequence[Statement], tables: Sequence[Table]
-) -> dict[str, Any]:
-    """All numbers as JSON knows them."""
-    captured = [
-        {
-            "task": one.task,
-            "model": one.model,
-            "asked": len(one.right),
-            "right": int(one.right.sum()),
-            "used": len(one.used),
-            "change": {name: values.mean() if len(values) else None for name, values in changes(one).items()},
-        }
-        for one in found.captured
-    ]
-    decomposed = [
-        {
-            "task": one.task,
-            "model": one.model,
-            "config": one.config,
-            "layers": one.shown.to_records(),
-            "knockout": decomposing.change(one),
-        }
-        for one in found.decomposed
-    ]
+def _capture_row(capture: Capture) -> dict[str, Any]:
+    changes = probability_changes(capture)
     return {
-        "program": "pid_llava",
-        "preset": config.preset,
-        "target": config.target,
-        "sources": [config.x, config.y],
-        "aggregate": config.aggregate,
-        "doubts": found.doubts,
-        "captured": plain(captured),
-        "decomposed": plain(decomposed),
-        "statements": plain(list(said)),
-        "directions": plain(found.directions),
-        "tables": plain(list(tables)),
+        "task": capture.task,
+        "model": capture.model,
+        "asked": len(capture.right),
+        "right": int(capture.right.sum()),
+        "used": len(capture.used),
+        "change": {name: values.mean() if len(values) else None for name, values in changes.items()},
     }
 
 
-def _conclude(said: Sequence[Statement], found: Found, console: Console) -> None:
-    """How often each statement holds, and which known directions did not come out."""
-    for claim, config in dict.fromkeys((one.claim, one.config) for one in said):
-        of = [one.verdict for one in said if (one.claim, one.config) == (claim, config)]
-        counts = ", ".join(
-            f"{verdict} in {of.count(verdict)}"
-            for verdict in ("holds", "does not", "not decidable")
-            if verdict in of
-        )
-        console.print(f"{claim} ({config}): {counts} of {len(of)}", markup=False)
-    for doubt in found.doubts:
-        console.print(doubt, markup=False)
-    if found.directions:
-        missed = [one for one in found.directions if one.verdict != "holds"]
-        count = len(found.directions)
-        console.print(
-            f"known beforehand: {count - len(missed)} of {count} come out with an interval", markup=False
-        )
-        for one in missed:
-            console.print(
-                f"  {one.verdict}: {one.corner}, {one.task}, {one.model}: {one.claim}", markup=False
-            )
-
-
-def _console() -> Console:
-    first = run.is_first()
-    console = Console(soft_wrap=True, highlight=False, quiet=not first)
-    if console.is_terminal:
-        return console
-    return Console(width=160, highlight=False, quiet=not first)  # a log file has no width of its own
-
-
-class _stage:
-    """A stage that begins and ends."""
-
-    def __init__(self, stages: Stages, name: str):
-        self._stages, self._name = stages, name
-
-    def __enter__(self) -> None:
-        self._stages.begin(self._name)
-
-    def __exit__(self, kind: Any, *_: object) -> None:
-        if kind is None:
-            self._stages.end()
+def _decomposition_row(decomposition: Decomposition) -> dict[str, Any]:
+    return {
+        "task": decomposition.task,
+        "model": decomposition.model,
+        "config": decomposition.config,
+        "layers": decomposition.estimate.to_records(),
+        "knockout": decomposing.knockout_change(decomposition),
+    }

@@ -1,51 +1,52 @@
-"""What came out, as tables."""
+"""Results as tables."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
-from experiments.pid_llava.capturing import ALL, Captured, changes
-from experiments.pid_llava.decomposing import Decomposed, gathered
-from experiments.pid_llava.known_effects import Direction
+from experiments.pid_llava.known_effects import KnownEffect
 from experiments.pid_llava.paper_claims import Statement
+from experiments.pid_llava.stages.capturing import ALL, Capture, probability_changes
+from experiments.pid_llava.stages.decomposing import Decomposition, aggregate_draws
 from experiments.run.report import Table, interval, number, percent
 from pid import compare, trajectory_correlation
 
-SHOWN = {"unique_x": "U_V", "unique_y": "U_L", "redundancy": "R", "synergy": "S", "mi_joint": "total"}
-GATHERED = {
+SYMBOLS = {"unique_x": "U_V", "unique_y": "U_L", "redundancy": "R", "synergy": "S", "mi_joint": "total"}
+AGGREGATE_TITLES = {
     "final": "the last layer",
     "mean_layers": "the mean over layers",
     "sum_layers": "the sum over layers",
 }
-FEW = 900  # samples of the paper's tasks
+PAPER_SAMPLES = 900  # samples of the paper's tasks
 
 
 def all_tables(
-    captured: Sequence[Captured],
-    found: Sequence[Decomposed],
-    said: Sequence[Statement],
-    known: Sequence[Direction],
+    captures: Sequence[Capture],
+    decompositions: Sequence[Decomposition],
+    statements: Sequence[Statement],
+    effects: Sequence[KnownEffect],
     how: str,
     least: int,
 ) -> list[Table]:
-    """Those that have rows."""
-    tables = [of_tasks(captured, least)]
-    for config in dict.fromkeys(one.config for one in found):
-        of = [one for one in found if one.config == config]
-        tables += [of_layers(of, how), of_changes(of, how), of_likeness(of)]
-    tables += [of_statements(said), of_directions(known), of_flags(found)]
+    """Return all tables that have rows."""
+    tables = [task_table(captures, least)]
+    for config in dict.fromkeys(one.config for one in decompositions):
+        tasks = [one for one in decompositions if one.config == config]
+        tables += [layer_table(tasks, how), knockout_table(tasks, how), correlation_table(tasks)]
+    tables += [statement_table(statements), effect_table(effects), flag_table(decompositions)]
     return [table for table in tables if table.rows]
 
 
-def of_tasks(captured: Sequence[Captured], least: int) -> Table:
-    """What each model was asked, what of it is decomposed, and what the knockouts do to its answers."""
+def task_table(captures: Sequence[Capture], least: int) -> Table:
+    """Return the numbers of questions, and the effect of the knockouts on the answers."""
     rows = []
-    for one in captured:
-        change = {name: float(values.mean()) for name, values in changes(one).items() if len(values)}
+    for one in captures:
+        changes = probability_changes(one)
+        change = {name: float(values.mean()) for name, values in changes.items() if len(values)}
         windows = {name: value for name, value in change.items() if name != ALL}
         worst = min(windows, key=lambda name: windows[name], default=None)
         few = f"fewer than {least}: left out" if len(one.used) < least else ""
-        few = few or (f"fewer than {FEW}" if len(one.used) < FEW else "")
+        few = few or (f"fewer than {PAPER_SAMPLES}" if len(one.used) < PAPER_SAMPLES else "")
         cells = (
             str(len(one.right)),
             percent(float(one.right.mean())),
@@ -61,65 +62,66 @@ def of_tasks(captured: Sequence[Captured], least: int) -> Table:
     )
 
 
-def of_layers(found: Sequence[Decomposed], how: str) -> Table:
-    """The layer in which each atom is largest, and what the information consists of."""
+def layer_table(decompositions: Sequence[Decomposition], how: str) -> Table:
+    """Return the layer in which each atom is largest, and the composition of the information."""
     rows = []
-    for one in found:
-        peaks = (str(one.layers[int(np.argmax(getattr(one.shown.pid, field)))]) for field in SHOWN)
-        pid = gathered(one.shown, how).pid
+    for one in decompositions:
+        peaks = (str(one.layers[int(np.argmax(getattr(one.estimate.pid, field)))]) for field in SYMBOLS)
+        pid = aggregate_draws(one.estimate, how).pid
         total = float(pid.mi_joint)
         shares = (
             percent(float(getattr(pid, field)) / total if total > 0 else None)
-            for field in SHOWN
+            for field in SYMBOLS
             if field != "mi_joint"
         )
-        rows.append((one.task, one.model, str(one.shown.n), *peaks, *shares, number(total, 2)))
-    columns = ("task", "model", "n", *(f"peak {name}" for name in SHOWN.values()))
-    columns += (*(name for field, name in SHOWN.items() if field != "mi_joint"), "total, bits")
-    return Table(f"Peak layers, and shares in {GATHERED[how]} ({found[0].config})", columns, rows)
+        rows.append((one.task, one.model, str(one.estimate.n), *peaks, *shares, number(total, 2)))
+    columns = ("task", "model", "n", *(f"peak {name}" for name in SYMBOLS.values()))
+    columns += (*(name for field, name in SYMBOLS.items() if field != "mi_joint"), "total, bits")
+    return Table(
+        f"Peak layers, and shares in {AGGREGATE_TITLES[how]} ({decompositions[0].config})", columns, rows
+    )
 
 
-def of_changes(found: Sequence[Decomposed], how: str) -> Table:
-    """knockout - baseline with paired intervals."""
+def knockout_table(decompositions: Sequence[Decomposition], how: str) -> Table:
+    """Return knockout - baseline with paired intervals."""
     rows = []
-    for one in found:
-        if one.knocked is None:
+    for one in decompositions:
+        if one.knockout is None:
             continue
-        change = compare(gathered(one.paired, how), gathered(one.knocked, how))
-        for field, name in SHOWN.items():
+        change = compare(aggregate_draws(one.paired, how), aggregate_draws(one.knockout, how))
+        for field, name in SYMBOLS.items():
             low, high = (float(getattr(end, field)) for end in change.ci)
             value = number(float(getattr(change.difference, field)))
             rows.append((one.task, one.model, name, value, interval(low, high)))
     columns = ("task", "model", "bits", "knockout - baseline", "interval")
-    return Table(
-        f"What the knockout of all layers changes in {GATHERED[how]} ({found[0].config})", columns, rows
-    )
+    place = f"{AGGREGATE_TITLES[how]} ({decompositions[0].config})"
+    return Table(f"What the knockout of all layers changes in {place}", columns, rows)
 
 
-def of_likeness(found: Sequence[Decomposed]) -> Table:
-    """Pearson's r over layers between every two models."""
+def correlation_table(decompositions: Sequence[Decomposition]) -> Table:
+    """Return Pearson's r over layers between every two models."""
     rows = []
-    for at, one in enumerate(found):
-        for two in found[at + 1 :]:
+    for at, one in enumerate(decompositions):
+        for two in decompositions[at + 1 :]:
             if one.task != two.task or len(one.layers) != len(two.layers) or len(one.layers) < 3:
                 continue
-            r = trajectory_correlation(one.shown, two.shown)
-            values = (float(getattr(r, field)) for field in SHOWN)
+            r = trajectory_correlation(one.estimate, two.estimate)
+            values = (float(getattr(r, field)) for field in SYMBOLS)
             cells = (number(value) if np.isfinite(value) else "-" for value in values)
             rows.append((one.task, f"{one.model}, {two.model}", *cells))
-    columns = ("task", "models", *SHOWN.values())
-    return Table(f"Correlation of trajectories over layers ({found[0].config})", columns, rows)
+    columns = ("task", "models", *SYMBOLS.values())
+    return Table(f"Correlation of trajectories over layers ({decompositions[0].config})", columns, rows)
 
 
-def of_statements(said: Sequence[Statement]) -> Table:
-    """How often each statement holds, and the numbers."""
-    rows = [(one.claim, one.config, one.task, one.model, one.verdict, one.numbers) for one in said]
+def statement_table(statements: Sequence[Statement]) -> Table:
+    """Return the verdict on every statement, and its numbers."""
+    rows = [(one.claim, one.config, one.task, one.model, one.verdict, one.numbers) for one in statements]
     columns = ("statement of the paper", "estimate", "task", "model", "", "")
     return Table("What the paper states, in the data at hand", columns, rows)
 
 
-def of_directions(known: Sequence[Direction]) -> Table:
-    """What was known beforehand."""
+def effect_table(effects: Sequence[KnownEffect]) -> Table:
+    """Return the effects that were known beforehand."""
     rows = [
         (
             one.corner,
@@ -130,17 +132,17 @@ def of_directions(known: Sequence[Direction]) -> Table:
             interval(one.low, one.high) if np.isfinite(one.low) else "-",
             one.verdict,
         )
-        for one in known
+        for one in effects
     ]
     columns = ("corner", "task", "model", "expected", "margin", "interval", "")
     return Table("What is known beforehand of the toy world", columns, rows)
 
 
-def of_flags(found: Sequence[Decomposed]) -> Table:
-    """Sentences of the estimates, each once, with where it is said."""
+def flag_table(decompositions: Sequence[Decomposition]) -> Table:
+    """Return the flags of the estimates, each once, with its places."""
     places: dict[str, list[str]] = {}
-    for one in found:
-        for flag in one.shown.flags:
+    for one in decompositions:
+        for flag in one.estimate.flags:
             sentence = flag.split(": ", 1)[1]
             places.setdefault(_without_numbers(sentence), []).append(
                 f"{one.task} ({one.model}, {one.config})"

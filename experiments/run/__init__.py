@@ -2,17 +2,17 @@
 
 Files in import order:
 
-    distributed   several processes that work on one run
-    run_folder    the folder of a run, files written in one piece, results as JSON
-    checkpoints   checkpoints of one training
-    preemption    SIGTERM and SIGINT
-    progress      bars, plain lines and the clock of a training
-    compiled      compiled programs of a training
-    train_loop    the loop around the training step
-    report        tables of results
-    figures       style, colors and files of figures
-    command_line  presets, options under old names, checks of seeds and of --resume
-    study         one protocol and one runner for programs that measure
+distributed   several processes that work on one run
+run_folder    the folder of a run, files written in one piece, results as JSON
+checkpoints   checkpoints of one training
+preemption    SIGTERM and SIGINT
+progress      bars, plain lines and the clock of a training
+compiled      compiled programs of a training
+train_loop    the loop around the training step
+report        tables of results
+figures       style, colors and files of figures
+command_line  presets, options under old names, checks of seeds and of --resume
+study         one protocol and one runner for programs that measure
 """
 
 from experiments.run.checkpoints import Checkpoints as Checkpoints
@@ -20,6 +20,7 @@ from experiments.run.command_line import CommandLine as CommandLine
 from experiments.run.command_line import check_resume as check_resume
 from experiments.run.command_line import check_seeds as check_seeds
 from experiments.run.command_line import deprecated_names as deprecated_names
+from experiments.run.command_line import rename_options as rename_options
 from experiments.run.compiled import make_programs as make_programs
 from experiments.run.distributed import Hosts as Hosts
 from experiments.run.distributed import barrier as barrier

@@ -56,7 +56,7 @@ def rename_options(arguments: Sequence[str], renamed: Mapping[str, str]) -> list
     Args:
         arguments: words of a command line.
         renamed: old -> new. `asking` -> `capture` stands for `--asking`, `--asking.rows` and `--no-asking`;
-            `only artefact` -> `only artifact` stands for a value of the option `--only`.
+            `only a` -> `only b` stands for a value of the option `--only`.
     """
     words, option = [], ""
     for word in arguments:

@@ -111,7 +111,7 @@ class StudyProgress(_Bar):
 
     def __init__(self, console: Console, title: str, total: int, *, bar: bool = True) -> None:
         """Prepare the bar; entering the context shows it."""
-        self._console, self._total, self._done, self._has_bar = console, total, 0, bar
+        self._console, self._total, self._finished, self._has_bar = console, total, 0, bar
         columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), MofNCompleteColumn())
         super().__init__(
             Progress(
@@ -150,11 +150,11 @@ class StudyProgress(_Bar):
 
     def _end(self, state: str) -> None:
         self._line(f"{self._name}: {state}")
-        self._done += 1
-        self._bar.update(self._task, completed=self._done)
+        self._finished += 1
+        self._bar.update(self._task, completed=self._finished)
 
     def _line(self, text: str) -> None:
-        self._console.print(f"[{self._done + 1}/{self._total}] {text}", markup=False)
+        self._console.print(f"[{self._finished + 1}/{self._total}] {text}", markup=False)
 
 
 def _time(seconds: float) -> str:

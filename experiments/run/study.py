@@ -4,7 +4,7 @@ A program describes itself as a `Study`, and `run_study` does the rest:
 
     open      the run folder is created, or checked against the configuration of the run to resume
     measure   `Study.measure` hands its parts to a `Runner`, which skips those that an earlier start has finished
-    judge     `Study.judge` turns the results into tables
+    tabulate  `Study.tabulate` turns the results into tables
     draw      `Study.draw` yields figures of the results; a part may also save its own while it is measured
     conclude  tables, figures and `summary.json` are written, and the last lines are printed
 
@@ -69,16 +69,21 @@ class Runner(NamedTuple):
         A part saves its result where all hosts read it, so that measuring it again is only reading.
         """
         parts = list(parts)
+        results = self.measure_share(parts)
+        return [
+            results[at] if at in results else part.measure(self.folder.folder, lambda news: None)
+            for at, part in enumerate(parts)
+        ]
+
+    def measure_share(self, parts: Iterable[Part]) -> dict[int, Any]:
+        """Measure every n-th part on each of n hosts, wait for the other hosts, and return results by position."""
         results = {
             at: self._measure(part)
             for at, part in enumerate(parts)
             if at % jax.process_count() == jax.process_index()
         }
         barrier()
-        return [
-            results[at] if at in results else part.measure(self.folder.folder, lambda news: None)
-            for at, part in enumerate(parts)
-        ]
+        return results
 
     def _row(self, part: Part) -> Row:
         row = self.folder.row(part.name, part.seed or 0)
@@ -130,7 +135,7 @@ class Study(abc.ABC, Generic[R]):
         """Measure all parts by `runner` and return their results."""
 
     @abc.abstractmethod
-    def judge(self, results: R) -> list[Table]:
+    def tabulate(self, results: R) -> list[Table]:
         """Return the tables that the results support."""
 
     @abc.abstractmethod
@@ -172,7 +177,7 @@ def run_study(study: Study[Any], config: Any, *, out: Path | None, resume: bool)
     with StudyProgress(console, study.program, study.count, bar=study.bar) as progress:
         results = study.measure(Runner(folder, progress))
     barrier()
-    tables = study.judge(results)
+    tables = study.tabulate(results)
     summary = {"program": study.program} | study.summarize(results, tables)
     if is_first():
         figures.save_all(study.draw(results), folder.folder, dpi=study.dpi)

@@ -1,7 +1,6 @@
-"""`python -m experiments.claims`: every measurement against what is known, the run, its folder, and refusals."""
+"""`experiments.claims`: every measurement against known values."""
 
 import dataclasses
-import json
 import math
 
 import jax
@@ -10,7 +9,7 @@ import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
 
-from experiments import claims, run
+from experiments import claims
 from experiments.claims import report
 from experiments.claims.measurements import (
     decay,
@@ -23,7 +22,6 @@ from experiments.claims.measurements import (
 )
 from experiments.claims.trained import classifiers, hessian, network, short_training
 from experiments.claims.trained.network import Alpha, Shape, Steps
-from experiments.run import study
 from pdeformer import cta, train
 
 QUICK, FULL = (config for _, config in claims.PRESETS.values())
@@ -43,17 +41,6 @@ TINY = claims.Config(
         layers=1, batch=8, steps=60, seeds=1, learning_rate=3e-3,
     ),
 )  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def ran(tmp_path_factory):
-    """(configuration, summary) of a whole run at tiny sizes."""
-    config = dataclasses.replace(TINY, out=tmp_path_factory.mktemp("claims") / "run")
-    return config, claims.main(config)
-
-
-def contents(folder):
-    return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 # Decay.
@@ -206,10 +193,10 @@ def test_eigenvalues_of_a_quadratic_are_found_and_its_space_is_not_left(iteratio
         return jnp.vdot(x, matrix @ x) / 2
 
     at = {"a": jnp.ones(2), "b": jnp.ones((2, 2))}
-    found = hessian.extremes(hessian.lanczos(f, at, jax.random.key(0), iterations))
-    assert found.largest == pytest.approx(7, rel=1e-5)
-    assert found.smallest == pytest.approx(-2, rel=1e-4)
-    assert found.residual < 1e-4
+    extremes = hessian.extremes(hessian.lanczos(f, at, jax.random.key(0), iterations))
+    assert extremes.largest == pytest.approx(7, rel=1e-5)
+    assert extremes.smallest == pytest.approx(-2, rel=1e-4)
+    assert extremes.residual < 1e-4
 
 
 def test_top_eigenvalue_of_the_classifier_is_that_of_its_dense_hessian():
@@ -224,9 +211,9 @@ def test_top_eigenvalue_of_the_classifier_is_that_of_its_dense_hessian():
     slope = jax.grad(lambda x: f(unravel(x)))
     dense = jax.jit(jax.vmap(lambda v: jax.grad(lambda x: jnp.vdot(slope(x), v))(flat)))(jnp.eye(flat.size))
     values = np.linalg.eigvalsh(np.asarray(dense, np.float64))
-    found = hessian.extremes(hessian.lanczos(f, weights, jax.random.key(2), 25))
-    assert found.largest == pytest.approx(values[-1], rel=1e-3)
-    assert found.smallest == pytest.approx(values[0], rel=1e-2)
+    extremes = hessian.extremes(hessian.lanczos(f, weights, jax.random.key(2), 25))
+    assert extremes.largest == pytest.approx(values[-1], rel=1e-3)
+    assert extremes.smallest == pytest.approx(values[0], rel=1e-2)
 
 
 def test_a_direction_has_the_norm_of_every_filter_and_leaves_biases_and_layer_norms(small):
@@ -258,8 +245,8 @@ def test_a_slice_of_a_quadratic_is_a_parabola():
 
 def test_the_same_weights_differ_tenfold_between_the_paths_but_not_on_real_tokens():
     result = padding_artifact.measure(TINY.artifact, (0,))
-    kept, zeroed = np.moveaxis(np.exp(result.counted), 1, 0)
-    assert np.all(zeroed[:, 1] > 10 * kept[:, 1])
+    unchanged, zeroed = np.moveaxis(np.exp(result.counted), 1, 0)
+    assert np.all(zeroed[:, 1] > 10 * unchanged[:, 1])
     np.testing.assert_allclose(result.real[:, 0], result.real[:, 1], atol=1e-6)
     assert np.all(result.gain[1] > 0.9)
     assert np.all(result.same_weights[1] > 0.9)
@@ -321,106 +308,7 @@ def test_words_for_ratios_count_seeds():
     assert report.spread(np.array([1.0])) == "1"
 
 
-# A run.
-
-
-def test_a_run_writes_summary_figures_and_a_line_per_claim(ran):
-    config, summary = ran
-    assert json.loads((config.out / "summary.json").read_text()) == summary
-    assert list(summary) == ["program", "preset", "seeds", *claims.SECTIONS, "artefact", "versions"]
-    assert (summary["program"], summary["preset"], summary["seeds"]) == ("claims", "quick", [0])
-    for section in claims.SECTIONS:
-        assert (config.out / f"{section}.png").read_bytes().startswith(b"\x89PNG")
-        assert all(len(line) == 3 for line in summary[section]["table"])
-    numbers = summary["decay"]["numbers"]
-    assert numbers["steps"] == [4, 16]
-    np.testing.assert_allclose(numbers["slopes"], [[-0.5, -0.5]], rtol=0.01)
-    assert np.shape(summary["landscape"]["numbers"]["largest"]) == (3, 1, 2)
-    assert np.shape(summary["artifact"]["numbers"]["counted"]) == (2, 2, 2, 1)
-
-
-def test_resuming_repeats_nothing_and_may_ask_for_fewer_sections(ran, monkeypatch):
-    config, summary = ran
-    before = contents(config.out)
-    monkeypatch.setattr(study, "measure", None)
-    assert claims.main(dataclasses.replace(config, resume=True)) == summary
-    assert contents(config.out) == before
-    fewer = claims.main(dataclasses.replace(config, resume=True, only=("entropy",)))
-    assert fewer["entropy"] == summary["entropy"]
-    assert "decay" not in fewer
-    assert claims.main(dataclasses.replace(config, resume=True)) == summary  # the folder is as it was
-
-
-def test_an_existing_folder_is_refused_and_left_alone(ran):
-    config, _ = ran
-    before = contents(config.out)
-    with pytest.raises(FileExistsError, match=r"use --resume .* or another --out"):
-        claims.main(config)
-    assert contents(config.out) == before
-
-
-def test_a_result_becomes_json_with_six_digits_and_no_nan():
-    @dataclasses.dataclass(frozen=True)
-    class Result:
-        values: np.ndarray
-        names: dict
-
-    found = run.to_json(Result(np.array([[1 / 3, math.nan]]), {"a": (np.int64(2), "b", True)}))
-    assert found == {"values": [[0.333333, None]], "names": {"a": [2, "b", True]}}
-    assert json.loads(json.dumps(found)) == found
-
-
-# The command line.
-
-
-def test_no_word_is_quick_and_every_preset_is_itself_on_the_command_line():
-    assert claims.command_line([]) == QUICK
-    assert claims.command_line(["full"]) == FULL
-    words = "--only decay artifact --seeds 4 5 --out o --artifact.lengths 8 16"
-    config = claims.command_line(words.split())
-    assert (config.only, config.seeds, str(config.out)) == (("decay", "artifact"), (4, 5), "o")
-    assert config.artifact.lengths == (8, 16)
-    for name, (_, preset) in claims.PRESETS.items():
-        assert preset.preset == name
-
-
-def test_help_documents_every_field(capsys):
-    with pytest.raises(SystemExit):
-        claims.command_line(["quick", "--help"])
-    said = capsys.readouterr().out
-    for field in dataclasses.fields(claims.Config):
-        assert (f"--{field.name}" in said) == (field.name != "preset")
-
-
 # Refusals.
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [("quik", "did you mean quick?"), ("nonsense", "choose among them"), ("--only decays", "decay")],
-)
-def test_what_cannot_be_read_exits_with_2_and_a_suggestion(words, message, capsys):
-    with pytest.raises(SystemExit) as stopped:
-        claims.command_line(words.split())
-    assert stopped.value.code == 2
-    said = capsys.readouterr()
-    assert message in " ".join((said.out + said.err).replace("│", " ").split())
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"only": ()}, "sections are different ones of decay"),
-        ({"only": ("decay", "decay")}, "sections are different ones of decay"),
-        ({"seeds": (1, 1)}, "one or more different numbers"),
-        ({"resume": True}, "got no --out"),
-        ({"training": claims.Training(steps=0)}, "training needs at least one step"),
-        ({"artifact": claims.Artifact(heads=3)}, "artifact.width must be divisible by artifact.heads"),
-    ],
-)
-def test_contradictions_are_refused_when_the_configuration_is_made(changes, message):
-    with pytest.raises(ValueError, match=message):
-        dataclasses.replace(QUICK, **changes)
 
 
 def test_rows_too_short_for_a_tail_or_a_wave_are_refused_with_a_remedy():

@@ -1,33 +1,24 @@
-"""`python -m experiments.pid_gaussian`: planted answers, studies, runs and their folder, your own files, refusals."""
+"""`python -m experiments.pid_gaussian`: planted answers, studies, runs and their folder, refusals."""
 
-import csv
 import dataclasses
 import json
-from typing import Any, get_args
+from typing import get_args
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
-from safetensors.flax import save_file
 
 from experiments import pid_gaussian
-from experiments.data.activation_files import read
 from experiments.pid_gaussian import planted_claims, program
-from experiments.pid_gaussian.config import Study
+from experiments.pid_gaussian.config import StudyName
 from experiments.pid_gaussian.studies import (
     bias,
     coverage,
     flow_recovery,
-    own_activations,
     speed,
     transduction,
 )
 from experiments.pid_gaussian.systems import planted, structured, warped
-from experiments.run import report
-from experiments.run.json_values import plain
-from pid import Bootstrap, Interval, Shuffle, estimate
-from pid.estimators.io import group_flags
+from pid import Interval
 from pid.estimators.results import FIELDS, pid_from_array, pid_to_array
 from tests.helpers import pid_oracle as oracle
 
@@ -49,13 +40,6 @@ def ran(tmp_path_factory):
     return config, pid_gaussian.main(config)
 
 
-LIGHT: dict[str, Any] = {
-    "debias": "wishart",
-    "ci": Bootstrap(DRAWS),
-    "null": Shuffle(2),
-}
-
-
 def contents(folder):
     return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
@@ -66,14 +50,14 @@ def contents(folder):
 def test_the_planted_layers_have_the_published_decomposition():
     t = np.array(list(oracle.PLANTED)) / 32
     base, knocked = (planted.truth(t, knockout=knockout) for knockout in (False, True))
-    found = np.stack(
+    atoms = np.stack(
         [
             getattr(knocked if name.startswith("knockout_") else base, name.removeprefix("knockout_"))
             for name in oracle.PLANTED_COLUMNS
         ],
         axis=1,
     )
-    np.testing.assert_allclose(found, list(oracle.PLANTED.values()), atol=1e-6)
+    np.testing.assert_allclose(atoms, list(oracle.PLANTED.values()), atol=1e-6)
 
 
 @pytest.mark.parametrize("knockout", [False, True])
@@ -82,10 +66,10 @@ def test_planted_covariances_are_those_of_the_mixture_and_samples_have_them(knoc
     covs = planted.covariances(t, knockout=knockout)
     for cov, depth in zip(covs, t, strict=True):
         np.testing.assert_allclose(cov, oracle.planted_layer(depth, knockout=knockout)[0], atol=1e-12)
-    seen = planted.sample(t, 20_000, 0)
-    y = np.stack([seen.y_knocked_out] * 2) if knockout else seen.y
+    samples = planted.sample(t, 20_000, 0)
+    y = np.stack([samples.y_knocked_out] * 2) if knockout else samples.y
     for layer, cov in enumerate(covs):
-        rows = np.hstack([seen.target, seen.x[layer], y[layer]])
+        rows = np.hstack([samples.target, samples.x[layer], y[layer]])
         np.testing.assert_allclose(rows.T @ rows / len(rows), cov, atol=0.2)
 
 
@@ -116,12 +100,12 @@ def test_statements_hold_and_fail_where_they_must():
     t = planted.depths(LAYERS)
     truth, knocked = planted.truth(t), planted.truth(t, knockout=True)
     change = pid_from_array(pid_to_array(knocked) - pid_to_array(truth))
-    peaks, last, decays, surges, small = planted_claims.of_layers(truth, truth, ("vision", "language"))
+    peaks, last, decays, surges, small = planted_claims.judge_layers(truth, truth, ("vision", "language"))
     assert peaks.truth == "0, 4, 2, 0, 0"
     assert last.estimate == "0.0 %, 85.8 %, 10.8 %, 3.4 %"
     assert [one.truth.split(":")[0] for one in (decays, surges, small)] == ["holds", "holds", "fails"]
     comparison = transduction.Comparison(change, Interval(change, change))
-    raised = planted_claims.of_knockout(change, comparison, ("vision", "language"))
+    raised = planted_claims.judge_knockout(change, comparison, ("vision", "language"))
     assert [one.truth.split(" layers")[0] for one in raised] == [
         "holds: higher in 4 of 4",
         "in part: higher in 1 of 4",
@@ -143,9 +127,9 @@ def test_coverage_and_bias_are_counted_over_chunks_and_seeds():
         same = {"method": "wishart", "d": 9, "n": N, "level": 0.9, "truth": dict.fromkeys(FIELDS, 2.5)}
         return {"part": "", "seed": seed, **same, **sides, **high}
 
-    found = coverage.counted([row(0, [1.0, 2.0]), row(1, [2.5, 4.0])])
-    assert [one["field"] for one in found] == list(FIELDS)
-    first = found[0]
+    result = coverage.count_coverage([row(0, [1.0, 2.0]), row(1, [2.5, 4.0])])
+    assert [one["field"] for one in result] == list(FIELDS)
+    first = result[0]
     assert (first["count"], first["coverage"], first["width"]) == (4, 0.5, 1)
     assert first["bias"] == pytest.approx(9.5 / 4 - 2.5)
     assert coverage.error(0.9, 100) == pytest.approx(0.03)
@@ -164,24 +148,24 @@ def test_a_run_writes_what_it_says(ran):
     assert len(part["layers"]) == LAYERS
     assert len(part["covered"]) == len(part["covered_difference"]) == 2
     np.testing.assert_allclose(
-        part["truth"]["mi_joint"], [told[0] for told in oracle.PLANTED.values()], atol=1e-5
+        part["truth"]["mi_joint"], [record[0] for record in oracle.PLANTED.values()], atol=1e-5
     )
-    for told in part["layers"]:
-        assert told["unique_x"] + told["redundancy"] == pytest.approx(told["mi_x"], abs=1e-4)
-        assert told["mi_joint_low"] < told["mi_joint"] < told["mi_joint_high"]
-        assert told["flags"] == ""
-    few, said, covered = summary["tables"]
+    for record in part["layers"]:
+        assert record["unique_x"] + record["redundancy"] == pytest.approx(record["mi_x"], abs=1e-4)
+        assert record["mi_joint_low"] < record["mi_joint"] < record["mi_joint_high"]
+        assert record["flags"] == ""
+    few, statements, coverages = summary["tables"]
     assert few["columns"] == ["layer", "bits", "truth", "plug-in", "corrected", "90 % interval", "null up to"]
     assert len(few["rows"]) == LAYERS * 5
-    assert len(said["rows"]) == 8
-    assert [row[:2] for row in covered["rows"]][:2] == [["estimate", "shown"], ["estimate", "all 2"]]
+    assert len(statements["rows"]) == 8
+    assert [row[:2] for row in coverages["rows"]][:2] == [["estimate", "shown"], ["estimate", "all 2"]]
 
 
 def test_the_knockout_changes_nothing_at_the_first_layer(ran):
     (part,) = ran[1]["parts"]
     for field in FIELDS:
-        told = part["knockout"][field]
-        assert [told[side][0] for side in ("truth", "difference", "low", "high")] == [0, 0, 0, 0]
+        record = part["knockout"][field]
+        assert [record[side][0] for side in ("truth", "difference", "low", "high")] == [0, 0, 0, 0]
     assert part["knockout"]["mi_joint"]["truth"][-1] < -1
 
 
@@ -265,128 +249,16 @@ def test_bias_pools_the_data_sets_of_all_seeds():
             "estimates": {"plug-in": values},
         }
 
-    (pooled,) = bias.merged([row(0, 1.0), row(1, 3.0)])
+    (pooled,) = bias.pool_seeds([row(0, 1.0), row(1, 3.0)])
     assert pooled["estimates"]["plug-in"]["synergy"] == [1, 2, 3, 4]
-    (found,) = bias.report([row(0, 1.0), row(1, 3.0)])
-    assert found.rows == [("structured, d = 9", "plug-in", *["1.500±0.645"] * 7)]
+    (result,) = bias.report([row(0, 1.0), row(1, 3.0)])
+    assert result.rows == [("structured, d = 9", "plug-in", *["1.500±0.645"] * 7)]
 
 
 def test_a_median_time_is_that_of_warm_calls():
     calls = []
     assert speed.seconds(lambda: calls.append(0)) < 1
     assert len(calls) == 1 + speed.CALLS
-
-
-# Activations of your own.
-
-
-def arrays(*, layers=True):
-    seen = planted.sample(planted.depths(LAYERS), N, 0)
-    return {"target": seen.target, "x": seen.x if layers else seen.x[1], "y": seen.y if layers else seen.y[1]}
-
-
-def test_layers_from_a_file_give_tables_and_figures(tmp_path, monkeypatch):
-    monkeypatch.setitem(own_activations.CONFIGS, "recommended", lambda: LIGHT)
-    np.savez(tmp_path / "mine.npz", other=np.zeros(3), **arrays())
-    config = dataclasses.replace(TINY, npz=tmp_path / "mine.npz", out=tmp_path / "run")
-    summary = pid_gaussian.main(config)
-    (part,) = summary["parts"]
-    with (tmp_path / "run" / "table.csv").open() as file:
-        written = list(csv.DictReader(file))
-    told = json.loads((tmp_path / "run" / "table.json").read_text())
-    assert told == part["layers"]
-    assert [row["layer"] for row in written] == list("01234")
-    for row, other in zip(written, told, strict=True):
-        assert float(row["mi_joint"]) == pytest.approx(other["mi_joint"], rel=1e-5)
-        assert {
-            f"{f}{side}" for f in FIELDS for side in ("", "_low", "_high", "_plugin", "_null_high")
-        } <= set(row)
-    assert part["flags"][0] == "layers 0-4: target: only 4 of the 8 components asked for exist."
-    assert {path.name for path in (tmp_path / "run").glob("*.png")} == {
-        "stack.png",
-        "shares.png",
-        "trajectories.png",
-    }
-    assert summary["study"] == "activations"
-
-
-def test_one_layer_is_a_bar_and_half_precision_is_read(tmp_path, monkeypatch):
-    halves = {name: jnp.asarray(a, jnp.bfloat16) for name, a in arrays(layers=False).items()}
-    save_file({**halves, "x": halves["x"][None]}, tmp_path / "mine.safetensors")
-    choices = {"reduce": None, "gaussianize": "none", "ci": None, "null": None}
-    monkeypatch.setitem(own_activations.CONFIGS, "recommended", lambda: choices)
-    config = dataclasses.replace(TINY, npz=tmp_path / "mine.safetensors", out=tmp_path / "run")
-    (part,) = pid_gaussian.main(config)["parts"]
-    (told,) = part["layers"]
-    assert told["mi_x"] > 0
-    assert told["mi_x_low"] is None
-    assert [path.name for path in (tmp_path / "run").glob("*.png")] == ["bars.png"]
-
-
-def test_the_reader_gives_back_the_arrays_bit_for_bit(tmp_path):
-    np.savez_compressed(tmp_path / "a.npz", **arrays())
-    for name, array in read(tmp_path / "a.npz")._asdict().items():
-        np.testing.assert_array_equal(array, arrays()[name])
-
-
-def test_equal_flags_of_layers_are_one_line():
-    flags = ("layer 0: a: b", "layer 1: a: b", "layer 3: a: b", "layer 2: c")
-    assert group_flags(flags) == ["layers 0-1, 3: a: b", "layer 2: c"]
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "error", "message"),
-    [
-        ("none.npz", None, FileNotFoundError, "none.npz which is none; check --npz"),
-        ("a.csv", b"1,2", ValueError, r"read from .npz or .safetensors, got a.csv; save arrays"),
-        ("a.npz", b"no zip", ValueError, "readable .npz of plain arrays, got: no zip archive"),
-        ("a.safetensors", b"short", ValueError, "readable .safetensors of plain arrays, got: .*header"),
-        ("a.npz", {"x": 1, "z": 2, "y": 3}, ValueError, "without target; it has x, y, z"),
-        ("a.npz", {}, ValueError, "without target, x, y; it has none"),
-        ("a.npz", {"target": [{}], "x": 1, "y": 2}, ValueError, "Object arrays"),
-    ],
-)
-def test_a_file_that_cannot_be_used_is_refused_before_there_is_a_folder(
-    name, content, error, message, tmp_path
-):
-    if isinstance(content, dict):
-        np.savez(tmp_path / name, **{k: np.asarray(v) for k, v in content.items()}, allow_pickle=True)
-    elif content is not None:
-        (tmp_path / name).write_bytes(content)
-    config = dataclasses.replace(TINY, npz=tmp_path / name, out=tmp_path / "run")
-    with pytest.raises(error, match=message):
-        pid_gaussian.main(config)
-    assert not (tmp_path / "run").exists()
-
-
-def test_arrays_that_do_not_fit_are_refused_before_there_is_a_folder(tmp_path):
-    np.savez(tmp_path / "a.npz", **{**arrays(), "y": arrays()["y"][:, 1:]})
-    with pytest.raises(ValueError, match="same samples in the same order, got target .64, 4."):
-        pid_gaussian.main(dataclasses.replace(TINY, npz=tmp_path / "a.npz", out=tmp_path / "run"))
-    assert not (tmp_path / "run").exists()
-
-
-# Records and tables.
-
-
-def test_records_name_what_is_infinite_or_was_not_asked_for():
-    rng = np.random.default_rng(0)
-    target = rng.normal(size=(N, 4))
-    found = estimate(
-        target, target, rng.normal(size=(N, 4)), reduce=None, gaussianize="none", ci=None, null=None,
-        key=jax.random.key(0),
-    )  # fmt: skip
-    (told,) = found.to_records()
-    assert told["mi_x"] == np.inf
-    assert told["mi_x_low"] is None
-    assert "infinite" in told["flags"]
-    assert plain(told)["mi_x"] is None
-    assert json.loads(json.dumps(plain(told)))["n"] == N
-
-
-@pytest.mark.parametrize(("value", "text"), [(-1e-9, "0.000"), (-0.25, "-0.250"), (None, "infinite")])
-def test_numbers_have_no_negative_zero(value, text):
-    assert report.number(value) == text
 
 
 # The command line.
@@ -406,9 +278,9 @@ def test_no_word_is_quick_and_every_preset_is_itself_on_the_command_line():
 def test_help_documents_every_field(capsys):
     with pytest.raises(SystemExit):
         pid_gaussian.command_line(["quick", "--help"])
-    said = capsys.readouterr().out
+    text = capsys.readouterr().out
     for field in dataclasses.fields(pid_gaussian.Config):
-        assert (f"--{field.name}" in said) == (field.name != "preset")
+        assert (f"--{field.name}" in text) == (field.name != "preset")
 
 
 @pytest.mark.parametrize(
@@ -419,8 +291,8 @@ def test_what_cannot_be_read_exits_with_2_and_a_suggestion(words, message, capsy
     with pytest.raises(SystemExit) as stopped:
         pid_gaussian.command_line(words.split())
     assert stopped.value.code == 2
-    said = capsys.readouterr()
-    assert message in " ".join((said.out + said.err).replace("│", " ").split())
+    output = capsys.readouterr()
+    assert message in " ".join((output.out + output.err).replace("│", " ").split())
 
 
 @pytest.mark.parametrize(
@@ -444,4 +316,4 @@ def test_contradictions_are_refused_when_the_configuration_is_made(changes, mess
 
 
 def test_every_study_of_the_command_line_has_a_program():
-    assert set(get_args(Study)) | {"activations"} == set(program.STUDIES)
+    assert set(get_args(StudyName)) | {"activations"} == set(program.STUDIES)

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.pid_llava import capturing, checkpoint, decomposing, known_effects, paper_claims, report
+from experiments.pid_llava import checkpoint, known_effects, paper_claims, report
+from experiments.pid_llava.stages import capturing, decomposing
 from pid import estimate, toyworld
 from pid.estimators import Estimate
 from pid.estimators.results import Resampling, pid_from_array, pid_to_array
@@ -36,9 +37,9 @@ def planted(vision, language, redundancy=0.1, synergy=0.0, *, noise=0.01, seed=0
     return Estimate(pid, None, None, pid_from_array(draws), flags, 900, dims, pid, ways)
 
 
-def decomposed(shown, knocked=None, model="a", task="QueryAttr") -> decomposing.Decomposed:
-    layers = np.arange(len(shown.dims))
-    return decomposing.Decomposed(model, task, "recommended", layers, shown, shown, knocked)
+def decomposed(result, knocked=None, model="a", task="QueryAttr") -> decomposing.Decomposition:
+    layers = np.arange(len(result.dims))
+    return decomposing.Decomposition(model, task, "recommended", layers, result, result, knocked)
 
 
 FALLING, RISING = np.linspace(2, 0.1, 33), np.r_[np.zeros(21), np.linspace(0, 2, 12)]
@@ -55,10 +56,12 @@ FALLING, RISING = np.linspace(2, 0.1, 33), np.r_[np.zeros(21), np.linspace(0, 2,
     ],
 )
 def test_statements_on_planted_trajectories(vision, language, synergy, noise, expected):
-    found = paper_claims.of_trajectory(decomposed(planted(vision, language, synergy=synergy, noise=noise)))
-    assert [one.verdict for one in found] == expected
+    statements = paper_claims.judge_trajectory(
+        decomposed(planted(vision, language, synergy=synergy, noise=noise))
+    )
+    assert [one.verdict for one in statements] == expected
     if vision is FALLING and noise < 1:
-        assert found[0].numbers.startswith("2.00 bits at point 0 of 32, 0.10 in the last; margin [")
+        assert statements[0].numbers.startswith("2.00 bits at point 0 of 32, 0.10 in the last; margin [")
 
 
 def test_the_knockout_raises_what_is_raised_and_pairs_cancel():
@@ -68,12 +71,12 @@ def test_the_knockout_raises_what_is_raised_and_pairs_cancel():
     other = base._replace(
         pid=pid_from_array(pid_to_array(base.pid) + step), draws=pid_from_array(draws + step)
     )
-    found = paper_claims.of_knockout(decomposed(base, other))
-    assert [one.verdict for one in found] == ["holds"] * 3  # however wide the draws: they are the same
-    assert "mean over layers +0.200" in found[0].numbers
-    back = paper_claims.of_knockout(decomposed(other, base))
+    statements = paper_claims.judge_knockout(decomposed(base, other))
+    assert [one.verdict for one in statements] == ["holds"] * 3  # however wide the draws: they are the same
+    assert "mean over layers +0.200" in statements[0].numbers
+    back = paper_claims.judge_knockout(decomposed(other, base))
     assert [one.verdict for one in back] == ["does not"] * 3
-    assert paper_claims.of_knockout(decomposed(base)) == []
+    assert paper_claims.judge_knockout(decomposed(base)) == []
 
 
 def test_trajectories_of_two_models_correlate_or_not():
@@ -81,10 +84,10 @@ def test_trajectories_of_two_models_correlate_or_not():
     like = decomposed(planted(1.1 * FALLING, RISING + 0.3, seed=1), model="b")
     unlike = decomposed(planted(FALLING[::-1], RISING, seed=2), model="c")
     elsewhere = decomposed(planted(FALLING, RISING), model="d", task="ChooseCat")
-    found = {one.model: one.verdict for one in paper_claims.of_pairs([one, like, unlike, elsewhere])}
-    assert found == {"a, b": "holds", "a, c": "does not", "b, c": "does not"}
+    statements = {one.model: one.verdict for one in paper_claims.judge_pairs([one, like, unlike, elsewhere])}
+    assert statements == {"a, b": "holds", "a, c": "does not", "b, c": "does not"}
     still = decomposed(planted(np.zeros(33), RISING, noise=0.0), model="e")
-    (pair,) = paper_claims.of_pairs([one, still])
+    (pair,) = paper_claims.judge_pairs([one, still])
     assert pair.verdict == "not decidable"
 
 
@@ -94,20 +97,28 @@ def test_the_correlation_is_pearsons():
 
 
 def test_an_atom_that_is_zero_in_nearly_all_draws_decides_nothing():
-    assert paper_claims.ends(0.0, np.r_[np.zeros(198), 0.1, 0.3], 0.9) == (0.0, pytest.approx(0.002))
-    assert paper_claims.ends(0.0, -np.r_[np.zeros(198), 0.1, 0.3], 0.9) == (pytest.approx(-0.002), 0.0)
+    assert paper_claims.basic_interval(0.0, np.r_[np.zeros(198), 0.1, 0.3], 0.9) == (
+        0.0,
+        pytest.approx(0.002),
+    )
+    assert paper_claims.basic_interval(0.0, -np.r_[np.zeros(198), 0.1, 0.3], 0.9) == (
+        pytest.approx(-0.002),
+        0.0,
+    )
 
 
 def test_verdicts_follow_the_interval():
-    assert [paper_claims.verdict(*ends) for ends in ((0.1, 1), (-1, -0.1), (-1, 1), (np.nan, np.nan))] == [
+    assert [
+        paper_claims.verdict(*interval) for interval in ((0.1, 1), (-1, -0.1), (-1, 1), (np.nan, np.nan))
+    ] == [
         "holds",
         "does not",
         "not decidable",
         "not decidable",
     ]
     draws = np.r_[np.full(90, 0.0), np.full(10, 10.0)]
-    low, high = paper_claims.ends(5.0, draws, 0.9)
-    assert (low, high) == (5.0 - (10 - 1.0), 5.0 - (0 - 1.0))  # reflected, centred on their mean
+    low, high = paper_claims.basic_interval(5.0, draws, 0.9)
+    assert (low, high) == (5.0 - (10 - 1.0), 5.0 - (0 - 1.0))  # reflected, centered on their mean
 
 
 # Directions.
@@ -125,13 +136,13 @@ def test_the_gap_is_above_zero_where_the_expected_atom_holds_all(corner):
 
 def test_a_source_that_tells_the_answer_fully_tells_one_bit_and_never_more():
     answers = np.array(["left", "right"] * 4000)
-    target = known_effects.coded(answers, 0)
+    target = known_effects.encode_answers(answers, 0)
     signs = np.where(answers == "left", -1.0, 1.0)[:, None]
     other = np.random.default_rng(1).standard_normal((8000, 1))
     chosen = {"reduce": None, "gaussianize": "none", "measure": "mmi", "ci": None, "null": None}
-    found = estimate(target, signs, other, key=jax.random.key(0), **chosen)
-    assert float(found.pid.mi_x) == pytest.approx(1, abs=0.03)
-    assert float(found.pid.mi_y) == pytest.approx(0, abs=0.01)
+    result = estimate(target, signs, other, key=jax.random.key(0), **chosen)
+    assert float(result.pid.mi_x) == pytest.approx(1, abs=0.03)
+    assert float(result.pid.mi_y) == pytest.approx(0, abs=0.01)
 
 
 class Planted:
@@ -161,27 +172,27 @@ class Planted:
     def captured(self, name, *, wrong=0):
         count = len(self.p_base)
         store: Any = self
-        return capturing.Captured("a", "t", name, store, np.arange(count) >= wrong, np.arange(count))
+        return capturing.Capture("a", "t", name, store, np.arange(count) >= wrong, np.arange(count))
 
 
 def test_the_fall_is_that_of_the_right_answers_alone():
     one = Planted(np.ones(3)).captured("planted", wrong=1)
-    np.testing.assert_allclose(known_effects.falls(one), [0.5, 0.75])
-    means = known_effects.resampled(np.array([0.5, 0.0]), 400, 0)
+    np.testing.assert_allclose(known_effects.probability_drops(one), [0.5, 0.75])
+    means = known_effects.bootstrap_means(np.array([0.5, 0.0]), 400, 0)
     assert means.mean() == pytest.approx(0.25, abs=0.05)
 
 
 def test_corners_of_a_model_that_reads_the_inputs_come_out(tmp_path, monkeypatch):
     """All but the synergy of a product, which no linear reader sees: that is said to be not decidable."""
     folder = toy_llava.write(tmp_path / "model")
-    config = toy_llava.tiny(folder, kept=tmp_path)
-    model = checkpoint.Opened(folder, config.asking, config.mesh)
+    config = toy_llava.tiny(folder, cache=tmp_path)
+    model = checkpoint.ModelFolder(folder, config.capture, config.mesh)
     config = dataclasses.replace(config, corners=dataclasses.replace(config.corners, rows=60))
     verdicts = {}
     for corner, expected in toyworld.EXPECTED.items():
-        answers = np.array(known_effects.asked(config, corner, "QueryAttr").answers)
+        answers = np.array(known_effects.corner_questions(config, corner, "QueryAttr").answers)
         one = Planted(np.where(answers == "left", -1.0, 1.0), expected).captured(corner)
-        monkeypatch.setattr(known_effects, "capture", lambda *_, one=one, **__: one)
+        monkeypatch.setattr(known_effects, "capture_states", lambda *_, one=one, **__: one)
         verdicts[corner] = [row.verdict for row in known_effects.measure(model, corner, "QueryAttr", config)]
     assert verdicts == {
         "both needed": ["not decidable", "not decidable", "holds"],
@@ -201,12 +212,12 @@ def test_the_table_on_planted_results():
     knocked = base._replace(
         pid=pid_from_array(pid_to_array(base.pid) + step), draws=pid_from_array(draws + step)
     )
-    found = [decomposed(base, knocked), decomposed(base, knocked, model="b")]
+    decompositions = [decomposed(base, knocked), decomposed(base, knocked, model="b")]
     layers, changes, likeness, flags = (
-        report.of_layers(found, "final"),
-        report.of_changes(found, "final"),
-        report.of_likeness(found),
-        report.of_flags(found),
+        report.layer_table(decompositions, "final"),
+        report.knockout_table(decompositions, "final"),
+        report.correlation_table(decompositions),
+        report.flag_table(decompositions),
     )
     first = ("QueryAttr", "a", "900", "0", "32", "0", "0", "32", "4.5 %", "90.9 %", "4.5 %", "0.0 %", "2.20")
     assert layers.rows[0] == first
@@ -214,7 +225,7 @@ def test_the_table_on_planted_results():
     assert changes.rows[4][2:] == ("total", "0.400", "[0.400, 0.400]")
     assert likeness.rows[0][:4] == ("QueryAttr", "a, b", "1.000", "1.000")
     assert flags.rows == [("planted.", "2 layers, first in QueryAttr (a, recommended)")]
-    means = report.of_layers(found, "mean_layers")
+    means = report.layer_table(decompositions, "mean_layers")
     assert "the mean over layers" in means.title
     assert means.rows[0][-1] == f"{float(np.mean(FALLING + RISING)) + 0.1:.2f}"
 
@@ -222,10 +233,10 @@ def test_the_table_on_planted_results():
 def test_one_number_for_all_layers_has_draws_of_the_same_kind():
     base = planted(FALLING, RISING)
     for how, number in {"final": -1, "mean_layers": None}.items():
-        found = decomposing.gathered(base, how)
+        aggregated = decomposing.aggregate_draws(base, how)
         assert base.draws is not None
-        assert found.draws is not None
+        assert aggregated.draws is not None
         every = np.asarray(base.draws.unique_x)
         expected = every[:, number] if number is not None else every.mean(axis=1)
-        np.testing.assert_allclose(found.draws.unique_x, expected)
-        assert np.shape(found.pid.unique_x) == ()
+        np.testing.assert_allclose(aggregated.draws.unique_x, expected)
+        assert np.shape(aggregated.pid.unique_x) == ()

@@ -31,7 +31,7 @@ from tests.helpers.llava_golden import NAMES, loaded
 SHIPPED = sorted((Path(toy_training.__file__).parent / "models").glob("seed*"))
 TINY = Train(
     steps=3,
-    looks=0,
+    attribute_captions=0,
     captions=1,
     batch=4,
     validation=12,
@@ -60,13 +60,13 @@ def test_every_word_of_a_caption_that_is_to_be_said_follows_from_scene_and_words
         look |= {CELLS[t.cell]: t.shape for t in example.scene}
         things = {t.shape: t for t in example.scene}
         for at in np.flatnonzero(targets != curriculum.NOTHING):
-            said, word = WORDS[targets[at]], WORDS[ids[at]]
+            following, word = WORDS[targets[at]], WORDS[ids[at]]
             kinds.add(WORDS[ids[at - 1]] in ("side", "row"))
             if WORDS[ids[at - 1]] in ("side", "row"):
-                assert said in relations(things[WORDS[ids[at - 2]]], things[word])
-                assert (WORDS[ids[at - 1]] == "side") == (said in ("left", "right"))
+                assert following in relations(things[WORDS[ids[at - 2]]], things[word])
+                assert (WORDS[ids[at - 1]] == "side") == (following in ("left", "right"))
             else:
-                assert said == look[word]
+                assert following == look[word]
     assert kinds == {True, False}
     assert set(np.sum(batch["targets"] != curriculum.NOTHING, axis=1)) == {3, 8}
 
@@ -97,7 +97,7 @@ def test_the_model_has_the_stated_size():
 
 
 def test_maps_start_with_the_variance_of_their_inputs_and_the_ends_of_six_layers_share_it():
-    start = toy_model.spread
+    start = toy_model.initial_sd
     assert start("language/blocks/up/kernel", (6, 64, 128)) == 1 / 8
     assert start("language/blocks/down/kernel", (6, 128, 64)) == pytest.approx((128 * 12) ** -0.5)
     assert start("vision/patches", (64, 3, 8, 8)) == pytest.approx(192**-0.5)
@@ -114,20 +114,20 @@ def straight(tmp_path_factory):
 
 
 def test_every_seed_begins_with_weights_of_its_own(tmp_path, monkeypatch):
-    class Begun(Exception):
+    class Stopped(Exception):
         pass
 
     def begin(*_, state, **__):
-        raise Begun(state.params["language"]["embed"]["embedding"])
+        raise Stopped(state.params["language"]["embed"]["embedding"])
 
     monkeypatch.setattr(toy_training.run, "train", begin)
-    found = []
+    embeddings = []
     for seed in (0, 0, 1):
-        with pytest.raises(Begun) as begun:
+        with pytest.raises(Stopped) as stopped:
             toy_training.train_one(TINY, seed, run.Run(tmp_path))
-        found.append(np.asarray(begun.value.args[0]))
-    assert np.array_equal(found[0], found[1])
-    assert not np.array_equal(found[0], found[2])
+        embeddings.append(np.asarray(stopped.value.args[0]))
+    assert np.array_equal(embeddings[0], embeddings[1])
+    assert not np.array_equal(embeddings[0], embeddings[2])
 
 
 def test_killed_and_resumed_it_leaves_the_same_numbers_and_the_same_weights(straight, tmp_path, monkeypatch):
@@ -153,7 +153,7 @@ def test_made_json_says_what_the_shipped_folder_reaches(straight):
     assert made["samples"] == 12
     assert made["sha256"] == hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
     assert set(made["accuracy_world"]) == set(toyworld.TASKS)
-    assert sum(found["examples"] for found in made["accuracy_world"].values()) == TINY.test
+    assert sum(row["examples"] for row in made["accuracy_world"].values()) == TINY.test
 
 
 @pytest.mark.parametrize(
@@ -222,7 +222,7 @@ def test_a_shipped_model_is_the_one_that_was_measured(folder):
     assert made["sha256"] == hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
     assert llava.read_config(folder) == toy_model.CONFIG
     for world in ("accuracy_both_needed", "accuracy_world"):
-        assert sum(found["examples"] for found in made[world].values()) == made["config"]["test"]
+        assert sum(row["examples"] for row in made[world].values()) == made["config"]["test"]
 
 
 @pytest.mark.parametrize("folder", SHIPPED, ids=lambda folder: folder.name)
@@ -230,18 +230,18 @@ def test_the_command_of_a_shipped_model_asks_for_the_training_that_is_stated(fol
     made = json.loads((folder / "made.json").read_text())
     program, words = made["command"].split(" --train ")
     assert program == "python -m experiments.pid_llava"
-    asked = dataclasses.asdict(toy_training.command_line(words.split()))
-    assert asked["seeds"] == (made["seed"],)
-    assert asked["optimizer"] == made["optimizer"]
-    assert {name: asked[name] for name in made["config"]} == made["config"]
+    options = dataclasses.asdict(toy_training.command_line(words.split()))
+    assert options["seeds"] == (made["seed"],)
+    assert options["optimizer"] == made["optimizer"]
+    assert {name: options[name] for name in made["config"]} == made["config"]
 
 
 @pytest.mark.parametrize("folder", SHIPPED, ids=lambda folder: folder.name)
 def test_a_shipped_model_reproduces_its_answers_and_has_learnt_its_tasks(folder):
     made = json.loads((folder / "made.json").read_text())
-    right = accuracy.right_among(folder, made["first"])
+    right = accuracy.count_right(folder, made["first"])
     assert abs(right - made["right_among_first"]) <= 1  # another processor may round a tie another way
-    reached = [found["accuracy"] for found in made["accuracy_both_needed"].values()]
+    reached = [row["accuracy"] for row in made["accuracy_both_needed"].values()]
     assert sum(share >= 0.9 for share in reached) >= 4
     assert min(reached) > 0.6  # of chance 0.5, its standard error 0.01
 
@@ -258,5 +258,5 @@ def test_a_shipped_model_reads_raw_samples_through_its_own_processor(folder):
 
 def test_a_training_draws_what_it_is_to_say_from_its_seed_alone():
     scene = next(toyworld.generate(1, seed=0, world=toyworld.NAMING)).scene
-    assert curriculum.looks(Random(0), scene) == curriculum.looks(Random(0), scene)
-    assert curriculum.related(Random(0), scene) == curriculum.related(Random(0), scene)
+    assert curriculum.attribute_captions(Random(0), scene) == curriculum.attribute_captions(Random(0), scene)
+    assert curriculum.relation_captions(Random(0), scene) == curriculum.relation_captions(Random(0), scene)

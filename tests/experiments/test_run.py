@@ -91,9 +91,11 @@ def test_metrics_hold_every_logged_step_once_with_losses_and_validation(straight
 
 def test_result_is_last_and_best_validation(straight):
     folder, result = straight
-    found = [(record["val_accuracy"], record["step"]) for record in lines(folder) if "val_loss" in record]
-    assert (result.val_accuracy, 12) == found[-1]
-    assert (result.best_val_accuracy, result.best_step) == max(found)
+    validations = [
+        (record["val_accuracy"], record["step"]) for record in lines(folder) if "val_loss" in record
+    ]
+    assert (result.val_accuracy, 12) == validations[-1]
+    assert (result.best_val_accuracy, result.best_step) == max(validations)
     assert result.parameters == 1236
     assert result.tokens_per_second > 0
     assert result.compile_seconds > 0
@@ -101,8 +103,8 @@ def test_result_is_last_and_best_validation(straight):
 
 def test_last_two_checkpoints_and_the_best_are_kept(straight):
     folder, result = straight
-    kept = {int(path.name) for path in (folder / "checkpoints" / "plain-0").iterdir()}
-    assert kept == {9, 12, result.best_step}
+    steps = {int(path.name) for path in (folder / "checkpoints" / "plain-0").iterdir()}
+    assert steps == {9, 12, result.best_step}
 
 
 def test_seeds_of_a_variant_share_their_programs():
@@ -157,9 +159,9 @@ def test_sigterm_saves_the_step_and_exits_with_143_and_the_rest_follows(straight
     assert process.returncode == 143
     (step,) = re.findall(r"stopped by a signal, step (\d+) is saved; go on with --resume", output)
     assert (tmp_path / "checkpoints" / "plain-0" / step).exists()
-    seen = []
-    main(Config(out=tmp_path, resume=True), spy=seen.append)
-    assert min(seen) == int(step)
+    steps = []
+    main(Config(out=tmp_path, resume=True), spy=steps.append)
+    assert min(steps) == int(step)
     assert (tmp_path / "metrics.jsonl").read_bytes() == (straight[0] / "metrics.jsonl").read_bytes()
 
 
@@ -190,9 +192,9 @@ def test_interrupt_exits_with_130_and_resume_ignores_half_a_checkpoint(straight,
     torn = checkpoints / "11.orbax-checkpoint-tmp"
     torn.mkdir()
     (torn / "manifest").write_text("half")
-    seen = []
-    main(Config(out=tmp_path, resume=True), spy=seen.append)
-    assert seen == [7, *range(7, 12)]  # the batch to compile for, then those of the steps left
+    steps = []
+    main(Config(out=tmp_path, resume=True), spy=steps.append)
+    assert steps == [7, *range(7, 12)]  # the batch to compile for, then those of the steps left
     assert not torn.exists()
     assert (tmp_path / "metrics.jsonl").read_bytes() == (straight[0] / "metrics.jsonl").read_bytes()
 
@@ -216,8 +218,8 @@ def test_torn_line_and_later_records_are_dropped_and_other_trainings_stay(tmp_pa
         file.write('{"variant": "b", "seed": 0, "st')
     assert [record["step"] for record in folder.records("b", 0)] == [1, 2, 3]
     folder.truncate_after("b", 0, 2)
-    kept = [(record["variant"], record["seed"], record["step"]) for record in lines(tmp_path)]
-    assert kept == [("a", 0, 9), ("b", 0, 1), ("b", 0, 2), ("b", 1, 3)]
+    records = [(record["variant"], record["seed"], record["step"]) for record in lines(tmp_path)]
+    assert records == [("a", 0, 9), ("b", 0, 1), ("b", 0, 2), ("b", 1, 3)]
 
 
 def test_finished_trainings_are_not_repeated(tmp_path):
@@ -232,15 +234,15 @@ def test_finished_trainings_are_not_repeated(tmp_path):
     with pytest.raises(run.Preempted):
         main(dataclasses.replace(Config(out=tmp_path), **config), spy=spy)
     first = json.loads((tmp_path / "rows" / "plain-0.json").read_text())
-    seen = []
-    results = main(dataclasses.replace(Config(out=tmp_path, resume=True), **config), spy=seen.append)
+    steps = []
+    results = main(dataclasses.replace(Config(out=tmp_path, resume=True), **config), spy=steps.append)
     assert results[0]._asdict() == first
     assert [result.variant for result in results] == ["plain", "steady"]
-    assert seen == [3, 3]  # only the second variant: the batch to compile for, and the one step left
+    assert steps == [3, 3]  # only the second variant: the batch to compile for, and the one step left
     before = (tmp_path / "metrics.jsonl").read_bytes()
-    assert main(dataclasses.replace(Config(out=tmp_path, resume=True), **config), spy=seen.append) == results
+    assert main(dataclasses.replace(Config(out=tmp_path, resume=True), **config), spy=steps.append) == results
     assert (tmp_path / "metrics.jsonl").read_bytes() == before
-    assert seen == [3, 3]
+    assert steps == [3, 3]
 
 
 # Refusals.

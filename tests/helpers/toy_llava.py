@@ -1,6 +1,6 @@
 """LLaVA folders of the toy world with random weights, in the layout of Hugging Face, and a run a test can kill.
 
-python -m tests.helpers.toy_llava MODEL KEPT OUT WHAT      # halts in WHAT: captures or estimates
+python -m tests.helpers.toy_llava MODEL CACHE OUT WHAT      # halts in WHAT: captures or estimates
 """
 
 import dataclasses
@@ -78,14 +78,14 @@ def write(folder: Path, seed: int = 0, **text) -> Path:
     return folder
 
 
-def tiny(*models: Path, kept: Path, **changed) -> pid_llava.Config:
-    """The configuration of a run of a few seconds: one task, few rows, no flow."""
+def tiny(*models: Path, cache: Path, **changed) -> pid_llava.Config:
+    """A run of seconds: one task, few rows, no flow."""
     config = pid_llava.Config(
         model=models,
-        kept=kept,
+        cache=cache,
         config="recommended",
         tasks=("QueryAttr",),
-        asking=pid_llava.Asking(
+        capture=pid_llava.CaptureOptions(
             rows=24, samples=20, only_correct=False, least=12, batch=8, style=toyworld.STYLE, suffix="none"
         ),
         estimation=pid_llava.Estimation(components=2, draws=8, shuffles=2),
@@ -116,5 +116,5 @@ if __name__ == "__main__":
     if what == "captures":
         shard_writer.ShardWriter.save = halt_after(shard_writer.ShardWriter.save, 2)
     else:
-        result_cache.estimate = halt_after(result_cache.estimate, 1)
-    pid_llava.main(tiny(Path(model), kept=Path(folder), out=Path(out)))
+        result_cache.restore_or_estimate = halt_after(result_cache.restore_or_estimate, 1)
+    pid_llava.main(tiny(Path(model), cache=Path(folder), out=Path(out)))

@@ -13,6 +13,7 @@ smallest entry on weights is reported.
 """
 
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +24,7 @@ from experiments.claims.config import Entropy
 from experiments.claims.report import Line
 from pdeformer import AdvectionDiffusion, Diffusion, ReactionDiffusion, Wave, pde_attention_weights
 
-EQUATIONS = {
+EQUATIONS: dict[str, tuple[Any, Literal["weights", "logits"]]] = {
     "diffusion": (Diffusion(0.1), "weights"),
     "advection-diffusion": (AdvectionDiffusion(0.1, 0.03), "weights"),
     "reaction-diffusion": (ReactionDiffusion(0.1, 0.02), "weights"),
@@ -63,7 +64,7 @@ def measure(size: Entropy, seed: int = 0) -> EntropyResult:
     with jax.enable_x64(new_val=True):
         q, k = jax.random.normal(jax.random.key(seed), (2, 1, size.tokens, size.heads, 16), jnp.float64)
 
-        def weights(pde, target: str, steps: int) -> Array:
+        def weights(pde: Any, target: Literal["weights", "logits"], steps: int) -> Array:
             return pde_attention_weights(q, k, pde, steps=steps, target=target, scale=size.gain / 4)
 
         rows = {

@@ -67,9 +67,9 @@ class ArtifactResult:
 def lines(size: Artifact, length: int, count: int, seed: int) -> Int[np.ndarray, "b l"]:
     """Generate text, one line per row: V - 1 words with probability ∝ 1/rank, then PAD."""
     random = np.random.default_rng(seed)
-    chances = 1 / np.arange(1, size.vocabulary)
+    probabilities = 1 / np.arange(1, size.vocabulary)
     real = np.clip(random.poisson(size.words, count), 1, length)
-    words = 1 + random.choice(size.vocabulary - 1, (count, length), p=chances / chances.sum())
+    words = 1 + random.choice(size.vocabulary - 1, (count, length), p=probabilities / probabilities.sum())
     return np.where(np.arange(length)[None] < real[:, None], words, PAD).astype(np.int32)
 
 

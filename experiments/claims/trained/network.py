@@ -93,14 +93,14 @@ def hidden_states(
     without padding only.
     """
     x = weights.embedding[ids] + weights.positions[:, : ids.shape[1]]
-    seen = jnp.ones((1, 1, 1, ids.shape[1]), bool) if mask is None else mask[:, None, None]
+    attention_mask = jnp.ones((1, 1, 1, ids.shape[1]), bool) if mask is None else mask[:, None, None]
     evolving = partial(
         pde_attention, pde=Diffusion(alpha.attention), steps=steps.attention, method="materialized"
     )
 
     def layer(x: Array, w: dict[str, Array]) -> tuple[Array, None]:
         x = cta.encoder_layer(
-            x, w, evolving if steps.attention else partial(cta.attention, mask=seen), heads=heads
+            x, w, evolving if steps.attention else partial(cta.attention, mask=attention_mask), heads=heads
         )
         return cta.refine(x, "diffusion", alpha=alpha.hidden, steps=steps.hidden, mask=mask), None
 

@@ -1,7 +1,7 @@
-"""How often the intervals contain the truth, beside the bias that is left, on the structured system.
+"""How often intervals contain the truth, and the remaining bias, on the structured system.
 
-Data sets are measured as the layers of `layerwise`, a chunk at a time: those of one chunk share the random numbers of
-their draws, and nothing else.
+Data sets are measured as the layers of `layerwise`, one chunk at a time. The data sets of a chunk share the random
+numbers of their draws, and nothing else.
 
     R data sets of a chunk; information in bits
 """
@@ -14,21 +14,22 @@ from matplotlib.figure import Figure
 
 from experiments.pid_gaussian.config import Config, Coverage
 from experiments.pid_gaussian.figures_studies import draw_coverage
-from experiments.pid_gaussian.part import Part, Row
+from experiments.pid_gaussian.quantities import SYMBOLS, by_field
 from experiments.pid_gaussian.systems import structured
-from experiments.run.json_values import plain
-from experiments.run.report import SHORT, Table, number
+from experiments.run import Part, Row, to_json
+from experiments.run.report import Table, number
 from pid import Bootstrap, layerwise
 from pid.estimators.results import FIELDS
 
 
 def parts(config: Config, seed: int) -> list[Part]:
-    """One part for each correction and chunk; both corrections see the same data."""
+    """Return one part for each correction and chunk. All corrections use the same data."""
     size = config.coverage
     return [
         Part(
             f"{method}, {chunk * size.at_once}-{(chunk + 1) * size.at_once - 1}",
             lambda folder, say, method=method, chunk=chunk: measure(method, chunk, size, seed),
+            seed,
         )
         for method in size.methods
         for chunk in range(size.repeats // size.at_once)
@@ -36,10 +37,10 @@ def parts(config: Config, seed: int) -> list[Part]:
 
 
 def measure(method: str, chunk: int, size: Coverage, seed: int) -> Row:
-    """Estimates and ends of intervals of one chunk of data sets."""
-    of = structured.gains(size.d)
-    found = layerwise(
-        *structured.sample(of, size.at_once, size.n, seed, chunk),
+    """Return estimates and ends of intervals of one chunk of data sets."""
+    gains = structured.gains(size.d)
+    estimate = layerwise(
+        *structured.sample(gains, size.at_once, size.n, seed, chunk),
         reduce=None,
         gaussianize="none",
         debias=method,
@@ -47,24 +48,29 @@ def measure(method: str, chunk: int, size: Coverage, seed: int) -> Row:
         null=None,
         key=jax.random.fold_in(jax.random.key(seed), chunk),
     )
-    assert found.ci is not None
-    truth = structured.truth(of)
-    sides = {"value": found.pid, "low": found.ci.low, "high": found.ci.high}
-    told = {side: {field: getattr(pid, field) for field in FIELDS} for side, pid in sides.items()}
-    known = {field: getattr(truth, field) for field in FIELDS}
-    return plain({"method": method, "d": size.d, "n": size.n, "level": size.level, "truth": known, **told})
+    assert estimate.ci is not None
+    pids = {
+        "truth": structured.truth(gains),
+        "value": estimate.pid,
+        "low": estimate.ci.low,
+        "high": estimate.ci.high,
+    }
+    about = {"method": method, "d": size.d, "n": size.n, "level": size.level}
+    return to_json(about | {name: by_field(pid) for name, pid in pids.items()})
 
 
-def counted(rows: list[Row]) -> list[Row]:
-    """By correction and quantity, over chunks and seeds: count, truth, mean, bias, sd, coverage, width."""
+def count_coverage(rows: list[Row]) -> list[Row]:
+    """Return count, truth, mean, bias, sd, coverage and width by correction and quantity, over chunks and seeds."""
     chunks = defaultdict(list)
     for row in rows:
         chunks[row["method"]].append(row)
-    return [_counted(method, field, of) for method, of in chunks.items() for field in FIELDS]
+    return [_count(method, field, rows) for method, rows in chunks.items() for field in FIELDS]
 
 
-def _counted(method: str, field: str, chunks: list[Row]) -> Row:
-    value, low, high = (np.concatenate([c[side][field] for c in chunks]) for side in ("value", "low", "high"))
+def _count(method: str, field: str, chunks: list[Row]) -> Row:
+    value, low, high = (
+        np.concatenate([row[end][field] for row in chunks]) for end in ("value", "low", "high")
+    )
     truth = chunks[0]["truth"][field]
     return {
         "method": method,
@@ -81,12 +87,12 @@ def _counted(method: str, field: str, chunks: list[Row]) -> Row:
 
 
 def report(rows: list[Row]) -> list[Table]:
-    """Coverage ± binomial standard error, and bias."""
-    found = counted(rows)
+    """Return the table of coverage ± binomial standard error, and of bias."""
+    counts = count_coverage(rows)
     cells = [
         (
             row["method"],
-            SHORT[row["field"]],
+            SYMBOLS[row["field"]],
             number(row["truth"]),
             number(row["mean"]),
             f"{number(row['bias'])} ± {row['sd'] / row['count'] ** 0.5:.3f}",
@@ -95,11 +101,11 @@ def report(rows: list[Row]) -> list[Table]:
             number(row["width"]),
             f"{100 * row['coverage']:.1f} ± {100 * error(row['coverage'], row['count']):.1f} %",
         )
-        for row in found
+        for row in counts
     ]
     first = rows[0]
     system = (
-        f"structured system, d = {first['d']}, n = {first['n']}, {found[0]['count']} data sets (synthetic)"
+        f"structured system, d = {first['d']}, n = {first['n']}, {counts[0]['count']} data sets (synthetic)"
     )
     title = f"Coverage of {100 * first['level']:.0f} % intervals: {system}"
     columns = ("correction", "bits", "truth", "mean", "bias", "sd", "bias / sd", "width", "coverage")
@@ -107,10 +113,12 @@ def report(rows: list[Row]) -> list[Table]:
 
 
 def error(share: float, count: int) -> float:
-    """The binomial standard error."""
+    """Return the binomial standard error."""
     return (share * (1 - share) / count) ** 0.5
 
 
 def draw(rows: list[Row]) -> Figure:
-    """Coverage and bias in standard deviations."""
-    return draw_coverage([{**row, "error": error(row["coverage"], row["count"])} for row in counted(rows)])
+    """Draw coverage, and bias in standard deviations."""
+    return draw_coverage(
+        [{**row, "error": error(row["coverage"], row["count"])} for row in count_coverage(rows)]
+    )

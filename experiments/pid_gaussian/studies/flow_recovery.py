@@ -1,6 +1,6 @@
-"""Warped data, elementwise and rotated: the truth, and what is found raw, by the copula and by the flow.
+"""Warped data, elementwise and rotated: the truth, and estimates of raw data, by the copula and by the flow.
 
-Information in bits
+Information is in bits.
 """
 
 import time
@@ -10,10 +10,10 @@ from matplotlib.figure import Figure
 
 from experiments.pid_gaussian.config import Config, Flow
 from experiments.pid_gaussian.figures_studies import draw_flow
-from experiments.pid_gaussian.part import Part, Row
+from experiments.pid_gaussian.quantities import SYMBOLS, by_field
 from experiments.pid_gaussian.systems import warped
-from experiments.run.json_values import plain
-from experiments.run.report import SHORT, Table, number, percent
+from experiments.run import Part, Row, to_json
+from experiments.run.report import Table, number, percent
 from pid import estimate
 from pid.estimators.results import FIELDS
 
@@ -22,11 +22,12 @@ CASES = {"elementwise": False, "rotated": True}
 
 
 def parts(config: Config, seed: int) -> list[Part]:
-    """One part for each case and method."""
+    """Return one part for each case and method."""
     return [
         Part(
             f"{case}, {method}",
             lambda folder, say, case=case, method=method: measure(case, method, config.flow, seed),
+            seed,
         )
         for case in CASES
         for method in METHODS
@@ -34,10 +35,10 @@ def parts(config: Config, seed: int) -> list[Part]:
 
 
 def measure(case: str, method: str, size: Flow, seed: int) -> Row:
-    """One estimate, corrected, without intervals."""
+    """Estimate once, with bias correction and without intervals."""
     data = warped.generate(size.n, size.target, size.source, seed, rotated=CASES[case])
-    began = time.perf_counter()
-    found = estimate(
+    start = time.perf_counter()
+    result = estimate(
         data.target,
         data.x,
         data.y,
@@ -47,28 +48,27 @@ def measure(case: str, method: str, size: Flow, seed: int) -> Row:
         null=None,
         key=jax.random.key(seed),
     )
-    spent = time.perf_counter() - began
-    sides = {"truth": data.truth, "found": found.pid}
-    told = {side: {field: getattr(pid, field) for field in FIELDS} for side, pid in sides.items()}
-    flags = {"flags": found.flags, "estimate_seconds": spent}
-    return plain({"case": case, "method": method, "n": size.n, **told, **flags})
+    seconds = time.perf_counter() - start
+    row = {"case": case, "method": method, "n": size.n, "truth": by_field(data.truth)}
+    row |= {"found": by_field(result.pid), "flags": result.flags, "estimate_seconds": seconds}
+    return to_json(row)
 
 
 def report(rows: list[Row]) -> list[Table]:
-    """The truth above what was found."""
+    """Return the table of truth and estimates."""
     cells = []
     for row in rows:
         case = row["case"] if len({r["seed"] for r in rows}) == 1 else f"{row['case']}, seed {row['seed']}"
         if row["method"] == next(iter(METHODS)):
             cells.append((case, "truth", *(number(row["truth"][field]) for field in FIELDS), "100.0 %", "-"))
         share = row["found"]["mi_joint"] / row["truth"]["mi_joint"]
-        told = (number(row["found"][field]) for field in FIELDS)
-        cells.append((case, row["method"], *told, percent(share), f"{row['estimate_seconds']:.1f}"))
+        texts = (number(row["found"][field]) for field in FIELDS)
+        cells.append((case, row["method"], *texts, percent(share), f"{row['estimate_seconds']:.1f}"))
     title = f"Warped Gaussian data, n = {rows[0]['n']} (synthetic), bits"
-    columns = ("data", "by", *(SHORT[field] for field in FIELDS), "of I(M;X,Y)", "seconds")
+    columns = ("data", "by", *(SYMBOLS[field] for field in FIELDS), "of I(M;X,Y)", "seconds")
     return [Table(title, columns, cells)]
 
 
 def draw(rows: list[Row]) -> Figure:
-    """Stacks of atoms of the first seed."""
+    """Draw the stacked atoms of the first seed."""
     return draw_flow([row for row in rows if row["seed"] == rows[0]["seed"]])

@@ -1,6 +1,6 @@
-"""Decompositions and bootstrap draws per second, and a whole campaign of layers, tasks and models.
+"""Decompositions and bootstrap draws per second, and a campaign of many layers, tasks and models.
 
-Compiled and warmed; medians of three calls.
+Times are medians of three calls, compiled and warmed.
 
     d dimensions of target, x and y each
 """
@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from experiments.pid_gaussian.config import Config, Speed
-from experiments.pid_gaussian.part import Part, Row, Say
+from experiments.run import Part, Row, Say
 from experiments.run.report import Table
 from pid import Bootstrap, decompose, layerwise
 
@@ -21,14 +21,14 @@ CALLS = 3
 
 
 def parts(config: Config, seed: int) -> list[Part]:
-    """One part for each dimension, and the campaign."""
+    """Return one part for each dimension, and the campaign."""
     size = config.speed
-    each = [Part(f"d = {d}", lambda folder, say, d=d: one_dimension(d, size, seed)) for d in size.dims]
-    return [*each, Part("campaign", lambda folder, say: campaign(size, seed, say))]
+    each = [Part(f"d = {d}", lambda folder, say, d=d: one_dimension(d, size, seed), seed) for d in size.dims]
+    return [*each, Part("campaign", lambda folder, say: campaign(size, seed, say), seed)]
 
 
 def one_dimension(d: int, size: Speed, seed: int) -> Row:
-    """Seconds per decomposition in a batch, and draws per second of one layer with all that belongs to an estimate."""
+    """Time decompositions in a batch, and the bootstrap draws of a complete estimate of one layer."""
     rng = np.random.default_rng((seed, d))
     covs = np.stack(
         [
@@ -36,7 +36,7 @@ def one_dimension(d: int, size: Speed, seed: int) -> Row:
             for data in zip(*channels(rng, size.batch, 8 * d, d), strict=True)
         ]
     )
-    data = [part[0] for part in channels(rng, 1, size.n, d)]
+    data = [variable[0] for variable in channels(rng, 1, size.n, d)]
     per_system = seconds(lambda: decompose(covs, (d, d, d))) / size.batch
     drawing = seconds(lambda: resample(*data, size=size, seed=seed))
     return {
@@ -49,22 +49,22 @@ def one_dimension(d: int, size: Speed, seed: int) -> Row:
 
 
 def campaign(size: Speed, seed: int, say: Say) -> Row:
-    """All layers of all sets, resampled, from samples to intervals."""
+    """Time all layers of all sets, from samples to intervals."""
     rng = np.random.default_rng((seed, size.sets))
     say("compiling")
-    began = time.perf_counter()
+    start = time.perf_counter()
     resample(*channels(rng, size.layers, size.n, size.d), size=size, seed=seed)
-    first = time.perf_counter() - began
-    spent = 0.0
-    for done in range(size.sets):
-        say(f"set {done + 1} of {size.sets}")
+    first = time.perf_counter() - start
+    total = 0.0
+    for number in range(size.sets):
+        say(f"set {number + 1} of {size.sets}")
         data = channels(rng, size.layers, size.n, size.d)
-        began = time.perf_counter()
+        start = time.perf_counter()
         resample(*data, size=size, seed=seed)
-        spent += time.perf_counter() - began
+        total += time.perf_counter() - start
     systems = size.layers * size.sets * (size.draws + 1)
     shape = {"d": size.d, "layers": size.layers, "sets": size.sets, "draws": size.draws, "systems": systems}
-    return {**shape, "first_seconds": first, "campaign_seconds": spent, "per_second": systems / spent}
+    return {**shape, "first_seconds": first, "campaign_seconds": total, "per_second": systems / total}
 
 
 def channels(
@@ -77,24 +77,24 @@ def channels(
 
 
 def resample(target: np.ndarray, x: np.ndarray, y: np.ndarray, *, size: Speed, seed: int) -> None:
-    """An estimate with copula, exact bias and parametric intervals, of one layer or of several."""
+    """Estimate one layer or several, with copula, exact bias and parametric intervals."""
     arrays: Any = (a if a.ndim == 3 else a[None] for a in (target, x, y))
     layerwise(*arrays, reduce=None, ci=Bootstrap(size.draws), null=None, key=jax.random.key(seed))
 
 
 def seconds(call: Callable[[], Any]) -> float:
-    """Median time of a call that returns when it is done, after one that compiles."""
+    """Return the median time of a call that returns when it has ended, after one call that compiles."""
     call()
     times = []
     for _ in range(CALLS):
-        began = time.perf_counter()
+        start = time.perf_counter()
         call()
-        times.append(time.perf_counter() - began)
+        times.append(time.perf_counter() - start)
     return float(np.median(times))
 
 
 def report(rows: list[Row]) -> list[Table]:
-    """By dimension, and the campaign."""
+    """Return the tables by dimension and of the campaign."""
     by_d = [row for row in rows if row["part"] != "campaign"]
     cells = [
         (
@@ -106,8 +106,8 @@ def report(rows: list[Row]) -> list[Table]:
         for row in by_d
     ]
     columns = ("d", "ms per decomposition", "decompositions per second", "draws per second")
-    found = [Table(f"Speed on {by_d[0]['device']}, warm", columns, cells)] if by_d else []
-    return found + [_campaign(row) for row in rows if row["part"] == "campaign"]
+    tables = [Table(f"Speed on {by_d[0]['device']}, warm", columns, cells)] if by_d else []
+    return tables + [_campaign(row) for row in rows if row["part"] == "campaign"]
 
 
 def _campaign(row: Row) -> Table:

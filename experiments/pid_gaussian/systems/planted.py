@@ -22,7 +22,7 @@ ANGLES = np.pi * np.arange(D) / 6
 
 
 class Samples(NamedTuple):
-    """What one network shows of n samples: noises and inputs are the same in all layers."""
+    """n samples of one network. Noises and inputs are the same in all layers."""
 
     target: Float[np.ndarray, "n d"]
     x: Float[np.ndarray, "l n d"]
@@ -31,17 +31,20 @@ class Samples(NamedTuple):
 
 
 def depths(layers: int) -> Float[np.ndarray, " l"]:
-    """t of every layer."""
+    """Return the depth t of every layer."""
     return np.linspace(0, 1, layers)
 
 
 def strengths(t: Float[np.ndarray, " l"], *, knockout: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    """a and b at depths t."""
+    """Return a and b at depths t."""
     return 2 - 1.5 * t, (0 if knockout else 2) * t
 
 
 def covariances(t: Float[np.ndarray, " l"], *, knockout: bool = False) -> Float[np.ndarray, "l k k"]:
-    """S_M = W_v² + W_q², S_MX = a W_v, S_MY = b W_v + W_q, S_X = a² + 1, S_XY = a b, S_Y = b² + 2, by layer."""
+    """Return the covariance of every layer.
+
+    S_M = W_v² + W_q², S_MX = a W_v, S_MY = b W_v + W_q, S_X = a² + 1, S_XY = a b, S_Y = b² + 2.
+    """
     one, of_v, of_q = np.eye(D), np.diag(np.cos(ANGLES)), np.diag(np.sin(ANGLES))
     return np.stack(
         [
@@ -58,14 +61,14 @@ def covariances(t: Float[np.ndarray, " l"], *, knockout: bool = False) -> Float[
 
 
 def truth(t: Float[np.ndarray, " l"], *, knockout: bool = False) -> PID:
-    """The exact decomposition of every layer, in bits."""
+    """Return the exact decomposition of every layer, in bits."""
     return decompose(covariances(t, knockout=knockout), DIMS)
 
 
 def sample(t: Float[np.ndarray, " l"], n: int, *seed: int) -> Samples:
-    """n samples of one network at all depths, with and without the knockout."""
+    """Draw n samples of one network at all depths, with and without the knockout."""
     v, q, noise_x, noise_y = np.random.default_rng(seed).standard_normal((4, n, D))
-    a, b = (part[:, None, None] for part in strengths(t))
+    a, b = (strength[:, None, None] for strength in strengths(t))
     target = v * np.cos(ANGLES) + q * np.sin(ANGLES)
     y = q + noise_y
     return Samples(target, a * v + noise_x, b * v + y, y)

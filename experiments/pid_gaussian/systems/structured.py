@@ -1,4 +1,4 @@
-"""The structured system: diagonal channels with a known share of every atom, or nothing at all.
+"""The structured system: diagonal channels with a known amount of every atom, or none at all.
 
     M ~ N(0, 1),  X_i = g_i M_i + n_i,  Y_i = h_i M_i + n'_i
 
@@ -19,7 +19,7 @@ Data = tuple[np.ndarray, np.ndarray, np.ndarray]  # target, x, y: (R, n, d)
 
 
 def gains(d: int) -> Gains:
-    """g and h of the structured system."""
+    """Return g and h of the structured system."""
     g, h = np.zeros(d), np.zeros(d)
     g[:4] = h[:4] = 2
     g[4:6] = h[6:9] = 1.5
@@ -27,25 +27,25 @@ def gains(d: int) -> Gains:
 
 
 def nothing(d: int) -> Gains:
-    """Independent variables."""
+    """Return the gains of independent variables."""
     return np.zeros(d), np.zeros(d)
 
 
-def covariance(of: Gains) -> Float[np.ndarray, "k k"]:
-    """Of (M, X, Y)."""
-    read = np.vstack([np.eye(len(of[0])), *map(np.diag, of)])
-    noise = np.diag(np.repeat([0.0, 1.0, 1.0], len(of[0])))
+def covariance(channels: Gains) -> Float[np.ndarray, "k k"]:
+    """Return the covariance of (M, X, Y)."""
+    read = np.vstack([np.eye(len(channels[0])), *map(np.diag, channels)])
+    noise = np.diag(np.repeat([0.0, 1.0, 1.0], len(channels[0])))
     return read @ read.T + noise
 
 
-def truth(of: Gains) -> PID:
-    """The exact decomposition, in bits."""
-    d = len(of[0])
-    return decompose(covariance(of), (d, d, d))
+def truth(channels: Gains) -> PID:
+    """Return the exact decomposition, in bits."""
+    d = len(channels[0])
+    return decompose(covariance(channels), (d, d, d))
 
 
-def sample(of: Gains, repeats: int, n: int, *seed: int) -> Data:
-    """Independent data sets."""
+def sample(channels: Gains, repeats: int, n: int, *seed: int) -> Data:
+    """Draw independent data sets."""
     rng = np.random.default_rng(seed)
-    m, noise_x, noise_y = (rng.standard_normal((repeats, n, len(of[0]))) for _ in range(3))
-    return m, of[0] * m + noise_x, of[1] * m + noise_y
+    m, noise_x, noise_y = (rng.standard_normal((repeats, n, len(channels[0]))) for _ in range(3))
+    return m, channels[0] * m + noise_x, channels[1] * m + noise_y

@@ -1,4 +1,4 @@
-"""Gaussian data that are warped: information stays, a covariance no longer shows it.
+"""Warped Gaussian data: the information stays, and a covariance no longer shows it.
 
     M ~ N(0, 1),  X = H_x M + n,  Y = H_y M + n',  H entries and noises N(0, 1)
     m → ∛m,  x → x³,  y → ∛y  in every coordinate, then, if `rotated`, a random rotation of each variable
@@ -17,7 +17,7 @@ from pid.measures import PID, decompose
 
 
 class Warped(NamedTuple):
-    """n samples, and what they truly share, in bits."""
+    """n samples, and their true decomposition in bits."""
 
     target: Float[np.ndarray, "n m"]
     x: Float[np.ndarray, "n x"]
@@ -26,20 +26,20 @@ class Warped(NamedTuple):
 
 
 def generate(n: int, target: int, source: int, seed: int, *, rotated: bool) -> Warped:
-    """The same Gaussian system and samples for both values of `rotated`."""
+    """Generate data; Gaussian system and samples are the same for both values of `rotated`."""
     rng = np.random.default_rng(seed)
     h = rng.standard_normal((2, source, target))
     read = np.vstack([np.eye(target), *h])
     noise = np.diag(np.r_[np.zeros(target), np.ones(2 * source)])
     m = rng.standard_normal((n, target))
     x, y = (m @ channel.T + rng.standard_normal((n, source)) for channel in h)
-    parts = [np.cbrt(m), x**3, np.cbrt(y)]
+    variables = [np.cbrt(m), x**3, np.cbrt(y)]
     if rotated:
-        parts = [part @ rotation(rng, part.shape[1]) for part in parts]
-    return Warped(*parts, truth=decompose(read @ read.T + noise, (target, source, source)))
+        variables = [variable @ rotation(rng, variable.shape[1]) for variable in variables]
+    return Warped(*variables, truth=decompose(read @ read.T + noise, (target, source, source)))
 
 
 def rotation(rng: np.random.Generator, d: int) -> Float[np.ndarray, "d d"]:
-    """A random orthogonal matrix, uniformly distributed."""
+    """Return a random orthogonal matrix, uniformly distributed."""
     q, r = np.linalg.qr(rng.standard_normal((d, d)))
     return q * np.sign(np.diag(r))

@@ -1,7 +1,7 @@
 """The toy model: LLaVA-1.5 in miniature for `pid.toyworld`, one token per patch and per word.
 
-A CLIP tower of one block on pictures of 4×4 patches, the projector, and a Llama of six layers: deep enough that what
-moves from layer to layer is seen, small enough to be trained on two cores.
+It has a CLIP tower of one block on images of 4×4 patches, the projector, and a Llama of six layers. It is deep enough
+to show how information moves from layer to layer, and small enough for a training on two cores.
 """
 
 import math
@@ -45,27 +45,27 @@ CONFIG = llava.LlavaConfig(
 )
 """309 248 parameters."""
 
-ENDS = ("language/blocks/out", "language/blocks/down")
-DRAWN = 0.02  # the standard deviation that `llava.Llava` draws
+SUBLAYER_ENDS = ("language/blocks/out", "language/blocks/down")
+LLAVA_SD = 0.02  # standard deviation of the initial weights of `llava.Llava`
 
 
-def spread(name: str, shape: tuple[int, ...]) -> float:
-    """The standard deviation at the start, by the name of a parameter.
+def initial_sd(name: str, shape: tuple[int, ...]) -> float:
+    """Return the standard deviation of the initial values of a parameter.
 
-    0.02 is far too small at this width: a map of n inputs keeps variance with n^(-1/2). The maps that end a sublayer
-    are divided by √(2L), so that L layers add up to the variance of one [Radford et al. 2019].
+    0.02 is far too small at this width: a map of n inputs preserves variance with n^(-1/2). The maps that end a
+    sublayer are divided by √(2L), so that L layers add up to the variance of one [Radford et al. 2019].
     """
     if name.endswith("patches"):
         return math.prod(shape[1:]) ** -0.5
     if name.endswith(("embedding", "positions")):
         return 0.5
     if not name.endswith("kernel"):
-        return DRAWN
-    return shape[-2] ** -0.5 * ((2 * LAYERS) ** -0.5 if name.startswith(ENDS) else 1)
+        return LLAVA_SD
+    return shape[-2] ** -0.5 * ((2 * LAYERS) ** -0.5 if name.startswith(SUBLAYER_ENDS) else 1)
 
 
 def build(rngs: nnx.Rngs) -> llava.Llava:
-    """The model before training."""
+    """Return the model before training."""
     graphdef, params = nnx.split(llava.Llava(CONFIG, rngs=rngs))
 
     def scale(path: Any, leaf: jax.Array) -> jax.Array:
@@ -73,7 +73,7 @@ def build(rngs: nnx.Rngs) -> llava.Llava:
         return (
             leaf
             if leaf.ndim < 1 or name.endswith(("scale", "bias"))
-            else leaf * (spread(name, leaf.shape) / DRAWN)
+            else leaf * (initial_sd(name, leaf.shape) / LLAVA_SD)
         )
 
     return nnx.merge(graphdef, jax.tree_util.tree_map_with_path(scale, nnx.to_pure_dict(params)))

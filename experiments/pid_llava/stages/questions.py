@@ -1,4 +1,4 @@
-"""What a model is asked: a task's questions in a fixed order, of the toy world or of GQA."""
+"""Questions of a task in a fixed order, of the toy world or of GQA."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -16,36 +16,38 @@ _IMAGE_TOKENS = SIDE**2
 
 
 class Questions(NamedTuple):
-    """Questions about pictures."""
+    """Questions about images."""
 
     task: str
-    """A task's name, or a corner's and a task's."""
+    """Name of the task, or of a corner and the task."""
     answers: tuple[str, ...]
-    """In the order of the samples."""
+    """Answers in the order of the samples."""
     fingerprint: str
-    """Of names, questions, pictures and answers."""
+    """Fingerprint of names, questions, images and answers."""
     rows: Callable[[Processor], Iterator[EncodedPrompt]]
-    """Encodes them one after the other, each time anew."""
+    """Encodes the questions one after another; it can be called again."""
     buckets: Buckets | None
     """Lengths to pad to; None takes those of the model."""
-    doubts: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     """What the answers give away, in plain sentences."""
 
 
-def of_tasks(config: Config) -> list[Questions]:
-    """The questions of every task.
+def make_questions(config: Config) -> list[Questions]:
+    """Return the questions of every task.
 
-    Raises FileNotFoundError or ValueError for data that are not GQA's.
+    Raises FileNotFoundError or ValueError if the data are not those of GQA.
     """
-    count = config.asking.rows
+    count = config.capture.rows
     if config.data is not None:
         return _gqa(config, config.data)
-    return [toy(task, toyworld.WORLD[task], count, config.seed) for task in config.tasks]
+    return [make_toy_questions(task, toyworld.WORLD[task], count, config.seed) for task in config.tasks]
 
 
-def toy(task: str, dials: toyworld.LeakRates, count: int, seed: int, name: str = "") -> Questions:
-    """Questions about scenes of the test split, on which no toy model was trained."""
-    examples = list(toyworld.generate(count, seed=seed, split="test", world={task: dials}))
+def make_toy_questions(
+    task: str, leak_rates: toyworld.LeakRates, count: int, seed: int, name: str = ""
+) -> Questions:
+    """Return questions about scenes of the test split, on which no toy model was trained."""
+    examples = list(toyworld.generate(count, seed=seed, split="test", world={task: leak_rates}))
     return Questions(
         name or task,
         tuple(example.answer for example in examples),
@@ -56,33 +58,33 @@ def toy(task: str, dials: toyworld.LeakRates, count: int, seed: int, name: str =
 
 
 def _toy_rows(examples: list[toyworld.Example], processor: Processor) -> Iterator[EncodedPrompt]:
-    """As the processor encodes them; where it is that of the toy world, by arrays: the same to rounding, and faster."""
+    """Encode the examples. The processor of the toy world takes arrays, which is faster and equal to rounding."""
     if fingerprint(processor) != fingerprint(toyworld.processor()):
         yield from encode_prompts(processor, toyworld.samples(examples))
         return
-    found, size = toyworld.arrays(examples), SIDE * toyworld.PATCH
+    arrays, size = toyworld.arrays(examples), SIDE * toyworld.PATCH
     for at, example in enumerate(examples):
-        real = found.types[at] > TokenType.PAD
-        pixels = found.pixels[at][None]
-        yield EncodedPrompt(example.name, found.ids[at][real], found.types[at][real], pixels, (size, size))
+        mask = arrays.types[at] > TokenType.PAD
+        pixels = arrays.pixels[at][None]
+        yield EncodedPrompt(example.name, arrays.ids[at][mask], arrays.types[at][mask], pixels, (size, size))
 
 
 def _gqa(config: Config, download: Path) -> list[Questions]:
-    """Seeded draws from the balanced questions of val; the tables are built below --kept once."""
+    """Draw from the balanced questions of val. The tables are built once, below --cache."""
     from pid import gqa
 
-    found, pictures = _tables(config.kept / "gqa", download)
-    every = list(gqa.questions(found, "val"))
+    questions, pictures = _tables(config.cache / "gqa", download)
+    every = list(gqa.questions(questions, "val"))
     images = gqa.Images(pictures, "val")
 
-    def encoded(rows: list[Any], processor: Processor) -> Iterator[EncodedPrompt]:
-        asked = (Sample(row.question_id, images[row.image_id], row.question) for row in rows)
-        return encode_prompts(processor, asked)
+    def encode(rows: list[Any], processor: Processor) -> Iterator[EncodedPrompt]:
+        samples = (Sample(row.question_id, images[row.image_id], row.question) for row in rows)
+        return encode_prompts(processor, samples)
 
-    drawn = {
-        task: gqa.select(every, task, limit=config.asking.rows, seed=config.seed) for task in config.tasks
+    selected = {
+        task: gqa.select(every, task, limit=config.capture.rows, seed=config.seed) for task in config.tasks
     }
-    if empty := [task for task, rows in drawn.items() if not rows]:
+    if empty := [task for task, rows in selected.items() if not rows]:
         raise ValueError(
             f"every task has questions, got none for {', '.join(empty)} in {download}; change --tasks or --data."
         )
@@ -91,16 +93,16 @@ def _gqa(config: Config, download: Path) -> list[Questions]:
             task,
             tuple(row.answer for row in rows),
             digest([[row.question_id, row.image_id, row.question, row.answer] for row in rows]),
-            partial(encoded, rows),
+            partial(encode, rows),
             None,
             gqa.answer_diagnostics(rows),
         )
-        for task, rows in drawn.items()
+        for task, rows in selected.items()
     ]
 
 
 def _tables(folder: Path, download: Path) -> tuple[Any, Any]:
-    """GQA's questions of the tasks, and the images they are about; process 0 builds them."""
+    """Return the builders of GQA's questions of the tasks and of their images. Process 0 builds them first."""
     import tensorflow_datasets as tfds
 
     from pid import gqa
