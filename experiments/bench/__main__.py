@@ -1,9 +1,15 @@
-"""`python -m experiments.bench`."""
+"""`python -m experiments.bench [OPTIONS]`, which is also the command `pdeformer-bench`."""
 
 import tyro
 
 from experiments.bench.config import Config
 from experiments.bench.program import main
 
-if __name__ == "__main__":
+
+def run() -> None:
+    """Run the program with the words of the command line."""
     main(tyro.cli(Config))
+
+
+if __name__ == "__main__":
+    run()

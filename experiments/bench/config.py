@@ -56,7 +56,7 @@ class LlavaSize:
     prefix: int = 576
     """Tokens up to the last of the image."""
     suffix: int = 40
-    """Tokens behind the image."""
+    """Tokens after the image."""
 
 
 @dataclass(frozen=True)

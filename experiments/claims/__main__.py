@@ -1,8 +1,14 @@
-"""`python -m experiments.claims [PRESET] [OPTIONS]`."""
+"""`python -m experiments.claims [PRESET] [OPTIONS]`, which is also the command `pdeformer-claims`."""
 
 import sys
 
 from experiments.claims import command_line, main
 
-if __name__ == "__main__":
+
+def run() -> None:
+    """Run the program with the words of the command line."""
     main(command_line(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    run()

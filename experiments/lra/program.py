@@ -176,7 +176,7 @@ def report(
     show(results, baselines, config=config, test_examples=test_examples, console=console)
     for result in results:
         if coefficients := learned_coefficients.load(folder, result.variant, result.seed):
-            text = learned_coefficients.describe(coefficients, config.attention.initial().coefficients())
+            text = learned_coefficients.describe(coefficients, config.attention.initial_pde().coefficients())
             console.print(f"{result.variant}, seed {result.seed}: {text}", markup=False)
     if run.is_first():
         paths = [draw_curves(folder, results, baselines), draw_stencils(folder, results, config)]

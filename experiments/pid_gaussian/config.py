@@ -109,7 +109,7 @@ class Config:
     preset: tyro.conf.Suppress[str] = "quick"
     """Name of the preset these values began with."""
     study: StudyName = "planted"
-    """What to measure on generated data."""
+    """The study, on generated data."""
     npz: Path | None = None
     """Your own arrays target, x and y, (n, d) or (layers, n, d), in an .npz or .safetensors, instead of a study."""
     config: Literal["recommended", "paper"] = "recommended"

@@ -30,7 +30,7 @@ class Results(NamedTuple):
     statements: list[Statement]
     effects: list[KnownEffect]
     warnings: tuple[str, ...]
-    """What the answers give away, in plain sentences."""
+    """Sentences that say how far the answers can be guessed."""
 
 
 def main(config: Config) -> dict[str, Any]:
@@ -50,7 +50,7 @@ def main(config: Config) -> dict[str, Any]:
 
 
 class LlavaStudy(run.Study[Results]):
-    """What the study of models and that of a file share: tables, figures and summary."""
+    """Tables, figures and summary, which the studies of models and of a file share."""
 
     program = "pid_llava"
     layout = Layout(width=160)

@@ -1,4 +1,4 @@
-"""What the programs share: from the command line to the run folder, the training loop and the report.
+"""Code that all programs share, from the command line to the run folder, the training loop and the report.
 
 Files in import order:
 

@@ -18,7 +18,7 @@ class CommandLine(Generic[C]):
     """A command line: a preset, then the fields that differ from it. Calling it with words gives a configuration."""
 
     program: str
-    """Name behind `python -m`."""
+    """Name after `python -m`."""
     about: str
     """One sentence for `--help`."""
     presets: Mapping[str, tuple[str, C]]

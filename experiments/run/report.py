@@ -41,9 +41,10 @@ def rich_table(title: str, columns: Sequence[str], layout: Layout | None = None)
     table = rich.table.Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
     table.add_column(columns[0], no_wrap=True, overflow="fold")
     for number, name in enumerate(columns[1:]):
-        options: dict[str, Any] = {"justify": layout.justify, "no_wrap": layout.justify == "right"}
+        numbers = layout.justify == "right"  # a number is cut with an ellipsis, and never wrapped
+        options: dict[str, Any] = {"no_wrap": numbers, "overflow": "ellipsis" if numbers else "fold"}
         options |= {"ratio": layout.ratios[number]} if layout.ratios else {}
-        table.add_column(name, overflow="fold", **options)
+        table.add_column(name, justify=layout.justify, **options)
     return table
 
 

@@ -1,4 +1,4 @@
-"""One protocol and one runner for programs that measure: parts are measured, saved, resumed, judged and drawn.
+"""One protocol and one runner for programs that measure: parts are measured, saved, resumed, tabulated and drawn.
 
 A program describes itself as a `Study`, and `run_study` does the rest:
 
@@ -30,7 +30,7 @@ R = TypeVar("R")
 Row = dict[str, Any]
 """One result in the types of JSON."""
 Say = Callable[[str], None]
-"""Shows in one line what a part is doing."""
+"""Function that shows one line about the state of a part."""
 
 
 class Part(NamedTuple):
@@ -43,11 +43,11 @@ class Part(NamedTuple):
     seed: int | None = None
     """Seed of the measurement; None if it has no seed of its own."""
     title: str = ""
-    """What the progress shows behind the name."""
+    """Text that the progress shows after the name."""
 
 
 class Runner(NamedTuple):
-    """What measures the parts of one run."""
+    """Measures the parts of one run, and skips those that are finished."""
 
     folder: Run
     progress: StudyProgress
@@ -108,7 +108,7 @@ def measure(part: Part, folder: Path, say: Say) -> Any:
 
 
 class Study(abc.ABC, Generic[R]):
-    """What the runner asks of a program. `R` is the type of all its results together."""
+    """Interface of a program for the runner. `R` is the type of all its results together."""
 
     program: ClassVar[str]
     """Name of the program; new run folders are made below runs/PROGRAM/."""
@@ -143,7 +143,7 @@ class Study(abc.ABC, Generic[R]):
         """Return the entries of `summary.json`, without the name of the program and the versions."""
 
     def draw(self, results: R) -> Iterable[figures.NamedFigure]:
-        """Return name and figure of everything that is drawn from the results as a whole."""
+        """Return names and figures that need the results of all parts; none by default."""
         del results
         return ()
 

@@ -30,7 +30,7 @@ class LoopIntervals:
     checkpoint_every: int = 100
     """Steps between two checkpoints."""
     keep: int = 2
-    """Latest checkpoints to keep, besides the best one."""
+    """Number of latest checkpoints that stay, besides the best one."""
 
     def __post_init__(self) -> None:
         """Raise ValueError unless all intervals are positive."""

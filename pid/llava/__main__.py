@@ -23,5 +23,10 @@ def main(arguments: Sequence[str]) -> int:
     return 0 if verify(command) else 1
 
 
-if __name__ == "__main__":
+def run() -> None:
+    """Run the words of the command line and exit with their status."""
     sys.exit(main(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    run()

@@ -92,7 +92,7 @@ def test_equal_flags_of_layers_are_one_line():
 @pytest.mark.parametrize(
     ("name", "content", "error", "message"),
     [
-        ("none.npz", None, FileNotFoundError, "none.npz which is none; check --npz"),
+        ("none.npz", None, FileNotFoundError, "none.npz, which is not a file; check --npz"),
         ("a.csv", b"1,2", ValueError, r"read from .npz or .safetensors, got a.csv; save arrays"),
         ("a.npz", b"no zip", ValueError, "readable .npz of plain arrays, got: no zip archive"),
         ("a.safetensors", b"short", ValueError, "readable .safetensors of plain arrays, got: .*header"),

@@ -1,4 +1,4 @@
-"""A training program in miniature (`python -m tests.helpers.tiny_program`), to test what surrounds a training."""
+"""A tiny training program (`python -m tests.helpers.tiny_program`) for tests of run folder, kill, resume and hosts."""
 
 import dataclasses
 import sys
@@ -34,7 +34,7 @@ class Config:
     optimizer: train.Optimizer = train.Optimizer(learning_rate=1e-2, warmup=2)
     cadence: run.LoopIntervals = run.LoopIntervals(log_every=2, eval_every=4, checkpoint_every=3, keep=2)
     pause: float = 0.0
-    """Seconds each batch from the fifth on takes, so that a signal meets a running training."""
+    """Seconds that each batch from the fifth on takes, so that a signal arrives during a training."""
     coordinator: str = ""
     """Address of the first of two hosts; empty for one host."""
     host: int = 0
@@ -49,14 +49,14 @@ LOSSES: dict[str, train.LossFunction] = {
 
 
 def rows_of(batch):
-    """The rows of this host."""
+    """Return the rows of this host."""
     rows = len(batch["labels"]) // jax.process_count()
     first = jax.process_index() * rows
     return jax.tree.map(lambda x: x[first : first + rows], batch)
 
 
 def main(config: Config, spy: Callable[[int], None] = lambda step: None) -> list[run.Result]:
-    """Train every variant; `spy` is called with the step before each batch is made."""
+    """Train every variant; `spy` is called with the step before each batch is programs."""
     folder = run.open_run(config.out, config, resume=config.resume, may_change=MAY_CHANGE_ON_RESUME)
     mesh = sharding.make_mesh(config.mesh.data, config.mesh.model)
 
@@ -67,20 +67,22 @@ def main(config: Config, spy: Callable[[int], None] = lambda step: None) -> list
 
     results = []
     for variant in config.variants:
-        made = run.make_programs(tiny.build, config.optimizer, config.steps, mesh, LOSSES[variant])
+        programs = run.make_programs(tiny.build, config.optimizer, config.steps, mesh, LOSSES[variant])
         results.append(
             run.train(
                 folder,
                 variant=variant,
                 seed=0,
                 steps=config.steps,
-                state=made.init(jax.random.key(0)),
-                step_fn=made.step,
+                state=programs.init(jax.random.key(0)),
+                step_fn=programs.step,
                 batch_fn=batch,
-                evaluate_fn=lambda params, f=made.evaluate: f(
-                    params, [sharding.put_batch(rows_of(HELD_OUT), mesh)]
+                evaluate_fn=lambda params, f=programs.evaluate: f(
+                    params, [sharding.put_batch(rows_of(VALIDATION), mesh)]
                 ),
-                test_fn=lambda params, f=made.evaluate: f(params, [sharding.put_batch(rows_of(TEST), mesh)]),
+                test_fn=lambda params, f=programs.evaluate: f(
+                    params, [sharding.put_batch(rows_of(TEST), mesh)]
+                ),
                 tokens_per_step=16 * tiny.TOKENS,
                 cadence=config.cadence,
             )
@@ -89,7 +91,7 @@ def main(config: Config, spy: Callable[[int], None] = lambda step: None) -> list
     return results
 
 
-HELD_OUT, TEST = tiny.batch_of(10_000, 32), tiny.batch_of(10_001, 32)
+VALIDATION, TEST = tiny.batch_of(10_000, 32), tiny.batch_of(10_001, 32)
 
 if __name__ == "__main__":
     config = tyro.cli(Config)

@@ -79,7 +79,7 @@ def write(folder: Path, seed: int = 0, **text) -> Path:
 
 
 def tiny(*models: Path, cache: Path, **changed) -> pid_llava.Config:
-    """A run of seconds: one task, few rows, no flow."""
+    """The configuration of a run of a few seconds: one task, few rows, no flow."""
     config = pid_llava.Config(
         model=models,
         cache=cache,

@@ -64,7 +64,7 @@ def make_variables(model: ModelFolder, capture: Capture, condition: str, config:
     store, used = capture.store, capture.used
 
     def states(group: int) -> np.ndarray:
-        return np.asarray(store.states(condition, group, normalised=config.normalized))[:, used]
+        return np.asarray(store.states(condition, group, normalized=config.normalized))[:, used]
 
     x, y = states(GROUPS[config.x]), states(GROUPS[config.y])
     target = _target(model, capture, condition, config)

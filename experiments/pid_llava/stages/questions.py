@@ -29,7 +29,7 @@ class Questions(NamedTuple):
     buckets: Buckets | None
     """Lengths to pad to; None takes those of the model."""
     warnings: tuple[str, ...] = ()
-    """What the answers give away, in plain sentences."""
+    """Sentences that say how far the answers can be guessed."""
 
 
 def make_questions(config: Config) -> list[Questions]:

@@ -60,7 +60,7 @@ def relation_captions(random: Random, scene: Scene) -> list[str]:
 
 
 KINDS = ((attribute_captions, (0, 1, 3, 4, 6, 7, 9, 10)), (relation_captions, (2, 6, 10)))
-"""The kinds of captions, and the positions of the words behind which a target stands."""
+"""The kinds of captions, and the positions of the words that have a target."""
 
 
 def captions(count: int, *, seed: int, kinds: Sequence[Any] = KINDS) -> Batch:

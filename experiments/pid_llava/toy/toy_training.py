@@ -49,7 +49,7 @@ class Train:
     attribute_captions: int = 700
     """Steps at the start with captions of attributes only."""
     captions: int = 2_000
-    """Steps with captions in all; after those of attributes only, captions are of both kinds."""
+    """Steps with captions in all. After the captions of attributes only come captions of both kinds."""
     steps: int = 5_500
     """Steps in all; after the captions come answers."""
     batch: int = 64
@@ -87,7 +87,7 @@ class Train:
 
 
 def command_line(arguments: Sequence[str]) -> Train:
-    """Return the training that the words behind `--train` describe."""
+    """Return the training that the words after `--train` describe."""
     words = run.rename_options(arguments, RENAMED)
     return tyro.cli(Train, args=words, prog="python -m experiments.pid_llava --train")
 
