@@ -33,7 +33,8 @@ test: $(VENV)/.test
 check: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(PYRIGHT) pdeformer pid & types=$$!; $(PYTEST) -m 'core and not exhaustive' && wait $$types
+	$(PYRIGHT) pdeformer pid & types=$$!; $(PYTEST) -m 'core and not slow and not exhaustive' \
+		$$(grep -rl --include='test_*.py' mark.core tests) && wait $$types
 
 docs: $(VENV)/.docs
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html

@@ -12,4 +12,6 @@ bench/        time and memory of the fast forms beside the plain ones
 
 from pid.extras import require_extra
 
-require_extra("experiments", "experiments", "grain", "matplotlib", "orbax", "rich", "tensorflow_datasets", "tyro")
+require_extra(
+    "experiments", "experiments", "grain", "matplotlib", "orbax", "rich", "tensorflow_datasets", "tyro"
+)

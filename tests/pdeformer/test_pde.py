@@ -8,6 +8,8 @@ import pytest
 from pdeformer import AdvectionDiffusion, Diffusion, ReactionDiffusion, Wave, evolve
 from pdeformer.pde import reaction_flow
 
+pytestmark = pytest.mark.core
+
 RNG = np.random.default_rng(0)
 U = RNG.uniform(0.1, 0.9, size=(12, 3))
 PDES = [

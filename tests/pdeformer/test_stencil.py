@@ -7,6 +7,8 @@ import pytest
 from pdeformer import stencil
 from tests.helpers import oracle
 
+pytestmark = pytest.mark.core
+
 SEGMENTS = {
     "none": None,
     "right padding": [1, 1, 1, 1, 1, 0, 0],

@@ -20,6 +20,8 @@ from pid.gaussian import (
 )
 from tests.helpers import pid_oracle as oracle
 
+pytestmark = pytest.mark.core
+
 SHAPES = ((1, 1, 1), (2, 3, 4), (5, 1, 2), (3, 6, 6), (8, 8, 8))
 
 

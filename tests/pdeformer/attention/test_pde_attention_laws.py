@@ -20,6 +20,8 @@ from tests.pdeformer.attention.evolved_attention import (
     pde_attention,
 )
 
+pytestmark = pytest.mark.core
+
 # options come as dictionaries, which a type checker cannot match with keywords
 dot_product_attention: Any = attention.dot_product_attention
 pde_attention_weights: Any = attention.pde_attention_weights

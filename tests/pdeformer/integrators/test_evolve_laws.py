@@ -9,6 +9,8 @@ from pdeformer import AdvectionDiffusion, Diffusion, Wave, evolve
 from tests.helpers import oracle
 from tests.helpers.evolve_cases import CAUSAL, PDES, POSITIVE, D, T
 
+pytestmark = pytest.mark.core
+
 RNG = np.random.default_rng(0)
 
 

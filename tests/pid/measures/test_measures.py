@@ -19,6 +19,8 @@ from tests.pid.measures.cases import (
     system,
 )
 
+pytestmark = pytest.mark.core
+
 GOLDEN = json.loads((Path(__file__).parents[2] / "golden" / "gpid_visible.json").read_text())
 TWINS = {"broja": oracle.closed_form, "mmi": oracle.mmi}
 
