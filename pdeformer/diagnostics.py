@@ -38,7 +38,7 @@ def dirichlet_energy(
         Zhang & Zhou, "Where to Add PDE Diffusion in Transformers", 2026.
     """
     runs = None if segment_ids is None else stencil.run_ids(segment_ids)
-    edges = stencil.difference(_valid_only(u, segment_ids), 1, runs)
+    edges = stencil.difference(_zero_padding(u, segment_ids), 1, runs)
     return jnp.sum(jnp.square(edges), axis=(-2, -1)) / 2
 
 
@@ -59,8 +59,8 @@ def roughness(u: Float[Array, "*b t d"], segment_ids: Int[Array, "*b t"] | None 
         >>> float(roughness(jnp.array([[1.0], [-1.0], [1.0], [-1.0]])))
         1.5
     """
-    norm = jnp.sum(jnp.square(_valid_only(u, segment_ids)), axis=(-2, -1))
-    return dirichlet_energy(u, segment_ids) / jnp.where(norm > 0, norm, 1)
+    squared_norm = jnp.sum(jnp.square(_zero_padding(u, segment_ids)), axis=(-2, -1))
+    return dirichlet_energy(u, segment_ids) / jnp.where(squared_norm > 0, squared_norm, 1)
 
 
 def commutator(
@@ -94,8 +94,8 @@ def token_similarity(
     """Return the mean cosine over all pairs of different valid tokens.
 
     It is 1 if all tokens have one direction (oversmoothing). With the unit vectors v_j it is
-    (‖Σ_j v_j‖² - Σ_j ‖v_j‖²) / (n (n - 1)), in O(T D). A zero token has cosine 0 with every other one. Fewer than
-    two tokens give 1. All segments of one row count together.
+    (‖Σ_j v_j‖² - Σ_j ‖v_j‖²) / (n (n - 1)), in O(T D). A zero token has cosine 0 with every other token.
+    Fewer than two tokens give 1. The pairs include tokens of different segments of a row.
 
     Args:
         u: hidden states `(..., T, D)`, any float; computed in at least float32.
@@ -109,11 +109,12 @@ def token_similarity(
         >>> float(token_similarity(jnp.array([[1.0, 0.0], [0.0, 2.0]])))
         0.0
     """
-    clean = _valid_only(u, segment_ids)
-    length = jnp.linalg.norm(clean, axis=-1, keepdims=True)
-    units = clean / jnp.where(length > 0, length, 1)
+    clean = _zero_padding(u, segment_ids)
+    norms = jnp.linalg.norm(clean, axis=-1, keepdims=True)
+    directions = clean / jnp.where(norms > 0, norms, 1)
     n = jnp.full((), u.shape[-2]) if segment_ids is None else jnp.sum(segment_ids > 0, axis=-1)
-    total = jnp.sum(jnp.square(jnp.sum(units, axis=-2)), axis=-1) - jnp.sum(jnp.square(units), axis=(-2, -1))
+    total = jnp.sum(jnp.square(jnp.sum(directions, axis=-2)), axis=-1)
+    total -= jnp.sum(jnp.square(directions), axis=(-2, -1))
     return jnp.where(n > 1, total / jnp.maximum(n * (n - 1), 1).astype(total.dtype), 1)
 
 
@@ -140,17 +141,17 @@ def effective_rank(
     Reference:
         Roy & Vetterli, "The effective rank: a measure of effective dimensionality", EUSIPCO 2007.
     """
-    values = jnp.linalg.svd(_valid_only(u, segment_ids), compute_uv=False)
-    total = jnp.sum(values, axis=-1, keepdims=True)
-    share = values / jnp.where(total > 0, total, 1)
-    return jnp.exp(-jnp.sum(share * jnp.log(jnp.where(share > 0, share, 1)), axis=-1))
+    sigma = jnp.linalg.svd(_zero_padding(u, segment_ids), compute_uv=False)
+    total = jnp.sum(sigma, axis=-1, keepdims=True)
+    p = sigma / jnp.where(total > 0, total, 1)
+    return jnp.exp(-jnp.sum(p * jnp.log(jnp.where(p > 0, p, 1)), axis=-1))
 
 
 def _to_float32(u: Array) -> Array:
-    """`u` in at least float32."""
+    """Convert `u` to at least float32."""
     return u.astype(jnp.promote_types(u.dtype, jnp.float32))
 
 
-def _valid_only(u: Array, segment_ids: Array | None) -> Array:
-    """`u` in at least float32 with zeros in place of padding."""
+def _zero_padding(u: Array, segment_ids: Array | None) -> Array:
+    """Convert `u` to at least float32, with zeros in place of padding."""
     return _to_float32(u) if segment_ids is None else jnp.where(segment_ids[..., None] > 0, _to_float32(u), 0)

@@ -6,8 +6,8 @@
     AdvectionDiffusion   u_t  = α u_xx + β u_x             explicit Euler, conservative upwind
 
 Token spacing is 1. A coefficient is a scalar or one value per channel (the last axis of u once space is at
-axis -2). The dataclasses are pytrees with the coefficients as leaves. They check nothing when they are built:
-JAX rebuilds them with tracers, and dt is unknown there. `pde.check(dt)` checks, and `evolve` calls it.
+axis -2). The dataclasses are pytrees with the coefficients as leaves. Their constructors check nothing,
+because JAX rebuilds pytrees with tracers, and dt is unknown. `pde.check(dt)` checks; `evolve` calls it.
 [Zhang & Zhou, "Continuous-Time Attention", 2025]
 
     T tokens, D channels, L the graph Laplacian of `stencil`
@@ -34,23 +34,23 @@ P = TypeVar("P", bound="PDE")
 Reaction = Literal["fisher", "allen_cahn"]
 REACTIONS: tuple[str, ...] = get_args(Reaction)
 
-ROUNDING = 1e-6  # a coefficient computed in float32 may sit this much (relative) beyond the bound
+ROUNDING = 1e-6  # a coefficient computed in float32 may exceed the bound by this relative amount
 
 
 def is_concrete(x: object) -> bool:
-    """Return whether a value is concrete now, in Python, rather than traced."""
+    """Return whether a value is concrete rather than traced."""
     return not isinstance(x, Tracer)
 
 
 def _to_numpy(x: Any) -> Any:
-    """A concrete value in float64; a traced one as it is."""
+    """Convert a concrete value to a float64 NumPy array; return a traced value unchanged."""
     return np.asarray(x, np.float64) if is_concrete(x) else x
 
 
 class PDE(ABC):
     """An evolution equation in pseudo-time.
 
-    Members are final: they fill in the abstract methods and override nothing else.
+    Subclasses are final. They implement the abstract methods and override nothing else.
     """
 
     @abstractmethod
@@ -59,7 +59,7 @@ class PDE(ABC):
 
     @abstractmethod
     def rule(self) -> str:
-        """Return the stability condition as text, for errors."""
+        """Return the stability condition as text, for error messages."""
 
     @abstractmethod
     def scaled(self, dt: Coefficient) -> "PDE":
@@ -110,7 +110,7 @@ class PDE(ABC):
         return jnp.all(jnp.asarray(number) <= 1 + ROUNDING) & jnp.all(jnp.asarray(diffusivity) >= 0)
 
     def check(self, dt: Coefficient) -> None:
-        """Check those coefficients that are concrete, and dt.
+        """Check dt and the coefficients, as far as they are concrete.
 
         Args:
             dt: the length of a step in pseudo-time.
@@ -150,7 +150,7 @@ class PDE(ABC):
     ) -> State:
         """Take one explicit step.
 
-        Nothing is checked: an unstable step is computed without an error.
+        The method checks no argument for stability: it computes an unstable step without an error.
 
         Args:
             state: u `(..., T, D)`, or the pair (u, u_prev) of the wave equation.
@@ -177,7 +177,7 @@ class PDE(ABC):
         return jax.tree.map(lambda x: jnp.moveaxis(x, -2, axis).astype(u.dtype), after)
 
     def cast(self, dtype: Any, ndim: int) -> "PDE":
-        """Return the equation with arrays of `dtype` and rank `ndim`, channels last, as coefficients."""
+        """Return the equation with its coefficients as arrays of `dtype` and rank `ndim`, channels last."""
         return jax.tree.map(lambda c: _expand(jnp.asarray(c, dtype), ndim), self)
 
 
@@ -190,10 +190,10 @@ def _show(value: object) -> str:
 
 
 def _register(cls: type[P]) -> type[P]:
-    """Register a frozen dataclass as a pytree; fields with the metadata "static" are no leaves.
+    """Register a frozen dataclass as a pytree; fields with the metadata "static" are not leaves.
 
-    Not by `register_dataclass`: two of its types with equal static fields have equal tree structures
-    (jax 0.10), so a cache keyed on the structure would take one equation for another.
+    `register_dataclass` gives two types with equal static fields equal tree structures (jax 0.10). A cache keyed
+    on the structure would then confuse two equations.
     """
     own_fields = fields(cast(Any, cls))
     static = tuple(f.name for f in own_fields if f.metadata.get("static"))
@@ -256,7 +256,7 @@ class Wave(PDE):
 
     The leapfrog u_{k+1} = 2u_k - u_{k-1} + r L u_k with r = (c dt)² starts with u_1 = u_0 + ½ r L u_0. It is second
     order in time, and u_n = T_n(I + ½ r L) u_0 with the Chebyshev polynomial T_n. It is stable for abs(c) dt ≤ 1
-    and exact for c dt = 1. It is reversible: to swap u and u_prev runs it backwards.
+    and exact for c dt = 1. It is reversible: exchange u and u_prev to run it backward.
 
     Example:
         >>> import jax.numpy as jnp
@@ -407,7 +407,7 @@ def reaction_flow(u: Float[Array, "*b"], growth: Coefficient, reaction: Reaction
         >>> round(float(reaction_flow(jnp.array(0.5), 1.0, "fisher")), 3)
         0.731
     """
-    # beyond this growth the factor would leave the range of the type, and 0/0 would follow at u = 0
+    # a larger growth would underflow or overflow the exponential, and u = 0 would give 0/0
     limit = float(np.log(jnp.finfo(u.dtype).max)) / 4
     decay = jnp.exp(-jnp.clip(growth, -limit, limit))
     if reaction == "fisher":

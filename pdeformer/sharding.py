@@ -27,7 +27,7 @@ RULES: tuple[tuple[str, PartitionSpec], ...] = (
     (r"(^|/)blocks/.*(query|key|value|up)/bias$", PartitionSpec(None, "model")),
     # Row-parallel: (L, N*H, D), or (L, N, H, D); (L, F, D). One sum over "model" follows each.
     (r"(^|/)blocks/.*(out|down)/kernel$", PartitionSpec(None, "model")),
-    # (V, D) over the width: a lookup then stays on its device whatever the token.
+    # (V, D) is split over D: a lookup then needs no communication, whatever the token.
     (r"(^|/)embed/.*embedding$", PartitionSpec(None, "model")),
     (r"(^|/)head/kernel$", PartitionSpec(None, "model")),
     (r"(^|/)head/bias$", PartitionSpec("model")),
@@ -39,8 +39,8 @@ def make_mesh(data: int = -1, model: int = 1, seq: int = 1) -> Mesh:
     """Make a mesh with the axes ("data", "seq", "model"), all of `AxisType.Auto`.
 
     One size may be -1, which means all devices that remain. On one host the product may be smaller than the
-    number of devices: the mesh then takes the first ones. On several hosts it takes all devices, and "data" must be
-    a multiple of the number of hosts.
+    number of devices: the mesh then uses the first devices. On several hosts it uses all devices, and "data" must
+    be a multiple of the number of hosts.
 
     Args:
         data: the number of devices along "data", over which batches are split.
@@ -210,12 +210,12 @@ def put_batch(batch: Any, mesh: Mesh) -> Any:
         >>> put_batch({"tokens": np.zeros((4, 6), np.int32)}, make_mesh(data=1))["tokens"].shape
         (4, 6)
     """
-    hosts, ways = jax.process_count(), mesh.shape["data"]
+    hosts, shards = jax.process_count(), mesh.shape["data"]
     for path, leaf in jax.tree_util.tree_leaves_with_path(batch):
         rows = leaf.shape[0] * hosts
-        if rows % ways:
+        if rows % shards:
             raise ValueError(
-                f"the batch must divide evenly over the data axis, got {rows} rows on data={ways} "
+                f"the batch must divide evenly over the data axis, got {rows} rows on data={shards} "
                 f"({path_name(path)}); change the batch size, or pad with rows of weight 0."
             )
     place = batch_sharding(mesh)
@@ -223,7 +223,7 @@ def put_batch(batch: Any, mesh: Mesh) -> Any:
 
 
 def __getattr__(name: str) -> Any:
-    """Serve the name of an earlier release, with a warning."""
+    """Resolve a deprecated name, with a warning."""
     if name == "replicated":
         warnings.warn(
             "sharding.replicated is now sharding.replicated_sharding.", DeprecationWarning, stacklevel=2

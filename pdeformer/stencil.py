@@ -28,7 +28,7 @@ BOUNDARIES: tuple[str, ...] = get_args(Boundary)
 class Path:
     """The edges of a path graph and the rule at the ends of its runs.
 
-    All masks are bool `(..., T, 1)`, or `(..., T, D)` where channels differ.
+    All masks are bool `(..., T, 1)`, or `(..., T, D)` if channels differ.
     """
 
     left: Bool[Array, "*b t _"]
@@ -93,7 +93,7 @@ def path(length: int, segment_ids: Int[Array, "*b t"] | None, boundary: str, *, 
         length: the number of tokens T.
         segment_ids: integers `(..., T)`, 0 for padding; None is one segment without padding.
         boundary: the rule at the ends of a run, one of `BOUNDARIES`.
-        ndim: the rank of the states that the masks meet. The masks have at least this rank.
+        ndim: the rank of the states. The masks have at least this rank, so that they broadcast.
 
     Returns:
         The edges, the mask of valid tokens and the boundary.
@@ -183,7 +183,7 @@ def upwind(u: Float[Array, "*b t d"], down: Rate, up: Rate, graph: Path) -> Floa
 
     The flux to the left through the edge j+1/2 is F_{j+1/2} = down·u_{j+1} - up·u_j. The change of token j is
     F_{j+1/2} - F_{j-1/2}. Neumann closes the wall: F = 0 there. Dirichlet leaves it open with a ghost value
-    of 0. Periodic is a ring. Copy keeps the end rows at zero. The result is linear in u and in the rates.
+    of 0. Periodic is a ring. Copy sets the change of the end rows to zero. The result is linear in u and in the rates.
 
     Args:
         u: values `(..., T, D)`.
@@ -319,7 +319,7 @@ def frequencies(length: int, boundary: str) -> Float[np.ndarray, " k"]:
 def laplacian_matrix(
     length: int, segment_ids: Int[np.ndarray, " t"] | None = None, boundary: str = "neumann"
 ) -> Float[np.ndarray, "t t"]:
-    """Return the dense matrix of `laplacian`, filled one edge at a time: slow, for tests and for inspection.
+    """Return the dense matrix of `laplacian`, filled one edge at a time. It is slow: use it for tests and inspection.
 
     Args:
         length: the number of tokens T.

@@ -2,7 +2,8 @@
 
 Every public name loads on first use; `__init__.pyi` lists where each one is defined.
 
-deprecation  former names of attributes and keywords, which warn
+deprecation   former names of attributes and keywords, which warn
+extras        optional dependencies of the rooms
 gaussian      covariances: checks, sampling, mutual information in bits, bias
 measures      covariance to PID: BROJA in closed form, MMI, and the certificate
 gaussianize   standardization, PCA and rank-based Gaussian scores

@@ -1,10 +1,16 @@
+from . import gqa as gqa
 from . import llava as llava
+from . import plots as plots
+from . import toyworld as toyworld
 from .estimators import Bootstrap as Bootstrap
 from .estimators import Comparison as Comparison
 from .estimators import Estimate as Estimate
 from .estimators import EstimateConfig as EstimateConfig
 from .estimators import Interval as Interval
+from .estimators import ParametricBootstrap as ParametricBootstrap
 from .estimators import Shuffle as Shuffle
+from .estimators import Wishart as Wishart
+from .estimators import WishartThinning as WishartThinning
 from .estimators import aggregate as aggregate
 from .estimators import compare as compare
 from .estimators import estimate as estimate

@@ -1,6 +1,7 @@
 """The house rules: where a file stands, what it imports, which words it uses, what its documentation holds."""
 
 import ast
+import dataclasses
 import inspect
 import re
 import subprocess
@@ -14,6 +15,8 @@ import pytest
 
 import pdeformer
 import pid
+from pdeformer.attention import dot_product_attention
+from pdeformer.attention.options import AttentionOptions
 
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = {
@@ -31,6 +34,7 @@ ROOMS = {
     ),
     "pid": (
         "deprecation",
+        "extras",
         "gaussian",
         "measures",
         "gaussianize",
@@ -279,6 +283,35 @@ def modules_of(file):
     for node in ast.walk(tree_of(file)):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] in ROOMS:
             yield from (alias.asname or alias.name for alias in node.names)
+
+
+def options_with_defaults(*places):
+    """Keyword parameters with a default, and fields of classes with one, below some files and folders."""
+    for place in places:
+        for file in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
+            for node in ast.walk(tree_of(file)):
+                if isinstance(node, ast.FunctionDef):
+                    pairs = zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)
+                    yield from (arg.arg for arg, default in pairs if default is not None)
+                if isinstance(node, ast.ClassDef):
+                    optional = any(keyword.arg == "total" for keyword in node.keywords)
+                    for field in node.body:
+                        if isinstance(field, ast.AnnAssign) and (field.value is not None or optional):
+                            yield ast.unparse(field.target)
+
+
+def test_every_option_of_evolved_attention_is_defined_once():
+    room = ROOT / "pdeformer"
+    counts = Counter(options_with_defaults(room / "attention", room / "layers" / "attention.py"))
+    names = {field.name for field in dataclasses.fields(AttentionOptions)} - {"steps"}
+    plain = set(inspect.signature(dot_product_attention).parameters)  # attention without a PDE has these too
+    assert {name: counts[name] for name in names - plain} == dict.fromkeys(names - plain, 1)
+
+
+def test_every_choice_of_an_estimate_is_defined_once():
+    counts = Counter(options_with_defaults(ROOT / "pid" / "estimators"))
+    names = set(pid.EstimateConfig.__annotations__)
+    assert {name: counts[name] for name in names} == dict.fromkeys(names, 1)
 
 
 PUBLIC_MODULES = (

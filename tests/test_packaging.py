@@ -44,6 +44,31 @@ def test_rooms_with_heavy_dependencies_load_on_first_use():
     assert run(code) == "True"
 
 
+@pytest.mark.parametrize(
+    ("access", "module", "extra"),
+    [
+        ("pid.SeparableFlow", "distrax", "flow"),
+        ("pid.llava", "transformers", "llava"),
+        ("pid.toyworld", "tokenizers", "llava"),
+        ("pid.gqa", "tensorflow_datasets", "data"),
+        ("pid.plots", "matplotlib", "plots"),
+    ],
+)
+def test_a_room_without_its_extra_says_how_to_install_it(access, module, extra):
+    code = f"""
+import importlib.util, pid, pid.extras
+find = importlib.util.find_spec
+pid.extras.find_spec = lambda name: None if name == {module!r} else find(name)
+try:
+    {access}
+except ImportError as error:
+    print(error)
+"""
+    assert f"needs the extra '{extra}', got no module {module}; pip install 'pdeformer[{extra}]'." in run(
+        code
+    )
+
+
 def test_the_version_is_one():
     assert pdeformer.__version__ == pid.__version__
 

@@ -24,6 +24,7 @@ SECTION = re.compile(r"(Args|Attributes|Returns|Raises|Yields|Examples?|Referenc
 CODE = re.compile(r"(``[^`]+``|`[^`]+`)")
 MARKUP = re.compile(r"(?<!\\)([*|]|(?<=\w)_(?=\W|$))")
 ENTRY = re.compile(r"[\w/.]+ {2,}\S")  # a line of the table of files: name, blanks, what the file holds
+HIDDEN_COLON = "\ue000"  # napoleon takes what stands before the first colon for the type of an attribute
 PYTHON = re.compile(r"\s*(\w+ = [\w.]+\(|import |from |>>> )")
 UNDOCUMENTED = re.compile(r"(Alias for field number \d+|Call self as a function\.)$")
 
@@ -92,6 +93,13 @@ def process_docstring(app: Sphinx, what: str, name: str, obj: Any, options: Any,
     text = CODE.sub(lambda code: re.sub(r"\s*\n\s*", " ", code.group()), "\n".join(lines))
     plain = text.split("\n")
     lines[:] = list(convert(as_blocks(plain) if what == "module" else plain))
+    if what in ("attribute", "property"):
+        lines[:] = [line.replace(":", HIDDEN_COLON) for line in lines]
+
+
+def restore_colons(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    """Undo the last step of `process_docstring`, after napoleon."""
+    lines[:] = [line.replace(HIDDEN_COLON, ":") for line in lines]
 
 
 def process_signature(
@@ -152,6 +160,7 @@ def public_names(module: ModuleType) -> list[str]:
 def setup(app: Sphinx) -> dict[str, bool]:
     """Run before napoleon, whose priority is 500."""
     app.connect("autodoc-process-docstring", process_docstring, priority=400)
+    app.connect("autodoc-process-docstring", restore_colons, priority=600)
     app.connect("autodoc-process-signature", process_signature)
     app.connect("autodoc-skip-member", skip_member)
     app.connect("doctree-read", shorten_types)

@@ -1,4 +1,4 @@
-"""Attention whose weights or logits a PDE evolves; plain attention; decoding over a cache.
+"""Attention whose weights or logits a PDE evolves, plain attention, and decoding over a cache.
 
 Any equation acts on the weights or on the logits, along the keys, the queries or both. The cost depends on whether
 the steps are linear (n steps, T tokens, C rows of a tile):
@@ -18,7 +18,7 @@ window needs base "softmax". Causal attention evolves weights along the keys. A 
 "fisher" reaction needs weights. Base "performer" has no logits. `options.exact_methods` computes this table. Any other
 combination raises a ValueError that says what to use instead.
 
-types           outputs, masks, dropout bits and inputs as values; the check of shapes
+types           named tuples for outputs, masks, dropout bits and inputs; the check of shapes
 dropout         draws the dropout bits and decides which pairs are kept
 chunked         plain softmax attention in O(T) memory
 performer       plain attention with random features, in O(T) time
@@ -28,8 +28,8 @@ materialized    the definition: the evolved matrix of weights
 tiled           the definition by blocks of rows
 folded          the exact rewrite of linear equations around plain attention
 euler_reaction  the exact rewrite of one Euler reaction as two attentions
-dispatch        from a call to its method
-decode          attention of new tokens over a cache; the number of steps by length
+dispatch        checks a call, prepares its arrays and runs its method
+decode          attention of new tokens over a cache; the number of steps as a function of the length
 api             `pde_attention`, `pde_attention_weights`
 """
 

@@ -40,7 +40,7 @@ def pde_attention(
     pde: Any,
     options: AttentionOptions,
 ) -> Float[Array, "b t n h"]:
-    """Attention with evolved weights: A(n) V, or softmax of the evolved logits times V.
+    """Compute attention with evolved weights: A(n) V, or softmax of the evolved logits times V.
 
         weights   A(0) = softmax(scale · QKᵀ),  dA/dτ = P A,  out = A(n·dt) V
         logits    S(0) = scale · QKᵀ,           dS/dτ = P S,  out = softmax(S(n·dt)) V
@@ -62,8 +62,8 @@ def pde_attention(
         Shape (B, T, N, H), dtype of `value`. A padded query returns 0.
 
     Raises:
-        ValueError: Shapes or options that do not fit, combinations without a meaning, unstable coefficients, or a
-            method that is not exact for them.
+        ValueError: Shapes or options do not fit, a combination of options has no meaning, coefficients are unstable,
+            or the method is not exact for the options.
         TypeError: An unknown keyword argument.
 
     Example:
@@ -91,7 +91,7 @@ def pde_attention(
 def pde_attention_weights(
     query: Float[Array, "b t n h"], key: Float[Array, "b s k h"], pde: Any, options: WeightsOptions
 ) -> Float[Array, "b n t s"]:
-    """The evolved attention weights as a matrix: the definition, in O(T · S) memory.
+    """Return the evolved attention weights as a matrix: the definition, in O(T · S) memory.
 
     Args:
         query: Shape (B, T, N, H), as in `pde_attention`.

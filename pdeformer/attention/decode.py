@@ -1,7 +1,7 @@
-"""Decoding: the causal evolved attention of new tokens over a cache of the earlier ones.
+"""Decoding: the causal evolved attention of new tokens over a cache of the earlier tokens.
 
-The row of a token depends on no later token. A prompt in one piece, in chunks, or token by token therefore gives the
-same outputs. The cache holds plain keys and values: nothing in it depends on the equation.
+The row of a token depends on no later token. A prompt therefore gives the same outputs in one call, in chunks, or
+token by token. The cache holds plain keys and values: nothing in it depends on the equation.
 
     B batch, T new tokens, M places in the cache, N heads, K key heads, H head width
 """
@@ -24,13 +24,13 @@ P = ParamSpec("P")
 NewQueries = Float[Array, "b t n h"]
 NewKeys = Float[Array, "b t k h"]
 Schedule = Literal["fixed", "linear", "log2"]
-FEW_ROWS = 16  # new rows up to which evolving them is cheaper than evolving all values of the cache
+FEW_ROWS = 16  # up to this number, evolving the new rows is cheaper than evolving all cached values
 
 
 class AttentionCache(NamedTuple):
-    """Keys and values of all tokens so far: a pytree of fixed shapes, fit for `lax.scan` and donation.
+    """Keys and values of all tokens so far: a pytree of fixed shapes, for use in `lax.scan` and for donation.
 
-    `init_cache` makes an empty one, `pde_attention_decode` returns it with new tokens.
+    `init_cache` makes an empty cache, and `pde_attention_decode` returns the cache with new tokens.
 
     Example:
         >>> import jax.numpy as jnp
@@ -116,7 +116,7 @@ def pde_attention_decode(
     """Append T tokens to the cache and attend from them.
 
     The output equals those rows of `pde_attention(..., is_causal=True)`. T = 1 is one step of decoding; a larger T
-    is a prompt or a chunk of it. With method "auto", up to 16 rows evolve row by row, more fold onto the values.
+    is a prompt or a chunk of it. With method "auto", up to 16 rows evolve as rows; more rows fold onto the values.
 
     Args:
         query: New queries (B, T, N, H).
@@ -129,11 +129,11 @@ def pde_attention_decode(
         options: The keyword arguments, fields of `DecodeOptions`.
 
     Returns:
-        The output (B, T, N, H), and the cache with the new tokens. Under jit, where the length is not known, a full
-        cache makes every output NaN.
+        The output (B, T, N, H), and the cache with the new tokens. Under jit the length is not known, and a cache
+        that overflows makes every output NaN.
 
     Raises:
-        ValueError: Whatever `pde_attention` refuses, or new tokens that do not fit the cache.
+        ValueError: As in `pde_attention`, or the new tokens do not fit the cache.
         TypeError: An unknown keyword argument.
 
     Example:
@@ -145,19 +145,19 @@ def pde_attention_decode(
         >>> output.shape, int(cache.length)
         ((1, 1, 2, 4), 1)
     """
-    complete = AttentionOptions(**vars(options), is_causal=True)
-    check_call(query, key, value, pde, complete, None, same_tokens=False)
+    causal_options = AttentionOptions(**vars(options), is_causal=True)
+    check_call(query, key, value, pde, causal_options, None, same_tokens=False)
     ids = _check_cache(key, cache, options.segment_ids)
     length, steps, window = query.shape[1], options.steps, options.window
-    few = options.method == "auto" and length <= max(FEW_ROWS, 2 * steps)
-    method = "tiled" if few else select_method(pde, complete)
+    few_rows = options.method == "auto" and length <= max(FEW_ROWS, 2 * steps)
+    method = "tiled" if few_rows else select_method(pde, causal_options)
 
-    full = cache.length + length > cache.max_len
+    overflow = cache.length + length > cache.max_len
     cache = _append(cache, key, value, ids)
     start = cache.length - length
     mask = AttentionMask(None if window is None else start - window, start, ids, cache.segment_ids)
-    output = run(prepare(query, cache.key, cache.value, pde, complete, mask), method).output
-    return jnp.where(full, jnp.nan, output).astype(value.dtype), cache
+    output = run(prepare(query, cache.key, cache.value, pde, causal_options, mask), method).output
+    return jnp.where(overflow, jnp.nan, output).astype(value.dtype), cache
 
 
 def _append(cache: AttentionCache, key: Array, value: Array, ids: Array | None) -> AttentionCache:
@@ -174,7 +174,7 @@ def _append(cache: AttentionCache, key: Array, value: Array, ids: Array | None) 
 
 
 def _check_cache(key: Array, cache: AttentionCache, segment_ids: Array | np.ndarray | None) -> Array | None:
-    """The segment ids of the new tokens, None if the cache has none."""
+    """Check the new tokens, and return their segment ids, or None if the cache stores no ids."""
     batch, length, heads, width = key.shape
     if (batch, heads, width) != (cache.key.shape[0], *cache.key.shape[2:]):
         raise ValueError(
@@ -207,16 +207,16 @@ def step_budget(
     min_length: int = 0,
     max_steps: int = 8,
 ) -> int:
-    """Number of steps for a sequence, as a function of its length alone.
+    """Return the number of steps for a sequence, as a function of its length alone.
 
         fixed     n = steps
         linear    n = max(1, ⌊length / scale⌋)
         log2      n = max(1, ⌊log₂ length⌋)
 
     The result is at most `max_steps`, and 0 below `min_length`. Names and defaults are those of the official code,
-    which applies the steps to a packed, zero-padded batch and only to the prompt. Here a sequence's own length
-    decides. Compute it once, for the prompt: prompt and decoding then follow one operator, and no request changes
-    the answer to another.
+    which computes one number of steps for a packed, zero-padded batch and applies the steps only to the prompt.
+    Here each sequence has its own number. Compute it once, from the length of the prompt: prompt and decoding then
+    use one operator, and the output for a request does not depend on the other requests of its batch.
 
     Args:
         length: Number of tokens, >= 0.
@@ -230,7 +230,7 @@ def step_budget(
         The number of steps n.
 
     Raises:
-        ValueError: An unknown policy, or a number out of range.
+        ValueError: The policy is unknown, or a number is out of range.
 
     Example:
         >>> from pdeformer import step_budget

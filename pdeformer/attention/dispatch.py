@@ -1,4 +1,4 @@
-"""From the arguments of a call to its result: check them, prepare the arrays, run one method.
+"""One call of evolved attention: check the arguments, prepare the arrays, run one method.
 
 B batch, T query tokens, S key tokens, N heads, K key heads, H head width, F width of random features
 """
@@ -30,7 +30,7 @@ class EvolutionProblem(NamedTuple):
     """A checked call, ready for any method."""
 
     spec: EvolutionSpec
-    """What is static."""
+    """Static description of the evolution."""
     pde: PDE | None
     """Coefficients of shape (steps, N), multiplied by the time step; None is plain attention."""
     inputs: AttentionInputs
@@ -84,8 +84,8 @@ def prepare(
         assert options.feature_key is not None
         omega = performer.draw_projection(options.feature_key, options.features or 0, query.shape[-1], dtype)
         query = performer.feature_map(query, omega, scale=scale, normalize_over=-1)
-        over = None if options.is_causal else (1, 3)
-        key = performer.feature_map(key, omega, scale=scale, normalize_over=over)
+        key_axes = None if options.is_causal else (1, 3)
+        key = performer.feature_map(key, omega, scale=scale, normalize_over=key_axes)
     else:
         query = query * scale
     spec = EvolutionSpec(
@@ -109,13 +109,13 @@ def _scaled(pde: PDE, dt: Coefficient, dtype: Any) -> PDE:
 
 
 def _zero_padding(x: Array, ids: Array | None, dtype: Any) -> Array:
-    # whatever stands in padding, NaN included, then reaches no value and no gradient
+    # so that no number in padding, NaN included, reaches a value or a gradient
     x = x.astype(dtype)
     return x if ids is None else jnp.where((ids > 0)[:, :, None, None], x, 0)
 
 
 def run(problem: EvolutionProblem, method: str) -> AttentionOutput:
-    """The output, and the log-sum-exp of the scores before the evolution."""
+    """Return the output, and the log-sum-exp of the scores before the evolution."""
     spec, pde, inputs = problem
     if method == "materialized":
         return materialized_attention(spec, pde, inputs)

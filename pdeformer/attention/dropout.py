@@ -16,18 +16,18 @@ def draw_dropout_bits(
     """Draw one uint32 for every query token and every key token of every head."""
     (batch, length, heads, _), groups = query.shape, key.shape[2]
 
-    def draw(part: PRNGKeyArray, tokens: int, per_token: int) -> Array:
-        return jax.random.bits(part, (batch * tokens, per_token), jnp.uint32)  # few axes compile far sooner
+    def draw(subkey: PRNGKeyArray, tokens: int, per_token: int) -> Array:
+        return jax.random.bits(subkey, (batch * tokens, per_token), jnp.uint32)  # two axes compile much faster
 
-    of_query, of_key = jax.random.split(random_key)
+    query_subkey, key_subkey = jax.random.split(random_key)
     return DropoutBits(
-        draw(of_query, length, heads).reshape(batch, length, groups, heads // groups),
-        draw(of_key, key.shape[1], groups).reshape(key.shape[:3]),
+        draw(query_subkey, length, heads).reshape(batch, length, groups, heads // groups),
+        draw(key_subkey, key.shape[1], groups).reshape(key.shape[:3]),
     )
 
 
 def keep_mask(query: UInt32[Array, "*q"], key: UInt32[Array, "*k"], dropout: float) -> Bool[Array, "*p"]:
-    """Whether each pair is kept: hash(query, key) >= dropout · 2³². The two arrays broadcast.
+    """Return whether each pair is kept: hash(query, key) >= dropout · 2³². The two arrays broadcast.
 
     The hash is MurmurHash3's finalizer of query XOR key [Appleby 2011], uniform on uint32. It takes a few integer
     operations for each pair; a generator such as threefry would cost more than the attention. The mask does not

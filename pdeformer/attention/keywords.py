@@ -1,4 +1,4 @@
-"""Keyword arguments that are the fields of a dataclass: each is defined once, for every function that takes it."""
+"""Keyword arguments from the fields of a dataclass: each is defined once, for all functions that take it."""
 
 import ast
 import difflib
@@ -13,13 +13,13 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 
 OptionsT = TypeVar("OptionsT")
 FunctionT = TypeVar("FunctionT")
-WIDTH = 116  # of a line of a docstring
+WIDTH = 116  # of a docstring line
 
 
 def keyword_options(
-    options: OptionsT, signature: Callable[[OptionsT], FunctionT], **defaults: Any
+    options: OptionsT, typed_like: Callable[[OptionsT], FunctionT], **defaults: Any
 ) -> Callable[[Callable[..., Any]], FunctionT]:
-    """Make a function whose last parameter is an options object take its fields as keyword arguments.
+    """Let a function take the fields of its last parameter, an options object, as keyword arguments.
 
     The decorated function builds the object and refuses unknown keywords. `inspect.signature` and `help` show every
     field with its type, default and description: the description replaces the entry of the last parameter in the
@@ -27,7 +27,7 @@ def keyword_options(
 
     Args:
         options: A dataclass; its fields become keyword arguments.
-        signature: A generic function of `options` whose result type is that of the decorated function. Only type
+        typed_like: A generic function of `options` whose result type is that of the decorated function. Only type
             checkers use it.
         **defaults: Defaults that differ from those of the class.
     """
@@ -35,23 +35,23 @@ def keyword_options(
     build: Any = options
 
     def decorate(function: Callable[..., Any]) -> Any:
-        full = _signature(function, names, defaults)
+        signature = _signature(function, names, defaults)
         last = list(inspect.signature(function).parameters)[-1]
 
         @functools.wraps(function)
         def with_keywords(*arguments: Any, **keywords: Any) -> Any:
-            for name in keywords.keys() - full.parameters.keys():
-                raise TypeError(_unknown_keyword(function.__qualname__, name, list(full.parameters)))
+            for name in keywords.keys() - signature.parameters.keys():
+                raise TypeError(_unknown_keyword(function.__qualname__, name, list(signature.parameters)))
             try:
-                bound = full.bind(*arguments, **keywords).arguments
+                bound = signature.bind(*arguments, **keywords).arguments
             except TypeError as error:
                 raise TypeError(f"{function.__qualname__}(): {error}") from None
             values = defaults | {name: bound.pop(name) for name in names if name in bound}
-            check_words(build, values)  # before a run-time type checker refuses them without a remedy
+            check_words(build, values)  # before a run-time type checker raises an error without a remedy
             return function(**bound, **{last: build(**values)})
 
         with_keywords.__doc__ = _document(function.__doc__, last, build)
-        vars(with_keywords)["__signature__"] = full
+        vars(with_keywords)["__signature__"] = signature
         return with_keywords
 
     return decorate
@@ -78,8 +78,8 @@ def check_words(options: type, values: Mapping[str, Any]) -> None:
 def _signature(
     function: Callable, names: Mapping[str, Any], defaults: Mapping[str, Any]
 ) -> inspect.Signature:
-    """The signature of `function` with keyword-only parameters in place of its last one."""
-    own = inspect.signature(function)
+    """Return the signature of `function` with keyword-only parameters in place of its last one."""
+    signature = inspect.signature(function)
     default = {name: field.default for name, field in names.items()} | dict(defaults)
     default = {name: value for name, value in default.items() if value is not MISSING}
     keywords = [
@@ -91,7 +91,7 @@ def _signature(
         )
         for name, field in names.items()
     ]
-    return own.replace(parameters=[*list(own.parameters.values())[:-1], *keywords])
+    return signature.replace(parameters=[*list(signature.parameters.values())[:-1], *keywords])
 
 
 def _unknown_keyword(function: str, name: str, names: list[str]) -> str:
@@ -101,7 +101,7 @@ def _unknown_keyword(function: str, name: str, names: list[str]) -> str:
 
 
 def _document(text: str | None, last: str, options: type) -> str | None:
-    """`text` with the descriptions of the fields in place of the entry `last` of its Args section."""
+    """Replace the entry `last` of the Args section of `text` by the descriptions of the fields."""
     entry = re.search(rf"^( +){last}:.*\n(?:\1 +.*\n)*", text or "", re.MULTILINE)
     if text is None or entry is None:
         return text
@@ -116,7 +116,7 @@ def _document(text: str | None, last: str, options: type) -> str | None:
 
 
 def _field_descriptions(options: type) -> dict[str, str]:
-    """The string literals under the fields of a dataclass and of its bases, in the order of its fields."""
+    """Return the attribute docstrings of a dataclass and of its bases, in the order of its fields."""
     texts = {}
     for base in reversed(options.__mro__):
         if is_dataclass(base):
@@ -131,6 +131,6 @@ def _field_descriptions(options: type) -> dict[str, str]:
 def _class_bodies(module: str) -> dict[str, list[ast.stmt]]:
     try:
         tree = ast.parse(inspect.getsource(sys.modules[module]))
-    except OSError:  # no source at hand, as in a frozen program: the fields stay without a description
+    except OSError:  # no source code, as in a frozen program: the fields then have no description
         return {}
     return {node.name: node.body for node in tree.body if isinstance(node, ast.ClassDef)}

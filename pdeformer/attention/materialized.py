@@ -3,9 +3,9 @@
     A(0) = softmax(S) over the keys that the mask allows, S = scale · QKᵀ, or S = log φ(Q)φ(K)ᵀ for random features
     weights:  A(n) = n steps of the PDE on A(0)                     logits:  A = softmax(n steps of the PDE on S)
 
-Space is the key axis of every row, the query axis of every column, or first one and then the other. Its edges are
+Space is the key axis of every row, the query axis of every column, or first the key and then the query axis. Its edges are
 those of the path graph of the tokens: neighbors of one segment. In a causal row a wall stands behind the query
-itself. The same functions serve the whole matrix and a tile of it. [Zhang & Zhou, "Continuous-Time Attention", 2025]
+itself. The same functions compute the full matrix or a tile of it. [Zhang & Zhou, "Continuous-Time Attention", 2025]
 
     B batch, T query tokens, S key tokens, C rows of a block, N heads, K key heads, H head or feature width
 """
@@ -36,7 +36,7 @@ class EvolutionSpec:
     axis: str
     """Space axis: "key", "query" or "both"."""
     causal: bool
-    """Every row ends at its query."""
+    """Every row of weights ends at its query."""
     order: str
     """Order of reaction and diffusion: "strang", "euler" or "reaction_first"."""
     renormalize: bool
@@ -71,7 +71,7 @@ def integrate(pde: PDE, order: str, u: Float[Array, "*b s c"], graph: Path) -> F
 
 
 def _leapfrog(pde: Wave, u: Array, graph: Path) -> Array:
-    """From rest: u_1 = u_0 + ½ r L u_0. The state is (u, v = u_k - u_{k-1}), which preserves the digits of v."""
+    """Integrate from rest: u_1 = u_0 + ½ r L u_0. The state (u, v = u_k - u_{k-1}) preserves the digits of v."""
     first, later = jax.tree.map(lambda x: x[0], pde), jax.tree.map(lambda x: x[1:], pde)
     kick = 0.5 * _increment(first, u, graph)
 
@@ -84,7 +84,7 @@ def _leapfrog(pde: Wave, u: Array, graph: Path) -> Array:
 
 
 def _strang(pde: ReactionDiffusion, u: Array, graph: Path) -> Array:
-    """Half a reaction, diffusion, half a reaction; the halves of consecutive steps merge into one exact flow."""
+    """Integrate by Strang splitting; the reaction halves of consecutive steps merge into one exact flow."""
     half = 0.5 * pde.beta
     growth = half + jnp.concatenate([jnp.zeros_like(half[:1]), half[:-1]])
 
@@ -107,7 +107,7 @@ def _increment(pde: PDE, u: Array, graph: Path) -> Array:
 
 @jax.custom_vjp
 def _laplacian(u: Array, left: Array, right: Array) -> Array:
-    """The Neumann Laplacian; its backward pass uses that it is symmetric, because its transpose by parts is slow."""
+    """Apply the Neumann Laplacian; the backward pass uses its symmetry, because autodiff of the slices is slow."""
     return stencil.laplacian(u, Path(left, right, None, "neumann"))
 
 
@@ -118,12 +118,12 @@ _laplacian.defvjp(
 
 
 def _reaction(pde: ReactionDiffusion, growth: Array, u: Array) -> Array:
-    """R(u) · dt for growth = β dt: growth · u (1 - u) or growth · u (1 - u²)."""
+    """Return R(u) · dt for growth = β dt: growth · u (1 - u) or growth · u (1 - u²)."""
     return growth * u * (1 - u ** {"fisher": 1, "allen_cahn": 2}[pde.reaction])
 
 
 def scores(query: Float[Array, "*b c h"], key: Float[Array, "*b s h"], *, random_features: bool) -> Array:
-    """Products (..., C, S), or for random features their logarithms, because these products are weights."""
+    """Return products (..., C, S); for random features, whose products are weights, their logarithms."""
     batch = tuple(range(query.ndim - 2))
     products = lax.dot_general(query, key, (((query.ndim - 1,), (key.ndim - 1,)), (batch, batch)))
     if not random_features:
@@ -132,7 +132,7 @@ def scores(query: Float[Array, "*b c h"], key: Float[Array, "*b s h"], *, random
 
 
 def softmax(scores: Float[Array, "*b c s"], mask: Bool[Array, "*b c s"] | None) -> tuple[Array, Array]:
-    """Softmax over the keys of the mask, and its log-sum-exp (..., C); a row without keys is 0."""
+    """Return the softmax over the keys of the mask, and its log-sum-exp (..., C); a row without keys is 0."""
     if mask is not None:
         scores = jnp.where(mask, scores, -jnp.inf)
     top = lax.stop_gradient(jnp.maximum(scores.max(-1, keepdims=True), jnp.finfo(scores.dtype).min))
@@ -144,7 +144,7 @@ def softmax(scores: Float[Array, "*b c s"], mask: Bool[Array, "*b c s"] | None) 
 
 
 def key_path(mask: AttentionMask, t: Array, keys: int, ndim: int, *, causal: bool) -> Path:
-    """The edges along the keys: (..., S, 1), or (..., S, C) with a wall behind every query of a causal block."""
+    """Return the edges along the keys: (..., S, 1), or (..., S, C) with a wall behind every causal query."""
     graph = stencil.path(keys, mask.key_ids, "neumann", ndim=ndim)
     left, right = graph.left, graph.right
     if causal and mask.high is not None:
@@ -152,7 +152,7 @@ def key_path(mask: AttentionMask, t: Array, keys: int, ndim: int, *, causal: boo
         last = (t + mask.high).reshape(*lead, 1, -1)
         s = jnp.arange(keys).reshape(*lead, -1, 1)
         left, right = left & (s <= last), right & (s < last)
-    return Path(left, right, None, "neumann")  # beyond its segment a row is 0 and stays so
+    return Path(left, right, None, "neumann")  # a row is 0 outside its segment and stays 0
 
 
 def evolve_weights(
@@ -164,7 +164,7 @@ def evolve_weights(
     t: Array,
     dropout_bits: DropoutBits | None,
 ) -> tuple[Float[Array, "*b c s"], Float[Array, "*b c"]]:
-    """The evolved weights of the queries at positions `t`, and the log-sum-exp of their scores before the evolution.
+    """Return the evolved weights of the queries at `t`, and the log-sum-exp of their scores before the evolution.
 
     `query` is scaled. Coefficients have shape `(steps, ..., 1, 1)`; ids and bits `(..., C)` and `(..., S)`. On
     weights, dropout sets weights to zero before the evolution. With `pde` None the weights do not evolve.
@@ -202,7 +202,7 @@ def evolve_weights(
 def materialized_weights(
     spec: EvolutionSpec, pde: PDE | None, inputs: AttentionInputs
 ) -> tuple[Float[Array, "b n t s"], Float[Array, "b n t"]]:
-    """The whole matrix of evolved weights, and the log-sum-exp of the scores before the evolution."""
+    """Return the full matrix of evolved weights, and the log-sum-exp of the scores before the evolution."""
     query, key, _, mask, dropout_bits = inputs
     batch, length, heads, _ = query.shape
     group = heads // key.shape[2]
@@ -223,7 +223,7 @@ def materialized_weights(
 
 
 def materialized_attention(spec: EvolutionSpec, pde: PDE | None, inputs: AttentionInputs) -> AttentionOutput:
-    """The evolved weights times the values, and the log-sum-exp of the scores before the evolution."""
+    """Return the evolved weights times the values, and the log-sum-exp of the scores before the evolution."""
     value: Any = inputs.value
     weights, lse = materialized_weights(spec, pde, inputs)
     repeated = jnp.repeat(value, inputs.query.shape[2] // value.shape[2], axis=2)

@@ -1,4 +1,4 @@
-"""The options of evolved attention, each defined once; their checks; and the methods that are exact for them.
+"""The options of evolved attention, their checks, and the methods that are exact for them.
 
     class               own fields                                           inherits            keyword arguments of
     EvolutionOptions    steps, base, window, renormalize, order, features    -                   (all of them)
@@ -73,7 +73,7 @@ class DecodeOptions(EvolutionOptions):
     """Factor of the scores; None means 1/√H."""
     method: Method = "auto"
     """"materialized" is the definition; "folded" the exact rewrite around plain attention, O(T) memory; "tiled" the
-    definition by blocks of rows; "auto" takes the fastest one that is exact (`attention.options.exact_methods`)."""
+    definition by blocks of rows; "auto" selects the fastest method that is exact (`attention.options.exact_methods`)."""
     feature_key: PRNGKeyArray | None = None
     """Random key of the features of base "performer"."""
 
@@ -97,11 +97,11 @@ class AttentionOptions(WeightsOptions):
 
 
 def exact_methods(pde: Any, options: AttentionOptions) -> tuple[str, ...]:
-    """The methods that are exact for these options; "auto" takes the first one.
+    """Return the methods that are exact for these options; "auto" selects the first one.
 
     folded        linear equations, and one Euler reaction on softmax weights, first or in a single joint step
     tiled         independent rows: axis "key"
-    materialized  everything: the definition
+    materialized  all options: the definition
     """
     plain = pde is None or options.steps == 0
     euler = options.order == "reaction_first" or (options.order == "euler" and options.steps == 1)
@@ -112,7 +112,7 @@ def exact_methods(pde: Any, options: AttentionOptions) -> tuple[str, ...]:
 
 
 def select_method(pde: Any, options: AttentionOptions) -> str:
-    """The method to run.
+    """Return the method to run.
 
     Raises:
         ValueError: `options.method` is not exact for these options.
@@ -133,7 +133,7 @@ def check_options(options: EvolutionOptions) -> None:
     """Check steps, window and the options of random features, without their key.
 
     Raises:
-        ValueError: A value is out of range, or belongs to the other base.
+        ValueError: A value is out of range, or an option belongs to the other base.
     """
     steps, window = options.steps, options.window
     if not isinstance(steps, int | np.integer) or isinstance(steps, bool) or steps < 0:
@@ -174,7 +174,7 @@ def check_feature_key(options: AttentionOptions) -> None:
     """Check that base "performer" has a random key.
 
     Raises:
-        ValueError: It has none.
+        ValueError: The key is missing.
     """
     if options.base == "performer" and options.feature_key is None:
         raise ValueError(
@@ -184,10 +184,12 @@ def check_feature_key(options: AttentionOptions) -> None:
 
 
 def check_meaning(pde: Any, options: AttentionOptions, *, same_tokens: bool = True) -> None:
-    """Check that equation and options have a meaning together; `same_tokens`: queries and keys are the same tokens.
+    """Check that the equation and the options have a meaning together.
+
+    `same_tokens` says that queries and keys are the same tokens.
 
     Raises:
-        ValueError: They have none; the text says what to use instead.
+        ValueError: The combination has no meaning; the text says what to use instead.
     """
     target, axis, order = options.target, options.axis, options.order
     if not isinstance(pde, Diffusion | Wave | ReactionDiffusion | AdvectionDiffusion):

@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from pdeformer.attention.types import AttentionOutput
 
-CHUNK = 128  # rows whose pairs are formed; what lies before them is one (F, D) state
+CHUNK = 128  # rows of a chunk, whose pairs are formed; all earlier rows are one (F, D) state
 
 
 def draw_projection(random_key: PRNGKeyArray, count: int, width: int, dtype: Any) -> Float[Array, "f h"]:
@@ -36,7 +36,7 @@ def feature_map(
     scale: float,
     normalize_over: int | tuple[int, ...] | None,
 ) -> Float[Array, "b t n f"]:
-    """φ(√scale · x), divided by its largest value along the axes `normalize_over`; None does not divide.
+    """Return φ(√scale · x), divided by its largest value along the axes `normalize_over`, if any.
 
     A factor per query, or one for all keys of a head, cancels in the weights. Causal keys are not divided, because
     the factor would depend on future keys; a key with scale·‖k‖²/2 beyond 80 then underflows in float32 and has
@@ -55,7 +55,7 @@ def linear_attention(
     value: Float[Array, "b s k d"],
     high: Int[Array, ""] | None,
 ) -> AttentionOutput:
-    """Attention with weights ∝ query·key in O(T F D) time; query t attends to the keys s <= t + high (None: all)."""
+    """Attend with weights ∝ query·key in O(T F D) time; query t attends to the keys s <= t + high (None: all)."""
     batch, length, heads, width = query.shape
     grouped = query.reshape(batch, length, key.shape[2], -1, width)
     # a column of ones beside the values sums the weights
@@ -72,7 +72,7 @@ def linear_attention(
 
 
 def _prefix_sums(query: Array, key: Array, value: Array, high: Array) -> Array:
-    """Σ_{s <= t + high} (query[t]·key[s]) value[s]: one state for earlier chunks, all pairs inside a chunk."""
+    """Return Σ_{s <= t + high} (query[t]·key[s]) value[s]: a state for earlier chunks, all pairs in a chunk."""
     batch, length, keys = query.shape[0], query.shape[1], key.shape[1]
     before = jnp.where((jnp.arange(keys) < high)[None, :, None, None], key, 0)
     state = jnp.einsum("bskf,bskd->bkfd", before, value)
@@ -84,7 +84,7 @@ def _prefix_sums(query: Array, key: Array, value: Array, high: Array) -> Array:
         return jnp.moveaxis(x.reshape(batch, chunks, chunk, *x.shape[2:]), 1, 0)
 
     def align(x: Array) -> Array:
-        """Row t is key t + high."""
+        """Shift the keys so that row t is key t + high."""
         padded = jnp.pad(x, [(0, 0), (length, length), (0, 0), (0, 0)])
         start = jnp.clip(high + length, 0, keys + length)
         return split(lax.dynamic_slice_in_dim(padded, start, length, axis=1))

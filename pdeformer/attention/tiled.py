@@ -1,6 +1,7 @@
-"""The definition by blocks of query rows, for what does not fold; rows are independent along the key axis.
+"""The definition by blocks of query rows, for equations that do not fold onto plain attention.
 
-A tile holds O(C · S) numbers, one for each key of its C rows and of each step. The backward pass recomputes it.
+Rows are independent if the space axis is the key axis. A tile has O(C · S) entries, one for each key of its
+C rows and of each step. The backward pass recomputes it.
 
     B batch, T query tokens, S key tokens, K key heads, G query heads for each, C rows of a tile, H and D widths
 """
@@ -18,7 +19,7 @@ from pdeformer.attention.materialized import EvolutionSpec, evolve_weights
 from pdeformer.attention.types import AttentionInputs, AttentionMask, AttentionOutput, DropoutBits
 from pdeformer.pde import PDE
 
-TILE = 2**20  # numbers in a tile, at most, as long as it keeps 8 rows
+TILE = 2**20  # largest number of entries of a tile, which always has at least 8 rows
 
 
 class HeadInputs(NamedTuple):
@@ -43,13 +44,13 @@ class HeadInputs(NamedTuple):
 
 
 def split_heads(pde: PDE | None, inputs: AttentionInputs) -> HeadInputs:
-    """The inputs of an attention by example and key head; coefficients come as (steps, N) or (steps, 1)."""
+    """Split the inputs of an attention by example and key head; coefficients are (steps, N) or (steps, 1)."""
     query, key, value, mask, dropout_bits = inputs
     assert value is not None
     batch, count, groups = query.shape[0], key.shape[2], query.shape[2] // key.shape[2]
     grouped = jnp.moveaxis(query.reshape(*query.shape[:2], count, -1, *query.shape[3:]), 1, 3)
 
-    def spread(x: Array) -> Array:
+    def per_head(x: Array) -> Array:
         x = jnp.broadcast_to(x, (x.shape[0], count * groups)).T.reshape(count, groups, -1)
         return jnp.broadcast_to(x[None], (batch, *x.shape))
 
@@ -60,7 +61,7 @@ def split_heads(pde: PDE | None, inputs: AttentionInputs) -> HeadInputs:
         grouped,
         jnp.moveaxis(key, 2, 1),
         jnp.moveaxis(value, 2, 1),
-        jax.tree.map(spread, pde),
+        jax.tree.map(per_head, pde),
         repeat(mask.query_ids),
         repeat(mask.key_ids),
         None if dropout_bits is None else jnp.moveaxis(dropout_bits.query, 1, 3),
@@ -94,14 +95,14 @@ def map_heads(
 def tiled_attention(
     spec: EvolutionSpec, pde: PDE | None, inputs: AttentionInputs, *, rows: int | None = None
 ) -> AttentionOutput:
-    """The evolved weights times the values, and the log-sum-exp of the scores before the evolution."""
+    """Return the evolved weights times the values, and the log-sum-exp of the scores before the evolution."""
     length, keys = inputs.query.shape[1], inputs.key.shape[1]
     rows = min(length, rows or max(8, TILE // keys))
     return map_heads(partial(_tile_head, spec, inputs.mask, rows), pde, inputs)
 
 
 def _tile_head(spec: EvolutionSpec, mask: AttentionMask, rows: int, head: HeadInputs) -> tuple[Array, Array]:
-    """One key head: its query heads one after another, and of each its tiles."""
+    """Attend for one key head: loop over its query heads, and over the tiles of each."""
     length = head.query.shape[1]
     tiles = -(-length // rows)
 
@@ -119,13 +120,13 @@ def _tile_head(spec: EvolutionSpec, mask: AttentionMask, rows: int, head: HeadIn
         weights, lse = evolve_weights(spec, pde, query, head.key, tile_mask, t, dropout_bits)
         return weights @ head.value, lse
 
-    def group(xs: Any) -> tuple[Array, Array]:
+    def query_head(xs: Any) -> tuple[Array, Array]:
         coefficients, query, bits = xs
         return lax.map(lambda x: tile((coefficients, *x)), (query, query_ids, bits, t))
 
     t = jnp.arange(tiles * rows).reshape(tiles, rows)
     query_ids = None if head.query_ids is None else split(head.query_ids[None])[0]
     query_bits = None if head.query_bits is None else split(head.query_bits)
-    output, lse = lax.map(group, (head.pde, split(head.query), query_bits))
-    full = head.query.shape[0], tiles * rows
-    return output.reshape(*full, -1)[:, :length], lse.reshape(full)[:, :length]
+    output, lse = lax.map(query_head, (head.pde, split(head.query), query_bits))
+    padded = head.query.shape[0], tiles * rows
+    return output.reshape(*padded, -1)[:, :length], lse.reshape(padded)[:, :length]

@@ -1,4 +1,4 @@
-"""Values that the attention functions exchange: outputs, masks, dropout bits and inputs, and the check of shapes.
+"""Outputs, masks, dropout bits and inputs of the attention functions, and the check of their shapes.
 
 B batch, T query tokens, S key tokens, N query heads, K key heads, G = N/K, F query and key width, D value width
 t query index, s key index
@@ -11,12 +11,12 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt32
 
 
 class AttentionOutput(NamedTuple):
-    """The result of an attention; both arrays have at least float32, whatever the inputs."""
+    """The result of an attention; both arrays have at least float32, for any input dtype."""
 
     output: Float[Array, "b t n d"]
     """Weighted sum of the values."""
     log_sum_exp: Float[Array, "b t n"]
-    """log Σ_s exp(score); -inf where the mask leaves a query no key."""
+    """log Σ_s exp(score); -inf for a query without allowed keys."""
 
 
 class DropoutBits(NamedTuple):
@@ -47,7 +47,7 @@ class AttentionMask(NamedTuple):
     """Segment ids of the key tokens; 0 is padding."""
 
     def dense(self, t: Int[Array, " t"], s: Int[Array, " s"]) -> Bool[Array, "*b t s"] | None:
-        """Whether the queries at `t` may attend the keys at `s`; None means all pairs.
+        """Return whether the queries at `t` may attend the keys at `s`; None means all pairs.
 
         `query_ids` and `key_ids` are those of exactly these tokens.
         """
@@ -55,12 +55,13 @@ class AttentionMask(NamedTuple):
         if self.low is not None:
             mask = s[None, :] >= t[:, None] + self.low
         if self.high is not None:
-            below = s[None, :] <= t[:, None] + self.high
-            mask = below if mask is None else mask & below
+            not_later = s[None, :] <= t[:, None] + self.high
+            mask = not_later if mask is None else mask & not_later
         if self.query_ids is not None and self.key_ids is not None:
             ids = self.query_ids[..., :, None]
-            same = (ids == self.key_ids[..., None, :]) & (ids > 0)
-            mask = same if mask is None else same & jnp.expand_dims(mask, range(same.ndim - 2))
+            same_segment = (ids == self.key_ids[..., None, :]) & (ids > 0)
+            axes = range(same_segment.ndim - 2)
+            mask = same_segment if mask is None else same_segment & jnp.expand_dims(mask, axes)
         return mask
 
 
@@ -74,7 +75,7 @@ class AttentionInputs(NamedTuple):
     value: Float[Array, "b s k d"] | None
     """Values; None if only the weights are computed."""
     mask: AttentionMask
-    """Pairs that may attend."""
+    """The pairs (query, key) that may attend."""
     dropout_bits: DropoutBits | None
     """Random bits of all tokens; None without dropout."""
 
@@ -82,7 +83,7 @@ class AttentionInputs(NamedTuple):
 def attention_mask(
     length: int, keys: int, segment_ids: Array | None = None, *, is_causal: bool, window: int | None = None
 ) -> AttentionMask:
-    """The mask of `length` queries and `keys` keys, aligned bottom-right: query T-1 stands at key S-1."""
+    """Return the mask of `length` queries and `keys` keys, aligned bottom-right: query T-1 is at key S-1."""
     shift = keys - length
     low = None if window is None else jnp.int32(shift - window)
     high = jnp.int32(shift) if is_causal else None if window is None else jnp.int32(shift + window)

@@ -17,6 +17,7 @@ import importlib
 import warnings
 from typing import TYPE_CHECKING, Any
 
+from pid.extras import require_extra
 from pid.flow.config import FlowConfig as FlowConfig
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ def __getattr__(name: str) -> Any:
         name = present
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    require_extra("flow", f"{__name__}.{name}", "distrax")
     value = getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
     globals()[name] = value
     return value

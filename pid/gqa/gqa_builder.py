@@ -8,7 +8,7 @@ from typing import Any, Literal, cast, get_args
 import numpy as np
 import tensorflow_datasets as tfds
 
-from pid.gqa import download
+from pid.gqa import source_files
 from pid.gqa.json_stream import entries
 from pid.gqa.question import Question, parse
 from pid.gqa.task_filters import task_of
@@ -129,7 +129,7 @@ class GQA(tfds.core.GeneratorBasedBuilder):
         rows_of = {split: _questions(place, split, config) for split in config.splits}
         if config.table == "questions":
             return {split: self._generate_examples(rows) for split, rows in rows_of.items()}
-        files = download.images(place)
+        files = source_files.images(place)
         ids = {split: _image_ids(rows, files) for split, rows in rows_of.items()}
         cast(dict, self.info.metadata)["image_ids"] = {split: list(first) for split, first in ids.items()}
         return {split: _images(first, files) for split, first in ids.items()}
@@ -156,7 +156,7 @@ def _questions(place: Path, split: str, config: GQAConfig) -> Iterator[Question]
     names = [f"{split}_{config.part}_questions.json"]
     if (split, config.part) == ("train", "all"):
         names = [f"train_all_questions/train_all_questions_{i}.json" for i in range(TRAIN_FILES)]
-    files = download.questions(place)
+    files = source_files.questions(place)
     for name in names:
         with files.open(name) as file:
             for question_id, entry in entries(file, name):
@@ -165,7 +165,7 @@ def _questions(place: Path, split: str, config: GQAConfig) -> Iterator[Question]
                     yield row
 
 
-def _image_ids(rows: Iterator[Question], files: download.Download) -> dict[str, str]:
+def _image_ids(rows: Iterator[Question], files: source_files.Download) -> dict[str, str]:
     """The images in order, each with the first question about it; FileNotFoundError if one is missing."""
     first: dict[str, str] = {}
     for row in rows:
@@ -179,7 +179,7 @@ def _image_ids(rows: Iterator[Question], files: download.Download) -> dict[str, 
     return dict(sorted(first.items()))
 
 
-def _images(first: dict[str, str], files: download.Download) -> Iterator[tuple[int, dict[str, Any]]]:
+def _images(first: dict[str, str], files: source_files.Download) -> Iterator[tuple[int, dict[str, Any]]]:
     for number, (image_id, question_id) in enumerate(first.items()):
         with files.open(f"{image_id}.jpg") as file:
             data = file.read()

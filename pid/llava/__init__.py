@@ -35,6 +35,12 @@ parity            checks of a checkpoint against torch, and the memory of a mode
 
 from typing import Any
 
+from pid.extras import require_extra
+
+require_extra(
+    "llava", "pid.llava", "einops", "filelock", "orbax", "PIL", "rich", "safetensors", "transformers"
+)
+
 from pid.llava.activations.activation_store import States as States
 from pid.llava.activations.activation_store import Store as Store
 from pid.llava.activations.batching import Buckets as Buckets

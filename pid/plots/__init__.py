@@ -11,6 +11,10 @@ import sys
 from typing import Any
 
 from pid.deprecation import former_attribute
+from pid.extras import require_extra
+
+require_extra("plots", "pid.plots", "matplotlib")
+
 from pid.plots.by_layer import differences as differences
 from pid.plots.by_layer import shares as shares
 from pid.plots.by_layer import stacked_atoms as stacked_atoms

@@ -18,6 +18,10 @@ import sys
 from typing import Any
 
 from pid.deprecation import former_attribute
+from pid.extras import require_extra
+
+require_extra("llava", "pid.toyworld", "tokenizers", "transformers")
+
 from pid.toyworld.dataset import Example as Example
 from pid.toyworld.dataset import generate as generate
 from pid.toyworld.scenes import PATCH as PATCH
