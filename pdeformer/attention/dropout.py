@@ -17,7 +17,9 @@ def draw_dropout_bits(
     (batch, length, heads, _), groups = query.shape, key.shape[2]
 
     def draw(subkey: PRNGKeyArray, tokens: int, per_token: int) -> Array:
-        return jax.random.bits(subkey, (batch * tokens, per_token), jnp.uint32)  # two axes compile much faster
+        return jax.random.bits(
+            subkey, (batch * tokens, per_token), jnp.uint32
+        )  # two axes compile much faster
 
     query_subkey, key_subkey = jax.random.split(random_key)
     return DropoutBits(
