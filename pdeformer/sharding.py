@@ -27,7 +27,7 @@ RULES: tuple[tuple[str, PartitionSpec], ...] = (
     (r"(^|/)blocks/.*(query|key|value|up)/bias$", PartitionSpec(None, "model")),
     # Row-parallel: (L, N*H, D), or (L, N, H, D); (L, F, D). One sum over "model" follows each.
     (r"(^|/)blocks/.*(out|down)/kernel$", PartitionSpec(None, "model")),
-    # (V, D) is split over D: a lookup then needs no communication, whatever the token.
+    # (V, D) is split over D, so that the lookup of any token stays on its device.
     (r"(^|/)embed/.*embedding$", PartitionSpec(None, "model")),
     (r"(^|/)head/kernel$", PartitionSpec(None, "model")),
     (r"(^|/)head/bias$", PartitionSpec("model")),

@@ -4,8 +4,8 @@
 
 over the keys s that the mask allows query t. `dot_product_attention` is the public function. `chunked_attention`
 also returns lse, by which attentions over disjoint sets of keys are joined. It processes one (example, key head) at
-a time, and of that one chunk of query rows. Every product is therefore a 2-D matrix product, and only one (C, S)
-block of probabilities exists at once. A chunk reads a window of keys: from the first to the last key that one of
+a time, and one chunk of its query rows at a time. Every product is therefore a 2-D matrix product, and only one
+(C, S) block of probabilities exists at once. A chunk reads a window of keys: from the first to the last key that one of
 its rows may attend, widened to one of a few static widths. This saves most of the masked work of causal, padded and
 packed inputs. The backward pass keeps lse and recomputes the probabilities chunk by chunk
 [Rabe & Staats 2021; Dao et al. 2022].
@@ -36,7 +36,7 @@ from pdeformer.attention.types import (
 
 Method = Literal["auto", "chunked", "xla"]
 CHUNK = 256  # rows: enough for a fast matrix product; (256, 2048) float32 scores still fit a CPU's cache
-WIDTHS = 8  # window widths: masked work falls with their number, compile time grows
+WIDTHS = 8  # number of window widths: more widths save masked work and cost compile time
 
 
 class StaticArgs(NamedTuple):
@@ -49,7 +49,7 @@ class StaticArgs(NamedTuple):
     chunk: int
     """Query rows of a chunk."""
     serial: bool
-    """Process one head after another instead of all side by side."""
+    """Process one head after another instead of all in parallel."""
 
 
 def dot_product_attention(
@@ -130,10 +130,10 @@ def chunked_attention(
     chunk: int = CHUNK,
     serial: bool | None = None,
 ) -> AttentionOutput:
-    """Attention and the log-sum-exp of its scores before dropout; both are twice differentiable.
+    """Return attention and the log-sum-exp of its scores before dropout; both are twice differentiable.
 
-    `serial` processes one head after another, which is faster on CPU and the default there; else heads run side by
-    side. Everything else is as in `dot_product_attention`, without its checks.
+    `serial` processes one head after another, which is faster on CPU and the default there; otherwise heads run in
+    parallel. All other arguments are as in `dot_product_attention`, whose checks are omitted.
     """
     batch, length, heads, width = query.shape
     grouped = query.reshape(batch, length, key.shape[2], heads // key.shape[2], width)
@@ -153,7 +153,7 @@ def _attend_plain(
     mask: AttentionMask,
     dropout_bits: DropoutBits | None,
 ) -> tuple[Array, Array]:
-    """Output (B, T, K, G, D) and lse (B, T, K, G) of a query (B, T, K, G, H)."""
+    """Return the output (B, T, K, G, D) and lse (B, T, K, G) of a query (B, T, K, G, H)."""
     return _map_heads(static, partial(_forward_head, static), (query, key, value, dropout_bits), mask)
 
 
@@ -177,33 +177,33 @@ def _map_heads(static: StaticArgs, function: Callable, arrays: Any, mask: Attent
     """Apply `function(arrays (T, ...), mask)` to every example and key head of arrays (B, T, K, ...)."""
     ids = mask.query_ids, mask.key_ids
 
-    def one(arrays: Any, ids: Any) -> Any:
+    def apply_to_head(arrays: Any, ids: Any) -> Any:
         return function(arrays, AttentionMask(mask.low, mask.high, *ids))
 
     if not static.serial:
-        return jax.vmap(jax.vmap(one, in_axes=(1, None), out_axes=1))(arrays, ids)
+        return jax.vmap(jax.vmap(apply_to_head, in_axes=(1, None), out_axes=1))(arrays, ids)
     batch, _, heads = jax.tree.leaves(arrays)[0].shape[:3]
 
-    def apply(place: tuple[Array, Array]) -> Any:
+    def apply(index: tuple[Array, Array]) -> Any:
         zero = np.uint32(0)
 
         def select(x: Array) -> Array:
-            start = place[0], zero, place[1], *[zero] * (x.ndim - 3)
-            piece = lax.dynamic_slice(x, start, (1, x.shape[1], 1, *x.shape[3:]))
-            return piece.reshape(x.shape[1], *x.shape[3:])
+            start = index[0], zero, index[1], *[zero] * (x.ndim - 3)
+            head = lax.dynamic_slice(x, start, (1, x.shape[1], 1, *x.shape[3:]))
+            return head.reshape(x.shape[1], *x.shape[3:])
 
-        example = jax.tree.map(lambda x: lax.dynamic_index_in_dim(x, place[0], keepdims=False), ids)
-        return one(jax.tree.map(select, arrays), example)
+        example_ids = jax.tree.map(lambda x: lax.dynamic_index_in_dim(x, index[0], keepdims=False), ids)
+        return apply_to_head(jax.tree.map(select, arrays), example_ids)
 
     def unflatten(y: Array) -> Array:
         return jnp.moveaxis(y.reshape(batch, heads, *y.shape[1:]), 1, 2)
 
-    places = np.indices((batch, heads), np.uint32).reshape(2, -1)  # unsigned, so that no slice wraps
-    return jax.tree.map(unflatten, lax.map(apply, tuple(places)))
+    indices = np.indices((batch, heads), np.uint32).reshape(2, -1)  # unsigned, so that no slice wraps
+    return jax.tree.map(unflatten, lax.map(apply, tuple(indices)))
 
 
-class _Rows(NamedTuple):
-    """One chunk of query rows."""
+class _QueryChunk(NamedTuple):
+    """One chunk of query rows; stacked chunks have one more leading axis."""
 
     first: Int[Array, ""]  # position of row 0
     query: Float[Array, "c h"]  # scaled
@@ -211,77 +211,79 @@ class _Rows(NamedTuple):
     bits: UInt32[Array, " c"] | None
 
 
-class _Keys(NamedTuple):
-    """The keys of one head, or those of one window."""
+class _KeyWindow(NamedTuple):
+    """The keys of one head, or those of one window of it."""
 
     key: Float[Array, "w h"]
     value: Float[Array, "w d"]
     ids: Int[Array, " w"] | None
     bits: UInt32[Array, " w"] | None
 
-    def window(self, start: Any, width: int) -> "_Keys":
+    def window(self, start: Any, width: int) -> "_KeyWindow":
         full = width == self.key.shape[0]
         return self if full else jax.tree.map(lambda x: lax.dynamic_slice_in_dim(x, start, width), self)
 
 
 def _forward_head(static: StaticArgs, arrays: Any, mask: AttentionMask) -> tuple[Array, ...]:
     query, key, value, dropout_bits = arrays
-    rows, keys = _prepare(static, query, key, value, dropout_bits, mask)
+    chunks, keys = _prepare(static, query, key, value, dropout_bits, mask)
 
-    def chunk(row: _Rows) -> Any:
+    def forward_chunk(chunk: _QueryChunk) -> Any:
         def attend(start: Any, width: int) -> tuple[Array, Array]:
             window = keys.window(start, width)
-            scores = _scores(mask, row, window, start)
+            scores = _scores(mask, chunk, window, start)
             top = lax.stop_gradient(jnp.maximum(scores.max(-1), jnp.finfo(scores.dtype).min))
             weights = jnp.exp(scores - top[:, None])
             total = weights.sum(-1)
             any_key = total > 0
             total = jnp.where(any_key, total, 1)
-            output = (_drop(static, weights, row, window) @ window.value) / (total * (1 - static.dropout))[
+            output = (_drop(static, weights, chunk, window) @ window.value) / (total * (1 - static.dropout))[
                 :, None
             ]
             return output, jnp.where(any_key, top + jnp.log(total), -jnp.inf)
 
         zeros = jnp.zeros((static.chunk, keys.value.shape[1]), keys.value.dtype)
         empty = zeros, jnp.full_like(zeros[:, 0], -jnp.inf)
-        return _in_window(static, mask, row, keys, attend, lambda start: empty)
+        return _in_window(static, mask, chunk, keys, attend, lambda start: empty)
 
-    return tuple(_join(x, query) for x in lax.map(chunk, rows))
+    return tuple(_join(x, query) for x in lax.map(forward_chunk, chunks))
 
 
 def _backward_head(static: StaticArgs, arrays: Any, mask: AttentionMask) -> tuple[Array, ...]:
-    """Gradients of one head, with the probabilities p recomputed.
+    """Return the gradients of one head, with the probabilities p recomputed.
 
         ds = p · (dp − δ) with dp = dO Vᵀ, δ = dO·O − dlse, then dQ = ds K, dK = dsᵀ Q; dV = pᵀ dO
 
-    Dropout multiplies dp, and the p of dV, by its mask and 1 / (1 − dropout); δ stays as it is.
+    Dropout multiplies dp, and the p of dV, by its mask and 1 / (1 − dropout); δ is unchanged.
     """
     query, key, value, dropout_bits, output, lse, d_output, d_lse = arrays
-    rows, keys = _prepare(static, query, key, value, dropout_bits, mask)
+    chunks, keys = _prepare(static, query, key, value, dropout_bits, mask)
     any_key = lse > -jnp.inf
     d_output = jnp.where(any_key[..., None], d_output, 0)
     delta = jnp.where(any_key, (d_output * output).sum(-1) - d_lse, 0)
     d_output = _split(d_output / (1 - static.dropout), static.chunk)
-    transposed = jnp.swapaxes(rows.query, 1, 2), jnp.swapaxes(d_output, 1, 2)
+    transposed = jnp.swapaxes(chunks.query, 1, 2), jnp.swapaxes(d_output, 1, 2)
 
-    def chunk(sums: tuple[Array, Array], xs: Any) -> Any:
-        row, lse, delta, d_out, (query_t, d_out_t) = xs
+    def backward_chunk(sums: tuple[Array, Array], xs: Any) -> Any:
+        chunk, lse, delta, d_out, (query_t, d_out_t) = xs
 
-        def pull(start: Any, width: int) -> Any:
+        def window_gradients(start: Any, width: int) -> Any:
             window = keys.window(start, width)
-            weights = jnp.exp(_scores(mask, row, window, start) - lse[:, None])
-            d_weights = _drop(static, _outer(d_out, window.value), row, window)
+            weights = jnp.exp(_scores(mask, chunk, window, start) - lse[:, None])
+            d_weights = _drop(static, _outer(d_out, window.value), chunk, window)
             d_scores = weights * (d_weights - delta[:, None])
             d_key = _add(sums[0], start, query_t @ d_scores)
-            d_value = _add(sums[1], start, d_out_t @ _drop(static, weights, row, window))
+            d_value = _add(sums[1], start, d_out_t @ _drop(static, weights, chunk, window))
             return (d_key, d_value), d_scores @ window.key * static.scale
 
-        return _in_window(static, mask, row, keys, pull, lambda start: (sums, jnp.zeros_like(row.query)))
+        return _in_window(
+            static, mask, chunk, keys, window_gradients, lambda start: (sums, jnp.zeros_like(chunk.query))
+        )
 
     # dK and dV are summed as (H, S): XLA:CPU runs (H, C) @ (C, W) three times faster than the product (W, H).
     sums = jnp.zeros_like(keys.key.T), jnp.zeros_like(keys.value.T)
     stats = (_split(x, static.chunk) for x in (jnp.where(any_key, lse, 0), delta))
-    (d_key, d_value), d_query = lax.scan(chunk, sums, (rows, *stats, d_output, transposed))
+    (d_key, d_value), d_query = lax.scan(backward_chunk, sums, (chunks, *stats, d_output, transposed))
     gradients = (_join(d_query, query), query), (d_key.T, key), (d_value.T, value)
     return tuple(gradient.astype(x.dtype) for gradient, x in gradients)
 
@@ -293,8 +295,8 @@ def _prepare(
     value: Array,
     dropout_bits: tuple[Array, Array] | None,
     mask: AttentionMask,
-) -> tuple[_Rows, _Keys]:
-    """Chunks and keys of a head, at least float32, with 0 in place of padding so that it is never read."""
+) -> tuple[_QueryChunk, _KeyWindow]:
+    """Convert a head to chunks and keys in at least float32, with 0 in place of padding."""
 
     def zero_padding(x: Array, ids: Array | None) -> Array:
         x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
@@ -305,14 +307,14 @@ def _prepare(
     ids = mask.query_ids
     row_ids = None if ids is None else jnp.broadcast_to(ids[:, None], (length, group))
     query_bits, key_bits = (None, None) if dropout_bits is None else dropout_bits
-    parts = zero_padding(query, ids) * static.scale, row_ids, query_bits
-    query, row_ids, query_bits = jax.tree.map(lambda x: _split(x, static.chunk), parts)
+    query_side = zero_padding(query, ids) * static.scale, row_ids, query_bits
+    query, row_ids, query_bits = jax.tree.map(lambda x: _split(x, static.chunk), query_side)
     key, value = zero_padding(key, mask.key_ids), zero_padding(value, mask.key_ids)
-    return _Rows(first, query, row_ids, query_bits), _Keys(key, value, mask.key_ids, key_bits)
+    return _QueryChunk(first, query, row_ids, query_bits), _KeyWindow(key, value, mask.key_ids, key_bits)
 
 
 def _split(x: Array, chunk: int) -> Array:
-    """(T, G, ...) -> (G · chunks, C, ...); zeros fill up the last chunk of every query head."""
+    """Split (T, G, ...) to (G · chunks, C, ...); zeros fill the last chunk of every query head."""
     x = jnp.moveaxis(x, 1, 0)
     x = jnp.pad(x, [(0, 0), (0, -x.shape[1] % chunk)] + [(0, 0)] * (x.ndim - 2))
     return x.reshape(-1, chunk, *x.shape[2:])
@@ -325,27 +327,32 @@ def _join(x: Array, like: Array) -> Array:
 
 
 def _even_chunk(length: int, chunk: int) -> int:
-    """At most `chunk` rows, a multiple of 8 if that fits, so that the last chunk is nearly full."""
+    """Return a chunk size of at most `chunk`, a multiple of 8 if possible, so that the last chunk is nearly full."""
     chunks = -(-length // chunk)
     return min(chunk, -(-length // (8 * chunks)) * 8)
 
 
 def _in_window(
-    static: StaticArgs, mask: AttentionMask, row: _Rows, keys: _Keys, attend: Callable, empty: Callable
+    static: StaticArgs,
+    mask: AttentionMask,
+    chunk: _QueryChunk,
+    keys: _KeyWindow,
+    attend: Callable,
+    empty: Callable,
 ) -> Any:
-    """Call `attend(start, width)` on a window of all keys that the chunk may attend, or `empty` if there is none."""
+    """Call `attend(start, width)` on a window of all keys that the chunk may attend, or `empty` if it has no key."""
     count = keys.key.shape[0]
-    if not static.serial or all(x is None for x in (mask.low, mask.high, row.ids)):
-        return attend(0, count)  # heads side by side would run every branch of the switch
+    if not static.serial or all(x is None for x in (mask.low, mask.high, chunk.ids)):
+        return attend(0, count)  # parallel heads would run every branch of the switch
     low, high = 0, count
     if mask.low is not None:
-        low = jnp.clip(row.first + mask.low, 0, count)
+        low = jnp.clip(chunk.first + mask.low, 0, count)
     if mask.high is not None:
-        high = jnp.clip(row.first + static.chunk + mask.high, 0, count)
-    if row.ids is not None and keys.ids is not None:
-        least = jnp.where(row.ids > 0, row.ids, jnp.iinfo(row.ids.dtype).max).min()
+        high = jnp.clip(chunk.first + static.chunk + mask.high, 0, count)
+    if chunk.ids is not None and keys.ids is not None:
+        smallest_id = jnp.where(chunk.ids > 0, chunk.ids, jnp.iinfo(chunk.ids.dtype).max).min()
         s = jnp.arange(count)
-        inside = (keys.ids >= least) & (keys.ids <= row.ids.max()) & (s >= low) & (s < high)
+        inside = (keys.ids >= smallest_id) & (keys.ids <= chunk.ids.max()) & (s >= low) & (s < high)
         low, high = jnp.where(inside, s, count).min(), jnp.where(inside, s + 1, 0).max()
     step = -(-count // (WIDTHS * static.chunk)) * static.chunk
     widths = [*range(0, count, step), count]
@@ -354,31 +361,31 @@ def _in_window(
     return lax.switch(index, [empty, *(partial(attend, width=width) for width in widths[1:])], start)
 
 
-def _scores(mask: AttentionMask, row: _Rows, keys: _Keys, start: Any) -> Array:
-    """Scaled scores (C, W), -inf where the mask forbids the pair."""
-    scores = _outer(row.query, keys.key)
-    t, s = row.first + jnp.arange(scores.shape[0]), start + jnp.arange(scores.shape[1])
-    dense = AttentionMask(mask.low, mask.high, row.ids, keys.ids).dense(t, s)
+def _scores(mask: AttentionMask, chunk: _QueryChunk, keys: _KeyWindow, start: Any) -> Array:
+    """Return the scaled scores (C, W), -inf where the mask forbids the pair."""
+    scores = _outer(chunk.query, keys.key)
+    t, s = chunk.first + jnp.arange(scores.shape[0]), start + jnp.arange(scores.shape[1])
+    dense = AttentionMask(mask.low, mask.high, chunk.ids, keys.ids).dense(t, s)
     return scores if dense is None else jnp.where(dense, scores, -jnp.inf)
 
 
-def _drop(static: StaticArgs, x: Array, row: _Rows, keys: _Keys) -> Array:
-    """`x` (C, W) with 0 for the dropped pairs."""
-    if row.bits is None or keys.bits is None:
+def _drop(static: StaticArgs, x: Array, chunk: _QueryChunk, keys: _KeyWindow) -> Array:
+    """Set the entries of x (C, W) to 0 for the dropped pairs."""
+    if chunk.bits is None or keys.bits is None:
         return x
-    return jnp.where(keep_mask(row.bits[:, None], keys.bits[None, :], static.dropout), x, 0)
+    return jnp.where(keep_mask(chunk.bits[:, None], keys.bits[None, :], static.dropout), x, 0)
 
 
 def _outer(a: Float[Array, "c h"], b: Float[Array, "w h"]) -> Float[Array, "c w"]:
     return lax.dot_general(a, b, (((1,), (1,)), ((), ())))
 
 
-def _add(total: Float[Array, "h s"], start: Any, part: Float[Array, "h w"]) -> Float[Array, "h s"]:
-    """total[:, start : start + W] += part."""
-    if part.shape == total.shape:
-        return total + part
-    part = lax.dynamic_slice_in_dim(total, start, part.shape[1], axis=1) + part
-    return lax.dynamic_update_slice_in_dim(total, part, start, axis=1)
+def _add(total: Float[Array, "h s"], start: Any, window: Float[Array, "h w"]) -> Float[Array, "h s"]:
+    """Add a window to the total: total[:, start : start + W] += window."""
+    if window.shape == total.shape:
+        return total + window
+    window = lax.dynamic_slice_in_dim(total, start, window.shape[1], axis=1) + window
+    return lax.dynamic_update_slice_in_dim(total, window, start, axis=1)
 
 
 def _xla_attention(query: Array, key: Array, value: Array, mask: AttentionMask, scale: float) -> Array:

@@ -214,8 +214,8 @@ def step_budget(
         log2      n = max(1, ⌊log₂ length⌋)
 
     The result is at most `max_steps`, and 0 below `min_length`. Names and defaults are those of the official code,
-    which computes one number of steps for a packed, zero-padded batch and applies the steps only to the prompt.
-    Here each sequence has its own number. Compute it once, from the length of the prompt: prompt and decoding then
+    which applies the steps to a packed, zero-padded batch and only to the prompt. Here the length of one sequence
+    decides. Compute the number once, from the length of the prompt: prompt and decoding then
     use one operator, and the output for a request does not depend on the other requests of its batch.
 
     Args:

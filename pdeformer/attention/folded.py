@@ -5,9 +5,9 @@
     logits                M S Mᵀ = (M Q)(M K)ᵀ         on queries and keys, each only if its axis evolves
 
 M is the propagator of all steps on the path graph of the tokens. A causal row of weights has a wall behind its
-query, which no common M has. Within n steps only the last n weights of the row feel this wall:
+query. No M is common to all rows, but within n steps this wall changes only the last n weights of a row:
 
-    far     keys s <= t - n: attention over the evolved values, whose entry s depends on V[s-n … s+n], none after t
+    past    keys s <= t - n: attention over the evolved values, whose entry s depends on V[s-n … s+n], none after t
     band    the last n weights are evolved in a window of the 2n keys that end at t, then multiply V
 
 The two parts are joined by their log-sum-exps. No operation reads a later token.
@@ -36,18 +36,18 @@ from pdeformer.integrators.propagator import propagate
 from pdeformer.pde import PDE
 from pdeformer.stencil import Path
 
-CHUNK = 64  # rows whose windows are taken out of one matrix product; more rows, more waste
+CHUNK = 64  # rows whose windows are cut out of one matrix product; more rows waste more of it
 
 
 def apply_propagator(
     spec: EvolutionSpec, pde: PDE, u: Float[Array, "b t n d"], ids: Array | None, *, adjoint: bool = False
 ) -> Float[Array, "b t n d"]:
-    """M u along the tokens, or Mᵀ u, in every head; coefficients have shape (steps, N or 1)."""
+    """Return M u along the tokens, or Mᵀ u, in every head; coefficients have shape (steps, N or 1)."""
     batch, length, heads, width = u.shape
     graph = stencil.path(length, ids, "neumann", ndim=3)
 
     def per_channel(x: Array) -> Array:
-        """(steps, N) -> (steps, 1, 1, N·D)."""
+        """Expand (steps, N) to (steps, 1, 1, N·D)."""
         full = jnp.broadcast_to(x[:, :, None], (x.shape[0], heads, width))
         return x[:, :, None, None] if x.shape[1] == 1 else full.reshape(x.shape[0], 1, 1, -1)
 
@@ -61,12 +61,14 @@ def apply_propagator(
         return propagate(first, u, graph, steps=spec.steps, method=method)
 
     flat = u.reshape(batch, length, -1)
-    result = jax.vjp(apply, flat)[1](flat)[0] if adjoint else apply(flat)  # linear: its vjp is its transpose
+    result = (
+        jax.vjp(apply, flat)[1](flat)[0] if adjoint else apply(flat)
+    )  # the vjp of a linear map is its transpose
     return result.reshape(u.shape)
 
 
 def base_attention(spec: EvolutionSpec, inputs: AttentionInputs) -> AttentionOutput:
-    """The attention without evolution, by the fastest form that is exact; `query` is scaled."""
+    """Compute attention without evolution by the fastest exact method; `query` is scaled."""
     query, key, value, mask, dropout_bits = inputs
     assert value is not None
     if not spec.random_features:
@@ -79,9 +81,9 @@ def base_attention(spec: EvolutionSpec, inputs: AttentionInputs) -> AttentionOut
 
 
 def folded_attention(spec: EvolutionSpec, pde: PDE, inputs: AttentionInputs) -> AttentionOutput:
-    """The evolved attention of a linear `pde`, and the log-sum-exp of its scores before the evolution.
+    """Return the evolved attention of a linear `pde`, and the log-sum-exp of its scores before the evolution.
 
-    Unless the coefficients are `shared`, K = N: the key heads are already repeated. For evolved logits the
+    If the coefficients are not `shared`, the key heads are already repeated: K = N. For evolved logits the
     log-sum-exp is that of the evolved scores.
     """
     pde = jax.tree.map(lambda x: x[:, :1], pde) if spec.shared else pde
@@ -93,34 +95,34 @@ def folded_attention(spec: EvolutionSpec, pde: PDE, inputs: AttentionInputs) -> 
         key = propagate_along(key, mask.key_ids) if by_key else key
         return base_attention(spec, inputs._replace(query=query, key=key))
     assert value is not None
-    mixed = inputs
+    evolved = inputs
     if by_key:
-        mixed = inputs._replace(value=propagate_along(value, mask.key_ids, adjoint=True))
+        evolved = inputs._replace(value=propagate_along(value, mask.key_ids, adjoint=True))
     if spec.causal:
         assert mask.high is not None
-        far = base_attention(spec, mixed._replace(mask=mask._replace(high=mask.high - spec.steps)))
-        return join(far, causal_band(spec, pde, inputs))
-    output, lse = base_attention(spec, mixed)
+        past = base_attention(spec, evolved._replace(mask=mask._replace(high=mask.high - spec.steps)))
+        return join(past, causal_band(spec, pde, inputs))
+    output, lse = base_attention(spec, evolved)
     return AttentionOutput(propagate_along(output, mask.query_ids) if by_query else output, lse)
 
 
 def join(a: AttentionOutput, b: AttentionOutput) -> AttentionOutput:
-    """Attention over the union of two disjoint sets of keys, from that over each."""
+    """Combine the attentions over two disjoint sets of keys to the attention over their union."""
     top = lax.stop_gradient(jnp.maximum(a.log_sum_exp, b.log_sum_exp))
     top = jnp.where(top > -jnp.inf, top, 0)
-    share = jnp.exp(a.log_sum_exp - top), jnp.exp(b.log_sum_exp - top)
-    total = share[0] + share[1]
+    mass_a, mass_b = jnp.exp(a.log_sum_exp - top), jnp.exp(b.log_sum_exp - top)
+    total = mass_a + mass_b
     any_key = total > 0
     total = jnp.where(any_key, total, 1)
-    output = (share[0][..., None] * a.output + share[1][..., None] * b.output) / total[..., None]
+    output = (mass_a[..., None] * a.output + mass_b[..., None] * b.output) / total[..., None]
     return AttentionOutput(output, jnp.where(any_key, top + jnp.log(total), -jnp.inf))
 
 
 class BandLayout(NamedTuple):
     """Static sizes of a causal band: rows in chunks of C >= 2n - 1, and the block of keys that each chunk reads.
 
-    The windows of a chunk lie in the block of C + 2n - 1 keys that ends with its last row. They are the diagonals
-    of one matrix product.
+    The block of C + 2n - 1 keys ends at the last row of a chunk and contains the windows of all its rows. The
+    windows are the diagonals of one matrix product.
     """
 
     length: int
@@ -138,18 +140,18 @@ class BandLayout(NamedTuple):
 
     @classmethod
     def of(cls, length: int, steps: int) -> "BandLayout":
-        """The layout of `length` rows and `steps` steps."""
+        """Return the layout of `length` rows and `steps` steps."""
         window = 2 * steps
         chunk = -(-max(window, min(CHUNK, length)) // 8) * 8
         return cls(length, steps, window, chunk, -(-length // chunk), chunk + window - 1)
 
     def split_rows(self, x: Array) -> Array:
-        """(G, T, ...) -> (chunks, G, C, ...)."""
+        """Split (G, T, ...) to (chunks, G, C, ...)."""
         x = jnp.pad(x, [(0, 0), (0, self.chunks * self.chunk - self.length)] + [(0, 0)] * (x.ndim - 2))
         return jnp.moveaxis(x.reshape(x.shape[0], self.chunks, self.chunk, *x.shape[2:]), 1, 0)
 
     def split_keys(self, high: Int[Array, ""], x: Array) -> Array:
-        """(S, ...) -> (chunks, block, ...): the keys from p - 2n + 1 of the first row of a chunk to p of its last."""
+        """Split (S, ...) to (chunks, block, ...): keys p - 2n + 1 of the first to p of the last row of a chunk."""
         front, total = self.length + self.window - 1, (self.chunks + 1) * self.chunk
         x = jnp.pad(x, [(front, total)] + [(0, 0)] * (x.ndim - 1))
         x = lax.dynamic_slice_in_dim(x, high + self.length, total)
@@ -157,8 +159,8 @@ class BandLayout(NamedTuple):
         return jnp.concatenate([x[:-1], x[1:, : self.window - 1]], axis=1)
 
 
-class _Queries(NamedTuple):
-    """Query side of the chunks of one head; one chunk lacks the first axis."""
+class _QueryChunks(NamedTuple):
+    """The queries of one head by chunks; a single chunk has no axis m."""
 
     query: Float[Array, "m g c h"]
     ids: Int[Array, "m 1 c"] | None
@@ -166,20 +168,20 @@ class _Queries(NamedTuple):
 
 
 class _KeyBlocks(NamedTuple):
-    """Key side of the chunks of one head; one chunk lacks the first axis."""
+    """The keys and values of one head by chunks; a single chunk has no axis m."""
 
     key: Float[Array, "m w h"]
     value: Float[Array, "m w d"]
-    place: Int[Array, "m w"]  # 1 + position of the key; 0 stands for no key
+    position: Int[Array, "m w"]  # 1 + position of the key; 0 means no key
     ids: Int[Array, "m w"] | None
     runs: Int[Array, "m w"] | None  # ids of the runs of connected tokens
     bits: UInt32[Array, "m w"] | None
 
 
 def causal_band(spec: EvolutionSpec, pde: PDE, inputs: AttentionInputs) -> AttentionOutput:
-    """The last n weights of every causal row, evolved among the 2n keys that end at the query.
+    """Attend with the last n weights of every causal row, evolved among the 2n keys that end at the query.
 
-    Row t ends at key p = t + high.
+    The last key of row t is p = t + high.
     """
     layout = BandLayout.of(inputs.query.shape[1], spec.steps)
     return map_heads(partial(_head_band, spec, layout, inputs.mask), pde, inputs)
@@ -188,16 +190,16 @@ def causal_band(spec: EvolutionSpec, pde: PDE, inputs: AttentionInputs) -> Atten
 def _head_band(
     spec: EvolutionSpec, layout: BandLayout, mask: AttentionMask, head: HeadInputs
 ) -> tuple[Array, Array]:
-    """The band of one key head, chunk by chunk."""
+    """Compute the band of one key head, chunk by chunk."""
     assert mask.high is not None
     runs = None if head.key_ids is None else stencil.run_ids(head.key_ids)
-    place = jnp.arange(head.key.shape[0]) + 1
-    keys = _KeyBlocks(head.key, head.value, place, head.key_ids, runs, head.key_bits)
-    key_side = jax.tree.map(partial(layout.split_keys, mask.high), keys)
+    position = jnp.arange(head.key.shape[0]) + 1
+    keys = _KeyBlocks(head.key, head.value, position, head.key_ids, runs, head.key_bits)
+    key_blocks = jax.tree.map(partial(layout.split_keys, mask.high), keys)
     query_ids = None if head.query_ids is None else head.query_ids[None]
-    query_side = jax.tree.map(layout.split_rows, _Queries(head.query, query_ids, head.query_bits))
+    query_chunks = jax.tree.map(layout.split_rows, _QueryChunks(head.query, query_ids, head.query_bits))
     band = jax.checkpoint(partial(_chunk_band, spec, layout, mask, head.pde))
-    output, lse = lax.map(band, (query_side, key_side))
+    output, lse = lax.map(band, (query_chunks, key_blocks))
     output, lse = (jnp.moveaxis(x, 0, 1).reshape(x.shape[1], -1, *x.shape[3:]) for x in (output, lse))
     return output[:, : layout.length], lse[:, : layout.length]
 
@@ -207,54 +209,56 @@ def _chunk_band(
     layout: BandLayout,
     mask: AttentionMask,
     pde: PDE | None,
-    sides: tuple[_Queries, _KeyBlocks],
+    chunk: tuple[_QueryChunks, _KeyBlocks],
 ) -> tuple[Array, Array]:
-    """The band of one chunk of rows, for every query head of the key head."""
-    queries, keys = sides
+    """Compute the band of one chunk of rows, for every query head of the key head."""
+    queries, keys = chunk
     steps = layout.steps
-    at = jnp.arange(layout.chunk)[:, None] + jnp.arange(layout.window)[None, :]  # row and window -> block
-    graph, visible = _windows(layout, mask, queries, keys, at)
+    # the index in the block of every key of the window of every row
+    index = jnp.arange(layout.chunk)[:, None] + jnp.arange(layout.window)[None, :]
+    graph, visible = _windows(layout, mask, queries, keys, index)
 
-    def row(query: Array, coefficients: Any, bits: Array | None) -> tuple[Array, Array]:
+    def query_head(query: Array, coefficients: Any, bits: Array | None) -> tuple[Array, Array]:
         pairs = scores(query, keys.key[steps:], random_features=spec.random_features)
         weights, lse = softmax(diagonals(pairs, steps), visible[:, steps:])
         if bits is not None:
             assert keys.bits is not None
-            weights = drop_weights(weights, bits[:, None], keys.bits[at[:, steps:]], spec.dropout)
+            weights = drop_weights(weights, bits[:, None], keys.bits[index[:, steps:]], spec.dropout)
         pde = jax.tree.map(lambda x: x[:, None, None], coefficients)
         weights = jnp.pad(weights, ((0, 0), (steps, 0))).T
         evolved = integrate(pde, spec.order, weights, graph).T
         return band_to_dense(evolved, layout.block) @ keys.value, lse
 
-    return jax.vmap(row)(queries.query, pde, queries.bits)
+    return jax.vmap(query_head)(queries.query, pde, queries.bits)
 
 
 def _windows(
-    layout: BandLayout, mask: AttentionMask, queries: _Queries, keys: _KeyBlocks, at: Int[Array, "c k"]
+    layout: BandLayout, mask: AttentionMask, queries: _QueryChunks, keys: _KeyBlocks, index: Int[Array, "c k"]
 ) -> tuple[Path, Array]:
-    """The edges along the window of every row, and which of its keys the row may attend."""
-    visible = keys.place[at] > 0
+    """Return the edges along the window of every row, and the mask of the keys that the row may attend."""
+    visible = keys.position[index] > 0
     connected = visible[:, :-1] & visible[:, 1:]
     if keys.runs is not None:
-        connected &= (keys.runs[at[:, :-1]] == keys.runs[at[:, 1:]]) & (keys.runs[at[:, 1:]] > 0)
+        before, after = keys.runs[index[:, :-1]], keys.runs[index[:, 1:]]
+        connected &= (before == after) & (after > 0)
     wall = jnp.zeros((layout.chunk, 1), bool)
     left, right = jnp.concatenate([wall, connected], 1), jnp.concatenate([connected, wall], 1)
     graph = Path(left.T, right.T, None, "neumann")
     if queries.ids is not None and keys.ids is not None:
-        visible &= (keys.ids[at] == queries.ids[0][:, None]) & (queries.ids[0] > 0)[:, None]
+        visible &= (keys.ids[index] == queries.ids[0][:, None]) & (queries.ids[0] > 0)[:, None]
     if mask.low is not None and mask.high is not None:
         visible &= jnp.arange(layout.window)[None, :] >= layout.window - 1 + mask.low - mask.high
     return graph, visible
 
 
 def diagonals(matrix: Float[Array, "c w"], count: int) -> Float[Array, "c k"]:
-    """(i, b) -> matrix[i, i + b], b < `count`: one reshape to rows that are longer by one."""
+    """Return the entries (i, i + b), b < `count`, by one reshape to rows that are longer by one."""
     rows, width = matrix.shape
     return jnp.pad(matrix.reshape(-1), (0, rows)).reshape(rows, width + 1)[:, :count]
 
 
 def band_to_dense(band: Float[Array, "c k"], width: int) -> Float[Array, "c w"]:
-    """The matrix of `width` columns with band[i, b] at (i, i + b) and 0 elsewhere."""
+    """Return the matrix of `width` columns with band[i, b] at (i, i + b) and 0 elsewhere."""
     rows, count = band.shape
     return jnp.pad(band, ((0, 0), (0, width + 1 - count))).reshape(-1)[: rows * width].reshape(rows, width)
 

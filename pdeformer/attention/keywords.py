@@ -17,7 +17,7 @@ WIDTH = 116  # of a docstring line
 
 
 def keyword_options(
-    options: OptionsT, typed_like: Callable[[OptionsT], FunctionT], **defaults: Any
+    options: OptionsT, signature: Callable[[OptionsT], FunctionT], **defaults: Any
 ) -> Callable[[Callable[..., Any]], FunctionT]:
     """Let a function take the fields of its last parameter, an options object, as keyword arguments.
 
@@ -27,7 +27,7 @@ def keyword_options(
 
     Args:
         options: A dataclass; its fields become keyword arguments.
-        typed_like: A generic function of `options` whose result type is that of the decorated function. Only type
+        signature: A generic function of `options` whose result type is that of the decorated function. Only type
             checkers use it.
         **defaults: Defaults that differ from those of the class.
     """
@@ -35,15 +35,17 @@ def keyword_options(
     build: Any = options
 
     def decorate(function: Callable[..., Any]) -> Any:
-        signature = _signature(function, names, defaults)
+        full_signature = _signature(function, names, defaults)
         last = list(inspect.signature(function).parameters)[-1]
 
         @functools.wraps(function)
         def with_keywords(*arguments: Any, **keywords: Any) -> Any:
-            for name in keywords.keys() - signature.parameters.keys():
-                raise TypeError(_unknown_keyword(function.__qualname__, name, list(signature.parameters)))
+            for name in keywords.keys() - full_signature.parameters.keys():
+                raise TypeError(
+                    _unknown_keyword(function.__qualname__, name, list(full_signature.parameters))
+                )
             try:
-                bound = signature.bind(*arguments, **keywords).arguments
+                bound = full_signature.bind(*arguments, **keywords).arguments
             except TypeError as error:
                 raise TypeError(f"{function.__qualname__}(): {error}") from None
             values = defaults | {name: bound.pop(name) for name in names if name in bound}
@@ -51,7 +53,7 @@ def keyword_options(
             return function(**bound, **{last: build(**values)})
 
         with_keywords.__doc__ = _document(function.__doc__, last, build)
-        vars(with_keywords)["__signature__"] = signature
+        vars(with_keywords)["__signature__"] = full_signature
         return with_keywords
 
     return decorate

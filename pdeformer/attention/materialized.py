@@ -3,9 +3,9 @@
     A(0) = softmax(S) over the keys that the mask allows, S = scale · QKᵀ, or S = log φ(Q)φ(K)ᵀ for random features
     weights:  A(n) = n steps of the PDE on A(0)                     logits:  A = softmax(n steps of the PDE on S)
 
-Space is the key axis of every row, the query axis of every column, or first the key and then the query axis. Its edges are
-those of the path graph of the tokens: neighbors of one segment. In a causal row a wall stands behind the query
-itself. The same functions compute the full matrix or a tile of it. [Zhang & Zhou, "Continuous-Time Attention", 2025]
+Space is the key axis of every row, the query axis of every column, or first the key and then the query axis. Its
+edges are those of the path graph of the tokens: neighbors of one segment. A causal row has a wall behind its query.
+The same functions compute the full matrix or a tile of it. [Zhang & Zhou, "Continuous-Time Attention", 2025]
 
     B batch, T query tokens, S key tokens, C rows of a block, N heads, K key heads, H head or feature width
 """
@@ -107,7 +107,7 @@ def _increment(pde: PDE, u: Array, graph: Path) -> Array:
 
 @jax.custom_vjp
 def _laplacian(u: Array, left: Array, right: Array) -> Array:
-    """Apply the Neumann Laplacian; the backward pass uses its symmetry, because autodiff of the slices is slow."""
+    """Apply the Neumann Laplacian; the backward pass uses its symmetry, because the automatic transpose is slow."""
     return stencil.laplacian(u, Path(left, right, None, "neumann"))
 
 

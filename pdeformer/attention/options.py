@@ -73,7 +73,7 @@ class DecodeOptions(EvolutionOptions):
     """Factor of the scores; None means 1/√H."""
     method: Method = "auto"
     """"materialized" is the definition; "folded" the exact rewrite around plain attention, O(T) memory; "tiled" the
-    definition by blocks of rows; "auto" selects the fastest method that is exact (`attention.options.exact_methods`)."""
+    definition by blocks of rows; "auto" selects the fastest exact method (`attention.options.exact_methods`)."""
     feature_key: PRNGKeyArray | None = None
     """Random key of the features of base "performer"."""
 
