@@ -20,7 +20,7 @@ from pid.gaussianize import PCA, count_components, principal_components, rank_ga
 NAMES = ("target", "x", "y")
 MIN_SAMPLES = 8
 MIN_WIDTH = 16
-"""Coordinates that layers of different widths are at least padded to."""
+"""Minimum width to which layers of different widths are padded."""
 VARIANCE_CAP = 3
 """Components chosen by variance take at most 1/3 as many dimensions as there are samples."""
 
@@ -32,7 +32,7 @@ class GaussianFeatures(NamedTuple):
     """Coordinates of target, x, y, or of target, target_y, x, y with two targets; (L, n, k) each."""
 
     masks: tuple[np.ndarray, ...]
-    """Which coordinates a layer has, for every part: bool (L, k) each."""
+    """Masks of the coordinates that a layer has, for every part: bool (L, k) each."""
 
     flags: tuple[tuple[str, ...], ...]
     """Warnings of every layer."""
@@ -57,7 +57,7 @@ class GaussianFeatures(NamedTuple):
 def check_samples(target: Any, x: Any, y: Any, *, layers: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the three variables as arrays, and check them.
 
-    Shapes are (n, d); with `layers` they are (L, n, d), or (n, d) for what is the same in all layers.
+    Shapes are (n, d); with `layers` they are (L, n, d), or (n, d) if the variable is the same in all layers.
 
     Raises:
         ValueError: shapes that do not fit, too few samples, values that are not finite.
@@ -125,11 +125,11 @@ Layers = list[np.ndarray]
 
 
 def _reduce_layers(name: str, array: np.ndarray, reduce: PCA | None, flags: list[list[str]]) -> Layers:
-    """Reduce every layer of a variable. A variable without layers is reduced once and serves all of them."""
-    own = [_reduce(name, a, reduce) for a in (array if array.ndim == 3 else array[None])]
+    """Reduce every layer of a variable. A variable without layers is reduced once for all of them."""
+    results = [_reduce(name, a, reduce) for a in (array if array.ndim == 3 else array[None])]
     for layer, messages in enumerate(flags):
-        messages += own[min(layer, len(own) - 1)][1]
-    return [own[min(layer, len(own) - 1)][0] for layer in range(len(flags))]
+        messages += results[min(layer, len(results) - 1)][1]
+    return [results[min(layer, len(results) - 1)][0] for layer in range(len(flags))]
 
 
 def _reduce(name: str, array: np.ndarray, reduce: PCA | None) -> tuple[np.ndarray, list[str]]:
@@ -170,7 +170,7 @@ def _cap_dimensions(reduced: list[Layers], flags: list[list[str]]) -> list[Layer
         for part in reduced:
             part[layer] = part[layer][:, :limit]
         messages.append(
-            f"the share of variance asked for needs {sizes[0]}, {sizes[1]} and {sizes[2]} components of target, x and "
+            f"the requested share of variance needs {sizes[0]}, {sizes[1]} and {sizes[2]} components of target, x and "
             f"y; cut to {limit} each, n/{VARIANCE_CAP} in all."
         )
     return reduced
@@ -200,7 +200,7 @@ def _gaussianize_by_copula(part: Layers) -> Layers:
 def gaussianize_by_flow(
     flow: FlowConfig, reduced: list[Layers], key: jax.Array, flags: list[list[str]]
 ) -> list[Layers]:
-    """Map every layer through a flow trained on the other samples; the copula where the flow is no better.
+    """Map every layer by a cross-fitted flow, or by the copula if the flow is no better.
 
     Layers of equal shape are trained by one compiled program. Without couplings, layers of other shapes are padded to
     a common one.
@@ -236,13 +236,13 @@ def gaussianize_by_flow(
 
 
 def _within_rank(name: str, values: np.ndarray, flags: list[str]) -> np.ndarray:
-    """The coordinates themselves, or those along the eigenvectors that exist where some do not."""
+    """Return the coordinates, or, if some are collinear, coordinates along the eigenvectors that exist."""
     centered = values - values.mean(axis=0)
     deviation = centered.std(axis=0)
     centered = centered / np.where(deviation > 0, deviation, 1)
     eigenvalues, vectors = np.linalg.eigh(centered.T @ centered / len(centered))
     mask = eigenvalues > DOUBLE.rank * max(eigenvalues[-1], DOUBLE.rank)
-    # as many coordinates as samples are singular for want of samples: refused later, not reduced
+    # with no more samples than coordinates the covariance is singular: `fit_covariances` raises or shrinks
     if mask.all() or len(values) <= values.shape[1]:
         return values
     flags.append(
@@ -252,7 +252,7 @@ def _within_rank(name: str, values: np.ndarray, flags: list[str]) -> np.ndarray:
 
 
 def _common_width(part: Layers) -> int:
-    """A power of two, so that other data of about these widths run the same program."""
+    """Return a power of two, so that data of similar widths run the same program."""
     return max(MIN_WIDTH, 1 << (max(layer.shape[1] for layer in part) - 1).bit_length())
 
 
@@ -262,7 +262,7 @@ def _widen(part: np.ndarray, width: int) -> np.ndarray:
 
 
 def _pad(layers: Layers) -> tuple[np.ndarray, np.ndarray]:
-    """Stack layers of different widths, zeros to the right, and return the mask of their own coordinates."""
+    """Stack layers of different widths with zeros on the right, and return also the mask of their coordinates."""
     width = max(part.shape[1] for part in layers)
     padded = np.stack([_widen(part, width) for part in layers])
     masks = np.stack([np.arange(width) < part.shape[1] for part in layers])

@@ -1,13 +1,14 @@
 """Cross-fitting: every row is transformed by a flow that was trained without it, for all layers in one program.
 
 The latents of a flow are defined up to an invertible linear map per variable, and this map differs from fold to fold.
-Latents of several folds, pooled without alignment, would cancel each other's dependence. Each fold is therefore mapped, variable by variable, onto the same coordinates, the copula scores c of its own training rows:
+Latents of several folds, pooled without alignment, would cancel each other's dependence. Each fold is therefore
+mapped, variable by variable, onto the same coordinates, the copula scores c of its own training rows:
 
     z <- (z - E z) A,     A = E[z zᵀ]⁻¹ E[z cᵀ]
 
 If two folds agree up to a linear map, z₂ = z₁ B, then z₂ A₂ = z₁ A₁ exactly, and an invertible A changes neither
-information nor decomposition. A is estimated from training rows alone, so it does not depend on the rows of the fold. It is
-invertible if the smallest canonical correlation between z and c is above zero; this correlation is returned.
+information nor decomposition. A is estimated from training rows alone, so it does not depend on the rows of the
+fold. It is invertible if the smallest canonical correlation between z and c is above zero; this number is returned.
 
     L layers, n rows, F folds
 """
@@ -104,7 +105,7 @@ def cross_fit(
 
 
 def on_all_cores(f: Callable[[int], Any], count: int) -> list:
-    """Return [f(0), f(1), …]. f(0) runs first, because it may compile the program of all; the others run in parallel."""
+    """Return [f(0), f(1), …]. f(0) runs first, because it may compile the program of all; the rest is parallel."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         first = pool.submit(lambda: jax.block_until_ready(f(0))).result()
         return [first, *pool.map(lambda i: jax.block_until_ready(f(i)), range(1, count))]

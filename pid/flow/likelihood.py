@@ -24,7 +24,9 @@ from jaxtyping import Array, Float
 
 from pid.flow.config import Pairs
 
-RIDGE = 1e-4  # added to the latents' variances of about 1; bounds the gradient if one variable of a pair determines the other
+RIDGE = (
+    1e-4  # added to variances of about 1; bounds the gradient if one variable of a pair determines the other
+)
 
 
 class VariableLatents(NamedTuple):

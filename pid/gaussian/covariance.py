@@ -122,7 +122,7 @@ def check_covariance(asymmetry: np.ndarray, smallest_eigenvalue: np.ndarray, tol
         tolerance: bounds on the asymmetry and on negative eigenvalues that rounding may cause.
 
     Raises:
-        ValueError: a broken rule; the message names the rule, the first system that breaks it, its value and the remedy.
+        ValueError: a broken rule; the message has the rule, the first system that breaks it, its value and the remedy.
     """
     rules = (
         (np.isnan(asymmetry), asymmetry, "finite", "drop or impute the samples it came from"),
