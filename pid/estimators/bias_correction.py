@@ -185,17 +185,17 @@ class WishartThinning(BiasCorrection):
         values = replace_unique(plugin, fit.bias, half_unique)
         if ci is None:
             return Corrected(values, None, None)
-        drawn = bootstrap.draw(fit, ci, key)
+        draws = bootstrap.draw(fit, ci, key)
         if ci.kind == "paired":
-            return _around_mean(values, wishart.correct_values(fit, drawn))
+            return _around_mean(values, wishart.correct_values(fit, draws))
         thinned = wishart_thinning.draw_half_unique(fit, key, ci.draws)
         half_unique_draws = np.stack([thinned[..., :2].mean(axis=-1), thinned[..., 2]], axis=-1)
         distribution = SamplingDistribution(
-            wishart.correct_values(fit, drawn),
+            wishart.correct_values(fit, draws),
             plugin,
-            _normal_atoms(fit, plugin, half_unique, drawn, thinned),
+            _normal_atoms(fit, plugin, half_unique, draws, thinned),
         )
-        return Corrected(values, replace_unique(drawn, fit.bias, half_unique_draws), distribution)
+        return Corrected(values, replace_unique(draws, fit.bias, half_unique_draws), distribution)
 
     def correct_values(self, fit: CovarianceFit, values: np.ndarray) -> np.ndarray:
         """Subtract the exact bias, as `Wishart` does."""
@@ -237,7 +237,7 @@ def _normal_atoms(
     fit: CovarianceFit,
     plugin: np.ndarray,
     half_unique: np.ndarray,
-    drawn: np.ndarray,
+    draws: np.ndarray,
     thinned: np.ndarray,
 ) -> NormalAtoms:
     """Compute centers from the corrected values, and deviations from the thinned draws.
@@ -250,7 +250,7 @@ def _normal_atoms(
         center[layer] = wishart_thinning.atoms_of(
             plugin[layer, INFORMATION] - fit.bias[layer], np.minimum(*half_unique[layer])
         )
-        deviation[layer] = wishart_thinning.atom_deviations(drawn[:, layer, INFORMATION], thinned[:, layer])
+        deviation[layer] = wishart_thinning.atom_deviations(draws[:, layer, INFORMATION], thinned[:, layer])
     return NormalAtoms(center, deviation, layers)
 
 

@@ -92,7 +92,7 @@ def _covariance(z: np.ndarray, mask: np.ndarray, shrinkage: str | None) -> np.nd
 
 def _bias(covs: np.ndarray, features: GaussianFeatures, n: int) -> np.ndarray:
     """Compute the bias in bits, (L, 3); for the joint information, directions that both sources share count once."""
-    sources = sum(part.shape[-1] for part in features.masks[-2:])
+    sources = sum(mask.shape[-1] for mask in features.masks[-2:])
     deficits = [
         int(np.sum(eigenvalues <= DOUBLE.rank * eigenvalues[-1]))
         for eigenvalues in np.linalg.eigvalsh(covs[:, -sources:, -sources:])

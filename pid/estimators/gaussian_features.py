@@ -50,7 +50,7 @@ class GaussianFeatures(NamedTuple):
     @property
     def counts(self) -> np.ndarray:
         """Number of coordinates of target, x and y that a layer has, (L, 3)."""
-        counts = np.stack([part.sum(axis=-1) for part in self.masks], axis=-1)
+        counts = np.stack([mask.sum(axis=-1) for mask in self.masks], axis=-1)
         return counts[:, [0, -2, -1]]
 
 
@@ -162,13 +162,13 @@ def _reduce(name: str, array: np.ndarray, reduce: PCA | None) -> tuple[np.ndarra
 def _cap_dimensions(reduced: list[Layers], flags: list[list[str]]) -> list[Layers]:
     """Keep at most n/3 dimensions in all, by one common limit for the widest variables."""
     for layer, messages in enumerate(flags):
-        sizes = [part[layer].shape[1] for part in reduced]
+        sizes = [variable[layer].shape[1] for variable in reduced]
         total = max(reduced[0][layer].shape[0] // VARIANCE_CAP, len(sizes))
         if sum(sizes) <= total:
             continue
         limit = max(c for c in range(1, total + 1) if sum(min(size, c) for size in sizes) <= total)
-        for part in reduced:
-            part[layer] = part[layer][:, :limit]
+        for variable in reduced:
+            variable[layer] = variable[layer][:, :limit]
         messages.append(
             f"the requested share of variance needs {sizes[0]}, {sizes[1]} and {sizes[2]} components of target, x and "
             f"y; cut to {limit} each, n/{VARIANCE_CAP} in all."
@@ -186,12 +186,12 @@ def _gaussianize(
         return reduced
     flow = flow_of(gaussianize)
     if flow is None:
-        return [_gaussianize_by_copula(part) for part in reduced]
+        return [_gaussianize_by_copula(variable) for variable in reduced]
     return gaussianize_by_flow(flow, reduced, key, flags)
 
 
-def _gaussianize_by_copula(part: Layers) -> Layers:
-    padded, masks = _pad(part)
+def _gaussianize_by_copula(variable: Layers) -> Layers:
+    padded, masks = _pad(variable)
     with systems.x64_context():
         values = np.asarray(jax.vmap(rank_gaussian)(padded))
     return [values[layer][:, mask] for layer, mask in enumerate(masks)]
@@ -210,11 +210,11 @@ def gaussianize_by_flow(
     """
     groups: dict[tuple[int, ...], list[int]] = {}
     for layer in range(len(flags)):
-        groups.setdefault(tuple(part[layer].shape[1] for part in reduced), []).append(layer)
+        groups.setdefault(tuple(variable[layer].shape[1] for variable in reduced), []).append(layer)
     if len(groups) > 1 and not flow.couplings:
         groups = {tuple(map(_common_width, reduced)): list(range(len(flags)))}
-    parts = 3 if flow.shared_target else 4
-    result: list[Layers] = [[np.empty(0)] * len(flags) for _ in range(parts)]
+    num_parts = 3 if flow.shared_target else 4
+    result: list[Layers] = [[np.empty(0)] * len(flags) for _ in range(num_parts)]
     for widths, members in groups.items():
         target, x, y = (
             jnp.asarray(np.stack([_widen(part[layer], width) for layer in members]))
@@ -251,19 +251,19 @@ def _within_rank(name: str, values: np.ndarray, flags: list[str]) -> np.ndarray:
     return centered @ (vectors[:, mask] / np.sqrt(eigenvalues[mask]))
 
 
-def _common_width(part: Layers) -> int:
+def _common_width(variable: Layers) -> int:
     """Return a power of two, so that data of similar widths run the same program."""
-    return max(MIN_WIDTH, 1 << (max(layer.shape[1] for layer in part) - 1).bit_length())
+    return max(MIN_WIDTH, 1 << (max(layer.shape[1] for layer in variable) - 1).bit_length())
 
 
-def _widen(part: np.ndarray, width: int) -> np.ndarray:
+def _widen(values: np.ndarray, width: int) -> np.ndarray:
     """Append columns of zeros."""
-    return np.pad(part, ((0, 0), (0, width - part.shape[1])))
+    return np.pad(values, ((0, 0), (0, width - values.shape[1])))
 
 
 def _pad(layers: Layers) -> tuple[np.ndarray, np.ndarray]:
     """Stack layers of different widths with zeros on the right, and return also the mask of their coordinates."""
-    width = max(part.shape[1] for part in layers)
-    padded = np.stack([_widen(part, width) for part in layers])
-    masks = np.stack([np.arange(width) < part.shape[1] for part in layers])
+    width = max(layer.shape[1] for layer in layers)
+    padded = np.stack([_widen(layer, width) for layer in layers])
+    masks = np.stack([np.arange(width) < layer.shape[1] for layer in layers])
     return padded, masks

@@ -83,7 +83,7 @@ class Estimate(NamedTuple):
     """Corrected values of the bootstrap draws, fields of shape `(B,)` or `(B, L)`; None without `ci`."""
 
     flags: tuple[str, ...]
-    """Warnings in plain sentences: what was reduced, dropped or is doubtful. With layers each begins with "layer l: "."""
+    """Warnings in plain sentences: what was reduced, dropped or is doubtful. With layers each begins "layer l: "."""
 
     n: int
     """Number of samples."""

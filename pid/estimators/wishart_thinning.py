@@ -145,8 +145,8 @@ def beta_variates(factors: Float[Array, "2 2 d d"]) -> Float[Array, "2 d d"]:
 
     def share(pair: Array) -> Array:
         first, second = pair
-        part = solve_triangular(cholesky(first @ first.T + second @ second.T), first, lower=True)
-        return part @ part.T
+        root = solve_triangular(cholesky(first @ first.T + second @ second.T), first, lower=True)
+        return root @ root.T
 
     return systems.map_or_vmap(share, factors)
 

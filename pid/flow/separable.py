@@ -44,7 +44,7 @@ class SeparableFlow(FlowConfig):
     def fit(
         self, target: Float[Array, "n m"], x: Float[Array, "_ dx"], y: Float[Array, "_ dy"], key: Array
     ) -> "FittedFlow":
-        """Train on 1 - holdout of the rows, drawn by `key`, and choose flow or copula by the others.
+        """Train on 1 - holdout of the rows, drawn by `key`, and choose flow or copula by the remaining rows.
 
         To estimate information from the same rows, use `pid.flow.cross_fit`: a flow overfits its training rows, which
         overstates their dependence.

@@ -137,13 +137,13 @@ class Pencil(NamedTuple):
 def compare_uncertainty(posteriors: WhitePosteriors, zero: float) -> Pencil:
     """Diagonalize the posteriors given x and given y together; eigenvalues below `zero` count as zero."""
     sums, axes = jnp.linalg.eigh(posteriors.x + posteriors.y)
-    known = sums < zero
-    root = jnp.sqrt(jnp.where(known, 1, sums))
+    determined = sums < zero
+    root = jnp.sqrt(jnp.where(determined, 1, sums))
     white = axes / root[None, :]
     inner = white.T @ posteriors.x @ white
-    outside = known[:, None] | known[None, :]
-    shares, rotation = jnp.linalg.eigh(jnp.where(outside, jnp.diag(jnp.where(known, 0.5, 0)), inner))
+    outside = determined[:, None] | determined[None, :]
+    shares, rotation = jnp.linalg.eigh(jnp.where(outside, jnp.diag(jnp.where(determined, 0.5, 0)), inner))
     shares = jnp.where(shares < zero, 0, jnp.where(shares > 1 - zero, 1, shares))
-    back = (axes * jnp.where(known, 0, root)[None, :]) @ rotation
-    log_det_sum = jnp.where(jnp.any(known), -jnp.inf, jnp.sum(jnp.log(jnp.where(known, 1, sums))))
-    return Pencil(log_det_sum, shares, back * jnp.minimum(shares, 1 - shares)[None, :] @ back.T)
+    unwhiten = (axes * jnp.where(determined, 0, root)[None, :]) @ rotation
+    log_det_sum = jnp.where(jnp.any(determined), -jnp.inf, jnp.sum(jnp.log(jnp.where(determined, 1, sums))))
+    return Pencil(log_det_sum, shares, unwhiten * jnp.minimum(shares, 1 - shares)[None, :] @ unwhiten.T)

@@ -102,16 +102,16 @@ def certificate(cov: Any, dims: Any) -> Certificate:
         )
     tolerance = covariance.tolerance_of(np.asarray(cov).dtype)
     with systems.x64_context():
-        parts = jax.tree.map(np.asarray, _certify_all(systems.to_float64(cov), dims, tolerance))
-    primal, dual = (part * covariance.units_per_nat(2) for part in parts[:2])
-    return Certificate(union.astype(primal.dtype), primal, dual, primal - dual, *parts[2:])
+        results = jax.tree.map(np.asarray, _certify_all(systems.to_float64(cov), dims, tolerance))
+    primal, dual = (result * covariance.units_per_nat(2) for result in results[:2])
+    return Certificate(union.astype(primal.dtype), primal, dual, primal - dual, *results[2:])
 
 
 @partial(jax.jit, static_argnums=(1, 2))
 def _certify_all(cov: Array, dims: Dims, tolerance: Tolerance) -> tuple:
     flat = cov.reshape(-1, *cov.shape[-2:])
-    parts = jax.lax.map(partial(_certify, dims=dims, tolerance=tolerance), flat)
-    return jax.tree.map(lambda part: part.reshape(*cov.shape[:-2], *part.shape[1:]), parts)
+    results = jax.lax.map(partial(_certify, dims=dims, tolerance=tolerance), flat)
+    return jax.tree.map(lambda result: result.reshape(*cov.shape[:-2], *result.shape[1:]), results)
 
 
 class Channels(NamedTuple):
