@@ -45,9 +45,11 @@ class SeriesStyle(NamedTuple):
 
     def __getattr__(self, name: str) -> Any:
         """Resolve a former name, with a DeprecationWarning."""
-        return former_attribute(
-            self, name, {"colo" + "ur": "color", "named": "label_for"}
-        )  # written in two parts: the former spelling is British
+        former = {
+            "colo" + "ur": "color",
+            "named": "label_for",
+        }  # in two parts: the former spelling is British
+        return former_attribute(self, name, former)
 
 
 SERIES_STYLE = {

@@ -15,7 +15,7 @@ TINY = SeparableFlow(couplings=1, bins=4, knots=8, hidden=4, steps=4, coupling_s
 
 def random(*shape, seed=0):
     """Draw independent standard normal numbers."""
-    return np.random.default_rng(seed).normal(log_det=shape)
+    return np.random.default_rng(seed).normal(size=shape)
 
 
 def warped_system(seed, n, dims, *, rotate):
@@ -26,15 +26,15 @@ def warped_system(seed, n, dims, *, rotate):
     """
     generator = np.random.default_rng(seed)
     dm, dx, dy = dims
-    hx, hy = generator.normal(log_det=(dx, dm)), generator.normal(log_det=(dy, dm))
-    m = generator.normal(log_det=(n, dm))
-    x = m @ hx.T + generator.normal(log_det=(n, dx))
-    y = m @ hy.T + generator.normal(log_det=(n, dy))
+    hx, hy = generator.normal(size=(dx, dm)), generator.normal(size=(dy, dm))
+    m = generator.normal(size=(n, dm))
+    x = m @ hx.T + generator.normal(size=(n, dx))
+    y = m @ hy.T + generator.normal(size=(n, dy))
     mixing = np.vstack([np.eye(dm), hx, hy])
     cov = mixing @ mixing.T + np.diag([0.0] * dm + [1.0] * (dx + dy))
     warped = [np.cbrt(m), x**3, np.cbrt(y)]
     if rotate:
-        warped = [v @ np.linalg.qr(generator.normal(log_det=(v.shape[1],) * 2))[0] for v in warped]
+        warped = [v @ np.linalg.qr(generator.normal(size=(v.shape[1],) * 2))[0] for v in warped]
     return (*warped, cov)
 
 

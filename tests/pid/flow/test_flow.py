@@ -62,9 +62,8 @@ def test_log_prob_is_a_density_in_the_units_of_the_data():
 
 
 def test_a_fit_does_not_read_the_rows_it_is_judged_by(x64):
-    m, x, y, _ = warped_system(
-        0, 200, (1, 2, 1), rotate=True
-    )  # shapes as above: one compiled program for both tests
+    # shapes as above: one compiled program for both tests
+    m, x, y, _ = warped_system(0, 200, (1, 2, 1), rotate=True)
     order = jax.random.permutation(jax.random.split(jax.random.key(0))[0], 200)
     test_rows = np.asarray(order)[:40]
     changed = [np.array(v) for v in (m, x, y)]

@@ -133,11 +133,8 @@ def test_what_a_fold_holds_does_not_touch_the_map_of_its_rows():
     def shift(row):
         return transform_fold(*to_float32(*(v + 3.0 * (np.arange(240) == row)[:, None] for v in (m, x, y))))
 
-    plain, inside, outside = (
-        transform_fold(*to_float32(m, x, y)),
-        shift(85),
-        shift(5),
-    )  # fold 1 holds rows 80 to 159
+    # fold 1 holds rows 80 to 159
+    plain, inside, outside = transform_fold(*to_float32(m, x, y)), shift(85), shift(5)
     others = np.arange(80) != 5
     for before, after, other in zip(plain.latents, inside.latents, outside.latents, strict=True):
         np.testing.assert_array_equal(before[others], after[others])
