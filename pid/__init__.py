@@ -1,8 +1,8 @@
-"""Partial information decomposition: what two sources tell about a target alone, in common, and only together.
+"""Partial information decomposition: the unique, redundant and synergistic information of two sources on a target.
 
 Every public name loads on first use; `__init__.pyi` lists where each one is defined.
 
-deprecation   former names of attributes and keywords, which warn
+deprecation   former names of attributes and keywords, with a warning
 extras        optional dependencies of the rooms
 gaussian      covariances: checks, sampling, mutual information in bits, bias
 measures      covariance to PID: BROJA in closed form, MMI, and the certificate
@@ -12,7 +12,7 @@ estimators    samples to PID with bias correction, intervals and a null; layers;
 plots         figures of a decomposition (extra `plots`)
 gqa           GQA as a TFDS data set, and the six tasks of Zhang et al. (extra `data`)
 llava         LLaVA-1.5 and LLaVA-1.6: states of every layer, attention knockouts (extra `llava`)
-toyworld      a generated world of pictures and questions in the shape of GQA (extra `llava`)
+toyworld      synthetic pictures and questions in the format of GQA (extra `llava`)
 """
 
 import lazy_loader

@@ -10,7 +10,10 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def warn_former_name(former: str, name: str, *, stacklevel: int = 3) -> None:
-    """Warn that `former` is now called `name`; by default where the caller of this function's caller stands."""
+    """Warn that `former` is now called `name`.
+
+    The default `stacklevel` attributes the warning to the caller of the function that calls this one.
+    """
     warnings.warn(
         f"{former} is now {name}; the old name goes with the next release.",
         DeprecationWarning,
@@ -19,7 +22,7 @@ def warn_former_name(former: str, name: str, *, stacklevel: int = 3) -> None:
 
 
 def former_attribute(holder: object, name: str, former: Mapping[str, str]) -> Any:
-    """Return the attribute that `name` was the former name of, with a warning.
+    """Return the attribute whose former name is `name`, with a warning.
 
     Args:
         holder: the module or instance whose `__getattr__` calls this.
@@ -27,7 +30,7 @@ def former_attribute(holder: object, name: str, former: Mapping[str, str]) -> An
         former: former name → name.
 
     Raises:
-        AttributeError: a name that is not a former one.
+        AttributeError: `name` is not a former name.
     """
     owner = holder.__name__ if isinstance(holder, ModuleType) else type(holder).__name__
     if name not in former:
@@ -37,7 +40,7 @@ def former_attribute(holder: object, name: str, former: Mapping[str, str]) -> An
 
 
 def accept_former_keyword(former: str, name: str) -> Callable[[F], F]:
-    """Let a function take the keyword `name` under its former name too, with a warning."""
+    """Make a function accept the keyword `name` under its former name too, with a warning."""
 
     def decorate(function: F) -> F:
         @functools.wraps(function)

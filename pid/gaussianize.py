@@ -1,7 +1,7 @@
 """Preprocessing of one variable at a time: standardization, PCA, rank-Gaussian scores.
 
 Bijections of one variable (standardization, whitening, rank-Gaussian scores of continuous data) leave mutual
-information and its decomposition unchanged. PCA loses what the components it drops would tell.
+information and its decomposition unchanged. PCA loses the information in the components that it drops.
 
     n samples, d coordinates, k components
 """
@@ -18,7 +18,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 @dataclass(frozen=True)
 class PCA:
-    """Reduction of a variable: to a number of components, or to the fewest that reach a share of the variance.
+    """Number of principal components to keep: fixed, or the fewest that reach a share of the variance.
 
     Exactly one of the two fields is set.
 
@@ -34,7 +34,7 @@ class PCA:
     """
 
     components: int | None = 8
-    """Number of components, at least 1; a variable with fewer directions keeps all of them."""
+    """Number of components, at least 1; a variable of lower rank keeps all its components."""
 
     variance: float | None = None
     """Share of the total variance to keep, in (0, 1], such as 0.95; needs components=None."""
@@ -91,9 +91,9 @@ class PrincipalComponents(NamedTuple):
 
 @jax.jit
 def standardize(x: Float[Array, "n d"]) -> StandardizedColumns:
-    """(x - mean) / sd per column, divisor n; a column that varies only by rounding becomes zeros."""
+    """Compute (x - mean) / sd per column, divisor n; a column that varies only by rounding becomes zeros."""
     x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    shifted = x - x[:1]  # first, so that a large common offset does not drown the variation
+    shifted = x - x[:1]  # before the mean, which a large common offset would round
     center = jnp.mean(shifted, axis=0)
     centered = shifted - center[None]
     scale = jnp.sqrt(jnp.mean(jnp.square(centered), axis=0))
@@ -105,11 +105,12 @@ def standardize(x: Float[Array, "n d"]) -> StandardizedColumns:
 
 @partial(jax.jit, static_argnames=("k", "whiten"))
 def principal_components(x: Float[Array, "n d"], k: int, *, whiten: bool = False) -> PrincipalComponents:
-    """The min(k, n, d) leading eigenvectors of S = xᵀx/n, and the scores x·direction of every row.
+    """Compute the min(k, n, d) leading eigenvectors of S = xᵀx/n, and the scores x·direction of every row.
 
-    n ≥ d: of S itself. n < d: of the Gram matrix xxᵀ/n = U diag(λ) Uᵀ, whose λ are those of S and whose directions
-    are xᵀu / √(nλ). A direction with λ below 1e-10 of the largest (float32: 1e-5) is absent. The entry of largest
-    modulus in a direction is positive. Shapes depend on k, n and d alone, so one program serves many variables.
+    If n ≥ d, S itself is decomposed. If n < d, the Gram matrix xxᵀ/n = U diag(λ) Uᵀ is decomposed: it has the λ of S,
+    and the directions are xᵀu / √(nλ). A direction with λ below 1e-10 of the largest (float32: 1e-5) is absent.
+    The entry of largest modulus in a direction is positive. Shapes depend on k, n and d alone, so one compiled program
+    serves many variables.
 
     Args:
         x: rows with columns of mean zero (`standardize`).
@@ -120,7 +121,7 @@ def principal_components(x: Float[Array, "n d"], k: int, *, whiten: bool = False
         ValueError: k < 1.
     """
     if k < 1:
-        raise ValueError(f"principal_components needs k >= 1, got {k}; 8 suits some 900 samples.")
+        raise ValueError(f"principal_components needs k >= 1, got {k}; 8 is usual for about 900 samples.")
     x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     n, d = x.shape
     k = min(k, n, d)
@@ -146,32 +147,35 @@ def principal_components(x: Float[Array, "n d"], k: int, *, whiten: bool = False
 def count_components(
     variances: Float[Array, "*b k"], total: Float[Array, "*b"], share: float
 ) -> Int[Array, "*b"]:
-    """The smallest j with λ_1 + ... + λ_j ≥ share · total; k if even all k fall short. `variances` descend."""
+    """Count the components to keep: the smallest j with λ_1 + ... + λ_j ≥ share · total, but at most k.
+
+    `variances` are the λ in descending order.
+    """
     cumulative = jnp.cumsum(variances, axis=-1)
     rounding = 8 * variances.shape[-1] * jnp.finfo(variances.dtype).eps
-    short = jnp.sum(cumulative < share * (1 - rounding) * total[..., None], axis=-1)
-    return jnp.minimum(short + 1, variances.shape[-1])
+    num_below = jnp.sum(cumulative < share * (1 - rounding) * total[..., None], axis=-1)
+    return jnp.minimum(num_below + 1, variances.shape[-1])
 
 
 @jax.jit
 def rank_gaussian(x: Float[Array, "n d"]) -> Float[Array, "n d"]:
-    """Rank-Gaussian scores Φ⁻¹((r - 1/2) / n) per column, r = 1..n the rank, then standardized.
+    """Compute the rank-Gaussian scores Φ⁻¹((r - 1/2) / n) per column, r = 1..n the rank, and standardize them.
 
     These are the scores of the Gaussian copula. Ties get their average rank. Only the order within a column counts:
     an increasing map of a column changes nothing, to the last bit. A constant column becomes zeros.
     """
     x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    middle = jax.vmap(_doubled_rank, in_axes=1, out_axes=1)(x)
-    return standardize(ndtri(middle.astype(x.dtype) / (2 * x.shape[0]))).values
+    doubled_rank = jax.vmap(_doubled_rank, in_axes=1, out_axes=1)(x)
+    return standardize(ndtri(doubled_rank.astype(x.dtype) / (2 * x.shape[0]))).values
 
 
 def _doubled_rank(column: Float[Array, " n"]) -> Int[Array, " n"]:
-    """Twice the average rank minus one: the number of smaller entries, plus the number of entries not larger."""
+    """Return twice the average rank minus one: the numbers of smaller and of not larger entries added."""
     ordered = jnp.sort(column)
     return jnp.searchsorted(ordered, column, side="left") + jnp.searchsorted(ordered, column, side="right")
 
 
 def _signs(vectors: Float[Array, "d k"]) -> Float[Array, " k"]:
-    """±1 per column, so that its entry of largest modulus becomes positive."""
+    """Return ±1 per column: the sign of its entry of largest modulus."""
     largest = jnp.argmax(jnp.abs(vectors), axis=0)
     return jnp.where(jnp.take_along_axis(vectors, largest[None], axis=0)[0] < 0, -1, 1).astype(vectors.dtype)

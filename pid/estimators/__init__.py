@@ -1,4 +1,4 @@
-"""From samples to a decomposition with bias correction, intervals and a null; of every layer; and compared.
+"""Estimation of a decomposition from samples, for one system or layer by layer: bias correction, intervals, null.
 
 config             choices of an estimation, their defaults, and two named configurations
 results            Estimate and its parts
@@ -7,12 +7,12 @@ shrinkage          shrinkage of a correlation matrix, for few samples
 covariance_fit     covariances of all layers, and the exact bias of their information
 bootstrap          the plug-in, bootstrap draws and shuffles, on device
 wishart_thinning   unique information without selection bias, on device
-bias_correction    the family of bias corrections
+bias_correction    the methods of bias correction
 intervals          intervals of the corrected values, and the null
-diagnostics        warnings
+diagnostics        warnings about doubtful estimates
 estimation         `estimate` and `layerwise`
 comparison         paired differences, correlation of trajectories, aggregation over layers
-io                 estimates in files, tables, flags in groups
+io                 saved estimates, tables, grouped flags
 """
 
 from pid.estimators.bias_correction import ParametricBootstrap as ParametricBootstrap

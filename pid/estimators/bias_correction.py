@@ -1,4 +1,4 @@
-"""Bias correction of the plug-in: one family of methods, and the arithmetic they share.
+"""Bias correction of the plug-in: the methods, and the arithmetic that they share.
 
 L layers, B draws; arrays hold the F fields of a PID along their last axis; bias and information are in bits
 """
@@ -33,13 +33,13 @@ class NormalAtoms(NamedTuple):
 
 
 class SamplingDistribution(NamedTuple):
-    """How corrected values scatter from one set of samples to another, in bits."""
+    """Sampling distribution of the corrected values, in bits."""
 
     draws: np.ndarray
-    """Draws (B, L, F) of which basic intervals are made."""
+    """Draws (B, L, F) from which basic intervals are computed."""
 
     center: np.ndarray
-    """What the draws scatter around, (L, F)."""
+    """Center of the draws, (L, F)."""
 
     atoms: NormalAtoms | None = None
     """Normal approximation of the atoms, where the draws do not describe them."""
@@ -86,10 +86,10 @@ class Uncorrected(BiasCorrection):
 
 @dataclass(frozen=True)
 class Wishart(BiasCorrection):
-    """Exact bias of the three mutual informations subtracted, the union scaled with the joint one. Name "wishart".
+    """Subtraction of the exact bias of the three mutual informations. Short name "wishart".
 
-    I_u ← I_u · Î_xy / I_xy with Î the corrected values. The atoms follow. Intervals of the mutual informations cover as
-    stated; those of the atoms cover less.
+    The union is scaled with the joint information, I_u ← I_u · Î_xy / I_xy with Î the corrected values, and the atoms
+    follow. Intervals of the mutual informations cover as stated; those of the atoms cover less.
 
     Example:
         >>> import jax, numpy as np
@@ -110,8 +110,8 @@ class Wishart(BiasCorrection):
     ) -> Corrected:
         """Subtract the exact bias.
 
-        Parametric draws have a truth, the plug-in: their corrected values centered on it also make up for the bias
-        that is left. Paired ones are centered on their own mean.
+        The truth of parametric draws is the plug-in. Their corrected values are centered on it, so that intervals also
+        account for the remaining bias. Paired draws are centered on their own mean.
         """
         values = self.correct_values(fit, plugin)
         if ci is None:
@@ -128,7 +128,7 @@ class Wishart(BiasCorrection):
 
 @dataclass(frozen=True)
 class ParametricBootstrap(BiasCorrection):
-    """The bias seen in parametric draws subtracted: 2 θ̂ - mean θ*. Short name "bootstrap".
+    """Subtraction of the bias of parametric draws: 2 θ̂ - mean θ*. Short name "bootstrap".
 
     Resampled and shuffled data are corrected as by `Wishart`.
 
@@ -144,7 +144,7 @@ class ParametricBootstrap(BiasCorrection):
     def correct(
         self, fit: CovarianceFit, plugin: np.ndarray, ci: Bootstrap | None, key: jax.Array
     ) -> Corrected:
-        """Subtract the bias of the draws; without `ci` there are as many as a `Bootstrap` has by default."""
+        """Subtract the bias of the draws; without `ci`, their number is the default of `Bootstrap`."""
         parametric = bootstrap.draw_parametric(fit, key, Bootstrap().draws if ci is None else ci.draws)
         values = subtract_bootstrap_bias(plugin, parametric, fit.measure)
         if ci is None:
@@ -158,11 +158,12 @@ class ParametricBootstrap(BiasCorrection):
 
 @dataclass(frozen=True)
 class WishartThinning(BiasCorrection):
-    """Exact bias subtracted, unique information measured on covariances split in two. Short name "thinned".
+    """Subtraction of the exact bias, with unique information from split covariances. Short name "thinned".
 
-    Directions are selected and measured on independent parts (`wishart_thinning`). Recommended: intervals of the atoms
-    cover too. It takes five times the work of `Wishart`, and is that where the samples are too few to be split, for
-    MMI, and for paired draws.
+    Directions are selected and measured on independent parts (`wishart_thinning`). This method is recommended:
+    intervals of the atoms cover as stated too. It takes five times the work of `Wishart`. It equals `Wishart` for MMI
+    and if the samples are too few to be split. With paired draws the values are thinned, and the draws are corrected
+    as by `Wishart`.
 
     Example:
         >>> from pid.estimators import WishartThinning
@@ -184,24 +185,24 @@ class WishartThinning(BiasCorrection):
         values = replace_unique(plugin, fit.bias, half_unique)
         if ci is None:
             return Corrected(values, None, None)
-        drawn = bootstrap.draw(fit, ci, key)
+        draws = bootstrap.draw(fit, ci, key)
         if ci.kind == "paired":
-            return _around_mean(values, wishart.correct_values(fit, drawn))
+            return _around_mean(values, wishart.correct_values(fit, draws))
         thinned = wishart_thinning.draw_half_unique(fit, key, ci.draws)
         half_unique_draws = np.stack([thinned[..., :2].mean(axis=-1), thinned[..., 2]], axis=-1)
         distribution = SamplingDistribution(
-            wishart.correct_values(fit, drawn),
+            wishart.correct_values(fit, draws),
             plugin,
-            _normal_atoms(fit, plugin, half_unique, drawn, thinned),
+            _normal_atoms(fit, plugin, half_unique, draws, thinned),
         )
-        return Corrected(values, replace_unique(drawn, fit.bias, half_unique_draws), distribution)
+        return Corrected(values, replace_unique(draws, fit.bias, half_unique_draws), distribution)
 
     def correct_values(self, fit: CovarianceFit, values: np.ndarray) -> np.ndarray:
         """Subtract the exact bias, as `Wishart` does."""
         return Wishart().correct_values(fit, values)
 
     def limitations(self, fit: CovarianceFit) -> list[str]:
-        """Say that the samples are too few to be split, if they are."""
+        """Warn if the samples are too few to be split."""
         if self._applies(fit) or fit.measure == "mmi":
             return []
         return [
@@ -211,7 +212,7 @@ class WishartThinning(BiasCorrection):
 
     @staticmethod
     def _applies(fit: CovarianceFit) -> bool:
-        """Whether there is a union to correct, and samples enough to split. MMI's union is one of the informations."""
+        """Return whether the union needs thinning (MMI's is max(I_x, I_y)) and the samples suffice to be split."""
         return (
             fit.measure != "mmi" and wishart_thinning.split_sizes(fit.covs.shape[-1], fit.n - 1) is not None
         )
@@ -224,7 +225,7 @@ METHODS: dict[str, BiasCorrection] = {
 
 
 def method_of(debias: BiasCorrection | str | None) -> BiasCorrection:
-    """The method itself, or the one with this short name; None is "none"."""
+    """Return the method itself, or the method with this short name; None means "none"."""
     return debias if isinstance(debias, BiasCorrection) else METHODS[debias or "none"]
 
 
@@ -236,10 +237,10 @@ def _normal_atoms(
     fit: CovarianceFit,
     plugin: np.ndarray,
     half_unique: np.ndarray,
-    drawn: np.ndarray,
+    draws: np.ndarray,
     thinned: np.ndarray,
 ) -> NormalAtoms:
-    """Centers from the corrected values, deviations from the spread of thinned draws.
+    """Compute centers from the corrected values, and deviations from the thinned draws.
 
     A layer with infinite information is not corrected and has no approximation.
     """
@@ -249,7 +250,7 @@ def _normal_atoms(
         center[layer] = wishart_thinning.atoms_of(
             plugin[layer, INFORMATION] - fit.bias[layer], np.minimum(*half_unique[layer])
         )
-        deviation[layer] = wishart_thinning.atom_deviations(drawn[:, layer, INFORMATION], thinned[:, layer])
+        deviation[layer] = wishart_thinning.atom_deviations(draws[:, layer, INFORMATION], thinned[:, layer])
     return NormalAtoms(center, deviation, layers)
 
 
@@ -271,7 +272,7 @@ def subtract_bootstrap_bias(values: np.ndarray, draws: np.ndarray, measure: str)
     """Compute 2 θ̂ - mean θ*: plug-in values less the bias of parametric draws, (B, ...)."""
     with np.errstate(invalid="ignore"):  # infinite information: such systems are not corrected
         corrected = pid_from_array(2 * values - draws.mean(axis=0))
-    x, y, joint = _order(np.stack([corrected.mi_x, corrected.mi_y, corrected.mi_joint], axis=-1))
+    x, y, joint = _clip_information(np.stack([corrected.mi_x, corrected.mi_y, corrected.mi_joint], axis=-1))
     union = np.maximum(x, y) if measure == "mmi" else corrected.union
     return _keep_infinite(values, values_from_union(x, y, joint, union))
 
@@ -281,7 +282,7 @@ def replace_unique(values: np.ndarray, bias: np.ndarray, half_unique: np.ndarray
 
     Args:
         values: plug-in fields, (..., F).
-        bias: of the mutual informations, (..., 3).
+        bias: bias of the mutual informations, (..., 3).
         half_unique: ê = (U_x + U_y)/2 by `wishart_thinning`, and its plug-in value, which it may not exceed; (..., 2).
     """
     x, y, joint = _subtract_bias(pid_from_array(values), bias)
@@ -290,23 +291,23 @@ def replace_unique(values: np.ndarray, bias: np.ndarray, half_unique: np.ndarray
 
 
 def _subtract_bias(plugin: PID, bias: np.ndarray) -> tuple[Numbers, Numbers, Numbers]:
-    return _order(np.stack([plugin.mi_x, plugin.mi_y, plugin.mi_joint], axis=-1) - bias)
+    return _clip_information(np.stack([plugin.mi_x, plugin.mi_y, plugin.mi_joint], axis=-1) - bias)
 
 
-def _order(information: np.ndarray) -> tuple[Numbers, Numbers, Numbers]:
-    """I_x, I_y and I_xy from the last axis: at least 0, the joint one at least the others."""
+def _clip_information(information: np.ndarray) -> tuple[Numbers, Numbers, Numbers]:
+    """Split the last axis into I_x, I_y and I_xy, clipped to at least 0, and I_xy to at least I_x and I_y."""
     x, y, joint = np.moveaxis(np.maximum(information, 0), -1, 0)
     return x, y, np.maximum(joint, np.maximum(x, y))
 
 
 def values_from_union(x: Numbers, y: Numbers, joint: Numbers, union: Numbers) -> np.ndarray:
-    """The fields of the PID with this union, which is clipped to [max(I_x, I_y), min(I_x + I_y, I_xy)]."""
+    """Return the fields of the PID with this union, which is clipped to [max(I_x, I_y), min(I_x + I_y, I_xy)]."""
     with np.errstate(invalid="ignore"):  # infinite information: such systems are not corrected
         union = np.clip(union, np.maximum(x, y), np.minimum(x + y, joint))
         return pid_to_array(PID(x + y - union, union - y, union - x, joint - union, x, y, joint, union))
 
 
 def _keep_infinite(values: np.ndarray, corrected: np.ndarray) -> np.ndarray:
-    """Keep systems with infinite information as they are: a bias means nothing there."""
+    """Return the uncorrected values of systems with infinite information, whose bias is undefined."""
     infinite = ~np.isfinite(values).all(axis=-1, keepdims=True)
     return np.where(infinite, values, corrected)

@@ -1,4 +1,4 @@
-"""Decompositions of many covariances around one, on device: the estimate, bootstrap draws, shuffles.
+"""Decompositions on device: of the estimated covariances, of bootstrap draws and of shuffles.
 
     L layers, n samples, B draws, D coordinates (target, x, y; with two targets: target, target_y, x, y), F fields
 
@@ -23,14 +23,14 @@ from pid.measures.atoms import PID, stack_fields
 from pid.measures.decomposition import make_measure
 
 CHUNK = 64
-"""Draws that are in memory at once."""
+"""Maximum number of draws in memory at once."""
 
 
 class BootstrapSpec(NamedTuple):
-    """Static arguments of the programs of this file. It is hashable: equal ones share one compiled program."""
+    """Static arguments of the programs in this file. Equal specs have equal hashes and share one compiled program."""
 
     measure: InformationMeasure
-    """What is computed of every covariance."""
+    """Measure that is evaluated for every covariance."""
 
     two_targets: bool
     """Whether each pair has a target of its own."""
@@ -40,7 +40,7 @@ class BootstrapSpec(NamedTuple):
 
 
 def spec_of(fit: CovarianceFit) -> BootstrapSpec:
-    """The static arguments for these covariances."""
+    """Return the static arguments for these covariances."""
     return BootstrapSpec(make_measure(fit.measure, fit.dims, np.float64), fit.two_targets, fit.n)
 
 
@@ -51,27 +51,27 @@ def run_in_bits(program: Callable[..., Array], spec: BootstrapSpec, *args: Any) 
 
 
 def plugin(fit: CovarianceFit) -> np.ndarray:
-    """The uncorrected fields of a PID in bits, (L, F)."""
+    """Compute the uncorrected fields of a PID in bits, (L, F)."""
     return run_in_bits(plugin_values, spec_of(fit), fit.covs, fit.features.mask)
 
 
 def draw(fit: CovarianceFit, ci: Bootstrap, key: jax.Array) -> np.ndarray:
-    """Uncorrected bootstrap draws of the kind of `ci`, in bits, (B, L, F)."""
+    """Compute uncorrected bootstrap draws of the kind of `ci`, in bits, (B, L, F)."""
     return draw_parametric(fit, key, ci.draws) if ci.kind == "parametric" else draw_paired(fit, key, ci.draws)
 
 
 def draw_parametric(fit: CovarianceFit, key: jax.Array, draws: int) -> np.ndarray:
-    """Uncorrected draws of the parametric bootstrap in bits, (B, L, F)."""
+    """Compute uncorrected draws of the parametric bootstrap in bits, (B, L, F)."""
     return run_in_bits(parametric_values, spec_of(fit), fit.covs, fit.features.mask, key, draws)
 
 
 def draw_paired(fit: CovarianceFit, key: jax.Array, draws: int) -> np.ndarray:
-    """Uncorrected draws of the paired bootstrap in bits, (B, L, F)."""
+    """Compute uncorrected draws of the paired bootstrap in bits, (B, L, F)."""
     return run_in_bits(paired_values, spec_of(fit), fit.features.values, fit.features.mask, key, draws)
 
 
 def draw_shuffled(fit: CovarianceFit, key: jax.Array, draws: int) -> np.ndarray:
-    """Uncorrected values with the target shuffled against both sources, in bits, (B, L, F)."""
+    """Compute uncorrected values with the target shuffled against both sources, in bits, (B, L, F)."""
     features = fit.features
     return run_in_bits(shuffled_values, spec_of(fit), features.values, fit.covs, features.mask, key, draws)
 
@@ -80,7 +80,7 @@ def draw_shuffled(fit: CovarianceFit, key: jax.Array, draws: int) -> np.ndarray:
 def plugin_values(
     spec: BootstrapSpec, covs: Float[Array, "l d d"], masks: Bool[Array, "l d"]
 ) -> Float[Array, "l k"]:
-    """The plug-in values of every layer, in nats."""
+    """Compute the plug-in values of every layer, in nats."""
     return jax.lax.map(lambda layer: _atoms(spec, *layer), (covs, masks))
 
 
@@ -88,18 +88,18 @@ def plugin_values(
 def parametric_values(
     spec: BootstrapSpec, covs: Float[Array, "l d d"], masks: Bool[Array, "l d"], key: Array, draws: int
 ) -> Float[Array, "b l k"]:
-    """Values of covariances drawn from the Wishart distribution with n - 1 degrees of freedom around each layer's.
+    """Compute the values of covariances drawn from the Wishart distribution of each layer, in nats.
 
-    All layers share Bartlett's factors. In nats.
+    The distribution has n - 1 degrees of freedom. All layers share the Bartlett factors.
     """
     factors, nu = jax.lax.map(matrix_root, covs), spec.n - 1
 
     def chunk(key: Array, count: int) -> Array:
-        drawn = wishart.sample_bartlett(key, covs.shape[-1], np.full(count, nu), covs.dtype)
+        bartlett = wishart.sample_bartlett(key, covs.shape[-1], np.full(count, nu), covs.dtype)
 
-        def layer(part: tuple[Array, Array]) -> Array:
-            factor, mask = part
-            return jax.vmap(lambda a: _atoms(spec, wishart.from_bartlett(factor, a, nu), mask))(drawn)
+        def layer(arrays: tuple[Array, Array]) -> Array:
+            factor, mask = arrays
+            return jax.vmap(lambda a: _atoms(spec, wishart.from_bartlett(factor, a, nu), mask))(bartlett)
 
         return jax.lax.map(layer, (factors, masks))
 
@@ -110,7 +110,7 @@ def parametric_values(
 def paired_values(
     spec: BootstrapSpec, features: Float[Array, "l n d"], masks: Bool[Array, "l d"], key: Array, draws: int
 ) -> Float[Array, "b l k"]:
-    """Values of resampled samples, the same ones for all layers, in nats.
+    """Compute the values of resampled samples, the same ones for all layers, in nats.
 
     The weighted moments Σ_i w_i z_i z_iᵀ of a chunk of draws are one matrix product with the products z z'.
     """
@@ -121,8 +121,8 @@ def paired_values(
     def chunk(key: Array, count: int) -> Array:
         weights = _resample_counts(key, n, count).astype(features.dtype)
 
-        def layer(part: tuple[Array, Array]) -> Array:
-            z, mask = part
+        def layer(arrays: tuple[Array, Array]) -> Array:
+            z, mask = arrays
             upper, mean = weights @ (z[:, row] * z[:, column]), weights @ z / n
             moments = jnp.zeros((count, size, size), z.dtype).at[:, row, column].set(upper)
             moments = moments + jnp.triu(moments, 1).mT
@@ -143,7 +143,7 @@ def shuffled_values(
     key: Array,
     draws: int,
 ) -> Float[Array, "b l k"]:
-    """Values with the target's samples permuted against those of both sources, the same way for all layers, in nats."""
+    """Compute values with the target permuted against both sources, by the same orders for all layers, in nats."""
     n = features.shape[1]
     m = spec.measure.dims[0] * (2 if spec.two_targets else 1)
     centered = features - jnp.mean(features, axis=1, keepdims=True)
@@ -151,14 +151,14 @@ def shuffled_values(
     def chunk(key: Array, count: int) -> Array:
         orders = jax.vmap(lambda k: jax.random.permutation(k, n))(jax.random.split(key, count))
 
-        def layer(part: tuple[Array, Array, Array]) -> Array:
-            z, cov, mask = part
+        def layer(arrays: tuple[Array, Array, Array]) -> Array:
+            z, cov, mask = arrays
 
-            def one(order: Array) -> Array:
-                across = z[order, :m].T @ z[:, m:] / (n - 1)
-                return _atoms(spec, cov.at[:m, m:].set(across).at[m:, :m].set(across.T), mask)
+            def shuffle(order: Array) -> Array:
+                cross = z[order, :m].T @ z[:, m:] / (n - 1)
+                return _atoms(spec, cov.at[:m, m:].set(cross).at[m:, :m].set(cross.T), mask)
 
-            return jax.vmap(one)(orders)
+            return jax.vmap(shuffle)(orders)
 
         return jax.lax.map(layer, (centered, covs, masks))
 
@@ -168,7 +168,7 @@ def shuffled_values(
 def stream_draws(
     chunk: Callable[[Array, int], Float[Array, "l c k"]], key: Array, draws: int
 ) -> Float[Array, "b l k"]:
-    """Compute all draws by as few calls `chunk(key, count)` of equal size as possible, and drop a few too many."""
+    """Compute all draws by the fewest calls `chunk(key, count)` of equal size, and drop the surplus."""
     chunks = -(-draws // CHUNK)
     count = -(-draws // chunks)
     values = jnp.moveaxis(jax.lax.map(lambda k: chunk(k, count), jax.random.split(key, chunks)), 2, 1)
@@ -176,19 +176,19 @@ def stream_draws(
 
 
 def _resample_counts(key: Array, n: int, draws: int) -> Int[Array, "b n"]:
-    """How often each of n samples is drawn in n draws with replacement, many times."""
-    drawn = jax.random.randint(key, (draws * n,), 0, n).reshape(draws, n)
-    return jax.vmap(lambda row: jnp.bincount(row, length=n))(drawn)
+    """Count how often each of n samples occurs in n draws with replacement, for every resample."""
+    indices = jax.random.randint(key, (draws * n,), 0, n).reshape(draws, n)
+    return jax.vmap(lambda row: jnp.bincount(row, length=n))(indices)
 
 
 def matrix_root(cov: Float[Array, "d d"]) -> Float[Array, "d d"]:
-    """A with A Aᵀ = S, of a covariance that may be singular."""
+    """Return A with A Aᵀ = S for a covariance that may be singular."""
     values, vectors = jnp.linalg.eigh(cov)
     return vectors * jnp.sqrt(jnp.maximum(values, 0))[None, :]
 
 
 def replace_missing(cov: Float[Array, "d d"], mask: Bool[Array, " d"]) -> Float[Array, "d d"]:
-    """Put independent coordinates of unit variance in the place of those that a layer does not have."""
+    """Replace the coordinates that a layer does not have by independent ones of unit variance."""
     return jnp.where(mask[:, None] & mask[None, :], cov, jnp.eye(cov.shape[0], dtype=cov.dtype))
 
 
@@ -200,9 +200,9 @@ def _atoms(spec: BootstrapSpec, cov: Float[Array, "d d"], mask: Bool[Array, " d"
 
 
 def _atoms_of_two_targets(measure: InformationMeasure, cov: Float[Array, "d d"]) -> Float[Array, " k"]:
-    """MMI where each pair has its own target.
+    """Compute MMI where each pair has its own target.
 
-    I_x is that of the first target, I_y that of the second, I_xy the larger one of both.
+    I_x is that of the first target, I_y that of the second, I_xy the larger of the two.
     """
     m, size = measure.dims[0], cov.shape[0]
     first = np.r_[:m, 2 * m : size]

@@ -28,9 +28,9 @@ class Comparison(NamedTuple):
 
 
 def compare(base: Estimate, other: Estimate) -> Comparison:
-    """Compute paired intervals of the differences other - base, as between a knockout and the intact model.
+    """Compute paired intervals of the differences other - base, such as a knockout minus the intact model.
 
-    Both sides resampled the same samples, so that what their draws share cancels:
+    Both estimates resample the same samples, so that the common noise of their draws cancels:
     [Δ - q_hi, Δ - q_lo] with q the quantiles of Δ* - mean Δ*, at the level of the draws.
 
     Args:
@@ -38,7 +38,7 @@ def compare(base: Estimate, other: Estimate) -> Comparison:
         other: an estimate with the same n, key, ci and number of layers.
 
     Returns:
-        Comparison, in bits, with fields of the shape of those of the estimates.
+        Comparison, in bits, with fields shaped as in the estimates.
 
     Raises:
         ValueError: draws that are missing or not paired; another key, n, level, number of draws or of layers.
@@ -52,9 +52,9 @@ def compare(base: Estimate, other: Estimate) -> Comparison:
         >>> bool(pid.compare(base, other).difference.mi_y > 0.5)
         True
     """
-    for name, side in (("base", base), ("other", other)):
-        kind = None if side.resampling is None else side.resampling.kind
-        if kind != "paired" or side.draws is None:
+    for name, estimate in (("base", base), ("other", other)):
+        kind = None if estimate.resampling is None else estimate.resampling.kind
+        if kind != "paired" or estimate.draws is None:
             raise ValueError(
                 f"compare needs draws of kind 'paired', got {kind!r} for {name}; estimate both with "
                 f"ci=Bootstrap(kind='paired') and one key."
@@ -104,7 +104,7 @@ def trajectory_correlation(a: Estimate | PID, b: Estimate | PID) -> PID:
         >>> round(float(pid.trajectory_correlation(rising, rising).synergy), 3)
         1.0
     """
-    left, right = (pid_to_array(side.pid if isinstance(side, Estimate) else side) for side in (a, b))
+    left, right = (pid_to_array(pid.pid if isinstance(pid, Estimate) else pid) for pid in (a, b))
     if left.ndim != 2 or left.shape != right.shape or len(left) < 3:
         raise ValueError(
             f"a correlation of trajectories needs at least three layers and as many on both sides, got fields of "
@@ -119,7 +119,7 @@ def trajectory_correlation(a: Estimate | PID, b: Estimate | PID) -> PID:
 def aggregate(layers: Estimate | PID, how: Aggregation | str) -> PID:
     """Reduce all layers to one PID: that of the last layer, the mean, or the sum.
 
-    The three differ; say which one is shown.
+    The three differ; state which one a figure or table shows.
 
     Args:
         layers: a layer-wise estimate or decomposition, fields of shape `(L, ...)`.
@@ -129,7 +129,7 @@ def aggregate(layers: Estimate | PID, how: Aggregation | str) -> PID:
         PID with fields of shape `(...)`.
 
     Raises:
-        ValueError: an unknown way, or no axis of layers.
+        ValueError: an unknown `how`, or no axis of layers.
 
     Example:
         >>> import numpy as np

@@ -26,12 +26,12 @@ def _check_name(what: str, value: object, known: tuple[str, ...]) -> None:
 
 def _check_level(level: float | int) -> None:
     if not 0 < level < 1:
-        raise ValueError(f"a level lies between 0 and 1, got {level!r}; 0.9 is usual.")
+        raise ValueError(f"a level is between 0 and 1, got {level!r}; 0.9 is usual.")
 
 
 @dataclass(frozen=True)
 class Bootstrap:
-    """Random covariances around the estimate, from which intervals are made.
+    """Options of the bootstrap draws from which intervals are computed.
 
     Raises:
         ValueError: fewer than two draws, a level outside (0, 1), an unknown kind.
@@ -57,7 +57,7 @@ class Bootstrap:
     """
 
     def __post_init__(self) -> None:
-        """Refuse what cannot give an interval."""
+        """Check the fields."""
         if self.draws < 2:
             raise ValueError(f"a bootstrap needs at least two draws, got {self.draws}; 200 is usual.")
         _check_level(self.level)
@@ -66,7 +66,7 @@ class Bootstrap:
 
 @dataclass(frozen=True)
 class Shuffle:
-    """The null: the target's samples shuffled against those of both sources.
+    """Options of the null, whose draws shuffle the target's samples against those of both sources.
 
     Raises:
         ValueError: fewer than two shuffles, a level outside (0, 1).
@@ -84,14 +84,14 @@ class Shuffle:
     """The null spans this share of the shuffled values, between 0 and 1."""
 
     def __post_init__(self) -> None:
-        """Refuse what cannot give an interval."""
+        """Check the fields."""
         if self.draws < 2:
             raise ValueError(f"a null needs at least two shuffles, got {self.draws}; 20 is usual.")
         _check_level(self.level)
 
 
 class BiasCorrection(ABC):
-    """A method of bias correction, the choice `debias`. The members of the family stand in `bias_correction`.
+    """A method of bias correction, for the choice `debias`. The module `bias_correction` has the methods.
 
     Example:
         >>> from pid.estimators import BiasCorrection, Wishart
@@ -110,7 +110,7 @@ class BiasCorrection(ABC):
             fit: the `CovarianceFit` of all layers.
             plugin: uncorrected fields of a PID in bits, (L, F).
             ci: bootstrap draws; None for none.
-            key: of everything random.
+            key: key of everything random.
 
         Returns:
             A `Corrected`: values, draws and their sampling distribution.
@@ -121,12 +121,12 @@ class BiasCorrection(ABC):
         """Correct the fields (..., L, F) of resampled or shuffled data, without further draws."""
 
     def limitations(self, fit: Any) -> list[str]:
-        """Warnings where this method does not apply to the data and does something else; none by default."""
+        """Return warnings if this method does not apply to the data and another is used; none by default."""
         return []
 
 
 class EstimateConfig(TypedDict, total=False):
-    """Choices of `estimate` and `layerwise`; one left out has its default.
+    """Choices of `estimate` and `layerwise`; a choice that is left out has its default.
 
     Example:
         >>> import jax, numpy as np
@@ -138,7 +138,7 @@ class EstimateConfig(TypedDict, total=False):
     """
 
     reduce: PCA | None
-    """Reduction of each variable on its own; None takes the features as they are."""
+    """Reduction of each variable on its own; None keeps the features."""
 
     gaussianize: Gaussianize | FlowConfig | str
     """Map of the features to Gaussian ones: "none", "copula", "flow", or a `SeparableFlow`."""
@@ -177,7 +177,7 @@ def recommended_config() -> EstimateConfig:
     information by 0.1 bit before correction.
 
     Returns:
-        All choices of an estimate, which may be changed one by one.
+        All choices of an estimate, which the caller may change one by one.
 
     Example:
         >>> import pid
@@ -189,14 +189,14 @@ def recommended_config() -> EstimateConfig:
 
 
 def paper_config() -> EstimateConfig:
-    """Return the choices of "How Vision Becomes Language".
+    """Return the choices of the paper "How Vision Becomes Language".
 
-    Components for 95 % of the variance, one flow per pair, MMI, no correction. Two target flows are not one target:
-    the pairs then have different targets. Without correction the plug-in bias at n = 900 is as large as the reported
+    Components for 95 % of the variance, one flow per pair, MMI, no correction. With two target flows the pairs have
+    different targets. Without correction the plug-in bias at n = 900 is as large as the reported
     values.
 
     Returns:
-        All choices of an estimate, which may be changed one by one.
+        All choices of an estimate, which the caller may change one by one.
 
     Example:
         >>> import pid
@@ -246,25 +246,25 @@ def _check(config: dict[str, Any]) -> None:
         _check_name("shrinkage", config["shrinkage"], get_args(Shrinkage))
         if getattr(debias, "name", debias) not in ("none", None):
             raise ValueError(
-                f"the correction is that of a sample covariance, got debias={debias!r} with "
+                f"bias corrections assume a sample covariance, got debias={debias!r} with "
                 f"shrinkage={config['shrinkage']!r}; use debias='none', or no shrinkage."
             )
     if has_two_targets(gaussianize) and config["measure"] != "mmi":
         raise ValueError(
-            f"one target flow per pair leaves no common target, which only measure='mmi' can do without, got "
+            f"one target flow per pair leaves no common target, which all measures but 'mmi' need, got "
             f"{config['measure']!r}; use SeparableFlow(shared_target=True)."
         )
 
 
 def flow_of(gaussianize: Gaussianize | FlowConfig | str) -> FlowConfig | None:
-    """The flow to train, if there is one."""
+    """Return the flow to train, or None."""
     if isinstance(gaussianize, FlowConfig):
         return gaussianize
     return FlowConfig() if gaussianize == "flow" else None
 
 
 def has_two_targets(gaussianize: Gaussianize | FlowConfig | str) -> bool:
-    """Whether each pair has a target of its own."""
+    """Return whether each pair has a target of its own."""
     flow = flow_of(gaussianize)
     return flow is not None and not flow.shared_target
 
@@ -275,7 +275,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 def show_choices(function: F) -> F:
     """Give a function with `**choices` a signature that lists every choice with its default.
 
-    `help` and `inspect.signature` then show what `EstimateConfig` and `DEFAULTS` say.
+    `help` and `inspect.signature` then show the types of `EstimateConfig` and the values of `DEFAULTS`.
     """
     parameters = inspect.signature(function).parameters.values()
     choices = [

@@ -24,7 +24,7 @@ class CovarianceFit(NamedTuple):
     """Covariances (L, D, D), with independent coordinates of unit variance in the place of missing ones."""
 
     bias: np.ndarray
-    """Exact bias of I_x, I_y and I_xy in bits, (L, 3); 0 where the samples are too few for it to be known."""
+    """Exact bias of I_x, I_y and I_xy in bits, (L, 3); 0 if the samples are too few to compute it."""
 
     n: int
     """Number of samples."""
@@ -36,7 +36,7 @@ class CovarianceFit(NamedTuple):
     """Whether each pair has a target of its own: coordinates are then target, target_y, x, y."""
 
     shrinkage: str | None
-    """How the covariances were shrunk, if they were."""
+    """Method by which the covariances were shrunk, or None."""
 
     @property
     def dims(self) -> Dims:
@@ -57,20 +57,21 @@ def fit_covariances(
     """Compute covariances and bias of every layer.
 
     Raises:
-        ValueError: fewer samples than dimensions, unless the covariances are shrunk and no parametric draws are made.
+        ValueError: fewer samples than dimensions, unless the covariances are shrunk and the draws are not parametric.
     """
     counts = features.counts
-    most = int(counts.sum(axis=1).max())
-    if n - 1 < most and shrinkage is None:
+    max_dims = int(counts.sum(axis=1).max())
+    if n - 1 < max_dims and shrinkage is None:
         raise ValueError(
-            f"an estimate needs more samples than dimensions, got n={n} samples for {most} dimensions "
+            f"an estimate needs more samples than dimensions, got n={n} samples for {max_dims} dimensions "
             f"{tuple(int(c) for c in counts[counts.sum(axis=1).argmax()])}; reduce each variable to fewer components "
             f"(reduce=PCA(components={max(1, (n - 1) // 9)})), add samples, or use shrinkage='ledoit_wolf' with "
             f"debias='none' and ci=None."
         )
-    if n - 1 < most and (ci is not None and ci.kind == "parametric"):
+    if n - 1 < max_dims and (ci is not None and ci.kind == "parametric"):
         raise ValueError(
-            f"parametric draws need more samples than dimensions, got n={n} for {most}; use ci=None or kind='paired'."
+            f"parametric draws need more samples than dimensions, got n={n} for {max_dims}; "
+            f"use ci=None or kind='paired'."
         )
     z = features.values - features.values.mean(axis=1, keepdims=True)
     covs = np.stack([_covariance(*layer, shrinkage) for layer in zip(z, features.mask, strict=True)])
@@ -78,27 +79,29 @@ def fit_covariances(
 
 
 def _covariance(z: np.ndarray, mask: np.ndarray, shrinkage: str | None) -> np.ndarray:
-    """Covariance of centered samples (n, D); missing coordinates get variance 1."""
+    """Compute the covariance of centered samples (n, D); missing coordinates get variance 1."""
     n = len(z)
     cov = z.T @ z / (n - 1)
     if shrinkage is not None:
-        inside = np.ix_(mask, mask)
+        index = np.ix_(mask, mask)
         scale = np.sqrt(np.diag(cov)[mask])
         rho = shrinkage_intensity(z[:, mask] / scale, shrinkage)
-        cov[inside] = shrink(cov[inside] / scale / scale[:, None], rho)
+        cov[index] = shrink(cov[index] / scale / scale[:, None], rho)
     return np.where(mask[:, None] & mask[None, :], cov, np.eye(len(cov)))
 
 
 def _bias(covs: np.ndarray, features: GaussianFeatures, n: int) -> np.ndarray:
-    """Bias in bits, (L, 3); the joint one counts the directions that both sources have together."""
-    sources = sum(part.shape[-1] for part in features.masks[-2:])
-    missing = [
+    """Compute the bias in bits, (L, 3); for the joint information, directions that both sources share count once."""
+    sources = sum(mask.shape[-1] for mask in features.masks[-2:])
+    deficits = [
         int(np.sum(eigenvalues <= DOUBLE.rank * eigenvalues[-1]))
         for eigenvalues in np.linalg.eigvalsh(covs[:, -sources:, -sources:])
     ]
     rows = []
-    for (m, x, y), shared in zip(features.counts.tolist(), missing, strict=True):
+    for (m, x, y), deficit in zip(features.counts.tolist(), deficits, strict=True):
         with systems.x64_context():
-            enough = n - 1 >= m + x + y - shared
-            rows.append(wishart.information_bias((m, x, y, x + y - shared), n) if enough else (0.0, 0.0, 0.0))
+            enough = n - 1 >= m + x + y - deficit
+            rows.append(
+                wishart.information_bias((m, x, y, x + y - deficit), n) if enough else (0.0, 0.0, 0.0)
+            )
     return np.array(rows, float)

@@ -1,4 +1,4 @@
-"""Warnings where an estimate is doubtful, in plain sentences.
+"""Warnings about doubtful estimates, in plain sentences.
 
 m, x, y coordinates, n samples; information in bits
 """
@@ -21,7 +21,7 @@ LARGE_SHARE = 0.5
 def warnings_for(
     fit: CovarianceFit, correction: BiasCorrection, values: np.ndarray, plugin: np.ndarray, layer: int
 ) -> tuple[str, ...]:
-    """Warnings for one layer, given its corrected and uncorrected PID, both (F,)."""
+    """Return the warnings for one layer, given its corrected and uncorrected PID, both (F,)."""
     return (
         *_infinite(plugin),
         *_few_samples(fit, correction, values, layer),

@@ -1,4 +1,4 @@
-"""`estimate` and `layerwise`: samples → PID, with everything that says how far to trust it."""
+"""`estimate` and `layerwise`: from samples to a PID with intervals, null and warnings."""
 
 from typing import Any, Unpack
 
@@ -32,29 +32,29 @@ def estimate(target: Any, x: Any, y: Any, *, key: jax.Array, **choices: Unpack[E
         target: samples `(n, d_target)` of any real dtype, n at least 8.
         x: samples `(n, d_x)` of the first source, in the same order; any width.
         y: samples `(n, d_y)` of the second source, in the same order; any width.
-        reduce: components of each variable on its own, a `PCA`; None takes the features as they are.
+        reduce: components of each variable on its own, a `PCA`; None keeps the features.
         gaussianize: "none", "copula" (normal scores of each coordinate), "flow", or a `SeparableFlow` of your own.
         measure: "broja" or "mmi".
         debias: "wishart" subtracts the exact bias of the three mutual informations and scales the union with the
-            joint one; "bootstrap" subtracts the bias seen in parametric draws; "thinned" subtracts the exact bias and
-            measures unique information where directions are selected and measured on independent parts (recommended,
-            five times the work); "none". Or the method itself: `Wishart()`, `ParametricBootstrap()`,
+            joint one; "bootstrap" subtracts the bias of parametric draws; "thinned" subtracts the exact bias and
+            selects and measures the directions of unique information on independent parts (recommended, five times
+            the work); "none". Or the method itself: `Wishart()`, `ParametricBootstrap()`,
             `WishartThinning()`.
-        shrinkage: of the correlation matrix towards the identity, "ledoit_wolf" or "oas"; needs debias="none".
+        shrinkage: "ledoit_wolf" or "oas" shrinks the correlation matrix towards the identity; needs debias="none".
         ci: bootstrap draws for basic intervals, a `Bootstrap`; None for none.
         null: shuffles for the null, a `Shuffle`; None for none. Their bias is subtracted as by "wishart".
         key: key of everything random; equal keys give equal results.
-        **choices: all but the samples and the key; `EstimateConfig` holds them as a dictionary.
+        **choices: everything but the samples and the key; `EstimateConfig` is the type of the dictionary.
 
     Returns:
-        Estimate, in bits. `flags` says what was reduced, dropped or is doubtful. Intervals of the three mutual
-        informations cover as stated. Those of the atoms do under "thinned"; under the others they cover less, since
-        the bias that is left is not small beside their width.
+        Estimate, in bits. `flags` lists what was reduced or dropped, and what is doubtful. Intervals of the three
+        mutual informations cover as stated. Those of the atoms do so with "thinned"; with other methods they cover
+        less, because the remaining bias is not small compared with their width.
 
     Raises:
         TypeError: a choice that does not exist.
         ValueError: shapes that do not fit, values that are not finite, fewer samples than dimensions, choices
-            that contradict each other; each says what to do.
+            that contradict each other; each message names the remedy.
 
     Example:
         >>> import jax, numpy as np
@@ -71,7 +71,7 @@ def estimate(target: Any, x: Any, y: Any, *, key: jax.Array, **choices: Unpack[E
 
 @show_choices
 def layerwise(target: Any, x: Any, y: Any, *, key: jax.Array, **choices: Unpack[EstimateConfig]) -> Estimate:
-    """Run `estimate` for every layer, by programs that are compiled once for all of them.
+    """Run `estimate` for every layer, with programs that are compiled once for all layers.
 
     Layer l equals `estimate` of that layer with the same key, and paired draws resample the same samples in every
     layer.
@@ -82,10 +82,11 @@ def layerwise(target: Any, x: Any, y: Any, *, key: jax.Array, **choices: Unpack[
         y: samples `(L, n, d_y)` or `(n, d_y)` of the second source. At least one of the three has layers.
         key: key of everything random; equal keys give equal results.
         reduce, gaussianize, measure, debias, shrinkage, ci, null: choices, as in `estimate`.
-        **choices: all of these; `EstimateConfig` holds them as a dictionary.
+        **choices: all of these; `EstimateConfig` is the type of the dictionary.
 
     Returns:
-        Estimate, in bits. Every field has the layers first (draws: after the draws), and flags begin with their layer.
+        Estimate, in bits. The first axis of every field is the layer (the second, in `draws`). Flags begin with
+        their layer.
 
     Raises:
         TypeError: a choice that does not exist.
@@ -141,18 +142,18 @@ def _resampling(ci: Bootstrap | None, key: jax.Array) -> Resampling | None:
 def _without_layers(estimate: Estimate) -> Estimate:
     """Remove the axis of the only layer."""
 
-    def only(pid: PID) -> PID:
+    def squeeze(pid: PID) -> PID:
         return pid_from_array(pid_to_array(pid)[..., 0, :])
 
-    def both_ends(interval: Interval | None) -> Interval | None:
-        return None if interval is None else Interval(only(interval.low), only(interval.high))
+    def squeeze_interval(interval: Interval | None) -> Interval | None:
+        return None if interval is None else Interval(squeeze(interval.low), squeeze(interval.high))
 
     return estimate._replace(
-        pid=only(estimate.pid),
-        ci=both_ends(estimate.ci),
-        null=both_ends(estimate.null),
-        draws=None if estimate.draws is None else only(estimate.draws),
+        pid=squeeze(estimate.pid),
+        ci=squeeze_interval(estimate.ci),
+        null=squeeze_interval(estimate.null),
+        draws=None if estimate.draws is None else squeeze(estimate.draws),
         flags=tuple(flag.removeprefix("layer 0: ") for flag in estimate.flags),
         dims=estimate.dims[0],
-        plugin=only(estimate.plugin),
+        plugin=squeeze(estimate.plugin),
     )

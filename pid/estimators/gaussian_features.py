@@ -20,7 +20,7 @@ from pid.gaussianize import PCA, count_components, principal_components, rank_ga
 NAMES = ("target", "x", "y")
 MIN_SAMPLES = 8
 MIN_WIDTH = 16
-"""Coordinates that layers of different widths are at least padded to."""
+"""Minimum width to which layers of different widths are padded."""
 VARIANCE_CAP = 3
 """Components chosen by variance take at most 1/3 as many dimensions as there are samples."""
 
@@ -32,7 +32,7 @@ class GaussianFeatures(NamedTuple):
     """Coordinates of target, x, y, or of target, target_y, x, y with two targets; (L, n, k) each."""
 
     masks: tuple[np.ndarray, ...]
-    """Which coordinates a layer has, for every part: bool (L, k) each."""
+    """Masks of the coordinates that a layer has, for every part: bool (L, k) each."""
 
     flags: tuple[tuple[str, ...], ...]
     """Warnings of every layer."""
@@ -50,14 +50,14 @@ class GaussianFeatures(NamedTuple):
     @property
     def counts(self) -> np.ndarray:
         """Number of coordinates of target, x and y that a layer has, (L, 3)."""
-        counts = np.stack([part.sum(axis=-1) for part in self.masks], axis=-1)
+        counts = np.stack([mask.sum(axis=-1) for mask in self.masks], axis=-1)
         return counts[:, [0, -2, -1]]
 
 
 def check_samples(target: Any, x: Any, y: Any, *, layers: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the three variables as arrays, and check them.
 
-    Shapes are (n, d); with `layers` they are (L, n, d), or (n, d) for what is the same in all layers.
+    Shapes are (n, d); with `layers` they are (L, n, d), or (n, d) if the variable is the same in all layers.
 
     Raises:
         ValueError: shapes that do not fit, too few samples, values that are not finite.
@@ -70,7 +70,7 @@ def check_samples(target: Any, x: Any, y: Any, *, layers: bool) -> tuple[np.ndar
         raise ValueError(f"samples must have shape {expected}, got {shapes}.")
     if layers and len({len(a) for a in arrays if a.ndim == 3}) != 1:
         raise ValueError(
-            f"layerwise needs an axis of layers, equally long wherever there is one, got {shapes}."
+            f"layerwise needs an axis of layers, of equal length in all variables that have one, got {shapes}."
         )
     if len({a.shape[-2] for a in arrays}) != 1:
         raise ValueError(f"target, x and y must have the same samples in the same order, got {shapes}.")
@@ -125,11 +125,11 @@ Layers = list[np.ndarray]
 
 
 def _reduce_layers(name: str, array: np.ndarray, reduce: PCA | None, flags: list[list[str]]) -> Layers:
-    """Reduce every layer of a variable. A variable without layers is reduced once and serves all of them."""
-    own = [_reduce(name, a, reduce) for a in (array if array.ndim == 3 else array[None])]
+    """Reduce every layer of a variable. A variable without layers is reduced once for all of them."""
+    results = [_reduce(name, a, reduce) for a in (array if array.ndim == 3 else array[None])]
     for layer, messages in enumerate(flags):
-        messages += own[min(layer, len(own) - 1)][1]
-    return [own[min(layer, len(own) - 1)][0] for layer in range(len(flags))]
+        messages += results[min(layer, len(results) - 1)][1]
+    return [results[min(layer, len(results) - 1)][0] for layer in range(len(flags))]
 
 
 def _reduce(name: str, array: np.ndarray, reduce: PCA | None) -> tuple[np.ndarray, list[str]]:
@@ -162,15 +162,15 @@ def _reduce(name: str, array: np.ndarray, reduce: PCA | None) -> tuple[np.ndarra
 def _cap_dimensions(reduced: list[Layers], flags: list[list[str]]) -> list[Layers]:
     """Keep at most n/3 dimensions in all, by one common limit for the widest variables."""
     for layer, messages in enumerate(flags):
-        sizes = [part[layer].shape[1] for part in reduced]
+        sizes = [variable[layer].shape[1] for variable in reduced]
         total = max(reduced[0][layer].shape[0] // VARIANCE_CAP, len(sizes))
         if sum(sizes) <= total:
             continue
         limit = max(c for c in range(1, total + 1) if sum(min(size, c) for size in sizes) <= total)
-        for part in reduced:
-            part[layer] = part[layer][:, :limit]
+        for variable in reduced:
+            variable[layer] = variable[layer][:, :limit]
         messages.append(
-            f"the share of variance asked for needs {sizes[0]}, {sizes[1]} and {sizes[2]} components of target, x and "
+            f"the requested share of variance needs {sizes[0]}, {sizes[1]} and {sizes[2]} components of target, x and "
             f"y; cut to {limit} each, n/{VARIANCE_CAP} in all."
         )
     return reduced
@@ -186,12 +186,12 @@ def _gaussianize(
         return reduced
     flow = flow_of(gaussianize)
     if flow is None:
-        return [_gaussianize_by_copula(part) for part in reduced]
+        return [_gaussianize_by_copula(variable) for variable in reduced]
     return gaussianize_by_flow(flow, reduced, key, flags)
 
 
-def _gaussianize_by_copula(part: Layers) -> Layers:
-    padded, masks = _pad(part)
+def _gaussianize_by_copula(variable: Layers) -> Layers:
+    padded, masks = _pad(variable)
     with systems.x64_context():
         values = np.asarray(jax.vmap(rank_gaussian)(padded))
     return [values[layer][:, mask] for layer, mask in enumerate(masks)]
@@ -200,7 +200,7 @@ def _gaussianize_by_copula(part: Layers) -> Layers:
 def gaussianize_by_flow(
     flow: FlowConfig, reduced: list[Layers], key: jax.Array, flags: list[list[str]]
 ) -> list[Layers]:
-    """Map every layer through a flow trained on the other samples; the copula where the flow is no better.
+    """Map every layer by a cross-fitted flow, or by the copula if the flow is no better.
 
     Layers of equal shape are trained by one compiled program. Without couplings, layers of other shapes are padded to
     a common one.
@@ -210,11 +210,11 @@ def gaussianize_by_flow(
     """
     groups: dict[tuple[int, ...], list[int]] = {}
     for layer in range(len(flags)):
-        groups.setdefault(tuple(part[layer].shape[1] for part in reduced), []).append(layer)
+        groups.setdefault(tuple(variable[layer].shape[1] for variable in reduced), []).append(layer)
     if len(groups) > 1 and not flow.couplings:
         groups = {tuple(map(_common_width, reduced)): list(range(len(flags)))}
-    parts = 3 if flow.shared_target else 4
-    result: list[Layers] = [[np.empty(0)] * len(flags) for _ in range(parts)]
+    num_parts = 3 if flow.shared_target else 4
+    result: list[Layers] = [[np.empty(0)] * len(flags) for _ in range(num_parts)]
     for widths, members in groups.items():
         target, x, y = (
             jnp.asarray(np.stack([_widen(part[layer], width) for layer in members]))
@@ -236,13 +236,13 @@ def gaussianize_by_flow(
 
 
 def _within_rank(name: str, values: np.ndarray, flags: list[str]) -> np.ndarray:
-    """The coordinates themselves, or those along the eigenvectors that exist where some do not."""
+    """Return the coordinates, or, if some are collinear, coordinates along the eigenvectors that exist."""
     centered = values - values.mean(axis=0)
     deviation = centered.std(axis=0)
     centered = centered / np.where(deviation > 0, deviation, 1)
     eigenvalues, vectors = np.linalg.eigh(centered.T @ centered / len(centered))
     mask = eigenvalues > DOUBLE.rank * max(eigenvalues[-1], DOUBLE.rank)
-    # as many coordinates as samples are singular for want of samples: refused later, not reduced
+    # with no more samples than coordinates the covariance is singular: `fit_covariances` raises or shrinks
     if mask.all() or len(values) <= values.shape[1]:
         return values
     flags.append(
@@ -251,19 +251,19 @@ def _within_rank(name: str, values: np.ndarray, flags: list[str]) -> np.ndarray:
     return centered @ (vectors[:, mask] / np.sqrt(eigenvalues[mask]))
 
 
-def _common_width(part: Layers) -> int:
-    """A power of two, so that other data of about these widths run the same program."""
-    return max(MIN_WIDTH, 1 << (max(layer.shape[1] for layer in part) - 1).bit_length())
+def _common_width(variable: Layers) -> int:
+    """Return a power of two, so that data of similar widths run the same program."""
+    return max(MIN_WIDTH, 1 << (max(layer.shape[1] for layer in variable) - 1).bit_length())
 
 
-def _widen(part: np.ndarray, width: int) -> np.ndarray:
+def _widen(values: np.ndarray, width: int) -> np.ndarray:
     """Append columns of zeros."""
-    return np.pad(part, ((0, 0), (0, width - part.shape[1])))
+    return np.pad(values, ((0, 0), (0, width - values.shape[1])))
 
 
 def _pad(layers: Layers) -> tuple[np.ndarray, np.ndarray]:
-    """Stack layers of different widths, zeros to the right, and return the mask of their own coordinates."""
-    width = max(part.shape[1] for part in layers)
-    padded = np.stack([_widen(part, width) for part in layers])
-    masks = np.stack([np.arange(width) < part.shape[1] for part in layers])
+    """Stack layers of different widths with zeros on the right, and return also the mask of their coordinates."""
+    width = max(layer.shape[1] for layer in layers)
+    padded = np.stack([_widen(layer, width) for layer in layers])
+    masks = np.stack([np.arange(width) < layer.shape[1] for layer in layers])
     return padded, masks

@@ -19,14 +19,14 @@ ATOMS = np.array([PID._fields.index(name) for name in (*PID._fields[:4], "union"
 
 
 def basic_interval(value: np.ndarray, draws: np.ndarray, center: np.ndarray, level: float) -> Interval:
-    """[θ̂ - (q_hi - center), θ̂ - (q_lo - center)], q the quantiles of the draws along axis 0."""
-    with np.errstate(invalid="ignore"):  # infinite information has no interval: NaN
+    """Compute [θ̂ - (q_hi - center), θ̂ - (q_lo - center)], q the quantiles of the draws along axis 0."""
+    with np.errstate(invalid="ignore"):  # intervals of infinite information are NaN
         low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
         return Interval(pid_from_array(value - (high - center)), pid_from_array(value - (low - center)))
 
 
 def interval_of(corrected: Corrected, ci: Bootstrap | None) -> Interval | None:
-    """Basic intervals that end at 0; normal ones of the atoms where these have a normal approximation."""
+    """Compute basic intervals, or normal ones for atoms with a normal approximation; all are clipped at 0."""
     distribution = corrected.distribution
     if ci is None or distribution is None:
         return None
@@ -44,7 +44,7 @@ def interval_of(corrected: Corrected, ci: Bootstrap | None) -> Interval | None:
 def null_interval(
     fit: CovarianceFit, correction: BiasCorrection, null: Shuffle | None, key: jax.Array
 ) -> Interval | None:
-    """Quantiles of the corrected values with the target shuffled against both sources."""
+    """Compute quantiles of the corrected values with the target shuffled against both sources."""
     if null is None:
         return None
     values = correction.correct_values(fit, bootstrap.draw_shuffled(fit, key, null.draws))

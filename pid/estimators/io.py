@@ -1,4 +1,4 @@
-"""Estimates in files: exact NPZ archives, tables as CSV and JSON, flags of layers in groups.
+"""Estimates in files: exact NPZ archives, tables as CSV and JSON, grouped flags of layers.
 
 L layers, B draws, F fields of a PID
 """
@@ -21,10 +21,10 @@ from pid.measures import PID
 def save_estimate(path: str | os.PathLike[str], estimate: Estimate) -> None:
     """Write an estimate into one NPZ file, from which `load_estimate` restores it exactly.
 
-    The file appears in one piece: after a kill it is the old one or the new one. The folder is created.
+    The write is atomic: after a kill, the file is the old one or the new one. Missing folders are created.
 
     Args:
-        path: file name, used as it is; ".npz" is usual.
+        path: file name; no suffix is added, ".npz" is usual.
         estimate: result of `estimate` or `layerwise`.
 
     Raises:
@@ -44,9 +44,9 @@ def save_estimate(path: str | os.PathLike[str], estimate: Estimate) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     buffer = io.BytesIO()
     np.savez(buffer, **_to_arrays(estimate))
-    unfinished = target.with_name(f"{target.name}.{os.getpid()}")
-    unfinished.write_bytes(buffer.getvalue())
-    unfinished.replace(target)
+    temporary = target.with_name(f"{target.name}.{os.getpid()}")
+    temporary.write_bytes(buffer.getvalue())
+    temporary.replace(target)
 
 
 def load_estimate(path: str | os.PathLike[str]) -> Estimate:
@@ -56,7 +56,7 @@ def load_estimate(path: str | os.PathLike[str]) -> Estimate:
         path: file name.
 
     Returns:
-        The estimate as it was, every field of a PID a NumPy array.
+        The saved estimate; every field of a PID is a NumPy array.
 
     Raises:
         OSError: the file cannot be read.
@@ -77,13 +77,13 @@ def load_estimate(path: str | os.PathLike[str]) -> Estimate:
         return _from_arrays(_read_arrays(content))
     except (ValueError, KeyError, TypeError, IndexError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(
-            f"load_estimate needs a whole file written by save_estimate, got {os.fspath(path)} which is damaged or "
-            f"something else ({error}); estimate again and save it."
+            f"load_estimate needs a complete file written by save_estimate, got {os.fspath(path)} which is damaged or "
+            f"of another kind ({error}); estimate again and save it."
         ) from error
 
 
 def _to_arrays(estimate: Estimate) -> dict[str, Any]:
-    """Every PID as one array with its fields last, every interval as (low, high), the rest as JSON."""
+    """Convert every PID to one array with its fields last, every interval to (low, high), the rest to JSON."""
     metadata = {
         "flags": estimate.flags,
         "n": estimate.n,
@@ -136,15 +136,15 @@ def _from_arrays(arrays: dict[str, np.ndarray]) -> Estimate:
 
 
 def _check_shapes(arrays: dict[str, np.ndarray]) -> None:
-    """Refuse arrays that are not the fields of one estimate: (F,) or (L, F), intervals (2, ...), draws (B, ...)."""
+    """Raise ValueError unless PIDs have shape (F,) or (L, F), intervals (2, ...) and draws (B, ...)."""
     shape = arrays["pid"].shape
-    wanted = {"plugin": shape, "ci": (2, *shape), "null": (2, *shape), "draws": (None, *shape)}
+    expected = {"plugin": shape, "ci": (2, *shape), "null": (2, *shape), "draws": (None, *shape)}
     if len(shape) not in (1, 2) or shape[-1] != len(PID._fields):
         raise ValueError(f"pid has shape {shape}")
-    for name in wanted.keys() & arrays.keys():
+    for name in expected.keys() & arrays.keys():
         actual = arrays[name].shape
         if actual != tuple(
-            a if size is None else size for a, size in zip(actual, wanted[name], strict=False)
+            a if size is None else size for a, size in zip(actual, expected[name], strict=False)
         ):
             raise ValueError(f"{name} has shape {actual} beside {shape} of pid")
 

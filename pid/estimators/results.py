@@ -1,4 +1,4 @@
-"""Results of an estimation. Information is in bits; with layers, every field of a PID has the layers first.
+"""Results of an estimation. Information is in bits; with layers, the first axis of every field of a PID is the layer.
 
 L layers, B draws
 """
@@ -35,7 +35,7 @@ class Interval(NamedTuple):
 
 
 class Resampling(NamedTuple):
-    """How bootstrap draws were made. Two estimates can be compared only if theirs are equal.
+    """Specification of bootstrap draws. Two estimates can be compared only if their specifications are equal.
 
     Example:
         >>> from pid.estimators import Resampling
@@ -71,7 +71,7 @@ class Estimate(NamedTuple):
     """
 
     pid: PID
-    """The decomposition, its bias corrected as `debias` says."""
+    """The decomposition, with its bias corrected by the method `debias`."""
 
     ci: Interval | None
     """Bootstrap intervals around the corrected values; None without `ci`."""
@@ -83,7 +83,7 @@ class Estimate(NamedTuple):
     """Corrected values of the bootstrap draws, fields of shape `(B,)` or `(B, L)`; None without `ci`."""
 
     flags: tuple[str, ...]
-    """Warnings in plain sentences: what was reduced, dropped or is doubtful. Those of layers begin with "layer l: "."""
+    """Warnings in plain sentences: what was reduced, dropped or is doubtful. With layers each begins "layer l: "."""
 
     n: int
     """Number of samples."""
@@ -95,7 +95,7 @@ class Estimate(NamedTuple):
     """The uncorrected decomposition."""
 
     resampling: Resampling | None
-    """How the draws were made; None without `ci`."""
+    """Specification of the draws; None without `ci`."""
 
     def to_records(self) -> list[dict[str, Any]]:
         """List the estimate as plain dictionaries, one for each layer, for JSON, CSV or a data frame.
@@ -103,7 +103,7 @@ class Estimate(NamedTuple):
         Returns:
             One dictionary for each layer (a single one without layers), in bits. Keys: layer, n, dim_target, dim_x,
             dim_y; for every quantity q of `FIELDS`: q, q_plugin, the interval from q_low to q_high, the null from
-            q_null_low to q_null_high; flags, joined by spaces. What was not requested is None.
+            q_null_low to q_null_high; flags, joined by spaces. Values that were not requested are None.
 
         Example:
             >>> import jax, numpy as np
@@ -120,10 +120,10 @@ class Estimate(NamedTuple):
         ]
 
     def _record(self, layer: int, *, layered: bool) -> dict[str, Any]:
-        sides = {"": self.pid, "_plugin": self.plugin}
+        pids = {"": self.pid, "_plugin": self.plugin}
         for name, interval in (("", self.ci), ("_null", self.null)):
             low, high = (None, None) if interval is None else interval
-            sides |= {f"{name}_low": low, f"{name}_high": high}
+            pids |= {f"{name}_low": low, f"{name}_high": high}
         dims: Any = self.dims[layer] if layered else self.dims
         flags, prefix = self.flags, f"layer {layer}: "
         if layered:
@@ -131,7 +131,9 @@ class Estimate(NamedTuple):
         record = {"layer": layer, "n": self.n}
         record |= {f"dim_{name}": int(d) for name, d in zip(("target", "x", "y"), dims, strict=True)}
         record |= {
-            f"{field}{side}": _value_at(pid, field, layer) for field in FIELDS for side, pid in sides.items()
+            f"{field}{suffix}": _value_at(pid, field, layer)
+            for field in FIELDS
+            for suffix, pid in pids.items()
         }
         return record | {"flags": " ".join(flags)}
 
@@ -141,16 +143,16 @@ def _value_at(pid: PID | None, field: str, layer: int) -> float | None:
 
 
 def pid_from_array(values: np.ndarray) -> PID:
-    """A PID from an array whose last axis holds its fields."""
+    """Make a PID from an array whose last axis holds its fields."""
     return PID(*(values[..., i] for i in range(len(PID._fields))))
 
 
 def pid_to_array(pid: PID) -> np.ndarray:
-    """An array whose last axis holds the fields of a PID; the inverse of `pid_from_array`."""
+    """Make an array whose last axis holds the fields of a PID; the inverse of `pid_from_array`."""
     return np.stack([np.asarray(field) for field in pid], axis=-1)
 
 
 def key_data(key: jax.Array) -> tuple[int, ...]:
-    """A random key as comparable integers."""
+    """Return a random key as comparable integers."""
     data = jax.random.key_data(key) if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else key
     return tuple(int(part) for part in np.asarray(data).ravel())

@@ -29,6 +29,6 @@ def shrinkage_intensity(z: np.ndarray, method: str) -> float:
 
 
 def shrink(s: np.ndarray, rho: float) -> np.ndarray:
-    """(1 - ρ) S + ρ (tr S / d) 1."""
+    """Compute (1 - ρ) S + ρ (tr S / d) 1."""
     d = s.shape[-1]
     return (1 - rho) * s + rho * np.trace(s) / d * np.eye(d)

@@ -1,21 +1,20 @@
-"""The unique information without the bias of selecting directions on the samples that measure them.
+"""Unique information without the bias of selecting and measuring directions on the same samples.
 
-The plug-in's U_x sums log λ over the directions that the samples themselves show as better known from x; noise spreads
-the λ, and the sum of what exceeds 1 comes out high. Here a sample covariance S, νS ~ Wishart(ν, Σ), is split into two
-independent ones, without the samples:
+The plug-in U_x sums ½ log λ over the directions with λ > 1. Sampling noise spreads the λ, which biases the sum upwards.
+Here a sample covariance S, νS ~ Wishart(ν, Σ), is split into two independent ones, without the samples:
 
     νS = W₁ + W₂,  W₁ = ν L B Lᵀ,  S = L Lᵀ,  B = C⁻¹ A₁ C⁻ᵀ,  A_i ~ Wishart(n_i, 1),  C Cᵀ = A₁ + A₂
 
-so that W_i ~ Wishart(n_i, Σ). The k directions V with λ > 1 are selected on one part, and I(V;X) - I(V;Y), which is at
-most U_x (`certificate`), is measured on the other, where its bias is known exactly:
+so that W_i ~ Wishart(n_i, Σ). The k directions V with λ > 1 are selected on one part. On the other part I(V;X) - I(V;Y)
+is measured, which is at most U_x (`certificate`) and has an exactly known bias:
 
     E [log det VᵀŜ_{M|Y}V - log det VᵀŜ_{M|X}V] = log ratio + Σ_{i<k} ψ((n-d_y-i)/2) - ψ((n-d_x-i)/2)
 
-The same for y with λ < 1. What is lost by imperfect directions falls as 1/p with the share p = n₁/ν of the part that
-selects them: two shares are extrapolated to 1/p → 0. The mean over many splits is ê, an estimate of (U_x + U_y)/2, the
-half unique information;
+The same holds for y with λ < 1. The loss from imperfect directions is proportional to 1/p with the share p = n₁/ν of
+the part that selects them; results at two shares are extrapolated to 1/p → 0. The mean over many splits is ê, an
+estimate of (U_x + U_y)/2, the half unique information, and
 
-    union = (I_x + I_y)/2 + ê,    ê no larger than the plug-in's.
+    union = (I_x + I_y)/2 + ê,    ê at most its plug-in value.
 
     L layers, B draws, K splits, D coordinates, m of them the target's, ν = n - 1
 """
@@ -40,9 +39,9 @@ from pid.gaussian.information import cholesky, log_det
 SPLITS = 60
 """Splits over which the estimate is averaged."""
 LARGE_SHARE = 0.5
-"""The larger share of the degrees of freedom that selects directions."""
+"""Larger of the two shares of the degrees of freedom that select directions."""
 MIN_SMALL_SHARE, MAX_SMALL_SHARE = 0.25, 0.4
-"""The smaller share: a quarter, or what D dimensions need, but no more than this."""
+"""Bounds of the smaller share: a quarter, or more if D dimensions need it, up to the second number."""
 TIE = 1e-9
 """A direction with |log λ| below this belongs to neither source."""
 
@@ -55,13 +54,13 @@ class SplitSizes(NamedTuple):
 
 
 def split_sizes(d: int, nu: int) -> SplitSizes | None:
-    """How ν degrees of freedom in d dimensions are split; None if ν is too small, below about 2.5 d."""
+    """Return how ν degrees of freedom in d dimensions are split; None if ν is below about 2.5 d."""
     share = max(MIN_SMALL_SHARE, (d + 1) / nu)
     return SplitSizes(round(LARGE_SHARE * nu), round(share * nu)) if share <= MAX_SMALL_SHARE else None
 
 
 class Layer(NamedTuple):
-    """Root of a covariance, mask of its coordinates, and their counts in target, x, y; of one layer or all."""
+    """Root of a covariance, mask of its coordinates, and their counts in target, x and y; for one layer or all."""
 
     root: Float[Array, "*l d d"]
     mask: Bool[Array, "*l d"]
@@ -69,13 +68,13 @@ class Layer(NamedTuple):
 
 
 def estimate_half_unique(fit: CovarianceFit, key: jax.Array) -> np.ndarray:
-    """ê and its plug-in value for every layer, in bits, (L, 2)."""
+    """Estimate ê and its plug-in value for every layer, in bits, (L, 2)."""
     arrays = (fit.covs, fit.features.mask, fit.features.counts)
     return bootstrap.run_in_bits(half_unique_values, bootstrap.spec_of(fit), *arrays, key)
 
 
 def draw_half_unique(fit: CovarianceFit, key: jax.Array, draws: int) -> np.ndarray:
-    """ê from two splits, and the plug-in value, of the parametric draws with this key; bits, (B, L, 3)."""
+    """Estimate ê from two splits, and its plug-in value, for the parametric draws of this key; bits, (B, L, 3)."""
     arrays = (fit.covs, fit.features.mask, fit.features.counts)
     return bootstrap.run_in_bits(half_unique_draws, bootstrap.spec_of(fit), *arrays, key, draws)
 
@@ -88,15 +87,15 @@ def half_unique_values(
     counts: Int[Array, "l 3"],
     key: Array,
 ) -> Float[Array, "l 2"]:
-    """ê and its plug-in value for every layer, in nats; all layers share the splits."""
+    """Compute ê and its plug-in value for every layer, in nats; all layers share the splits."""
     factors = sample_split_factors(key, SPLITS, covs.shape[-1], spec.n - 1, covs.dtype)
     splits = systems.map_or_vmap(beta_variates, factors)
 
-    def layer(part: Layer) -> Array:
-        values = _half_unique(spec, part, splits)
+    def values_of(layer: Layer) -> Array:
+        values = _half_unique(spec, layer, splits)
         return jnp.stack([jnp.mean(values[:-1]), values[-1]])
 
-    return jax.lax.map(layer, Layer(jax.lax.map(matrix_root, covs), masks, counts))
+    return jax.lax.map(values_of, Layer(jax.lax.map(matrix_root, covs), masks, counts))
 
 
 @partial(jax.jit, static_argnums=(0, 5))
@@ -108,24 +107,24 @@ def half_unique_draws(
     key: Array,
     draws: int,
 ) -> Float[Array, "b l 3"]:
-    """ê from two splits, and the plug-in value, of the draws of `parametric_values` with this key.
+    """Compute ê from two splits, and its plug-in value, for the draws of `parametric_values` with this key, in nats.
 
-    The covariance of the first two over draws is the sampling variance of ê, free of the noise of splitting. In nats.
+    The covariance of the first two over draws is the sampling variance of ê, without the noise of splitting.
     """
     d, nu = covs.shape[-1], spec.n - 1
     layers = Layer(jax.lax.map(matrix_root, covs), masks, counts)
 
-    def one(part: tuple[Array, Array]) -> Array:
-        drawn, factors = part
+    def draw(arrays: tuple[Array, Array]) -> Array:
+        bartlett, factors = arrays
         splits = systems.map_or_vmap(beta_variates, factors)
         return jax.lax.map(
-            lambda layer: _half_unique(spec, layer._replace(root=layer.root @ drawn), splits), layers
+            lambda layer: _half_unique(spec, layer._replace(root=layer.root @ bartlett), splits), layers
         )
 
     def chunk(key: Array, count: int) -> Array:
-        drawn = wishart.sample_bartlett(key, d, np.full(count, nu), covs.dtype) / nu**0.5
+        bartlett = wishart.sample_bartlett(key, d, np.full(count, nu), covs.dtype) / nu**0.5
         factors = sample_split_factors(jax.random.fold_in(key, 1), 2 * count, d, nu, covs.dtype)
-        values = systems.map_or_vmap(one, (drawn, factors.reshape(count, 2, *factors.shape[1:])))
+        values = systems.map_or_vmap(draw, (bartlett, factors.reshape(count, 2, *factors.shape[1:])))
         return jnp.moveaxis(values, 0, 1)
 
     return stream_draws(chunk, key, draws)
@@ -142,20 +141,20 @@ def sample_split_factors(
 
 
 def beta_variates(factors: Float[Array, "2 2 d d"]) -> Float[Array, "2 d d"]:
-    """At each share, a matrix Beta variate B: Wishart(n₁) within Wishart(n₁) + Wishart(n₂), from their factors."""
+    """Compute the matrix Beta variate B = C⁻¹ A₁ C⁻ᵀ at each share, from the Bartlett factors of A₁ and A₂."""
 
     def share(pair: Array) -> Array:
         first, second = pair
-        part = solve_triangular(cholesky(first @ first.T + second @ second.T), first, lower=True)
-        return part @ part.T
+        root = solve_triangular(cholesky(first @ first.T + second @ second.T), first, lower=True)
+        return root @ root.T
 
     return systems.map_or_vmap(share, factors)
 
 
 def _half_unique(spec: BootstrapSpec, layer: Layer, splits: Float[Array, "k 2 d d"]) -> Float[Array, " k+1"]:
-    """ê of K splits, and the plug-in value, where directions are selected and measured on the same covariance.
+    """Compute ê of K splits, and the plug-in value, which selects and measures directions on the same covariance.
 
-    A split has a value f at each share p, q; (p f(p) - q f(q)) / (p - q) is f = c + c'/p at 1/p = 0.
+    If f(p) = c + c'/p, then (p f(p) - q f(q)) / (p - q) = c, the limit 1/p → 0 from two shares p and q.
     """
     d, nu = layer.mask.shape[-1], spec.n - 1
     sizes = split_sizes(d, nu)
@@ -167,9 +166,9 @@ def _half_unique(spec: BootstrapSpec, layer: Layer, splits: Float[Array, "k 2 d 
     covs = jax.vmap(replace_missing, (0, None))(jnp.concatenate([halves, full[None]]), layer.mask)
     posteriors = systems.map_or_vmap(partial(_posteriors, spec), covs)
 
-    place = 4 * np.arange(len(splits))  # of the parts of each split: even, even', uneven, uneven'
+    offset = 4 * np.arange(len(splits))  # each split has four parts: even, even', uneven, uneven'
     selecting, measuring = (
-        jax.tree.map(lambda v, i=i: v[np.append(np.add.outer(place, i), -1)], posteriors)
+        jax.tree.map(lambda v, i=i: v[np.append(np.add.outer(offset, i), -1)], posteriors)
         for i in ([0, 1, 2], [1, 0, 3])
     )
     freedom = np.append(np.tile([nu - sizes.even, sizes.even, nu - sizes.uneven], len(splits)), nu)
@@ -184,7 +183,7 @@ def _half_unique(spec: BootstrapSpec, layer: Layer, splits: Float[Array, "k 2 d 
 
 
 class Posteriors(NamedTuple):
-    """The target's covariance given x and given y, each to a common scale."""
+    """The target's covariances given x and given y, up to a common factor."""
 
     x: Float[Array, "m m"]
     y: Float[Array, "m m"]
@@ -202,10 +201,10 @@ def _posteriors(spec: BootstrapSpec, cov: Float[Array, "d d"]) -> Posteriors:
 def _select_and_measure(
     selecting: Posteriors, measuring: Posteriors, counts: Int[Array, " 3"], n: Float[Array, ""]
 ) -> Float[Array, ""]:
-    """½ (U_x + U_y) in nats.
+    """Compute ½ (U_x + U_y) in nats.
 
-    Directions with λ > 1 and λ < 1 are those of `selecting`; their log ratios are those of `measuring`, which has n
-    degrees of freedom.
+    Directions with λ > 1 and λ < 1 are selected on `selecting`; their log ratios are measured on `measuring`, which
+    has n degrees of freedom.
     """
     factor = cholesky(selecting.x)
     inner = solve_triangular(factor, solve_triangular(factor, selecting.y, lower=True).T, lower=True)
@@ -216,9 +215,9 @@ def _select_and_measure(
     excess = jnp.concatenate([jnp.zeros(1, ratios.dtype), jnp.cumsum(steps)])
 
     def log_ratio(mask: Array) -> Array:
-        both = mask[:, None] & mask[None, :]
+        selected = mask[:, None] & mask[None, :]
         logs = [
-            log_det(cholesky(jnp.where(both, w.T @ v @ w, jnp.diag(jnp.where(mask, 0, 1.0)))))
+            log_det(cholesky(jnp.where(selected, w.T @ v @ w, jnp.diag(jnp.where(mask, 0, 1.0)))))
             for v in (measuring.y, measuring.x)
         ]
         return logs[0] - logs[1] - excess[jnp.sum(mask)]
@@ -234,16 +233,16 @@ LINEAR = np.array(
 
 
 def atoms_of(information: np.ndarray, half_unique: float) -> np.ndarray:
-    """(R, U_x, U_y, S, union) from (I_x, I_y, I_xy) and ê, not clipped: U_x = ê + (I_x - I_y)/2, ..."""
+    """Compute (R, U_x, U_y, S, union) from (I_x, I_y, I_xy) and ê, not clipped: U_x = ê + (I_x - I_y)/2, ..."""
     return LINEAR @ np.append(information, half_unique)
 
 
 def atom_deviations(information: np.ndarray, half_unique: np.ndarray) -> np.ndarray:
-    """Standard deviations of `atoms_of` over the draws of one layer.
+    """Compute the standard deviations of `atoms_of` over the draws of one layer.
 
     Args:
         information: I_x, I_y and I_xy of the draws, (B, 3).
-        half_unique: of the draws, by `draw_half_unique`, (B, 3).
+        half_unique: result of `draw_half_unique` for the layer, (B, 3).
     """
     cov = np.zeros((4, 4))
     cov[:3, :3] = np.cov(information.T)

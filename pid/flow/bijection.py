@@ -56,7 +56,7 @@ class Bijection(NamedTuple):
     """Standard deviation of the training rows."""
 
     varies: Bool[Array, " d"]
-    """Whether a column varies; the others are padding."""
+    """Whether a column varies; a constant column is padding."""
 
     directions: Float[Array, "d d"]
     """W, fixed before training."""
@@ -72,7 +72,7 @@ class Bijection(NamedTuple):
 
 
 def init_params(rows: Float[Array, "n d"], couplings: int, hidden: int, bins: int, key: Array) -> Params:
-    """Parameters of the identity for the d columns: the first layer of the networks is random, the second zero."""
+    """Return parameters of the identity for d columns: the first layer of the networks is random, the second zero."""
     d, zeros = rows.shape[1], partial(jnp.zeros, dtype=rows.dtype)
     c, h, o = (couplings if d > 1 else 0), d // 2, (d - d // 2) * (3 * bins - 1)
     weight = jax.random.normal(key, (c * h * hidden,), rows.dtype).reshape(c, h, hidden) / max(h, 1) ** 0.5
@@ -81,7 +81,7 @@ def init_params(rows: Float[Array, "n d"], couplings: int, hidden: int, bins: in
 
 
 def init_bijection(rows: Float[Array, "n d"], params: Params, knots: int) -> Bijection:
-    """The standardization of `rows` alone: W = I, ψ(s) = s, and `params` as from `init_params`."""
+    """Return the bijection that only standardizes `rows`: W = I, ψ(s) = s, with `params` from `init_params`."""
     columns, identity = standardize(rows), jnp.eye(rows.shape[1], dtype=rows.dtype)
     zero = jnp.zeros((), rows.dtype)
     marginals = identity_knots(columns.values, knots)
@@ -89,32 +89,32 @@ def init_bijection(rows: Float[Array, "n d"], params: Params, knots: int) -> Bij
 
 
 def without_couplings(bijection: Bijection) -> Bijection:
-    """The same map up to ψ."""
+    """Return the bijection without its coupling layers: it ends with ψ."""
     empty = jax.tree.map(lambda a: a[:0], bijection.params.couplings)
     return bijection._replace(params=bijection.params._replace(couplings=empty))
 
 
-@jax.jit  # training calls it many times with the same shapes, and traces it once
+@jax.jit  # training calls it many times with equal shapes: jit traces it once
 def fit_marginals(bijection: Bijection, rows: Float[Array, "n d"]) -> Bijection:
-    """The same map with the marginal splines fitted to these rows."""
+    """Return the bijection with its marginal splines fitted to these rows."""
     s, bins = _linear(bijection, rows)[0], bijection.knots.x.shape[1] - 1
     gaussian, identity = gaussian_knots(s, bins), identity_knots(s, bins)
     varies = bijection.varies[:, None]
     return bijection._replace(knots=jax.tree.map(lambda a, b: jnp.where(varies, a, b), gaussian, identity))
 
 
-@partial(jax.jit, static_argnames="tail_bound")  # traced once, as `fit_marginals`
+@partial(jax.jit, static_argnames="tail_bound")  # traced once, like `fit_marginals`
 def forward(
     bijection: Bijection, rows: Float[Array, "n d"], tail_bound: float
 ) -> tuple[Float[Array, "n d"], Float[Array, " n"]]:
-    """The latents of `rows`, and log |det dz/dv| of each row."""
+    """Return the latents of `rows`, and log |det dz/dv| of each row."""
     s, constant = _linear(bijection, rows)
     z, log_slope = Spline(bijection.knots).forward_and_log_det(s)
 
-    def layer(carry: tuple, one: CouplingParams) -> tuple:
+    def layer(carry: tuple, params: CouplingParams) -> tuple:
         z, total = carry
-        lower, upper, log_det = _triangles(one.mix)
-        output, change = _coupling(one, z.shape[1], tail_bound).forward_and_log_det(z @ (lower @ upper).T)
+        lower, upper, log_det = _triangles(params.mix)
+        output, change = _coupling(params, z.shape[1], tail_bound).forward_and_log_det(z @ (lower @ upper).T)
         return (jnp.flip(jnp.asarray(output), axis=1), total + change + log_det), None
 
     start = (z, jnp.sum(log_slope, axis=1) + constant)
@@ -123,11 +123,11 @@ def forward(
 
 
 def inverse(bijection: Bijection, latents: Float[Array, "n d"], tail_bound: float) -> Float[Array, "n d"]:
-    """The rows whose latents these are."""
+    """Return the rows that have these latents."""
 
-    def layer(z: Array, one: CouplingParams) -> tuple:
-        lower, upper, _ = _triangles(one.mix)
-        mixed = _coupling(one, z.shape[1], tail_bound).inverse(z[:, ::-1])
+    def layer(z: Array, params: CouplingParams) -> tuple:
+        lower, upper, _ = _triangles(params.mix)
+        mixed = _coupling(params, z.shape[1], tail_bound).inverse(z[:, ::-1])
         return jnp.linalg.solve(lower @ upper, mixed.T).T, None
 
     z = jax.lax.scan(layer, latents, bijection.params.couplings, reverse=True)[0]
@@ -138,7 +138,7 @@ def inverse(bijection: Bijection, latents: Float[Array, "n d"], tail_bound: floa
 
 
 def _linear(bijection: Bijection, rows: Array) -> tuple[Array, Array]:
-    """The coordinates s, and log |det ds/dv|, which is the same for every row."""
+    """Return the coordinates s, and log |det ds/dv|, which is the same for every row."""
     lower, upper, log_det = _triangles(_mix(bijection))
     u = (rows - bijection.mean[None]) / bijection.scale[None]
     constant = log_det + bijection.log_det_directions - jnp.sum(jnp.log(bijection.scale))
@@ -146,23 +146,23 @@ def _linear(bijection: Bijection, rows: Array) -> tuple[Array, Array]:
 
 
 def _mix(bijection: Bijection) -> Array:
-    """The parameters of the first mix, with those of padding set to 0."""
+    """Return the parameters of the first mix, with those of padding set to 0."""
     return jnp.where(jnp.outer(bijection.varies, bijection.varies), bijection.params.mix, 0)
 
 
 def _triangles(mix: Array) -> tuple[Array, Array, Array]:
-    """The factors L and U and log |det LU|, from one matrix of parameters."""
+    """Return the factors L and U and log |det LU|, from one matrix of parameters."""
     d, logs = mix.shape[0], jnp.diagonal(mix)
     lower = jnp.tril(mix, -1) + jnp.eye(d, dtype=mix.dtype)
     return lower, jnp.triu(mix, 1) + jnp.diag(jnp.exp(logs)), jnp.sum(logs)
 
 
-def _coupling(one: CouplingParams, d: int, tail_bound: float) -> Any:
-    """The coupling: splines of the second half, whose knots a network computes from the first half."""
+def _coupling(params: CouplingParams, d: int, tail_bound: float) -> Any:
+    """Build a coupling: a network computes the knots of the second half's splines from the first half."""
 
     def place_knots(first: Any) -> Any:
-        hidden = jnp.tanh(first @ one.weight_in + one.bias_in[None])
-        raw = hidden @ one.weight_out + one.bias_out[None]
+        hidden = jnp.tanh(first @ params.weight_in + params.bias_in[None])
+        raw = hidden @ params.weight_out + params.bias_out[None]
         return raw.reshape(*raw.shape[:-1], d - d // 2, -1)
 
     return distrax.SplitCoupling(

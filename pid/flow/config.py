@@ -10,11 +10,11 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array
 
-LEAST_ROWS = 100
+MIN_ROWS = 100
 Rows = tuple[Array, ...]  # one array (n, d) per bijection
 Pairs = tuple[tuple[int, int], ...]
-SHARED: Pairs = ((0, 1), (0, 2))  # of the variables (target, x, y)
-PER_PAIR: Pairs = ((0, 1), (3, 2))  # of (target, x, y, target again)
+SHARED: Pairs = ((0, 1), (0, 2))  # indices into (target, x, y)
+PER_PAIR: Pairs = ((0, 1), (3, 2))  # indices into (target, x, y, target)
 
 FORMER_FIELDS = {"reach": "tail_bound"}
 Config = TypeVar("Config")
@@ -50,7 +50,7 @@ def warn_former_name(former: str, name: str) -> None:
 class FlowConfig:
     """Configuration of a `SeparableFlow`: its architecture and its training.
 
-    Importing it loads no library of flows. `SeparableFlow` is this configuration with the method `fit`.
+    Importing this class loads neither distrax nor optax. `SeparableFlow` is this configuration with the method `fit`.
 
     Raises:
         ValueError: a field outside its range.
@@ -65,8 +65,8 @@ class FlowConfig:
     """One map of the target for both pairs; False trains one per pair, as the PID Flow paper states."""
 
     couplings: int = 2
-    """Spline coupling layers per variable, at least 0; 0 trains the linear mix alone, several times faster. Below some
-    thousand rows they rarely help."""
+    """Spline coupling layers per variable, at least 0; 0 trains the linear mix alone, several times faster. Below a
+    few thousand rows couplings rarely help."""
 
     bins: int = 8
     """Bins of each coupling spline, at least 2."""
@@ -84,33 +84,33 @@ class FlowConfig:
     """Adam steps for the mixes, at least 1."""
 
     learning_rate: float = 0.01
-    """Initial learning rate of those steps, above 0; it falls to 0 along a cosine."""
+    """Initial learning rate of the mixes, above 0; it decays to 0 along a cosine."""
 
     coupling_steps: int = 100
-    """Adam steps for the couplings, mixes included, that follow; at least 1."""
+    """Adam steps that follow, for couplings and mixes together; at least 1."""
 
     coupling_rate: float = 0.001
-    """Initial learning rate of those steps, above 0."""
+    """Initial learning rate of `coupling_steps`, above 0; it decays to 0 along a cosine."""
 
     rounds: int = 20
     """Number of validations in each of the two stages, at least 1."""
 
     batch: int = 1024
-    """Rows per step, at least 64; all rows where there are no more."""
+    """Rows per step, at least 64; all rows if there are fewer."""
 
     holdout: float = 0.2
-    """Share of the rows, 0.05 to 0.5, for early stopping, and share for the test of a single fit."""
+    """Share of the rows for early stopping, and also for the test of a single fit; 0.05 to 0.5."""
 
     folds: int = 5
-    """Parts of the rows in cross-fitting, at least 2; the flow of each part is trained on the others."""
+    """Folds of cross-fitting, at least 2; each fold is transformed by a flow that was trained on the others."""
 
     def __post_init__(self) -> None:
         """Check the ranges of the fields."""
         name_of_class = type(self).__name__
-        least = dict(
+        minimum = dict(
             couplings=0, bins=2, knots=4, hidden=1, steps=1, coupling_steps=1, rounds=1, batch=64, folds=2
         )
-        for name, bound in least.items():
+        for name, bound in minimum.items():
             if getattr(self, name) < bound:
                 raise ValueError(
                     f"{name_of_class} needs {name} >= {bound}, got {getattr(self, name)}; raise it."
@@ -131,11 +131,11 @@ class FlowConfig:
 
     @property
     def pairs(self) -> Pairs:
-        """The bijections that each pair joins: of (target, x, y), and of the target again if it is not shared."""
+        """The two bijections of each pair, as indices into `bijection_inputs`."""
         return SHARED if self.shared_target else PER_PAIR
 
     def bijection_inputs(self, target: Array, x: Array, y: Array) -> Rows:
-        """The variables in the order of their bijections."""
+        """Return the variables in the order of their bijections, with the target twice if its map is not shared."""
         return (target, x, y) if self.shared_target else (target, x, y, target)
 
     def rows(self, target: Array, x: Array, y: Array) -> Rows:
@@ -151,27 +151,27 @@ def check_rows(target: Array, x: Array, y: Array, *, padded: bool = False) -> No
         target: `(..., n, d_m)`.
         x: `(..., n, d_x)`.
         y: `(..., n, d_y)`.
-        padded: whether columns of zeros to the right of the others count as padding.
+        padded: whether trailing columns of zeros count as padding.
 
     Raises:
         ValueError: different numbers of rows; fewer than 100 rows or 10 per dimension of a pair; values that are not
             finite; columns that are constant.
     """
-    named = {"target": target, "x": x, "y": y}
-    shapes = {name: v.shape for name, v in named.items()}
-    if len({v.shape[:-1] for v in named.values()}) > 1 or len({v.ndim for v in named.values()}) > 1:
+    variables = {"target": target, "x": x, "y": y}
+    shapes = {name: v.shape for name, v in variables.items()}
+    if len({v.shape[:-1] for v in variables.values()}) > 1 or len({v.ndim for v in variables.values()}) > 1:
         raise ValueError(
             f"a flow needs target, x and y of the same samples, got shapes {shapes}; align their rows."
         )
-    columns = {name: _columns(v, padded=padded) for name, v in named.items()}
-    of_target, of_x, of_y = (some.sum(axis=-1) for some in columns.values())
-    n, width = target.shape[-2], np.max(of_target + np.maximum(of_x, of_y))
-    if n < max(LEAST_ROWS, 10 * width):
+    columns = {name: _columns(v, padded=padded) for name, v in variables.items()}
+    width_target, width_x, width_y = (mask.sum(axis=-1) for mask in columns.values())
+    n, width = target.shape[-2], np.max(width_target + np.maximum(width_x, width_y))
+    if n < max(MIN_ROWS, 10 * width):
         raise ValueError(
-            f"a flow needs at least {LEAST_ROWS} samples and 10 per dimension of a pair, got {n} samples of "
+            f"a flow needs at least {MIN_ROWS} samples and 10 per dimension of a pair, got {n} samples of "
             f"{width} dimensions; keep fewer components, or use the copula."
         )
-    for name, v in named.items():
+    for name, v in variables.items():
         if isinstance(v, Tracer):
             continue
         if not np.isfinite(v).all():
@@ -187,11 +187,11 @@ def check_rows(target: Array, x: Array, y: Array, *, padded: bool = False) -> No
 
 
 def _columns(v: Array, *, padded: bool) -> np.ndarray:
-    """Mask of the columns of each layer that are not padding.
+    """Return the mask of the columns of each layer that are not padding.
 
-    These are the columns that are not zero, and all columns to their left.
+    These are the columns that are not zero, and all columns to the left of one.
     """
     if not padded or isinstance(v, Tracer):
         return np.ones(v.shape[-1], bool)
-    some = np.any(np.asarray(v) != 0, axis=-2)
-    return np.logical_or.accumulate(some[..., ::-1], axis=-1)[..., ::-1]
+    nonzero = np.any(np.asarray(v) != 0, axis=-2)
+    return np.logical_or.accumulate(nonzero[..., ::-1], axis=-1)[..., ::-1]

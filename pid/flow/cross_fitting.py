@@ -1,14 +1,14 @@
 """Cross-fitting: every row is transformed by a flow that was trained without it, for all layers in one program.
 
-The latents of a flow are defined up to an invertible linear map per variable, and the flow of each fold ends with
-another one. Latents of several folds that are pooled as they are would cancel each other's dependence. Each fold is
-therefore mapped, variable by variable, onto the same coordinates, the copula scores c of its own training rows:
+The latents of a flow are defined up to an invertible linear map per variable, and this map differs from fold to fold.
+Latents of several folds, pooled without alignment, would cancel each other's dependence. Each fold is therefore
+mapped, variable by variable, onto the same coordinates, the copula scores c of its own training rows:
 
     z <- (z - E z) A,     A = E[z zᵀ]⁻¹ E[z cᵀ]
 
 If two folds agree up to a linear map, z₂ = z₁ B, then z₂ A₂ = z₁ A₁ exactly, and an invertible A changes neither
-information nor decomposition. A is estimated from training rows alone, so nothing leaks. It is invertible as
-long as the smallest canonical correlation between z and c is above zero; that number is returned.
+information nor decomposition. A is estimated from training rows alone, so it does not depend on the rows of the
+fold. It is invertible if the smallest canonical correlation between z and c is above zero; this number is returned.
 
     L layers, n rows, F folds
 """
@@ -30,7 +30,7 @@ from pid.flow.model import FlowLatents, transform
 from pid.flow.training import KINDS, HeldOutScores, select_model, train_with_holdout
 from pid.gaussianize import rank_gaussian, standardize
 
-RIDGE = 1e-6  # of the latents' covariance in A; their variances are about 1
+RIDGE = 1e-6  # added to the covariance of the latents in A; their variances are about 1
 
 
 class CrossFit(NamedTuple):
@@ -105,14 +105,14 @@ def cross_fit(
 
 
 def on_all_cores(f: Callable[[int], Any], count: int) -> list:
-    """[f(0), f(1), …]: the first alone, because it may compile what the others run, then several at once."""
+    """Return [f(0), f(1), …]. f(0) runs first, because it may compile the program of all; the rest is parallel."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         first = pool.submit(lambda: jax.block_until_ready(f(0))).result()
         return [first, *pool.map(lambda i: jax.block_until_ready(f(i)), range(1, count))]
 
 
 def _map_folds(f: Callable, arguments: tuple) -> Any:
-    """In parallel on accelerators; one by one on CPU, where batched LAPACK graphs are known to hang."""
+    """Map over folds: in parallel on accelerators, one by one on CPU, where batched LAPACK graphs can hang."""
     return jax.lax.map(f, arguments) if jax.default_backend() == "cpu" else jax.vmap(f)(arguments)
 
 
@@ -129,9 +129,9 @@ def cross_fit_layer(flow: FlowConfig, target: Array, x: Array, y: Array, key: Ar
     shuffle, train_key = jax.random.split(key)
     order = jax.random.permutation(shuffle, n)
     numbers, keys = jnp.arange(flow.folds), jax.random.split(train_key, flow.folds)
-    folds = _map_folds(lambda one: transform_fold(flow, rows, order, *one), (numbers, keys))
-    back = jnp.argsort(order)  # the folds lie one after the other in this order
-    pooled = tuple(z.reshape(-1, z.shape[-1])[:n][back] for z in folds.latents)
+    folds = _map_folds(lambda fold: transform_fold(flow, rows, order, *fold), (numbers, keys))
+    inverse_order = jnp.argsort(order)  # the folds are consecutive in `order`
+    pooled = tuple(z.reshape(-1, z.shape[-1])[:n][inverse_order] for z in folds.latents)
     test_scores = jnp.moveaxis(folds.test_scores, 0, 1).reshape(len(KINDS), -1)[:, :n]
     held_out, beats = select_model(test_scores)
     scores = [jnp.where(beats, rank_gaussian(z), rank_gaussian(v)) for z, v in zip(pooled, rows, strict=True)]
@@ -144,11 +144,13 @@ def transform_fold(flow: FlowConfig, rows: Rows, order: Array, number: Array, ke
     """Train on all rows but fold `number` of `order`, and transform that fold; its rows do not affect the map."""
     n = rows[0].shape[0]
     size = -(-n // flow.folds)
-    place = (number * size + jnp.arange(n)) % n  # the fold first, then all others; the last may wrap around
-    fold, others = (tuple(v[order[p]] for v in rows) for p in (place[:size], place[size:]))
+    position = (
+        number * size + jnp.arange(n)
+    ) % n  # the fold's rows come first; the last fold may wrap around
+    fold, others = (tuple(v[order[p]] for v in rows) for p in (position[:size], position[size:]))
     training = train_with_holdout(flow, others, fold, key)
     bijections = jax.tree.map(lambda a: a[KINDS.index("flow")], training.models.bijections)
-    latents = transform(bijections, tuple(v[order[place]] for v in rows), flow.tail_bound)
+    latents = transform(bijections, tuple(v[order[position]] for v in rows), flow.tail_bound)
     pairs = zip(latents, others, strict=True)
     aligned = [align(z.values[size:], z.values[:size], v) for z, v in pairs]
     return FoldResult(training.test_scores, tuple(z for z, _ in aligned), jnp.stack([c for _, c in aligned]))
@@ -157,14 +159,14 @@ def transform_fold(flow: FlowConfig, rows: Rows, order: Array, number: Array, ke
 def align(
     train_latents: Float[Array, "n d"], fold_latents: Float[Array, "h d"], train_rows: Float[Array, "n d"]
 ) -> tuple[Float[Array, "h d"], Float[Array, ""]]:
-    """The latents of a fold in the coordinates of the training rows' copula scores, by the map A.
+    """Map the latents of a fold by A to the coordinates of the training rows' copula scores.
 
     Returns:
         The aligned latents, and the smallest canonical correlation of latents and scores.
     """
     mean, n, d = jnp.mean(train_latents, axis=0), train_latents.shape[0], train_latents.shape[1]
     z, c = train_latents - mean[None], rank_gaussian(train_rows)
-    padding = jnp.diag(jnp.all(train_rows == 0, axis=0)).astype(z.dtype)  # padding correlates with itself
+    padding = jnp.diag(jnp.all(train_rows == 0, axis=0)).astype(z.dtype)  # gives padded columns correlation 1
     factor_z, factor_c = (
         jnp.linalg.cholesky(v.T @ v / n + padding + RIDGE * jnp.eye(d, dtype=v.dtype)) for v in (z, c)
     )
@@ -175,7 +177,7 @@ def align(
 
 
 def _kolmogorov_distance(z: Float[Array, "n d"]) -> Float[Array, ""]:
-    """The largest |F̂ - Φ| over all columns that vary, each standardized."""
+    """Return the largest |F̂ - Φ| over all columns that vary, each standardized."""
     n, scores = z.shape[0], standardize(z)
     normal = ndtr(jnp.sort(scores.values, axis=0))
     steps = jnp.arange(n + 1, dtype=z.dtype)[:, None] / n

@@ -12,16 +12,18 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 ITERATIONS = 60
-NEWTON = 24  # steps of the polar factor: each raises a small singular value by half, so 1e-4 of the norm to 1
+NEWTON = (
+    24  # Newton-Schulz steps: each multiplies a small singular value by 1.5, so all of them raise 1e-4 to 1
+)
 
 
 def independent_directions(u: Float[Array, "n d"]) -> Float[Array, "d d"]:
-    """W of symmetric FastICA with tanh: u Wᵀ is white, and its coordinates as independent as a rotation makes them.
+    """Compute W of symmetric FastICA with tanh: u Wᵀ is white, its coordinates as independent as a rotation allows.
 
         B <- polar(E[tanh(B v) vᵀ] - diag(E[1 - tanh²(B v)]) B),   v = S^(-1/2) u
 
-    `u` has mean zero. Directions with variance under 1e-6 of the largest are scaled as if they had that. Columns of
-    zeros stay unchanged.
+    `u` has mean zero. Directions with variance under 1e-6 of the largest are scaled as if they had that much.
+    Columns of zeros stay unchanged.
     [Hyvärinen & Oja, "Independent component analysis: algorithms and applications", 2000]
     """
     values, vectors = jnp.linalg.eigh(u.T @ u / u.shape[0])
@@ -29,9 +31,9 @@ def independent_directions(u: Float[Array, "n d"]) -> Float[Array, "d d"]:
     v = u @ whiten.T
 
     def step(rotation: Array, _: None) -> tuple[Array, None]:
-        active = jnp.tanh(v @ rotation.T)
-        slope = jnp.mean(1 - jnp.square(active), axis=0)
-        return _polar(active.T @ v / v.shape[0] - slope[:, None] * rotation), None
+        activation = jnp.tanh(v @ rotation.T)
+        slope = jnp.mean(1 - jnp.square(activation), axis=0)
+        return _polar(activation.T @ v / v.shape[0] - slope[:, None] * rotation), None
 
     rotation = jax.lax.scan(step, jnp.eye(u.shape[1], dtype=u.dtype), None, length=ITERATIONS)[0]
     varies = jnp.any(u != 0, axis=0)
@@ -39,7 +41,7 @@ def independent_directions(u: Float[Array, "n d"]) -> Float[Array, "d d"]:
 
 
 def _polar(a: Array) -> Array:
-    """The orthogonal factor of `a` by Newton-Schulz, without a decomposition: A <- A (3I - AᵀA) / 2, norm ≤ 1."""
+    """Compute the orthogonal factor of `a` by Newton-Schulz, without LAPACK: A <- A (3I - AᵀA) / 2, norm ≤ 1."""
     a = a / jnp.sqrt(jnp.max(jnp.sum(jnp.abs(a.T @ a), axis=1)))
 
     def step(a: Array, _: None) -> tuple[Array, None]:

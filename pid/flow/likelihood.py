@@ -8,8 +8,8 @@ information. [Butakov et al., "Mutual information estimation via normalizing flo
 information decomposition via normalizing flows in latent Gaussian distributions", 2025]
 
 The mean and S are profiled out. In training, the S of largest likelihood is the covariance of the batch itself, so
--E ℓ = Σ_pairs (1/2 log det Ŝ - E log |det J|) + constant. There are no base parameters that could lag behind the flow,
-and the loss is minus the Gaussian information of the latents, up to a constant. For held-out rows, S comes from the
+-E ℓ = Σ_pairs (1/2 log det Ŝ - E log |det J|) + constant. The base has no parameters of its own to train, and the
+loss is minus the Gaussian information of the latents, up to a constant. For held-out rows, S comes from the
 training rows.
 
     n rows, d coordinates of a pair; natural logarithms
@@ -24,7 +24,9 @@ from jaxtyping import Array, Float
 
 from pid.flow.config import Pairs
 
-RIDGE = 1e-4  # added to the latents' variances, about 1: bounds the pull of a pair that determines itself
+RIDGE = (
+    1e-4  # added to variances of about 1; bounds the gradient if one variable of a pair determines the other
+)
 
 
 class VariableLatents(NamedTuple):
@@ -48,7 +50,7 @@ class Base(NamedTuple):
 
 
 def profiled_loss(variables: tuple[VariableLatents, ...], pairs: Pairs) -> Float[Array, ""]:
-    """-E ℓ under the batch's own covariance, up to a constant."""
+    """Compute -E ℓ under the batch's own covariance, up to a constant."""
     total = jnp.zeros((), variables[0].values.dtype)
     for pair in pairs:
         volume = jnp.sum(jnp.log(jnp.diagonal(_fit_base(_joint_latents(variables, pair)).factor)))
@@ -57,19 +59,19 @@ def profiled_loss(variables: tuple[VariableLatents, ...], pairs: Pairs) -> Float
 
 
 def single_variable_loss(latents: VariableLatents) -> Float[Array, ""]:
-    """The profiled loss of one variable alone: it falls as its latents become jointly Gaussian."""
+    """Compute the profiled loss of one variable alone, which falls as its latents become jointly Gaussian."""
     return jnp.sum(jnp.log(jnp.diagonal(_fit_base(latents.values).factor))) - jnp.mean(latents.log_det)
 
 
 def fit_bases(variables: tuple[VariableLatents, ...], pairs: Pairs) -> tuple[Base, ...]:
-    """The Gaussian of largest likelihood for each pair."""
+    """Fit the Gaussian of largest likelihood to each pair."""
     return tuple(_fit_base(_joint_latents(variables, pair)) for pair in pairs)
 
 
 def log_likelihood(
     variables: tuple[VariableLatents, ...], bases: tuple[Base, ...], pairs: Pairs
 ) -> Float[Array, " n"]:
-    """ℓ of each row under Gaussians that were fitted to other rows."""
+    """Compute ℓ of each row under Gaussians that were fitted to other rows."""
     total = jnp.zeros_like(variables[0].log_det)
     for pair, base in zip(pairs, bases, strict=True):
         total += _log_normal(_joint_latents(variables, pair), base) + sum(variables[i].log_det for i in pair)
@@ -88,7 +90,7 @@ def _fit_base(z: Array) -> Base:
 
 
 def _log_normal(z: Array, base: Base) -> Array:
-    """The log-density of each row of latents."""
+    """Compute the log-density of each row of latents."""
     white = solve_triangular(base.factor, (z - base.mean[None]).T, lower=True)
     volume = jnp.sum(jnp.log(jnp.diagonal(base.factor))) + z.shape[1] / 2 * log(2 * pi)
     return -jnp.sum(jnp.square(white), axis=0) / 2 - volume

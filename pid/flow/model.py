@@ -1,6 +1,6 @@
 """The bijections of all variables together: their latents, marginals and bases, and the likelihood of rows.
 
-Variables of equal width are stacked and run through one program, which shortens compilation accordingly.
+Variables of equal width are stacked and run through one program, which shortens compilation.
 
     n rows
 """
@@ -44,7 +44,7 @@ class Model(NamedTuple):
 
 
 def map_stacked(f: Callable, *arguments: tuple, over: Callable = jax.vmap) -> tuple:
-    """(f(a_0, b_0, ...), f(a_1, b_1, ...), ...), with calls of equal shapes stacked and mapped by `over`."""
+    """Return (f(a_0, b_0, ...), f(a_1, b_1, ...), ...); calls of equal shapes are stacked and mapped by `over`."""
     calls = list(zip(*arguments, strict=True))
     groups: dict[Any, list[int]] = {}
     for i, call in enumerate(calls):
@@ -53,44 +53,44 @@ def map_stacked(f: Callable, *arguments: tuple, over: Callable = jax.vmap) -> tu
     for members in groups.values():
         stack = jax.tree.map(lambda *a: jnp.stack(a), *(calls[i] for i in members))
         outputs = over(lambda call: f(*call))(stack)
-        for place, i in enumerate(members):
-            results[i] = jax.tree.map(lambda a, place=place: a[place], outputs)
+        for position, i in enumerate(members):
+            results[i] = jax.tree.map(lambda a, position=position: a[position], outputs)
     return tuple(results[i] for i in range(len(calls)))
 
 
 def one_by_one(f: Callable) -> Callable:
-    """`jax.lax.map` in the form of `jax.vmap`, for functions that call LAPACK more than once."""
+    """Return `jax.lax.map` of f in the form of `jax.vmap`, for functions that call LAPACK more than once."""
     return lambda stack: jax.lax.map(f, stack)
 
 
 def transform(bijections: Bijections, rows: Rows, tail_bound: float) -> tuple[VariableLatents, ...]:
-    """The latents of every variable."""
+    """Return the latents of every variable."""
     return map_stacked(lambda b, v: VariableLatents(*forward(b, v, tail_bound)), bijections, rows)
 
 
 def fit_all_marginals(bijections: Bijections, rows: Rows) -> Bijections:
-    """The same bijections with the marginal splines fitted to `rows`."""
+    """Return the bijections with the marginal splines fitted to `rows`."""
     return map_stacked(fit_marginals, bijections, rows)
 
 
 def fit_and_score(
     bijections: Bijections, rows: Rows, test: Rows, pairs: Pairs, tail_bound: float
 ) -> tuple[Model, Float[Array, " r"]]:
-    """The bijections with the bases that fit `rows` best, and ℓ of the r test rows, in nats.
+    """Fit the bases to `rows`, and return the model and ℓ of the r test rows, in nats.
 
     All rows go through the bijections at once.
     """
     n = rows[0].shape[0]
-    both = tuple(jnp.concatenate(parts) for parts in zip(rows, test, strict=True))
-    latents = transform(bijections, both, tail_bound)
+    all_rows = tuple(jnp.concatenate(parts) for parts in zip(rows, test, strict=True))
+    latents = transform(bijections, all_rows, tail_bound)
     train_latents, test_latents = (
-        tuple(VariableLatents(one.values[part], one.log_det[part]) for one in latents)
-        for part in (slice(n), slice(n, None))
+        tuple(VariableLatents(v.values[index], v.log_det[index]) for v in latents)
+        for index in (slice(n), slice(n, None))
     )
     model = Model(bijections, likelihood.fit_bases(train_latents, pairs))
     return model, likelihood.log_likelihood(test_latents, model.bases, pairs)
 
 
 def log_likelihood(model: Model, rows: Rows, pairs: Pairs, tail_bound: float) -> Float[Array, " n"]:
-    """ℓ of each row, in nats."""
+    """Compute ℓ of each row, in nats."""
     return likelihood.log_likelihood(transform(model.bijections, rows, tail_bound), model.bases, pairs)

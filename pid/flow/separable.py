@@ -19,8 +19,8 @@ from pid.flow.training import KINDS, HeldOutScores, select_model, train_with_hol
 class SeparableFlow(FlowConfig):
     """A normalizing flow with one bijection per variable, which makes (target, x) and (target, y) jointly Gaussian.
 
-    Mutual information and its decomposition do not change under such maps, so the information in the covariance of
-    the latents is that of the data. The bijection of a variable is a linear mix, spline marginals and coupling
+    Mutual information and its decomposition do not change under such maps, so the covariance of the latents has
+    the information of the data. The bijection of a variable is a linear mix, spline marginals and coupling
     layers. The copula is the special case without mix and couplings. A fit falls back to the copula unless the flow
     is better on held-out rows by more than the standard error. Training is in float32, whatever the data.
 
@@ -44,10 +44,10 @@ class SeparableFlow(FlowConfig):
     def fit(
         self, target: Float[Array, "n m"], x: Float[Array, "_ dx"], y: Float[Array, "_ dy"], key: Array
     ) -> "FittedFlow":
-        """Train on 1 - holdout of the rows, drawn by `key`, and choose flow or copula by the others.
+        """Train on 1 - holdout of the rows, drawn by `key`, and choose flow or copula by the remaining rows.
 
-        To measure information in the same rows use `pid.flow.cross_fit`: in its training rows a flow takes noise
-        for dependence.
+        To estimate information from the same rows, use `pid.flow.cross_fit`: a flow overfits its training rows, which
+        overstates their dependence.
 
         Args:
             target: n samples of the target, n ≥ 100 and ≥ 10 per dimension of a pair; finite, no constant column.
@@ -134,7 +134,7 @@ class FittedFlow:
     def log_prob(
         self, target: Float[Array, "n m"], x: Float[Array, "n dx"], y: Float[Array, "n dy"]
     ) -> Float[Array, " n"]:
-        """The log-density log p(target, x) + log p(target, y) of each row.
+        """Compute the log-density log p(target, x) + log p(target, y) of each row.
 
         Args:
             target: rows of the target; all three with the widths of the fit.
@@ -153,7 +153,7 @@ class FittedFlow:
 @jax.jit
 def _transform(fitted: FittedFlow, rows: Rows) -> FlowLatents:
     latents = transform(fitted.model.bijections, rows, fitted.flow.tail_bound)
-    return FlowLatents(*(one.values for one in latents))
+    return FlowLatents(*(variable.values for variable in latents))
 
 
 @jax.jit
@@ -175,9 +175,9 @@ def _fit(flow: SeparableFlow, target: Array, x: Array, y: Array, key: Array) -> 
     with jax.default_matmul_precision("highest"):
         n = target.shape[0]
         shuffle, train_key = jax.random.split(key)
-        order, few = jax.random.permutation(shuffle, n), round(flow.holdout * n)
+        order, num_test = jax.random.permutation(shuffle, n), round(flow.holdout * n)
         inputs = flow.bijection_inputs(target, x, y)
-        rows, test = (tuple(v[part] for v in inputs) for part in (order[few:], order[:few]))
+        rows, test = (tuple(v[index] for v in inputs) for index in (order[num_test:], order[:num_test]))
         training = train_with_holdout(flow, rows, test, train_key)
         held_out, beats = select_model(training.test_scores)
         kind = jnp.where(beats, KINDS.index("flow"), KINDS.index("copula"))

@@ -56,12 +56,12 @@ class Spline(distrax.Bijector):
     """
 
     def __init__(self, knots: Knots):
-        """Use these knots."""
+        """Store the knots."""
         super().__init__(event_ndims_in=0)
         self.knots = knots
 
     def forward_and_log_det(self, x: Array) -> tuple[Array, Array]:
-        """The values y(x) and log dy/dx."""
+        """Return the values y(x) and log dy/dx."""
         bin_ = _find_bin(self.knots, x, self.knots.x)
         t = (x - bin_.x) / bin_.width
         inside, log_slope = _rational(bin_, jnp.clip(t, 0, 1))
@@ -73,7 +73,7 @@ class Spline(distrax.Bijector):
         return y, _with_tails(t, bin_, log_slope)
 
     def inverse_and_log_det(self, y: Array) -> tuple[Array, Array]:
-        """The arguments x(y) and log dx/dy, from the root t in [0, 1] of a quadratic."""
+        """Return the arguments x(y) and log dx/dy, from the root t in [0, 1] of a quadratic."""
         bin_ = _find_bin(self.knots, y, self.knots.y)
         rise, s = (y - bin_.y) / bin_.height, bin_.height / bin_.width
         inner = jnp.clip(rise, 0, 1)
@@ -87,10 +87,10 @@ class Spline(distrax.Bijector):
 
 
 def gaussian_knots(s: Float[Array, "n d"], bins: int) -> Knots:
-    """Knots (d, K+1) of the spline that makes the marginal of each column nearly Gaussian: the smoothed copula.
+    """Return knots (d, K+1) of the spline that makes the marginal of each column nearly Gaussian: the smoothed copula.
 
     It passes through (quantile of the column at Φ(z), z) for K + 1 equally spaced z, |z| ≤ Φ⁻¹(1 - 3/n). The slope
-    at a knot is the geometric mean of the two secants beside it.
+    at a knot is the geometric mean of the slopes of the two adjacent secants.
     """
     n = s.shape[0]
     with jax.ensure_compile_time_eval():  # constants of n and K
@@ -111,9 +111,10 @@ def gaussian_knots(s: Float[Array, "n d"], bins: int) -> Knots:
 
 
 def sort_columns(s: Float[Array, "n d"]) -> Float[Array, "n d"]:
-    """Sort every column in ascending order; float32 is sorted as integers, on CPU six times faster than as floats.
+    """Sort every column in ascending order; float32 is sorted as integers, which is six times faster on CPU.
 
-    The bits of a float are an integer of the same rank, if those of a negative float but the sign are inverted.
+    The bits of floats, read as integers, have the order of the floats if all bits but the sign of negative ones are
+    inverted.
     """
     if s.dtype != jnp.float32:
         return jnp.sort(s, axis=0)
@@ -127,21 +128,21 @@ def _integer_order(bits: Array) -> Array:
 
 
 def identity_knots(s: Float[Array, "n d"], bins: int) -> Knots:
-    """Knots of the spline y = x for each column, whatever its values."""
+    """Return knots of the spline y = x for each column, whatever its values."""
     x = jnp.broadcast_to(jnp.linspace(-1, 1, bins + 1, dtype=s.dtype)[None], (s.shape[1], bins + 1))
     return Knots(x, x, jnp.ones_like(x))
 
 
 def free_knots(raw: Float[Array, "*b p"], tail_bound: float) -> Knots:
-    """Knots on [-tail_bound, tail_bound] from p = 3K - 1 unconstrained numbers; zeros give the identity.
+    """Return knots on [-tail_bound, tail_bound] from p = 3K - 1 unconstrained numbers; zeros give the identity.
 
     K numbers give the widths and K the heights through a softmax, K - 1 the inner slopes through a softplus. The
     end slopes are 1, so the spline is the identity beyond the tail bound.
     """
     bins = (raw.shape[-1] + 1) // 3
     widths, heights, slopes = raw[..., :bins], raw[..., bins : 2 * bins], raw[..., 2 * bins :]
-    at_zero = log(expm1(1 - MIN_SLOPE))
-    inner = MIN_SLOPE + jax.nn.softplus(slopes + at_zero)
+    offset = log(expm1(1 - MIN_SLOPE))
+    inner = MIN_SLOPE + jax.nn.softplus(slopes + offset)
     end = jnp.ones((*raw.shape[:-1], 1), raw.dtype)
     return Knots(
         _edges(widths, tail_bound), _edges(heights, tail_bound), jnp.concatenate([end, inner, end], axis=-1)
@@ -156,7 +157,7 @@ def _edges(raw: Array, tail_bound: float) -> Array:
 
 
 def _find_bin(knots: Knots, value: Array, edges: Array) -> _Bin:
-    """The bin of every value; beyond the ends, the first or the last."""
+    """Return the bin of every value; beyond the ends, the first or the last bin."""
     inner = jnp.broadcast_to(edges[..., 1:-1], (*value.shape, edges.shape[-1] - 2))
     index = jnp.sum(value[..., None] >= inner, axis=-1)
     x, y, slope = knots
@@ -164,12 +165,12 @@ def _find_bin(knots: Knots, value: Array, edges: Array) -> _Bin:
         [x[..., :-1], y[..., :-1], jnp.diff(x), jnp.diff(y), slope[..., :-1], slope[..., 1:]], axis=-1
     )
     bins = jnp.broadcast_to(bins, (*value.shape, *bins.shape[-2:]))
-    matches = jnp.take_along_axis(bins, index[..., None, None], axis=-2, mode="promise_in_bounds")
-    return _Bin(*jnp.moveaxis(matches[..., 0, :], -1, 0))
+    selected = jnp.take_along_axis(bins, index[..., None, None], axis=-2, mode="promise_in_bounds")
+    return _Bin(*jnp.moveaxis(selected[..., 0, :], -1, 0))
 
 
 def _rational(bin_: _Bin, t: Array) -> tuple[Array, Array]:
-    """The rise y - y₀ and log dy/dx at t in [0, 1]."""
+    """Return the rise y - y₀ and log dy/dx at t in [0, 1]."""
     s, mixed = bin_.height / bin_.width, t * (1 - t)
     q = s + (bin_.left_slope + bin_.right_slope - 2 * s) * mixed
     y = bin_.height * (s * t * t + bin_.left_slope * mixed) / q
@@ -178,5 +179,5 @@ def _rational(bin_: _Bin, t: Array) -> tuple[Array, Array]:
 
 
 def _with_tails(t: Array, bin_: _Bin, log_slope: Array) -> Array:
-    """The log-slope inside the bin, or that of the straight lines beyond the first and last knot."""
+    """Return the log-slope inside the bin, or that of the straight lines beyond the first and last knot."""
     return jnp.where(t < 0, jnp.log(bin_.left_slope), jnp.where(t > 1, jnp.log(bin_.right_slope), log_slope))

@@ -1,13 +1,13 @@
 """One training, from rows to models, as a single program: initial directions, optimization, early stopping.
 
-directions   per variable, the coordinates as they are or independent directions, by the likelihood of validation rows
-optimize     the mixes alone first, then couplings too, at their own learning rate, from the best mixes. Couplings
-             that are trained at once on some hundred rows overfit before the mixes have turned (measured: -29
-             against -27 nats)
+directions   W of each variable is the identity or independent directions, chosen by the likelihood of validation rows
+optimize     the mixes alone first, then mixes and couplings from the best mixes, at a learning rate of their own.
+             Couplings that are trained from the start on a few hundred rows overfit before the mixes have converged
+             (measured: -29 against -27 nats)
 step         Adam on the profiled likelihood of a batch. The marginal splines are refitted to the batch, without
              gradient: they are at their own optimum, so by the envelope theorem the missing term is small
 validate     the likelihood of the validation rows, before the first round and after every round; the best
-             parameters win
+             parameters are kept
 
 n training rows, r test rows, R rounds
 """
@@ -108,28 +108,30 @@ def train(
     params, curve = _optimize(data, mixes, config.steps, config.learning_rate, mix_key)
     best = _with_params(init, tuple(b.params._replace(mix=p.mix) for b, p in zip(init, params, strict=True)))
     if config.couplings:
-        params, more = _optimize(data, best, config.coupling_steps, config.coupling_rate, coupling_key)
-        best, curve = _with_params(best, params), jnp.concatenate([curve, more])
-    both = tuple(jnp.concatenate(parts) for parts in zip(rows, validation, strict=True))
-    return TrainingResult(*_fit_kinds(identity, best, both, test, pairs, config.tail_bound), curve)
+        params, coupling_curve = _optimize(
+            data, best, config.coupling_steps, config.coupling_rate, coupling_key
+        )
+        best, curve = _with_params(best, params), jnp.concatenate([curve, coupling_curve])
+    all_rows = tuple(jnp.concatenate(parts) for parts in zip(rows, validation, strict=True))
+    return TrainingResult(*_fit_kinds(identity, best, all_rows, test, pairs, config.tail_bound), curve)
 
 
 def train_with_holdout(config: FlowConfig, rows: Rows, test: Rows, key: Array) -> TrainingResult:
     """Train on `rows`, of which the first `holdout` share is for validation, and score on `test`."""
-    few = round(config.holdout * rows[0].shape[0])
-    training, validation = tuple(v[few:] for v in rows), tuple(v[:few] for v in rows)
+    num_validation = round(config.holdout * rows[0].shape[0])
+    training, validation = tuple(v[num_validation:] for v in rows), tuple(v[:num_validation] for v in rows)
     return train(config, config.pairs, training, validation, test, key)
 
 
 def select_model(test_scores: Float[Array, "kinds n"]) -> tuple[HeldOutScores, Bool[Array, ""]]:
-    """Mean test scores in bits, and whether the flow beats the copula by more than the standard error."""
+    """Return the mean test scores in bits, and whether the flow beats the copula by more than the standard error."""
     gaussian, copula, flow = test_scores / log(2)
     gain, error = _mean_and_error(flow - copula)
     return HeldOutScores(jnp.mean(gaussian), jnp.mean(copula), jnp.mean(flow), gain, error), gain > error
 
 
 def _mean_and_error(gains: Float[Array, " n"]) -> tuple[Array, Array]:
-    """The mean of a sample, and the standard error of that mean."""
+    """Return the mean of a sample, and the standard error of that mean."""
     return jnp.mean(gains), jnp.std(gains, ddof=1) / gains.shape[0] ** 0.5
 
 
@@ -139,18 +141,20 @@ def _init_identity(config: FlowConfig, rows: Array, key: Array) -> Bijection:
 
 
 def _select_directions(identity: Bijection, rows: Array, validation: Array, tail_bound: float) -> Bijection:
-    """The bijection from the coordinates or from independent directions, by its own loss on validation rows.
+    """Choose W, the identity or independent directions, by the bijection's own loss on validation rows.
 
     Couplings are the identity before training and take no part in the choice.
     """
     directions = independent_directions((rows - identity.mean[None]) / identity.scale[None])
     rotated = identity._replace(directions=directions, log_det_directions=jnp.linalg.slogdet(directions)[1])
-    both = jax.tree.map(lambda *a: jnp.stack(a), without_couplings(identity), without_couplings(rotated))
+    candidates = jax.tree.map(
+        lambda *a: jnp.stack(a), without_couplings(identity), without_couplings(rotated)
+    )
     identity_loss, rotated_loss = jax.lax.map(
         lambda b: likelihood.single_variable_loss(
             VariableLatents(*forward(fit_marginals(b, rows), validation, tail_bound))
         ),
-        both,
+        candidates,
     )
     return jax.tree.map(lambda a, b: jnp.where(rotated_loss < identity_loss, b, a), identity, rotated)
 
@@ -158,7 +162,7 @@ def _select_directions(identity: Bijection, rows: Array, validation: Array, tail
 def _fit_kinds(
     identity: Bijections, flow: Bijections, rows: Rows, test: Rows, pairs: Pairs, tail_bound: float
 ) -> tuple[Model, Float[Array, "kinds r"]]:
-    """The three KINDS of model, fitted to `rows`, and the log-likelihood of the test rows under each."""
+    """Fit the three KINDS of model to `rows`, and compute the log-likelihood of the test rows under each."""
     identity_knots = tuple(b.knots for b in identity)
 
     def fit(kind: tuple[Bijections, Array]) -> tuple[Model, Array]:
@@ -176,42 +180,44 @@ def _fit_kinds(
 def _optimize(
     data: TrainingData, init: Bijections, steps: int, learning_rate: float, key: Array
 ) -> tuple[tuple[Params, ...], Array]:
-    """The parameters of the best validation likelihood, and that likelihood over the rounds.
+    """Return the parameters of the best validation likelihood, and the mean likelihood after every round.
 
-    The initial parameters win unless the best are better by more than the standard error of the difference.
+    The initial parameters are kept unless the best are better by more than the standard error of the difference.
     """
     rounds = data.config.rounds
-    per_round = max(steps // rounds, 1)
-    schedule = optax.cosine_decay_schedule(learning_rate, per_round * rounds)
+    steps_per_round = max(steps // rounds, 1)
+    schedule = optax.cosine_decay_schedule(learning_rate, steps_per_round * rounds)
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule))
 
-    def step(i: Array, running: tuple) -> tuple:
-        params, state = running
+    def step(i: Array, train_state: tuple) -> tuple:
+        params, state = train_state
         batch = _draw_batch(data.rows, data.config.batch, jax.random.fold_in(key, i))
         updates, state = optimizer.update(jax.grad(_loss)(params, data, init, batch), state)
         return optax.apply_updates(params, updates), state
 
-    def one_round(carry: tuple, number: Array) -> tuple:
-        running, best, highest, first = carry
-        last = number * per_round
-        running = jax.lax.fori_loop(jnp.maximum(last - per_round, 0), last, step, running)
-        scores = _validation_scores(running[0], data, init)
-        better = jnp.mean(scores) > jnp.mean(highest)
-        best, highest = jax.tree.map(
-            lambda a, b: jnp.where(better, a, b), (running[0], scores), (best, highest)
+    def run_round(carry: tuple, number: Array) -> tuple:
+        train_state, best, best_scores, initial_scores = carry
+        last = number * steps_per_round
+        train_state = jax.lax.fori_loop(jnp.maximum(last - steps_per_round, 0), last, step, train_state)
+        scores = _validation_scores(train_state[0], data, init)
+        better = jnp.mean(scores) > jnp.mean(best_scores)
+        best, best_scores = jax.tree.map(
+            lambda a, b: jnp.where(better, a, b), (train_state[0], scores), (best, best_scores)
         )
-        return (running, best, highest, jnp.where(number == 0, scores, first)), jnp.mean(scores)
+        return (train_state, best, best_scores, jnp.where(number == 0, scores, initial_scores)), jnp.mean(
+            scores
+        )
 
     start = tuple(b.params for b in init)
-    lowest = jnp.full(data.validation[0].shape[0], -jnp.inf, data.validation[0].dtype)
-    carry = ((start, optimizer.init(start)), start, lowest, lowest)
-    (_, best, highest, first), curve = jax.lax.scan(one_round, carry, jnp.arange(rounds + 1))
-    gain, error = _mean_and_error(highest - first)
+    worst_scores = jnp.full(data.validation[0].shape[0], -jnp.inf, data.validation[0].dtype)
+    carry = ((start, optimizer.init(start)), start, worst_scores, worst_scores)
+    (_, best, best_scores, initial_scores), curve = jax.lax.scan(run_round, carry, jnp.arange(rounds + 1))
+    gain, error = _mean_and_error(best_scores - initial_scores)
     return jax.tree.map(lambda a, b: jnp.where(gain > error, a, b), best, start), curve
 
 
 def _loss(params: tuple[Params, ...], data: TrainingData, init: Bijections, batch: Rows) -> Array:
-    """The profiled loss of a batch, with marginals and bases of the batch."""
+    """Compute the profiled loss of a batch, with marginals and bases of the batch."""
     bijections = jax.lax.stop_gradient(fit_all_marginals(_with_params(init, params), batch))
     return likelihood.profiled_loss(
         transform(_with_params(bijections, params), batch, data.config.tail_bound), data.pairs
@@ -219,7 +225,7 @@ def _loss(params: tuple[Params, ...], data: TrainingData, init: Bijections, batc
 
 
 def _validation_scores(params: tuple[Params, ...], data: TrainingData, init: Bijections) -> Array:
-    """The log-likelihood of each validation row, with marginals and bases of the training rows."""
+    """Compute the log-likelihood of each validation row, with marginals and bases of the training rows."""
     config, pairs, rows, validation = data
     bijections = fit_all_marginals(_with_params(init, params), rows)
     return fit_and_score(bijections, rows, validation, pairs, config.tail_bound)[1]
@@ -230,7 +236,7 @@ def _with_params(bijections: Bijections, params: tuple[Params, ...]) -> Bijectio
 
 
 def _draw_batch(rows: Rows, size: int, key: Array) -> Rows:
-    """All rows if they are few, else `size` of them, drawn with replacement."""
+    """Draw `size` rows with replacement; return all rows if there are no more than that."""
     n = rows[0].shape[0]
     if n <= size:
         return rows

@@ -45,7 +45,7 @@ SINGLE = Tolerance(
 
 
 def tolerance_of(dtype: Any) -> Tolerance:
-    """The tolerance for covariances that were rounded to `dtype`."""
+    """Return the tolerance for covariances that were rounded to `dtype`."""
     return DOUBLE if np.dtype(dtype) == np.float64 else SINGLE
 
 
@@ -61,7 +61,7 @@ class Blocks(NamedTuple):
 
 
 def blocks(cov: Float[Array, "*b d d"], dims: Dims) -> Blocks:
-    """Cut a covariance `(..., d, d)` into its blocks."""
+    """Split a covariance `(..., d, d)` into its blocks."""
     m, x = dims[0], dims[0] + dims[1]
     return Blocks(
         cov[..., :m, :m],
@@ -74,7 +74,7 @@ def blocks(cov: Float[Array, "*b d d"], dims: Dims) -> Blocks:
 
 
 def is_concrete(x: object) -> bool:
-    """Whether the value of `x` is known in Python rather than traced."""
+    """Return whether `x` is a concrete value rather than a tracer."""
     return not isinstance(x, Tracer)
 
 
@@ -107,7 +107,7 @@ def check_dtype(cov: Any) -> None:
 
 
 def correlation(cov: Float[Array, "d d"]) -> tuple[Float[Array, "d d"], Float[Array, " d"]]:
-    """The correlation matrix and the standard deviations; a constant coordinate keeps scale 1 and a zero row."""
+    """Return the correlation matrix and the standard deviations; a constant coordinate keeps scale 1 and a zero row."""
     variance = jnp.diagonal(cov)
     scale = jnp.where(variance > 0, jnp.sqrt(jnp.where(variance > 0, variance, 1)), 1)
     return cov / scale[:, None] / scale[None, :], scale
@@ -117,12 +117,12 @@ def check_covariance(asymmetry: np.ndarray, smallest_eigenvalue: np.ndarray, tol
     """Check that covariances are finite, symmetric and positive semidefinite.
 
     Args:
-        asymmetry: the largest |S_ij - S_ji| of each system on the correlation scale; NaN for a matrix not finite.
-        smallest_eigenvalue: of each system, on the same scale.
-        tolerance: how far rounding may carry the two.
+        asymmetry: the largest |S_ij - S_ji| of each system on the correlation scale; NaN if it is not finite.
+        smallest_eigenvalue: the smallest eigenvalue of each system, on the same scale.
+        tolerance: bounds on the asymmetry and on negative eigenvalues that rounding may cause.
 
     Raises:
-        ValueError: names the rule, the first system that breaks it, its value and the remedy.
+        ValueError: a broken rule; the message has the rule, the first system that breaks it, its value and the remedy.
     """
     rules = (
         (np.isnan(asymmetry), asymmetry, "finite", "drop or impute the samples it came from"),
@@ -131,25 +131,27 @@ def check_covariance(asymmetry: np.ndarray, smallest_eigenvalue: np.ndarray, tol
             ~(smallest_eigenvalue >= -tolerance.negative_eigenvalue),
             smallest_eigenvalue,
             "positive semidefinite",
-            "estimate it from samples at once, or shrink it towards its diagonal",
+            "estimate all blocks from the same samples, or shrink it towards its diagonal",
         ),
     )
     violations = {
-        "finite": "a value that is not",
+        "finite": "NaN or infinity",
         "symmetric": "entries that differ by",
         "positive semidefinite": "a smallest eigenvalue of",
     }
-    for broken, value, rule, remedy in rules:
-        if not np.any(broken):
+    for violated, value, rule, remedy in rules:
+        if not np.any(violated):
             continue
-        index = np.unravel_index(int(np.argmax(broken)), np.shape(broken))
-        where = f" in system {tuple(map(int, index))}" if index else ""
-        what = "" if rule == "finite" else f" {float(np.asarray(value)[index]):.6g} on the correlation scale"
-        raise ValueError(f"a covariance must be {rule}, got {violations[rule]}{what}{where}; {remedy}.")
+        index = np.unravel_index(int(np.argmax(violated)), np.shape(violated))
+        location = f" in system {tuple(map(int, index))}" if index else ""
+        amount = (
+            "" if rule == "finite" else f" {float(np.asarray(value)[index]):.6g} on the correlation scale"
+        )
+        raise ValueError(f"a covariance must be {rule}, got {violations[rule]}{amount}{location}; {remedy}.")
 
 
 def units_per_nat(base: int | float) -> float:
-    """The number of units of a logarithm base in one nat: 1 / ln(base).
+    """Return the number of units in one nat for a logarithm of this base: 1 / ln(base).
 
     Raises:
         ValueError: a base that is not a number above 1.

@@ -31,17 +31,17 @@ class MI(NamedTuple):
     """
 
     x: Float[Array | np.ndarray, "*b"]
-    """I(M;X) ≥ 0, of the batch shape, in bits unless another base was asked for."""
+    """I(M;X) ≥ 0, of the batch shape, in bits unless `base` says otherwise."""
 
     y: Float[Array | np.ndarray, "*b"]
     """I(M;Y) ≥ 0, of the batch shape and in the same unit."""
 
     joint: Float[Array | np.ndarray, "*b"]
-    """I(M;X,Y), no less than either; infinite where the target is a function of the sources."""
+    """I(M;X,Y), at least as large as both; infinite where the target is a function of the sources."""
 
 
 def mutual_information(cov: Any, dims: Any, *, base: int | float = 2) -> MI:
-    """Mutual information of a jointly Gaussian target with source x, with source y, and with both.
+    """Compute the mutual information of a jointly Gaussian target with source x, with source y, and with both.
 
         I(M;X) = ½ log det S_M / det S_{M|X},      S_{M|X} = S_M - S_MX S_X⁻¹ S_XM
 
@@ -60,7 +60,7 @@ def mutual_information(cov: Any, dims: Any, *, base: int | float = 2) -> MI:
     Raises:
         ValueError: dims that do not fit; a concrete covariance that is not finite, symmetric (to 1e-10 on the
             correlation scale, float32 1e-5) or positive semidefinite (smallest eigenvalue at least -1e-9, float32
-            -1e-4). Under a trace these are the caller's duty.
+            -1e-4). Under a trace nothing is checked.
 
     Example:
         >>> import numpy as np
@@ -78,7 +78,7 @@ def mutual_information(cov: Any, dims: Any, *, base: int | float = 2) -> MI:
 
 
 def entropy(cov: Float[Array, "*b d d"], *, base: int | float = 2) -> Float[Array, "*b"]:
-    """Differential entropy ½ log det(2πe S) of a Gaussian with non-singular covariance S."""
+    """Compute the differential entropy ½ log det(2πe S) of a Gaussian with non-singular covariance S."""
     log_determinant = jnp.linalg.slogdet(cov)[1]
     return (log_determinant + cov.shape[-1] * (1 + np.log(2 * np.pi))) / 2 * covariance.units_per_nat(base)
 
@@ -103,40 +103,40 @@ class Posteriors(NamedTuple):
 
 
 def posteriors_from_cholesky(corr: Float[Array, "d d"], dims: Dims) -> Posteriors:
-    """Posterior covariances of the target from one Cholesky factor of (x, y, target) and one of y.
+    """Compute the posterior covariances of the target from one Cholesky factor of (x, y, target) and one of y.
 
     The last diagonal block of the first is the factor of S_{M|XY}.
     """
     m, x, _ = dims
     s = covariance.blocks(corr, dims)
     sources_first = jnp.roll(corr, (-m, -m), (0, 1))
-    full, of_y, prior = cholesky(sources_first), cholesky(s.yy), cholesky(s.mm)
-    by_x = full[-m:, :x]
-    by_y = solve_triangular(of_y, s.my.T, lower=True)
-    pivots = [jnp.diagonal(factor) for factor in (full, of_y, prior)]
+    factor_joint, factor_y, factor_prior = cholesky(sources_first), cholesky(s.yy), cholesky(s.mm)
+    cross_x = factor_joint[-m:, :x]
+    cross_y = solve_triangular(factor_y, s.my.T, lower=True)
+    pivots = [jnp.diagonal(factor) for factor in (factor_joint, factor_y, factor_prior)]
     return Posteriors(
-        log_det_prior=log_det(prior),
-        x=s.mm - by_x @ by_x.T,
-        y=s.mm - by_y.T @ by_y,
-        log_det_joint=log_det(full[-m:, -m:]),
+        log_det_prior=log_det(factor_prior),
+        x=s.mm - cross_x @ cross_x.T,
+        y=s.mm - cross_y.T @ cross_y,
+        log_det_joint=log_det(factor_joint[-m:, -m:]),
         pivot=jnp.min(jnp.concatenate(pivots)) ** 2,
     )
 
 
 def cholesky(matrix: Float[Array, "n n"]) -> Float[Array, "n n"]:
-    """Lower Cholesky factor; NaN where there is none."""
+    """Return the lower Cholesky factor, or NaN if there is none."""
     return jnp.linalg.cholesky(matrix, symmetrize_input=False)
 
 
 def log_det(factor: Float[Array, "n n"]) -> Float[Array, ""]:
-    """The log-determinant of L Lᵀ, from its factor L."""
+    """Return the log-determinant of L Lᵀ, from its factor L."""
     return 2 * jnp.sum(jnp.log(jnp.diagonal(factor)))
 
 
 class WhitePosteriors(NamedTuple):
     """Posterior covariances in white target coordinates, for covariances that may be singular.
 
-    Directions of the target that do not exist have posterior 1: nothing was unknown and nothing is learned.
+    Directions of the target that do not exist have posterior variance 1, so they contribute no information.
     """
 
     whiten: Float[Array, "m m"]
@@ -162,21 +162,21 @@ class WhitePosteriors(NamedTuple):
 
 
 def posteriors_from_eigh(corr: Float[Array, "d d"], dims: Dims, tolerance: Tolerance) -> WhitePosteriors:
-    """Posterior covariances of the target from eigenvalues, for a covariance that may be singular."""
+    """Compute the posterior covariances of the target from eigenvalues, for a covariance that may be singular."""
     m, x, _ = dims
     white = whitener(corr[:m, :m], tolerance.rank)
     sources = {"x": slice(m, m + x), "y": slice(m + x, None), "joint": slice(m, None)}
     posterior, gain = {}, {}
-    for name, part in sources.items():
-        source_white = whitener(corr[part, part], tolerance.rank)
-        cross = white.T @ corr[:m, part] @ source_white
+    for name, columns in sources.items():
+        source_white = whitener(corr[columns, columns], tolerance.rank)
+        cross = white.T @ corr[:m, columns] @ source_white
         posterior[name] = jnp.eye(m, dtype=corr.dtype) - cross @ cross.T
-        gain[f"gain_{name}"] = corr[:m, part] @ source_white @ source_white.T
+        gain[f"gain_{name}"] = corr[:m, columns] @ source_white @ source_white.T
     return WhitePosteriors(white, **posterior, **gain)
 
 
 def whitener(matrix: Float[Array, "n n"], rank: float) -> Float[Array, "n n"]:
-    """W with Wᵀ S W = 1 on the eigenvectors that exist; the columns of the others are zero."""
+    """Return W with Wᵀ S W = 1 on the eigenvectors that exist; all other columns are zero."""
     values, vectors = jnp.linalg.eigh(matrix, symmetrize_input=False)
     exists = values > rank * jnp.maximum(values[-1], rank)
     return vectors * jnp.where(exists, 1 / jnp.sqrt(jnp.where(exists, values, 1)), 0)[None, :]
@@ -193,14 +193,14 @@ class Spectrum(NamedTuple):
 
 
 def spectrum(posterior: Float[Array, "m m"], zero: float) -> Spectrum:
-    """The spectrum of a posterior covariance in white coordinates; eigenvalues below `zero` count as zero."""
+    """Compute the spectrum of a posterior covariance in white coordinates; eigenvalues below `zero` count as zero."""
     values = jnp.linalg.eigvalsh(posterior, symmetrize_input=False)
-    known = values < zero
-    return Spectrum(jnp.sum(jnp.log(jnp.where(known, 1, values))), jnp.sum(known, dtype=values.dtype))
+    is_zero = values < zero
+    return Spectrum(jnp.sum(jnp.log(jnp.where(is_zero, 1, values))), jnp.sum(is_zero, dtype=values.dtype))
 
 
 def information_from_spectrum(posterior: Spectrum) -> Float[Array, ""]:
-    """Information -½ log det of a posterior in white coordinates; infinite where a direction is known exactly."""
+    """Return -½ log det of a posterior in white coordinates; infinite where a direction is known exactly."""
     return jnp.where(posterior.num_zeros > 0, jnp.inf, -posterior.log_det / 2)
 
 
@@ -208,7 +208,7 @@ class Information(InformationMeasure):
     """The measure (I(M;X), I(M;Y), I(M;X,Y))."""
 
     def from_cholesky(self, corr: Float[Array, "d d"]) -> tuple[Float[Array, " k"], Float[Array, ""]]:
-        """½ (log det S_M - log det S_{M|·}) by Cholesky factors, and the smallest squared pivot."""
+        """Compute ½ (log det S_M - log det S_{M|·}) by Cholesky factors, and the smallest squared pivot."""
         posteriors = posteriors_from_cholesky(corr, self.dims)
         factors = [cholesky(posteriors.x), cholesky(posteriors.y)]
         logs = jnp.stack([*map(log_det, factors), posteriors.log_det_joint])
@@ -216,19 +216,19 @@ class Information(InformationMeasure):
         return (posteriors.log_det_prior - logs) / 2, jnp.min(jnp.stack([posteriors.pivot, *pivots]))
 
     def from_eigh(self, corr: Float[Array, "d d"]) -> Float[Array, " k"]:
-        """-½ log det in white coordinates; infinite where a direction is known exactly."""
+        """Compute -½ log det in white coordinates; infinite where a direction is known exactly."""
         posteriors = posteriors_from_eigh(corr, self.dims, self.tolerance)
         zero = self.tolerance.zero_variance
-        parts = (posteriors.x, posteriors.y, posteriors.joint)
-        return jnp.stack([information_from_spectrum(spectrum(part, zero)) for part in parts])
+        covs = (posteriors.x, posteriors.y, posteriors.joint)
+        return jnp.stack([information_from_spectrum(spectrum(cov, zero)) for cov in covs])
 
     def gradient(self, corr: Float[Array, "d d"]) -> Float[Array, "k d d"]:
-        """½ (Eᵀ S_M⁺ E - Jᵀ S_{M|X}⁺ J), where J u = u_M - S_MX S_X⁺ u_X is the residual."""
+        """Compute ½ (Eᵀ S_M⁺ E - Jᵀ S_{M|X}⁺ J), where J u = u_M - S_MX S_X⁺ u_X is the residual."""
         return information_gradients(posteriors_from_eigh(corr, self.dims, self.tolerance), self.dims)
 
 
 def information_gradients(posteriors: WhitePosteriors, dims: Dims) -> Float[Array, "k d d"]:
-    """The derivatives of (I(M;X), I(M;Y), I(M;X,Y)) by the covariance; see `Information.gradient`."""
+    """Compute the derivatives of (I(M;X), I(M;Y), I(M;X,Y)) by the covariance; see `Information.gradient`."""
     residuals = residual_maps(posteriors, dims)
     white = posteriors.whiten
     prior = jnp.pad(white @ white.T, (0, dims[1] + dims[2]))
@@ -237,7 +237,7 @@ def information_gradients(posteriors: WhitePosteriors, dims: Dims) -> Float[Arra
 
 
 def residual_maps(posteriors: WhitePosteriors, dims: Dims) -> tuple[Array, Array, Array]:
-    """The maps J, (m, d), from all coordinates to the target's residuals given x, y, and both."""
+    """Return the maps J, (m, d), from all coordinates to the target's residuals given x, y, and both."""
     m, x, y = dims
     target = jnp.eye(m, dtype=posteriors.whiten.dtype)
 

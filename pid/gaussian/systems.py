@@ -27,7 +27,7 @@ from pid.gaussian.covariance import Dims, Tolerance
 
 @dataclass(frozen=True)
 class InformationMeasure(ABC):
-    """k numbers in nats that do not change when coordinates are rescaled; members implement the three methods."""
+    """Base class of k quantities in nats that rescaled coordinates do not change; subclasses have the three methods."""
 
     dims: Dims
     """Sizes of target, x and y."""
@@ -37,30 +37,32 @@ class InformationMeasure(ABC):
 
     @abstractmethod
     def from_cholesky(self, corr: Float[Array, "d d"]) -> tuple[Float[Array, " k"], Float[Array, ""]]:
-        """The values by Cholesky factors, and the smallest squared pivot of all factors (NaN where one failed)."""
+        """Compute the values by Cholesky factors, and the smallest squared pivot of all factors (NaN if one fails)."""
 
     @abstractmethod
     def from_eigh(self, corr: Float[Array, "d d"]) -> Float[Array, " k"]:
-        """The values of a covariance that may be singular, by eigenvalues."""
+        """Compute the values by eigenvalues, for a covariance that may be singular."""
 
     @abstractmethod
     def gradient(self, corr: Float[Array, "d d"]) -> Float[Array, "k d d"]:
-        """∂ values / ∂ corr, symmetric, in the directions that keep the rank."""
+        """Compute ∂ values / ∂ corr, symmetric, in the directions that keep the rank."""
 
 
 class Outcome(NamedTuple):
     """The values of a measure, and the numbers that `covariance.check_covariance` checks."""
 
     values: Float[Array, "*b k"]
+    """Values of the measure in nats."""
+
     asymmetry: Float[Array, "*b"]
     """Largest |S_ij - S_ji| on the correlation scale; NaN where the covariance is not finite."""
 
     smallest_eigenvalue: Float[Array, "*b"]
-    """On the correlation scale; a squared pivot where all pivots were sound."""
+    """Smallest eigenvalue on the correlation scale; the smallest squared pivot where all pivots are sound."""
 
 
 def compute(measure: InformationMeasure, cov: Any, base: int | float) -> Float[Array | np.ndarray, "*b k"]:
-    """The values in units of `base` for covariances `(..., d, d)`.
+    """Compute the values in units of `base` for covariances `(..., d, d)`.
 
     A concrete covariance is computed in float64 where the device has it, checked, and returned as the kind of array
     that was passed: NumPy arrays as float64. Under a trace it keeps its dtype, and nothing is checked.
@@ -79,17 +81,17 @@ def compute(measure: InformationMeasure, cov: Any, base: int | float) -> Float[A
 
 
 def x64_context() -> AbstractContextManager:
-    """A context with float64 where the default device has it."""
+    """Return a context that enables float64 where the default device has it."""
     return jax.enable_x64(jax.default_backend() != "tpu")
 
 
 def to_float64(x: Any) -> np.ndarray:
-    """`x` on the host in float64, or in float32 where the default device is a TPU."""
+    """Convert `x` to an array on the host in float64, or in float32 where the default device is a TPU."""
     return np.asarray(x, np.float32 if jax.default_backend() == "tpu" else np.float64)
 
 
 def map_or_vmap(f: Callable[[Any], Any], xs: Any) -> Any:
-    """Apply f along the first axis: one member after another on CPU, all at once on accelerators."""
+    """Apply f along the first axis: one element after another on CPU, all at once on accelerators."""
     return jax.lax.platform_dependent(xs, cpu=lambda xs: jax.lax.map(f, xs), default=jax.vmap(f))
 
 
@@ -102,51 +104,53 @@ def _over_leading_axes(measure: InformationMeasure, cov: Float[Array, "*b d d"])
 
 
 evaluate_leading_axes = jax.jit(_over_leading_axes, static_argnums=0)
-"""The outcome for covariances `(..., d, d)`: one compiled program per measure and shape."""
+"""Evaluate a measure on covariances `(..., d, d)`: one compiled program per measure and shape."""
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
 def evaluate(measure: InformationMeasure, cov: Float[Array, "d d"]) -> Outcome:
-    """The values of one system, differentiable once; `jax.vmap` gives a batch."""
-    return _one_or_many(measure, "outcome")(cov)
+    """Evaluate a measure on one system; differentiable once, and batched by `jax.vmap`."""
+    return _single_or_batched(measure, "outcome")(cov)
 
 
 @evaluate.defjvp
 def _evaluate_jvp(measure: InformationMeasure, primals: tuple[Array], tangents: tuple[Array]) -> tuple:
-    (cov,), (direction,) = primals, tangents
+    (cov,), (tangent,) = primals, tangents
     outcome = evaluate(measure, cov)
-    slopes = _one_or_many(measure, "slopes")(cov)
-    along = jnp.einsum("kij,ij->k", slopes, (direction + direction.T) / 2)
+    gradients = _single_or_batched(measure, "gradients")(cov)
+    values_tangent = jnp.einsum("kij,ij->k", gradients, (tangent + tangent.T) / 2)
     zeros = (jnp.zeros_like(outcome.asymmetry), jnp.zeros_like(outcome.smallest_eigenvalue))
-    return outcome, Outcome(along, *zeros)
+    return outcome, Outcome(values_tangent, *zeros)
 
 
 @cache
-def _one_or_many(measure: InformationMeasure, kind: str) -> Callable[[Array], Any]:
-    """The program for one system; under `vmap` it becomes `lax.map` on CPU and a batched program elsewhere.
+def _single_or_batched(measure: InformationMeasure, kind: str) -> Callable[[Array], Any]:
+    """Make the program for one system; under `vmap` it becomes `lax.map` on CPU and a batched program elsewhere.
 
     It is jitted even outside `jax.jit`: an eager derivative then compiles once instead of once per operation.
     """
-    one, many = {
+    single_program, batch_program = {
         "outcome": (partial(_outcome, measure), partial(evaluate_batch, measure)),
-        "slopes": (partial(_slopes, measure), jax.vmap(partial(_slopes, measure))),
+        "gradients": (partial(_gradients, measure), jax.vmap(partial(_gradients, measure))),
     }[kind]
 
     @custom_vmap
-    def single(cov: Array) -> Any:
-        return one(cov)
+    def program(cov: Array) -> Any:
+        return single_program(cov)
 
-    @single.def_vmap
+    @program.def_vmap
     def _(axis_size: int, in_batched: list, covs: Array) -> tuple:
         del axis_size, in_batched
-        mapped = jax.lax.platform_dependent(covs, cpu=lambda c: jax.lax.map(single, c), default=many)
+        mapped = jax.lax.platform_dependent(
+            covs, cpu=lambda c: jax.lax.map(program, c), default=batch_program
+        )
         return mapped, jax.tree.map(lambda _: True, mapped)
 
-    return jax.jit(single)
+    return jax.jit(program)
 
 
 def _prepare(cov: Float[Array, "d d"]) -> tuple[Array, Array, Array, Array]:
-    """Correlation matrix (the identity where it is not finite), scales, largest asymmetry, finiteness."""
+    """Return the correlation matrix (the identity if `cov` is not finite), scales, largest asymmetry, finiteness."""
     finite = jnp.all(jnp.isfinite(cov))
     clean = jnp.where(finite, cov, jnp.eye(cov.shape[-1], dtype=cov.dtype))
     corr, scale = covariance.correlation(clean)
@@ -158,33 +162,33 @@ def _outcome(measure: InformationMeasure, cov: Array) -> Outcome:
     corr, _, asymmetry, finite = _prepare(cov)
     values, pivot = measure.from_cholesky(corr)
     sound = pivot > measure.tolerance.pivot
-    values, smallest = jax.lax.cond(sound, lambda: (values, pivot), lambda: _by_rank(measure, corr))
-    return _mark(values, asymmetry, smallest, finite)
+    values, smallest = jax.lax.cond(sound, lambda: (values, pivot), lambda: _evaluate_by_eigh(measure, corr))
+    return _mask_nonfinite(values, asymmetry, smallest, finite)
 
 
 def evaluate_batch(measure: InformationMeasure, covs: Float[Array, "n d d"]) -> Outcome:
-    """The outcomes of a batch in parallel; eigenvalues are computed only if some system needs them."""
+    """Evaluate a measure on a batch in parallel; eigenvalues are computed only if some system needs them."""
     corr, _, asymmetry, finite = jax.vmap(_prepare)(covs)
     values, pivot = jax.vmap(measure.from_cholesky)(corr)
     sound = pivot > measure.tolerance.pivot
 
     def with_eigenvalues() -> tuple[Array, Array]:
-        by_rank, least = jax.vmap(partial(_by_rank, measure))(corr)
-        return jnp.where(sound[:, None], values, by_rank), jnp.where(sound, pivot, least)
+        values_by_eigh, smallest_by_eigh = jax.vmap(partial(_evaluate_by_eigh, measure))(corr)
+        return jnp.where(sound[:, None], values, values_by_eigh), jnp.where(sound, pivot, smallest_by_eigh)
 
     values, smallest = jax.lax.cond(jnp.all(sound), lambda: (values, pivot), with_eigenvalues)
-    return jax.vmap(_mark)(values, asymmetry, smallest, finite)
+    return jax.vmap(_mask_nonfinite)(values, asymmetry, smallest, finite)
 
 
-def _by_rank(measure: InformationMeasure, corr: Array) -> tuple[Array, Array]:
+def _evaluate_by_eigh(measure: InformationMeasure, corr: Array) -> tuple[Array, Array]:
     return measure.from_eigh(corr), jnp.linalg.eigvalsh(corr)[0]
 
 
-def _mark(values: Array, asymmetry: Array, smallest: Array, finite: Array) -> Outcome:
-    """The outcome, with NaN where the covariance is not finite."""
+def _mask_nonfinite(values: Array, asymmetry: Array, smallest: Array, finite: Array) -> Outcome:
+    """Return the outcome, with NaN where the covariance is not finite."""
     return Outcome(jnp.where(finite, values, jnp.nan), jnp.where(finite, asymmetry, jnp.nan), smallest)
 
 
-def _slopes(measure: InformationMeasure, cov: Array) -> Float[Array, "k d d"]:
+def _gradients(measure: InformationMeasure, cov: Array) -> Float[Array, "k d d"]:
     corr, scale, _, finite = _prepare(cov)
     return jnp.where(finite, measure.gradient(corr) / scale[None, :, None] / scale[None, None, :], jnp.nan)

@@ -1,9 +1,9 @@
 """GQA: questions about images, and the six tasks of Zhang et al. drawn from them.
 
-json_stream        reader of the entries of one large JSON object, one at a time
+json_stream        reader of one large JSON object, entry by entry
 question           questions: types, program, options, mentioned objects
-task_filters       the six tasks as filters of the types; seeded samples, only what a model answered correctly
-answer_statistics  entropy of the answers, and warnings where they give themselves away
+task_filters       the six tasks as filters of the types; seeded samples of correctly answered questions
+answer_statistics  entropy of the answers, and warnings if they are predictable without the image
 published_samples  reader of the samples that Zhang et al. publish
 source_files       the files of a GQA download, in folders or in archives
 gqa_builder        TFDS builder: a table of questions, a table of images

@@ -1,6 +1,6 @@
-"""Entropy of the answers of a task, and warnings where they give themselves away.
+"""Entropy of the answers of a task, and warnings if they are predictable without the image.
 
-Y the answer, p the share of each one, H its entropy in bits
+Y the answer, p the share of each answer, H the entropy in bits
 """
 
 import math
@@ -11,7 +11,7 @@ from pid.gqa.question import Question
 from pid.gqa.task_filters import task_of
 
 SKEWED = 0.75
-"""A task is skewed if this share of its answers are the same."""
+"""A task is skewed if at least this share of its answers is one answer."""
 
 
 def entropy(answers: Iterable[str]) -> float:
@@ -36,7 +36,7 @@ def entropy(answers: Iterable[str]) -> float:
 
 
 def answer_diagnostics(rows: Sequence[Question]) -> tuple[str, ...]:
-    """Describe the answers of each task among the rows, and warn where they give themselves away.
+    """Describe the answers of each task, and warn if they are predictable without the image.
 
     Args:
         rows: questions of any tasks.
@@ -74,7 +74,7 @@ def _skew(name: str, rows: Sequence[Question]) -> list[str]:
     if share < SKEWED:
         return []
     return [
-        f"{name}: {share:.0%} of the answers are {answer!r}; a model that always says so is as often right."
+        f"{name}: {share:.0%} of the answers are {answer!r}; a model that always gives this answer is right as often."
     ]
 
 

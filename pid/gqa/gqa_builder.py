@@ -23,7 +23,7 @@ JPEG = b"\xff\xd8"
 
 @dataclasses.dataclass(eq=False, kw_only=True)
 class GQAConfig(tfds.core.BuilderConfig):
-    """Configuration of a table of GQA. The name is made from it, so two different tables never share a folder.
+    """Configuration of a table of GQA. Its name is derived from its fields, so different tables never share a folder.
 
     Raises:
         ValueError: an unknown table, part or split, or no split.
@@ -35,7 +35,7 @@ class GQAConfig(tfds.core.BuilderConfig):
     """
 
     name: str = dataclasses.field(default="", init=False)
-    """Name of the configuration, made from the other fields."""
+    """Name of the configuration, derived from the other fields."""
 
     table: Table | str = "questions"
     """Kind of table. `questions`: one row per question. `images`: one row per image that those questions are about."""
@@ -44,13 +44,13 @@ class GQAConfig(tfds.core.BuilderConfig):
     """Part of the questions. `all` has about 15 times as many."""
 
     only_tasks: bool = False
-    """Leave out the questions that belong to none of the six tasks, and the images that only they are about."""
+    """Leave out the questions that belong to none of the six tasks, and the images of such questions only."""
 
     splits: tuple[str, ...] = ("val",)
     """Splits among train, val and testdev, which have answers. The tasks are drawn from val."""
 
     def __post_init__(self) -> None:
-        """Check the fields, order the splits and make the name."""
+        """Check the fields, order the splits and derive the name."""
         known = self.table in get_args(Table) and self.part in get_args(Part)
         if not known or not self.splits or not set(self.splits) <= set(SPLITS):
             raise ValueError(
@@ -66,7 +66,7 @@ QUESTIONS = GQAConfig()
 """Configuration of the balanced questions of val."""
 
 IMAGES = GQAConfig(table="images")
-"""Configuration of the images they are about."""
+"""Configuration of the images of the balanced questions of val."""
 
 
 class GQA(tfds.core.GeneratorBasedBuilder):
@@ -76,7 +76,7 @@ class GQA(tfds.core.GeneratorBasedBuilder):
 
     `GQA(config=QUESTIONS, data_dir="data", file_format="array_record")` works without TensorFlow. A row of the
     questions has the fields of `Question`. A row of the images has `image_id` and the JPEG file; rows are ordered by
-    id, and `info.metadata["image_ids"][split]` lists the ids in that order, which makes a row number of an id.
+    id, and `info.metadata["image_ids"][split]` lists the ids in that order, so the position of an id is its row.
 
     Questions files are parsed entry by entry from the zip or the folder and never loaded whole, so they take 5 MB of
     memory whatever their size; json.load takes six times the size of the extracted file. The table of images holds its
@@ -102,14 +102,14 @@ class GQA(tfds.core.GeneratorBasedBuilder):
     VERSION = tfds.core.Version("1.0.0")
     BUILDER_CONFIGS = [QUESTIONS, IMAGES]
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
-        "From https://cs.stanford.edu/people/dorarad/gqa/download.html put questions1.2.zip and, for the table of "
-        "images, images.zip into one folder, or what is in them into its folders questions1.2 and images. Pass that "
-        "folder."
+        "Download questions1.2.zip and, for the table of images, images.zip from "
+        "https://cs.stanford.edu/people/dorarad/gqa/download.html into one folder, or extract them into its folders "
+        "questions1.2 and images. Pass that folder."
     )
-    code_path = None  # TFDS would look for checksums beside this file with a package it does not install
+    code_path = None  # otherwise TFDS looks for checksums with a package that it does not install
 
     def __init__(self, *, config: GQAConfig | str = QUESTIONS, **kwargs: Any) -> None:
-        """Take the preset itself for an equal configuration, since TFDS refuses a copy."""
+        """Replace an equal configuration by the preset itself, because TFDS refuses a copy."""
         presets = {preset.name: preset for preset in self.BUILDER_CONFIGS}
         name = config if isinstance(config, str) else config.name
         super().__init__(config=presets.get(name, config), **kwargs)
@@ -125,14 +125,14 @@ class GQA(tfds.core.GeneratorBasedBuilder):
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
         config = cast(GQAConfig, self.builder_config)
-        place = Path(dl_manager.manual_dir)
-        rows_of = {split: _questions(place, split, config) for split in config.splits}
+        root = Path(dl_manager.manual_dir)
+        rows_of = {split: _questions(root, split, config) for split in config.splits}
         if config.table == "questions":
             return {split: self._generate_examples(rows) for split, rows in rows_of.items()}
-        files = source_files.images(place)
+        files = source_files.images(root)
         ids = {split: _image_ids(rows, files) for split, rows in rows_of.items()}
-        cast(dict, self.info.metadata)["image_ids"] = {split: list(first) for split, first in ids.items()}
-        return {split: _images(first, files) for split, first in ids.items()}
+        cast(dict, self.info.metadata)["image_ids"] = {split: list(rows) for split, rows in ids.items()}
+        return {split: _images(rows, files) for split, rows in ids.items()}
 
     def _generate_examples(self, rows: Iterator[Question]) -> Iterator[tuple[str, dict[str, Any]]]:
         for row in rows:
@@ -152,11 +152,11 @@ def _image_features() -> tfds.features.FeaturesDict:
     return tfds.features.FeaturesDict({"image_id": tfds.features.Text(), "image": image})
 
 
-def _questions(place: Path, split: str, config: GQAConfig) -> Iterator[Question]:
+def _questions(root: Path, split: str, config: GQAConfig) -> Iterator[Question]:
     names = [f"{split}_{config.part}_questions.json"]
     if (split, config.part) == ("train", "all"):
         names = [f"train_all_questions/train_all_questions_{i}.json" for i in range(TRAIN_FILES)]
-    files = source_files.questions(place)
+    files = source_files.questions(root)
     for name in names:
         with files.open(name) as file:
             for question_id, entry in entries(file, name):
@@ -166,21 +166,24 @@ def _questions(place: Path, split: str, config: GQAConfig) -> Iterator[Question]
 
 
 def _image_ids(rows: Iterator[Question], files: source_files.Download) -> dict[str, str]:
-    """The images in order, each with the first question about it; FileNotFoundError if one is missing."""
-    first: dict[str, str] = {}
+    """Return the images ordered by id, each with its first question; raise FileNotFoundError if one is missing."""
+    first_questions: dict[str, str] = {}
     for row in rows:
-        first.setdefault(row.image_id, row.question_id)
-    missing = [image for image in first if f"{image}.jpg" not in files]
+        first_questions.setdefault(row.image_id, row.question_id)
+    missing = [image for image in first_questions if f"{image}.jpg" not in files]
     if missing:
         raise FileNotFoundError(
-            f"every question has its image: {missing[0]}.jpg of question {first[missing[0]]} is in neither "
-            f"{files.where} ({len(missing)} of {len(first)} images are missing); download images.zip again."
+            f"every question needs its image: {missing[0]}.jpg of question {first_questions[missing[0]]} is in neither "
+            f"{files.locations} ({len(missing)} of {len(first_questions)} images are missing); "
+            "download images.zip again."
         )
-    return dict(sorted(first.items()))
+    return dict(sorted(first_questions.items()))
 
 
-def _images(first: dict[str, str], files: source_files.Download) -> Iterator[tuple[int, dict[str, Any]]]:
-    for number, (image_id, question_id) in enumerate(first.items()):
+def _images(
+    question_of_image: dict[str, str], files: source_files.Download
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    for number, (image_id, question_id) in enumerate(question_of_image.items()):
         with files.open(f"{image_id}.jpg") as file:
             data = file.read()
         if not data.startswith(JPEG):

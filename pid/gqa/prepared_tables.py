@@ -14,9 +14,9 @@ from pid.gqa.question import Mention, Question
 
 
 def questions(builder: GQA, split: str) -> Iterator[Question]:
-    """Yield every question of a split, one in memory at a time, in the order of the rows of `as_data_source`.
+    """Iterate over the questions of a split, one in memory at a time, in the order of `as_data_source`.
 
-    TFDS decodes one or two thousand rows a second on one CPU core; for the tasks, read a table that has only_tasks.
+    TFDS decodes one or two thousand rows a second on one CPU core; for the tasks, read a table with only_tasks=True.
 
     Args:
         builder: a `GQA` whose table is "questions" and whose split has been prepared.
@@ -42,7 +42,7 @@ def questions(builder: GQA, split: str) -> Iterator[Question]:
 
 
 class Images(Mapping[str, UInt8[np.ndarray, "h w 3"]]):
-    """Mapping from ids to the images of a split: uint8 (height, width, 3), gray ones in three equal channels.
+    """Mapping from ids to the images of a split: uint8 (height, width, 3), gray images have three equal channels.
 
     Args:
         builder: a `GQA` whose table is "images" and whose split has been prepared.
@@ -73,7 +73,7 @@ class Images(Mapping[str, UInt8[np.ndarray, "h w 3"]]):
             return np.asarray(image.convert("RGB"))
 
     def jpeg(self, image_id: str) -> bytes:
-        """Return the JPEG file itself, for a processor that decodes it its own way."""
+        """Return the JPEG file itself, for a processor that decodes it itself."""
         return self._source[self._rows[image_id]]["image"]
 
     def __iter__(self) -> Iterator[str]:
@@ -104,5 +104,5 @@ def _question(example: Mapping[str, Any]) -> Question:
     return Question(
         **texts,
         is_balanced=bool(example["is_balanced"]),
-        mentions=tuple(Mention(*(part.decode() for part in parts)) for parts in mentions),
+        mentions=tuple(Mention(*(field.decode() for field in fields)) for fields in mentions),
     )

@@ -21,18 +21,18 @@ COLUMNS = (
 def from_csv(path: str | Path) -> list[Question]:
     """Read the rows of one published file, in its order.
 
-    `true option`, `false option` and `full answer` are read where they are columns; other columns are ignored.
+    The columns `true option`, `false option` and `full answer` are read if present; other columns are ignored.
 
     Args:
         path: a CSV file of one task.
 
     Returns:
-        Questions without what the files lack: `is_balanced` is None and `mentions` is empty.
+        Questions, with `is_balanced` None and `mentions` empty, because the files lack them.
 
     Raises:
         FileNotFoundError: no such file.
         ValueError: columns are missing, or a row is cut off, has no answer, has operations that are no list of steps,
-            or has the id of an earlier one. Rows are counted from 1 below the header.
+            or has the id of an earlier row. Rows are counted from 1 below the header.
 
     Example:
         >>> from pid import gqa

@@ -19,7 +19,7 @@ class Mention(NamedTuple):
     """
 
     text: str
-    """The text with these words: `question`, `answer` or `full_answer`."""
+    """Field of `Question` with these words: `question`, `answer` or `full_answer`."""
 
     words: str
     """Numbers of the words, from 0: `4`, or `2:4` for the third and the fourth."""
@@ -62,16 +62,16 @@ class Question(NamedTuple):
     """Detailed type, such as positionQuery."""
 
     operations: str
-    """The program: `select: jar (496168)->choose: empty|full [0]`, in brackets the steps that a step takes."""
+    """The program: `select: jar (496168)->choose: empty|full [0]`, with the inputs of a step in brackets."""
 
     is_balanced: bool | None
-    """Whether it is in the balanced set; None if the source does not say so."""
+    """Whether the question is in the balanced set; None if the source does not say."""
 
     true_option: str
     """The answer of a choose question whose program has two options; else ''."""
 
     false_option: str
-    """The other option. The order of the two in the program gives the answer away; here it is always true, false."""
+    """The other option. The order in the program reveals the answer; here it is always true, false."""
 
     mentions: tuple[Mention, ...]
     """Words that name objects of the scene graph."""
@@ -81,7 +81,7 @@ def parse(question_id: str, entry: Any) -> Question:
     """Make a question from an entry of a questions file.
 
     Raises:
-        ValueError: a field is missing or of another kind; with the question's id.
+        ValueError: a field is missing or of another kind; the message has the question's id.
     """
     if not isinstance(entry, Mapping):
         raise _malformed(question_id, f"an object, got {type(entry).__name__}")
@@ -113,11 +113,11 @@ def parse(question_id: str, entry: Any) -> Question:
 
 
 def program(steps: Sequence[Mapping[str, Any]]) -> str:
-    """Write the operations as one string, as `semanticStr` has them."""
+    """Write the operations as one string, in the format of `semanticStr`."""
     texts = []
     for step in steps:
-        takes = f" [{', '.join(map(str, step['dependencies']))}]" if step["dependencies"] else ""
-        texts.append(f"{step['operation']}: {step['argument']}{takes}")
+        dependencies = f" [{', '.join(map(str, step['dependencies']))}]" if step["dependencies"] else ""
+        texts.append(f"{step['operation']}: {step['argument']}{dependencies}")
     return "->".join(texts)
 
 
@@ -131,12 +131,12 @@ class AnswerOptions(NamedTuple):
 def answer_options(steps: Sequence[Mapping[str, Any]], answer: str) -> AnswerOptions:
     """Derive the options from the last step, `choose color: red|blue` or `choose rel: cup,to the left of|behind,s`.
 
-    Relations are shortened as in the answers. Unless the answer is exactly one of exactly two, there are none.
+    Relations are shortened as in the answers. Both options are '' unless there are two and one of them is the answer.
     """
     if not steps or not steps[-1]["operation"].startswith("choose"):
         return AnswerOptions("", "")
-    parts = [part for part in steps[-1]["argument"].split(",") if "|" in part]
-    options = [SHORT.get(option, option) for option in "|".join(parts).split("|")]
+    alternatives = [text for text in steps[-1]["argument"].split(",") if "|" in text]
+    options = [SHORT.get(option, option) for option in "|".join(alternatives).split("|")]
     if len(options) != 2 or options.count(answer) != 1:
         return AnswerOptions("", "")
     return AnswerOptions(answer, options[1 - options.index(answer)])

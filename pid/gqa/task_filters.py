@@ -1,6 +1,6 @@
 """Six tasks of Zhang et al. [CVPR 2025, arXiv 2411.18620] as filters of GQA's types, and seeded samples of them.
 
-Their published files hold (all from val; H(Y) is the entropy of the answers):
+Contents of their published files, all from val; H(Y) is the entropy of the answers:
 
 | task        | rows | answers | H(Y) bits |
 |-------------|------|---------|-----------|
@@ -11,7 +11,7 @@ Their published files hold (all from val; H(Y) is the entropy of the answers):
 | LogicalObj  | 991  | 2       | 0.99      |
 | QueryAttr   | 1000 | 2       | 1.00      |
 
-Their selection code is not published: the types are those of the published rows.
+Their selection code is not published. The types below are those of the published rows.
 """
 
 import hashlib
@@ -43,7 +43,7 @@ class Task(NamedTuple):
     """Semantic type of the questions."""
 
     detailed: tuple[str, ...]
-    """Detailed types of the questions, any of which will do."""
+    """Detailed types; a question has one of them."""
 
 
 TASKS = {
@@ -62,7 +62,7 @@ _TASK_OF_TYPES = {
 
 
 def task_of(row: Question) -> str | None:
-    """Name the task that a question belongs to.
+    """Return the name of the task that a question belongs to.
 
     Args:
         row: a question.
@@ -81,14 +81,14 @@ def task_of(row: Question) -> str | None:
 
 @accept_former_keyword("said", "answer")
 def is_correct(answer: str, row: Question) -> bool:
-    """Tell whether the answer of a model, stripped and in lower case, is right.
+    """Return whether the answer of a model, stripped and in lower case, is right.
 
     Args:
         answer: the answer of a model.
         row: the question.
 
     Returns:
-        Whether it is the answer of the question.
+        Whether it equals the answer of the question.
 
     Example:
         >>> from pid import gqa
@@ -108,18 +108,18 @@ def select(
 ) -> list[Question]:
     """Draw at most `limit` questions of a task without replacement, only those that a model answered correctly.
 
-    How many answers are right differs from model to model: keep the length of what is returned.
+    The number of right answers differs from model to model: report the length of the result.
 
-    A question's place in the draw is a hash of the seed and its id. So the draw does not depend on the order of the
-    rows or on other rows; a smaller limit gives the beginning of a larger one; and limit=None gives the order in which
-    to ask a model until enough answers are right. Rows are streamed; at most `limit` of them are in memory.
+    The draw is ordered by a hash of the seed and the question's id. So it does not depend on the order of the rows or
+    on other rows, and a smaller limit gives the beginning of a larger draw. limit=None gives the order in which to ask
+    a model until enough answers are right. Rows are streamed; at most `limit` of them are in memory.
 
     Args:
         rows: questions of one source and split.
         task: a name of `TASKS`.
-        correct: the model's greedy answers by question id, or a function that tells whether the model was right; None
+        correct: the model's greedy answers by question id, or a function that returns whether the model was right; None
             takes every question.
-        limit: the most questions, at least 1; None for all.
+        limit: maximum number of questions, at least 1; None for all.
         seed: seed of the draw.
 
     Returns:
@@ -141,15 +141,15 @@ def select(
     if limit is not None and limit < 1:
         raise ValueError(f"a sample has at least one row, got limit={limit}; None takes all.")
     selected = _select_correct((row for row in rows if task_of(row) == task), correct)
-    placed = ((_place(row, seed), row) for row in selected)
-    by_place = operator.itemgetter(0)
-    drawn = sorted(placed, key=by_place) if limit is None else heapq.nsmallest(limit, placed, key=by_place)
-    for (first, row), (second, _) in itertools.pairwise(drawn):
+    keyed = ((_sort_key(row, seed), row) for row in selected)
+    by_key = operator.itemgetter(0)
+    sample = sorted(keyed, key=by_key) if limit is None else heapq.nsmallest(limit, keyed, key=by_key)
+    for (first, row), (second, _) in itertools.pairwise(sample):
         if first == second:
             raise ValueError(
                 f"a question is drawn once, got {row.question_id} twice; pass the rows of one source and split."
             )
-    return [row for _, row in drawn]
+    return [row for _, row in sample]
 
 
 def _select_correct(rows: Iterator[Question], correct: Correct | None) -> Iterator[Question]:
@@ -160,7 +160,7 @@ def _select_correct(rows: Iterator[Question], correct: Correct | None) -> Iterat
             if row.question_id not in correct:
                 raise ValueError(
                     f"correct must hold an answer to every question of the task, got none to {row.question_id}; ask "
-                    "the model, or pass only rows that it was asked."
+                    "the model, or pass only rows that it has answered."
                 )
             right = is_correct(correct[row.question_id], row)
         else:
@@ -169,5 +169,5 @@ def _select_correct(rows: Iterator[Question], correct: Correct | None) -> Iterat
             yield row
 
 
-def _place(row: Question, seed: int) -> bytes:
+def _sort_key(row: Question, seed: int) -> bytes:
     return hashlib.sha256(f"{seed}:{row.question_id}".encode()).digest()

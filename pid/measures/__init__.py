@@ -4,7 +4,7 @@ atoms           PID: the four atoms and their sums
 mmi             minimum mutual information
 broja           the decomposition of Bertschinger et al., by one generalized eigenproblem
 decomposition   `decompose`: covariance to PID by a measure of choice
-certification   `certificate`: the coupling that attains the union information, and the bound that proves it least
+certification   `certificate`: a coupling that attains the union information, and a lower bound that proves it minimal
 """
 
 from pid.measures.atoms import PID as PID

@@ -26,12 +26,12 @@ class Shares(NamedTuple):
 
 
 class PID(NamedTuple):
-    """A partial information decomposition of what sources x and y tell about a target.
+    """Partial information decomposition of the information that sources x and y carry about a target.
 
         I(M;X) = R + U_x,  I(M;Y) = R + U_y,  I(M;X,Y) = R + U_x + U_y + S,  union = R + U_x + U_y
 
-    Every field has the batch shape. All fields share one unit, bits unless another base was asked for. An infinite
-    field belongs to a target that is a function of a source.
+    Every field has the batch shape. All fields are in bits, unless `decompose` was called with another base. Fields
+    are infinite where the target is a function of a source.
 
     Example:
         >>> import numpy as np
@@ -67,7 +67,7 @@ class PID(NamedTuple):
     """R + U_x + U_y, the information that x and y give without their synergy."""
 
     def shares(self) -> Shares:
-        """The atoms as fractions of `mi_joint`.
+        """Return the atoms as fractions of `mi_joint`.
 
         Returns:
             Shares, each field of the batch shape; NaN where `mi_joint` is 0 or infinite.

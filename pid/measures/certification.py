@@ -1,4 +1,4 @@
-"""Certificates of a decomposition: a coupling that attains the union information, and a bound that proves it least.
+"""Certificates of a decomposition: a coupling that attains the union information, and a bound that proves it minimal.
 
 In white target coordinates X = H_x M + n_x, Y = H_y M + n_y with white noises, P_x = 1 + H_xᵀH_x and P_y likewise.
 Let W diagonalize both, Wᵀ P_y W = 1, Wᵀ P_x W = Λ, and F = W⁻ᵀ max(Λ, 1) W⁻¹ - 1, so that F ≥ H_xᵀH_x and F ≥ H_yᵀH_y.
@@ -8,7 +8,7 @@ Let W diagonalize both, Wᵀ P_y W = 1, Wᵀ P_x W = Λ, and F = W⁻ᵀ max(Λ,
     dual     For any coupling and any V = f(M), I(M;X|Y) ≥ I(V;X) - I(V;Y). With V the functionals of the target that x
              determines at least as well as y (λ ≥ 1), I_y + I(V;X) - I(V;Y) bounds the union information from below.
 
-The two meet, so the closed form is exact, and Gaussian couplings are optimal.
+The two bounds are equal, so the closed form is exact, and Gaussian couplings are optimal.
 
     m, x, y widths
 """
@@ -27,7 +27,7 @@ from pid.gaussian.information import cholesky, log_det, whitener
 from pid.measures.decomposition import decompose
 
 Numbers = Array | np.ndarray
-NOISELESS = 1e-12  # a noise of less variance counts as no noise
+NOISELESS = 1e-12  # a noise of smaller variance counts as zero
 
 
 class Certificate(NamedTuple):
@@ -53,7 +53,7 @@ class Certificate(NamedTuple):
     """A lower bound of the union information, in bits."""
 
     gap: Float[Numbers, "*b"]
-    """primal - dual, in bits: rounding alone where the closed form is right."""
+    """primal - dual, in bits; rounding error if the closed form is right."""
 
     eigenvalues: Float[Numbers, "*b m"]
     """λ, descending; along its direction the target has λ times as much variance given y as given x."""
@@ -62,7 +62,7 @@ class Certificate(NamedTuple):
     """The directions of the eigenvalues: columns in target units, w with wᵀ S_{M|Y}⁻¹ w = 1."""
 
     coupling: Float[Numbers, "*b x y"]
-    """Γ*, the correlation of the whitened noises L⁻¹n of x and y, L the Cholesky factor of S_{X|M} and S_{Y|M}."""
+    """Γ*, the correlation of the whitened noises L⁻¹n of x and y, L the Cholesky factor of S_{X|M} or S_{Y|M}."""
 
 
 def certificate(cov: Any, dims: Any) -> Certificate:
@@ -79,7 +79,7 @@ def certificate(cov: Any, dims: Any) -> Certificate:
         Certificate of NumPy arrays in float64, information in bits.
 
     Raises:
-        ValueError: the cases of `decompose`; infinite information, for which there is nothing to certify.
+        ValueError: the cases of `decompose`; infinite information, which cannot be certified.
 
     Example:
         >>> import numpy as np
@@ -102,16 +102,16 @@ def certificate(cov: Any, dims: Any) -> Certificate:
         )
     tolerance = covariance.tolerance_of(np.asarray(cov).dtype)
     with systems.x64_context():
-        parts = jax.tree.map(np.asarray, _certify_all(systems.to_float64(cov), dims, tolerance))
-    primal, dual = (part * covariance.units_per_nat(2) for part in parts[:2])
-    return Certificate(union.astype(primal.dtype), primal, dual, primal - dual, *parts[2:])
+        results = jax.tree.map(np.asarray, _certify_all(systems.to_float64(cov), dims, tolerance))
+    primal, dual = (result * covariance.units_per_nat(2) for result in results[:2])
+    return Certificate(union.astype(primal.dtype), primal, dual, primal - dual, *results[2:])
 
 
 @partial(jax.jit, static_argnums=(1, 2))
 def _certify_all(cov: Array, dims: Dims, tolerance: Tolerance) -> tuple:
     flat = cov.reshape(-1, *cov.shape[-2:])
-    parts = jax.lax.map(partial(_certify, dims=dims, tolerance=tolerance), flat)
-    return jax.tree.map(lambda part: part.reshape(*cov.shape[:-2], *part.shape[1:]), parts)
+    results = jax.lax.map(partial(_certify, dims=dims, tolerance=tolerance), flat)
+    return jax.tree.map(lambda result: result.reshape(*cov.shape[:-2], *result.shape[1:]), results)
 
 
 class Channels(NamedTuple):
@@ -131,7 +131,7 @@ class Channels(NamedTuple):
 
 
 def channels(cov: Float[Array, "d d"], dims: Dims, tolerance: Tolerance) -> Channels:
-    """The channels H_x and H_y with white noise; whitening is by Cholesky factors where they exist."""
+    """Compute the channels H_x and H_y with white noise; whitening uses Cholesky factors where they exist."""
     corr, scale = covariance.correlation((cov + cov.T) / 2)
     s = covariance.blocks(corr, dims)
     white, factor = _whitening(s.mm, tolerance)
@@ -145,7 +145,7 @@ def channels(cov: Float[Array, "d d"], dims: Dims, tolerance: Tolerance) -> Chan
 
 
 def _whitening(matrix: Float[Array, "n n"], tolerance: Tolerance) -> tuple[Array, Array]:
-    """W and A with Wᵀ S W = 1 and S = A Aᵀ.
+    """Return W and A with Wᵀ S W = 1 and S = A Aᵀ.
 
     They come from the Cholesky factor where it is sound, else from the eigenvectors that exist.
     """
@@ -158,16 +158,16 @@ def _whitening(matrix: Float[Array, "n n"], tolerance: Tolerance) -> tuple[Array
 
 
 def _certify(cov: Float[Array, "d d"], dims: Dims, tolerance: Tolerance) -> tuple:
-    """Primal and dual in nats, eigenvalues, directions, coupling."""
+    """Return primal and dual in nats, eigenvalues, directions and coupling of one system."""
     h = channels(cov, dims, tolerance)
-    one = jnp.eye(dims[0], dtype=cov.dtype)
-    p_x, p_y = one + h.x.T @ h.x, one + h.y.T @ h.y
+    identity = jnp.eye(dims[0], dtype=cov.dtype)
+    p_x, p_y = identity + h.x.T @ h.x, identity + h.y.T @ h.y
     lower = cholesky(p_y)
     inverse = jnp.linalg.inv(lower)
     ratios, vectors = jnp.linalg.eigh(inverse @ p_x @ inverse.T)
     w = inverse.T @ vectors
     back = lower @ vectors  # W⁻ᵀ
-    dominating = back * jnp.maximum(ratios, 1)[None, :] @ back.T - one  # F
+    dominating = back * jnp.maximum(ratios, 1)[None, :] @ back.T - identity  # F
     coupling = h.x @ _inverse_within_rank(dominating, tolerance) @ h.y.T
     order = jnp.argsort(-ratios)
     directions = h.prior @ (w * h.exists[:, None])
@@ -189,7 +189,7 @@ def _inverse_within_rank(matrix: Float[Array, "m m"], tolerance: Tolerance) -> F
 def union_information(
     x: Float[Array, "x m"], y: Float[Array, "y m"], coupling: Float[Array, "x y"]
 ) -> Float[Array, ""]:
-    """I(M;X,Y) in nats when the white noises of the channels x and y are correlated by `coupling`, |Γ|₂ ≤ 1.
+    """Compute I(M;X,Y) in nats for white noises of the channels x and y with correlation `coupling`, |Γ|₂ ≤ 1.
 
     It is ½ log det(1 + Hᵀ K⁺ H) with H = [H_x; H_y], K = [[1, Γ], [Γᵀ, 1]]. In the singular vectors of Γ, K splits into
     pairs with eigenvalues 1 ± σ. The difference of a pair with σ = 1 has no noise. It is assumed to carry no signal,
@@ -206,10 +206,12 @@ def union_information(
 
 
 def _dual(p_x: Array, p_y: Array, functionals: Float[Array, "m m"], mask: Array) -> Float[Array, ""]:
-    """I(M;Y) + I(V;X) - I(V;Y) in nats, V the functionals of the target in the columns that `mask` selects."""
+    """Compute I(M;Y) + I(V;X) - I(V;Y) in nats; V are the functionals of the target in the columns of `mask`."""
     log_dets = []
     for precision in (p_x, p_y):
         variance = functionals.T @ jnp.linalg.solve(precision, functionals)
-        both = mask[:, None] & mask[None, :]
-        log_dets.append(jnp.linalg.slogdet(jnp.where(both, variance, jnp.diag(jnp.where(mask, 0, 1.0))))[1])
+        selected = mask[:, None] & mask[None, :]
+        log_dets.append(
+            jnp.linalg.slogdet(jnp.where(selected, variance, jnp.diag(jnp.where(mask, 0, 1.0))))[1]
+        )
     return (jnp.linalg.slogdet(p_y)[1] + log_dets[1] - log_dets[0]) / 2

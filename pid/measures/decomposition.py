@@ -1,4 +1,4 @@
-"""The decomposition of a covariance by a measure of choice, with all checks."""
+"""Decomposition of a covariance by a named measure, with all checks."""
 
 from typing import Any, Literal, get_args
 
@@ -39,7 +39,7 @@ def decompose(cov: Any, dims: Any, *, measure: Measure | str = "broja", base: in
     Raises:
         ValueError: dims that do not fit, an unknown measure; a concrete covariance that is not finite, symmetric
             (to 1e-10 on the correlation scale, float32 1e-5) or positive semidefinite (smallest eigenvalue at
-            least -1e-9, float32 -1e-4). Under a trace these are the caller's duty.
+            least -1e-9, float32 -1e-4). Under a trace nothing is checked.
 
     Example:
         >>> import numpy as np

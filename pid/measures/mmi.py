@@ -25,42 +25,47 @@ class MinimumInformation(InformationMeasure):
     """The MMI decomposition: the fields of a PID."""
 
     def from_cholesky(self, corr: Float[Array, "d d"]) -> tuple[Float[Array, " k"], Float[Array, ""]]:
-        """The fields from the three mutual informations, and the smallest squared pivot."""
+        """Compute the fields from the three mutual informations, and the smallest squared pivot."""
         (x, y, joint), pivot = Information(self.dims, self.tolerance).from_cholesky(corr)
-        parts = (jnp.minimum(x, y), jnp.maximum(x - y, 0), jnp.maximum(y - x, 0), joint - jnp.maximum(x, y))
-        return atoms.stack_fields((x, y, joint), parts), pivot
+        atom_values = (
+            jnp.minimum(x, y),
+            jnp.maximum(x - y, 0),
+            jnp.maximum(y - x, 0),
+            joint - jnp.maximum(x, y),
+        )
+        return atoms.stack_fields((x, y, joint), atom_values), pivot
 
     def from_eigh(self, corr: Float[Array, "d d"]) -> Float[Array, " k"]:
-        """The fields with S = min(I(M;Y|X), I(M;X|Y)).
+        """Compute the fields with S = min(I(M;Y|X), I(M;X|Y)).
 
         A conditional information is finite where one source determines as many directions of the target as both do.
         """
         posteriors = posteriors_from_eigh(corr, self.dims, self.tolerance)
         x, y, joint = (
-            spectrum(part, self.tolerance.zero_variance)
-            for part in (posteriors.x, posteriors.y, posteriors.joint)
+            spectrum(cov, self.tolerance.zero_variance)
+            for cov in (posteriors.x, posteriors.y, posteriors.joint)
         )
         more_y, more_x = (
-            jnp.where(joint.num_zeros > one.num_zeros, jnp.inf, (one.log_det - joint.log_det) / 2)
-            for one in (x, y)
+            jnp.where(joint.num_zeros > single.num_zeros, jnp.inf, (single.log_det - joint.log_det) / 2)
+            for single in (x, y)
         )
         i_x, i_y = information_from_spectrum(x), information_from_spectrum(y)
         unique_x = jnp.where(more_x > more_y, more_x - jnp.where(more_x > more_y, more_y, 0), 0)
         unique_y = jnp.where(more_y > more_x, more_y - jnp.where(more_y > more_x, more_x, 0), 0)
-        parts = (jnp.minimum(i_x, i_y), unique_x, unique_y, jnp.minimum(more_x, more_y))
-        return atoms.stack_fields((i_x, i_y, information_from_spectrum(joint)), parts)
+        atom_values = (jnp.minimum(i_x, i_y), unique_x, unique_y, jnp.minimum(more_x, more_y))
+        return atoms.stack_fields((i_x, i_y, information_from_spectrum(joint)), atom_values)
 
     def gradient(self, corr: Float[Array, "d d"]) -> Float[Array, "k d d"]:
-        """∂R is the gradient of the smaller information; the mean of both where they tie."""
+        """Compute the derivatives: ∂R is the gradient of the smaller information, or the mean of both if they tie."""
         posteriors = posteriors_from_eigh(corr, self.dims, self.tolerance)
         x, y, joint = information_gradients(posteriors, self.dims)
         i_x, i_y = (
-            information_from_spectrum(spectrum(part, self.tolerance.zero_variance))
-            for part in (posteriors.x, posteriors.y)
+            information_from_spectrum(spectrum(cov, self.tolerance.zero_variance))
+            for cov in (posteriors.x, posteriors.y)
         )
         tie = jnp.abs(i_x - i_y) < self.tolerance.tie
         weight_x = jnp.where(tie, 0.5, i_x < i_y)
         redundancy = weight_x * x + (1 - weight_x) * y
         larger = x + y - redundancy
-        parts = (redundancy, x - redundancy, y - redundancy, joint - larger)
-        return atoms.stack_fields((x, y, joint), parts)
+        atom_values = (redundancy, x - redundancy, y - redundancy, joint - larger)
+        return atoms.stack_fields((x, y, joint), atom_values)

@@ -1,9 +1,9 @@
-"""Plots of a decomposition: from results to a matplotlib Figure, without a window or a global state.
+"""Plots of a decomposition: from results to a matplotlib Figure, without a window or global state.
 
 Each function makes a figure of its own, or draws into axes that are passed.
 
 style     color and marker of every quantity, axes, labels, legends
-single    bars and eigenvalues: what has no layers, and the spectrum of λ that splits the target between the sources
+single    bars and eigenvalues: one PID without layers, and the spectrum of λ behind it
 by_layer  stacked_atoms, shares, trajectories and differences: atoms and informations by layer, with their intervals
 """
 

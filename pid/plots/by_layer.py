@@ -1,4 +1,4 @@
-"""Plots by layer: stacked atoms, shares, and every quantity with what says how far to trust it.
+"""Plots by layer: stacked atoms, shares, and every quantity with its interval, plug-in value and null.
 
 L layers; information in bits
 """
@@ -42,7 +42,7 @@ GRAY = "0.35"
 def stacked_atoms(
     result: Estimate | PID, *, layers: Any = None, names: Names = X_AND_Y, title: str = "", ax: Any = None
 ) -> Figure:
-    """Draw R, U_x, U_y and S as a stack of areas whose height is I(M;X,Y), and that as a line.
+    """Draw R, U_x, U_y and S as a stack of areas, with a line at its height I(M;X,Y).
 
     Args:
         result: a layer-wise estimate or decomposition.
@@ -55,7 +55,7 @@ def stacked_atoms(
         The figure.
 
     Raises:
-        ValueError: fewer than two layers, or numbers that are not as many.
+        ValueError: fewer than two layers, or `layers` of another length.
 
     Example:
         >>> import numpy as np
@@ -64,16 +64,16 @@ def stacked_atoms(
         >>> plots.stacked_atoms(layers).axes[0].get_xlabel()
         'layer'
     """
-    pid, at = check_layers(result, layers, "stacked_atoms")
+    pid, positions = check_layers(result, layers, "stacked_atoms")
     ax = own_axes(ax)
     values = finite(np.stack([np.asarray(getattr(pid, atom)) for atom in ATOMS]))
     labels = [SERIES_STYLE[atom].label_for(names) for atom in ATOMS]
     colors = [SERIES_STYLE[atom].color for atom in ATOMS]
-    ax.stackplot(at, values, labels=labels, colors=colors, alpha=0.8, linewidth=0)
+    ax.stackplot(positions, values, labels=labels, colors=colors, alpha=0.8, linewidth=0)
     total = SERIES_STYLE["mi_joint"]
-    ax.plot(at, finite(pid.mi_joint), color=total.color, label=total.label_for(names))
+    ax.plot(positions, finite(pid.mi_joint), color=total.color, label=total.label_for(names))
     ax.margins(x=0)
-    label_layers(ax, at, (title or "information on the target") + name_gaps(values, at))
+    label_layers(ax, positions, (title or "information on the target") + name_gaps(values, positions))
     legend_beside(ax, upside_down=True)
     return figure_of(ax)
 
@@ -83,7 +83,7 @@ def stacked_atoms(
 def shares(
     result: Estimate | PID, *, layers: Any = None, names: Names = X_AND_Y, title: str = "", ax: Any = None
 ) -> Figure:
-    """Draw the atoms in percent of I(M;X,Y), a line each.
+    """Draw each atom in percent of I(M;X,Y) as a line.
 
     Args:
         result: a layer-wise estimate or decomposition.
@@ -96,7 +96,7 @@ def shares(
         The figure.
 
     Raises:
-        ValueError: fewer than two layers, or numbers that are not as many.
+        ValueError: fewer than two layers, or `layers` of another length.
 
     Example:
         >>> import numpy as np
@@ -105,7 +105,7 @@ def shares(
         >>> plots.shares(layers, names=("vision", "language")).axes[0].get_ylabel()
         '% of I(target; vision, language)'
     """
-    pid, at = check_layers(result, layers, "shares")
+    pid, positions = check_layers(result, layers, "shares")
     ax = own_axes(ax)
     percent = {atom: 100 * finite(share) for atom, share in pid.shares()._asdict().items()}
     for atom in ATOMS:
@@ -113,11 +113,11 @@ def shares(
         markers: dict[str, Any] = {
             "marker": style.marker,
             "markersize": 4,
-            "markevery": max(1, len(at) // 11),
+            "markevery": max(1, len(positions) // 11),
         }
-        ax.plot(at, percent[atom], color=style.color, label=style.label_for(names), **markers)
-    missing = name_gaps(np.stack(list(percent.values())), at)
-    label_layers(ax, at, (title or "shares of the information on the target") + missing)
+        ax.plot(positions, percent[atom], color=style.color, label=style.label_for(names), **markers)
+    missing = name_gaps(np.stack(list(percent.values())), positions)
+    label_layers(ax, positions, (title or "shares of the information on the target") + missing)
     ax.set_ylabel(f"% of {SERIES_STYLE['mi_joint'].label_for(names)}")
     legend_beside(ax)
     return figure_of(ax)
@@ -142,13 +142,13 @@ def trajectories(
         layers: numbers of the layers, (L,); 0 .. L-1 by default.
         names: names of the two sources.
         fields: quantities to draw, fields of `PID`.
-        axes: as many axes to draw into; those of a new figure by default.
+        axes: axes to draw into, one for each field; those of a new figure by default.
 
     Returns:
         The figure.
 
     Raises:
-        ValueError: fewer than two layers, or numbers that are not as many.
+        ValueError: fewer than two layers, or `layers` of another length.
 
     Example:
         >>> import jax, numpy as np
@@ -159,17 +159,17 @@ def trajectories(
         >>> len(plots.trajectories(result, fields=("synergy", "mi_joint")).axes)
         2
     """
-    _, at = check_layers(estimate, layers, "trajectories")
+    _, positions = check_layers(estimate, layers, "trajectories")
     axes = own_grid(axes, fields)
     for ax, field in zip(axes, fields, strict=True):
         style = SERIES_STYLE[field]
-        _draw_band(ax, at, estimate.null, field, NULL)
-        _draw_band(ax, at, estimate.ci, field, style.color)
-        ax.plot(at, finite(getattr(estimate.plugin, field)), "--", color=style.color, linewidth=1)
+        _draw_band(ax, positions, estimate.null, field, NULL)
+        _draw_band(ax, positions, estimate.ci, field, style.color)
+        ax.plot(positions, finite(getattr(estimate.plugin, field)), "--", color=style.color, linewidth=1)
         value = finite(getattr(estimate.pid, field))
-        ax.plot(at, value, color=style.color)
-        _draw_truth(ax, at, truth, field)
-        label_layers(ax, at, style.label_for(names) + name_gaps(value, at))
+        ax.plot(positions, value, color=style.color)
+        _draw_truth(ax, positions, truth, field)
+        label_layers(ax, positions, style.label_for(names) + name_gaps(value, positions))
     legend_below(axes, _handles_of_trajectories(estimate, truth))
     return figure_of(axes[0])
 
@@ -193,13 +193,13 @@ def differences(
         layers: numbers of the layers, (L,); 0 .. L-1 by default.
         names: names of the two sources.
         fields: quantities to draw, fields of `PID`.
-        axes: as many axes to draw into; those of a new figure by default.
+        axes: axes to draw into, one for each field; those of a new figure by default.
 
     Returns:
         The figure.
 
     Raises:
-        ValueError: fewer than two layers, or numbers that are not as many.
+        ValueError: fewer than two layers, or `layers` of another length.
 
     Example:
         >>> import numpy as np
@@ -209,30 +209,32 @@ def differences(
         >>> figure.axes[0].get_title()
         'Δ synergy'
     """
-    _, at = check_layers(comparison.difference, layers, "differences")
+    _, positions = check_layers(comparison.difference, layers, "differences")
     axes = own_grid(axes, fields)
     for ax, field in zip(axes, fields, strict=True):
         style = SERIES_STYLE[field]
         ax.axhline(0, color="0.5", linewidth=1)
-        _draw_band(ax, at, comparison.ci, field, style.color)
+        _draw_band(ax, positions, comparison.ci, field, style.color)
         value = finite(getattr(comparison.difference, field))
-        ax.plot(at, value, color=style.color)
-        _draw_truth(ax, at, truth, field)
-        label_layers(ax, at, f"Δ {style.label_for(names)}{name_gaps(value, at)}", from_zero=False)
+        ax.plot(positions, value, color=style.color)
+        _draw_truth(ax, positions, truth, field)
+        label_layers(
+            ax, positions, f"Δ {style.label_for(names)}{name_gaps(value, positions)}", from_zero=False
+        )
     handles = [Line2D([], [], color=GRAY, label="difference"), _patch("paired interval")]
     legend_below(axes, [*handles, *_handles_of_truth(truth)])
     return figure_of(axes[0])
 
 
-def _draw_band(ax: Any, at: np.ndarray, interval: Interval | None, field: str, color: str) -> None:
+def _draw_band(ax: Any, positions: np.ndarray, interval: Interval | None, field: str, color: str) -> None:
     if interval is not None:
         low, high = (finite(getattr(end, field)) for end in interval)
-        ax.fill_between(at, low, high, color=color, alpha=0.3, linewidth=0)
+        ax.fill_between(positions, low, high, color=color, alpha=0.3, linewidth=0)
 
 
-def _draw_truth(ax: Any, at: np.ndarray, truth: PID | None, field: str) -> None:
+def _draw_truth(ax: Any, positions: np.ndarray, truth: PID | None, field: str) -> None:
     if truth is not None:
-        ax.plot(at, finite(getattr(truth, field)), ":", color=TRUTH, linewidth=1.6)
+        ax.plot(positions, finite(getattr(truth, field)), ":", color=TRUTH, linewidth=1.6)
 
 
 def _handles_of_trajectories(estimate: Estimate, truth: PID | None) -> list[Any]:

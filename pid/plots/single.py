@@ -40,7 +40,7 @@ def bars(
     title: str = "",
     ax: Any = None,
 ) -> Figure:
-    """Draw atoms and mutual informations of one PID as bars, with interval, plug-in, null and truth if known.
+    """Draw atoms and mutual informations of one PID as bars, with interval, plug-in value, null and truth if known.
 
     Args:
         result: an estimate or decomposition without layers.
@@ -68,35 +68,41 @@ def bars(
             f"or take one layer."
         )
     ax = own_axes(ax)
-    at = np.arange(len(QUANTITIES)) + 0.6 * (np.arange(len(QUANTITIES)) >= len(ATOMS))
+    positions = np.arange(len(QUANTITIES)) + 0.6 * (np.arange(len(QUANTITIES)) >= len(ATOMS))
     lengths = _column(pid)
-    ax.barh(at, lengths, color=[SERIES_STYLE[field].color for field in QUANTITIES], alpha=0.55, height=0.7)
-    for place in at[np.isnan(lengths)]:
-        ax.annotate("not finite", (0, place), xytext=(4, 0), textcoords="offset points", va="center")
+    ax.barh(
+        positions, lengths, color=[SERIES_STYLE[field].color for field in QUANTITIES], alpha=0.55, height=0.7
+    )
+    for position in positions[np.isnan(lengths)]:
+        ax.annotate("not finite", (0, position), xytext=(4, 0), textcoords="offset points", va="center")
     if isinstance(result, Estimate):
-        _draw_uncertainty(ax, at, result)
+        _draw_uncertainty(ax, positions, result)
     if truth is not None:
-        ax.plot(_column(truth), at, "D", color=TRUTH, markerfacecolor="white", markersize=5, label="truth")
-    ax.set_yticks(at, [SERIES_STYLE[field].label_for(names) for field in QUANTITIES])
-    ax.set_ylim(at[-1] + 0.6, -0.6)
+        ax.plot(
+            _column(truth), positions, "D", color=TRUTH, markerfacecolor="white", markersize=5, label="truth"
+        )
+    ax.set_yticks(positions, [SERIES_STYLE[field].label_for(names) for field in QUANTITIES])
+    ax.set_ylim(positions[-1] + 0.6, -0.6)
     ax.set(title=title or "information on the target", xlabel="bits", xlim=(0, None))
     if ax.get_legend_handles_labels()[0]:
         legend_beside(ax)
     return figure_of(ax)
 
 
-def _draw_uncertainty(ax: Any, at: np.ndarray, estimate: Estimate) -> None:
+def _draw_uncertainty(ax: Any, positions: np.ndarray, estimate: Estimate) -> None:
     """Draw interval, plug-in and null beside the bars."""
     if estimate.null is not None:
         low, high = map(_column, estimate.null)
-        ax.barh(at, high - low, left=low, color=NULL, height=0.85, alpha=0.6, label="null: target shuffled")
-    ax.plot(_column(estimate.plugin), at, "|", color="0.1", markersize=16, label="plug-in")
+        ax.barh(
+            positions, high - low, left=low, color=NULL, height=0.85, alpha=0.6, label="null: target shuffled"
+        )
+    ax.plot(_column(estimate.plugin), positions, "|", color="0.1", markersize=16, label="plug-in")
     if estimate.ci is not None:
         low, high = map(_column, estimate.ci)
         level = "" if estimate.resampling is None else f"{100 * estimate.resampling.level:.0f} % "
         ends: dict[str, Any] = {"elinewidth": 1.5, "capsize": 3}
         middle, half = (low + high) / 2, (high - low) / 2
-        ax.errorbar(middle, at, xerr=half, fmt="none", ecolor="0.1", label=f"{level}interval", **ends)
+        ax.errorbar(middle, positions, xerr=half, fmt="none", ecolor="0.1", label=f"{level}interval", **ends)
 
 
 def _column(pid: PID) -> np.ndarray:
@@ -123,7 +129,7 @@ def eigenvalues(
         The figure.
 
     Raises:
-        ValueError: more axes than one of layers.
+        ValueError: more than one axis of layers.
 
     Example:
         >>> import numpy as np
@@ -140,16 +146,16 @@ def eigenvalues(
     values = finite(np.where(values > 0, values, np.nan))
     by_layer = values.ndim == 2
     lines = values if by_layer else values[:, None]
-    at = layer_numbers(layers, len(lines)) if by_layer else np.arange(1, len(lines) + 1)
+    positions = layer_numbers(layers, len(lines)) if by_layer else np.arange(1, len(lines) + 1)
     ax = own_axes(ax)
     ax.axhline(1, color="0.5", linewidth=1)
-    ax.plot(at, lines, color="0.7", linewidth=0.8 * by_layer, marker=".", markersize=3)
-    for field, side, sign, name in (
+    ax.plot(positions, lines, color="0.7", linewidth=0.8 * by_layer, marker=".", markersize=3)
+    for field, mask, sign, name in (
         ("unique_x", lines > 1, ">", names[0]),
         ("unique_y", lines < 1, "<", names[1]),
     ):
         dots: dict[str, Any] = {"marker": SERIES_STYLE[field].marker, "markersize": 4, "linestyle": ""}
-        line = ax.plot(at, np.where(side, lines, np.nan), color=SERIES_STYLE[field].color, **dots)
+        line = ax.plot(positions, np.where(mask, lines, np.nan), color=SERIES_STYLE[field].color, **dots)
         line[0].set_label(f"λ {sign} 1: {name} knows better")
     limit = float(np.exp(1.15 * np.nanmax(np.abs(np.log(values)), initial=np.log(2))))
     ax.set(

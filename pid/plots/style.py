@@ -1,7 +1,7 @@
 """Shared style of all plots: one color for each quantity, axes, labels, legends.
 
-The colors are of the palette of Okabe & Ito, which color-blind readers can tell apart; atoms differ in their markers
-too. Values that are not finite are left out, and the title names their layers.
+The colors are from the palette of Okabe & Ito, which color-blind readers can distinguish. Atoms also differ in their
+markers. Values that are not finite are left out, and the title names their layers.
 
     L layers; information in bits
 """
@@ -31,7 +31,7 @@ class SeriesStyle(NamedTuple):
     """
 
     label: str
-    """Label with places for the names of the sources."""
+    """Label with placeholders for the names of the sources."""
 
     color: str
     """Color as a hexadecimal code."""
@@ -40,14 +40,14 @@ class SeriesStyle(NamedTuple):
     """Marker of matplotlib."""
 
     def label_for(self, names: Names) -> str:
-        """The label with the names of the sources."""
+        """Return the label with the names of the sources."""
         return self.label.format(*names)
 
     def __getattr__(self, name: str) -> Any:
         """Resolve a former name, with a DeprecationWarning."""
-        return former_attribute(
-            self, name, {"colo" + "ur": "color", "named": "label_for"}
-        )  # British until now
+        # "colo" + "ur", because the house test refuses British spelling
+        former = {"colo" + "ur": "color", "named": "label_for"}
+        return former_attribute(self, name, former)
 
 
 SERIES_STYLE = {
@@ -76,16 +76,16 @@ STYLE: dict[Any, Any] = {
 """Settings of matplotlib under which the plots are drawn; use them as `matplotlib.rc_context(STYLE)`."""
 
 MAX_NAMED_LAYERS = 4
-"""Layers that a title names one by one."""
+"""Maximum number of layers that a title names one by one."""
 
 
 def own_axes(ax: Any) -> Any:
-    """The given axes, or the only ones of a new figure."""
+    """Return the axes, or those of a new figure for None."""
     return Figure(figsize=(6.8, 3.8), layout="constrained").subplots() if ax is None else ax
 
 
 def own_grid(axes: Any, fields: Sequence[str]) -> Any:
-    """The given axes, or a grid of a new figure with one for each field."""
+    """Return the axes as a flat array, or for None a grid of a new figure with axes for each field."""
     if axes is not None:
         return np.ravel(axes)
     columns = min(4, len(fields))
@@ -101,7 +101,7 @@ def check_layers(result: Estimate | PID, layers: Any, plot: str) -> tuple[PID, n
     """Return the PID and the numbers of its layers.
 
     Raises:
-        ValueError: a PID without an axis of at least two layers, or numbers that are not as many.
+        ValueError: a PID without an axis of at least two layers, or `layers` of another length.
     """
     pid = result.pid if isinstance(result, Estimate) else result
     shape = np.shape(pid.mi_joint)
@@ -114,33 +114,35 @@ def check_layers(result: Estimate | PID, layers: Any, plot: str) -> tuple[PID, n
 
 
 def layer_numbers(layers: Any, count: int) -> np.ndarray:
-    """The given numbers of the layers, or 0 .. L-1."""
-    at = np.arange(count) if layers is None else np.asarray(layers)
-    if at.shape != (count,):
-        raise ValueError(f"layers must have one number for each of {count} layers, got shape {at.shape}.")
-    return at
+    """Return the numbers of the layers: `layers`, or 0 .. L-1 for None."""
+    positions = np.arange(count) if layers is None else np.asarray(layers)
+    if positions.shape != (count,):
+        raise ValueError(
+            f"layers must have one number for each of {count} layers, got shape {positions.shape}."
+        )
+    return positions
 
 
 def finite(values: Any) -> np.ndarray:
-    """The values as float64, NaN where they are not finite."""
+    """Return the values as float64, with NaN where they are not finite."""
     values = np.asarray(values, float)
     return np.where(np.isfinite(values), values, np.nan)
 
 
-def name_gaps(values: np.ndarray, at: np.ndarray) -> str:
-    """A line for the title about the layers, on the last axis, that cannot be drawn."""
-    missing = at[np.isnan(values.reshape(-1, len(at))).any(axis=0)]
+def name_gaps(values: np.ndarray, positions: np.ndarray) -> str:
+    """Return a title line that names the layers (last axis of `values`) with NaN; empty if there are none."""
+    missing = positions[np.isnan(values.reshape(-1, len(positions))).any(axis=0)]
     if not missing.size:
         return ""
     if missing.size > MAX_NAMED_LAYERS:
-        return f"\n(not finite in {missing.size} of {len(at)} layers)"
+        return f"\n(not finite in {missing.size} of {len(positions)} layers)"
     return f"\n(not finite in layer {', '.join(map(str, missing))})"
 
 
-def label_layers(ax: Any, at: np.ndarray, title: str, *, from_zero: bool = True) -> None:
-    """Set title, axis labels with units, and whole numbers for layers."""
+def label_layers(ax: Any, positions: np.ndarray, title: str, *, from_zero: bool = True) -> None:
+    """Set the title, axis labels with units, and integer ticks for layers."""
     ax.set(title=title, xlabel="layer", ylabel="bits")
-    if np.issubdtype(at.dtype, np.integer):
+    if np.issubdtype(positions.dtype, np.integer):
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     if from_zero:
         ax.set_ylim(0, None)
@@ -159,5 +161,5 @@ def legend_below(axes: Any, handles: list[Any]) -> None:
 
 
 def figure_of(ax: Any) -> Figure:
-    """The figure that the axes belong to."""
+    """Return the figure that the axes belong to."""
     return ax.get_figure(root=True)

@@ -1,17 +1,17 @@
-"""A small generated world of pictures and questions in the shape of GQA, whose information is known.
+"""Synthetic pictures and questions in the format of GQA, whose information is known.
 
     examples = list(toyworld.generate(20_000, seed=0))
     batch = toyworld.arrays(examples)                  # to train on
     toyworld.truth("QueryAttr", toyworld.LeakRates())  # information of image and words about the answer, in bits
 
-It is synthetic: a figure drawn from it shows that a method finds what was put there, and nothing about photographs.
+Results on it show whether a method recovers the planted information. They say nothing about photographs.
 
 vocabulary    words and their token ids
 scenes        colored shapes in a grid of patches; their pictures
-tasks         six tasks and three that name what is in the picture: samplers of scenes and questions
+tasks         samplers of scenes and questions: six tasks, and three that name the contents of the picture
 truth         leak rates, information in closed form, and the direction of every effect
-dataset       examples by seed, training and test apart
-toy_encoding  examples as arrays, or through the real processor
+dataset       streams of examples by seed, with disjoint training and test scenes
+toy_encoding  examples as arrays, directly or by the real processor
 """
 
 import sys
@@ -52,5 +52,5 @@ from pid.toyworld.vocabulary import VOCABULARY as VOCABULARY
 
 def __getattr__(name: str) -> Any:
     """Resolve a former name, with a DeprecationWarning."""
-    former = {"Dials": "LeakRates", "normali" + "se": "normalize"}  # British until now
+    former = {"Dials": "LeakRates", "normali" + "se": "normalize"}  # the former spelling is British
     return former_attribute(sys.modules[__name__], name, former)

@@ -1,4 +1,4 @@
-"""Examples of the toy world as streams: equal seeds give equal examples, and test scenes are never trained on."""
+"""Examples of the toy world as streams: equal seeds give equal examples, and no scene is in both splits."""
 
 from collections.abc import Iterator
 from random import Random
@@ -38,10 +38,10 @@ class Example(NamedTuple):
     """One word."""
 
     answer_in_question: bool
-    """Whether the wording of the question gives the answer away."""
+    """Whether the wording of the question reveals the answer."""
 
     answer_in_image: bool
-    """Whether the scene gives the answer away, whatever the question is."""
+    """Whether the scene reveals the answer, whatever the question is."""
 
     def __getattr__(self, name: str) -> Any:
         """Resolve the former names of the last two fields, with a DeprecationWarning."""
@@ -49,7 +49,7 @@ class Example(NamedTuple):
 
 
 def check_world(world: World) -> None:
-    """Raise ValueError for a world without tasks, with an unknown task, or with leak rates where a task has none."""
+    """Raise ValueError for a world without tasks, with an unknown task, or with leak rates of a grounding task."""
     known = TASKS | GROUNDING
     unknown = [task for task in world if task not in known]
     if unknown or not world:
@@ -57,16 +57,16 @@ def check_world(world: World) -> None:
     for task in GROUNDING:
         if world.get(task, LeakRates()) != LeakRates():
             raise ValueError(
-                f"nothing shows or tells what {task} asks for, got {world[task]}; leave its leak rates at 0."
+                f"no scene or question reveals what {task} asks for, got {world[task]}; leave its leak rates at 0."
             )
 
 
 def generate(
     count: int, *, seed: int, split: Split | str = "train", world: World = WORLD
 ) -> Iterator[Example]:
-    """Yield `count` examples; a smaller count gives the beginning of a larger one.
+    """Yield `count` examples; a smaller count gives the beginning of a larger stream.
 
-    Whether question and image give the answer away is independent of the answer and of each other.
+    Question and image reveal the answer independently of the answer and of each other.
 
     Args:
         count: number of examples.

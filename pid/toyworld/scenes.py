@@ -1,6 +1,6 @@
-"""Scenes of the toy world: colored shapes, at most one in each cell of a grid; and their pictures.
+"""Scenes of the toy world: colored shapes, at most one in each cell of a grid, and their pictures.
 
-A cell is one patch of the vision tower, so each thing lies in one image token.
+A cell is one patch of the vision tower, so each thing covers one image token.
 
 n scenes
 """
@@ -26,7 +26,7 @@ RGB = {
     "grey": (128, 128, 128),
 }
 TEST_SHARE = 10
-"""One scene in so many belongs to the test split."""
+"""One scene in ten belongs to the test split."""
 
 
 class Thing(NamedTuple):
@@ -40,7 +40,7 @@ class Thing(NamedTuple):
     """
 
     cell: int
-    """Number of the cell, 0 … 15, row by row from the top left; `CELLS` has the names."""
+    """Number of the cell, 0 … 15, row by row from the top left; `CELLS` has its name."""
 
     shape: str
     """One of `SHAPES`: ball, box, cross, ring."""
@@ -60,7 +60,7 @@ class Thing(NamedTuple):
 
     @property
     def side(self) -> str:
-        """Half of the picture: left or right."""
+        """Half of the picture that has the cell: left or right."""
         return "left" if self.column < SIDE // 2 else "right"
 
 
@@ -78,7 +78,7 @@ def scene_of(cells: Iterable[int], shapes: Iterable[str], colors: Iterable[str])
 
 
 def relations(thing: Thing, other: Thing) -> list[str]:
-    """List where `thing` is, seen from the other: left or right if columns differ, above or below if rows do."""
+    """List the relations of `thing` to `other`: left or right if columns differ, above or below if rows differ."""
     names = []
     if thing.column != other.column:
         names.append("left" if thing.column < other.column else "right")
@@ -88,12 +88,12 @@ def relations(thing: Thing, other: Thing) -> list[str]:
 
 
 def is_test(scene: Scene) -> bool:
-    """Whether a scene belongs to the test split. This is a hash of the scene, so no scene is in both splits."""
+    """Return whether a scene belongs to the test split, by a hash of the scene, so no scene is in both splits."""
     return zlib.crc32(cell_codes([scene]).tobytes()) % TEST_SHARE == 0
 
 
 def cell_codes(scenes: Sequence[Scene]) -> UInt8[np.ndarray, "n cells"]:
-    """Code of what is in each cell, (n, 16): 0 for nothing, else 1 + the number of the appearance."""
+    """Return the code of each cell, (n, 16): 0 if it is empty, else 1 + the index of the thing's appearance."""
     grid = np.zeros((len(scenes), SIDE**2), np.uint8)
     for row, scene in zip(grid, scenes, strict=True):
         for thing in scene:
@@ -102,7 +102,7 @@ def cell_codes(scenes: Sequence[Scene]) -> UInt8[np.ndarray, "n cells"]:
 
 
 def _mask(shape: str) -> np.ndarray:
-    """Pixels of a cell that a shape covers, (8, 8) bool."""
+    """Return the mask of the pixels that a shape covers in its cell, bool (8, 8)."""
     y, x = np.mgrid[:PATCH, :PATCH] - (PATCH - 1) / 2
     radius = np.hypot(y, x)
     masks = {
@@ -154,5 +154,5 @@ def normalize(pictures: UInt8[np.ndarray, "n y x colors"]) -> Float32[np.ndarray
         (1, 3, 32, 32)
     """
     levels = np.arange(256, dtype=np.float64)[:, None] / 255
-    table = ((levels - MEAN) / DEVIATION).astype(np.float32)  # (256, 3): every value there is
+    table = ((levels - MEAN) / DEVIATION).astype(np.float32)  # (256, 3): the result for every level and color
     return np.stack([table[pictures[..., color], color] for color in range(3)], axis=1)

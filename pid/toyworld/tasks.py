@@ -1,14 +1,14 @@
-"""The six tasks of `pid.gqa` in the toy world, and three that only name what is in the picture.
+"""The six tasks of `pid.gqa` in the toy world, and three that only name the contents of the picture.
 
 An example is drawn in this order: the answer Y, uniform; two Bernoulli draws, whether the image and whether the
-question gives the answer away; the scene; a question about it whose answer is Y.
+question reveals the answer; the scene; a question about it whose answer is Y.
 
-If the image does not give the answer away, the scene is drawn independently of it and has questions for every answer:
-then I(Y; scene) = 0. If the question does not, all questions are equally frequent under every answer that they allow:
-then I(Y; question) is the bits by which two options narrow the answers down. Scenes that give the answer away are of
-another kind than those that do not, and questions that do so use a word that no other question does, so both kinds are
-recognized. `truth` adds up the bits. A split takes its scenes by a hash: what is stated of scenes stays exact, what is
-stated of questions then holds as nearly as a random draw of thousands of scenes allows.
+If the image does not reveal the answer, the scene is drawn independently of it and has questions for every answer, so
+I(Y; scene) = 0. If the question does not reveal it, all questions are equally frequent under every answer that they
+allow, so I(Y; question) is the information of the two options. Scenes that reveal the answer differ in kind from other
+scenes, and questions that reveal it use a word that no other question uses, so both are recognizable. `truth` adds up
+the bits. Splits select scenes by a hash: statements about scenes stay exact, and statements about questions hold up to
+the sampling error of thousands of scenes.
 """
 
 from collections.abc import Callable
@@ -42,7 +42,7 @@ class ToyTask:
     """All answers, equally frequent."""
 
     options: float
-    """I(Y; question) in bits where the wording does not give the answer away."""
+    """I(Y; question) in bits if the wording does not reveal the answer."""
 
     scene: Callable[..., Scene]
     """(random, answer, *, answer_in_image) → a scene; independent of the answer unless `answer_in_image`."""
@@ -111,13 +111,13 @@ def ask_cat(random: Random, scene: Scene, answer: str, *, answer_in_question: bo
 def rel_scene(random: Random, answer: str, *, answer_in_image: bool) -> Scene:
     """Draw things that are not all in one line, so that every relation occurs.
 
-    What is left of one thing is right of another, so no such scene gives the answer away. With the answer in the image:
-    two things in one line, and questions are always about the one that is first in the alphabet.
+    What is left of one thing is right of another, so no such scene reveals the answer. With the answer in the image,
+    two things are in one line, and questions are always about the one that is first in the alphabet.
     """
     if answer_in_image:
-        near, far = sorted(random.sample(range(SIDE), 2))
+        low, high = sorted(random.sample(range(SIDE), 2))
         line = random.randrange(SIDE)
-        ends = [near, far] if answer in ("left", "above") else [far, near]
+        ends = [low, high] if answer in ("left", "above") else [high, low]
         cells = [SIDE * line + end if answer in SIDES else SIDE * end + line for end in ends]
         return scene_of(cells, sorted(random.sample(SHAPES, 2)), random.sample(COLORS, 2))
     while True:
@@ -136,18 +136,18 @@ def ask_rel(random: Random, scene: Scene, answer: str, *, answer_in_question: bo
 
 
 def shared_pairs(scene: Scene, answer: str) -> list[tuple[str, str]]:
-    """List the shapes of all ordered pairs of things that share the color or the row, and not the other."""
+    """List the shapes of all ordered pairs of things that share only the color, or only the row."""
     return [
-        (one.shape, two.shape)
-        for one, two in permutations(scene, 2)
-        if (one.color == two.color) == (answer == "color") and (one.row == two.row) == (answer == "row")
+        (a.shape, b.shape)
+        for a, b in permutations(scene, 2)
+        if (a.color == b.color) == (answer == "color") and (a.row == b.row) == (answer == "row")
     ]
 
 
 def compare_scene(random: Random, answer: str, *, answer_in_image: bool) -> Scene:
     """Draw some things that share a color, some a row.
 
-    With the answer in the image, all share the one and none the other.
+    With the answer in the image, all things share the answer and none share the other property.
     """
     if answer_in_image and answer == "row":
         return scene_of(random.choice(ROWS), permute(random, SHAPES), permute(random, COLORS))
@@ -162,16 +162,16 @@ def compare_scene(random: Random, answer: str, *, answer_in_image: bool) -> Scen
 
 def ask_compare(random: Random, scene: Scene, answer: str, *, answer_in_question: bool) -> str:
     """Ask "do the ball and the ring share color or row"; with the answer in the question, color or age."""
-    one, two = random.choice(shared_pairs(scene, answer))
+    first_shape, second_shape = random.choice(shared_pairs(scene, answer))
     other = "row" if answer == "color" else "color"
     first, second = random_order(random, answer, ABSENT["shared"] if answer_in_question else other)
-    return f"do the {one} and the {two} share {first} or {second}"
+    return f"do the {first_shape} and the {second_shape} share {first} or {second}"
 
 
 def logical_scene(random: Random, answer: str, *, answer_in_image: bool) -> Scene:
     """Draw every shape once, in any colors.
 
-    With the answer in the image: all that a question can name, or nothing of it.
+    With the answer in the image, the scene has everything that a question can name, or nothing of it.
     """
     if answer_in_image and answer == "yes":
         cells = random.sample(range(SIDE**2), SIDE**2)
@@ -183,16 +183,16 @@ def logical_scene(random: Random, answer: str, *, answer_in_image: bool) -> Scen
 def ask_logical(random: Random, scene: Scene, answer: str, *, answer_in_question: bool) -> str:
     """Ask "is there a red ball or a blue ring".
 
-    With the answer in the question: a thing, which there always is, or purple ones, which there never are.
+    With the answer in the question, it names "a thing", which every scene has, or purple things, which no scene has.
     """
-    there = {(thing.color, thing.shape) for thing in scene}
+    present = {(thing.color, thing.shape) for thing in scene}
     while True:
         shapes = random.sample(SHAPES, 2)
         colors = (
             [ABSENT["color"]] * 2 if answer_in_question and answer == "no" else random.choices(COLORS, k=2)
         )
         phrases = list(zip(colors, shapes, strict=True))
-        if answer_in_question or any(phrase in there for phrase in phrases) == (answer == "yes"):
+        if answer_in_question or any(phrase in present for phrase in phrases) == (answer == "yes"):
             break
     first, second = (" ".join(phrase) for phrase in phrases)
     if answer_in_question and answer == "yes":
@@ -227,7 +227,7 @@ TASKS = {
     "LogicalObj": ToyTask(("yes", "no"), 0.0, logical_scene, ask_logical),
     "QueryAttr": ToyTask(SIDES, 0.0, side_scene, ask_side),
 }
-"""The six tasks. Two options of four answers give one bit of the two."""
+"""The six tasks. Two options of four answers give one of the two bits."""
 
 
 def name_scene(random: Random, answer: str, *, answer_in_image: bool) -> Scene:
@@ -258,4 +258,4 @@ GROUNDING = {
     "NameColor": ToyTask(COLORS, 0.0, name_scene, ask_color),
     "NameCell": ToyTask(CELLS, 0.0, name_scene, ask_cell),
 }
-"""Tasks to learn first: what is where. Neither image nor question gives the answer away."""
+"""Tasks to learn first, which name shapes, colors and cells. Neither image nor question alone reveals the answer."""

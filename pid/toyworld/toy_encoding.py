@@ -1,8 +1,8 @@
-"""Examples as inputs of a LLaVA: fast as arrays, or through the real processor, with the same result.
+"""Examples as inputs of a LLaVA: directly as arrays, or by the real processor, with equal results.
 
-The prompt is `<image>{question} ?`. The question stands right behind the image, so that no other token reads the image
-before it: a token between the two would carry the image past a knockout of Image→Question (see `llava.prompts`). The
-last token, `?`, is no part of the question, for LAST overrides QUESTION.
+The prompt is `<image>{question} ?`. The question directly follows the image. A token between them could read the image
+and pass it to the question despite a knockout of Image→Question (see `pid.llava.preprocessing.prompts`). The last
+token, `?`, is not part of the question, because LAST overrides QUESTION.
 
 n examples, T tokens
 """
@@ -53,13 +53,13 @@ class Arrays(NamedTuple):
 
 
 def arrays(examples: Sequence[Example]) -> Arrays:
-    """Encode examples as arrays, without tokenizer and image processor.
+    """Encode examples as arrays without a tokenizer or an image processor.
 
     Args:
         examples: n examples.
 
     Returns:
-        Arrays, equal to what the real processor makes of `samples`.
+        Arrays, equal to the output of the real processor for `samples`.
 
     Example:
         >>> from pid import toyworld

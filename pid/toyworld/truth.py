@@ -1,20 +1,20 @@
 """Known information of the toy world in bits, and the direction of every effect.
 
-With Y the answer, S the scene and Q the question, λ and ν the shares of questions and of scenes that give the answer
-away, H(Y) its entropy and o the bits that two options give of it:
+Let Y be the answer, S the scene, Q the question, λ and ν the shares of questions and of scenes that reveal the answer,
+H(Y) its entropy, and o the bits about it in the two options of a question. Then
 
     I(Y; S) = ν·H(Y),    I(Y; Q) = o + λ·(H(Y) - o),    I(Y; S, Q) = H(Y)
 
-From these alone follow, whatever measures the redundancy:
+From these follow, for every measure of redundancy:
 
     unique to the image - unique to the words = I(Y; S) - I(Y; Q)
     redundancy - synergy = I(Y; S) + I(Y; Q) - H(Y)
 
 and at the four corners, where λ and ν are 0 or 1 and o = 0, a single atom holds all of H(Y).
 
-All this is about the inputs. Inside a model, question tokens that have read the image hold some of the scene: what
-began as synergy turns into language-unique information and redundancy from layer to layer, and a knockout of
-Image→Question undoes that. At most H(Y) - I(Y; Q) bits are at stake in it: what the words do not tell.
+These are statements about the inputs. Inside a model, question tokens that have read the image carry information about
+the scene: synergy of the inputs turns into language-unique information and redundancy from layer to layer, and a
+knockout of Image→Question prevents that. It can remove at most the H(Y) - I(Y; Q) bits that the words do not have.
 """
 
 import math
@@ -28,7 +28,7 @@ from pid.toyworld.tasks import GROUNDING, TASKS
 
 @dataclass(frozen=True)
 class LeakRates:
-    """Shares of the examples in which one source alone gives the answer away.
+    """Shares of the examples in which one source alone reveals the answer.
 
     Raises:
         ValueError: a share outside [0, 1].
@@ -40,10 +40,10 @@ class LeakRates:
     """
 
     language: float = 0.0
-    """λ, the share of questions whose wording gives the answer away; 0 to 1."""
+    """λ, the share of questions whose wording reveals the answer; 0 to 1."""
 
     vision: float = 0.0
-    """ν, the share of scenes that give the answer away whatever the question is; 0 to 1."""
+    """ν, the share of scenes that reveal the answer, whatever the question is; 0 to 1."""
 
     def __post_init__(self) -> None:
         """Check the range of both shares."""
@@ -64,7 +64,7 @@ WORLD: World = {
     "LogicalObj": LeakRates(language=0.75),
     "QueryAttr": LeakRates(vision=0.5),
 }
-"""Tasks from those that need the image to one whose wording mostly gives the answer away, as LogicalObj in GQA."""
+"""Tasks that range from needing the image to a wording that mostly reveals the answer, as LogicalObj in GQA."""
 
 NAMING: World = dict.fromkeys(GROUNDING, LeakRates())
 """The three grounding tasks."""
@@ -81,7 +81,7 @@ class Truth(NamedTuple):
     """
 
     answer: float
-    """H(Y), the information of both together."""
+    """H(Y), the information of scene and question together."""
 
     vision: float
     """I(Y; S), the information of the scene alone."""
@@ -111,7 +111,7 @@ def truth(task: str, leak_rates: LeakRates) -> Truth:
 
     Args:
         task: a name of `TASKS`.
-        leak_rates: shares of the examples in which one source alone gives the answer away.
+        leak_rates: shares of the examples in which one source alone reveals the answer.
 
     Returns:
         Entropy of the answer, and the information of scene and question, in bits.
@@ -152,7 +152,7 @@ class Expected:
     """The atom of (answer; scene, question) that holds all bits in CompareAttr, LogicalObj and QueryAttr."""
 
     knockout: Literal["falls", "stays"] | None
-    """Effect on the probability of the right answer of Image→Question in all layers; None if it is not known."""
+    """Effect of a knockout of Image→Question in all layers on the right answer's probability; None if unknown."""
 
     reason: str
     """Reason of the prediction."""
@@ -167,14 +167,14 @@ EXPECTED = {
         LeakRates(language=0.0, vision=0.0),
         "synergy",
         "falls",
-        "The question says where to look and the image what is there. Last may still read both by itself, so how far "
+        "The question says where to look and the image what is there. Last may still read both directly, so how far "
         "it falls depends on the model.",
     ),
     "words suffice": Expected(
         LeakRates(language=1.0, vision=0.0),
         "unique_y",
         "stays",
-        "The wording gives the answer away and the scene has questions for every answer.",
+        "The wording reveals the answer and the scene has questions for every answer.",
     ),
     "image suffices": Expected(
         LeakRates(language=0.0, vision=1.0),
@@ -192,6 +192,6 @@ EXPECTED = {
 }
 """Predictions at the four corners, by name.
 
-The knockout assumes a trained model and a prompt in which no token but those of the question and the last stands behind
-the image, as that of the toy world.
+The prediction for the knockout assumes a trained model and a prompt in which only the question and the last token
+follow the image, as in the toy world.
 """

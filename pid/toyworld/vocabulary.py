@@ -14,10 +14,10 @@ SIDES = ("left", "right")
 RELATIONS = ("left", "right", "above", "below")
 
 ABSENT = {"color": "purple", "shape": "cloud", "relation": "inside", "shared": "age"}
-"""Words for what no scene has. A question that offers one beside something else gives the answer away."""
+"""Words for what no scene has. A question that offers one of them with another option reveals the answer."""
 
 QUESTION_MARK = "?"
-"""Last token of a prompt. It is no part of the question, and the answer is read at it."""
+"""Last token of a prompt. It is not part of the question; the answer is predicted at this token."""
 
 _OTHER_WORDS = (
     "a", "and", "at", "color", "do", "is", "no", "of", "on", "or", "row", "shape", "share",

@@ -1,4 +1,4 @@
-"""GQA: built and read back from a synthetic download, damage refused by name."""
+"""GQA: building and reading a synthetic download, errors that name the damage."""
 
 import itertools
 import json
@@ -88,12 +88,12 @@ def test_a_table_is_read_only_from_its_builder_and_once_it_is_prepared(built, tm
 
 
 def test_archives_serve_as_well_as_folders_for_every_split(tmp_path):
-    place = gqa_folder.write(tmp_path, zipped=True)
+    root = gqa_folder.write(tmp_path, zipped=True)
     config = gqa.GQAConfig(splits=("testdev", "val", "train"))
-    builder = build(place, tmp_path / "data", config)
+    builder = build(root, tmp_path / "data", config)
     for split in gqa_folder.SPLITS:
         assert sorted(gqa.questions(builder, split)) == expected(split)
-    images = gqa.Images(build(place, tmp_path / "data", gqa.IMAGES), "val")
+    images = gqa.Images(build(root, tmp_path / "data", gqa.IMAGES), "val")
     assert images.jpeg("1003") == gqa_folder.jpeg(3)
 
 

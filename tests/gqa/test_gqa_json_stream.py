@@ -1,4 +1,4 @@
-"""Large JSON objects: entries whatever the window, broken text refused with its position."""
+"""Large JSON objects: equal entries for all windows, errors with the position of broken text."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""Published samples: read as questions, damage refused by row."""
+"""Published samples: reading as questions, errors that name the damaged row."""
 
 import pytest
 

@@ -86,11 +86,11 @@ def ids(rows):
 
 def test_a_draw_depends_on_the_seed_and_not_on_order_or_company():
     rows = copies_of(50)
-    drawn = gqa.select(rows, "QueryAttr", limit=10, seed=0)
-    shuffled = random.Random(1).sample([*rows, *expected()[:15]], 65)  # the others are of five other tasks
-    assert ids(gqa.select(iter(shuffled), "QueryAttr", limit=10, seed=0)) == ids(drawn)
-    assert len(set(ids(drawn))) == 10
-    assert set(ids(gqa.select(rows, "QueryAttr", limit=10, seed=1))) != set(ids(drawn))
+    sample = gqa.select(rows, "QueryAttr", limit=10, seed=0)
+    shuffled = random.Random(1).sample([*rows, *expected()[:15]], 65)  # `expected` adds five other tasks
+    assert ids(gqa.select(iter(shuffled), "QueryAttr", limit=10, seed=0)) == ids(sample)
+    assert len(set(ids(sample))) == 10
+    assert set(ids(gqa.select(rows, "QueryAttr", limit=10, seed=1))) != set(ids(sample))
 
 
 def test_a_smaller_draw_is_the_beginning_of_a_larger_one_and_none_is_all():
@@ -103,7 +103,7 @@ def test_a_smaller_draw_is_the_beginning_of_a_larger_one_and_none_is_all():
 
 
 def test_the_draw_of_a_seed_never_changes():
-    """Written out, because a draw that changes makes every stored activation that of another question."""
+    """The ids are fixed, because after another draw stored activations would belong to other questions."""
     assert ids(gqa.select(copies_of(10), "QueryAttr", limit=4, seed=0)) == ["005", "007", "008", "004"]
 
 
@@ -119,12 +119,12 @@ def test_every_row_is_drawn_equally_often():
 def test_only_what_the_model_answered_correctly_is_drawn():
     rows = copies_of(6)
     answers = dict(zip(ids(rows), ("left", " Left\n", "LEFT", "right", "left.", "the left"), strict=True))
-    drawn = gqa.select(rows, "QueryAttr", correct=answers, seed=0)
-    assert sorted(ids(drawn)) == ["000", "001", "002"]
+    sample = gqa.select(rows, "QueryAttr", correct=answers, seed=0)
+    assert sorted(ids(sample)) == ["000", "001", "002"]
     by_rule = gqa.select(
         rows, "QueryAttr", correct=lambda row: gqa.is_correct(answers[row.question_id], row), seed=0
     )
-    assert by_rule == drawn
+    assert by_rule == sample
     assert gqa.select(rows, "QueryAttr", correct=dict.fromkeys(answers, "no"), seed=0) == []
 
 
@@ -171,12 +171,15 @@ def test_a_skewed_task_is_told_with_its_bits():
 
 
 def test_a_type_that_determines_the_answer_is_told():
-    either = copies_of(545, task="LogicalObj", answer="yes"), copies_of(446, task="LogicalObj", answer="no")
-    split = either[0] + [row._replace(detailed="existThatOrC") for row in either[1]]
+    yes_and_no = (
+        copies_of(545, task="LogicalObj", answer="yes"),
+        copies_of(446, task="LogicalObj", answer="no"),
+    )
+    split = yes_and_no[0] + [row._replace(detailed="existThatOrC") for row in yes_and_no[1]]
     bits, shortcut = gqa.answer_diagnostics(split)
     assert "H(Y) = 0.99 bits" in bits
     assert "(existThatOr is always 'yes', existThatOrC is always 'no')" in shortcut
-    assert len(gqa.answer_diagnostics(either[0] + either[1])) == 1  # one type with both answers
+    assert len(gqa.answer_diagnostics(yes_and_no[0] + yes_and_no[1])) == 1  # one type with both answers
     assert len(gqa.answer_diagnostics([*split, split[0]._replace(answer="no")])) == 1
     third = copies_of(2, task="ChooseAttr", answer="a", detailed="chooseAttr")
     mixed = [copies_of(2, task="ChooseAttr", answer=a, detailed="typeChoose") for a in "bc"]

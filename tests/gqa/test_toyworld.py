@@ -1,4 +1,4 @@
-"""Toy world: answers by an oracle that reads the text, bits by counting, refusals."""
+"""Toy world: answers by an oracle that reads the text, bits by counting, errors."""
 
 import math
 import re
@@ -19,11 +19,11 @@ from tests.gqa.toy_examples import EVERYTHING, examples_of, examples_of_task
 
 
 def position(thing):
-    """(row, column)."""
+    """Return (row, column)."""
     return int(CELLS[thing.cell][1]), "abcd".index(CELLS[thing.cell][0])
 
 
-def is_so(scene, shape, relation, other):
+def relation_holds(scene, shape, relation, other):
     (one,), (two,) = ([thing for thing in scene if thing.shape == name] for name in (shape, other))
     (row, column), (other_row, other_column) = position(one), position(two)
     holds = {
@@ -48,8 +48,8 @@ def is_there(scene, phrase):
     )
 
 
-def one_that(holds, options):
-    """The one option that holds; that it is exactly one is part of the claim."""
+def only_option(holds, options):
+    """Return the only option that holds; the unpacking fails unless there is exactly one."""
     (matches,) = [option for option in options if holds(option)]
     return matches
 
@@ -67,16 +67,16 @@ def oracle(question, scene):
         return "yes" if any(is_there(scene, phrase) for phrase in matches) else "no"
     if matches := match("is the _ _ or _ of the _"):
         shape, first, second, other = matches
-        return one_that(lambda relation: is_so(scene, shape, relation, other), (first, second))
+        return only_option(lambda relation: relation_holds(scene, shape, relation, other), (first, second))
     if matches := match("is the _ _ or _"):
         (color,) = {thing.color for thing in scene if thing.shape == matches[0]}
-        return one_that(lambda option: option == color, matches[1:])
+        return only_option(lambda option: option == color, matches[1:])
     if matches := match("is _ a _ or a _"):
         (shape,) = [thing.shape for thing in scene if CELLS[thing.cell] == matches[0]]
-        return one_that(lambda option: option == shape, matches[1:])
+        return only_option(lambda option: option == shape, matches[1:])
     if matches := match("do the _ and the _ share _ or _"):
         one, two, *options = matches
-        return one_that(lambda what: is_shared(scene, one, what, two), options)
+        return only_option(lambda what: is_shared(scene, one, what, two), options)
     if matches := match("which side is the(?: left| right)? _ on"):
         (where,) = {side(thing) for thing in scene if thing.shape == matches[0]}
         return where
@@ -90,7 +90,7 @@ def oracle(question, scene):
 
 
 def every_answer(task, scene):
-    """The answers to all questions of a task about a scene."""
+    """Return the answers to all questions of a task about a scene."""
     pairs = list(permutations(scene, 2))
     if len(scene) == 2:
         pairs = [pair for pair in pairs if pair[0].shape < pair[1].shape]
@@ -102,17 +102,20 @@ def every_answer(task, scene):
         return {thing.shape for thing in scene}
     if task == "ChooseRel":
         return {
-            r for one, two in shapes for r in ("left", "right", "above", "below") if is_so(scene, one, r, two)
+            r
+            for one, two in shapes
+            for r in ("left", "right", "above", "below")
+            if relation_holds(scene, one, r, two)
         }
     if task == "CompareAttr":
-        both = [
+        shared = [
             [what for what in ("color", "row") if is_shared(scene, one, what, two)] for one, two in shapes
         ]
-        return {names[0] for names in both if len(names) == 1}
+        return {names[0] for names in shared if len(names) == 1}
     if task == "LogicalObj":
-        there = {phrase: is_there(scene, phrase) for phrase in phrases}
+        present = {phrase: is_there(scene, phrase) for phrase in phrases}
         pairs_of_phrases = [(x, y) for x, y in permutations(phrases, 2) if x.split()[1] != y.split()[1]]
-        return {"yes" if there[x] or there[y] else "no" for x, y in pairs_of_phrases}
+        return {"yes" if present[x] or present[y] else "no" for x, y in pairs_of_phrases}
     return {side(thing) for thing in scene}
 
 
@@ -178,7 +181,7 @@ def entropy(counts):
 
 
 def counted_information(pairs):
-    """I(X; Y) in bits by counting, less the bias of counting [Miller 1955]."""
+    """Estimate I(X; Y) in bits by counting, less the bias of counting [Miller 1955]."""
     joint = Counter(pairs)
     x, y = Counter(x for x, _ in pairs), Counter(y for _, y in pairs)
     plain = entropy(x.values()) + entropy(y.values()) - entropy(joint.values())
@@ -188,26 +191,27 @@ def counted_information(pairs):
 @pytest.mark.parametrize("leak_rates", [(0.0, 0.0), (0.5, 0.25), (1.0, 1.0)], ids=str)
 @pytest.mark.parametrize("task", TASKS)
 def test_bits_are_those_of_the_closed_form(task, leak_rates):
-    """Of the question by counting, of the scene by the answers it allows: they are equally likely.
+    """Bits of the question are counted; bits of the scene follow from the answers that it allows equally.
 
-    Questions are counted as the same if they have the same words or tell the same answer, for few of each are drawn;
-    the order of options and the words that tell have tests of their own.
+    Questions count as equal if they have the same words or reveal the same answer, because few of each are drawn. The
+    order of options and the revealing words have tests of their own.
     """
     language, vision = leak_rates
     known = toyworld.truth(task, LeakRates(language=language, vision=vision))
     examples = examples_of_task(task, language, vision, 200 if language == 1 else 1200)
     readings = [
-        f"told {e.answer}" if e.answer_in_question else " ".join(sorted(e.question.split())) for e in examples
+        f"reveals {e.answer}" if e.answer_in_question else " ".join(sorted(e.question.split()))
+        for e in examples
     ]
     information = counted_information(
         list(zip(readings, (example.answer for example in examples), strict=True))
     )
-    left = [math.log2(len(every_answer(task, example.scene))) for example in examples[:200]]
+    remaining_bits = [math.log2(len(every_answer(task, example.scene))) for example in examples[:200]]
     assert abs(entropy(Counter(example.answer for example in examples).values()) - known.answer) < 0.03
     assert abs(information - known.language) < 0.05
-    assert abs(known.answer - np.mean(left) - known.vision) < 0.1 * known.answer
+    assert abs(known.answer - np.mean(remaining_bits) - known.vision) < 0.1 * known.answer
     if vision in (0.0, 1.0):
-        assert set(left) == {(1 - vision) * known.answer}
+        assert set(remaining_bits) == {(1 - vision) * known.answer}
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -257,7 +261,7 @@ def test_coins_do_not_depend_on_the_answer_or_on_each_other():
 @pytest.mark.parametrize("corner", EXPECTED)
 @pytest.mark.parametrize("task", [task for task in TASKS if TASKS[task].options == 0])
 def test_corner_puts_all_bits_into_the_expected_atom(task, corner):
-    """Each source tells all or nothing here, so every nonnegative decomposition agrees with this one."""
+    """Each source has all or none of the information here, so every nonnegative decomposition agrees with this one."""
     expected = EXPECTED[corner]
     known = toyworld.truth(task, expected.leak_rates)
     redundancy = min(known.vision, known.language)

@@ -1,4 +1,4 @@
-"""Toy world as input of a LLaVA: pictures, and one result by arrays and by the processor."""
+"""Toy world as input of a LLaVA: pictures, and equal results of arrays and processor."""
 
 from functools import cache
 from pathlib import Path
@@ -50,8 +50,8 @@ def test_arrays_are_what_the_real_processor_makes():
     np.testing.assert_array_equal(fast.types, slow.token_types)
     assert slow.pixels is not None
     np.testing.assert_allclose(fast.pixels, slow.pixels, atol=1e-6)
-    spoken = processor().tokenizer.convert_ids_to_tokens(fast.answers)
-    assert spoken == [example.answer for example in examples]
+    words = processor().tokenizer.convert_ids_to_tokens(fast.answers)
+    assert words == [example.answer for example in examples]
 
 
 def test_no_token_stands_between_image_and_question_and_none_but_the_last_behind():
@@ -65,7 +65,7 @@ def test_no_token_stands_between_image_and_question_and_none_but_the_last_behind
 
 
 def test_knockout_makes_the_question_blind_as_it_stands_and_not_behind_another_token():
-    """Two pictures, the prompt of the toy world and one whose first word is TEXT, in a model with random weights.
+    """A random model reads two pictures with the toy world's prompt, and with a prompt whose first word is TEXT.
 
     The shapes are those of the golden batch, whose program test_llava.py compiles as well.
     """
@@ -74,8 +74,8 @@ def test_knockout_makes_the_question_blind_as_it_stands_and_not_behind_another_t
     ids = np.where(types == TokenType.IMAGE, 39, np.arange(29))
     pictures = np.random.default_rng(0).standard_normal((2, 3, 28, 28), np.float32)
 
-    def moved(types):
-        """How far the picture moves the tokens of each type, at most."""
+    def largest_changes(types):
+        """Return the largest change of tokens of each type between the two pictures."""
         with jax.default_matmul_precision("highest"):
             output = llava.forward(
                 model,
@@ -85,12 +85,12 @@ def test_knockout_makes_the_question_blind_as_it_stands_and_not_behind_another_t
                 knockouts=(llava.Knockout("all"),),
             )
         states = np.asarray(output.residual)
-        far = np.abs(states[:, 0] - states[:, 1]).max(axis=(0, 2))
-        return [far[types == kind].max() for kind in (TokenType.IMAGE, TokenType.QUESTION, TokenType.LAST)]
+        change = np.abs(states[:, 0] - states[:, 1]).max(axis=(0, 2))
+        return [change[types == kind].max() for kind in (TokenType.IMAGE, TokenType.QUESTION, TokenType.LAST)]
 
-    image, question, last = moved(types)
+    image, question, last = largest_changes(types)
     assert question == 0.0 < min(image, last)
-    image, question, last = moved(np.where(np.arange(29) == IMAGE_TOKENS, TokenType.TEXT, types))
+    image, question, last = largest_changes(np.where(np.arange(29) == IMAGE_TOKENS, TokenType.TEXT, types))
     assert min(image, question, last) > 0.01
 
 
@@ -108,10 +108,10 @@ def test_processor_comes_back_from_a_folder_and_pictures_from_files(tmp_path):
     sample = toyworld.samples(examples_of()[:1])[0]
     file = tmp_path / "scene.png"
     Image.fromarray(np.asarray(sample.image)).save(file)
-    made, again = (
-        llava.encode_prompt(by, s) for by, s in ((processor(), sample), (read, sample._replace(image=file)))
+    original, restored = (
+        llava.encode_prompt(p, s) for p, s in ((processor(), sample), (read, sample._replace(image=file)))
     )
-    np.testing.assert_array_equal(made.ids, again.ids)
-    assert made.pixels is not None
-    assert again.pixels is not None
-    np.testing.assert_array_equal(made.pixels, again.pixels)
+    np.testing.assert_array_equal(original.ids, restored.ids)
+    assert original.pixels is not None
+    assert restored.pixels is not None
+    np.testing.assert_array_equal(original.pixels, restored.pixels)

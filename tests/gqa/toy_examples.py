@@ -10,11 +10,11 @@ EVERYTHING = {**dict.fromkeys(TASKS, LeakRates(language=0.5, vision=0.5)), **NAM
 
 @cache
 def examples_of(count=1000, seed=0, split="train"):
-    """Examples of all tasks."""
+    """Generate examples of all tasks."""
     return tuple(toyworld.generate(count, seed=seed, split=split, world=EVERYTHING))
 
 
 @cache
 def examples_of_task(task, language, vision, count=2000):
-    """Examples of one task with these leak rates."""
+    """Generate examples of one task with these leak rates."""
     return tuple(toyworld.generate(count, seed=1, world={task: LeakRates(language=language, vision=vision)}))

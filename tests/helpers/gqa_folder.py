@@ -1,4 +1,4 @@
-"""A synthetic GQA download in the real format: invented questions of every task and of none, tiny JPEG images."""
+"""A synthetic GQA download in the real format: invented questions with and without a task, and tiny JPEG images."""
 
 import csv
 import io
@@ -33,7 +33,7 @@ SPLITS = ("train", "val", "testdev")
 
 
 def entry(task, i, image_id):
-    """A question as GQA's json has it."""
+    """Make a question in the format of GQA's JSON."""
     detailed, structural, semantic, question, answer, (operation, argument) = ROWS[task]
     question, answer, argument = (text.format(i=i) for text in (question, answer, argument))
     first = {"operation": "select", "dependencies": [], "argument": f"kettle ({i})"}
@@ -55,7 +55,7 @@ def entry(task, i, image_id):
 
 
 def questions(split, count=3):
-    """The json of a split: `count` questions of each kind, ids with leading zeros."""
+    """Make the JSON of a split: `count` questions of each kind, ids with leading zeros."""
     number = 100 * SPLITS.index(split)
     rows = {}
     for task in ROWS:
@@ -66,12 +66,12 @@ def questions(split, count=3):
 
 
 def image_id(split, number):
-    """Questions ask about images in another order than that of the ids."""
+    """Make an image id; the order of images over questions differs from the order of the ids."""
     return f"{SPLITS.index(split)}{2 * number % IMAGES:03}"
 
 
 def jpeg(number, mode="RGB"):
-    """8 wide, 6 high, all of one color."""
+    """Make an image of one color, 8 pixels wide and 6 high."""
     color = 40 * number if mode == "L" else (40 * number, 0, 0)
     buffer = io.BytesIO()
     Image.new(mode, (8, 6), color).save(buffer, "jpeg")
@@ -79,7 +79,7 @@ def jpeg(number, mode="RGB"):
 
 
 def write(folder, *, zipped=False):
-    """Questions and images of three splits below the folder, extracted or as the two archives. Image 4 is gray."""
+    """Write questions and images of three splits to a folder, extracted or as two archives. Image 4 is gray."""
     texts = {f"{split}_balanced_questions.json": json.dumps(questions(split)).encode() for split in SPLITS}
     for i in range(10):
         part = dict(list(questions("train").items())[i::10])
@@ -102,7 +102,7 @@ def write(folder, *, zipped=False):
 
 
 def write_csv(path, rows, *, without=()):
-    """The rows as Zhang et al. publish theirs, some columns left out."""
+    """Write the rows in the format of Zhang et al., except for the columns `without`."""
     lines = []
     for row in rows:
         steps = [step.partition(": ")[::2] for step in row.operations.split("->")]
@@ -135,19 +135,19 @@ def write_csv(path, rows, *, without=()):
 
 
 def build(download, data, config=gqa.QUESTIONS):
-    """Build the table of a download that lies in a folder."""
+    """Build the table from the downloaded files in a folder."""
     builder = gqa.GQA(config=config, data_dir=data, file_format="array_record")
     builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=str(download)))
     return builder
 
 
 def expected(split="val"):
-    """The questions of a split of that download, in order."""
+    """Return the questions of a split of that download, in order."""
     return [parse(name, entry) for name, entry in questions(split).items()]
 
 
 def copies_of(count, *, task="QueryAttr", answer="left", detailed=None):
-    """Copies of one question with ids, an answer and a detailed type of their own."""
+    """Return copies of one question with different ids, and this answer and detailed type."""
     row = parse("0", entry(task, 0, "1"))
     return [
         row._replace(question_id=f"{i:03}", answer=answer, detailed=detailed or row.detailed)

@@ -1,4 +1,4 @@
-"""NumPy oracles of Gaussian decompositions, slow and plain, and systems with known answers.
+"""Simple NumPy oracles of Gaussian decompositions, and systems with known answers.
 
 Legend: m, x, y the sizes of target M and sources X, Y, dims = (m, x, y); covariances (d, d) hold M, X, Y in that order;
 all information in bits; Hx (x, m) and Hy (y, m) the channels of white M with white noise, A = Hx'Hx, B = Hy'Hy.
@@ -46,7 +46,7 @@ class Atoms(NamedTuple):
 
 
 class Optimum(NamedTuple):
-    """The least union information over all couplings tried, and a lower bound for every coupling."""
+    """The smallest union information that the optimizer reached, and a lower bound over all couplings."""
 
     union: float
     lower: float
@@ -69,13 +69,13 @@ def half_log2_det(matrix):
 
 
 def conditional(cov, a, b):
-    """S_{A|B} = S_A - S_AB S_B⁻¹ S_BA for index arrays a and b."""
+    """Compute S_{A|B} = S_A - S_AB S_B⁻¹ S_BA for index arrays a and b."""
     cross = cov[np.ix_(a, b)]
     return cov[np.ix_(a, a)] - cross @ np.linalg.solve(cov[np.ix_(b, b)], cross.T)
 
 
 def parts(dims):
-    """The indices of M, X and Y."""
+    """Return the indices of M, X and Y."""
     m, x, y = dims
     return np.split(np.arange(m + x + y), [m, m + x])
 
@@ -86,7 +86,7 @@ def correlation(cov):
 
 
 def sample_system(rng, dims):
-    """A Wishart covariance with two degrees of freedom to spare, in random units; correlations of condition < 1e4."""
+    """Sample a Wishart covariance of d + 2 degrees of freedom in random units, correlations of condition < 1e4."""
     d = sum(dims)
     while True:
         factor = rng.normal(size=(d, d + 2))
@@ -97,48 +97,50 @@ def sample_system(rng, dims):
 
 
 def channel_system(hx, hy, noise_xy=None):
-    """Covariance of M ~ N(0, I), X = Hx M + n_x, Y = Hy M + n_y with white n_x and n_y, cov(n_x, n_y) = `noise_xy`."""
+    """Compute the covariance of M ~ N(0, I), X = Hx M + n_x, Y = Hy M + n_y, white noises, cov(n_x, n_y) = noise_xy."""
     hx, hy = np.atleast_2d(hx), np.atleast_2d(hy)
     noise_xy = np.zeros((len(hx), len(hy))) if noise_xy is None else np.atleast_2d(noise_xy)
     m = hx.shape[1]
-    read = np.vstack([np.eye(m), hx, hy])
-    cov = read @ read.T
+    mixing = np.vstack([np.eye(m), hx, hy])
+    cov = mixing @ mixing.T
     cov[m:, m:] += coupled(noise_xy)
     return cov
 
 
 def coupled(gamma):
-    """K = [[I, Γ], [Γ', I]]."""
+    """Return K = [[I, Γ], [Γ', I]]."""
     x, y = gamma.shape
     return np.block([[np.eye(x), gamma], [gamma.T, np.eye(y)]])
 
 
 def mutual_informations(cov, dims):
-    """I(A;B) = ½ log2 det S_A + ½ log2 det S_B - ½ log2 det S_AB."""
+    """Compute I(A;B) = ½ log2 det S_A + ½ log2 det S_B - ½ log2 det S_AB."""
     m, x, y = parts(dims)
 
     def information(a, b):
-        both = np.concatenate([a, b])
-        return sum(half_log2_det(cov[np.ix_(i, i)]) for i in (a, b)) - half_log2_det(cov[np.ix_(both, both)])
+        joint = np.concatenate([a, b])
+        return sum(half_log2_det(cov[np.ix_(i, i)]) for i in (a, b)) - half_log2_det(
+            cov[np.ix_(joint, joint)]
+        )
 
     return Informations(information(m, x), information(m, y), information(m, np.concatenate([x, y])))
 
 
 def atoms_of_union(mi, union):
-    """R = I_x + I_y - I_u, U_x = I_u - I_y, U_y = I_u - I_x, S = I_xy - I_u."""
+    """Compute R = I_x + I_y - I_u, U_x = I_u - I_y, U_y = I_u - I_x, S = I_xy - I_u."""
     return Atoms(
         mi.x + mi.y - union, union - mi.y, union - mi.x, mi.joint - union, mi.x, mi.y, mi.joint, union
     )
 
 
 def mmi(cov, dims):
-    """R = min(I_x, I_y), hence I_u = max(I_x, I_y)."""
+    """Compute MMI: R = min(I_x, I_y), hence I_u = max(I_x, I_y)."""
     mi = mutual_informations(cov, dims)
     return atoms_of_union(mi, max(mi.x, mi.y))
 
 
 def closed_form(cov, dims):
-    """BROJA: S_{M|Y} v = λ S_{M|X} v, U_x = Σ ½ log2 λ over λ > 1, U_y = Σ ½ log2 1/λ over λ < 1."""
+    """Compute BROJA: S_{M|Y} v = λ S_{M|X} v, U_x = Σ ½ log2 λ over λ > 1, U_y = Σ ½ log2 1/λ over λ < 1."""
     m, x, y = parts(dims)
     eigenvalues = eigh(conditional(cov, m, y), conditional(cov, m, x), eigvals_only=True)
     logs = half_log2(eigenvalues)
@@ -150,46 +152,46 @@ def closed_form(cov, dims):
 
 
 def channels(cov, dims):
-    """Hx and Hy: M, and the noises of X and Y given M, whitened by the inverse of their lower Cholesky factors."""
+    """Return Hx and Hy for M, and noises of X and Y given M, whitened by the inverses of their Cholesky factors."""
     m, *sources = parts(dims)
     white = np.linalg.cholesky(cov[np.ix_(m, m)])
     matrices = []
     for source in sources:
         noise = np.linalg.cholesky(conditional(cov, source, m))
-        read = solve_triangular(white, cov[np.ix_(m, source)], lower=True).T
-        matrices.append(solve_triangular(noise, read, lower=True))
+        channel = solve_triangular(white, cov[np.ix_(m, source)], lower=True).T
+        matrices.append(solve_triangular(noise, channel, lower=True))
     return matrices
 
 
 def union_of_coupling(cov, dims, gamma):
-    """I(M;X,Y) had the noises of `channels` the correlation Γ (x, y): no less than the union information.
+    """Compute I(M;X,Y) for noises of `channels` with correlation Γ (x, y): at least the union information.
 
-    ½ [log2 det(HH' + K) - log2 det K] = ½ log2 det(I + H' K⁻¹ H), H = [Hx; Hy]. A null direction of K is left out where
-    the signal has no part in it, and makes the information infinite where it has one.
+    ½ [log2 det(HH' + K) - log2 det K] = ½ log2 det(I + H' K⁻¹ H), H = [Hx; Hy]. A null direction of K is left out if
+    it has no signal, and makes the information infinite if it has one.
     """
     values, vectors = np.linalg.eigh(coupled(np.asarray(gamma)))
     if values[0] < -1e-10:
         raise ValueError(f"a coupling needs singular values <= 1, got {1 - values[0]}")
-    read = vectors.T @ np.vstack(channels(cov, dims))
+    signal = vectors.T @ np.vstack(channels(cov, dims))
     null = values < 1e-12
-    if np.any(np.abs(read[null]) > 1e-6):
+    if np.any(np.abs(signal[null]) > 1e-6):
         return np.inf
-    read = read[~null] / np.sqrt(values[~null, None])
-    return half_log2_det(np.eye(dims[0]) + read.T @ read)
+    signal = signal[~null] / np.sqrt(values[~null, None])
+    return half_log2_det(np.eye(dims[0]) + signal.T @ signal)
 
 
 def sample_coupling(rng, dims):
-    """A random feasible Γ (x, y) of spectral norm 0 to 0.999."""
+    """Sample a feasible Γ (x, y) of spectral norm 0 to 0.999."""
     gamma = rng.normal(size=dims[1:])
     return gamma * rng.uniform(0, 0.999) / np.linalg.norm(gamma, 2)
 
 
 def optimal_union(cov, dims, starts=3, seed=0):
-    """min over Γ of I(M;X,Y), by smooth unconstrained descent that knows nothing of eigenproblems.
+    """Minimize I(M;X,Y) over Γ by smooth unconstrained descent, without any eigenproblem.
 
-    Every Γ with ΓΓ' < I is Γ = L⁻¹ Z, LL' = I + ZZ', for one free Z (x, y): L-BFGS from several Z, then the root of the
-    gradient. The bound is that of a convex function f over the ball of the spectral norm, with G = df/dΓ:
-    min f ≥ f(Γ) + min over ‖S‖ ≤ 1 of ⟨G, S - Γ⟩ = f(Γ) - ⟨G, Γ⟩ - ‖G‖_nuclear.
+    Every Γ with ΓΓ' < I is Γ = L⁻¹ Z, LL' = I + ZZ', for an unconstrained Z (x, y). L-BFGS runs from several Z, then
+    a root search of the gradient. The bound is that of a convex function f over the ball of the spectral norm, with
+    G = df/dΓ: min f ≥ f(Γ) + min over ‖S‖ ≤ 1 of ⟨G, S - Γ⟩ = f(Γ) - ⟨G, Γ⟩ - ‖G‖_nuclear.
     f = ½ log det(K + HH') - ½ log det K is convex: its second derivative along E is ½ tr(K⁻¹E)² - ½ tr((K + HH')⁻¹E)².
     """
     hx, hy = channels(cov, dims)
@@ -203,16 +205,14 @@ def optimal_union(cov, dims, starts=3, seed=0):
     options = {"maxiter": 20_000, "maxfun": 40_000, "maxcor": 40, "ftol": 0.0, "gtol": 1e-14}
     for k in range(starts):
         start = (k > 0) * rng.normal(size=shape).ravel()
-        descended = minimize(descent, start, jac=True, method="L-BFGS-B", options=options).x
-        polished = root(
-            lambda z: descent(z)[1], descended, method="lm", options={"xtol": 1e-15, "ftol": 1e-15}
-        ).x
-        optima += [_certified(z.reshape(shape), hx, hy) for z in (descended, polished)]
-    return Optimum(min(one.union for one in optima), max(one.lower for one in optima))
+        coarse = minimize(descent, start, jac=True, method="L-BFGS-B", options=options).x
+        refined = root(lambda z: descent(z)[1], coarse, method="lm", options={"xtol": 1e-15, "ftol": 1e-15}).x
+        optima += [_certified(z.reshape(shape), hx, hy) for z in (coarse, refined)]
+    return Optimum(min(optimum.union for optimum in optima), max(optimum.lower for optimum in optima))
 
 
 def _union_slope(z, hx, hy):
-    """f(Z) = ½ log det P in nats and df/dZ, with P = I + B + N'N, N = D^-½ (Hx - Γ Hy) = L Hx - Z Hy, D = (LL')⁻¹."""
+    """Return f(Z) = ½ log det P, nats, and df/dZ, P = I + B + N'N, N = D^-½ (Hx - Γ Hy) = L Hx - Z Hy, D = (LL')⁻¹."""
     lower = np.linalg.cholesky(np.eye(len(z)) + z @ z.T)
     noise_free = lower @ hx - z @ hy
     precision = np.eye(hx.shape[1]) + hy.T @ hy + noise_free.T @ noise_free
@@ -220,12 +220,12 @@ def _union_slope(z, hx, hy):
     half = np.tril(lower.T @ np.tril(back @ hx.T))
     half[np.diag_indices(len(half))] /= 2
     inner = np.linalg.solve(lower.T, np.linalg.solve(lower.T, half.T).T)
-    slope = (inner + inner.T) @ z - back @ hy.T  # through LL' = I + ZZ', and direct
+    slope = (inner + inner.T) @ z - back @ hy.T  # the part through LL' = I + ZZ', and the direct part
     return 0.5 * np.linalg.slogdet(precision)[1], slope
 
 
 def _certified(z, hx, hy):
-    """The union information at Z and the lower bound of a convex function: df/dΓ = L'N P⁻¹ (N'Z - Hy')."""
+    """Return the union information at Z and the lower bound of a convex function: df/dΓ = L'N P⁻¹ (N'Z - Hy')."""
     lower = np.linalg.cholesky(np.eye(len(z)) + z @ z.T)
     gamma = solve_triangular(lower, z, lower=True)
     noise_free = lower @ hx - z @ hy
@@ -237,7 +237,7 @@ def _certified(z, hx, hy):
 
 
 def _known_system(cov, mi_x, mi_y, mi_joint, unique_x, unique_y):
-    """The system and its decomposition: target and sources of equal size, R and S by the identities."""
+    """Make a system with its decomposition: target and sources of equal size, R and S from the identities."""
     size = len(cov) // 3
     redundancy = mi_x - unique_x
     truth = {
@@ -248,12 +248,12 @@ def _known_system(cov, mi_x, mi_y, mi_joint, unique_x, unique_y):
 
 
 def known_answers():
-    """Every Gaussian system with an analytic answer, by name."""
+    """Return all Gaussian systems with an analytic answer, by name."""
     return {**_scalar_answers(), **_barrett_answers(), **_gain_answers(), **_angle_answers()}
 
 
 def _scalar_answers():
-    """One target: U_x = I_x - min(I_x, I_y).
+    """Scalar target: U_x = I_x - min(I_x, I_y).
 
     C1: X = M + n1, Y = X + n2, var n2 = v. C2: X = M + n1, Y = n2, corr ρ. C3: X = M + n1, Y = M + n2, corr ρ.
     """
@@ -321,32 +321,33 @@ def _angle_answers():
     return answers
 
 
-def doubled(rng, cov, dims, copies=2):
-    """(cov, dims) of independent copies side by side, each of M, X, Y then turned at random: all atoms × `copies`."""
+def independent_copies(rng, cov, dims, copies=2):
+    """Return (cov, dims) of independent copies with M, X and Y rotated at random: all atoms × `copies`."""
     order = np.concatenate([(len(cov) * np.arange(copies)[:, None] + part).ravel() for part in parts(dims)])
     cov = np.kron(np.eye(copies), cov)[np.ix_(order, order)]
     dims = tuple(copies * n for n in dims)
-    turn = block_diag(*(np.linalg.qr(rng.normal(size=(n, n)))[0] for n in dims))
-    cov = turn @ cov @ turn.T
+    rotation = block_diag(*(np.linalg.qr(rng.normal(size=(n, n)))[0] for n in dims))
+    cov = rotation @ cov @ rotation.T
     return (cov + cov.T) / 2, dims
 
 
 def planted_layer(t, *, knockout=False):
-    """(cov, dims) of a layer at depth t in [0, 1]: X = a V + n, Y = b V + Q + n', M = W_v V + W_q Q, white V, Q, n, n'.
+    """Return (cov, dims) of a layer at depth t in [0, 1]: X = a V + n, Y = b V + Q + n', M = W_v V + W_q Q.
 
-    a = 2 - 1.5 t, b = 2 t (0 under knockout), W_v = diag cos θ, W_q = diag sin θ, θ = 0, π/6, π/3, π/2.
+    V, Q, n, n' are white, a = 2 - 1.5 t, b = 2 t (0 under knockout), W_v = diag cos θ, W_q = diag sin θ,
+    θ = 0, π/6, π/3, π/2.
     """
     a, b = 2 - 1.5 * t, 0.0 if knockout else 2.0 * t
     theta, eye, zero = np.pi * np.arange(4) / 6, np.eye(4), np.zeros((4, 4))
-    of_v, of_q = np.diag(np.cos(theta)), np.diag(np.sin(theta))
+    w_v, w_q = np.diag(np.cos(theta)), np.diag(np.sin(theta))
     mix = np.block(
-        [[of_v, of_q, zero, zero], [a * eye, zero, eye, zero], [b * eye, eye, zero, eye]]
+        [[w_v, w_q, zero, zero], [a * eye, zero, eye, zero], [b * eye, eye, zero, eye]]
     )  # of V, Q, n, n'
     return mix @ mix.T, (4, 4, 4)
 
 
 def structured_system(d):
-    """Diagonal channels, independent noise: gain 2 in both on 4 axes, 3/2 in X alone on 2, in Y alone on 3, else 0.
+    """Diagonal channels, independent noise: gain 2 in both on 4 axes, 3/2 in X alone on 2 and in Y alone on 3, else 0.
 
     R = 4 · ½ log2 5, U_x = 2 · ½ log2 13/4, U_y = 3 · ½ log2 13/4, S = 4 · ½ log2 9/5.
     """

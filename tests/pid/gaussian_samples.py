@@ -17,7 +17,7 @@ INFORMATION = ("mi_x", "mi_y", "mi_joint")
 
 
 def draw(cov, dims, n, *, seed=0, repeats=None):
-    """Samples of target, x and y: (n, d), or (repeats, n, d)."""
+    """Draw samples of target, x and y: (n, d), or (repeats, n, d)."""
     rng = np.random.default_rng(seed)
     lead = (n,) if repeats is None else (repeats, n)
     rows = rng.normal(size=(*lead, len(cov))) @ np.linalg.cholesky(cov).T
@@ -36,7 +36,7 @@ def layered(layers=3, n=400):
     return target, noisy, y
 
 
-def numbers(pid):
+def to_array(pid):
     return np.stack([np.asarray(field) for field in pid], axis=-1)
 
 

@@ -26,8 +26,8 @@ from tests.pid.gaussian_samples import (
     QUIET,
     draw,
     measure_of,
-    numbers,
     small,
+    to_array,
 )
 
 
@@ -80,12 +80,12 @@ def test_thinned_union_is_the_mean_information_plus_half_the_unique_parts():
 
 
 def test_a_split_covariance_is_two_independent_wishart_ones(x64):
-    """νS = W₁ + W₂: log-determinants of both have the bias of their own degrees of freedom, and no correlation."""
+    """νS = W₁ + W₂: both log-determinants have the bias of their own degrees of freedom, and are uncorrelated."""
     d, nu, repeats = 4, 60, 4000
-    parts = wishart_thinning.split_sizes(d, nu)
-    assert parts is not None
+    sizes = wishart_thinning.split_sizes(d, nu)
+    assert sizes is not None
 
-    def one(key):
+    def split_log_dets(key):
         full, split = jax.random.split(key)
         root = wishart.sample_bartlett(full, d, nu)
         beta = wishart_thinning.beta_variates(
@@ -94,12 +94,12 @@ def test_a_split_covariance_is_two_independent_wishart_ones(x64):
         first = root @ beta @ root.T
         second = root @ root.T - first
         return jnp.stack(
-            [jnp.linalg.slogdet(w)[1] for w in (first / parts.uneven, second / (nu - parts.uneven))]
+            [jnp.linalg.slogdet(w)[1] for w in (first / sizes.uneven, second / (nu - sizes.uneven))]
         )
 
-    logs = np.asarray(jax.lax.map(one, jax.random.split(KEY, repeats)))
+    logs = np.asarray(jax.lax.map(split_log_dets, jax.random.split(KEY, repeats)))
     errors = logs.std(axis=0) / repeats**0.5
-    expected = [float(log_determinant_bias(d, n + 1)) for n in (parts.uneven, nu - parts.uneven)]
+    expected = [float(log_determinant_bias(d, n + 1)) for n in (sizes.uneven, nu - sizes.uneven)]
     assert np.all(np.abs(logs.mean(axis=0) - expected) < 4 * errors)
     assert abs(np.corrcoef(logs.T)[0, 1]) < 4 / repeats**0.5
 
@@ -109,10 +109,10 @@ def test_the_plugin_of_thinning_is_half_the_unique_parts():
     result = estimate(*samples, **PLAIN, debias="none", **QUIET, key=KEY)
     cov = np.cov(np.concatenate(samples, axis=1), rowvar=False)
     spec = bootstrap.BootstrapSpec(measure_of(DIMS), two_targets=False, n=400)
-    both = bootstrap.run_in_bits(
+    values = bootstrap.run_in_bits(
         wishart_thinning.half_unique_values, spec, cov[None], np.ones((1, 9), bool), np.array([DIMS]), KEY
     )
-    assert both[0, 1] == pytest.approx(float(result.plugin.unique_x + result.plugin.unique_y) / 2, abs=1e-9)
+    assert values[0, 1] == pytest.approx(float(result.plugin.unique_x + result.plugin.unique_y) / 2, abs=1e-9)
 
 
 def test_information_is_within_a_tenth_of_a_bit_at_900_samples_and_30_dimensions():
@@ -133,7 +133,7 @@ def test_independent_data_have_no_atoms(d):
 
 @pytest.mark.slow
 def test_thinning_takes_the_bias_of_the_atoms_away():
-    """Structured system, d = 12, n = 900: within .06 bits (four standard errors), where "wishart" leaves .15."""
+    """Structured system, d = 12, n = 900: the bias is below .06 bits (four standard errors); "wishart" leaves .15."""
     cov, dims, truth = oracle.structured_system(12)
     samples = draw(cov, dims, 900, repeats=40)
     thinned, scaled = (
@@ -146,12 +146,12 @@ def test_thinning_takes_the_bias_of_the_atoms_away():
 
 @pytest.mark.slow
 def test_intervals_of_information_cover_as_stated():
-    """200 repeats: 90 % within three standard errors of a share."""
+    """Over 200 repeats the coverage is 90 % within three standard errors."""
     cov, dims, truth = oracle.structured_system(12)
     hits = []
-    for part in range(4):
+    for seed in range(4):
         result = layerwise(
-            *draw(cov, dims, 900, repeats=50, seed=part), **PLAIN, null=None, key=jax.random.key(part)
+            *draw(cov, dims, 900, repeats=50, seed=seed), **PLAIN, null=None, key=jax.random.key(seed)
         )
         assert result.ci is not None
         hits.append(
@@ -178,7 +178,7 @@ def test_a_method_and_its_short_name_give_the_same(method):
 
 def test_no_method_is_the_plugin():
     result = estimate(*small(n=60), **PLAIN, **QUIET, debias=None, key=KEY)
-    np.testing.assert_array_equal(numbers(result.pid), numbers(result.plugin))
+    np.testing.assert_array_equal(to_array(result.pid), to_array(result.plugin))
 
 
 def test_a_method_with_shrinkage_is_refused():

@@ -1,4 +1,4 @@
-"""Bootstrap draws, shuffles and comparisons: against NumPy, on known systems, refusals."""
+"""Bootstrap draws, shuffles and comparisons: against NumPy, on known systems, errors."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ from pid import (
 )
 from pid.estimators import bootstrap
 from tests.helpers import pid_oracle as oracle
-from tests.pid.gaussian_samples import DIMS, KEY, PLAIN, QUIET, draw, layered, measure_of, numbers, small
+from tests.pid.gaussian_samples import DIMS, KEY, PLAIN, QUIET, draw, layered, measure_of, small, to_array
 
 # --- resampling against NumPy
 
@@ -32,7 +32,7 @@ def test_paired_draws_decompose_resampled_samples(x64):
     draws = np.asarray(jax.random.randint(jax.random.split(KEY, 1)[0], (150,), 0, 50)).reshape(3, 50)
     for value, rows in zip(values, draws, strict=True):
         cov = np.cov(z[0][rows], rowvar=False)
-        np.testing.assert_allclose(value[0], numbers(decompose(cov, DIMS)), atol=1e-10)
+        np.testing.assert_allclose(value[0], to_array(decompose(cov, DIMS)), atol=1e-10)
 
 
 def test_shuffles_permute_the_target_alone(x64):
@@ -45,30 +45,30 @@ def test_shuffles_permute_the_target_alone(x64):
     )
     for value, key in zip(values, jax.random.split(jax.random.split(KEY, 1)[0], 2), strict=True):
         order = np.asarray(jax.random.permutation(key, 50))
-        moved = np.concatenate([samples[0][order], *samples[1:]], axis=1)
+        shuffled = np.concatenate([samples[0][order], *samples[1:]], axis=1)
         np.testing.assert_allclose(
-            value[0], numbers(decompose(np.cov(moved, rowvar=False), DIMS)), atol=1e-10
+            value[0], to_array(decompose(np.cov(shuffled, rowvar=False), DIMS)), atol=1e-10
         )
 
 
 def test_parametric_draws_scatter_about_the_plugin_as_samples_do():
-    """Standard deviations over draws, and over samples of the system itself, within four standard errors of them."""
+    """Standard deviations over draws and over samples of the system agree within four standard errors."""
     cov = oracle.channel_system(np.diag([2.0, 1, 0.5]), np.diag([0.5, 1, 2]))
-    one = estimate(*small(n=2000), **PLAIN, debias="none", ci=Bootstrap(draws=400), null=None, key=KEY)
-    many = layerwise(*draw(cov, DIMS, 2000, repeats=200), **PLAIN, debias="none", **QUIET, key=KEY)
-    assert one.draws is not None
-    a, b = numbers(one.draws).std(axis=0), numbers(many.pid).std(axis=0)
+    single = estimate(*small(n=2000), **PLAIN, debias="none", ci=Bootstrap(draws=400), null=None, key=KEY)
+    repeats = layerwise(*draw(cov, DIMS, 2000, repeats=200), **PLAIN, debias="none", **QUIET, key=KEY)
+    assert single.draws is not None
+    a, b = to_array(single.draws).std(axis=0), to_array(repeats.pid).std(axis=0)
     np.testing.assert_allclose(a, b, rtol=4 * (1 / 800 + 1 / 400) ** 0.5)
 
 
 def test_missing_coordinates_of_a_layer_change_nothing():
-    """A layer with fewer directions than another equals itself alone in all that is not random."""
+    """A layer with fewer directions than another has the results of that layer alone, except for random ones."""
     target, x, y = small()
     flat = np.stack([x, np.concatenate([x[:, :2], x[:, :1] + x[:, 1:2]], axis=1)])
     layered_result = layerwise(target, flat, y, **PLAIN, ci=None, null=None, key=KEY)
     alone = estimate(target, flat[1], y, **PLAIN, ci=None, null=None, key=KEY)
     assert layered_result.dims == (DIMS, (3, 2, 3))
-    np.testing.assert_allclose(numbers(layered_result.pid)[1], numbers(alone.pid), atol=1e-10)
+    np.testing.assert_allclose(to_array(layered_result.pid)[1], to_array(alone.pid), atol=1e-10)
     assert layered_result.flags == (f"layer 1: {alone.flags[0]}",)
     assert "1 of 3 directions do not exist" in alone.flags[0]
 
@@ -97,7 +97,7 @@ def test_equal_sides_differ_by_nothing():
     base, other = (layerwise(*layered(), **PAIRED, key=KEY) for _ in range(2))
     result = compare(base, other)
     for pid in (result.difference, *result.ci):
-        np.testing.assert_array_equal(numbers(pid), 0)
+        np.testing.assert_array_equal(to_array(pid), 0)
 
 
 def test_paired_intervals_are_tighter_than_those_of_each_side():

@@ -1,4 +1,4 @@
-"""From samples to PID: laws of `estimate` and `layerwise`, named configurations, warnings, refusals."""
+"""From samples to PID: laws of `estimate` and `layerwise`, named configurations, warnings, errors."""
 
 import inspect
 
@@ -18,14 +18,14 @@ from pid import (
     recommended_config,
 )
 from pid.gaussian import information_bias
-from tests.pid.gaussian_samples import DIMS, KEY, PLAIN, QUIET, layered, numbers, small
+from tests.pid.gaussian_samples import DIMS, KEY, PLAIN, QUIET, layered, small, to_array
 
 
 def test_the_plugin_is_the_decomposition_of_the_sample_covariance():
     samples = small()
     result = estimate(*samples, **PLAIN, **QUIET, key=KEY)
     cov = np.cov(np.concatenate(samples, axis=1), rowvar=False)
-    np.testing.assert_allclose(numbers(result.plugin), numbers(decompose(cov, DIMS)), atol=1e-10)
+    np.testing.assert_allclose(to_array(result.plugin), to_array(decompose(cov, DIMS)), atol=1e-10)
     assert (result.n, result.dims, result.flags) == (400, DIMS, ())
 
 
@@ -37,12 +37,12 @@ def test_corrected_atoms_add_up_and_are_not_negative(debias, measure):
     assert float(p.redundancy + p.unique_x) == pytest.approx(float(p.mi_x), abs=1e-12)
     assert float(p.redundancy + p.unique_y) == pytest.approx(float(p.mi_y), abs=1e-12)
     assert float(sum(p[:4])) == pytest.approx(float(p.mi_joint), abs=1e-12)
-    assert np.min(numbers(p)) > -1e-12
+    assert np.min(to_array(p)) > -1e-12
     if measure == "mmi":
         assert min(p.unique_x, p.unique_y) == 0
     assert result.ci is not None
-    assert np.all(numbers(result.ci.low) <= numbers(p) + 1e-12)
-    assert np.all(numbers(result.ci.high) >= numbers(p) - 1e-12)
+    assert np.all(to_array(result.ci.low) <= to_array(p) + 1e-12)
+    assert np.all(to_array(result.ci.high) >= to_array(p) - 1e-12)
 
 
 @pytest.mark.parametrize("debias", ["wishart", "thinned"])
@@ -56,13 +56,13 @@ def test_a_layer_is_estimated_as_it_would_be_alone(debias):
     assert alone.ci is not None
     assert alone.null is not None
     assert alone.draws is not None
-    for layers, one in (
+    for layers, single in (
         (layered_result.pid, alone.pid),
         (layered_result.ci.low, alone.ci.low),
         (layered_result.ci.high, alone.ci.high),
         (layered_result.null.high, alone.null.high),
     ):
-        np.testing.assert_allclose(numbers(layers)[1], numbers(one), atol=1e-12)
+        np.testing.assert_allclose(to_array(layers)[1], to_array(single), atol=1e-12)
     np.testing.assert_allclose(layered_result.draws.union[:, 1], alone.draws.union, atol=1e-12)
 
 
@@ -72,16 +72,16 @@ def test_equal_keys_give_equal_results_and_others_do_not():
     assert a.ci is not None
     assert b.ci is not None
     assert c.ci is not None
-    np.testing.assert_array_equal(numbers(a.ci.low), numbers(b.ci.low))
-    assert np.all(numbers(a.ci.low) != numbers(c.ci.low))
-    np.testing.assert_array_equal(numbers(a.pid), numbers(c.pid))
+    np.testing.assert_array_equal(to_array(a.ci.low), to_array(b.ci.low))
+    assert np.all(to_array(a.ci.low) != to_array(c.ci.low))
+    np.testing.assert_array_equal(to_array(a.pid), to_array(c.pid))
 
 
 def test_increasing_maps_of_coordinates_change_nothing_for_the_copula():
     target, x, y = small()
     warped = estimate(np.cbrt(target), x**3, np.sinh(y), reduce=None, **QUIET, key=KEY)
     plain = estimate(target, x, y, reduce=None, **QUIET, key=KEY)
-    np.testing.assert_allclose(numbers(warped.pid), numbers(plain.pid), atol=1e-12)
+    np.testing.assert_allclose(to_array(warped.pid), to_array(plain.pid), atol=1e-12)
 
 
 # --- configurations, warnings, refusals
@@ -118,33 +118,33 @@ def test_the_bias_of_few_samples_is_said():
     assert any("too few to be split" in flag for flag in thinned.flags)
 
 
-def bad(**changes):
+def call_with(**changes):
     target, x, y = small(n=60)
     samples = {"target": target, "x": x, "y": y} | {
         k: v for k, v in changes.items() if k in ("target", "x", "y")
     }
-    rest = {k: v for k, v in changes.items() if k not in samples}
-    return lambda: estimate(**samples, **{**PLAIN, **QUIET, **rest}, key=KEY)
+    options = {k: v for k, v in changes.items() if k not in samples}
+    return lambda: estimate(**samples, **{**PLAIN, **QUIET, **options}, key=KEY)
 
 
 def test_refusals():
-    hole = small(n=60)[1].copy()
-    hole[7, 2] = np.nan
+    with_nan = small(n=60)[1].copy()
+    with_nan[7, 2] = np.nan
     wide = np.random.default_rng(0).normal(size=(60, 40))
     cases = {
-        r"n=60 samples for 86 dimensions \(6, 40, 40\)": bad(target=wide[:, :6], x=wide, y=wide[::-1]),
-        r"1 values of x that are not, the first at \(7, 2\)": bad(x=hole),
-        "same samples": bad(y=hole[:50]),
-        "at least 8 samples": bad(target=hole[:5], x=hole[:5], y=hole[:5]),
-        r"shape \(n, d\)": bad(x=hole[:, 0]),
-        "real numbers": bad(x=small(n=60)[1] * 1j),
-        "constant features only": bad(x=np.ones((60, 3))),
-        "debias must be one of none, wishart, bootstrap, thinned": bad(debias="gpid"),
-        "measure must be one of broja, mmi": bad(measure="ccs"),
-        "gaussianize must be one of none, copula, flow": bad(gaussianize="rank"),
-        "got debias='wishart' with shrinkage='oas'": bad(shrinkage="oas"),
-        "leaves no common target": bad(gaussianize=SeparableFlow(shared_target=False)),
-        "parametric draws need more samples": bad(
+        r"n=60 samples for 86 dimensions \(6, 40, 40\)": call_with(target=wide[:, :6], x=wide, y=wide[::-1]),
+        r"1 values of x that are not, the first at \(7, 2\)": call_with(x=with_nan),
+        "same samples": call_with(y=with_nan[:50]),
+        "at least 8 samples": call_with(target=with_nan[:5], x=with_nan[:5], y=with_nan[:5]),
+        r"shape \(n, d\)": call_with(x=with_nan[:, 0]),
+        "real numbers": call_with(x=small(n=60)[1] * 1j),
+        "constant features only": call_with(x=np.ones((60, 3))),
+        "debias must be one of none, wishart, bootstrap, thinned": call_with(debias="gpid"),
+        "measure must be one of broja, mmi": call_with(measure="ccs"),
+        "gaussianize must be one of none, copula, flow": call_with(gaussianize="rank"),
+        "got debias='wishart' with shrinkage='oas'": call_with(shrinkage="oas"),
+        "leaves no common target": call_with(gaussianize=SeparableFlow(shared_target=False)),
+        "parametric draws need more samples": call_with(
             x=wide, y=wide[::-1], shrinkage="oas", debias="none", ci=Bootstrap()
         ),
     }

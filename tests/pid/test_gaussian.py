@@ -76,7 +76,7 @@ def test_information_is_entropy_less_conditional_entropy(x64):
      (900, 100, 9.06, 19.4), (10_000, 100, 0.729, None)],
 )  # fmt: skip
 def test_bias_of_information_from_samples(n, d, pair, joint, x64):
-    """Values of independent variables, in bits, to the digits of the reference table."""
+    """The values are for independent variables, in bits, with the digits of the reference table."""
     bias = information_bias((d, d, d), n)
     if pair is not None:
         assert float(bias.x) == pytest.approx(pair, rel=0.01)
@@ -99,7 +99,7 @@ def test_bias_counts_the_common_directions_of_the_sources_once(x64):
 
 
 def test_drawn_covariances_have_the_bias_of_sampled_ones(x64):
-    """Mean of log det Ŝ - log det S over Bartlett draws and over samples: both within four standard errors of b(d)."""
+    """Means of log det Ŝ - log det S over Bartlett draws and over samples are within four standard errors of b(d)."""
     n, dims = 40, (2, 2, 2)
     cov = jnp.asarray(oracle.sample_system(np.random.default_rng(4), dims))
     keys = jax.random.split(jax.random.key(0), 2000)

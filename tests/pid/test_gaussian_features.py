@@ -21,8 +21,8 @@ from tests.pid.gaussian_samples import (
     KEY,
     PLAIN,
     QUIET,
-    numbers,
     small,
+    to_array,
 )
 
 
@@ -57,7 +57,7 @@ def test_constant_and_repeated_features_are_left_out_and_said():
     wide = np.concatenate([x, x[:, :1] * 2, np.ones((400, 2))], axis=1)
     result = estimate(target, wide, y, **PLAIN, **QUIET, key=KEY)
     np.testing.assert_allclose(
-        numbers(result.pid), numbers(estimate(target, x, y, **PLAIN, **QUIET, key=KEY).pid), atol=1e-9
+        to_array(result.pid), to_array(estimate(target, x, y, **PLAIN, **QUIET, key=KEY).pid), atol=1e-9
     )
     assert result.dims == DIMS
     assert "x: 2 of 6 features are constant and were dropped." in result.flags
@@ -90,7 +90,7 @@ def test_shrinkage_serves_fewer_samples_than_dimensions(how):
     target = rng.normal(size=(20, 8))
     x, y = target + rng.normal(size=(20, 8)), rng.normal(size=(20, 8))
     result = estimate(target, x, y, **PLAIN, shrinkage=how, debias="none", **QUIET, key=KEY)
-    assert np.isfinite(numbers(result.pid)).all()
+    assert np.isfinite(to_array(result.pid)).all()
     assert float(result.pid.mi_x) > float(result.pid.mi_y)
     assert any("shrinkage" in flag for flag in result.flags)
 
@@ -118,7 +118,7 @@ def test_flows_are_an_option_of_the_estimate():
     target, x, y = (part[:, :2] for part in small())
     shared = estimate(target, x, y, reduce=None, gaussianize=TINY_FLOW, **QUIET, key=KEY)
     plain = estimate(target, x, y, reduce=None, **QUIET, key=KEY)
-    np.testing.assert_allclose(numbers(shared.pid), numbers(plain.pid), atol=0.05)
+    np.testing.assert_allclose(to_array(shared.pid), to_array(plain.pid), atol=0.05)
     flow = dataclasses.replace(TINY_FLOW, shared_target=False)
     paper: dict[str, Any] = {**paper_config(), "gaussianize": flow, "reduce": None}
     result = estimate(target, x, y, **paper, key=KEY)
@@ -128,7 +128,7 @@ def test_flows_are_an_option_of_the_estimate():
 
 @pytest.mark.parametrize("couplings", [0, 1])
 def test_layers_of_different_widths_are_padded_for_a_flow_without_couplings(monkeypatch, couplings):
-    """The flow here gives back what it is given, the second target turned over."""
+    """The flow is replaced by the identity, with the second target negated."""
     shapes = []
 
     def identity_flow(flow, target, x, y, keys):
@@ -145,6 +145,6 @@ def test_layers_of_different_widths_are_padded_for_a_flow_without_couplings(monk
     for part, before in zip(result, [reduced[0], reduced[0], *reduced[1:]], strict=True):
         for ours, true in zip(part, before, strict=True):
             np.testing.assert_allclose(ours, true * (-1 if part is result[1] else 1), rtol=1e-6)
-    apart = [[(1, 20, k) for k in widths] for widths in ((2, 3, 1), (2, 17, 4))]
-    assert shapes == (apart if couplings else [[(2, 20, 16), (2, 20, 32), (2, 20, 16)]])
+    separate = [[(1, 20, k) for k in widths] for widths in ((2, 3, 1), (2, 17, 4))]
+    assert shapes == (separate if couplings else [[(2, 20, 16), (2, 20, 32), (2, 20, 16)]])
     assert flags == [[], []]

@@ -1,4 +1,4 @@
-"""Standardization, PCA and rank-Gaussian scores: by hand, laws, NumPy and SciPy oracles, refusals."""
+"""Standardization, PCA and rank-Gaussian scores: by hand, laws, NumPy and SciPy oracles, errors."""
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ def random(*shape, seed=0):
 
 
 def correlated(n, d, seed=0):
-    """Rows whose covariance has distinct eigenvalues."""
+    """Sample rows whose covariance has distinct eigenvalues."""
     x = random(n, d, seed=seed) * np.linspace(1, 3, d) @ np.linalg.qr(random(d, d, seed=seed + 1))[0]
     return x - x.mean(axis=0)
 

@@ -1,4 +1,4 @@
-"""The pictures of a decomposition: what is drawn, in which units, and what is refused."""
+"""Plots of a decomposition: lines, bands, labels and units, and errors."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ NAMES = ("vision", "language")
 
 
 def decomposition(layers: int | None = L, *, seed: int = 0) -> Any:
-    """Random atoms that add up as they must."""
+    """Sample atoms; the informations are their sums."""
     r, u_x, u_y, s = np.random.default_rng(seed).uniform(0.2, 1, (4, *(() if layers is None else (layers,))))
     return PID(r, u_x, u_y, s, r + u_x, r + u_y, r + u_x + u_y + s, r + u_x + u_y)
 
@@ -27,11 +27,11 @@ def shifted(pid: PID, by: Any) -> Any:
 
 def estimate(layers: int | None = L, **changes: Any) -> Any:
     pid = decomposition(layers)
-    around = Interval(shifted(pid, -0.1), shifted(pid, 0.15))
+    ci = Interval(shifted(pid, -0.1), shifted(pid, 0.15))
     null = Interval(shifted(pid, -pid_to_array(pid)), shifted(pid, 0.05 - pid_to_array(pid)))
     full_estimate = Estimate(
         pid,
-        around,
+        ci,
         null,
         None,
         (),
@@ -54,16 +54,16 @@ def ax_of(figure: Figure) -> Any:
 
 
 def line(ax: Any, *, style: str = "-") -> Any:
-    """The data of the only line with this style."""
-    (result,) = [one for one in ax.lines if one.get_linestyle() == style]
+    """Return the data of the only line with this style."""
+    (result,) = [candidate for candidate in ax.lines if candidate.get_linestyle() == style]
     return result.get_ydata()
 
 
 def band(collection: Any):
-    """Lower and upper ends of a filled band at each x."""
+    """Return the lower and upper ends of a filled band at each x."""
     points = collection.get_paths()[0].vertices
-    at = np.unique(points[:, 0])
-    ends = [points[points[:, 0] == x, 1] for x in at]
+    positions = np.unique(points[:, 0])
+    ends = [points[points[:, 0] == x, 1] for x in positions]
     return np.array([e.min() for e in ends]), np.array([e.max() for e in ends])
 
 
@@ -97,7 +97,7 @@ def test_the_stack_has_the_atoms_as_heights_and_the_joint_information_as_its_sum
 def test_shares_are_percent_that_add_up_to_100():
     pid = decomposition()
     ax = ax_of(plots.shares(estimate(), names=NAMES, layers=range(10, 10 + L)))
-    drawn = {one.get_label(): one.get_ydata() for one in ax.lines}
+    drawn = {curve.get_label(): curve.get_ydata() for curve in ax.lines}
     np.testing.assert_allclose(np.sum(list(drawn.values()), axis=0), 100)
     np.testing.assert_allclose(drawn["unique vision"], 100 * pid.unique_x / pid.mi_joint)
     np.testing.assert_array_equal(ax.lines[0].get_xdata(), np.arange(10, 10 + L))
@@ -119,8 +119,8 @@ def test_trajectories_show_interval_plugin_null_and_truth_of_every_quantity():
     titles = [ax.get_title() for ax in figure.axes]
     assert titles[1] == "unique vision"
     assert titles[-1] == "I(target; vision, language)"
-    key = ["estimate", "80 % interval", "plug-in", "null: target shuffled", "truth"]
-    assert texts(figure.legends[0]) == key
+    labels = ["estimate", "80 % interval", "plug-in", "null: target shuffled", "truth"]
+    assert texts(figure.legends[0]) == labels
 
 
 def test_what_was_not_measured_is_neither_drawn_nor_in_the_legend():
@@ -137,7 +137,7 @@ def test_differences_have_their_paired_interval_and_the_line_of_no_difference():
     for ax, field in zip(figure.axes, ("unique_x", "mi_joint"), strict=True):
         value = getattr(change, field)
         np.testing.assert_allclose(band(ax.collections[0]), [value - 0.2, value + 0.1])
-        zero, drawn = (np.asarray(one.get_ydata()) for one in ax.lines[:2])
+        zero, drawn = (np.asarray(curve.get_ydata()) for curve in ax.lines[:2])
         assert list(zero) == [0, 0]
         np.testing.assert_allclose(drawn, value)
     assert figure.axes[0].get_title() == "Δ unique vision"
@@ -155,11 +155,11 @@ def test_layers_that_are_not_finite_are_left_out_and_named():
 
 
 def test_given_axes_are_drawn_into_and_their_figure_comes_back():
-    mine = Figure()
-    left, right, *four = np.ravel(mine.subplots(2, 3))
-    assert plots.stacked_atoms(decomposition(), ax=left, title="mine") is mine
-    assert plots.shares(decomposition(), ax=right) is mine
-    assert plots.trajectories(estimate(), fields=ATOMS, axes=four) is mine
+    figure = Figure()
+    left, right, *four = np.ravel(figure.subplots(2, 3))
+    assert plots.stacked_atoms(decomposition(), ax=left, title="mine") is figure
+    assert plots.shares(decomposition(), ax=right) is figure
+    assert plots.trajectories(estimate(), fields=ATOMS, axes=four) is figure
     assert left.get_title() == "mine"
     assert all(ax.lines for ax in four)
 
@@ -199,7 +199,9 @@ def test_eigenvalues_are_split_at_1_on_a_logarithmic_axis(values):
     assert ax.get_ylabel() == "λ: variance left by language / by vision"
     assert texts(ax.get_legend()) == ["λ > 1: vision knows better", "λ < 1: language knows better"]
     for field, value in (("unique_x", 4), ("unique_y", 0.5)):
-        drawn = [one.get_ydata() for one in ax.lines if one.get_color() == plots.SERIES_STYLE[field].color]
+        drawn = [
+            curve.get_ydata() for curve in ax.lines if curve.get_color() == plots.SERIES_STYLE[field].color
+        ]
         assert set(np.ravel(drawn)[np.isfinite(np.ravel(drawn))]) == {value}
 
 

@@ -14,15 +14,15 @@ TINY = SeparableFlow(couplings=1, bins=4, knots=8, hidden=4, steps=4, coupling_s
 
 
 def random(*shape, seed=0):
-    """Independent standard normal numbers."""
+    """Draw independent standard normal numbers."""
     return np.random.default_rng(seed).normal(size=shape)
 
 
 def warped_system(seed, n, dims, *, rotate):
-    """Samples of x = Hx m + noise, y = Hy m + noise, then m, y -> cube root, x -> cube; rotated if `rotate`.
+    """Sample x = Hx m + noise, y = Hy m + noise, then warp m, y -> cube root, x -> cube; rotate if `rotate`.
 
-    Entries of Hx and Hy, m and the noises are N(0, 1). Returns the target, x, y, and the covariance before the
-    warps, whose mutual information is that of the data. [Zhao et al. 2025]
+    Entries of Hx and Hy, m and the noises are N(0, 1). Returns the target, x, y, and the covariance before the warps,
+    which has the mutual information of the data. [Zhao et al. 2025]
     """
     generator = np.random.default_rng(seed)
     dm, dx, dy = dims
@@ -39,38 +39,40 @@ def warped_system(seed, n, dims, *, rotate):
 
 
 def gaussian_system(seed, n, dims):
-    """The samples of `warped_system` before the warps, and their covariance."""
+    """Return the samples of `warped_system` before the warps, and their covariance."""
     m, x, y, cov = warped_system(seed, n, dims, rotate=False)
     return m**3, np.cbrt(x), y**3, cov
 
 
-def informations(cov, dims):
-    """I(M; X), I(M; Y), I(M; X, Y) in bits."""
+def mutual_informations(cov, dims):
+    """Compute I(M; X), I(M; Y), I(M; X, Y) in bits."""
     m, x, y = np.split(np.arange(sum(dims)), np.cumsum(dims)[:-1])
 
-    def size(*parts):
+    def log_det(*parts):
         index = np.concatenate(parts)
         return np.linalg.slogdet(cov[np.ix_(index, index)])[1]
 
-    return np.asarray([(size(m) + size(*s) - size(m, *s)) / 2 / log(2) for s in ((x,), (y,), (x, y))])
+    return np.asarray(
+        [(log_det(m) + log_det(*s) - log_det(m, *s)) / 2 / log(2) for s in ((x,), (y,), (x, y))]
+    )
 
 
 def information_of_rows(*variables):
-    """The informations of the sample covariance of target, x and y."""
+    """Compute the mutual informations from the sample covariance of target, x and y."""
     rows = [np.asarray(v, np.float64).reshape(-1, v.shape[-1]) for v in variables]
-    return informations(np.cov(np.hstack(rows).T), [v.shape[1] for v in rows])
+    return mutual_informations(np.cov(np.hstack(rows).T), [v.shape[1] for v in rows])
 
 
-def single(*variables) -> Any:
-    """The variables in float32."""
+def to_float32(*variables) -> Any:
+    """Convert the variables to float32."""
     return tuple(jnp.asarray(v, jnp.float32) for v in variables)
 
 
-def layered(*variables) -> Any:
-    """The variables in float32, with an axis of one layer."""
-    return tuple(v[None] for v in single(*variables))
+def with_layer_axis(*variables) -> Any:
+    """Convert the variables to float32 with an axis of one layer."""
+    return tuple(v[None] for v in to_float32(*variables))
 
 
 def keys(n, seed=0):
-    """Random keys, one per layer."""
+    """Make random keys, one per layer."""
     return jax.random.split(jax.random.key(seed), n)

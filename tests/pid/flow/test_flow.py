@@ -1,4 +1,4 @@
-"""Separable flows: one fit, refusals, former names."""
+"""Separable flows: one fit, errors, former names."""
 
 import dataclasses
 import subprocess
@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from pid import flow as flow_room
+from pid import flow as flow_module
 from pid.flow import FlowConfig, SeparableFlow, cross_fit
 from tests.pid.flow.cases import (
     TINY,
     keys,
     random,
-    single,
+    to_float32,
     warped_system,
 )
 
@@ -27,7 +27,7 @@ from tests.pid.flow.cases import (
 
 @pytest.mark.parametrize("shared", [True, False])
 def test_a_fit_has_one_map_per_variable_or_one_per_pair(shared, x64):
-    # dimensions 1 too, and float64 arrays about: training stays in float32
+    # variables of one dimension too; inputs are float64, and training is in float32
     m, x, y, _ = warped_system(0, 200, (1, 2, 1), rotate=True)
     flow = SeparableFlow(**{**vars(TINY), "shared_target": shared})
     fitted = flow.fit(*(jnp.asarray(v) for v in (m, x, y)), key=jax.random.key(0))
@@ -46,11 +46,11 @@ def test_a_fit_has_one_map_per_variable_or_one_per_pair(shared, x64):
 def test_log_prob_is_a_density_in_the_units_of_the_data():
     m, x, y, _ = warped_system(0, 300, (1, 1, 1), rotate=False)
     fitted = SeparableFlow(couplings=0, steps=2, rounds=1).fit(
-        *single(m, x, 3 * y + 1), key=jax.random.key(0)
+        *to_float32(m, x, 3 * y + 1), key=jax.random.key(0)
     )
     # with m and y fixed at one value, the density of x is log_prob up to a constant: compare two points with
     # the Jacobian by finite differences
-    points = single(np.full((2, 1), 0.3), np.asarray([[0.5], [0.7]]), np.full((2, 1), 1.2))
+    points = to_float32(np.full((2, 1), 0.3), np.asarray([[0.5], [0.7]]), np.full((2, 1), 1.2))
     (base, _), step = fitted.model.bases, 1e-2
     nearby = fitted.transform(points[0], points[1] + step, points[2])
     latents = fitted.transform(*points)
@@ -62,18 +62,19 @@ def test_log_prob_is_a_density_in_the_units_of_the_data():
 
 
 def test_a_fit_does_not_read_the_rows_it_is_judged_by(x64):
-    m, x, y, _ = warped_system(0, 200, (1, 2, 1), rotate=True)  # as above: one program for both
+    # shapes as above: one compiled program for both tests
+    m, x, y, _ = warped_system(0, 200, (1, 2, 1), rotate=True)
     order = jax.random.permutation(jax.random.split(jax.random.key(0))[0], 200)
     test_rows = np.asarray(order)[:40]
-    other = [np.array(v) for v in (m, x, y)]
-    for v in other:
+    changed = [np.array(v) for v in (m, x, y)]
+    for v in changed:
         v[test_rows] += 5.0
-    first, second = (TINY.fit(*single(*v), key=jax.random.key(0)) for v in ((m, x, y), other))
+    first, second = (TINY.fit(*to_float32(*v), key=jax.random.key(0)) for v in ((m, x, y), changed))
     assert first.held_out.flow != second.held_out.flow
     np.testing.assert_array_equal(first.validation_curve, second.validation_curve)
-    mine, theirs = (f.transform(*single(m, x, y)) for f in (first, second))
+    first_latents, second_latents = (f.transform(*to_float32(m, x, y)) for f in (first, second))
     if bool(first.beats_copula) == bool(second.beats_copula):
-        np.testing.assert_array_equal(mine.x, theirs.x)
+        np.testing.assert_array_equal(first_latents.x, second_latents.x)
 
 
 # refusals
@@ -131,8 +132,8 @@ def test_a_configuration_out_of_range_is_refused(field, value, words):
 @pytest.mark.parametrize("former", ["CrossFitted", "Fitted", "Gaussianized", "HeldOut", "crossfit"])
 def test_former_names_of_the_room_still_work_and_warn(former):
     with pytest.warns(DeprecationWarning, match=f"pid.flow.{former} is now"):
-        value = getattr(flow_room, former)
-    assert value in {getattr(flow_room, name) for name in dir(flow_room) if not name.startswith("_")}
+        value = getattr(flow_module, former)
+    assert value in {getattr(flow_module, name) for name in dir(flow_module) if not name.startswith("_")}
 
 
 def test_former_names_of_fields_still_work_and_warn():
@@ -156,7 +157,7 @@ def test_a_flow_is_its_configuration_and_a_copy_keeps_its_class():
 
 LOADED = """
 import sys, types
-package = types.ModuleType("pid")  # the rooms without the names that `pid` itself exports
+package = types.ModuleType("pid")  # the subpackages without the exports of `pid`
 package.__path__ = ["pid"]
 sys.modules["pid"] = package
 import pid.flow, pid.gaussian, pid.gaussianize, pid.measures
@@ -168,7 +169,7 @@ print(sorted(heavy & set(sys.modules)))
 
 def test_covariances_and_configurations_load_neither_flows_nor_statistics():
     root = Path(__file__).resolve().parents[3]
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", LOADED], capture_output=True, text=True, timeout=60, cwd=root, check=False
     )
-    assert done.stdout.strip() == "[]", done.stderr
+    assert process.stdout.strip() == "[]", process.stderr

@@ -16,25 +16,25 @@ from pid.flow.likelihood import VariableLatents, fit_bases, log_likelihood, prof
 from pid.gaussianize import rank_gaussian
 from tests.pid.flow.cases import random
 
-# compiled programs: they are ready far sooner than operation after operation
-calibrated = jax.jit(fit_marginals)
-through, back = (jax.jit(f, static_argnums=2) for f in (forward, inverse))
+# jitted, because one compilation takes less time than dispatching every operation
+fit_marginals_jit = jax.jit(fit_marginals)
+forward_jit, inverse_jit = (jax.jit(f, static_argnums=2) for f in (forward, inverse))
 
 
-def some_bijection(d, couplings, seed=0):
-    """A bijection fitted to skewed rows, with random parameters: far from the identity."""
+def random_bijection(d, couplings, seed=0):
+    """Make a bijection fitted to skewed rows, with random parameters far from the identity."""
     rows = jnp.asarray(np.exp(0.5 * random(200, d, seed=seed)))
-    start = plain(rows, couplings, 8, 4, 8, seed)
+    start = untrained(rows, couplings, 8, 4, 8, seed)
     params = jax.tree.map(lambda a: a + 0.3 * random(*a.shape, seed=seed + 1), start.params)
     matrix = jnp.asarray(np.eye(d) + 0.3 * random(d, d, seed=seed + 2))
     rotated = start._replace(
         params=params, directions=matrix, log_det_directions=jnp.linalg.slogdet(matrix)[1]
     )
-    return calibrated(rotated, rows), rows[:20]
+    return fit_marginals_jit(rotated, rows), rows[:20]
 
 
 @partial(jax.jit, static_argnums=(1, 2, 3, 4))
-def plain(rows, couplings, hidden, bins, knots, seed):
+def untrained(rows, couplings, hidden, bins, knots, seed):
     return init_bijection(rows, init_params(rows, couplings, hidden, bins, jax.random.key(seed)), knots)
 
 
@@ -43,24 +43,26 @@ def plain(rows, couplings, hidden, bins, knots, seed):
 
 @pytest.mark.parametrize(("d", "couplings"), [(1, 2), (2, 1), (5, 3)])
 def test_a_bijection_comes_back(d, couplings, x64):
-    bijection, rows = some_bijection(d, couplings)
-    far = jnp.concatenate([rows, 10 * rows - 20])  # the straight tails too
-    np.testing.assert_allclose(back(bijection, through(bijection, far, 3.0)[0], 3.0), far, atol=1e-8)
+    bijection, rows = random_bijection(d, couplings)
+    wide_rows = jnp.concatenate([rows, 10 * rows - 20])  # includes the straight tails
+    np.testing.assert_allclose(
+        inverse_jit(bijection, forward_jit(bijection, wide_rows, 3.0)[0], 3.0), wide_rows, atol=1e-8
+    )
 
 
 @pytest.mark.parametrize(("d", "couplings"), [(1, 2), (2, 1), (5, 3)])
 def test_the_log_determinant_is_that_of_the_jacobian(d, couplings, x64):
-    bijection, rows = some_bijection(d, couplings)
-    _, ours = through(bijection, rows, 3.0)
+    bijection, rows = random_bijection(d, couplings)
+    _, log_det = forward_jit(bijection, rows, 3.0)
     jacobian = jax.jit(jax.vmap(jax.jacfwd(lambda v: forward(bijection, v[None], 3.0)[0][0])))(rows)
-    np.testing.assert_allclose(ours, jnp.linalg.slogdet(jacobian)[1], atol=1e-9)
+    np.testing.assert_allclose(log_det, jnp.linalg.slogdet(jacobian)[1], atol=1e-9)
 
 
 def test_an_untrained_bijection_is_the_copula():
     rows = jnp.asarray(np.exp(0.7 * random(2000, 3)), jnp.float32)
-    z, _ = through(calibrated(plain(rows, 2, 8, 4, 16, 0), rows), rows, 5.0)
+    z, _ = forward_jit(fit_marginals_jit(untrained(rows, 2, 8, 4, 16, 0), rows), rows, 5.0)
     scores = rank_gaussian(rows)
-    inside = np.abs(scores) < 2.5  # beyond, a handful of rows
+    inside = np.abs(scores) < 2.5  # beyond this there are only a few rows
     np.testing.assert_allclose(z[inside], scores[inside], atol=0.1)
     np.testing.assert_allclose(np.std(z - scores, axis=0), 0, atol=0.02)
 
@@ -70,11 +72,11 @@ def test_padding_stays_zero_and_adds_nothing_to_the_jacobian():
     wide = jnp.pad(rows, ((0, 0), (0, 2)))
     mix = jnp.asarray(0.3 * random(5, 5, seed=1), jnp.float32)
     results = []
-    for some in (rows, wide):
-        start = plain(some, 0, 8, 4, 8, 0)
-        width = some.shape[1]
+    for variable in (rows, wide):
+        start = untrained(variable, 0, 8, 4, 8, 0)
+        width = variable.shape[1]
         params = start.params._replace(mix=mix[:width, :width])
-        results.append(through(calibrated(start._replace(params=params), some), some, 5.0))
+        results.append(forward_jit(fit_marginals_jit(start._replace(params=params), variable), variable, 5.0))
     (narrow, log_det), (padded, wide_log_det) = results
     np.testing.assert_allclose(padded[:, :3], narrow, atol=1e-5)
     np.testing.assert_array_equal(padded[:, 3:], 0)
@@ -101,7 +103,7 @@ def test_independent_directions_are_white():
 # likelihood
 
 
-def some_latents(n=50, dims=(1, 2, 2, 1), seed=0):
+def random_latents(n=50, dims=(1, 2, 2, 1), seed=0):
     return tuple(
         VariableLatents(jnp.asarray(random(n, d, seed=seed + d)), jnp.asarray(random(n, seed=i)))
         for i, d in enumerate(dims)
@@ -110,7 +112,7 @@ def some_latents(n=50, dims=(1, 2, 2, 1), seed=0):
 
 @pytest.mark.parametrize("pairs", [SHARED, PER_PAIR])
 def test_the_likelihood_is_that_of_two_normals_and_their_jacobians(pairs, x64):
-    variables = some_latents()
+    variables = random_latents()
     bases = fit_bases(variables, pairs)
     expected = np.zeros(50)
     for (i, j), base in zip(pairs, bases, strict=True):
@@ -122,15 +124,15 @@ def test_the_likelihood_is_that_of_two_normals_and_their_jacobians(pairs, x64):
 
 
 def test_the_profiled_loss_is_the_likelihood_under_the_best_gaussian(x64):
-    variables = some_latents(n=500)
+    variables = random_latents(n=500)
     constant = 6 / 2 * (1 + log(2 * pi))  # two pairs of three dimensions
     likelihood = jnp.mean(log_likelihood(variables, fit_bases(variables, SHARED), SHARED))
-    # the quadratic form is 3 per pair less a ridge of 1e-4
+    # the quadratic form is 3 per pair, except for a ridge of 1e-4
     np.testing.assert_allclose(profiled_loss(variables, SHARED) + constant, -likelihood, atol=1e-3)
 
 
 def test_the_shared_target_counts_twice_and_hears_both_sources(x64):
-    variables = some_latents()
+    variables = random_latents()
 
     def slope(pairs):
         return jax.grad(lambda target: profiled_loss((target, *variables[1:]), pairs))(variables[0])

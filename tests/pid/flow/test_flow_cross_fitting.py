@@ -14,20 +14,20 @@ from tests.pid.flow.cases import (
     TINY,
     gaussian_system,
     information_of_rows,
-    informations,
     keys,
-    layered,
+    mutual_informations,
     random,
-    single,
+    to_float32,
     warped_system,
+    with_layer_axis,
 )
 
 
 def test_the_copula_is_enough_for_warped_coordinates():
     dims = (2, 16, 16)
     m, x, y, cov = warped_system(0, 10_000, dims, rotate=False)
-    estimate = information_of_rows(*(rank_gaussian(v) for v in single(m, x, y)))
-    np.testing.assert_allclose(estimate, informations(cov, dims), rtol=0.03)
+    estimate = information_of_rows(*(rank_gaussian(v) for v in to_float32(m, x, y)))
+    np.testing.assert_allclose(estimate, mutual_informations(cov, dims), rtol=0.03)
 
 
 @pytest.fixture(scope="module")
@@ -43,9 +43,9 @@ def test_a_flow_recovers_what_a_rotation_hides_from_the_copula(rotated):
     systems, _, fitted = rotated
     assert jnp.all(fitted.beats_copula)
     for layer, (*variables, cov) in enumerate(systems):
-        truth = informations(cov, (3, 3, 3))
+        truth = mutual_informations(cov, (3, 3, 3))
         estimate = information_of_rows(*(v[layer] for v in fitted.latents[:3]))
-        copula = information_of_rows(*(rank_gaussian(v) for v in single(*variables)))
+        copula = information_of_rows(*(rank_gaussian(v) for v in to_float32(*variables)))
         assert np.all(estimate > 0.88 * truth), (estimate, truth)
         assert np.all(estimate < truth + 0.1), (estimate, truth)
         assert estimate[2] > copula[2] + 0.2
@@ -67,7 +67,7 @@ MIXED = SeparableFlow(couplings=0, knots=8, steps=20, rounds=2, folds=2, shared_
 
 def test_layers_of_different_widths_share_a_program_and_the_padding_stays_zero():
     narrow, wide = (
-        layered(*warped_system(1, 400, dims, rotate=False)[:3]) for dims in ((2, 3, 2), (3, 4, 3))
+        with_layer_axis(*warped_system(1, 400, dims, rotate=False)[:3]) for dims in ((2, 3, 2), (3, 4, 3))
     )
     widths = [v.shape[-1] for v in wide]
     padded = [
@@ -77,23 +77,25 @@ def test_layers_of_different_widths_share_a_program_and_the_padding_stays_zero()
     joint_fit = cross_fit(MIXED, *padded, keys=keys(2))
     size = cross_fitting.cross_fit_layer._cache_size  # pyright: ignore[reportAttributeAccessIssue]
     before = size()
-    apart = [cross_fit(MIXED, *data, keys=keys(2)[at : at + 1]) for at, data in enumerate((narrow, wide))]
-    assert size() == before + 1  # of the narrow alone
-    for at, one in enumerate(apart):
-        assert bool(one.beats_copula[0]) == bool(joint_fit.beats_copula[at])
-        np.testing.assert_allclose(joint_fit.held_out.gain[at], one.held_out.gain[0], atol=1e-3)
-        np.testing.assert_allclose(joint_fit.ks[at], one.ks[0], atol=2e-3)
-        np.testing.assert_allclose(joint_fit.alignment[at], one.alignment[0], atol=1e-3)
-        for joint, alone in zip(joint_fit.latents, one.latents, strict=True):
+    separate_fits = [
+        cross_fit(MIXED, *data, keys=keys(2)[layer : layer + 1]) for layer, data in enumerate((narrow, wide))
+    ]
+    assert size() == before + 1  # for the narrow layer alone
+    for layer, fit in enumerate(separate_fits):
+        assert bool(fit.beats_copula[0]) == bool(joint_fit.beats_copula[layer])
+        np.testing.assert_allclose(joint_fit.held_out.gain[layer], fit.held_out.gain[0], atol=1e-3)
+        np.testing.assert_allclose(joint_fit.ks[layer], fit.ks[0], atol=2e-3)
+        np.testing.assert_allclose(joint_fit.alignment[layer], fit.alignment[0], atol=1e-3)
+        for joint, alone in zip(joint_fit.latents, fit.latents, strict=True):
             assert joint is not None
             assert alone is not None
-            own = alone.shape[-1]
-            np.testing.assert_allclose(joint[at, :, :own], alone[0], atol=0.02)
-            np.testing.assert_array_equal(joint[at, :, own:], 0)
+            width = alone.shape[-1]
+            np.testing.assert_allclose(joint[layer, :, :width], alone[0], atol=0.02)
+            np.testing.assert_array_equal(joint[layer, :, width:], 0)
     inside = padded[0].at[0].set(padded[0][0, :, ::-1])  # zeros to the left
     with pytest.raises(ValueError, match="1 constant in target"):
         cross_fit(MIXED, inside, *padded[1:], keys=keys(2))
-    with pytest.raises(ValueError, match="1 constant in target"):  # couplings want no padding
+    with pytest.raises(ValueError, match="1 constant in target"):  # couplings accept no padding
         cross_fit(TINY, *padded, keys=keys(2))
 
 
@@ -116,7 +118,7 @@ def test_independent_variables_stay_independent_under_a_flow_that_is_used(rotate
     assert jnp.all(fitted.beats_copula)
     for layer in (0, 1):
         estimate = information_of_rows(*(v[layer] for v in fitted.latents[:3]))
-        # the plug-in estimate of three and six dimensions from 900 rows: 9 and 18 / (2 · 900 ln 2), mean; twice it
+        # twice the mean plug-in estimate of 3 and 6 dimensions from 900 rows, 9 and 18 / (2 · 900 ln 2)
         assert np.all(estimate < 2 * np.asarray([0.0072, 0.0072, 0.0144])), estimate
 
 
@@ -124,14 +126,15 @@ def test_what_a_fold_holds_does_not_touch_the_map_of_its_rows():
     m, x, y, _ = warped_system(0, 240, (2, 2, 2), rotate=True)
     flow = SeparableFlow(**{**vars(TINY), "folds": 3})
     order = jnp.arange(240)
-    part = jax.jit(
+    transform_fold = jax.jit(
         lambda *rows: cross_fitting.transform_fold(flow, rows, order, jnp.asarray(1), jax.random.key(0))
     )
 
     def shift(row):
-        return part(*single(*(v + 3.0 * (np.arange(240) == row)[:, None] for v in (m, x, y))))
+        return transform_fold(*to_float32(*(v + 3.0 * (np.arange(240) == row)[:, None] for v in (m, x, y))))
 
-    plain, inside, outside = part(*single(m, x, y)), shift(85), shift(5)  # fold 1 holds rows 80 to 159
+    # fold 1 holds rows 80 to 159
+    plain, inside, outside = transform_fold(*to_float32(m, x, y)), shift(85), shift(5)
     others = np.arange(80) != 5
     for before, after, other in zip(plain.latents, inside.latents, outside.latents, strict=True):
         np.testing.assert_array_equal(before[others], after[others])
@@ -141,17 +144,19 @@ def test_what_a_fold_holds_does_not_touch_the_map_of_its_rows():
 
 def test_alignment_undoes_any_linear_map_of_a_folds_latents(x64):
     z, rows = random(300, 3), random(300, 3) ** 3
-    fold, other = random(20, 3, seed=1), random(3, 3, seed=2)
-    ours, canonical = cross_fitting.align(*(jnp.asarray(v) for v in (z, fold, rows)))
-    theirs, same = cross_fitting.align(*(jnp.asarray(v) for v in (z @ other + 7, fold @ other + 7, rows)))
-    np.testing.assert_allclose(ours, theirs, atol=1e-4)  # a ridge of 1e-6 stands between
-    np.testing.assert_allclose(canonical, same, atol=1e-4)
-    assert 0.8 < canonical < 1
+    fold, mixing = random(20, 3, seed=1), random(3, 3, seed=2)
+    aligned, correlation = cross_fitting.align(*(jnp.asarray(v) for v in (z, fold, rows)))
+    aligned_mixed, correlation_mixed = cross_fitting.align(
+        *(jnp.asarray(v) for v in (z @ mixing + 7, fold @ mixing + 7, rows))
+    )
+    np.testing.assert_allclose(aligned, aligned_mixed, atol=1e-4)  # not equal, because of a ridge of 1e-6
+    np.testing.assert_allclose(correlation, correlation_mixed, atol=1e-4)
+    assert 0.8 < correlation < 1
 
 
 @pytest.mark.exhaustive
 def test_a_flow_recovers_sixteen_rotated_dimensions():
     dims = (2, 16, 16)
     *data, cov = warped_system(0, 10_000, dims, rotate=True)
-    fitted = cross_fit(SeparableFlow(), *layered(*data), keys=keys(1))
-    assert information_of_rows(*fitted.latents[:3])[2] > 0.85 * informations(cov, dims)[2]
+    fitted = cross_fit(SeparableFlow(), *with_layer_axis(*data), keys=keys(1))
+    assert information_of_rows(*fitted.latents[:3])[2] > 0.85 * mutual_informations(cov, dims)[2]

@@ -11,33 +11,33 @@ MEASURES = ("broja", "mmi")
 
 
 def system(dims, seed=0):
-    """A random covariance of these dims."""
+    """Sample a covariance of these dims."""
     return oracle.sample_system(np.random.default_rng(seed), dims)
 
 
-def numbers(pid):
-    """The fields of a PID along a first axis."""
+def to_array(pid):
+    """Stack the fields of a PID along a first axis."""
     return np.array([np.asarray(field) for field in pid])
 
 
-def mapped(cov, dims, maps):
-    """Covariance and dims of (A M, B X, C Y)."""
+def apply_maps(cov, dims, maps):
+    """Return covariance and dims of (A M, B X, C Y)."""
     full = block_diag(*maps)
     return full @ cov @ full.T, tuple(len(part) for part in maps)
 
 
 def with_copies(cov, dims):
-    """Duplicated, combined and constant features in every variable."""
+    """Add duplicated, combined and constant features to every variable."""
     rng = np.random.default_rng(9)
     maps = [
         np.vstack([np.eye(n), 3 * np.eye(n)[:1], rng.normal(size=(1, n)), np.zeros((1, n))]) for n in dims
     ]
-    widened, wide = mapped(cov, dims, maps)
+    widened, wide = apply_maps(cov, dims, maps)
     return (widened + widened.T) / 2, wide
 
 
 def equal_sources(cov, dims):
-    """Covariance and dims of (M, X, X)."""
+    """Return covariance and dims of (M, X, X)."""
     m, x, _ = oracle.parts(dims)
     order = np.concatenate([m, x, x])
     return cov[np.ix_(order, order)], (dims[0], dims[1], dims[1])

@@ -1,4 +1,4 @@
-"""Decompositions of covariances: known answers, oracles, laws, refusals."""
+"""Decompositions of covariances: known answers, oracles, laws, errors."""
 
 import json
 from pathlib import Path
@@ -14,15 +14,15 @@ from tests.pid.measures.cases import (
     KNOWN,
     MEASURES,
     SHAPES,
-    mapped,
-    numbers,
+    apply_maps,
     system,
+    to_array,
 )
 
 pytestmark = pytest.mark.core
 
 GOLDEN = json.loads((Path(__file__).parents[2] / "golden" / "gpid_visible.json").read_text())
-TWINS = {"broja": oracle.closed_form, "mmi": oracle.mmi}
+ORACLES = {"broja": oracle.closed_form, "mmi": oracle.mmi}
 
 
 # --- known answers and oracles
@@ -51,7 +51,7 @@ def test_measures_equal_their_plain_twins(measure, dims):
     for seed in range(3):
         cov = system(dims, seed)
         np.testing.assert_allclose(
-            numbers(decompose(cov, dims, measure=measure)), TWINS[measure](cov, dims), atol=1e-10
+            to_array(decompose(cov, dims, measure=measure)), ORACLES[measure](cov, dims), atol=1e-10
         )
 
 
@@ -65,7 +65,7 @@ def test_the_closed_form_is_the_minimum_that_a_solver_finds(dims):
 
 @pytest.mark.parametrize("case", range(len(GOLDEN)))
 def test_gpid_agrees_within_what_its_iterations_reach(case):
-    """The reference adds a ridge of 1e-7 to the joint information, and its synergy inherits it."""
+    """The reference adds a ridge of 1e-7 in the joint information, which also changes its synergy."""
     reference = GOLDEN[case]
     cov, dims = np.array(reference["cov"]), (reference["dm"], reference["dx"], reference["dy"])
     for measure in MEASURES:
@@ -83,15 +83,15 @@ def test_gpid_agrees_within_what_its_iterations_reach(case):
 @pytest.mark.codegen
 def test_float32_is_good_to_1e_4_bits_up_to_d_20_and_40_bits():
     rng, dims = np.random.default_rng(3), (20, 20, 20)
-    turns = [np.linalg.qr(rng.normal(size=(20, 20)))[0] for _ in range(3)]
+    rotations = [np.linalg.qr(rng.normal(size=(20, 20)))[0] for _ in range(3)]
     cov = oracle.channel_system(np.diag(rng.uniform(1, 3.2, 20)), np.diag(rng.uniform(1, 3.2, 20)))
-    cov, _ = mapped(cov, dims, turns)
-    exact = numbers(decompose(cov, dims))
+    cov, _ = apply_maps(cov, dims, rotations)
+    exact = to_array(decompose(cov, dims))
     assert 30 < exact[6] < 40
     rounded = jnp.asarray(cov, jnp.float32)
     traced = jax.jit(lambda c: decompose(c, dims))(rounded)
-    np.testing.assert_allclose(numbers(traced), exact, atol=1e-4)
-    np.testing.assert_allclose(numbers(decompose(rounded, dims)), exact, atol=1e-4)
+    np.testing.assert_allclose(to_array(traced), exact, atol=1e-4)
+    np.testing.assert_allclose(to_array(decompose(rounded, dims)), exact, atol=1e-4)
 
 
 # --- laws
@@ -114,9 +114,9 @@ def test_invertible_maps_of_each_variable_change_nothing(measure):
     rng, dims = np.random.default_rng(5), (3, 4, 2)
     cov = system(dims)
     maps = [rng.normal(size=(n, n)) + 2 * np.eye(n) for n in dims]
-    rotated, _ = mapped(cov, dims, maps)
+    rotated, _ = apply_maps(cov, dims, maps)
     pid = decompose((rotated + rotated.T) / 2, dims, measure=measure)
-    np.testing.assert_allclose(numbers(pid), numbers(decompose(cov, dims, measure=measure)), atol=1e-10)
+    np.testing.assert_allclose(to_array(pid), to_array(decompose(cov, dims, measure=measure)), atol=1e-10)
 
 
 @pytest.mark.parametrize("measure", MEASURES)
@@ -126,7 +126,7 @@ def test_swapping_the_sources_swaps_their_unique_parts(measure):
     order = np.concatenate([m, y, x])
     a = decompose(cov, (3, 4, 2), measure=measure)
     b = decompose(cov[np.ix_(order, order)], (3, 2, 4), measure=measure)
-    np.testing.assert_allclose(numbers(b)[[0, 2, 1, 3, 5, 4, 6, 7]], numbers(a), atol=1e-12)
+    np.testing.assert_allclose(to_array(b)[[0, 2, 1, 3, 5, 4, 6, 7]], to_array(a), atol=1e-12)
 
 
 def test_independent_coordinates_change_nothing():
@@ -135,7 +135,7 @@ def test_independent_coordinates_change_nothing():
     old = np.r_[0:2, 3:6, 7:9]
     widened[old[:, None], old] = cov
     np.testing.assert_allclose(
-        numbers(decompose(widened, (3, 4, 3))), numbers(decompose(cov, dims)), atol=1e-12
+        to_array(decompose(widened, (3, 4, 3))), to_array(decompose(cov, dims)), atol=1e-12
     )
 
 
@@ -151,14 +151,16 @@ def test_broja_equals_mmi_for_a_scalar_target():
     for seed in range(5):
         cov = system((1, 3, 4), seed)
         np.testing.assert_allclose(
-            numbers(decompose(cov, (1, 3, 4))), numbers(decompose(cov, (1, 3, 4), measure="mmi")), atol=1e-11
+            to_array(decompose(cov, (1, 3, 4))),
+            to_array(decompose(cov, (1, 3, 4), measure="mmi")),
+            atol=1e-11,
         )
 
 
 @pytest.mark.parametrize("copies", [2, 8, 32])
 def test_copies_multiply_every_atom(copies):
     cov, dims, truth = KNOWN["gain 3"]
-    many, wide = oracle.doubled(np.random.default_rng(0), cov, dims, copies)
+    many, wide = oracle.independent_copies(np.random.default_rng(0), cov, dims, copies)
     pid = decompose(many, wide)
     for field, value in truth.items():
         assert float(getattr(pid, field)) == pytest.approx(copies * value, rel=1e-9, abs=1e-9), field
@@ -167,7 +169,7 @@ def test_copies_multiply_every_atom(copies):
 @pytest.mark.slow
 def test_copies_multiply_every_atom_up_to_1024_dimensions():
     cov, dims, truth = KNOWN["gain 3"]
-    many, wide = oracle.doubled(np.random.default_rng(0), cov, dims, 512)
+    many, wide = oracle.independent_copies(np.random.default_rng(0), cov, dims, 512)
     pid = decompose(many, wide)
     for field, value in truth.items():
         assert float(getattr(pid, field)) == pytest.approx(512 * value, rel=1e-9, abs=1e-9), field
@@ -176,7 +178,7 @@ def test_copies_multiply_every_atom_up_to_1024_dimensions():
 def test_a_base_is_a_unit():
     cov = system((2, 2, 2))
     np.testing.assert_allclose(
-        numbers(decompose(cov, (2, 2, 2), base=4)), numbers(decompose(cov, (2, 2, 2))) / 2, rtol=1e-14
+        to_array(decompose(cov, (2, 2, 2), base=4)), to_array(decompose(cov, (2, 2, 2))) / 2, rtol=1e-14
     )
 
 

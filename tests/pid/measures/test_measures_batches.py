@@ -1,4 +1,4 @@
-"""Decompositions of batches: every way of mapping, under traces, in compiled programs."""
+"""Decompositions of batches: all ways of mapping, traces, compiled programs."""
 
 import subprocess
 import sys
@@ -14,9 +14,9 @@ from pid.measures import decompose
 from pid.measures.decomposition import make_measure
 from tests.pid.measures.cases import (
     MEASURES,
-    mapped,
-    numbers,
+    apply_maps,
     system,
+    to_array,
 )
 
 
@@ -26,13 +26,13 @@ def test_batches_equal_single_systems_whatever_the_way_they_are_mapped(measure, 
     covs = np.stack([system(dims, seed) for seed in range(6)]).reshape(2, 3, 9, 9)
     covs[1, 1] = 0
     covs[1, 1, :, :] = np.eye(9)
-    one = np.array([[numbers(decompose(c, dims, measure=measure)) for c in row] for row in covs])
+    expected = np.array([[to_array(decompose(c, dims, measure=measure)) for c in row] for row in covs])
 
     def f(c):
         return jnp.stack(decompose(c, dims, measure=measure), axis=-1)
 
-    at_once = np.stack(decompose(covs, dims, measure=measure), axis=-1)
-    np.testing.assert_allclose(at_once, one, atol=1e-13)
+    batched_values = np.stack(decompose(covs, dims, measure=measure), axis=-1)
+    np.testing.assert_allclose(batched_values, expected, atol=1e-13)
     for program in (
         f,
         jax.jit(f),
@@ -40,7 +40,7 @@ def test_batches_equal_single_systems_whatever_the_way_they_are_mapped(measure, 
         jax.vmap(jax.vmap(f)),
         jax.jit(jax.vmap(jax.jit(jax.vmap(f)))),
     ):
-        np.testing.assert_allclose(program(jnp.asarray(covs)), one, atol=1e-13)
+        np.testing.assert_allclose(program(jnp.asarray(covs)), expected, atol=1e-13)
     batched = jax.vmap(jax.vmap(jax.grad(lambda c: decompose(c, dims, measure=measure).unique_x)))(
         jnp.asarray(covs)
     )
@@ -49,14 +49,16 @@ def test_batches_equal_single_systems_whatever_the_way_they_are_mapped(measure, 
 
 
 def test_the_batched_form_of_accelerators_equals_the_other(x64):
-    """The batch has singular systems among regular ones."""
+    """The batch has a singular system among regular ones."""
     dims = (3, 6, 2)
-    regular, _ = mapped(system((3, 4, 2)), (3, 4, 2), [np.eye(3), np.eye(6, 4) + np.eye(6, 4, -2), np.eye(2)])
+    regular, _ = apply_maps(
+        system((3, 4, 2)), (3, 4, 2), [np.eye(3), np.eye(6, 4) + np.eye(6, 4, -2), np.eye(2)]
+    )
     covs = np.stack([system(dims, 1), regular, system(dims, 2)])
     for measure in MEASURES:
-        kind = make_measure(measure, dims, np.float64)
-        batched = systems.evaluate_batch(kind, jnp.asarray(covs)).values
-        alone = jnp.stack([systems.evaluate(kind, jnp.asarray(c)).values for c in covs])
+        information_measure = make_measure(measure, dims, np.float64)
+        batched = systems.evaluate_batch(information_measure, jnp.asarray(covs)).values
+        alone = jnp.stack([systems.evaluate(information_measure, jnp.asarray(c)).values for c in covs])
         np.testing.assert_allclose(batched, alone, atol=1e-12)
 
 
@@ -75,9 +77,9 @@ def test_arrays_come_back_as_they_came():
     assert isinstance(decompose(cov, (2, 2, 2)).union, np.ndarray)
     assert decompose(cov.astype(np.float32), (2, 2, 2)).union.dtype == np.float64
     assert decompose(cov.tolist(), (2, 2, 2)).union.shape == ()
-    ours = decompose(jnp.asarray(cov, jnp.float32), (2, 2, 2))
-    assert isinstance(ours.union, jax.Array)
-    assert ours.union.dtype == jnp.float32
+    result = decompose(jnp.asarray(cov, jnp.float32), (2, 2, 2))
+    assert isinstance(result.union, jax.Array)
+    assert result.union.dtype == jnp.float32
 
 
 VMAPPED = """
@@ -101,7 +103,7 @@ print("done")
 def test_vmapped_systems_do_not_hang():
     """A vmapped graph of several LAPACK calls may block forever on CPU, so it runs in a process with a time limit."""
     root = Path(__file__).resolve().parents[3]
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", VMAPPED], capture_output=True, text=True, timeout=180, cwd=root, check=False
     )
-    assert done.stdout.strip() == "done", done.stderr
+    assert process.stdout.strip() == "done", process.stderr

@@ -1,4 +1,4 @@
-"""Certificates of decompositions: the coupling attains the union information, and the bound meets it."""
+"""Certificates of decompositions: the coupling attains the union information, and the lower bound equals it."""
 
 import numpy as np
 import pytest

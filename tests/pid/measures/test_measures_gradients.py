@@ -10,13 +10,13 @@ from pid.measures import decompose
 from tests.pid.measures.cases import (
     KNOWN,
     MEASURES,
-    numbers,
     system,
+    to_array,
 )
 
 
 def slope(cov, dims, measure, direction, h=1e-6):
-    ahead, behind = (numbers(decompose(cov + s * h * direction, dims, measure=measure)) for s in (1, -1))
+    ahead, behind = (to_array(decompose(cov + s * h * direction, dims, measure=measure)) for s in (1, -1))
     return (ahead - behind) / (2 * h)
 
 
@@ -35,7 +35,7 @@ def test_gradients_equal_finite_differences(measure, dims, x64):
 
 @pytest.mark.parametrize("name", ["equal channels, correlation 0.0", "gain 1", "gain 3", "angle pi/2"])
 def test_gradients_at_known_systems_are_finite_even_where_eigenvalues_tie(name, x64):
-    """At a tie λ = 1 the central difference sees half of each side."""
+    """At a tie λ = 1 the central difference is the mean of both one-sided derivatives."""
     cov, dims, _ = KNOWN[name]
     direction = np.random.default_rng(1).normal(size=cov.shape)
     direction = direction + direction.T
@@ -57,15 +57,15 @@ def test_gradients_of_singular_systems_along_what_keeps_them_so(measure, singula
         if singular == "equal sources":
             order = np.r_[0:3, 3:7, 3:7]
             return scaled[np.ix_(order, order)], (3, 4, 4)
-        read = block_diag(
+        mixing = block_diag(
             np.eye(3), np.vstack([np.eye(4), 2 * np.eye(4)[:1]]), np.vstack([np.eye(2), np.ones((1, 2))])
         )
-        return read @ scaled @ read.T, (3, 5, 3)
+        return mixing @ scaled @ mixing.T, (3, 5, 3)
 
     def atoms(t):
         return jnp.stack(decompose(*family(t, jnp), measure=measure))
 
     h = 1e-5
-    ahead, behind = (numbers(decompose(*family(0.8 + s * h, np), measure=measure)) for s in (1, -1))
+    ahead, behind = (to_array(decompose(*family(0.8 + s * h, np), measure=measure)) for s in (1, -1))
     np.testing.assert_allclose(jax.jacfwd(atoms)(0.8), (ahead - behind) / (2 * h), atol=1e-6)
     assert abs(jax.jacfwd(atoms)(0.8)[4]) > 0.1

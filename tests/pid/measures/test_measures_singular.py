@@ -5,15 +5,15 @@ import pytest
 
 from pid.measures import decompose
 from tests.helpers import pid_oracle as oracle
-from tests.pid.measures.cases import MEASURES, equal_sources, numbers, system, with_copies
+from tests.pid.measures.cases import MEASURES, equal_sources, system, to_array, with_copies
 
 
 @pytest.mark.parametrize("measure", MEASURES)
 def test_features_that_repeat_others_change_nothing(measure):
     cov, dims = system((3, 4, 2)), (3, 4, 2)
     np.testing.assert_allclose(
-        numbers(decompose(*with_copies(cov, dims), measure=measure)),
-        numbers(decompose(cov, dims, measure=measure)),
+        to_array(decompose(*with_copies(cov, dims), measure=measure)),
+        to_array(decompose(cov, dims, measure=measure)),
         atol=1e-10,
     )
 
@@ -28,15 +28,15 @@ def test_equal_sources_are_redundant(measure):
 
 
 def copying(cov, dims, pairs, noise):
-    """Coordinate `into` of the sources becomes the target's coordinate `of`, plus independent noise."""
+    """Replace source coordinates by target coordinates plus independent noise; pairs are (source, target)."""
     d = sum(dims)
-    read = np.eye(d, d + len(pairs))
-    for i, (into, of) in enumerate(pairs):
-        read[into] = 0
-        read[into, of], read[into, d + i] = 1, noise
+    mixing = np.eye(d, d + len(pairs))
+    for i, (source, target) in enumerate(pairs):
+        mixing[source] = 0
+        mixing[source, target], mixing[source, d + i] = 1, noise
     widened = np.eye(d + len(pairs))
     widened[:d, :d] = cov
-    return read @ widened @ read.T, dims
+    return mixing @ widened @ mixing.T, dims
 
 
 @pytest.mark.parametrize("measure", MEASURES)
@@ -44,8 +44,8 @@ def copying(cov, dims, pairs, noise):
 def test_a_copied_target_coordinate_is_infinite_and_the_finite_atoms_are_limits(measure, pairs):
     cov, dims = system((3, 4, 2)), (3, 4, 2)
     pid = decompose(*copying(cov, dims, pairs, 0.0), measure=measure)
-    exact = numbers(pid)
-    near = numbers(decompose(*copying(cov, dims, pairs, 1e-5), measure=measure))
+    exact = to_array(pid)
+    near = to_array(decompose(*copying(cov, dims, pairs, 1e-5), measure=measure))
     names = [name for name, value in zip(pid._fields, exact, strict=True) if np.isinf(value)]
     source = "x" if pairs[0][0] < 7 else "y"
     assert set(names) == {f"unique_{source}", f"mi_{source}", "mi_joint", "union"}
@@ -62,11 +62,11 @@ def test_both_sources_may_copy_other_coordinates():
 
 @pytest.mark.parametrize("measure", MEASURES)
 def test_a_target_known_from_both_is_infinitely_redundant(measure):
-    """The unique atoms and the synergy are those about the rest of the target, given the coordinate that both copy."""
+    """Unique atoms and synergy are those about the rest of the target, given the coordinate that both sources copy."""
     cov, dims = system((3, 4, 2)), (3, 4, 2)
-    read = np.eye(9)
-    read[3] = read[7] = np.eye(9)[0]
-    p = decompose(read @ cov @ read.T, dims, measure=measure)
+    mixing = np.eye(9)
+    mixing[3] = mixing[7] = np.eye(9)[0]
+    p = decompose(mixing @ cov @ mixing.T, dims, measure=measure)
     assert np.isinf([p.redundancy, p.mi_x, p.mi_y, p.mi_joint]).all()
     m, x, y = np.r_[1:3], np.r_[4:7], np.r_[8]
     order = np.concatenate([m, x, y])
