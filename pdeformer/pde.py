@@ -119,7 +119,9 @@ class PDE(ABC):
             ValueError: a coefficient or dt is not finite, alpha < 0, dt ≤ 0, or the step is unstable.
         """
         name = type(self).__name__
-        concrete = jax.tree.map(_to_numpy, self)  # NumPy: under a trace jnp would stage concrete values too
+        concrete = jax.tree.map(
+            _to_numpy, self
+        )  # NumPy, because under a trace jnp would also stage concrete values
         dt = _to_numpy(dt)
         values = {**concrete.coefficients(), "dt": dt}
         for key, value in values.items():

@@ -1,8 +1,8 @@
-"""Every test runs on eight fake CPU devices, refuses rank promotion, and caches compiled programs on disk.
+"""Configuration of all tests: eight fake CPU devices, no rank promotion, and a cache of compiled programs on disk.
 
-XLA compiles quickly rather than well here, because most of a first run is compilation: the same optimized graph becomes
-machine code by shorter ways, in a fifth of the time. `pytest --optimize` compiles as users do. `make test` does so for
-the tests marked `codegen`, whose claims are about bits, rounding or memory.
+XLA runs with fewer optimizations of the machine code, which takes a fifth of the time: most of a first run is
+compilation. `pytest --optimize` compiles as users do. `make test` does so for the tests marked `codegen`, which are
+about bits, rounding or memory.
 """
 
 import gc
@@ -17,18 +17,18 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
 import jax  # noqa: E402  the variables above are read when jax is imported
-import pytest  # noqa: E402  with it
+import pytest  # noqa: E402
 
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
-# The fusion emitters' flag is gone from jaxlib 0.11 on, and XLA ends the process at a flag that it does not know.
+# jaxlib 0.11 has removed the flag of the fusion emitters, and XLA aborts the process on an unknown flag.
 OLDER_EMITTERS = " --xla_cpu_use_fusion_emitters=false" if jax.__version_info__ < (0, 11) else ""
 QUICK_FLAGS = f"--xla_backend_optimization_level=0{OLDER_EMITTERS}"
 LOWERING_EVENT = "/jax/core/compile/jaxpr_to_mlir_module_duration"
 MAX_PROGRAMS = 300
-lowering_count = Counter[str]()  # events since the caches were cleared
+lowering_count = Counter[str]()  # number of events since the last clearing of the caches
 
 
 def pytest_addoption(parser):
@@ -38,7 +38,7 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     gc.set_threshold(
         200_000, 50, 100
-    )  # Tracing leaves little garbage, and collecting it took a tenth of the time.
+    )  # Tracing makes little garbage, and its collection took a tenth of the time.
     if not config.getoption("optimize"):
         # JAX reads the flags at the first computation.
         os.environ["XLA_FLAGS"] = f"{QUICK_FLAGS} {os.environ.get('XLA_FLAGS', '')}"
@@ -51,9 +51,9 @@ jax.monitoring.register_event_duration_secs_listener(lambda event, *_, **__: low
 def clear_compiled_programs():
     """Clear JAX's caches after every 300 lowered programs.
 
-    Each live program slows down the lowering of all others: a tiny one takes 5 ms in a new process and 16 ms after
-    two thousand, because their MLIR contexts stay. Each also takes several of the 65,530 memory maps that Linux gives
-    to a process.
+    Each live program slows down the lowering of all others: a tiny program takes 5 ms in a new process and 16 ms after
+    two thousand programs, because their MLIR contexts stay alive. Each also uses several of the 65,530 memory maps
+    that Linux allows per process.
     """
     yield
     if lowering_count[LOWERING_EVENT] >= MAX_PROGRAMS:
@@ -62,12 +62,12 @@ def clear_compiled_programs():
 
 
 def pytest_collection_modifyitems(items):
-    """Run large files first. Short ones at the end keep both workers busy."""
+    """Run large test files first, so that short files at the end keep both workers busy."""
     items.sort(key=lambda item: -item.path.stat().st_size)
 
 
 def pytest_collection_finish():
-    """Exclude what is imported by now from garbage collection."""
+    """Exclude all objects imported so far from garbage collection."""
     gc.freeze()
 
 

@@ -1,4 +1,4 @@
-"""Data of the programs: one builder or reader per data set.
+"""Data sets of the programs: one builder or reader for each.
 
 Files and folders in import order:
 

@@ -1,6 +1,6 @@
 """Activation files: a target and two sources from one .npz or .safetensors file.
 
-L layers, n samples, d features (each array has its own d); an array without layers serves all layers
+L layers, n samples, d features (d may differ between arrays); an array without axis L is used for all layers
 """
 
 import zipfile
@@ -32,8 +32,8 @@ def read(path: str | Path) -> Activations:
     """Read the arrays `target`, `x` and `y` of an .npz or .safetensors file; other arrays are ignored.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: another kind of file, a file that cannot be read, or a file without these arrays.
+        FileNotFoundError: there is no such file.
+        ValueError: the suffix is unknown, the file cannot be read, or it does not have these arrays.
     """
     path = Path(path)
     if path.suffix not in _READERS:
@@ -58,7 +58,7 @@ def read(path: str | Path) -> Activations:
 
 
 Contents = tuple[Mapping[str, np.ndarray], list[str]]
-"""The arrays that are needed, and the names of all arrays of the file."""
+"""The arrays in `NAMES`, and the names of all arrays of the file."""
 
 
 def _read_npz(path: Path) -> Contents:

@@ -1,6 +1,6 @@
-"""Long Range Arena: a Transformer and variants of it with a PDE, trained side by side on the same batches.
+"""Long Range Arena: a Transformer and its variants with a PDE, trained on the same batches.
 
-    python -m experiments.lra                                    # `quick`: ListOps of 10 to 64 tokens, both variants
+    python -m experiments.lra                                    # `quick`: ListOps of 10 to 64 tokens, two variants
     python -m experiments.lra quick --steps 50 --seeds 0 1 2
     python -m experiments.lra listops-two-layer --placement after_embedding between_layers
     python -m experiments.lra --placement none --attention.kind diffusion     # evolved attention instead
@@ -9,7 +9,7 @@
 Files in import order:
 
 config                options, their `--help` and their checks
-presets               published configurations, and the command line
+presets               a quick configuration, published configurations, and the command line
 learned_coefficients  coefficients of the trained attention, saved in the run folder
 learned_stencils      stencils of the trained diffusion layers, saved in the run folder
 report                the table of results

@@ -14,14 +14,14 @@ from pdeformer.layers import PDEAttentionConfig, StencilConfig
 from pdeformer.model import PLACEMENTS, Architecture, ModelConfig
 
 MAY_CHANGE_ON_RESUME = (*run.MAY_CHANGE_ON_RESUME, "hosts", "data_dir", "manual_dir")
-"""Fields that may change on resume: where the run computes and where its data lies, but not what it computes."""
+"""Fields that may change on resume: devices and data folders, but nothing that changes the results."""
 
 RENAMED = {"together": "combine"}
-"""Old -> new names of options, for one release."""
+"""Map from old to new names of options, for one release."""
 BASELINE = "baseline"
 """Name of the variant without a PDE."""
 NONE = "none"
-"""The word of an option that switches a variant off."""
+"""The value of an option that switches a variant off."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,42 +54,42 @@ class Generated:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Network(Architecture):
-    """The Transformer: a `ModelConfig` without what the data, the variant and --dtype decide."""
+    """The Transformer: the fields of `ModelConfig` that the data, the variant and --dtype do not set."""
 
     max_len: int = 2000
     """Longest sequence in tokens; all sequences are padded to it."""
 
     def __post_init__(self) -> None:
-        """Refuse a word that an option does not list."""
+        """Check every option that has a fixed set of values."""
         self.check_choices()
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Train a Transformer and variants of it with a PDE on the same batches, and compare their accuracies."""
+    """Train a Transformer and its variants with a PDE on the same batches, and compare their accuracies."""
 
     preset: tyro.conf.Suppress[str] = "quick"
-    """Name of the preset that gave the other values."""
+    """Name of the preset with the defaults of the other options."""
     out: Path | None = None
     """Run folder. Default: the next free number under runs/lra/. No file of another run is ever overwritten."""
     resume: bool = False
-    """Continue the run in --out from its last checkpoint; of a finished run, print the report again."""
+    """Continue the run in --out from its last checkpoint; for a finished run, print the report again."""
     placement: Annotated[
         tuple[str, ...], tyro.conf.arg(metavar=f"{{{','.join((NONE, *PLACEMENTS))}}} ...")
     ] = ("after_embedding",)
-    """Places of the diffusion layer: one variant per place, beside the baseline; none: no such variant."""
+    """Places of the diffusion layer: one variant per place, in addition to the baseline; none: no such variant."""
     combine: bool = False
-    """Train one variant with layers at all places, and with the evolved attention, instead of one variant each."""
+    """Train one variant with layers at all places and the evolved attention, instead of one variant for each."""
     stencil: StencilConfig = StencilConfig(kind="adaptive")
     """The diffusion layer of the variants."""
     attention: PDEAttentionConfig = PDEAttentionConfig()
-    """The equation that evolves the attention of one more variant, attention_KIND; none: no such variant."""
+    """The equation that evolves the attention of an additional variant, attention_KIND; none: no such variant."""
     seeds: tuple[int, ...] = (0,)
-    """Seeds. A seed decides initial weights, batches and dropout; all variants train with each of them."""
+    """Seeds. A seed determines initial weights, batches and dropout; every variant trains with every seed."""
     steps: int = 5000
     """Training steps (updates)."""
     batch: int = 32
-    """Examples per step, over all devices and hosts."""
+    """Examples per step, summed over all devices and hosts."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Type of the computation; parameters, statistics and logits stay float32."""
     model: Network = Network()
@@ -99,11 +99,11 @@ class Config:
     cadence: run.LoopIntervals = run.LoopIntervals()
     """How often to log, evaluate and save."""
     source: Literal["generated", "lra_release"] = "generated"
-    """generated: drawn by the generator of the benchmark; lra_release: the published files of the benchmark."""
+    """generated: random sequences from the generator of the benchmark; lra_release: its published files."""
     generated: Generated = Generated()
     """The generated data set."""
     data_dir: Path = Path("data")
-    """Folder of prepared data; a second start reads it from there."""
+    """Folder of prepared data, which later runs read again."""
     manual_dir: Path | None = None
     """For --source lra_release: the folder with basic_train.tsv, basic_val.tsv and basic_test.tsv."""
     mesh: Mesh = Mesh()
@@ -112,7 +112,7 @@ class Config:
     """Training on several hosts."""
 
     def __post_init__(self) -> None:
-        """Refuse contradictions before anything is read, drawn or trained."""
+        """Check that the options fit together, before the program reads or generates data."""
         for name in self.placement:
             if name not in (NONE, *PLACEMENTS):
                 matches = get_close_matches(name, (NONE, *PLACEMENTS), n=1)
@@ -147,44 +147,44 @@ class Config:
         self.data()
 
     def data(self) -> listops.ListOpsConfig:
-        """The configuration of the data set.
+        """Return the configuration of the data set.
 
         Raises:
-            ValueError: sizes or lengths out of range.
+            ValueError: sizes or lengths are out of range.
         """
         if self.source == "lra_release":
             return listops.RELEASE
         return listops.ListOpsConfig(**dataclasses.asdict(self.generated))
 
     def variants(self) -> dict[str, tuple[str, ...]]:
-        """Name -> parts of every variant, the baseline first.
+        """Return a map from the name of every variant to its PDE components, the baseline first.
 
-        A part is a place of the diffusion layer, or the name of the evolved attention.
+        A component is a place of the diffusion layer, or the name of the evolved attention.
         """
-        parts = tuple(name for name in self.placement if name != NONE)
-        parts += () if self.attention.kind == NONE else (self.evolved_attention,)
+        components = tuple(name for name in self.placement if name != NONE)
+        components += () if self.attention.kind == NONE else (self.evolved_attention,)
         variants: dict[str, tuple[str, ...]] = {BASELINE: ()}
-        if self.combine and parts:
-            return variants | {"+".join(parts): parts}
-        return variants | {part: (part,) for part in parts}
+        if self.combine and components:
+            return variants | {"+".join(components): components}
+        return variants | {component: (component,) for component in components}
 
     @property
     def evolved_attention(self) -> str:
-        """The name of the evolved attention as a part: attention_diffusion, attention_wave, ..."""
+        """The name of the evolved attention as a component: attention_diffusion, attention_wave, ..."""
         return f"attention_{self.attention.kind}"
 
-    def network(self, parts: tuple[str, ...], vocabulary: int, classes: int) -> ModelConfig:
-        """The model of a variant.
+    def network(self, components: tuple[str, ...], vocabulary: int, classes: int) -> ModelConfig:
+        """Return the configuration of the model of a variant.
 
         Raises:
-            ValueError: sizes, a stencil or an equation that contradict each other.
+            ValueError: sizes, a stencil or an equation contradict each other.
         """
         return ModelConfig(
             vocabulary=vocabulary,
             classes=classes,
-            placements=tuple(part for part in parts if part != self.evolved_attention),
+            placements=tuple(name for name in components if name != self.evolved_attention),
             stencil=self.stencil,
-            attention=self.attention if self.evolved_attention in parts else PDEAttentionConfig(),
+            attention=self.attention if self.evolved_attention in components else PDEAttentionConfig(),
             dtype=self.dtype,
             **dataclasses.asdict(self.model),
         )

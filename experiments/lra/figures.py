@@ -1,4 +1,4 @@
-"""Figures of a run: learning curves with the predictors without a model, and learned stencils.
+"""Figures of a run: learning curves with baseline accuracies, and learned stencils.
 
 Legend: D channels, L layers, K taps.
 """
@@ -19,9 +19,9 @@ from experiments.run.figures import COLORS, STYLE, save
 
 
 def draw_curves(folder: run.Run, results: Sequence[run.Result], baselines: dict[str, float]) -> Path:
-    """Write `curves.png`: training loss and validation accuracy of every training.
+    """Write `curves.png`: training loss and validation accuracy for every variant and seed.
 
-    A horizontal line shows the accuracy of every predictor without a model.
+    Each horizontal line is the accuracy of a predictor without a model.
     """
     colors = {v: COLORS[i % 10] for i, v in enumerate(dict.fromkeys(r.variant for r in results))}
     with mpl.rc_context(STYLE):
@@ -71,7 +71,7 @@ def _draw_curve(
 
 
 def _smooth(values: Sequence[float]) -> Float[np.ndarray, " n"]:
-    """Exponential mean over about a twentieth of the values, corrected for the bias of its start."""
+    """Return the exponential moving average over about a twentieth of the values, without its initial bias."""
     decay = 1 - 1 / max(len(values) / 20, 1)
     total, weight, means = 0.0, 0.0, []
     for value in values:
@@ -83,8 +83,8 @@ def _smooth(values: Sequence[float]) -> Float[np.ndarray, " n"]:
 def draw_stencils(folder: run.Run, results: Sequence[run.Result], config: Config) -> Path | None:
     """Write `stencils.png`: one panel per place and layer; return None without a diffusion layer.
 
-    A panel shows one curve per neighbor, over the channels sorted by weight. Both sides share a curve where the
-    stencil is symmetric. A dashed line is the initial weight. The weights are those that were best on validation.
+    A panel shows one curve per neighbor, over the channels sorted by weight. If the stencil is symmetric, both sides
+    share a curve. A dashed line is the initial weight. The weights are those of the best validation accuracy.
     """
     stencils = [
         (r, place, t)
@@ -108,7 +108,9 @@ def draw_stencils(folder: run.Run, results: Sequence[run.Result], config: Config
                 _draw_stencil(ax, channels, initial, title, first=result.seed == results[0].seed)
         for ax in axes[:, 0]:
             ax.set_ylabel("weight of a neighbor")
-        entries = dict(zip(*reversed(axes[0, 0].get_legend_handles_labels()), strict=True))  # each label once
+        entries = dict(
+            zip(*reversed(axes[0, 0].get_legend_handles_labels()), strict=True)
+        )  # one entry per label
         figure.legend(entries.values(), entries.keys(), frameon=False, loc="outside right upper")
         figure.suptitle(f"Learned stencils ({config.stencil.kind})", fontsize=11)
         return save(figure, folder.folder, "stencils")

@@ -1,6 +1,6 @@
 """Coefficients of the evolved attention after training, saved in the run folder for the summary.
 
-They belong to the weights that were best on validation.
+The coefficients are those of the weights with the best validation accuracy.
 
 Legend: L layers, N heads, n steps.
 """
@@ -16,11 +16,11 @@ from experiments import run
 from pdeformer.model import Classifier
 
 Coefficients = dict[str, Any]
-"""Name -> nested lists (L, N), (L,) or (L, n, N); one number for a coefficient that is not learned."""
+"""Map from name to nested lists (L, N), (L,) or (L, n, N); one number for a coefficient that is not learned."""
 
 
 def of_model(model: Classifier) -> Coefficients:
-    """The coefficients of a model; empty with plain attention."""
+    """Return the coefficients of a model; empty with plain attention."""
     evolution = model.blocks.attention.evolution
     if evolution is None:
         return {}
@@ -29,7 +29,7 @@ def of_model(model: Classifier) -> Coefficients:
 
 
 def save(folder: run.Run, variant: str, seed: int, coefficients: Coefficients) -> None:
-    """Write the coefficients of a training, in place of those of an earlier call."""
+    """Write the coefficients of a variant and seed, and replace those of an earlier call."""
     if coefficients and run.is_first():
         path = _path(folder, variant, seed)
         path.parent.mkdir(exist_ok=True)
@@ -37,13 +37,13 @@ def save(folder: run.Run, variant: str, seed: int, coefficients: Coefficients) -
 
 
 def load(folder: run.Run, variant: str, seed: int) -> Coefficients:
-    """The coefficients that `save` has written; empty with plain attention."""
+    """Read the coefficients that `save` has written; empty with plain attention."""
     path = _path(folder, variant, seed)
     return json.loads(path.read_text()) if path.exists() else {}
 
 
 def describe(coefficients: Coefficients, initial: Coefficients) -> str:
-    """The range of every coefficient over layers, heads and steps, and its initial value, as text."""
+    """Return as text the range of every coefficient over layers, heads and steps, and its initial value."""
     ranges = {name: (np.min(value), np.max(value)) for name, value in coefficients.items()}
     return ", ".join(
         f"{name} {low:.4f} to {high:.4f} (began at {initial[name]:g})" for name, (low, high) in ranges.items()

@@ -16,11 +16,11 @@ from pdeformer.layers import HeatLayer, Layer
 from pdeformer.model import Classifier
 
 Taps = dict[str, Float[np.ndarray, "L D K"]]
-"""Place -> the weights of tokens j-K//2 to j+K//2; L or D is 1 where all layers or all channels share them."""
+"""Map from place to the weights of tokens j-K//2 to j+K//2; L or D is 1 if all layers or channels share them."""
 
 
 def of_model(model: Classifier) -> Taps:
-    """The stencils of a model; empty for a baseline."""
+    """Return the stencils of a model; empty for a baseline."""
     layers: dict[str, Layer] = dict(model.blocks.stencils)
     if model.after_embedding is not None:
         layers = {"after_embedding": model.after_embedding} | layers
@@ -28,7 +28,7 @@ def of_model(model: Classifier) -> Taps:
 
 
 def of_layer(layer: Layer) -> Float[np.ndarray, "L D K"]:
-    """The stencils of one diffusion layer, which may be stacked over the blocks."""
+    """Return the stencils of one diffusion layer, which may be stacked over the blocks."""
     taps = np.asarray(jax.device_get(_taps(layer)))
     if isinstance(layer, HeatLayer):  # one diffusivity for all channels
         taps = taps[..., None, :]
@@ -41,7 +41,7 @@ def _taps(layer: Layer) -> Array:
 
 
 def save(folder: run.Run, variant: str, seed: int, taps: Taps) -> None:
-    """Write the stencils of a training, in place of those of an earlier call."""
+    """Write the stencils of a variant and seed, and replace those of an earlier call."""
     if taps and run.is_first():
         path = _path(folder, variant, seed)
         path.parent.mkdir(exist_ok=True)
@@ -51,7 +51,7 @@ def save(folder: run.Run, variant: str, seed: int, taps: Taps) -> None:
 
 
 def load(folder: run.Run, variant: str, seed: int) -> Taps:
-    """The stencils that `save` has written; empty for a baseline."""
+    """Read the stencils that `save` has written; empty for a baseline."""
     path = _path(folder, variant, seed)
     if not path.exists():
         return {}

@@ -1,7 +1,7 @@
-"""The presets, and the command line that begins with one of them.
+"""The presets, and the command line, whose first argument selects a preset.
 
-Accuracies marked as published are those of the papers, on their own data files and hardware, for comparison with a
-full run; none of them was measured with this code. The sampling error of a ListOps accuracy on 2000 test sequences
+Accuracies marked as published are those of the papers, for comparison with a full run. None of them was measured
+with this code. The sampling error of a ListOps accuracy on 2000 test sequences
 is 1.1 points (one standard deviation), so a difference of one point needs several seeds.
 """
 

@@ -1,4 +1,4 @@
-"""The program: data, one training per variant and seed, table, figures and `summary.json`."""
+"""The program: prepare the data, train every variant with every seed, write table, figures and `summary.json`."""
 
 import functools
 import itertools
@@ -30,7 +30,7 @@ def main(config: Config) -> dict[str, Any]:
     A finished training is not repeated.
 
     Raises:
-        ValueError: a configuration that cannot be trained; before anything is read or written.
+        ValueError: the configuration cannot be trained; raised before the program reads or writes data.
     """
     run.join_hosts(config.hosts, config.out)
     mesh = sharding.make_mesh(config.mesh.data, config.mesh.model)
@@ -47,9 +47,9 @@ def main(config: Config) -> dict[str, Any]:
     test_examples = len(splits["test"].labels)
 
     def row(result: run.Result) -> dict[str, Any]:
-        about = {"data": config.source, "test_examples": test_examples}
+        data = {"data": config.source, "test_examples": test_examples}
         coefficients = learned_coefficients.load(folder, result.variant, result.seed)
-        return result._asdict() | about | ({"coefficients": coefficients} if coefficients else {})
+        return result._asdict() | data | ({"coefficients": coefficients} if coefficients else {})
 
     baselines = listops.baseline_accuracies(splits["train"], splits["test"])
     summary = {
@@ -65,10 +65,10 @@ def main(config: Config) -> dict[str, Any]:
 
 
 def check(config: Config, mesh: Mesh) -> None:
-    """Refuse a batch that the devices cannot share, and a model that contradicts itself.
+    """Check that the devices can share the batch, and that the options of every model fit together.
 
     Raises:
-        ValueError: either of them.
+        ValueError: one of the two checks fails.
     """
     devices, micro_batches = mesh.shape["data"], config.optimizer.accumulate
     if config.batch % (devices * micro_batches):
@@ -82,12 +82,12 @@ def check(config: Config, mesh: Mesh) -> None:
         raise ValueError(
             f"a batch is drawn from {size} training examples, got batch={config.batch}; lower it."
         )
-    for parts in config.variants().values():
-        config.network(parts, vocabulary=len(listops.VOCABULARY), classes=listops.CLASSES)
+    for components in config.variants().values():
+        config.network(components, vocabulary=len(listops.VOCABULARY), classes=listops.CLASSES)
 
 
 def prepare(config: Config) -> Splits:
-    """The splits; the first start generates or reads the data, later starts reuse the files."""
+    """Return the splits; the first run generates or reads the data, later runs reuse the files."""
     builder = listops.ListOps(config=config.data(), data_dir=str(config.data_dir), file_format="array_record")
     return arrays.prepare(
         builder, max_len=config.model.max_len, data_dir=config.data_dir, manual_dir=config.manual_dir
@@ -95,7 +95,7 @@ def prepare(config: Config) -> Splits:
 
 
 def introduce(config: Config, splits: Splits, folder: run.Run, console: Console) -> None:
-    """Print data, run folder and the command to resume."""
+    """Print a description of the data, the run folder and the options that resume the run."""
     sizes = " / ".join(f"{name} {len(split.labels):,}" for name, split in splits.items())
     lengths = splits["train"].lengths
     console.print(
@@ -143,7 +143,7 @@ def train_one(
 
 @functools.cache
 def builder(model: ModelConfig) -> Callable[[nnx.Rngs], Classifier]:
-    """A function that builds the model.
+    """Return a function that builds the model.
 
     Equal configurations give the same function object, so that `run` reuses the compiled programs.
     """
@@ -151,14 +151,14 @@ def builder(model: ModelConfig) -> Callable[[nnx.Rngs], Classifier]:
 
 
 def batch(config: Config, split: arrays.Split, mesh: Mesh, *, seed: int, step: int) -> dict[str, jax.Array]:
-    """The training batch of a step, on the mesh; all variants get the same batch."""
+    """Return the training batch of a step on the mesh; all variants get the same batch."""
     host, hosts = jax.process_index(), jax.process_count()
     rows = arrays.batch(split, config.batch, seed=seed, step=step, host=host, hosts=hosts)
     return sharding.put_batch(rows._asdict(), mesh)
 
 
 def all_examples(config: Config, split: arrays.Split, mesh: Mesh) -> Iterator[dict[str, jax.Array]]:
-    """Every example of a split once, in batches of the size of a micro-batch."""
+    """Yield every example of a split once, in batches of the size of a micro-batch."""
     size, host, hosts = config.batch // config.optimizer.accumulate, jax.process_index(), jax.process_count()
     for rows in arrays.evaluation_batches(split, size, host=host, hosts=hosts):
         yield sharding.put_batch(rows._asdict(), mesh)

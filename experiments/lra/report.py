@@ -1,4 +1,4 @@
-"""The table of results: one line per variant, and below it the predictors without a model."""
+"""The table of results: one line per variant, followed by the predictors without a model."""
 
 import math
 import statistics
@@ -16,7 +16,7 @@ BASELINE_LABELS = {
     "root_operator": "root operator only",
     "depth_one": "depth-1 features",
 }
-"""Name of a predictor without a model (`listops.baseline_accuracies`) -> its label in the table."""
+"""Map from a predictor without a model (`listops.baseline_accuracies`) to its label in the table."""
 
 
 class Line(NamedTuple):
@@ -35,7 +35,7 @@ class Line(NamedTuple):
     validation: float
     """Mean validation accuracy after the last step."""
     gain: float
-    """Mean difference of `test` to the baseline of the same seed; NaN for the baseline."""
+    """Mean difference between `test` and the baseline of the same seed; NaN for the baseline."""
     gain_sd: float
     """Standard deviation of `gain` over seeds; NaN for one seed."""
     steps: int
@@ -45,7 +45,7 @@ class Line(NamedTuple):
 
 
 def lines(results: Sequence[run.Result], test_examples: int) -> list[Line]:
-    """One line per variant, in the order of the results."""
+    """Return one line per variant, in the order of the results."""
     baseline = {result.seed: result.test_accuracy for result in results if result.variant == BASELINE}
     variants = dict.fromkeys(result.variant for result in results)
     return [
@@ -115,12 +115,12 @@ def _accuracy_cells(line: Line) -> tuple[str, ...]:
 
 
 def _cost_cells(line: Line) -> tuple[str, ...]:
-    speed, compiling = f"{line.tokens_per_second:,.0f}", f"{line.compile_seconds:.1f}"
-    return (line.variant, f"{line.steps:,}", f"{line.parameters:,}", speed, compiling)
+    token_rate, compile_time = f"{line.tokens_per_second:,.0f}", f"{line.compile_seconds:.1f}"
+    return (line.variant, f"{line.steps:,}", f"{line.parameters:,}", token_rate, compile_time)
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f}"
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:.1f}"
 
 
 def _plus_minus(sd: float) -> str:

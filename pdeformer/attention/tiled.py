@@ -70,7 +70,7 @@ def split_heads(pde: PDE | None, inputs: AttentionInputs) -> HeadInputs:
 
 
 def merge_heads(x: Float[Array, "b k g t *h"]) -> Float[Array, "b t n *h"]:
-    """(B, K, G, T, ...) -> (B, T, N, ...)."""
+    """Merge (B, K, G, T, ...) to (B, T, N, ...)."""
     x = jnp.moveaxis(x, 3, 1)
     return x.reshape(*x.shape[:2], -1, *x.shape[4:])
 
@@ -107,7 +107,7 @@ def _tile_head(spec: EvolutionSpec, mask: AttentionMask, rows: int, head: HeadIn
     tiles = -(-length // rows)
 
     def split(x: Array) -> Array:
-        """(G, T, ...) -> (G, tiles, C, ...)."""
+        """Split (G, T, ...) to (G, tiles, C, ...)."""
         x = jnp.pad(x, [(0, 0), (0, tiles * rows - length)] + [(0, 0)] * (x.ndim - 2))
         return x.reshape(x.shape[0], tiles, rows, *x.shape[2:])
 

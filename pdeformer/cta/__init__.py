@@ -1,11 +1,11 @@
-"""The official Continuous-Time Attention layers and checkpoints, formula for formula.
+"""The official Continuous-Time Attention layers and checkpoints, in the original formulas.
 
 layer        `refine`: the explicit steps on hidden states
 models       `OfficialClassifier`, `OfficialLM`, and the encoder layer they share
 state_dicts  `load_classifier`, `load_lm`: read an official PyTorch checkpoint
 
 The published code evolves no attention matrix. It refines the hidden states (B, L, D) along L after each encoder
-layer. This package reproduces the numbers of that code, for parity and for its checkpoints. New models take the
+layer. This package reproduces the numbers of that code, for parity and for its checkpoints. New models should use the
 corrected forms:
 
     official                                                     corrected
@@ -16,12 +16,12 @@ corrected forms:
       8), and 1.46 with advection at β = .03                       input
     causal advection: the backward difference of +β u_x is       `evolve(causal=True)`: shifts from the
       downwind, a gain of 1 + 2β even without diffusion            past
-    copied ends: mass is lost; ‖M‖₂ = 1.018, 1.070, 1.130    boundary "neumann": mass is
+    copied ends: mass is lost; ‖M‖₂ = 1.018, 1.070, 1.130        boundary "neumann": mass is
       after 1, 4, 8 steps at α = .1                                conserved, ‖M‖₂ = 1
     reaction β u (1 - σ(u)): 0 is the only fixed point;          `ReactionDiffusion`: exact flows;
-      u = -1 has become -2210 after 400 steps at β = .02           "allen_cahn" keeps [-1, 1]
+      u = -1 reaches -2210 after 400 steps at β = .02              "allen_cahn" keeps [-1, 1]
     α, β unconstrained: α = .6 amplifies                         `evolve` refuses; layers stay in the
-                                                                   stable set whatever they learn
+                                                                   stable set for all parameters
     mask: packed sequences mix with each other                   `segment_ids`: walls between them
 
 [Zhang & Zhou, "Continuous-Time Attention", 2025; its code: github.com/XueqingZhou/Continuous-Time-Attention,

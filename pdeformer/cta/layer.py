@@ -40,14 +40,14 @@ def refine(
         advection-diffusion   δ_i = α Λ_i + β (u_{i+1} - u_{i-1}) / 2     causal: β (u_i - u_{i-1})
 
     All δ of a step are computed from the old state. A token changes only if its whole triple lies in the row and is
-    valid; the others are copied. Nothing is stable by construction: see the table of `pdeformer.cta`.
+    valid; other tokens are copied. No equation is stable by construction: see the table of `pdeformer.cta`.
 
     Args:
-        x: hidden states (B, L, D); a row with L < 3 is returned as it is. Each step is computed in at least
+        x: hidden states (B, L, D); a row with L < 3 is returned unchanged. Each step is computed in at least
             float32 and rounded to the dtype of x.
         kind: "diffusion", "wave", "reaction-diffusion" or "advection-diffusion".
         alpha: any real number, or one per step, (steps,). Official initial values: .10, wave .15.
-        beta: likewise, for reaction (.02) and advection (.03); the other kinds do not read it.
+        beta: the same for reaction (.02) and advection (.03); the other kinds ignore it.
         steps: number of steps, static, ≥ 0.
         causal: no output depends on a later token, bit for bit.
         mask: (B, L), 1 or True is valid; holes are allowed. Other tokens never change and are never read.
@@ -56,8 +56,8 @@ def refine(
         Hidden states (B, L, D) in the dtype of `x`.
 
     Raises:
-        ValueError: unknown kind, a missing beta, coefficients that are not finite, shapes that do not fit, mask
-            values besides 0 and 1.
+        ValueError: the kind is unknown, beta is missing, a coefficient is not finite, shapes do not fit, or the
+            mask has values other than 0 and 1.
 
     Example:
         >>> import jax.numpy as jnp
@@ -75,8 +75,8 @@ def refine(
     if steps == 0 or x.shape[1] < 3:
         return x
     dtype = jnp.promote_types(x.dtype, jnp.float32)
-    # zeros instead of padding: whatever stands there, NaN included, cannot reach a value or a gradient
-    inside = x if mask is None else jnp.where(mask[..., None], x, 0)
+    # zeros in place of padding, so that no number there, NaN included, reaches a value or a gradient
+    clean = x if mask is None else jnp.where(mask[..., None], x, 0)
     has_triple = None if mask is None else (mask[:, :-2] & mask[:, 1:-1] & mask[:, 2:])[..., None]
     first = 2 if causal else 1
 
@@ -90,23 +90,23 @@ def refine(
         change = change if has_triple is None else jnp.where(has_triple, change, 0)
         return (wide + jnp.pad(change, ((0, 0), (first, 2 - first), (0, 0)))).astype(u.dtype), None
 
-    refined = jax.lax.scan(step, inside, (per_step(alpha), per_step(beta)))[0]
+    refined = jax.lax.scan(step, clean, (per_step(alpha), per_step(beta)))[0]
     return refined if mask is None else jnp.where(mask[..., None], refined, x)
 
 
 def _change(
     kind: str, triple: tuple[Array, Array, Array], alpha: Array, beta: Array, *, causal: bool
 ) -> Float[Array, "b m d"]:
-    """δ of the L - 2 tokens that have a triple."""
+    """Return δ of the L - 2 tokens that have a triple."""
     left, center, right = triple
-    own = right if causal else center
+    u = right if causal else center
     curvature = right - 2 * center + left
     if kind == "diffusion":
         return alpha * curvature
     if kind == "wave":
         return alpha**2 * curvature
     if kind == "reaction-diffusion":
-        return alpha * curvature + beta * own * (1 - jax.nn.sigmoid(own))
+        return alpha * curvature + beta * u * (1 - jax.nn.sigmoid(u))
     slope = right - center if causal else (right - left) / 2
     return alpha * curvature + beta * slope
 
@@ -142,10 +142,10 @@ def _check_layer(x: Array, kind: str, alpha: Coefficient, beta: Coefficient | No
 
 
 def check_mask(mask: Any, shape: tuple[int, ...], name: str) -> Bool[Array, "b l"] | None:
-    """The mask as booleans; None stays None.
+    """Check the mask and return it as booleans; None stays None.
 
     Raises:
-        ValueError: a shape other than `shape`, or concrete values besides 0 and 1.
+        ValueError: the shape is not `shape`, or a concrete value is not 0 or 1.
     """
     if mask is None:
         return None

@@ -31,7 +31,7 @@ LAYER_SHAPES = {
     "norm2.weight": "D",
     "norm2.bias": "D",
 }
-"""PyTorch name within one encoder layer -> its shape; D is the width, F the feed-forward width."""
+"""Map from the PyTorch name within one encoder layer to its shape; D is the width, F the feed-forward width."""
 
 HiddenStates: TypeAlias = Float[Array, "b l d"]
 Mask: TypeAlias = Bool[Array, "#b #n #l k"]  # query l may attend to key k
@@ -51,15 +51,15 @@ class Weights(NamedTuple):
     positions: Float[Array, "1 m d"]
     """Learned positions (1, longest sequence, D)."""
     layers: dict[str, Array]
-    """Name within an encoder layer (`LAYER_SHAPES`) -> the weights of all layers, stacked on axis 0."""
+    """Map from a name within an encoder layer (`LAYER_SHAPES`) to the weights of all layers, stacked on axis 0."""
     steps: dict[str, Array]
-    """"alpha" and, where the equation has it, "beta" -> one coefficient per layer and step, (layers, S)."""
+    """Map from "alpha" and, if the equation has it, "beta" to one coefficient per layer and step, (layers, S)."""
     fc: dict[str, Array]
     """The head: "weight" (C, D), or (V, D) in a language model, and "bias"."""
 
 
 class _Official(nnx.Module):
-    """Embedding plus positions, then per layer an encoder layer and its PDE steps."""
+    """An embedding plus positions, then encoder layers, each followed by its PDE steps."""
 
     def __init__(self, weights: Weights, *, kind: str | None, heads: int, causal: bool):
         """Keep the weights as parameters.
@@ -80,7 +80,7 @@ class _Official(nnx.Module):
         self.fc = nnx.Dict({name: nnx.Param(array) for name, array in weights.fc.items()})
 
     def hidden_states(self, input_ids: Array, mask: Array | None) -> HiddenStates:
-        """Hidden states (B, L, D) after the last layer."""
+        """Return the hidden states (B, L, D) after the last layer."""
         length = input_ids.shape[1]
         x = self.embedding[...][input_ids] + self.positions[...][:, :length]
         attend = jnp.ones((1, 1, length, length), bool) if mask is None else mask[:, None, None, :]
@@ -100,10 +100,10 @@ class _Official(nnx.Module):
         return jax.lax.scan(layer, x, (layers, steps))[0]
 
     def _check(self, input_ids: Any, attention_mask: Any) -> tuple[Array, Array | None]:
-        """Ids and mask as arrays.
+        """Check ids and mask, and return them as arrays.
 
         Raises:
-            ValueError: shapes that do not fit, too many tokens, and, outside `jit`, unknown ids.
+            ValueError: shapes do not fit, there are too many tokens, or, outside `jit`, ids are unknown.
         """
         longest, vocabulary = self.positions.shape[1], self.embedding.shape[0]
         if jnp.ndim(input_ids) != 2 or not jnp.issubdtype(input_ids.dtype, jnp.integer):
@@ -116,7 +116,9 @@ class _Official(nnx.Module):
                 f"the checkpoint has {longest} positions, got {input_ids.shape[1]} tokens; truncate."
             )
         if is_concrete(input_ids) and input_ids.size:
-            values = np.asarray(input_ids)  # NumPy: under a trace jnp would stage even what is known
+            values = np.asarray(
+                input_ids
+            )  # NumPy, because under a trace jnp would also stage concrete values
             if values.min() < 0 or values.max() >= vocabulary:
                 raise ValueError(
                     f"input_ids lie in 0 … {vocabulary - 1}, got {values.min()} … {values.max()}; "
@@ -128,11 +130,11 @@ class _Official(nnx.Module):
 class OfficialClassifier(_Official):
     """The official classifier: ids (B, L) to logits (B, C) = fc(Σ m x / max(Σ m, 1)), with the mask m.
 
-    `load_classifier` makes one from a checkpoint.
+    `load_classifier` makes the model from a checkpoint.
 
     Args:
         weights: the checkpoint, with the layers stacked.
-        kind: the PDE of the layers, as in `refine`; None has no PDE steps.
+        kind: the PDE of the layers, as in `refine`; None means no PDE steps.
         heads: number of attention heads; it divides the width.
 
     Raises:
@@ -174,7 +176,7 @@ class OfficialClassifier(_Official):
             Logits (B, C). A row of padding alone gives the bias of the head.
 
         Raises:
-            ValueError: shapes that do not fit, too many tokens, and, outside `jit`, unknown ids.
+            ValueError: shapes do not fit, there are too many tokens, or, outside `jit`, ids are unknown.
         """
         ids, mask = self._check(input_ids, attention_mask)
         with jax.default_matmul_precision("highest"):
@@ -187,11 +189,11 @@ class OfficialClassifier(_Official):
 class OfficialLM(_Official):
     """The official language model: ids (B, L) to logits (B, L, V) of the next token at every position.
 
-    No output depends on a later token. `load_lm` makes one from a checkpoint.
+    No output depends on a later token. `load_lm` makes the model from a checkpoint.
 
     Args:
-        weights: the checkpoint, with the layers stacked; `fc` has one row per word.
-        kind: the PDE of the layers, as in `refine`; None has no PDE steps.
+        weights: the checkpoint, with the layers stacked; `fc` has one row per token id.
+        kind: the PDE of the layers, as in `refine`; None means no PDE steps.
         heads: number of attention heads; it divides the width.
 
     Raises:
@@ -231,10 +233,10 @@ class OfficialLM(_Official):
 
         Returns:
             Logits (B, L, V). As in PyTorch, a padded token is never a key, but it attends to the valid tokens before
-            it, so it has logits too.
+            it, and therefore has logits.
 
         Raises:
-            ValueError: shapes that do not fit, too many tokens, and, outside `jit`, unknown ids.
+            ValueError: shapes do not fit, there are too many tokens, or, outside `jit`, ids are unknown.
         """
         ids, mask = self._check(input_ids, attention_mask)
         with jax.default_matmul_precision("highest"):
@@ -245,7 +247,7 @@ class OfficialLM(_Official):
 def encoder_layer(
     x: HiddenStates, w: Mapping[str, Array], attend: Callable[[Array, Array, Array], Array], *, heads: int
 ) -> HiddenStates:
-    """A PyTorch encoder layer without dropout: z = LN(x + MHA(x)), y = LN(z + W₂ ReLU(W₁ z)), with all biases.
+    """Apply a PyTorch encoder layer without dropout: z = LN(x + MHA(x)), y = LN(z + W₂ ReLU(W₁ z)), with all biases.
 
     Args:
         x: hidden states (B, L, D).
@@ -268,8 +270,8 @@ def encoder_layer(
         (2, 5, 4)
     """
     query, key, value = (
-        part.reshape(*x.shape[:2], heads, -1)
-        for part in jnp.split(
+        projection.reshape(*x.shape[:2], heads, -1)
+        for projection in jnp.split(
             affine(x, w["self_attn.in_proj_weight"], w["self_attn.in_proj_bias"]), 3, axis=-1
         )
     )
@@ -288,7 +290,7 @@ def attention(
     mask: Mask | None = None,
     **old_names: Mask,
 ) -> Float[Array, "b l n h"]:
-    """Attention softmax(QKᵀ/√H) V over the keys that the mask admits.
+    """Return softmax(QKᵀ/√H) V over the keys that the mask allows.
 
     Args:
         query: (B, L, N, H).
@@ -311,11 +313,11 @@ def attention(
         >>> cta.attention(zeros, zeros, value, jnp.ones((1, 1, 2, 2), bool))[0, :, 0, 0].tolist()
         [2.0, 2.0]
     """
-    for name, value_of_name in old_names.items():
+    for name, old_mask in old_names.items():
         if name != "seen":
             raise TypeError(f"attention() got an unexpected keyword argument {name!r}")
         warnings.warn("cta.attention(seen=...) is now mask=...", DeprecationWarning, stacklevel=2)
-        mask = value_of_name
+        mask = old_mask
     scores = jnp.einsum("blnh,bknh->bnlk", query, key) / query.shape[-1] ** 0.5
     if mask is None:
         mask = jnp.ones((1, 1, 1, key.shape[1]), bool)
@@ -326,7 +328,7 @@ def attention(
 
 
 def layer_norm(x: Array, weight: Float[Array, " d"], bias: Float[Array, " d"]) -> Array:
-    """LayerNorm over the last axis: (x - mean) / √(variance + 1e-5) · weight + bias."""
+    """Apply LayerNorm over the last axis: (x - mean) / √(variance + 1e-5) · weight + bias."""
     centered = x - jnp.mean(x, axis=-1, keepdims=True)
     scale = jax.lax.rsqrt(jnp.mean(jnp.square(centered), axis=-1, keepdims=True) + 1e-5)
     lead = (1,) * (x.ndim - 1)
@@ -334,7 +336,7 @@ def layer_norm(x: Array, weight: Float[Array, " d"], bias: Float[Array, " d"]) -
 
 
 def affine(x: Float[Array, "*b i"], weight: Float[Array, "o i"], bias: Float[Array, " o"]) -> Array:
-    """An affine map x Wᵀ + b, with the weight laid out as in PyTorch.
+    """Apply the affine map x Wᵀ + b, with the weight in the layout of PyTorch.
 
     Args:
         x: (..., inputs).

@@ -1,4 +1,4 @@
-"""Read official PyTorch checkpoints: every name and shape is checked, and no array is ignored.
+"""Load official PyTorch checkpoints: every name and shape is checked, and no array is ignored.
 
 D channels, F feed-forward width, S steps, V vocabulary, C classes
 """
@@ -15,7 +15,7 @@ from pdeformer.cta.layer import WITH_BETA, Kind, check_kind
 from pdeformer.cta.models import LAYER_SHAPES, OfficialClassifier, OfficialLM, Weights
 
 StateDict: TypeAlias = Mapping[str, Any]
-"""PyTorch name -> array."""
+"""Map from PyTorch name to array."""
 
 
 def load_classifier(state_dict: StateDict, *, kind: Kind | str | None, heads: int) -> OfficialClassifier:
@@ -24,7 +24,7 @@ def load_classifier(state_dict: StateDict, *, kind: Kind | str | None, heads: in
     Args:
         state_dict: arrays under the PyTorch names: `embedding.weight`, `pos_encoder`, `fc.weight`, `fc.bias`,
             `transformer_layers.{i}.…` and, per layer and step, `pde_layers.{i}.{s}.alpha` and `.beta`. All
-            sizes follow from it. Names may be neither missing nor left over.
+            sizes follow from it. No name may be missing, and no other name may be present.
         kind: the PDE of the layers, as in `refine`. None: the baseline (`transformer.layers.{i}.…`), or a model
             without PDE steps. The weights do not show whether they are of diffusion or wave, nor whether they are
             of reaction or advection.
@@ -34,7 +34,7 @@ def load_classifier(state_dict: StateDict, *, kind: Kind | str | None, heads: in
         A model called as `model(input_ids, attention_mask) -> logits (B, C)`, with parameters in at least float32.
 
     Raises:
-        ValueError: names missing, left over or of the wrong shape; heads that do not divide the width.
+        ValueError: a name is missing, left over or of the wrong shape, or the heads do not divide the width.
 
     Example:
         >>> import numpy as np
@@ -59,7 +59,7 @@ def load_lm(state_dict: StateDict, *, kind: Kind | str | None, heads: int) -> Of
     Attention and PDE steps are causal. The head `fc` (V, D) is not tied to the embedding.
 
     Args:
-        state_dict: as in `load_classifier`; `fc` has one row per word.
+        state_dict: as in `load_classifier`; `fc` has one row per token id.
         kind: as in `load_classifier`.
         heads: number of attention heads; it divides the width.
 
@@ -67,7 +67,7 @@ def load_lm(state_dict: StateDict, *, kind: Kind | str | None, heads: int) -> Of
         A model called as `model(input_ids, attention_mask) -> logits (B, L, V)`.
 
     Raises:
-        ValueError: what `load_classifier` refuses, and a head without exactly one row per word.
+        ValueError: as in `load_classifier`, or the head does not have exactly one row per token id.
 
     Example:
         >>> import numpy as np
@@ -93,7 +93,7 @@ def load_lm(state_dict: StateDict, *, kind: Kind | str | None, heads: int) -> Of
 
 
 def parse_state_dict(state_dict: StateDict, kind: Kind | str | None) -> Weights:
-    """The checkpoint, checked name by name and stacked over layers, in at least float32."""
+    """Check every name of the checkpoint, and stack its layers, in at least float32."""
     if kind is not None:
         check_kind(kind)
     prefix = _layer_prefix(state_dict, kind)
@@ -128,7 +128,7 @@ def _layer_prefix(state_dict: StateDict, kind: str | None) -> str:
 
 
 def _count(state_dict: StateDict, pattern: str) -> int:
-    """One more than the largest index, and at least 1, so that absent names are then reported as missing."""
+    """Return one more than the largest index, but at least 1, so that absent names are reported as missing."""
     matches = (re.match(pattern, name) for name in state_dict)
     return 1 + max((int(match.group(1)) for match in matches if match), default=0)
 
@@ -148,8 +148,8 @@ def _check_names(
     if missing or excess:
         raise ValueError(
             f"a checkpoint of kind {kind!r} with {len(layers)} layers of {steps} PDE steps needs exactly its "
-            f"own names, got missing: {_list(missing)}; left over: {_list(excess)}; check kind (None has no "
-            "PDE steps) and pass the model's state_dict() alone."
+            f"own names, got missing: {_join_names(missing)}; left over: {_join_names(excess)}; check kind (None "
+            "has no PDE steps) and pass the model's state_dict() alone."
         )
 
 
@@ -180,6 +180,6 @@ def _check_shapes(state_dict: StateDict, layers: list[str]) -> None:
             raise ValueError(f"{name} should hold real floating numbers, got {dtype}; export it as float32.")
 
 
-def _list(names: list[str]) -> str:
+def _join_names(names: list[str]) -> str:
     first = ", ".join(names[:8]) or "none"
     return f"{first} and {len(names) - 8} more" if len(names) > 8 else first

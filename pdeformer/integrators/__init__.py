@@ -1,4 +1,4 @@
-"""Integrators of the four evolution equations: `evolve`, its definition and its exact fast forms.
+"""Integrators of the four evolution equations: `evolve`, its definition and faster methods that are exact.
 
 Files, each importing only those above it:
 
@@ -7,7 +7,7 @@ explicit         a `lax.scan` of explicit steps: the definition, its adjoint and
 convolution      one convolution with 2n+1 taps instead of n steps
 spectral         one transfer function over cosine, sine or Fourier modes
 causal           the causal forms
-propagator       the linear propagator as one primitive with its own derivative rules
+propagator       the linear propagator as one JAX primitive with its own derivative rules
 api              `evolve`, its checks and the selection of a method
 """
 

@@ -50,8 +50,8 @@ def evolve(
         u: the state `(..., T, D)` with tokens along `axis`: float32, float64, or a shorter float, which is
             computed in float32.
         pde: the equation. A coefficient is a scalar, or one value per channel, `(D,)`, where D is the last axis
-            besides `axis`. Coefficients must be stable: concrete ones are checked here, traced ones are the
-            caller's duty.
+            besides `axis`. Coefficients must be stable: concrete coefficients are checked here, traced ones are
+            the responsibility of the caller.
         steps: the number of steps, a static integer ≥ 0; 0 returns `u`.
         dt: the length of a step in pseudo-time, > 0.
         axis: the axis of tokens.
@@ -60,11 +60,11 @@ def evolve(
         segment_ids: integers `(..., T)`, broadcast against the leading axes of `u`. 0 is padding, which is never
             read and never changed. Neighbors of one positive id are joined. None is one segment.
         causal: whether no output may depend on a later token. `integrators.causal` defines the causal forms.
-            They need the boundary "neumann"; the wave has none.
+            They need the boundary "neumann"; the wave has no causal form.
         method: "scan" takes explicit steps and is the definition. "taps" is one convolution with 2·steps+1 taps
             (linear equations without segments). "spectral" multiplies modes (linear equations without segments;
-            advection on the ring only). "auto" selects the fastest that is exact for these arguments. All agree
-            to 1e-5 in float32 (up to 32 steps) and to 1e-12 in float64.
+            advection on the ring only). "auto" selects the fastest exact method for these arguments. All methods
+            agree to 1e-5 in float32 (up to 32 steps) and to 1e-12 in float64.
 
     Returns:
         The state at pseudo-time steps·dt, of the shape and dtype of `u`. For the backward pass a linear equation
@@ -99,7 +99,7 @@ def evolve(
     dtype = jnp.promote_types(u.dtype, jnp.float32)
     state = initial.astype(dtype)
     graph = stencil.path(state.shape[-2], segment_ids, boundary, ndim=state.ndim)
-    # zeros instead of padding: no value there, NaN included, can reach a result or a gradient
+    # zeros in place of padding, so that no number there, NaN included, reaches a result or a gradient
     clean = state if graph.valid is None else jnp.where(graph.valid, state, 0)
     exact_method = select_method(
         pde, method, steps, boundary, segmented=graph.valid is not None, causal=causal
@@ -124,10 +124,10 @@ def applicable_methods(pde: PDE, boundary: str, *, segmented: bool, causal: bool
     """Return the methods that are exact for these arguments.
 
     Args:
-        pde: the equation; only its type counts.
+        pde: the equation; only its type matters.
         boundary: the rule at the ends of a run.
         segmented: whether there are segments.
-        causal: whether the causal form is wanted.
+        causal: whether to use the causal form.
 
     Returns:
         Names of methods, "scan" first.
@@ -141,15 +141,15 @@ def applicable_methods(pde: PDE, boundary: str, *, segmented: bool, causal: bool
 
 
 def select_method(pde: PDE, method: str, steps: int, boundary: str, *, segmented: bool, causal: bool) -> str:
-    """Return the method to run; "auto" is the fastest exact one.
+    """Return the method to run; "auto" selects the fastest exact method.
 
     Args:
-        pde: the equation; only its type counts.
+        pde: the equation; only its type matters.
         method: the name of a method, or "auto".
         steps: the number of steps.
         boundary: the rule at the ends of a run.
         segmented: whether there are segments.
-        causal: whether the causal form is wanted.
+        causal: whether to use the causal form.
 
     Returns:
         "scan", "taps" or "spectral".

@@ -6,9 +6,9 @@ causal steps: that of a diffusion on the half line of past tokens.
     Diffusion            y_t = Σ_{k=0..n} w_k u_{t-k},  w_k = g_n(k) + g_n(k+1)
     AdvectionDiffusion   first n shifts u_j ← (1 - |β|) u_j + |β| u_{j-1}, then the same kernel
 
-g_n are the taps of n heat steps. The first token of a run stands for all tokens before it. In the stable set the
-weights are ≥ 0 and sum to 1, so the output stays in the range of the input. n steps after m steps are not n + m
-steps.
+g_n are the taps of n heat steps. The tokens before a run have the value of its first token. In the stable set the
+weights are ≥ 0 and sum to 1, so the output stays in the range of the input. The causal forms do not compose: n
+steps after m steps differ from n + m steps.
 """
 
 from functools import partial
@@ -43,7 +43,7 @@ def integrate(pde: CausalLinear, u: Array, graph: Path, steps: int, *, adjoint: 
         u = jax.lax.scan(shift, u, length=steps)[0]
     weights = stencil.half_line_taps(impulse_response(Diffusion(pde.alpha), steps))
     if adjoint and isinstance(pde, Diffusion):
-        # In blocks, since XLA plans two more states for the loop of the adjoint from jaxlib 0.11 on.
+        # In blocks, because XLA allocates two more states for the loop of the adjoint from jaxlib 0.11 on.
         return map_channel_blocks(partial(causal_convolution, adjoint=True), u, weights, graph)
     return causal_convolution(u, weights, graph, adjoint=adjoint)
 
@@ -51,7 +51,7 @@ def integrate(pde: CausalLinear, u: Array, graph: Path, steps: int, *, adjoint: 
 def causal_convolution(u: Array, kernel: Array, graph: Path, *, adjoint: bool = False) -> Array:
     """Return y_t = Σ_k kernel[k] u_{t-k}, one lag at a time.
 
-    The first token of a run stands for all tokens before it.
+    The tokens before a run have the value of its first token.
 
     Args:
         u: the state `(..., T, D)`.
@@ -106,8 +106,8 @@ def taps(pde: CausalLinear, steps: int) -> Array:
     kernel = jnp.zeros((*lead, 2 * steps + 1, width), weights.dtype).at[..., : steps + 1, :].add(weights)
 
     def shift(x: Array, _: None) -> tuple[Array, None]:
-        one_later = jnp.concatenate([jnp.zeros_like(rows(x, 0, 1)), rows(x, 0, 2 * steps)], axis=-2)
-        return x + rate * (one_later - x), None
+        delayed = jnp.concatenate([jnp.zeros_like(rows(x, 0, 1)), rows(x, 0, 2 * steps)], axis=-2)
+        return x + rate * (delayed - x), None
 
     return jax.lax.scan(shift, kernel, length=steps)[0]
 
@@ -130,7 +130,7 @@ def apply(pde: CausalLinear, u: Array, graph: Path, steps: int, *, adjoint: bool
 
 
 def _adjoint(u: Array, kernel: Array) -> Array:
-    """Return x_j = Σ_k c_k u_{j+k}; token 0 adds Σ_t u_t Σ_{k>t} c_k, for the tokens that it stands for."""
+    """Return x_j = Σ_k c_k u_{j+k}; token 0 adds Σ_t u_t Σ_{k>t} c_k, for the tokens before it."""
     max_lag, length = kernel.shape[-2] - 1, u.shape[-2]
     backward = jnp.flip(kernel, axis=-2)
     zeros = jnp.zeros((*u.shape[:-2], max_lag, u.shape[-1]), u.dtype)

@@ -1,7 +1,7 @@
-"""Computes a function of a state one block of channels at a time, to save memory.
+"""Compute a function of a state one block of channels at a time, to save memory.
 
-Neither channels nor sequences mix, so the blocks are independent. Beside its input and output a program then
-needs the temporaries of one block instead of those of the full state.
+Neither channels nor sequences mix, so the blocks are independent. The program then needs the temporaries of one
+block instead of those of the full state, besides its input and output.
 
     T tokens, D channels
 """
@@ -14,15 +14,15 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
-BLOCKS = 4  # more of them cost more round trips and save little: the input and output remain
+BLOCKS = 4  # more blocks are slower and save little, because the input and output remain
 
 
 def map_channel_blocks(function: Callable[..., Array], u: Array, *operands: Any) -> Array:
     """Return function(u, *operands), computed in four blocks, one after another.
 
     A block is a quarter of the channels. If there are fewer than four channels, it is a quarter of the longest
-    axis among the channels and the leading axes. If the blocks do not divide evenly, the last one overlaps the
-    one before and computes some values again.
+    axis among the channels and the leading axes. If the blocks do not divide evenly, the last block overlaps
+    the previous one and computes some values again.
 
     Args:
         function: maps a block of `u` and of the operands to a block of the result; it must not mix channels

@@ -1,9 +1,9 @@
 """One convolution with 2n+1 taps instead of n steps: exact for every linear equation without segments.
 
 Interior rows meet no wall within n steps, so they are a convolution with the impulse response. Border rows take
-explicit steps on a slab of their own. Both are computed separately and concatenated once: to pad the full array
-first would cost another pass over memory. The adjoint reverses the taps, and steps the slabs by the transposed
-operator.
+explicit steps on a separate slab. Both are computed separately and concatenated once, because
+padding the full array first would cost another pass over memory. The adjoint reverses the taps, and applies the
+transposed operator to the slabs.
 """
 
 from collections.abc import Callable

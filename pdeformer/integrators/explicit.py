@@ -5,8 +5,8 @@
     wave                  v ← v + G u, u ← u + v; the first step has v = ½Gu   T_n(I + G/2) u
     reaction              Strang; the reaction halves of neighboring steps are merged, which is exact
 
-G is the increment of the equation in units of the time step. The wave carries v = u - u_prev instead of
-u_prev: the difference keeps its digits in float32.
+G is the increment of the equation in units of the time step. The state of the wave is (u, v) with v = u - u_prev
+instead of u_prev, because the difference keeps its digits in float32.
 """
 
 from collections.abc import Callable
@@ -53,7 +53,7 @@ def _increment(pde: Linear, graph: Path, u: Array) -> Array:
 def keep_inside_loop(operands: T) -> T:
     """Return small operands of a step behind a barrier, so that XLA broadcasts them inside the loop.
 
-    XLA would otherwise hoist the broadcasts out of the loop, and store each at the size of u.
+    Otherwise XLA would hoist the broadcasts out of the loop, and store each at the size of u.
     """
     return jax.lax.optimization_barrier(operands)
 
@@ -107,7 +107,7 @@ def sensitivity(pde: Linear, direction: Linear, u: Array, graph: Path, steps: in
 
     Args:
         pde: a linear equation in units of the time step.
-        direction: the same equation with the tangents ċ in the place of the coefficients.
+        direction: the same equation with the tangents ċ in place of the coefficients.
         u: the state `(..., T, D)`.
         graph: the path graph.
         steps: the number of steps, ≥ 1.
@@ -139,7 +139,7 @@ def _advection_sensitivity(
     pde, direction = jax.tree.map(lambda c: c[None], (pde, direction))
 
     def step(pair: Array, _: None) -> tuple[Array, None]:
-        # Apart, since JAX 0.12 cannot transpose a barrier of which only some operands are linear.
+        # Two barriers, because JAX 0.12 cannot transpose a barrier of which only some operands are linear.
         (equation, path), tangent = keep_inside_loop((pde, graph)), keep_inside_loop(direction)
         change = stencil.upwind(pair, *_rates(equation), path)
         forcing = stencil.upwind(pair[:1], *_rate_tangents(equation, tangent), path)
@@ -188,8 +188,8 @@ def integrate_reaction(pde: ReactionDiffusion, u: Array, graph: Path, steps: int
 def impulse_response(pde: Linear, steps: int) -> Array:
     """Return the state after n = `steps` steps from one token of value 1 on the infinite line.
 
-    These are the taps g(-n) … g(n) of the convolution that equals n steps far from walls: within n steps
-    nothing reaches a wall.
+    These are the taps g(-n) … g(n) of the convolution that equals n steps at all tokens at least n tokens from
+    a wall.
 
     Args:
         pde: a linear equation in units of the time step, its coefficients of the rank of a state.

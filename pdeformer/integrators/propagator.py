@@ -1,14 +1,14 @@
-"""The linear propagator u(0) → u(T) as one primitive with derivative rules of its own.
+"""The linear propagator u(0) → u(T) as one JAX primitive with its own derivative rules.
 
-y = M(c) u is linear in the state u and depends on a few coefficients c. To differentiate the steps would keep
-every state. The rules here keep one:
+y = M(c) u is linear in the state u and depends on a few coefficients c. Differentiating the steps would store
+every state. The rules here store one:
 
     tangent    ẏ = M(c) u̇ + Σ_i (∂M/∂c_i u) ċ_i      ∂M/∂c_i u in forward mode, or in closed form
     adjoint    ū = M(c)ᵀ ȳ,  c̄_i = ⟨ȳ, ∂M/∂c_i u⟩      Mᵀ by the same method, in explicit form
 
 ∂M/∂c_i u is one state even for a coefficient per channel, because channels do not mix. The backward pass
-recomputes it from u. The rules consist of the primitive itself, so forward, reverse and mixed derivatives of any
-order follow.
+recomputes it from u. The rules use only the primitive itself, which therefore has forward, reverse and mixed
+derivatives of any order.
 """
 
 from collections.abc import Callable
@@ -35,12 +35,12 @@ class LinearMethod(NamedTuple):
     sensitivity: Callable
     """`sensitivity(pde, direction, u, graph, steps)` returns (∂M/∂c · ċ) u.
 
-    `direction` is an equation with the tangents ċ in the place of the coefficients.
+    `direction` is an equation with the tangents ċ in place of the coefficients.
     """
 
 
 def _forward_mode_sensitivity(apply: Callable) -> Callable:
-    """The sensitivity of a method, by differentiation of its program."""
+    """Return the sensitivity of a method, by forward-mode differentiation of `apply`."""
 
     def sensitivity(pde: Linear, direction: Linear, u: Array, graph: Path, steps: int) -> Array:
         return jax.jvp(lambda pde: apply(pde, u, graph, steps), (pde,), (direction,))[1]
@@ -151,7 +151,7 @@ def _batch(primitive: Primitive, args: Any, dims: Any, **params: Any) -> tuple[A
 
 
 def _primitive(name: str, function: Callable, jvp: Callable, static: tuple[str, ...]) -> Primitive:
-    """An operation that no JAX transformation rewrites: XLA compiles the loops of `function` as they stand."""
+    """Make a primitive that no JAX transformation rewrites: XLA compiles the loops of `function` unchanged."""
     primitive = Primitive(name)
     primitive.def_impl(jax.jit(function, static_argnames=static))
     primitive.def_abstract_eval(lambda u, *leaves, **params: u)

@@ -6,7 +6,7 @@ Every boundary reduces to a ring.
     neumann     the even tokens forward, then the odd ones backward, are a ring of T. Its FFT is the DCT-II up to
                 a phase of each mode [Makhoul, "A Fast Cosine Transform in One and Two Dimensions", 1980]
     dirichlet   the odd extension is a ring of 2T + 2. Its FFT is the DST-I
-    copy        Dirichlet for u minus the straight line through its two ends. No equation without advection
+    copy        Dirichlet for u minus the straight line through its two ends. Without advection, no equation
                 changes that line
 """
 
@@ -27,8 +27,8 @@ from pdeformer.stencil import Path, rows
 def apply(pde: Linear, u: Array, graph: Path, steps: int, *, adjoint: bool = False) -> Array:
     """Compute `steps` steps of dt = 1 in mode space; arguments and result are those of `explicit.integrate`.
 
-    Advection needs the ring: with walls it has no orthogonal modes. On CPU the sequences run one after another:
-    one FFT keeps all cores busy, and the temporaries shrink to those of one sequence. Sines, whose ring is twice
+    Advection needs the ring: with walls it has no orthogonal modes. On CPU the sequences run one after another,
+    because one FFT uses all cores, and the temporaries are then those of one sequence. Sines, whose ring is twice
     as long, run in channel blocks if there are few sequences.
     """
     in_modes = partial(_apply, graph.boundary, steps, adjoint=adjoint)
@@ -42,7 +42,7 @@ def apply(pde: Linear, u: Array, graph: Path, steps: int, *, adjoint: bool = Fal
 
 
 def _apply(boundary: str, steps: int, u: Array, pde: Linear, *, adjoint: bool) -> Array:
-    """Select the transform of the boundary.
+    """Apply the transfer function by the transform of the boundary.
 
     Without advection the operator is symmetric except under copy. The adjoint of advection is advection with -β.
     """
@@ -100,9 +100,9 @@ def _sines_above_line(pde: Linear, u: Array, steps: int, *, adjoint: bool) -> Ar
     slope = _column(np.linspace(0, 1, length)[1:-1], u.ndim).astype(u.dtype)
     if adjoint:
         after = _sines(pde, inner, steps)
-        by_line = inner - after
-        first = first + jnp.sum((1 - slope) * by_line, axis=-2, keepdims=True)
-        last = last + jnp.sum(slope * by_line, axis=-2, keepdims=True)
+        difference = inner - after
+        first = first + jnp.sum((1 - slope) * difference, axis=-2, keepdims=True)
+        last = last + jnp.sum(slope * difference, axis=-2, keepdims=True)
     else:
         line = first + slope * (last - first)
         after = line + _sines(pde, inner - line, steps)
@@ -176,9 +176,9 @@ def _(
     sine: np.ndarray, cosine: np.ndarray, steps: int, primals: tuple[Array], tangents: tuple[Array]
 ) -> tuple[Any, Any]:
     (c,), (c_dot,) = primals, tangents
-    x = _cosine_of_angle(c, cosine)
-    at_pole = x < jnp.finfo(x.dtype).eps ** 0.5
-    x = jnp.where(at_pole, 1, x)
-    slope = -2 * steps * jnp.sin(2 * steps * jnp.arctan2(c * sine, x)) / x
+    cos_phi = _cosine_of_angle(c, cosine)
+    at_pole = cos_phi < jnp.finfo(cos_phi.dtype).eps ** 0.5
+    cos_phi = jnp.where(at_pole, 1, cos_phi)
+    slope = -2 * steps * jnp.sin(2 * steps * jnp.arctan2(c * sine, cos_phi)) / cos_phi
     limit = 4.0 * steps**2 * (-1) ** steps
     return chebyshev(c, sine, cosine, steps), sine * jnp.where(at_pole, limit, slope) * c_dot

@@ -6,14 +6,14 @@ heat            `HeatLayer`: one diffusivity for all channels
 adaptive        `AdaptiveStencil`: one learned symmetric stencil per channel
 multiscale      `MultiScaleStencil`: edges of several lengths under one stability bound
 attention       `PDEAttention`: `pde_attention` with learned coefficients, and its configuration
-config          `StencilConfig`: which diffusion layer, with which options
+config          `StencilConfig`: the choice of a diffusion layer and its options
 
 A diffusion layer is called as `layer(u, segment_ids=None, *, causal=False)` and maps hidden states (B, T, D) to
 hidden states. It smooths along the tokens of every run (`stencil.run_ids`) and lets no flux through the ends of a
 run. Padding is never read and never changed. The arithmetic is in at least float32 and is rounded once, to the
 dtype of `u`.
 
-Stability holds for every value of the parameters. They are real numbers without constraints, which the layer maps
+Stability holds for every value of the parameters. The layer maps its parameters, real numbers without constraints,
 to weights w ≥ 0 of sum ≤ 1/2. Hence the matrix M of the step u ← Mu
 
 - is symmetric with spectrum in [-1, 1], and in [0, 1] while the weights sum to at most 1/4;
@@ -56,7 +56,7 @@ _RENAMED = {"Stencil": "StencilConfig", "AttentionPDE": "PDEAttentionConfig"}
 
 
 def __getattr__(name: str) -> Any:
-    """Serve the old name of a renamed class, with a DeprecationWarning."""
+    """Resolve the deprecated name of a class, with a warning."""
     if name not in _RENAMED:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     new = _RENAMED[name]

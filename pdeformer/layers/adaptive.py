@@ -34,15 +34,15 @@ class AdaptiveStencil(nnx.Module):
         channels: number of channels D.
         width: number of taps 2K+1: 3, 5 or 7.
         alpha: initial Σ_k κ, 0 < alpha < 1/2, spread evenly over k.
-        free: replace the stencil by a depthwise kernel without constraints, the control:
-            u_j + Σ_{|k|≤K} f_{k,c} u_{j+k}, where u_j itself stands in for a neighbor beyond the run. It starts as
-            the constrained layer, may leave the stable set, and has no causal form.
-        input_adaptive: let the sigmoid depend on the edge: it becomes the mean over its two ends i of
-            sigmoid(a_c + v·LN(u_i)), with v starting at 0. The weights stay symmetric and their sum ≤ 1/2.
+        free: use a depthwise kernel without constraints instead of the stencil, as a control:
+            u_j + Σ_{|k|≤K} f_{k,c} u_{j+k}, where u_j itself replaces a neighbor beyond the run. It starts equal
+            to the constrained layer, may leave the stable set, and has no causal form.
+        input_adaptive: let the sigmoid depend on the edge: it becomes the mean of sigmoid(a_c + v·LN(u_i)) over the
+            two ends i, with v starting at 0. The weights stay symmetric and their sum ≤ 1/2.
         rngs: not used; the initial values are constants.
 
     Raises:
-        ValueError: `width` not 3, 5 or 7; `alpha` out of range; both `free` and `input_adaptive`.
+        ValueError: `width` is not 3, 5 or 7, `alpha` is out of range, or the layer is `free` and `input_adaptive`.
 
     Example:
         >>> import jax.numpy as jnp
@@ -66,7 +66,7 @@ class AdaptiveStencil(nnx.Module):
         input_adaptive: bool = False,
         rngs: nnx.Rngs | None = None,
     ):
-        """Check the arguments of the class and make the parameters."""
+        """Check the arguments and make the parameters."""
         if width not in (3, 5, 7):
             raise ValueError(
                 f"AdaptiveStencil has width 3, 5 or 7, got {width}; for a longer reach use MultiScaleStencil."
@@ -86,7 +86,7 @@ class AdaptiveStencil(nnx.Module):
 
     @property
     def causal_form(self) -> bool:
-        """Whether the layer can be called with `causal=True`: unless it is `free`."""
+        """Whether the layer can be called with `causal=True`: True unless it is `free`."""
         return not self.free
 
     def __call__(
@@ -100,10 +100,10 @@ class AdaptiveStencil(nnx.Module):
             causal: no output depends on a later token.
 
         Returns:
-            Hidden states (B, T, D) in the dtype of `u`; padding is returned as it came.
+            Hidden states (B, T, D) in the dtype of `u`; padding is returned unchanged.
 
         Raises:
-            ValueError: `causal` with `free=True`.
+            ValueError: `causal` is True and the layer is `free`.
         """
         if self.free:
             if causal:
@@ -121,7 +121,7 @@ class AdaptiveStencil(nnx.Module):
         return tuple(range(1, self.radius + 1))
 
     def _weights(self, u: Array) -> Array:
-        """κ, `(K, 1, 1, D)`, or `(K, B, T, D)` when every token has its own."""
+        """Return κ, `(K, 1, 1, D)`, or `(K, B, T, D)` if every token has its own."""
         logit = self.rate[...][None, None]
         if self.gate is not None:
             logit = logit + (standardize(u) @ self.gate[...])[..., None]
@@ -133,13 +133,13 @@ class AdaptiveStencil(nnx.Module):
         change = jnp.sum(kernel, axis=0)[None, None] * u
         for k in range(1, min(radius, u.shape[-2] - 1) + 1):
             edges = stencil.difference(u, k, runs)
-            ahead, behind = kernel[None, None, radius + k], kernel[None, None, radius - k]
-            # the left end of an edge receives ahead·edges, the right end -behind·edges
-            change += stencil.divergence(ahead * edges, k) + stencil.receive((behind - ahead) * edges, k)
+            right, left = kernel[None, None, radius + k], kernel[None, None, radius - k]
+            # the left end of an edge receives right·edges, the right end -left·edges
+            change += stencil.divergence(right * edges, k) + stencil.receive((left - right) * edges, k)
         return change
 
     def taps(self) -> Float[Array, "*l d k"]:
-        """The weights of tokens j-K … j+K far from walls.
+        """Return the weights of tokens j-K … j+K far from walls.
 
         Returns:
             (D, 2K+1), or (L, D, 2K+1) for a layer stacked over L blocks. With `input_adaptive`, the taps of a

@@ -1,4 +1,4 @@
-"""PDE attention with learned coefficients, and its configuration, which a command line can fill in.
+"""PDE attention with learned coefficients, and its configuration, which a command line can set.
 
 B batch, T query tokens, S key tokens, N heads, K key heads, H head width, L layers
 """
@@ -29,7 +29,7 @@ from pdeformer.pde import PDE, AdvectionDiffusion, Diffusion, Reaction, Reaction
 P = ParamSpec("P")
 Kind = Literal["none", "diffusion", "wave", "reaction-diffusion", "advection-diffusion"]
 Share = Literal["head", "layer", "step"]
-OWNERS: dict[str, tuple[str, ...]] = {  # the kinds that an option belongs to; all others belong to every kind
+OWNERS: dict[str, tuple[str, ...]] = {  # the kinds that have an option; every kind has the other options
     "alpha": ("diffusion", "reaction-diffusion", "advection-diffusion"),
     "beta": ("reaction-diffusion", "advection-diffusion"),
     "speed": ("wave",),
@@ -40,12 +40,12 @@ OWNERS: dict[str, tuple[str, ...]] = {  # the kinds that an option belongs to; a
 
 @dataclass(frozen=True)
 class PDEAttentionConfig(SpaceOptions, EvolutionOptions):
-    """Which equation evolves the attention, and how; an option that its kind does not have is refused.
+    """Which equation evolves the attention, and how; every option must belong to the kind of equation.
 
     The fields of `EvolutionOptions` and `SpaceOptions` are options of `pde_attention` as well.
 
     Raises:
-        ValueError: Options that do not fit together, or initial coefficients outside the stable set.
+        ValueError: Options do not fit together, or initial coefficients are outside the stable set.
 
     Example:
         >>> from pdeformer.layers import PDEAttentionConfig
@@ -66,7 +66,7 @@ class PDEAttentionConfig(SpaceOptions, EvolutionOptions):
     """Initial diffusivity, up to 1/2. None means 0.10."""
     beta: float | None = None
     """Initial drift, where beta > 0 moves weight to earlier keys (None means 0.03), or growth of the reaction, where
-    beta > 0 spreads the rows and beta < 0 sharpens them, and the sign stays (None means 0.02)."""
+    beta > 0 spreads the rows, beta < 0 sharpens them, and training keeps the sign (None means 0.02)."""
     speed: float | None = None
     """wave: initial speed, up to 1. None means 0.15."""
     reaction: Reaction = "fisher"
@@ -104,7 +104,7 @@ class PDEAttentionConfig(SpaceOptions, EvolutionOptions):
             )
 
     def initial_pde(self) -> PDE:
-        """The equation with its initial coefficients.
+        """Return the equation with its initial coefficients.
 
         Raises:
             ValueError: The kind is "none".
@@ -123,12 +123,12 @@ class PDEAttentionConfig(SpaceOptions, EvolutionOptions):
         raise ValueError("kind 'none' has no equation, it is plain attention; use dot_product_attention.")
 
     def initial(self) -> PDE:
-        """Deprecated name of `initial_pde`."""
+        """Return `initial_pde()`, of which this is the deprecated name."""
         warnings.warn("PDEAttentionConfig.initial is now initial_pde", DeprecationWarning, stacklevel=2)
         return self.initial_pde()
 
     def check(self, *, is_causal: bool = False, dropout: float = 0.0) -> None:
-        """Check that these options allow causal rows, or dropout, if they are needed. It makes no array.
+        """Check that these options allow causal rows or dropout. The check makes no array.
 
         Args:
             is_causal: The attention is causal.
@@ -158,7 +158,7 @@ class PDEAttentionConfig(SpaceOptions, EvolutionOptions):
             )
 
     def options(self, **call: Any) -> AttentionOptions:
-        """The options of `pde_attention`: those of this configuration, and those of one call."""
+        """Return the options of `pde_attention`: those of this configuration, and those of one call."""
         names = {field.name for options in (EvolutionOptions, SpaceOptions) for field in fields(options)}
         return AttentionOptions(**{name: getattr(self, name) for name in names}, **call)
 
@@ -217,9 +217,9 @@ class PDEAttention(nnx.Module):
         self.config = config
         initial, options = config.initial_pde(), {"order": config.order, "steps": config.steps}
         shape = {"head": (heads,), "layer": (), "step": (config.steps, heads)}[config.share]
-        numbers = constraints.unconstrain(initial, **options) if config.learned else {}
+        parameters = constraints.unconstrain(initial, **options) if config.learned else {}
         self.free = nnx.Dict(
-            {name: nnx.Param(jnp.full(shape, value, float)) for name, value in numbers.items()}
+            {name: nnx.Param(jnp.full(shape, value, float)) for name, value in parameters.items()}
         )
 
     @property
@@ -229,7 +229,7 @@ class PDEAttention(nnx.Module):
         return self.config
 
     def pde(self) -> PDE:
-        """The equation with its present coefficients.
+        """Return the equation with its current coefficients.
 
         Returns:
             Floats if the coefficients are not learned, else arrays of shape (N,), () or (steps, N) for share "head",
@@ -238,8 +238,8 @@ class PDEAttention(nnx.Module):
         config, initial = self.config, self.config.initial_pde()
         if not config.learned:
             return initial
-        numbers = {name: value[...] for name, value in self.free.items()}
-        return constraints.constrain(initial, numbers, order=config.order, steps=config.steps)
+        parameters = {name: value[...] for name, value in self.free.items()}
+        return constraints.constrain(initial, parameters, order=config.order, steps=config.steps)
 
     def __call__(
         self,
@@ -252,7 +252,7 @@ class PDEAttention(nnx.Module):
         dropout: float = 0.0,
         dropout_key: Key[Array, ""] | None = None,
     ) -> Float[Array, "b t n h"]:
-        """Attend with the present coefficients; arguments are those of `pde_attention`.
+        """Attend with the current coefficients; arguments are those of `pde_attention`.
 
         Args:
             query: Shape (B, T, N, H).

@@ -1,4 +1,4 @@
-"""`StencilConfig`: which diffusion layer, and its options, as a frozen dataclass that a command line can fill in."""
+"""`StencilConfig`: the choice of a diffusion layer and its options, which a command line can set."""
 
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -20,7 +20,7 @@ class StencilConfig:
     Every option but `kind` and `alpha` belongs to one kind. `build` makes the layer.
 
     Raises:
-        ValueError: an unknown kind, or an option of another kind that differs from its default.
+        ValueError: the kind is unknown, or an option of another kind differs from its default.
 
     Example:
         >>> from pdeformer.layers import StencilConfig
@@ -44,14 +44,14 @@ class StencilConfig:
     input_adaptive: bool = False
     """adaptive: let the weight of an edge depend on its two tokens."""
     free: bool = False
-    """adaptive: use an unconstrained depthwise kernel, the control, which may leave the stable set."""
+    """adaptive: use an unconstrained depthwise kernel as a control, which may leave the stable set."""
     dilations: tuple[int, ...] = (1, 2, 4, 8)
     """multiscale: edge lengths in tokens."""
     gated: bool = False
     """multiscale: compute the weights from the mean features of the segment, instead of learning them per channel."""
 
     def __post_init__(self):
-        """Refuse an unknown kind, and options of another kind."""
+        """Check the kind, and that every option belongs to it."""
         owners = {
             "heat": ("learned", "steps"),
             "adaptive": ("width", "input_adaptive", "free"),
@@ -81,7 +81,7 @@ class StencilConfig:
             A `HeatLayer`, `AdaptiveStencil` or `MultiScaleStencil`, by `kind`.
 
         Raises:
-            ValueError: a value out of range, as the layers say.
+            ValueError: a value is out of its range; see the layers.
         """
         smoothing = {} if self.alpha is None else {"alpha": self.alpha}
         if self.kind == "heat":

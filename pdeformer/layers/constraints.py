@@ -13,10 +13,10 @@ reaction spreads the rows (β > 0) or sharpens them (β < 0):
     order            β_max
     strang           8 / n        the exact flow changes a value by a factor of at most e^8
     euler            (1 - 2α) m   a step is order-preserving on [0, 1];  m = 1 - e^(-8/n) if β < 0
-    reaction_first   m / n        so is the one reaction, of growth nβ;  m = 1 - e^(-8)   if β < 0
+    reaction_first   m / n        the single reaction of growth nβ is so, too;  m = 1 - e^(-8)  if β < 0
 
-and m = 1 if β > 0, or 1/2 for allen_cahn, whose slope at u = 1 is -2β. For small β the form β_max σ(b) behaves
-like an exponential.
+If β > 0, m = 1 for fisher, and m = 1/2 for allen_cahn, whose slope at u = 1 is -2β. For small β the form β_max σ(b)
+behaves like an exponential.
 
     σ sigmoid, n steps
 """
@@ -31,9 +31,7 @@ from jaxtyping import Array, Float
 from pdeformer.layers.stable_stencil import MAX_WEIGHT_SUM, check_alpha, logit
 from pdeformer.pde import PDE, AdvectionDiffusion, Diffusion, ReactionDiffusion, Wave
 
-MAX_GROWTH = (
-    8.0  # e-folds of a reaction: e^8 = 3000 is saturation, and far from the rounding of float32 at u = 1
-)
+MAX_GROWTH = 8.0  # e-folds of a reaction: e^8 = 3000 is saturation, and does not round to u = 1 in float32
 
 
 def constrain(initial: PDE, parameters: dict[str, Float[Array, "*s"]], *, order: str, steps: int) -> PDE:
@@ -45,13 +43,13 @@ def constrain(initial: PDE, parameters: dict[str, Float[Array, "*s"]], *, order:
         bound = max_abs_beta(initial, alpha, order, steps)
         return AdvectionDiffusion(alpha, bound * jnp.tanh(parameters["beta"]))
     if isinstance(initial, ReactionDiffusion):
-        largest = max_abs_beta(initial, alpha, order, steps) * (1 if initial.beta > 0 else -1)
-        return ReactionDiffusion(alpha, largest * jax.nn.sigmoid(parameters["beta"]), initial.reaction)
+        signed_bound = max_abs_beta(initial, alpha, order, steps) * (1 if initial.beta > 0 else -1)
+        return ReactionDiffusion(alpha, signed_bound * jax.nn.sigmoid(parameters["beta"]), initial.reaction)
     return Diffusion(alpha)
 
 
 def unconstrain(initial: PDE, *, order: str, steps: int) -> dict[str, float]:
-    """The parameters that `constrain` maps to `initial`, whose coefficients are floats inside the stable set."""
+    """Return the parameters that `constrain` maps to `initial`, an equation with floats inside the stable set."""
     if isinstance(initial, Wave):
         return {"speed": logit(initial.speed)}
     parameters = {
@@ -60,13 +58,13 @@ def unconstrain(initial: PDE, *, order: str, steps: int) -> dict[str, float]:
         if name == "alpha"
     }
     if isinstance(initial, AdvectionDiffusion | ReactionDiffusion):
-        share = initial.beta / max_abs_beta(initial, initial.alpha, order, steps)
-        parameters["beta"] = atanh(share) if isinstance(initial, AdvectionDiffusion) else logit(abs(share))
+        ratio = initial.beta / max_abs_beta(initial, initial.alpha, order, steps)
+        parameters["beta"] = atanh(ratio) if isinstance(initial, AdvectionDiffusion) else logit(abs(ratio))
     return parameters
 
 
 def max_abs_beta(pde: AdvectionDiffusion | ReactionDiffusion, alpha: Any, order: str, steps: int) -> Any:
-    """The bound of |β| beside the diffusivity `alpha`; of `pde` only the kind and the sign of β count."""
+    """Return the bound of |β| for the diffusivity `alpha`; only the type of `pde` and the sign of its β matter."""
     if isinstance(pde, AdvectionDiffusion):
         return 1 - 2 * alpha
     steps = max(steps, 1)
@@ -79,12 +77,12 @@ def max_abs_beta(pde: AdvectionDiffusion | ReactionDiffusion, alpha: Any, order:
 
 
 def check_initial(initial: PDE, *, order: str, steps: int, learned: bool) -> None:
-    """Refuse an initial coefficient outside the stable set.
+    """Check that the initial coefficients are inside the stable set.
 
-    A learned coefficient must also not lie on the border of the stable set: no finite parameter maps there.
+    A learned coefficient must also not be on the border of the stable set, because no finite parameter maps there.
 
     Raises:
-        ValueError: a coefficient out of its range, or a reaction with beta = 0.
+        ValueError: a coefficient is out of its range, or a reaction has beta = 0.
     """
     if isinstance(initial, Wave):
         if not (0 < initial.speed < 1 or (initial.speed == 1 and not learned)):
@@ -101,9 +99,9 @@ def check_initial(initial: PDE, *, order: str, steps: int, learned: bool) -> Non
             "sharpen them, or kind 'diffusion'."
         )
     if isinstance(initial, AdvectionDiffusion | ReactionDiffusion):
-        largest = max_abs_beta(initial, initial.alpha, order, steps)
-        if not (abs(initial.beta) < largest or (abs(initial.beta) == largest and not learned)):
+        bound = max_abs_beta(initial, initial.alpha, order, steps)
+        if not (abs(initial.beta) < bound or (abs(initial.beta) == bound and not learned)):
             raise ValueError(
-                f"PDEAttention needs |beta| {'<' if learned else '<='} {largest:.6g} to be stable with "
+                f"PDEAttention needs |beta| {'<' if learned else '<='} {bound:.6g} to be stable with "
                 f"alpha={initial.alpha} and {steps} steps, got beta={initial.beta}; choose a smaller beta."
             )

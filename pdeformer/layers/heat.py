@@ -23,11 +23,11 @@ class HeatLayer(nnx.Module):
     Args:
         alpha: diffusivity α in tokens² per step, 0 < α ≤ 1/2. With `learned`, the initial value of
             α = 1/2 sigmoid(a), and α < 1/2.
-        learned: learn α, one number for all channels; else α is constant.
+        learned: learn α, one number for all channels; otherwise α is constant.
         steps: number of explicit Euler steps, at least 1.
 
     Raises:
-        ValueError: `alpha` outside its range, or `steps` below 1.
+        ValueError: `alpha` is outside its range, or `steps` is below 1.
 
     Example:
         >>> import jax.numpy as jnp
@@ -41,7 +41,7 @@ class HeatLayer(nnx.Module):
     """
 
     def __init__(self, alpha: float = 0.25, *, learned: bool = False, steps: int = 1):
-        """Check the arguments of the class and make the parameter, if any."""
+        """Check the arguments and make the parameter, if any."""
         check_alpha(alpha, "HeatLayer", closed=not learned)
         if steps < 1:
             raise ValueError(
@@ -52,12 +52,12 @@ class HeatLayer(nnx.Module):
 
     @property
     def causal_form(self) -> bool:
-        """Whether the layer can be called with `causal=True`: always."""
+        """Whether the layer can be called with `causal=True`: always True."""
         return True
 
     @property
     def alpha(self) -> float | Float[Array, "*l"]:
-        """The present diffusivity α; `(L,)` for a learned layer stacked over L blocks."""
+        """The current diffusivity α; `(L,)` for a learned layer stacked over L blocks."""
         return self.initial_alpha if self.rate is None else MAX_WEIGHT_SUM * jax.nn.sigmoid(self.rate[...])
 
     def __call__(
@@ -71,12 +71,12 @@ class HeatLayer(nnx.Module):
             causal: no output depends on a later token.
 
         Returns:
-            Hidden states (B, T, D) in the dtype of `u`; padding is returned as it came.
+            Hidden states (B, T, D) in the dtype of `u`; padding is returned unchanged.
         """
         return evolve(u, Diffusion(self.alpha), steps=self.steps, segment_ids=segment_ids, causal=causal)
 
     def taps(self) -> Float[Array, "*l k"]:
-        """The weights of tokens j-n … j+n far from walls, (2n+1,): the n-fold convolution of (α, 1-2α, α).
+        """Return the weights of tokens j-n … j+n far from walls: the n-fold convolution of (α, 1-2α, α).
 
         Returns:
             (2n+1,) with n = steps, or (L, 2n+1) for a learned layer stacked over L blocks.
@@ -90,7 +90,7 @@ class HeatLayer(nnx.Module):
 
 
 def _convolve(a: Array, b: Array) -> Array:
-    """Full convolution along the last axis; the leading axes are equal."""
+    """Return the full convolution along the last axis; the leading axes are equal."""
     pad = ((0, 0),) * (a.ndim - 1)
     terms = [jnp.pad(a * b[..., k : k + 1], (*pad, (k, b.shape[-1] - 1 - k))) for k in range(b.shape[-1])]
     return jnp.sum(jnp.stack(terms), axis=0)

@@ -32,13 +32,13 @@ class MultiScaleStencil(nnx.Module):
         channels: number of channels D.
         dilations: edge lengths in tokens, different and at least 1.
         alpha: initial Σ_s α_s, 0 < alpha < 1/2, spread evenly over the scales.
-        gated: False: one a and w per channel. True: one (a, w) = p·G + g per segment for all channels, where p is
-            the mean of LN(u) over the valid tokens of the segment (of the row, without `segment_ids`), and
+        gated: if False, one a and w per channel. If True, one (a, w) = p·G + g per segment for all channels, where
+            p is the mean of LN(u) over the valid tokens of the segment (of the row, without `segment_ids`), and
             G `(D, 1+S)` starts at 0. A gated layer has no causal form.
         rngs: not used; the initial values are constants.
 
     Raises:
-        ValueError: `dilations` empty, repeated or below 1; `alpha` out of range.
+        ValueError: `dilations` are empty, repeated or below 1, or `alpha` is out of range.
 
     Example:
         >>> import jax.numpy as jnp
@@ -61,7 +61,7 @@ class MultiScaleStencil(nnx.Module):
         gated: bool = False,
         rngs: nnx.Rngs | None = None,
     ):
-        """Check the arguments of the class and make the parameters."""
+        """Check the arguments and make the parameters."""
         if not dilations or min(dilations) < 1 or len(set(dilations)) < len(dilations):
             raise ValueError(
                 f"dilations are different lengths >= 1, got {dilations}; (1, 2, 4, 8) is the default."
@@ -75,7 +75,7 @@ class MultiScaleStencil(nnx.Module):
 
     @property
     def causal_form(self) -> bool:
-        """Whether the layer can be called with `causal=True`: unless it is `gated`."""
+        """Whether the layer can be called with `causal=True`: True unless it is `gated`."""
         return not self.gated
 
     def __call__(
@@ -89,10 +89,10 @@ class MultiScaleStencil(nnx.Module):
             causal: no output depends on a later token.
 
         Returns:
-            Hidden states (B, T, D) in the dtype of `u`; padding is returned as it came.
+            Hidden states (B, T, D) in the dtype of `u`; padding is returned unchanged.
 
         Raises:
-            ValueError: `causal` with `gated=True`.
+            ValueError: `causal` is True and the layer is `gated`.
         """
         if causal and self.gated:
             raise ValueError(
@@ -105,7 +105,7 @@ class MultiScaleStencil(nnx.Module):
         return update_valid_tokens(change, u, segment_ids)
 
     def _weights(self, u: Array, segment_ids: Array | None) -> Array:
-        """α, `(S, 1, 1, D)`, or `(S, B, T, 1)` when every segment has its own."""
+        """Return α, `(S, 1, 1, D)`, or `(S, B, T, 1)` if every segment has its own."""
         weights = self.weights[...]
         if self.gate is None:
             return stable_weights(weights)[:, None, None]
@@ -113,7 +113,7 @@ class MultiScaleStencil(nnx.Module):
         return jnp.moveaxis(stable_weights(logits[..., None]), -2, 0)
 
     def taps(self) -> Float[Array, "*l d k"]:
-        """The weights of tokens j-m … j+m far from walls, where m is the largest dilation.
+        """Return the weights of tokens j-m … j+m far from walls, where m is the largest dilation.
 
         Returns:
             (D, 2m+1), or (1, 2m+1) for a gated layer, at p·G = 0; with a leading axis L for a layer stacked over
@@ -124,7 +124,10 @@ class MultiScaleStencil(nnx.Module):
 
 
 def _segment_mean(u: Array, segment_ids: Array | None) -> Array:
-    """The mean of u over the segment of every token: `(B, T, D)`, or `(B, 1, D)` without segments. Any ids."""
+    """Return the mean of u over the segment of every token: `(B, T, D)`, or `(B, 1, D)` without segments.
+
+    Segment ids may be any integers, and a segment may have holes.
+    """
     if segment_ids is None:
         return jnp.mean(u, axis=-2, keepdims=True)
 

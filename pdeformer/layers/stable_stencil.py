@@ -1,4 +1,4 @@
-"""Stable stencils: what the diffusion layers share.
+"""Stable stencils: functions that the diffusion layers share.
 
 A stencil joins token j to tokens j ± k for a few offsets k. Every edge has one weight w ≥ 0 for both of its ends,
 and the weights of all offsets sum to at most 1/2 (`MAX_WEIGHT_SUM`). One step is then symmetric with spectrum in
@@ -31,7 +31,7 @@ def update_valid_tokens(
     if segment_ids is None:
         return (wide + change(wide, None)).astype(u.dtype)
     valid = segment_ids[..., None] > 0
-    # zeros instead of padding: whatever stands there, NaN included, cannot reach a value or a gradient
+    # zeros in place of padding, so that no number there, NaN included, reaches a value or a gradient
     clean = jnp.where(valid, wide, 0)
     return jnp.where(valid, clean + change(clean, stencil.run_ids(segment_ids)), wide).astype(u.dtype)
 
@@ -42,12 +42,12 @@ def diffuse(u: Array, runs: Array | None, offsets: tuple[int, ...], weights: Arr
     `weights` is (K, B, T, D), or 1 in place of B, T or D. The weight of an edge is the mean of `weights` over its
     two ends, so the matrix is symmetric. A causal step changes only the later end of an edge.
     """
-    spread = stencil.receive if causal else stencil.divergence
+    scatter = stencil.receive if causal else stencil.divergence
     change, length = jnp.zeros_like(u), u.shape[-2]
     for k, weight in zip(offsets, weights, strict=True):
         if k < length:  # longer edges have no second end
             per_edge = weight if weight.shape[-2] == 1 else (weight[:, k:] + weight[:, : length - k]) / 2
-            change += spread(per_edge * stencil.difference(u, k, runs), k)
+            change += scatter(per_edge * stencil.difference(u, k, runs), k)
     return change
 
 
@@ -58,30 +58,30 @@ def stable_weights(parameters: Array) -> Array:
 
 
 def standardize(u: Array) -> Array:
-    """LN(u): every token minus its mean over channels, divided by its standard deviation; no parameters."""
+    """Return LN(u) without parameters: every token minus its mean over channels, over its standard deviation."""
     centered = u - jnp.mean(u, axis=-1, keepdims=True)
     return centered * jax.lax.rsqrt(jnp.mean(jnp.square(centered), axis=-1, keepdims=True) + 1e-6)
 
 
 def symmetric_taps(weights: Array, offsets: tuple[int, ...]) -> Array:
-    """Spread the (..., K, D) weights of offsets ±k to (..., D, 2m+1) taps of sum 1; m is the largest offset."""
-    radius, places = max(offsets), jnp.asarray(offsets)
+    """Convert (..., K, D) weights of offsets ±k to (..., D, 2m+1) taps of sum 1; m is the largest offset."""
+    radius, k = max(offsets), jnp.asarray(offsets)
     taps = jnp.zeros((*weights.shape[:-2], 2 * radius + 1, weights.shape[-1]), weights.dtype)
     taps = taps.at[..., radius, :].set(1 - 2 * jnp.sum(weights, axis=-2))
-    taps = taps.at[..., radius + places, :].set(weights).at[..., radius - places, :].set(weights)
+    taps = taps.at[..., radius + k, :].set(weights).at[..., radius - k, :].set(weights)
     return jnp.moveaxis(taps, -2, -1)
 
 
 def logit(p: float) -> float:
-    """The inverse of the sigmoid: log(p / (1 - p)) for 0 < p < 1."""
+    """Return the inverse of the sigmoid: log(p / (1 - p)) for 0 < p < 1."""
     return log(p / (1 - p))
 
 
 def check_alpha(alpha: float, name: str, *, closed: bool) -> None:
-    """Refuse a smoothing outside (0, 1/2), or outside (0, 1/2] if `closed`.
+    """Check that the smoothing is in (0, 1/2), or in (0, 1/2] if `closed`.
 
     Raises:
-        ValueError: `alpha` lies outside the interval; the message begins with `name`.
+        ValueError: `alpha` is outside the interval; the message begins with `name`.
     """
     if not (0 < alpha < MAX_WEIGHT_SUM or (closed and alpha == MAX_WEIGHT_SUM)):
         raise ValueError(

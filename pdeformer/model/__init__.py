@@ -9,7 +9,7 @@ A model is called as `model(tokens, segment_ids=None, *, key=None) -> logits`. E
 together and 0 is padding: attention, diffusion and positions stay inside a segment. Without a key the model is
 deterministic; with a key, dropout is drawn from it.
 
-The initial parameters of a part depend only on the seed and on the name of the part. A model with diffusion layers
+The initial parameters of a component depend only on the seed and on its name. A model with diffusion layers
 or evolved attention therefore starts from the same weights as its baseline, so a comparison of the two is paired.
 """
 

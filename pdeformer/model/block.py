@@ -1,6 +1,6 @@
 """One Transformer block with its hooks.
 
-M_x is the diffusion layer at hook x, or the identity where none is placed. A is attention, plain or evolved by a
+M_x is the diffusion layer at hook x, or the identity if the hook has no layer. A is attention, plain or evolved by a
 PDE. F is the feed-forward sublayer. Pre-LN:
 
     u ← M_before_norm(u)
@@ -35,7 +35,7 @@ from pdeformer.model.config import ModelConfig
 
 
 def named_key(key: Key[Array, ""], name: str) -> Key[Array, ""]:
-    """The random key of the part called `name`. A new part leaves the keys of the others unchanged."""
+    """Return the random key of the component `name`. A new component does not change the keys of the others."""
     return jax.random.fold_in(key, zlib.crc32(name.encode()))
 
 
@@ -48,19 +48,19 @@ def dropout(u: Float[Array, "*s"], rate: float, key: Key[Array, ""] | None) -> F
 
 
 def activation(config: ModelConfig) -> Callable[[Array], Array]:
-    """The nonlinearity that the config names."""
+    """Return the nonlinearity of the config."""
     return {"gelu": nnx.gelu, "relu": nnx.relu}[config.activation]
 
 
 def layer_norm(config: ModelConfig, rngs: nnx.Rngs) -> nnx.LayerNorm:
-    """LayerNorm whose variance is that of centered values: E[x²] - E[x]² cancels when the mean is large."""
+    """Make a LayerNorm that centers before it squares, because E[x²] - E[x]² loses digits for a large mean."""
     return nnx.LayerNorm(config.width, dtype=jnp.dtype(config.dtype), use_fast_variance=False, rngs=rngs)
 
 
 def linear(
     config: ModelConfig, inputs: int, outputs: int, rngs: nnx.Rngs, *, bias: bool = True
 ) -> nnx.Linear:
-    """A Xavier-initialized linear map with float32 parameters, computed in the dtype of the config."""
+    """Make a Xavier-initialized linear map with float32 parameters, computed in the dtype of the config."""
     init = nnx.initializers.xavier_uniform()
     return nnx.Linear(
         inputs, outputs, use_bias=bias, dtype=jnp.dtype(config.dtype), kernel_init=init, rngs=rngs
@@ -83,7 +83,7 @@ class Attention(nnx.Module):
     def __call__(
         self, u: Float[Array, "b t d"], segment_ids: Int[Array, "b t"] | None, *, key: Key[Array, ""] | None
     ) -> Float[Array, "b t d"]:
-        """Mix the tokens of every segment; attention dropout is drawn from `key`."""
+        """Mix the tokens of every segment; `key` draws the attention dropout."""
         query, key_, value = (
             project(u).reshape(*u.shape[:2], self.heads, -1) for project in (self.query, self.key, self.value)
         )
@@ -138,7 +138,7 @@ class Block(nnx.Module):
         *,
         key: Key[Array, ""] | None = None,
     ) -> Float[Array, "b t d"]:
-        """Return the residual stream after this block; dropout is drawn from `key`."""
+        """Return the residual stream after this block; `key` draws the dropout."""
         keys = (None,) * 4 if key is None else tuple(jax.random.split(key, 4))
 
         def hook(name: str, u: Array) -> Array:

@@ -15,16 +15,16 @@ Placement: TypeAlias = Literal[
     "before_norm",
     "between_layers",
 ]
-"""A place for the diffusion layer."""
+"""A place of the diffusion layer."""
 PLACEMENTS: tuple[str, ...] = get_args(Placement)
 """The seven places, in the order in which the residual stream passes them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Architecture:
-    """The Transformer itself: the options that depend on neither the task nor the diffusion layer.
+    """Options of the Transformer that depend on neither the task nor the diffusion layer.
 
-    `ModelConfig` adds the others. A program that decides those itself lets its users fill in an `Architecture`.
+    `ModelConfig` adds the other options. A program that sets those itself exposes only an `Architecture`.
 
     Example:
         >>> from dataclasses import asdict
@@ -53,7 +53,7 @@ class Architecture:
     positions: Literal["sinusoidal", "learned"] | str = "sinusoidal"
     """Position code added to the embedding; a position is the number of earlier tokens of its segment."""
     pooling: Literal["mean", "cls"] | str = "mean"
-    """What the classifier reads: the mean over valid tokens, or a learned CLS token in front (one segment per row)."""
+    """Input of the classifier: the mean over valid tokens, or a learned CLS token in front (one segment per row)."""
     dropout: float = 0.1
     """Dropout rate after the embedding, inside the feed-forward sublayer and after each sublayer."""
     attention_dropout: float = 0.1
@@ -69,10 +69,10 @@ class Architecture:
         return self.heads * (self.head_width or self.width // self.heads)
 
     def check_choices(self) -> None:
-        """Refuse a value that its field does not list.
+        """Check every field that has a fixed set of values.
 
         Raises:
-            ValueError: an unknown norm, position code, pooling, ...
+            ValueError: the norm, position code, pooling, ... is unknown.
         """
         for field in fields(self):
             choices = [word for option in get_args(field.type) for word in get_args(option)]
@@ -84,11 +84,11 @@ class Architecture:
 
 @dataclass(frozen=True)
 class ModelConfig(Architecture):
-    """Sizes and options of a model; the first argument may be `vocabulary`, all others go by name.
+    """Sizes and options of a model; the first argument may be `vocabulary`, all others are keyword arguments.
 
     Raises:
-        ValueError: a contradiction, when the configuration is built: a size below 1, a width that the heads do
-            not divide, an unknown or repeated placement, a diffusion layer or an attention that cannot be.
+        ValueError: a size is below 1, the heads do not divide the width, a placement is unknown or repeated, or
+            the diffusion layer or the attention is invalid.
 
     Example:
         >>> from pdeformer import ModelConfig
@@ -106,16 +106,16 @@ class ModelConfig(Architecture):
     activation: Literal["gelu", "relu"] | str = "gelu"
     """Nonlinearity of the feed-forward sublayer and of the classifier."""
     placements: tuple[Placement | str, ...] = ()
-    """Where the diffusion layer stands, any number of places; none is the plain Transformer."""
+    """Places of the diffusion layer, any number of them; empty means the plain Transformer."""
     stencil: StencilConfig = StencilConfig()
     """The diffusion layer at those places."""
     attention: PDEAttentionConfig = PDEAttentionConfig()
-    """The equation that evolves the attention of every block; none is plain attention."""
+    """The equation that evolves the attention of every block; kind "none" is plain attention."""
     dtype: Literal["float32", "bfloat16"] | str = "float32"
     """Type of the computation; parameters, LayerNorm statistics, diffusion, pooling and logits are float32."""
 
     def __post_init__(self):
-        """Refuse contradictions."""
+        """Check that the options fit together."""
         self._check_sizes()
         self._check_placements()
         self.attention.check(dropout=self.attention_dropout)

@@ -32,7 +32,7 @@ class _PoolingTrunk(Trunk):
     def pooled(
         self, tokens: Tokens, segment_ids: Segments | None = None, *, key: Key[Array, ""] | None = None
     ) -> Float[Array, "b d"]:
-        """One feature vector per row: the mean over its valid tokens, of all segments, or its CLS token.
+        """Return one feature vector per row: the mean over its valid tokens, of all segments, or its CLS token.
 
         Args:
             tokens: integer ids (B, T) in 0 … V-1.
@@ -43,7 +43,7 @@ class _PoolingTrunk(Trunk):
             float32 (B, D). The mean of a row of padding alone is 0.
 
         Raises:
-            ValueError: concrete packed rows with `pooling="cls"`, and whatever `hidden_states` refuses.
+            ValueError: as in `hidden_states`, or concrete rows are packed with `pooling="cls"`.
         """
         if self.config.pooling == "cls":
             _check_one_segment(segment_ids)
@@ -56,16 +56,16 @@ class _PoolingTrunk(Trunk):
         return jnp.sum(jnp.where(valid, u, 0), axis=1) / jnp.maximum(jnp.sum(valid, axis=1), 1)
 
     def classify(self, features: Float[Array, "b f"]) -> Float[Array, "b c"]:
-        """Logits (B, C) of features (B, F)."""
+        """Return the logits (B, C) of features (B, F)."""
         return self.head(features if self.hidden is None else self.activation(self.hidden(features)))
 
 
 class Classifier(_PoolingTrunk):
-    """A Transformer that gives one label per row: `(B, T)` tokens to `(B, C)` logits.
+    """A Transformer that predicts one label per row: `(B, T)` tokens to `(B, C)` logits.
 
     Args:
-        config: sizes, and what stands where. `config.pooling` selects the mean over tokens or a CLS token.
-        rngs: the seed; its stream `params` gives one key, from which every part takes its own.
+        config: sizes and options. `config.pooling` selects the mean over tokens or a CLS token.
+        rngs: the seed; every component derives its key from one key of the stream `params`.
 
     Example:
         >>> import jax.numpy as jnp
@@ -95,20 +95,21 @@ class Classifier(_PoolingTrunk):
             float32 logits (B, C).
 
         Raises:
-            ValueError: shapes, dtypes, lengths or concrete ids that do not fit the config; packed rows with a CLS
-                token.
+            ValueError: shapes, dtypes, lengths or concrete ids do not fit the config, or rows are packed with a
+                CLS token.
         """
         return self.classify(self.pooled(tokens, segment_ids, key=key))
 
 
 class Matcher(_PoolingTrunk):
-    """A Transformer that gives one label per pair of rows, as in document matching.
+    """A Transformer that predicts one label per pair of rows, as in document matching.
 
-    Two towers with the same weights pool each row to a vector; an MLP reads [a, b, a·b, a - b] of both.
+    Two towers with the same weights pool each row to a vector. An MLP maps [a, b, a·b, a - b] of the vectors to
+    logits.
 
     Args:
-        config: sizes, and what stands where. The MLP has the width `classifier_width`, or `ffn` if that is None.
-        rngs: the seed; its stream `params` gives one key, from which every part takes its own.
+        config: sizes and options. The MLP has the width `classifier_width`, or `ffn` if that is None.
+        rngs: the seed; every component derives its key from one key of the stream `params`.
 
     Example:
         >>> import jax
@@ -140,15 +141,15 @@ class Matcher(_PoolingTrunk):
             tokens_a: integer ids (B, T) of the first rows, in 0 … V-1, T ≤ `config.max_len`.
             tokens_b: integer ids (B, S) of the second rows; S may differ from T.
             segments_a: integer (B, T); 0 is padding, equal positive ids belong together. None: one segment.
-            segments_b: likewise for the second rows, (B, S).
+            segments_b: the same for the second rows, (B, S).
             key: draws the dropout of both towers; None means no dropout.
 
         Returns:
             float32 logits (B, C).
 
         Raises:
-            ValueError: shapes, dtypes, lengths or concrete ids that do not fit the config; packed rows with a CLS
-                token.
+            ValueError: shapes, dtypes, lengths or concrete ids do not fit the config, or rows are packed with a
+                CLS token.
         """
         keys = (None, None) if key is None else tuple(jax.random.split(key))
         a = self.pooled(tokens_a, segments_a, key=keys[0])
@@ -162,8 +163,8 @@ class CausalLM(Trunk):
     No output depends on a later token. Every diffusion layer runs in its causal form.
 
     Args:
-        config: sizes, and what stands where.
-        rngs: the seed; its stream `params` gives one key, from which every part takes its own.
+        config: sizes and options.
+        rngs: the seed; every component derives its key from one key of the stream `params`.
 
     Raises:
         ValueError: a placed diffusion layer or the evolved attention has no causal form, or `pooling="cls"`.
@@ -179,7 +180,7 @@ class CausalLM(Trunk):
     """
 
     def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
-        """Check that everything has a causal form, and make the parameters."""
+        """Check that all components have a causal form, and make the parameters."""
         if config.pooling == "cls":
             raise ValueError(
                 "CausalLM reads every position and has no CLS token, got pooling='cls'; use 'mean'."
@@ -216,7 +217,7 @@ class CausalLM(Trunk):
             float32 logits (B, T, V).
 
         Raises:
-            ValueError: shapes, dtypes, lengths or concrete ids that do not fit the config.
+            ValueError: shapes, dtypes, lengths or concrete ids do not fit the config.
         """
         return self.head(self.hidden_states(tokens, segment_ids, key=key))
 
@@ -224,7 +225,7 @@ class CausalLM(Trunk):
 def _check_one_segment(segment_ids: Segments | None) -> None:
     if segment_ids is None or not is_concrete(segment_ids):
         return
-    ids = np.asarray(segment_ids)  # NumPy: under a trace jnp would stage even what is known
+    ids = np.asarray(segment_ids)  # NumPy, because under a trace jnp would also stage concrete values
     if np.any((ids > 0) & (ids != ids.max(axis=1, keepdims=True))):
         raise ValueError(
             "a CLS token pools one segment per row, got packed rows; use pooling='mean' or unpack them."

@@ -20,7 +20,7 @@ Segments: TypeAlias = Integer[Array | np.ndarray, "b t"]
 
 
 def sinusoids(length: int, width: int) -> Float[Array, "t d"]:
-    """Sinusoidal positions [Vaswani et al. 2017].
+    """Return sinusoidal positions [Vaswani et al. 2017].
 
     P[t, 2i] = sin(t / 10000^(2i/D)), P[t, 2i+1] = cos(t / 10000^(2i/D)).
     """
@@ -30,7 +30,7 @@ def sinusoids(length: int, width: int) -> Float[Array, "t d"]:
 
 
 def positions_in_segment(segment_ids: Int[Array, "b t"]) -> Int[Array, "b t"]:
-    """The number of earlier tokens with the same id, so that a segment reads the same wherever it is packed."""
+    """Return the number of earlier tokens with the same id, which does not depend on the packing of a segment."""
     order = jnp.argsort(segment_ids, axis=-1, stable=True)
     sorted_ids = jnp.take_along_axis(segment_ids, order, axis=-1)
     index = jnp.broadcast_to(jnp.arange(segment_ids.shape[-1])[None], segment_ids.shape)
@@ -47,7 +47,7 @@ class Embedding(nnx.Module):
     """
 
     def __init__(self, config: ModelConfig, key: Key[Array, ""], *, with_cls: bool):
-        """Make the tables; each draws from the key of its name."""
+        """Make the tables; each is drawn with the key of its name."""
         learned = config.positions == "learned"
         scale = 0.02 if learned else 1.0
 
@@ -79,15 +79,15 @@ class Trunk(nnx.Module):
     def __init__(
         self, config: ModelConfig, key: Key[Array, ""], *, causal: bool = False, with_cls: bool = False
     ):
-        """Make the embedding, the early diffusion layer if placed, and the stacked blocks."""
+        """Make the embedding, the diffusion layer after it if there is one, and the stacked blocks."""
 
         def block(key: Key[Array, ""]) -> Block:
             return Block(config, key, causal=causal)
 
         self.config, self.causal = config, causal
         self.embed = Embedding(config, named_key(key, "embed"), with_cls=with_cls)
-        early = "after_embedding" in config.placements
-        self.after_embedding = config.stencil.build(config.width) if early else None
+        placed = "after_embedding" in config.placements
+        self.after_embedding = config.stencil.build(config.width) if placed else None
         layers = jax.vmap(jax.random.fold_in, (None, 0))(named_key(key, "blocks"), jnp.arange(config.layers))
         self.blocks = nnx.vmap(block)(layers)
         self.norm = layer_norm(config, nnx.Rngs(named_key(key, "norm"))) if config.norm == "pre" else None
@@ -95,7 +95,7 @@ class Trunk(nnx.Module):
     def hidden_states(
         self, tokens: Tokens, segment_ids: Segments | None = None, *, key: Key[Array, ""] | None = None
     ) -> Float[Array, "b s d"]:
-        """Hidden states after the last block, and with pre-LN after the last LayerNorm.
+        """Return the hidden states after the last block, and with pre-LN after the last LayerNorm.
 
         Args:
             tokens: integer ids (B, T) in 0 … V-1.
@@ -106,12 +106,12 @@ class Trunk(nnx.Module):
             `(B, T, D)`, or `(B, 1+T, D)` with a CLS token in front, in the dtype of the config.
 
         Raises:
-            ValueError: a sequence longer than `max_len`, wrong shapes or dtypes, and, outside `jit`, token ids
-                outside the vocabulary. Under `jit` such a token has the embedding NaN.
+            ValueError: a sequence is longer than `max_len`, shapes or dtypes are wrong, or, outside `jit`, token ids
+                are outside the vocabulary. Under `jit` such a token has the embedding NaN.
         """
         tokens, segment_ids = self._check(tokens, segment_ids)
         if segment_ids is not None and self.embed.cls is not None:
-            # the one positive id of the row, wherever its padding stands
+            # the CLS token gets the only positive id of the row; padding may be on either side
             segment_ids = jnp.concatenate([jnp.max(segment_ids, axis=1, keepdims=True), segment_ids], axis=1)
         u = self.embed(tokens, segment_ids)
         if self.after_embedding is not None:
@@ -121,7 +121,7 @@ class Trunk(nnx.Module):
         return u if self.norm is None else self.norm(u)
 
     def run_blocks(self, u: Array, segment_ids: Array | None, key: Array | None) -> Array:
-        """Scan over the stacked blocks: u after the first block is the input of the second, and so on."""
+        """Apply the stacked blocks one after another, by `lax.scan`."""
         graphdef, params = nnx.split(self.blocks)
         layers = jnp.arange(self.config.layers)
         keys = (
@@ -149,7 +149,7 @@ class Trunk(nnx.Module):
         if segment_ids is not None and segment_ids.shape != tokens.shape:
             raise ValueError(f"segment_ids has the shape of tokens, {tokens.shape}, got {segment_ids.shape}.")
         if is_concrete(tokens) and tokens.size:
-            values = np.asarray(tokens)  # NumPy: under a trace jnp would stage even what is known
+            values = np.asarray(tokens)  # NumPy, because under a trace jnp would also stage concrete values
             low, high = values.min(), values.max()
             if low < 0 or high >= vocabulary:
                 raise ValueError(

@@ -45,7 +45,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Serve the name of an earlier release, with a warning."""
+    """Resolve a deprecated name, with a warning."""
     if name == "decayed":
         warnings.warn("train.decayed is now train.weight_decay_mask.", DeprecationWarning, stacklevel=2)
         return weight_decay_mask

@@ -49,7 +49,7 @@ class Optimizer:
     clip: float = 0.0
     """Largest global norm of the gradient; 0 switches clipping off."""
     accumulate: int = 1
-    """Number of micro-batches of a step: the memory of B / accumulate examples, the gradient of all B."""
+    """Number of micro-batches of a step, which has the memory of B / accumulate examples and the gradient of all B."""
 
     def __post_init__(self) -> None:
         """Check the range of every field."""

@@ -1,6 +1,6 @@
 """The training step on a mesh: the state, loss functions, one compiled step, and evaluation.
 
-The state has three fields and nothing else: what `jax.jit` does not return does not survive.
+The state has exactly three fields, and a jitted step keeps no other state.
 A loss function `(model, batch, key) -> Sums` returns sums over examples, so that micro-batches, padded
 evaluation batches and hosts add up exactly. key=None means deterministic (evaluation).
 
@@ -155,7 +155,7 @@ def classification_loss(model: Any, batch: dict[str, Any], key: Any = None) -> S
 def init_state(
     build: Callable[[nnx.Rngs], Any], optimizer: Optimizer, steps: int, mesh: Mesh, *, seed: int
 ) -> tuple[Any, TrainState, TrainState]:
-    """Initialize a model and its optimizer on a mesh; no device ever holds a full copy of a sharded weight.
+    """Initialize a model and its optimizer on a mesh; no device holds a full copy of a sharded weight.
 
     Args:
         build: makes the model from `nnx.Rngs`.
@@ -276,14 +276,14 @@ def make_train_step(
     def train_step(state: TrainState, batch: Any, key: Any) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(key, state.step)
         micro_batches = _micro_batches(batch, optimizer.accumulate, mesh)
-        grads, sums = _total(jax.grad(loss_and_sums, has_aux=True), state.params, micro_batches, key)
+        grads, sums = _accumulate(jax.grad(loss_and_sums, has_aux=True), state.params, micro_batches, key)
         grads = jax.tree.map(lambda g: g / sums.weight, grads)
         loss, norm = sums.loss / sums.weight, optax.tree.norm(grads)
         finite = jnp.isfinite(loss) & jnp.isfinite(norm)
         updates, opt_state = tx.update(grads, state.opt_state, state.params)
-        new = TrainState(state.step + 1, optax.apply_updates(state.params, updates), opt_state)
+        updated = TrainState(state.step + 1, optax.apply_updates(state.params, updates), opt_state)
         metrics = Metrics(loss, sums.correct / sums.weight, norm, jnp.float32(rate(state.step)), finite)
-        return jax.tree.map(lambda new, old: jnp.where(finite, new, old), new, state), metrics
+        return jax.tree.map(lambda new, old: jnp.where(finite, new, old), updated, state), metrics
 
     replicated = sharding.replicated_sharding(mesh)
     in_shardings = (shardings, sharding.batch_sharding(mesh), replicated)
@@ -292,17 +292,17 @@ def make_train_step(
 
 
 def _micro_batches(batch: Any, count: int, mesh: Mesh) -> Any:
-    """The batch with every leaf (B, ...) as (count, B / count, ...).
+    """Split every leaf (B, ...) of the batch to (count, B / count, ...).
 
-    Micro-batch a takes the rows a, a + count, a + 2 count, ...: no row has to leave its device.
+    Micro-batch a has the rows a, a + count, a + 2 count, ..., so that no row leaves its device.
     """
 
     def split(x: Any) -> Any:
-        rows, ways = x.shape[0], mesh.shape["data"]
-        if rows % (count * ways):
+        rows, shards = x.shape[0], mesh.shape["data"]
+        if rows % (count * shards):
             raise ValueError(
                 f"the batch must divide evenly into micro-batches on every device, got {rows} rows for "
-                f"accumulate={count} on data={ways}; change the batch size or optimizer.accumulate."
+                f"accumulate={count} on data={shards}; change the batch size or optimizer.accumulate."
             )
         x = jnp.swapaxes(x.reshape(rows // count, count, *x.shape[1:]), 0, 1)
         return jax.lax.with_sharding_constraint(x, NamedSharding(mesh, PartitionSpec(None, "data")))
@@ -310,8 +310,8 @@ def _micro_batches(batch: Any, count: int, mesh: Mesh) -> Any:
     return jax.tree.map(split, batch)
 
 
-def _total(gradient: Any, params: Any, micro_batches: Any, key: Any) -> tuple[Any, Sums]:
-    """The gradient and the `Sums`, added over the micro-batches; activations of one micro-batch live at a time."""
+def _accumulate(gradient: Any, params: Any, micro_batches: Any, key: Any) -> tuple[Any, Sums]:
+    """Add the gradient and the `Sums` over the micro-batches, with the activations of one micro-batch at a time."""
     count = jax.tree.leaves(micro_batches)[0].shape[0]
     if count == 1:
         return gradient(params, jax.tree.map(lambda x: x[0], micro_batches), key)
@@ -366,10 +366,11 @@ def make_evaluate(
     def evaluate(params: Any, batches: Iterable[Any]) -> Evaluation:
         total, pending = Sums(0.0, 0.0, 0.0), None
         for batch in batches:
-            # One batch ahead: the host prepares while the device works, and no queue of batches grows.
+            # Dispatch one batch ahead, so that the host prepares a batch while the device computes another.
+            # At most one result is pending, so no queue of batches grows.
             pending, previous = step(params, batch), pending
-            total = _plus(total, previous)
-        loss, weight, correct = _plus(total, pending)
+            total = _add_on_host(total, previous)
+        loss, weight, correct = _add_on_host(total, pending)
         if weight == 0:
             raise ValueError("evaluation needs examples, got a total weight of 0; give batches with weight.")
         return Evaluation(loss / weight, correct / weight, weight)
@@ -377,6 +378,6 @@ def make_evaluate(
     return evaluate
 
 
-def _plus(total: Sums, sums: Sums | None) -> Sums:
-    """The total on the host, in double precision."""
+def _add_on_host(total: Sums, sums: Sums | None) -> Sums:
+    """Add the sums of a batch to the total on the host, in double precision."""
     return total if sums is None else Sums(*(t + float(s) for t, s in zip(total, sums, strict=True)))

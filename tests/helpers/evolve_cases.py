@@ -34,7 +34,7 @@ CAUSAL = [name for name in PDES if name != "wave"]
 
 
 def dense_evolve(u, pde, **kwargs):
-    """`evolve` by the dense matrices of the oracle."""
+    """Evolve u by the dense matrices of the oracle."""
     coefficients = dict(pde.coefficients())
     if isinstance(pde, ReactionDiffusion):
         coefficients["reaction"] = pde.reaction
@@ -42,5 +42,5 @@ def dense_evolve(u, pde, **kwargs):
 
 
 def methods(pde, boundary, *, segmented=False, causal=False):
-    """All methods that are exact for these arguments, and "auto"."""
+    """Return all methods that are exact for these arguments, and "auto"."""
     return (*applicable_methods(pde, boundary, segmented=segmented, causal=causal), "auto")

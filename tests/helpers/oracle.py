@@ -33,7 +33,7 @@ def increment_matrix(alpha, beta, length, boundary, segment_ids=None):
                 G[j, right] += alpha + down
             if left is not None:
                 G[j, left] += alpha + up
-            # the mass that leaves token j: to both sides by diffusion, along β by advection; walls stop it
+            # mass leaves token j to both sides by diffusion, and along β by advection, unless a wall is closed
             G[j, j] -= alpha * ((right is not None or not closed) + (left is not None or not closed))
             G[j, j] -= down * (left is not None or not closed) + up * (right is not None or not closed)
     return G
@@ -97,10 +97,10 @@ def _evolve_channel(u, pde, c, reaction, steps, dt, boundary, segment_ids, causa
     if pde == "Wave":
         L = increment_matrix(1.0, 0.0, length, boundary, segment_ids)
         r = (c["speed"] * dt) ** 2
-        before, now = u, u + 0.5 * r * L @ u
+        previous, current = u, u + 0.5 * r * L @ u
         for _ in range(steps - 1):
-            before, now = now, 2 * now - before + r * L @ now
-        return now
+            previous, current = current, 2 * current - previous + r * L @ current
+        return current
     alpha, beta = c["alpha"] * dt, c.get("beta", 0.0) * dt
     drift = beta if pde == "AdvectionDiffusion" else 0.0
     mask = changing(length, boundary, segment_ids)
@@ -131,15 +131,15 @@ def evolve_vector(kind, coefficients, u, ids, order="strang", reaction="fisher")
     power = {"fisher": 1, "allen_cahn": 2}[reaction]
     if kind == "reaction" and order == "reaction_first":
         u = u + sum(c["beta"] for c in coefficients) * u * (1 - u**power)
-    before = None
+    previous = None
     for c, G in zip(coefficients, matrices, strict=True):
         if kind == "diffusion" or (kind == "reaction" and order == "reaction_first"):
             u = u + c["alpha"] * (G @ u)
         elif kind == "advection":
             u = u + G @ u
         elif kind == "wave":
-            pull = c["speed"] ** 2 * (G @ u)
-            u, before = (u + pull / 2 if before is None else 2 * u - before + pull), u
+            increment = c["speed"] ** 2 * (G @ u)
+            u, previous = (u + increment / 2 if previous is None else 2 * u - previous + increment), u
         elif order == "euler":
             u = u + c["alpha"] * (G @ u) + c["beta"] * u * (1 - u**power)
         else:
@@ -182,7 +182,7 @@ def attention_weights(
             S0 = (H**-0.5 if scale is None else scale) * q @ k.T
 
             def evolve(matrix, b=b, n=n):
-                def along(u, ids):
+                def evolve_row(u, ids):
                     return evolve_vector(kind, coefficients[n], u, ids, order, reaction)
 
                 matrix = matrix.copy()
@@ -191,10 +191,10 @@ def attention_weights(
                         key_ids = ids[b].copy()
                         if is_causal:
                             key_ids[max(t + S - T + 1, 0) :] = 0
-                        matrix[t] = along(matrix[t], key_ids)
+                        matrix[t] = evolve_row(matrix[t], key_ids)
                 if axis in ("query", "both"):
                     for s in range(S):
-                        matrix[:, s] = along(matrix[:, s], ids[b])
+                        matrix[:, s] = evolve_row(matrix[:, s], ids[b])
                 return matrix
 
             A = evolve(S0) if target == "logits" else S0

@@ -1,6 +1,6 @@
-"""A Transformer of a few hundred weights with stacked blocks, and data that it can learn, for tests of training.
+"""A tiny Transformer with stacked blocks, and data that it can learn, for tests of training.
 
-Its parameters have the names and shapes of a real model, so the sharding rules apply to their paths.
+Its parameters have the names and numbers of dimensions of a real model, so the sharding rules match their paths.
 Legend: B batch, T tokens, D channels, L layers.
 """
 
@@ -70,15 +70,15 @@ class Tiny(nnx.Module):
 
     def __call__(self, tokens, segment_ids=None, *, key=None):
         segment_ids = jnp.ones_like(tokens) if segment_ids is None else segment_ids
-        blocks, stack = nnx.split(self.blocks)
+        graphdef, params = nnx.split(self.blocks)
 
-        def layer(x, part):
-            params, index = part
-            return nnx.merge(blocks, params)(
+        def layer(x, params_and_index):
+            params, index = params_and_index
+            return nnx.merge(graphdef, params)(
                 x, segment_ids, None if key is None else jax.random.fold_in(key, index)
             ), None
 
-        x, _ = jax.lax.scan(layer, self.embed.token(tokens), (stack, jnp.arange(LAYERS)))
+        x, _ = jax.lax.scan(layer, self.embed.token(tokens), (params, jnp.arange(LAYERS)))
         valid = (segment_ids > 0)[..., None]
         return self.head(jnp.sum(x * valid, axis=1) / jnp.sum(valid, axis=1))
 
@@ -89,7 +89,7 @@ def build(rngs: nnx.Rngs) -> Tiny:
 
 
 def batch_of(step: int, rows: int = 16) -> dict[str, np.ndarray]:
-    """The batch of a step: random tokens, the class of the first token, and a padded last token in odd rows."""
+    """Return the batch of a step: random tokens, the class of the first token, and a padded last token in odd rows."""
     random = np.random.default_rng(step)
     tokens = random.integers(0, VOCABULARY, (rows, TOKENS)).astype(np.int32)
     segment_ids = np.ones_like(tokens)

@@ -1,4 +1,4 @@
-"""A tiny training program (`python -m tests.helpers.tiny_program`) for tests of run folder, kill, resume and hosts."""
+"""A tiny training program (`python -m tests.helpers.tiny_program`) for tests of run folders, resumption and hosts."""
 
 import dataclasses
 import sys
@@ -24,7 +24,7 @@ class Mesh:
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """What to train."""
+    """Options of the program."""
 
     out: Path
     resume: bool = False
@@ -34,11 +34,11 @@ class Config:
     optimizer: train.Optimizer = train.Optimizer(learning_rate=1e-2, warmup=2)
     cadence: run.LoopIntervals = run.LoopIntervals(log_every=2, eval_every=4, checkpoint_every=3, keep=2)
     pause: float = 0.0
-    """Seconds that each batch from the fifth on takes, so that a signal arrives during a training."""
+    """Delay in seconds of each batch from the fifth on, so that a signal arrives during training."""
     coordinator: str = ""
     """Address of the first of two hosts; empty for one host."""
     host: int = 0
-    """Which of the two hosts this is."""
+    """Index of this host, 0 or 1."""
 
 
 MAY_CHANGE_ON_RESUME = (*run.MAY_CHANGE_ON_RESUME, "pause", "coordinator", "host")
@@ -56,7 +56,7 @@ def rows_of(batch):
 
 
 def main(config: Config, spy: Callable[[int], None] = lambda step: None) -> list[run.Result]:
-    """Train every variant; `spy` is called with the step before each batch is programs."""
+    """Train every variant; `spy` is called with the step before each batch is made."""
     folder = run.open_run(config.out, config, resume=config.resume, may_change=MAY_CHANGE_ON_RESUME)
     mesh = sharding.make_mesh(config.mesh.data, config.mesh.model)
 

@@ -1,4 +1,4 @@
-"""Diagnostics against numbers by hand, against slow references, and against their laws."""
+"""Diagnostics: values by hand, slow references, and laws."""
 
 import jax
 import jax.numpy as jnp
@@ -72,7 +72,7 @@ def test_commutator_by_hand():
     def keep_first(u):
         return u * column(1.0, 0.0)
 
-    # f(u) = (3, 0), mixed (0, 3); mix(u) = (4, 3), f of it (4, 0): the difference is (-4, 3)
+    # mix(f(u)) = mix(3, 0) = (0, 3) and f(mix(u)) = f(4, 3) = (4, 0): the difference is (-4, 3)
     np.testing.assert_allclose(
         diagnostics.commutator(reverse, keep_first, column(3.0, 4.0)), 5 / 3, rtol=1e-6
     )

@@ -52,15 +52,15 @@ def test_repeated_leapfrog_steps_are_evolve(x64):
 
 def test_leapfrog_is_reversible(x64):
     pde, u = Wave(0.7), jnp.asarray(U)
-    forth = start = _start(u, pde, 1.0)
+    forward = start = _start(u, pde, 1.0)
     for _ in range(50):
-        forth = pde.step(forth)
-    back = forth[::-1]
+        forward = pde.step(forward)
+    backward = forward[::-1]
     for _ in range(50):
-        back = pde.step(back)
-    np.testing.assert_allclose(back[::-1][0], start[0], atol=1e-12)
-    np.testing.assert_allclose(back[::-1][1], start[1], atol=1e-12)
-    assert np.abs(forth[0] - u).max() > 0.1
+        backward = pde.step(backward)
+    np.testing.assert_allclose(backward[::-1][0], start[0], atol=1e-12)
+    np.testing.assert_allclose(backward[::-1][1], start[1], atol=1e-12)
+    assert np.abs(forward[0] - u).max() > 0.1
 
 
 def test_step_along_another_axis_is_the_step_of_the_transposed_array(x64):
@@ -182,8 +182,8 @@ def test_equations_of_different_kind_have_different_tree_structure():
 
 def test_concrete_arrays_are_checked_under_jit_too():
     """A coefficient in the closure of a compiled function is concrete while the function is traced."""
-    rates, fast = jnp.array([0.1, 0.2]), jnp.array([0.1, 0.6])
-    y = jax.jit(lambda u: evolve(u, Diffusion(rates), steps=2))(jnp.ones((5, 2)))
+    stable, unstable = jnp.array([0.1, 0.2]), jnp.array([0.1, 0.6])
+    y = jax.jit(lambda u: evolve(u, Diffusion(stable), steps=2))(jnp.ones((5, 2)))
     np.testing.assert_allclose(y, 1, rtol=1e-6)
     with pytest.raises(ValueError, match=r"alpha \* dt <= 1/2 to be stable, got 1.2 times the bound"):
-        jax.jit(lambda u: evolve(u, Diffusion(fast), steps=2))(jnp.ones((5, 2)))
+        jax.jit(lambda u: evolve(u, Diffusion(unstable), steps=2))(jnp.ones((5, 2)))

@@ -95,12 +95,12 @@ def test_state_is_born_sharded_and_moments_lie_beside_their_parameter():
 
 
 def test_weights_do_not_depend_on_the_mesh():
-    wide = init_state(tiny.build, Optimizer(), 10, sharding.make_mesh(model=2), seed=3)[1]
-    one = init_state(tiny.build, Optimizer(), 10, sharding.make_mesh(data=1), seed=3)[1]
-    unsharded = nnx.to_pure_dict(nnx.state(tiny.Tiny(rngs=nnx.Rngs(jax.random.key(3)))))
-    for a, b, c in zip(*map(jax.tree.leaves, (wide.params, one.params, unsharded)), strict=True):
+    sharded = init_state(tiny.build, Optimizer(), 10, sharding.make_mesh(model=2), seed=3)[1]
+    single_device = init_state(tiny.build, Optimizer(), 10, sharding.make_mesh(data=1), seed=3)[1]
+    eager = nnx.to_pure_dict(nnx.state(tiny.Tiny(rngs=nnx.Rngs(jax.random.key(3)))))
+    for a, b, c in zip(*map(jax.tree.leaves, (sharded.params, single_device.params, eager)), strict=True):
         np.testing.assert_array_equal(a, b)
-        # The initializer runs compiled there and op by op here: the last bit of erfinv may differ.
+        # The initializer of `init_state` is compiled, this one is eager: the last bit of erfinv may differ.
         np.testing.assert_allclose(a, c, rtol=1e-6, atol=1e-7)
 
 

@@ -27,8 +27,8 @@ def run_steps(steps, *, mesh, optimizer=ADAM, key=KEY, loss_fn=train.classificat
     programs = run.make_programs(tiny.build, optimizer, STEPS, mesh, loss_fn)
     state, metrics = programs.init(INIT_KEY), []
     for index in range(steps):
-        state, new = programs.step(state, sharding.put_batch(tiny.batch_of(index), mesh), key)
-        metrics.append(jax.device_get(new))
+        state, step_metrics = programs.step(state, sharding.put_batch(tiny.batch_of(index), mesh), key)
+        metrics.append(jax.device_get(step_metrics))
     return programs.step, state, metrics
 
 
@@ -90,7 +90,7 @@ def test_contradictory_optimizer_is_refused(config, words):
 
 def test_unknown_schedule_is_refused():
     config = train.Optimizer()
-    object.__setattr__(config, "schedule", "step")  # past the type checker of the tests
+    object.__setattr__(config, "schedule", "step")  # bypasses the run-time type checker of the tests
     with pytest.raises(ValueError, match="schedule must be cosine, linear, rsqrt or constant, got 'step'"):
         config.__post_init__()
 
@@ -105,8 +105,8 @@ def test_weight_decay_acts_on_kernels_and_embeddings_only():
     params["after_embedding"] = stencil
     names = {
         sharding.path_name(path)
-        for path, on in jax.tree_util.tree_leaves_with_path(train.weight_decay_mask(params))
-        if on
+        for path, decays in jax.tree_util.tree_leaves_with_path(train.weight_decay_mask(params))
+        if decays
     }
     assert names == {
         "embed/token/embedding",
@@ -125,9 +125,9 @@ def test_decay_shrinks_a_kernel_by_rate_times_decay_and_leaves_a_bias():
     tx = train.make_optimizer(train.Optimizer(learning_rate=0.5, schedule="constant", weight_decay=0.1), 10)
     params = {"head": {"kernel": jnp.full(3, 2.0), "bias": jnp.full(3, 2.0)}}
     zero = jax.tree.map(jnp.zeros_like, params)
-    new: Any = optax.apply_updates(params, tx.update(zero, tx.init(params), params)[0])
-    np.testing.assert_allclose(new["head"]["kernel"], 2.0 * (1 - 0.5 * 0.1), rtol=1e-6)
-    np.testing.assert_array_equal(new["head"]["bias"], 2.0)
+    updated: Any = optax.apply_updates(params, tx.update(zero, tx.init(params), params)[0])
+    np.testing.assert_allclose(updated["head"]["kernel"], 2.0 * (1 - 0.5 * 0.1), rtol=1e-6)
+    np.testing.assert_array_equal(updated["head"]["bias"], 2.0)
 
 
 def test_two_adam_steps_are_the_ones_computed_by_hand():
@@ -182,10 +182,10 @@ def test_training_learns():
 
 
 def test_losses_on_a_4x2_mesh_equal_those_on_one_device():
-    one, wide = (
+    single_device, sharded = (
         run_steps(6, mesh=mesh)[2] for mesh in (sharding.make_mesh(data=1), sharding.make_mesh(model=2))
     )
-    for a, b in zip(one, wide, strict=True):
+    for a, b in zip(single_device, sharded, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5)
 
 
@@ -207,7 +207,7 @@ def test_given_state_is_donated():
 
 
 def weighted_loss(model, batch, key):
-    """Without dropout, and with weights 0 to 2 by the first token."""
+    """Return the loss without dropout, with weights 0 to 2 that depend on the first token."""
     del key
     return train.classification_loss(model, batch | {"weights": batch["tokens"][:, 0] % 3})
 
@@ -220,11 +220,11 @@ def test_accumulated_gradient_is_that_of_the_large_batch(mesh):
         for n in (1, 4)
     )
     for a, b in zip(full[1], accumulated[1], strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-5)  # another order of the same float32 sums
+        np.testing.assert_allclose(a, b, rtol=1e-5)  # the float32 sums have another order
 
 
 def test_dropout_depends_on_key_step_and_nothing_else():
-    """With learning rate ~ 0 and one batch again and again only dropout changes the loss."""
+    """With a learning rate near 0 and a single batch, only dropout changes the loss."""
     mesh, losses = sharding.make_mesh(data=1), []
     optimizer = train.Optimizer(learning_rate=1e-30)
     programs = run.make_programs(tiny.build, optimizer, STEPS, mesh)
@@ -248,7 +248,7 @@ def test_every_micro_batch_of_every_step_has_a_key_of_its_own():
     optimizer = train.Optimizer(accumulate=2)
     _, _, metrics = run_steps(2, mesh=sharding.make_mesh(data=1), optimizer=optimizer, loss_fn=loss_fn)
     for step in range(2):
-        draws = [draw(jax.random.fold_in(jax.random.fold_in(KEY, step), part)) for part in range(2)]
+        draws = [draw(jax.random.fold_in(jax.random.fold_in(KEY, step), index)) for index in range(2)]
         np.testing.assert_allclose(metrics[step].loss, np.mean(draws), rtol=1e-6)
 
 
@@ -275,9 +275,9 @@ def test_gradient_norm_is_that_of_the_mean_loss():
 def test_step_that_is_not_finite_leaves_the_state_untouched(poison):
     def loss_fn(model, batch, key):
         sums = train.classification_loss(model, batch, key)
-        bad = batch["labels"].sum() >= 0  # true, and unknown at compile time
-        root = jnp.sqrt(jnp.where(bad, sums.loss * 0, 1.0))  # value 0, derivative infinite times zero
-        return sums._replace(loss=sums.loss + (jnp.where(bad, jnp.nan, 0) if poison == "loss" else root))
+        always = batch["labels"].sum() >= 0  # true, but unknown at compile time
+        root = jnp.sqrt(jnp.where(always, sums.loss * 0, 1.0))  # value 0, derivative infinite times zero
+        return sums._replace(loss=sums.loss + (jnp.where(always, jnp.nan, 0) if poison == "loss" else root))
 
     mesh = sharding.make_mesh(data=1)
     before = jax.device_get(run.make_programs(tiny.build, train.Optimizer(), STEPS, mesh).init(INIT_KEY))

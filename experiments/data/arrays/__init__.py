@@ -1,6 +1,6 @@
 """Data sets as fixed-shape uint8 arrays on disk, and batches that depend only on (seed, step, host).
 
-store    `prepare`: write the arrays once, check and map them ever after
+store    `prepare`: write the arrays once, then check and memory-map them
 batches  training batches, evaluation batches, and the same batches for grain
 
     splits = prepare(builder, max_len=2000, data_dir="data")

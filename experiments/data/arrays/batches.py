@@ -1,6 +1,6 @@
-"""Batches as a pure function of (seed, step, host), so that a resumed run simply takes the next step.
+"""Batches as a pure function of (seed, step, host), so that a resumed run needs only its step.
 
-Letters: n examples, B global batch, b = B / hosts rows of it on this host, T tokens.
+n examples, B rows of a global batch, b = B / hosts rows of this host, T tokens
 """
 
 import functools
@@ -29,14 +29,14 @@ class Batch(NamedTuple):
 def batch_indices(
     size: int, batch_size: int, *, seed: int, step: int, host: int = 0, hosts: int = 1
 ) -> Int[np.ndarray, " b"]:
-    """Indices of the examples in this host's part of training batch `step`.
+    """Return the indices of the examples of training batch `step` for this host.
 
     Epoch e visits the n = size examples in the order Generator(Philox(key=(seed, e))).permutation(n) and drops the
-    last n mod B of them. Batch s of an epoch is its rows sB to (s + 1)B, of which host h takes rows sB + hb to
-    sB + (h + 1)b. The parts of all hosts together are the same batch for any number of hosts.
+    last n mod B of them. Batch s of an epoch has its rows sB to (s + 1)B, and host h has rows sB + hb to
+    sB + (h + 1)b. The union over all hosts is the same batch for any number of hosts.
 
     Raises:
-        ValueError: B exceeds n or is no multiple of hosts, or a number is out of range.
+        ValueError: B exceeds n or is not a multiple of hosts, or a number is out of range.
     """
     _check(batch_size, host, hosts)
     if not (batch_size <= size and step >= 0 and seed >= 0):
@@ -50,7 +50,7 @@ def batch_indices(
     return _permutation(size, seed, epoch)[first : first + b]
 
 
-@functools.lru_cache(maxsize=4)  # the current epoch of a few runs side by side
+@functools.lru_cache(maxsize=4)  # the current epochs of a few concurrent runs
 def _permutation(size: int, seed: int, epoch: int) -> Int[np.ndarray, " n"]:
     key = np.array([seed, epoch], np.uint64)
     order = np.random.Generator(np.random.Philox(key=key)).permutation(size)
@@ -59,19 +59,19 @@ def _permutation(size: int, seed: int, epoch: int) -> Int[np.ndarray, " n"]:
 
 
 def batch(split: Split, batch_size: int, *, seed: int, step: int, host: int = 0, hosts: int = 1) -> Batch:
-    """This host's rows of training batch `step`, all of weight 1: see `batch_indices`."""
+    """Return the rows of training batch `step` for this host, all of weight 1; see `batch_indices`."""
     size = len(split.labels)
     rows = batch_indices(size, batch_size, seed=seed, step=step, host=host, hosts=hosts)
     return _gather(split, rows, np.ones(len(rows), np.float32))
 
 
 def evaluation_batches(split: Split, batch_size: int, *, host: int = 0, hosts: int = 1) -> Iterator[Batch]:
-    """Every example once and in order: ceil(n / B) batches of one shape, equally many on every host.
+    """Return every example once and in order: ceil(n / B) batches of one shape, on every host.
 
     A row past the end repeats the last example with weight 0; unlike an empty row, it is valid input for any model.
 
     Raises:
-        ValueError: B is no multiple of hosts, or host is not one of them.
+        ValueError: B is not a multiple of hosts, or host is out of range.
     """
     _check(batch_size, host, hosts)
     size, b = len(split.labels), batch_size // hosts
@@ -82,11 +82,11 @@ def evaluation_batches(split: Split, batch_size: int, *, host: int = 0, hosts: i
 def grain_batches(
     split: Split, batch_size: int, *, seed: int, steps: int, host: int = 0, hosts: int = 1
 ) -> Any:
-    """The batches of steps 0 to `steps` - 1 as a `grain.MapDataset`, with its iterators and checkpoints."""
-    import grain  # the import takes three seconds, so only users of this function pay for it
+    """Return the batches of steps 0 to `steps` - 1 as a `grain.MapDataset`, with its iterators and checkpoints."""
+    import grain  # here, because the import takes three seconds
 
-    at = functools.partial(batch, split, batch_size, seed=seed, host=host, hosts=hosts)
-    return grain.MapDataset.range(steps).map(lambda step: at(step=int(step)))
+    batch_of_step = functools.partial(batch, split, batch_size, seed=seed, host=host, hosts=hosts)
+    return grain.MapDataset.range(steps).map(lambda step: batch_of_step(step=int(step)))
 
 
 def _check(batch_size: int, host: int, hosts: int) -> None:

@@ -1,4 +1,4 @@
-"""A TFDS data set as fixed-shape arrays on disk: written once, then checked and mapped at every start."""
+"""A TFDS data set as fixed-shape arrays on disk: written once, then checked and memory-mapped by every run."""
 
 import contextlib
 import dataclasses
@@ -25,13 +25,13 @@ ROWS_AT_ONCE = 1024
 class Split(NamedTuple):
     """One split of n examples of T = max_len tokens.
 
-    Token ids whose padding is 0 (ListOps: 16 ids) are ready to use. Bytes and pixels take all 256 values, and
-    value + 1 does not fit uint8. They are stored as they are; the user adds 1 inside jit, after the cast, where
+    Token ids whose padding is 0 (ListOps: 16 ids) are ready to use. Bytes and pixels have all 256 values, so
+    value + 1 does not fit uint8. They are stored unchanged; the caller adds 1 inside jit, after the cast, where
     `segment_ids` is not 0.
     """
 
     tokens: UInt8[np.ndarray, "n T"]
-    """Tokens as the builder gives them, from position 0 on, and 0 after their length; read from disk when indexed."""
+    """Tokens of the builder from position 0 on, and 0 after their length; read from disk when indexed."""
     lengths: Int32[np.ndarray, " n"]
     """Number of tokens of every example."""
     labels: Int32[np.ndarray, " n"]
@@ -52,8 +52,8 @@ def prepare(
 ) -> dict[str, Split]:
     """Write the splits of `builder` once to a folder in `data_dir/arrays`, and open them from there.
 
-    The folder appears complete or not at all, whenever the process is killed. Of several processes one writes and
-    the others wait. Every start compares configuration, file sizes and shapes with the manifest.
+    The folder is created atomically, so a killed process leaves no incomplete folder. If several processes start,
+    one writes and the others wait. Every call compares configuration, file sizes and shapes with the manifest.
 
     Args:
         builder: a TFDS builder of examples {"tokens": uint8 (t,), "label": ClassLabel} with t <= max_len, whose
@@ -64,11 +64,11 @@ def prepare(
         verify: also read every byte and compare the SHA-256.
 
     Returns:
-        Name -> `Split`.
+        A map from the name of a split to its `Split`.
 
     Raises:
-        ValueError: the folder is damaged or was made from another configuration (nothing is overwritten), or an
-            example is longer than max_len or not uint8.
+        ValueError: the folder is damaged or was made from another configuration, or an example is longer than
+            max_len or not uint8. Nothing is overwritten.
     """
     identity = _identity(builder, max_len)
     config = builder.builder_config.name if builder.builder_config else "default"
@@ -84,7 +84,7 @@ def prepare(
 
 
 def _identity(builder: tfds.core.DatasetBuilder, max_len: int) -> dict[str, Any]:
-    """Everything that the arrays depend on, as JSON gives it back."""
+    """Return all settings that the arrays depend on, in the types that JSON returns."""
     info: Any = builder.info
     config = dataclasses.asdict(builder.builder_config) if builder.builder_config else {}
     identity = {
@@ -106,9 +106,11 @@ def _download_and_prepare(builder: tfds.core.DatasetBuilder, manual_dir: str | P
 
 
 def write(builder: tfds.core.DatasetBuilder, folder: Path, identity: dict[str, Any]) -> None:
-    """Write the arrays beside `folder`, force them to disk, and rename: other processes see only the rename."""
+    """Write the arrays to a temporary folder, sync them to disk, and rename it to `folder`."""
     partial = folder.with_name(f"{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)  # left by a killed process: this process holds the lock
+    shutil.rmtree(
+        partial, ignore_errors=True
+    )  # a killed process left it, because this process holds the lock
     partial.mkdir()
     splits = list(builder.info.splits)
     open_source: Any = builder.as_data_source  # a decorator hides its arguments from type checkers
@@ -155,7 +157,7 @@ def _sha256(path: Path) -> str:
 
 
 def force_to_disk(path: Path) -> None:
-    """Wait until a file or folder is on the disk."""
+    """Sync a file or folder to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

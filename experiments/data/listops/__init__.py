@@ -3,10 +3,10 @@
 Files in import order:
 
 grammar          sequences, their vocabulary and their value
-baselines        accuracies of predictors without a model, beside which a model's accuracy is read
+baselines        accuracies of predictors without a model, for comparison with a model
 generator        random sequences with the distribution of the benchmark
 release          the published files
-listops_builder  a TFDS data set of either kind
+listops_builder  a TFDS data set, generated or published
 """
 
 import warnings
@@ -38,7 +38,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Callable[..., Any]:
-    """Serve `ladder`, the old name of `baseline_accuracies`, with a DeprecationWarning."""
+    """Resolve `ladder`, the deprecated name of `baseline_accuracies`, with a warning."""
     if name != "ladder":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     warnings.warn("listops.ladder is now listops.baseline_accuracies", DeprecationWarning, stacklevel=2)

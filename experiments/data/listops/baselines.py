@@ -1,8 +1,7 @@
-"""Baselines: accuracies of predictors that look only at the top of a ListOps tree.
+"""Baselines: accuracies of predictors that use only the top levels of a ListOps tree.
 
-A model with the accuracy of `root_operator` has learned to read the first token. A model with that of `depth_one`
-has learned to look one level below it. Neither evaluates a nested list, so the accuracy of a model must be compared
-with these numbers.
+The predictor `root_operator` uses only the first token. The predictor `depth_one` also uses the level below it.
+Neither evaluates a nested list, so the accuracy of a model must be compared with theirs.
 """
 
 from typing import NamedTuple
@@ -29,15 +28,16 @@ class Top(NamedTuple):
 
 
 def baseline_accuracies(train: Split, test: Split) -> dict[str, float]:
-    """Accuracy on `test`, as a fraction, of three predictors fitted on `train`.
+    """Return the accuracy on `test`, as a fraction, of three predictors fitted on `train`.
 
     - `majority`: the most frequent label.
     - `root_operator`: the most frequent label given the first token.
     - `depth_one`: the most probable label given the root operator, and the digits and operators directly under it.
 
     `depth_one` assumes that the value of a sub-expression with operator o is distributed like the labels of the
-    training sequences with root o, independently of the others. Minimum, maximum and sum modulo 10 are exact under
-    that model. The median of an even number of arguments gets the mean of the distributions of the two middle ones.
+    training sequences with root o, independently of other sub-expressions. Minimum, maximum and sum modulo 10 are
+    exact under that model. For the median of an even number of arguments it takes the mean of the distributions of
+    the two middle arguments.
     """
     by_root = label_frequencies(train)
     top = read_top(test.tokens)
@@ -51,7 +51,7 @@ def baseline_accuracies(train: Split, test: Split) -> dict[str, float]:
 
 
 def label_frequencies(split: Split) -> Float64[np.ndarray, "ids 10"]:
-    """P(label | first token), smoothed: the overall frequencies count as one more sequence per first token."""
+    """Return P(label | first token), smoothed: the overall frequencies count as one sequence per first token."""
     counts = np.zeros((len(VOCABULARY), CLASSES))
     counts[:] = np.bincount(split.labels, minlength=CLASSES) / len(split.labels)
     np.add.at(counts, (split.tokens[:, 0], split.labels), 1)
@@ -59,9 +59,9 @@ def label_frequencies(split: Split) -> Float64[np.ndarray, "ids 10"]:
 
 
 def read_top(tokens: UInt8[np.ndarray, "n T"]) -> Top:
-    """The first level of every tree, read `ROWS_AT_ONCE` rows at a time."""
-    parts = [_read_top(tokens[i : i + ROWS_AT_ONCE]) for i in range(0, len(tokens), ROWS_AT_ONCE)]
-    return Top(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+    """Return the first level of every tree, computed for `ROWS_AT_ONCE` rows at a time."""
+    blocks = [_read_top(tokens[i : i + ROWS_AT_ONCE]) for i in range(0, len(tokens), ROWS_AT_ONCE)]
+    return Top(*(np.concatenate(field) for field in zip(*blocks, strict=True)))
 
 
 def _read_top(tokens: UInt8[np.ndarray, "n T"]) -> Top:
@@ -73,42 +73,42 @@ def _read_top(tokens: UInt8[np.ndarray, "n T"]) -> Top:
 
 
 def depth_one(top: Top, by_root: Float64[np.ndarray, "ids 10"]) -> Int[np.ndarray, " n"]:
-    """The most probable label of every tree, under the model of `baseline_accuracies`."""
+    """Return the most probable label of every tree, under the model of `baseline_accuracies`."""
     values = by_root[[ID[operator] for operator in OPERATORS]]
     arguments = top.digits.sum(1) + top.operators.sum(1)
     probability = np.zeros((len(top.root), CLASSES))
     for operator in (MIN, MAX, MED, SM):
-        here = top.root == ID[OPERATORS[operator]]
-        part, n = Top(*(field[here] for field in top)), arguments[here]
+        rows = top.root == ID[OPERATORS[operator]]
+        trees, n = Top(*(field[rows] for field in top)), arguments[rows]
         if operator == SM:
-            probability[here] = _sum(part, values)
+            probability[rows] = _sum(trees, values)
         elif operator == MED:
-            lower = _order_statistic(part, values, (n + 1) // 2)
-            probability[here] = (lower + _order_statistic(part, values, n // 2 + 1)) / 2
+            lower = _order_statistic(trees, values, (n + 1) // 2)
+            probability[rows] = (lower + _order_statistic(trees, values, n // 2 + 1)) / 2
         else:
-            probability[here] = _order_statistic(part, values, np.ones_like(n) if operator == MIN else n)
+            probability[rows] = _order_statistic(trees, values, np.ones_like(n) if operator == MIN else n)
     return probability.argmax(1)
 
 
 def _order_statistic(
     top: Top, values: Float64[np.ndarray, "4 10"], rank: Int[np.ndarray, " n"]
 ) -> np.ndarray:
-    """P(the rank-th smallest argument = v), shape (n, 10); it is at most v if `rank` arguments are."""
+    """Return P(the rank-th smallest argument = v), shape (n, 10); it is at most v if `rank` arguments are."""
     at_most = np.empty((len(rank), CLASSES))
     for v in range(CLASSES):
-        below = np.zeros((len(rank), MAX_ARGUMENTS + 1))  # P(number of sub-expressions with a value <= v)
-        below[:, 0] = 1
+        count = np.zeros((len(rank), MAX_ARGUMENTS + 1))  # P(number of sub-expressions with a value <= v)
+        count[:, 0] = 1
         for operator in range(len(OPERATORS)):
             for k in range(MAX_ARGUMENTS):
                 p = np.where(top.operators[:, operator] > k, values[operator, : v + 1].sum(), 0.0)[:, None]
-                below = below * (1 - p) + np.pad(below[:, :-1], ((0, 0), (1, 0))) * p
+                count = count * (1 - p) + np.pad(count[:, :-1], ((0, 0), (1, 0))) * p
         missing = rank - top.digits[:, : v + 1].sum(1)
-        at_most[:, v] = (below * (np.arange(MAX_ARGUMENTS + 1) >= missing[:, None])).sum(1)
+        at_most[:, v] = (count * (np.arange(MAX_ARGUMENTS + 1) >= missing[:, None])).sum(1)
     return np.diff(at_most, axis=1, prepend=0.0)
 
 
 def _sum(top: Top, values: Float64[np.ndarray, "4 10"]) -> np.ndarray:
-    """P(sum of the arguments modulo 10 = v), shape (n, 10): the Fourier transforms on a ring multiply."""
+    """Return P(sum of the arguments modulo 10 = v), shape (n, 10), as a product of discrete Fourier transforms."""
     transform = np.prod(np.fft.fft(values)[None] ** top.operators[:, :, None], axis=1)
     digits = top.digits @ np.arange(CLASSES)
     shift = np.exp(-2j * np.pi * np.outer(digits % CLASSES, np.arange(CLASSES)) / CLASSES)

@@ -1,4 +1,4 @@
-"""Random ListOps trees, equal draw by draw to those of the reference generator [Tay et al. 2021]."""
+"""Random ListOps trees, with the same random draws as the reference generator [Tay et al. 2021]."""
 
 import itertools
 import random
@@ -33,13 +33,14 @@ _VALUE: tuple[Callable[[list[int]], int], ...] = (min, max, _median, lambda valu
 class _Tree:
     """One random tree at a time: `draw` writes its tokens to `tokens` and returns its value.
 
-    The order of the draws is the contract. A node above the last level is a digit if random() > 1/4; a node at the
-    last level is always a digit, without that draw. A digit is choice(range(10)). An operator node draws the number
-    of its arguments, randint(2, 10), then the arguments in turn, then the operator. `choice` and `randint` draw a few
-    bits until they are in range; that loop is written out here because it is faster.
+    The order of the draws is that of the reference generator. A node above the last level is a digit if
+    random() > 1/4; a node at the last level is always a digit, without that draw. A digit is choice(range(10)). An
+    operator node draws the number of its arguments, randint(2, 10), then the arguments in turn, then the operator.
+    `choice` and `randint` draw a few bits until they are in range; this class contains that loop, which is faster
+    than the calls.
 
-    A tree that has reached `max_length` tokens will be rejected. The rest of it is drawn, because later trees depend
-    on it, but not built.
+    A tree that has reached `max_length` tokens will be rejected. The class makes the remaining draws, because later
+    trees depend on them, but does not build the tree.
     """
 
     def __init__(self, rng: random.Random, max_length: int):
@@ -67,7 +68,7 @@ class _Tree:
         if len(self.tokens) >= self._max_length:
             self._skip(depth)
             return 0
-        uniform, digit, last, at = self._uniform, self._digit, depth == MAX_DEPTH - 1, len(self.tokens)
+        uniform, digit, last, position = self._uniform, self._digit, depth == MAX_DEPTH - 1, len(self.tokens)
         self.tokens.append("")  # the operator is drawn after its arguments
         values = [
             digit() if last or uniform() > OPERATOR_PROBABILITY else self._operation(depth + 1)
@@ -76,7 +77,7 @@ class _Tree:
         operator = self._bits(3)
         while operator > 3:
             operator = self._bits(3)
-        self.tokens[at] = OPERATORS[operator]
+        self.tokens[position] = OPERATORS[operator]
         self.tokens.append(CLOSE)
         return _VALUE[operator](values)
 
@@ -102,7 +103,7 @@ def _stream(*, seed: int, min_length: int, max_length: int) -> Iterator[tuple[To
 
 
 def check_lengths(min_length: int, max_length: int) -> None:
-    """Refuse bounds that no sequence fits.
+    """Check that some sequence fits the bounds.
 
     Raises:
         ValueError: no sequence has min_length < length < max_length.
@@ -119,8 +120,8 @@ def generate(
 ) -> Iterator[tuple[Tokens, int]]:
     """Yield `count` pairs (tokens, label) with min_length < number of tokens < max_length.
 
-    The pairs are the accepted trees of the stream `random.Random(seed)`, in order, repetitions included. The root is
-    drawn like every other node, so 92 % of the trees are rejected at the default lengths.
+    The pairs are the accepted trees of the stream `random.Random(seed)`, in order, repetitions included. The
+    generator draws the root like every other node, so 92 % of the trees are rejected at the default lengths.
 
     Args:
         count: number of pairs.
@@ -129,10 +130,10 @@ def generate(
         max_length: sequences have fewer tokens than this.
 
     Returns:
-        An iterator over (tokens, label), the label being the value of the sequence, 0 to 9.
+        An iterator over (tokens, label), where label is the value of the sequence, 0 to 9.
 
     Raises:
-        ValueError: no sequence has an admitted length.
+        ValueError: no sequence has a length within the bounds.
 
     Example:
         >>> from experiments.data import listops
@@ -145,7 +146,7 @@ def generate(
 
 
 class Row(NamedTuple):
-    """A sequence as bytes, which take a tenth of the memory of its tokens."""
+    """A sequence as bytes, which need a tenth of the memory of its tokens."""
 
     ids: bytes
     """Token ids, one byte each."""
@@ -157,15 +158,15 @@ def distinct(count: int, *, seed: int, min_length: int = 500, max_length: int = 
     """Return `count` pairwise different sequences of the stream, in a random order drawn from the seed.
 
     A repeated sequence is skipped, so splits of the list share no sequence. Likely sequences come early in the
-    stream; without the new order the last split would hold the unlikely ones.
+    stream; without the random order the last split would contain the unlikely sequences.
 
     Raises:
-        ValueError: the admitted lengths have too few different sequences.
+        ValueError: there are too few different sequences within the bounds.
     """
     draws = 20 * count + 1000
-    new = _without_repetitions(generate(draws, seed=seed, min_length=min_length, max_length=max_length))
+    unique = _without_repetitions(generate(draws, seed=seed, min_length=min_length, max_length=max_length))
     console = Console(stderr=True)
-    rows = list(track(itertools.islice(new, count), "Generating ListOps", count, console=console))
+    rows = list(track(itertools.islice(unique, count), "Generating ListOps", count, console=console))
     if len(rows) < count:
         raise ValueError(
             f"splits must not share a sequence, so {count} different ones of {min_length + 1} to "
@@ -177,9 +178,9 @@ def distinct(count: int, *, seed: int, min_length: int = 500, max_length: int = 
 
 
 def _without_repetitions(pairs: Iterator[tuple[Tokens, int]]) -> Iterator[Row]:
-    previous: set[bytes] = set()
+    earlier_ids: set[bytes] = set()
     for tokens, label in pairs:
         ids = encode(tokens).tobytes()
-        if ids not in previous:
-            previous.add(ids)
+        if ids not in earlier_ids:
+            earlier_ids.add(ids)
             yield Row(ids, label)

@@ -26,15 +26,15 @@ Tokens = tuple[str, ...]
 
 
 def encode(tokens: Sequence[str]) -> UInt8[np.ndarray, " T"]:
-    """Ids of the tokens, 1 to 15: their positions in `VOCABULARY`, whose entry 0 is padding."""
+    """Return the ids of the tokens, 1 to 15: their positions in `VOCABULARY`, whose entry 0 is padding."""
     return np.fromiter((ID[token] for token in tokens), np.uint8, len(tokens))
 
 
 def evaluate(tokens: Sequence[str]) -> int:
-    """Value of a sequence, computed from its tokens.
+    """Return the value of a sequence, computed from its tokens.
 
     Raises:
-        ValueError: the tokens are not one whole expression.
+        ValueError: the tokens are not one complete expression.
     """
     apply = (min, max, lambda values: int(statistics.median(values)), lambda values: sum(values) % 10)
     lists: list[tuple[int, list[int]]] = []
@@ -46,8 +46,8 @@ def evaluate(tokens: Sequence[str]) -> int:
             lists.append((OPERATORS.index(token), values))
             values = []
         elif token == CLOSE and values:
-            operator, outer = lists.pop()
-            values = [*outer, apply[operator](values)]
+            operator, outer_values = lists.pop()
+            values = [*outer_values, apply[operator](values)]
         elif token in DIGITS:
             values.append(int(token))
         else:

@@ -20,16 +20,16 @@ SPLITS = ("train", "val", "test")
 
 @dataclasses.dataclass(eq=False, kw_only=True)
 class ListOpsConfig(tfds.core.BuilderConfig):
-    """Everything that the examples depend on.
+    """All options that the examples depend on.
 
-    The name is made from the other fields, so two different sets never share a folder.
+    The name is made from the other fields, so two different data sets never share a folder.
 
     Raises:
-        ValueError: an unknown source, an empty split, a negative seed, or lengths that no sequence has.
+        ValueError: the source is unknown, a split is empty, the seed is negative, or no sequence has the lengths.
     """
 
     name: str = dataclasses.field(default="", init=False)
-    """Name of the set, made from the other fields."""
+    """Name of the data set, made from the other fields."""
     source: Literal["generated", "lra_release"] = "generated"
     """`lra_release` reads `basic_{train,val,test}.tsv` from the manual folder; they must have the sizes below."""
     min_length: int = 500
@@ -46,7 +46,7 @@ class ListOpsConfig(tfds.core.BuilderConfig):
     """Seed of the generator."""
 
     def __post_init__(self):
-        """Refuse contradictions, and make the name."""
+        """Check the options, and make the name."""
         sizes = (self.train, self.val, self.test)
         if self.source not in ("generated", "lra_release") or min(sizes) < 1 or self.seed < 0:
             raise ValueError(
@@ -59,7 +59,7 @@ class ListOpsConfig(tfds.core.BuilderConfig):
 
 
 FULL = ListOpsConfig()
-"""Lengths, sizes and distribution of the benchmark; not its published sequences."""
+"""Lengths, sizes and distribution of the benchmark, but not its published sequences."""
 QUICK = ListOpsConfig(min_length=9, max_length=65, train=20_000)
 """Generated sequences of 10 to 64 tokens."""
 RELEASE = ListOpsConfig(source="lra_release")
@@ -81,7 +81,7 @@ class ListOps(tfds.core.GeneratorBasedBuilder):
     code_path = None  # TFDS would look for checksums beside this file with a package it does not install
 
     def __init__(self, *, config: ListOpsConfig | str = QUICK, **kwargs: Any):
-        """Make the builder of a configuration, which may be given by the name of a preset."""
+        """Make the builder of a configuration, or of the preset with this name."""
         presets = {preset.name: preset for preset in self.BUILDER_CONFIGS}
         name = config if isinstance(config, str) else config.name
         super().__init__(config=presets.get(name, config), **kwargs)  # TFDS refuses an equal copy

@@ -11,12 +11,12 @@ HEADER = "Source\tTarget"
 def read_tsv(path: str | Path, *, rows: int | None = None) -> Iterator[tuple[Tokens, int]]:
     """Yield (tokens, label) of every row of a published file.
 
-    The columns are Source and Target, with a tab between them. Source has parentheses, which mark a binary tree and
-    are deleted. Every row is evaluated, so damage is noticed.
+    The columns are Source and Target, separated by a tab. The parentheses in Source mark a binary tree and are
+    deleted. The function evaluates every row, to detect damage.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: a row is malformed, cut off, or has another value than its target, or the file does not hold
+        FileNotFoundError: there is no such file.
+        ValueError: a row is malformed or truncated, its value differs from its target, or the file does not have
             `rows` rows. The message names the row, counted from 1 below the header.
     """
     path, number = Path(path), 0

@@ -1,4 +1,4 @@
-"""Evolved attention: equations, random inputs, the expected weights of NumPy, compiled outputs and gradients."""
+"""Helpers for evolved attention: equations, random inputs, NumPy weights, compiled outputs and gradients."""
 
 from functools import partial
 from typing import Any
@@ -10,7 +10,7 @@ import numpy as np
 from pdeformer import AdvectionDiffusion, Diffusion, ReactionDiffusion, Wave, attention
 from tests.helpers import oracle
 
-# options come as dictionaries, which a type checker cannot match with keywords
+# the tests pass options as dictionaries, which a type checker cannot match with keywords
 pde_attention: Any = attention.pde_attention
 
 
@@ -63,7 +63,7 @@ def close(actual, expected, tolerance):
     jax.jit, static_argnames=("method", "steps", "target", "axis", "is_causal", "window", "order", "base")
 )
 def output_and_gradients(arrays, pde, weight, segment_ids=None, feature_key=None, **options):
-    """The output of one method, and the gradients of <weight, output> in query, key, value and coefficients."""
+    """Return the output of one method, and the gradients of <weight, output> in arrays and coefficients."""
     features = None if feature_key is None else 6
 
     def run(query, key, value, pde):
@@ -78,12 +78,12 @@ def output_and_gradients(arrays, pde, weight, segment_ids=None, feature_key=None
             **options,
         )
 
-    output, pull = jax.vjp(run, *arrays, pde)
-    return output, pull(weight)
+    output, pullback = jax.vjp(run, *arrays, pde)
+    return output, pullback(weight)
 
 
 def combinations():
-    """Every combination with a meaning: (equation, target, axis, causal, segments, window, order)."""
+    """Yield every combination with a meaning: (equation, target, axis, causal, segments, window, order)."""
     for name, pde in PDES.items():
         reacts = isinstance(pde, ReactionDiffusion)
         for target in ("weights", "logits"):

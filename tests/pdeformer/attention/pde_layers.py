@@ -1,4 +1,4 @@
-"""Layers of evolved attention: every form of their options, random inputs, parameters and their definition."""
+"""Helpers for layers of evolved attention: their options, random inputs and parameters, and their definition."""
 
 from dataclasses import replace
 from functools import partial
@@ -34,7 +34,7 @@ REACTIONS = {
     "first allen_cahn": {"order": "reaction_first", "reaction": "allen_cahn"},
     "allen_cahn": {"reaction": "allen_cahn"},
 }
-# every equation, target, axis and reaction, and every share, once at least
+# every equation, target, axis, reaction and share occurs at least once
 FORMS = {
     "diffusion": {"kind": "diffusion"},
     "diffusion per step": {"kind": "diffusion", "share": "step", "axis": "query"},
@@ -82,7 +82,7 @@ def apply(layer, qkv, segment_ids=None, *, is_causal=False):
 
 
 def perturb(layer, seed=0):
-    """The layer with every parameter moved by normal numbers, so that heads and steps differ."""
+    """Add normal random numbers to every parameter of the layer, so that heads and steps differ."""
     rng = np.random.default_rng(seed)
     graphdef, params = nnx.split(layer)
     return nnx.merge(
@@ -91,13 +91,13 @@ def perturb(layer, seed=0):
 
 
 def extreme(layer, seed):
-    """The layer with every parameter at one of the far ends."""
+    """Set every parameter of the layer to an extreme value."""
     rng = np.random.default_rng(seed)
     graphdef, params = nnx.split(layer)
-    ends = [-1e30, -1e4, -10.0, 0.0, 10.0, 1e4, 1e30]
+    values = [-1e30, -1e4, -10.0, 0.0, 10.0, 1e4, 1e30]
 
     def draw(x):
-        return jnp.asarray(rng.choice(ends, size=x.shape), x.dtype)
+        return jnp.asarray(rng.choice(values, size=x.shape), x.dtype)
 
     return nnx.merge(graphdef, jax.tree.map(draw, params))
 
@@ -111,7 +111,7 @@ def evaluate(function, qkv, pde, **options):
 
 
 def definition(layer, qkv, function: Any = pde_attention, **call):
-    """The function of `pdeformer.attention` with the coefficients and options of the layer."""
+    """Call the function of `pdeformer.attention` with the coefficients and options of the layer."""
     config = layer.config
     options = {name: getattr(config, name) for name in OPTIONS} | call
     key = jax.random.key(config.feature_seed) if config.base == "performer" else None
@@ -119,8 +119,8 @@ def definition(layer, qkv, function: Any = pde_attention, **call):
 
 
 @partial(jax.jit, static_argnums=0)
-def slopes(graphdef, params, qkv):
-    """A loss and the coefficients, and the gradients of the loss in the parameters and in query, key and value."""
+def loss_and_gradients(graphdef, params, qkv):
+    """Return a loss and the coefficients, and the gradients of the loss in the parameters and the inputs."""
 
     def loss(params, qkv):
         layer = nnx.merge(graphdef, params)

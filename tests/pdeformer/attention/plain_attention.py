@@ -1,4 +1,4 @@
-"""Plain attention materialized in NumPy and in JAX, random inputs for it, and comparisons."""
+"""Helpers for plain attention: references in NumPy and in JAX, random inputs, and comparisons."""
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +8,7 @@ from pdeformer.attention import chunked
 from pdeformer.attention.dropout import draw_dropout_bits
 from pdeformer.attention.types import AttentionMask
 
-FLOAT32, FLOAT64 = 3e-6, 1e-12  # inputs are of order 1: a few hundred roundings at most
+FLOAT32, FLOAT64 = 3e-6, 1e-12  # for inputs of order 1 and at most a few hundred roundings
 
 
 def chunked_attention(query, key, value, *, segment_ids=None, offset=None, dropout_key=None, **options):
@@ -18,7 +18,7 @@ def chunked_attention(query, key, value, *, segment_ids=None, offset=None, dropo
 
 
 def numpy_attention(query, key, value, segment_ids=None, offset=None, scale=None, keep=None, dropout=0.0):
-    """Materialized attention in NumPy float64: (output, log-sum-exp)."""
+    """Return the output and log-sum-exp of materialized attention in NumPy float64."""
     query, key, value = (np.asarray(x, np.float64) for x in (query, key, value))
     group = query.shape[2] // key.shape[2]
     key, value = (np.repeat(x, group, axis=2) for x in (key, value))
@@ -39,7 +39,10 @@ def numpy_attention(query, key, value, segment_ids=None, offset=None, scale=None
 
 
 def jax_attention(query, key, value, mask, scale=None, keep=None):
-    """The same in jax.numpy, for its gradient; `mask` is (B, T, S), and every row has a key."""
+    """Return the output of materialized attention in jax.numpy, for its gradient.
+
+    `mask` is (B, T, S), and every row has a key.
+    """
     group = query.shape[2] // key.shape[2]
     key, value = (jnp.repeat(x, group, axis=2) for x in (key, value))
     scores = jnp.einsum("btnh,bsnh->bnts", query, key) * (query.shape[-1] ** -0.5 if scale is None else scale)
@@ -63,11 +66,11 @@ def dense_mask(query, key, segment_ids=None, offset=None):
 
 
 def output_and_gradients(attend, arrays, weight):
-    """Compiled: the output and the gradients of <weight, output> in query, key and value."""
+    """Return the output and the gradients of <weight, output> in query, key and value, compiled."""
 
     def run(arrays, weight):
-        output, pull = jax.vjp(attend, *arrays)
-        return output, *pull(weight)
+        output, pullback = jax.vjp(attend, *arrays)
+        return output, *pullback(weight)
 
     return jax.jit(run)(arrays, weight)
 

@@ -1,4 +1,4 @@
-"""Plain attention: the chunked form is the softmax of the textbook, holds O(T) memory and never reads padding."""
+"""Plain attention: the chunked form equals the softmax formula, needs O(T) memory and never reads padding."""
 
 from functools import partial
 
@@ -27,7 +27,7 @@ PADDED = [[0] * 4 + [1] * 9, [0] * 13]
 
 
 def test_two_keys_by_hand():
-    """Scores 0 and log 3: weights 1/4 and 3/4."""
+    """The scores 0 and log 3 give the weights 1/4 and 3/4."""
     query = jnp.ones((1, 1, 1, 1))
     key = jnp.log(jnp.array([1.0, 3.0])).reshape(1, 2, 1, 1)
     value = jnp.array([4.0, 8.0]).reshape(1, 2, 1, 1)
@@ -65,28 +65,32 @@ def test_output_and_log_sum_exp_equal_the_twin(case, serial):
 @pytest.mark.parametrize("serial", [True, False])
 @pytest.mark.parametrize("case", CASES)
 def test_gradients_equal_those_of_the_twin_in_float64(case, serial, x64):
-    """Through the output and through the log-sum-exp; rows that see no key are left out of the loss."""
+    """The loss depends on the output and on the log-sum-exp, without the rows that have no key."""
     query, key, value, weight = draw(dtype=jnp.float64)
     options = {"scale": 5**-0.5} | CASES[case]
     ids = jnp.array(options.pop("segment_ids")) if "segment_ids" in options else None
     mask = dense_mask(query, key, ids, options.get("offset"))
-    alive = np.any(mask, axis=-1, keepdims=True)
+    has_key = np.any(mask, axis=-1, keepdims=True)
 
-    def ours(*qkv):
+    def chunked_loss(*qkv):
         result = chunked_attention(*qkv, segment_ids=ids, chunk=8, serial=serial, **options)
-        lse = jnp.where(alive, result.log_sum_exp, 0)
+        lse = jnp.where(has_key, result.log_sum_exp, 0)
         return (result.output * weight).sum() + jnp.sin(lse).sum(), result.output
 
-    def theirs(query, key, value):
-        safe = mask | ~alive
-        output = jnp.where(alive[..., None], jax_attention(query, key, value, safe, options["scale"]), 0)
+    def reference_loss(query, key, value):
+        nonempty = mask | ~has_key
+        output = jnp.where(
+            has_key[..., None], jax_attention(query, key, value, nonempty, options["scale"]), 0
+        )
         scores = jnp.einsum("btnh,bsnh->bnts", query, jnp.repeat(key, 2, axis=2)) * options["scale"]
-        lse = jax.nn.logsumexp(jnp.where(safe[:, None], scores, -jnp.inf), axis=-1).swapaxes(1, 2)
-        return (output * weight).sum() + jnp.sin(jnp.where(alive, lse, 0)).sum(), output
+        lse = jax.nn.logsumexp(jnp.where(nonempty[:, None], scores, -jnp.inf), axis=-1).swapaxes(1, 2)
+        return (output * weight).sum() + jnp.sin(jnp.where(has_key, lse, 0)).sum(), output
 
-    actual, output = jax.jit(jax.grad(ours, argnums=(0, 1, 2), has_aux=True))(query, key, value)
-    expected, wanted = jax.jit(jax.grad(theirs, argnums=(0, 1, 2), has_aux=True))(query, key, value)
-    close(output, wanted, FLOAT64)
+    actual, output = jax.jit(jax.grad(chunked_loss, argnums=(0, 1, 2), has_aux=True))(query, key, value)
+    expected, expected_output = jax.jit(jax.grad(reference_loss, argnums=(0, 1, 2), has_aux=True))(
+        query, key, value
+    )
+    close(output, expected_output, FLOAT64)
     for a, b in zip(actual, expected, strict=True):
         close(a, b, FLOAT64)
 
@@ -94,7 +98,7 @@ def test_gradients_equal_those_of_the_twin_in_float64(case, serial, x64):
 @pytest.mark.parametrize("segmented", [False, True])
 @pytest.mark.parametrize("offset", [-7, 0, 1])
 def test_a_window_holds_every_key_its_rows_see(offset, segmented):
-    """Windows of 8, 16, … 64 keys, so that one key too few, or a wrong place, falls outside."""
+    """The windows have 8, 16, … 64 keys, so that a window that is too short or shifted misses a key."""
     query, key, value, weight = draw(64, batch=1, heads=1, kv_heads=1)
     ids = jnp.asarray(np.repeat([[2, 0, 1, 5]], [19, 3, 26, 16], axis=1), jnp.int32) if segmented else None
     options = {"segment_ids": ids, "offset": offset, "scale": 0.6}
@@ -102,14 +106,14 @@ def test_a_window_holds_every_key_its_rows_see(offset, segmented):
     def attend(*qkv):
         return chunked_attention(*qkv, chunk=8, **options).output
 
-    def wide(*qkv):
+    def attend_without_windows(*qkv):
         return chunked_attention(*qkv, chunk=64, serial=False, **options).output
 
     output, *gradients = output_and_gradients(attend, (query, key, value), weight)
     close(output, numpy_attention(query, key, value, **options)[0], FLOAT32)
-    _, *expected = output_and_gradients(wide, (query, key, value), weight)
+    _, *expected = output_and_gradients(attend_without_windows, (query, key, value), weight)
     for a, b in zip(gradients, expected, strict=True):
-        close(a, b, 1e-5)  # both float32, summed over other chunks
+        close(a, b, 1e-5)  # both are float32, but their chunks differ
 
 
 @pytest.mark.parametrize("length", [1, 3, 257, 300])
@@ -121,13 +125,13 @@ def test_odd_lengths_with_their_gradients(length):
     close(output, numpy_attention(query, key, value, offset=0)[0], FLOAT32)
     _, *expected = output_and_gradients(partial(jax_attention, mask=mask), (query, key, value), weight)
     for a, b in zip(gradients, expected, strict=True):
-        close(a, b, 3e-5)  # dK of an early key sums up to 300 rows, and the twin is float32 too
+        close(a, b, 3e-5)  # dK of an early key sums up to 300 rows, and the reference is float32 too
 
 
 @pytest.mark.parametrize("method", ["chunked", "xla"])
 @pytest.mark.parametrize(("length", "keys"), [(3, 20), (1, 17), (20, 3)])
 def test_causal_rows_align_bottom_right(length, keys, method):
-    """The last query attends to every key; with more queries than keys the first ones have no key and return 0."""
+    """The last query attends to every key; if there are more queries than keys, the first queries return 0."""
     query, key, value, _ = draw(length, keys)
     output = dot_product_attention(query, key, value, is_causal=True, method=method)
     close(output, numpy_attention(query, key, value, offset=keys - length)[0], FLOAT32)
@@ -142,11 +146,11 @@ def test_chunked_equals_xla(case):
         options["segment_ids"] = jnp.array(options["segment_ids"])
     query, key, value, weight = draw()
     attend = partial(dot_product_attention, is_causal=is_causal, **options)
-    ours, theirs = (
+    chunked, xla = (
         output_and_gradients(partial(attend, method=m), (query, key, value), weight)
         for m in ("chunked", "xla")
     )
-    for a, b in zip(ours, theirs, strict=True):
+    for a, b in zip(chunked, xla, strict=True):
         close(a, b, 3e-5)
 
 
@@ -176,7 +180,7 @@ def test_causal_gradients_of_the_future_are_exactly_zero(method):
 
     for gradient in jax.jit(jax.grad(early, argnums=(0, 1, 2)))(query, key, value):
         assert not np.any(gradient[:, 10:])
-        assert np.all(np.any(gradient[:, 1:10], axis=(0, 2, 3)))  # query 0 has no choice
+        assert np.all(np.any(gradient[:, 1:10], axis=(0, 2, 3)))  # the softmax of a single key is constant
 
 
 @pytest.mark.parametrize("is_causal", [False, True])
@@ -187,38 +191,38 @@ def test_packed_segments_equal_separate_runs(is_causal):
         query, key, value, scale=0.4, segment_ids=ids, offset=0 if is_causal else None, chunk=8
     ).output
     for first, last in ((0, 9), (9, 23), (28, 40)):
-        part = (x[:, first:last] for x in (query, key, value))
-        alone = dot_product_attention(*part, is_causal=is_causal, scale=0.4)
+        segment = (x[:, first:last] for x in (query, key, value))
+        alone = dot_product_attention(*segment, is_causal=is_causal, scale=0.4)
         close(packed[:, first:last], alone, FLOAT32)
     assert not np.any(packed[:, 23:28])
 
 
 @pytest.mark.parametrize("method", ["chunked", "xla"])
 def test_what_stands_in_padding_is_never_read(method):
-    """NaN there reaches no output and no gradient, and the gradient there is exactly 0."""
+    """NaN in padding reaches no output and no gradient, and the gradient of padding is exactly 0."""
     query, key, value, weight = draw()
     ids = jnp.array(PACKED)
     pad = (ids == 0)[:, :, None, None]
     attend = partial(dot_product_attention, segment_ids=ids, method=method)
     clean = output_and_gradients(attend, (query, key, value), weight)
-    dirty = output_and_gradients(
+    with_nan = output_and_gradients(
         attend, tuple(jnp.where(pad, jnp.nan, x) for x in (query, key, value)), weight
     )
-    for a, b in zip(clean, dirty, strict=True):
+    for a, b in zip(clean, with_nan, strict=True):
         assert jnp.array_equal(a, b)
         assert not np.any(np.where(pad, a, 0))
 
 
 def test_two_halves_are_joined_by_their_log_sum_exp(x64):
-    """out = Σ exp(lse_i − lse) out_i, with its gradient: what a fold around attention rests on."""
+    """The causal fold needs out = Σ exp(lse_i − lse) out_i, with its gradient."""
     query, key, value, weight = draw(dtype=jnp.float64)
 
     def join_halves(query, key, value):
-        parts = [
+        halves = [
             chunked_attention(query, key[:, i], value[:, i], scale=0.3) for i in (slice(7), slice(7, None))
         ]
-        lse = jnp.logaddexp(parts[0].log_sum_exp, parts[1].log_sum_exp)
-        return sum(jnp.exp(part.log_sum_exp - lse)[..., None] * part.output for part in parts)
+        lse = jnp.logaddexp(halves[0].log_sum_exp, halves[1].log_sum_exp)
+        return sum(jnp.exp(half.log_sum_exp - lse)[..., None] * half.output for half in halves)
 
     full = output_and_gradients(partial(dot_product_attention, scale=0.3), (query, key, value), weight)
     for a, b in zip(output_and_gradients(join_halves, (query, key, value), weight), full, strict=True):
@@ -239,7 +243,7 @@ def test_large_scores_neither_overflow_nor_lose_their_maximum():
 
 
 def test_bfloat16_accumulates_in_float32():
-    """Only the inputs and the last cast round to 8 bits."""
+    """Only the inputs and the final cast are rounded to 8 bits."""
     query, key, value, weight = draw(64, dtype=jnp.bfloat16)
     output, *gradients = output_and_gradients(dot_product_attention, (query, key, value), weight)
     assert output.dtype == jnp.bfloat16
@@ -258,20 +262,22 @@ def test_jit_vmap_and_scan_change_nothing():
     query, key, value, weight = draw(batch=3)
     ids = jnp.array([*PACKED, [1] * 13])
 
-    def both(query, key, value, ids, weight):
-        output, pull = jax.vjp(
+    def attend_and_differentiate(query, key, value, ids, weight):
+        output, pullback = jax.vjp(
             lambda *qkv: chunked_attention(*qkv, scale=0.4, segment_ids=ids, offset=0, chunk=8).output,
             query, key, value,
         )  # fmt: skip
-        return output, *pull(weight)
+        return output, *pullback(weight)
 
     arrays = query, key, value, ids, weight
-    full = both(*arrays)
-    one = jax.tree.map(lambda x: x[:, None], arrays)
+    full = attend_and_differentiate(*arrays)
+    examples = jax.tree.map(lambda x: x[:, None], arrays)
+    vmapped = jax.vmap(attend_and_differentiate)(*examples)
+    scanned = jax.lax.scan(lambda _, xs: (None, attend_and_differentiate(*xs)), None, examples)[1]
     versions = {
-        "jit": jax.jit(both)(*arrays),
-        "vmap": jax.tree.map(lambda x: x[:, 0], jax.vmap(both)(*one)),
-        "scan": jax.tree.map(lambda x: x[:, 0], jax.lax.scan(lambda _, xs: (None, both(*xs)), None, one)[1]),
+        "jit": jax.jit(attend_and_differentiate)(*arrays),
+        "vmap": jax.tree.map(lambda x: x[:, 0], vmapped),
+        "scan": jax.tree.map(lambda x: x[:, 0], scanned),
     }
     for name, version in versions.items():
         for a, b in zip(version, full, strict=True):
@@ -296,22 +302,22 @@ def test_sharded_over_the_batch_equals_unsharded():
 
 @pytest.mark.parametrize("offset", [None, 0])
 def test_second_derivatives_equal_the_twin_either_way(offset, x64):
-    """A Hessian times a vector, reverse over reverse and forward over reverse."""
+    """Reverse over reverse and forward over reverse give the product of the Hessian and a vector."""
     query, key, value, vector = draw(5, batch=1, heads=2, kv_heads=2, width=3, dtype=jnp.float64)
     mask = dense_mask(query, key, offset=offset)
 
-    def ours(query):
+    def chunked_loss(query):
         return jnp.sin(chunked_attention(query, key, value, scale=0.6, offset=offset, chunk=3).output).sum()
 
-    def theirs(query):
+    def reference_loss(query):
         return jnp.sin(jax_attention(query, key, value, mask, 0.6)).sum()
 
     def reverse(f):
         return jax.jit(jax.grad(lambda q: jnp.vdot(jax.grad(f)(q), vector)))(query)
 
-    expected = reverse(theirs)
-    close(reverse(ours), expected, FLOAT64)
-    close(jax.jit(lambda q: jax.jvp(jax.grad(ours), (q,), (vector,))[1])(query), expected, FLOAT64)
+    expected = reverse(reference_loss)
+    close(reverse(chunked_loss), expected, FLOAT64)
+    close(jax.jit(lambda q: jax.jvp(jax.grad(chunked_loss), (q,), (vector,))[1])(query), expected, FLOAT64)
 
 
 @pytest.mark.parametrize("backward", [False, True])
@@ -328,8 +334,8 @@ def test_temporaries_are_a_tenth_of_the_materialised_form(case, backward):
             )
 
         def run(query, key, value, weight, ids):
-            output, pull = jax.vjp(partial(attend, ids=ids), query, key, value)
-            return (output, pull(weight)) if backward else output
+            output, pullback = jax.vjp(partial(attend, ids=ids), query, key, value)
+            return (output, pullback(weight)) if backward else output
 
         analysis = jax.jit(run).lower(shape, shape, shape, shape, ids).compile().memory_analysis()
         assert analysis is not None
@@ -362,4 +368,6 @@ def test_heads_that_do_not_fit_are_refused():
 def test_shapes_and_methods_that_do_not_fit_are_refused():
     query, key, value, _ = draw()
     with pytest.raises(ValueError, match=r"got \(2, 13, 4, 5\), .*one batch and one head width"):
-        check_shapes(query, key[..., :3], value[..., :3], None, 0.0, None)  # past the shape checker
+        check_shapes(
+            query, key[..., :3], value[..., :3], None, 0.0, None
+        )  # bypasses the run-time shape checker

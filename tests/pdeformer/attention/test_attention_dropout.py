@@ -1,4 +1,4 @@
-"""Attention dropout: the mask that its bits define, applied exactly, with the stated rate and independent pairs."""
+"""Attention dropout: its mask, the rate of the mask, and the independence of its pairs."""
 
 from functools import partial
 
@@ -22,13 +22,13 @@ from tests.pdeformer.attention.plain_attention import (
 
 
 def dropout_mask(key, query, keys, dropout):
-    """The mask of `chunked_attention`, materialized: (B, N, T, S)."""
+    """Return the materialized dropout mask of `chunked_attention`, (B, N, T, S)."""
     batch, length, heads, _ = query.shape
     kv_heads = keys.shape[2]
     dropout_bits = draw_dropout_bits(key, query, keys)
-    of_query = jnp.moveaxis(dropout_bits.query.reshape(batch, length, heads), 1, 2)
-    of_key = jnp.repeat(jnp.moveaxis(dropout_bits.key, 1, 2), heads // kv_heads, axis=1)
-    return keep_mask(of_query[..., :, None], of_key[..., None, :], dropout)
+    query_bits = jnp.moveaxis(dropout_bits.query.reshape(batch, length, heads), 1, 2)
+    key_bits = jnp.repeat(jnp.moveaxis(dropout_bits.key, 1, 2), heads // kv_heads, axis=1)
+    return keep_mask(query_bits[..., :, None], key_bits[..., None, :], dropout)
 
 
 @pytest.mark.parametrize(("chunk", "serial"), [(8, True), (256, True), (8, False)])

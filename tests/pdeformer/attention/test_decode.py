@@ -1,4 +1,4 @@
-"""Decoding: token by token, in chunks or in one piece, the outputs are rows of the causal pass."""
+"""Decoding token by token, in chunks or in one call gives the rows of causal attention."""
 
 from functools import partial
 from typing import Any
@@ -11,7 +11,7 @@ import pytest
 from pdeformer import AdvectionDiffusion, Diffusion, ReactionDiffusion, Wave, attention
 from pdeformer.attention import init_cache, step_budget
 
-# the options come as dictionaries, which a type checker cannot match with keywords
+# the tests pass options as dictionaries, which a type checker cannot match with keywords
 pde_attention: Any = attention.pde_attention
 pde_attention_decode: Any = attention.pde_attention_decode
 
@@ -31,14 +31,14 @@ def draw(dtype=jnp.float64):
     return tuple(jnp.asarray(rng.normal(size=(2, LENGTH, heads, 4)), dtype) for heads in (4, 2, 2))
 
 
-def one_by_one(arrays, cache, pde, ids=None, **options):
-    """A compiled scan over the tokens."""
+def decode_tokens(arrays, cache, pde, ids=None, **options):
+    """Decode token by token in a compiled scan."""
 
     def step(cache, xs):
-        token, own = xs
-        new = None if own is None else own[:, None]
+        token, token_ids = xs
+        segment_ids = None if token_ids is None else token_ids[:, None]
         output, cache = pde_attention_decode(
-            *(x[:, None] for x in token), cache, pde, steps=3, segment_ids=new, **options
+            *(x[:, None] for x in token), cache, pde, steps=3, segment_ids=segment_ids, **options
         )
         return cache, output[:, 0]
 
@@ -50,7 +50,7 @@ def one_by_one(arrays, cache, pde, ids=None, **options):
 @pytest.mark.parametrize("ids", [None, IDS], ids=["one segment", "segments"])
 @pytest.mark.parametrize("name", list(PDES))
 def test_prefill_and_tokens_equal_the_whole_pass(name, ids, x64):
-    """24 tokens as a prompt, by the fold where there is one, and 16 one by one, as rows."""
+    """A prompt of 24 tokens uses the fold if there is one; then 16 tokens are decoded one at a time, as rows."""
     arrays, pde = draw(), PDES[name]
     full = jax.jit(partial(pde_attention, pde=pde, steps=3, is_causal=True))(*arrays, segment_ids=ids)
     cache = init_cache(2, 44, 2, 4, jnp.float64, segments=ids is not None)
@@ -58,10 +58,10 @@ def test_prefill_and_tokens_equal_the_whole_pass(name, ids, x64):
     first, cache = prefill(
         *(x[:, :24] for x in arrays), cache, segment_ids=None if ids is None else ids[:, :24]
     )
-    rest, cache = one_by_one(
+    later, cache = decode_tokens(
         tuple(x[:, 24:] for x in arrays), cache, pde, None if ids is None else ids[:, 24:]
     )
-    np.testing.assert_allclose(jnp.concatenate([first, rest], 1), full, rtol=1e-11, atol=1e-11)
+    np.testing.assert_allclose(jnp.concatenate([first, later], 1), full, rtol=1e-11, atol=1e-11)
     assert int(cache.length) == LENGTH
 
 
@@ -84,7 +84,7 @@ def test_performer_decodes_too(x64):
     options = dict(base="performer", features=8, feature_key=jax.random.key(1))
     full = jax.jit(partial(pde_attention, pde=pde, steps=3, is_causal=True, **options))(*arrays)
     cache = init_cache(2, LENGTH, 2, 4, jnp.float64)
-    np.testing.assert_allclose(one_by_one(arrays, cache, pde, **options)[0], full, rtol=1e-11, atol=1e-11)
+    np.testing.assert_allclose(decode_tokens(arrays, cache, pde, **options)[0], full, rtol=1e-11, atol=1e-11)
 
 
 def test_a_full_cache_is_refused_or_poisons_the_output():

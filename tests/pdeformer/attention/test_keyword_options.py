@@ -1,4 +1,4 @@
-"""Options that are fields of a dataclass are keyword arguments: visible, documented, checked; old names warn."""
+"""Fields of an options dataclass are keyword arguments: visible, documented and checked; old names warn."""
 
 import dataclasses
 import inspect

@@ -1,4 +1,4 @@
-"""Evolved attention: every method is the NumPy definition, values and gradients; causal rows read no later token."""
+"""Evolved attention: methods equal the NumPy definition, with gradients; causal rows read no later token."""
 
 import itertools
 from functools import partial
@@ -27,7 +27,7 @@ from tests.pdeformer.attention.evolved_attention import (
 
 
 def shape(combination):
-    """All of a combination but its segments and its window."""
+    """Return a combination without its segments and its window."""
     name, target, axis, causal, _, _, order = combination
     return name, target, axis, causal, order
 
@@ -40,8 +40,8 @@ SAMPLE = [  # every equation x target x axis x causal x order, with segments and
 ]
 
 
-def prove(name, target, axis, causal, segments, window, order, *, dtype, tolerance):
-    """Outputs of every method equal the matrices of NumPy, gradients those of the materialized definition."""
+def check_methods(name, target, axis, causal, segments, window, order, *, dtype, tolerance):
+    """Check every method: outputs against NumPy, gradients against the materialized definition."""
     *arrays, weight = draw(dtype=dtype)
     pde, steps = PDES[name], 1 if order == "euler" else 3
     options = dict(target=target, axis=axis, is_causal=causal, window=window, order=order)
@@ -63,28 +63,30 @@ CASES = ("name", "target", "axis", "causal", "segments", "window", "order")
 
 @pytest.mark.parametrize(CASES, SAMPLE)
 def test_every_method_is_the_definition(name, target, axis, causal, segments, window, order, x64):
-    prove(name, target, axis, causal, segments, window, order, dtype=jnp.float64, tolerance=FLOAT64)
+    check_methods(name, target, axis, causal, segments, window, order, dtype=jnp.float64, tolerance=FLOAT64)
 
 
 @pytest.mark.parametrize(CASES, SAMPLE[::4])
 def test_every_method_is_the_definition_in_float32(name, target, axis, causal, segments, window, order):
-    prove(name, target, axis, causal, segments, window, order, dtype=jnp.float32, tolerance=FLOAT32)
+    check_methods(name, target, axis, causal, segments, window, order, dtype=jnp.float32, tolerance=FLOAT32)
 
 
 @pytest.mark.slow
 @pytest.mark.exhaustive
 @pytest.mark.parametrize(CASES, COMBINATIONS)
 def test_every_combination_is_the_definition(name, target, axis, causal, segments, window, order):
-    prove(name, target, axis, causal, segments, window, order, dtype=jnp.float32, tolerance=FLOAT32)
+    check_methods(name, target, axis, causal, segments, window, order, dtype=jnp.float32, tolerance=FLOAT32)
     with jax.enable_x64(new_val=True):
-        prove(name, target, axis, causal, segments, window, order, dtype=jnp.float64, tolerance=FLOAT64)
+        check_methods(
+            name, target, axis, causal, segments, window, order, dtype=jnp.float64, tolerance=FLOAT64
+        )
 
 
 @pytest.mark.parametrize(
     ("name", "keys"), [("diffusion", 9), ("wave", 19), ("advection", 19), ("reaction", 9)]
 )
 def test_grouped_heads_with_a_coefficient_per_step_and_head(name, keys, x64):
-    """Four query heads on two key heads; T differs from S in causal rows, which align bottom-right."""
+    """Four query heads share two key heads, and T differs from S in causal rows, which align bottom-right."""
     *arrays, weight = draw(keys=keys, heads=4)
     rng = np.random.default_rng(3)
     pde = jax.tree.map(lambda c: jnp.asarray(c * rng.uniform(0.3, 1, (3, 4))), PDES[name])
@@ -109,7 +111,7 @@ def test_time_steps_scale_the_coefficients(name, x64):
 
 LONG = dict(
     length=150, batch=1, heads=2, kv_heads=1, width=4
-)  # several chunks of every kind, the last one partial
+)  # several chunks in every method, the last of them partial
 
 
 @pytest.mark.parametrize(
@@ -132,14 +134,15 @@ CAUSAL = [(name, "folded") for name in ("diffusion", "wave", "advection")] + [("
 @pytest.mark.codegen
 def test_no_output_depends_on_a_later_token_bit_for_bit(name, method, base):
     *arrays, _ = draw(dtype=jnp.float32, **LONG)
-    others = draw(dtype=jnp.float32, seed=9, **LONG)
+    other_arrays = draw(dtype=jnp.float32, seed=9, **LONG)
     random = jax.random.key(4) if base == "performer" else None
     options = dict(steps=3, is_causal=True, method=method, base=base, feature_key=random)
     zero = jnp.zeros_like(arrays[0])
     full = output_and_gradients(arrays, PDES[name], zero, **options)[0]
     for t in (0, 1, 63, 64, 100):
         changed = [
-            jnp.concatenate([x[:, : t + 1], y[:, t + 1 :]], 1) for x, y in zip(arrays, others, strict=False)
+            jnp.concatenate([x[:, : t + 1], y[:, t + 1 :]], 1)
+            for x, y in zip(arrays, other_arrays, strict=False)
         ]
         output, gradients = output_and_gradients(changed, PDES[name], zero.at[:, t].set(1.0), **options)
         np.testing.assert_array_equal(output[:, : t + 1], full[:, : t + 1])
@@ -208,7 +211,7 @@ def test_dropout_is_the_same_mask_for_every_method(options, x64):
 
 @pytest.mark.parametrize("causal", [False, True])
 def test_the_fold_holds_no_matrix(causal):
-    """4 heads of 64 at T = 8192: a matrix alone would be 1 GiB, the temporaries stay under 128 MiB."""
+    """With 4 heads of width 64 and T = 8192, the weights would need 1 GiB; the temporaries need less than 128 MiB."""
     shape = jax.ShapeDtypeStruct((1, 8192, 4, 64), jnp.float32)
     program: Any = jax.jit(partial(pde_attention, pde=Diffusion(0.1), steps=4, is_causal=causal))
     assert program.lower(shape, shape, shape).compile().memory_analysis().temp_size_in_bytes < 128 * 2**20

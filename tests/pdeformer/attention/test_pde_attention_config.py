@@ -37,7 +37,7 @@ def test_no_kind_builds_no_layer():
 
 
 def test_a_choice_makes_no_array(monkeypatch):
-    """It may be made before the hosts of a pod have joined."""
+    """A program may make the configuration before the hosts of a pod have joined."""
 
     def refuse(*args, **options):
         raise AssertionError("an array was made")
@@ -112,7 +112,7 @@ REACTION = "reaction-diffusion"
     ],
 )
 def test_a_mistake_is_refused_with_rule_value_and_remedy(make, words, monkeypatch):
-    # the annotation check of the tests would be first to refuse a value outside a Literal
+    # otherwise the run-time type checker of the tests would refuse a value outside a Literal first
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     with pytest.raises(ValueError, match=words):
         make()

@@ -22,7 +22,7 @@ from tests.pdeformer.attention.evolved_attention import (
 
 pytestmark = pytest.mark.core
 
-# options come as dictionaries, which a type checker cannot match with keywords
+# the tests pass options as dictionaries, which a type checker cannot match with keywords
 dot_product_attention: Any = attention.dot_product_attention
 pde_attention_weights: Any = attention.pde_attention_weights
 
@@ -67,7 +67,7 @@ def test_a_window_is_a_band_of_the_matrix():
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("name", list(PDES))
 def test_rows_stay_distributions(name, causal, x64):
-    """Sums stay 1; but for the wave, entries stay in [0, max of the row]; a fisher reaction flattens them."""
+    """Row sums stay 1; only the wave has negative entries; diffusion and a fisher reaction flatten the rows."""
     query, key, _, _ = draw()
     before = pde_attention_weights(query, key, None, steps=0, is_causal=causal, segment_ids=PACKED)
     after = pde_attention_weights(query, key, PDES[name], steps=4, is_causal=causal, segment_ids=PACKED)
@@ -83,7 +83,7 @@ def test_rows_stay_distributions(name, causal, x64):
 
 
 def test_a_causal_row_by_hand():
-    """Uniform scores: row t is 1/(t+1) on 0 … t, which a wall behind t leaves as it is; without it mass would leak."""
+    """Uniform scores give rows 1/(t+1) on 0 … t; the wall behind t keeps them, and without it mass would leak."""
     flat = jnp.zeros((1, 4, 1, 2))
     weights = pde_attention_weights(flat, flat, Diffusion(0.25), steps=3, is_causal=True)[0, 0]
     close(weights, np.tril(np.ones((4, 4))) / np.arange(1, 5)[:, None], FLOAT32)
@@ -91,9 +91,9 @@ def test_a_causal_row_by_hand():
 
 def test_advection_moves_weight_to_earlier_keys():
     query, key, _, _ = draw(dtype=jnp.float32)
-    place = jnp.arange(14.0)
+    position = jnp.arange(14.0)
     mean = [
-        (pde_attention_weights(query, key, AdvectionDiffusion(0.0, beta), steps=2) @ place).mean()
+        (pde_attention_weights(query, key, AdvectionDiffusion(0.0, beta), steps=2) @ position).mean()
         for beta in (0.5, 0.0, -0.5)
     ]
     assert mean[0] < mean[1] < mean[2]

@@ -16,8 +16,8 @@ pde_attention_weights: Any = attention.pde_attention_weights
 
 def outside():
     meaningful = {(name, target, axis, causal) for name, target, axis, causal, *_ in combinations()}
-    every = itertools.product(PDES, ("weights", "logits"), ("key", "query", "both"), (False, True))
-    return sorted(set(every) - meaningful)
+    all_combinations = itertools.product(PDES, ("weights", "logits"), ("key", "query", "both"), (False, True))
+    return sorted(set(all_combinations) - meaningful)
 
 
 @pytest.mark.parametrize(("name", "target", "axis", "causal"), outside())

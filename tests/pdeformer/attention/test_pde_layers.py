@@ -1,4 +1,4 @@
-"""PDE attention with learned coefficients: by hand, its definition, stable whatever its parameters."""
+"""PDE attention with learned coefficients: values by hand, its definition, and stability for all parameters."""
 
 import jax
 import jax.numpy as jnp
@@ -22,8 +22,8 @@ from tests.pdeformer.attention.pde_layers import (
     build,
     definition,
     extreme,
+    loss_and_gradients,
     perturb,
-    slopes,
 )
 
 # By hand
@@ -53,7 +53,7 @@ def test_one_step_of_diffusion_by_hand():
     layer = PDEAttention(1, steps=1, alpha=0.25)
     query, key = jnp.full((1, 1, 1, 1), 1e3), jnp.asarray([1.0, 0.0, 0.0]).reshape(1, 3, 1, 1)
     value = jnp.asarray([4.0, 8.0, 16.0]).reshape(1, 3, 1, 1)
-    # the weights are 1, 0, 0, and after the step 3/4, 1/4, 0
+    # the weights are 1, 0, 0 before the step and 3/4, 1/4, 0 after it
     np.testing.assert_allclose(layer(query, key, value).ravel(), [0.75 * 4 + 0.25 * 8], rtol=1e-6)
 
 
@@ -67,7 +67,7 @@ def test_one_step_of_diffusion_by_hand():
             {"alpha": 0.0, "beta": -np.arctanh(0.5)},
             {"alpha": 0.25, "beta": -0.25},
         ),
-        # 8 / n, (1 - 2α) m and m / n with n = 4, half of which is taken at b = 0
+        # 8 / n, (1 - 2α) m and m / n with n = 4, of which b = 0 takes one half
         (FORMS["spread"], {"alpha": 0.0, "beta": 0.0}, {"alpha": 0.25, "beta": 1.0}),
         (FORMS["sharpen"], {"alpha": 0.0, "beta": 0.0}, {"alpha": 0.25, "beta": -1.0}),
         (FORMS["euler"], {"alpha": 0.0, "beta": 0.0}, {"alpha": 0.25, "beta": 0.25}),
@@ -120,9 +120,9 @@ def test_coefficients_that_are_not_learned_are_floats_and_no_parameters():
 
 
 def test_random_features_are_those_of_the_seed():
-    same, other = build("performer"), build("performer", feature_seed=4)
-    np.testing.assert_array_equal(apply(same, arrays()), apply(build("performer"), arrays()))
-    assert not np.allclose(apply(same, arrays()), apply(other, arrays()), atol=1e-2)
+    layer, other_seed = build("performer"), build("performer", feature_seed=4)
+    np.testing.assert_array_equal(apply(layer, arrays()), apply(build("performer"), arrays()))
+    assert not np.allclose(apply(layer, arrays()), apply(other_seed, arrays()), atol=1e-2)
 
 
 # Laws
@@ -131,14 +131,14 @@ def test_random_features_are_those_of_the_seed():
 @pytest.mark.parametrize("name", FORMS)
 def test_no_parameters_make_a_layer_unstable(name):
     for seed in range(6):
-        (value, pde), gradient = slopes(*nnx.split(extreme(build(name), seed)), arrays())
+        (value, pde), gradient = loss_and_gradients(*nnx.split(extreme(build(name), seed)), arrays())
         assert pde.stable(1.0)
         assert all(np.all(np.isfinite(x)) for x in jax.tree.leaves((value, pde, gradient)))
 
 
 @pytest.mark.parametrize("name", FORMS)
 def test_every_parameter_learns_from_the_first_step(name):
-    _, (gradient, _) = slopes(*nnx.split(build(name)), arrays())
+    _, (gradient, _) = loss_and_gradients(*nnx.split(build(name)), arrays())
     for path, leaf in jax.tree_util.tree_leaves_with_path(gradient):
         assert np.all(np.abs(leaf) > 1e-9), jax.tree_util.keystr(path)
 

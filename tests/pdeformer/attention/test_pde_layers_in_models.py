@@ -45,9 +45,9 @@ def parameters(model):
 @pytest.mark.parametrize("shell", [Classifier, Matcher, CausalLM])
 def test_evolved_attention_adds_coefficients_and_changes_no_other_weight(shell):
     base, variant = (parameters(shell(config, nnx.Rngs(5))) for config in (TINY, EVOLVED))
-    added = {f"blocks/attention/evolution/free/{name}" for name in ("alpha", "beta")}
-    assert variant.keys() - base.keys() == added
-    assert all(variant[name].shape == (2, 2, HEADS) for name in added)  # layers, steps, heads
+    coefficients = {f"blocks/attention/evolution/free/{name}" for name in ("alpha", "beta")}
+    assert variant.keys() - base.keys() == coefficients
+    assert all(variant[name].shape == (2, 2, HEADS) for name in coefficients)  # layers, steps, heads
     for name, value in base.items():
         np.testing.assert_array_equal(variant[name], value, err_msg=name)
 
@@ -62,8 +62,8 @@ def test_the_attention_of_a_block_is_evolved_between_its_projections():
     block = Block(EVOLVED, jax.random.key(0), causal=True)
     u, attention = jax.random.normal(jax.random.key(1), (2, 12, 8)), block.attention
     qkv = tuple(f(u).reshape(2, 12, HEADS, 4) for f in (attention.query, attention.key, attention.value))
-    mixed = definition(attention.evolution, qkv, segment_ids=PACKED, is_causal=True)
-    expected = attention.out(mixed.reshape(2, 12, 8))
+    evolved = definition(attention.evolution, qkv, segment_ids=PACKED, is_causal=True)
+    expected = attention.out(evolved.reshape(2, 12, 8))
     np.testing.assert_allclose(attention(u, PACKED, key=None), expected, rtol=0, atol=1e-5)
 
 
@@ -73,7 +73,7 @@ def test_the_scan_over_stacked_blocks_gives_each_layer_its_own_coefficients():
     single = jax.jit(lambda layer, u: nnx.merge(graphdef, layer)(u, PACKED))
     u = start = jax.random.normal(jax.random.key(1), (2, 12, 8))
     for layer in range(3):
-        u = single(jax.tree.map(lambda x: x[layer], params), u)  # noqa: B023  used in this turn only
+        u = single(jax.tree.map(lambda x: x[layer], params), u)  # noqa: B023  used in this iteration only
     scanned = jax.jit(lambda u: model.run_blocks(u, PACKED, None))(start)
     np.testing.assert_allclose(scanned, u, rtol=1e-5, atol=1e-4)  # a residual stream of up to 100
     alpha = model.blocks.attention.evolution.pde().alpha
@@ -96,7 +96,7 @@ def test_a_causal_model_reads_no_later_token_bit_for_bit(name):
 def test_no_gradient_of_a_causal_model_reaches_a_later_token(name):
     config = replace(TINY, attention=PDEAttentionConfig(**FORMS[name]))
     graphdef, params = nnx.split(perturb(CausalLM(config, nnx.Rngs(0))))
-    distinct = jnp.arange(11)[None]  # token j stands at place j alone, so row j of the table is its embedding
+    distinct = jnp.arange(11)[None]  # token j is only at position j, so row j of the table is its embedding
     gradient = jax.jit(jax.grad(lambda p, t: jnp.sum(jnp.sin(nnx.merge(graphdef, p)(distinct)[:, t]))))
     for t in (0, 4, 9):
         rows = np.asarray(gradient(params, t).embed.tokens.embedding[...])
@@ -143,10 +143,10 @@ def test_a_training_step_compiles_once_and_moves_replicated_coefficients_on_any_
     batch = {"tokens": np.asarray(tokens()), "segment_ids": np.asarray(PACKED), "labels": np.array([0, 2])}
     parameters_by_mesh = []
     for mesh in (sharding.make_mesh(data=1), sharding.make_mesh(data=2, model=2)):
-        graphdef, state, places = train.init_state(
+        graphdef, state, shardings = train.init_state(
             lambda rngs: Classifier(EVOLVED, rngs), optimizer, 10, mesh, seed=0
         )
-        step = train.make_train_step(graphdef, optimizer, 10, mesh, places)
+        step = train.make_train_step(graphdef, optimizer, 10, mesh, shardings)
         start = jax.device_get(state.params["blocks"]["attention"]["evolution"]["free"])
         for _ in range(2):
             state, metrics = step(state, sharding.put_batch(batch, mesh), jax.random.key(0))
@@ -157,7 +157,7 @@ def test_a_training_step_compiles_once_and_moves_replicated_coefficients_on_any_
         assert all(np.all(a != b) for a, b in zip(*map(jax.tree.leaves, (free, start)), strict=True))
         parameters_by_mesh.append(jax.device_get(free))
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4), *parameters_by_mesh)
-    names = {name for name, on in parameters_of(train.weight_decay_mask(state.params)) if on}
+    names = {name for name, decays in parameters_of(train.weight_decay_mask(state.params)) if decays}
     assert not any("evolution" in name for name in names)
 
 

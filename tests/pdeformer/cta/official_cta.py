@@ -46,12 +46,12 @@ def states(batch=6, length=10, channels=3, seed=0, dtype=None):
 
 
 def row(values):
-    """One channel of one row as (1, L, 1)."""
+    """Return one channel of one row as an array (1, L, 1)."""
     return jnp.asarray(values)[None, :, None]
 
 
 def numpy_refine(x, kind, alpha, beta, *, causal=False, mask=None):
-    """One value at a time, with one alpha and beta per step."""
+    """Refine hidden states one value at a time, with one alpha and beta per step."""
     x = np.array(x, np.float64)
     valid = np.ones(x.shape[:2]) if mask is None else mask
     first, last = (2, x.shape[1]) if causal else (1, x.shape[1] - 1)
@@ -62,10 +62,10 @@ def numpy_refine(x, kind, alpha, beta, *, causal=False, mask=None):
             if not first <= i < last or not all(valid[b, j] for j in triple):
                 continue
             left, center, right = (old[b, j, d] for j in triple)
-            own, bend = old[b, i, d], right - 2 * center + left
-            x[b, i, d] += {"wave": a * a * bend}.get(kind, a * bend)
+            u, curvature = old[b, i, d], right - 2 * center + left
+            x[b, i, d] += {"wave": a * a * curvature}.get(kind, a * curvature)
             if kind == "reaction-diffusion":
-                x[b, i, d] += beta[step] * own * (1 - 1 / (1 + np.exp(-own)))
+                x[b, i, d] += beta[step] * u * (1 - 1 / (1 + np.exp(-u)))
             if kind == "advection-diffusion":
                 x[b, i, d] += beta[step] * (right - center if causal else (right - left) / 2)
     return x

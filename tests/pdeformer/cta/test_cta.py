@@ -80,9 +80,9 @@ def test_pads_never_change_and_never_reach_a_value_or_a_gradient(kind, causal):
         return jnp.sum(jnp.sin(jnp.where(valid, out, 0))), out
 
     coefficients = {name: c for name, c in initial(kind).items() if c is not None}
-    both = jax.jit(jax.grad(loss, argnums=(0, 1), has_aux=True))
-    clean, out = both(x, coefficients)
-    with_nan, with_nan_out = both(jnp.where(valid, x, jnp.nan), coefficients)
+    gradients = jax.jit(jax.grad(loss, argnums=(0, 1), has_aux=True))
+    clean, out = gradients(x, coefficients)
+    with_nan, with_nan_out = gradients(jnp.where(valid, x, jnp.nan), coefficients)
     np.testing.assert_array_equal(jnp.where(valid, with_nan_out, 0), jnp.where(valid, out, 0))
     np.testing.assert_array_equal(jnp.where(valid, 0, out), jnp.where(valid, 0, x))
     jax.tree.map(np.testing.assert_array_equal, with_nan, clean)

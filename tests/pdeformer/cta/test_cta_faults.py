@@ -1,4 +1,4 @@
-"""The faults of the official layer, measured, and the corrected forms without them."""
+"""Measured faults of the official layer, and the corrected forms, which do not have them."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +9,7 @@ from tests.pdeformer.cta.official_cta import refine, row, run, states
 
 
 def matrix(kind="diffusion", length=32, **options):
-    """The matrix of the linear layer, column by column."""
+    """Return the matrix of the linear layer."""
     basis = jnp.eye(length)[None]
     return np.asarray(refine(basis, kind, **options))[0]
 

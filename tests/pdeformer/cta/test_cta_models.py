@@ -1,4 +1,4 @@
-"""The official models: against the logits of the original and NumPy, and what they refuse."""
+"""The official models: logits of the original code, NumPy references, and errors."""
 
 import json
 
@@ -18,12 +18,12 @@ from tests.pdeformer.cta.official_cta import (
     numpy_refine,
 )
 
-V, D, F, M = 11, 8, 12, 16  # words, width, feed-forward width, positions
+V, D, F, M = 11, 8, 12, 16  # vocabulary, width, feed-forward width, positions
 IDS = np.random.default_rng(3).integers(0, V, MASKS.shape)
 
 
 def checkpoint(*, kind, outputs=V, layers=2, steps=3, seed=0, baseline=False, dtype: type = np.float64):
-    """A random state dict under the official names."""
+    """Return a random state dict with the official names."""
     rng = np.random.default_rng(seed)
     prefix = "transformer.layers" if baseline else "transformer_layers"
     shapes = {"embedding.weight": (V, D), "pos_encoder": (1, M, D), "fc.weight": (outputs, D)}
@@ -43,7 +43,7 @@ def checkpoint(*, kind, outputs=V, layers=2, steps=3, seed=0, baseline=False, dt
 def numpy_hidden_states(
     state, ids, mask, *, kind, heads, causal, layers=2, steps=3, prefix="transformer_layers"
 ):
-    """Hidden states, row by row and query by query."""
+    """Return the hidden states, computed row by row and query by query."""
 
     def norm(x, name):
         x = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-5)
@@ -57,12 +57,12 @@ def numpy_hidden_states(
             qkv = x @ state[name + "self_attn.in_proj_weight"].T + state[name + "self_attn.in_proj_bias"]
             output = np.zeros_like(x)
             for t, head in np.ndindex(len(tokens), heads):
-                part = slice(head * D // heads, (head + 1) * D // heads)
-                q, k, v = (qkv[:, n * D : (n + 1) * D][:, part] for n in range(3))
+                columns = slice(head * D // heads, (head + 1) * D // heads)
+                q, k, v = (qkv[:, n * D : (n + 1) * D][:, columns] for n in range(3))
                 keys = [s for s in range(len(tokens)) if valid[s] and (s <= t or not causal)]
                 if keys:
                     p = np.exp(k[keys] @ q[t] / np.sqrt(D / heads))
-                    output[t, part] = p / p.sum() @ v[keys]
+                    output[t, columns] = p / p.sum() @ v[keys]
             output = output @ state[name + "self_attn.out_proj.weight"].T
             x = norm(x + output + state[name + "self_attn.out_proj.bias"], name + "norm1")
             inner = np.maximum(x @ state[name + "linear1.weight"].T + state[name + "linear1.bias"], 0)

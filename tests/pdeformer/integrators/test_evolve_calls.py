@@ -1,4 +1,4 @@
-"""Calls of `evolve`: under transformations, along other axes, packed, in short floats; and refused arguments."""
+"""Calls of `evolve`: transformations, other axes, packed rows, short floats, and refused arguments."""
 
 import jax
 import jax.numpy as jnp
@@ -20,8 +20,8 @@ def test_jit_vmap_and_other_axes_agree_with_the_plain_call():
     along_first = evolve(jnp.moveaxis(u, 1, 0), Diffusion(0.2), steps=4, axis=0)
     np.testing.assert_allclose(jnp.moveaxis(along_first, 0, 1), plain, atol=1e-6)
     alphas = jnp.array([0.1, 0.4])
-    each = jax.vmap(lambda a, u: evolve(u, Diffusion(a), steps=4))(alphas, u)
-    np.testing.assert_allclose(each[1], evolve(u[1], Diffusion(0.4), steps=4), atol=1e-6)
+    batched = jax.vmap(lambda a, u: evolve(u, Diffusion(a), steps=4))(alphas, u)
+    np.testing.assert_allclose(batched[1], evolve(u[1], Diffusion(0.4), steps=4), atol=1e-6)
 
 
 def test_a_vector_of_tokens_is_a_column():

@@ -40,7 +40,9 @@ def test_diffusion_is_non_expansive_up_to_one_half_and_not_beyond(x64):
     stable = evolve(identity, Diffusion(0.5), steps=3)
     assert np.linalg.norm(stable, 2) <= 1 + 1e-12
     assert np.abs(stable).sum(1).max() <= 1 + 1e-12
-    unstable = jax.jit(lambda a: evolve(identity, Diffusion(a), steps=1))(0.51)  # traced: the caller's duty
+    unstable = jax.jit(lambda a: evolve(identity, Diffusion(a), steps=1))(
+        0.51
+    )  # a traced coefficient is not checked
     assert np.linalg.norm(unstable, 2) > 1.03
 
 

@@ -1,4 +1,4 @@
-"""Every diffusion layer of the tests, and the output of each in NumPy from the equations of its docstring.
+"""The diffusion layers of the tests, and their outputs in NumPy from the equations of their docstrings.
 
 D channels, T tokens
 """
@@ -39,7 +39,7 @@ VALID = SEGMENTS[..., None] > 0
 
 
 def states(batch=6, length=11, seed=0, dtype=None):
-    """Normal hidden states (batch, length, CHANNELS)."""
+    """Draw normal hidden states (batch, length, CHANNELS)."""
     return jnp.asarray(np.random.default_rng(seed).normal(size=(batch, length, CHANNELS)), dtype)
 
 
@@ -49,12 +49,12 @@ def run(graphdef, params, u, segment_ids=None, *, causal=False):
 
 
 def apply(layer, u, segment_ids=None, *, causal=False):
-    """The layer's output, compiled once per structure and shape."""
+    """Apply the layer, compiled once per structure and shape."""
     return run(*nnx.split(layer), u, segment_ids, causal=causal)
 
 
 def randomized(layer, scale=1.0, seed=0):
-    """The layer with every parameter replaced by normal numbers of this scale."""
+    """Replace every parameter of the layer by normal random numbers of this scale."""
     graphdef, params = nnx.split(layer)
     rng = np.random.default_rng(seed)
     return nnx.merge(
@@ -63,7 +63,7 @@ def randomized(layer, scale=1.0, seed=0):
 
 
 def extreme(layer, seed):
-    """The layer with every parameter at -1e4, 0 or 1e4."""
+    """Set every parameter of the layer to -1e4, 0 or 1e4."""
     graphdef, params = nnx.split(layer)
     rng = np.random.default_rng(seed)
 
@@ -83,12 +83,12 @@ def softmax(x):
 
 
 def in_one_run(ids, i, j):
-    """Whether tokens i < j are in one run: all tokens from i to j have the same positive id."""
+    """Return whether tokens i < j are in one run: all tokens from i to j have the same positive id."""
     return i >= 0 and j < len(ids) and ids[i] > 0 and all(ids[k] == ids[i] for k in range(i, j + 1))
 
 
 def dense(weight, offsets, ids, *, causal=False):
-    """The matrix of u + Σ_k w_k L^(k) u, edge by edge; weight(k index, i, j) is that of the edge i < j."""
+    """Return the matrix of u + Σ_k w_k L^(k) u; weight(n, i, j) is that of the edge i < j of the n-th offset."""
     matrix = np.eye(len(ids))
     for n, k in enumerate(offsets):
         for i in range(len(ids) - k):
@@ -108,7 +108,7 @@ def standardized(u):
 
 
 def numpy_layer(layer, u, ids, *, causal=False):
-    """The layer's output for one row, NumPy in float64, from its parameters and the equations of its docstring."""
+    """Return the output of the layer for one row in float64, from the equations of its docstring."""
     u = np.asarray(u, np.float64)
     out = np.empty_like(u)
     for c in range(u.shape[1]):
@@ -132,20 +132,20 @@ def numpy_layer(layer, u, ids, *, causal=False):
 
 
 def multiscale_weights(layer, u, ids, c):
-    """The S weights α of every token, one token after another."""
+    """Return the S weights α of every token, computed token by token."""
     parameters = np.asarray(layer.weights[...], np.float64)
     weights = []
     for j in range(len(ids)):
-        own = parameters[:, c] if layer.gate is None else parameters
+        logits = parameters[:, c] if layer.gate is None else parameters
         if layer.gate is not None:
             pooled = standardized(u)[np.asarray(ids) == ids[j]].mean(axis=0)
-            own = own + pooled @ np.asarray(layer.gate[...], np.float64)
-        weights.append(sigmoid(own[0]) / 2 * softmax(own[1:]))
+            logits = logits + pooled @ np.asarray(layer.gate[...], np.float64)
+        weights.append(sigmoid(logits[0]) / 2 * softmax(logits[1:]))
     return weights
 
 
 def unconstrained_matrix(kernel, ids):
-    """The matrix of the depthwise kernel without constraints: u_j stands in for a neighbor beyond the run."""
+    """Return the matrix of the unconstrained depthwise kernel, where u_j replaces a neighbor beyond the run."""
     radius = len(kernel) // 2
     matrix = np.eye(len(ids))
     for j in range(len(ids)):
@@ -157,5 +157,5 @@ def unconstrained_matrix(kernel, ids):
 
 
 def forms(name):
-    """The values of `causal` with which a layer can be called."""
+    """Return the values of `causal` with which a layer can be called."""
     return (False, True) if name in CAUSAL else (False,)

@@ -1,4 +1,4 @@
-"""Diffusion layers: by hand, against dense matrices, their gradients, and the choice of a layer."""
+"""Diffusion layers: values by hand, dense matrices, gradients, and the choice of a layer."""
 
 from dataclasses import replace
 
@@ -58,7 +58,7 @@ def test_layers_start_at_the_smoothing_they_were_given():
 # Oracle
 
 
-# causal "heat" takes two steps, which is a kernel and not a matrix power
+# two causal steps of "heat" are one kernel, not a power of a matrix
 @pytest.mark.parametrize(
     ("name", "causal"), [*((n, False) for n in LAYERS), *((n, True) for n in CAUSAL if n != "heat")]
 )
@@ -77,10 +77,10 @@ def test_taps_are_the_answer_to_an_impulse(name):
     layer = randomized(LAYERS[name]())
     impulse = jnp.zeros((1, 31, CHANNELS)).at[0, 15].set(1.0)
     taps = jnp.broadcast_to(layer.taps(), (CHANNELS, layer.taps().shape[-1]))
-    reach = taps.shape[1] // 2
-    # the answer at j + k is the weight that token j + k gives to token j: the taps read backwards
-    answer = apply(layer, impulse)[0, 15 - reach : 16 + reach].T[:, ::-1]
-    np.testing.assert_allclose(answer, taps, rtol=0, atol=1e-6)
+    radius = taps.shape[1] // 2
+    # the response at j + k is the weight that token j + k gives to token j: the taps in reverse order
+    response = apply(layer, impulse)[0, 15 - radius : 16 + radius].T[:, ::-1]
+    np.testing.assert_allclose(response, taps, rtol=0, atol=1e-6)
 
 
 def test_taps_of_layers_stacked_over_blocks_are_those_of_each_layer():
@@ -101,14 +101,14 @@ def test_every_parameter_learns_from_the_first_step(name):
     graphdef, params = nnx.split(LAYERS[name]())
     gradient = jax.jit(jax.grad(lambda p: jnp.sum(jnp.sin(nnx.merge(graphdef, p)(states())))))(params)
     for path, leaf in jax.tree_util.tree_leaves_with_path(gradient):
-        where = jax.tree_util.keystr(path)
-        if not (name == "adaptive 3" and "share" in where):  # one offset has nothing to share
-            assert jnp.any(jnp.abs(leaf) > 1e-6), where
+        parameter = jax.tree_util.keystr(path)
+        if not (name == "adaptive 3" and "share" in parameter):  # the softmax of one offset is constant
+            assert jnp.any(jnp.abs(leaf) > 1e-6), parameter
 
 
 @pytest.mark.parametrize("name", LAYERS)
 def test_parameters_have_a_type_of_their_own(name):
-    """A weakly typed one would become float32 in the first update, and the training step compile again."""
+    """A weakly typed parameter would become float32 in the first update, and the step would compile again."""
     assert not any(x.weak_type for x in jax.tree.leaves(nnx.state(LAYERS[name]())))
 
 
@@ -176,7 +176,7 @@ def test_a_stencil_builds_its_layer_with_its_options():
     ],
 )
 def test_a_mistake_is_refused_with_rule_value_and_remedy(build, words, monkeypatch):
-    # the annotation check of the tests would be first to refuse a value outside a Literal
+    # otherwise the run-time type checker of the tests would refuse a value outside a Literal first
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     with pytest.raises(ValueError, match=words.replace("(", r"\(")):
         build()

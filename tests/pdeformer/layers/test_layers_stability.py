@@ -1,4 +1,4 @@
-"""Diffusion layers are stable whatever their parameters: norm, mass, energy, spectrum."""
+"""Diffusion layers are stable for all parameters: norm, mass, energy, spectrum."""
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +24,7 @@ from tests.pdeformer.layers.diffusion_layers import (
 
 
 def check_laws(layer, u, segment_ids):
-    """Every law of a stable step, with the rounding of float64 alone as slack."""
+    """Check the laws of a stable step, up to rounding in float64."""
     out = apply(layer, u, segment_ids)
     valid = VALID if segment_ids is not None else True
     assert jnp.all(jnp.sum(jnp.square(out), axis=(1, 2)) <= jnp.sum(jnp.square(u), axis=(1, 2)) * (1 + 1e-14))
@@ -73,9 +73,9 @@ def test_a_step_along_edges_of_length_one_never_raises_the_dirichlet_energy(name
 def test_weights_stay_in_the_budget(name, x64):
     for seed in range(12):
         taps = np.atleast_2d(extreme(LAYERS[name](), seed).taps())
-        reach = taps.shape[1] // 2
-        assert np.all(np.delete(taps, reach, axis=1) >= 0)
-        assert np.all(taps[:, reach + 1 :].sum(axis=1) <= 0.5 + 1e-15)
+        radius = taps.shape[1] // 2
+        assert np.all(np.delete(taps, radius, axis=1) >= 0)
+        assert np.all(taps[:, radius + 1 :].sum(axis=1) <= 0.5 + 1e-15)
         np.testing.assert_array_equal(taps, taps[:, ::-1])
 
 

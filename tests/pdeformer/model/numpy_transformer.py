@@ -39,7 +39,7 @@ def tokens(batch=2, length=12, seed=0):
 
 
 def randomized(model, seed=0):
-    """The model with biases and stencils moved away from their initial values, so that none is trivial."""
+    """Add random numbers to all parameters of the model, so that no bias or stencil is trivial."""
     graphdef, params = nnx.split(model)
     rng = np.random.default_rng(seed)
     return nnx.merge(
@@ -53,12 +53,12 @@ def run(graphdef, params, *inputs, key=None, method="__call__"):
 
 
 def call(model, *inputs, key=None, method="__call__"):
-    """The model's answer, compiled once per structure and shape."""
+    """Call a method of the model, compiled once per structure and shape."""
     return run(*nnx.split(model), *inputs, key=key, method=method)
 
 
 def parameters(model):
-    """Name to array."""
+    """Return a map from the names of the parameters to their arrays."""
     leaves = jax.tree_util.tree_leaves_with_path(nnx.to_pure_dict(nnx.state(model, nnx.Param)))
     return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
 
@@ -76,11 +76,11 @@ class NumpyTransformer:
 
     def norm(self, name, u, layer=...):
         centered = u - u.mean(-1, keepdims=True)
-        unit = centered / np.sqrt((centered**2).mean(-1, keepdims=True) + 1e-6)
-        return unit * self.values[f"{name}/scale"][layer] + self.values[f"{name}/bias"][layer]
+        standardized = centered / np.sqrt((centered**2).mean(-1, keepdims=True) + 1e-6)
+        return standardized * self.values[f"{name}/scale"][layer] + self.values[f"{name}/bias"][layer]
 
     def hook(self, place, u, layer=...):
-        """One heat step with the learned diffusivity of this place."""
+        """Apply one heat step with the learned diffusivity of this place."""
         if place not in self.config.placements:
             return u
         prefix = "" if place == "after_embedding" else "blocks/stencils/"

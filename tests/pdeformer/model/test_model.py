@@ -1,4 +1,4 @@
-"""Models: dropout, precision, heads, configurations, and what they refuse."""
+"""Models: dropout, precision, heads, configurations, and errors."""
 
 from dataclasses import replace
 
@@ -30,13 +30,13 @@ from tests.pdeformer.model.numpy_transformer import (
 def test_a_key_decides_the_dropout_and_none_means_none():
     config = replace(TINY, placements=("after_embedding",), dropout=0.3, attention_dropout=0.0)
     base = Classifier(replace(config, dropout=0.0), nnx.Rngs(0))
-    key, other = jax.random.key(1), jax.random.key(2)
+    key, other_key = jax.random.key(1), jax.random.key(2)
     expected = call(base, tokens(), key=key)
     for rates in ({}, {"dropout": 0.0, "attention_dropout": 0.3}):
         model = Classifier(replace(config, **rates), nnx.Rngs(0))
         out = call(model, tokens(), key=key)
         np.testing.assert_array_equal(call(model, tokens(), key=key), out)
-        assert jnp.all(out != call(model, tokens(), key=other))
+        assert jnp.all(out != call(model, tokens(), key=other_key))
         assert jnp.all(out != expected)
         np.testing.assert_allclose(call(model, tokens()), expected, rtol=0, atol=1e-6)
 
@@ -65,11 +65,11 @@ def test_dropout_keeps_the_mean():
 
 def test_bfloat16_is_close_to_float32_and_leaves_parameters_and_logits_in_float32():
     config = replace(TINY, placements=("between_layers",))
-    wide, narrow = (CausalLM(replace(config, dtype=d), nnx.Rngs(0)) for d in ("float32", "bfloat16"))
-    assert {x.dtype for x in parameters(narrow).values()} == {jnp.dtype("float32")}
-    logits, expected = call(narrow, tokens(), PACKED), call(wide, tokens(), PACKED)
+    float32, bfloat16 = (CausalLM(replace(config, dtype=d), nnx.Rngs(0)) for d in ("float32", "bfloat16"))
+    assert {x.dtype for x in parameters(bfloat16).values()} == {jnp.dtype("float32")}
+    logits, expected = call(bfloat16, tokens(), PACKED), call(float32, tokens(), PACKED)
     assert logits.dtype == jnp.float32
-    assert call(narrow, tokens(), PACKED, method="hidden_states").dtype == jnp.bfloat16
+    assert call(bfloat16, tokens(), PACKED, method="hidden_states").dtype == jnp.bfloat16
     # eight bits of mantissa through two blocks
     assert 0 < jnp.linalg.norm(logits - expected) < 0.03 * jnp.linalg.norm(expected)
     assert call(Classifier(replace(config, dtype="bfloat16"), nnx.Rngs(0)), tokens()).dtype == jnp.float32

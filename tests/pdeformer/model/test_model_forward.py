@@ -1,4 +1,4 @@
-"""Models against a forward pass in NumPy: hooks, positions, stacked blocks, pairing of variants."""
+"""Models equal a forward pass in NumPy: hooks, positions, stacked blocks, pairing of variants."""
 
 from dataclasses import replace
 from functools import partial
@@ -32,19 +32,21 @@ def test_every_hook_acts_at_its_place(norm):
     config = replace(EVERYWHERE, norm=norm, stencil=StencilConfig("heat", learned=True))
     graphdef, params = nnx.split(randomized(Classifier(config, nnx.Rngs(0))))
 
-    def off(path, x, place):
+    def keep_only(path, x, place):
         name = jax.tree_util.keystr(path, simple=True, separator="/")
         return jnp.full_like(x, -100.0) if "rate" in name and place not in name else x  # α = 0, no diffusion
 
-    alone = [jax.tree_util.tree_map_with_path(partial(off, place=place), params) for place in PLACEMENTS]
-    none = jax.tree_util.tree_map_with_path(partial(off, place="nowhere"), params)
+    alone = [
+        jax.tree_util.tree_map_with_path(partial(keep_only, place=place), params) for place in PLACEMENTS
+    ]
+    none = jax.tree_util.tree_map_with_path(partial(keep_only, place="nowhere"), params)
     expected = []
     for variant in (*alone, params, none):
         model = nnx.merge(graphdef, variant)
         expected.append(NumpyTransformer(model)(tokens()))
-        # float32 beside float64, through two blocks with LayerNorm
+        # float32 against float64, through two blocks with LayerNorm
         np.testing.assert_allclose(call(model, tokens()), expected[-1], rtol=0, atol=1e-4)
-    # the places are distinct: any two answers differ by a hundred times that tolerance
+    # the places are distinct: any two outputs differ by at least a hundred times that tolerance
     distance = np.abs(np.stack(expected)[:, None] - np.stack(expected)[None]).max(axis=(2, 3))
     assert (distance + np.eye(len(expected))).min() > 0.01
 
@@ -68,7 +70,7 @@ def test_a_model_has_layers_where_they_were_placed_and_nowhere_else():
 )
 def test_the_model_is_what_its_docstrings_say(change):
     model = randomized(Classifier(replace(TINY, **change), nnx.Rngs(0)))
-    # float32 beside float64, through two blocks with LayerNorm
+    # float32 against float64, through two blocks with LayerNorm
     np.testing.assert_allclose(call(model, tokens()), NumpyTransformer(model)(tokens()), rtol=0, atol=1e-4)
 
 

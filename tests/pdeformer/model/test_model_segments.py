@@ -30,7 +30,7 @@ def test_padding_changes_no_logit(kind, pooling):
     ids = jnp.pad(jnp.ones((2, 9), jnp.int32), ((0, 0), (0, 3)))
     right = jnp.concatenate([tokens(length=9), tokens(length=3, seed=1)], axis=1)
     np.testing.assert_allclose(call(model, right, ids), expected, rtol=0, atol=2e-5)
-    if pooling == "mean":  # a CLS token has the padding between itself and the text: another neighbor
+    if pooling == "mean":  # left padding separates a CLS token from the text, which changes its neighbor
         left = jnp.concatenate([tokens(length=3, seed=1), tokens(length=9)], axis=1)
         np.testing.assert_allclose(call(model, left, ids[:, ::-1]), expected, rtol=0, atol=2e-5)
 
@@ -88,7 +88,7 @@ def test_no_gradient_of_a_causal_model_reaches_a_later_token():
     graphdef, params = nnx.split(
         randomized(CausalLM(replace(EVERYWHERE, stencil=STENCILS["adaptive"]), nnx.Rngs(0)))
     )
-    distinct = jnp.arange(11)[None]  # token j stands at place j alone, so row j of the table is its embedding
+    distinct = jnp.arange(11)[None]  # token j is only at position j, so row j of the table is its embedding
 
     def logits(params, t):
         return jnp.sum(jnp.sin(nnx.merge(graphdef, params)(distinct)[:, t]))
