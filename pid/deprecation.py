@@ -1,4 +1,4 @@
-"""Former names of attributes and keywords. They work for one release, with a DeprecationWarning."""
+"""Former names of attributes, keywords and fields. They work for one release, with a DeprecationWarning."""
 
 import functools
 import warnings
@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any, TypeVar
 
+C = TypeVar("C", bound=type)
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -15,7 +16,7 @@ def warn_former_name(former: str, name: str, *, stacklevel: int = 3) -> None:
     The default `stacklevel` attributes the warning to the caller of the function that calls this one.
     """
     warnings.warn(
-        f"{former} is now {name}; the old name goes with the next release.",
+        f"{former} is now called {name}; the former name will be removed in the next release.",
         DeprecationWarning,
         stacklevel=stacklevel,
     )
@@ -51,5 +52,50 @@ def accept_former_keyword(former: str, name: str) -> Callable[[F], F]:
             return function(*args, **kwargs)
 
         return call  # pyright: ignore[reportReturnType]
+
+    return decorate
+
+
+def former_property(former: str, name: str) -> Any:
+    """Return a read-only property that warns and returns the attribute `name`."""
+
+    def read(self: Any) -> Any:
+        warn_former_name(f"{type(self).__name__}.{former}", name)
+        return getattr(self, name)
+
+    return property(read, doc=f"Former name of `{name}`.")
+
+
+def add_former_properties(**names: str) -> Callable[[C], C]:
+    """Make the attributes of a class readable under their former names too, given as former=name."""
+
+    def decorate(cls: C) -> C:
+        for former, name in names.items():
+            setattr(cls, former, former_property(former, name))
+        return cls
+
+    return decorate
+
+
+def accept_former_fields(**names: str) -> Callable[[C], C]:
+    """Make a dataclass accept and return its fields under their former names too, given as former=name.
+
+    If a call passes both names, the former one wins, so that `dataclasses.replace(config, former=value)` does what it
+    says.
+    """
+
+    def decorate(cls: C) -> C:
+        init: Callable[..., None] = getattr(cls, "__init__")  # noqa: B009  pyright warns of direct access
+
+        @functools.wraps(init)
+        def init_by_either_name(self: Any, *args: Any, **fields: Any) -> None:
+            for former, name in names.items():
+                if former in fields:
+                    warn_former_name(f"{cls.__name__}({former}=...)", f"{name}=")
+                    fields[name] = fields.pop(former)
+            init(self, *args, **fields)
+
+        setattr(cls, "__init__", init_by_either_name)  # noqa: B010
+        return add_former_properties(**names)(cls)
 
     return decorate

@@ -14,9 +14,10 @@ All names but FlowConfig load distrax and optax on first use.
 """
 
 import importlib
-import warnings
+import sys
 from typing import TYPE_CHECKING, Any
 
+from pid.deprecation import former_attribute
 from pid.extras import require_extra
 from pid.flow.config import FlowConfig as FlowConfig
 
@@ -46,16 +47,9 @@ _FORMER_NAMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name in _FORMER_NAMES:
-        present = _FORMER_NAMES[name]
-        warnings.warn(
-            f"pid.flow.{name} is now pid.flow.{present}; the former name goes with the next release.",
-            DeprecationWarning,
-            stacklevel=2,
-        )
-        name = present
+    """Load a name on first use, or resolve a former name with a DeprecationWarning."""
     if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return former_attribute(sys.modules[__name__], name, _FORMER_NAMES)
     require_extra("flow", f"{__name__}.{name}", "distrax")
     value = getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
     globals()[name] = value

@@ -1,14 +1,12 @@
 """Configuration of a separable flow, and the checks of the samples that it is trained on."""
 
-import functools
-import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
 
 import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array
+
+from pid.deprecation import accept_former_fields, warn_former_name
 
 MIN_ROWS = 100
 Rows = tuple[Array, ...]  # one array (n, d) per bijection
@@ -16,36 +14,8 @@ Pairs = tuple[tuple[int, int], ...]
 SHARED: Pairs = ((0, 1), (0, 2))  # indices into (target, x, y)
 PER_PAIR: Pairs = ((0, 1), (3, 2))  # indices into (target, x, y, target)
 
-FORMER_FIELDS = {"reach": "tail_bound"}
-Config = TypeVar("Config")
 
-
-def _accept_former_fields(cls: type[Config]) -> type[Config]:
-    """Let the constructor take fields by their former names, with a warning."""
-    init: Callable[..., None] = cls.__init__
-
-    @functools.wraps(init)
-    def __init__(self: Any, *args: Any, **fields: Any) -> None:
-        for former, name in FORMER_FIELDS.items():
-            if former in fields:
-                warn_former_name(former, name)
-                fields[name] = fields.pop(former)
-        init(self, *args, **fields)
-
-    cls.__init__ = __init__
-    return cls
-
-
-def warn_former_name(former: str, name: str) -> None:
-    """Warn that a field or method of a flow has another name now."""
-    warnings.warn(
-        f"{former} of a flow is now {name}; the former name goes with the next release.",
-        DeprecationWarning,
-        stacklevel=3,
-    )
-
-
-@_accept_former_fields
+@accept_former_fields(reach="tail_bound")
 @dataclass(frozen=True)
 class FlowConfig:
     """Configuration of a `SeparableFlow`: its architecture and its training.
@@ -124,12 +94,6 @@ class FlowConfig:
             )
 
     @property
-    def reach(self) -> float:
-        """Former name of `tail_bound`."""
-        warn_former_name("reach", "tail_bound")
-        return self.tail_bound
-
-    @property
     def pairs(self) -> Pairs:
         """The two bijections of each pair, as indices into `bijection_inputs`."""
         return SHARED if self.shared_target else PER_PAIR
@@ -140,7 +104,7 @@ class FlowConfig:
 
     def rows(self, target: Array, x: Array, y: Array) -> Rows:
         """Former name of `bijection_inputs`."""
-        warn_former_name("rows", "bijection_inputs")
+        warn_former_name("FlowConfig.rows", "bijection_inputs")
         return self.bijection_inputs(target, x, y)
 
 

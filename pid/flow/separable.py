@@ -10,8 +10,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from pid.deprecation import add_former_properties
 from pid.flow.bijection import inverse
-from pid.flow.config import FlowConfig, Rows, check_rows, warn_former_name
+from pid.flow.config import FlowConfig, Rows, check_rows
 from pid.flow.model import FlowLatents, Model, log_likelihood, map_stacked, one_by_one, transform
 from pid.flow.training import KINDS, HeldOutScores, select_model, train_with_holdout
 
@@ -75,6 +76,7 @@ class SeparableFlow(FlowConfig):
         return _fit(self, *(jnp.asarray(v, jnp.float32) for v in (target, x, y)), key)
 
 
+@add_former_properties(course="validation_curve")
 @partial(
     jax.tree_util.register_dataclass,
     data_fields=["model", "beats_copula", "held_out", "validation_curve"],
@@ -98,12 +100,6 @@ class FittedFlow:
 
     validation_curve: Float[Array, " rounds"]
     """Mean log-likelihood, nats per row, of the validation rows, before and after every round."""
-
-    @property
-    def course(self) -> Float[Array, " rounds"]:
-        """Former name of `validation_curve`."""
-        warn_former_name("course", "validation_curve")
-        return self.validation_curve
 
     def transform(
         self, target: Float[Array, "n m"], x: Float[Array, "n dx"], y: Float[Array, "n dy"]

@@ -199,7 +199,7 @@ def test_each_task_has_its_own_sentences_and_none_has_none():
 
 
 def test_the_former_name_of_the_diagnostics_works_and_warns():
-    with pytest.warns(DeprecationWarning, match="is now pid.gqa.answer_diagnostics"):
+    with pytest.warns(DeprecationWarning, match="is now called pid.gqa.answer_diagnostics"):
         assert getattr(gqa, "doubts") is gqa.answer_diagnostics  # noqa: B009  a former name
     with pytest.raises(AttributeError, match="no attribute 'doubt'"):
         gqa.doubt  # noqa: B018

@@ -321,9 +321,9 @@ def test_former_names_work_and_warn():
         (example, "shown", "answer_in_image"),
         (EXPECTED["both needed"], "dials", "leak_rates"),
     ):
-        with pytest.warns(DeprecationWarning, match=f"{former} is now .*{name}"):
+        with pytest.warns(DeprecationWarning, match=f"{former} is now called .*{name}"):
             assert getattr(holder, former) is getattr(holder, name)
-    with pytest.warns(DeprecationWarning, match="is now leak_rates="):
+    with pytest.warns(DeprecationWarning, match="is now called leak_rates="):
         toyworld.truth("QueryAttr", dials=LeakRates())  # pyright: ignore[reportCallIssue]
     with pytest.raises(AttributeError, match="Example has no attribute 'heard'"):
         example.heard  # noqa: B018

@@ -237,7 +237,7 @@ def test_eigenvalues_refuse_more_axes_than_layers():
 
 def test_former_keywords_and_names_work_and_warn():
     ax, other = Figure().subplots(1, 2)
-    with pytest.warns(DeprecationWarning, match=r"shares\(panel=\.\.\.\) is now ax="):
+    with pytest.warns(DeprecationWarning, match=r"shares\(panel=\.\.\.\) is now called ax="):
         assert plots.shares(decomposition(), panel=ax) is ax.figure  # pyright: ignore[reportCallIssue]
     with pytest.warns(DeprecationWarning, match="axes="):
         plots.trajectories(estimate(), fields=("synergy",), panels=[other])  # pyright: ignore[reportCallIssue]

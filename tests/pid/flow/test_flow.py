@@ -39,8 +39,8 @@ def test_a_fit_has_one_map_per_variable_or_one_per_pair(shared, x64):
     for a, b in zip(back[:3], (m, x, y), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-2)
     assert fitted.validation_curve.shape == (6,)
-    with pytest.warns(DeprecationWarning, match="course of a flow is now validation_curve"):
-        assert fitted.course is fitted.validation_curve
+    with pytest.warns(DeprecationWarning, match="FittedFlow.course is now called validation_curve"):
+        assert fitted.course is fitted.validation_curve  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def test_log_prob_is_a_density_in_the_units_of_the_data():
@@ -138,12 +138,12 @@ def test_former_names_of_the_room_still_work_and_warn(former):
 
 def test_former_names_of_fields_still_work_and_warn():
     fields: dict[str, Any] = {"reach": 3.0}
-    with pytest.warns(DeprecationWarning, match="reach of a flow is now tail_bound"):
+    with pytest.warns(DeprecationWarning, match=r"FlowConfig\(reach=...\) is now called tail_bound="):
         flow = SeparableFlow(**fields)
     assert flow == SeparableFlow(tail_bound=3.0)
-    with pytest.warns(DeprecationWarning, match="reach of a flow is now tail_bound"):
-        assert flow.reach == 3.0
-    with pytest.warns(DeprecationWarning, match="rows of a flow is now bijection_inputs"):
+    with pytest.warns(DeprecationWarning, match="SeparableFlow.reach is now called tail_bound"):
+        assert flow.reach == 3.0  # pyright: ignore[reportAttributeAccessIssue]
+    with pytest.warns(DeprecationWarning, match="FlowConfig.rows is now called bijection_inputs"):
         assert flow.rows(*(jnp.zeros((1, n)) for n in (1, 2, 3)))[2].shape == (1, 3)
 
 
