@@ -37,6 +37,7 @@ def test_a_fit_has_one_map_per_variable_or_one_per_pair(shared, x64):
     assert latents.x.dtype == jnp.float32
     back = fitted.inverse(latents)
     for a, b in zip(back[:3], (m, x, y), strict=True):
+        # the inverse of a float32 spline loses digits where the spline is steep
         np.testing.assert_allclose(a, b, atol=1e-2)
     assert fitted.validation_curve.shape == (6,)
     with pytest.warns(DeprecationWarning, match="FittedFlow.course is now called validation_curve"):
@@ -58,6 +59,7 @@ def test_log_prob_is_a_density_in_the_units_of_the_data():
     normal = stats.multivariate_normal(base.mean, np.asarray(base.factor @ base.factor.T))  # pyright: ignore[reportArgumentType]
     expected = normal.logpdf(np.hstack([latents.target, latents.x])) + np.log(slope)
     difference = fitted.log_prob(*points)
+    # the slope is a finite difference with a step of 1e-2
     np.testing.assert_allclose(difference[1] - difference[0], expected[1] - expected[0], atol=0.05)
 
 
