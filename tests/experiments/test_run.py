@@ -157,7 +157,7 @@ def test_sigterm_saves_the_step_and_exits_with_143_and_the_rest_follows(straight
     process.terminate()
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 143
-    (step,) = re.findall(r"stopped by a signal, step (\d+) is saved; go on with --resume", output)
+    (step,) = re.findall(r"stopped by a signal, step (\d+) is saved; continue with --resume", output)
     assert (tmp_path / "checkpoints" / "plain-0" / step).exists()
     steps = []
     main(Config(out=tmp_path, resume=True), spy=steps.append)

@@ -254,7 +254,7 @@ def test_entry_that_lost_a_part_is_made_again(tmp_path, caplog):
         damage()
         caplog.clear()
         same(llava.load(path, dtype=jnp.float32, cache=cache), direct)
-        assert caplog.text.count("is not whole and is made again") == 1
+        assert caplog.text.count("is incomplete and is converted again") == 1
         assert cache_file.is_complete(entry)
 
 
