@@ -146,7 +146,7 @@ def test_a_second_run_does_nothing_again_and_says_the_same(ran, tmp_path, monkey
 
 def test_a_run_folder_is_refused_and_resumed(ran, no_figures):
     config, summary = ran
-    with pytest.raises(FileExistsError, match="use --resume to go on with it"):
+    with pytest.raises(FileExistsError, match="use --resume to continue its run"):
         pid_llava.main(config)
     resumed = dataclasses.replace(config, resume=True)
     assert without_versions(pid_llava.main(resumed)) == without_versions(summary)

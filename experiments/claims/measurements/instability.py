@@ -118,7 +118,7 @@ def _threshold(step, tokens: int) -> float:
 def verdict(result: InstabilityResult) -> list[Line]:
     """Judge the claims by the measured numbers."""
 
-    def format_list(values) -> str:
+    def numbers(values) -> str:
         return ", ".join(f"{x:.3f}" for x in values)
 
     steps = ", ".join(map(str, result.steps))
@@ -126,13 +126,13 @@ def verdict(result: InstabilityResult) -> list[Line]:
     return [
         Line(
             "the official causal step is a diffusion",
-            f"alternating tokens grow by {format_list(result.growth)} in {steps} steps at α = .1; every frequency beyond "
+            f"alternating tokens grow by {numbers(result.growth)} in {steps} steps at α = .1; every frequency beyond "
             f"{result.threshold:.1f}° grows; |measured - |1 + α(1 - e^(-iω))²|| ≤ {error:.0e}",
             "not so: it amplifies for every α > 0",
         ),
         Line(
             "the symmetric step is stable",
-            f"‖M‖₂ = {format_list(result.norms)} after {steps} steps at α = .1",
+            f"‖M‖₂ = {numbers(result.norms)} after {steps} steps at α = .1",
             "nearly: copied ends let the norm exceed 1",
         ),
         Line(
