@@ -139,7 +139,9 @@ class Config:
         run.check_seeds(self.seeds)
         run.check_resume(resume=self.resume, out=self.out)
         if self.npz is not None and self.study != "planted":
-            raise ValueError(f"--npz replaces the study, got --study {self.study} too; drop one of them.")
+            raise ValueError(
+                f"--npz takes the place of a study, got --study {self.study} too; drop one of them."
+            )
         self._check_sizes()
 
     def _check_sizes(self) -> None:

@@ -71,12 +71,12 @@ class Estimation:
 
 @dataclasses.dataclass(frozen=True)
 class Corners:
-    """The corners of the toy world: settings in which one atom has all information, so every sign is known."""
+    """The corners of the toy world: leak rates of 0 or 1, at which one atom has all information."""
 
     rows: int = 600
     """Number of questions at each corner of each task. 0 skips the corners."""
     tasks: tuple[str, ...] = tuple(name for name, task in TASKS.items() if task.options == 0)
-    """Tasks at the corners. The question of such a task names no two options as possible answers."""
+    """Tasks at the corners. Their options must not narrow down the answer."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,7 +124,7 @@ class Config:
     estimation: Estimation = Estimation()
     """Sizes of the estimates."""
     corners: Corners = Corners()
-    """Corners of the toy world: settings in which one atom has all information, so every sign is known."""
+    """The corners of the toy world: leak rates of 0 or 1, at which one atom has all information."""
 
     def __post_init__(self) -> None:
         """Raise ValueError for contradictions, before anything is captured."""
@@ -136,13 +136,15 @@ class Config:
             )
         run.check_resume(resume=self.resume, out=self.out)
         if self.npz is not None and self.data is not None:
-            raise ValueError(f"--npz replaces models and data, got --data {self.data} too; drop one of them.")
+            raise ValueError(
+                f"--npz takes the place of models and data, got --data {self.data} too; drop one of them."
+            )
         if self.x == self.y:
             raise ValueError(f"the sources are two groups of tokens, got {self.x} twice; change --x or --y.")
         names = [path.name for path in self.model]
         if len({*names}) < len(names):
             raise ValueError(
-                f"the folders of models have different names, got {', '.join(names)}; rename one, or link to it."
+                f"models have the names of their folders, got {', '.join(names)}; rename one, or link to it."
             )
         self._check_sizes()
 
@@ -171,7 +173,8 @@ class Config:
         options = [name for name in corners.tasks if TASKS[name].options]
         if options:
             raise ValueError(
-                f"at a corner the question names no two options, got {', '.join(options)}; change --corners.tasks."
+                f"at a corner the wording of the options tells nothing, got {', '.join(options)}; change "
+                f"--corners.tasks."
             )
 
     @property

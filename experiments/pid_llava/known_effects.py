@@ -1,6 +1,7 @@
 """Measure, with intervals, effects whose sign is known at the corners of the toy world.
 
-A corner is a setting in which one atom of (answer; scene, question) has all information about the answer. The equations
+At a corner the leak rates are 0 or 1. There one atom of (answer; scene, question) has all information about the answer,
+if the options of the task do not narrow it down. The equations
 
     U_V - U_L = I(Y; x) - I(Y; y),    R - S = I(Y; x) + I(Y; y) - I(Y; x, y)
 

@@ -78,7 +78,7 @@ def test_the_structured_system_has_its_known_answer_and_nothing_has_none():
     np.testing.assert_allclose(structured.covariance(structured.gains(9)), known.cov, atol=1e-12)
     for name, value in known.truth.items():
         assert getattr(truth, name) == pytest.approx(value, abs=1e-10)
-    assert np.abs(structured.truth(structured.nothing(9))).max() < 1e-12
+    assert np.abs(structured.truth(structured.zero_gains(9))).max() < 1e-12
 
 
 def test_warps_share_one_gaussian_system_and_are_undone_by_their_inverses():

@@ -115,7 +115,7 @@ def test_a_run_writes_what_it_says(ran):
     assert [title.split("(")[0].strip() for title in titles[:4]] == [
         "Tasks, and the change of the answer's probability by Image→Question knockouts",
         "Peak layers, and shares in the last layer",
-        "What the knockout of all layers changes in the last layer",
+        "Effect of the knockout in all layers, in the last layer",
         "Correlation of trajectories over layers",
     ]
 
@@ -281,8 +281,8 @@ def test_two_hosts_capture_their_shares_and_the_first_reports_all(folders, tmp_p
         for path in sorted(store.glob("manifest-*.jsonl"))
     ]
     assert counts == [30, 30]
-    assert "What the paper states" in outputs[0]
-    assert "What the paper states" not in outputs[1]
+    assert "Statements of the paper" in outputs[0]
+    assert "Statements of the paper" not in outputs[1]
 
 
 def test_activations_of_your_own_are_decomposed_by_layer(tmp_path):

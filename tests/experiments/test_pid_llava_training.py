@@ -59,7 +59,7 @@ def test_every_word_of_a_caption_that_is_to_be_said_follows_from_scene_and_words
         look = {t.shape: t.color for t in example.scene} | {t.color: CELLS[t.cell] for t in example.scene}
         look |= {CELLS[t.cell]: t.shape for t in example.scene}
         things = {t.shape: t for t in example.scene}
-        for at in np.flatnonzero(targets != curriculum.NOTHING):
+        for at in np.flatnonzero(targets != curriculum.NO_TARGET):
             following, word = WORDS[targets[at]], WORDS[ids[at]]
             kinds.add(WORDS[ids[at - 1]] in ("side", "row"))
             if WORDS[ids[at - 1]] in ("side", "row"):
@@ -68,14 +68,14 @@ def test_every_word_of_a_caption_that_is_to_be_said_follows_from_scene_and_words
             else:
                 assert following == look[word]
     assert kinds == {True, False}
-    assert set(np.sum(batch["targets"] != curriculum.NOTHING, axis=1)) == {3, 8}
+    assert set(np.sum(batch["targets"] != curriculum.NO_TARGET, axis=1)) == {3, 8}
 
 
 def test_an_answer_is_said_at_the_last_token_alone_and_what_fills_a_batch_says_nothing():
     examples = list(toyworld.generate(5, seed=0))
     *_, last = curriculum.in_batches(examples, 3)
-    assert (last["targets"] != curriculum.NOTHING).sum(axis=1).tolist() == [1, 1, 0]
-    at = np.flatnonzero(last["targets"][1] != curriculum.NOTHING)
+    assert (last["targets"] != curriculum.NO_TARGET).sum(axis=1).tolist() == [1, 1, 0]
+    at = np.flatnonzero(last["targets"][1] != curriculum.NO_TARGET)
     assert WORDS[last["ids"][1, at].item()] == "?"
     assert WORDS[last["targets"][1, at].item()] == examples[4].answer
 

@@ -216,7 +216,7 @@ def test_fingerprint_changes_with_each_ingredient_and_not_with_names():
             "a question is a text without <image>, got 'Is <image> red?'",
         ),
         (lambda: llava.prompt("Q", style="vicuna"), "a style is vicuna_v1, hf_15, hf_16_vicuna, mistral or"),
-        (lambda: llava.prompt("Q", style="{question}<image>"), "after it one {question}, got"),
+        (lambda: llava.prompt("Q", style="{question}<image>"), "behind it one {question}, got"),
         (lambda: llava.prompt("Q", style="<image><image>{question}"), "a text with one <image>"),
         (
             lambda: llava.prompt("Q", suffix="Zhang"),

@@ -71,7 +71,7 @@ def style_text(style: str) -> str:
     counts = text.count(IMAGE), text.count(QUESTION)
     if counts != (1, 1) or text.index(QUESTION) < text.index(IMAGE):
         raise ValueError(
-            f"a style is {', '.join(STYLES)} or a text with one {IMAGE} and after it one {QUESTION}, got {style!r}."
+            f"a style is {', '.join(STYLES)} or a text with one {IMAGE} and behind it one {QUESTION}, got {style!r}."
         )
     return text
 
