@@ -78,8 +78,7 @@ class Config:
     pairs: int = 20
     """Number of timed pairs for each row, in alternating order. It must be even."""
     seconds: float = 5.0
-    """Time limit of a row in seconds. In section evolved, forward rows of up to 8192 tokens have no limit. The table
-    lists the number of pairs."""
+    """Time limit of a row in seconds. Section evolved does not limit forward rows of up to 8192 tokens."""
     out: Path = Path("runs/bench")
     """Parent of the new run folder, which takes the next free number. With --resume: the run folder itself."""
     resume: bool = False
@@ -89,8 +88,7 @@ class Config:
     steps: int = 4
     """Diffusion steps in section evolved."""
     largest_matrix: int = 2048
-    """Largest number of tokens for which section evolved times materialized weights. For more tokens it reports only
-    their planned memory."""
+    """Largest number of tokens for which section evolved times materialized weights. Above, it reports only memory."""
     attention: AttentionSize = field(default_factory=AttentionSize)
     """Size of query, key and value in section attention, float32 (batch, tokens, heads, width)."""
     state: StateSize = field(default_factory=StateSize)

@@ -25,14 +25,14 @@ def evolved_rows(config: Config) -> Iterator[Row]:
         arrays = [jax.random.normal(key, shape) for key in jax.random.split(jax.random.key(0), 4)]
         for causal in (False, True):
             kind = "causal" if causal else "plain"
-            for way, program in (("forward", _forward), ("fwd + bwd", _forward_backward)):
+            for direction, program in (("forward", _forward), ("fwd + bwd", _forward_backward)):
                 plain, folded, matrix = (partial(program, f) for f in _forms(config.steps, causal=causal))
-                is_unlimited = way == "forward" and tokens <= MAX_UNLIMITED
+                is_unlimited = direction == "forward" and tokens <= MAX_UNLIMITED
                 limit = math.inf if is_unlimited else config.seconds
                 timed = partial(paired, pairs=config.pairs, seconds=limit)
-                yield Row(f"{FOLDED}, T={tokens}, {kind}, {way}", timed(folded, plain, *arrays))
-                if way == "forward":
-                    name = f"{MATRIX}, T={tokens}, {kind}, {way}"
+                yield Row(f"{FOLDED}, T={tokens}, {kind}, {direction}", timed(folded, plain, *arrays))
+                if direction == "forward":
+                    name = f"{MATRIX}, T={tokens}, {kind}, {direction}"
                     small = tokens <= config.largest_matrix
                     yield Row(
                         name, timed(matrix, plain, *arrays) if small else _planned(matrix, plain, arrays)
@@ -72,14 +72,14 @@ def draw_evolved(rows: list[Row]) -> Figure:
     left, right = figure.subplots(1, 2)
     lines: dict[tuple[str, str, str], list[tuple[int, Paired]]] = {}
     for case, result in rows:
-        form, tokens, kind, way = case.split(", ")
-        lines.setdefault((form, kind, way), []).append((int(tokens.removeprefix("T=")), result))
-    for (form, kind, way), points in lines.items():
+        form, tokens, kind, direction = case.split(", ")
+        lines.setdefault((form, kind, direction), []).append((int(tokens.removeprefix("T=")), result))
+    for (form, kind, direction), points in lines.items():
         tokens = [t for t, _ in points]
         style = {"color": "C0" if kind == "plain" else "C1", "marker": "s" if form == MATRIX else "o"}
         style |= {
-            "linestyle": "-" if way == "forward" else "--",
-            "label": f"{form.split()[0]}, {kind}, {way}",
+            "linestyle": "-" if direction == "forward" else "--",
+            "label": f"{form.split()[0]}, {kind}, {direction}",
         }
         left.plot(tokens, [1 / r.ratio for _, r in points], **style)
         right.plot(tokens, [r.first_bytes / 2**20 for _, r in points], **style)

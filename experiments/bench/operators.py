@@ -29,13 +29,13 @@ def attention_rows(config: Config) -> Iterator[Row]:
     for name, is_causal, ids in cases:
         if ids is not None:
             ids = jnp.broadcast_to(ids.astype(jnp.int32), shape[:2])
-        for way, program in (("forward", _forward), ("fwd + bwd", _forward_backward)):
+        for direction, program in (("forward", _forward), ("fwd + bwd", _forward_backward)):
             ours, theirs = (
                 partial(program, partial(dot_product_attention, is_causal=is_causal, method=method))
                 for method in ("chunked", "xla")
             )
             yield Row(
-                f"{name}, {way}",
+                f"{name}, {direction}",
                 paired(ours, theirs, *arrays, ids, pairs=config.pairs, seconds=config.seconds),
             )
 

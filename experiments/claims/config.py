@@ -93,7 +93,7 @@ class Training:
     steps: int = 150
     """Training steps."""
     learning_rate: float = 3e-3
-    """Learning rate after a linear warm-up over a tenth of the steps."""
+    """Learning rate, after a warm-up of a tenth of the steps."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,8 +143,7 @@ class Artifact:
     seeds: int = 3
     """Number of trainings of each model at each length. They use the first of --seeds."""
     learning_rate: float = 1e-3
-    """Learning rate after a linear warm-up over a tenth of the steps. Gradients are clipped at norm 1, as in the
-    official code."""
+    """Learning rate after a warm-up over a tenth of the steps. Gradients have norm ≤ 1, as in the paper's code."""
 
 
 @dataclasses.dataclass(frozen=True)

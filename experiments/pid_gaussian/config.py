@@ -109,8 +109,7 @@ class Config:
     preset: tyro.conf.Suppress[str] = "quick"
     """Name of the preset."""
     study: StudyName = "planted"
-    """Study on generated data: estimates of planted layers, remaining bias, coverage of intervals, warped data, or
-    timings."""
+    """Study on generated data: planted layers, remaining bias, coverage of intervals, warped data, or timings."""
     npz: Path | None = None
     """File (.npz, .safetensors) with your own arrays target, x and y, (n, d) or (layers, n, d), instead of a study."""
     config: Literal["recommended", "paper"] = "recommended"

@@ -92,13 +92,11 @@ class Config:
     npz: Path | None = None
     """File (.npz, .safetensors) with your own arrays target, x and y, (layers, n, d), instead of models."""
     config: Literal["both", "recommended", "paper"] = "both"
-    """Configuration of the estimates. recommended: few components, copula, BROJA, bias correction. paper: 95 % of the
-    variance, one flow per pair, MMI."""
+    """recommended: few components, copula, BROJA, bias correction. paper: 95 % of variance, one flow per pair, MMI."""
     tasks: tuple[str, ...] = tuple(TASKS)
     """Tasks to run, some or all of the six."""
     target: Target = "last"
-    """The target. last: the last token's residual in the last layer. same_layer: its residual in the same layer.
-    unembedding: the answer's row of the output map. logits: the logits."""
+    """Residual of the last token in the last or the same layer, the answer's row of the output map, or the logits."""
     x: Group = "image"
     """Token group whose mean state is the source x."""
     y: Group = "question"

@@ -129,11 +129,11 @@ class Store:
                     f"a shard must match its manifest, but {damage}; capture again into the same folder, which "
                     f"replaces only damaged shards."
                 )
-        for what in ("names", "places"):
-            count = Counter(value for shard in shards for value in getattr(shard, what))
+        for field in ("names", "places"):
+            count = Counter(value for shard in shards for value in getattr(shard, field))
             if duplicates := [value for value, times in count.items() if times > 1]:
                 raise ValueError(
-                    f"rows of a store have {what} of their own, got {duplicates[0]!r} twice in {folder}; capture "
+                    f"rows of a store have {field} of their own, got {duplicates[0]!r} twice in {folder}; capture "
                     f"each share once, into a new folder."
                 )
         return cls(folder, config, shards)

@@ -152,9 +152,9 @@ class ShardWriter:
         self._folder, self._config, self._index = folder, config_hash(config), index
         self.stored: dict[str, int] = {}
         """For each row in an intact shard its index among all samples, by name."""
-        for part in folder.glob("*.part"):
-            if int(part.name.split(".")[-2]) % count == index:
-                part.unlink()
+        for leftover in folder.glob("*.part"):
+            if int(leftover.name.split(".")[-2]) % count == index:
+                leftover.unlink()
         for number, manifest in manifests(folder).items():
             shards = track("check", tuple(read_manifest(manifest)), "shards")
             intact = [shard for shard in shards if not shard.damage(folder, verify=True)]

@@ -32,9 +32,9 @@ def _byte_samples(file: Path) -> Iterator[bytes]:
     yield header.text
     with file.open("rb") as stream:
         for first, last in header.byte_ranges.values():
-            for at in (first, (first + last) // 2, max(first, last - SAMPLE)):
-                stream.seek(at)
-                yield stream.read(min(SAMPLE, last - at))
+            for position in (first, (first + last) // 2, max(first, last - SAMPLE)):
+                stream.seek(position)
+                yield stream.read(min(SAMPLE, last - position))
 
 
 def source_fingerprint(source: Path, targets: Any) -> str:

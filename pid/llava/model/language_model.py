@@ -145,29 +145,29 @@ def knockout_pairs(
 
 
 def attention(
-    query: Float[Array, "b t n h"], parts: tuple[KVCache, ...], mask: Bool[Array, "b t s"]
+    query: Float[Array, "b t n h"], caches: tuple[KVCache, ...], mask: Bool[Array, "b t s"]
 ) -> Float[Array, "b t n h"]:
-    """softmax(QKᵀ/√H) V over the unmasked of the S keys of all parts. A query whose keys are all masked gets 0.
+    """softmax(QKᵀ/√H) V over the unmasked of the S keys of all caches. A query whose keys are all masked gets 0.
 
-    Each of the K key heads serves N/K consecutive query heads. The scores of the parts are concatenated, never their
-    keys: under `vmap` a part that all conditions share stays one array. Scores, softmax and sums are float32.
+    Each of the K key heads serves N/K consecutive query heads. The scores of the caches are concatenated, never their
+    keys: under `vmap` a cache that all conditions share stays one array. Scores, softmax and sums are float32.
     """
-    by_key_head = rearrange(query, "b t (k g) h -> b t k g h", k=parts[0].key.shape[2])
+    by_key_head = rearrange(query, "b t (k g) h -> b t k g h", k=caches[0].key.shape[2])
     scores = jnp.concatenate(
         [
-            jnp.einsum("btkgh,bskh->bktgs", by_key_head, part.key, preferred_element_type=jnp.float32)
-            for part in parts
+            jnp.einsum("btkgh,bskh->bktgs", by_key_head, cache.key, preferred_element_type=jnp.float32)
+            for cache in caches
         ],
         axis=-1,
     )
     mask = mask[:, None, :, None]
     scores = jnp.where(mask, scores * query.shape[-1] ** -0.5, jnp.finfo(jnp.float32).min)
     weights = jnp.where(jnp.any(mask, axis=-1, keepdims=True), jax.nn.softmax(scores, axis=-1), 0)
-    ends = np.cumsum([part.key.shape[1] for part in parts])[:-1]
+    ends = np.cumsum([cache.key.shape[1] for cache in caches])[:-1]
     shares = jnp.split(weights.astype(query.dtype), ends, axis=-1)
     mixture = sum(
-        jnp.einsum("bktgs,bskh->btkgh", share, part.value, preferred_element_type=jnp.float32)
-        for share, part in zip(shares, parts, strict=True)
+        jnp.einsum("bktgs,bskh->btkgh", share, cache.value, preferred_element_type=jnp.float32)
+        for share, cache in zip(shares, caches, strict=True)
     )
     return rearrange(jnp.asarray(mixture, query.dtype), "b t k g h -> b t (k g) h")
 
