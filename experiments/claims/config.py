@@ -143,7 +143,7 @@ class Artifact:
     seeds: int = 3
     """Number of trainings of each model at each length. They use the first of --seeds."""
     learning_rate: float = 1e-3
-    """Learning rate after a warm-up over a tenth of the steps. Gradients have norm ≤ 1, as in the paper's code."""
+    """Learning rate after warm-up over a tenth of the steps. Gradients are clipped at norm 1, as in the paper code."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -131,26 +131,18 @@ def test_map_of_a_batch_puts_the_newline_behind_all_tiles(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_every_layer_agrees_with_hugging_face(name):
     """One compiled program runs no knockout, a window, and a knockout in all layers, on batches with padding."""
-    reference, not_padding = golden(name), golden(name)["token_types"] > 0
+    reference, mask = golden(name), golden(name)["token_types"] > 0
     compiled = []
     for case, knockouts in {"": (), "window_": WINDOW, "everywhere_": (Knockout("all"),)}.items():
         ours = run(name, knockouts=knockouts)
-        assert (
-            error(np.asarray(ours.residual)[:, not_padding], reference[f"{case}residual"][:, not_padding])
-            < CRITERION
-        ), case
-        assert (
-            error(np.asarray(ours.logits)[not_padding][None], reference[f"{case}logits"][not_padding][None])
-            < CRITERION
-        ), case
+        residual, logits, final = (np.asarray(x) for x in (ours.residual, ours.logits, ours.final))
+        assert error(residual[:, mask], reference[f"{case}residual"][:, mask]) < CRITERION, case
+        assert error(logits[mask][None], reference[f"{case}logits"][mask][None]) < CRITERION, case
         if not case:
-            assert (
-                error(np.asarray(ours.final)[not_padding][None], reference["final"][not_padding][None])
-                < CRITERION
-            )
+            assert error(final[mask][None], reference["final"][mask][None]) < CRITERION
         compiled.append(programs())
     assert len(set(compiled)) == 1
-    change = np.abs(reference["window_logits"] - reference["logits"])[not_padding].max()
+    change = np.abs(reference["window_logits"] - reference["logits"])[mask].max()
     assert change > 1  # the knockout has a large effect
 
 
@@ -191,8 +183,8 @@ def test_vision_blocks_that_nobody_reads_are_not_loaded():
 def run_error(name, graphdef, params, inputs):
     """The error of the residual stream from the program that `forward` runs."""
     ours = model_file.run(graphdef, params, inputs, collect="all", groups=language_file.GROUPS).residual
-    not_padding = golden(name)["token_types"] > 0
-    return error(np.asarray(ours)[:, not_padding], golden(name)["residual"][:, not_padding])
+    mask = golden(name)["token_types"] > 0
+    return error(np.asarray(ours)[:, mask], golden(name)["residual"][:, mask])
 
 
 def language_residual(config):
@@ -204,8 +196,8 @@ def language_residual(config):
     residual = jax.jit(lambda params, *inputs: nnx.merge(graphdef, params)(*inputs).residual)(
         params, reference["residual"][0], inputs.types, inputs.knockout_mask
     )
-    not_padding = reference["token_types"] > 0
-    return error(np.asarray(residual)[:, not_padding], reference["residual"][:, not_padding])
+    mask = reference["token_types"] > 0
+    return error(np.asarray(residual)[:, mask], reference["residual"][:, mask])
 
 
 @pytest.mark.parametrize(
@@ -266,13 +258,13 @@ def test_span_that_is_off_by_one_is_seen(group, shift):
     """A knockout whose group is shifted by one token differs from the golden knockout."""
     name = "llava_next_mistral"
     reference = golden(name)
-    types, not_padding = reference["token_types"], reference["token_types"] > 0
+    types, mask = reference["token_types"], reference["token_types"] > 0
     is_member = types == group
     shifted = np.where(is_member, TokenType.TEXT, types)
     shifted[np.roll(is_member, shift, axis=1)] = group
     assert ((shifted == group).sum(1) == is_member.sum(1)).all()
     ours = np.asarray(run(name, token_types=shifted, knockouts=WINDOW).residual)
-    assert error(ours[:, not_padding], reference["window_residual"][:, not_padding]) > 1000 * CRITERION
+    assert error(ours[:, mask], reference["window_residual"][:, mask]) > 1000 * CRITERION
 
 
 # What knockouts, padding and pooling must do
@@ -311,13 +303,13 @@ def test_query_that_sees_no_key_adds_nothing_and_learns_nothing_of_the_future():
 def test_padding_and_batch_order_change_nothing(name):
     """Padding at any position and swapped rows give the same states, from one compiled program."""
     reference = golden(name)
-    plain, not_padding = run(name), reference["token_types"] > 0
+    plain, mask = run(name), reference["token_types"] > 0
     compiled = programs()
-    length = not_padding.shape[1]
+    length = mask.shape[1]
 
     def move(positions, array, fill):
         result = np.full_like(array, fill)
-        for row, keep_mask in enumerate(not_padding):
+        for row, keep_mask in enumerate(mask):
             result[row, positions(keep_mask.sum())] = array[row, keep_mask]
         return result
 
@@ -335,9 +327,9 @@ def test_padding_and_batch_order_change_nothing(name):
             changed[key] = None if changed[key] is None else changed[key][::-1]
         ours = llava.forward(loaded(name), **changed)
         residual = np.asarray(ours.residual)[:, ::-1][:, types > 0]
-        assert error(residual, reference["window_residual"][:, not_padding]) < CRITERION
+        assert error(residual, reference["window_residual"][:, mask]) < CRITERION
         logits = np.asarray(ours.logits)[::-1][types > 0]
-        assert error(logits[None], reference["window_logits"][not_padding][None]) < CRITERION
+        assert error(logits[None], reference["window_logits"][mask][None]) < CRITERION
     assert plain.residual.shape == reference["residual"].shape
     assert programs() == compiled
 
