@@ -7,8 +7,8 @@ from experiments.bench.program import main
 
 
 def run() -> None:
-    """Run the program with the words of the command line."""
-    main(tyro.cli(Config))
+    """Run the program with the arguments of the command line."""
+    main(tyro.cli(Config, prog="python -m experiments.bench"))
 
 
 if __name__ == "__main__":

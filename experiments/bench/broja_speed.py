@@ -1,4 +1,4 @@
-"""The closed form in a batch against the same closed form in a SciPy loop, and against the published iteration."""
+"""The batched closed form of BROJA against the same form in a SciPy loop, and against the published iteration."""
 
 from collections.abc import Iterator
 
@@ -12,23 +12,23 @@ from pid.measures import decompose
 
 
 def decomposition_rows(config: Config) -> Iterator[Row]:
-    """Time one system. The iteration gets another system each time, since its number of steps differs."""
+    """Time the decomposition per system. The iteration gets another system in each call, since its length differs."""
     size = config.pid
-    for name, covs, loop in _cases(config):
+    for name, covs, is_loop in _cases(config):
         d = covs.shape[-1] // 3
-        calls = iter(np.resize(np.arange(len(covs)), 10**6))
+        indices = iter(np.resize(np.arange(len(covs)), 10**6))
         yield Row(
             f"{name}, d = {d}",
             paired_calls(
                 lambda covs=covs, d=d: decompose(covs, (d, d, d)),
                 (lambda covs=covs, d=d: [closed_form(cov, d) for cov in covs])
-                if loop
+                if is_loop
                 else (
-                    lambda covs=covs, d=d, i=calls: iterative_broja.union_information(
+                    lambda covs=covs, d=d, i=indices: iterative_broja.union_information(
                         covs[next(i)], (d, d, d)
                     )
                 ),
-                per=(size.batch, size.batch if loop else 1),
+                per=(size.batch, size.batch if is_loop else 1),
                 pairs=config.pairs,
                 seconds=config.seconds,
             ),
@@ -61,15 +61,15 @@ def closed_form(cov: np.ndarray, d: int) -> tuple[float, float, float, float]:
     half = linalg.solve_triangular(factor_x, posterior_y, lower=True, check_finite=False)
     ratio = linalg.solve_triangular(factor_x, half.T, lower=True, check_finite=False)
     logs = np.log2(linalg.eigvalsh((ratio + ratio.T) / 2, check_finite=False)) / 2
-    both, all_three = _cholesky(cov[d:, d:]), _cholesky(cov)
+    sources, joint = _cholesky(cov[d:, d:]), _cholesky(cov)
     i_x = _bits(prior) - _bits(factor_x)
-    i_xy = _bits(prior) + _bits(both) - _bits(all_three)
+    i_xy = _bits(prior) + _bits(sources) - _bits(joint)
     unique_x, unique_y = logs[logs > 0].sum(), -logs[logs < 0].sum()
     return i_x - unique_x, unique_x, unique_y, i_xy - i_x - unique_y
 
 
-def _posterior(target: np.ndarray, source: np.ndarray, read: np.ndarray) -> np.ndarray:
-    projection = linalg.solve_triangular(_cholesky(source), read, lower=True, check_finite=False)
+def _posterior(target: np.ndarray, source: np.ndarray, cross: np.ndarray) -> np.ndarray:
+    projection = linalg.solve_triangular(_cholesky(source), cross, lower=True, check_finite=False)
     return target - projection.T @ projection
 
 

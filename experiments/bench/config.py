@@ -1,4 +1,4 @@
-"""Options of the command line: frozen dataclasses whose field docstrings are its `--help`."""
+"""Options of the command line: frozen dataclasses. Their docstrings are the text of `--help`."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,76 +13,90 @@ MAY_CHANGE_ON_RESUME = (*run.MAY_CHANGE_ON_RESUME, "only")
 
 @dataclass(frozen=True)
 class AttentionSize:
-    """The input of the attention section. Query, key and value are float32 (batch, tokens, heads, width)."""
+    """Size of query, key and value in section attention, float32 (batch, tokens, heads, width)."""
 
     tokens: int = 2048
+    """Number of tokens."""
     heads: int = 4
+    """Attention heads."""
     width: int = 64
+    """Channels of a head."""
     batch: int = 1
+    """Batch size."""
 
 
 @dataclass(frozen=True)
 class StateSize:
-    """The input of the sections on `evolve`: a float32 state (batch, tokens, channels)."""
+    """Size of the state in sections taps and backward, float32 (batch, tokens, channels)."""
 
     tokens: int = 4096
+    """Number of tokens."""
     channels: int = 256
+    """Channels of a token."""
     batch: int = 8
+    """Batch size."""
 
 
 @dataclass(frozen=True)
 class DecompositionSize:
-    """The systems of the pid section: covariances of random channels, d coordinates for each of target, x and y."""
+    """Sizes of the systems in section pid: covariances of random channels with d dimensions of target, x and y each."""
 
     batch: int = 1000
-    """Systems that one call decomposes."""
+    """Number of systems that one call decomposes."""
     loop: int = 20
-    """Coordinates for the comparison with a loop of the same closed form."""
+    """Dimension d for the comparison with a loop of the same closed form."""
     iterative: tuple[int, ...] = (10, 20, 50)
-    """Coordinates for the comparison with the iterative method."""
+    """Dimensions d for the comparisons with the published iteration."""
 
 
 @dataclass(frozen=True)
 class LlavaSize:
-    """The language model of the llava section, with random weights or those of `text`, and its one sample."""
+    """The language model and the sample of section llava. The weights are random or those of `text`."""
 
     text: Path | None = None
-    """Hugging Face folder of a Llama without vision (config.json, model.safetensors), instead of the sizes below."""
+    """Hugging Face folder of a text-only Llama (config.json, model.safetensors). It replaces the sizes of the model."""
     layers: int = 30
-    """Blocks; there is a window about each."""
+    """Transformer blocks. Each has a knockout window around it."""
     heads: int = 4
+    """Attention heads."""
     head_width: int = 16
+    """Channels of a head."""
     ffn: int = 128
+    """Hidden width of the feed-forward sublayer."""
     prefix: int = 576
-    """Tokens up to the last of the image."""
+    """Tokens of the prompt up to the last image token."""
     suffix: int = 40
-    """Tokens after the image."""
+    """Tokens of the prompt after the image."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """Speed and memory of the fast forms against the plain ones, as ratios."""
+    """Measure speed and memory of our implementations relative to plain ones."""
 
     only: tuple[SectionName, ...] = ("evolved", "attention", "taps", "backward", "pid", "llava")
     """Sections to run, one after another."""
     pairs: int = 20
-    """Timed pairs for each row, in alternating order."""
+    """Number of timed pairs for each row, in alternating order. It must be even."""
     seconds: float = 5.0
-    """A row with a backward pass, or beyond 8192 tokens, stops after this time. The table lists its pairs."""
+    """Time limit of a row in seconds. Section evolved does not limit forward rows of up to 8192 tokens."""
     out: Path = Path("runs/bench")
-    """Parent of the run folders, of which each takes the next free number; with --resume, the run folder itself."""
+    """Parent of the new run folder, which takes the next free number. With --resume: the run folder itself."""
     resume: bool = False
-    """Go on with the run in --out. Finished sections are only reported again."""
+    """Continue the run in --out. Finished sections are not measured again."""
     lengths: tuple[int, ...] = (512, 2048, 8192, 16384)
-    """Tokens of the evolved section. Heads, width and batch are those of `attention`."""
+    """Numbers of tokens in section evolved. Heads, width and batch are those of `attention`."""
     steps: int = 4
-    """Steps of diffusion of the evolved section."""
+    """Diffusion steps in section evolved."""
     largest_matrix: int = 2048
-    """Tokens up to which materialized weights are timed too; beyond, only their memory is planned."""
+    """Largest number of tokens for which section evolved times materialized weights. Above, it reports only memory."""
     attention: AttentionSize = field(default_factory=AttentionSize)
+    """Size of query, key and value in section attention, float32 (batch, tokens, heads, width)."""
     state: StateSize = field(default_factory=StateSize)
+    """Size of the state in sections taps and backward, float32 (batch, tokens, channels)."""
     pid: DecompositionSize = field(default_factory=DecompositionSize)
+    """Sizes of the systems in section pid: covariances of random channels with d dimensions of target, x and y each."""
     llava: LlavaSize = field(default_factory=LlavaSize)
+    """The language model and the sample of section llava. The weights are random or those of `text`."""
 
     def __post_init__(self) -> None:
         """Raise ValueError for an odd number of pairs."""

@@ -1,4 +1,4 @@
-"""Attention evolved by a PDE against plain attention: folded, and by evolution of the matrix itself."""
+"""Attention evolved by a PDE against plain attention: folded into attention, and on the materialized matrix."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -14,7 +14,7 @@ from experiments.bench.timing import Paired, Row, paired, temporaries
 from pdeformer import Diffusion, pde_attention
 
 FOLDED, MATRIX = "folded", "matrix"
-LONG = 8192  # tokens up to which forward rows take all their pairs
+MAX_UNLIMITED = 8192  # tokens up to which forward rows have no time limit
 
 
 def evolved_rows(config: Config) -> Iterator[Row]:
@@ -25,13 +25,14 @@ def evolved_rows(config: Config) -> Iterator[Row]:
         arrays = [jax.random.normal(key, shape) for key in jax.random.split(jax.random.key(0), 4)]
         for causal in (False, True):
             kind = "causal" if causal else "plain"
-            for way, program in (("forward", _forward), ("fwd + bwd", _forward_backward)):
+            for direction, program in (("forward", _forward), ("fwd + bwd", _forward_backward)):
                 plain, folded, matrix = (partial(program, f) for f in _forms(config.steps, causal=causal))
-                patient = way == "forward" and tokens <= LONG
-                timed = partial(paired, pairs=config.pairs, seconds=math.inf if patient else config.seconds)
-                yield Row(f"{FOLDED}, T={tokens}, {kind}, {way}", timed(folded, plain, *arrays))
-                if way == "forward":
-                    name = f"{MATRIX}, T={tokens}, {kind}, {way}"
+                is_unlimited = direction == "forward" and tokens <= MAX_UNLIMITED
+                limit = math.inf if is_unlimited else config.seconds
+                timed = partial(paired, pairs=config.pairs, seconds=limit)
+                yield Row(f"{FOLDED}, T={tokens}, {kind}, {direction}", timed(folded, plain, *arrays))
+                if direction == "forward":
+                    name = f"{MATRIX}, T={tokens}, {kind}, {direction}"
                     small = tokens <= config.largest_matrix
                     yield Row(
                         name, timed(matrix, plain, *arrays) if small else _planned(matrix, plain, arrays)
@@ -60,7 +61,7 @@ def _forward_backward(attend: Callable, query: Array, key: Array, value: Array, 
 
 
 def _planned(first: Callable, second: Callable, arrays: list) -> Paired:
-    """Return the memory alone, for a program that is too large to run."""
+    """Return only the planned memory, for a program that is too large to run."""
     ours, theirs = (temporaries(jax.jit(f).lower(*arrays).compile()) for f in (first, second))
     return Paired(float("nan"), float("nan"), float("nan"), ours, theirs, 0)
 
@@ -71,19 +72,19 @@ def draw_evolved(rows: list[Row]) -> Figure:
     left, right = figure.subplots(1, 2)
     lines: dict[tuple[str, str, str], list[tuple[int, Paired]]] = {}
     for case, result in rows:
-        form, tokens, kind, way = case.split(", ")
-        lines.setdefault((form, kind, way), []).append((int(tokens.removeprefix("T=")), result))
-    for (form, kind, way), points in lines.items():
+        form, tokens, kind, direction = case.split(", ")
+        lines.setdefault((form, kind, direction), []).append((int(tokens.removeprefix("T=")), result))
+    for (form, kind, direction), points in lines.items():
         tokens = [t for t, _ in points]
         style = {"color": "C0" if kind == "plain" else "C1", "marker": "s" if form == MATRIX else "o"}
         style |= {
-            "linestyle": "-" if way == "forward" else "--",
-            "label": f"{form.split()[0]}, {kind}, {way}",
+            "linestyle": "-" if direction == "forward" else "--",
+            "label": f"{form.split()[0]}, {kind}, {direction}",
         }
         left.plot(tokens, [1 / r.ratio for _, r in points], **style)
         right.plot(tokens, [r.first_bytes / 2**20 for _, r in points], **style)
     left.axhline(1, color="0.6", linewidth=0.8)
-    left.set(title="time beside plain attention", ylabel="ratio", yscale="log")
+    left.set(title="time relative to plain attention", ylabel="ratio", yscale="log")
     right.set(title="temporaries", ylabel="MiB", yscale="log")
     for axes in (left, right):
         axes.set(xlabel="tokens T", xscale="log")

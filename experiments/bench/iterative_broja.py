@@ -1,8 +1,8 @@
-"""Gaussian BROJA as published: sign-gradient descent over the noise correlation of the two sources.
+"""Gaussian BROJA by the published iteration: sign-gradient descent over the noise correlation of the two sources.
 
-This is the method of Venkatesh et al. 2023 ("gpid") with its settings, restated for comparisons of time and results. It
-uses the SciPy routines of gpid; those of NumPy take about half the time at size 10 and five sixths at 100. With M and
-the noise of each channel white, X = Hx M + n_x and Y = Hy M + n_y, the union information is the least
+This is the method of Venkatesh et al. 2023 ("gpid") with its settings, reimplemented for comparisons of time and
+results. It uses the SciPy routines of gpid; those of NumPy take about half the time at size 10 and five sixths at 100.
+With M and the noise of each channel white, X = Hx M + n_x and Y = Hy M + n_y, the union information is the minimum of
 
     f(Σ) = ½ log2 det( I + Hy'Hy + B' D⁻¹ B ),    B = Hx - Σ Hy,    D = (1 + ε) I - Σ Σ'
 
@@ -19,9 +19,9 @@ from scipy.linalg import eigh, eigvalsh, solve
 
 RIDGE = 1e-7  # ε
 STEP = 1e-3  # first step of every entry of Σ
-SHRINK = 0.9  # factor on the step of an entry whose slope changed sign; other steps grow by 1 / SHRINK
-DECAY = 0.999  # factor on all steps in each iteration
-STOP = 1e-6  # bits: the greatest change over the last PATIENCE iterations
+SHRINK = 0.9  # factor of the step of an entry whose slope changed sign; other steps grow by 1 / SHRINK
+DECAY = 0.999  # factor of all steps in each iteration
+STOP = 1e-6  # bits: largest change over the last PATIENCE iterations at which the iteration stops
 PATIENCE = 20
 LIMIT = 10_000  # iterations
 
@@ -35,7 +35,7 @@ class Union(NamedTuple):
 
 
 class Atoms(NamedTuple):
-    """Decomposition of I(M;X,Y) in bits, and the end of the iteration."""
+    """Decomposition of I(M;X,Y) in bits, and the state of the iteration."""
 
     unique_x: float
     unique_y: float
@@ -67,7 +67,7 @@ def union_information(cov: np.ndarray, dims: tuple[int, int, int]) -> Union:
 def atoms(cov: np.ndarray, dims: tuple[int, int, int]) -> Atoms:
     """Return U_x = I_u - I_y, U_y = I_u - I_x, R = I_x + I_y - I_u, S = I_xy - I_u in bits.
 
-    I_xy has the ridge too.
+    I_xy includes the ridge.
     """
     channels = whiten(cov, dims)
     i_x, i_y, i_xy = _mutual_informations(channels)
@@ -76,9 +76,9 @@ def atoms(cov: np.ndarray, dims: tuple[int, int, int]) -> Atoms:
 
 
 def whiten(cov: np.ndarray, dims: tuple[int, int, int]) -> Channels:
-    """Transform S_M, S_{X|M}, S_{Y|M} → I by their symmetric inverse roots.
+    """Whiten S_M, S_{X|M} and S_{Y|M} by their symmetric inverse roots.
 
-    The signs of the slopes depend on these axes.
+    The iteration depends on this choice of axes, since it uses the signs of the slopes.
     """
     m, x, _ = dims
     channel = cov[m:, :m] @ np.linalg.inv(_root(cov[:m, :m]))  # of white M
@@ -102,10 +102,10 @@ def gradient(sigma: np.ndarray, hx: np.ndarray, hy: np.ndarray) -> np.ndarray:
 
 
 def project(sigma: np.ndarray) -> np.ndarray:
-    """Return a correlation with [[I, Σ], [Σ', I]] > 0.
+    """Return a noise correlation with [[I, Σ], [Σ', I]] > 0.
 
-    Negative eigenvalues become 0, then Σ → A^-½ C B^-½ of the blocks. A and B may be singular: their roots get a
-    multiple of I, which grows tenfold until the result is positive.
+    Negative eigenvalues are set to 0, and the blocks [[A, C], [C', B]] of the result give Σ = A^-½ C B^-½. A and B may
+    be singular, so their roots get a ridge, which grows tenfold until [[I, Σ], [Σ', I]] is positive.
     """
     values, vectors = eigh(_joint_correlation(sigma))
     if values[0] > 0:
@@ -122,9 +122,9 @@ def project(sigma: np.ndarray) -> np.ndarray:
 
 
 def _descend(channels: Channels) -> Union:
-    """Descend by Rprop from Hx Hy⁺.
+    """Minimize f by Rprop from Hx Hy⁺.
 
-    Each entry has its own step, and only the sign of its slope counts. Σ is projected in each iteration.
+    Each entry has its own step size and uses only the sign of its slope. Σ is projected in each iteration.
     """
     hx, hy, _ = channels
     sigma = project(hx @ np.linalg.pinv(hy))
@@ -146,10 +146,10 @@ def _clip(result: Union, i_x: float, i_y: float, i_xy: float) -> Union:
 
 
 def _mutual_informations(channels: Channels) -> tuple[float, float, float]:
-    """Return I_x, I_y, I_xy in bits, the last with ε on the noise."""
+    """Return I_x, I_y, I_xy in bits, the last with the ridge ε on the noise."""
     hx, hy, noise = channels
-    both = np.vstack([hx, hy])
-    signals = hx.T @ hx, hy.T @ hy, both.T @ solve(noise + RIDGE * np.eye(len(noise)), both)
+    joint = np.vstack([hx, hy])
+    signals = hx.T @ hx, hy.T @ hy, joint.T @ solve(noise + RIDGE * np.eye(len(noise)), joint)
     i_x, i_y, i_xy = (np.linalg.slogdet(np.eye(len(a)) + a)[1] / (2 * np.log(2)) for a in signals)
     return float(i_x), float(i_y), float(i_xy)
 

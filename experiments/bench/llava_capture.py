@@ -1,4 +1,4 @@
-"""LLaVA's language model: windows of knockouts in two phases against full runs, and the cost of pooled states.
+"""LLaVA's language model: knockout windows in two phases against full runs, and the cost of pooled states.
 
 The weights are random, since time does not depend on them, or come from a folder.
 """
@@ -56,21 +56,21 @@ def random_language(size: LlavaSize) -> LanguageModel:
 
 
 def windows_row(language: LanguageModel, prefix: int, suffix: int, config: Config) -> Row:
-    """Time the baseline and Image→Question cuts in the window about each layer: two phases against full runs."""
+    """Time baseline and Image→Question knockouts in a window around each layer: two phases against full runs."""
     layers = language.config.num_layers
     windows = [(Knockout(window),) for window in llava.windows(layers)]
-    blocks = stack_knockout_masks([(), *windows], layers)
+    masks = stack_knockout_masks([(), *windows], layers)
     graphdef, params, u, types = _sample(language, prefix, suffix)
     return Row(
         f"{len(windows)} windows, {prefix} + {suffix} tokens, two phases",
         paired(
-            lambda params, u, types, blocks: run_with_shared_prefix(
-                nnx.merge(graphdef, params), u, types, blocks, prefix=prefix, groups=GROUPS
+            lambda params, u, types, masks: run_with_shared_prefix(
+                nnx.merge(graphdef, params), u, types, masks, prefix=prefix, groups=GROUPS
             ),
-            lambda params, u, types, blocks: run_without_sharing(
-                nnx.merge(graphdef, params), u, types, blocks, groups=GROUPS
+            lambda params, u, types, masks: run_without_sharing(
+                nnx.merge(graphdef, params), u, types, masks, groups=GROUPS
             ),
-            *(params, u, types, blocks),
+            *(params, u, types, masks),
             pairs=config.pairs,
             seconds=config.seconds,
         ),
@@ -80,27 +80,27 @@ def windows_row(language: LanguageModel, prefix: int, suffix: int, config: Confi
 def pooled_rows(language: LanguageModel, prefix: int, suffix: int, config: Config) -> Iterator[Row]:
     """Time pooled states of all layers against no states, and against all states.
 
-    "No states" returns the logits of the last token, as the pooled run does: the output map of all tokens would take a
-    seventh of the time of a small model.
+    The run without states returns the logits of the last token, as the pooled run does: the output map of all tokens
+    would take a seventh of the time of a small model.
     """
-    blocks = stack_knockout_masks([()], language.config.num_layers)[0]
+    mask = stack_knockout_masks([()], language.config.num_layers)[0]
     graphdef, params, u, types = _sample(language, prefix, suffix)
 
     def run(collect: Any) -> Callable:
         return lambda params, *inputs: nnx.merge(graphdef, params)(*inputs, collect=collect)
 
-    def plain(params: Any, u: Any, types: Any, block: Any) -> Any:
+    def plain(params: Any, u: Any, types: Any, mask: Any) -> Any:
         language = nnx.merge(graphdef, params)
-        last = language.run_segment(u, types, block, lambda u: None).last
+        last = language.run_segment(u, types, mask, lambda u: None).last
         return language.last_token_logits(language.norm(last), types)
 
-    for other, name in ((plain, "plain forward"), (run("all"), "all states")):
+    for reference, name in ((plain, "plain forward"), (run("all"), "all states")):
         yield Row(
             f"pooled states against {name}, {prefix + suffix} tokens",
             paired(
                 run("pooled"),
-                other,
-                *(params, u, types, blocks),
+                reference,
+                *(params, u, types, mask),
                 pairs=config.pairs,
                 seconds=config.seconds,
             ),
@@ -108,11 +108,11 @@ def pooled_rows(language: LanguageModel, prefix: int, suffix: int, config: Confi
 
 
 def _sample(language: LanguageModel, prefix: int, suffix: int) -> tuple[Any, Any, jax.Array, np.ndarray]:
-    """Return graph and weights of the model, and one sample: text and an image, a question and its last token."""
+    """Return graph and weights of the model, and one sample: text, an image, a question and the last token."""
     graphdef, params = nnx.split(language)
     image, words = prefix - prefix // 16, prefix // 16
     types = [TokenType.TEXT] * words + [TokenType.IMAGE] * image
     types += [TokenType.QUESTION] * (suffix - 1) + [TokenType.LAST]
-    draw = np.random.default_rng(0)
-    u = draw.standard_normal((1, prefix + suffix, language.config.hidden_size), np.float32)
+    rng = np.random.default_rng(0)
+    u = rng.standard_normal((1, prefix + suffix, language.config.hidden_size), np.float32)
     return graphdef, params, jax.numpy.asarray(u, language.norm.dtype), np.array(types, np.int32)[None]

@@ -1,4 +1,4 @@
-"""Attention and the integrators against the plain forms of the same operation."""
+"""Attention and the integrators against plain implementations of the same operation."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -29,13 +29,13 @@ def attention_rows(config: Config) -> Iterator[Row]:
     for name, is_causal, ids in cases:
         if ids is not None:
             ids = jnp.broadcast_to(ids.astype(jnp.int32), shape[:2])
-        for way, program in (("forward", _forward), ("fwd + bwd", _forward_backward)):
+        for direction, program in (("forward", _forward), ("fwd + bwd", _forward_backward)):
             ours, theirs = (
                 partial(program, partial(dot_product_attention, is_causal=is_causal, method=method))
                 for method in ("chunked", "xla")
             )
             yield Row(
-                f"{name}, {way}",
+                f"{name}, {direction}",
                 paired(ours, theirs, *arrays, ids, pairs=config.pairs, seconds=config.seconds),
             )
 
@@ -56,7 +56,7 @@ def _state(config: Config) -> jax.Array:
 
 
 def taps_rows(config: Config) -> Iterator[Row]:
-    """Time one pass of 2n+1 taps against n scanned heat steps, with a constant and with a traced coefficient."""
+    """Time one convolution with 2n+1 taps against n scanned heat steps, with a constant and a traced coefficient."""
     u, alpha = _state(config), jnp.float32(0.2)
     for steps in (4, 8):
         taps, scan = (partial(evolve, steps=steps, method=method) for method in ("taps", "scan"))
@@ -80,7 +80,7 @@ def taps_rows(config: Config) -> Iterator[Row]:
 
 
 def backward_rows(config: Config) -> Iterator[Row]:
-    """Time gradients in state and coefficients: our rules against plain autodiff through a scan of public steps."""
+    """Time gradients with respect to state and coefficients: our rules against autodiff through a scan of steps."""
     u = _state(config)[:1]
     equations = {"diffusion": Diffusion(0.2), "advection": AdvectionDiffusion(0.1, 0.3)}
     for name, pde in equations.items():

@@ -1,4 +1,4 @@
-"""The program: times the sections one after another, and writes tables, the figure and `summary.json`."""
+"""Time the sections one after another, and write tables, the figure and `summary.json`."""
 
 import platform
 from collections.abc import Callable, Iterator
@@ -83,14 +83,14 @@ def time_section(name: str, config: Config, folder: Path, say: run.Say) -> run.R
 
 
 def rows_of(section: run.Row) -> list[Row]:
-    """Return the rows of a section as they were timed."""
+    """Convert the rows of a section from JSON to `Row`."""
     return [
         Row(row["case"], Paired(**{name: row[name] for name in Paired._fields})) for row in section["rows"]
     ]
 
 
 def section_table(title: str, rows: list[Row]) -> Table:
-    """Return times of ours and of the plain form, their ratio, and temporaries in MiB with their ratio."""
+    """Return times of our and of the plain implementation, and their temporaries in MiB, with the ratios."""
     cells = []
     for case, r in rows:
         smaller = f"{r.second_bytes / r.first_bytes:.2g}x" if r.first_bytes else "-"

@@ -1,4 +1,4 @@
-"""Two programs timed against each other, and their planned memory."""
+"""Time two programs against each other, and read their planned memory."""
 
 import math
 import time
@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-MIN_PAIRS = 2  # however long they take
+MIN_PAIRS = 2  # also beyond the time limit
 
 
 class Paired(NamedTuple):
@@ -23,14 +23,14 @@ class Paired(NamedTuple):
 
 
 class Row(NamedTuple):
-    """One line of a section: ours against the plain form."""
+    """One line of a section: our implementation against the plain one."""
 
     case: str
     result: Paired
 
 
 def paired(first: Callable, second: Callable, *args, pairs: int = 20, seconds: float = math.inf) -> Paired:
-    """Compile both for `args`, warm them up, and time an even number of pairs in the order A B, B A, ..."""
+    """Compile two functions for `args`, warm them up, and time an even number of pairs in the order A B, B A, ..."""
     programs = [jax.jit(f).lower(*args).compile() for f in (first, second)]
     calls = [lambda p=program: jax.block_until_ready(p(*args)) for program in programs]
     first_bytes, second_bytes = (temporaries(program) for program in programs)
@@ -46,7 +46,7 @@ def paired_calls(
     pairs: int = 20,
     seconds: float = math.inf,
 ) -> Paired:
-    """Time calls of any kind that return when they have ended; `per` is the number of items of each call."""
+    """Time two synchronous calls in pairs. `per` is the number of items that each call computes."""
     calls = (first, second)
     for call in calls:
         call()
@@ -69,5 +69,5 @@ def _time_pair(calls: tuple[Callable, Callable], *, swap: bool) -> tuple[float, 
 
 
 def temporaries(program: Any) -> int:
-    """Return the bytes of memory that a compiled program plans beside arguments and results."""
+    """Return the bytes of memory that a compiled program plans besides arguments and results."""
     return program.memory_analysis().temp_size_in_bytes

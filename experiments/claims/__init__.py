@@ -1,8 +1,8 @@
-"""The claims of the Continuous-Time Attention paper, measured.
+"""Measurements of the claims of the Continuous-Time Attention paper.
 
     python -m experiments.claims                             # `quick`: six sections, six seeds
-    python -m experiments.claims --only decay artifact       # two of them
-    python -m experiments.claims --out runs/mine --resume    # go on after a kill; finished sections are kept
+    python -m experiments.claims --only decay artifact       # only two sections
+    python -m experiments.claims --out runs/mine --resume    # continue after a kill; finished sections are skipped
 
     decay         attention against distance and against pseudo-time
     entropy       entropy of attention rows under the four equations
@@ -14,10 +14,10 @@
 Files in import order:
 
 config           options of the command line
-presets          values, and the command line
-report           lines of the table, numbers in words
+presets          the values of the presets, and the command line
+report           lines of the table, formatted numbers
 trained          the classifiers of `gradients` and `landscape`, their training and their Hessian
-measurements     one file per claim: a pure `measure`, and the `verdict` that its numbers support
+measurements     one file per claim: `measure` returns numbers, and `verdict` judges the claim by them
 figures          figures of the sections that train nothing
 figures_trained  figures of the sections that train
 program          the sections as a study

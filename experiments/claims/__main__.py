@@ -6,7 +6,7 @@ from experiments.claims import command_line, main
 
 
 def run() -> None:
-    """Run the program with the words of the command line."""
+    """Run the program with the arguments of the command line."""
     main(command_line(sys.argv[1:]))
 
 

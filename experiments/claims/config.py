@@ -1,4 +1,4 @@
-"""Options of the command line: frozen dataclasses whose field docstrings are its `--help`."""
+"""Options of the command line: frozen dataclasses. Their docstrings are the text of `--help`."""
 
 import dataclasses
 from pathlib import Path
@@ -20,22 +20,22 @@ RENAMED = {FORMER_ARTIFACT: "artifact", f"only {FORMER_ARTIFACT}": "only artifac
 
 @dataclasses.dataclass(frozen=True)
 class Decay:
-    """Attention against distance and against pseudo-time, in float64 and far from the walls."""
+    """Attention against distance and against pseudo-time, in float64 and far from the ends of the row."""
 
     tokens: int = 1025
-    """Keys of a row; the query stands in the middle."""
+    """Keys of an attention row; the query is in the middle."""
     alpha: float = 0.25
     """Diffusivity, tokens² per step."""
     rates: tuple[float, ...] = (0.1, 0.2, 0.5)
-    """Rates of the initial rows exp(-rate * distance), per token; the figure shows the last one."""
+    """Rates of the initial rows exp(-rate * distance), per token. The figure shows the last one."""
     steps: tuple[int, ...] = (4, 16, 64, 256)
-    """Steps after which the tail is measured."""
+    """Numbers of PDE steps after which the tail is measured."""
     peaks: tuple[int, ...] = (4, 16, 64, 256, 1024, 4096)
-    """Steps between which the exponent of the peak is measured."""
+    """Numbers of PDE steps between which the exponent of the peak is measured."""
     attention_tokens: int = 256
     """Tokens of the softmax attention with random queries and keys."""
     attention_steps: int = 16
-    """Steps on its weights."""
+    """PDE steps on the weights of this softmax attention."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,13 +43,13 @@ class Entropy:
     """Entropy of attention rows against pseudo-time, with the official initial coefficients."""
 
     tokens: int = 32
-    """Queries and keys."""
+    """Number of queries and of keys."""
     heads: int = 4
-    """Heads, all random."""
+    """Heads with random queries and keys."""
     gain: float = 3.0
-    """Standard deviation of the initial logits: larger is sharper."""
+    """Standard deviation of the initial logits. Larger values make sharper rows."""
     steps: tuple[int, ...] = (0, 1, 4, 16, 64, 256, 1024, 4096)
-    """Steps after which the entropy is measured."""
+    """Numbers of PDE steps after which the entropy is measured."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,13 +57,13 @@ class Instability:
     """Growth of plane waves under the official causal step."""
 
     tokens: int = 64
-    """Tokens of a wave, measured at the last."""
+    """Tokens of a wave. Its growth is measured at the last token."""
     alphas: int = 11
-    """Diffusivities from 0 to 1/2."""
+    """Number of diffusivities, equally spaced from 0 to 1/2."""
     waves: int = 13
-    """Angular frequencies from 0 to π."""
+    """Number of angular frequencies, equally spaced from 0 to π."""
     steps: tuple[int, ...] = (1, 4, 8)
-    """Steps whose growth is measured at α = .1."""
+    """Numbers of steps whose growth is measured at α = .1."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,9 +73,9 @@ class Training:
     tokens: int = 24
     """Tokens of a row."""
     vocabulary: int = 16
-    """Tokens and classes."""
+    """Number of token ids and of classes."""
     noise: float = 0.2
-    """Share of labels drawn at random, so that the loss has a floor and the gradient does not vanish."""
+    """Share of labels drawn at random, which keeps the loss above zero, so that the gradient does not vanish."""
     width: int = 32
     """Channels."""
     heads: int = 4
@@ -93,23 +93,23 @@ class Training:
     steps: int = 150
     """Training steps."""
     learning_rate: float = 3e-3
-    """Peak learning rate, after a tenth of the steps."""
+    """Learning rate, after a warm-up of a tenth of the steps."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Landscape:
-    """The measurements of the loss around the weights of the classifiers."""
+    """The loss around the weights of the classifiers: Hessian and slices."""
 
     rows: int = 64
-    """Rows of the fixed batch on which the loss is taken."""
+    """Rows of the fixed batch on which the loss is evaluated."""
     iterations: int = 12
     """Lanczos iterations for the Hessian."""
     directions: int = 6
     """Random filter-normalized directions of one-dimensional slices."""
     points: int = 15
-    """Points of a slice, and of a side of the two-dimensional one."""
+    """Points of a one-dimensional slice, and of each side of the two-dimensional slice."""
     radius: float = 1.0
-    """Half-width of the slices; 1 moves every filter by its own norm."""
+    """Half-width of the slices. 1 moves every filter by its own norm."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,9 +119,9 @@ class Artifact:
     lengths: tuple[int, ...] = (32, 64, 128)
     """Lengths to which lines are padded."""
     words: float = 11.0
-    """Mean number of real tokens of a line (Poisson, at least 1)."""
+    """Mean number of tokens of a line without padding (Poisson, at least 1)."""
     vocabulary: int = 500
-    """Words, PAD included."""
+    """Number of token ids, PAD included."""
     lines: int = 4000
     """Training lines."""
     test_lines: int = 256
@@ -135,43 +135,43 @@ class Artifact:
     layers: int = 2
     """Encoder layers."""
     alpha: float = 0.1
-    """Diffusivity of the official layer, one step after every encoder layer."""
+    """Diffusivity of the official PDE layer, which takes one step after every encoder layer."""
     batch: int = 16
     """Lines of a training batch."""
     steps: int = 100
     """Training steps."""
     seeds: int = 3
-    """Number of trainings of each model at each length; they take the first of --seeds."""
+    """Number of trainings of each model at each length. They use the first of --seeds."""
     learning_rate: float = 1e-3
-    """Learning rate after a tenth of the steps. Gradients are clipped at norm 1, as in the official code."""
+    """Learning rate after warm-up over a tenth of the steps. Gradients are clipped at norm 1, as in the paper code."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """The claims of the Continuous-Time Attention paper, measured."""
+    """Measure the claims of the Continuous-Time Attention paper."""
 
     preset: tyro.conf.Suppress[str] = "quick"
-    """Name of the preset these values began with."""
+    """Name of the preset."""
     out: Path | None = None
     """Run folder. Default: the next free number under runs/claims/. Nothing is ever overwritten."""
     resume: bool = False
-    """Go on with the run in --out. Finished sections are only reported again."""
+    """Continue the run in --out. Finished sections are not measured again."""
     only: tuple[SectionName, ...] = SECTIONS
     """Sections to run, one after another."""
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4, 5)
-    """Seeds of initial weights, data and directions; shared by the variants."""
+    """Seeds of initial weights, data and directions. All variants use the same seeds."""
     decay: Decay = Decay()
-    """Distance and pseudo-time."""
+    """Section decay: attention against distance and against pseudo-time."""
     entropy: Entropy = Entropy()
-    """Entropy of attention."""
+    """Section entropy: entropy of attention rows against pseudo-time."""
     instability: Instability = Instability()
-    """The official causal stencil."""
+    """Section instability: growth of plane waves under the official causal step."""
     training: Training = Training()
-    """The classifiers of gradients and landscape."""
+    """Sections gradients and landscape: their classifiers, which recall the first token of random rows."""
     landscape: Landscape = Landscape()
-    """Hessian and slices."""
+    """Section landscape: Hessian and slices of the loss around the weights of the classifiers."""
     artifact: Artifact = Artifact()
-    """The language-model numbers."""
+    """Section artifact: language models on generated text, with padding in the loss."""
 
     def __post_init__(self) -> None:
         """Raise ValueError for contradictions, before anything is measured."""

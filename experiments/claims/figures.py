@@ -1,4 +1,4 @@
-"""Figures of the sections that train nothing (decay, entropy, instability), and the style of all."""
+"""Figures of the sections without training (decay, entropy, instability), and the style of all figures."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -86,11 +86,11 @@ def draw_entropy(result: EntropyResult) -> Figure:
 
 
 def draw_instability(result: InstabilityResult) -> Figure:
-    """Draw the map of gains per step with the measurements as dots, and the gains at the official α."""
+    """Draw the map of predicted gains per step with the measurements as dots, and the gains at the official α."""
     figure, (map_, profiles) = panels(2, width=5.4, height=4)
     omega, alpha = np.linspace(0, np.pi, 200), np.linspace(0, 0.5, 120)
     surface = np.abs(1 + alpha[:, None] * (1 - np.exp(-1j * omega)) ** 2)
-    # logarithmically as far below 1 as above it, so that white is neutral
+    # limits that are symmetric about 1 in the logarithm, so that white is a gain of 1
     color_map: dict[str, Any] = {"cmap": "RdBu_r", "norm": LogNorm(1 / surface.max(), surface.max())}
     image = map_.pcolormesh(omega / np.pi, alpha, surface, shading="gouraud", rasterized=True, **color_map)
     map_.contour(omega / np.pi, alpha, surface, levels=[1.0 + 1e-6], colors="k", linewidths=1)
@@ -105,8 +105,8 @@ def draw_instability(result: InstabilityResult) -> Figure:
     bar.set_ticks([0.4, 0.6, 0.8, 1, 1.5, 2, 3], labels=["0.4", "0.6", "0.8", "1", "1.5", "2", "3"])
     bar.minorticks_off()
     for i, (name, gains) in enumerate(result.profiles.items()):
-        at = np.linspace(0, 1, len(gains))
-        profiles.semilogy(at, np.maximum(gains, 1e-4), color=COLORS[i], label=name)
+        frequency = np.linspace(0, 1, len(gains))
+        profiles.semilogy(frequency, np.maximum(gains, 1e-4), color=COLORS[i], label=name)
     profiles.axhline(1, color="0.5", linestyle="--", linewidth=1)
     profiles.set(
         title=f"gain in {max(result.steps)} steps at α = .1",

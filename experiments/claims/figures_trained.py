@@ -1,4 +1,4 @@
-"""Figures of the sections that train: gradients, landscape, artifact."""
+"""Figures of the sections with training: gradients, landscape, artifact."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ from experiments.run.figures import COLORS
 
 
 def draw_gradients(result: GradientsResult) -> Figure:
-    """Draw the norm by layer at the start, and norm and loss by step. Bands are the range over seeds."""
+    """Draw the gradient norm by layer at the start, and norm and loss by step. Bands are the range over seeds."""
     figure, (layers, norms, losses) = panels(3)
     depth, steps = (np.arange(1, x.shape[-1] + 1) for x in (result.layers, result.norms))
     for i, name in enumerate(result.variants):
@@ -36,11 +36,11 @@ def _band(panel: Any, x: Any, values: Float[np.ndarray, "n x"], color: Any, **li
     panel.fill_between(x, values.min(0), values.max(0), color=color, alpha=0.2, linewidth=0)
 
 
-def _smooth(values: Float[np.ndarray, "seed step"], over: int = 10) -> Float[np.ndarray, "seed step"]:
-    """Return the mean over the last `over` steps, or over as many as there are."""
+def _smooth(values: Float[np.ndarray, "seed step"], window: int = 10) -> Float[np.ndarray, "seed step"]:
+    """Return the running mean over the last `window` steps; fewer at the start."""
     total = np.cumsum(np.pad(values, ((0, 0), (1, 0))), axis=1)
     steps = np.arange(1, values.shape[1] + 1)
-    first = np.maximum(steps - over, 0)
+    first = np.maximum(steps - window, 0)
     return (total[:, steps] - total[:, first]) / (steps - first)
 
 
@@ -64,9 +64,9 @@ def draw_landscape(result: LandscapeResult) -> Figure:
     for i, name in enumerate(result.variants):
         curves = result.slices[i].reshape(-1, len(result.offsets))
         _band(slices, result.offsets, curves, COLORS[i], label=name)
-        for when in (0, 1):
-            at = np.full(len(result.seeds), when + 0.12 * (i - 1))
-            eigenvalues.plot(at, result.largest[i, :, when], "o", color=COLORS[i], alpha=0.8)
+        for time in (0, 1):  # at the start, after training
+            x = np.full(len(result.seeds), time + 0.12 * (i - 1))
+            eigenvalues.plot(x, result.largest[i, :, time], "o", color=COLORS[i], alpha=0.8)
     title = "along single directions: mean and range over seeds and directions"
     slices.set(title=title, xlabel="offset (filter norms)", ylabel="loss (nats)")
     slices.legend()
@@ -82,12 +82,12 @@ def draw_artifact(result: ArtifactResult) -> Figure:
     _perplexities(lengths, result)
     middle = len(result.lengths) // 2
     bars = (("baseline, 0 at PAD", 0, 1, 0), ("the same, PAD kept", 0, 0, 9), ("PDE, PAD kept", 1, 0, 1))
-    for at, values in enumerate((result.pad, result.real)):
+    for x, values in enumerate((result.pad, result.real)):
         for i, (name, model, path, color) in enumerate(bars):
             height = values[model, path, middle].mean()
-            bar = kinds.bar(at + 0.27 * (i - 1), height, 0.25, color=COLORS[color], label=name)
-            place = "edge" if height < 1 else "center"
-            kinds.bar_label(bar, fmt="%.2f", fontsize=7, label_type=place)
+            bar = kinds.bar(x + 0.27 * (i - 1), height, 0.25, color=COLORS[color], label=name)
+            label_type = "edge" if height < 1 else "center"
+            kinds.bar_label(bar, fmt="%.2f", fontsize=7, label_type=label_type)
     kinds.axhline(result.uniform, color="0.5", linestyle="--", linewidth=1)
     kinds.annotate("ln V", (1.45, result.uniform), va="bottom", ha="right", color="0.4", fontsize=8)
     kinds.set_xticks([0, 1], ["PAD targets", "real targets"])

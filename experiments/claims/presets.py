@@ -1,4 +1,4 @@
-"""The presets as values, and the command line that begins with one of them."""
+"""The values of the presets, and the command line."""
 
 import dataclasses
 
@@ -48,14 +48,18 @@ FULL = dataclasses.replace(
 )
 """python -m experiments.claims full
 
-Ten seeds, the width of the paper's small models, longer training. It is made for one accelerator; its three trained
-sections have not been run.
+Ten seeds, the width of the paper's small models, longer training. It needs one accelerator; its three trained sections
+have not been run.
 """
 
 PRESETS = {
-    "quick": ("All six sections, small; minutes on two CPU cores, no download. The default.", QUICK),
-    "full": ("Ten seeds, the width of the paper's small models, longer training; accelerator.", FULL),
+    "quick": (
+        "All six sections at small sizes; takes minutes on two CPU cores, without download. The default.",
+        QUICK,
+    ),
+    "full": (
+        "Ten seeds, the width of the paper's small models, longer training; needs an accelerator.",
+        FULL,
+    ),
 }
-command_line = run.CommandLine(
-    "experiments.claims", "The claims of the Continuous-Time Attention paper, measured.", PRESETS, RENAMED
-)
+command_line = run.CommandLine("experiments.claims", str(Config.__doc__), PRESETS, RENAMED)

@@ -1,4 +1,4 @@
-"""The program: measures the sections one after another, and writes table, figures and `summary.json`."""
+"""Measure the sections one after another, and write table, figures and `summary.json`."""
 
 from collections.abc import Callable
 from functools import partial
@@ -24,7 +24,7 @@ from experiments.run.report import Layout, Table
 
 
 class Section(NamedTuple):
-    """One measurement, the lines that its numbers support, and its figure."""
+    """One section: its measurement, the verdicts on its claims, and its figure."""
 
     title: str
     measure: Callable[[Config], Any]
@@ -110,7 +110,7 @@ class ClaimsStudy(run.Study[dict[str, run.Row]]):
         return [Table("Continuous-Time Attention: the claims, measured", columns, rows)]
 
     def summarize(self, results: dict[str, run.Row], tables: list[Table]) -> dict[str, Any]:
-        """Return the rows by section; `artifact` stands there under its former name too."""
+        """Return the rows by section; `artifact` also under its former name."""
         del tables
         summary: dict[str, Any] = {"preset": self.config.preset, "seeds": list(self.config.seeds)}
         alias = {FORMER_ARTIFACT: results["artifact"]} if "artifact" in results else {}
@@ -118,7 +118,7 @@ class ClaimsStudy(run.Study[dict[str, run.Row]]):
 
 
 FORMER_KEYS = {"gradients": {"course": "norms"}}
-"""Section -> old names of arrays in `numbers`, which stay beside the new ones for one release."""
+"""Section -> old name -> new name of arrays in `numbers`. Both are written for one release."""
 
 
 def measure_section(name: str, config: Config, folder: Path, say: run.Say) -> run.Row:

@@ -1,4 +1,4 @@
-"""Lines of the table (claim, measurement, verdict) and the words for numbers in them."""
+"""Lines of the table (claim, measurement, verdict), and formats of the numbers in them."""
 
 import math
 from typing import NamedTuple
@@ -8,7 +8,7 @@ from jaxtyping import Float
 
 
 class Line(NamedTuple):
-    """One claim, and what the numbers say about it."""
+    """One claim, the measured numbers, and the verdict."""
 
     claim: str
     measured: str
@@ -23,18 +23,18 @@ def spread(values: Float[np.ndarray, " seeds"]) -> str:
 
 
 def count(ratios: Float[np.ndarray, " seeds"]) -> str:
-    """Say in how many seeds the numerator is larger: 'larger in 2 of 3 seeds'."""
+    """Format in how many seeds the numerator is larger or smaller: 'larger in 2 of 3 seeds'."""
     ratios = np.asarray(ratios)
-    more, less = int(np.sum(ratios > 1)), int(np.sum(ratios < 1))
-    most = f"larger in {more}" if more >= less else f"smaller in {less}"
-    return f"{most} of {ratios.size} seeds"
+    larger, smaller = int(np.sum(ratios > 1)), int(np.sum(ratios < 1))
+    majority = f"larger in {larger}" if larger >= smaller else f"smaller in {smaller}"
+    return f"{majority} of {ratios.size} seeds"
 
 
 def opinion(ratios: Float[np.ndarray, " seeds"]) -> str:
-    """Judge the claim that something gets smaller by a two-sided sign test at 5 % on its ratios by seed."""
+    """Judge the claim that a quantity gets smaller, by a two-sided sign test at 5 % on its ratios by seed."""
     ratios = np.asarray(ratios)
-    more, less = int(np.sum(ratios > 1)), int(np.sum(ratios < 1))
-    n = more + less
-    if 2 * sum(math.comb(n, k) for k in range(min(more, less) + 1)) / 2**n > 0.05:
+    larger, smaller = int(np.sum(ratios > 1)), int(np.sum(ratios < 1))
+    n = larger + smaller
+    if 2 * sum(math.comb(n, k) for k in range(min(larger, smaller) + 1)) / 2**n > 0.05:
         return "no difference beyond chance" if ratios.size >= 6 else "too few seeds to tell"
     return "supported here" if np.median(ratios) < 1 else "the opposite here"

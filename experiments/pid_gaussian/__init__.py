@@ -1,25 +1,25 @@
 """Gaussian partial information decomposition of samples: truth against estimate, and your own activations.
 
     python -m experiments.pid_gaussian                        # planted layers: truth, estimate, knockout, figures
-    python -m experiments.pid_gaussian --study bias           # what is left of the bias, by correction and dimension
+    python -m experiments.pid_gaussian --study bias           # remaining bias by correction and dimension
     python -m experiments.pid_gaussian --study coverage       # how often the intervals contain the truth
     python -m experiments.pid_gaussian --study flow           # warped data: raw, copula, flow
     python -m experiments.pid_gaussian --study speed          # decompositions and bootstrap draws per second
-    python -m experiments.pid_gaussian --npz FILE             # arrays target, x, y of your own: tables and figures
+    python -m experiments.pid_gaussian --npz FILE             # your own arrays target, x, y: tables and figures
     python -m experiments.pid_gaussian full --study coverage  # more repeats
     python -m experiments.pid_gaussian --out runs/mine --resume
 
 Files in import order:
 
 config           options of the command line
-presets          values, and the command line
+presets          the values of the presets, and the command line
 quantities       symbols and values of the quantities of a PID
 systems          generated data with known decompositions
-planted_claims   the claims of the paper, asked of the planted layers
-figures          figures of layers: planted ones and your own
+planted_claims   the claims of the paper, judged on the planted layers
+figures          figures of planted layers and of your own activations
 figures_studies  figures of the studies, from their rows
 studies          one file per study
-program          the studies, and the one that is run
+program          runs one of the studies
 """
 
 from experiments import blas as blas

@@ -1,4 +1,4 @@
-"""Options of the command line: frozen dataclasses whose field docstrings are its `--help`."""
+"""Options of the command line: frozen dataclasses. Their docstrings are the text of `--help`."""
 
 import dataclasses
 from pathlib import Path
@@ -16,22 +16,22 @@ MAY_CHANGE_ON_RESUME = run.MAY_CHANGE_ON_RESUME
 
 @dataclasses.dataclass(frozen=True)
 class Planted:
-    """The planted layers: vision fades, language takes over; d = 4."""
+    """The planted layers: information from vision decreases and from language increases with depth; d = 4."""
 
     layers: int = 33
-    """Layers, at depths from 0 to 1."""
+    """Number of layers, at depths from 0 to 1."""
     n: int = 900
-    """Samples. All layers share them, as the layers of one network do."""
+    """Number of samples. All layers share them, as the layers of one network do."""
     draws: int = 200
-    """Bootstrap draws."""
+    """Number of bootstrap draws."""
     shuffles: int = 20
-    """Shuffles of the null."""
+    """Number of permutations for the null distribution."""
     gaussianize: Literal["none", "copula"] = "copula"
-    """Transformation of the marginals. The data are Gaussian."""
+    """Transformation of the marginals. The data are Gaussian already."""
     debias: Debias = "thinned"
     """Bias correction. The knockout always uses wishart."""
     networks: int = 10
-    """Independent sets of n samples whose intervals are counted. Figures and tables show the first."""
+    """Independent sets of n samples for the coverage of the intervals. Figures and tables show the first set."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,15 +39,15 @@ class Bias:
     """The bias that each correction leaves."""
 
     structured: tuple[int, ...] = (12, 30, 60)
-    """Dimensions d = dm = dx = dy of the structured system, 9 or more."""
+    """Dimensions d of target, x and y each in the structured system, 9 or more."""
     null: tuple[int, ...] = (10, 20)
-    """Dimensions of independent variables."""
+    """Dimensions d of target, x and y each in the system of independent variables."""
     n: int = 900
-    """Samples."""
+    """Number of samples."""
     repeats: int = 20
-    """Data sets for each seed."""
+    """Number of data sets for each seed."""
     methods: tuple[Debias, ...] = ("wishart", "bootstrap", "thinned")
-    """Corrections, beside the plug-in."""
+    """Bias corrections. The plug-in estimate is always included."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,51 +55,51 @@ class Coverage:
     """How often intervals contain the truth, on the structured system."""
 
     d: int = 12
-    """Dimensions d = dm = dx = dy, 9 or more."""
+    """Dimensions d of target, x and y each, 9 or more."""
     n: int = 900
-    """Samples."""
+    """Number of samples."""
     repeats: int = 100
-    """Data sets for each seed."""
+    """Number of data sets for each seed."""
     at_once: int = 25
-    """Data sets that are measured together and share the random numbers of their draws."""
+    """Data sets that are estimated in one call and share the random numbers of their bootstrap draws."""
     draws: int = 200
-    """Bootstrap draws."""
+    """Number of bootstrap draws."""
     level: float = 0.9
-    """Nominal coverage."""
+    """Nominal coverage of the intervals."""
     methods: tuple[Debias, ...] = ("wishart", "thinned")
-    """Corrections."""
+    """Bias corrections."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Flow:
-    """Gaussian data warped coordinate by coordinate, and then rotated."""
+    """Gaussian data warped coordinate by coordinate, without and with a rotation."""
 
     n: int = 10_000
-    """Samples."""
+    """Number of samples."""
     target: int = 2
-    """Dimensions of the target."""
+    """Dimension of the target."""
     source: int = 16
-    """Dimensions of each source."""
+    """Dimension of each source."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Speed:
-    """Decompositions and draws per second, and a campaign of many layers and tasks."""
+    """Decompositions and bootstrap draws per second, and a campaign of many layers and tasks."""
 
     dims: tuple[int, ...] = (10, 20, 50, 100)
-    """Dimensions d = dm = dx = dy."""
+    """Dimensions d of target, x and y each."""
     batch: int = 64
-    """Covariances that one call decomposes."""
+    """Number of covariances that one call decomposes."""
     n: int = 900
-    """Samples; they must exceed 3 d."""
+    """Number of samples, more than three times every dimension."""
     draws: int = 200
-    """Bootstrap draws."""
+    """Number of bootstrap draws."""
     layers: int = 33
-    """Layers of the campaign."""
+    """Number of layers in the campaign."""
     sets: int = 12
-    """Tasks times models of the campaign."""
+    """Number of data sets in the campaign, one for each task and model."""
     d: int = 20
-    """Dimensions of each variable in the campaign."""
+    """Dimension of target, x and y each in the campaign."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,11 +107,11 @@ class Config:
     """Gaussian partial information decomposition of samples: truth against estimate, and your own activations."""
 
     preset: tyro.conf.Suppress[str] = "quick"
-    """Name of the preset these values began with."""
+    """Name of the preset."""
     study: StudyName = "planted"
-    """The study, on generated data."""
+    """Study on generated data: planted layers, remaining bias, coverage of intervals, warped data, or timings."""
     npz: Path | None = None
-    """Your own arrays target, x and y, (n, d) or (layers, n, d), in an .npz or .safetensors, instead of a study."""
+    """File (.npz, .safetensors) with your own arrays target, x and y, (n, d) or (layers, n, d), instead of a study."""
     config: Literal["recommended", "paper"] = "recommended"
     """Configuration of the estimate of --npz."""
     names: tuple[str, str] = ("vision", "language")
@@ -119,19 +119,19 @@ class Config:
     out: Path | None = None
     """Run folder. Default: the next free number under runs/pid_gaussian/. Nothing is ever overwritten."""
     resume: bool = False
-    """Go on with the run in --out. Finished parts are only reported again."""
+    """Continue the run in --out. Finished parts are not measured again."""
     seeds: tuple[int, ...] = (0,)
-    """Seeds of the data and of all random numbers. A study runs with each of them."""
+    """Seeds of the data and of all random numbers. A study runs once for each seed."""
     planted: Planted = Planted()
-    """The planted layers."""
+    """Study planted: layers in which information from vision decreases and from language increases with depth."""
     bias: Bias = Bias()
-    """Remaining bias."""
+    """Study bias: the bias that each correction leaves."""
     coverage: Coverage = Coverage()
-    """Coverage of intervals."""
+    """Study coverage: how often intervals contain the truth, on the structured system."""
     flow: Flow = Flow()
-    """Warped data."""
+    """Study flow: Gaussian data warped coordinate by coordinate, without and with a rotation."""
     speed: Speed = Speed()
-    """Timings."""
+    """Study speed: decompositions and bootstrap draws per second, and a campaign of many layers and tasks."""
 
     def __post_init__(self) -> None:
         """Raise ValueError for contradictions, before anything is measured."""

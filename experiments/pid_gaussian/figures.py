@@ -1,4 +1,4 @@
-"""Figures of layers: the planted network beside its truth, and your own activations."""
+"""Figures of layers: the estimates of the planted layers with their truth, and your own activations."""
 
 from pathlib import Path
 
@@ -22,20 +22,20 @@ def save_planted(
     estimate: Estimate,
     true_change: PID,
     change: Comparison,
-    proof: Certificate,
+    certificate: Certificate,
     names: Names,
 ) -> None:
-    """Write `planted.png` with everything, and one file for each picture."""
+    """Write the overview `planted.png`, and one file for each single figure."""
     save(overview(truth, estimate, true_change, change, names), folder, "planted")
     save(plots.stacked_atoms(estimate, names=names), folder, "stack")
     save(plots.shares(estimate, names=names), folder, "shares")
     save(plots.trajectories(estimate, truth=truth, names=names), folder, "trajectories")
     save(plots.differences(change, truth=true_change, names=names), folder, "knockout")
-    save(plots.eigenvalues(proof, names=names), folder, "spectrum")
+    save(plots.eigenvalues(certificate, names=names), folder, "spectrum")
 
 
 def save_activations(folder: Path, estimate: Estimate, names: Names) -> None:
-    """Write stack, shares and trajectories of layers, or bars if there are no layers."""
+    """Write stack, shares and trajectories of layers, or bars for a single estimate."""
     if estimate.pid.mi_joint.shape == ():
         save(plots.bars(estimate, names=names), folder, "bars")
         return
@@ -46,15 +46,15 @@ def save_activations(folder: Path, estimate: Estimate, names: Names) -> None:
 
 @mpl.rc_context(plots.STYLE)
 def overview(truth: PID, estimate: Estimate, true_change: PID, change: Comparison, names: Names) -> Figure:
-    """Draw the composition of the information in truth and as estimated, each atom, and the effect of the knockout."""
+    """Draw true and estimated composition of the information, each atom, and the effect of the knockout."""
     figure = Figure(figsize=(12.4, 10), layout="constrained")
     above, middle, below = np.ravel(np.array(figure.subfigures(3, 1, hspace=0.04)))
-    of_truth, of_estimate = above.subplots(1, 2, sharey=True)
-    plots.stacked_atoms(truth, names=names, title="the planted layers in truth", ax=of_truth)
-    of_truth.get_legend().remove()
-    plots.stacked_atoms(estimate, names=names, title=f"as estimated, n = {estimate.n}", ax=of_estimate)
+    left, right = above.subplots(1, 2, sharey=True)
+    plots.stacked_atoms(truth, names=names, title="truth of the planted layers", ax=left)
+    left.get_legend().remove()
+    plots.stacked_atoms(estimate, names=names, title=f"estimate, n = {estimate.n}", ax=right)
     plots.trajectories(estimate, truth=truth, names=names, fields=ATOMS, axes=middle.subplots(1, 4))
     plots.differences(change, truth=true_change, names=names, fields=CHANGES, axes=below.subplots(1, 4))
     middle.suptitle("the atoms by layer", fontsize=11)
-    below.suptitle("what the knockout changes: knockout - base", fontsize=11)
+    below.suptitle("effect of the knockout: knockout - base", fontsize=11)
     return figure

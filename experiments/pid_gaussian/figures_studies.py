@@ -29,14 +29,13 @@ def draw_bias(rows: list[Row]) -> Figure:
     fields = ("mi_joint", *ATOMS)
     grid = figure.subplots(len(systems), len(fields), squeeze=False)
     for panels, system in zip(grid, systems, strict=True):
-        of = [row for row in rows if row["system"] == system]
+        system_rows = [row for row in rows if row["system"] == system]
         for panel, field in zip(panels, fields, strict=True):
             panel.axhline(0, color="0.8", linewidth=1)
-            for method in of[0]["estimates"]:
-                _errors(panel, of, method, field)
-            panel.set(
-                title=SYMBOLS[field], xlabel="dimensions of each variable", xticks=[row["d"] for row in of]
-            )
+            for method in system_rows[0]["estimates"]:
+                _errors(panel, system_rows, method, field)
+            ticks = [row["d"] for row in system_rows]
+            panel.set(title=SYMBOLS[field], xlabel="dimensions of each variable", xticks=ticks)
         panels[0].set_ylabel(f"{system}\nbias, bits")
     handles, labels = grid[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
@@ -46,9 +45,11 @@ def draw_bias(rows: list[Row]) -> Figure:
 def _errors(panel: Any, rows: list[Row], method: str, field: str) -> None:
     errors = [np.array(row["estimates"][method][field]) - row["truth"][field] for row in rows]
     means = [e.mean() for e in errors]
-    ends = [e.std(ddof=1) / len(e) ** 0.5 for e in errors]
+    standard_errors = [e.std(ddof=1) / len(e) ** 0.5 for e in errors]
     style: dict[str, Any] = {"color": COLORS[method], "marker": "o", "markersize": 3, "capsize": 2}
-    panel.errorbar([row["d"] for row in rows], means, yerr=ends, linewidth=1.2, label=method, **style)
+    panel.errorbar(
+        [row["d"] for row in rows], means, yerr=standard_errors, linewidth=1.2, label=method, **style
+    )
 
 
 @mpl.rc_context(STYLE)
@@ -57,36 +58,36 @@ def draw_coverage(rows: list[Row]) -> Figure:
     figure = Figure(figsize=(9.4, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2)
     methods = list(dict.fromkeys(row["method"] for row in rows))
-    at = np.arange(len(FIELDS))
+    ticks = np.arange(len(FIELDS))
     for i, method in enumerate(methods):
-        of = {row["field"]: row for row in rows if row["method"] == method}
-        beside = at + 0.24 * (i - (len(methods) - 1) / 2)
-        dots: dict[str, Any] = {"fmt": "o", "markersize": 4, "capsize": 2, "color": COLORS[method]}
+        by_field = {row["field"]: row for row in rows if row["method"] == method}
+        x = ticks + 0.24 * (i - (len(methods) - 1) / 2)
+        style: dict[str, Any] = {"fmt": "o", "markersize": 4, "capsize": 2, "color": COLORS[method]}
         share, error = (
-            np.array([100 * of[field][name] for field in FIELDS]) for name in ("coverage", "error")
+            np.array([100 * by_field[field][name] for field in FIELDS]) for name in ("coverage", "error")
         )
-        left.errorbar(beside, share, yerr=error, label=method, **dots)
-        bias = [of[field]["bias"] / of[field]["sd"] for field in FIELDS]
-        right.errorbar(beside, bias, yerr=[of[field]["count"] ** -0.5 for field in FIELDS], **dots)
+        left.errorbar(x, share, yerr=error, label=method, **style)
+        bias = [by_field[field]["bias"] / by_field[field]["sd"] for field in FIELDS]
+        right.errorbar(x, bias, yerr=[by_field[field]["count"] ** -0.5 for field in FIELDS], **style)
     left.axhline(100 * rows[0]["level"], color="0.5", linewidth=1, linestyle="--", label="nominal")
     right.axhline(0, color="0.5", linewidth=1)
     left.set(title=f"coverage of {rows[0]['count']} intervals", ylabel="%", ylim=(None, 101))
-    right.set(title="bias that is left", ylabel="standard deviations of the estimate")
+    right.set(title="remaining bias", ylabel="standard deviations of the estimate")
     for panel in (left, right):
-        panel.set_xticks(at, [SYMBOLS[field] for field in FIELDS])
+        panel.set_xticks(ticks, [SYMBOLS[field] for field in FIELDS])
     figure.legend(loc="outside lower center", ncols=len(methods) + 1)
     return figure
 
 
 @mpl.rc_context(STYLE)
 def draw_flow(rows: list[Row]) -> Figure:
-    """Draw stacked atoms, in truth and by every method, for both kinds of data."""
+    """Draw stacked atoms of the truth and of every method, for both kinds of data."""
     cases = list(dict.fromkeys(row["case"] for row in rows))
     figure = Figure(figsize=(4.2 * len(cases) + 0.6, 3.6), layout="constrained")
     panels = figure.subplots(1, len(cases), sharey=True, squeeze=False)[0]
     for panel, case in zip(panels, cases, strict=True):
-        of = [row for row in rows if row["case"] == case]
-        stacks = {"truth": of[0]["truth"]} | {row["method"]: row["found"] for row in of}
+        case_rows = [row for row in rows if row["case"] == case]
+        stacks = {"truth": case_rows[0]["truth"]} | {row["method"]: row["found"] for row in case_rows}
         bottom = np.zeros(len(stacks))
         for atom in ATOMS:
             heights = np.array([values[atom] for values in stacks.values()])
@@ -95,7 +96,7 @@ def draw_flow(rows: list[Row]) -> Figure:
                 list(stacks), heights, bottom=bottom, label=SERIES_STYLE[atom].label_for(("x", "y")), **style
             )
             bottom = bottom + heights
-        panel.set(title=f"{case} warp, n = {of[0]['n']}")
+        panel.set(title=f"{case} warp, n = {case_rows[0]['n']}")
     panels[0].set_ylabel("information on the target, bits")
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles[::-1], labels[::-1], loc="outside right center")

@@ -1,4 +1,4 @@
-"""The claims of the paper about layers and knockout, judged in truth and in the estimate.
+"""The claims of the paper about layers and knockout, judged by the truth and by the estimate.
 
     L layers
 [Wu, Zhang & Zhou, "How Vision Becomes Language", arXiv 2602.15580: unique vision peaks early and decays, unique
@@ -12,11 +12,11 @@ import numpy as np
 from pid.estimators import Comparison, Interval
 from pid.measures import PID
 
-EARLY, LATE = 10 / 32, 20 / 32  # depth at which the early layers end, and at which the late ones begin
+EARLY, LATE = 10 / 32, 20 / 32  # depths at which the early layers end and the late layers begin
 
 
 class Statement(NamedTuple):
-    """A claim, and what the truth and the estimate say about it."""
+    """A claim, and its verdicts by the truth and by the estimate."""
 
     claim: str
     truth: str
@@ -24,7 +24,7 @@ class Statement(NamedTuple):
 
 
 def judge_layers(truth: PID, estimate: PID, names: tuple[str, str]) -> list[Statement]:
-    """Return peaks, shares of the last layer, and the three claims about the trajectory."""
+    """Report peaks and shares of the last layer, and judge the three claims about the trajectory."""
     x, y = names
     pids = (truth, estimate)
     return [
@@ -37,7 +37,7 @@ def judge_layers(truth: PID, estimate: PID, names: tuple[str, str]) -> list[Stat
 
 
 def judge_knockout(truth: PID, change: Comparison, names: tuple[str, str]) -> list[Statement]:
-    """Return the three claims about knockout - base, in all layers but the first, where the knockout does nothing."""
+    """Judge the three claims about knockout - base in all layers but the first, where the knockout has no effect."""
     quantities = {"unique_x": f"unique {names[0]}", "synergy": "synergy", "mi_joint": "the total"}
     return [
         Statement(
@@ -51,16 +51,16 @@ def judge_knockout(truth: PID, change: Comparison, names: tuple[str, str]) -> li
 
 def _peaks(pid: PID) -> str:
     peaks = (
-        int(np.argmax(np.asarray(part)))
-        for part in (pid.unique_x, pid.unique_y, pid.redundancy, pid.synergy, pid.mi_joint)
+        int(np.argmax(np.asarray(values)))
+        for values in (pid.unique_x, pid.unique_y, pid.redundancy, pid.synergy, pid.mi_joint)
     )
     return ", ".join(map(str, peaks))
 
 
 def _last(pid: PID) -> str:
     shares = pid.shares()
-    parts = (shares.unique_x, shares.unique_y, shares.redundancy, shares.synergy)
-    return ", ".join(f"{100 * float(part[-1]):.1f} %" for part in parts)
+    atoms = (shares.unique_x, shares.unique_y, shares.redundancy, shares.synergy)
+    return ", ".join(f"{100 * float(atom[-1]):.1f} %" for atom in atoms)
 
 
 def _decays(unique: np.ndarray) -> str:
@@ -82,10 +82,10 @@ def _small(pid: PID) -> str:
 
 
 def _raised(difference: np.ndarray, ci: Interval | None = None, field: str = "") -> str:
-    after = np.asarray(difference)[1:]
-    higher = int(np.sum(after > 0))
-    word = "holds" if higher == len(after) else "in part" if higher else "fails"
-    text = f"{word}: higher in {higher} of {len(after)} layers, last {after[-1]:+.2f}"
+    changes = np.asarray(difference)[1:]
+    higher = int(np.sum(changes > 0))
+    word = "holds" if higher == len(changes) else "in part" if higher else "fails"
+    text = f"{word}: higher in {higher} of {len(changes)} layers, last {changes[-1]:+.2f}"
     if ci is None:
         return text
     above, below = (
@@ -95,5 +95,5 @@ def _raised(difference: np.ndarray, ci: Interval | None = None, field: str = "")
     return f"{text}; interval above 0 in {above}, below in {below}"
 
 
-def _word(holds: bool | np.bool_) -> str:  # noqa: FBT001  it is the value itself
+def _word(holds: bool | np.bool_) -> str:  # noqa: FBT001  the only argument
     return "holds" if holds else "fails"

@@ -1,4 +1,4 @@
-"""The program: measures a study part by part, and writes tables, figures and `summary.json`."""
+"""Measure a study part by part, and write tables, figures and `summary.json`."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -18,8 +18,8 @@ from experiments.pid_gaussian.studies import (
 from experiments.run.report import Table
 
 
-class Recipe(NamedTuple):
-    """How one study is measured, judged and drawn."""
+class StudyFunctions(NamedTuple):
+    """The functions of one study: its parts, its tables and its figure."""
 
     title: str
     parts: Callable[[Config, int], list[run.Part]]
@@ -28,17 +28,19 @@ class Recipe(NamedTuple):
     """None: the parts draw their own figures, or there is none."""
 
 
-STUDIES: dict[str, Recipe] = {
-    "planted": Recipe("planted layers: truth against estimate", transduction.parts, transduction.report),
-    "bias": Recipe("what is left of the bias", bias.parts, bias.report, bias.draw),
-    "coverage": Recipe(
+STUDIES: dict[str, StudyFunctions] = {
+    "planted": StudyFunctions(
+        "planted layers: truth against estimate", transduction.parts, transduction.report
+    ),
+    "bias": StudyFunctions("remaining bias", bias.parts, bias.report, bias.draw),
+    "coverage": StudyFunctions(
         "how often intervals contain the truth", coverage.parts, coverage.report, coverage.draw
     ),
-    "flow": Recipe(
+    "flow": StudyFunctions(
         "warped data: raw, copula, flow", flow_recovery.parts, flow_recovery.report, flow_recovery.draw
     ),
-    "speed": Recipe("decompositions and draws per second", speed.parts, speed.report),
-    "activations": Recipe("activations from a file", own_activations.parts, own_activations.report),
+    "speed": StudyFunctions("decompositions and draws per second", speed.parts, speed.report),
+    "activations": StudyFunctions("activations from a file", own_activations.parts, own_activations.report),
 }
 
 
@@ -46,8 +48,8 @@ def main(config: Config) -> dict[str, Any]:
     """Measure every part of the study, show and save the results, and return the summary.
 
     Writes `summary.json` and figures beside the files of `experiments.run`; --npz adds `table.csv` and `table.json`.
-    With `--resume`, finished parts are not repeated. Raises FileExistsError if the run folder has files. The errors of
-    `experiments.data.activation_files.read` come before there is a folder.
+    With `--resume`, finished parts are not repeated. Raises FileExistsError if the run folder has files, and the errors
+    of `experiments.data.activation_files.read` before it creates the folder.
     """
     return run.run_study(GaussianStudy(config), config, out=config.out, resume=config.resume)
 
@@ -61,10 +63,10 @@ class GaussianStudy(run.Study[list[run.Row]]):
     def __init__(self, config: Config) -> None:
         """Choose the study and list its parts, which reads and checks the file of --npz."""
         self.config, self.name = config, config.study if config.npz is None else "activations"
-        self.recipe = STUDIES[self.name]
-        self.parts = [part for seed in config.seeds for part in self.recipe.parts(config, seed)]
+        self.functions = STUDIES[self.name]
+        self.parts = [part for seed in config.seeds for part in self.functions.parts(config, seed)]
         self.title, self.stem, self.count = (
-            self.recipe.title,
+            self.functions.title,
             f"{config.preset}-{self.name}",
             len(self.parts),
         )
@@ -75,14 +77,14 @@ class GaussianStudy(run.Study[list[run.Row]]):
 
     def tabulate(self, results: list[run.Row]) -> list[Table]:
         """Return the tables of the study."""
-        return self.recipe.report(results)
+        return self.functions.report(results)
 
     def draw(self, results: list[run.Row]) -> Iterator[tuple[str, Figure]]:
         """Yield the figure of the study, if it has one."""
-        if self.recipe.draw is not None:
-            yield self.name, self.recipe.draw(results)
+        if self.functions.draw is not None:
+            yield self.name, self.functions.draw(results)
 
     def summarize(self, results: list[run.Row], tables: list[Table]) -> dict[str, Any]:
         """Return the choice of the study, its tables and its rows."""
-        about = {"preset": self.config.preset, "study": self.name, "seeds": list(self.config.seeds)}
-        return about | {"tables": run.to_json(tables), "parts": results}
+        labels = {"preset": self.config.preset, "study": self.name, "seeds": list(self.config.seeds)}
+        return labels | {"tables": run.to_json(tables), "parts": results}

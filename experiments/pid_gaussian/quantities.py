@@ -1,4 +1,4 @@
-"""Quantities of a PID as rows and tables know them: symbols, and values by name."""
+"""Quantities of a PID in rows and tables: symbols, and values by name."""
 
 from typing import Any
 

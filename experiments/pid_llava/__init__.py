@@ -1,27 +1,27 @@
-"""How vision becomes language inside a LLaVA: every layer decomposed, with and without Image→Question knockouts.
+"""Partial information decomposition of every layer of a LLaVA, with and without Image→Question knockouts.
 
     python -m experiments.pid_llava                                   # the shipped toy models in the toy world
-    python -m experiments.pid_llava --config paper                    # the published estimate alone
+    python -m experiments.pid_llava --config paper                    # only the published estimate
     python -m experiments.pid_llava gqa --model DIR DIR --data DIR    # Hugging Face folders of LLaVA, and GQA
     python -m experiments.pid_llava gqa --model DIR --data DIR --hosts.join --out DIR     # on every host of a pod
-    python -m experiments.pid_llava --npz FILE                        # arrays target, x, y of your own
+    python -m experiments.pid_llava --npz FILE                        # your own arrays target, x, y
     python -m experiments.pid_llava --out runs/mine --resume
-    python -m experiments.pid_llava --train --seeds 0 1               # makes the toy models anew
+    python -m experiments.pid_llava --train --seeds 0 1               # trains the toy models again
 
-The toy world is generated: it shows whether the method finds what was put there.
+The toy world is generated, so it shows whether the method recovers known effects.
 
 Files in import order:
 
 config         options of the command line
-presets        values, and the command line
-result_cache   captures and estimates by fingerprint, which no run repeats
-checkpoint     a model folder, of which only the necessary parts are read
+presets        the values of the presets, and the command line
+result_cache   a cache of captures and estimates by fingerprint
+checkpoint     a model folder, read lazily
 stages         questions, captured states, decompositions
-paper_claims   the statements of the paper, judged
-known_effects  effects whose sign is known beforehand in the toy world
+paper_claims   verdicts on the statements of the paper
+known_effects  effects whose sign is known in the toy world
 report         tables
 figures        figures
-toy            the toy models and how they are trained
+toy            the toy models and their training
 program        the stages as a study
 """
 

@@ -1,6 +1,6 @@
 """`python -m experiments.pid_llava [PRESET] [OPTIONS]`, which is also the command `pdeformer-pid-llava`.
 
-`--train [OPTIONS]` trains the toy models anew.
+`--train [OPTIONS]` trains the toy models.
 """
 
 import sys
@@ -10,7 +10,7 @@ from experiments.pid_llava.toy import toy_training
 
 
 def run() -> None:
-    """Run the program, or the training of the toy models, with the words of the command line."""
+    """Run the program, or the training of the toy models, with the arguments of the command line."""
     arguments = sys.argv[1:]
     if arguments[:1] == ["--train"]:
         toy_training.train(toy_training.command_line(arguments[1:]))

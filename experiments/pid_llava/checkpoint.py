@@ -1,4 +1,4 @@
-"""A model folder, of which only the necessary parts are read: a run that finds all captures loads no weights."""
+"""A model folder that is read lazily: a run whose captures are all in the cache loads no weights."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -21,15 +21,15 @@ class ModelFolder:
 
     Args:
         path: the folder.
-        options: prompt, image mode and type of the computation.
+        options: prompt, image mode and dtype of the computation.
         mesh: devices of this host that share the model.
 
     Raises:
-        FileNotFoundError: it is no such folder.
+        FileNotFoundError: the folder has no config.json.
     """
 
     def __init__(self, path: Path, options: CaptureOptions, mesh: llava.MeshShape) -> None:
-        """Read `config.json` and nothing else."""
+        """Read only `config.json`."""
         self.path, self.name, self._options, self._mesh = path, path.name, options, mesh
         if not (path / "config.json").is_file():
             raise FileNotFoundError(
@@ -40,7 +40,7 @@ class ModelFolder:
 
     @cached_property
     def weights_fingerprint(self) -> str:
-        """Fingerprint of the files, which are read but not loaded."""
+        """Fingerprint of the weight files, computed without loading the model."""
         return cache.source_fingerprint(self.path, {})
 
     @cached_property
@@ -53,7 +53,7 @@ class ModelFolder:
 
     @cached_property
     def encoding_fingerprint(self) -> str:
-        """Fingerprint of how questions become tokens and pixels."""
+        """Fingerprint of the encoding of questions and images."""
         return llava.fingerprint(self.processor)
 
     @cached_property
@@ -71,14 +71,14 @@ class ModelFolder:
         return llava.load(self.path, dtype=dtype, mesh=self._mesh.concrete())
 
     def first_tokens(self, answer: str) -> frozenset[int]:
-        """Return the tokens with which an answer may begin, in lower case or with a capital letter."""
+        """Return the tokens with which an answer may begin, in lower case or capitalized."""
         tokenizer = self.processor.tokenizer
         texts = {answer, answer.capitalize()}
         first = {tuple(tokenizer(text, add_special_tokens=False)["input_ids"][:1]) for text in texts}
         return frozenset(token for tokens in first for token in tokens if token != tokenizer.unk_token_id)
 
     def is_right(self, tokens: Sequence[int], answers: Sequence[str]) -> np.ndarray:
-        """Return whether each token begins its answer, bool (n,). Later tokens do not count."""
+        """Return whether each token is the first token of its answer, bool (n,). Later tokens do not count."""
         first = {answer: self.first_tokens(answer) for answer in {*answers}}
         return np.array(
             [int(token) in first[answer] for token, answer in zip(tokens, answers, strict=True)], bool

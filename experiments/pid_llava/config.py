@@ -1,4 +1,4 @@
-"""Options of the command line: frozen dataclasses whose field docstrings are its `--help`."""
+"""Options of the command line: frozen dataclasses. Their docstrings are the text of `--help`."""
 
 import dataclasses
 from pathlib import Path
@@ -15,7 +15,7 @@ Target = Literal["last", "same_layer", "unembedding", "logits"]
 Group = Literal["image", "question", "text", "last"]
 ConfigName = Literal["recommended", "paper"]
 MAY_CHANGE_ON_RESUME = (*run.MAY_CHANGE_ON_RESUME, "hosts", "cache")
-"""Fields that may change on resume: they say where the run computes, but not what."""
+"""Fields that may change on resume: they determine where the run computes, but not its results."""
 RENAMED = {"asking": "capture", "kept": "cache", "normali" + "sed": "normalized"}
 """Old -> new names of options."""
 FLOW_ROWS = 100  # rows that a flow needs
@@ -26,103 +26,103 @@ class CaptureOptions:
     """The questions, and which states and answers of the models are captured."""
 
     rows: int = 1500
-    """Questions of each task; a task may have fewer."""
+    """Number of questions of each task; a task may have fewer."""
     samples: int = 1000
-    """Largest number of questions that are decomposed: the first ones that a model answers correctly."""
+    """Largest number of questions to decompose: the first that the model answers correctly."""
     only_correct: bool = True
-    """Leave out the questions that a model answers wrongly. Their number differs from model to model."""
+    """Leave out the questions that the model answers wrongly. Their number differs between models."""
     least: int = 200
-    """A task with fewer remaining questions is not decomposed, and the table says so."""
+    """Smallest number of questions to decompose. A task with fewer remaining questions is only listed in the table."""
     windows: bool = True
-    """Also cut Image→Question in a window about every layer, to measure the change of the answer's probability."""
+    """Also knock out Image→Question in a window around every layer, and measure the answer's probability."""
     width: int | None = None
-    """Layers of a window; None scales the 9 of 32 layers of Zhang et al. to the depth of the model."""
+    """Layers of a window. None scales the 9 of 32 layers of Zhang et al. to the depth of the model."""
     batch: int = 16
-    """Questions that run together."""
+    """Batch size in questions."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """Type of the computation and of the stored states."""
+    """Dtype of the computation and of the stored states."""
     style: str = "vicuna_v1"
-    """Prompt: vicuna_v1, hf_15, hf_16_vicuna or mistral, or a text with <image> and {question}."""
+    """Prompt style: vicuna_v1, hf_15, hf_16_vicuna or mistral, or a text with <image> and {question}."""
     suffix: str = "zhang"
-    """Text that asks for a short answer: zhang, llava or none, or your own."""
+    """Text after the question that asks for a short answer: zhang, llava or none, or your own text."""
     image_mode: Literal["pad", "hf_crop", "anyres"] | None = None
-    """How images get the size of a tile. None does it as the original code of the model."""
+    """How an image is brought to the size of a tile. None follows the original code of the model."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Estimation:
-    """How samples become a decomposition."""
+    """Sizes of the estimates."""
 
     components: int = 8
-    """Principal components of each variable (recommended configuration)."""
+    """Number of principal components of each variable (recommended configuration)."""
     draws: int = 200
-    """Bootstrap draws."""
+    """Number of bootstrap draws."""
     shuffles: int = 20
-    """Shuffles of the null (recommended configuration)."""
+    """Number of permutations for the null distribution (recommended configuration)."""
     level: float = 0.9
-    """Level of all intervals."""
+    """Confidence level of all intervals."""
     couplings: int = 2
-    """Coupling layers of the flow (paper configuration); 0 is several times faster."""
+    """Coupling layers of the flow (paper configuration). 0 is several times faster."""
     steps: int = SeparableFlow().steps
-    """Steps of training for the flow's mixes (paper configuration)."""
+    """Training steps of the flow (paper configuration)."""
     folds: int = SeparableFlow().folds
-    """Parts of the samples: a flow trained on the others gives the latents of each (paper configuration)."""
+    """Folds of cross-fitting: a flow trained on the other folds computes the latents of each (paper configuration)."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Corners:
-    """The corners of the toy world, where the sign of every effect is known."""
+    """The corners of the toy world: leak rates of 0 or 1, at which one atom has all information."""
 
     rows: int = 600
-    """Questions at each corner of each task; 0 leaves the check out."""
+    """Number of questions at each corner of each task. 0 skips the corners."""
     tasks: tuple[str, ...] = tuple(name for name, task in TASKS.items() if task.options == 0)
-    """Tasks in which the wording of two options tells nothing."""
+    """Tasks at the corners. Their options must not narrow down the answer."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """How vision becomes language inside a LLaVA: every layer decomposed, with and without knockouts."""
+    """Decompose the information in every layer of a LLaVA, with and without knockouts."""
 
     preset: tyro.conf.Suppress[str] = "toy"
-    """Name of the preset these values began with."""
+    """Name of the preset."""
     model: tuple[Path, ...] = ()
-    """Folders of LLaVA models in the layout of Hugging Face. Trajectories of every two models are correlated."""
+    """LLaVA models, as Hugging Face folders. The program correlates the trajectories of every two models."""
     data: Path | None = None
     """Folder of GQA's download (questions1.2 and images, extracted or as archives). None is the toy world."""
     npz: Path | None = None
-    """Your own arrays target, x and y, (layers, n, d), in an .npz or .safetensors, instead of models."""
+    """File (.npz, .safetensors) with your own arrays target, x and y, (layers, n, d), instead of models."""
     config: Literal["both", "recommended", "paper"] = "both"
-    """recommended: few components, copula, BROJA, corrected. paper: 95 % of the variance, one flow per pair, MMI."""
+    """recommended: few components, copula, BROJA, bias correction. paper: 95 % of variance, one flow per pair, MMI."""
     tasks: tuple[str, ...] = tuple(TASKS)
-    """Some or all of the six tasks."""
+    """Tasks to run, some or all of the six."""
     target: Target = "last"
-    """Last token's residual in the last layer, or in the same layer; the answer's row of the output map; the logits."""
+    """Residual of the last token in the last or the same layer, the answer's row of the output map, or the logits."""
     x: Group = "image"
-    """Tokens whose mean is the source x."""
+    """Token group whose mean state is the source x."""
     y: Group = "question"
-    """Tokens whose mean is the source y. `question` is the question alone, without the suffix."""
+    """Token group whose mean state is the source y. `question` excludes the answer suffix."""
     normalized: bool = False
     """Divide each token by its root mean square before the mean over tokens."""
     aggregate: Aggregation = "final"
-    """How tables make one number of all layers: the last layer, the mean or the sum."""
+    """How tables aggregate the layers: the last layer, the mean or the sum."""
     out: Path | None = None
     """Run folder. Default: the next free number under runs/pid_llava/. Nothing is ever overwritten."""
     resume: bool = False
-    """Go on with the run in --out."""
+    """Continue the run in --out."""
     cache: Path = Path("runs/pid_llava/kept")
-    """Folder of captures and estimates by fingerprint. A run does not repeat what it finds here."""
+    """Folder with cached captures and estimates. Later runs reuse them."""
     seed: int = 0
     """Seed of the questions and of all random numbers."""
     mesh: llava.MeshShape = llava.MeshShape()
     """Devices of each host that share the model."""
     hosts: run.Hosts = run.Hosts()
-    """Several hosts: each captures its share of the questions and estimates its share of the tasks."""
+    """Several hosts. Each captures its share of the questions and estimates its share of the tasks."""
     capture: CaptureOptions = CaptureOptions()
-    """Questions and captures."""
+    """The questions, and the states and answers to capture."""
     estimation: Estimation = Estimation()
-    """Estimates."""
+    """Sizes of the estimates."""
     corners: Corners = Corners()
-    """Effects that are known beforehand, in the toy world only."""
+    """The corners of the toy world: leak rates of 0 or 1, at which one atom has all information."""
 
     def __post_init__(self) -> None:
         """Raise ValueError for contradictions, before anything is captured."""
@@ -142,7 +142,7 @@ class Config:
         names = [path.name for path in self.model]
         if len({*names}) < len(names):
             raise ValueError(
-                f"models go by the names of their folders, got {', '.join(names)}; rename one, or link to it."
+                f"models have the names of their folders, got {', '.join(names)}; rename one, or link to it."
             )
         self._check_sizes()
 
@@ -171,7 +171,7 @@ class Config:
         options = [name for name in corners.tasks if TASKS[name].options]
         if options:
             raise ValueError(
-                f"at a corner the wording of two options tells nothing, got {', '.join(options)}; change "
+                f"at a corner the wording of the options tells nothing, got {', '.join(options)}; change "
                 f"--corners.tasks."
             )
 

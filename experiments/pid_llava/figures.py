@@ -22,42 +22,44 @@ def draw(
     decompositions: Sequence[Decomposition], captures: Sequence[Capture]
 ) -> Iterator[tuple[str, Figure]]:
     """Yield MODEL-CONFIG-atoms, -shares and -knockout of every model and configuration, and windows."""
-    for model, config in dict.fromkeys((one.model, one.config) for one in decompositions):
-        tasks = [one for one in decompositions if (one.model, one.config) == (model, config)]
+    for model, config in dict.fromkeys((d.model, d.config) for d in decompositions):
+        tasks = [d for d in decompositions if (d.model, d.config) == (model, config)]
         yield f"{model}-{config}-atoms", trajectories(tasks)
         yield f"{model}-{config}-shares", shares(tasks)
-        if any(one.knockout is not None for one in tasks):
+        if any(task.knockout is not None for task in tasks):
             yield f"{model}-{config}-knockout", knockouts(tasks)
-    if with_windows := [one for one in captures if len(one.used) and _windows(one)]:
+    if with_windows := [capture for capture in captures if len(capture.used) and _windows(capture)]:
         yield "windows", windows(with_windows)
 
 
 @mpl.rc_context(plots.STYLE)
 def trajectories(decompositions: Sequence[Decomposition]) -> Figure:
-    """Draw a row for each task: estimate with interval, plug-in dashed, the null as a gray band."""
+    """Draw a row for each task: estimate with interval, plug-in estimate (dashed), null distribution (gray band)."""
     figure, rows = _rows(
         len(decompositions), f"{decompositions[0].model}, {decompositions[0].config} configuration"
     )
-    for one, row in zip(decompositions, rows, strict=True):
-        row.suptitle(f"{one.task}, n = {one.estimate.n}", fontsize=11)
+    for decomposition, row in zip(decompositions, rows, strict=True):
+        estimate, layers = decomposition.estimate, decomposition.layers
+        row.suptitle(f"{decomposition.task}, n = {estimate.n}", fontsize=11)
         panels = np.ravel(row.subplots(1, len(FIELDS)))
-        plots.trajectories(one.estimate, layers=one.layers, names=NAMES, fields=FIELDS, axes=panels)
+        plots.trajectories(estimate, layers=layers, names=NAMES, fields=FIELDS, axes=panels)
     return figure
 
 
 @mpl.rc_context(plots.STYLE)
 def knockouts(decompositions: Sequence[Decomposition]) -> Figure:
     """Draw a row for each task: knockout - baseline with paired intervals."""
-    decompositions = [one for one in decompositions if one.knockout is not None]
+    decompositions = [d for d in decompositions if d.knockout is not None]
     figure, rows = _rows(
         len(decompositions),
         f"knockout - baseline: {decompositions[0].model}, {decompositions[0].config} configuration",
     )
-    for one, row in zip(decompositions, rows, strict=True):
-        row.suptitle(one.task, fontsize=11)
+    for decomposition, row in zip(decompositions, rows, strict=True):
+        row.suptitle(decomposition.task, fontsize=11)
         panels = np.ravel(row.subplots(1, len(FIELDS)))
-        if (difference := knockout_change(one)) is not None:
-            plots.differences(difference, layers=one.layers, names=NAMES, fields=FIELDS, axes=panels)
+        if (difference := knockout_change(decomposition)) is not None:
+            layers = decomposition.layers
+            plots.differences(difference, layers=layers, names=NAMES, fields=FIELDS, axes=panels)
     return figure
 
 
@@ -70,8 +72,8 @@ def shares(decompositions: Sequence[Decomposition]) -> Figure:
     panels = np.ravel(np.array(figure.subplots(rows, columns, squeeze=False)))
     for panel in panels[len(decompositions) :]:
         panel.remove()
-    for one, panel in zip(decompositions, panels, strict=False):
-        plots.shares(one.estimate, layers=one.layers, names=NAMES, title=one.task, ax=panel)
+    for d, panel in zip(decompositions, panels, strict=False):
+        plots.shares(d.estimate, layers=d.layers, names=NAMES, title=d.task, ax=panel)
     figure.suptitle(f"{decompositions[0].model}, {decompositions[0].config} configuration")
     return figure
 
@@ -79,20 +81,20 @@ def shares(decompositions: Sequence[Decomposition]) -> Figure:
 @mpl.rc_context(plots.STYLE)
 def windows(captures: Sequence[Capture]) -> Figure:
     """Draw a panel for each model: change of the answer's probability by window, mean ± 2 standard errors."""
-    models = list(dict.fromkeys(one.model for one in captures))
+    models = list(dict.fromkeys(capture.model for capture in captures))
     figure = Figure(figsize=(5.2 * len(models) + 1.6, 3.8), layout="constrained")
     grid = figure.subplots(1, len(models), sharey=True, squeeze=False)[0]
     for panel, model in zip(grid, models, strict=True):
         panel.axhline(0, color="0.5", linewidth=1)
-        tasks = [one for one in captures if one.model == model]
-        for one, color in zip(tasks, (COLORS * len(tasks))[: len(tasks)], strict=True):
-            values = _windows(one)
-            means = np.array([part.mean() for part in values])
-            errors = np.array([2 * part.std() / len(part) ** 0.5 for part in values])
-            at = np.arange(len(means))
-            panel.plot(at, means, color=color, label=one.task)
-            panel.fill_between(at, means - errors, means + errors, color=color, alpha=0.2, linewidth=0)
-        panel.set(title=model, xlabel="middle layer of the window that is cut")
+        tasks = [capture for capture in captures if capture.model == model]
+        for capture, color in zip(tasks, (COLORS * len(tasks))[: len(tasks)], strict=True):
+            changes = _windows(capture)
+            means = np.array([change.mean() for change in changes])
+            errors = np.array([2 * change.std() / len(change) ** 0.5 for change in changes])
+            layers = np.arange(len(means))
+            panel.plot(layers, means, color=color, label=capture.task)
+            panel.fill_between(layers, means - errors, means + errors, color=color, alpha=0.2, linewidth=0)
+        panel.set(title=model, xlabel="middle layer of the knockout window")
     grid[0].set_ylabel("change of the answer's probability, %")
     grid[-1].legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
     return figure

@@ -1,26 +1,27 @@
-"""Effects whose sign is known beforehand at the corners of the toy world, each measured with an interval.
+"""Measure, with intervals, effects whose sign is known at the corners of the toy world.
 
-At a corner one atom of (answer; scene, question) holds all bits of a task whose options tell nothing, and
+At a corner the leak rates are 0 or 1. There one atom of (answer; scene, question) has all information about the answer,
+if the options of the task do not narrow it down. The equations
 
     U_V - U_L = I(Y; x) - I(Y; y),    R - S = I(Y; x) + I(Y; y) - I(Y; x, y)
 
-hold for every measure of redundancy, so only informations have to be estimated. Under the full knockout the states of
-the image are, in every layer, a function of the scene, and those of the question a function of its words. They tell
-nothing that the inputs do not tell, so the signs are those of the inputs. (The baseline has no such certainty: a
-question that has read the image holds some of it.) Both gaps are averaged over the layers. Every question counts, since
-a selection of correct answers would make the sources depend on the answer.
+hold for every measure of redundancy, so only mutual informations have to be estimated. Under the full knockout the
+states of the image are, in every layer, a function of the scene, and those of the question a function of its words.
+They have no information that the inputs do not have, so the signs are those of the inputs. (The signs of the baseline
+are not known: question tokens that attend to the image have some of its information.) Both gaps are averaged over the
+layers. Every question counts, since a selection of correct answers would make the sources depend on the answer.
 
-An answer is one of two words, of H(Y) = 1 bit, and Gaussian information about ±1 has no bound. So the target is
+An answer is one of two words, with H(Y) = 1 bit, and Gaussian information about ±1 has no bound. So the target is
 
     T = ±1 + N(0, 1/3)
 
 whose residual variance is at least 1/3 of 4/3, so that a source with the full answer has ½ log₂ 4 = 1 bit. This is the
-information of a linear reader of pooled states. It may miss what only a product of both shows, as the synergy where
-both are needed; the effect is then not decidable. At that corner a second effect is measured: the knockout takes from
-the tokens of the question what they have read from the image.
+information of a linear readout of pooled states. It may miss information in products of the two sources, such as the
+synergy at the corner where both are needed; the effect is then not decidable. At that corner a second effect is
+measured: the knockout removes the information about the answer from the question tokens.
 
 The probability of the right answer, over the questions answered correctly, must fall or stay (`EXPECTED.knockout`). It
-stays if it changes by less than .05.
+counts as unchanged if it changes by less than .05.
 
     L layers, n samples, B draws; information in bits
 """
@@ -44,13 +45,13 @@ from pid.llava import TokenType
 from pid.measures import PID
 from pid.toyworld import EXPECTED, Expected, truth
 
-STAYS = 0.05  # change of the probability below which it stays
-FEW = 20  # right answers that a mean needs
+UNCHANGED = 0.05  # a smaller change of the probability counts as none
+MIN_ANSWERS = 20  # right answers that a mean needs
 NOISE = 3**-0.5
 
 
 class KnownEffect(NamedTuple):
-    """An effect whose sign is known beforehand, and its measurement."""
+    """An effect whose sign is known, and its measurement."""
 
     corner: str
     task: str
@@ -73,9 +74,9 @@ def corner_questions(config: Config, corner: str, task: str) -> questions.Questi
 
 def measure(model: ModelFolder, corner: str, task: str, config: Config) -> list[KnownEffect]:
     """Measure all known effects of a task at a corner in one model."""
-    about = corner_questions(config, corner, task)
-    capture = capture_states(model, about, config, windows=False)
-    target = encode_answers(np.array(about.answers), config.seed)
+    corner_task = corner_questions(config, corner, task)
+    capture = capture_states(model, corner_task, config, windows=False)
+    target = encode_answers(np.array(corner_task.answers), config.seed)
     base, knockout = (_estimate(capture, target, name, config) for name in (BASELINE, ALL))
     expected, effects = EXPECTED[corner], []
 
@@ -85,14 +86,14 @@ def measure(model: ModelFolder, corner: str, task: str, config: Config) -> list[
 
     add(claim_of(expected, task), *_mean(knockout, lambda pid: signed_gap(expected, pid)))
     if expected.atom == "synergy":
-        of_base, base_draws = _mean(base, lambda pid: np.asarray(pid.mi_y))
-        of_knockout, draws = _mean(knockout, lambda pid: np.asarray(pid.mi_y))
-        claim = "the knockout takes the answer from the question's tokens"
-        add(claim, of_base - of_knockout, base_draws - draws)
+        base_information, base_draws = _mean(base, lambda pid: np.asarray(pid.mi_y))
+        information, draws = _mean(knockout, lambda pid: np.asarray(pid.mi_y))
+        claim = "the knockout removes the answer from the question tokens"
+        add(claim, base_information - information, base_draws - draws)
     if expected.knockout is not None:
         drops = probability_drops(capture)
         claim = f"the probability of the right answer {expected.knockout}"
-        if len(drops) < FEW:
+        if len(drops) < MIN_ANSWERS:
             effects.append(
                 KnownEffect(corner, task, model.name, claim, "not decidable", np.nan, np.nan, np.nan)
             )
@@ -100,7 +101,7 @@ def measure(model: ModelFolder, corner: str, task: str, config: Config) -> list[
             means = bootstrap_means(drops, config.estimation.draws, config.seed)
             stays = expected.knockout == "stays"
             value, draws = float(drops.mean()), means
-            add(claim, *((STAYS - abs(value), STAYS - abs(draws)) if stays else (value, draws)))
+            add(claim, *((UNCHANGED - abs(value), UNCHANGED - abs(draws)) if stays else (value, draws)))
     return effects
 
 
@@ -123,7 +124,7 @@ def signed_gap(expected: Expected, pid: PID) -> np.ndarray:
 
 
 def claim_of(expected: Expected, task: str) -> str:
-    """Return the expected sign, and the information of the inputs."""
+    """Format the expected sign, and the size of the effect in the inputs."""
     answer = truth(task, expected.leak_rates)
     gap = answer.unique_gap if expected.atom.startswith("unique") else answer.redundancy_gap
     sign = {"unique_x": "U_V > U_L", "unique_y": "U_L > U_V", "redundancy": "R > S", "synergy": "S > R"}
@@ -131,20 +132,20 @@ def claim_of(expected: Expected, task: str) -> str:
 
 
 def probability_drops(capture: Capture) -> Float[np.ndarray, "n"]:
-    """Return how far the knockout lowers the probability of each answer that was right without it."""
+    """Return by how much the knockout lowers the probability of each answer that is right without it."""
     store = capture.store
     return (store.p_base - store.p_new(ALL))[capture.right]
 
 
 def bootstrap_means(values: np.ndarray, draws: int, seed: int) -> Float[np.ndarray, "b"]:
     """Return the means of bootstrap samples of the values."""
-    picks = np.random.default_rng(seed).integers(0, len(values), (draws, len(values)))
-    return values[picks].mean(axis=1)
+    indices = np.random.default_rng(seed).integers(0, len(values), (draws, len(values)))
+    return values[indices].mean(axis=1)
 
 
 def _estimate(capture: Capture, target: np.ndarray, condition: str, config: Config) -> Estimate:
     size = config.estimation
-    choices = EstimateConfig(
+    options = EstimateConfig(
         reduce=PCA(components=size.components),
         gaussianize="none",
         measure="mmi",
@@ -158,19 +159,19 @@ def _estimate(capture: Capture, target: np.ndarray, condition: str, config: Conf
             np.asarray(capture.store.states(condition, group))
             for group in (TokenType.IMAGE, TokenType.QUESTION)
         )
-        return layerwise(target, x, y, key=jax.random.key(config.seed), **choices)
+        return layerwise(target, x, y, key=jax.random.key(config.seed), **options)
 
     facts = [
         "answer",
         capture.name,
         condition,
         config.seed,
-        {key: repr(value) for key, value in choices.items()},
+        {key: repr(value) for key, value in options.items()},
     ]
     return result_cache.restore_or_estimate(config.cache, result_cache.digest(facts), make)
 
 
-def _mean(estimate: Estimate, number) -> tuple[float, np.ndarray]:
-    """Return the mean of a number over the layers, and its draws."""
+def _mean(estimate: Estimate, statistic) -> tuple[float, np.ndarray]:
+    """Return the mean of a statistic of the PID over the layers, and its draws."""
     assert estimate.draws is not None
-    return float(number(estimate.pid).mean()), number(estimate.draws).mean(axis=-1)
+    return float(statistic(estimate.pid).mean()), statistic(estimate.draws).mean(axis=-1)

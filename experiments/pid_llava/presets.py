@@ -1,4 +1,4 @@
-"""The presets as values, and the command line that begins with one of them."""
+"""The values of the presets, and the command line."""
 
 from pathlib import Path
 
@@ -14,10 +14,10 @@ TOY = Config(
 )
 """python -m experiments.pid_llava
 
-Two CPU cores, no download: six tasks of the toy world, four corners of three of them, and two trained toy models that
-differ in their seed. The data are synthetic. Most of the time goes into the flows of the published estimate, which
-`--config recommended` leaves out. Here the flows train less, and have no couplings, which rarely help below some
-thousand rows.
+It needs two CPU cores and no download. It runs six tasks of the toy world, four corners of three of these tasks, and
+two trained toy models that differ in their seed. The data are synthetic. Most of the time goes into the flows of the
+published estimate, which `--config recommended` leaves out. Here the flows train for fewer steps and have no couplings,
+which rarely help below some thousand rows.
 """
 
 GQA = Config(preset="gqa", capture=CaptureOptions(batch=8, dtype="bfloat16", width=9))
@@ -29,11 +29,11 @@ with 16 GB. It has not been run with real weights here.
 
 PRESETS = {
     "toy": (
-        "The shipped toy models in the toy world; minutes on two CPU cores, no download. The default.",
+        "The shipped toy models in the toy world; takes minutes on two CPU cores, without download. The default.",
         TOY,
     ),
     "gqa": ("LLaVA-1.5 or LLaVA-1.6 on the six tasks of GQA; needs --model and --data.", GQA),
 }
-ABOUT = """How vision becomes language inside a LLaVA: every layer decomposed, with and without Image→Question \
-knockouts; `--train --help` lists the options of training the toy models."""
+ABOUT = """Partial information decomposition of every layer of a LLaVA, with and without Image→Question knockouts. \
+`--train` trains the toy models, and `--train --help` lists its options."""
 command_line = run.CommandLine("experiments.pid_llava", ABOUT, PRESETS, RENAMED)

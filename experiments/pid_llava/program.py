@@ -1,4 +1,4 @@
-"""The program: captures, estimates and known effects one after another, then tables, figures and `summary.json`."""
+"""Run captures, estimates and known effects one after another, then write tables, figures and `summary.json`."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -23,26 +23,26 @@ from pid.toyworld import EXPECTED
 
 
 class Results(NamedTuple):
-    """Everything that a run has measured."""
+    """All results of a run."""
 
     captures: list[Capture]
     decompositions: list[Decomposition]
     statements: list[Statement]
     effects: list[KnownEffect]
     warnings: tuple[str, ...]
-    """Sentences that say how far the answers can be guessed."""
+    """Sentences about how well the answers can be guessed."""
 
 
 def main(config: Config) -> dict[str, Any]:
     """Capture, decompose, compare with known effects, show and save the results, and return the summary.
 
-    Writes `summary.json` and figures into the run folder. Captures and estimates lie in --cache, where the next run
-    finds them. Several hosts share the work; the first of them reports.
+    Writes `summary.json` and figures into the run folder. Captures and estimates are saved in --cache, and later runs
+    reuse them. Several hosts share the work; process 0 reports.
 
     Raises:
-        FileNotFoundError: no model folder, no data; before there is a run folder.
+        FileNotFoundError: a model folder or the data are missing. No run folder is created then.
         FileExistsError: the run folder has files.
-        ValueError: a file is no model or no data, or the run to resume has another configuration.
+        ValueError: a file is not a valid model or data file, or the run to resume has another configuration.
     """
     run.join_hosts(config.hosts, config.out)
     study = ModelStudy(config) if config.npz is None else FileStudy(config)
@@ -50,7 +50,7 @@ def main(config: Config) -> dict[str, Any]:
 
 
 class LlavaStudy(run.Study[Results]):
-    """Tables, figures and summary, which the studies of models and of a file share."""
+    """Tables, figures and summary that the studies of models and of a file share."""
 
     program = "pid_llava"
     layout = Layout(width=160)
@@ -86,17 +86,17 @@ class LlavaStudy(run.Study[Results]):
             "aggregate": self.config.aggregate,
             "doubts": results.warnings,
             "captured": run.to_json([_capture_row(capture) for capture in results.captures]),
-            "decomposed": run.to_json([_decomposition_row(one) for one in results.decompositions]),
+            "decomposed": run.to_json([_decomposition_row(d) for d in results.decompositions]),
             "statements": run.to_json(results.statements),
             "directions": run.to_json(results.effects),
             "tables": run.to_json(tables),
         }
 
     def conclude(self, results: Results, console: Console) -> None:
-        """Print how often each statement holds, and which known effects did not come out."""
+        """Print how often each statement holds, and which known effects were not confirmed."""
         statements = results.statements
-        for claim, config in dict.fromkeys((one.claim, one.config) for one in statements):
-            verdicts = [one.verdict for one in statements if (one.claim, one.config) == (claim, config)]
+        for claim, config in dict.fromkeys((s.claim, s.config) for s in statements):
+            verdicts = [s.verdict for s in statements if (s.claim, s.config) == (claim, config)]
             counts = ", ".join(
                 f"{verdict} in {verdicts.count(verdict)}"
                 for verdict in ("holds", "does not", "not decidable")
@@ -107,21 +107,22 @@ class LlavaStudy(run.Study[Results]):
             console.print(warning, markup=False)
         if not results.effects:
             return
-        missed = [one for one in results.effects if one.verdict != "holds"]
+        missed = [effect for effect in results.effects if effect.verdict != "holds"]
         count = len(results.effects)
         console.print(
-            f"known beforehand: {count - len(missed)} of {count} come out with an interval", markup=False
+            f"known effects: {count - len(missed)} of {count} confirmed by their interval", markup=False
         )
-        for one in missed:
+        for effect in missed:
             console.print(
-                f"  {one.verdict}: {one.corner}, {one.task}, {one.model}: {one.claim}", markup=False
+                f"  {effect.verdict}: {effect.corner}, {effect.task}, {effect.model}: {effect.claim}",
+                markup=False,
             )
 
 
 class ModelStudy(LlavaStudy):
-    """All models in all tasks by all configurations, and the corners of the toy world.
+    """All models, tasks and configurations, and the corners of the toy world.
 
-    The parts restore their results from --cache, so the run folder holds none of them.
+    The parts restore their results from --cache, so the run folder has no rows.
     """
 
     def __init__(self, config: Config) -> None:
@@ -160,7 +161,7 @@ class ModelStudy(LlavaStudy):
             captures,
             decompositions,
             paper_claims.judge_all(decompositions),
-            [effect for of_corner in effects for effect in of_corner],
+            [effect for corner_effects in effects for effect in corner_effects],
             tuple(sentence for task in tasks for sentence in task.warnings),
         )
 
@@ -191,7 +192,7 @@ class FileStudy(LlavaStudy):
         layers = {len(array) for array in self.data if array.ndim == 3}
         if max(layers, default=0) < 3:
             raise ValueError(
-                f"layers are followed in arrays (layers, n, d) of three layers or more, got "
+                f"trajectories need arrays (layers, n, d) of three layers or more, got "
                 f"{[a.shape for a in self.data]} in {config.npz}; use python -m experiments.pid_gaussian --npz for "
                 f"arrays without layers."
             )
@@ -221,7 +222,8 @@ def find_models(config: Config) -> list[ModelFolder]:
         )
     if config.preset == "gqa" and config.data is None:
         raise FileNotFoundError(
-            "the preset gqa asks about photographs, got no --data; pass --data DIR, the folder with questions1.2 and "
+            "the preset gqa needs the questions and images of GQA, got no --data; pass --data DIR, the folder with "
+            "questions1.2 and "
             "images of GQA's download, extracted or as archives."
         )
     return [ModelFolder(path, config.capture, config.mesh) for path in config.model]

@@ -1,6 +1,7 @@
-"""Results as tables."""
+"""Tables of the results."""
 
 from collections.abc import Sequence
+from itertools import combinations
 
 import numpy as np
 
@@ -25,14 +26,18 @@ def all_tables(
     decompositions: Sequence[Decomposition],
     statements: Sequence[Statement],
     effects: Sequence[KnownEffect],
-    how: str,
+    aggregation: str,
     least: int,
 ) -> list[Table]:
     """Return all tables that have rows."""
     tables = [task_table(captures, least)]
-    for config in dict.fromkeys(one.config for one in decompositions):
-        tasks = [one for one in decompositions if one.config == config]
-        tables += [layer_table(tasks, how), knockout_table(tasks, how), correlation_table(tasks)]
+    for config in dict.fromkeys(d.config for d in decompositions):
+        tasks = [d for d in decompositions if d.config == config]
+        tables += [
+            layer_table(tasks, aggregation),
+            knockout_table(tasks, aggregation),
+            correlation_table(tasks),
+        ]
     tables += [statement_table(statements), effect_table(effects), flag_table(decompositions)]
     return [table for table in tables if table.rows]
 
@@ -40,115 +45,118 @@ def all_tables(
 def task_table(captures: Sequence[Capture], least: int) -> Table:
     """Return the numbers of questions, and the effect of the knockouts on the answers."""
     rows = []
-    for one in captures:
-        changes = probability_changes(one)
+    for capture in captures:
+        changes = probability_changes(capture)
         change = {name: float(values.mean()) for name, values in changes.items() if len(values)}
         windows = {name: value for name, value in change.items() if name != ALL}
         worst = min(windows, key=lambda name: windows[name], default=None)
-        few = f"fewer than {least}: left out" if len(one.used) < least else ""
-        few = few or (f"fewer than {PAPER_SAMPLES}" if len(one.used) < PAPER_SAMPLES else "")
+        note = f"fewer than {least}: left out" if len(capture.used) < least else ""
+        note = note or (f"fewer than {PAPER_SAMPLES}" if len(capture.used) < PAPER_SAMPLES else "")
         cells = (
-            str(len(one.right)),
-            percent(float(one.right.mean())),
-            str(len(one.used)),
+            str(len(capture.right)),
+            percent(float(capture.right.mean())),
+            str(len(capture.used)),
             f"{number(change[ALL], 1)} %" if change else "-",
             "-" if worst is None else f"{number(windows[worst], 1)} % ({worst})",
-            few,
+            note,
         )
-        rows.append((one.task, one.model, *cells))
+        rows.append((capture.task, capture.model, *cells))
     columns = ("task", "model", "asked", "right", "used", "p, all layers cut", "p, worst window", "")
     return Table(
         "Tasks, and the change of the answer's probability by Image→Question knockouts", columns, rows
     )
 
 
-def layer_table(decompositions: Sequence[Decomposition], how: str) -> Table:
+def layer_table(decompositions: Sequence[Decomposition], aggregation: str) -> Table:
     """Return the layer in which each atom is largest, and the composition of the information."""
     rows = []
-    for one in decompositions:
-        peaks = (str(one.layers[int(np.argmax(getattr(one.estimate.pid, field)))]) for field in SYMBOLS)
-        pid = aggregate_draws(one.estimate, how).pid
+    for d in decompositions:
+        peaks = (str(d.layers[int(np.argmax(getattr(d.estimate.pid, field)))]) for field in SYMBOLS)
+        pid = aggregate_draws(d.estimate, aggregation).pid
         total = float(pid.mi_joint)
         shares = (
             percent(float(getattr(pid, field)) / total if total > 0 else None)
             for field in SYMBOLS
             if field != "mi_joint"
         )
-        rows.append((one.task, one.model, str(one.estimate.n), *peaks, *shares, number(total, 2)))
+        rows.append((d.task, d.model, str(d.estimate.n), *peaks, *shares, number(total, 2)))
     columns = ("task", "model", "n", *(f"peak {name}" for name in SYMBOLS.values()))
     columns += (*(name for field, name in SYMBOLS.items() if field != "mi_joint"), "total, bits")
     return Table(
-        f"Peak layers, and shares in {AGGREGATE_TITLES[how]} ({decompositions[0].config})", columns, rows
+        f"Peak layers, and shares in {AGGREGATE_TITLES[aggregation]} ({decompositions[0].config})",
+        columns,
+        rows,
     )
 
 
-def knockout_table(decompositions: Sequence[Decomposition], how: str) -> Table:
+def knockout_table(decompositions: Sequence[Decomposition], aggregation: str) -> Table:
     """Return knockout - baseline with paired intervals."""
     rows = []
-    for one in decompositions:
-        if one.knockout is None:
+    for d in decompositions:
+        if d.knockout is None:
             continue
-        change = compare(aggregate_draws(one.paired, how), aggregate_draws(one.knockout, how))
+        change = compare(aggregate_draws(d.paired, aggregation), aggregate_draws(d.knockout, aggregation))
         for field, name in SYMBOLS.items():
             low, high = (float(getattr(end, field)) for end in change.ci)
             value = number(float(getattr(change.difference, field)))
-            rows.append((one.task, one.model, name, value, interval(low, high)))
+            rows.append((d.task, d.model, name, value, interval(low, high)))
     columns = ("task", "model", "bits", "knockout - baseline", "interval")
-    place = f"{AGGREGATE_TITLES[how]} ({decompositions[0].config})"
-    return Table(f"What the knockout of all layers changes in {place}", columns, rows)
+    layers = f"{AGGREGATE_TITLES[aggregation]} ({decompositions[0].config})"
+    return Table(f"Effect of the knockout in all layers, in {layers}", columns, rows)
 
 
 def correlation_table(decompositions: Sequence[Decomposition]) -> Table:
     """Return Pearson's r over layers between every two models."""
     rows = []
-    for at, one in enumerate(decompositions):
-        for two in decompositions[at + 1 :]:
-            if one.task != two.task or len(one.layers) != len(two.layers) or len(one.layers) < 3:
-                continue
-            r = trajectory_correlation(one.estimate, two.estimate)
-            values = (float(getattr(r, field)) for field in SYMBOLS)
-            cells = (number(value) if np.isfinite(value) else "-" for value in values)
-            rows.append((one.task, f"{one.model}, {two.model}", *cells))
+    for a, b in combinations(decompositions, 2):
+        if a.task != b.task or len(a.layers) != len(b.layers) or len(a.layers) < 3:
+            continue
+        r = trajectory_correlation(a.estimate, b.estimate)
+        values = (float(getattr(r, field)) for field in SYMBOLS)
+        cells = (number(value) if np.isfinite(value) else "-" for value in values)
+        rows.append((a.task, f"{a.model}, {b.model}", *cells))
     columns = ("task", "models", *SYMBOLS.values())
     return Table(f"Correlation of trajectories over layers ({decompositions[0].config})", columns, rows)
 
 
 def statement_table(statements: Sequence[Statement]) -> Table:
     """Return the verdict on every statement, and its numbers."""
-    rows = [(one.claim, one.config, one.task, one.model, one.verdict, one.numbers) for one in statements]
+    rows = [(s.claim, s.config, s.task, s.model, s.verdict, s.numbers) for s in statements]
     columns = ("statement of the paper", "estimate", "task", "model", "", "")
-    return Table("What the paper states, in the data at hand", columns, rows)
+    return Table("Statements of the paper, judged on these data", columns, rows)
 
 
 def effect_table(effects: Sequence[KnownEffect]) -> Table:
-    """Return the effects that were known beforehand."""
+    """Return the known effects of the toy world, and their verdicts."""
     rows = [
         (
-            one.corner,
-            one.task,
-            one.model,
-            one.claim,
-            number(one.value) if np.isfinite(one.value) else "-",
-            interval(one.low, one.high) if np.isfinite(one.low) else "-",
-            one.verdict,
+            effect.corner,
+            effect.task,
+            effect.model,
+            effect.claim,
+            number(effect.value) if np.isfinite(effect.value) else "-",
+            interval(effect.low, effect.high) if np.isfinite(effect.low) else "-",
+            effect.verdict,
         )
-        for one in effects
+        for effect in effects
     ]
     columns = ("corner", "task", "model", "expected", "margin", "interval", "")
-    return Table("What is known beforehand of the toy world", columns, rows)
+    return Table("Known effects of the toy world", columns, rows)
 
 
 def flag_table(decompositions: Sequence[Decomposition]) -> Table:
-    """Return the flags of the estimates, each once, with its places."""
-    places: dict[str, list[str]] = {}
-    for one in decompositions:
-        for flag in one.estimate.flags:
+    """Return the flags of the estimates, each once, with the number of layers and the first task."""
+    tasks_by_flag: dict[str, list[str]] = {}
+    for d in decompositions:
+        for flag in d.estimate.flags:
             sentence = flag.split(": ", 1)[1]
-            places.setdefault(_without_numbers(sentence), []).append(
-                f"{one.task} ({one.model}, {one.config})"
+            tasks_by_flag.setdefault(_without_numbers(sentence), []).append(
+                f"{d.task} ({d.model}, {d.config})"
             )
-    rows = [(sentence, f"{len(where)} layers, first in {where[0]}") for sentence, where in places.items()]
-    return Table("What to know and to doubt; # is a number that differs", ("flag", "where"), rows)
+    rows = [
+        (sentence, f"{len(tasks)} layers, first in {tasks[0]}") for sentence, tasks in tasks_by_flag.items()
+    ]
+    return Table("Notes and warnings; # is a number that differs", ("flag", "where"), rows)
 
 
 def _without_numbers(sentence: str) -> str:

@@ -1,9 +1,9 @@
-"""Captures and estimates by fingerprint, so that no run repeats what another has done.
+"""A cache of captures and estimates by fingerprint, which later runs reuse.
 
-    captures/<fingerprint>/      a store of `llava.capture`; captures/<fingerprint>.whole once all of it is there
+    captures/<fingerprint>/      a store of `llava.capture`; captures/<fingerprint>.whole marks a complete store
     estimates/<fingerprint>.npz  an `Estimate`
 
-Files appear in one piece, so a kill loses only the file that is being made.
+Writes are atomic, so a kill loses only the file that is being written.
 """
 
 import hashlib
@@ -16,17 +16,17 @@ from experiments import run
 from pid.estimators import Estimate, io
 
 LAYOUT = 1
-"""Version of the meaning of cached results; another number makes all of them invalid."""
+"""Version of the cached results. Another number invalidates all of them."""
 
 
 def digest(facts: Any) -> str:
-    """Return a name for the facts on which a result depends, which are values of JSON."""
+    """Return the fingerprint of the facts on which a result depends. The facts have the types of JSON."""
     text = json.dumps([LAYOUT, facts], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
 def restore_or_estimate(folder: Path, name: str, make: Callable[[], Estimate]) -> Estimate:
-    """Restore the estimate of this fingerprint; make and save it first if it is not there."""
+    """Restore the estimate of this fingerprint. If it is not in the cache, make it and save it first."""
     path = _estimate(folder, name)
     if not path.is_file():
         io.save_estimate(path, make())
@@ -44,7 +44,7 @@ def is_complete(folder: Path, name: str) -> bool:
 
 
 def mark_complete(folder: Path, name: str) -> None:
-    """Mark a capture of which all hosts have captured all their questions. Every host calls this."""
+    """Mark a capture as complete, once all hosts have captured all their questions. Every host calls this."""
     run.barrier()
     if run.is_first():
         run.write_atomically(_marker(folder, name), b"")

@@ -3,16 +3,16 @@
 Files in import order:
 
 distributed   several processes that work on one run
-run_folder    the folder of a run, files written in one piece, results as JSON
+run_folder    the folder of a run, atomic writes, results as JSON
 checkpoints   checkpoints of one training
 preemption    SIGTERM and SIGINT
 progress      bars, plain lines and the clock of a training
 compiled      compiled programs of a training
 train_loop    the loop around the training step
 report        tables of results
-figures       style, colors and files of figures
+figures       style and colors of figures, and their PNG files
 command_line  presets, options under old names, checks of seeds and of --resume
-study         one protocol and one runner for programs that measure
+study         interface and runner of the programs that measure
 """
 
 from experiments.run.checkpoints import Checkpoints as Checkpoints

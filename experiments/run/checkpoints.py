@@ -1,8 +1,8 @@
 """Checkpoints of one training (Orbax): written asynchronously, restored onto any mesh.
 
 A checkpoint is a flat dictionary, name -> array, with the names that also decide placement:
-`params/blocks/ffn/up/kernel`. It gets the name of its step only when it is complete, so a torn checkpoint is never
-read after a kill.
+`params/blocks/ffn/up/kernel`. Its folder is renamed to the step only when it is complete, so an incomplete checkpoint
+is never read after a kill.
 """
 
 from pathlib import Path
@@ -23,7 +23,7 @@ class Checkpoints:
     """
 
     def __init__(self, folder: Path, *, keep: int = 2) -> None:
-        """Open the folder, and delete torn checkpoints in it."""
+        """Open the folder, and delete incomplete checkpoints in it."""
         training: Any = cast(Any, ocp.training)  # its annotations refuse its own policies
         policies = training.preservation_policies
         best = policies.BestN(get_metric_fn=_score, n=1, keep_checkpoints_without_metrics=False)
@@ -54,7 +54,7 @@ class Checkpoints:
         return max(scored, default=None)
 
     def save(self, step: int, state: Any, score: float | None = None) -> None:
-        """Start to save. The arrays may be donated as soon as this returns."""
+        """Start to save asynchronously. The arrays may be donated as soon as this returns."""
         metrics = None if score is None else {"score": score}
         self._checkpointer.save_async(step, _flatten(state), metrics=metrics)
 
@@ -89,7 +89,7 @@ class Checkpoints:
         if differing:
             more = f" and {len(differing) - 6} more" if len(differing) > 6 else ""
             raise ValueError(
-                f"a checkpoint fits the model and optimizer it was saved from, got differences in "
+                f"a checkpoint fits only the model and optimizer that it was saved from, got differences in "
                 f"{'; '.join(differing[:6])}{more} ({self._checkpointer.directory / str(step)}); use that "
                 f"configuration, or another --out."
             )

@@ -1,4 +1,4 @@
-"""Compiled programs of a training, which all seeds of a variant and all resumed runs of a process share."""
+"""Compiled functions of a training, shared by all seeds of a variant and all resumed runs of a process."""
 
 import functools
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from pdeformer import train
 
 
 class Programs(NamedTuple):
-    """The functions that `run.train` needs for every seed."""
+    """The compiled functions that `run.train` needs for every seed."""
 
     graphdef: Any
     """The model without its parameters."""
@@ -33,7 +33,7 @@ def make_programs(
 ) -> Programs:
     """Return the programs of the model `build(rngs)`.
 
-    Equal arguments give the same programs, so `build` and `loss_fn` have to be the same function objects.
+    Equal arguments return the same programs, so callers pass the same function objects as `build` and `loss_fn`.
     """
     graphdef, init, shardings = train.make_init(build, optimizer, steps, mesh)
     step = train.make_train_step(graphdef, optimizer, steps, mesh, shardings, loss_fn)

@@ -10,20 +10,20 @@ from jax.experimental import multihost_utils
 
 @dataclasses.dataclass(frozen=True)
 class Hosts:
-    """Several processes that work together, each started with the same command and the same --out."""
+    """Several processes that work together. Start each with the same command and the same --out."""
 
     join: bool = False
-    """Join the other hosts. On TPU pods, Slurm and Open MPI, JAX finds the three fields below by itself."""
+    """Join the other processes. On TPU pods, Slurm and Open MPI, JAX detects the three values below automatically."""
     coordinator: str | None = None
     """Address and port of process 0."""
     count: int | None = None
     """Number of processes."""
     index: int | None = None
-    """Which of them this is."""
+    """Index of this process, from 0."""
 
 
 def join_hosts(hosts: Hosts, out: Path | None) -> None:
-    """Join the other hosts, if there are any. Raises ValueError if they would not share a run folder."""
+    """Join the other processes, if there are any. Raises ValueError without a run folder to share."""
     if not (hosts.join or hosts.coordinator):
         return
     if out is None:
@@ -46,6 +46,6 @@ def barrier() -> None:
         multihost_utils.sync_global_devices("experiments.run")
 
 
-def broadcast_from_first(flag: bool) -> bool:  # noqa: FBT001  it is the value itself
+def broadcast_from_first(flag: bool) -> bool:  # noqa: FBT001  the only argument
     """Return the flag of process 0 on every process."""
     return flag if jax.process_count() == 1 else bool(multihost_utils.broadcast_one_to_all(np.int32(flag)))

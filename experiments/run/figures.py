@@ -1,4 +1,4 @@
-"""Style, colors and files of figures."""
+"""Style and colors of figures, and their PNG files."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -27,6 +27,6 @@ def save(figure: Figure, folder: Path, name: str, *, dpi: int = 150) -> Path:
 
 
 def save_all(figures: Iterable[NamedFigure], folder: Path, *, dpi: int = 150) -> None:
-    """Write one PNG per figure. The figures are made one at a time if they come from a generator."""
+    """Write one PNG per figure. A generator keeps only one figure in memory."""
     for name, figure in figures:
         save(figure, folder, name, dpi=dpi)

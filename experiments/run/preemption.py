@@ -1,4 +1,4 @@
-"""Reaction to the loss of a machine: SIGTERM and SIGINT ask the training loop to save and to stop."""
+"""Handle preemption: after SIGTERM or SIGINT the training loop saves and stops."""
 
 import signal
 import threading
@@ -10,7 +10,7 @@ from jax.experimental import multihost_utils
 
 
 class Preempted(SystemExit):
-    """A signal asked the training to stop, and it has saved. The exit code is 128 + signal, 143 for SIGTERM."""
+    """A signal has stopped the training after a checkpoint. The exit code is 128 + signal, 143 for SIGTERM."""
 
     def __init__(self, number: int) -> None:
         """Take the number of the signal."""
@@ -18,14 +18,14 @@ class Preempted(SystemExit):
 
 
 class Preemption:
-    """Context manager that notes the first SIGTERM or SIGINT; a second one ends the process at once.
+    """Context manager that records the first SIGTERM or SIGINT; a second one ends the process at once.
 
-    Python delivers signals to the main thread only, so nothing is noted in another thread. The previous handlers are
-    put back at the end.
+    Python delivers signals to the main thread only, so other threads record nothing. The exit restores the previous
+    handlers.
     """
 
     def __init__(self) -> None:
-        """Install nothing yet."""
+        """Start without a signal. Entering the context installs the handlers."""
         self.number = 0
         """The signal that this process received, 0 if none."""
         self._previous: dict[int, Any] = {}
@@ -34,16 +34,16 @@ class Preemption:
         """Install the handlers."""
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGINT):
-                self._previous[number] = signal.signal(number, self._note)
+                self._previous[number] = signal.signal(number, self._record)
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Put the previous handlers back."""
+        """Restore the previous handlers."""
         for number, handler in self._previous.items():
-            # None stands for a handler that was not installed from Python and cannot be put back from it.
+            # None means a handler that was not installed from Python, so Python cannot restore it.
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
-    def _note(self, number: int, frame: Any) -> None:
+    def _record(self, number: int, frame: Any) -> None:
         del frame
         if self.number:
             signal.signal(number, signal.SIG_DFL)

@@ -1,4 +1,4 @@
-"""Progress of a run, as a bar on a terminal and as plain lines elsewhere, and the clock of a training."""
+"""Show the progress of a run, as a bar on a terminal and as plain lines elsewhere, and time a training."""
 
 import time
 from collections.abc import Iterator
@@ -17,29 +17,31 @@ from rich.progress import (
 
 
 class Clock:
-    """Seconds spent in training steps. The clock stands still while the loop compiles, evaluates and saves."""
+    """Seconds spent in training steps. The loop stops the clock while it compiles, evaluates and saves."""
 
     def __init__(self) -> None:
-        """Stand at zero."""
+        """Start at zero, stopped."""
         self.seconds = 0.0
-        self._since: float | None = None
+        self._start_time: float | None = None
 
     def start(self) -> None:
-        """Go on counting. This does nothing if the clock runs already."""
-        if self._since is None:
-            self._since = time.perf_counter()
+        """Start or continue counting. This does nothing if the clock runs already."""
+        if self._start_time is None:
+            self._start_time = time.perf_counter()
 
     def stop(self) -> None:
         """Stop counting."""
-        self.seconds, self._since = self.read(), None
+        self.seconds, self._start_time = self.read(), None
 
     def read(self) -> float:
         """Return the seconds counted so far."""
-        return self.seconds + (time.perf_counter() - self._since if self._since is not None else 0.0)
+        return self.seconds + (
+            time.perf_counter() - self._start_time if self._start_time is not None else 0.0
+        )
 
 
 class _Bar:
-    """Context manager around one bar of rich, which is hidden where the console is no terminal."""
+    """Context manager around one bar of rich, which is hidden if the console is no terminal."""
 
     def __init__(self, bar: Progress) -> None:
         self._bar = bar
@@ -85,7 +87,7 @@ class TrainingProgress(_Bar):
         self._task = self._bar.add_task(title, total=steps, completed=start, status="")
 
     def say(self, text: str) -> None:
-        """Print a line that stays."""
+        """Print a permanent line."""
         self._console.print(f"{self._title}: {text}", markup=False, highlight=False)
 
     def step(self, step: int, loss: float, accuracy: float, seconds: float) -> None:
@@ -100,7 +102,7 @@ class TrainingProgress(_Bar):
 
 
 class StudyProgress(_Bar):
-    """Context manager that shows which of `total` parts is being measured, and what it is doing.
+    """Context manager that shows which of `total` parts is being measured, and its current step.
 
     Args:
         console: where to print.
@@ -118,20 +120,20 @@ class StudyProgress(_Bar):
                 SpinnerColumn(),
                 *columns,
                 TimeElapsedColumn(),
-                TextColumn("{task.fields[news]}"),
+                TextColumn("{task.fields[status]}"),
                 console=console,
                 disable=not (bar and console.is_terminal),
                 transient=True,
             )
         )
-        self._task = self._bar.add_task(title, total=total, news="")
+        self._task = self._bar.add_task(title, total=total, status="")
         self._name, self._start = "", 0.0
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
-        """Show one part while it is measured; a part that raises does not count as done."""
+        """Show one part while it is measured. A part that raises does not count as finished."""
         self._name, self._start = name, time.perf_counter()
-        self._bar.update(self._task, news=name)
+        self._bar.update(self._task, status=name)
         if not self._has_bar:
             self._line(name)
         yield
@@ -142,14 +144,14 @@ class StudyProgress(_Bar):
         self._name = name
         self._end("finished before")
 
-    def say(self, news: str) -> None:
-        """Show what the part is doing."""
-        self._bar.update(self._task, news=f"{self._name}: {news}")
+    def say(self, status: str) -> None:
+        """Show the current step of the part."""
+        self._bar.update(self._task, status=f"{self._name}: {status}")
         if not self._console.is_terminal:
-            self._line(f"{self._name}: {news}")
+            self._line(f"{self._name}: {status}")
 
-    def _end(self, state: str) -> None:
-        self._line(f"{self._name}: {state}")
+    def _end(self, result: str) -> None:
+        self._line(f"{self._name}: {result}")
         self._finished += 1
         self._bar.update(self._task, completed=self._finished)
 
@@ -157,10 +159,10 @@ class StudyProgress(_Bar):
         self._console.print(f"[{self._finished + 1}/{self._total}] {text}", markup=False)
 
 
-def _time(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
+def _time(duration: float) -> str:
+    minutes, seconds = divmod(round(duration), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
 def _count(number: float) -> str:

@@ -1,4 +1,4 @@
-"""Tables of results: cells of text, numbers in words, and how they are printed."""
+"""Tables of results: cells of text, formatted numbers, and printing."""
 
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
@@ -22,15 +22,15 @@ class Layout(NamedTuple):
     """How the tables of a program are printed."""
 
     width: int = 140
-    """Characters of a line in a log file, which has no width of its own."""
+    """Characters of a line if the output is no terminal."""
     justify: Literal["left", "right"] = "left"
-    """Side of all columns but the first."""
+    """Justification of all columns but the first."""
     ratios: tuple[int, ...] = ()
-    """Relative widths of all columns but the first; none: as wide as their cells."""
+    """Relative widths of all columns but the first. Without them, columns are as wide as their cells."""
 
 
 def open_console(width: int) -> Console:
-    """Return a console of this width in a log file. It prints on process 0 only."""
+    """Return a console that has this width if the output is no terminal. It prints on process 0 only."""
     console = Console(soft_wrap=True, highlight=False, quiet=not is_first())
     return console if console.is_terminal else Console(width=width, highlight=False, quiet=not is_first())
 
@@ -40,31 +40,31 @@ def rich_table(title: str, columns: Sequence[str], layout: Layout | None = None)
     layout = layout or Layout()
     table = rich.table.Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
     table.add_column(columns[0], no_wrap=True, overflow="fold")
-    for number, name in enumerate(columns[1:]):
-        numbers = layout.justify == "right"  # a number is cut with an ellipsis, and never wrapped
-        options: dict[str, Any] = {"no_wrap": numbers, "overflow": "ellipsis" if numbers else "fold"}
-        options |= {"ratio": layout.ratios[number]} if layout.ratios else {}
+    for index, name in enumerate(columns[1:]):
+        is_numeric = layout.justify == "right"  # a number is cut with an ellipsis, and never wrapped
+        options: dict[str, Any] = {"no_wrap": is_numeric, "overflow": "ellipsis" if is_numeric else "fold"}
+        options |= {"ratio": layout.ratios[index]} if layout.ratios else {}
         table.add_column(name, justify=layout.justify, **options)
     return table
 
 
 def show(tables: Sequence[Table], console: Console, layout: Layout | None = None) -> None:
-    """Print tables. A cell of the first column is left blank where it repeats the one above."""
+    """Print tables. A cell of the first column stays blank if it repeats the one above."""
     for table in tables:
-        rich_form = rich_table(table.title, table.columns, layout)
+        printed = rich_table(table.title, table.columns, layout)
         previous = None
-        grouped = len({first for first, *_ in table.rows}) < len(table.rows)
-        for first, *rest in table.rows:
-            if grouped and previous not in (None, first):
-                rich_form.add_section()
-            rich_form.add_row("" if first == previous else first, *rest)
+        is_grouped = len({first for first, *_ in table.rows}) < len(table.rows)
+        for first, *cells in table.rows:
+            if is_grouped and previous not in (None, first):
+                printed.add_section()
+            printed.add_row("" if first == previous else first, *cells)
             previous = first
         console.print()
-        console.print(rich_form, markup=False)
+        console.print(printed, markup=False)
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """Format a number in fixed point, without a negative zero. None is "infinite"."""
+    """Format a number in fixed point, without a negative zero, or None as "infinite"."""
     if value is None:
         return "infinite"
     text = f"{value:.{digits}f}"

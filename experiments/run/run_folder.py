@@ -2,12 +2,12 @@
 
     config.json      configuration of the first start
     versions.json    Python, libraries and devices
-    metrics.jsonl    one JSON object per logged step: variant, seed, step, loss, ... and no clock times
+    metrics.jsonl    one JSON object per logged step: variant, seed, step, loss, ..., without times
     rows/            one JSON file per finished training or measurement (name, seed)
     checkpoints/     one folder per training (variant, seed)
     summary.json     results of the program
 
-Several hosts share the folder: process 0 writes, all read.
+Several hosts share the folder: process 0 writes, and all processes read.
 """
 
 import dataclasses
@@ -42,23 +42,23 @@ def open_run(
     """Create a run folder, or with `resume` open the existing one.
 
     Args:
-        folder: the folder; it is created if it is not there.
+        folder: the folder, which is created if it does not exist.
         config: a frozen dataclass, written to `config.json`.
-        resume: go on with a folder that has content.
+        resume: whether the folder may have the files of a run, which then continues.
         may_change: names of top-level fields that may differ from the saved configuration.
         renamed: old -> new names of top-level fields in configurations that an earlier release has saved.
 
     Raises:
-        FileExistsError: the folder has content and `resume` is False.
-        ValueError: the folder has content but is no run, or its configuration differs. The message names every such
+        FileExistsError: the folder has files and `resume` is False.
+        ValueError: the folder has files but no run, or its configuration differs. The message names every differing
             field with its saved and its present value.
     """
     folder, error = Path(folder).absolute(), None
     if jax.process_index() == 0:
         try:
             _prepare(folder, _plain(config), resume=resume, may_change=may_change, renamed=renamed or {})
-        except (OSError, ValueError) as refusal:
-            error = refusal
+        except (OSError, ValueError) as exception:
+            error = exception
     if not broadcast_from_first(error is None):
         raise error or RuntimeError(f"process 0 refused the run folder {folder}; its message says why.")
     return Run(folder)
@@ -105,7 +105,7 @@ class Run:
         return self.folder / "checkpoints" / _slug(variant, seed)
 
     def append(self, record: dict[str, Any]) -> None:
-        """Add one line to `metrics.jsonl`. The line is in the file when this returns."""
+        """Append one line to `metrics.jsonl`. The line is in the file when this returns."""
         if jax.process_index() == 0:
             with self.metrics.open("a") as file:
                 file.write(json.dumps(record, allow_nan=False) + "\n")
@@ -115,7 +115,7 @@ class Run:
         return [record for _, record in _complete_lines(self.metrics) if _is_of(record, variant, seed)]
 
     def truncate_after(self, variant: str, seed: int, step: int) -> None:
-        """Delete the records after `step` of this training, and a last line that a kill has torn."""
+        """Delete the records after `step` of this training, and an incomplete last line that a kill has left."""
         if jax.process_index() == 0 and self.metrics.exists():
             lines = [
                 line
@@ -145,17 +145,17 @@ class Run:
 
 
 def write_atomically(path: Path, text: bytes) -> None:
-    """Write a file in one piece: after a kill it has the old content or the new one."""
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(text)
-    part.replace(path)
+    """Write a file. After a kill at any moment it has either the old content or the new one."""
+    temporary = path.with_name(path.name + ".part")
+    temporary.write_bytes(text)
+    temporary.replace(path)
 
 
 def to_json(value: Any) -> Any:
-    """Return a result in the types of JSON.
+    """Convert a result to the types of JSON.
 
-    Dataclasses and NamedTuples become objects, arrays and tuples become lists. Floats have six digits; infinities and
-    NaN become None.
+    Dataclasses and NamedTuples become objects, arrays and tuples become lists. Floats are rounded to six digits;
+    infinities and NaN become None.
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: to_json(getattr(value, field.name)) for field in dataclasses.fields(value)}
@@ -177,7 +177,7 @@ def to_json(value: Any) -> Any:
 def _prepare(
     folder: Path, config: Any, *, resume: bool, may_change: Sequence[str], renamed: Mapping[str, str]
 ) -> None:
-    """Create the folder, or check that it holds the same run."""
+    """Create the folder, or check that its run has the same configuration."""
     if not folder.exists() or not any(folder.iterdir()):
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / "versions.json", _json(versions()))
@@ -186,7 +186,7 @@ def _prepare(
     saved = folder / "config.json"
     if not resume:
         raise FileExistsError(
-            f"a run needs a folder of its own, got {folder} which has files; use --resume to go on with it, "
+            f"a run needs a folder of its own, got {folder} which has files; use --resume to continue its run, "
             f"or another --out."
         )
     if not saved.exists():
@@ -196,7 +196,7 @@ def _prepare(
 
 
 def _compare(folder: Path, saved: Any, config: Any, may_change: set[str]) -> None:
-    """Raise ValueError for a configuration that is not the saved one."""
+    """Raise ValueError if the configuration differs from the saved one."""
     old, new = _flat(saved), _flat(config)
     missing = "nothing"
     differing = [
@@ -206,20 +206,20 @@ def _compare(folder: Path, saved: Any, config: Any, may_change: set[str]) -> Non
     ]
     if differing:
         raise ValueError(
-            f"--resume goes on with the configuration the run began with, got a difference in "
+            f"--resume needs the configuration that the run was started with, got a difference in "
             f"{'; '.join(differing)}; use the saved values ({folder / 'config.json'}) or another --out."
         )
 
 
 def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
-    """Return {"a.b": value} for {"a": {"b": value}}."""
+    """Convert {"a": {"b": value}} to {"a.b": value}."""
     if not isinstance(tree, dict):
         return {prefix.removesuffix("."): tree}
     return {name: value for key in tree for name, value in _flat(tree[key], f"{prefix}{key}.").items()}
 
 
 def _plain(config: Any) -> Any:
-    """Return a dataclass as JSON gives it back."""
+    """Convert a dataclass to the types of JSON."""
     return json.loads(json.dumps(dataclasses.asdict(config), default=str))
 
 
@@ -228,7 +228,7 @@ def _json(value: Any) -> bytes:
 
 
 def _slug(variant: str, seed: int) -> str:
-    """Return a file name that no other (variant, seed) has."""
+    """Return the unique file name of (variant, seed)."""
     return f"{quote(variant, safe='')}-{seed}"
 
 
@@ -237,6 +237,6 @@ def _is_of(record: dict[str, Any], variant: str, seed: int) -> bool:
 
 
 def _complete_lines(path: Path) -> list[tuple[bytes, dict[str, Any]]]:
-    """Return the lines that end, with their records; a kill leaves at most one line that does not end."""
+    """Return the complete lines, with their records. A kill leaves at most one incomplete line, the last."""
     lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
     return [(line, json.loads(line)) for line in lines if line.endswith(b"\n")]

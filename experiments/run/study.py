@@ -1,12 +1,12 @@
-"""One protocol and one runner for programs that measure: parts are measured, saved, resumed, tabulated and drawn.
+"""Interface and runner of the programs that measure.
 
-A program describes itself as a `Study`, and `run_study` does the rest:
+A program implements `Study`, and `run_study` runs it:
 
-    open      the run folder is created, or checked against the configuration of the run to resume
-    measure   `Study.measure` hands its parts to a `Runner`, which skips those that an earlier start has finished
-    tabulate  `Study.tabulate` turns the results into tables
+    open      create the run folder, or compare its configuration with that of the run to resume
+    measure   `Study.measure` passes its parts to a `Runner`, which skips those that an earlier start has finished
+    tabulate  `Study.tabulate` converts the results to tables
     draw      `Study.draw` yields figures of the results; a part may also save its own while it is measured
-    conclude  tables, figures and `summary.json` are written, and the last lines are printed
+    conclude  write tables, figures and `summary.json`, and print the last lines
 
 Several hosts measure the same parts, or share them (`Runner.share`); process 0 reports.
 """
@@ -47,7 +47,7 @@ class Part(NamedTuple):
 
 
 class Runner(NamedTuple):
-    """Measures the parts of one run, and skips those that are finished."""
+    """Measures the parts of one run, and skips finished parts."""
 
     folder: Run
     progress: StudyProgress
@@ -55,32 +55,32 @@ class Runner(NamedTuple):
     def rows(self, parts: Iterable[Part]) -> list[Row]:
         """Return the row of every part. A row in the run folder is read and not measured again.
 
-        A new row gets the seconds of its measurement, and name and seed of its part if that has a seed.
+        A new row also has the seconds of its measurement and, if the part has a seed, the part's name and seed.
         """
         return [self._row(part) for part in parts]
 
     def results(self, parts: Iterable[Part]) -> list[Any]:
-        """Return the result of every part. These parts find by themselves what an earlier run has done."""
+        """Return the result of every part. Such parts read results of earlier runs from a cache of their own."""
         return [self._measure(part) for part in parts]
 
     def share(self, parts: Iterable[Part]) -> list[Any]:
-        """Return the result of every part, of which each host measures its share.
+        """Return the result of every part. Each host measures its share of the parts.
 
-        A part saves its result where all hosts read it, so that measuring it again is only reading.
+        A part saves its result to a folder that all hosts share, so that measuring it again only reads it.
         """
         parts = list(parts)
         results = self.measure_share(parts)
         return [
-            results[at] if at in results else part.measure(self.folder.folder, lambda news: None)
-            for at, part in enumerate(parts)
+            results[index] if index in results else part.measure(self.folder.folder, lambda status: None)
+            for index, part in enumerate(parts)
         ]
 
     def measure_share(self, parts: Iterable[Part]) -> dict[int, Any]:
         """Measure every n-th part on each of n hosts, wait for the other hosts, and return results by position."""
         results = {
-            at: self._measure(part)
-            for at, part in enumerate(parts)
-            if at % jax.process_count() == jax.process_index()
+            index: self._measure(part)
+            for index, part in enumerate(parts)
+            if index % jax.process_count() == jax.process_index()
         }
         barrier()
         return results
@@ -92,8 +92,8 @@ class Runner(NamedTuple):
             return row
         start = time.perf_counter()
         row = self._measure(part)
-        about = {} if part.seed is None else {"part": part.name, "seed": part.seed}
-        row = about | {"seconds": time.perf_counter() - start} | row
+        labels = {} if part.seed is None else {"part": part.name, "seed": part.seed}
+        row = labels | {"seconds": time.perf_counter() - start} | row
         self.folder.finish(part.name, part.seed or 0, row)
         return row
 
@@ -111,7 +111,7 @@ class Study(abc.ABC, Generic[R]):
     """Interface of a program for the runner. `R` is the type of all its results together."""
 
     program: ClassVar[str]
-    """Name of the program; new run folders are made below runs/PROGRAM/."""
+    """Name of the program; new run folders are created below runs/PROGRAM/."""
     layout: ClassVar[Layout] = Layout()
     """How its tables are printed."""
     dpi: ClassVar[int] = 150
@@ -124,7 +124,7 @@ class Study(abc.ABC, Generic[R]):
     """Old -> new names of fields in configurations that an earlier release has saved."""
 
     title: str
-    """First words that the program prints."""
+    """The first line that the program prints."""
     stem: str
     """Name of a new run folder, without its number."""
     count: int
@@ -148,17 +148,17 @@ class Study(abc.ABC, Generic[R]):
         return ()
 
     def conclude(self, results: R, console: Console) -> None:  # noqa: B027  nothing by default
-        """Print what belongs below the tables."""
+        """Print the lines below the tables."""
 
 
 def run_study(study: Study[Any], config: Any, *, out: Path | None, resume: bool) -> dict[str, Any]:
-    """Run a study from its folder to its last line, and return the summary.
+    """Run a study, from creating its folder to printing its last line, and return the summary.
 
     Args:
         study: the study.
-        config: its configuration, a frozen dataclass, which the run folder keeps.
+        config: its configuration, a frozen dataclass, which is saved in the run folder.
         out: run folder; None takes the next free number below runs/PROGRAM/.
-        resume: go on with the run in `out`; finished parts are only reported again.
+        resume: whether to continue the run in `out`; finished parts are only reported again.
 
     Raises:
         FileExistsError: the run folder has files and `resume` is False.

@@ -1,7 +1,7 @@
 """The loop around the training step: log, evaluate, save, resume and stop.
 
-The record of a step depends on state and step alone, and all records up to a checkpoint are in the file before the
-checkpoint exists. So a run that was killed and resumed leaves the same `metrics.jsonl` as an uninterrupted one.
+The record of a step depends only on state and step, and all records up to a checkpoint are in the file before the
+checkpoint exists. So a run that was killed and resumed writes the same `metrics.jsonl` as an uninterrupted one.
 """
 
 import dataclasses
@@ -30,7 +30,7 @@ class LoopIntervals:
     checkpoint_every: int = 100
     """Steps between two checkpoints."""
     keep: int = 2
-    """Number of latest checkpoints that stay, besides the best one."""
+    """Number of latest checkpoints to keep, besides the best one."""
 
     def __post_init__(self) -> None:
         """Raise ValueError unless all intervals are positive."""
@@ -51,7 +51,7 @@ class Result(NamedTuple):
     val_accuracy: float
     """After the last step."""
     best_step: int
-    """The step of the best validation accuracy, the latest of equals."""
+    """The step of the best validation accuracy, the latest one in case of ties."""
     best_val_accuracy: float
     test_loss: float
     """After the last step, in nats."""
@@ -60,7 +60,7 @@ class Result(NamedTuple):
     best_test_accuracy: float
     """Test accuracy of the weights that were best on validation."""
     tokens_per_second: float
-    """Speed of the steps since the last resume, without compiling, evaluating and saving; 0 without such steps."""
+    """Speed of the steps since the last resume, without compilation, evaluation and saving; 0 without such steps."""
     compile_seconds: float
     """Time to trace, lower and compile the training step. It is near 0 if an earlier seed has compiled the step."""
 
@@ -90,7 +90,7 @@ def train(
         seed: seed of the training.
         steps: number of updates in all.
         state: initial state; this function consumes it.
-        step_fn: the step (see `make_programs`). It is compiled once, ahead of time: a batch of another shape is an
+        step_fn: the step (see `make_programs`). It is compiled once, ahead of time, so a batch of another shape is an
             error.
         batch_fn: step (0-based) -> batch on the mesh, a pure function (see `put_batch`).
         evaluate_fn: params -> `Evaluation` on the validation split.
@@ -100,8 +100,8 @@ def train(
 
     Raises:
         FloatingPointError: loss or gradient is not finite; the message names variant, seed and step. The checkpoints
-            stay as they are.
-        Preempted: a signal came; this is a `SystemExit` of code 128 + signal.
+            are not changed.
+        Preempted: a signal arrived; this is a `SystemExit` of code 128 + signal.
         ValueError: the checkpoint is of another model.
     """
     if (row := run.row(variant, seed)) is not None:
@@ -135,12 +135,12 @@ def train(
 
 
 def _stream(seed: Any) -> Any:
-    """Return the key of the steps. It is not the key of the seed itself, from which the initializer draws."""
+    """Return the key of the steps. It differs from `jax.random.key(seed)`, which the initializer uses."""
     return jax.random.fold_in(jax.random.key(seed), 2**32 - 1)
 
 
 class _Validation(NamedTuple):
-    """One evaluation. The largest tuple is the best one, and of equal accuracies the later."""
+    """One evaluation. The largest tuple is the best evaluation; of equal accuracies it is the later one."""
 
     accuracy: float
     step: int
@@ -176,7 +176,7 @@ class _Loop:
         for step in range(start + 1, self.steps + 1):
             self.clock.start()
             state, metrics = step_fn(state, step - 1)
-            if pending is not None:  # the step before, read while the device is busy with this one
+            if pending is not None:  # the previous step, read while the device computes this one
                 self._log(self._record(*pending))
             pending = (step, metrics)
             if self._pauses(step):
@@ -191,13 +191,13 @@ class _Loop:
         return self._evaluates(step) or step % self.cadence.checkpoint_every == 0 or self._must_stop(step)
 
     def _must_stop(self, step: int) -> bool:
-        """Return whether a signal asks to stop. Several hosts exchange their signals only at logged steps."""
+        """Return whether a signal has arrived. Several hosts exchange their signals only at logged steps."""
         return (jax.process_count() == 1 or step % self.cadence.log_every == 0) and bool(
             self.stop.signal_of_any_host()
         )
 
     def _record(self, step: int, metrics: Metrics) -> dict[str, Any]:
-        """Return the metrics on the host, once the step has ended."""
+        """Wait for the step and return its metrics."""
         loss, accuracy, norm, rate, finite = (value.item() for value in jax.device_get(metrics))
         if not finite:
             raise FloatingPointError(self._not_finite(step, f"loss {loss}, gradient norm {norm}"))
@@ -212,13 +212,13 @@ class _Loop:
     def _pause(self, state: Any, record: dict[str, Any]) -> None:
         """Evaluate, log, save and stop, each if it is due."""
         self.clock.stop()
-        step, score, best = record["step"], None, False
+        step, score, is_best = record["step"], None, False
         if self._evaluates(step):
             evaluation = self.evaluate(state.params)
             if not math.isfinite(evaluation.loss):
                 raise FloatingPointError(self._not_finite(step, f"validation loss {evaluation.loss}"))
             score, validation = evaluation.accuracy, _Validation(evaluation.accuracy, step, evaluation.loss)
-            best = validation >= max(self.validations, default=validation)
+            is_best = validation >= max(self.validations, default=validation)
             self.validations.append(validation)
             record |= {"val_loss": evaluation.loss, "val_accuracy": evaluation.accuracy}
             self.progress.say(
@@ -226,20 +226,20 @@ class _Loop:
             )
         self._log(record)
         must_stop = self._must_stop(step)
-        if best or must_stop or step == self.steps or step % self.cadence.checkpoint_every == 0:
+        if is_best or must_stop or step == self.steps or step % self.cadence.checkpoint_every == 0:
             self.checkpoints.save(step, state, score)
         if must_stop:
             self.checkpoints.wait()
-            self.progress.say(f"stopped by a signal, step {step} is saved; go on with --resume")
+            self.progress.say(f"stopped by a signal, step {step} is saved; continue with --resume")
             self.stop.stop_if_signaled()
 
-    def _not_finite(self, step: int, what: str) -> str:
+    def _not_finite(self, step: int, values: str) -> str:
         saved = self.checkpoints.latest
         last = (
             "there is no checkpoint yet" if saved is None else f"the last good checkpoint is of step {saved}"
         )
         return (
-            f"loss and gradient must be finite, got {what} "
+            f"loss and gradient must be finite, got {values} "
             f"({self.variant}, seed {self.seed}, step {step}); {last}; "
             f"lower the learning rate, lengthen the warm-up, or clip the gradient."
         )

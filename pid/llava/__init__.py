@@ -23,11 +23,11 @@ field_aliases     old names of configuration fields, for one release
 config            configurations, read from a Hugging Face config.json
 tokens            token types
 knockout          attention edges removed by token type and layer
-partitioning      where parameters and samples lie on a mesh
+partitioning      placement of parameters and samples on a mesh
 progress          a progress bar on a terminal
 published_models  the configurations of the published models
 preprocessing     from an image and a question to the arrays that the model reads
-model             vision tower, language model, and the two together
+model             vision tower, language model, and LLaVA
 checkpoint        weights: loading, caching, saving
 activations       activations of many samples under many knockouts, captured into a store
 parity            checks of a checkpoint against torch, and the memory of a model

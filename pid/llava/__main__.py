@@ -24,7 +24,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def run() -> None:
-    """Run the words of the command line and exit with their status."""
+    """Run the command line of this process and exit with its status."""
     sys.exit(main(sys.argv[1:]))
 
 

@@ -164,11 +164,11 @@ def config_fields_on_disk(config: LlavaConfig) -> dict[str, Any]:
     return dataclasses.asdict(config) | {"vision": vision, "text": text}
 
 
-def require(what: str, value: Any, allowed: tuple[Any, ...]) -> None:
+def require(name: str, value: Any, allowed: tuple[Any, ...]) -> None:
     """Raise ValueError unless `value` is one of `allowed`."""
     if value not in allowed:
         raise ValueError(
-            f"{what} must be {' or '.join(repr(choice) for choice in allowed)}, got {value!r}; "
+            f"{name} must be {' or '.join(repr(choice) for choice in allowed)}, got {value!r}; "
             f"this port computes nothing else."
         )
 
@@ -177,7 +177,7 @@ def text_config(config: Any) -> TextConfig:
     """Convert a LlamaConfig or MistralConfig of transformers to a `TextConfig`.
 
     Raises:
-        ValueError: another model, scaled RoPE, biases, or an activation other than SiLU.
+        ValueError: it is another model, or it has scaled RoPE, biases or an activation other than SiLU.
     """
     require("the text model", config.model_type, ("llama", "mistral"))
     require("hidden_act of the text model", config.hidden_act, ("silu",))
@@ -202,11 +202,11 @@ def text_config(config: Any) -> TextConfig:
 def vision_config(config: Any, feature_layer: int | list[int]) -> VisionConfig:
     """Convert a CLIPVisionConfig of transformers to a `VisionConfig`.
 
-    The depth is what hidden state `feature_layer` needs. Hidden state 0 is the input of the first block, and -1 is
-    the output of the last.
+    The depth is the number of blocks before hidden state `feature_layer`. Hidden state 0 is the input of the first
+    block, and -1 is the output of the last.
 
     Raises:
-        ValueError: another tower, several feature layers, or a layer that does not exist.
+        ValueError: it is another tower, or `feature_layer` is a list or does not exist.
     """
     require("the vision tower", config.model_type, ("clip_vision_model",))
     require("hidden_act of the vision tower", config.hidden_act, ("quick_gelu", "gelu"))
@@ -233,7 +233,7 @@ def llava_config(config: Any) -> LlavaConfig:
     """Convert a LlavaConfig or LlavaNextConfig of transformers to our `LlavaConfig`.
 
     Raises:
-        ValueError: names the part that this port does not compute.
+        ValueError: the model has a part that this port does not compute; the message names it.
     """
     require("the model", config.model_type, ("llava", "llava_next"))
     require("vision_feature_select_strategy", config.vision_feature_select_strategy, ("default",))
@@ -249,12 +249,12 @@ def llava_config(config: Any) -> LlavaConfig:
 
 
 def _is_not_about_torch(record: logging.LogRecord) -> bool:
-    """False for the message of transformers that torch is missing: this package does not need torch."""
+    """Return False for the message of transformers that torch is missing: this package does not need torch."""
     return not record.getMessage().startswith("PyTorch was not found")
 
 
 def import_transformers() -> Any:
-    """Import transformers on first use, since that takes seconds, and hide its message that torch is missing."""
+    """Import transformers on first use, since this takes seconds, and hide its message that torch is missing."""
     logging.getLogger("transformers").addFilter(_is_not_about_torch)
     import transformers
 
@@ -265,7 +265,7 @@ def parse_config(fields: Mapping[str, Any]) -> LlavaConfig:
     """The configuration that the `fields` of a config.json describe.
 
     Raises:
-        ValueError: another model, or one with parts that this port does not compute.
+        ValueError: it is another model, or one with parts that this port does not compute.
     """
     require("model_type in config.json", fields.get("model_type"), ("llava", "llava_next"))
     transformers = import_transformers()
@@ -297,7 +297,7 @@ def read_config(path: str | Path) -> LlavaConfig:
 
 
 def read_text_config(path: str | Path) -> TextConfig:
-    """Read the configuration of a Hugging Face folder that holds only a Llama or a Mistral.
+    """Read the configuration of a Hugging Face folder of a text-only Llama or Mistral.
 
     Raises:
         FileNotFoundError: the folder has no config.json.

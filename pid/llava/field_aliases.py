@@ -9,7 +9,7 @@ C = TypeVar("C", bound=type)
 T = TypeVar("T")
 
 BRITISH_NORMALIZED = "normalized".replace("z", "s")
-"""The first spelling of a field, an argument and a kind of arrays. The arrays on disk keep it."""
+"""The British spelling of a field, an argument and a kind of arrays. The arrays on disk keep it."""
 
 
 def warn_renamed(old: str, new: str, *, stacklevel: int = 3) -> None:
@@ -29,7 +29,7 @@ def renamed_property(old: str, new: str) -> Any:
 
 
 def add_old_properties(**renamed: str) -> Callable[[C], C]:
-    """Class decorator: attributes are also read by their old names, given as old name = new name."""
+    """Return a class decorator that adds read-only attributes under old names, passed as old name = new name."""
 
     def decorate(cls: C) -> C:
         for old, new in renamed.items():
@@ -39,26 +39,26 @@ def add_old_properties(**renamed: str) -> Callable[[C], C]:
     return decorate
 
 
-def value_by_either_name(value: T, old: str, new: str, others: Mapping[str, T]) -> T:
-    """The value of the argument `new`, which a call may also pass as `old`, among its `others`.
+def value_by_either_name(value: T, old: str, new: str, keywords: Mapping[str, T]) -> T:
+    """The value of the argument `new`, which a call may also pass as `old` among the remaining `keywords`.
 
     Raises:
-        TypeError: `others` has another name, as in a call with an unknown argument.
+        TypeError: `keywords` has another name, as in a call with an unknown argument.
     """
-    if unknown := [name for name in others if name != old]:
+    if unknown := [name for name in keywords if name != old]:
         raise TypeError(f"got an unexpected keyword argument {unknown[0]!r}")
-    if old not in others:
+    if old not in keywords:
         return value
     warn_renamed(f"the argument {old}", new, stacklevel=4)
-    return others[old]
+    return keywords[old]
 
 
 def accept_old_fields(**renamed: str) -> Callable[[C], C]:
-    """Class decorator: a dataclass also takes and gives its fields by their old names.
+    """Return a class decorator: a dataclass accepts and exposes its fields also under their old names.
 
     Args:
         **renamed: old name = new name. If a call passes both, the old one wins, so that
-            `dataclasses.replace(config, old=value)` does what it says.
+            `dataclasses.replace(config, old=value)` sets the field.
     """
 
     def decorate(cls: C) -> C:

@@ -22,7 +22,7 @@ class Knockout:
     """Removes the attention from tokens of type `target` to tokens of type `source` in some layers.
 
     Raises:
-        ValueError: layers that are neither numbers from 0 nor "all", or PAD as one of the two types.
+        ValueError: layers are neither numbers from 0 nor "all", or one of the two types is PAD.
 
     Example:
         >>> from pid.llava import Knockout, TokenType
@@ -75,7 +75,7 @@ def windows(layers: int, width: int = 9) -> tuple[tuple[int, ...], ...]:
         One tuple of layers for each layer.
 
     Raises:
-        ValueError: a width below 1.
+        ValueError: the width is below 1.
 
     Example:
         >>> from pid import llava
@@ -88,7 +88,7 @@ def windows(layers: int, width: int = 9) -> tuple[tuple[int, ...], ...]:
     if width < 1:
         raise ValueError(f"a window has at least one layer, got width={width}; choose a positive width.")
     below, above = width // 2, -(-width // 2)
-    return tuple(tuple(range(max(0, at - below), min(layers, at + above))) for at in range(layers))
+    return tuple(tuple(range(max(0, layer - below), min(layers, layer + above))) for layer in range(layers))
 
 
 def knockout_mask(knockouts: Iterable[Knockout], layers: int) -> Bool[np.ndarray, "l one y y"]:
@@ -103,7 +103,7 @@ def knockout_mask(knockouts: Iterable[Knockout], layers: int) -> Bool[np.ndarray
         l. Y is 8, or one more than the largest type that a knockout names.
 
     Raises:
-        ValueError: a layer that the model does not have.
+        ValueError: a knockout names a layer that the model does not have.
 
     Example:
         >>> from pid.llava import Knockout, knockout_mask
@@ -115,8 +115,10 @@ def knockout_mask(knockouts: Iterable[Knockout], layers: int) -> Bool[np.ndarray
     size = max((TYPES, *(1 + max(knockout.target, knockout.source) for knockout in knockouts)))
     mask = np.zeros((layers, 1, size, size), bool)
     for knockout in knockouts:
-        selected = [int(at) for at in (range(layers) if knockout.layers == "all" else knockout.layers)]
-        if beyond := [layer for layer in selected if layer >= layers]:
-            raise ValueError(f"the model has layers 0 … {layers - 1}, got {beyond} in a knockout; drop them.")
+        selected = [int(layer) for layer in (range(layers) if knockout.layers == "all" else knockout.layers)]
+        if invalid := [layer for layer in selected if layer >= layers]:
+            raise ValueError(
+                f"the model has layers 0 … {layers - 1}, got {invalid} in a knockout; drop them."
+            )
         mask[selected, 0, knockout.target, knockout.source] = True
     return mask

@@ -34,7 +34,7 @@ class MeshShape:
     """Number of devices along each axis of a mesh.
 
     Raises:
-        ValueError: an axis without a device.
+        ValueError: an axis has no device.
 
     Example:
         >>> from pid import llava
@@ -51,12 +51,12 @@ class MeshShape:
         """Check that every axis has a device."""
         if min(self.data, self.model) < 1:
             raise ValueError(
-                f"an axis of a mesh has at least one device, got data={self.data}, model={self.model}; leave "
-                f"out what is not split."
+                f"an axis of a mesh has at least one device, got data={self.data}, model={self.model}; use 1 for "
+                f"an axis that is not split."
             )
 
     def abstract(self) -> AbstractMesh:
-        """The mesh without devices: enough to count bytes and to lower programs."""
+        """The mesh without devices, which suffices to count bytes and to lower programs."""
         return AbstractMesh((self.data, self.model), ("data", "model"), axis_types=(AxisType.Auto,) * 2)
 
     def concrete(self) -> Mesh:
@@ -143,8 +143,8 @@ def put_inputs(inputs: Any, model_sharding: Sharding) -> Any:
     mesh, samples = model_sharding.mesh, inputs.ids.shape[0]
     if samples % mesh.shape["data"]:
         raise ValueError(
-            f"a batch divides evenly over data={mesh.shape['data']}, got {samples} samples; fill it up with "
-            f"repeated ones."
+            f"a batch divides evenly over data={mesh.shape['data']}, got {samples} samples; repeat some samples to "
+            f"fill it up."
         )
     arrays = {
         name: None if array is None else jax.device_put(array, input_sharding(name, mesh))

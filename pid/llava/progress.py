@@ -15,8 +15,8 @@ X = TypeVar("X")
 def progress_bar(title: str, total: int | None, unit: str) -> Iterator[Callable[[int], object]]:
     """Show on standard error how many of `total` units are finished.
 
-    The context gives a function `advance(count)`, to be called whenever `count` more units are finished. `total` is
-    None if it is not known. Of several processes only the first shows the bar.
+    The context manager yields a function `advance(count)`, to be called when `count` more units are finished. `total`
+    is None if it is not known. Only process 0 shows the bar.
     """
     console = Console(stderr=True)
     progress = Progress(

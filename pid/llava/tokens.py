@@ -4,7 +4,7 @@ from enum import IntEnum
 
 
 class TokenType(IntEnum):
-    """The type of a token. Values from 5 on are free for the user (answer options, a boxed object, ...).
+    """The type of a token. Values from 5 on are free for the user (answer options, an object in a box, ...).
 
     Padding is never attended to, and positions count only the other tokens.
 
@@ -17,10 +17,10 @@ class TokenType(IntEnum):
     PAD = 0
     """Padding. Never a key, and not counted by positions."""
     TEXT = 1
-    """Everything else: the template and the answer suffix."""
+    """Text outside the question: the template and the answer suffix."""
     IMAGE = 2
     """All visual tokens, newline vectors included."""
     QUESTION = 3
     """The tokens of the question only."""
     LAST = 4
-    """The final token of the prompt, whatever else it is."""
+    """The final token of the prompt. This type overrides the others."""

@@ -62,7 +62,7 @@ def arrays_folder(folder):
 
 
 def numbered(size, max_len=4):
-    """A split whose example i is full of i, with label i."""
+    """A split whose example i consists of tokens i and has label i."""
     numbers = np.arange(size)
     tokens = np.repeat(numbers[:, None], max_len, 1).astype(np.uint8)
     lengths = (1 + numbers % max_len).astype(np.int32)
@@ -224,7 +224,7 @@ def test_an_epoch_is_the_philox_permutation_cut_into_batches():
 
 
 def test_the_order_of_a_seed_never_changes():
-    """The order is written out: a NumPy with another permutation would break every resumed run in silence."""
+    """The order is a constant, because a NumPy with another permutation would silently break every resumed run."""
     assert arrays.batch_indices(10, 10, seed=0, step=0).tolist() == [0, 7, 8, 6, 9, 5, 1, 3, 2, 4]
 
 

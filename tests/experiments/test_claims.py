@@ -1,4 +1,4 @@
-"""`experiments.claims`: every measurement against known values."""
+"""Every measurement of `experiments.claims` against known values."""
 
 import dataclasses
 import math
@@ -83,8 +83,8 @@ def test_entropy_rises_to_that_of_the_stationary_row():
     np.testing.assert_allclose(result.bits["advection-diffusion"][-1], result.advected, rtol=1e-2)
     np.testing.assert_allclose(result.measured_gap, result.gap, rtol=0.01)
     assert result.advected < result.uniform == 3
-    starts = [bits[0] for bits in result.bits.values()]
-    np.testing.assert_allclose(starts, starts[0], rtol=1e-12)
+    initial = [bits[0] for bits in result.bits.values()]
+    np.testing.assert_allclose(initial, initial[0], rtol=1e-12)
     assert result.smallest_wave_weight < -0.01
 
 
@@ -143,9 +143,9 @@ def test_the_norms_of_the_layers_at_the_start_are_those_of_plain_autodiff():
     result, size = gradients.measure(TINY.training, (3,)), TINY.training
     weights = network.init(jax.random.key(3), classifiers.shape(size))
     rows = classifiers.draw(size, gradients.ROWS, jax.random.key(10_003))
-    slope = jax.jit(jax.grad(lambda w, alpha: classifiers.loss(w, rows, alpha, size)[0]))
+    gradient = jax.jit(jax.grad(lambda w, alpha: classifiers.loss(w, rows, alpha, size)[0]))
     for i, alpha in enumerate(classifiers.variants(size).values()):
-        grads = jax.device_get(slope(weights, alpha))
+        grads = jax.device_get(gradient(weights, alpha))
         for layer in range(size.layers):
             squares = [float(np.sum(np.square(g[layer]))) for g in grads.layers.values()]
             np.testing.assert_allclose(result.layers[i, 0, layer], math.sqrt(sum(squares)), rtol=1e-4)
@@ -155,10 +155,12 @@ def test_the_norms_of_the_layers_at_the_start_are_those_of_plain_autodiff():
 
 def test_variants_begin_with_the_same_weights_and_see_the_same_batches():
     trained = classifiers.trained(TINY.training, (0,))
-    plain, *others = trained.values()
-    for other in others:
-        jax.tree.map(np.testing.assert_array_equal, plain.first, other.first)
-        np.testing.assert_allclose(plain.losses[0], other.losses[0], rtol=0.2)  # one batch, another function
+    plain, *variants = trained.values()
+    for variant in variants:
+        jax.tree.map(np.testing.assert_array_equal, plain.first, variant.first)
+        np.testing.assert_allclose(
+            plain.losses[0], variant.losses[0], rtol=0.2
+        )  # same batch, another function
     again = classifiers.trained.__wrapped__(TINY.training, (0,))
     np.testing.assert_array_equal(plain.losses, next(iter(again.values())).losses)
 
@@ -166,8 +168,8 @@ def test_variants_begin_with_the_same_weights_and_see_the_same_batches():
 def test_labels_are_the_first_token_but_for_the_noise():
     size = dataclasses.replace(TINY.training, noise=0.5)
     ids, labels = classifiers.draw(size, 4000, jax.random.key(0))
-    right = float(jnp.mean(labels == ids[:, 0]))
-    assert right == pytest.approx(0.5 + 0.5 / size.vocabulary, abs=0.03)
+    accuracy = float(jnp.mean(labels == ids[:, 0]))
+    assert accuracy == pytest.approx(0.5 + 0.5 / size.vocabulary, abs=0.03)
 
 
 def test_a_training_that_diverges_is_stopped_and_named():
@@ -185,15 +187,15 @@ def test_a_training_that_diverges_is_stopped_and_named():
 @pytest.mark.parametrize("iterations", [6, 40])
 def test_eigenvalues_of_a_quadratic_are_found_and_its_space_is_not_left(iterations):
     random = np.random.default_rng(0)
-    frame = np.linalg.qr(random.normal(size=(6, 6)))[0]
-    matrix = jnp.asarray(frame @ np.diag([-2, 0.5, 1, 2, 3, 7.0]) @ frame.T, jnp.float32)
+    basis = np.linalg.qr(random.normal(size=(6, 6)))[0]
+    matrix = jnp.asarray(basis @ np.diag([-2, 0.5, 1, 2, 3, 7.0]) @ basis.T, jnp.float32)
 
     def f(tree):
         x = jnp.concatenate([tree["a"], tree["b"].ravel()])
         return jnp.vdot(x, matrix @ x) / 2
 
-    at = {"a": jnp.ones(2), "b": jnp.ones((2, 2))}
-    extremes = hessian.extremes(hessian.lanczos(f, at, jax.random.key(0), iterations))
+    point = {"a": jnp.ones(2), "b": jnp.ones((2, 2))}
+    extremes = hessian.extremes(hessian.lanczos(f, point, jax.random.key(0), iterations))
     assert extremes.largest == pytest.approx(7, rel=1e-5)
     assert extremes.smallest == pytest.approx(-2, rel=1e-4)
     assert extremes.residual < 1e-4
@@ -208,8 +210,10 @@ def test_top_eigenvalue_of_the_classifier_is_that_of_its_dense_hessian():
         return classifiers.loss(w, rows, Alpha(attention=0.2), size)[0]
 
     flat, unravel = ravel_pytree(weights)
-    slope = jax.grad(lambda x: f(unravel(x)))
-    dense = jax.jit(jax.vmap(lambda v: jax.grad(lambda x: jnp.vdot(slope(x), v))(flat)))(jnp.eye(flat.size))
+    gradient = jax.grad(lambda x: f(unravel(x)))
+    dense = jax.jit(jax.vmap(lambda v: jax.grad(lambda x: jnp.vdot(gradient(x), v))(flat)))(
+        jnp.eye(flat.size)
+    )
     values = np.linalg.eigvalsh(np.asarray(dense, np.float64))
     extremes = hessian.extremes(hessian.lanczos(f, weights, jax.random.key(2), 25))
     assert extremes.largest == pytest.approx(values[-1], rel=1e-3)
@@ -218,15 +222,15 @@ def test_top_eigenvalue_of_the_classifier_is_that_of_its_dense_hessian():
 
 def test_a_direction_has_the_norm_of_every_filter_and_leaves_biases_and_layer_norms(small):
     weights, _ = small
-    way = landscape.direction(jax.random.key(0), weights)
+    direction = landscape.direction(jax.random.key(0), weights)
     for d, w in (
-        (way.embedding, weights.embedding),
-        (way.fc["weight"], weights.fc["weight"]),
-        (way.layers["linear1.weight"], weights.layers["linear1.weight"]),
+        (direction.embedding, weights.embedding),
+        (direction.fc["weight"], weights.fc["weight"]),
+        (direction.layers["linear1.weight"], weights.layers["linear1.weight"]),
     ):
         np.testing.assert_allclose(jnp.linalg.norm(d, axis=-1), jnp.linalg.norm(w, axis=-1), rtol=1e-5)
     for name in ("norm1.weight", "linear1.bias", "self_attn.in_proj_bias"):
-        assert not np.any(way.layers[name])
+        assert not np.any(direction.layers[name])
 
 
 def test_a_slice_of_a_quadratic_is_a_parabola():

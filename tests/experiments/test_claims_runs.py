@@ -1,4 +1,4 @@
-"""`python -m experiments.claims`: a run, its folder, its command line, options under old names, and refusals."""
+"""`python -m experiments.claims`: a run, its folder, its command line, old names of options, and refusals."""
 
 import dataclasses
 import json
@@ -15,7 +15,7 @@ from tests.experiments.test_claims import FULL, QUICK, TINY
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory):
-    """(configuration, summary) of a whole run at tiny sizes."""
+    """(configuration, summary) of a run of all sections at tiny sizes."""
     config = dataclasses.replace(TINY, out=tmp_path_factory.mktemp("claims") / "run")
     return config, claims.main(config)
 

@@ -1,4 +1,4 @@
-"""ListOps: grammar by hand, the stream against a golden hash and the plain recipe, data set, baselines."""
+"""ListOps: grammar by hand, the stream against a golden hash and a plain implementation, data set, baselines."""
 
 import dataclasses
 import hashlib
@@ -23,7 +23,7 @@ SHORT = {"min_length": 9, "max_length": 65}
 
 
 def plain_tree(rng, depth=1):
-    """The recipe of the reference generator, step by step: (value, tokens)."""
+    """A direct implementation of the reference generator: (value, tokens)."""
     if depth == 10 or rng.random() > 0.25:
         digit = rng.choice(range(10))
         return digit, [str(digit)]

@@ -39,13 +39,13 @@ ROW = {
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
-    """The small configuration, with its data prepared once."""
+    """The tiny configuration, with prepared data."""
     return dataclasses.replace(TINY, data_dir=tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(scope="module")
 def straight(tiny, tmp_path_factory):
-    """(configuration, summary, labels of the batches of each step) of a run that nothing interrupts."""
+    """(configuration, summary, labels of the batches of each step) of an uninterrupted run."""
     config = dataclasses.replace(tiny, out=tmp_path_factory.mktemp("straight") / "run")
     labels: dict[int, list[list[int]]] = {}
 

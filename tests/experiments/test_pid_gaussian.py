@@ -1,4 +1,4 @@
-"""`python -m experiments.pid_gaussian`: planted answers, studies, runs and their folder, refusals."""
+"""`python -m experiments.pid_gaussian`: planted decompositions, studies, runs and their folders, refusals."""
 
 import dataclasses
 import json
@@ -23,7 +23,7 @@ from pid.estimators.results import FIELDS, pid_from_array, pid_to_array
 from tests.helpers import pid_oracle as oracle
 
 QUICK, FULL = (config for _, config in pid_gaussian.PRESETS.values())
-N, LAYERS, DRAWS = 64, 5, 20  # the same everywhere, so that programs are compiled once
+N, LAYERS, DRAWS = 64, 5, 20  # all tests use the same sizes, so that programs are compiled once
 TINY = pid_gaussian.Config(
     planted=pid_gaussian.Planted(layers=LAYERS, n=N, draws=DRAWS, shuffles=2, debias="wishart", networks=2),
     bias=pid_gaussian.Bias(structured=(9,), null=(9,), n=N, repeats=2, methods=("wishart", "none")),
@@ -49,10 +49,10 @@ def contents(folder):
 
 def test_the_planted_layers_have_the_published_decomposition():
     t = np.array(list(oracle.PLANTED)) / 32
-    base, knocked = (planted.truth(t, knockout=knockout) for knockout in (False, True))
+    base, knocked_out = (planted.truth(t, knockout=knockout) for knockout in (False, True))
     atoms = np.stack(
         [
-            getattr(knocked if name.startswith("knockout_") else base, name.removeprefix("knockout_"))
+            getattr(knocked_out if name.startswith("knockout_") else base, name.removeprefix("knockout_"))
             for name in oracle.PLANTED_COLUMNS
         ],
         axis=1,
@@ -78,19 +78,19 @@ def test_the_structured_system_has_its_known_answer_and_nothing_has_none():
     np.testing.assert_allclose(structured.covariance(structured.gains(9)), known.cov, atol=1e-12)
     for name, value in known.truth.items():
         assert getattr(truth, name) == pytest.approx(value, abs=1e-10)
-    assert np.abs(structured.truth(structured.nothing(9))).max() < 1e-12
+    assert np.abs(structured.truth(structured.zero_gains(9))).max() < 1e-12
 
 
 def test_warps_share_one_gaussian_system_and_are_undone_by_their_inverses():
-    plain_, turned = (warped.generate(50, 4, 4, 1, rotated=rotated) for rotated in (False, True))
-    np.testing.assert_allclose(pid_to_array(plain_.truth), pid_to_array(turned.truth))
-    for straight, rotated in zip(plain_[:3], turned[:3], strict=True):
-        np.testing.assert_allclose((straight**2).sum(1), (rotated**2).sum(1), rtol=1e-9)
-        assert np.abs(straight - rotated).max() > 0.01
-    gaussian = plain_.target**3
+    elementwise, rotated = (warped.generate(50, 4, 4, 1, rotated=flag) for flag in (False, True))
+    np.testing.assert_allclose(pid_to_array(elementwise.truth), pid_to_array(rotated.truth))
+    for before, after in zip(elementwise[:3], rotated[:3], strict=True):
+        np.testing.assert_allclose((before**2).sum(1), (after**2).sum(1), rtol=1e-9)
+        assert np.abs(before - after).max() > 0.01
+    gaussian = elementwise.target**3
     assert abs(gaussian.std() - 1) < 0.3
-    turn = warped.rotation(np.random.default_rng(0), 5)
-    np.testing.assert_allclose(turn @ turn.T, np.eye(5), atol=1e-12)
+    rotation = warped.rotation(np.random.default_rng(0), 5)
+    np.testing.assert_allclose(rotation @ rotation.T, np.eye(5), atol=1e-12)
 
 
 # Statements and counting.
@@ -98,15 +98,15 @@ def test_warps_share_one_gaussian_system_and_are_undone_by_their_inverses():
 
 def test_statements_hold_and_fail_where_they_must():
     t = planted.depths(LAYERS)
-    truth, knocked = planted.truth(t), planted.truth(t, knockout=True)
-    change = pid_from_array(pid_to_array(knocked) - pid_to_array(truth))
+    truth, knocked_out = planted.truth(t), planted.truth(t, knockout=True)
+    change = pid_from_array(pid_to_array(knocked_out) - pid_to_array(truth))
     peaks, last, decays, surges, small = planted_claims.judge_layers(truth, truth, ("vision", "language"))
     assert peaks.truth == "0, 4, 2, 0, 0"
     assert last.estimate == "0.0 %, 85.8 %, 10.8 %, 3.4 %"
-    assert [one.truth.split(":")[0] for one in (decays, surges, small)] == ["holds", "holds", "fails"]
+    assert [claim.truth.split(":")[0] for claim in (decays, surges, small)] == ["holds", "holds", "fails"]
     comparison = transduction.Comparison(change, Interval(change, change))
     raised = planted_claims.judge_knockout(change, comparison, ("vision", "language"))
-    assert [one.truth.split(" layers")[0] for one in raised] == [
+    assert [claim.truth.split(" layers")[0] for claim in raised] == [
         "holds: higher in 4 of 4",
         "in part: higher in 1 of 4",
         "fails: higher in 0 of 4",
@@ -122,13 +122,13 @@ def test_inside_counts_the_layers_whose_interval_has_the_truth():
 
 def test_coverage_and_bias_are_counted_over_chunks_and_seeds():
     def row(seed, values):
-        sides = {side: {f: values for f in FIELDS} for side in ("value", "low")}
+        numbers = {role: {f: values for f in FIELDS} for role in ("value", "low")}
         high = {"high": {f: [v + 1 for v in values] for f in FIELDS}}
-        same = {"method": "wishart", "d": 9, "n": N, "level": 0.9, "truth": dict.fromkeys(FIELDS, 2.5)}
-        return {"part": "", "seed": seed, **same, **sides, **high}
+        labels = {"method": "wishart", "d": 9, "n": N, "level": 0.9, "truth": dict.fromkeys(FIELDS, 2.5)}
+        return {"part": "", "seed": seed, **labels, **numbers, **high}
 
     result = coverage.count_coverage([row(0, [1.0, 2.0]), row(1, [2.5, 4.0])])
-    assert [one["field"] for one in result] == list(FIELDS)
+    assert [row["field"] for row in result] == list(FIELDS)
     first = result[0]
     assert (first["count"], first["coverage"], first["width"]) == (4, 0.5, 1)
     assert first["bias"] == pytest.approx(9.5 / 4 - 2.5)
@@ -165,7 +165,7 @@ def test_the_knockout_changes_nothing_at_the_first_layer(ran):
     (part,) = ran[1]["parts"]
     for field in FIELDS:
         record = part["knockout"][field]
-        assert [record[side][0] for side in ("truth", "difference", "low", "high")] == [0, 0, 0, 0]
+        assert [record[role][0] for role in ("truth", "difference", "low", "high")] == [0, 0, 0, 0]
     assert part["knockout"]["mi_joint"]["truth"][-1] < -1
 
 
@@ -232,8 +232,8 @@ def test_a_study_that_was_stopped_goes_on_with_the_parts_that_are_missing(tmp_pa
     with pytest.raises(KeyboardInterrupt):
         pid_gaussian.main(config)
     resumed = pid_gaussian.main(dataclasses.replace(config, resume=True))
-    whole = pid_gaussian.main(dataclasses.replace(config, out=tmp_path / "whole"))
-    assert resumed["tables"] == whole["tables"]
+    uninterrupted = pid_gaussian.main(dataclasses.replace(config, out=tmp_path / "whole"))
+    assert resumed["tables"] == uninterrupted["tables"]
 
 
 def test_bias_pools_the_data_sets_of_all_seeds():

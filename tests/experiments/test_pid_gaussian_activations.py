@@ -1,4 +1,4 @@
-"""`python -m experiments.pid_gaussian --npz FILE`: activations of your own, records and tables of them, refusals."""
+"""`python -m experiments.pid_gaussian --npz FILE`: your own activations, their records and tables, refusals."""
 
 import csv
 import dataclasses
@@ -28,7 +28,7 @@ LIGHT: dict[str, Any] = {
 }
 
 
-# Activations of your own.
+# Your own activations.
 
 
 def arrays(*, layers=True):
@@ -51,11 +51,10 @@ def test_layers_from_a_file_give_tables_and_figures(tmp_path, monkeypatch):
     records = json.loads((tmp_path / "run" / "table.json").read_text())
     assert records == part["layers"]
     assert [row["layer"] for row in written] == list("01234")
-    for row, other in zip(written, records, strict=True):
-        assert float(row["mi_joint"]) == pytest.approx(other["mi_joint"], rel=1e-5)
-        assert {
-            f"{f}{side}" for f in FIELDS for side in ("", "_low", "_high", "_plugin", "_null_high")
-        } <= set(row)
+    suffixes = ("", "_low", "_high", "_plugin", "_null_high")
+    for row, record in zip(written, records, strict=True):
+        assert float(row["mi_joint"]) == pytest.approx(record["mi_joint"], rel=1e-5)
+        assert {f"{f}{suffix}" for f in FIELDS for suffix in suffixes} <= set(row)
     assert part["flags"][0] == "layers 0-4: target: only 4 of the 8 components asked for exist."
     assert {path.name for path in (tmp_path / "run").glob("*.png")} == {
         "stack.png",
@@ -66,10 +65,10 @@ def test_layers_from_a_file_give_tables_and_figures(tmp_path, monkeypatch):
 
 
 def test_one_layer_is_a_bar_and_half_precision_is_read(tmp_path, monkeypatch):
-    halves = {name: jnp.asarray(a, jnp.bfloat16) for name, a in arrays(layers=False).items()}
-    save_file({**halves, "x": halves["x"][None]}, tmp_path / "mine.safetensors")
-    choices = {"reduce": None, "gaussianize": "none", "ci": None, "null": None}
-    monkeypatch.setitem(own_activations.CONFIGS, "recommended", lambda: choices)
+    rounded = {name: jnp.asarray(a, jnp.bfloat16) for name, a in arrays(layers=False).items()}
+    save_file({**rounded, "x": rounded["x"][None]}, tmp_path / "mine.safetensors")
+    options = {"reduce": None, "gaussianize": "none", "ci": None, "null": None}
+    monkeypatch.setitem(own_activations.CONFIGS, "recommended", lambda: options)
     config = dataclasses.replace(TINY, npz=tmp_path / "mine.safetensors", out=tmp_path / "run")
     (part,) = pid_gaussian.main(config)["parts"]
     (record,) = part["layers"]

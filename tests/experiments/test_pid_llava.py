@@ -1,4 +1,4 @@
-"""`python -m experiments.pid_llava`: runs and what they keep, kills, what is asked of whom, refusals."""
+"""`python -m experiments.pid_llava`: runs, their cache, kills, several hosts, your own files, refusals."""
 
 import dataclasses
 import json
@@ -28,21 +28,21 @@ DRAWS = 8
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
     """Two models that differ in their seed."""
-    place = tmp_path_factory.mktemp("models")
-    return tuple(toy_llava.write(place / f"seed{seed}", seed) for seed in range(2))
+    parent = tmp_path_factory.mktemp("models")
+    return tuple(toy_llava.write(parent / f"seed{seed}", seed) for seed in range(2))
 
 
 @pytest.fixture(scope="module")
 def ran(folders, tmp_path_factory):
-    """(configuration, summary) of a whole run at tiny size."""
-    place = tmp_path_factory.mktemp("run")
-    config = toy_llava.tiny(*folders, cache=place / "kept", out=place / "run")
+    """(configuration, summary) of a complete run at tiny size."""
+    parent = tmp_path_factory.mktemp("run")
+    config = toy_llava.tiny(*folders, cache=parent / "kept", out=parent / "run")
     return config, pid_llava.main(config)
 
 
 @pytest.fixture(scope="module")
 def captured(folders, ran):
-    """(configuration, model, questions, capture) of the first model; nothing runs for it."""
+    """(configuration, model, questions, capture) of the first model; the capture comes from the cache."""
     config, _ = ran
     model = checkpoint.ModelFolder(folders[0], config.capture, config.mesh)
     (task,) = questions.make_questions(config)
@@ -51,41 +51,41 @@ def captured(folders, ran):
 
 @pytest.fixture
 def no_figures(monkeypatch):
-    """No figures are drawn, which takes longer than all the rest of a run that finds everything."""
+    """Draw no figures, since they take most of the time of a run with a full cache."""
     monkeypatch.setattr(program.figures, "draw", lambda *_: ())
 
 
 class Interrupted(BaseException):
-    """As a kill, and the test goes on."""
+    """Stands for a kill, after which the test continues."""
 
 
-def interrupting(monkeypatch, owner, name, calls):
-    """`owner.name` does its work so many times, and is then interrupted."""
-    work, left = getattr(owner, name), [calls]
+def interrupt_after(monkeypatch, owner, name, calls):
+    """Let `owner.name` raise `Interrupted` after so many calls."""
+    function, remaining = getattr(owner, name), [calls]
 
-    def wrapped(*arguments, **named):
-        if not left[0]:
+    def wrapped(*arguments, **keywords):
+        if not remaining[0]:
             raise Interrupted
-        left[0] -= 1
-        return work(*arguments, **named)
+        remaining[0] -= 1
+        return function(*arguments, **keywords)
 
     monkeypatch.setattr(owner, name, wrapped)
 
 
-def counting(monkeypatch, owner, name):
-    """How often `owner.name` works from now on."""
-    work, calls = getattr(owner, name), []
+def record_calls(monkeypatch, owner, name):
+    """Return a list that gets an entry for every later call of `owner.name`."""
+    function, calls = getattr(owner, name), []
 
-    def wrapped(*arguments, **named):
+    def wrapped(*arguments, **keywords):
         calls.append(name)
-        return work(*arguments, **named)
+        return function(*arguments, **keywords)
 
     monkeypatch.setattr(owner, name, wrapped)
     return calls
 
 
 def without_versions(summary):
-    """A summary without what belongs to the moment."""
+    """A summary without the versions of libraries."""
     return {key: value for key, value in summary.items() if key not in ("versions",)}
 
 
@@ -101,52 +101,57 @@ def test_a_run_writes_what_it_says(ran):
         "versions.json",
         "summary.json",
         "windows.png",
-        *(f"seed{s}-recommended-{what}.png" for s in range(2) for what in ("atoms", "shares", "knockout")),
+        *(f"seed{s}-recommended-{kind}.png" for s in range(2) for kind in ("atoms", "shares", "knockout")),
     }
     counts = [(row["task"], row["model"], row["asked"], row["used"]) for row in written["captured"]]
     assert counts == [("QueryAttr", f"seed{s}", 24, 20) for s in range(2)]
     assert set(written["captured"][0]["change"]) == {
         "all",
-        *(f"window {at}" for at in range(toy_llava.LAYERS)),
+        *(f"window {layer}" for layer in range(toy_llava.LAYERS)),
     }
     assert [len(row["layers"]) for row in written["decomposed"]] == [toy_llava.LAYERS + 1] * 2
     assert {row["corner"] for row in written["directions"]} == set(toyworld.EXPECTED)
-    titles = [one["title"] for one in written["tables"]]
+    titles = [table["title"] for table in written["tables"]]
     assert [title.split("(")[0].strip() for title in titles[:4]] == [
         "Tasks, and the change of the answer's probability by Image→Question knockouts",
         "Peak layers, and shares in the last layer",
-        "What the knockout of all layers changes in the last layer",
+        "Effect of the knockout in all layers, in the last layer",
         "Correlation of trajectories over layers",
     ]
 
 
 def test_the_numbers_are_those_of_layerwise_and_compare_on_the_captured_states(captured, ran):
-    config, _, _, one = captured
+    config, _, _, capture = captured
     arrays = [
-        np.asarray(one.store.states("baseline", group)) for group in (TokenType.IMAGE, TokenType.QUESTION)
+        np.asarray(capture.store.states("baseline", group)) for group in (TokenType.IMAGE, TokenType.QUESTION)
     ]
     x, y = (array[:, :20] for array in arrays)
-    target = one.store.states("baseline", TokenType.LAST)[-1][:20]
-    chosen = decomposing.estimate_config("recommended", config.estimation, paired=False)
-    direct = layerwise(target, x, y, key=jax.random.key(0), **chosen)
+    target = capture.store.states("baseline", TokenType.LAST)[-1][:20]
+    options = decomposing.estimate_config("recommended", config.estimation, paired=False)
+    direct = layerwise(target, x, y, key=jax.random.key(0), **options)
     layers = ran[1]["decomposed"][0]["layers"]
     for field in ("unique_x", "mi_joint"):
         np.testing.assert_allclose([row[field] for row in layers], getattr(direct.pid, field), atol=1e-4)
-    assert chosen.get("debias") == "thinned"
+    assert options.get("debias") == "thinned"
 
 
 def test_a_second_run_does_nothing_again_and_says_the_same(ran, tmp_path, monkeypatch, no_figures):
     config, summary = ran
-    places = ((llava, "capture"), (llava, "load"), (decomposing, "layerwise"), (known_effects, "layerwise"))
-    work = [counting(monkeypatch, *place) for place in places]
+    functions = (
+        (llava, "capture"),
+        (llava, "load"),
+        (decomposing, "layerwise"),
+        (known_effects, "layerwise"),
+    )
+    calls = [record_calls(monkeypatch, *function) for function in functions]
     again = pid_llava.main(dataclasses.replace(config, out=tmp_path / "again"))
     assert without_versions(again) == without_versions(summary)
-    assert work == [[], [], [], []]
+    assert calls == [[], [], [], []]
 
 
 def test_a_run_folder_is_refused_and_resumed(ran, no_figures):
     config, summary = ran
-    with pytest.raises(FileExistsError, match="use --resume to go on with it"):
+    with pytest.raises(FileExistsError, match="use --resume to continue its run"):
         pid_llava.main(config)
     resumed = dataclasses.replace(config, resume=True)
     assert without_versions(pid_llava.main(resumed)) == without_versions(summary)
@@ -160,10 +165,10 @@ def test_a_capture_that_was_interrupted_goes_on(ran, tmp_path, monkeypatch, no_f
     (config, summary), done = ran, 2
     config = dataclasses.replace(config, cache=tmp_path / "kept", out=tmp_path / "run")
     with monkeypatch.context() as patched:
-        interrupting(patched, shard_writer.ShardWriter, "save", done)
+        interrupt_after(patched, shard_writer.ShardWriter, "save", done)
         with pytest.raises(Interrupted):
             pid_llava.main(config)
-    saves = counting(monkeypatch, shard_writer.ShardWriter, "save")
+    saves = record_calls(monkeypatch, shard_writer.ShardWriter, "save")
     assert without_versions(pid_llava.main(dataclasses.replace(config, resume=True))) == without_versions(
         summary
     )
@@ -173,16 +178,16 @@ def test_a_capture_that_was_interrupted_goes_on(ran, tmp_path, monkeypatch, no_f
 
 def test_an_estimation_that_was_interrupted_goes_on(ran, tmp_path, monkeypatch, no_figures):
     config, summary = ran
-    place = tmp_path / "kept"
-    place.mkdir()
-    (place / "captures").symlink_to(config.cache / "captures")
-    config = dataclasses.replace(config, cache=place, out=tmp_path / "run")
+    cache = tmp_path / "kept"
+    cache.mkdir()
+    (cache / "captures").symlink_to(config.cache / "captures")
+    config = dataclasses.replace(config, cache=cache, out=tmp_path / "run")
     with monkeypatch.context() as patched:
-        interrupting(patched, decomposing, "layerwise", 2)
+        interrupt_after(patched, decomposing, "layerwise", 2)
         with pytest.raises(Interrupted):
             pid_llava.main(config)
-    assert len(list((place / "estimates").iterdir())) == 2
-    estimates = counting(monkeypatch, decomposing, "layerwise")
+    assert len(list((cache / "estimates").iterdir())) == 2
+    estimates = record_calls(monkeypatch, decomposing, "layerwise")
     assert without_versions(pid_llava.main(dataclasses.replace(config, resume=True))) == without_versions(
         summary
     )
@@ -192,7 +197,7 @@ def test_an_estimation_that_was_interrupted_goes_on(ran, tmp_path, monkeypatch, 
 @pytest.mark.slow
 @pytest.mark.parametrize("what", ["captures", "estimates"])
 def test_a_killed_run_is_resumed(ran, folders, tmp_path, what, no_figures):
-    """A real kill -9 in capture and in estimation; the second start ends in the numbers of a run without a kill."""
+    """After a kill -9 during capture or estimation, the second start gives the numbers of a run without a kill."""
     command = [sys.executable, "-m", "tests.helpers.toy_llava", str(folders[0]), str(tmp_path / "kept")]
     command += [str(tmp_path / "run"), what]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
@@ -212,8 +217,8 @@ def test_the_paper_configuration_runs_flows_and_shows_paired_intervals(folders, 
     config = toy_llava.tiny(folders[0], cache=tmp_path / "kept", out=tmp_path / "run")
     capture = dataclasses.replace(config.capture, rows=240, samples=220, least=100)
     sizes = dataclasses.replace(config.estimation, couplings=0)
-    none = dataclasses.replace(config.corners, rows=0)
-    config = dataclasses.replace(config, config="both", capture=capture, estimation=sizes, corners=none)
+    corners = dataclasses.replace(config.corners, rows=0)
+    config = dataclasses.replace(config, config="both", capture=capture, estimation=sizes, corners=corners)
     summary = pid_llava.main(config)
     assert [row["config"] for row in summary["decomposed"]] == ["recommended", "paper"]
     layers = summary["decomposed"][1]["layers"]
@@ -223,19 +228,21 @@ def test_the_paper_configuration_runs_flows_and_shows_paired_intervals(folders, 
 
 
 def test_what_is_kept_comes_back_as_it_was(tmp_path):
-    draw = np.random.default_rng(0)
-    samples = draw.standard_normal((3, 4, 40, 2))
-    made = layerwise(*samples, key=jax.random.key(0), ci=Bootstrap(DRAWS), null=Shuffle(2), debias="wishart")
-    for name, one in {
-        "whole": made,
-        "bare": made._replace(ci=None, null=None, draws=None, resampling=None),
+    rng = np.random.default_rng(0)
+    samples = rng.standard_normal((3, 4, 40, 2))
+    complete = layerwise(
+        *samples, key=jax.random.key(0), ci=Bootstrap(DRAWS), null=Shuffle(2), debias="wishart"
+    )
+    for name, estimate in {
+        "whole": complete,
+        "bare": complete._replace(ci=None, null=None, draws=None, resampling=None),
     }.items():
-        back = result_cache.restore_or_estimate(tmp_path, name, lambda one=one: one)
-        assert jax.tree.structure(back) == jax.tree.structure(one)
-        jax.tree.map(np.testing.assert_array_equal, back, one)
+        restored = result_cache.restore_or_estimate(tmp_path, name, lambda estimate=estimate: estimate)
+        assert jax.tree.structure(restored) == jax.tree.structure(estimate)
+        jax.tree.map(np.testing.assert_array_equal, restored, estimate)
         assert (
             result_cache.restore_or_estimate(tmp_path, name, lambda: pytest.fail("made again")).flags
-            == one.flags
+            == estimate.flags
         )
 
 
@@ -243,14 +250,14 @@ def test_what_is_kept_comes_back_as_it_was(tmp_path):
 
 
 def test_hosts_share_the_estimates(tmp_path, monkeypatch):
-    did = []
+    events = []
     monkeypatch.setattr(jax, "process_count", lambda: 3)
-    monkeypatch.setattr(study, "barrier", lambda: did.append("together"))
+    monkeypatch.setattr(study, "barrier", lambda: events.append("barrier"))
     for host in range(3):
         monkeypatch.setattr(jax, "process_index", lambda host=host: host)
         runner = study.Runner(Run(tmp_path), StudyProgress(Console(quiet=True), "", 1))
-        runner.measure_share(study.Part("", lambda *_, at=at: did.append(at)) for at in range(4))
-    assert did == [0, 3, "together", 1, "together", 2, "together"]
+        runner.measure_share(study.Part("", lambda *_, i=i: events.append(i)) for i in range(4))
+    assert events == [0, 3, "barrier", 1, "barrier", 2, "barrier"]
 
 
 @pytest.mark.slow
@@ -266,9 +273,9 @@ def test_two_hosts_capture_their_shares_and_the_first_reports_all(folders, tmp_p
     """.split()
     hosts = [
         subprocess.Popen(
-            [*command, "--hosts.index", str(at)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            [*command, "--hosts.index", str(i)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
-        for at in (0, 1)
+        for i in (0, 1)
     ]
     outputs = [host.communicate(timeout=180)[0] for host in hosts]
     assert [host.returncode for host in hosts] == [0, 0], "\n".join(outputs)
@@ -281,20 +288,20 @@ def test_two_hosts_capture_their_shares_and_the_first_reports_all(folders, tmp_p
         for path in sorted(store.glob("manifest-*.jsonl"))
     ]
     assert counts == [30, 30]
-    assert "What the paper states" in outputs[0]
-    assert "What the paper states" not in outputs[1]
+    assert "Statements of the paper" in outputs[0]
+    assert "Statements of the paper" not in outputs[1]
 
 
 def test_activations_of_your_own_are_decomposed_by_layer(tmp_path):
-    draw = np.random.default_rng(1)
-    x, y = draw.standard_normal((2, 5, 40, 3))
+    rng = np.random.default_rng(1)
+    x, y = rng.standard_normal((2, 5, 40, 3))
     arrays = {"target": x[-1] + y[0], "x": x, "y": y}
     np.savez(tmp_path / "mine.npz", **arrays)
     config = toy_llava.tiny(cache=tmp_path / "kept", out=tmp_path / "run", npz=tmp_path / "mine.npz")
     summary = pid_llava.main(config)
     (decomposition,) = summary["decomposed"]
-    chosen = decomposing.estimate_config("recommended", config.estimation, paired=False)
-    direct = layerwise(arrays["target"], x, y, key=jax.random.key(0), **chosen)
+    options = decomposing.estimate_config("recommended", config.estimation, paired=False)
+    direct = layerwise(arrays["target"], x, y, key=jax.random.key(0), **options)
     np.testing.assert_allclose(
         [row["synergy"] for row in decomposition["layers"]], direct.pid.synergy, atol=1e-5
     )

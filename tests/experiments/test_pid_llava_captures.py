@@ -18,8 +18,8 @@ from tests.helpers import gqa_folder, llava_folder, toy_llava
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
     """Two models that differ in their seed."""
-    place = tmp_path_factory.mktemp("models")
-    return tuple(toy_llava.write(place / f"seed{seed}", seed) for seed in range(2))
+    parent = tmp_path_factory.mktemp("models")
+    return tuple(toy_llava.write(parent / f"seed{seed}", seed) for seed in range(2))
 
 
 @pytest.fixture(scope="module")
@@ -32,20 +32,21 @@ def captured(folders, tmp_path_factory):
 
 
 def test_a_capture_depends_on_weights_questions_prompt_and_cuts(captured, folders):
-    config, model, task, one = captured
-    other = checkpoint.ModelFolder(folders[1], config.capture, config.mesh)
-    prompt = checkpoint.ModelFolder(
+    config, model, task, capture = captured
+    other_model = checkpoint.ModelFolder(folders[1], config.capture, config.mesh)
+    other_prompt = checkpoint.ModelFolder(
         folders[0], dataclasses.replace(config.capture, suffix=" now"), config.mesh
     )
-    names = [capturing.fingerprint(each, task, config, windows=True) for each in (model, other, prompt)]
+    models = (model, other_model, other_prompt)
+    names = [capturing.fingerprint(item, task, config, windows=True) for item in models]
     names.append(capturing.fingerprint(model, task, config, windows=False))
     names.append(capturing.fingerprint(model, task, dataclasses.replace(config, y="text"), windows=True))
     names.append(capturing.fingerprint(model, task._replace(fingerprint="others"), config, windows=True))
-    assert names[0] == one.name
+    assert names[0] == capture.name
     assert len({*names}) == len(names)
 
 
-# What is asked, and of whom.
+# Conditions, answers and variables.
 
 
 def test_conditions_are_the_model_as_it_is_all_layers_and_a_window_about_each():
@@ -58,53 +59,53 @@ def test_conditions_are_the_model_as_it_is_all_layers_and_a_window_about_each():
 
 
 def test_under_the_knockout_the_image_states_are_the_same_and_the_question_is_blind(captured):
-    *_, one = captured
-    before, after = (np.asarray(one.store.states(name, TokenType.IMAGE)) for name in ("baseline", "all"))
-    np.testing.assert_array_equal(before, after)
-    base, cut = (one.store.states(name, TokenType.QUESTION)[-1] for name in ("baseline", "all"))
-    assert np.abs(base - cut).max() > 0.01
+    *_, capture = captured
+    base, knockout = (np.asarray(capture.store.states(name, TokenType.IMAGE)) for name in ("baseline", "all"))
+    np.testing.assert_array_equal(base, knockout)
+    base, knockout = (capture.store.states(name, TokenType.QUESTION)[-1] for name in ("baseline", "all"))
+    assert np.abs(base - knockout).max() > 0.01
 
 
 def test_an_answer_is_right_if_its_first_token_is_said(captured):
-    _, model, task, one = captured
+    _, model, task, capture = captured
     left = toyworld.VOCABULARY["left"]
     assert model.first_tokens("left") == {left}  # a capital letter is no word of the toy world
     assert model.is_right([left, left], ["left", "right"]).tolist() == [True, False]
     tokens = np.array([toyworld.VOCABULARY[answer] for answer in task.answers])
-    assert one.right.tolist() == (tokens == one.store.greedy("baseline")).tolist()
+    assert capture.right.tolist() == (tokens == capture.store.greedy("baseline")).tolist()
 
 
 def test_only_right_answers_are_used_and_at_most_so_many(captured, monkeypatch):
     config, model, task, _ = captured
     right = np.arange(24) % 3 > 0
     monkeypatch.setattr(model, "is_right", lambda tokens, answers: right)
-    only = dataclasses.replace(config.capture, only_correct=True, samples=12)
-    one = capturing.capture_states(model, task, dataclasses.replace(config, capture=only), windows=True)
-    assert one.used.tolist() == np.flatnonzero(right)[:12].tolist()
+    options = dataclasses.replace(config.capture, only_correct=True, samples=12)
+    capture = capturing.capture_states(
+        model, task, dataclasses.replace(config, capture=options), windows=True
+    )
+    assert capture.used.tolist() == np.flatnonzero(right)[:12].tolist()
 
 
 def test_a_task_with_few_right_answers_is_named_and_left_out(captured):
-    *_, one = captured
-    few = one._replace(used=one.used[:3])
+    *_, capture = captured
+    few = capture._replace(used=capture.used[:3])
     (row,) = report.task_table([few], 12).rows
     assert row[-1] == "fewer than 12: left out"
-    (row,) = report.task_table([one], 12).rows
+    (row,) = report.task_table([capture], 12).rows
     assert row[-1] == "fewer than 900"
 
 
 @pytest.mark.parametrize("target", ["last", "same_layer", "unembedding", "logits"])
 def test_targets_are_what_they_are_called(captured, folders, target: Target):
-    config, model, _, one = captured
+    config, model, _, capture = captured
     data, layers = decomposing.make_variables(
-        model, one, "baseline", dataclasses.replace(config, target=target)
+        model, capture, "baseline", dataclasses.replace(config, target=target)
     )
-    last = np.asarray(one.store.states("baseline", TokenType.LAST))[:, one.used]
-    tokens = one.store.greedy("baseline")[one.used]
+    last = np.asarray(capture.store.states("baseline", TokenType.LAST))[:, capture.used]
+    tokens = capture.store.greedy("baseline")[capture.used]
     if target == "last":
         np.testing.assert_array_equal(data.target, last[-1])
-    if (
-        target == "same_layer"
-    ):  # what enters the first block is the same for all questions: it ends in a question mark
+    if target == "same_layer":  # the input of the first block is the same for all questions, a question mark
         assert layers.tolist() == [1, 2, 3, 4]
         np.testing.assert_array_equal(data.target, last[1:])
     if target == "unembedding":
@@ -118,7 +119,7 @@ def test_targets_are_what_they_are_called(captured, folders, target: Target):
 def test_questions_of_the_toy_world_are_of_the_test_split_and_the_same_by_arrays_and_processor():
     task = questions.make_toy_questions("QueryAttr", toyworld.LeakRates(), 5, seed=0)
     fast = list(task.rows(toyworld.processor()))
-    other = llava.wrap_processor(toyworld.hugging_face_processor(), style=toyworld.STYLE, suffix=" now")
+    with_suffix = llava.wrap_processor(toyworld.hugging_face_processor(), style=toyworld.STYLE, suffix=" now")
     assert [row.name.split("-")[0] for row in fast] == ["test"] * 5
     examples = list(toyworld.generate(5, seed=0, split="test", world={"QueryAttr": toyworld.LeakRates()}))
     for ours, theirs in zip(
@@ -128,7 +129,7 @@ def test_questions_of_the_toy_world_are_of_the_test_split_and_the_same_by_arrays
         np.testing.assert_array_equal(ours.ids, theirs.ids)
         np.testing.assert_array_equal(ours.types, theirs.types)
         np.testing.assert_allclose(np.asarray(ours.pixels), np.asarray(theirs.pixels), atol=1e-6)
-    assert len(next(task.rows(other)).ids) == len(fast[0].ids) + 1  # another prompt is encoded as it asks
+    assert len(next(task.rows(with_suffix)).ids) == len(fast[0].ids) + 1  # the prompt has one more token
     assert (
         task.fingerprint
         != questions.make_toy_questions("QueryAttr", toyworld.LeakRates(), 5, seed=1).fingerprint
@@ -145,7 +146,7 @@ def test_questions_of_gqa_come_with_their_images(tmp_path):
         Path("none"), cache=tmp_path / "kept", data=download, tasks=("QueryAttr", "ChooseAttr")
     )
     tasks = questions.make_questions(config)
-    assert [one.task for one in tasks] == ["QueryAttr", "ChooseAttr"]
+    assert [task.task for task in tasks] == ["QueryAttr", "ChooseAttr"]
     assert tasks[0].answers == ("right",) * 3
     rows = list(tasks[0].rows(llava.wrap_processor(llava_folder.processor())))
     assert rows[0].image_size == (6, 8)

@@ -1,4 +1,4 @@
-"""What `experiments.pid_llava` says of its numbers: statements, directions and tables on planted results."""
+"""Statements, known effects and tables of `experiments.pid_llava` on planted results."""
 
 import dataclasses
 from typing import Any
@@ -23,23 +23,23 @@ from tests.helpers import toy_llava
 def planted(vision, language, redundancy=0.1, synergy=0.0, *, noise=0.01, seed=0, count=40) -> Estimate:
     """An estimate with these atoms by layer, and draws around it."""
     vision, language = np.asarray(vision, float), np.asarray(language, float)
-    r, s = (np.broadcast_to(np.asarray(part, float), vision.shape) for part in (redundancy, synergy))
+    r, s = (np.broadcast_to(np.asarray(atom, float), vision.shape) for atom in (redundancy, synergy))
 
-    def whole(v, u, r, s):
+    def all_quantities(v, u, r, s):
         return np.stack([r, v, u, s, r + v, r + u, r + v + u + s, r + v + u], axis=-1)
 
-    value = whole(vision, language, r, s)
+    value = all_quantities(vision, language, r, s)
     shifts = noise * np.random.default_rng(seed).standard_normal((count, len(vision), 4))
-    draws = whole(*np.moveaxis(np.stack([vision, language, r, s], axis=-1) + shifts, -1, 0))
+    draws = all_quantities(*np.moveaxis(np.stack([vision, language, r, s], axis=-1) + shifts, -1, 0))
     pid = pid_from_array(value)
-    ways = Resampling("paired", count, 0.9, (0, 0))
+    resampling = Resampling("paired", count, 0.9, (0, 0))
     flags, dims = ("layer 0: planted.",), ((1, 1, 1),) * len(vision)
-    return Estimate(pid, None, None, pid_from_array(draws), flags, 900, dims, pid, ways)
+    return Estimate(pid, None, None, pid_from_array(draws), flags, 900, dims, pid, resampling)
 
 
-def decomposed(result, knocked=None, model="a", task="QueryAttr") -> decomposing.Decomposition:
+def decomposed(result, knockout=None, model="a", task="QueryAttr") -> decomposing.Decomposition:
     layers = np.arange(len(result.dims))
-    return decomposing.Decomposition(model, task, "recommended", layers, result, result, knocked)
+    return decomposing.Decomposition(model, task, "recommended", layers, result, result, knockout)
 
 
 FALLING, RISING = np.linspace(2, 0.1, 33), np.r_[np.zeros(21), np.linspace(0, 2, 12)]
@@ -59,7 +59,7 @@ def test_statements_on_planted_trajectories(vision, language, synergy, noise, ex
     statements = paper_claims.judge_trajectory(
         decomposed(planted(vision, language, synergy=synergy, noise=noise))
     )
-    assert [one.verdict for one in statements] == expected
+    assert [statement.verdict for statement in statements] == expected
     if vision is FALLING and noise < 1:
         assert statements[0].numbers.startswith("2.00 bits at point 0 of 32, 0.10 in the last; margin [")
 
@@ -68,26 +68,27 @@ def test_the_knockout_raises_what_is_raised_and_pairs_cancel():
     base = planted(FALLING, RISING, noise=5.0)
     draws = pid_to_array(base.draws) if base.draws is not None else pytest.fail("no draws")
     step = np.array([0, 0.2, 0, 0.2, 0.2, 0, 0.4, 0.2])  # U_V and S by 0.2 each
-    other = base._replace(
+    knockout = base._replace(
         pid=pid_from_array(pid_to_array(base.pid) + step), draws=pid_from_array(draws + step)
     )
-    statements = paper_claims.judge_knockout(decomposed(base, other))
-    assert [one.verdict for one in statements] == ["holds"] * 3  # however wide the draws: they are the same
+    statements = paper_claims.judge_knockout(decomposed(base, knockout))
+    assert [s.verdict for s in statements] == ["holds"] * 3  # the noise is large, but it cancels in pairs
     assert "mean over layers +0.200" in statements[0].numbers
-    back = paper_claims.judge_knockout(decomposed(other, base))
-    assert [one.verdict for one in back] == ["does not"] * 3
+    reversed_ = paper_claims.judge_knockout(decomposed(knockout, base))
+    assert [s.verdict for s in reversed_] == ["does not"] * 3
     assert paper_claims.judge_knockout(decomposed(base)) == []
 
 
 def test_trajectories_of_two_models_correlate_or_not():
-    one = decomposed(planted(FALLING, RISING))
-    like = decomposed(planted(1.1 * FALLING, RISING + 0.3, seed=1), model="b")
-    unlike = decomposed(planted(FALLING[::-1], RISING, seed=2), model="c")
-    elsewhere = decomposed(planted(FALLING, RISING), model="d", task="ChooseCat")
-    statements = {one.model: one.verdict for one in paper_claims.judge_pairs([one, like, unlike, elsewhere])}
-    assert statements == {"a, b": "holds", "a, c": "does not", "b, c": "does not"}
-    still = decomposed(planted(np.zeros(33), RISING, noise=0.0), model="e")
-    (pair,) = paper_claims.judge_pairs([one, still])
+    first = decomposed(planted(FALLING, RISING))
+    similar = decomposed(planted(1.1 * FALLING, RISING + 0.3, seed=1), model="b")
+    different = decomposed(planted(FALLING[::-1], RISING, seed=2), model="c")
+    other_task = decomposed(planted(FALLING, RISING), model="d", task="ChooseCat")
+    statements = paper_claims.judge_pairs([first, similar, different, other_task])
+    verdicts = {statement.model: statement.verdict for statement in statements}
+    assert verdicts == {"a, b": "holds", "a, c": "does not", "b, c": "does not"}
+    constant = decomposed(planted(np.zeros(33), RISING, noise=0.0), model="e")
+    (pair,) = paper_claims.judge_pairs([first, constant])
     assert pair.verdict == "not decidable"
 
 
@@ -121,7 +122,7 @@ def test_verdicts_follow_the_interval():
     assert (low, high) == (5.0 - (10 - 1.0), 5.0 - (0 - 1.0))  # reflected, centered on their mean
 
 
-# Directions.
+# Known effects.
 
 
 @pytest.mark.parametrize("corner", toyworld.EXPECTED)
@@ -138,36 +139,36 @@ def test_a_source_that_tells_the_answer_fully_tells_one_bit_and_never_more():
     answers = np.array(["left", "right"] * 4000)
     target = known_effects.encode_answers(answers, 0)
     signs = np.where(answers == "left", -1.0, 1.0)[:, None]
-    other = np.random.default_rng(1).standard_normal((8000, 1))
-    chosen = {"reduce": None, "gaussianize": "none", "measure": "mmi", "ci": None, "null": None}
-    result = estimate(target, signs, other, key=jax.random.key(0), **chosen)
+    noise = np.random.default_rng(1).standard_normal((8000, 1))
+    options = {"reduce": None, "gaussianize": "none", "measure": "mmi", "ci": None, "null": None}
+    result = estimate(target, signs, noise, key=jax.random.key(0), **options)
     assert float(result.pid.mi_x) == pytest.approx(1, abs=0.03)
     assert float(result.pid.mi_y) == pytest.approx(0, abs=0.01)
 
 
-class Planted:
-    """A store whose states tell the answer (±1) as a corner's scene and question do, in three layers."""
+class PlantedStore:
+    """A store of three layers whose states have the information of a corner's scene and question on the answer (±1)."""
 
     def __init__(self, signs, expected=toyworld.EXPECTED["both needed"]):
-        draw = np.random.default_rng(0)
-        tells = {
+        rng = np.random.default_rng(0)
+        leak_rates = {
             TokenType.IMAGE: expected.leak_rates.vision,
             TokenType.QUESTION: expected.leak_rates.language,
         }
-        self._of = {
-            group: np.stack([share * signs, np.zeros_like(signs)], axis=-1)
-            + 0.2 * draw.standard_normal((3, len(signs), 2))
-            for group, share in tells.items()
+        self._states = {
+            group: np.stack([rate * signs, np.zeros_like(signs)], axis=-1)
+            + 0.2 * rng.standard_normal((3, len(signs), 2))
+            for group, rate in leak_rates.items()
         }
         self.p_base = np.full(len(signs), 0.9)
-        self._fall = 0.5 * (expected.knockout == "falls")
+        self._drop = 0.5 * (expected.knockout == "falls")
 
     def states(self, condition, group):
-        return self._of[group]
+        return self._states[group]
 
     def p_new(self, condition):
         assert condition == "all"
-        return self.p_base - self._fall * np.linspace(0.5, 1.5, len(self.p_base))
+        return self.p_base - self._drop * np.linspace(0.5, 1.5, len(self.p_base))
 
     def captured(self, name, *, wrong=0):
         count = len(self.p_base)
@@ -176,14 +177,14 @@ class Planted:
 
 
 def test_the_fall_is_that_of_the_right_answers_alone():
-    one = Planted(np.ones(3)).captured("planted", wrong=1)
-    np.testing.assert_allclose(known_effects.probability_drops(one), [0.5, 0.75])
+    capture = PlantedStore(np.ones(3)).captured("planted", wrong=1)
+    np.testing.assert_allclose(known_effects.probability_drops(capture), [0.5, 0.75])
     means = known_effects.bootstrap_means(np.array([0.5, 0.0]), 400, 0)
     assert means.mean() == pytest.approx(0.25, abs=0.05)
 
 
 def test_corners_of_a_model_that_reads_the_inputs_come_out(tmp_path, monkeypatch):
-    """All but the synergy of a product, which no linear reader sees: that is said to be not decidable."""
+    """All effects come out but the synergy of a product: no linear readout detects it, so it is not decidable."""
     folder = toy_llava.write(tmp_path / "model")
     config = toy_llava.tiny(folder, cache=tmp_path)
     model = checkpoint.ModelFolder(folder, config.capture, config.mesh)
@@ -191,8 +192,8 @@ def test_corners_of_a_model_that_reads_the_inputs_come_out(tmp_path, monkeypatch
     verdicts = {}
     for corner, expected in toyworld.EXPECTED.items():
         answers = np.array(known_effects.corner_questions(config, corner, "QueryAttr").answers)
-        one = Planted(np.where(answers == "left", -1.0, 1.0), expected).captured(corner)
-        monkeypatch.setattr(known_effects, "capture_states", lambda *_, one=one, **__: one)
+        capture = PlantedStore(np.where(answers == "left", -1.0, 1.0), expected).captured(corner)
+        monkeypatch.setattr(known_effects, "capture_states", lambda *_, capture=capture, **__: capture)
         verdicts[corner] = [row.verdict for row in known_effects.measure(model, corner, "QueryAttr", config)]
     assert verdicts == {
         "both needed": ["not decidable", "not decidable", "holds"],
@@ -209,11 +210,11 @@ def test_the_table_on_planted_results():
     base = planted(FALLING, RISING)
     draws = pid_to_array(base.draws) if base.draws is not None else pytest.fail("no draws")
     step = np.array([0, 0.2, 0, 0.2, 0.2, 0, 0.4, 0.2])
-    knocked = base._replace(
+    knockout = base._replace(
         pid=pid_from_array(pid_to_array(base.pid) + step), draws=pid_from_array(draws + step)
     )
-    decompositions = [decomposed(base, knocked), decomposed(base, knocked, model="b")]
-    layers, changes, likeness, flags = (
+    decompositions = [decomposed(base, knockout), decomposed(base, knockout, model="b")]
+    layers, changes, correlations, flags = (
         report.layer_table(decompositions, "final"),
         report.knockout_table(decompositions, "final"),
         report.correlation_table(decompositions),
@@ -223,7 +224,7 @@ def test_the_table_on_planted_results():
     assert layers.rows[0] == first
     assert changes.rows[0] == ("QueryAttr", "a", "U_V", "0.200", "[0.200, 0.200]")
     assert changes.rows[4][2:] == ("total", "0.400", "[0.400, 0.400]")
-    assert likeness.rows[0][:4] == ("QueryAttr", "a, b", "1.000", "1.000")
+    assert correlations.rows[0][:4] == ("QueryAttr", "a, b", "1.000", "1.000")
     assert flags.rows == [("planted.", "2 layers, first in QueryAttr (a, recommended)")]
     means = report.layer_table(decompositions, "mean_layers")
     assert "the mean over layers" in means.title
@@ -232,11 +233,11 @@ def test_the_table_on_planted_results():
 
 def test_one_number_for_all_layers_has_draws_of_the_same_kind():
     base = planted(FALLING, RISING)
-    for how, number in {"final": -1, "mean_layers": None}.items():
-        aggregated = decomposing.aggregate_draws(base, how)
+    for aggregation, layer in {"final": -1, "mean_layers": None}.items():
+        aggregated = decomposing.aggregate_draws(base, aggregation)
         assert base.draws is not None
         assert aggregated.draws is not None
-        every = np.asarray(base.draws.unique_x)
-        expected = every[:, number] if number is not None else every.mean(axis=1)
+        by_layer = np.asarray(base.draws.unique_x)
+        expected = by_layer[:, layer] if layer is not None else by_layer.mean(axis=1)
         np.testing.assert_allclose(aggregated.draws.unique_x, expected)
         assert np.shape(aggregated.pid.unique_x) == ()

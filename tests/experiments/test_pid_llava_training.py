@@ -1,4 +1,4 @@
-"""The toy LLaVA: its lessons, a training that is resumed, into a Hugging Face folder and back, the shipped ones."""
+"""The toy LLaVA: curriculum, resumed training, saving as a Hugging Face folder and loading, the shipped models."""
 
 import dataclasses
 import hashlib
@@ -48,44 +48,45 @@ def bits(model):
     }
 
 
-# Lessons
+# Curriculum
 
 
 def test_every_word_of_a_caption_that_is_to_be_said_follows_from_scene_and_words_before():
     examples = list(toyworld.generate(64, seed=5, world=toyworld.NAMING))
     batch = curriculum.captions(64, seed=5)
-    kinds = set()
+    is_relation = set()
     for example, ids, targets in zip(examples, batch["ids"], batch["targets"], strict=True):
-        look = {t.shape: t.color for t in example.scene} | {t.color: CELLS[t.cell] for t in example.scene}
-        look |= {CELLS[t.cell]: t.shape for t in example.scene}
+        successor = {t.shape: t.color for t in example.scene}
+        successor |= {t.color: CELLS[t.cell] for t in example.scene}
+        successor |= {CELLS[t.cell]: t.shape for t in example.scene}
         things = {t.shape: t for t in example.scene}
-        for at in np.flatnonzero(targets != curriculum.NOTHING):
-            following, word = WORDS[targets[at]], WORDS[ids[at]]
-            kinds.add(WORDS[ids[at - 1]] in ("side", "row"))
-            if WORDS[ids[at - 1]] in ("side", "row"):
-                assert following in relations(things[WORDS[ids[at - 2]]], things[word])
-                assert (WORDS[ids[at - 1]] == "side") == (following in ("left", "right"))
+        for i in np.flatnonzero(targets != curriculum.NO_TARGET):
+            target, word, previous = WORDS[targets[i]], WORDS[ids[i]], WORDS[ids[i - 1]]
+            is_relation.add(previous in ("side", "row"))
+            if previous in ("side", "row"):
+                assert target in relations(things[WORDS[ids[i - 2]]], things[word])
+                assert (previous == "side") == (target in ("left", "right"))
             else:
-                assert following == look[word]
-    assert kinds == {True, False}
-    assert set(np.sum(batch["targets"] != curriculum.NOTHING, axis=1)) == {3, 8}
+                assert target == successor[word]
+    assert is_relation == {True, False}
+    assert set(np.sum(batch["targets"] != curriculum.NO_TARGET, axis=1)) == {3, 8}
 
 
 def test_an_answer_is_said_at_the_last_token_alone_and_what_fills_a_batch_says_nothing():
     examples = list(toyworld.generate(5, seed=0))
     *_, last = curriculum.in_batches(examples, 3)
-    assert (last["targets"] != curriculum.NOTHING).sum(axis=1).tolist() == [1, 1, 0]
-    at = np.flatnonzero(last["targets"][1] != curriculum.NOTHING)
-    assert WORDS[last["ids"][1, at].item()] == "?"
-    assert WORDS[last["targets"][1, at].item()] == examples[4].answer
+    assert (last["targets"] != curriculum.NO_TARGET).sum(axis=1).tolist() == [1, 1, 0]
+    position = np.flatnonzero(last["targets"][1] != curriculum.NO_TARGET)
+    assert WORDS[last["ids"][1, position].item()] == "?"
+    assert WORDS[last["targets"][1, position].item()] == examples[4].answer
 
 
 def test_a_batch_of_a_step_is_the_same_whenever_asked_for_and_no_two_steps_or_seeds_share_one():
-    drawn = {(seed, step): toy_training.batch(TINY, seed, step) for seed in (0, 1) for step in range(3)}
-    for (seed, step), batch in drawn.items():
+    batches = {(seed, step): toy_training.batch(TINY, seed, step) for seed in (0, 1) for step in range(3)}
+    for (seed, step), batch in batches.items():
         again = toy_training.batch(TINY, seed, step)
         assert all(np.array_equal(batch[name], again[name]) for name in batch)
-    assert len({batch["ids"].tobytes() for batch in drawn.values()}) == len(drawn)
+    assert len({batch["ids"].tobytes() for batch in batches.values()}) == len(batches)
 
 
 # The model
@@ -97,11 +98,11 @@ def test_the_model_has_the_stated_size():
 
 
 def test_maps_start_with_the_variance_of_their_inputs_and_the_ends_of_six_layers_share_it():
-    start = toy_model.initial_sd
-    assert start("language/blocks/up/kernel", (6, 64, 128)) == 1 / 8
-    assert start("language/blocks/down/kernel", (6, 128, 64)) == pytest.approx((128 * 12) ** -0.5)
-    assert start("vision/patches", (64, 3, 8, 8)) == pytest.approx(192**-0.5)
-    assert start("language/embed/embedding", (57, 64)) == 0.5
+    sd = toy_model.initial_sd
+    assert sd("language/blocks/up/kernel", (6, 64, 128)) == 1 / 8
+    assert sd("language/blocks/down/kernel", (6, 128, 64)) == pytest.approx((128 * 12) ** -0.5)
+    assert sd("vision/patches", (64, 3, 8, 8)) == pytest.approx(192**-0.5)
+    assert sd("language/embed/embedding", (57, 64)) == 0.5
 
 
 # The training
@@ -176,16 +177,16 @@ def test_the_chance_of_a_task_is_one_half_of_what_words_do_not_tell():
         accuracy.chance("NameCell", toyworld.LeakRates())
 
 
-# Into a Hugging Face folder
+# Saving as a Hugging Face folder
 
 
 @pytest.mark.parametrize("name", [NAMES[0], NAMES[3], "anyres"])
 def test_what_is_saved_is_loaded_bit_for_bit(name, tmp_path):
     model = tiny_llava.model() if name == "anyres" else loaded(name)
     llava.save(model, tmp_path)
-    back = llava.load(tmp_path, dtype=jnp.float32)
-    assert bits(back) == bits(model)
-    assert back.config == model.config
+    restored = llava.load(tmp_path, dtype=jnp.float32)
+    assert bits(restored) == bits(model)
+    assert restored.config == model.config
 
 
 def test_bfloat16_is_saved_as_it_is(tmp_path):
@@ -243,7 +244,7 @@ def test_a_shipped_model_reproduces_its_answers_and_has_learnt_its_tasks(folder)
     assert abs(right - made["right_among_first"]) <= 1  # another processor may round a tie another way
     reached = [row["accuracy"] for row in made["accuracy_both_needed"].values()]
     assert sum(share >= 0.9 for share in reached) >= 4
-    assert min(reached) > 0.6  # of chance 0.5, its standard error 0.01
+    assert min(reached) > 0.6  # chance is 0.5, with a standard error of 0.01
 
 
 @pytest.mark.parametrize("folder", SHIPPED, ids=lambda folder: folder.name)

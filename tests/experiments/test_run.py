@@ -1,4 +1,4 @@
-"""What happens around a training: the run folder, kill and resume, signals, other meshes and hosts."""
+"""The training loop and its run folder: metrics, kill and resume, signals, other meshes and hosts."""
 
 import dataclasses
 import json
@@ -31,7 +31,7 @@ def lines(folder):
 
 
 def assert_close(records, expected):
-    """The same records, and numbers equal to 1e-5: another mesh adds float32 numbers up in another order."""
+    """Assert equal records, with numbers equal to 1e-5, since another mesh adds float32 numbers in another order."""
     for a, b in zip(records, expected, strict=True):
         assert a.keys() == b.keys()
         for name, value in a.items():
@@ -39,7 +39,7 @@ def assert_close(records, expected):
 
 
 def launch(*arguments, devices=8, **variables):
-    """The tiny program in a process of its own, in the environment of the tests and some more variables."""
+    """Start the tiny program in another process, with the environment of the tests and `variables`."""
     environment = os.environ | {"JAX_NUM_CPU_DEVICES": str(devices)} | variables
     command = [sys.executable, "-m", "tests.helpers.tiny_program", *map(str, arguments)]
     return subprocess.Popen(
@@ -48,22 +48,22 @@ def launch(*arguments, devices=8, **variables):
 
 
 def wait_for(condition, process, seconds=120):
-    """Wait until the condition holds, while the process lives."""
-    end = time.monotonic() + seconds
+    """Wait until the condition holds, as long as the process runs."""
+    deadline = time.monotonic() + seconds
     while not condition():
         assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < end, "the program took too long"
+        assert time.monotonic() < deadline, "the program took too long"
         time.sleep(0.01)
 
 
 @pytest.fixture(scope="module")
 def straight(tmp_path_factory):
-    """(folder, result) of a run that nothing interrupts."""
+    """(folder, result) of an uninterrupted run."""
     folder = tmp_path_factory.mktemp("straight") / "run"
     return folder, main(Config(out=folder))[0]
 
 
-# What a run leaves.
+# The files of a run.
 
 
 def test_run_folder_holds_configuration_versions_metrics_and_summary(straight):
@@ -117,18 +117,21 @@ def test_seeds_of_a_variant_share_their_programs():
     optimizer = train.Optimizer()
     for seed in range(2):
         mesh = sharding.make_mesh(data=1)
-        made = run.make_programs(tiny.build, optimizer, 12, mesh, loss_fn)
-        state, batch = made.init(jax.random.key(seed)), sharding.put_batch(tiny.batch_of(0), mesh)
-        made.evaluate(state.params, [batch])
-        made.step.lower(state, batch, jax.random.key(seed)).compile()(state, batch, jax.random.key(seed))
+        programs = run.make_programs(tiny.build, optimizer, 12, mesh, loss_fn)
+        state, batch = programs.init(jax.random.key(seed)), sharding.put_batch(tiny.batch_of(0), mesh)
+        programs.evaluate(state.params, [batch])
+        step = programs.step.lower(state, batch, jax.random.key(seed)).compile()
+        step(state, batch, jax.random.key(seed))
     assert traced == ["evaluation", "step"]
 
 
 def test_each_of_many_variants_finds_its_own_programs_again():
     variants = [train.Optimizer(warmup=steps) for steps in range(10)]
     mesh = sharding.make_mesh(data=1)
-    first, second = ([run.make_programs(tiny.build, each, 12, mesh) for each in variants] for _ in range(2))
-    assert len({id(made) for made in first}) == len(variants)
+    first, second = (
+        [run.make_programs(tiny.build, optimizer, 12, mesh) for optimizer in variants] for _ in range(2)
+    )
+    assert len({id(programs) for programs in first}) == len(variants)
     assert all(a is b for a, b in zip(first, second, strict=True))
 
 
@@ -147,8 +150,8 @@ def test_kill_9_then_resume_leaves_the_metrics_of_an_uninterrupted_run(straight,
     assert lines(tmp_path)[-1]["step"] < 12
     resumed = main(Config(out=tmp_path, resume=True))[0]
     assert (tmp_path / "metrics.jsonl").read_bytes() == (folder / "metrics.jsonl").read_bytes()
-    same = {"tokens_per_second": 0.0, "compile_seconds": 0.0}
-    assert resumed._replace(**same) == result._replace(**same)
+    no_times = {"tokens_per_second": 0.0, "compile_seconds": 0.0}
+    assert resumed._replace(**no_times) == result._replace(**no_times)
 
 
 def test_sigterm_saves_the_step_and_exits_with_143_and_the_rest_follows(straight, tmp_path):
@@ -157,7 +160,7 @@ def test_sigterm_saves_the_step_and_exits_with_143_and_the_rest_follows(straight
     process.terminate()
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 143
-    (step,) = re.findall(r"stopped by a signal, step (\d+) is saved; go on with --resume", output)
+    (step,) = re.findall(r"stopped by a signal, step (\d+) is saved; continue with --resume", output)
     assert (tmp_path / "checkpoints" / "plain-0" / step).exists()
     steps = []
     main(Config(out=tmp_path, resume=True), spy=steps.append)
@@ -172,10 +175,10 @@ def test_resume_onto_another_mesh_gives_the_same_numbers(straight, tmp_path):
 
 
 def stop_at(folder, step, number=signal.SIGTERM, **changes):
-    """Train until a signal arrives while the batch of `step` (0-based) is made."""
+    """Train until a signal arrives during the preparation of the batch of `step` (0-based)."""
 
-    def spy(now):
-        if now == step:
+    def spy(current_step):
+        if current_step == step:
             os.kill(os.getpid(), number)
 
     with pytest.raises(run.Preempted) as stopped:
@@ -189,13 +192,13 @@ def test_interrupt_exits_with_130_and_resume_ignores_half_a_checkpoint(straight,
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
     checkpoints = tmp_path / "checkpoints" / "plain-0"
     assert (checkpoints / "7").exists()
-    torn = checkpoints / "11.orbax-checkpoint-tmp"
-    torn.mkdir()
-    (torn / "manifest").write_text("half")
+    incomplete = checkpoints / "11.orbax-checkpoint-tmp"
+    incomplete.mkdir()
+    (incomplete / "manifest").write_text("half")
     steps = []
     main(Config(out=tmp_path, resume=True), spy=steps.append)
-    assert steps == [7, *range(7, 12)]  # the batch to compile for, then those of the steps left
-    assert not torn.exists()
+    assert steps == [7, *range(7, 12)]  # the batch for compilation, then those of the remaining steps
+    assert not incomplete.exists()
     assert (tmp_path / "metrics.jsonl").read_bytes() == (straight[0] / "metrics.jsonl").read_bytes()
 
 
@@ -238,7 +241,7 @@ def test_finished_trainings_are_not_repeated(tmp_path):
     results = main(dataclasses.replace(Config(out=tmp_path, resume=True), **config), spy=steps.append)
     assert results[0]._asdict() == first
     assert [result.variant for result in results] == ["plain", "steady"]
-    assert steps == [3, 3]  # only the second variant: the batch to compile for, and the one step left
+    assert steps == [3, 3]  # only the second variant: the batch for compilation, and the remaining step
     before = (tmp_path / "metrics.jsonl").read_bytes()
     assert main(dataclasses.replace(Config(out=tmp_path, resume=True), **config), spy=steps.append) == results
     assert (tmp_path / "metrics.jsonl").read_bytes() == before
@@ -273,7 +276,7 @@ def test_resume_where_nothing_is_begins_and_in_a_foreign_folder_is_refused(tmp_p
 
 
 def fresh_state():
-    """A state as the tiny program begins with."""
+    """An initial state of the tiny program."""
     config = Config(out=Path())
     mesh = sharding.make_mesh(data=1)
     return train.init_state(tiny.build, config.optimizer, config.steps, mesh, seed=1)[1]
@@ -342,20 +345,20 @@ def test_two_hosts_train_to_the_numbers_of_one(tmp_path):
         "--steps",
         6,
     )
-    # The second host finds nothing in the compile cache, which only the first one writes: compile it quickly.
+    # Only the first host writes the compile cache, so the second one compiles everything, without optimizations.
     quick = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "true"}
     hosts = [launch(*options, "--host", host, devices=2, **quick) for host in (0, 1)]
     outputs = [host.communicate(timeout=180)[0] for host in hosts]
     assert [host.returncode for host in hosts] == [0, 0], "\n".join(outputs)
     assert "validation loss" not in outputs[1]
-    (one,) = main(Config(out=tmp_path / "one", mesh=Mesh(data=2, model=2), steps=6))
+    (result,) = main(Config(out=tmp_path / "one", mesh=Mesh(data=2, model=2), steps=6))
     (row,) = json.loads((tmp_path / "two" / "summary.json").read_text())["rows"]
     assert_close(lines(tmp_path / "two"), lines(tmp_path / "one"))
-    assert row["test_loss"] == pytest.approx(one.test_loss, rel=1e-5)
-    # What two hosts saved, one restores.
+    assert row["test_loss"] == pytest.approx(result.test_loss, rel=1e-5)
+    # One host restores the checkpoints of two hosts.
     (tmp_path / "two" / "rows" / "plain-0.json").unlink()
     (again,) = main(Config(out=tmp_path / "two", resume=True, steps=6))
-    assert (again.test_loss, again.best_step) == (pytest.approx(one.test_loss, rel=1e-5), one.best_step)
+    assert (again.test_loss, again.best_step) == (pytest.approx(result.test_loss, rel=1e-5), result.best_step)
 
 
 def test_clock_counts_every_step_between_two_pauses_and_no_pause(monkeypatch):

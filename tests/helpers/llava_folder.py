@@ -1,4 +1,4 @@
-"""LLaVA processors for tests: a Llama-like tokenizer trained on a few words, image processors of any size."""
+"""LLaVA processors for tests: a Llama-like tokenizer trained on a few words, and image processors of any size."""
 
 import re
 from functools import cache
@@ -27,30 +27,30 @@ def vocabulary_and_merges():
 
     from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
-    trained = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>", fuse_unk=True))
-    split: Any = trained
-    split.pre_tokenizer = pre_tokenizers.Metaspace()
+    bpe = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>", fuse_unk=True))
+    untyped: Any = bpe
+    untyped.pre_tokenizer = pre_tokenizers.Metaspace()
     special = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
     trainer = trainers.BpeTrainer(vocab_size=360, special_tokens=special, show_progress=False)
-    trained.train_from_iterator([WORDS] * 3, trainer)
-    model = json.loads(trained.to_str())["model"]
+    bpe.train_from_iterator([WORDS] * 3, trainer)
+    model = json.loads(bpe.to_str())["model"]
     return model["vocab"], [tuple(merge) for merge in model["merges"]]
 
 
 def tokenizer(*, legacy=True, image=True):
     vocab, merges = vocabulary_and_merges()
-    words: Any = import_transformers().LlamaTokenizer(
+    llama: Any = import_transformers().LlamaTokenizer(
         vocab=dict(vocab), merges=list(merges), legacy=legacy, add_bos_token=True
     )
-    words.update_post_processor()
-    words.add_special_tokens({"pad_token": "<pad>"})
+    llama.update_post_processor()
+    llama.add_special_tokens({"pad_token": "<pad>"})
     if image:
-        words.add_special_tokens({"additional_special_tokens": ["<image>"]})
-    return words
+        llama.add_special_tokens({"additional_special_tokens": ["<image>"]})
+    return llama
 
 
 def processor(*, anyres=False, side=28, patch=7, legacy=True, words=None):
-    """A LlavaProcessor, or with anyres a LlavaNextProcessor, of transformers."""
+    """A LlavaProcessor of transformers, or with `anyres` a LlavaNextProcessor."""
     transformers = import_transformers()
     sizes: dict[str, Any] = {
         "size": {"shortest_edge": side},
@@ -76,8 +76,8 @@ def theirs(*, anyres=False, legacy=True):
 
 
 @cache
-def wrapped_processor(*, anyres=False, legacy=True, **changed):
-    return llava.wrap_processor(theirs(anyres=anyres, legacy=legacy), **changed)
+def wrapped_processor(*, anyres=False, legacy=True, **options):
+    return llava.wrap_processor(theirs(anyres=anyres, legacy=legacy), **options)
 
 
 def picture(width=40, height=20, seed=0):
@@ -85,27 +85,28 @@ def picture(width=40, height=20, seed=0):
     return Image.fromarray(colors)
 
 
-def sample(name="a", question="What color is the kettle?", size=(40, 20), **changed):
-    return Sample(name, picture(*size), question, **changed)
+def sample(name="a", question="What color is the kettle?", size=(40, 20), **fields):
+    return Sample(name, picture(*size), question, **fields)
 
 
-def pieces(row, kind=None, by=None):
-    ids = row.ids if kind is None else row.ids[row.types == kind]
-    return (by or processor()).tokenizer.convert_ids_to_tokens(ids)
+def pieces(row, token_type=None):
+    """The tokens of a prompt as strings, optionally only those of one type."""
+    ids = row.ids if token_type is None else row.ids[row.types == token_type]
+    return processor().tokenizer.convert_ids_to_tokens(ids)
 
 
-def spelled(tokens):
-    """The text of Llama pieces, with bytes joined and ▁ as a space."""
-    parts = [
+def join_pieces(tokens):
+    """The text of Llama tokens: byte tokens are decoded, and ▁ is a space."""
+    encoded = [
         bytes([int(token[3:5], 16)]) if re.fullmatch("<0x..>", token) else token.replace("▁", " ").encode()
         for token in tokens
     ]
-    return b"".join(parts).decode()
+    return b"".join(encoded).decode()
 
 
 @cache
 def words():
-    """A tokenizer that splits at spaces only, so that a token can cross the edge of the question."""
+    """A tokenizer that splits only at spaces, so that a token can cross the edge of the question."""
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
@@ -119,6 +120,7 @@ def words():
     )
 
 
-def kinds(question, style, spans=()):
+def token_types(question, style, spans=()):
+    """The types of the tokens that `words` makes of a question."""
     text = llava.prompt(question, style=style, suffix="none")
     return tokenize(words(), text, image_token=1, images=1, spans=spans).types.tolist()

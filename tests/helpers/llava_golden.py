@@ -1,6 +1,6 @@
-"""The tiny LLaVA checkpoints of `golden/`, the results of Hugging Face's eager torch, and functions to run ours.
+"""Tiny LLaVA checkpoints in `golden/`, the results of Hugging Face's eager torch for them, and functions to run ours.
 
-Made by llava_reference.py.
+llava_reference.py writes the files.
 """
 
 import json
@@ -22,7 +22,7 @@ from pid.llava.model import llava as model_file
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 NAMES = ("llava_15_llama", "llava_15_mistral", "llava_next_llama", "llava_next_mistral")
-CRITERION = 2.5e-5  # of each layer's largest entry
+CRITERION = 2.5e-5  # relative to the largest entry of each layer
 WINDOW = (Knockout((1, 2)),)
 
 
@@ -38,11 +38,11 @@ def golden(name):
     return arrays
 
 
-def batch_of(name, **changed) -> dict[str, Any]:
-    """The arguments of `forward` for the golden batch, with `changed` replaced."""
-    known = golden(name)
+def batch_of(name, **changes) -> dict[str, Any]:
+    """The arguments of `forward` for the golden batch, with `changes`."""
+    arrays = golden(name)
     keys = ("input_ids", "pixel_values", "image_sizes", "token_types")
-    return {key: known.get(key) for key in keys} | changed
+    return {key: arrays.get(key) for key in keys} | changes
 
 
 def programs():
@@ -51,16 +51,16 @@ def programs():
     return compiled._cache_size()
 
 
-def run(name, model=None, **changed):
-    return llava.forward(model or loaded(name), **batch_of(name, **changed))
+def run(name, model=None, **changes):
+    return llava.forward(model or loaded(name), **batch_of(name, **changes))
 
 
-def prepared(name, **changed):
-    return llava.prepare(loaded(name).config, **batch_of(name, **changed))
+def prepared(name, **changes):
+    return llava.prepare(loaded(name).config, **batch_of(name, **changes))
 
 
 def error(ours, theirs):
-    """The largest |difference| / largest |entry| of a layer; the leading axis is the layer."""
+    """The maximum over layers (the leading axis) of max|difference| / max|entry|."""
     ours, theirs = np.asarray(ours), np.asarray(theirs)
     axes = tuple(range(1, theirs.ndim))
     return float((np.abs(ours - theirs).max(axes) / np.abs(theirs).max(axes)).max())
@@ -83,7 +83,7 @@ def folder_of(name, path, edit=None, rename=None):
 
 
 def text_arrays(name):
-    """The language model of a checkpoint, by the keys of a model of text alone."""
+    """The weights of a checkpoint's language model, by the keys of a text-only model."""
     arrays = {}
     for file in sorted((GOLDEN / name).glob("*.safetensors")):
         with safe_open(file, framework="np") as handle:

@@ -1,10 +1,10 @@
-"""Make the goldens of llava_golden.py: tiny random LLaVA checkpoints and the results of Hugging Face's eager torch.
+"""Write the files of llava_golden.py: tiny random LLaVA checkpoints and the results of Hugging Face's eager torch.
 
     python -m tests.helpers.llava_reference tests/golden        (needs torch, transformers, safetensors)
 
 Every weight is random, and the sizes are chosen for small files. Weights are large (0.25) and embeddings small (0.01
-for words, 0.003 for patches), so that every mistake shows: at the usual 0.02 a block hardly changes its input. Weights
-are float16 as on the hub, and the computation is float32.
+for words, 0.003 for patches), so that every mistake has a visible effect: at the usual 0.02 a block hardly changes its
+input. Weights are float16 as on the hub, and the computation is float32.
 """
 
 # pyright: reportMissingImports=false
@@ -105,7 +105,7 @@ def samples(counts, tiles, seed):
 
 
 def anyres_map(config, size):
-    """The rows that Hugging Face packs for one image: row numbers take the place of features, -1 is the newline."""
+    """The order in which Hugging Face packs the features of one image, as row numbers; -1 is the newline."""
     vision = config.vision_config
     tiles = image_size_to_num_patches(list(size), config.image_grid_pinpoints, vision.image_size)
     patches = (vision.image_size // vision.patch_size) ** 2
@@ -116,7 +116,7 @@ def anyres_map(config, size):
 
 
 def golden_of_sizes():
-    """Lengths and checksums of the maps of LLaVA-1.6 for everyday, tiny and extreme sizes."""
+    """Lengths and checksums of the token maps of LLaVA-1.6 for common, tiny and extreme image sizes."""
     random = np.random.default_rng(0)
     sizes = [
         (672, 672),
@@ -166,10 +166,8 @@ def golden_of_model(folder, family, kind, seed):
 
     blocked = torch.tensor((types == QUESTION)[:, :, None] & (types == IMAGE)[:, None, :])
     decoder = model.model.language_model
-    plain, window = (
-        record_states(model, decoder, inputs),
-        record_states(model, decoder, inputs, blocked, WINDOW),
-    )
+    baseline = record_states(model, decoder, inputs)
+    window = record_states(model, decoder, inputs, blocked, WINDOW)
     everywhere = record_states(model, decoder, inputs, blocked, range(TEXT_SIZES["num_hidden_layers"]))
     tile = inputs["pixel_values"].reshape(-1, 3, SIDE, SIDE)[:1]
     with torch.no_grad():
@@ -179,15 +177,15 @@ def golden_of_model(folder, family, kind, seed):
         "token_types": types.astype(np.int32),
         "pixel_values": pixels,
         "clip": torch.stack(clip)[:, 0].numpy(),
-        **plain,
+        **baseline,
         **{f"window_{key}": value for key, value in window.items() if key != "final"},
         **{f"everywhere_{key}": value for key, value in everywhere.items() if key != "final"},
         **maps,
     }
     np.savez_compressed(folder / f"{name}.npz", **arrays)
-    moved = np.abs(window["logits"] - plain["logits"])[types > 0].max()
-    scale = np.abs(plain["residual"]).max(axis=(1, 2, 3))
-    print(name, ids.shape, "scale by layer", scale.round(3), "knockouts move logits by", moved)
+    change = np.abs(window["logits"] - baseline["logits"])[types > 0].max()
+    scale = np.abs(baseline["residual"]).max(axis=(1, 2, 3))
+    print(name, ids.shape, "scale by layer", scale.round(3), "knockouts change logits by", change)
 
 
 def main(folder):

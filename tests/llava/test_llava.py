@@ -52,8 +52,8 @@ def test_windows_are_centred_and_cut_off_at_both_ends():
     assert layer_windows[12] == (8, 9, 10, 11, 12, 13, 14, 15, 16)
     assert layer_windows[31] == (27, 28, 29, 30, 31)
     for width in range(1, 12):  # the formula of Zhang et al.
-        for at, layers in enumerate(llava.windows(10, width)):
-            assert layers == tuple(range(max(0, at - width // 2), min(10, at - (-width // 2))))
+        for layer, layers in enumerate(llava.windows(10, width)):
+            assert layers == tuple(range(max(0, layer - width // 2), min(10, layer - (-width // 2))))
 
 
 def test_block_table_cuts_the_named_edges_alone():
@@ -94,12 +94,14 @@ def test_knockout_that_makes_no_sense_is_refused(make, words):
 
 
 def test_anyres_map_is_that_of_hugging_face():
-    known = np.load(GOLDEN / "llava_anyres.npz")
+    reference = np.load(GOLDEN / "llava_anyres.npz")
     pinpoints = ((336, 672), (672, 336), (672, 672), (1008, 336), (336, 1008))
-    for size, count, checksum in zip(known["sizes"], known["counts"], known["checksums"], strict=True):
+    for size, count, checksum in zip(
+        reference["sizes"], reference["counts"], reference["checksums"], strict=True
+    ):
         rows = llava.anyres_rows((int(size[0]), int(size[1])), pinpoints, tile=336, side=24)
         assert (len(rows), zlib.crc32(rows.astype("<i4").tobytes())) == (count, checksum), size
-    assert known["counts"][:2].tolist() == [576 + 48 * 49, 2340]
+    assert reference["counts"][:2].tolist() == [576 + 48 * 49, 2340]
 
 
 def test_anyres_map_by_hand():
@@ -116,11 +118,11 @@ def test_anyres_map_by_hand():
 
 @pytest.mark.parametrize("name", NAMES[2:])
 def test_map_of_a_batch_puts_the_newline_behind_all_tiles(name):
-    known, rows = golden(name), prepared(name).feature_rows
+    reference, rows = golden(name), prepared(name).feature_rows
     for row in (0, 1):
-        expected = np.where(known[f"rows{row}"] < 0, 5 * 16, known[f"rows{row}"])
-        np.testing.assert_array_equal(rows[row][known["input_ids"][row] == 39], expected)
-    assert (rows[known["input_ids"] != 39] == WORD).all()
+        expected = np.where(reference[f"rows{row}"] < 0, 5 * 16, reference[f"rows{row}"])
+        np.testing.assert_array_equal(rows[row][reference["input_ids"][row] == 39], expected)
+    assert (rows[reference["input_ids"] != 39] == WORD).all()
 
 
 # Parity with eager torch
@@ -128,26 +130,25 @@ def test_map_of_a_batch_puts_the_newline_behind_all_tiles(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_layer_agrees_with_hugging_face(name):
-    """One compiled program runs padding, no knockout, a window, and a knockout in all layers."""
-    known, real = golden(name), golden(name)["token_types"] > 0
+    """One compiled program runs no knockout, a window, and a knockout in all layers, on batches with padding."""
+    reference, mask = golden(name), golden(name)["token_types"] > 0
     compiled = []
     for case, knockouts in {"": (), "window_": WINDOW, "everywhere_": (Knockout("all"),)}.items():
         ours = run(name, knockouts=knockouts)
-        assert error(np.asarray(ours.residual)[:, real], known[f"{case}residual"][:, real]) < CRITERION, case
-        assert error(np.asarray(ours.logits)[real][None], known[f"{case}logits"][real][None]) < CRITERION, (
-            case
-        )
+        residual, logits, final = (np.asarray(x) for x in (ours.residual, ours.logits, ours.final))
+        assert error(residual[:, mask], reference[f"{case}residual"][:, mask]) < CRITERION, case
+        assert error(logits[mask][None], reference[f"{case}logits"][mask][None]) < CRITERION, case
         if not case:
-            assert error(np.asarray(ours.final)[real][None], known["final"][real][None]) < CRITERION
+            assert error(final[mask][None], reference["final"][mask][None]) < CRITERION
         compiled.append(programs())
     assert len(set(compiled)) == 1
-    moved = np.abs(known["window_logits"] - known["logits"])[real].max()
-    assert moved > 1  # the knockout has a large effect
+    change = np.abs(reference["window_logits"] - reference["logits"])[mask].max()
+    assert change > 1  # the knockout has a large effect
 
 
 @cache
-def whole_tower():
-    """The vision tower of the tiny LLaVA-1.5 with Mistral, loaded with all its blocks."""
+def full_tower():
+    """The vision tower of the tiny LLaVA-1.5 with Mistral, with all its blocks."""
     with tempfile.TemporaryDirectory() as path:
         last = {"vision_feature_layer": -1}
         folder_of("llava_15_mistral", Path(path), edit=lambda config, _: config.update(last))
@@ -155,48 +156,48 @@ def whole_tower():
 
 
 @cache
-def states_of_tower(**changed):
+def tower_states(**changed):
     """All 1 + 3 states of that tower for the first tile of the golden batch."""
-    config = replace(whole_tower().config, **changed)
+    config = replace(full_tower().config, **changed)
     graphdef = abstract_model(VisionTower, config, jnp.float32)[0]
     tile = golden("llava_15_mistral")["pixel_values"][:1]
     states = jax.jit(lambda params, tile: nnx.merge(graphdef, params).states(tile))
-    return np.asarray(states(nnx.state(whole_tower()), tile))[:, 0]
+    return np.asarray(states(nnx.state(full_tower()), tile))[:, 0]
 
 
 def test_vision_tower_alone_agrees_and_its_eps_matters():
-    known = golden("llava_15_mistral")["clip"]
-    assert error(states_of_tower()[:-1], known) < CRITERION
-    assert error(states_of_tower(norm_eps=1e-6)[:-1], known) > 40 * CRITERION
+    reference = golden("llava_15_mistral")["clip"]
+    assert error(tower_states()[:-1], reference) < CRITERION
+    assert error(tower_states(norm_eps=1e-6)[:-1], reference) > 40 * CRITERION
 
 
 def test_vision_blocks_that_nobody_reads_are_not_loaded():
     vision = loaded("llava_15_mistral").vision
     assert vision.blocks.up.kernel.shape[0] == vision.config.depth == 2
-    assert whole_tower().blocks.up.kernel.shape[0] == 3
+    assert full_tower().blocks.up.kernel.shape[0] == 3
 
 
-# Mutations: every mistake must raise the error
+# Mutations: every mistake must increase the error
 
 
 def run_error(name, graphdef, params, inputs):
-    """The error of the residual stream, computed by the program that `forward` runs."""
+    """The error of the residual stream from the program that `forward` runs."""
     ours = model_file.run(graphdef, params, inputs, collect="all", groups=language_file.GROUPS).residual
-    real = golden(name)["token_types"] > 0
-    return error(np.asarray(ours)[:, real], golden(name)["residual"][:, real])
+    mask = golden(name)["token_types"] > 0
+    return error(np.asarray(ours)[:, mask], golden(name)["residual"][:, mask])
 
 
 def language_residual(config):
-    """The error of the residual stream of the tiny Mistral with another config, started from golden embeddings."""
+    """The error of the residual stream of the tiny Mistral with another config, from golden embeddings."""
     name = "llava_15_mistral"
-    inputs, known = prepared(name), golden(name)
+    inputs, reference = prepared(name), golden(name)
     graphdef = abstract_model(LanguageModel, config, jnp.float32)[0]
     params = nnx.state(loaded(name).language)
     residual = jax.jit(lambda params, *inputs: nnx.merge(graphdef, params)(*inputs).residual)(
-        params, known["residual"][0], inputs.types, inputs.knockout_mask
+        params, reference["residual"][0], inputs.types, inputs.knockout_mask
     )
-    real = known["token_types"] > 0
-    return error(np.asarray(residual)[:, real], known["residual"][:, real])
+    mask = reference["token_types"] > 0
+    return error(np.asarray(residual)[:, mask], reference["residual"][:, mask])
 
 
 @pytest.mark.parametrize(
@@ -213,7 +214,7 @@ def test_wrong_constant_of_the_language_model_is_seen(changed):
 
 
 def test_interleaved_rotation_is_seen():
-    """Rotating neighboring channels equals reordering the channels of queries and keys."""
+    """Rotating neighboring channels is equivalent to reordering the channels of queries and keys."""
     name = "llava_15_mistral"
     graphdef, params = nnx.split(loaded(name))
 
@@ -229,15 +230,15 @@ def test_interleaved_rotation_is_seen():
 
 @pytest.mark.parametrize("mistake", ["none", "tanh", "cls", "layer"])
 def test_mistake_on_the_way_of_the_image_is_seen(mistake, monkeypatch):
-    """Tower and projector give the embeddings of the first image; each mistake exceeds four criteria."""
-    model, known = loaded("llava_15_mistral"), golden("llava_15_mistral")
+    """Tower and projector give the embeddings of the first image. Each mistake makes an error above four criteria."""
+    model, reference = loaded("llava_15_mistral"), golden("llava_15_mistral")
     if mistake == "tanh":
         monkeypatch.setattr(model_file, "exact_gelu", jax.nn.gelu)
-    states = states_of_tower()[-1 if mistake == "layer" else -2]
+    states = tower_states()[-1 if mistake == "layer" else -2]
     features = states[:-1] if mistake == "cls" else states[1:]
     graphdef, params = nnx.split(model.projector)
     embedded = jax.jit(lambda params, features: nnx.merge(graphdef, params)(features))(params, features[None])
-    theirs = known["residual"][0, 0][known["token_types"][0] == TokenType.IMAGE]
+    theirs = reference["residual"][0, 0][reference["token_types"][0] == TokenType.IMAGE]
     difference = error(embedded, theirs[None])
     assert difference < CRITERION if mistake == "none" else difference > 4 * CRITERION
 
@@ -256,14 +257,14 @@ def test_newline_that_is_dropped_is_seen():
 def test_span_that_is_off_by_one_is_seen(group, shift):
     """A knockout whose group is shifted by one token differs from the golden knockout."""
     name = "llava_next_mistral"
-    known = golden(name)
-    types, real = known["token_types"], known["token_types"] > 0
-    within = types == group
-    moved = np.where(within, TokenType.TEXT, types)
-    moved[np.roll(within, shift, axis=1)] = group
-    assert ((moved == group).sum(1) == within.sum(1)).all()
-    ours = np.asarray(run(name, token_types=moved, knockouts=WINDOW).residual)
-    assert error(ours[:, real], known["window_residual"][:, real]) > 1000 * CRITERION
+    reference = golden(name)
+    types, mask = reference["token_types"], reference["token_types"] > 0
+    is_member = types == group
+    shifted = np.where(is_member, TokenType.TEXT, types)
+    shifted[np.roll(is_member, shift, axis=1)] = group
+    assert ((shifted == group).sum(1) == is_member.sum(1)).all()
+    ours = np.asarray(run(name, token_types=shifted, knockouts=WINDOW).residual)
+    assert error(ours[:, mask], reference["window_residual"][:, mask]) > 1000 * CRITERION
 
 
 # What knockouts, padding and pooling must do
@@ -275,14 +276,14 @@ def test_images_do_not_feel_that_questions_are_blind_and_no_window_compiles_anew
     plain = np.asarray(run(name).residual)
     compiled = programs()
     for layers in (*llava.windows(4, 3), "all"):
-        blind = np.asarray(run(name, knockouts=(Knockout(layers),)).residual)
-        assert np.abs(blind - plain)[:, types == TokenType.IMAGE].max() == 0.0
+        knockout = np.asarray(run(name, knockouts=(Knockout(layers),)).residual)
+        assert np.abs(knockout - plain)[:, types == TokenType.IMAGE].max() == 0.0
         first = 0 if layers == "all" else layers[0]
-        moved = np.abs(blind - plain)[:, types == TokenType.QUESTION].max(axis=(1, 2))
-        assert (moved[: first + 1] == 0).all()
-        assert (moved[first + 1 :] > 0).all()
-    types_of_the_user = (Knockout((0, 3), target=7, source=5), Knockout((2,), TokenType.LAST, TokenType.TEXT))
-    run(name, knockouts=types_of_the_user)
+        change = np.abs(knockout - plain)[:, types == TokenType.QUESTION].max(axis=(1, 2))
+        assert (change[: first + 1] == 0).all()
+        assert (change[first + 1 :] > 0).all()
+    user_types = (Knockout((0, 3), target=7, source=5), Knockout((2,), TokenType.LAST, TokenType.TEXT))
+    run(name, knockouts=user_types)
     assert programs() == compiled
 
 
@@ -290,65 +291,69 @@ def test_query_that_sees_no_key_adds_nothing_and_learns_nothing_of_the_future():
     name = "llava_15_llama"
     blind = (Knockout("all", TokenType.TEXT, TokenType.TEXT),)
     ids = golden(name)["input_ids"]
-    changed = np.where(golden(name)["token_types"] == TokenType.QUESTION, 5, ids)
-    here, there = (
+    other_ids = np.where(golden(name)["token_types"] == TokenType.QUESTION, 5, ids)
+    first, second = (
         np.asarray(run(name, knockouts=blind, input_ids=tokens).residual)[:, :, 0]
-        for tokens in (ids, changed)
+        for tokens in (ids, other_ids)
     )
-    np.testing.assert_array_equal(here, there)
+    np.testing.assert_array_equal(first, second)
 
 
 @pytest.mark.parametrize("name", ["llava_15_mistral", "llava_next_llama"])
 def test_padding_and_batch_order_change_nothing(name):
-    """Padding anywhere and swapped rows give the same states by one program."""
-    known = golden(name)
-    plain, real = run(name), known["token_types"] > 0
+    """Padding at any position and swapped rows give the same states, from one compiled program."""
+    reference = golden(name)
+    plain, mask = run(name), reference["token_types"] > 0
     compiled = programs()
-    length = real.shape[1]
+    length = mask.shape[1]
 
-    def moved(where, array, fill):
+    def move(positions, array, fill):
         result = np.full_like(array, fill)
-        for row, keep_mask in enumerate(real):
-            result[row, where(keep_mask.sum())] = array[row, keep_mask]
+        for row, keep_mask in enumerate(mask):
+            result[row, positions(keep_mask.sum())] = array[row, keep_mask]
         return result
 
-    def hole(count):
+    def pad_left(count):
+        return np.arange(length - count, length)
+
+    def pad_inside(count):
         return np.r_[0:7, length - count + 7 : length]
 
-    for where in (lambda count: np.arange(length - count, length), hole):
-        ids, types = (moved(where, known[key], fill) for key, fill in (("input_ids", 38), ("token_types", 0)))
+    for positions in (pad_left, pad_inside):
+        fills = (("input_ids", 38), ("token_types", 0))
+        ids, types = (move(positions, reference[key], fill) for key, fill in fills)
         changed = batch_of(name, input_ids=ids, token_types=types, knockouts=WINDOW)
         for key in ("input_ids", "token_types", "pixel_values", "image_sizes"):
             changed[key] = None if changed[key] is None else changed[key][::-1]
         ours = llava.forward(loaded(name), **changed)
         residual = np.asarray(ours.residual)[:, ::-1][:, types > 0]
-        assert error(residual, known["window_residual"][:, real]) < CRITERION
+        assert error(residual, reference["window_residual"][:, mask]) < CRITERION
         logits = np.asarray(ours.logits)[::-1][types > 0]
-        assert error(logits[None], known["window_logits"][real][None]) < CRITERION
-    assert plain.residual.shape == known["residual"].shape
+        assert error(logits[None], reference["window_logits"][mask][None]) < CRITERION
+    assert plain.residual.shape == reference["residual"].shape
     assert programs() == compiled
 
 
 def test_pooled_states_are_the_means_of_all_states():
     name = "llava_next_mistral"
-    known, model, inputs = golden(name), loaded(name).language, prepared(name)
-    types, groups = known["token_types"], (TokenType.IMAGE, TokenType.LAST, TokenType.QUESTION, 5)
+    reference, model, inputs = golden(name), loaded(name).language, prepared(name)
+    types, groups = reference["token_types"], (TokenType.IMAGE, TokenType.LAST, TokenType.QUESTION, 5)
     graphdef, params = nnx.split(model)
     output = jax.jit(
         lambda params, *inputs: nnx.merge(graphdef, params)(*inputs, collect="pooled", groups=groups)
-    )(params, known["residual"][0], inputs.types, inputs.knockout_mask)
-    states = known["residual"].astype(np.float64)
+    )(params, reference["residual"][0], inputs.types, inputs.knockout_mask)
+    states = reference["residual"].astype(np.float64)
     lengths = np.sqrt((states**2).mean(-1, keepdims=True) + model.config.norm_eps)
-    for at, row in np.ndindex(3, 2):
-        member = types[row] == groups[at]
+    for group, row in np.ndindex(3, 2):
+        is_member = types[row] == groups[group]
         for ours, theirs in (
             (output.residual, states),
             (output.normalized, states / lengths),
-            (np.asarray(output.final)[None], known["final"][None]),
+            (np.asarray(output.final)[None], reference["final"][None]),
         ):
-            assert error(ours[:, row, at], theirs[:, row, member].mean(1)) < 2 * CRITERION
+            assert error(ours[:, row, group], theirs[:, row, is_member].mean(1)) < 2 * CRITERION
     assert np.isnan(output.residual[:, :, 3]).all()  # no token has type 5: there is no mean
-    last = known["logits"][types == TokenType.LAST]
+    last = reference["logits"][types == TokenType.LAST]
     assert error(np.asarray(output.logits)[None], last[None]) < CRITERION
 
 

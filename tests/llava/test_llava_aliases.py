@@ -1,4 +1,4 @@
-"""Old names of `pid.llava` work for one release: each gives the new thing and a DeprecationWarning."""
+"""Old names of `pid.llava` work for one release: each resolves to the new name with a DeprecationWarning."""
 
 import dataclasses
 import re
@@ -71,8 +71,8 @@ def test_states_are_read_by_the_old_spelling_of_the_argument(tmp_path):
     config |= {"states": ["baseline"], "groups": [2]}
     writer = ShardWriter(tmp_path, config)
     arrays = {
-        f"{kind}/baseline/2": np.full((2, 1, 2), at)
-        for at, kind in ((1, "residual"), (2, BRITISH_NORMALIZED))
+        f"{kind}/baseline/2": np.full((2, 1, 2), value)
+        for value, kind in ((1, "residual"), (2, BRITISH_NORMALIZED))
     }
     writer.save((0,), ("a",), arrays)
     store = llava.Store.open(tmp_path)

@@ -15,7 +15,7 @@ from pid.llava.config import LlavaConfig
 from pid.llava.preprocessing.images import to_rgb
 from pid.llava.preprocessing.prompts import STYLES, SUFFIXES
 from tests.helpers import llava_folder
-from tests.helpers.llava_folder import kinds, picture, sample, theirs, words
+from tests.helpers.llava_folder import picture, sample, theirs, token_types, words
 from tests.helpers.llava_folder import wrapped_processor as processor
 
 GOLDEN = Path(__file__).parent.parent / "golden"
@@ -34,10 +34,10 @@ def normalized(image):
 
 
 def padded_twin(image, side):
-    """Center the image on a square of the mean color, pixel by pixel, then resize."""
-    most = max(image.size)
-    canvas = [[tuple(int(255 * mean) for mean in MEAN) for _ in range(most)] for _ in range(most)]
-    left, top = (most - image.width) // 2, (most - image.height) // 2
+    """Center the image on a square of the mean color, pixel by pixel, then resize it."""
+    longest = max(image.size)
+    canvas = [[tuple(int(255 * mean) for mean in MEAN) for _ in range(longest)] for _ in range(longest)]
+    left, top = (longest - image.width) // 2, (longest - image.height) // 2
     for y in range(image.height):
         for x in range(image.width):
             canvas[top + y][left + x] = image.getpixel((x, y))
@@ -47,8 +47,8 @@ def padded_twin(image, side):
 
 def cropped_twin(image, side):
     """Resize the shorter edge to the side, then crop the middle of the longer one."""
-    least = min(image.size)
-    width, height = (int(side * edge / least) for edge in image.size)
+    shortest = min(image.size)
+    width, height = (int(side * edge / shortest) for edge in image.size)
     large = image.resize((width, height), Image.Resampling.BICUBIC)
     left, top = (width - side) // 2, (height - side) // 2
     return normalized(large.crop((left, top, left + side, top + side)))
@@ -128,23 +128,27 @@ def test_batch_is_what_forward_takes_and_gives_its_rows_back(anyres):
     wrapped = processor(anyres=anyres)
     sizes = ((40, 20), (20, 40), (100, 99))
     samples = [sample(str(i), text, size=sizes[i]) for i, text in enumerate(QUESTIONS)]
-    rows = [llava.encode_prompt(wrapped, one) for one in samples]
+    rows = [llava.encode_prompt(wrapped, item) for item in samples]
     batch = llava.encode(wrapped, samples)
-    wide = llava.pad(rows, pad_token=wrapped.pad_token, length=240, tiles=5 if anyres else None)
-    for one in (batch, wide, llava.encode(wrapped, samples[::-1])):
-        by_name = {row.name: row for row in one.rows()}
+    padded = llava.pad(rows, pad_token=wrapped.pad_token, length=240, tiles=5 if anyres else None)
+    for encoded in (batch, padded, llava.encode(wrapped, samples[::-1])):
+        by_name = {row.name: row for row in encoded.rows()}
         for row in rows:
             for ours, expected in zip(by_name[row.name], row, strict=True):
                 np.testing.assert_array_equal(ours, expected)
         config = config_for(wrapped, "llava_next_llama" if anyres else "llava_15_llama")
         inputs = llava.prepare(
-            config, one.ids, one.pixels, image_sizes=one.image_sizes, token_types=one.token_types
+            config,
+            encoded.ids,
+            encoded.pixels,
+            image_sizes=encoded.image_sizes,
+            token_types=encoded.token_types,
         )
-        np.testing.assert_array_equal(inputs.types, one.token_types)
-        np.testing.assert_array_equal(inputs.feature_rows >= 0, one.token_types == TokenType.IMAGE)
-    assert wide.ids.shape == (3, 240)
+        np.testing.assert_array_equal(inputs.types, encoded.token_types)
+        np.testing.assert_array_equal(inputs.feature_rows >= 0, encoded.token_types == TokenType.IMAGE)
+    assert padded.ids.shape == (3, 240)
     assert batch.names == ("0", "1", "2")
-    assert (wide.ids[wide.token_types == TokenType.PAD] == wrapped.pad_token).all()
+    assert (padded.ids[padded.token_types == TokenType.PAD] == wrapped.pad_token).all()
     assert batch.pixels is not None
     assert batch.pixels.shape[1:] == ((5, 3, 28, 28) if anyres else (3, 28, 28))
     if anyres:
@@ -157,7 +161,7 @@ def test_batch_of_text_alone_has_no_pixels():
     batch = llava.pad([row, row._replace(name="u")], length=3)
     assert batch.pixels is batch.image_sizes is None
     assert batch.token_types.tolist() == [[1, 4, 0]] * 2
-    assert [back.ids.tolist() for back in batch.rows()] == [[3, 4]] * 2
+    assert [row.ids.tolist() for row in batch.rows()] == [[3, 4]] * 2
 
 
 def test_rows_are_encoded_as_they_are_asked_for():
@@ -195,7 +199,7 @@ def test_fingerprint_changes_with_each_ingredient_and_not_with_names():
         "patch": llava.wrap_processor(llava_folder.processor(patch=14)),
         "anyres": processor(anyres=True),
     }
-    assert len({llava.fingerprint(one) for one in processors.values()}) == len(processors)
+    assert len({llava.fingerprint(item) for item in processors.values()}) == len(processors)
     by_text = processor(style=STYLES["vicuna_v1"], suffix=SUFFIXES["zhang"])
     assert llava.fingerprint(by_text) == llava.fingerprint(processors["plain"])
     before = llava.fingerprint(processors["plain"])
@@ -223,8 +227,11 @@ def test_fingerprint_changes_with_each_ingredient_and_not_with_names():
             "begins with a space or a newline and has no <image>, got 'Zhang'",
         ),
         (lambda: llava.prompt("Q", suffix=" <image>"), "has no <image>"),
-        (lambda: kinds("red", "<image>{question} END", [(0, 4, 5)]), "got (0, 4, 5) in one of 3 characters"),
-        (lambda: kinds("red", "<image>{question} END", [(0, 3, 4)]), "a type from 5 on, got (0, 3, 4)"),
+        (
+            lambda: token_types("red", "<image>{question} END", [(0, 4, 5)]),
+            "got (0, 4, 5) in one of 3 characters",
+        ),
+        (lambda: token_types("red", "<image>{question} END", [(0, 3, 4)]), "a type from 5 on, got (0, 3, 4)"),
         (lambda: llava.encode_prompt(processor(), sample("x7", "")), "sample 'x7': a question is a text"),
         (lambda: to_rgb(np.zeros((4, 4, 3), np.float32)), "got float32 (4, 4, 3); scale it to 0 … 255"),
         (lambda: to_rgb(np.zeros((3, 4, 8), np.uint8)), "got uint8 (3, 4, 8)"),
@@ -263,9 +270,9 @@ def test_batches_that_make_no_sense_are_refused():
     row = llava.encode_prompt(processor(), sample())
     with pytest.raises(ValueError, match=r"has room for its longest row, \d+ tokens, got 3"):
         llava.pad([row], length=3)
-    wide = llava.encode_prompt(processor(anyres=True), sample())
+    with_tiles = llava.encode_prompt(processor(anyres=True), sample())
     with pytest.raises(ValueError, match="its longest row, 3 tiles, got 2"):
-        llava.pad([wide], tiles=2)
+        llava.pad([with_tiles], tiles=2)
     with pytest.raises(ValueError, match="all rows of a batch have an image or none has, got 1 of 2"):
         llava.pad([row, row._replace(name="t", pixels=None, image_size=None)])
 

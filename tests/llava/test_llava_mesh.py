@@ -1,4 +1,4 @@
-"""LLaVA on a mesh and at full size: slices, agreement with one device, memory, lowered programs."""
+"""LLaVA on a mesh and at full size: slices of weights, agreement with one device, memory, lowered programs."""
 
 import re
 from dataclasses import replace
@@ -40,21 +40,21 @@ def full_precision():
 # Meshes and size
 
 
-class Watched(np.ndarray):
+class RecordingArray(np.ndarray):
     """An array that records the size of every slice that is read."""
 
     reads: list
 
     def __getitem__(self, index):
-        part = np.asarray(self)[index]
-        self.reads.append(part.size)
-        return part
+        values = np.asarray(self)[index]
+        self.reads.append(values.size)
+        return values
 
 
 def test_each_device_reads_only_its_slice():
     arrays = text_arrays("llava_15_mistral")
     for key, array in arrays.items():
-        arrays[key] = array.view(Watched)
+        arrays[key] = array.view(RecordingArray)
         arrays[key].reads = []
     config = replace(loaded("llava_15_mistral").config.text, tie_embeddings=True)
     model = llava.load_text(config, arrays, dtype=jnp.float32, mesh=mesh_of(2, 4))
@@ -63,8 +63,8 @@ def test_each_device_reads_only_its_slice():
         assert array.reads
         assert set(array.reads) == {array.size // 4}
     assert set(arrays["model.embed_tokens.weight"].reads) == {40 * 32 // 4}
-    place: Any = model.blocks.down.kernel[...].sharding
-    assert place.spec == PartitionSpec(None, "model")
+    sharding: Any = model.blocks.down.kernel[...].sharding
+    assert sharding.spec == PartitionSpec(None, "model")
 
 
 def test_eight_devices_agree_with_one():
@@ -72,12 +72,18 @@ def test_eight_devices_agree_with_one():
     model = llava.load(GOLDEN / name, dtype=jnp.float32, mesh=mesh_of(2, 4))
     kernel = model.language.blocks.query.kernel[...]
     assert kernel.addressable_shards[0].data.shape == (4, 32, 8)
-    ours, real = run(name, model, knockouts=WINDOW), golden(name)["token_types"] > 0
-    assert error(np.asarray(ours.residual)[:, real], golden(name)["window_residual"][:, real]) < CRITERION
-    assert error(np.asarray(ours.logits)[real][None], golden(name)["window_logits"][real][None]) < CRITERION
-    one: dict[str, Any] = {key: value[:1] for key, value in batch_of(name).items()}
+    ours, not_padding = run(name, model, knockouts=WINDOW), golden(name)["token_types"] > 0
+    assert (
+        error(np.asarray(ours.residual)[:, not_padding], golden(name)["window_residual"][:, not_padding])
+        < CRITERION
+    )
+    assert (
+        error(np.asarray(ours.logits)[not_padding][None], golden(name)["window_logits"][not_padding][None])
+        < CRITERION
+    )
+    one_sample: dict[str, Any] = {key: value[:1] for key, value in batch_of(name).items()}
     with pytest.raises(ValueError, match="divides evenly over data=2, got 1 samples"):
-        llava.forward(model, **one)
+        llava.forward(model, **one_sample)
     with pytest.raises(ValueError, match=r"without \['model'\]"):
         llava.load(GOLDEN / name, dtype=jnp.float32, mesh=jax.make_mesh((8,), ("data",)))
 
@@ -99,11 +105,11 @@ def test_full_size_in_bfloat16_traces_to_states_in_bfloat16_and_logits_in_float3
         model = nnx.merge(graphdef, params)
         return model(inputs), model(inputs, collect="pooled"), model(words)
 
-    whole, means, text = jax.eval_shape(run, params, inputs, words)
+    states, means, text = jax.eval_shape(run, params, inputs, words)
     assert (text.residual.shape, text.logits.shape) == ((33, 2, 7, 4096), (2, 7, 32064))
-    assert (whole.residual.shape, whole.residual.dtype) == ((33, 1, length, 4096), jnp.bfloat16)
-    assert (whole.final.dtype, whole.logits.dtype) == (jnp.bfloat16, jnp.float32)
-    assert whole.logits.shape == (1, length, 32064)
+    assert (states.residual.shape, states.residual.dtype) == ((33, 1, length, 4096), jnp.bfloat16)
+    assert (states.final.dtype, states.logits.dtype) == (jnp.bfloat16, jnp.float32)
+    assert states.logits.shape == (1, length, 32064)
     assert (means.residual.shape, means.residual.dtype) == ((33, 1, 3, 4096), jnp.float32)
     assert (means.normalized.shape, means.logits.shape) == ((33, 1, 3, 4096), (1, 32064))
 
@@ -128,26 +134,26 @@ def test_full_size_needs_the_memory_that_arithmetic_says(name, billions):
         + 2 * text.vocab_size * width
     )
     norms = (2 * text.num_layers + 1) * width
-    wide, ffn = vision.hidden_size, vision.mlp_dim
-    block = 4 * wide * (wide + 1) + 2 * wide * ffn + ffn + wide + 4 * wide
-    tower = wide * (3 * 14**2 + 1 + 577 + 2) + 23 * block
-    projector = (wide + 1 + width + 1) * width
+    channels, ffn = vision.hidden_size, vision.mlp_dim
+    block = 4 * channels * (channels + 1) + 2 * channels * ffn + ffn + channels + 4 * channels
+    tower = channels * (3 * 14**2 + 1 + 577 + 2) + 23 * block
+    projector = (channels + 1 + width + 1) * width
     newline = width if config.pinpoints else 0
-    whole = norms + tower + projector + newline
+    replicated = norms + tower + projector + newline
 
     count = sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(params))
-    assert count == maps + whole
+    assert count == maps + replicated
     assert abs((count + block) / 1e9 - billions) < 0.005
     assert abs(2 * (count + block) / 2**30 - {7.06: 13.2, 7.57: 14.1}[billions]) < 0.1
     for ways in (1, 2, 8):
         mesh = AbstractMesh((1, ways), ("data", "model"))
-        assert llava.bytes_per_device(params, mesh) == 2 * (maps // ways + whole)
-        assert model_size(params, mesh) == (count, 2 * count, 2 * (maps // ways + whole))
+        assert llava.bytes_per_device(params, mesh) == 2 * (maps // ways + replicated)
+        assert model_size(params, mesh) == (count, 2 * count, 2 * (maps // ways + replicated))
 
 
 @pytest.mark.parametrize("name", PUBLISHED_MODELS)
 def test_full_size_lowers_for_eight_devices_without_any_weights(name):
-    """In one pooled forward pass every weight matrix is split eight ways, and nothing else is."""
+    """In one pooled forward pass every weight matrix is split over eight devices, and no other array is."""
     published, mesh = PUBLISHED_MODELS[name], mesh_of(1, 8)
     text, config = lower(published, mesh, dtype=jnp.bfloat16).as_text(), published.config.text
     assert "mhlo.num_partitions = 8" in text

@@ -1,4 +1,4 @@
-"""From question to tokens: prompts, token ids, token types, character spans."""
+"""Prompts and their tokens: texts, token ids, token types, character spans."""
 
 import re
 
@@ -9,7 +9,7 @@ from pid import llava
 from pid.llava import TokenType
 from pid.llava.preprocessing.prompts import STYLES, SUFFIXES
 from pid.llava.preprocessing.tokenization import tokenize
-from tests.helpers.llava_folder import kinds, pieces, sample, spelled
+from tests.helpers.llava_folder import join_pieces, pieces, sample, token_types
 from tests.helpers.llava_folder import wrapped_processor as processor
 
 
@@ -64,24 +64,25 @@ def test_chunks_give_the_ids_of_the_original_code(legacy):
     wrapped = processor(legacy=legacy, style="hf_15", suffix="none")
     row = llava.encode_prompt(wrapped, sample(question="What color is the kettle?"))
     images = ["<image>"] * 16
-    before, behind = ["<s>", "▁", "USER", ":", "▁"], ["▁", "<0x0A>", "What"]
-    assert pieces(row)[: 5 + 16 + 3] == [*before, *images, *behind]
-    assert spelled(pieces(row)[21:]) == " \nWhat color is the kettle? ASSISTANT:"
-    kinds = [TokenType.TEXT] * 5 + [TokenType.IMAGE] * 16 + [TokenType.TEXT] * 2 + [TokenType.QUESTION]
-    assert row.types[: 5 + 16 + 3].tolist() == kinds
+    before, after = ["<s>", "▁", "USER", ":", "▁"], ["▁", "<0x0A>", "What"]
+    assert pieces(row)[: 5 + 16 + 3] == [*before, *images, *after]
+    assert join_pieces(pieces(row)[21:]) == " \nWhat color is the kettle? ASSISTANT:"
+    types = [TokenType.TEXT] * 5 + [TokenType.IMAGE] * 16 + [TokenType.TEXT] * 2 + [TokenType.QUESTION]
+    assert row.types[: 5 + 16 + 3].tolist() == types
 
 
 def test_flag_legacy_changes_no_row_although_it_changes_transformers_own_ids():
-    both = [processor(legacy=legacy) for legacy in (True, False)]
-    whole = [
-        wrapped.tokenizer("USER: <image>\nWhat", add_special_tokens=False)["input_ids"] for wrapped in both
+    processors = [processor(legacy=legacy) for legacy in (True, False)]
+    ids = [
+        wrapped.tokenizer("USER: <image>\nWhat", add_special_tokens=False)["input_ids"]
+        for wrapped in processors
     ]
-    assert len(whole[0]) == len(whole[1]) + 1
+    assert len(ids[0]) == len(ids[1]) + 1
     for question in random_questions(20):
-        first, second = (llava.encode_prompt(wrapped, sample(question=question)) for wrapped in both)
+        first, second = (llava.encode_prompt(wrapped, sample(question=question)) for wrapped in processors)
         assert first.ids.tolist() == second.ids.tolist()
         assert first.types.tolist() == second.types.tolist()
-    assert len({llava.fingerprint(wrapped) for wrapped in both}) == 1
+    assert len({llava.fingerprint(wrapped) for wrapped in processors}) == 1
 
 
 @pytest.mark.parametrize("style", STYLES)
@@ -91,7 +92,7 @@ def test_question_tokens_spell_the_question_and_nothing_else(style, suffix):
     for question in random_questions(60, seed=1):
         text = llava.prompt(question, style=style, suffix=suffix)
         row = tokenize(tokenizer, text, image_token=processor().image_token, images=3)
-        assert spelled(pieces(row, TokenType.QUESTION)) == question
+        assert join_pieces(pieces(row, TokenType.QUESTION)) == question
         question_tokens = np.flatnonzero(row.types == TokenType.QUESTION)
         assert (np.diff(question_tokens) == 1).all()
         assert row.types[-1] == TokenType.LAST
@@ -102,30 +103,48 @@ def test_question_tokens_spell_the_question_and_nothing_else(style, suffix):
 
 def test_token_astride_the_edge_of_the_question_belongs_to_it():
     text, image, question, last = TokenType.TEXT, TokenType.IMAGE, TokenType.QUESTION, TokenType.LAST
-    assert kinds("red or blue", "<image>x{question}y END") == [image, question, question, question, last]
-    assert kinds("red or blue", "<image>x {question} y END") == [image, text, *[question] * 3, text, last]
+    assert token_types("red or blue", "<image>x{question}y END") == [
+        image,
+        question,
+        question,
+        question,
+        last,
+    ]
+    assert token_types("red or blue", "<image>x {question} y END") == [
+        image,
+        text,
+        *[question] * 3,
+        text,
+        last,
+    ]
 
 
 def test_last_overrides_a_question_that_ends_the_prompt():
-    assert kinds("red or blue", "<image>{question}") == [2, 3, 3, 4]
-    assert kinds("red", "END <image>{question}", spans=[(0, 3, 5)]) == [1, 2, 4]
+    assert token_types("red or blue", "<image>{question}") == [2, 3, 3, 4]
+    assert token_types("red", "END <image>{question}", spans=[(0, 3, 5)]) == [1, 2, 4]
 
 
 def test_tokens_of_a_span_have_the_type_of_the_user():
     style = "<image>{question} END"
-    assert kinds("red or blue", style, spans=[(0, 3, 5), (7, 11, 6)]) == [2, 5, 3, 6, 4]
-    assert kinds("red or blue", style, spans=[(2, 8, 9)]) == [
+    assert token_types("red or blue", style, spans=[(0, 3, 5), (7, 11, 6)]) == [2, 5, 3, 6, 4]
+    assert token_types("red or blue", style, spans=[(2, 8, 9)]) == [
         2,
         9,
         9,
         9,
         4,
     ]  # one character of a token is enough
-    assert kinds("red or blue", style, spans=[(0, 6, 5), (4, 11, 6)]) == [2, 5, 6, 6, 4]  # the later one wins
+    assert token_types("red or blue", style, spans=[(0, 6, 5), (4, 11, 6)]) == [
+        2,
+        5,
+        6,
+        6,
+        4,
+    ]  # the later one wins
     row = llava.encode_prompt(
         processor(), sample(question="Is it red or blue?", spans=((6, 9, 5), (13, 17, 7)))
     )
-    assert [spelled(pieces(row, kind)).strip() for kind in (5, 7)] == ["red", "blue"]
+    assert [join_pieces(pieces(row, kind)).strip() for kind in (5, 7)] == ["red", "blue"]
 
 
 def test_batch_tells_where_the_questions_are():
@@ -134,6 +153,6 @@ def test_batch_tells_where_the_questions_are():
     for index, question in enumerate(("What?", "Is it red or blue?")):
         start, stop = batch.questions[index]
         question_tokens = processor().tokenizer.convert_ids_to_tokens(batch.ids[index, start:stop])
-        assert spelled(question_tokens) == question
-    none = batch._replace(token_types=np.minimum(batch.token_types, TokenType.TEXT))
-    assert none.questions.tolist() == [[0, 0], [0, 0]]
+        assert join_pieces(question_tokens) == question
+    without_questions = batch._replace(token_types=np.minimum(batch.token_types, TokenType.TEXT))
+    assert without_questions.questions.tolist() == [[0, 0], [0, 0]]

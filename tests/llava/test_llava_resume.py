@@ -1,4 +1,4 @@
-"""Captures resume after a kill and after damage, are shared by processes, and are refused if they break a rule."""
+"""Captures resume after a kill and after damage, processes share them, and captures that break a rule are refused."""
 
 import os
 import re
@@ -20,7 +20,7 @@ from tests.helpers.tiny_llava import (
     IMAGE,
     LAST,
     QUICK,
-    assert_alike,
+    assert_same_results,
     capture,
     files,
     row,
@@ -52,10 +52,10 @@ def test_kill_9_then_resume_leaves_the_bytes_of_an_uninterrupted_run(captured, t
     process = subprocess.Popen(
         command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
-    end, manifest = time.monotonic() + 120, folder / "manifest-0000.jsonl"
+    deadline, manifest = time.monotonic() + 120, folder / "manifest-0000.jsonl"
     while not (manifest.exists() and manifest.read_bytes().endswith(b"\n")):
         assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < end, "no shard was written"
+        assert time.monotonic() < deadline, "no shard was written"
         time.sleep(0.01)
     process.kill()
     process.communicate()
@@ -78,7 +78,7 @@ def test_damaged_shards_alone_are_captured_again(captured, tmp_path, capsys):
     before = third.stat().st_ino
     with pytest.raises(ValueError, match=rf"but .*{first.name} has \d+ bytes instead of \d+; capture again"):
         llava.Store.open(folder)
-    assert_alike(capture(folder), captured)
+    assert_same_results(capture(folder), captured)
     assert {k: v for k, v in files(folder).items() if "shard" in k} == {
         path.name: path.read_bytes() for path in captured.path.glob("shard-*")
     }
@@ -88,7 +88,7 @@ def test_damaged_shards_alone_are_captured_again(captured, tmp_path, capsys):
 
 def test_processes_capture_their_shares_into_one_store(captured, tmp_path):
     assert capture(tmp_path, share=(1, 2)).names == ("b", "d")
-    assert_alike(capture(tmp_path, share=(0, 2)), captured)
+    assert_same_results(capture(tmp_path, share=(0, 2)), captured)
     assert sorted(path.name for path in tmp_path.glob("*.jsonl")) == [
         "manifest-0000.jsonl",
         "manifest-0001.jsonl",
@@ -106,8 +106,8 @@ def test_states_in_bfloat16_are_rounded_and_answers_are_not(captured, tmp_path):
             return iter(rows())
 
     store = capture(tmp_path, Encoded(), dtype="bfloat16")
-    here, there = (np.asarray(some.states("first", LAST)) for some in (store, captured))
-    np.testing.assert_array_equal(here, there.astype(jnp.bfloat16).astype(np.float32))
+    rounded, exact = (np.asarray(s.states("first", LAST)) for s in (store, captured))
+    np.testing.assert_array_equal(rounded, exact.astype(jnp.bfloat16).astype(np.float32))
     np.testing.assert_array_equal(store.p_new("first"), captured.p_new("first"))
 
 

@@ -21,19 +21,19 @@ CONFIG = {
 
 
 def arrays(places):
-    """Arrays whose values encode condition, group, layer and place."""
+    """Arrays whose values encode condition, group, layer and row."""
     arrays_by_name = {}
-    at, layer = np.array(places, np.float32), np.arange(3, dtype=np.float32)
+    index, layer = np.array(places, np.float32), np.arange(3, dtype=np.float32)
     for number, condition in enumerate(CONFIG["conditions"]):
         for kind, scale in (("residual", 1), (NORMALIZED, -1)):
             for group in CONFIG["groups"]:
-                values = 1000 * number + 100 * group + 10 * layer[:, None] + at[None]
+                values = 1000 * number + 100 * group + 10 * layer[:, None] + index[None]
                 arrays_by_name[array_name(kind, condition, group)] = scale * np.repeat(
                     values[..., None], 3, axis=2
                 )
-        arrays_by_name[array_name("greedy", condition)] = (10 * number + at).astype(np.int32)
-        arrays_by_name[array_name("probability", condition)] = (at + 1) / (number + 1)
-        arrays_by_name[array_name("logits", condition)] = np.stack([at, at + number], axis=1)
+        arrays_by_name[array_name("greedy", condition)] = (10 * number + index).astype(np.int32)
+        arrays_by_name[array_name("probability", condition)] = (index + 1) / (number + 1)
+        arrays_by_name[array_name("logits", condition)] = np.stack([index, index + number], axis=1)
     return arrays_by_name
 
 
@@ -87,8 +87,8 @@ def test_what_was_not_captured_is_named(folder):
 def test_one_layer_is_read_without_the_others(folder, monkeypatch):
     store, reads = llava.Store.open(folder), []
 
-    class Watched:
-        """A shard that only gives slices, and records which."""
+    class RecordingShard:
+        """A shard that supports only slices, and records them."""
 
         def __init__(self, path, framework):
             self._open = safe_open(path, framework=framework)
@@ -107,7 +107,7 @@ def test_one_layer_is_read_without_the_others(folder, monkeypatch):
             reads.append((self._name, layer))
             return self._open.get_slice(self._name)[layer]
 
-    monkeypatch.setattr(store_file, "safe_open", Watched)
+    monkeypatch.setattr(store_file, "safe_open", RecordingShard)
     np.testing.assert_array_equal(store.states("cut", 2)[1][:, 0], 1210 + np.arange(5))
     assert reads == [("residual/cut/2", 1)] * 3
 
@@ -156,8 +156,8 @@ def test_damage_behind_the_back_of_an_open_store_is_named(folder):
 
 
 def test_another_configuration_is_refused_by_name_and_another_order_of_conditions_is_not(folder):
-    turned = dict(reversed(CONFIG["conditions"].items()))
-    assert len(ShardWriter(folder, CONFIG | {"conditions": turned}).stored) == 5
+    reordered = dict(reversed(CONFIG["conditions"].items()))
+    assert len(ShardWriter(folder, CONFIG | {"conditions": reordered}).stored) == 5
     changed = CONFIG | {"groups": [2], "conditions": {"baseline": []}, "options": [3]}
     words = (
         "conditions.cut: stored [{'layers': [0], 'target': 3, 'source': 2}], now 'nothing'; "

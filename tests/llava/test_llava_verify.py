@@ -1,4 +1,4 @@
-"""`python -m pid.llava verify`: its report of intact, damaged and differing checkpoints."""
+"""`python -m pid.llava verify`: reports of intact, damaged and differing checkpoints."""
 
 import dataclasses
 import json

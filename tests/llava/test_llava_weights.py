@@ -42,12 +42,12 @@ def full_precision():
 
 
 def hub(key):
-    """The layout of the hub: the vision tower has a vision_model."""
+    """The key in the layout of the hub, in which the vision tower has a vision_model."""
     return key.replace("vision_tower.", "vision_tower.vision_model.")
 
 
 def in_memory(key):
-    """The layout of a model in memory."""
+    """The key in the layout of a model in memory."""
     key = canonical_key(key).replace("vision_tower.", "vision_tower.vision_model.")
     return key if key.startswith("lm_head") else f"model.{key}"
 
@@ -134,16 +134,16 @@ def test_model_of_text_alone_with_tied_embeddings_gives_logits_alone():
     name = "llava_15_mistral"
     config = replace(loaded(name).config.text, tie_embeddings=True)
     model = llava.load_text(config, text_arrays(name), dtype=jnp.float32)
-    inputs, known = prepared(name), golden(name)
+    inputs, reference = prepared(name), golden(name)
     graphdef, params = nnx.split(model)
     ours = jax.jit(lambda params, *inputs: nnx.merge(graphdef, params)(*inputs, collect="logits"))(
-        params, known["residual"][0], inputs.types, inputs.knockout_mask
+        params, reference["residual"][0], inputs.types, inputs.knockout_mask
     )
     assert ours.residual is None
-    real = known["token_types"] > 0
-    assert error(np.asarray(ours.final)[real][None], known["final"][real][None]) < CRITERION
-    expected = known["final"] @ np.asarray(model.embed.embedding[...]).T
-    assert error(np.asarray(ours.logits)[real][None], expected[real][None]) < CRITERION
+    not_padding = reference["token_types"] > 0
+    assert error(np.asarray(ours.final)[not_padding][None], reference["final"][not_padding][None]) < CRITERION
+    expected = reference["final"] @ np.asarray(model.embed.embedding[...]).T
+    assert error(np.asarray(ours.logits)[not_padding][None], expected[not_padding][None]) < CRITERION
     with pytest.raises(ValueError, match=re.escape("got none for lm_head.weight in the arrays")):
         llava.load_text(replace(config, tie_embeddings=False), text_arrays(name), dtype=jnp.float32)
 
@@ -151,11 +151,11 @@ def test_model_of_text_alone_with_tied_embeddings_gives_logits_alone():
 # The cache of converted weights
 
 
-def same(ours, theirs):
+def assert_same_parameters(ours, theirs):
     """Assert that all parameters have the same dtypes and the same bits."""
-    for one, other in zip(*(jax.tree.leaves(nnx.state(m)) for m in (ours, theirs)), strict=True):
-        assert one.dtype == other.dtype
-        np.testing.assert_array_equal(np.asarray(one), np.asarray(other))
+    for our, their in zip(*(jax.tree.leaves(nnx.state(m)) for m in (ours, theirs)), strict=True):
+        assert our.dtype == their.dtype
+        np.testing.assert_array_equal(np.asarray(our), np.asarray(their))
 
 
 def entries(folder):
@@ -168,7 +168,7 @@ def bytes_of(folder):
 
 @pytest.fixture
 def conversions(monkeypatch):
-    """A list with every folder of weights that is read."""
+    """The list of all weight folders that were read."""
     folders = []
 
     def open_folder(folder):
@@ -184,11 +184,11 @@ def test_cached_weights_are_those_of_a_direct_load_on_any_mesh(dtype, tmp_path, 
     path = GOLDEN / "llava_next_mistral"
     before = bytes_of(path)
     direct = llava.load(path, dtype=dtype)
-    same(llava.load(path, dtype=dtype, cache=tmp_path / "new"), direct)
+    assert_same_parameters(llava.load(path, dtype=dtype, cache=tmp_path / "new"), direct)
     assert len(conversions) == 2
-    same(llava.load(path, dtype=dtype, cache=tmp_path / "new"), direct)
+    assert_same_parameters(llava.load(path, dtype=dtype, cache=tmp_path / "new"), direct)
     split = llava.load(path, dtype=dtype, cache=str(tmp_path / "new"), mesh=mesh_of(2, 4))
-    same(split, direct)
+    assert_same_parameters(split, direct)
     kernel: Any = split.language.blocks.query.kernel[...]
     assert kernel.sharding.spec == PartitionSpec(None, None, "model")
     assert kernel.addressable_shards[0].data.shape == (4, 32, 8)
@@ -199,10 +199,10 @@ def test_cached_weights_are_those_of_a_direct_load_on_any_mesh(dtype, tmp_path, 
 def test_weights_cached_from_eight_devices_are_restored_on_one(tmp_path, conversions):
     path, direct = GOLDEN / "llava_15_mistral", loaded("llava_15_mistral")
     conversions.clear()
-    same(llava.load(path, dtype=jnp.float32, cache=tmp_path, mesh=mesh_of(2, 4)), direct)
-    one = llava.load(path, dtype=jnp.float32, cache=tmp_path)
-    same(one, direct)
-    kernel: Any = one.language.blocks.query.kernel[...]
+    assert_same_parameters(llava.load(path, dtype=jnp.float32, cache=tmp_path, mesh=mesh_of(2, 4)), direct)
+    restored = llava.load(path, dtype=jnp.float32, cache=tmp_path)
+    assert_same_parameters(restored, direct)
+    kernel: Any = restored.language.blocks.query.kernel[...]
     assert kernel.devices() == {jax.devices()[0]}
     assert conversions.count(path) == 1
 
@@ -212,7 +212,7 @@ def test_every_source_and_every_dtype_has_its_own_entry(tmp_path):
     path = folder_of(name, tmp_path / "model")
 
     def cached(dtype=jnp.float32):
-        same(llava.load(path, dtype=dtype, cache=cache), llava.load(path, dtype=dtype))
+        assert_same_parameters(llava.load(path, dtype=dtype, cache=cache), llava.load(path, dtype=dtype))
         return len(entries(cache))
 
     def other_values(config, tensors):  # same names, shapes and dtypes, so the header stays the same
@@ -253,8 +253,8 @@ def test_entry_that_lost_a_part_is_made_again(tmp_path, caplog):
     ):
         damage()
         caplog.clear()
-        same(llava.load(path, dtype=jnp.float32, cache=cache), direct)
-        assert caplog.text.count("is not whole and is made again") == 1
+        assert_same_parameters(llava.load(path, dtype=jnp.float32, cache=cache), direct)
+        assert caplog.text.count("is incomplete and is converted again") == 1
         assert cache_file.is_complete(entry)
 
 
@@ -262,9 +262,9 @@ def test_load_that_is_killed_while_it_writes_leaves_no_entry(tmp_path, monkeypat
     path = GOLDEN / "llava_15_llama"
     save = cache_file.ocp.save
 
-    def killed(at, params):
-        save(at, {"a": np.zeros(3)})
-        Path(f"{at}.orbax-checkpoint-tmp").mkdir()
+    def killed(folder, params):
+        save(folder, {"a": np.zeros(3)})
+        Path(f"{folder}.orbax-checkpoint-tmp").mkdir()
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
@@ -272,7 +272,7 @@ def test_load_that_is_killed_while_it_writes_leaves_no_entry(tmp_path, monkeypat
         with pytest.raises(KeyboardInterrupt):
             llava.load(path, dtype=jnp.float32, cache=tmp_path)
     assert [path.suffix for path in entries(tmp_path)] == [".partial"]
-    same(llava.load(path, dtype=jnp.float32, cache=tmp_path), loaded("llava_15_llama"))
+    assert_same_parameters(llava.load(path, dtype=jnp.float32, cache=tmp_path), loaded("llava_15_llama"))
     assert [path.suffix for path in entries(tmp_path)] == [""]
     assert cache_file.is_complete(entries(tmp_path)[0])
 

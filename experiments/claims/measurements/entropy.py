@@ -1,13 +1,13 @@
 """Claim: the evolution smooths attention.
 
-Measured is the entropy of its rows against pseudo-time, for the four equations.
+The measurement is the entropy of attention rows against pseudo-time, for the four equations.
 
     H = mean over rows of -Σ_s A_s log₂ A_s, in bits; a uniform row has log₂ S
 
-Diffusion along the keys is doubly stochastic, so H never falls and ends at log₂ S. The last deficit decays as λ^{2n},
-λ = 1 - 2α(1 - cos(π/S)) (spectral gap 1 - λ). Advection-diffusion ends at rows proportional to (α/(α+β))^s, below
-log₂ S. A wave on weights makes negative entries, which have no entropy: the wave is measured on logits, and its
-smallest entry on weights is reported.
+Diffusion along the keys is doubly stochastic, so H never falls and converges to log₂ S. The deficit log₂ S - H finally
+decays as λ^{2n}, λ = 1 - 2α(1 - cos(π/S)) (spectral gap 1 - λ). Advection-diffusion converges to rows proportional to
+(α/(α+β))^s, whose entropy is below log₂ S. The wave equation on weights makes negative entries, for which entropy is
+undefined. It is therefore measured on logits, and its smallest entry on weights is reported.
 
     B batch, S tokens, N heads
 """
@@ -48,7 +48,7 @@ class EntropyResult:
     gap: float
     """Spectral gap 1 - λ of the diffusion step."""
     measured_gap: float
-    """The same, from the decay of the deficit log₂ S - H between the last two measurements."""
+    """The spectral gap from the decay of the deficit log₂ S - H between the last two measurements."""
     smallest_wave_weight: float
     """Smallest entry of weights evolved by the wave equation, over all measurements."""
 
@@ -90,7 +90,7 @@ def measure(size: Entropy, seed: int = 0) -> EntropyResult:
 
 
 def verdict(result: EntropyResult) -> list[Line]:
-    """Return what the numbers say about the claim."""
+    """Judge the claims by the measured numbers."""
     ends = "; ".join(f"{name} {x[0]:.2f} → {x[-1]:.2f}" for name, x in result.bits.items())
     wave = result.bits["wave, on logits"]
     turns = int(np.sum(np.diff(np.sign(np.diff(wave))) != 0))

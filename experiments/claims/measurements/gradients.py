@@ -1,8 +1,8 @@
 """Claim: the PDE "stabilizes gradient flow".
 
-Measured are gradient norms with and without it. At the start: the norm of the gradient of every encoder layer, and of
-all weights. In training: the global norm of every step, and its unsteadiness, the standard deviation of ln(norm) after
-the warm-up. Variants share initial weights and batches, so ratios are paired by seed.
+The measurements are gradient norms with and without the PDE. At the start: the norm of the gradient of every encoder
+layer, and of all weights. In training: the global norm of every step, and its unsteadiness, which is the standard
+deviation of ln(norm) after the warm-up. Variants share initial weights and batches, so ratios are paired by seed.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ ROWS = 256  # rows of the batch for the gradients at the start
 
 @dataclass(frozen=True)
 class GradientsResult:
-    """Gradient norms. First axis: variants, plain first; second axis: seeds."""
+    """Gradient norms. First axis: variants, the plain one first; second axis: seeds."""
 
     variants: tuple[str, ...]
     seeds: tuple[int, ...]
@@ -39,7 +39,7 @@ class GradientsResult:
 
     @property
     def evenness(self) -> Float[np.ndarray, "variant seed"]:
-        """Norm of the first layer divided by that of the last, at the start; 1 is even."""
+        """Gradient norm of the first layer divided by that of the last, at the start."""
         return self.layers[..., 0] / self.layers[..., -1]
 
     @property
@@ -84,21 +84,21 @@ def _per_layer(stacked: dict[str, jax.Array]) -> Float[np.ndarray, " layer"]:
 
 
 def verdict(result: GradientsResult) -> list[Line]:
-    """Return what the numbers say about the claim."""
+    """Judge the claim by the measured numbers."""
     measures = (
         ("global norm at the start", result.start),
         ("mean norm in training", result.typical),
         ("unsteadiness", result.unsteadiness),
     )
-    even = dict(zip(result.variants, result.evenness, strict=True))
+    evenness = dict(zip(result.variants, result.evenness, strict=True))
     lines = []
     for name in result.variants[1:]:
-        ratios = {what: result.ratio(values)[name] for what, values in measures}
+        ratios = {quantity: result.ratio(values)[name] for quantity, values in measures}
         lines.append(
             Line(
                 f"gradients are steadier with the {name}",
-                "; ".join(f"{what} × {spread(r)}" for what, r in ratios.items())
-                + f"; first/last layer {spread(even[name])}, plain {spread(even[result.variants[0]])}",
+                "; ".join(f"{quantity} × {spread(r)}" for quantity, r in ratios.items())
+                + f"; first/last layer {spread(evenness[name])}, plain {spread(evenness[result.variants[0]])}",
                 f"{opinion(ratios['unsteadiness'])}: unsteadiness {count(ratios['unsteadiness'])}, norm "
                 f"{count(ratios['mean norm in training'])}",
             )

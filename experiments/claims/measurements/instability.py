@@ -1,7 +1,7 @@
-"""The official causal step amplifies: |G(ω)| = |1 + α(1 - e^{-iω})²|, at alternating tokens 1 + 4α.
+"""Claim: the official causal step is a diffusion. It amplifies: |G(ω)| = |1 + α(1 - e^{-iω})²|, at ω = π 1 + 4α.
 
-A plane wave e^{iωj} is an eigenfunction of every step away from the ends of the row. Its real and imaginary part are
-two channels. The growth in S steps is read at the last token, which the start of the row has not reached:
+A plane wave e^{iωj} is an eigenfunction of every step away from the ends of the row. Its real and imaginary parts are
+two channels. The growth in S steps is measured at the last token, which the start of the row does not affect:
 
     G_measured = |u_T after| / |u_T before|, u = channel 1 + i · channel 2
 
@@ -29,7 +29,7 @@ ALPHA = 0.1
 
 @dataclass(frozen=True)
 class InstabilityResult:
-    """Gains are factors of amplitude; the map has gains per step."""
+    """Gains of amplitude. The map over (α, ω) has gains per step."""
 
     alphas: Float[np.ndarray, " a"]
     waves: Float[np.ndarray, " w"]
@@ -38,9 +38,9 @@ class InstabilityResult:
     predicted: Float[np.ndarray, "a w"]
     steps: tuple[int, ...]
     growth: Float[np.ndarray, " s"]
-    """Growth of alternating tokens in S official causal steps at α = .1."""
+    """Growth of alternating tokens (ω = π) in S official causal steps at α = .1."""
     norms: Float[np.ndarray, " s"]
-    """‖M‖₂ of S official symmetric steps at α = .1, ends copied."""
+    """‖M‖₂ of S official symmetric steps at α = .1, with copied ends."""
     profiles: dict[str, Float[np.ndarray, " w"]]
     """Gain in the largest number of steps at α = .1 against ω: official causal, official symmetric, our causal."""
     ours: float
@@ -67,11 +67,11 @@ def growth(step, tokens: int, waves: Float[np.ndarray, " w"]) -> Float[np.ndarra
 def measure(size: Instability) -> InstabilityResult:
     """Measure the map of gains, and norms and profiles at the official α."""
     alphas, waves = np.linspace(0, 0.5, size.alphas), np.linspace(0, np.pi, size.waves)
-    fine, most = np.linspace(0, np.pi, 181), max(size.steps)
-    if size.tokens < 2 * most + 2:
+    fine, max_steps = np.linspace(0, np.pi, 181), max(size.steps)
+    if size.tokens < 2 * max_steps + 2:
         raise ValueError(
-            f"the last token must not meet the start of the row, got {size.tokens} tokens for {most} steps; "
-            f"raise instability.tokens to {2 * most + 2}."
+            f"the start of the row must not affect the last token, got {size.tokens} tokens for {max_steps} steps; "
+            f"raise instability.tokens to {2 * max_steps + 2}."
         )
 
     def official(steps: int, alpha: float = ALPHA, *, causal: bool = True):
@@ -83,8 +83,8 @@ def measure(size: Instability) -> InstabilityResult:
     grow = partial(growth, tokens=size.tokens)
     unit = jnp.eye(size.tokens)[None]
     causal_rows = [np.abs(np.asarray(ours(n)(unit)[0])).sum(1).max() for n in size.steps]
-    profiles = {"official causal": official(most), "ours, causal": ours(most)}
-    symmetric = np.abs(1 - 4 * ALPHA * np.sin(fine / 2) ** 2) ** most
+    profiles = {"official causal": official(max_steps), "ours, causal": ours(max_steps)}
+    symmetric = np.abs(1 - 4 * ALPHA * np.sin(fine / 2) ** 2) ** max_steps
     return InstabilityResult(
         alphas=alphas,
         waves=waves,
@@ -116,9 +116,9 @@ def _threshold(step, tokens: int) -> float:
 
 
 def verdict(result: InstabilityResult) -> list[Line]:
-    """Return what the numbers say about the claim."""
+    """Judge the claims by the measured numbers."""
 
-    def list_(values) -> str:
+    def numbers(values) -> str:
         return ", ".join(f"{x:.3f}" for x in values)
 
     steps = ", ".join(map(str, result.steps))
@@ -126,13 +126,13 @@ def verdict(result: InstabilityResult) -> list[Line]:
     return [
         Line(
             "the official causal step is a diffusion",
-            f"alternating tokens grow by {list_(result.growth)} in {steps} steps at α = .1; every frequency beyond "
+            f"alternating tokens grow by {numbers(result.growth)} in {steps} steps at α = .1; every frequency beyond "
             f"{result.threshold:.1f}° grows; |measured - |1 + α(1 - e^(-iω))²|| ≤ {error:.0e}",
             "not so: it amplifies for every α > 0",
         ),
         Line(
             "the symmetric step is stable",
-            f"‖M‖₂ = {list_(result.norms)} after {steps} steps at α = .1",
+            f"‖M‖₂ = {numbers(result.norms)} after {steps} steps at α = .1",
             "nearly: copied ends let the norm exceed 1",
         ),
         Line(

@@ -1,9 +1,8 @@
 """Claim: a "better optimization landscape".
 
-Measured are the top Hessian eigenvalue and slices of the loss around the weights. A slice moves the weights along a
-random direction that is filter-normalized: every row of a matrix has the norm of the weights' row, and biases and
-LayerNorm stay. [Li, Xu, Taylor, Studer & Goldstein, "Visualizing the Loss Landscape of
-Neural Nets", 2018]
+The measurements are the top Hessian eigenvalue and slices of the loss around the weights. A slice moves the weights
+along a random direction that is filter-normalized: every row of a matrix has the norm of the weights' row, and biases
+and LayerNorm do not move. [Li, Xu, Taylor, Studer & Goldstein, "Visualizing the Loss Landscape of Neural Nets", 2018]
 """
 
 from collections.abc import Callable
@@ -28,20 +27,21 @@ from experiments.claims.trained.short_training import Trained
 class LandscapeResult:
     """Curvature and slices of the loss.
 
-    First axis: variants, plain first; then seeds. Last axis of eigenvalues and losses: at the start, after training.
+    First axis: variants, the plain one first; then seeds. Last axis of eigenvalues and losses: at the start, after
+    training.
     """
 
     variants: tuple[str, ...]
     seeds: tuple[int, ...]
     largest: Float[np.ndarray, "variant seed 2"]
-    """Eigenvalue of the Hessian of the loss in nats."""
+    """Largest eigenvalue of the Hessian of the loss in nats."""
     smallest: Float[np.ndarray, "variant seed 2"]
     residual: Float[np.ndarray, "variant seed 2"]
-    """Relative residual of the largest."""
+    """Relative residual of the largest eigenvalue."""
     loss: Float[np.ndarray, "variant seed 2"]
     """Loss on the fixed batch, nats."""
     offsets: Float[np.ndarray, " point"]
-    """In units of a filter's norm."""
+    """Offsets of the points of a slice, in units of a filter's norm."""
     slices: Float[np.ndarray, "variant seed direction point"]
     """Loss around the trained weights, nats."""
     plane: Float[np.ndarray, "variant point point"]
@@ -50,9 +50,9 @@ class LandscapeResult:
     @property
     def rise(self) -> Float[np.ndarray, "variant seed"]:
         """Mean rise of the loss half-way to the end of the slices, nats."""
-        away = np.abs(np.abs(self.offsets) - self.offsets[-1] / 2)
-        near = away <= away.min() + 1e-9
-        return (self.slices[..., near] - self.loss[..., 1][..., None, None]).mean(axis=(-2, -1))
+        distance = np.abs(np.abs(self.offsets) - self.offsets[-1] / 2)
+        is_half_way = distance <= distance.min() + 1e-9
+        return (self.slices[..., is_half_way] - self.loss[..., 1][..., None, None]).mean(axis=(-2, -1))
 
 
 def direction(key: Key[Array, ""], weights: Any) -> Any:
@@ -84,8 +84,8 @@ def along(
     return jax.lax.map(value, offsets)
 
 
-class _Probe:
-    """Measurements around weights on a fixed batch, which a key determines; compiled once for all weights."""
+class _LossSurface:
+    """The loss around weights on a fixed batch, which a key determines; compiled once for all weights."""
 
     def __init__(self, training: Training, size: Landscape) -> None:
         self.offsets, self._count = np.linspace(-size.radius, size.radius, size.points), size.directions
@@ -95,7 +95,9 @@ class _Probe:
             return lambda w: classifiers.loss(w, rows, alpha, training)[0]
 
         self._lanczos = jax.jit(lambda w, alpha, key: lanczos(loss(alpha, key), w, key, size.iterations))
-        self._along = jax.jit(lambda w, alpha, key, ways, at: along(loss(alpha, key), w, ways, at))
+        self._along = jax.jit(
+            lambda w, alpha, key, directions, offsets: along(loss(alpha, key), w, directions, offsets)
+        )
         self._directions = jax.jit(
             lambda w, key: [direction(k, w) for k in jax.random.split(key, max(2, size.directions))]
         )
@@ -104,37 +106,39 @@ class _Probe:
         return extremes(self._lanczos(w, alpha, key))
 
     def slices(self, w: Any, alpha: Alpha, key: Array) -> list[Float[np.ndarray, " point"]]:
-        ways = self._directions(w, key)[: self._count]
-        return [self._row(w, alpha, key, (way, way), self.offsets, 0 * self.offsets) for way in ways]
+        directions = self._directions(w, key)[: self._count]
+        return [self._row(w, alpha, key, (d, d), self.offsets, 0 * self.offsets) for d in directions]
 
     def plane(self, w: Any, alpha: Alpha, key: Array) -> list[Float[np.ndarray, " point"]]:
-        ways = tuple(self._directions(w, key)[:2])
-        return [self._row(w, alpha, key, ways, self.offsets, y) for y in self.offsets]
+        directions = tuple(self._directions(w, key)[:2])
+        return [self._row(w, alpha, key, directions, self.offsets, y) for y in self.offsets]
 
     def loss(self, w: Any, alpha: Alpha, key: Array) -> float:
-        """Return the loss at the weights themselves, as a slice of extent 0, so that nothing more is compiled."""
+        """Return the loss at the weights themselves, as a slice of extent 0, to reuse the compiled program."""
         return float(self._row(w, alpha, key, (w, w), 0 * self.offsets, 0.0)[0])
 
-    def _row(self, w: Any, alpha: Alpha, key: Array, ways: tuple[Any, Any], x: Any, y: Any) -> np.ndarray:
-        at = np.stack(np.broadcast_arrays(x, y), 1).astype(np.float32)
-        return np.asarray(self._along(w, alpha, key, ways, at))
+    def _row(
+        self, w: Any, alpha: Alpha, key: Array, directions: tuple[Any, Any], x: Any, y: Any
+    ) -> np.ndarray:
+        offsets = np.stack(np.broadcast_arrays(x, y), 1).astype(np.float32)
+        return np.asarray(self._along(w, alpha, key, directions, offsets))
 
 
 def measure(training: Training, size: Landscape, seeds: tuple[int, ...]) -> LandscapeResult:
     """Train every variant with every seed, and measure around its weights."""
     trained, variants = classifiers.trained(training, seeds), classifiers.variants(training)
-    probe = _Probe(training, size)
+    surface = _LossSurface(training, size)
 
-    def each(one: Callable[[Trained, Alpha, Array], Any]) -> np.ndarray:
+    def for_each(function: Callable[[Trained, Alpha, Array], Any]) -> np.ndarray:
         return np.array(
             [
-                [one(trained[name, seed], alpha, jax.random.key(20_000 + seed)) for seed in seeds]
+                [function(trained[name, seed], alpha, jax.random.key(20_000 + seed)) for seed in seeds]
                 for name, alpha in variants.items()
             ]
         )
 
-    ends = each(lambda run, *at: [probe.eigenvalues(w, *at) for w in (run.first, run.last)])
-    largest, smallest, residual = np.moveaxis(ends, -1, 0)
+    eigenvalues = for_each(lambda run, *args: [surface.eigenvalues(w, *args) for w in (run.first, run.last)])
+    largest, smallest, residual = np.moveaxis(eigenvalues, -1, 0)
     key = jax.random.key(20_000 + seeds[0])
     return LandscapeResult(
         tuple(variants),
@@ -142,15 +146,17 @@ def measure(training: Training, size: Landscape, seeds: tuple[int, ...]) -> Land
         largest,
         smallest,
         residual,
-        each(lambda run, *at: [probe.loss(w, *at) for w in (run.first, run.last)]),
-        probe.offsets,
-        each(lambda run, *at: probe.slices(run.last, *at)),
-        np.array([probe.plane(trained[name, seeds[0]].last, alpha, key) for name, alpha in variants.items()]),
+        for_each(lambda run, *args: [surface.loss(w, *args) for w in (run.first, run.last)]),
+        surface.offsets,
+        for_each(lambda run, *args: surface.slices(run.last, *args)),
+        np.array(
+            [surface.plane(trained[name, seeds[0]].last, alpha, key) for name, alpha in variants.items()]
+        ),
     )
 
 
 def verdict(result: LandscapeResult) -> list[Line]:
-    """Return what the numbers say about the claim."""
+    """Judge the claim by the measured numbers."""
     plain, lines = result.largest[0], []
     for i, name in enumerate(result.variants):
         if not i:

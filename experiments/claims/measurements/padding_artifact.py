@@ -1,12 +1,13 @@
-"""Claim: "99 % lower perplexity". It is an artifact of padding, reproduced here on generated text.
+"""Claim: "99 % lower perplexity". It is an artifact of padding, which this file reproduces on generated text.
 
 The first public code pads every line with PAD, counts PAD in the loss, and masks no future token. The PDE model runs
 layer by layer. The baseline is an `nn.TransformerEncoder`, which in evaluation takes a fast path that returns exactly 0
 at PAD: its head then reads 0 there and pays about ln V nats for every PAD.
 
 Here both models are trained alike (official encoder, one official diffusion step after every layer in the PDE model,
-same initial weights and batches, no dropout). Each is evaluated with the states at PAD as they are and set to 0, and
-with PAD counted and not. The text is synthetic: words follow Zipf's law, line lengths a Poisson distribution.
+same initial weights and batches, no dropout). Each is evaluated on two paths, with the states at PAD unchanged or set
+to 0, and with and without PAD in the mean. The text is synthetic: words follow Zipf's law, line lengths a Poisson
+distribution.
 
     B lines, L tokens, V words, R real tokens of a line
 """
@@ -32,7 +33,7 @@ PAD = 0
 
 @dataclass(frozen=True)
 class ArtifactResult:
-    """Mean nats per token. Axes: model (baseline, PDE), path (PAD states as they are, set to 0), length, seed."""
+    """Mean nats per token. Axes: model (baseline, PDE), path (PAD states unchanged, set to 0), length, seed."""
 
     lengths: tuple[int, ...]
     seeds: tuple[int, ...]
@@ -41,9 +42,9 @@ class ArtifactResult:
     counted: Float[np.ndarray, "model path length seed"]
     """Mean over all targets; its exponential is the perplexity of the first public code."""
     real: Float[np.ndarray, "model path length seed"]
-    """Mean over real targets."""
+    """Mean over targets that are not PAD."""
     pad: Float[np.ndarray, "model path length seed"]
-    """Mean over targets PAD."""
+    """Mean over PAD targets."""
     uniform: float
     """ln V."""
     published: PublishedResult
@@ -55,12 +56,12 @@ class ArtifactResult:
 
     @property
     def same_weights(self) -> Float[np.ndarray, "length seed"]:
-        """The same share between the two paths of the baseline, with equal weights and without a PDE."""
+        """Share by which perplexity falls between the two paths of the baseline: equal weights, no PDE."""
         return 1 - np.exp(self.counted[0, 0] - self.counted[0, 1])
 
     @property
     def honest(self) -> Float[np.ndarray, "length seed"]:
-        """The same share if PAD is not counted; the path then makes no difference."""
+        """Share by which perplexity falls from baseline to PDE if PAD is not counted. Both paths then agree."""
         return 1 - np.exp(self.real[1, 0] - self.real[0, 0])
 
 
@@ -76,7 +77,7 @@ def lines(size: Artifact, length: int, count: int, seed: int) -> Int[np.ndarray,
 def token_nats(
     weights: cta.Weights, ids: Int[Array, "b l"], alpha: Alpha, *, zeroed: Array | bool, heads: int
 ) -> Float[Array, "b l1"]:
-    """Return the cross-entropy of every next token in nats; `zeroed` takes the fast path."""
+    """Return the cross-entropy of every next token in nats. `zeroed` sets the states at PAD to 0 (the fast path)."""
     mask = ids != PAD
     x = hidden_states(weights, ids, mask, alpha, steps=Steps(attention=0, hidden=1), heads=heads)
     x = jnp.where(mask[..., None] | ~jnp.asarray(zeroed), x, 0)
@@ -114,36 +115,36 @@ def _train_and_score(
     shape = Shape(size.vocabulary, size.vocabulary, length, size.width, size.heads, size.ffn, size.layers)
     score = jax.jit(token_nats, static_argnames="heads")
 
-    def one(model: str, alpha: Alpha, seed: int) -> list[tuple[float, float, float]]:
+    def train_and_score(model: str, alpha: Alpha, seed: int) -> list[tuple[float, float, float]]:
         data = (alpha, jnp.asarray(lines(size, length, size.lines, seed)))
         weights = fit(init(jax.random.key(seed), shape), data, seed, f"{model}, padded to {length}").last
         nats = [score(weights, test, alpha, zeroed=zeroed, heads=size.heads) for zeroed in (False, True)]
         return [split(np.asarray(x, np.float64), test) for x in nats]
 
     models = {"baseline": Alpha(), "PDE": Alpha(hidden=size.alpha)}
-    return [[one(name, alpha, seed) for seed in seeds] for name, alpha in models.items()]
+    return [[train_and_score(name, alpha, seed) for seed in seeds] for name, alpha in models.items()]
 
 
 def split(nats: Float[np.ndarray, "b l1"], ids: Int[np.ndarray, "b l"]) -> tuple[float, float, float]:
-    """Return the mean nats over all, real and PAD targets."""
+    """Return the mean nats over all targets, over those that are not PAD, and over PAD."""
     pad = ids[:, 1:] == PAD
     return float(nats.mean()), float(nats[~pad].mean()), float(nats[pad].mean())
 
 
 def verdict(result: ArtifactResult) -> list[Line]:
-    """Return what the numbers say about the claim."""
+    """Judge the claims by the measured numbers."""
     middle = len(result.lengths) // 2
     perplexity, paper = np.exp(result.counted[:, :, middle]), result.published
     slow, fast, pde = perplexity[0, 0], perplexity[0, 1], perplexity[1, 0]
-    at = f"L = {result.lengths[middle]}, {100 * result.pad_share[middle]:.0f} % PAD"
+    length = f"L = {result.lengths[middle]}, {100 * result.pad_share[middle]:.0f} % PAD"
 
-    def percent(x) -> str:
-        return f"{spread(100 * x[middle])} %"
+    def percent(shares) -> str:
+        return f"{spread(100 * shares[middle])} %"
 
     return [
         Line(
             "the PDE lowers perplexity by 99 %",
-            f"synthetic text, {at}: baseline {spread(fast)} on the fast path, PDE {spread(pde)}: "
+            f"synthetic text, {length}: baseline {spread(fast)} on the fast path, PDE {spread(pde)}: "
             f"{percent(result.gain)} lower; the same baseline, PAD states kept, {spread(slow)}: "
             f"{percent(result.same_weights)} lower",
             "an artifact: the gain appears without any PDE",

@@ -1,11 +1,11 @@
-"""One free number explains the published perplexities against length (the paper's Figure 11).
+"""One free parameter explains the published perplexities against length (the paper's Figure 11).
 
-A line padded to L tokens has R real ones with cross-entropy c nats. The mean over all L, PAD included, gives
+A line of R tokens with cross-entropy c nats each is padded to L tokens. The mean over all L, PAD included, gives
 
     PDE model, PAD learned:             L ln PPL = R c                        so it hardly depends on L
     baseline, zero states at PAD:       L ln PPL = R c + (L - R) p            p: nats of a PAD
 
-With zero states the logits are the bias of the head, and p ≈ ln V. R = 100 is the free number. [Zhang & Zhou,
+With zero states the logits are the bias of the head, and p ≈ ln V. R = 100 is the free parameter. [Zhang & Zhou,
 "Continuous-Time Attention", 2025, Figure 11; its tokenizer has V = 30522]
 """
 

@@ -1,7 +1,7 @@
-"""The classifiers of `gradients` and `landscape`: one task, three variants, the same weights and batches.
+"""The classifiers of `gradients` and `landscape`: one task, three variants, the same initial weights and batches.
 
-Recall: the class of a row of random tokens is its first token. A share of the labels is drawn anew, which no
-classifier can predict, so the loss has the same positive floor for all. The data are generated, hence synthetic.
+Recall: the class of a row of random tokens is its first token. A share of the labels is redrawn at random, which no
+classifier can predict, so the loss has the same positive lower bound for all variants. The data are synthetic.
 
     B batch, L tokens, C classes
 """
@@ -35,10 +35,10 @@ def shape(size: Training) -> Shape:
 
 def draw(size: Training, rows: int, key: Key[Array, ""]) -> tuple[Int[Array, "b l"], Int[Array, " b"]]:
     """Draw rows and labels."""
-    words, noise, other = jax.random.split(key, 3)
-    ids = jax.random.randint(words, (rows, size.tokens), 0, size.vocabulary)
-    redrawn = jax.random.bernoulli(noise, size.noise, (rows,))
-    return ids, jnp.where(redrawn, jax.random.randint(other, (rows,), 0, size.vocabulary), ids[:, 0])
+    ids_key, noise_key, label_key = jax.random.split(key, 3)
+    ids = jax.random.randint(ids_key, (rows, size.tokens), 0, size.vocabulary)
+    is_noisy = jax.random.bernoulli(noise_key, size.noise, (rows,))
+    return ids, jnp.where(is_noisy, jax.random.randint(label_key, (rows,), 0, size.vocabulary), ids[:, 0])
 
 
 def loss(
@@ -53,7 +53,7 @@ def loss(
 
 @functools.lru_cache(maxsize=1)
 def trained(size: Training, seeds: tuple[int, ...]) -> dict[tuple[str, int], Trained]:
-    """Return (variant, seed) -> training. The result is cached, since two sections need it."""
+    """Train every variant with every seed: (variant, seed) -> training. Cached, since two sections need it."""
     warmup = max(1, size.steps // 10)
     optimizer = train.Optimizer(size.learning_rate, schedule="constant", warmup=warmup, clip=1.0)
     fit = Fit(

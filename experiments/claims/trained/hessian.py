@@ -30,18 +30,18 @@ class Tridiagonal(NamedTuple):
 
     diagonal: Float[Array, " m"]
     off: Float[Array, " m"]
-    """Off-diagonal entries; the last is the part outside the basis."""
+    """Off-diagonal entries; the last is the norm of the remainder outside the basis."""
 
 
 def lanczos(f: Callable[[Any], Array], at: Any, key: Key[Array, ""], iterations: int) -> Tridiagonal:
-    """Return the Hessian of the scalar `f` at the tree `at`, in the Krylov space of a random vector."""
+    """Return the Hessian of the scalar function `f` at the tree `at`, in the Krylov space of a random vector."""
     flat, unravel = ravel_pytree(at)
     iterations = min(iterations, flat.size)
 
     def product(v: Array) -> Array:
         return jax.grad(lambda x: jnp.vdot(jax.grad(lambda y: f(unravel(y)))(x), v))(flat)
 
-    def one(carry: tuple[Array, Array], k: Array) -> tuple[tuple[Array, Array], Tridiagonal]:
+    def step(carry: tuple[Array, Array], k: Array) -> tuple[tuple[Array, Array], Tridiagonal]:
         basis, v = carry
         basis = basis.at[k].set(v)
         w = product(v)
@@ -53,15 +53,17 @@ def lanczos(f: Callable[[Any], Array], at: Any, key: Key[Array, ""], iterations:
 
     start = jax.random.normal(key, flat.shape, flat.dtype)
     state = (jnp.zeros((iterations, flat.size), flat.dtype), start / jnp.linalg.norm(start))
-    return jax.lax.scan(one, state, jnp.arange(iterations))[1]
+    return jax.lax.scan(step, state, jnp.arange(iterations))[1]
 
 
 def extremes(matrix: Tridiagonal) -> Extremes:
-    """Return the extreme Ritz values. They are exact once the Krylov space holds every eigenvector of the start."""
+    """Return the extreme Ritz values. They are exact if the Krylov space is invariant."""
     diagonal, off = (np.asarray(x, np.float64) for x in matrix)
     scale = np.max(np.abs(diagonal)) + np.max(np.abs(off))
-    broken = np.flatnonzero(off <= 1e-6 * scale)
-    size = int(broken[0]) + 1 if broken.size else len(diagonal)  # this space is invariant
+    breakdowns = np.flatnonzero(off <= 1e-6 * scale)
+    size = (
+        int(breakdowns[0]) + 1 if breakdowns.size else len(diagonal)
+    )  # a breakdown makes the space invariant
     inner = off[: size - 1]
     values, vectors = np.linalg.eigh(np.diag(diagonal[:size]) + np.diag(inner, 1) + np.diag(inner, -1))
     residual = abs(off[size - 1] * vectors[-1, -1]) / max(abs(values[-1]), np.finfo(float).tiny)

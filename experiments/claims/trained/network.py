@@ -1,11 +1,11 @@
-"""The Transformer of the trainings: the official encoder, and two places where a diffusion can act on it.
+"""The Transformer of the trainings: the official encoder, with diffusion on attention or on hidden states.
 
     plain       an encoder layer is z = LN(x + MHA(x)), y = LN(z + W₂ ReLU(W₁ z))
     attention   the paper's text: A(0) = softmax(QKᵀ/√H), n steps of dA/dτ = α d²A/ds² along the keys, out = A(n) V
     hidden      the paper's code: n steps of the official layer on the hidden states after every encoder layer
 
-α is fixed, so all three have the parameters of the official checkpoints. α = 0 is exactly the plain network, so one
-compiled program serves all three. [Zhang & Zhou, "Continuous-Time Attention", 2025]
+α is fixed, so all three have the parameters of the official checkpoints. α = 0 is exactly the plain network, so all
+three share one compiled program. [Zhang & Zhou, "Continuous-Time Attention", 2025]
 
     B batch, L tokens, D channels, N heads, H head width, F feed-forward width, V vocabulary, C outputs
 """
@@ -36,9 +36,9 @@ class Alpha(NamedTuple):
     """Diffusivity of both forms, tokens² per step, in [0, 1/2]; 0 switches a form off. It may be traced."""
 
     attention: float = 0.0
-    """On the attention weights, along the keys."""
+    """Diffusivity on the attention weights, along the keys."""
     hidden: float = 0.0
-    """On the hidden states after every encoder layer."""
+    """Diffusivity on the hidden states after every encoder layer."""
 
 
 class Steps(NamedTuple):
@@ -49,7 +49,7 @@ class Steps(NamedTuple):
 
 
 def init(key: Key[Array, ""], shape: Shape) -> cta.Weights:
-    """Return initial weights as PyTorch draws them, every layer by itself.
+    """Draw initial weights from the distributions of PyTorch, independently for every layer.
 
     Embeddings and positions come from N(0, 1). The fused QKV matrix is uniform within √(1.5/D), all others within
     1/√fan_in. Attention biases are 0.
@@ -87,20 +87,23 @@ def hidden_states(
     steps: Steps,
     heads: int,
 ) -> Float[Array, "b l d"]:
-    """Return the states that the head reads.
+    """Return the input of the head.
 
-    Attention and the official steps look both ways and ignore padding (`mask` False). The attention form takes rows
-    without padding only.
+    Attention and the official steps are bidirectional and ignore padding (`mask` False). The attention form allows only
+    rows without padding.
     """
     x = weights.embedding[ids] + weights.positions[:, : ids.shape[1]]
     attention_mask = jnp.ones((1, 1, 1, ids.shape[1]), bool) if mask is None else mask[:, None, None]
-    evolving = partial(
+    evolved_attention = partial(
         pde_attention, pde=Diffusion(alpha.attention), steps=steps.attention, method="materialized"
     )
 
     def layer(x: Array, w: dict[str, Array]) -> tuple[Array, None]:
         x = cta.encoder_layer(
-            x, w, evolving if steps.attention else partial(cta.attention, mask=attention_mask), heads=heads
+            x,
+            w,
+            evolved_attention if steps.attention else partial(cta.attention, mask=attention_mask),
+            heads=heads,
         )
         return cta.refine(x, "diffusion", alpha=alpha.hidden, steps=steps.hidden, mask=mask), None
 

@@ -25,7 +25,7 @@ def parts(config: Config, seed: int) -> list[Part]:
     """Return one part for each system."""
     size = config.bias
     systems = [("structured", d, structured.gains(d)) for d in size.structured]
-    systems += [("independent", d, structured.nothing(d)) for d in size.null]
+    systems += [("independent", d, structured.zero_gains(d)) for d in size.null]
     return [
         Part(
             f"{name}, d = {d}",
@@ -61,10 +61,10 @@ def pool_seeds(rows: list[Row]) -> list[Row]:
     """Return one row for each system, with the data sets of all seeds."""
     systems: dict[tuple[str, int], Row] = {}
     for row in rows:
-        first = systems.setdefault((row["system"], row["d"]), {**row, "estimates": {}})
+        pooled_row = systems.setdefault((row["system"], row["d"]), {**row, "estimates": {}})
         for method, values in row["estimates"].items():
-            pooled = first["estimates"].setdefault(method, {field: [] for field in FIELDS})
-            first["estimates"][method] = {field: pooled[field] + values[field] for field in FIELDS}
+            pooled = pooled_row["estimates"].setdefault(method, {field: [] for field in FIELDS})
+            pooled_row["estimates"][method] = {field: pooled[field] + values[field] for field in FIELDS}
     return list(systems.values())
 
 

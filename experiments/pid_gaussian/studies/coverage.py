@@ -1,7 +1,7 @@
 """How often intervals contain the truth, and the remaining bias, on the structured system.
 
-Data sets are measured as the layers of `layerwise`, one chunk at a time. The data sets of a chunk share the random
-numbers of their draws, and nothing else.
+Data sets are estimated as the layers of `layerwise`, one chunk at a time. The data sets of a chunk share the random
+numbers of their bootstrap draws, but no samples.
 
     R data sets of a chunk; information in bits
 """
@@ -55,8 +55,8 @@ def measure(method: str, chunk: int, size: Coverage, seed: int) -> Row:
         "low": estimate.ci.low,
         "high": estimate.ci.high,
     }
-    about = {"method": method, "d": size.d, "n": size.n, "level": size.level}
-    return to_json(about | {name: by_field(pid) for name, pid in pids.items()})
+    labels = {"method": method, "d": size.d, "n": size.n, "level": size.level}
+    return to_json(labels | {name: by_field(pid) for name, pid in pids.items()})
 
 
 def count_coverage(rows: list[Row]) -> list[Row]:

@@ -1,4 +1,4 @@
-"""Warped data, elementwise and rotated: the truth, and estimates of raw data, by the copula and by the flow.
+"""Warped data, elementwise and rotated: the truth, and estimates from raw data, by the copula and by the flow.
 
 Information is in bits.
 """
@@ -35,7 +35,7 @@ def parts(config: Config, seed: int) -> list[Part]:
 
 
 def measure(case: str, method: str, size: Flow, seed: int) -> Row:
-    """Estimate once, with bias correction and without intervals."""
+    """Estimate one data set, with bias correction and without intervals."""
     data = warped.generate(size.n, size.target, size.source, seed, rotated=CASES[case])
     start = time.perf_counter()
     result = estimate(

@@ -26,7 +26,7 @@ LAYERS_IN_TABLE = 5  # at most; the files have all layers
 
 
 def parts(config: Config, seed: int) -> list[Part]:
-    """Return the one part. The file is read and checked before anything is measured."""
+    """Return the single part. The file is read and checked before the measurement."""
     assert config.npz is not None
     data = read(config.npz)
     if all(len(a) == 1 for a in data if a.ndim == 3):
@@ -44,8 +44,8 @@ def measure(data: Activations, config: Config, seed: int, folder: Path, say: Say
     layered = _layered(data)
     shapes = ", ".join(f"{name} {a.shape}" for name, a in zip(data._fields, data, strict=True))
     say(f"estimating {shapes}")
-    function: Any = layerwise if layered else estimate
-    result: Estimate = function(*data, key=jax.random.key(seed), **CONFIGS[config.config]())
+    estimator: Any = layerwise if layered else estimate
+    result: Estimate = estimator(*data, key=jax.random.key(seed), **CONFIGS[config.config]())
     rows = io.write_tables(result, folder)
     figures.save_activations(folder, result, config.names)
     return to_json(
@@ -99,7 +99,7 @@ def _summary(row: Row) -> Table:
 
 
 def _flags(row: Row) -> Table:
-    return Table("What to know and to doubt", ("flag",), [(flag,) for flag in row["flags"]])
+    return Table("Notes and warnings", ("flag",), [(flag,) for flag in row["flags"]])
 
 
 def _symbol(field: str, names: Sequence[str]) -> str:

@@ -1,6 +1,6 @@
 """Decompositions and bootstrap draws per second, and a campaign of many layers, tasks and models.
 
-Times are medians of three calls, compiled and warmed.
+Times are medians of three calls after compilation and warm-up.
 
     d dimensions of target, x and y each
 """
@@ -23,8 +23,10 @@ CALLS = 3
 def parts(config: Config, seed: int) -> list[Part]:
     """Return one part for each dimension, and the campaign."""
     size = config.speed
-    each = [Part(f"d = {d}", lambda folder, say, d=d: one_dimension(d, size, seed), seed) for d in size.dims]
-    return [*each, Part("campaign", lambda folder, say: campaign(size, seed, say), seed)]
+    by_dimension = [
+        Part(f"d = {d}", lambda folder, say, d=d: one_dimension(d, size, seed), seed) for d in size.dims
+    ]
+    return [*by_dimension, Part("campaign", lambda folder, say: campaign(size, seed, say), seed)]
 
 
 def one_dimension(d: int, size: Speed, seed: int) -> Row:
@@ -38,18 +40,18 @@ def one_dimension(d: int, size: Speed, seed: int) -> Row:
     )
     data = [variable[0] for variable in channels(rng, 1, size.n, d)]
     per_system = seconds(lambda: decompose(covs, (d, d, d))) / size.batch
-    drawing = seconds(lambda: resample(*data, size=size, seed=seed))
+    bootstrap_seconds = seconds(lambda: resample(*data, size=size, seed=seed))
     return {
         "d": d,
         "device": jax.devices()[0].device_kind,
         "milliseconds": 1e3 * per_system,
         "per_second": 1 / per_system,
-        "draws_per_second": size.draws / drawing,
+        "draws_per_second": size.draws / bootstrap_seconds,
     }
 
 
 def campaign(size: Speed, seed: int, say: Say) -> Row:
-    """Time all layers of all sets, from samples to intervals."""
+    """Time all layers of all data sets, from samples to intervals."""
     rng = np.random.default_rng((seed, size.sets))
     say("compiling")
     start = time.perf_counter()
@@ -70,7 +72,7 @@ def campaign(size: Speed, seed: int, say: Say) -> Row:
 def channels(
     rng: np.random.Generator, layers: int, n: int, d: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """M, X = H_x M + n, Y = H_y M + n' with entries of H of standard deviation 0.75/√d, other ones in every layer."""
+    """Draw M, X = H_x M + n, Y = H_y M + n'. Each layer has its own H, with entries of standard deviation 0.75/√d."""
     target, noise_x, noise_y = rng.standard_normal((3, layers, n, d))
     h = rng.standard_normal((2, layers, d, d)) * 0.75 / d**0.5
     return target, target @ h[0] + noise_x, target @ h[1] + noise_y
@@ -83,7 +85,7 @@ def resample(target: np.ndarray, x: np.ndarray, y: np.ndarray, *, size: Speed, s
 
 
 def seconds(call: Callable[[], Any]) -> float:
-    """Return the median time of a call that returns when it has ended, after one call that compiles."""
+    """Return the median time of a synchronous call, after one call that compiles."""
     call()
     times = []
     for _ in range(CALLS):

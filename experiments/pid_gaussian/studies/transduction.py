@@ -1,7 +1,7 @@
 """The planted layers: truth, plug-in, estimate with intervals and null, knockout, and coverage of the intervals.
 
-All layers of a network have the same samples, so their errors are correlated: in one network nearly all intervals or
-hardly any may contain the truth. Coverage is therefore counted over several networks.
+All layers of a network share the same samples, so their errors are correlated: in a single network nearly all intervals
+or hardly any may contain the truth. Coverage is therefore counted over several networks.
 
     L layers; information in bits
 """
@@ -37,7 +37,7 @@ class Network(NamedTuple):
 
 
 def parts(config: Config, seed: int) -> list[Part]:
-    """Return one part, since everything shares the compiled programs."""
+    """Return a single part, since all its measurements share the compiled programs."""
     return [Part("planted", lambda folder, say: measure(config, seed, folder, say), seed)]
 
 
@@ -45,18 +45,20 @@ def measure(config: Config, seed: int, folder: Path, say: Say) -> Row:
     """Return truth and estimate of all layers; write figures of the first seed into the folder."""
     size = config.planted
     t = planted.depths(size.layers)
-    truth, without = (planted.truth(t, knockout=knockout) for knockout in (False, True))
-    true_change = pid_from_array(pid_to_array(without) - pid_to_array(truth))
+    truth, knocked_out = (planted.truth(t, knockout=knockout) for knockout in (False, True))
+    true_change = pid_from_array(pid_to_array(knocked_out) - pid_to_array(truth))
     say(f"estimating {size.layers} layers twice, with and without the knockout")
     first = network(t, size, seed, 0)
     if size.networks > 1:
-        say(f"the same for {size.networks - 1} more networks, to count what the intervals cover")
-    networks = (first, *(network(t, size, seed, other) for other in range(1, size.networks)))
-    shares = [(inside(one.estimate.ci, truth), inside(one.change.ci, true_change)) for one in networks]
+        say(f"estimating {size.networks - 1} more networks, for the coverage of the intervals")
+    networks = (first, *(network(t, size, seed, index) for index in range(1, size.networks)))
+    shares = [(inside(n.estimate.ci, truth), inside(n.change.ci, true_change)) for n in networks]
     if seed == config.seeds[0]:
         say("drawing")
-        proof = certificate(planted.covariances(t), planted.DIMS)
-        figures.save_planted(folder, truth, first.estimate, true_change, first.change, proof, config.names)
+        certified = certificate(planted.covariances(t), planted.DIMS)
+        figures.save_planted(
+            folder, truth, first.estimate, true_change, first.change, certified, config.names
+        )
     statements = planted_claims.judge_layers(truth, first.estimate.pid, config.names)
     statements += planted_claims.judge_knockout(true_change, first.change, config.names)
     row = {"truth": by_field(truth), "layers": first.estimate.to_records()}
@@ -66,28 +68,28 @@ def measure(config: Config, seed: int, folder: Path, say: Say) -> Row:
 
 
 def change_by_field(truth: PID, change: Comparison) -> Row:
-    """Return every quantity's true difference, the estimated one, and the ends of its interval."""
+    """Return for every quantity the true and the estimated difference, and the ends of its interval."""
     ends = {"low": change.ci.low, "high": change.ci.high}
     pids = {"truth": truth, "difference": change.difference, **ends}
     return {field: {role: getattr(pid, field) for role, pid in pids.items()} for field in FIELDS}
 
 
-def network(t: np.ndarray, size: Planted, seed: int, which: int) -> Network:
+def network(t: np.ndarray, size: Planted, seed: int, index: int) -> Network:
     """Estimate one set of samples with the recommended configuration, and compare it with the knockout in pairs."""
-    samples = planted.sample(t, size.n, seed, which)
-    key = jax.random.fold_in(jax.random.key(seed), which)
+    samples = planted.sample(t, size.n, seed, index)
+    key = jax.random.fold_in(jax.random.key(seed), index)
     choices: EstimateConfig = {"reduce": PCA(planted.D), "gaussianize": size.gaussianize}
     recommended: EstimateConfig = {**recommended_config(), **choices, "ci": Bootstrap(size.draws)}
     recommended["debias"] = size.debias
-    recommended["null"] = Shuffle(size.shuffles) if which == 0 else None
+    recommended["null"] = Shuffle(size.shuffles) if index == 0 else None
     paired: EstimateConfig = {**choices, "debias": "wishart", "null": None}
     paired["ci"] = Bootstrap(size.draws, kind="paired")
-    base, other = (
+    base, knockout = (
         layerwise(samples.target, samples.x, y, key=key, **paired) for y in (samples.y, samples.y_knocked_out)
     )
     return Network(
         layerwise(samples.target, samples.x, samples.y, key=key, **recommended),
-        compare(base, other),
+        compare(base, knockout),
     )
 
 
@@ -146,8 +148,8 @@ def _statements(row: Row, suffix: str) -> Table:
 def _coverage(row: Row, suffix: str) -> Table:
     cells = []
     for name, shares in (("estimate", row["covered"]), ("knockout - base", row["covered_difference"])):
-        for which, networks in (("shown", shares[:1]), (f"all {len(shares)}", shares)):
+        for label, networks in (("shown", shares[:1]), (f"all {len(shares)}", shares)):
             means = (percent(float(np.mean([share[field] for share in networks]))) for field in FIELDS)
-            cells.append((name, which, *means))
+            cells.append((name, label, *means))
     columns = ("intervals of", "networks", *(SYMBOLS[field] for field in FIELDS))
     return Table(f"Share of layers whose 90 % interval contains the truth{suffix}", columns, cells)

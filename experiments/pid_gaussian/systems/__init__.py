@@ -1,6 +1,6 @@
 """Generated data with known decompositions.
 
-planted     layers in which vision fades and language takes over
-structured  diagonal channels with a known share of every atom
+planted     layers in which information from vision decreases and from language increases
+structured  diagonal channels with a known amount of every atom
 warped      Gaussian data under bijections of single variables
 """

@@ -1,4 +1,4 @@
-"""Planted layers: a stand-in for a network that turns vision into language, with known answers.
+"""Planted layers: a linear model of a network that turns vision into language, with known decompositions.
 
 V, Q and the noises are independent N(0, 1) in d = 4 coordinates. At depth t = l / (L - 1)
 
@@ -22,7 +22,7 @@ ANGLES = np.pi * np.arange(D) / 6
 
 
 class Samples(NamedTuple):
-    """n samples of one network. Noises and inputs are the same in all layers."""
+    """n samples of one network. All layers share noises and inputs."""
 
     target: Float[np.ndarray, "n d"]
     x: Float[np.ndarray, "l n d"]
@@ -45,14 +45,14 @@ def covariances(t: Float[np.ndarray, " l"], *, knockout: bool = False) -> Float[
 
     S_M = W_v² + W_q², S_MX = a W_v, S_MY = b W_v + W_q, S_X = a² + 1, S_XY = a b, S_Y = b² + 2.
     """
-    one, of_v, of_q = np.eye(D), np.diag(np.cos(ANGLES)), np.diag(np.sin(ANGLES))
+    identity, w_v, w_q = np.eye(D), np.diag(np.cos(ANGLES)), np.diag(np.sin(ANGLES))
     return np.stack(
         [
             np.block(
                 [
-                    [of_v**2 + of_q**2, a * of_v, b * of_v + of_q],
-                    [a * of_v, (a**2 + 1) * one, a * b * one],
-                    [b * of_v + of_q, a * b * one, (b**2 + 2) * one],
+                    [w_v**2 + w_q**2, a * w_v, b * w_v + w_q],
+                    [a * w_v, (a**2 + 1) * identity, a * b * identity],
+                    [b * w_v + w_q, a * b * identity, (b**2 + 2) * identity],
                 ]
             )
             for a, b in zip(*strengths(t, knockout=knockout), strict=True)

@@ -1,8 +1,8 @@
-"""The structured system: diagonal channels with a known amount of every atom, or none at all.
+"""The structured system: diagonal channels with a known amount of every atom.
 
     M ~ N(0, 1),  X_i = g_i M_i + n_i,  Y_i = h_i M_i + n'_i
 
-g = h = 2 on 4 coordinates, g = 3/2 on 2 others, h = 3/2 on 3 others, 0 elsewhere, in d = dm = dx = dy ≥ 9 dimensions:
+g = h = 2 on 4 coordinates, g = 3/2 on 2 more, h = 3/2 on 3 more, 0 elsewhere, in d = dm = dx = dy ≥ 9 dimensions:
 
     R = 4 · ½ log 5,  U_x = 2 · ½ log 13/4,  U_y = 3 · ½ log 13/4,  S = 4 · ½ log 9/5
 
@@ -26,16 +26,16 @@ def gains(d: int) -> Gains:
     return g, h
 
 
-def nothing(d: int) -> Gains:
+def zero_gains(d: int) -> Gains:
     """Return the gains of independent variables."""
     return np.zeros(d), np.zeros(d)
 
 
 def covariance(channels: Gains) -> Float[np.ndarray, "k k"]:
     """Return the covariance of (M, X, Y)."""
-    read = np.vstack([np.eye(len(channels[0])), *map(np.diag, channels)])
+    mixing = np.vstack([np.eye(len(channels[0])), *map(np.diag, channels)])
     noise = np.diag(np.repeat([0.0, 1.0, 1.0], len(channels[0])))
-    return read @ read.T + noise
+    return mixing @ mixing.T + noise
 
 
 def truth(channels: Gains) -> PID:

@@ -1,4 +1,4 @@
-"""Warped Gaussian data: the information stays, and a covariance no longer shows it.
+"""Warped Gaussian data: the information is unchanged, but the covariance no longer determines it.
 
     M ~ N(0, 1),  X = H_x M + n,  Y = H_y M + n',  H entries and noises N(0, 1)
     m → ∛m,  x → x³,  y → ∛y  in every coordinate, then, if `rotated`, a random rotation of each variable
@@ -26,17 +26,17 @@ class Warped(NamedTuple):
 
 
 def generate(n: int, target: int, source: int, seed: int, *, rotated: bool) -> Warped:
-    """Generate data; Gaussian system and samples are the same for both values of `rotated`."""
+    """Generate data. Both values of `rotated` share the Gaussian system and its samples."""
     rng = np.random.default_rng(seed)
     h = rng.standard_normal((2, source, target))
-    read = np.vstack([np.eye(target), *h])
+    mixing = np.vstack([np.eye(target), *h])
     noise = np.diag(np.r_[np.zeros(target), np.ones(2 * source)])
     m = rng.standard_normal((n, target))
     x, y = (m @ channel.T + rng.standard_normal((n, source)) for channel in h)
     variables = [np.cbrt(m), x**3, np.cbrt(y)]
     if rotated:
         variables = [variable @ rotation(rng, variable.shape[1]) for variable in variables]
-    return Warped(*variables, truth=decompose(read @ read.T + noise, (target, source, source)))
+    return Warped(*variables, truth=decompose(mixing @ mixing.T + noise, (target, source, source)))
 
 
 def rotation(rng: np.random.Generator, d: int) -> Float[np.ndarray, "d d"]:

@@ -1,4 +1,4 @@
-"""The stages that the data pass.
+"""The stages of the program, in the order of the data flow.
 
 questions    questions of the toy world or of GQA
 capturing    states and answers of a model, with and without knockouts

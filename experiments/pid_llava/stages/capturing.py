@@ -1,4 +1,4 @@
-"""States and answers of a model, with and without Image→Question knockouts, in a store that survives a kill.
+"""Capture states and answers of a model, with and without Image→Question knockouts, in a store that survives a kill.
 
 L layers, n samples
 """
@@ -22,7 +22,7 @@ GROUPS: dict[Group, TokenType] = {
     "text": TokenType.TEXT,
     "last": TokenType.LAST,
 }
-WINDOW_SHARE = 9 / 32  # layers of a window of Zhang et al., in a model of 32 layers
+WINDOW_SHARE = 9 / 32  # Zhang et al. use windows of 9 layers in a model of 32 layers
 
 
 class Capture(NamedTuple):
@@ -36,35 +36,37 @@ class Capture(NamedTuple):
     right: np.ndarray
     """Whether each answer is right (n,)."""
     used: np.ndarray
-    """Increasing indices of the questions that are decomposed."""
+    """Indices of the questions that are decomposed, increasing."""
 
 
 def window_width(layers: int, width: int | None) -> int:
-    """Return the layers of a window: `width`, or 9 of 32 scaled to the depth and at least one."""
+    """Return the number of layers of a window: `width`, or 9 of 32 scaled to the depth and at least one."""
     return max(1, round(WINDOW_SHARE * layers)) if width is None else width
 
 
 def conditions(layers: int, *, windows: bool, width: int | None) -> dict[str, tuple[Knockout, ...]]:
     """Return the conditions by name.
 
-    They are the model as it is, Image→Question cut in all layers, and with `windows` cut in a window about each layer.
+    They are the baseline, the Image→Question knockout in all layers and, with `windows`, in a window around each layer.
     """
     knockouts: dict[str, tuple[Knockout, ...]] = {BASELINE: (), ALL: (Knockout("all"),)}
     if windows:
-        around = llava.windows(layers, window_width(layers, width))
-        knockouts |= {f"window {layer}": (Knockout(window),) for layer, window in enumerate(around)}
+        by_layer = llava.windows(layers, window_width(layers, width))
+        knockouts |= {f"window {layer}": (Knockout(window),) for layer, window in enumerate(by_layer)}
     return knockouts
 
 
 def fingerprint(model: ModelFolder, questions: Questions, config: Config, *, windows: bool) -> str:
-    """Return a name for everything on which a capture depends."""
+    """Return the fingerprint of everything on which a capture depends."""
     options = config.capture
-    cuts = conditions(model.config.text.num_layers, windows=windows, width=options.width)
+    by_name = conditions(model.config.text.num_layers, windows=windows, width=options.width)
     facts = {
         "weights": model.weights_fingerprint,
         "encoding": model.encoding_fingerprint,
         "questions": questions.fingerprint,
-        "conditions": {name: [vars(cut) for cut in knockouts] for name, knockouts in cuts.items()},
+        "conditions": {
+            name: [vars(knockout) for knockout in knockouts] for name, knockouts in by_name.items()
+        },
         "groups": sorted(_groups(config)),
         "dtype": options.dtype,
     }
@@ -101,8 +103,8 @@ def capture_states(model: ModelFolder, questions: Questions, config: Config, *, 
     store = llava.Store.open(folder)
     if len(store.names) != len(questions.answers):
         raise ValueError(
-            f"a whole store has every question, got {len(store.names)} of {len(questions.answers)} in {folder}; delete "
-            f"{folder}.whole and start again."
+            f"a complete store has every question, got {len(store.names)} of {len(questions.answers)} in {folder}; "
+            f"delete {folder}.whole and start again."
         )
     right = model.is_right(store.greedy(BASELINE).tolist(), questions.answers)
     used = np.flatnonzero(right) if options.only_correct else np.arange(len(right))
@@ -110,7 +112,7 @@ def capture_states(model: ModelFolder, questions: Questions, config: Config, *, 
 
 
 class _Prompts:
-    """The encoded questions of a task, made one at a time, whose number is known."""
+    """The encoded questions of a task: a sized iterable that encodes them lazily."""
 
     def __init__(self, processor: llava.Processor, questions: Questions) -> None:
         self._processor, self._questions = processor, questions

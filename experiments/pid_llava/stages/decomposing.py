@@ -1,7 +1,7 @@
-"""From captured states to a decomposition of every layer, and of the effect of the knockout.
+"""Decompose captured states layer by layer, and measure the effect of the knockout.
 
-Target, x and y are one of each for every question that is used. Under the knockout, all three are those of the model
-under the knockout. The states of the image are then the same, since no image token stands behind a question.
+Each question that is used is one sample of target, x and y. Under the knockout, all three come from the model under the
+knockout. The states of the image do not change, since image tokens precede the question.
 
 L layers, n samples, B draws; information in bits
 """
@@ -37,7 +37,7 @@ from pid.llava import TokenType
 
 
 class Decomposition(NamedTuple):
-    """The layers of one model in one task, estimated by one configuration."""
+    """The decomposition of all layers of one model in one task, by one configuration."""
 
     model: str
     task: str
@@ -47,9 +47,9 @@ class Decomposition(NamedTuple):
     estimate: Estimate
     """The estimate with its intervals."""
     paired: Estimate
-    """The same samples with paired draws, for comparisons of layers or conditions."""
+    """An estimate of the same samples with paired draws, for comparisons of layers or conditions."""
     knockout: Estimate | None
-    """The same draws under the knockout; None if there is none."""
+    """An estimate with the same draws under the knockout; None if there is no knockout."""
 
 
 class Variables(NamedTuple):
@@ -60,7 +60,7 @@ class Variables(NamedTuple):
 
 
 def make_variables(model: ModelFolder, capture: Capture, condition: str, config: Config) -> Variables:
-    """Return the arrays that are decomposed. A layer whose target is the same for all questions is left out."""
+    """Return the arrays to decompose. A layer whose target is the same for all questions is left out."""
     store, used = capture.store, capture.used
 
     def states(group: int) -> np.ndarray:
@@ -91,10 +91,11 @@ def estimate_config(name: ConfigName, size: Estimation, *, paired: bool) -> Esti
     """Return the configuration of this name with these sizes.
 
     Args:
-        name: "recommended" or "paper". The paper states neither intervals nor a null; paired draws around its plug-in
-            values are ours.
+        name: "recommended" or "paper". The paper reports neither intervals nor a null distribution; we add paired draws
+            around its plug-in values.
         size: components, draws, shuffles and sizes of the flow.
-        paired: make an estimate for comparisons. Thinning needs parametric draws, so the correction is then `wishart`.
+        paired: whether the estimate is for comparisons. Thinning needs parametric draws, so the correction is then
+            `wishart`.
     """
     config = paper_config() if name == "paper" else recommended_config()
     config["ci"] = Bootstrap(size.draws, size.level, "paired" if paired or name == "paper" else "parametric")
@@ -111,7 +112,7 @@ def estimate_config(name: ConfigName, size: Estimation, *, paired: bool) -> Esti
 
 
 class EstimateCache(NamedTuple):
-    """Folder of the cached estimates, and how missing ones are made."""
+    """The cache of estimates, and the configuration of estimates that are not in it."""
 
     folder: Path
     size: Estimation
@@ -119,7 +120,7 @@ class EstimateCache(NamedTuple):
     seed: int
 
     def estimate(self, facts: Any, read: Callable[[], Activations], *, paired: bool) -> Estimate:
-        """Restore or make the estimate of every layer; `facts` identify the samples."""
+        """Restore or make the estimate of every layer. `facts` identify the samples."""
         options = estimate_config(self.config, self.size, paired=paired)
         name = result_cache.digest([facts, {key: repr(value) for key, value in options.items()}, self.seed])
         return result_cache.restore_or_estimate(
@@ -136,10 +137,10 @@ def sample_facts(capture: Capture, condition: str, config: Config) -> Any:
 def decompose(
     model: ModelFolder, capture: Capture, config: Config, name: ConfigName, say: Callable[[str], None]
 ) -> Decomposition:
-    """Decompose baseline and full knockout of a task. Estimates in the cache are only read."""
+    """Decompose baseline and full knockout of a task. Cached estimates are not repeated."""
     cached = EstimateCache(config.cache, config.estimation, name, config.seed)
 
-    @cache  # two estimates need the variables of the baseline, and none does if they are in the cache
+    @cache  # two estimates need the variables of the baseline; none does if all are in the cache
     def variables(condition: str) -> Activations:
         return make_variables(model, capture, condition, config).data
 
@@ -170,10 +171,10 @@ def knockout_change(decomposition: Decomposition) -> Comparison | None:
     return compare(decomposition.paired, decomposition.knockout)
 
 
-def aggregate_draws(estimate: Estimate, how: str) -> Estimate:
-    """Return the estimate of one number for all layers, with draws aggregated the same way and no intervals."""
+def aggregate_draws(estimate: Estimate, aggregation: str) -> Estimate:
+    """Aggregate the layers of an estimate and of its draws. The result has no intervals."""
     draws = estimate.draws
     if draws is not None:
-        draws = aggregate(pid_from_array(np.moveaxis(pid_to_array(draws), 1, 0)), how)
-    pid, plugin = aggregate(estimate.pid, how), aggregate(estimate.plugin, how)
+        draws = aggregate(pid_from_array(np.moveaxis(pid_to_array(draws), 1, 0)), aggregation)
+    pid, plugin = aggregate(estimate.pid, aggregation), aggregate(estimate.plugin, aggregation)
     return estimate._replace(pid=pid, plugin=plugin, ci=None, null=None, draws=draws)

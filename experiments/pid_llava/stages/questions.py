@@ -1,4 +1,4 @@
-"""Questions of a task in a fixed order, of the toy world or of GQA."""
+"""The questions of a task in a fixed order, from the toy world or from GQA."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -25,11 +25,11 @@ class Questions(NamedTuple):
     fingerprint: str
     """Fingerprint of names, questions, images and answers."""
     rows: Callable[[Processor], Iterator[EncodedPrompt]]
-    """Encodes the questions one after another; it can be called again."""
+    """Encodes the questions one after another. Each call starts at the first question."""
     buckets: Buckets | None
-    """Lengths to pad to; None takes those of the model."""
+    """Lengths to which prompts are padded; None takes the defaults of the model."""
     warnings: tuple[str, ...] = ()
-    """Sentences that say how far the answers can be guessed."""
+    """Sentences about how well the answers can be guessed."""
 
 
 def make_questions(config: Config) -> list[Questions]:
@@ -58,31 +58,32 @@ def make_toy_questions(
 
 
 def _toy_rows(examples: list[toyworld.Example], processor: Processor) -> Iterator[EncodedPrompt]:
-    """Encode the examples. The processor of the toy world takes arrays, which is faster and equal to rounding."""
+    """Encode the examples. For the processor of the toy world, arrays are faster and equal up to rounding."""
     if fingerprint(processor) != fingerprint(toyworld.processor()):
         yield from encode_prompts(processor, toyworld.samples(examples))
         return
     arrays, size = toyworld.arrays(examples), SIDE * toyworld.PATCH
-    for at, example in enumerate(examples):
-        mask = arrays.types[at] > TokenType.PAD
-        pixels = arrays.pixels[at][None]
-        yield EncodedPrompt(example.name, arrays.ids[at][mask], arrays.types[at][mask], pixels, (size, size))
+    for i, example in enumerate(examples):
+        mask = arrays.types[i] > TokenType.PAD
+        pixels = arrays.pixels[i][None]
+        yield EncodedPrompt(example.name, arrays.ids[i][mask], arrays.types[i][mask], pixels, (size, size))
 
 
 def _gqa(config: Config, download: Path) -> list[Questions]:
-    """Draw from the balanced questions of val. The tables are built once, below --cache."""
+    """Sample the balanced questions of the split val. The tables are built once, below --cache."""
     from pid import gqa
 
-    questions, pictures = _tables(config.cache / "gqa", download)
-    every = list(gqa.questions(questions, "val"))
-    images = gqa.Images(pictures, "val")
+    question_table, image_table = _tables(config.cache / "gqa", download)
+    questions = list(gqa.questions(question_table, "val"))
+    images = gqa.Images(image_table, "val")
 
     def encode(rows: list[Any], processor: Processor) -> Iterator[EncodedPrompt]:
         samples = (Sample(row.question_id, images[row.image_id], row.question) for row in rows)
         return encode_prompts(processor, samples)
 
     selected = {
-        task: gqa.select(every, task, limit=config.capture.rows, seed=config.seed) for task in config.tasks
+        task: gqa.select(questions, task, limit=config.capture.rows, seed=config.seed)
+        for task in config.tasks
     }
     if empty := [task for task, rows in selected.items() if not rows]:
         raise ValueError(
@@ -102,7 +103,7 @@ def _gqa(config: Config, download: Path) -> list[Questions]:
 
 
 def _tables(folder: Path, download: Path) -> tuple[Any, Any]:
-    """Return the builders of GQA's questions of the tasks and of their images. Process 0 builds them first."""
+    """Return the builders of GQA's questions and images of the tasks. Process 0 builds them first."""
     import tensorflow_datasets as tfds
 
     from pid import gqa

@@ -1,4 +1,4 @@
-"""Accuracy of a model in the tasks of the toy world, on scenes that no training has used."""
+"""Accuracy of a model in the tasks of the toy world, on scenes of the test split."""
 
 import math
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from pid.toyworld import TASKS, WORLD, Example, LeakRates
 from pid.toyworld.truth import World
 
 BOTH_NEEDED: World = dict.fromkeys(TASKS, LeakRates())
-"""The six tasks without leaks: neither words nor image alone tell the answer, so nothing can be guessed."""
+"""The six tasks without leaks: neither words nor image alone determine the answer."""
 
 
 class Accuracy(NamedTuple):
@@ -25,13 +25,13 @@ class Accuracy(NamedTuple):
     error: float
     """Its binomial standard error √(a(1 - a)/n)."""
     chance: float
-    """Accuracy of the best guess without the image: 1 if the words tell the answer, 1/2 if two answers remain."""
+    """Accuracy of the best guess without the image: 1 if the words determine the answer, 1/2 if two answers remain."""
     examples: int
-    """n."""
+    """Number of examples n."""
 
 
 def chance(task: str, leak_rates: LeakRates) -> float:
-    """Return λ + (1 - λ)/2, since words that do not tell the answer leave two answers in all six tasks."""
+    """Return λ + (1 - λ)/2, since words that do not determine the answer leave two answers in all six tasks."""
     if task not in TASKS:
         raise ValueError(f"chance is known for {', '.join(TASKS)}, got {task!r}.")
     return leak_rates.language + (1 - leak_rates.language) / 2

@@ -1,15 +1,15 @@
-"""The curriculum of the toy model: captions teach it what is where, then questions teach it to answer.
+"""The curriculum of the toy model: captions teach attributes and relations of things, then questions teach answers.
 
-attributes  <image> ball red b3 green c1 ring ...           after a shape its color, after a color its cell, after a
-            cell its shape; once around for every thing, starting with any of the three
-relations   <image> ball side ring left box row ball ...    of two shapes which is left or right, or above or below
+attributes  <image> ball red b3 green c1 ring ...           for every thing its shape, color and cell in cyclic order,
+            starting with any of the three
+relations   <image> ball side ring left box row ball ...    for two shapes whether one is left or right, above or below
 answers     <image> is the ball red or blue ?               the six tasks, at the last token
 
-Answers alone do not teach it: they train one word in 27 tokens, which needs two look-ups, and after 110 000 examples
+Answers alone do not suffice: they train one word in 27 tokens, which needs two look-ups, and after 110 000 examples
 this model only names things that are somewhere in the image. A caption of attributes has eight look-ups, each from the
-word before it, and the model learns them within 50 000 examples. Answers follow within 200 000, except for ChooseRel,
-which stays at chance without captions of relations. LLaVA starts the same way: captions align image and words first.
-[Liu et al. 2023]
+previous word, and the model learns them within 50 000 examples. It learns the answers within 200 000 more, except for
+ChooseRel, which stays at chance without captions of relations. The training of LLaVA also starts with captions, which
+align image and words. [Liu et al. 2023]
 
 B batch, T tokens, V vocabulary
 """
@@ -35,10 +35,11 @@ from pid.toyworld.vocabulary import CELLS, SIDES
 Batch = dict[str, np.ndarray]
 """ids, types and targets (B, T), pixels (B, 3, side, side). A target is the word that follows a token."""
 
-NOTHING = -1
-"""The target of a token that does not count."""
+NO_TARGET = -1
+"""The target of a token that does not count in the loss."""
 CORNERS: World = dict.fromkeys(toyworld.TASKS, LeakRates(0.25, 0.25))
-"""The world of the answers. Words tell the answer in a quarter of the cases, and so do images: every corner occurs."""
+"""The world of the answers. Words determine the answer in a quarter of the cases, and so do images, so that every
+corner occurs."""
 
 
 def attribute_captions(random: Random, scene: Scene) -> list[str]:
@@ -51,11 +52,11 @@ def attribute_captions(random: Random, scene: Scene) -> list[str]:
 
 
 def relation_captions(random: Random, scene: Scene) -> list[str]:
-    """Return three pairs of things: first shape, side or row, second shape, and where the first is from there."""
-    triples = [(one, two, name) for one, two in permutations(scene, 2) for name in relations(one, two)]
+    """Return three pairs of things: first shape, "side" or "row", second shape, relation of the first to the second."""
+    triples = [(a, b, relation) for a, b in permutations(scene, 2) for relation in relations(a, b)]
     words = []
-    for one, two, name in random.choices(triples, k=3):
-        words += [one.shape, "side" if name in SIDES else "row", two.shape, name]
+    for a, b, relation in random.choices(triples, k=3):
+        words += [a.shape, "side" if relation in SIDES else "row", b.shape, relation]
     return words
 
 
@@ -66,20 +67,20 @@ KINDS = ((attribute_captions, (0, 1, 3, 4, 6, 7, 9, 10)), (relation_captions, (2
 def captions(count: int, *, seed: int, kinds: Sequence[Any] = KINDS) -> Batch:
     """Return captions of training scenes in which every shape and every color occurs once, all kinds equally often.
 
-    Targets are only words that follow from the words before: two of three attributes, and relations. A caption has one
-    word more than the longest prompt has places behind the image: the last word is a target only.
+    Only words that follow from the previous words are targets: two of three attributes, and relations. A caption has
+    one word more than the longest prompt has tokens after the image, so its last word is only a target.
     """
     random, examples = (
         Random(f"captions {seed}"),
         list(toyworld.generate(count, seed=seed, world=toyworld.NAMING)),
     )
-    arrays, targets = toyworld.arrays(examples), np.full((count, toyworld.LENGTH), NOTHING, np.int32)
+    arrays, targets = toyworld.arrays(examples), np.full((count, toyworld.LENGTH), NO_TARGET, np.int32)
     for index, example in enumerate(examples):
-        kind, places = random.choice(kinds)
-        words = np.array([VOCABULARY[word] for word in kind(random, example.scene)], np.int32)
-        at = list(places)
+        caption, positions = random.choice(kinds)
+        words = np.array([VOCABULARY[word] for word in caption(random, example.scene)], np.int32)
+        positions = list(positions)
         arrays.ids[index, IMAGE_TOKENS:] = words[:-1]
-        targets[index, IMAGE_TOKENS:][at] = words[1:][at]
+        targets[index, IMAGE_TOKENS:][positions] = words[1:][positions]
     arrays.types[:, IMAGE_TOKENS:] = TokenType.TEXT
     return {"ids": arrays.ids, "types": arrays.types, "pixels": arrays.pixels, "targets": targets}
 
@@ -87,7 +88,7 @@ def captions(count: int, *, seed: int, kinds: Sequence[Any] = KINDS) -> Batch:
 def answers(examples: Sequence[Example]) -> Batch:
     """Return questions whose target is the answer, at the last token."""
     arrays = toyworld.arrays(examples)
-    targets = np.where(arrays.types == TokenType.LAST, arrays.answers[:, None], NOTHING).astype(np.int32)
+    targets = np.where(arrays.types == TokenType.LAST, arrays.answers[:, None], NO_TARGET).astype(np.int32)
     return {"ids": arrays.ids, "types": arrays.types, "pixels": arrays.pixels, "targets": targets}
 
 
@@ -96,16 +97,16 @@ def in_batches(examples: Iterable[Example], size: int) -> Iterable[Batch]:
     rows = list(examples)
     for start in range(0, len(rows), size):
         batch = answers((rows[start : start + size] * size)[:size])
-        batch["targets"][len(rows) - start :] = NOTHING
+        batch["targets"][len(rows) - start :] = NO_TARGET
         yield batch
 
 
 def logits(model: llava.Llava, batch: Any) -> Any:
-    """Return the logits (B, T, V) of a batch. The function is traced."""
+    """Return the logits (B, T, V) of a batch. The function may be traced."""
     ids, types = batch["ids"], batch["types"]
     rows = jnp.where(types == TokenType.IMAGE, jnp.arange(ids.shape[1])[None], WORD)
-    block = llava.knockout_mask((), model.config.text.num_layers)
-    inputs = llava.DeviceInputs(ids, types, rows, batch["pixels"][:, None], jnp.asarray(block))
+    mask = llava.knockout_mask((), model.config.text.num_layers)
+    inputs = llava.DeviceInputs(ids, types, rows, batch["pixels"][:, None], jnp.asarray(mask))
     return model(inputs, collect="logits").logits
 
 
@@ -113,5 +114,5 @@ def loss(model: llava.Llava, batch: Any, key: Any = None) -> train.Sums:
     """Return the cross-entropy of all targets, as a loss function of `pdeformer.train`."""
     del key
     targets = batch["targets"]
-    weights = (targets != NOTHING).astype(jnp.float32)
+    weights = (targets != NO_TARGET).astype(jnp.float32)
     return train.cross_entropy(logits(model, batch), jnp.maximum(targets, 0), weights)

@@ -1,7 +1,7 @@
 """The toy model: LLaVA-1.5 in miniature for `pid.toyworld`, one token per patch and per word.
 
 It has a CLIP tower of one block on images of 4×4 patches, the projector, and a Llama of six layers. It is deep enough
-to show how information moves from layer to layer, and small enough for a training on two cores.
+to show how information moves from layer to layer, and small enough to train on two cores.
 """
 
 import math
@@ -65,7 +65,7 @@ def initial_sd(name: str, shape: tuple[int, ...]) -> float:
 
 
 def build(rngs: nnx.Rngs) -> llava.Llava:
-    """Return the model before training."""
+    """Return the model with initial weights."""
     graphdef, params = nnx.split(llava.Llava(CONFIG, rngs=rngs))
 
     def scale(path: Any, leaf: jax.Array) -> jax.Array:

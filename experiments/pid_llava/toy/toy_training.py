@@ -1,4 +1,4 @@
-"""The training of the toy model: captions, then answers. It writes one run folder, and one model folder a seed.
+"""Train the toy model on captions, then on answers. Writes one run folder, and one model folder per seed.
 
 folder/…                files of `experiments.run`, with checkpoints
 folder/models/seed0     config.json, model.safetensors (bfloat16), tokenizer and processor, made.json
@@ -33,25 +33,25 @@ COMMAND = (
     "--captions {captions} --steps {steps}"
 )
 SEED_STRIDE = 2**40  # between the batch seeds of two trainings, so that they share no examples
-FIRST = 256  # examples whose right answers a test counts again
+FIRST = 256  # a test checks the number of right answers among the first examples
 
 
 @dataclasses.dataclass(frozen=True)
 class Train:
-    """Train the toy model on captions, then on answers. The default takes 15 to 20 minutes a seed on two cores."""
+    """Train the toy model on captions, then on answers. The default takes 15 to 20 minutes per seed on two cores."""
 
     out: Path | None = None
     """Run folder. Default: the next free number under runs/pid_llava/. Nothing is ever overwritten."""
     resume: bool = False
-    """Go on with the run in --out, from its last checkpoint."""
+    """Continue the run in --out from its last checkpoint."""
     seeds: tuple[int, ...] = (0,)
-    """Seeds. A seed determines initial weights and examples."""
+    """Seeds of initial weights and examples. Each seed trains one model."""
     attribute_captions: int = 700
-    """Steps at the start with captions of attributes only."""
+    """Number of first steps, which use only captions of attributes."""
     captions: int = 2_000
-    """Steps with captions in all. After the captions of attributes only come captions of both kinds."""
+    """Number of all steps with captions. Those after --attribute-captions use captions of attributes and relations."""
     steps: int = 5_500
-    """Steps in all; after the captions come answers."""
+    """Number of all steps. Those after --captions use answers."""
     batch: int = 64
     """Examples per step."""
     optimizer: trainer.Optimizer = trainer.Optimizer(
@@ -59,11 +59,11 @@ class Train:
     )
     """AdamW and its schedule."""
     cadence: run.LoopIntervals = run.LoopIntervals(log_every=20, eval_every=500, checkpoint_every=500)
-    """How often to log, evaluate and save."""
+    """How often to log, evaluate and save, in steps."""
     validation: int = 1_000
-    """Examples from training scenes that choose the best weights and are not trained on."""
+    """Number of validation examples, which select the best weights. They are not used for training."""
     test: int = 12_000
-    """Examples of the test split, for the accuracies in made.json."""
+    """Number of examples of the test split, for the accuracies in made.json."""
 
     def __post_init__(self) -> None:
         """Raise ValueError for contradictions, before anything is generated."""
@@ -87,7 +87,7 @@ class Train:
 
 
 def command_line(arguments: Sequence[str]) -> Train:
-    """Return the training that the words after `--train` describe."""
+    """Return the configuration that the arguments after `--train` describe."""
     words = run.rename_options(arguments, RENAMED)
     return tyro.cli(Train, args=words, prog="python -m experiments.pid_llava --train")
 
@@ -109,18 +109,21 @@ def train(config: Train) -> Path:
 
 
 def batch(config: Train, seed: int, step: int) -> curriculum.Batch:
-    """Return the batch of a step (0-based), a pure function."""
-    draw = seed * SEED_STRIDE + step
+    """Return the batch of a step (0-based). It depends only on the arguments."""
+    batch_seed = seed * SEED_STRIDE + step
     if step < config.captions:
         kinds = curriculum.KINDS[:1] if step < config.attribute_captions else curriculum.KINDS
-        return curriculum.captions(config.batch, seed=draw, kinds=kinds)
-    return curriculum.answers(list(toyworld.generate(config.batch, seed=draw, world=curriculum.CORNERS)))
+        return curriculum.captions(config.batch, seed=batch_seed, kinds=kinds)
+    return curriculum.answers(
+        list(toyworld.generate(config.batch, seed=batch_seed, world=curriculum.CORNERS))
+    )
 
 
 def train_one(config: Train, seed: int, folder: run.Run) -> dict[str, Any]:
-    """Train one seed, write a folder with the weights that were best on validation, and return its made.json.
+    """Train one seed, write a folder with the weights that are best on validation, and return its made.json.
 
-    `test` is called with the last weights and then, if they are others, with the best ones, which stay in the folder.
+    `run.train` calls `test` with the last weights and then, if they differ, with the best weights, which overwrite the
+    model folder.
     """
     mesh = sharding.make_mesh(1, 1)
     programs = run.make_programs(build, config.optimizer, config.steps, mesh, curriculum.loss)
@@ -165,12 +168,12 @@ def write_model(model: llava.Llava, folder: Path) -> None:
 
 
 def describe(config: Train, result: run.Result, folder: Path) -> dict[str, Any]:
-    """Write made.json (command, sizes, accuracies) unless it is there, and return its content."""
+    """Write made.json (command, sizes, accuracies) unless it exists, and return its content."""
     path = folder / "made.json"
     if path.exists():
         return json.loads(path.read_text())
     samples, speed = config.steps * config.batch, result.tokens_per_second / toyworld.LENGTH
-    about = {
+    description = {
         "command": COMMAND.format(
             seed=result.seed,
             attribute_captions=config.attribute_captions,
@@ -197,10 +200,10 @@ def describe(config: Train, result: run.Result, folder: Path) -> dict[str, Any]:
         "sha256": hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest(),
         "versions": run.versions(),
     }
-    run.write_atomically(path, (json.dumps(about, indent=2) + "\n").encode())
-    return about
+    run.write_atomically(path, (json.dumps(description, indent=2) + "\n").encode())
+    return description
 
 
 def accuracy_rows(accuracies: dict[str, Accuracy]) -> dict[str, dict[str, float]]:
-    """Return accuracies in the types of JSON, with all digits."""
+    """Convert accuracies to the types of JSON, without rounding."""
     return {task: accuracy._asdict() for task, accuracy in accuracies.items()}

@@ -1,4 +1,4 @@
-"""Captured activations on disk, read in the order of the samples whatever the order of the shards.
+"""Read captured activations from disk, in the order of the samples.
 
 n rows, L layers, D channels, O options
 """
@@ -113,7 +113,7 @@ class Store:
 
         Raises:
             FileNotFoundError: the folder is not a store.
-            ValueError: a shard that is damaged or of another configuration, or two rows of one name or place.
+            ValueError: a shard is damaged or has another configuration, or two rows share a name or an index.
         """
         folder = Path(path)
         config = read_store_config(folder)
@@ -126,14 +126,14 @@ class Store:
                 )
             if damage := shard.damage(folder, verify=verify):
                 raise ValueError(
-                    f"a shard is as its manifest says, but {damage}; capture again into the same folder, which "
-                    f"replaces damaged shards alone."
+                    f"a shard must match its manifest, but {damage}; capture again into the same folder, which "
+                    f"replaces only damaged shards."
                 )
-        for what in ("names", "places"):
-            count = Counter(value for shard in shards for value in getattr(shard, what))
+        for field in ("names", "places"):
+            count = Counter(value for shard in shards for value in getattr(shard, field))
             if duplicates := [value for value, times in count.items() if times > 1]:
                 raise ValueError(
-                    f"rows of a store have {what} of their own, got {duplicates[0]!r} twice in {folder}; capture "
+                    f"rows of a store have {field} of their own, got {duplicates[0]!r} twice in {folder}; capture "
                     f"each share once, into a new folder."
                 )
         return cls(folder, config, shards)
@@ -172,7 +172,7 @@ class Store:
             The states. A row without a token of the group is NaN.
 
         Raises:
-            KeyError: a condition or group that was not captured.
+            KeyError: the condition or the group was not captured.
         """
         normalized = value_by_either_name(normalized, BRITISH_NORMALIZED, "normalized", old_spelling)
         if condition not in self.config["states"]:
@@ -223,27 +223,28 @@ class Store:
             float32, or int32 for token ids.
 
         Raises:
-            ValueError: a damaged shard, or a store without rows.
+            ValueError: a shard is damaged, or the store has no rows.
         """
         rank = {
-            place: at for at, place in enumerate(sorted(p for shard in self.shards for p in shard.places))
+            place: index
+            for index, place in enumerate(sorted(p for shard in self.shards for p in shard.places))
         }
         array: np.ndarray | None = None
         for shard in self.shards:
             path = self.path / shard.file
             try:
                 with safe_open(path, framework="np") as file:
-                    part = file.get_tensor(name) if layer is None else file.get_slice(name)[layer]
-            except SafetensorError as problem:
+                    values = file.get_tensor(name) if layer is None else file.get_slice(name)[layer]
+            except SafetensorError as error:
                 raise ValueError(
-                    f"a shard must be whole, got {path} of {path.stat().st_size} bytes: {problem}; capture again "
+                    f"a shard must be whole, got {path} of {path.stat().st_size} bytes: {error}; capture again "
                     f"into the same folder."
-                ) from problem
+                ) from error
             if array is None:
                 array = np.empty(
-                    (len(rank), *part.shape[1:]), np.int32 if part.dtype == np.int32 else np.float32
+                    (len(rank), *values.shape[1:]), np.int32 if values.dtype == np.int32 else np.float32
                 )
-            array[[rank[place] for place in shard.places]] = part
+            array[[rank[place] for place in shard.places]] = values
         if array is None:
             raise ValueError(f"a store is read when it has rows, got none in {self.path}; capture some.")
         return array

@@ -1,7 +1,7 @@
-"""From encoded prompts to batches of few shapes, on the host.
+"""Group encoded prompts into batches of few shapes, on the host.
 
-A prompt is split after its last image token. The prefix is padded to one of a few lengths, and so is the suffix. The
-hole between the two is padding like any other. Prompts of one shape share a batch, and a compiled program.
+A prompt is split after its last image token. Prefix and suffix are each padded to one of a few lengths, so padding may
+lie between the two. Prompts of one shape share a batch and a compiled program.
 
 T tokens, L layers, C conditions, Y token types
 """
@@ -22,9 +22,9 @@ from pid.llava.tokens import TokenType
 
 Conditions = Mapping[str, tuple[Knockout, ...]]
 
-WORDS = 64  # before an image: the system prompt takes about 35 tokens
-STEP = 64  # lengths are multiples of it
-SUFFIX = (32, 64, 128, 256, 512)
+TOKENS_BEFORE_IMAGE = 64  # the system prompt takes about 35 tokens
+LENGTH_MULTIPLE = 64  # lengths of prefixes are multiples of it
+SUFFIX_LENGTHS = (32, 64, 128, 256, 512)
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Buckets:
 
     prefix: tuple[int, ...]
     """Lengths of the tokens up to and including the last image token."""
-    suffix: tuple[int, ...] = SUFFIX
+    suffix: tuple[int, ...] = SUFFIX_LENGTHS
     """Lengths of the tokens after it."""
 
     def __post_init__(self) -> None:
@@ -78,7 +78,7 @@ class PromptBatch(NamedTuple):
 
 
 def largest_image(config: LlavaConfig) -> tuple[int, int]:
-    """The largest number of tokens and of tiles of an image: one as large as a resolution that is offered."""
+    """The largest number of tokens and of tiles of an image, over the resolutions of the configuration."""
     vision = config.vision
     if config.pinpoints is None:
         return vision.patches, 1
@@ -88,18 +88,18 @@ def largest_image(config: LlavaConfig) -> tuple[int, int]:
 
 
 def default_buckets(config: LlavaConfig) -> Buckets:
-    """One prefix for LLaVA-1.5, 640 at full size; three for LLaVA-1.6, 1536, 2432 and 3008.
+    """The default buckets: prefixes of 640 tokens for LLaVA-1.5-7B, of 1536, 2432 and 3008 for LLaVA-1.6-7B.
 
-    The longest holds the largest image and 64 words. LLaVA-1.6, whose images differ in size, also has half of that and
-    four fifths.
+    The longest prefix holds the largest image and 64 text tokens. The images of LLaVA-1.6 differ in size, so it also
+    has prefixes of half and of four fifths of that length.
     """
 
     def round_up(length: int) -> int:
-        return -(-length // STEP) * STEP
+        return -(-length // LENGTH_MULTIPLE) * LENGTH_MULTIPLE
 
-    longest = round_up(largest_image(config)[0] + WORDS)
+    longest = round_up(largest_image(config)[0] + TOKENS_BEFORE_IMAGE)
     tenths = (10,) if config.pinpoints is None else (5, 8, 10)
-    return Buckets(tuple(sorted({round_up(longest * part // 10) for part in tenths})))
+    return Buckets(tuple(sorted({round_up(longest * count // 10) for count in tenths})))
 
 
 def prefix_length(types: Int[np.ndarray, "t"]) -> int:
@@ -121,11 +121,11 @@ def conditions_without_sharing(types: Int[np.ndarray, "t"], conditions: Conditio
     )
 
 
-def _bucket(name: str, what: str, length: int, lengths: tuple[int, ...]) -> int:
+def _bucket(name: str, segment: str, length: int, lengths: tuple[int, ...]) -> int:
     fitting = [bucket for bucket in lengths if length <= bucket]
     if not fitting:
         raise ValueError(
-            f"a {what} has at most {lengths[-1]} tokens, got {length} in row {name!r}; pass longer buckets."
+            f"a {segment} has at most {lengths[-1]} tokens, got {length} in row {name!r}; pass longer buckets."
         )
     return fitting[0]
 
@@ -161,8 +161,8 @@ def batches(
 ) -> Iterator[PromptBatch]:
     """Yield batches of `size` prompts of one shape as soon as they are full, then the rest.
 
-    The batches of a shape follow the order of its prompts. If full batches are taken away, the remaining prompts are
-    therefore batched as before.
+    The batches of a shape follow the order of its prompts. If the prompts of full batches are left out, the remaining
+    prompts therefore form the same batches as before.
     """
     pending: dict[BatchShape, list[tuple[int, EncodedPrompt]]] = {}
     for place, row in rows:
@@ -188,11 +188,11 @@ def to_device_inputs(config: LlavaConfig, batch: PromptBatch, size: int) -> Devi
     rows = batch.rows + batch.rows[-1:] * (size - len(batch.rows))
     prefix, length = batch.shape.prefix, batch.shape.prefix + batch.shape.suffix
     ids, types = np.zeros((size, length), np.int32), np.full((size, length), TokenType.PAD, np.int32)
-    for at, row in enumerate(rows):
+    for index, row in enumerate(rows):
         split = prefix_length(row.types)
         for array, values in ((ids, row.ids), (types, row.types)):
-            array[at, :split] = values[:split]
-            array[at, prefix : prefix + len(values) - split] = values[split:]
+            array[index, :split] = values[:split]
+            array[index, prefix : prefix + len(values) - split] = values[split:]
     pixels, sizes = _images(config, rows)
     try:
         return prepare(config, ids, pixels, image_sizes=sizes, token_types=types)
@@ -208,18 +208,18 @@ def _images(config: LlavaConfig, rows: tuple[EncodedPrompt, ...]) -> tuple[Any, 
     tiles = [np.asarray(row.pixels) for row in rows]
     if config.pinpoints is None:
         return np.concatenate(tiles), None
-    most = max(largest_image(config)[1], *map(len, tiles))
-    pixels = np.zeros((len(rows), most, *tiles[0].shape[1:]), np.float32)
-    for at, image in enumerate(tiles):
-        pixels[at, : len(image)] = image
+    max_tiles = max(largest_image(config)[1], *map(len, tiles))
+    pixels = np.zeros((len(rows), max_tiles, *tiles[0].shape[1:]), np.float32)
+    for index, image in enumerate(tiles):
+        pixels[index, : len(image)] = image
     return pixels, np.array([row.image_size for row in rows])
 
 
 def stack_knockout_masks(
     conditions: Iterable[tuple[Knockout, ...]], layers: int
 ) -> Bool[np.ndarray, "c l one y y"]:
-    """The `knockout_mask` of each condition, all in the size of the largest: bool (C, L, 1, Y, Y)."""
+    """The `knockout_mask` of each condition, padded to the largest size: bool (C, L, 1, Y, Y)."""
     masks = [knockout_mask(knockouts, layers) for knockouts in conditions]
     size = max((mask.shape[-1] for mask in masks), default=0)
-    wide = [np.pad(mask, [(0, 0)] * 2 + [(0, size - mask.shape[-1])] * 2) for mask in masks]
-    return np.stack(wide) if wide else np.zeros((0, layers, 1, size, size), bool)
+    padded = [np.pad(mask, [(0, 0)] * 2 + [(0, size - mask.shape[-1])] * 2) for mask in masks]
+    return np.stack(padded) if padded else np.zeros((0, layers, 1, size, size), bool)

@@ -58,9 +58,9 @@ class HasRows(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class CaptureConfig:
-    """What is captured of each sample.
+    """The choices of a capture: conditions, states, groups and storage.
 
-    Together with the model and the caller's fingerprints, this is the configuration of a store.
+    Together with the model and the caller's fingerprints, they are the configuration of a store.
 
     Raises:
         ValueError: no baseline or several, states of an unknown condition, invalid groups, another dtype.
@@ -69,7 +69,7 @@ class CaptureConfig:
     conditions: Conditions
     """Name → knockouts, the baseline first."""
     states: tuple[str, ...]
-    """The conditions whose states are stored. The answer is stored under all of them."""
+    """The conditions whose states are stored. The answer is stored under every condition."""
     groups: tuple[int, ...]
     """Token types over which states are averaged."""
     options: tuple[int, ...]
@@ -81,13 +81,13 @@ class CaptureConfig:
 
     def __post_init__(self) -> None:
         """Check the choices and put the baseline first."""
-        idle = [name for name, knockouts in self.conditions.items() if not knockouts]
-        if len(idle) != 1:
+        baselines = [name for name, knockouts in self.conditions.items() if not knockouts]
+        if len(baselines) != 1:
             raise ValueError(
-                f"one condition is the baseline, without knockouts, got {idle}; have one 'baseline': ()."
+                f"one condition is the baseline, without knockouts, got {baselines}; have one 'baseline': ()."
             )
-        first = {idle[0]: ()}
-        object.__setattr__(self, "conditions", first | {k: v for k, v in self.conditions.items() if v})
+        baseline = {baselines[0]: ()}
+        object.__setattr__(self, "conditions", baseline | {k: v for k, v in self.conditions.items() if v})
         object.__setattr__(self, "states", tuple(sorted({*self.states})))
         if unknown := {*self.states} - {*self.conditions}:
             raise ValueError(
@@ -119,8 +119,8 @@ def capture(
 ) -> Store:
     """Store pooled states of every layer, and the answer, of every sample under every condition.
 
-    A second call with the same arguments resumes: rows in intact shards are not run again, and the others end in the
-    same files as without the interruption.
+    A second call with the same arguments resumes: rows in intact shards are not run again. The files of the other rows
+    are the same as those of an uninterrupted call.
 
     Args:
         model: the model.
@@ -131,7 +131,8 @@ def capture(
             sample.
         store: the folder to write to.
         weights: fingerprint of the checkpoint, which only the caller knows. A store refuses to resume with another.
-        encoding: fingerprint of how prompts were made, such as `fingerprint(processor)`. As above.
+        encoding: fingerprint of the encoding of prompts, such as `fingerprint(processor)`. A store refuses to resume
+            with another.
         options: token ids whose logits are stored.
         buckets: lengths to which prompts are padded. None is `default_buckets(model.config)`.
         batch: prompts that run together, at least 1.
@@ -140,10 +141,10 @@ def capture(
             JAX processes, whose models each lie on their own devices.
 
     Returns:
-        The store. It has the rows of other processes as far as these have come.
+        The store, with the rows that other processes have stored so far.
 
     Raises:
-        ValueError: names the rule that conditions, prompts or a store of another configuration break.
+        ValueError: conditions or prompts break a rule, or the store has another configuration.
 
     Example::
 
@@ -182,7 +183,7 @@ def capture(
 
 
 def _store_config(model: Llava, capture_config: CaptureConfig, weights: str, encoding: str) -> StoreConfig:
-    """Everything that the content of a store depends on, as JSON returns it."""
+    """The configuration of a store: everything that its content depends on, in the types of JSON."""
     config = {
         "layout": LAYOUT,
         "model": config_fields_on_disk(model.config),
@@ -202,16 +203,16 @@ def _store_config(model: Llava, capture_config: CaptureConfig, weights: str, enc
 def make_runner(
     model: Llava, capture_config: CaptureConfig, size: int
 ) -> Callable[[PromptBatch], Measurement]:
-    """A function that starts a batch of up to `size` prompts and returns without waiting for the results.
+    """Make a function that starts a batch of up to `size` prompts and returns without waiting for the results.
 
     Raises:
-        ValueError: a layer or an option that the model does not have.
+        ValueError: the model does not have a layer of a knockout or the token id of an option.
     """
     graphdef, params = nnx.split(model)
     sharding = model.language.norm.scale[...].sharding
     text, conditions = model.config.text, capture_config.conditions
-    if beyond := [token for token in capture_config.options if not 0 <= token < text.vocab_size]:
-        raise ValueError(f"options are token ids 0 … {text.vocab_size - 1}, got {beyond}; drop them.")
+    if invalid := [token for token in capture_config.options if not 0 <= token < text.vocab_size]:
+        raise ValueError(f"options are token ids 0 … {text.vocab_size - 1}, got {invalid}; drop them.")
     masks = stack_knockout_masks(conditions.values(), text.num_layers)
     options = np.array(capture_config.options, np.int32)
     states_of = np.array([list(conditions).index(name) for name in capture_config.states], np.int32)
@@ -244,10 +245,12 @@ def pending(
     count: int,
     advance: Callable[[int], object],
 ) -> Iterator[tuple[int, EncodedPrompt]]:
-    """The prompts of a share that are not stored yet, with their places. `advance` counts the others.
+    """Yield the prompts of a share that are not stored yet, each with its index among all samples.
+
+    `advance` counts the prompts that are stored already.
 
     Raises:
-        ValueError: two prompts of one name, or a stored prompt in another place.
+        ValueError: two prompts have one name, or a stored prompt has another index.
     """
     names: dict[int, str] = {place: name for name, place in stored.items()}
     previous: set[str] = set()
@@ -258,7 +261,7 @@ def pending(
         if stored.get(row.name, place) != place or names.get(place, row.name) != row.name:
             raise ValueError(
                 f"rows keep their places, got {row.name!r} at {place}, where the store has "
-                f"{names.get(place)!r}; pass the samples in the order of before, new ones last."
+                f"{names.get(place)!r}; pass the samples in the same order as before, new ones last."
             )
         if place % count == index:
             if row.name in stored:
@@ -285,9 +288,9 @@ def _arrays(
     arrays = {}
     for kind, by_condition in (("residual", on_host.residual), (NORMALIZED, on_host.normalized)):
         for condition, states in zip(capture_config.states, by_condition, strict=True):
-            for at, group in enumerate(capture_config.groups):
-                arrays[array_name(kind, condition, group)] = states[:, rows, at].astype(dtype)
-    for at, condition in enumerate(capture_config.conditions):
+            for index, group in enumerate(capture_config.groups):
+                arrays[array_name(kind, condition, group)] = states[:, rows, index].astype(dtype)
+    for index, condition in enumerate(capture_config.conditions):
         for kind in ("greedy", "probability", "logits"):
-            arrays[array_name(kind, condition)] = getattr(on_host, kind)[at, rows]
+            arrays[array_name(kind, condition)] = getattr(on_host, kind)[index, rows]
     return arrays

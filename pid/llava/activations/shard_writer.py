@@ -1,7 +1,7 @@
-"""A folder of shards. A kill at any moment loses at most the shards that are being written.
+"""Write a folder of shards. A kill at any moment loses at most the shards that are being written.
 
     config.json          what was captured, and from what; the same for every shard
-    shard-….safetensors  some samples; named by them, so that the same samples always lie in the same file
+    shard-….safetensors  some samples; a hash of their names is its name, so the same samples always share a file
     manifest-0000.jsonl  one line per finished shard of a process: file, bytes, sha256, samples, hash of config.json
 
 A file is written under a temporary name, flushed to disk and renamed. Only then is its line appended. Several
@@ -74,12 +74,12 @@ def read_store_config(folder: Path) -> StoreConfig:
 
 
 def create_or_check(folder: Path, config: StoreConfig, *, process: int = 0) -> None:
-    """Make the folder a store of this configuration, or check that it is one.
+    """Create the store in the folder, or check that the folder is a store of this configuration.
 
     `process` is the number of the calling process, so that several do not write one temporary file.
 
     Raises:
-        ValueError: names every entry in which the stored configuration differs, or the folder holds something else.
+        ValueError: the stored configuration differs (the message names every entry), or the folder has other files.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "config.json").exists():
@@ -95,26 +95,26 @@ def create_or_check(folder: Path, config: StoreConfig, *, process: int = 0) -> N
         if stored.get(name, nothing) != now.get(name, nothing)
     ]:
         raise ValueError(
-            f"a store goes on with the configuration it began with, got {'; '.join(differences)}; use the stored "
+            f"a store keeps the configuration it was created with, got {'; '.join(differences)}; use the stored "
             f"values ({folder / 'config.json'}) or another folder."
         )
 
 
 def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
-    """{"a.b": value} from {"a": {"b": value}}."""
+    """Convert {"a": {"b": value}} to {"a.b": value}."""
     if not isinstance(tree, dict):
         return {prefix.removesuffix("."): tree}
     return {name: value for key in tree for name, value in _flat(tree[key], f"{prefix}{key}.").items()}
 
 
 def write_atomically(path: Path, content: bytes, *, process: int = 0) -> None:
-    """Write a file so that after a kill it is either the old one or the new one."""
-    unfinished = path.with_name(f"{path.name}.{process}.part")
-    with unfinished.open("wb") as file:
+    """Write a file. After a kill at any moment it has either the old content or the new one."""
+    temporary = path.with_name(f"{path.name}.{process}.part")
+    with temporary.open("wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-    unfinished.replace(path)
+    temporary.replace(path)
     descriptor = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -138,12 +138,12 @@ def read_manifest(manifest: Path) -> Iterator[Shard]:
 class ShardWriter:
     """Adds shards to the store of one configuration, as process `index` of `count`.
 
-    At first it removes what a kill has left (temporary files, incomplete lines) and the lines of damaged shards. A row
-    counts as stored if an intact shard has it. If the number of processes has changed, process k maintains the
-    manifests k, k + count, k + 2·count, …
+    The constructor removes the temporary files and incomplete lines that a kill has left, and the lines of damaged
+    shards. A row counts as stored if an intact shard has it. If the number of processes has changed, process k
+    maintains the manifests k, k + count, k + 2·count, …
 
     Raises:
-        ValueError: the folder holds another configuration, or something else.
+        ValueError: the store has another configuration, or the folder has other files.
     """
 
     def __init__(self, folder: Path, config: StoreConfig, *, index: int = 0, count: int = 1):
@@ -152,9 +152,9 @@ class ShardWriter:
         self._folder, self._config, self._index = folder, config_hash(config), index
         self.stored: dict[str, int] = {}
         """For each row in an intact shard its index among all samples, by name."""
-        for part in folder.glob("*.part"):
-            if int(part.name.split(".")[-2]) % count == index:
-                part.unlink()
+        for leftover in folder.glob("*.part"):
+            if int(leftover.name.split(".")[-2]) % count == index:
+                leftover.unlink()
         for number, manifest in manifests(folder).items():
             shards = track("check", tuple(read_manifest(manifest)), "shards")
             intact = [shard for shard in shards if not shard.damage(folder, verify=True)]

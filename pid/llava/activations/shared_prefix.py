@@ -1,15 +1,15 @@
-"""Many conditions for little more than the cost of one: the tokens before the question are run once.
+"""Run many conditions at little more than the cost of one, with the tokens before the question run once.
 
 Attention is causal. The tokens up to the last image token, the prefix, are therefore not affected by knockouts of
 later queries. Phase A runs the prefix and returns its keys and values. Phase B runs the other tokens, the suffix, for
-every condition, with these keys and values in common. Below its first knockout layer a condition equals the baseline,
-and is not run either:
+every condition; all conditions share these keys and values. Below its first knockout layer a condition equals the
+baseline, so it is run only from that layer on:
 
     run without sharing     C·L·(P + S) tokens through a layer
     shared prefix           L·P + (L + Σ layers from the first knockout on)·S
 
-This is exact if no condition removes an attention edge of a prefix query. The knockout masks are data: other windows
-run the same program.
+This is exact if no condition removes an attention edge of a prefix query. The knockout masks are data, so other windows
+run the same compiled program.
 
 B batch, T = P + S tokens of prefix and suffix, D channels, L layers, C conditions, Q of them with states returned,
 G groups, V vocabulary, O options, Y token types
@@ -81,27 +81,27 @@ def run_with_shared_prefix(
 ) -> PooledStates:
     """Run embeddings u under each knockout mask, the first `prefix` tokens only once.
 
-    The mean over a group with tokens in both parts is the sum of two shares. The caller ensures that no mask removes an
-    edge of a prefix query, and that the last token that is not padding lies in the suffix.
+    The mean over a group with tokens in prefix and suffix is the sum of their two contributions. The caller ensures
+    that no mask removes an edge of a prefix query, and that the last token that is not padding lies in the suffix.
     """
     weights, eps = group_weights(types, groups), language.config.norm_eps
-    before = language.run_segment(
+    prefix_output = language.run_segment(
         u[:, :prefix],
         types[:, :prefix],
         jnp.zeros_like(masks[0]),
         lambda u: pool_raw_and_normalized(weights[..., :prefix], u, eps),
         return_cache=True,
     )
-    last, after = _run_suffixes(
+    last, suffix_records = _run_suffixes(
         language,
         u[:, prefix:],
         language.attention_context(types, prefix),
         masks,
-        before.cache,
+        prefix_output.cache,
         lambda u: pool_raw_and_normalized(weights[..., prefix:], u, eps),
     )
     residual, normalized = jax.tree.map(
-        lambda a, c: jnp.moveaxis(a[:, None] + c, 1, 0), before.records, after
+        lambda a, c: jnp.moveaxis(a[:, None] + c, 1, 0), prefix_output.records, suffix_records
     )
     logits = jax.vmap(lambda u: language.last_token_logits(language.norm(u), types[:, prefix:]))(last)
     return PooledStates(residual, normalized, logits)
@@ -115,38 +115,42 @@ def _run_suffixes(
     cache: KVCache | None,
     record: Callable[[Array], Any],
 ) -> tuple[Float[Array, "c b s d"], Any]:
-    """Run the suffix after `cache` under each knockout mask: its last states, and records (L+1, C, …).
+    """Run the suffix after `cache` under each knockout mask; return its last states and records (L+1, C, …).
 
-    The first run has no knockout. The conditions follow in the order of their first knockout layer. A layer runs the
-    conditions whose first knockout layer it has reached, a few at a time. The states of the others equal those of the
-    first run.
+    The first run has no knockout. The conditions follow in the order of their first knockout layer. A layer runs, a few
+    at a time, the conditions whose first knockout layer it has reached. The states of the other conditions equal those
+    of the first run.
     """
     first = first_knockout_layer(masks)
     order = jnp.argsort(first)
     chunk = -(-(1 + len(masks)) // ROUNDS)
     filler = -(1 + len(masks)) % chunk
     start_layers = jnp.pad(first[order], (1, filler), constant_values=((0, masks.shape[1]),))
-    tables = jnp.moveaxis(jnp.pad(masks[order], [(1, filler)] + [(0, 0)] * 4), 1, 0)
+    layer_masks = jnp.moveaxis(jnp.pad(masks[order], [(1, filler)] + [(0, 0)] * 4), 1, 0)
 
-    def layer(block: Block, states: Array, at: Array, tables: Array, cache: KVCache) -> tuple[Array, Any]:
-        is_active = start_layers <= at
+    def layer(
+        block: Block, states: Array, number: Array, layer_mask: Array, cache: KVCache
+    ) -> tuple[Array, Any]:
+        is_active = start_layers <= number
 
         def run_chunk(index: Array, states: Array) -> Array:
-            inputs, masks = (jax.lax.dynamic_slice_in_dim(x, index * chunk, chunk) for x in (states, tables))
-            after = jax.vmap(lambda u, mask: block(u, context.mask(mask), context.rope, (cache,))[0])(
+            inputs, masks = (
+                jax.lax.dynamic_slice_in_dim(x, index * chunk, chunk) for x in (states, layer_mask)
+            )
+            outputs = jax.vmap(lambda u, mask: block(u, context.mask(mask), context.rope, (cache,))[0])(
                 inputs, masks
             )
-            return jax.lax.dynamic_update_slice_in_dim(states, after, index * chunk, 0)
+            return jax.lax.dynamic_update_slice_in_dim(states, outputs, index * chunk, 0)
 
         states = jax.lax.fori_loop(0, -(-jnp.sum(is_active) // chunk), run_chunk, states)
         states = jnp.where(is_active[:, None, None, None], states, states[:1])
         return states, jax.vmap(record)(states)
 
     states = jnp.broadcast_to(u, (len(start_layers), *u.shape))
-    states, later = language.scan_layers(layer, states, jnp.arange(masks.shape[1]), tables, cache)
+    states, later = language.scan_layers(layer, states, jnp.arange(masks.shape[1]), layer_masks, cache)
     records = prepend(jax.vmap(record)(jnp.broadcast_to(u, states.shape)), later)
-    back = 1 + jnp.argsort(order)
-    return states[back], jax.tree.map(lambda x: x[:, back], records)
+    inverse_order = 1 + jnp.argsort(order)
+    return states[inverse_order], jax.tree.map(lambda x: x[:, inverse_order], records)
 
 
 def run_without_sharing(
@@ -157,7 +161,7 @@ def run_without_sharing(
     *,
     groups: tuple[int, ...],
 ) -> PooledStates:
-    """The same by a run of all tokens for each mask, one after another. Exact for every mask."""
+    """Run all tokens under each knockout mask, one mask after another. This is exact for every mask."""
 
     def run(mask: Array) -> PooledStates:
         output = language(u, types, mask, collect="pooled", groups=groups)
@@ -180,24 +184,24 @@ def measure(
     prefix: int,
     groups: tuple[int, ...],
 ) -> Measurement:
-    """Run a LLaVA on a batch under all conditions, those that allow it with a shared prefix.
+    """Run a LLaVA on a batch under all conditions, with a shared prefix where a condition allows it.
 
-    `order` permutes the conditions with sharing, then those without, into the order of the result. Its first is the
-    baseline. The result has the states of the conditions at `states_of`. There is one compiled program per shape of
-    the batch and number of masks of either kind.
+    `order` permutes the conditions with sharing, then those without, into the order of the result. The first condition
+    of the result is the baseline. The result has the states of the conditions at `states_of`. There is one compiled
+    program per shape of the batch and number of masks of either kind.
     """
     model = nnx.merge(graphdef, params)
     u, types = model.embed(inputs), jnp.asarray(inputs.types)
-    parts = []
+    pooled = []
     if len(masks_with_sharing):
-        parts.append(
+        pooled.append(
             run_with_shared_prefix(model.language, u, types, masks_with_sharing, prefix=prefix, groups=groups)
         )
     if len(masks_without_sharing):
-        parts.append(run_without_sharing(model.language, u, types, masks_without_sharing, groups=groups))
-    states = jax.tree.map(lambda *x: jnp.concatenate(x)[order], *parts)
+        pooled.append(run_without_sharing(model.language, u, types, masks_without_sharing, groups=groups))
+    states = jax.tree.map(lambda *x: jnp.concatenate(x)[order], *pooled)
     greedy = jnp.argmax(states.logits, axis=-1).astype(jnp.int32)
-    probability = jax.nn.softmax(states.logits, axis=-1)
-    of_baseline = jnp.take_along_axis(probability, greedy[:1, :, None], axis=-1)[..., 0]
+    probabilities = jax.nn.softmax(states.logits, axis=-1)
+    probability = jnp.take_along_axis(probabilities, greedy[:1, :, None], axis=-1)[..., 0]
     states_by_kind = states.residual[states_of], states.normalized[states_of]
-    return Measurement(*states_by_kind, greedy, of_baseline, states.logits[..., options])
+    return Measurement(*states_by_kind, greedy, probability, states.logits[..., options])

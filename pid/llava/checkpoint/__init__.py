@@ -1,4 +1,4 @@
-"""Reading and writing the weights of a model.
+"""Read and write the weights of a model.
 
 key_mapping     names of parameters: three layouts of Hugging Face, their canonical form, and ours
 safetensors_io  a folder of safetensors, with tensors read by slices

@@ -1,9 +1,8 @@
 """A cache of converted weights on disk: written once, later restored directly onto any mesh (Orbax).
 
-An entry is a folder, named by a fingerprint of its source and of the parameters made from it. Another source, another
-dtype or another layout of our modules gives another entry, never a wrong answer. An entry gets its name only when it is
-complete, and it has a list of its files. An entry that has lost a file since is written again. The source is only
-read.
+An entry is a folder. Its name is a fingerprint of its source and of the parameters converted from it, so another
+source, another dtype or another layout of our modules gets another entry. An entry gets its name only when it is
+complete, and it lists its files. An entry that has lost a file is converted again. The source is never changed.
 """
 
 import hashlib
@@ -33,17 +32,17 @@ def _byte_samples(file: Path) -> Iterator[bytes]:
     yield header.text
     with file.open("rb") as stream:
         for first, last in header.byte_ranges.values():
-            for at in (first, (first + last) // 2, max(first, last - SAMPLE)):
-                stream.seek(at)
-                yield stream.read(min(SAMPLE, last - at))
+            for position in (first, (first + last) // 2, max(first, last - SAMPLE)):
+                stream.seek(position)
+                yield stream.read(min(SAMPLE, last - position))
 
 
 def source_fingerprint(source: Path, targets: Any) -> str:
-    """A hash, in hexadecimal, of a Hugging Face folder and of the parameters made from it.
+    """A hash, in hexadecimal, of a Hugging Face folder and of the parameters converted from it.
 
-    Of the source it covers config.json and, for each weight file, the name, the size, the header and samples of every
-    tensor. A tensor that is changed in place changes the hash unless its first, middle and last 4 KiB stay the same. Of
-    the parameters it covers names, shapes and dtypes.
+    For the source, it covers config.json and, for each weight file, the name, the size, the header and samples of every
+    tensor. A tensor that is changed in place changes the hash unless its first, middle and last 4 KiB stay the same.
+    For the parameters, it covers names, shapes and dtypes.
 
     Raises:
         FileNotFoundError: a weight file is missing.
@@ -87,7 +86,7 @@ def _write(entry: Path, params: Any) -> None:
     ocp.save(str(partial / WEIGHTS), params)
     (partial / FILES).write_text(json.dumps(_sizes(partial), indent=1))
     if entry.exists():
-        log.warning("%s is not whole and is made again", entry)
+        log.warning("%s is incomplete and is converted again", entry)
         shutil.rmtree(entry)
     partial.rename(entry)
 

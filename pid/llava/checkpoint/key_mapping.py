@@ -111,10 +111,9 @@ def tensor_keys(name: str, shape: tuple[int, ...]) -> tuple[str, ...]:
 
 
 def unused_keys(keys: Iterable[str], *, depth: int, tie_embeddings: bool) -> set[str]:
-    """The canonical keys, among those given, that are known but not needed.
+    """Those of the canonical `keys` that are known but not needed.
 
-    These are the vision blocks from `depth` on and the norm after them, and the output map if the embedding takes its
-    place.
+    These are the vision blocks from `depth` on, the norm after them, and the output map if it is tied to the embedding.
     """
 
     def is_unused(key: str) -> bool:

@@ -1,7 +1,7 @@
 """Load weights into our modules, from a Hugging Face folder or a mapping of arrays.
 
-Each device reads only its own slice of each tensor, so the full model never lies on the host. Everything is checked:
-every parameter has its tensors, every tensor is used once or known not to be needed, and all shapes agree.
+Each device reads only its own slice of each tensor, so the host never holds the full model. Loading checks that every
+parameter has its tensors, that every tensor is used once or known not to be needed, and that all shapes agree.
 
 V vocabulary, D channels, L layers
 """
@@ -36,13 +36,13 @@ def abstract_model(module: Callable[..., nnx.Module], config: Any, dtype: Any) -
 
 
 def with_shardings(shapes: Any, mesh: Mesh | AbstractMesh | None) -> Any:
-    """The shapes with a sharding each: on the mesh by its rules, or on the first device of this host."""
+    """Add a sharding to each shape: by the partitioning rules on a mesh, or on the first device of this host."""
     if mesh is None:
-        here = SingleDeviceSharding(jax.local_devices()[0])
-        places = jax.tree.map(lambda _: here, shapes)
+        first_device = SingleDeviceSharding(jax.local_devices()[0])
+        by_leaf = jax.tree.map(lambda _: first_device, shapes)
     else:
-        places = shardings(shapes, mesh)
-    return jax.tree.map(lambda x, at: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=at), shapes, places)
+        by_leaf = shardings(shapes, mesh)
+    return jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, by_leaf)
 
 
 def match_tensors(
@@ -83,15 +83,15 @@ def match_tensors(
     return {name: [tensors[key] for key in names] for name, names in keys.items()}
 
 
-def _enumeration(keys: list[str], most: int = 8) -> str:
-    more = f" and {len(keys) - most} more" if len(keys) > most else ""
-    return ", ".join(keys[:most]) + more
+def _enumeration(keys: list[str], limit: int = 8) -> str:
+    more = f" and {len(keys) - limit} more" if len(keys) > limit else ""
+    return ", ".join(keys[:limit]) + more
 
 
 def read_parameters(
     targets: Any, tensors: Mapping[str, LazyTensor], *, depth: int, tie_embeddings: bool, where: str
 ) -> Any:
-    """The dictionary of parameters that `targets` describes, each device reading its own slices.
+    """Read the parameters that `targets` describes, as a dictionary. Each device reads its own slices.
 
     `targets` are the shapes with shardings, see `with_shardings`.
 
@@ -110,8 +110,8 @@ def read_parameters(
 
     def make(name: str, leaf: jax.ShapeDtypeStruct) -> jax.Array:
         def read_one(tensor: LazyTensor, index: Index) -> np.ndarray:
-            part = tensor.read(index[::-1]).T if is_transposed(name) else tensor.read(index)
-            return part.astype(leaf.dtype)
+            values = tensor.read(index[::-1]).T if is_transposed(name) else tensor.read(index)
+            return values.astype(leaf.dtype)
 
         def read(index: Any) -> np.ndarray:
             if not is_stacked(name):
@@ -138,7 +138,8 @@ def load(path: str | Path, *, dtype: Any, mesh: Mesh | None = None, cache: str |
 
     Raises:
         FileNotFoundError: a file is missing.
-        ValueError: another model, a damaged file, or tensors that are missing, unexpected or of another shape.
+        ValueError: the folder holds another model or a damaged file, or tensors are missing, unexpected or of another
+            shape.
 
     Example::
 
@@ -166,7 +167,7 @@ def load(path: str | Path, *, dtype: Any, mesh: Mesh | None = None, cache: str |
 def load_text(
     config: TextConfig, arrays: Mapping[str, np.ndarray], *, dtype: Any, mesh: Mesh | None = None
 ) -> LanguageModel:
-    """Load a language model of text alone from arrays by their Hugging Face keys.
+    """Load a text-only language model from arrays by their Hugging Face keys.
 
     Args:
         config: configuration of the model.
@@ -178,7 +179,7 @@ def load_text(
         The language model.
 
     Raises:
-        ValueError: arrays that are missing, unexpected or of another shape.
+        ValueError: arrays are missing, unexpected or of another shape.
 
     Example::
 

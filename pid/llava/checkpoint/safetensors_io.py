@@ -61,9 +61,9 @@ def weight_files(folder: Path) -> list[Path]:
     return [folder / name for name in names]
 
 
-def _damage_error(file: Path, problem: Exception) -> ValueError:
+def _damage_error(file: Path, error: Exception) -> ValueError:
     return ValueError(
-        f"a file of weights must be whole, got {file.name} of {file.stat().st_size} bytes: {problem}; download "
+        f"a file of weights must be whole, got {file.name} of {file.stat().st_size} bytes: {error}; download "
         f"it again."
     )
 
@@ -88,21 +88,21 @@ def read_header(file: Path) -> Header:
         text = stream.read(min(length, file.stat().st_size))
     try:
         fields = {key: field for key, field in json.loads(text).items() if key != "__metadata__"}
-    except ValueError as problem:
-        raise _damage_error(file, problem) from problem
+    except ValueError as error:
+        raise _damage_error(file, error) from error
     start = 8 + len(text)
     offsets = {key: field["data_offsets"] for key, field in fields.items()}
     return Header(text, {key: (start + first, start + last) for key, (first, last) in offsets.items()})
 
 
 def _lazy_tensor(handle: Any, key: str, file: Path) -> LazyTensor:
-    part = handle.get_slice(key)
-    if part.get_dtype() not in FLOATS:
+    tensor = handle.get_slice(key)
+    if tensor.get_dtype() not in FLOATS:
         raise ValueError(
-            f"weights are floating, got {part.get_dtype()} for {key} in {file.name}; use a checkpoint that is "
+            f"weights are floating, got {tensor.get_dtype()} for {key} in {file.name}; use a checkpoint that is "
             f"not quantized."
         )
-    return LazyTensor(tuple(part.get_shape()), lambda index: part[index])
+    return LazyTensor(tuple(tensor.get_shape()), lambda index: tensor[index])
 
 
 @contextmanager
@@ -111,7 +111,7 @@ def open_folder(folder: Path) -> Iterator[dict[str, LazyTensor]]:
 
     Raises:
         FileNotFoundError: a weight file is missing.
-        ValueError: a file is damaged, or weights are not floating.
+        ValueError: a file is damaged, or weights are not floating-point numbers.
     """
     with ExitStack() as files:
 
@@ -119,8 +119,8 @@ def open_folder(folder: Path) -> Iterator[dict[str, LazyTensor]]:
             for file in weight_files(folder):
                 try:
                     handle = files.enter_context(safe_open(file, framework="np"))
-                except SafetensorError as problem:
-                    raise _damage_error(file, problem) from problem
+                except SafetensorError as error:
+                    raise _damage_error(file, error) from error
                 for key in handle.keys():  # noqa: SIM118  a handle is not a mapping
                     if not is_buffer(key):
                         yield key, _lazy_tensor(handle, key, file)

@@ -1,4 +1,4 @@
-"""Save a model as a Hugging Face folder, the inverse of `loading`.
+"""Save a model as a Hugging Face folder. This is the inverse of `loading`.
 
 llava.save(model, "folder")
 llava.load("folder", dtype=jnp.bfloat16)        # the same bits, if the model was bfloat16
@@ -54,13 +54,13 @@ def vision_fields(config: VisionConfig) -> dict[str, Any]:
 
 def config_fields(config: LlavaConfig, dtype: Any) -> dict[str, Any]:
     """The fields of a config.json that `parse_config` reads as `config`."""
-    newer = config.pinpoints is not None
+    is_next = config.pinpoints is not None
     pinpoints = (
         {"image_grid_pinpoints": [list(size) for size in config.pinpoints]} if config.pinpoints else {}
     )
     return {
-        "architectures": [f"Llava{'Next' * newer}ForConditionalGeneration"],
-        "model_type": "llava_next" if newer else "llava",
+        "architectures": [f"Llava{'Next' * is_next}ForConditionalGeneration"],
+        "model_type": "llava_next" if is_next else "llava",
         "dtype": np.dtype(dtype).name,
         "image_token_index": config.image_token,
         "image_seq_length": config.vision.patches,
@@ -77,20 +77,20 @@ def config_fields(config: LlavaConfig, dtype: Any) -> dict[str, Any]:
 def tensors(model: Llava) -> dict[str, np.ndarray]:
     """The weights by their keys on the hub, in torch's shapes.
 
-    The norm after the vision tower, which LLaVA does not use, is written as the identity, so that Hugging Face's class
-    finds all its tensors.
+    LLaVA does not use the norm after the vision tower. It is saved as the identity, so that the class of Hugging Face
+    gets all its tensors.
     """
     leaves = jax.tree_util.tree_leaves_with_path(nnx.to_pure_dict(nnx.state(model)))
     weights = {}
     for path, leaf in leaves:
         name = jax.tree_util.keystr(path, simple=True, separator="/")
         array = np.asarray(leaf)
-        parts = array if is_stacked(name) else [array]
-        for key, part in zip(tensor_keys(name, leaf.shape), parts, strict=True):
-            weights[hub_key(key)] = np.ascontiguousarray(part.T if is_transposed(name) else part)
+        layers = array if is_stacked(name) else [array]
+        for key, layer in zip(tensor_keys(name, leaf.shape), layers, strict=True):
+            weights[hub_key(key)] = np.ascontiguousarray(layer.T if is_transposed(name) else layer)
     norm = np.ones(model.config.vision.hidden_size, weights["multi_modal_projector.linear_1.bias"].dtype)
-    after = hub_key("vision_tower.post_layernorm.")
-    return weights | {f"{after}weight": norm, f"{after}bias": np.zeros_like(norm)}
+    post_norm = hub_key("vision_tower.post_layernorm.")
+    return weights | {f"{post_norm}weight": norm, f"{post_norm}bias": np.zeros_like(norm)}
 
 
 def save(model: Llava, folder: str | Path) -> None:
@@ -100,7 +100,7 @@ def save(model: Llava, folder: str | Path) -> None:
 
     Args:
         model: the model.
-        folder: the folder, which is made if it does not exist.
+        folder: the folder, which is created if it does not exist.
 
     Example::
 

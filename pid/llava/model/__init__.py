@@ -3,5 +3,5 @@
 layers          linear maps, LayerNorm and stacks of blocks that all parts share
 vision          the CLIP vision tower, as deep as LLaVA needs it
 language_model  Llama and Mistral, with the residual stream of every layer
-llava           image features in the place of image tokens, and the compiled forward pass
+llava           LLaVA: image features replace image tokens, and the compiled forward pass
 """

@@ -35,7 +35,7 @@ GROUPS: tuple[int, ...] = (TokenType.IMAGE, TokenType.QUESTION, TokenType.LAST)
 
 @add_old_properties(**{BRITISH_NORMALIZED: "normalized"})
 class Output(NamedTuple):
-    """The result of a forward pass. Logits and pooled states are float32, the others have the dtype of the model.
+    """The result of a forward pass. Logits and pooled states are float32; other states have the dtype of the model.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -65,12 +65,12 @@ class Output(NamedTuple):
 
 
 class KVCache(NamedTuple):
-    """Rotated keys, and values, of earlier tokens."""
+    """Keys with rotary positions, and values, of earlier tokens."""
 
     key: Float[Array, "*l b s k h"]
-    """Of one layer (B, S, K, H), of all layers with a leading axis L."""
+    """Keys (B, S, K, H) of one layer; a leading axis L for all layers."""
     value: Float[Array, "*l b s k h"]
-    """In the same shape."""
+    """Values in the same shape."""
 
 
 class SegmentOutput(NamedTuple):
@@ -79,13 +79,13 @@ class SegmentOutput(NamedTuple):
     last: Float[Array, "b t d"]
     """The residual stream after the last block (B, T, D)."""
     records: Any
-    """What was recorded at L+1 points, stacked on a leading axis."""
+    """The results of `record` at L+1 points, stacked on a leading axis."""
     cache: KVCache | None
-    """The keys and values of these tokens in all layers, if the call asked for them."""
+    """The keys and values of these tokens in all layers. None without `return_cache`."""
 
 
 class AttentionContext(NamedTuple):
-    """What the T last tokens of a sequence of S tokens may attend to."""
+    """Types, causal mask and rotary angles for the last T tokens of a sequence of S tokens."""
 
     query_types: Int[Array, "b t"]
     """The types of the T tokens."""
@@ -102,14 +102,14 @@ class AttentionContext(NamedTuple):
 
 
 def prepend(first: Any, later: Any) -> Any:
-    """Put one more entry before those along the leading axis, in every array of a tree."""
+    """Concatenate `first[None]` and `later` along the leading axis, in every array of a tree."""
     return jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), first, later)
 
 
 def rms_normalize(u: Float[Array, "*s d"], eps: float) -> Float[Array, "*s d"]:
     """Compute u / √(mean u² + ε) over the channels, in float32."""
-    wide = u.astype(jnp.float32)
-    return wide * jax.lax.rsqrt(jnp.mean(jnp.square(wide), axis=-1, keepdims=True) + eps)
+    u = u.astype(jnp.float32)
+    return u * jax.lax.rsqrt(jnp.mean(jnp.square(u), axis=-1, keepdims=True) + eps)
 
 
 def rope_cos_sin(positions: Int[Array, "b t"], width: int, theta: float) -> tuple[Array, Array]:
@@ -145,29 +145,29 @@ def knockout_pairs(
 
 
 def attention(
-    query: Float[Array, "b t n h"], parts: tuple[KVCache, ...], mask: Bool[Array, "b t s"]
+    query: Float[Array, "b t n h"], caches: tuple[KVCache, ...], mask: Bool[Array, "b t s"]
 ) -> Float[Array, "b t n h"]:
-    """softmax(QKᵀ/√H) V over the unmasked of the S keys of all parts. A query whose keys are all masked gets 0.
+    """softmax(QKᵀ/√H) V over the unmasked of the S keys of all caches. A query whose keys are all masked gets 0.
 
-    Each of the K key heads serves N/K consecutive query heads. The scores of the parts are concatenated, never their
-    keys: under `vmap` a part that all conditions share stays one array. Scores, softmax and sums are float32.
+    Each of the K key heads serves N/K consecutive query heads. The scores of the caches are concatenated, never their
+    keys: under `vmap` a cache that all conditions share stays one array. Scores, softmax and sums are float32.
     """
-    by_key_head = rearrange(query, "b t (k g) h -> b t k g h", k=parts[0].key.shape[2])
+    by_key_head = rearrange(query, "b t (k g) h -> b t k g h", k=caches[0].key.shape[2])
     scores = jnp.concatenate(
         [
-            jnp.einsum("btkgh,bskh->bktgs", by_key_head, part.key, preferred_element_type=jnp.float32)
-            for part in parts
+            jnp.einsum("btkgh,bskh->bktgs", by_key_head, cache.key, preferred_element_type=jnp.float32)
+            for cache in caches
         ],
         axis=-1,
     )
     mask = mask[:, None, :, None]
     scores = jnp.where(mask, scores * query.shape[-1] ** -0.5, jnp.finfo(jnp.float32).min)
     weights = jnp.where(jnp.any(mask, axis=-1, keepdims=True), jax.nn.softmax(scores, axis=-1), 0)
-    ends = np.cumsum([part.key.shape[1] for part in parts])[:-1]
+    ends = np.cumsum([cache.key.shape[1] for cache in caches])[:-1]
     shares = jnp.split(weights.astype(query.dtype), ends, axis=-1)
     mixture = sum(
-        jnp.einsum("bktgs,bskh->btkgh", share, part.value, preferred_element_type=jnp.float32)
-        for share, part in zip(shares, parts, strict=True)
+        jnp.einsum("bktgs,bskh->btkgh", share, cache.value, preferred_element_type=jnp.float32)
+        for share, cache in zip(shares, caches, strict=True)
     )
     return rearrange(jnp.asarray(mixture, query.dtype), "b t k g h -> b t (k g) h")
 
@@ -178,10 +178,10 @@ def group_weights(types: Int[Array, "b t"], groups: tuple[int, ...]) -> Float[Ar
     A group is the tokens of a type; LAST is the last token that is not padding. A group without tokens has no mean:
     its weights are NaN.
     """
-    at = jnp.arange(types.shape[1])[None]
-    last = jnp.max(jnp.where(types > TokenType.PAD, at, -1), axis=1, keepdims=True)
-    member = [at == last if group == TokenType.LAST else types == group for group in groups]
-    indicator = jnp.stack(member, axis=1).astype(jnp.float32)
+    index = jnp.arange(types.shape[1])[None]
+    last = jnp.max(jnp.where(types > TokenType.PAD, index, -1), axis=1, keepdims=True)
+    members = [index == last if group == TokenType.LAST else types == group for group in groups]
+    indicator = jnp.stack(members, axis=1).astype(jnp.float32)
     count = jnp.sum(indicator, axis=-1, keepdims=True)
     return jnp.where(count > 0, indicator / jnp.maximum(count, 1), jnp.nan)
 
@@ -202,7 +202,7 @@ class RMSNorm(nnx.Module):
     """u / √(mean u² + ε) ⊙ w: normalized in float32, cast to the dtype, then multiplied by w."""
 
     def __init__(self, width: int, eps: float, *, dtype: Any):
-        """Start from w = 1."""
+        """Initialize w to 1."""
         self.eps, self.dtype = eps, dtype
         self.scale = nnx.Param(jnp.ones((width,), dtype))
 
@@ -245,11 +245,11 @@ class Block(nnx.Module):
             rearrange(project(normed), "b t (n h) -> b t n h", h=self.head_dim)
             for project in (self.query, self.key, self.value)
         )
-        own = KVCache(apply_rope(key, *rope), value)
-        mixture = attention(apply_rope(query, *rope), (*caches, own), mask)
+        cache = KVCache(apply_rope(key, *rope), value)
+        mixture = attention(apply_rope(query, *rope), (*caches, cache), mask)
         u = u + self.out(rearrange(mixture, "b t n h -> b t (n h)"))
         normed = self.norm_ffn(u)
-        return u + self.down(jax.nn.silu(self.gate(normed)) * self.up(normed)), own
+        return u + self.down(jax.nn.silu(self.gate(normed)) * self.up(normed)), cache
 
 
 class LanguageModel(nnx.Module):
@@ -295,7 +295,7 @@ class LanguageModel(nnx.Module):
         )
 
     def logits(self, final: Float[Array, "b t d"]) -> Float[Array, "b t v"]:
-        """Apply the output map, which may be the embedding itself; float32."""
+        """Apply the output map, which may be tied to the embedding; float32."""
         logits = self.embed.attend(final) if self.head is None else self.head(final)
         return logits.astype(jnp.float32)
 
@@ -307,17 +307,17 @@ class LanguageModel(nnx.Module):
         return self.logits(last)[:, 0]
 
     def attention_context(self, types: Int[Array, "b s"], start: int) -> AttentionContext:
-        """What the tokens from index `start` on may attend to, given the types of all tokens."""
-        real = types > TokenType.PAD
+        """The attention context of the tokens from index `start` on, given the types of all tokens."""
+        not_padding = types > TokenType.PAD
         causal = jnp.tril(jnp.ones((types.shape[1] - start, types.shape[1]), bool), start)[None]
-        positions = jnp.maximum(jnp.cumsum(real, axis=1) - 1, 0)[:, start:]
+        positions = jnp.maximum(jnp.cumsum(not_padding, axis=1) - 1, 0)[:, start:]
         rope = rope_cos_sin(positions, self.config.head_dim, self.config.rope_theta)
-        return AttentionContext(types[:, start:], types, causal & real[:, None, :], rope)
+        return AttentionContext(types[:, start:], types, causal & not_padding[:, None, :], rope)
 
     def scan_layers(self, layer: Callable[..., tuple[Any, Any]], carry: Any, *inputs: Any) -> tuple[Any, Any]:
         """Scan `carry, output = layer(block, carry, *input)` over all layers.
 
-        inputs and outputs have a leading layer axis.
+        Inputs and outputs have a leading layer axis.
         """
         graphdef, params = nnx.split(self.blocks)
 
@@ -338,14 +338,14 @@ class LanguageModel(nnx.Module):
     ) -> SegmentOutput:
         """Run all layers on tokens whose embeddings are u.
 
-        `record` is applied to the residual stream at L+1 points. `return_cache` tells whether to return the keys and
+        `record` is applied to the residual stream at L+1 points. With `return_cache` the result has the keys and
         values.
         """
         context = self.attention_context(types, 0)
 
         def layer(block: Block, u: Array, knockout_mask: Array) -> tuple[Array, tuple[Any, KVCache | None]]:
-            u, own = block(u, context.mask(knockout_mask), context.rope)
-            return u, (record(u), own if return_cache else None)
+            u, cache = block(u, context.mask(knockout_mask), context.rope)
+            return u, (record(u), cache if return_cache else None)
 
         last, (later, cache) = self.scan_layers(layer, u, knockout_mask)
         return SegmentOutput(last, prepend(record(u), later), cache)

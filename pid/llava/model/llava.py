@@ -1,7 +1,7 @@
-"""LLaVA: image features in the place of image tokens, then the language model.
+"""LLaVA: image features replace image tokens, then the language model runs.
 
-The host decides (`prepare`) which row of which tile stands where, and passes it on as an array of integers. The device
-then does one lookup, so LLaVA-1.5 and LLaVA-1.6 of any resolution run the same program.
+The host (`prepare`) computes, as an array of integers, which row of the image features each image token takes. The
+device then does one lookup, so LLaVA-1.5 and LLaVA-1.6 of any resolution run the same program.
 
 B batch, T tokens, M tiles of a sample, P patches of a tile, R rows of features of a sample, C and D channels
 """
@@ -97,7 +97,7 @@ class Llava(nnx.Module):
     def __call__(
         self, inputs: DeviceInputs, *, collect: Collect = "all", groups: tuple[int, ...] = GROUPS
     ) -> Output:
-        """Run a batch from `prepare`. This is a pure function that may be traced."""
+        """Run a batch from `prepare`. This method may be traced."""
         types, mask = jnp.asarray(inputs.types), jnp.asarray(inputs.knockout_mask)
         return self.language(self.embed(inputs), types, mask, collect=collect, groups=groups)
 
@@ -106,7 +106,7 @@ class Llava(nnx.Module):
 def run(
     graphdef: Any, params: Any, inputs: DeviceInputs, *, collect: Collect, groups: tuple[int, ...]
 ) -> Output:
-    """The compiled forward pass: one program per shape, `collect` and `groups`, whatever the knockouts are."""
+    """Run the compiled forward pass: one program per shape, `collect` and `groups`, shared by all knockouts."""
     return nnx.merge(graphdef, params)(inputs, collect=collect, groups=groups)
 
 
@@ -129,7 +129,7 @@ def forward(
         pixel_values: (B, 3, side, side), in LLaVA-1.6 (B, M, 3, side, side). None for text alone.
         image_sizes: LLaVA-1.6: (height, width) of each image (B, 2).
         token_types: the `TokenType` of each token (B, T). None is IMAGE at the image id and TEXT elsewhere. Padding
-            must be marked PAD, wherever it stands.
+            must be marked PAD, at any position.
         knockouts: the attention edges to remove. Other knockouts run the same compiled program.
         collect: "all" returns every state, "pooled" the means over `groups`, "logits" no residual stream.
         groups: token types over which "pooled" averages.
@@ -138,7 +138,7 @@ def forward(
         States and logits, see `Output`.
 
     Raises:
-        ValueError: names the rule that the batch breaks.
+        ValueError: the batch breaks a rule; the message names it.
 
     Example::
 

@@ -63,7 +63,7 @@ class VisionBlock(nnx.Module):
 
 
 class VisionTower(nnx.Module):
-    """Tiles of pixels → one feature vector per patch."""
+    """CLIP's vision tower: tiles of pixels → one feature vector per patch."""
 
     def __init__(self, config: VisionConfig, *, dtype: Any, rngs: nnx.Rngs):
         """Draw the parameters."""

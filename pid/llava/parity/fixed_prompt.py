@@ -1,4 +1,4 @@
-"""The parity prompt: a fixed question about a fixed picture, the color of a red disc on a blue ground.
+"""The parity prompt: a fixed question about a fixed picture, a red disc on a blue background.
 
 B batch (one), T tokens, M tiles, P patches of a tile, C channels, L layers, D width, V vocabulary
 """
@@ -47,7 +47,7 @@ class ModelStates(NamedTuple):
 
 
 def picture(height: int, width: int) -> Float[np.ndarray, "y x c"]:
-    """A red disc on a blue ground that gets lighter downward, in 0 … 1; squashed if not square."""
+    """A red disc on a blue background that gets lighter downward, in 0 … 1; squashed if not square."""
     y, x = (np.arange(height)[:, None] + 0.5) / height, (np.arange(width)[None] + 0.5) / width
     disc = (y - 0.5) ** 2 + (x - 0.5) ** 2 < 0.3**2
     ground = np.stack([0.1 + 0.3 * y, 0.2 + 0.4 * y, 0.7 + 0.2 * y], axis=-1)
@@ -55,7 +55,7 @@ def picture(height: int, width: int) -> Float[np.ndarray, "y x c"]:
 
 
 def normalize_colors(image: Float[np.ndarray, "*m y x c"]) -> Float[np.ndarray, "*m c y x"]:
-    """Colors in 0 … 1 as CLIP takes them: (value - mean) / deviation, before height and width."""
+    """Standardize colors in 0 … 1 as CLIP does, (value - mean) / deviation, and move their axis first."""
     mean, deviation = (np.array(values, np.float32) for values in (MEAN, DEVIATION))
     return np.moveaxis((image - mean) / deviation, -1, -3)
 
@@ -91,9 +91,9 @@ def word_ids(config: LlavaConfig, tokenizer: Any | None) -> tuple[list[int], lis
 
 
 def parity_prompt(config: LlavaConfig, tokenizer: Any | None = None) -> ParityPrompt:
-    """The question about the picture, for a model.
+    """The parity prompt of a model.
 
-    In LLaVA-1.6 the picture is three quarters as wide as the first resolution that is offered.
+    In LLaVA-1.6 the picture is three quarters as wide as the first resolution of the configuration.
     """
     if config.pinpoints is None:
         size, side = None, config.vision.image_size

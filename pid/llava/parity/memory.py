@@ -1,4 +1,4 @@
-"""What the published models need on a mesh that need not exist: bytes per device, and one lowered forward pass.
+"""Memory of the published models on an abstract mesh: bytes per device, and one lowered forward pass.
 
 python -m pid.llava sizes --mesh.data 1 --mesh.model 8
 """
@@ -65,7 +65,7 @@ def abstract_inputs(published: PublishedModel, mesh: Mesh | AbstractMesh) -> Dev
 def lower(
     published: PublishedModel, mesh: Mesh | AbstractMesh, *, dtype: Any, platform: str = "cpu"
 ) -> jax.stages.Lowered:
-    """The pooled forward pass of one batch, as `forward` runs it, lowered for `platform` and not compiled."""
+    """Lower the pooled forward pass of one batch, as `forward` runs it, for `platform`, without compiling it."""
     config = published.config
     graphdef, shapes = abstract_model(Llava, config, dtype)
     params, inputs = with_shardings(shapes, mesh), abstract_inputs(published, mesh)
@@ -75,7 +75,7 @@ def lower(
 
 @dataclass(frozen=True)
 class Sizes:
-    """Count the parameters of the published 7B models and lower a forward pass, for a mesh that need not exist."""
+    """Count the parameters of the published 7B models and lower a forward pass. The devices need not exist."""
 
     mesh: MeshShape = field(default_factory=lambda: MeshShape(model=8))
     """The mesh to divide the parameters over."""

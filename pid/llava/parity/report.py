@@ -61,7 +61,7 @@ class Verify:
             )
         if self.against_torch and not has_torch():
             raise ValueError(
-                "layers are compared with torch where it is installed, got none; pip install "
+                "layers are compared with torch where it is installed, got none; run pip install "
                 "'pdeformer[reference]', or use --against-torch False."
             )
 
@@ -81,7 +81,7 @@ def has_torch() -> bool:
 
 
 def describe_folder(path: Path, config: LlavaConfig) -> Iterator[str]:
-    """Lines about a folder: sizes, constants, the layout of its keys, and the keys that are not computed."""
+    """Yield lines about a folder: sizes, constants, the layout of its keys, and the keys that are not computed."""
     vision, text = config.vision, config.text
     keys = [key for file in weight_files(path) for key in read_header(file).byte_ranges]
     unused = unused_keys(map(canonical_key, keys), depth=vision.depth, tie_embeddings=text.tie_embeddings)
@@ -121,7 +121,7 @@ def run_flax(model: Llava, prompt: ParityPrompt) -> ModelStates:
 
 
 def top_tokens(logits: np.ndarray, tokenizer: Any | None, top: int) -> Iterator[str]:
-    """Lines about the most likely next tokens by logits (V,): probability, id and, with a tokenizer, text."""
+    """Yield a line for each of the most likely next tokens by logits (V,): probability, id, and text if known."""
     probabilities = np.asarray(jax.nn.softmax(jnp.asarray(logits)))
     for token in np.argsort(-probabilities)[:top]:
         text = "" if tokenizer is None else f"  {tokenizer.decode([int(token)])!r}"
@@ -137,7 +137,7 @@ def is_finite(states: ModelStates) -> bool:
 
 
 class Difference(NamedTuple):
-    """How far one layer is from torch: max|difference| / max|entry|."""
+    """The relative difference of one layer from torch: max|difference| / max|entry|."""
 
     point: str
     """The layer."""
@@ -148,25 +148,25 @@ class Difference(NamedTuple):
 
     @property
     def passes(self) -> bool:
-        """Whether both are within the criterion; NaN is not."""
+        """Whether both differences are within the criterion; NaN is not."""
         return self.baseline <= CRITERION and (self.knockout is None or self.knockout <= CRITERION)
 
 
 def distance(ours: np.ndarray, theirs: np.ndarray) -> float:
-    """max|ours - theirs| / max|theirs|."""
+    """The relative difference max|ours - theirs| / max|theirs|."""
     return float(np.abs(ours - theirs).max() / np.abs(theirs).max())
 
 
 def differences(ours: ModelStates, theirs: ModelStates) -> list[Difference]:
-    """The difference of every layer of ours from theirs, whose vision tower may be deeper."""
+    """The difference of every layer of ours from the same layer of theirs, whose vision tower may be deeper."""
     rows = [
-        Difference(f"vision {at}", distance(state, theirs.vision[at]), None)
-        for at, state in enumerate(ours.vision)
+        Difference(f"vision {layer}", distance(state, theirs.vision[layer]), None)
+        for layer, state in enumerate(ours.vision)
     ]
     runs = ((ours.baseline, theirs.baseline), (ours.knockout, theirs.knockout))
-    for at in range(len(ours.baseline["residual"])):
-        pair = (distance(our["residual"][at], their["residual"][at]) for our, their in runs)
-        rows.append(Difference(f"residual {at}", *pair))
+    for layer in range(len(ours.baseline["residual"])):
+        pair = (distance(our["residual"][layer], their["residual"][layer]) for our, their in runs)
+        rows.append(Difference(f"residual {layer}", *pair))
     for name in ("final", "logits"):
         pair = (distance(our[name], their[name]) for our, their in runs)
         rows.append(Difference(name, *pair))
@@ -174,7 +174,7 @@ def differences(ours: ModelStates, theirs: ModelStates) -> list[Difference]:
 
 
 def table(rows: list[Difference]) -> Iterator[str]:
-    """The differences by layer, as lines."""
+    """Yield the lines of the table of differences by layer."""
     yield f"  {'':12s}  {'baseline':>9s}  {'knockout':>9s}"
     for row in rows:
         knockout = "" if row.knockout is None else f"{row.knockout:.2e}"
@@ -189,7 +189,7 @@ def describe_model(command: Verify) -> tuple[ParityPrompt, ModelStates]:
 
     Raises:
         FileNotFoundError: a file is missing.
-        ValueError: the folder is not one that this port computes.
+        ValueError: this port does not compute the model of the folder, or a file is damaged.
     """
     config = read_config(command.path)
     print(*describe_folder(command.path, config), sep="\n")
@@ -219,8 +219,8 @@ def verify(command: Verify) -> bool:
     """Print the report of a checkpoint and return whether it passed."""
     try:
         prompt, states = describe_model(command)
-    except (FileNotFoundError, ValueError) as problem:
-        print(f"FAIL: {problem}")
+    except (FileNotFoundError, ValueError) as error:
+        print(f"FAIL: {error}")
         return False
     passes = is_finite(states)
     print(

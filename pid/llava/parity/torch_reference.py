@@ -23,13 +23,13 @@ def load_reference(path: str | Path) -> Any:
 
 
 def as_tensors(batch: Mapping[str, np.ndarray | None]) -> dict[str, torch.Tensor]:
-    """A batch as torch tensors: entries that are None are left out, integers become int64."""
+    """Convert a batch to torch tensors: entries that are None are left out, integers become int64."""
     tensors = {key: torch.tensor(value) for key, value in batch.items() if value is not None}
     return {key: value if value.is_floating_point() else value.long() for key, value in tensors.items()}
 
 
 def knockout_hook(pairs: torch.Tensor) -> Any:
-    """A hook before attention that removes the edges `pairs` (B, T, T) from its additive mask."""
+    """Make a hook that runs before attention and removes the edges `pairs` (B, T, T) from its additive mask."""
 
     def replace(module: Any, args: Any, kwargs: Any) -> tuple[Any, Any]:
         mask = kwargs["attention_mask"]
@@ -56,8 +56,8 @@ def record_states(
         layers: the layers in which to remove them.
 
     Returns:
-        `residual` (L+1, B, T, D), the raw residual stream; `final` (B, T, D), after the last norm (the last of Hugging
-        Face's own hidden states is also after it); `logits` (B, T, V).
+        `residual` (L+1, B, T, D), the raw residual stream; `final` (B, T, D), after the last norm; `logits` (B, T, V).
+        (The last of Hugging Face's own hidden states is `final`, not the raw residual stream.)
     """
     points, final, hooks = [], [], []
     for block in decoder.layers:

@@ -1,4 +1,4 @@
-"""From an image and a question to the arrays that the model reads, on the host.
+"""Convert an image and a question to the arrays that the model reads, on the host.
 
 prompts         the text around an image and a question: styles and answer suffixes
 tokenization    the text as token ids, with a `TokenType` for each

@@ -6,7 +6,7 @@ picture, with the padding removed and a newline vector after each row: P + rows�
 computes, on the host, only the row of the feature table that each token takes.
 
 It follows Hugging Face, which works in (height, width). The original code works in (width, height), breaks ties the
-other way and rounds differently, so small images may have another number of tokens there.
+other way and rounds differently, so it may give small images another number of tokens.
 
 P patches of a tile, S² = P
 """
@@ -23,19 +23,19 @@ ImageSize = tuple[int, int]
 
 
 def best_resolution(size: ImageSize, pinpoints: Sequence[ImageSize]) -> ImageSize:
-    """The offered resolution that preserves most pixels of the image and, among equals, wastes fewest.
+    """The resolution of `pinpoints` that preserves most pixels of the image and, among equals, wastes fewest.
 
     Preserved: min(pixels of the image after scaling it to fit, its own pixels). Wasted: pixels of the resolution that
     are not preserved ones. All sizes are (height, width).
     """
     height, width = size
 
-    def merit(offer: ImageSize) -> tuple[int, int]:
-        scale = min(offer[1] / width, offer[0] / height)
+    def score(resolution: ImageSize) -> tuple[int, int]:
+        scale = min(resolution[1] / width, resolution[0] / height)
         preserved_pixels = min(int(width * scale) * int(height * scale), width * height)
-        return preserved_pixels, preserved_pixels - offer[0] * offer[1]
+        return preserved_pixels, preserved_pixels - resolution[0] * resolution[1]
 
-    return max(pinpoints, key=merit)
+    return max(pinpoints, key=score)
 
 
 def content_region(size: ImageSize, grid: ImageSize) -> tuple[slice, slice]:
@@ -61,7 +61,7 @@ def anyres_rows(
 
     Args:
         size: (height, width) of the image in pixels.
-        pinpoints: the resolutions (height, width) that are offered.
+        pinpoints: the resolutions (height, width) to which an image may be scaled.
         tile: pixels along the side of a tile.
         side: patches along the side of a tile.
 
@@ -69,7 +69,7 @@ def anyres_rows(
         int32 (tokens,): tile·side² + patch, or -1 for the newline vector.
 
     Raises:
-        ValueError: an image without pixels.
+        ValueError: the image has no pixels.
 
     Example:
         >>> from pid import llava
@@ -83,8 +83,8 @@ def anyres_rows(
         raise ValueError(f"an image has at least one pixel each way, got (height, width) = {size}.")
     down, across = tile_grid(size, pinpoints, tile)
     patches = np.arange((1 + down * across) * side**2, dtype=np.int32)
-    base, rest = patches[: side**2], patches[side**2 :]
-    picture = rest.reshape(down, across, side, side).swapaxes(1, 2).reshape(down * side, across * side)
+    base, grid = patches[: side**2], patches[side**2 :]
+    picture = grid.reshape(down, across, side, side).swapaxes(1, 2).reshape(down * side, across * side)
     picture = picture[content_region(size, picture.shape)]
     lines = np.pad(picture, ((0, 0), (0, 1)), constant_values=NEWLINE)
     return np.concatenate([base, lines.ravel()])

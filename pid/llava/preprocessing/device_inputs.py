@@ -1,4 +1,4 @@
-"""The arrays of a batch as the device takes them, checked and laid out on the host.
+"""The arrays of a batch for the device, checked and laid out on the host.
 
 B batch, T tokens, M tiles of a sample, P patches of a tile, L layers, Y token types
 """
@@ -21,7 +21,7 @@ WORD = -1  # feature row of a token that is not an image token
 
 @add_old_properties(rows="feature_rows", block="knockout_mask")
 class DeviceInputs(NamedTuple):
-    """The arrays of a batch as the device takes them. `prepare` makes them.
+    """The arrays of a batch for the device. `prepare` returns them.
 
     Example:
         >>> import numpy as np
@@ -36,7 +36,7 @@ class DeviceInputs(NamedTuple):
     types: Int[Array | np.ndarray, "b t"]
     """The `TokenType` of each token (B, T), int32."""
     feature_rows: Int[Array | np.ndarray, "b t"]
-    """For each image token (B, T) its row in the M·P features of the sample, or M·P for the newline; -1 for words."""
+    """For each image token (B, T) its row in the M·P features of the sample, or M·P for the newline; -1 elsewhere."""
     pixels: Float[Array | np.ndarray, "b m c y x"] | None
     """Tiles (B, M, 3, side, side). None for a batch of text."""
     knockout_mask: Bool[Array | np.ndarray, "l one y y"]
@@ -77,7 +77,7 @@ def image_rows(config: LlavaConfig, image_size: Any, tiles: int) -> Int[np.ndarr
     """For each image token of one sample, its row in the table of `tiles`·P patches and, last, the newline.
 
     Raises:
-        ValueError: LLaVA-1.6 without a size, or with fewer tiles than an image of that size has.
+        ValueError: in LLaVA-1.6, there are fewer tiles than an image of that size has.
     """
     vision = config.vision
     if config.pinpoints is None:
@@ -126,7 +126,7 @@ def _check_types(token_types: Any | None, is_image: np.ndarray) -> np.ndarray:
         )
     if image_padding := int((is_image & (types == TokenType.PAD)).sum()):
         raise ValueError(
-            f"an image token is not padding, got {image_padding} that are; pad with another id than that of images."
+            f"an image token is not padding, got {image_padding} that are; pad with an id other than the image token."
         )
     return types
 
@@ -154,7 +154,7 @@ def prepare(
         The arrays of the batch.
 
     Raises:
-        ValueError: names the rule that the batch breaks.
+        ValueError: the batch breaks a rule; the message names it.
 
     Example:
         >>> from pid import llava

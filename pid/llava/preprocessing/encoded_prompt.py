@@ -1,4 +1,4 @@
-"""One prompt with its image as the model reads it: a row of a batch, before padding.
+"""One encoded prompt with its image: a row of a batch, before padding.
 
 T tokens, M tiles of the image
 """
@@ -29,4 +29,4 @@ class EncodedPrompt(NamedTuple):
     pixels: Float[np.ndarray, "m c y x"] | None
     """Tiles (M, 3, side, side), one in LLaVA-1.5. None for text alone."""
     image_size: tuple[int, int] | None
-    """(height, width) of the image in pixels before any processing. LLaVA-1.6 lays out its tokens by it."""
+    """(height, width) of the image in pixels before any processing. It determines the image tokens of LLaVA-1.6."""

@@ -1,4 +1,4 @@
-"""From raw samples, an image and a question each, to encoded prompts and batches.
+"""Encode raw samples, each an image and a question, as prompts and batches.
 
 processor = llava.read_processor("llava-1.5-7b-hf", style="vicuna_v1", suffix="zhang")
 batch = llava.encode(processor, [llava.Sample("1", "kettle.jpg", "What color is the kettle?")])
@@ -32,7 +32,7 @@ class Sample(NamedTuple):
     question: str
     """The question alone. The processor adds prompt style and suffix."""
     spans: tuple[CharacterSpan, ...] = ()
-    """Parts of the question with a token type of the user: (first character, one past the last, type from 5 on)."""
+    """Parts of the question with a token type of their own: (first character, one past the last, type from 5 on)."""
 
 
 def encode_prompt(processor: Processor, sample: Sample) -> EncodedPrompt:
@@ -67,13 +67,13 @@ def encode_prompt(processor: Processor, sample: Sample) -> EncodedPrompt:
             images=processor.image_tokens(size),
             spans=sample.spans,
         )
-    except (FileNotFoundError, ValueError) as problem:
-        raise type(problem)(f"sample {sample.name!r}: {problem}") from problem
+    except (FileNotFoundError, ValueError) as error:
+        raise type(error)(f"sample {sample.name!r}: {error}") from error
     return EncodedPrompt(sample.name, tokens.ids, tokens.types, tiles(processor.images, image), size)
 
 
 def encode_prompts(processor: Processor, samples: Iterable[Sample]) -> Iterator[EncodedPrompt]:
-    """Encode samples one after the other, each when the iterator reaches it.
+    """Encode samples lazily, one after the other.
 
     Args:
         processor: tokenizer, image processor and prompt style.
@@ -113,7 +113,7 @@ def encode(processor: Processor, samples: Iterable[Sample]) -> Batch:
 
     Raises:
         FileNotFoundError: an image file does not exist; the message names the sample.
-        ValueError: no samples, a sample that breaks a rule, or two samples of one name.
+        ValueError: there are no samples, a sample breaks a rule, or two samples have one name.
 
     Example::
 

@@ -1,4 +1,4 @@
-"""From an image to tiles of pixels, through the PIL versions of Hugging Face's own processors.
+"""Convert an image to tiles of pixels by the PIL versions of Hugging Face's processors.
 
 The PIL versions resize with PIL whether torch is installed or not. The torchvision versions, which transformers
 prefers, give other pixels (by up to 0.03 of a standard deviation).
@@ -25,12 +25,12 @@ def to_rgb(image: ImageLike) -> Image.Image:
     """Convert a PIL image, a uint8 array or a file to a red-green-blue image.
 
     Arrays are (height, width), gray, or (height, width, 3 or 4). Gray becomes three equal colors. An alpha channel is
-    dropped, whatever it hides. The orientation that a camera stores beside an image is not applied, as in the
-    original code.
+    dropped without blending. The EXIF orientation is not applied, as in the original code.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: a file that is not an image or is truncated, an array of another kind, an image without pixels.
+        FileNotFoundError: the file does not exist.
+        ValueError: the file is no image or is truncated, the array has another dtype or shape, or the image has no
+            pixels.
     """
     if isinstance(image, np.ndarray):
         image = _from_array(image)
@@ -59,15 +59,15 @@ def _from_file(path: Path) -> Image.Image:
     try:
         with Image.open(path) as image:
             return image.convert("RGB")
-    except (UnidentifiedImageError, OSError, SyntaxError) as problem:
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:
         raise ValueError(
-            f"an image is a file that PIL reads whole, got {path.name} of {path.stat().st_size} bytes: {problem}; "
+            f"an image is a file that PIL reads whole, got {path.name} of {path.stat().st_size} bytes: {error}; "
             f"download or save it again."
-        ) from problem
+        ) from error
 
 
 def tiles(image_processor: Any, image: Image.Image) -> Float[np.ndarray, "m c y x"]:
-    """The tiles of an RGB image by an image processor of Hugging Face: (M, 3, side, side), float32.
+    """The tiles of an RGB image from an image processor of Hugging Face: (M, 3, side, side), float32.
 
     M is 1 in LLaVA-1.5. In LLaVA-1.6 it is one for the whole image and one for each part of it.
     """

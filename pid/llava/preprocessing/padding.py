@@ -1,4 +1,4 @@
-"""Padding: several encoded prompts as one batch, the arguments of `forward`.
+"""Pad several encoded prompts to one batch, the arguments of `forward`.
 
 B batch, T tokens, M tiles of a sample
 """
@@ -45,24 +45,29 @@ class Batch(NamedTuple):
         """The index of the first token of each question and one past its last (B, 2).
 
         A question reaches from the first to the last token of type QUESTION or of a user type (from 5 on), which is
-        assumed to mark a part of the question. LAST does not belong to it. (0, 0) where there are no such tokens.
+        assumed to mark a part of the question. LAST does not belong to it. The result is (0, 0) if there are no such
+        tokens.
         """
         inside = (self.token_types == TokenType.QUESTION) | (self.token_types > TokenType.LAST)
-        first, behind = inside.argmax(axis=1), inside.shape[1] - inside[:, ::-1].argmax(axis=1)
-        return np.where(inside.any(axis=1)[:, None], np.stack([first, behind], axis=1), 0)
+        start, stop = inside.argmax(axis=1), inside.shape[1] - inside[:, ::-1].argmax(axis=1)
+        return np.where(inside.any(axis=1)[:, None], np.stack([start, stop], axis=1), 0)
 
     def rows(self) -> tuple[EncodedPrompt, ...]:
-        """The prompts as they were before padding."""
+        """The prompts without padding."""
         return tuple(self._row(index) for index in range(len(self.names)))
 
     def _row(self, index: int) -> EncodedPrompt:
-        real = self.token_types[index] > TokenType.PAD
+        not_padding = self.token_types[index] > TokenType.PAD
         pixels, size = None, None
         if self.pixels is not None and self.image_sizes is not None:
             pixels = self.pixels[index].reshape(-1, *self.pixels.shape[-3:])[: self.tiles[index]]
             size = (int(self.image_sizes[index, 0]), int(self.image_sizes[index, 1]))
         return EncodedPrompt(
-            self.names[index], self.ids[index, real], self.token_types[index, real], pixels, size
+            self.names[index],
+            self.ids[index, not_padding],
+            self.token_types[index, not_padding],
+            pixels,
+            size,
         )
 
 
@@ -71,7 +76,7 @@ def pad(
 ) -> Batch:
     """Pad encoded prompts to one batch.
 
-    If every image has one tile, the batch is one of LLaVA-1.5: an image of LLaVA-1.6 has at least two.
+    If every image has one tile, the batch has the shape of LLaVA-1.5, since an image of LLaVA-1.6 has at least two.
 
     Args:
         rows: the prompts, at least one; all with an image or all without.
@@ -83,7 +88,7 @@ def pad(
         The batch, padded on the right.
 
     Raises:
-        ValueError: no prompts, a prompt beyond `length` or `tiles`, or prompts with and prompts without an image.
+        ValueError: there are no prompts, a prompt exceeds `length` or `tiles`, or only some prompts have an image.
 
     Example:
         >>> import numpy as np
@@ -118,8 +123,10 @@ def pad(
     return Batch(tuple(row.name for row in rows), ids, types, pixels, counts, sizes)
 
 
-def _capacity(what: str, sizes: list[int], requested: int | None) -> int:
-    most = max(sizes)
-    if requested is not None and requested < most:
-        raise ValueError(f"a batch has room for its longest row, {most} {what}, got {requested}; raise it.")
-    return most if requested is None else requested
+def _capacity(unit: str, sizes: list[int], requested: int | None) -> int:
+    largest = max(sizes)
+    if requested is not None and requested < largest:
+        raise ValueError(
+            f"a batch has room for its longest row, {largest} {unit}, got {requested}; raise it."
+        )
+    return largest if requested is None else requested

@@ -1,6 +1,6 @@
-"""Everything that turns a raw sample into tokens and pixels: tokenizer, image processor, prompt style.
+"""The processor of samples: tokenizer, image processor and prompt style.
 
-Two stores of activations may be joined only if these were the same. `fingerprint` identifies them.
+Two stores of activations may be joined only if their processors were the same. `fingerprint` identifies a processor.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ from pid.llava.preprocessing.anyres import ImageSize, anyres_rows
 from pid.llava.preprocessing.prompts import IMAGE, style_text, suffix_text
 
 ImageMode = Literal["pad", "hf_crop", "anyres"]
-"""How an image is brought to the size of a tile. LLaVA-1.5: `pad` adds the mean color until the image is a square, as
+"""How an image is brought to the size of a tile. LLaVA-1.5: `pad` pads the image to a square with the mean color, as
 the original code does; `hf_crop` resizes the shorter edge and crops the longer one, as Hugging Face does by default,
 and so loses the sides. LLaVA-1.6: `anyres` puts the whole image into one tile and its parts into others."""
 
@@ -28,7 +28,7 @@ FILES = {
 class Processor:
     """The tokenizer, image processor and prompt style that encode samples.
 
-    Made by `read_processor` from a folder or by `wrap_processor` from a processor of transformers.
+    `read_processor` reads it from a folder, and `wrap_processor` converts a processor of transformers.
 
     Example::
 
@@ -45,7 +45,7 @@ class Processor:
     image_mode: ImageMode
     """How an image is brought to the size of a tile: "pad", "hf_crop" or "anyres"."""
     pinpoints: tuple[ImageSize, ...] | None
-    """LLaVA-1.6: the resolutions (height, width) that are offered. None is LLaVA-1.5."""
+    """LLaVA-1.6: the resolutions (height, width) to which an image may be scaled. None is LLaVA-1.5."""
     tile: int
     """Pixels along the side of a tile."""
     side: int
@@ -57,7 +57,7 @@ class Processor:
     style: str
     """The prompt as a text with `<image>` and `{question}`."""
     suffix: str
-    """The text behind the question that asks for a short answer."""
+    """The text after the question that asks for a short answer."""
 
     def image_tokens(self, size: ImageSize) -> int:
         """The number of tokens of an image of (height, width)."""
@@ -92,8 +92,8 @@ def wrap_processor(
         The processor.
 
     Raises:
-        ValueError: another processor, a tokenizer without `<image>` or without offsets, tiles that are not squares
-            of whole patches, an image mode of the other LLaVA, or a style or suffix that is not valid.
+        ValueError: it is another processor, the tokenizer lacks `<image>` or offsets, tiles are not squares of whole
+            patches, the image mode is of the other LLaVA version, or style or suffix is not valid.
 
     Example::
 
@@ -111,7 +111,7 @@ def wrap_processor(
     tokenizer = theirs.tokenizer
     if IMAGE not in tokenizer.get_vocab():
         raise ValueError(
-            f"the tokenizer of a LLaVA knows {IMAGE}, got one of {len(tokenizer)} tokens without it; take the "
+            f"the tokenizer of a LLaVA knows {IMAGE}, got one of {len(tokenizer)} tokens without it; use the "
             f"tokenizer of the LLaVA, not that of its language model."
         )
     if not tokenizer.is_fast:
@@ -127,8 +127,8 @@ def wrap_processor(
             f"patch_size into processor_config.json, and the image size of the model into its image processor."
         )
     images = _image_processor(theirs.image_processor, mode)
-    pinpoints = tuple((high, wide) for high, wide in images.image_grid_pinpoints) if anyres else None
-    padding = tokenizer.pad_token_id
+    pinpoints = tuple((height, width) for height, width in images.image_grid_pinpoints) if anyres else None
+    pad_token = tokenizer.pad_token_id
     return Processor(
         tokenizer=tokenizer,
         images=images,
@@ -137,7 +137,7 @@ def wrap_processor(
         tile=height,
         side=height // patch,
         image_token=tokenizer.convert_tokens_to_ids(IMAGE),
-        pad_token=0 if padding is None else padding,
+        pad_token=0 if pad_token is None else pad_token,
         style=style_text(style),
         suffix=suffix_text(suffix),
     )
@@ -163,7 +163,7 @@ def read_processor(
 
     Raises:
         FileNotFoundError: the folder lacks the files of the tokenizer or of the image processor.
-        ValueError: as `wrap_processor`.
+        ValueError: for the reasons of `wrap_processor`.
 
     Example::
 
@@ -172,11 +172,11 @@ def read_processor(
     The example is not executed, because it needs the files of a model.
     """
     folder = Path(path)
-    for what, names in FILES.items():
+    for component, names in FILES.items():
         if not any((folder / name).is_file() for name in names):
             raise FileNotFoundError(
-                f"{what} is a file {' or '.join(names)}, found none in {folder}; download the files of the model that "
-                f"end in .json, tokenizer.model too."
+                f"{component} is a file {' or '.join(names)}, found none in {folder}; download the files of the "
+                f"model that end in .json, tokenizer.model too."
             )
     theirs = import_transformers().AutoProcessor.from_pretrained(folder, local_files_only=True)
     return wrap_processor(theirs, style=style, suffix=suffix, image_mode=image_mode)
@@ -185,7 +185,7 @@ def read_processor(
 def fingerprint(processor: Processor) -> str:
     """The SHA-256 of everything that encoded prompts depend on besides the samples.
 
-    That is the tokenizer, the image processor, the image mode, the patches, and the texts of style and suffix (not
+    It covers the tokenizer, the image processor, the image mode, the patches, and the texts of style and suffix (not
     their names). The flag `legacy` of a Llama tokenizer is left out: it changes no encoded prompt here, and
     transformers loses it when it saves the tokenizer.
 

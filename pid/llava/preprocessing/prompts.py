@@ -4,9 +4,9 @@ A prompt is two chunks of text with `<image>` between them. The question is a pa
 
 Tokens between the image and the question (the newline of every style below) have type TEXT. They attend to the image,
 and the question attends to them, so they carry image information past an Image→Question knockout: that knockout
-alone does not remove the image from the question. Two remedies: add `Knockout(layers, target=TokenType.TEXT)`, which
-also cuts the answer suffix from the image; or use a style in which the question follows the image directly, such as
-`"<image>{question} ..."`. The toy world uses the second.
+alone does not remove the image from the question. One remedy is to add `Knockout(layers, target=TokenType.TEXT)`,
+which also cuts the answer suffix from the image. The other is a style in which the question follows the image directly,
+such as `"<image>{question} ..."`; the toy world uses it.
 """
 
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ has none [evaluation of LLaVA-1.5]."""
 
 @dataclass(frozen=True)
 class Prompt:
-    """A prompt as text, and where the question stands in it.
+    """A prompt as text, and the position of the question in it.
 
     Example:
         >>> from pid import llava
@@ -65,7 +65,7 @@ def style_text(style: str) -> str:
     """The text of a style: one of `STYLES`, or the text itself, with `<image>` and then `{question}`.
 
     Raises:
-        ValueError: an unknown name, or a text that lacks one of the two, has it twice or in the other order.
+        ValueError: the name is unknown, or the text does not have both once and in this order.
     """
     text = STYLES.get(style, style)
     counts = text.count(IMAGE), text.count(QUESTION)
@@ -80,7 +80,7 @@ def suffix_text(suffix: str) -> str:
     """The text of a suffix: one of `SUFFIXES`, or the text itself, which begins with a space or a newline.
 
     Raises:
-        ValueError: a text that would run into the question, or one that contains `<image>`.
+        ValueError: the text does not begin with a space or a newline, or contains `<image>`.
     """
     text = SUFFIXES.get(suffix, suffix)
     if text and not text[0].isspace() or IMAGE in text:
@@ -96,15 +96,15 @@ def prompt(question: str, *, style: str = "vicuna_v1", suffix: str = "zhang") ->
 
     Args:
         question: the question, without `<image>`.
-        style: "vicuna_v1", "hf_15", "hf_16_vicuna", "mistral", or a text with one `<image>` and behind it one
+        style: "vicuna_v1", "hf_15", "hf_16_vicuna", "mistral", or a text with one `<image>` and after it one
             `{question}`.
         suffix: "zhang", "llava", "none", or a text that begins with a space or a newline.
 
     Returns:
-        The prompt, and where the question stands in it.
+        The prompt, with the position of the question in it.
 
     Raises:
-        ValueError: a question that is empty or contains `<image>`; a style or suffix that is not valid.
+        ValueError: the question is empty or contains `<image>`, or style or suffix is not valid.
 
     Example:
         >>> from pid import llava
@@ -119,9 +119,9 @@ def prompt(question: str, *, style: str = "vicuna_v1", suffix: str = "zhang") ->
     """
     if not question.strip() or IMAGE in question:
         raise ValueError(
-            f"a question is a text without {IMAGE}, got {question!r}; the prompt has the image in its own place."
+            f"a question is a text without {IMAGE}, got {question!r}; the prompt style places the image."
         )
     before, _, after = style_text(style).partition(IMAGE)
-    lead, _, rest = after.partition(QUESTION)
-    start = len(lead)
-    return Prompt(before, lead + question + suffix_text(suffix) + rest, (start, start + len(question)))
+    head, _, tail = after.partition(QUESTION)
+    start = len(head)
+    return Prompt(before, head + question + suffix_text(suffix) + tail, (start, start + len(question)))

@@ -1,8 +1,8 @@
-"""From text to tokens: the chunk before the image, the image, the chunk after it.
+"""Tokenize a prompt: the chunk before the image, the image, the chunk after it.
 
 The original code tokenizes the two chunks separately and puts the image between them. In a Llama this gives the ids
 … <image> ▁ <0x0A> …. Tokenizing the whole prompt at once gives the same ids or not, depending on the version of
-transformers and on the flag `legacy` of the tokenizer. This file does as the original does.
+transformers and on the flag `legacy` of the tokenizer. This file follows the original code.
 
 T tokens
 """
@@ -32,7 +32,7 @@ class Tokens(NamedTuple):
 def assign_type(types: np.ndarray, offsets: np.ndarray, start: int, stop: int, token_type: int) -> None:
     """Assign a type, in place, to every token with a character in start … stop - 1.
 
-    offsets (T, 2) are the characters of each token. A token that crosses the edge of a span therefore belongs to the
+    `offsets` (T, 2) are the characters of each token. A token that crosses the edge of a span therefore belongs to the
     span. So does the space that a tokenizer puts before a text that begins with the span, because its offset is the
     first character.
     """
@@ -52,13 +52,13 @@ def check_spans(spans: Iterable[CharacterSpan], length: int) -> None:
 def tokenize(
     tokenizer: Any, prompt: Prompt, *, image_token: int, images: int, spans: Iterable[CharacterSpan] = ()
 ) -> Tokens:
-    """Token ids and types of a prompt whose image is `images` tokens.
+    """Tokenize a prompt whose image takes `images` tokens.
 
     Tokens with at least one character of the question have type QUESTION. Tokens of a span have the type of the span;
     where two spans overlap, the later one wins. LAST overrides all of these.
 
     Raises:
-        ValueError: a span outside the question or with a type below 5.
+        ValueError: a span lies outside the question or has a type below 5.
     """
     start, stop = prompt.question
     spans = tuple(spans)
