@@ -19,7 +19,6 @@ Attention from one group to another can be removed in any set of layers without 
 
 Stages, in import order:
 
-field_aliases     old names of configuration fields, for one release
 config            configurations, read from a Hugging Face config.json
 tokens            token types
 knockout          attention edges removed by token type and layer
@@ -33,8 +32,10 @@ activations       activations of many samples under many knockouts, captured int
 parity            checks of a checkpoint against torch, and the memory of a model
 """
 
+import sys
 from typing import Any
 
+from pid.deprecation import former_attribute
 from pid.extras import require_extra
 
 require_extra(
@@ -52,7 +53,6 @@ from pid.llava.config import LlavaConfig as LlavaConfig
 from pid.llava.config import TextConfig as TextConfig
 from pid.llava.config import VisionConfig as VisionConfig
 from pid.llava.config import read_config as read_config
-from pid.llava.field_aliases import warn_renamed as _warn_renamed
 from pid.llava.knockout import Knockout as Knockout
 from pid.llava.knockout import knockout_mask as knockout_mask
 from pid.llava.knockout import windows as windows
@@ -138,8 +138,5 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Resolve an old name, with a DeprecationWarning."""
-    if name not in RENAMED:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    _warn_renamed(f"pid.llava.{name}", f"pid.llava.{RENAMED[name]}")
-    return globals()[RENAMED[name]]
+    """Resolve a former name, with a DeprecationWarning."""
+    return former_attribute(sys.modules[__name__], name, RENAMED)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pid.llava.field_aliases import accept_old_fields
+from pid.deprecation import accept_former_fields
 
 VISION_FIELDS = {"width": "hidden_size", "ffn": "mlp_dim", "heads": "num_heads", "eps": "norm_eps"}
 TEXT_FIELDS = {
@@ -31,7 +31,7 @@ TEXT_FIELDS = {
 """Old name → name of a field. Stores of activations have the old names on disk."""
 
 
-@accept_old_fields(**VISION_FIELDS)
+@accept_former_fields(**VISION_FIELDS)
 @dataclass(frozen=True)
 class VisionConfig:
     """Configuration of a CLIP vision tower, up to the layer whose output LLaVA uses.
@@ -79,7 +79,7 @@ class VisionConfig:
         return self.side**2
 
 
-@accept_old_fields(**TEXT_FIELDS)
+@accept_former_fields(**TEXT_FIELDS)
 @dataclass(frozen=True)
 class TextConfig:
     """Configuration of a Llama or Mistral language model.

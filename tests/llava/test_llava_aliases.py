@@ -10,8 +10,7 @@ import pytest
 from pid import llava
 from pid.llava.activations.shard_writer import ShardWriter
 from pid.llava.config import TEXT_FIELDS, VISION_FIELDS, config_fields_on_disk
-from pid.llava.field_aliases import BRITISH_NORMALIZED
-from pid.llava.model.language_model import Output
+from pid.llava.model.language_model import FORMER_NORMALIZED, Output
 from tests.helpers.tiny_llava import CONFIG
 
 
@@ -24,7 +23,7 @@ def test_old_name_is_the_new_one_and_warns(old, new):
 
 
 def test_unknown_name_is_an_attribute_error():
-    with pytest.raises(AttributeError, match=re.escape("module 'pid.llava' has no attribute 'nothing'")):
+    with pytest.raises(AttributeError, match=re.escape("pid.llava has no attribute 'nothing'")):
         _ = llava.nothing  # pyright: ignore[reportAttributeAccessIssue]
 
 
@@ -60,7 +59,7 @@ def test_old_fields_of_results_are_read():
     for result, old, new in (
         (inputs, "rows", "feature_rows"),
         (inputs, "block", "knockout_mask"),
-        (output, BRITISH_NORMALIZED, "normalized"),
+        (output, FORMER_NORMALIZED, "normalized"),
     ):
         with pytest.warns(DeprecationWarning, match=f"{old} is now called {new}"):
             assert getattr(result, old) is getattr(result, new)
@@ -72,12 +71,12 @@ def test_states_are_read_by_the_old_spelling_of_the_argument(tmp_path):
     writer = ShardWriter(tmp_path, config)
     arrays = {
         f"{kind}/baseline/2": np.full((2, 1, 2), value)
-        for value, kind in ((1, "residual"), (2, BRITISH_NORMALIZED))
+        for value, kind in ((1, "residual"), (2, FORMER_NORMALIZED))
     }
     writer.save((0,), ("a",), arrays)
     store = llava.Store.open(tmp_path)
     assert np.asarray(store.states("baseline", 2, normalized=True)).max() == 2
     with pytest.warns(DeprecationWarning, match="is now called normalized"):
-        assert np.asarray(store.states("baseline", 2, **{BRITISH_NORMALIZED: True})).max() == 2
+        assert np.asarray(store.states("baseline", 2, **{FORMER_NORMALIZED: True})).max() == 2
     with pytest.raises(TypeError, match="unexpected keyword argument 'normal'"):
         store.states("baseline", 2, **{"normal": True})

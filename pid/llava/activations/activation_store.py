@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from safetensors import SafetensorError, safe_open
 
+from pid.deprecation import accept_former_keyword
 from pid.llava.activations.shard_writer import (
     Shard,
     StoreConfig,
@@ -21,10 +22,10 @@ from pid.llava.activations.shard_writer import (
     read_manifest,
     read_store_config,
 )
-from pid.llava.field_aliases import BRITISH_NORMALIZED, value_by_either_name
+from pid.llava.model.language_model import FORMER_NORMALIZED
 from pid.llava.progress import track
 
-NORMALIZED = BRITISH_NORMALIZED  # in the names of arrays on disk
+NORMALIZED = FORMER_NORMALIZED  # in the names of arrays on disk
 
 
 def array_name(kind: str, condition: str, group: int | None = None) -> str:
@@ -159,14 +160,14 @@ class Store:
         """The name of the condition without knockouts."""
         return next(name for name, knockouts in self.config["conditions"].items() if not knockouts)
 
-    def states(self, condition: str, group: int, *, normalized: bool = False, **old_spelling: bool) -> States:
+    @accept_former_keyword(FORMER_NORMALIZED, "normalized")
+    def states(self, condition: str, group: int, *, normalized: bool = False) -> States:
         """The mean residual stream of a group under a condition, (L+1, n, D), read layer by layer.
 
         Args:
             condition: name of a condition whose states were captured.
             group: a token type, one of `groups`.
             normalized: whether each token is divided by its root mean square before the mean.
-            **old_spelling: `normalized` by its British spelling, which is deprecated.
 
         Returns:
             The states. A row without a token of the group is NaN.
@@ -174,7 +175,6 @@ class Store:
         Raises:
             KeyError: the condition or the group was not captured.
         """
-        normalized = value_by_either_name(normalized, BRITISH_NORMALIZED, "normalized", old_spelling)
         if condition not in self.config["states"]:
             raise KeyError(f"this store has states of {self.config['states']}, got {condition!r}.")
         if group not in self.groups:

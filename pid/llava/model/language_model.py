@@ -24,16 +24,18 @@ from einops import rearrange
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
+from pid.deprecation import add_former_properties
 from pid.llava.config import TextConfig
-from pid.llava.field_aliases import BRITISH_NORMALIZED, add_old_properties
 from pid.llava.model.layers import linear, normal, stack
 from pid.llava.tokens import TokenType
 
 Collect = Literal["all", "pooled", "logits"]
+FORMER_NORMALIZED = "normalized".replace("z", "s")
+"""The first spelling of a field, an argument and a kind of arrays. The arrays on disk keep it."""
 GROUPS: tuple[int, ...] = (TokenType.IMAGE, TokenType.QUESTION, TokenType.LAST)
 
 
-@add_old_properties(**{BRITISH_NORMALIZED: "normalized"})
+@add_former_properties(**{FORMER_NORMALIZED: "normalized"})
 class Output(NamedTuple):
     """The result of a forward pass. Logits and pooled states are float32; other states have the dtype of the model.
 

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from pid.deprecation import add_former_properties
 from pid.llava.config import LlavaConfig
-from pid.llava.field_aliases import add_old_properties
 from pid.llava.knockout import Knockout, knockout_mask
 from pid.llava.preprocessing.anyres import NEWLINE, anyres_rows, tile_grid
 from pid.llava.tokens import TokenType
@@ -19,7 +19,7 @@ from pid.llava.tokens import TokenType
 WORD = -1  # feature row of a token that is not an image token
 
 
-@add_old_properties(rows="feature_rows", block="knockout_mask")
+@add_former_properties(rows="feature_rows", block="knockout_mask")
 class DeviceInputs(NamedTuple):
     """The arrays of a batch for the device. `prepare` returns them.
 
