@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from experiments.pid_llava.stages.capturing import Capture, probability_changes
 from experiments.pid_llava.stages.decomposing import Decomposition, knockout_change
+from experiments.pid_llava.stages.knockout_conditions import WINDOW
 from pid import plots
 
 NAMES = ("vision", "language")
@@ -103,8 +104,8 @@ def windows(captures: Sequence[Capture]) -> Figure:
 def _windows(capture: Capture) -> list[np.ndarray]:
     """Return the changes under each window, by its middle layer."""
     changes = probability_changes(capture)
-    middles = sorted(int(name.split()[1]) for name in changes if name.startswith("window "))
-    return [changes[f"window {middle}"] for middle in middles]
+    middles = sorted(int(name.removeprefix(WINDOW)) for name in changes if name.startswith(WINDOW))
+    return [changes[f"{WINDOW}{middle}"] for middle in middles]
 
 
 def _rows(count: int, title: str) -> tuple[Figure, np.ndarray]:

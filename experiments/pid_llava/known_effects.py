@@ -37,7 +37,8 @@ from experiments.pid_llava.checkpoint import ModelFolder
 from experiments.pid_llava.config import Config
 from experiments.pid_llava.paper_claims import Verdict, basic_interval, verdict
 from experiments.pid_llava.stages import questions
-from experiments.pid_llava.stages.capturing import ALL, BASELINE, Capture, capture_states
+from experiments.pid_llava.stages.capturing import Capture, capture_states
+from experiments.pid_llava.stages.knockout_conditions import ALL, BASELINE
 from pid import PCA, Bootstrap, layerwise
 from pid.estimators import Estimate
 from pid.estimators.config import EstimateConfig

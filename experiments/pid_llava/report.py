@@ -7,8 +7,9 @@ import numpy as np
 
 from experiments.pid_llava.known_effects import KnownEffect
 from experiments.pid_llava.paper_claims import Statement
-from experiments.pid_llava.stages.capturing import ALL, Capture, probability_changes
+from experiments.pid_llava.stages.capturing import Capture, probability_changes
 from experiments.pid_llava.stages.decomposing import Decomposition, aggregate_draws
+from experiments.pid_llava.stages.knockout_conditions import ALL, WINDOW
 from experiments.run.report import Table, interval, number, percent
 from pid import compare, trajectory_correlation
 
@@ -48,7 +49,7 @@ def task_table(captures: Sequence[Capture], least: int) -> Table:
     for capture in captures:
         changes = probability_changes(capture)
         change = {name: float(values.mean()) for name, values in changes.items() if len(values)}
-        windows = {name: value for name, value in change.items() if name != ALL}
+        windows = {name: value for name, value in change.items() if name.startswith(WINDOW)}
         worst = min(windows, key=lambda name: windows[name], default=None)
         note = f"fewer than {least}: left out" if len(capture.used) < least else ""
         note = note or (f"fewer than {PAPER_SAMPLES}" if len(capture.used) < PAPER_SAMPLES else "")

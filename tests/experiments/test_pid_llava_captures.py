@@ -9,7 +9,7 @@ from safetensors.numpy import load_file
 
 from experiments.pid_llava import checkpoint, report
 from experiments.pid_llava.config import Target
-from experiments.pid_llava.stages import capturing, decomposing, questions
+from experiments.pid_llava.stages import capturing, decomposing, knockout_conditions, questions
 from pid import llava, toyworld
 from pid.llava import Knockout, TokenType
 from tests.helpers import gqa_folder, llava_folder, toy_llava
@@ -50,12 +50,12 @@ def test_a_capture_depends_on_weights_questions_prompt_and_cuts(captured, folder
 
 
 def test_conditions_are_the_model_as_it_is_all_layers_and_a_window_about_each():
-    knockouts = capturing.conditions(32, windows=True, width=None)
+    knockouts = knockout_conditions.conditions(32, windows=True, width=None)
     assert list(knockouts)[:3] == ["baseline", "all", "window 0"]
     assert knockouts["window 16"] == (Knockout(tuple(range(12, 21))),)  # 9 layers, as Zhang et al. have it
-    assert [capturing.window_width(layers, None) for layers in (3, 6, 32, 40)] == [1, 2, 9, 11]
-    assert capturing.window_width(40, 9) == 9
-    assert list(capturing.conditions(32, windows=False, width=None)) == ["baseline", "all"]
+    assert [knockout_conditions.window_width(layers, None) for layers in (3, 6, 32, 40)] == [1, 2, 9, 11]
+    assert knockout_conditions.window_width(40, 9) == 9
+    assert list(knockout_conditions.conditions(32, windows=False, width=None)) == ["baseline", "all"]
 
 
 def test_under_the_knockout_the_image_states_are_the_same_and_the_question_is_blind(captured):

@@ -11,18 +11,17 @@ import numpy as np
 from experiments.pid_llava import result_cache
 from experiments.pid_llava.checkpoint import ModelFolder
 from experiments.pid_llava.config import Config, Group
+from experiments.pid_llava.stages.knockout_conditions import ALL, BASELINE, conditions
 from experiments.pid_llava.stages.questions import Questions
 from pid import llava
-from pid.llava import Knockout, TokenType
+from pid.llava import TokenType
 
-BASELINE, ALL = "baseline", "all"
 GROUPS: dict[Group, TokenType] = {
     "image": TokenType.IMAGE,
     "question": TokenType.QUESTION,
     "text": TokenType.TEXT,
     "last": TokenType.LAST,
 }
-WINDOW_SHARE = 9 / 32  # Zhang et al. use windows of 9 layers in a model of 32 layers
 
 
 class Capture(NamedTuple):
@@ -37,23 +36,6 @@ class Capture(NamedTuple):
     """Whether each answer is right (n,)."""
     used: np.ndarray
     """Indices of the questions that are decomposed, increasing."""
-
-
-def window_width(layers: int, width: int | None) -> int:
-    """Return the number of layers of a window: `width`, or 9 of 32 scaled to the depth and at least one."""
-    return max(1, round(WINDOW_SHARE * layers)) if width is None else width
-
-
-def conditions(layers: int, *, windows: bool, width: int | None) -> dict[str, tuple[Knockout, ...]]:
-    """Return the conditions by name.
-
-    They are the baseline, the Image→Question knockout in all layers and, with `windows`, in a window around each layer.
-    """
-    knockouts: dict[str, tuple[Knockout, ...]] = {BASELINE: (), ALL: (Knockout("all"),)}
-    if windows:
-        by_layer = llava.windows(layers, window_width(layers, width))
-        knockouts |= {f"window {layer}": (Knockout(window),) for layer, window in enumerate(by_layer)}
-    return knockouts
 
 
 def fingerprint(model: ModelFolder, questions: Questions, config: Config, *, windows: bool) -> str:

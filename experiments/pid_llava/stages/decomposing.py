@@ -19,7 +19,8 @@ from experiments.data.activation_files import Activations
 from experiments.pid_llava import result_cache
 from experiments.pid_llava.checkpoint import ModelFolder
 from experiments.pid_llava.config import Config, ConfigName, Estimation
-from experiments.pid_llava.stages.capturing import ALL, BASELINE, GROUPS, Capture
+from experiments.pid_llava.stages.capturing import GROUPS, Capture
+from experiments.pid_llava.stages.knockout_conditions import ALL, BASELINE
 from pid import (
     PCA,
     Bootstrap,
