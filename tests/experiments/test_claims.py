@@ -58,11 +58,13 @@ def test_the_peak_of_a_delta_is_the_central_binomial_coefficient_and_its_exponen
     central = [math.comb(2 * n, n) / 4**n for n in result.peaks]  # α = 1/4: two fair coins a step
     np.testing.assert_allclose(result.delta_peak, central, rtol=1e-12)
     np.testing.assert_allclose(result.delta_exponents, [-0.4832, -0.4958, -0.4989], atol=1e-4)
+    # the digits that the documentation states
     np.testing.assert_allclose(result.row_exponents, [-0.268, -0.373, -0.450], atol=1e-3)
 
 
 def test_softmax_attention_of_a_distance_penalty_keeps_its_rate_too():
     before, after = decay.attention_slopes(QUICK.decay)
+    # random scores beside the distance penalty scatter the slope
     np.testing.assert_allclose([before, after], -QUICK.decay.rates[0], rtol=0.01)
     np.testing.assert_allclose(after, before, rtol=0.005)
 
@@ -79,6 +81,7 @@ def test_entropy_rises_to_that_of_the_stationary_row():
     result = entropy.measure(TINY.entropy)
     assert result.largest_fall <= 1e-12
     assert np.all(np.diff(result.bits["diffusion"]) > 0)
+    # the limit, log2 of 8 keys, is approached by a finite number of steps
     np.testing.assert_allclose(result.bits["diffusion"][-1], 3, atol=1e-3)
     np.testing.assert_allclose(result.bits["advection-diffusion"][-1], result.advected, rtol=1e-2)
     np.testing.assert_allclose(result.measured_gap, result.gap, rtol=0.01)
@@ -100,6 +103,7 @@ def test_measured_gain_is_the_symbol_and_1_plus_4_alpha_at_alternating_tokens():
 
 def test_threshold_norms_and_the_stable_form_are_those_of_theory():
     result = instability.measure(dataclasses.replace(TINY.instability, tokens=64))
+    # 64 tokens resolve the angle to this
     np.testing.assert_allclose(math.cos(math.radians(result.threshold)), 0.1 / 1.1, atol=2e-3)
     np.testing.assert_allclose(result.norms, [1.018, 1.070, 1.130], atol=5e-4)
     assert result.ours <= 1 + 1e-6
@@ -169,6 +173,7 @@ def test_labels_are_the_first_token_but_for_the_noise():
     size = dataclasses.replace(TINY.training, noise=0.5)
     ids, labels = classifiers.draw(size, 4000, jax.random.key(0))
     accuracy = float(jnp.mean(labels == ids[:, 0]))
+    # four standard errors of 4,000 labels
     assert accuracy == pytest.approx(0.5 + 0.5 / size.vocabulary, abs=0.03)
 
 
@@ -216,6 +221,7 @@ def test_top_eigenvalue_of_the_classifier_is_that_of_its_dense_hessian():
     )
     values = np.linalg.eigvalsh(np.asarray(dense, np.float64))
     extremes = hessian.extremes(hessian.lanczos(f, weights, jax.random.key(2), 25))
+    # 25 Lanczos iterations in float32
     assert extremes.largest == pytest.approx(values[-1], rel=1e-3)
     assert extremes.smallest == pytest.approx(values[0], rel=1e-2)
 
@@ -274,6 +280,7 @@ def test_lines_are_words_then_pads_and_differ_between_seeds():
     real = (text != padding_artifact.PAD).sum(1)
     np.testing.assert_array_equal(text != padding_artifact.PAD, np.arange(24)[None] < real[:, None])
     assert real.min() >= 1
+    # the sampling error of the lengths of the lines
     assert real.mean() == pytest.approx(4, abs=0.4)
     assert text.max() < 60
     assert np.any(text != padding_artifact.lines(TINY.artifact, 24, 500, 1))
@@ -281,6 +288,7 @@ def test_lines_are_words_then_pads_and_differ_between_seeds():
 
 def test_published_perplexities_are_those_of_free_pads_and_of_pads_at_log_v():
     result = published_perplexity.measure()
+    # the digits of the published perplexities
     np.testing.assert_allclose(result.nats_per_line, [650, 675, 694], atol=0.6)
     np.testing.assert_allclose(result.pad_nats, [10.33, 10.30, 10.26], atol=0.006)
     np.testing.assert_allclose(result.uniform, 10.33, atol=0.005)
