@@ -113,7 +113,7 @@ def process_signature(
     return signature, returns
 
 
-def skip_member(app: Sphinx, what: str, name: str, obj: Any, skip: bool, options: Any) -> bool | None:  # noqa: FBT001
+def skip_member(app: Sphinx, what: str, name: str, obj: Any, skip: bool, options: Any) -> bool | None:  # noqa: FBT001  Sphinx passes it so
     """The hook of autodoc for members: what a module imports from other packages is left out."""
     home = getattr(obj, "__module__", None)
     foreign = isinstance(home, str) and home.split(".")[0] not in PACKAGES

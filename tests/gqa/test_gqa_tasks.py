@@ -202,4 +202,4 @@ def test_the_former_name_of_the_diagnostics_works_and_warns():
     with pytest.warns(DeprecationWarning, match="is now called pid.gqa.answer_diagnostics"):
         assert getattr(gqa, "doubts") is gqa.answer_diagnostics  # noqa: B009  a former name
     with pytest.raises(AttributeError, match="no attribute 'doubt'"):
-        gqa.doubt  # noqa: B018
+        gqa.doubt  # noqa: B018  the access is the test
