@@ -26,7 +26,10 @@ import numpy as np
 from experiments.run.distributed import broadcast_from_first
 
 MAY_CHANGE_ON_RESUME = ("mesh", "out", "resume")
-"""Top-level fields of a configuration that may change on resume: they do not change the results."""
+"""Top-level fields of a configuration that may change on resume: they do not change the results.
+
+The `config.py` of a program may add others.
+"""
 
 PACKAGES = ("pdeformer", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 

@@ -17,6 +17,8 @@ def conditions(layers: int, *, windows: bool, width: int | None) -> dict[str, tu
     """Return the conditions by name.
 
     They are the baseline, the Image→Question knockout in all layers and, with `windows`, in a window around each layer.
+
+    Answers are compared under all of them; `capturing` and `decomposing` say of which ones the states are decomposed.
     """
     knockouts: dict[str, tuple[Knockout, ...]] = {BASELINE: (), ALL: (Knockout("all"),)}
     if windows:
