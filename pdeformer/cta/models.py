@@ -128,7 +128,9 @@ class _Official(nnx.Module):
 
 
 class OfficialClassifier(_Official):
-    """The official classifier: ids (B, L) to logits (B, C) = fc(Σ m x / max(Σ m, 1)), with the mask m.
+    """The official classifier, from ids (B, L) to logits (B, C).
+
+    The logits are fc(Σ m x / max(Σ m, 1)) with the mask m.
 
     `load_classifier` makes the model from a checkpoint.
 
@@ -247,7 +249,9 @@ class OfficialLM(_Official):
 def encoder_layer(
     x: HiddenStates, w: Mapping[str, Array], attend: Callable[[Array, Array, Array], Array], *, heads: int
 ) -> HiddenStates:
-    """Apply a PyTorch encoder layer without dropout: z = LN(x + MHA(x)), y = LN(z + W₂ ReLU(W₁ z)), with all biases.
+    """Apply a PyTorch encoder layer without dropout.
+
+    z = LN(x + MHA(x)), y = LN(z + W₂ ReLU(W₁ z)), with all biases.
 
     Args:
         x: hidden states (B, L, D).

@@ -18,12 +18,14 @@ import numpy as np
 from jax.scipy.special import digamma
 from jaxtyping import Array, Float, Int
 
+from pid.deprecation import accept_former_keyword
 from pid.gaussian import covariance
 from pid.gaussian.information import MI
 
 Key = jax.Array
 
 
+@accept_former_keyword("most", "max_d")
 def log_determinant_bias(
     d: int | Int[Array, "*b"], n: int, *, max_d: int | None = None
 ) -> Float[Array, "*b"]:

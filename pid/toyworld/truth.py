@@ -20,9 +20,9 @@ knockout of Image→Question prevents that. It can remove at most the H(Y) - I(Y
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
-from pid.deprecation import accept_former_keyword, former_attribute
+from pid.deprecation import accept_former_fields, accept_former_keyword
 from pid.toyworld.tasks import GROUNDING, TASKS
 
 
@@ -134,6 +134,7 @@ Atom = Literal["redundancy", "unique_x", "unique_y", "synergy"]
 """Names of the atoms as in `PID`; x is the image, y are the words."""
 
 
+@accept_former_fields(dials="leak_rates")
 @dataclass(frozen=True)
 class Expected:
     """Prediction of a later measurement at one corner of the leak rates.
@@ -156,10 +157,6 @@ class Expected:
 
     reason: str
     """Reason of the prediction."""
-
-    def __getattr__(self, name: str) -> Any:
-        """Resolve the former name of `leak_rates`, with a DeprecationWarning."""
-        return former_attribute(self, name, {"dials": "leak_rates"})
 
 
 EXPECTED = {

@@ -5,6 +5,7 @@ import re
 from collections import Counter
 from itertools import pairwise, permutations
 from random import Random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -325,5 +326,8 @@ def test_former_names_work_and_warn():
             assert getattr(holder, former) is getattr(holder, name)
     with pytest.warns(DeprecationWarning, match="is now called leak_rates="):
         toyworld.truth("QueryAttr", dials=LeakRates())  # pyright: ignore[reportCallIssue]
+    expected: Any = type(EXPECTED["both needed"])
+    with pytest.warns(DeprecationWarning, match=r"Expected\(dials=...\) is now called leak_rates="):
+        assert expected(dials=LeakRates(), atom="synergy", knockout=None, reason="").leak_rates == LeakRates()
     with pytest.raises(AttributeError, match="Example has no attribute 'heard'"):
         example.heard  # noqa: B018
