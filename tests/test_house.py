@@ -105,7 +105,7 @@ BRITISH = re.compile(
     r"\b(\w*(?:normalis|standardis|optimis|tokenis|materialis|initialis|generalis|regularis|parametris|symmetris"
     r"|visualis|organis|summaris|minimis|maximis|specialis|serialis|quantis|stabilis|gaussianis|recognis|realis"
     r"|vectoris|factoris|utilis|emphasis|analys)(?:e|ed|es|ing|ation|ations|er|ers|able)"
-    r"|artefacts?|colou?red?s?(?<=our)|colour\w*|centre\w*|centring|behaviou?r\w*(?<=our)|neighbour\w*|favour\w*"
+    r"|artefacts?|colour\w*|centre\w*|centring|behaviour\w*|neighbour\w*|favour\w*"
     r"|modell(?:ed|ing)|labell(?:ed|ing)|cancell(?:ed|ing)|travell\w*|licence|catalogue|learnt|spelt|whilst)\b",
     re.IGNORECASE,
 )

@@ -185,3 +185,9 @@ def test_bias_needs_more_samples_than_dimensions():
 def test_tolerances_are_those_of_the_dtype():
     assert covariance.tolerance_of(np.float64).asymmetry == 1e-10
     assert covariance.tolerance_of(jnp.float32).negative_eigenvalue == 1e-4
+
+
+def test_the_former_name_of_a_bound_works_and_warns():
+    with pytest.warns(DeprecationWarning, match=r"log_determinant_bias\(most=...\) is now called max_d="):
+        value = log_determinant_bias(3, 50, most=4)  # pyright: ignore[reportCallIssue]
+    assert value == log_determinant_bias(3, 50, max_d=4)
