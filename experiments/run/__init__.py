@@ -3,44 +3,42 @@
 Files in import order:
 
 distributed   several processes that work on one run
-run_folder    the folder of a run, atomic writes, results as JSON
-checkpoints   checkpoints of one training
+folder        the folder of a run, atomic writes, results as JSON
 preemption    SIGTERM and SIGINT
 progress      bars, plain lines and the clock of a training
-compiled      compiled programs of a training
-train_loop    the loop around the training step
+training      checkpoints, compiled programs and the loop around the training step
 report        tables of results
 figures       style and colors of figures, and their PNG files
 command_line  presets, options under old names, checks of seeds and of --resume
 study         interface and runner of the programs that measure
 """
 
-from experiments.run.checkpoints import Checkpoints as Checkpoints
 from experiments.run.command_line import CommandLine as CommandLine
 from experiments.run.command_line import check_resume as check_resume
 from experiments.run.command_line import check_seeds as check_seeds
 from experiments.run.command_line import deprecated_names as deprecated_names
 from experiments.run.command_line import rename_options as rename_options
-from experiments.run.compiled import make_programs as make_programs
 from experiments.run.distributed import Hosts as Hosts
 from experiments.run.distributed import barrier as barrier
 from experiments.run.distributed import broadcast_from_first as broadcast_from_first
 from experiments.run.distributed import is_first as is_first
 from experiments.run.distributed import join_hosts as join_hosts
+from experiments.run.folder.atomic_files import write_atomically as write_atomically
+from experiments.run.folder.run_folder import MAY_CHANGE_ON_RESUME as MAY_CHANGE_ON_RESUME
+from experiments.run.folder.run_folder import Run as Run
+from experiments.run.folder.run_folder import next_folder as next_folder
+from experiments.run.folder.run_folder import open_run as open_run
+from experiments.run.folder.run_folder import to_json as to_json
+from experiments.run.folder.run_folder import versions as versions
 from experiments.run.preemption import Preempted as Preempted
-from experiments.run.run_folder import MAY_CHANGE_ON_RESUME as MAY_CHANGE_ON_RESUME
-from experiments.run.run_folder import Run as Run
-from experiments.run.run_folder import next_folder as next_folder
-from experiments.run.run_folder import open_run as open_run
-from experiments.run.run_folder import to_json as to_json
-from experiments.run.run_folder import versions as versions
-from experiments.run.run_folder import write_atomically as write_atomically
 from experiments.run.study import Part as Part
 from experiments.run.study import Row as Row
 from experiments.run.study import Runner as Runner
 from experiments.run.study import Say as Say
 from experiments.run.study import Study as Study
 from experiments.run.study import run_study as run_study
-from experiments.run.train_loop import LoopIntervals as LoopIntervals
-from experiments.run.train_loop import Result as Result
-from experiments.run.train_loop import train as train
+from experiments.run.training.checkpoints import Checkpoints as Checkpoints
+from experiments.run.training.compiled import make_programs as make_programs
+from experiments.run.training.train_loop import LoopIntervals as LoopIntervals
+from experiments.run.training.train_loop import Result as Result
+from experiments.run.training.train_loop import train as train

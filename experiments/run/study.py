@@ -22,9 +22,9 @@ from rich.console import Console
 
 from experiments.run import figures
 from experiments.run.distributed import barrier, is_first
+from experiments.run.folder.run_folder import MAY_CHANGE_ON_RESUME, Run, next_folder, open_run, versions
 from experiments.run.progress import StudyProgress
 from experiments.run.report import Layout, Table, open_console, show
-from experiments.run.run_folder import MAY_CHANGE_ON_RESUME, Run, next_folder, open_run, versions
 
 R = TypeVar("R")
 Row = dict[str, Any]

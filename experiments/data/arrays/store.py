@@ -18,6 +18,8 @@ from numpy.lib.format import open_memmap
 from rich.console import Console
 from rich.progress import track
 
+from experiments.run.folder.atomic_files import force_to_disk
+
 FORMAT = 1
 ROWS_AT_ONCE = 1024
 
@@ -154,15 +156,6 @@ def _describe(path: Path) -> dict[str, Any]:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def force_to_disk(path: Path) -> None:
-    """Sync a file or folder to disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _read(folder: Path, identity: dict[str, Any], *, verify: bool) -> dict[str, Split]:

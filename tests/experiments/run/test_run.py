@@ -23,7 +23,7 @@ from pdeformer import sharding, train
 from tests.helpers import tiny
 from tests.helpers.tiny_program import Config, Mesh, main
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def lines(folder):

@@ -24,6 +24,7 @@ import jax
 import numpy as np
 
 from experiments.run.distributed import broadcast_from_first
+from experiments.run.folder.atomic_files import write_atomically
 
 MAY_CHANGE_ON_RESUME = ("mesh", "out", "resume")
 """Top-level fields of a configuration that may change on resume: they do not change the results.
@@ -145,13 +146,6 @@ class Run:
         """Write `summary.json`, and add the versions to it."""
         if jax.process_index() == 0:
             write_atomically(self.folder / "summary.json", _json(summary | {"versions": versions()}))
-
-
-def write_atomically(path: Path, text: bytes) -> None:
-    """Write a file. After a kill at any moment it has either the old content or the new one."""
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_bytes(text)
-    temporary.replace(path)
 
 
 def to_json(value: Any) -> Any:

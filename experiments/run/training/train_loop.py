@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 
 import jax
 
-from experiments.run.checkpoints import Checkpoints
+from experiments.run.folder.run_folder import Run
 from experiments.run.preemption import Preemption
 from experiments.run.progress import Clock, TrainingProgress
-from experiments.run.run_folder import Run
+from experiments.run.training.checkpoints import Checkpoints
 from pdeformer.train import Evaluation, Metrics
 
 

@@ -123,7 +123,7 @@ def test_a_killed_preparation_leaves_nothing_and_the_next_start_completes_it(tmp
 
 def test_two_processes_that_prepare_at_once_get_the_same_whole_set(tmp_path):
     program = f"""
-from tests.experiments.test_arrays import arrays, toy
+from tests.experiments.data.test_arrays import arrays, toy
 splits = arrays.prepare(toy({str(tmp_path)!r}), max_len=6, data_dir={str(tmp_path)!r}, verify=True)
 print(splits["train"].tokens.tobytes().hex())
 """

@@ -10,7 +10,7 @@ import pytest
 
 from experiments import claims, run
 from experiments.run import study
-from tests.experiments.test_claims import FULL, QUICK, TINY
+from tests.experiments.claims.test_claims import FULL, QUICK, TINY
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from experiments.run import report, to_json
 from pid import Bootstrap, Shuffle, estimate
 from pid.estimators.io import group_flags
 from pid.estimators.results import FIELDS
-from tests.experiments.test_pid_gaussian import DRAWS, LAYERS, TINY, N
+from tests.experiments.pid_gaussian.test_pid_gaussian import DRAWS, LAYERS, TINY, N
 
 LIGHT: dict[str, Any] = {
     "debias": "wishart",
