@@ -50,6 +50,10 @@ class Preemption:
             signal.raise_signal(number)
         self.number = number
 
+    def request(self, number: int) -> None:
+        """Ask the training to save and stop, as the signal `number` would. The first request counts."""
+        self.number = self.number or number
+
     def signal_of_any_host(self) -> int:
         """Return the signal that any host received, 0 if none. Every host has to call this at the same step."""
         if jax.process_count() == 1:

@@ -25,6 +25,7 @@ import numpy as np
 
 from experiments.run.distributed import broadcast_from_first
 from experiments.run.folder.atomic_files import write_atomically
+from experiments.run.folder.metrics_log import MetricsLog
 
 MAY_CHANGE_ON_RESUME = ("mesh", "out", "resume")
 """Top-level fields of a configuration that may change on resume: they do not change the results.
@@ -108,27 +109,22 @@ class Run:
         """Return the folder of the checkpoints of this training."""
         return self.folder / "checkpoints" / _slug(variant, seed)
 
+    @property
+    def log(self) -> MetricsLog:
+        """The records in `metrics.jsonl`."""
+        return MetricsLog(self.metrics)
+
     def append(self, record: dict[str, Any]) -> None:
         """Append one line to `metrics.jsonl`. The line is in the file when this returns."""
-        if jax.process_index() == 0:
-            with self.metrics.open("a") as file:
-                file.write(json.dumps(record, allow_nan=False) + "\n")
+        self.log.append(record)
 
     def records(self, variant: str, seed: int) -> list[dict[str, Any]]:
         """Return the logged steps of this training, in order."""
-        return [record for _, record in _complete_lines(self.metrics) if _is_of(record, variant, seed)]
+        return self.log.records(variant, seed)
 
     def truncate_after(self, variant: str, seed: int, step: int) -> None:
         """Delete the records after `step` of this training, and an incomplete last line that a kill has left."""
-        if jax.process_index() == 0 and self.metrics.exists():
-            lines = [
-                line
-                for line, record in _complete_lines(self.metrics)
-                if not (_is_of(record, variant, seed) and record["step"] > step)
-            ]
-            if (text := b"".join(lines)) != self.metrics.read_bytes():
-                write_atomically(self.metrics, text)
-        broadcast_from_first(True)  # noqa: FBT003  no host reads the file before process 0 has written it
+        self.log.truncate_after(variant, seed, step)
 
     def row(self, variant: str, seed: int) -> dict[str, Any] | None:
         """Return the result of this training or measurement, None if it has not finished."""
@@ -227,13 +223,3 @@ def _json(value: Any) -> bytes:
 def _slug(variant: str, seed: int) -> str:
     """Return the unique file name of (variant, seed)."""
     return f"{quote(variant, safe='')}-{seed}"
-
-
-def _is_of(record: dict[str, Any], variant: str, seed: int) -> bool:
-    return record["variant"] == variant and record["seed"] == seed
-
-
-def _complete_lines(path: Path) -> list[tuple[bytes, dict[str, Any]]]:
-    """Return the complete lines, with their records. A kill leaves at most one incomplete line, the last."""
-    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
-    return [(line, json.loads(line)) for line in lines if line.endswith(b"\n")]
