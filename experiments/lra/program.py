@@ -14,8 +14,9 @@ from rich.console import Console
 from experiments import run
 from experiments.data import arrays, listops
 from experiments.lra import learned_coefficients, learned_stencils
-from experiments.lra.config import MAY_CHANGE_ON_RESUME, RENAMED, Config
+from experiments.lra.config import Config
 from experiments.lra.figures import draw_curves, draw_stencils
+from experiments.lra.presets import CONTINUATION
 from experiments.lra.report import show
 from pdeformer import sharding, train
 from pdeformer.model import Classifier, ModelConfig
@@ -35,10 +36,16 @@ def main(config: Config) -> dict[str, Any]:
     run.join_hosts(config.hosts, config.out)
     mesh = sharding.make_mesh(config.mesh.data, config.mesh.model)
     check(config, mesh)
+    out = config.out or run.next_folder(Path("runs/lra"), config.preset)
+    with run.open_run(out, config, resume=config.resume, continuation=CONTINUATION) as folder:
+        return compare(config, mesh, folder)
+
+
+def compare(config: Config, mesh: Mesh, folder: run.Run) -> dict[str, Any]:
+    """Train every variant with every seed in the run folder, report, and return the summary."""
     console = Console(quiet=not run.is_first(), soft_wrap=True, highlight=False)
     splits = prepare(config)
-    out = config.out or run.next_folder(Path("runs/lra"), config.preset)
-    folder = run.open_run(out, config, resume=config.resume, may_change=MAY_CHANGE_ON_RESUME, renamed=RENAMED)
+    folder.record_data({f"listops {name}": split.sha256 for name, split in splits.items()})
     introduce(config, splits, folder, console)
     results = [
         train_one(config, variant, seed, splits, mesh, folder)
@@ -60,8 +67,7 @@ def main(config: Config) -> dict[str, Any]:
         "ladder": baselines,  # the old key, for one release
     }
     report(config, results, baselines, test_examples, folder, console)
-    folder.summarize(summary)
-    return summary | {"versions": run.versions()}
+    return folder.summarize(summary)
 
 
 def check(config: Config, mesh: Mesh) -> None:
@@ -101,7 +107,9 @@ def introduce(config: Config, splits: Splits, folder: run.Run, console: Console)
     console.print(
         f"ListOps, {config.source}: {sizes}, {lengths.min()} to {lengths.max()} tokens", markup=False
     )
-    console.print(f"run folder {folder.folder}; after a kill: --out {folder.folder} --resume", markup=False)
+    console.print(f"run folder {folder.folder}", markup=False)
+    for note in folder.notes:
+        console.print(note, markup=False)
     if config.optimizer.warmup >= config.steps:
         console.print(
             f"warm-up of {config.optimizer.warmup} steps is not shorter than the run of {config.steps}: the "

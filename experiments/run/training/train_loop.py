@@ -106,6 +106,7 @@ def train(
     """
     if (row := run.row(variant, seed)) is not None:
         return Result(**row)
+    run.record_start()
     parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     with Preemption() as stop, Checkpoints(run.checkpoints(variant, seed), keep=cadence.keep) as checkpoints:
         start = checkpoints.latest or 0
