@@ -1,11 +1,7 @@
 """A TFDS data set as fixed-shape arrays on disk: written once, then checked and memory-mapped by every run."""
 
-import contextlib
 import dataclasses
-import io
 import json
-import logging
-import os
 import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +14,7 @@ from numpy.lib.format import open_memmap
 
 from experiments.data.counter import counted
 from experiments.data.file_hashes import FileHashes, joint_hash, sha256
+from experiments.data.tfds_files import prepare_files
 from experiments.run.folder.atomic_files import force_to_disk
 
 FORMAT = 1
@@ -82,7 +79,7 @@ def prepare(
         lock = folder.with_name(f"{folder.name.removesuffix(f'-{max_len}')}.lock")
         with FileLock(lock):  # the lock also covers the files of the builder
             if not folder.exists():
-                _download_and_prepare(builder, manual_dir)
+                prepare_files(builder, manual_dir)
                 write(builder, folder, identity)
     return _read(folder, identity, hashes, verify=verify)
 
@@ -111,24 +108,6 @@ def _identity(builder: tfds.core.DatasetBuilder, max_len: int) -> dict[str, Any]
         "classes": info.features["label"].num_classes,
     }
     return json.loads(json.dumps(identity))
-
-
-def _download_and_prepare(builder: tfds.core.DatasetBuilder, manual_dir: str | Path | None) -> None:
-    """Let the builder write its files, without what a killed process has left and without the messages of TFDS."""
-    for remains in Path(builder.data_dir).parent.glob("incomplete.*"):
-        shutil.rmtree(remains, ignore_errors=True)  # this process holds the lock, so nobody writes there
-    download = tfds.download.DownloadConfig(manual_dir=os.fspath(manual_dir)) if manual_dir else None
-    level = logging.getLogger("absl").level
-    tfds.disable_progress_bar()
-    logging.getLogger("absl").setLevel(logging.ERROR)
-    try:
-        with contextlib.redirect_stdout(
-            io.StringIO()
-        ):  # sizes of a download, which a generator does not know
-            builder.download_and_prepare(download_config=download)
-    finally:
-        tfds.enable_progress_bar()
-        logging.getLogger("absl").setLevel(level)
 
 
 def write(builder: tfds.core.DatasetBuilder, folder: Path, identity: dict[str, Any]) -> None:
