@@ -3,7 +3,6 @@
 L layers, n samples, d features (d may differ between arrays); an array without axis L is used for all layers
 """
 
-import hashlib
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -56,12 +55,6 @@ def read(path: str | Path) -> Activations:
             f"{', '.join(sorted(names)) or 'none'}."
         )
     return Activations(*(arrays[name] for name in NAMES))
-
-
-def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 Contents = tuple[Mapping[str, np.ndarray], list[str]]

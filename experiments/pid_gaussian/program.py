@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from matplotlib.figure import Figure
 
 from experiments import run
-from experiments.data import activation_files
+from experiments.data.file_hashes import sha256
 from experiments.pid_gaussian.config import Config
 from experiments.pid_gaussian.presets import CONTINUATION
 from experiments.pid_gaussian.studies import (
@@ -75,7 +75,7 @@ class GaussianStudy(run.Study[list[run.Row]]):
 
     def data_hashes(self) -> dict[str, str]:
         """Return the hash of the file of --npz."""
-        return {} if self.config.npz is None else {"npz": activation_files.sha256(self.config.npz)}
+        return {} if self.config.npz is None else {"npz": sha256(self.config.npz)}
 
     def measure(self, runner: run.Runner) -> list[run.Row]:
         """Measure all parts."""

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from experiments import run
 from experiments.data import activation_files
+from experiments.data.file_hashes import sha256
 from experiments.pid_llava import figures, known_effects, paper_claims, report
 from experiments.pid_llava.checkpoint import ModelFolder
 from experiments.pid_llava.config import Config
@@ -205,7 +206,7 @@ class FileStudy(LlavaStudy):
     def data_hashes(self) -> dict[str, str]:
         """Return the hash of the file of --npz."""
         assert self.config.npz is not None
-        return {"npz": activation_files.sha256(self.config.npz)}
+        return {"npz": sha256(self.config.npz)}
 
     def measure(self, runner: run.Runner) -> Results:
         """Decompose the arrays with every configuration."""

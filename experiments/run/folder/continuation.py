@@ -100,9 +100,12 @@ class Continuation(Generic[C]):
             )
 
     def start(self, words: Sequence[str]) -> "SavedStart[C] | None":
-        """Return the saved start of a command line with --resume and --out, None for any other command line."""
+        """Return the saved start of a command line with --resume and the --out of a run, None for any other.
+
+        A folder without a run is refused later, by `open_run`.
+        """
         out = _value_of("out", words)
-        if out is None or not _is_set("resume", words):
+        if out is None or not _is_set("resume", words) or not (Path(out) / saved_config.NAME).exists():
             return None
         saved, unknown = self.read(Path(out).absolute())
         preset = self.defaults({"preset": getattr(saved, "preset", "")})
@@ -197,7 +200,7 @@ def _is_set(name: str, words: Sequence[str]) -> bool:
 def _value_of(name: str, words: Sequence[str]) -> str | None:
     """Return the value of an option in a command line, the last one if it occurs twice."""
     value = None
-    for word, following in zip(words, (*words[1:], None), strict=True):
+    for word, following in zip(words, (*words, None)[1:], strict=True):
         if word == f"--{name}":
             value = following
         elif word.startswith(f"--{name}="):

@@ -1,7 +1,8 @@
 """The lock of a run folder: one process at a time works in it.
 
-The operating system holds the lock and drops it when the process ends, however it ends. The file `lock` also names the
-process, so that a second one can be told who it is. It is deleted at the end; the file of a killed process does no harm.
+The operating system holds the lock and drops it when the process ends, however it ends. The file `lock` also
+names the process, so that a second one can be told who it is. It is deleted at the end; that of a killed process
+does no harm.
 """
 
 import contextlib

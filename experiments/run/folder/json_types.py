@@ -37,7 +37,8 @@ def config_to_json(config: Any) -> dict[str, Any]:
     """Convert a configuration to the types of JSON. Paths become absolute, so that they hold in any directory."""
 
     def convert(value: Any) -> str:
-        return os.path.abspath(value) if isinstance(value, Path) else str(value)
+        is_path = isinstance(value, Path)
+        return os.path.abspath(value) if is_path else str(value)  # noqa: PTH100  resolve() would follow links
 
     return json.loads(json.dumps(dataclasses.asdict(config), default=convert))
 

@@ -18,7 +18,7 @@ STREAMS = {
     "jax_threefry_partitionable": "JAX_THREEFRY_PARTITIONABLE",
     "jax_random_seed_offset": "JAX_RANDOM_SEED_OFFSET",
 }
-"""Option of JAX -> its environment variable. They change every number or every random number, not only the last bits."""
+"""Option of JAX -> its environment variable. They change every number, or every random one."""
 ROUNDING = (
     *("jax_default_matmul_precision", "jax_disable_most_optimizations", "jax_optimization_level"),
     *("jax_numpy_dtype_promotion", "jax_threefry_gpu_kernel_lowering"),
@@ -67,8 +67,8 @@ def check_streams(first: Mapping[str, Any], now: Mapping[str, Any], folder: Path
     for option, variable in STREAMS.items():
         if option in first and first[option] != now[option]:
             raise ValueError(
-                f"{variable} must be as at the first start of a run, got {now[option]} and {first[option]} at the first "
-                f"start of {folder}; set {variable}={first[option]}, or use another --out."
+                f"{variable} must be as at the first start of a run, got {now[option]}, and {first[option]} at the "
+                f"first start of {folder}; set {variable}={first[option]}, or use another --out."
             )
 
 

@@ -87,8 +87,8 @@ def _is_same(old: Any, new: Any) -> bool:
     """Return whether two values are equal. Earlier releases saved relative paths."""
     if isinstance(old, list) and isinstance(new, list):
         return len(old) == len(new) and all(map(_is_same, old, new))
-    if isinstance(old, str) and isinstance(new, str) and os.path.isabs(new):
-        return os.path.abspath(old) == new
+    if isinstance(old, str) and isinstance(new, str) and Path(new).is_absolute():
+        return os.path.abspath(old) == new  # noqa: PTH100  resolve() would follow links
     return old == new
 
 

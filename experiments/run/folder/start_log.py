@@ -109,9 +109,8 @@ def record_data(folder: Path, hashes: Mapping[str, str]) -> None:
                 f"a run uses the same data from its first start to its last, got {name} with hash {value} and "
                 f"{saved[name]} at the first start ({folder / DATA}); restore the data, or use another --out."
             )
-    if merged := {**saved, **hashes}:
-        if merged != saved:
-            write_atomically(folder / DATA, encode(merged))
+    if (merged := {**saved, **hashes}) != saved:
+        write_atomically(folder / DATA, encode(merged))
 
 
 def _read_object(path: Path, remedy: str) -> dict[str, Any]:
