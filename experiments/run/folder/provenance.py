@@ -49,7 +49,7 @@ def versions() -> dict[str, Any]:
 def environment() -> dict[str, Any]:
     """Return everything on this machine that can change the bits of a result."""
     machine = {"code": _code(), "machine": platform.machine(), "cpu": _cpu(), "cores": _cores()}
-    options = {name: getattr(jax.config, name, None) for name in (*STREAMS, *ROUNDING)}
+    options = {name: jax.config.values.get(name) for name in (*STREAMS, *ROUNDING)}
     return versions() | machine | options | {name: os.environ.get(name) for name in VARIABLES}
 
 
