@@ -1,6 +1,7 @@
 """`python -m experiments.bench [OPTIONS]`, which is also the command `pdeformer-bench`."""
 
 import sys
+from collections.abc import Sequence
 
 import tyro
 
@@ -8,12 +9,17 @@ from experiments.bench.config import CONTINUATION, Config
 from experiments.bench.program import main
 
 
+def command_line(arguments: Sequence[str]) -> Config:
+    """Return the configuration that the arguments describe."""
+    saved = CONTINUATION.start(arguments)
+    default = Config() if saved is None else saved.config
+    config = tyro.cli(Config, args=list(arguments), default=default, prog="python -m experiments.bench")
+    return config if saved is None else saved.finish(config)
+
+
 def run() -> None:
     """Run the program with the arguments of the command line."""
-    saved = CONTINUATION.start(sys.argv[1:])
-    default = Config() if saved is None else saved.config
-    config = tyro.cli(Config, default=default, prog="python -m experiments.bench")
-    main(config if saved is None else saved.finish(config))
+    main(command_line(sys.argv[1:]))
 
 
 if __name__ == "__main__":

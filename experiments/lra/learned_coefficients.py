@@ -37,9 +37,13 @@ def save(folder: run.Run, variant: str, seed: int, coefficients: Coefficients) -
 
 
 def load(folder: run.Run, variant: str, seed: int) -> Coefficients:
-    """Read the coefficients that `save` has written; empty with plain attention."""
+    """Read the coefficients that `save` has written; empty with plain attention.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
     path = _path(folder, variant, seed)
-    return json.loads(path.read_text()) if path.exists() else {}
+    return run.read_json(path, run.remedy_of_row(folder, variant, seed)) if path.exists() else {}
 
 
 def describe(coefficients: Coefficients, initial: Coefficients) -> str:

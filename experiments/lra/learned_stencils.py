@@ -4,6 +4,8 @@ Legend: D channels, L layers, K taps.
 """
 
 import io
+import zipfile
+import zlib
 from pathlib import Path
 
 import jax
@@ -51,12 +53,21 @@ def save(folder: run.Run, variant: str, seed: int, taps: Taps) -> None:
 
 
 def load(folder: run.Run, variant: str, seed: int) -> Taps:
-    """Read the stencils that `save` has written; empty for a baseline."""
+    """Read the stencils that `save` has written; empty for a baseline.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
     path = _path(folder, variant, seed)
     if not path.exists():
         return {}
-    with np.load(path) as file:
-        return {place: file[place] for place in file.files}
+    try:
+        with np.load(path) as file:
+            return {place: file[place] for place in file.files}
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(
+            f"{path} must be a whole .npz, got: {error}; {run.remedy_of_row(folder, variant, seed)}."
+        ) from None
 
 
 def _path(folder: run.Run, variant: str, seed: int) -> Path:

@@ -40,10 +40,15 @@ ABOUT = """Partial information decomposition of every layer of a LLaVA, with and
 
 
 def extend(saved: Config, config: Config) -> run.Extension[Config]:
-    """Return the configuration with the models, tasks and estimates of the saved run too."""
-    more = run.extend_fields("model", "tasks")(saved, config)
+    """Return the configuration with the models, tasks and estimates of the saved run too.
+
+    A model is known by the name of its folder, which may have moved; the run compares the fingerprints of the weights.
+    """
+    models = {path.name: path for path in (*saved.model, *config.model)}
     kind = saved.config if saved.config == config.config else "both"
-    return run.Extension(dataclasses.replace(more.config, config=kind), (*more.fields, "config"))
+    tasks = run.union(saved.tasks, config.tasks)
+    extended = dataclasses.replace(config, model=tuple(models.values()), tasks=tasks, config=kind)
+    return run.Extension(extended, ("model", "tasks", "config"))
 
 
 CONTINUATION = run.Continuation("pid_llava", PRESETS, MAY_CHANGE_ON_RESUME, RENAMED, extend)

@@ -23,6 +23,7 @@ from experiments.run.distributed import barrier as barrier
 from experiments.run.distributed import broadcast_from_first as broadcast_from_first
 from experiments.run.distributed import is_first as is_first
 from experiments.run.distributed import join_hosts as join_hosts
+from experiments.run.folder.atomic_files import read_json as read_json
 from experiments.run.folder.atomic_files import write_atomically as write_atomically
 from experiments.run.folder.continuation import MAY_CHANGE_ON_RESUME as MAY_CHANGE_ON_RESUME
 from experiments.run.folder.continuation import Continuation as Continuation
@@ -35,6 +36,7 @@ from experiments.run.folder.opening import next_folder as next_folder
 from experiments.run.folder.opening import open_run as open_run
 from experiments.run.folder.provenance import versions as versions
 from experiments.run.folder.run_folder import Run as Run
+from experiments.run.folder.run_folder import remedy_of_row as remedy_of_row
 from experiments.run.preemption import Preempted as Preempted
 from experiments.run.study import Part as Part
 from experiments.run.study import Row as Row
@@ -46,4 +48,5 @@ from experiments.run.training.checkpoints import Checkpoints as Checkpoints
 from experiments.run.training.compiled import make_programs as make_programs
 from experiments.run.training.train_loop import LoopIntervals as LoopIntervals
 from experiments.run.training.train_loop import Result as Result
+from experiments.run.training.train_loop import read_result as read_result
 from experiments.run.training.train_loop import train as train

@@ -180,7 +180,7 @@ def describe(config: Train, result: run.Result, folder: Path) -> dict[str, Any]:
     """Write made.json (command, sizes, accuracies) unless it exists, and return its content."""
     path = folder / "made.json"
     if path.exists():
-        return json.loads(path.read_text())
+        return run.read_json(path, "delete it, and --resume writes it again")
     samples, speed = config.steps * config.batch, result.tokens_per_second / toyworld.LENGTH
     description = {
         "command": COMMAND.format(

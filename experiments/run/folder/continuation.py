@@ -162,7 +162,9 @@ def check_run(folder: Path) -> None:
     if (folder / saved_config.NAME).exists():
         return
     if folder.is_dir() and not is_blank(folder):
-        raise ValueError(f"--resume needs a run folder, got {folder} without config.json; use another --out.")
+        inside = [str(path.parent) for path in sorted(folder.glob(f"*/{saved_config.NAME}"))[-3:]]
+        remedy = f"use {' or '.join(inside)}, or another --out" if inside else "use another --out"
+        raise ValueError(f"--resume needs a run folder, got {folder} without config.json; {remedy}.")
     state = "which is empty" if folder.is_dir() else "which does not exist"
     raise FileNotFoundError(
         f"--resume needs a run folder, got {folder}, {state}; {_suggestion(folder)}, or leave --resume out to start a "

@@ -103,7 +103,9 @@ def _continue(folder: Path, config: Any, continuation: Continuation[Any]) -> Run
         lock.release()
         raise
     if start.differences:
-        notes.append(f"resumed with {', '.join(start.differences)}: results can differ in the last bits")
+        notes.append(
+            f"resumed with {', '.join(start.differences)}: what it computes can differ in the last bits"
+        )
     return Run(folder, lock, start, (*_hint(folder, continuation), *notes))
 
 
@@ -154,5 +156,5 @@ def _not_empty(folder: Path) -> FileExistsError:
 
 def _delete_partial(folder: Path) -> None:
     """Delete the half-written files that a kill has left."""
-    for path in (*folder.glob("*.part"), *folder.glob("rows/*.part")):
+    for path in (*folder.glob("*.part"), *folder.glob("*/*.part")):
         path.unlink()

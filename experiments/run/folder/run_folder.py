@@ -124,7 +124,7 @@ class Run:
         Raises:
             ValueError: the file is damaged.
         """
-        path, remedy = self._row(variant, seed), "delete it, and --resume computes it again"
+        path, remedy = self.row_path(variant, seed), "delete it, and --resume computes it again"
         if not path.exists():
             return None
         row = read_json(path, remedy)
@@ -135,7 +135,7 @@ class Run:
     def finish(self, variant: str, seed: int, row: dict[str, Any]) -> None:
         """Save the result of this training or measurement; `--resume` then skips it."""
         if jax.process_index() == 0:
-            path = self._row(variant, seed)
+            path = self.row_path(variant, seed)
             path.parent.mkdir(exist_ok=True)
             write_atomically(path, encode(row))
 
@@ -146,8 +146,14 @@ class Run:
             write_atomically(self.folder / "summary.json", encode(summary))
         return summary
 
-    def _row(self, variant: str, seed: int) -> Path:
+    def row_path(self, variant: str, seed: int) -> Path:
+        """Return the file of the result of this training or measurement."""
         return self.folder / "rows" / f"{_slug(variant, seed)}.json"
+
+
+def remedy_of_row(run: Run, variant: str, seed: int) -> str:
+    """Return what helps against a damaged file of a finished training, for an error message."""
+    return f"delete {run.row_path(variant, seed)}, and --resume tests the last checkpoint again"
 
 
 def on_first(folder: Path, function: Callable[[], X]) -> X | None:

@@ -104,8 +104,8 @@ def train(
         Preempted: a signal arrived; this is a `SystemExit` of code 128 + signal.
         ValueError: the checkpoint is of another model.
     """
-    if (row := run.row(variant, seed)) is not None:
-        return Result(**row)
+    if (result := read_result(run, variant, seed)) is not None:
+        return result
     run.record_start()
     parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     with Preemption() as stop, Checkpoints(run.checkpoints(variant, seed), keep=cadence.keep) as checkpoints:
@@ -133,6 +133,22 @@ def train(
     run.finish(variant, seed, result._asdict())
     stop.stop_if_signaled()
     return result
+
+
+def read_result(run: Run, variant: str, seed: int) -> Result | None:
+    """Return the result of a finished training, None if it has not finished.
+
+    Raises:
+        ValueError: the file of the result is damaged.
+    """
+    row = run.row(variant, seed)
+    if row is not None and row.keys() != set(Result._fields):
+        differing = ", ".join(sorted(row.keys() ^ set(Result._fields)))
+        raise ValueError(
+            f"{run.row_path(variant, seed)} must have the fields of a result, got a difference in {differing}; delete "
+            f"it, and --resume tests the last checkpoint again."
+        )
+    return None if row is None else Result(**row)
 
 
 def _stream(seed: Any) -> Any:
