@@ -4,7 +4,14 @@ import dataclasses
 from pathlib import Path
 
 from experiments import run
-from experiments.pid_llava.config import MAY_CHANGE_ON_RESUME, RENAMED, CaptureOptions, Config, Estimation
+from experiments.pid_llava.config import (
+    MAY_CHANGE_ON_RESUME,
+    RENAMED,
+    CaptureOptions,
+    Config,
+    Corners,
+    Estimation,
+)
 from pid import toyworld
 
 SHIPPED = Path(__file__).parent / "toy" / "models"
@@ -47,8 +54,19 @@ def extend(saved: Config, config: Config) -> run.Extension[Config]:
     models = {path.name: path for path in (*saved.model, *config.model)}
     kind = saved.config if saved.config == config.config else "both"
     tasks = run.union(saved.tasks, config.tasks)
-    extended = dataclasses.replace(config, model=tuple(models.values()), tasks=tasks, config=kind)
-    return run.Extension(extended, ("model", "tasks", "config"))
+    corners = _extend_corners(saved.corners, config.corners)
+    extended = dataclasses.replace(
+        config, model=tuple(models.values()), tasks=tasks, config=kind, corners=corners
+    )
+    grows = saved.corners.rows in (0, corners.rows)
+    return run.Extension(extended, ("model", "tasks", "config", *(("corners",) if grows else ())))
+
+
+def _extend_corners(saved: Corners, corners: Corners) -> Corners:
+    """Return corners with the tasks of the saved ones; 0 rows are none, so that they take those of the other."""
+    if not corners.rows or not saved.rows:
+        return saved if not corners.rows else corners
+    return dataclasses.replace(corners, tasks=run.union(saved.tasks, corners.tasks))
 
 
 CONTINUATION = run.Continuation("pid_llava", PRESETS, MAY_CHANGE_ON_RESUME, RENAMED, extend)

@@ -165,7 +165,13 @@ def check_run(folder: Path) -> None:
         inside = [str(path.parent) for path in sorted(folder.glob(f"*/{saved_config.NAME}"))[-3:]]
         remedy = f"use {' or '.join(inside)}, or another --out" if inside else "use another --out"
         raise ValueError(f"--resume needs a run folder, got {folder} without config.json; {remedy}.")
-    state = "which is empty" if folder.is_dir() else "which does not exist"
+    state = (
+        "which is empty"
+        if folder.is_dir()
+        else "which is a file"
+        if folder.exists()
+        else "which does not exist"
+    )
     raise FileNotFoundError(
         f"--resume needs a run folder, got {folder}, {state}; {_suggestion(folder)}, or leave --resume out to start a "
         f"new run."

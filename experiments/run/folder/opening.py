@@ -73,7 +73,12 @@ def _create(folder: Path, config: Any, continuation: Continuation[Any]) -> Run:
     if folder.is_dir() and not is_blank(folder) and not (folder / "lock").exists():
         raise _not_empty(folder)  # before the lock, which would leave a file in the folder of somebody else
     is_own_folder = not folder.exists()
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise type(error)(
+            f"a run needs a folder of its own, got {folder}, which cannot be made ({error.strerror}); use another --out."
+        ) from None
     lock = FolderLock(folder)
     try:
         if not is_blank(folder):
