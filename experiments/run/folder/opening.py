@@ -77,7 +77,8 @@ def _create(folder: Path, config: Any, continuation: Continuation[Any]) -> Run:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise type(error)(
-            f"a run needs a folder of its own, got {folder}, which cannot be made ({error.strerror}); use another --out."
+            f"a run needs a folder of its own, got {folder}, which cannot be made ({error.strerror}); use another "
+            f"--out."
         ) from None
     lock = FolderLock(folder)
     try:

@@ -118,19 +118,20 @@ def _value(hint: Any, value: Any, default: Any, name: str) -> Any:
         if value not in arguments:
             raise _wrong_type(name, f"one of {', '.join(map(str, arguments))}", value)
         return value
-    if dataclasses.is_dataclass(hint):
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return _dataclass(hint, value, default, f"{name}.")
     return _scalar(hint, value, name)
 
 
 def _member(members: tuple[Any, ...], value: Any, default: Any, name: str) -> Any:
     """Return the value as the first member of a union that accepts it."""
-    for member in members:
+    *others, last = members
+    for member in others:
         try:
             return _value(member, value, default, name)
-        except ValueError as error:
-            last = error
-    raise last
+        except ValueError:
+            continue
+    return _value(last, value, default, name)
 
 
 def _tuple(arguments: tuple[Any, ...], value: Any, name: str) -> tuple[Any, ...]:
