@@ -89,7 +89,7 @@ def _create(folder: Path, config: Any, continuation: Continuation[Any]) -> Run:
         _delete_partial(folder)
         write_atomically(folder / saved_config.NAME, encode(config_to_json(config)))
         start = StartLog(folder, continuation.program)
-        write_atomically(folder / start_log.VERSIONS, encode(versions()))
+        write_atomically(folder / start_log.VERSIONS, encode(versions() | {"program": continuation.program}))
     except BaseException:
         lock.release()
         raise

@@ -28,7 +28,7 @@ def read_fields(folder: Path, renamed: Mapping[str, str]) -> dict[str, Any]:
     path = folder / NAME
     remedy = "restore it, or use another --out"
     fields = read_json(path, remedy)
-    if not isinstance(fields, dict):
+    if not isinstance(fields, dict) or not fields:
         raise ValueError(f"{path} must be an object with the options of a run, got {fields!r:.60}; {remedy}.")
     return {renamed.get(name, name): value for name, value in fields.items()}
 

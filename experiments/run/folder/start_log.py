@@ -14,7 +14,7 @@ from typing import Any
 
 from experiments.run.folder.atomic_files import read_json, write_atomically
 from experiments.run.folder.json_types import encode
-from experiments.run.folder.provenance import check_streams, environment, name_differences, versions
+from experiments.run.folder.provenance import check_streams, environment, name_differences
 
 NAME = "starts.jsonl"
 VERSIONS = "versions.json"
@@ -22,7 +22,9 @@ DATA = "data.json"
 
 
 def read_starts(folder: Path) -> list[dict[str, Any]]:
-    """Return the record of every start, the first one first. A run of an earlier release has its versions only.
+    """Return the record of every start, the first one first.
+
+    A run of an earlier release, or one that has not computed yet, has its versions only.
 
     Raises:
         ValueError: a file is damaged.
@@ -30,7 +32,8 @@ def read_starts(folder: Path) -> list[dict[str, Any]]:
     path = folder / NAME
     if not path.exists():
         former = folder / VERSIONS
-        return [{"environment": _read_object(former, "delete it")}] if former.exists() else []
+        facts = _read_object(former, "delete it") if former.exists() else {}
+        return [{"program": facts.pop("program", ""), "environment": facts}] if facts else []
     return [_parse(line, number, path) for number, line in enumerate(path.read_bytes().splitlines(), 1)]
 
 
@@ -73,8 +76,6 @@ class StartLog:
             return
         self._is_recorded, path = True, self._folder / NAME
         earlier = path.read_bytes() if path.exists() else b""
-        if not (self._folder / VERSIONS).exists():
-            write_atomically(self._folder / VERSIONS, encode(versions()))
         write_atomically(path, earlier + json.dumps(self._record).encode() + b"\n")
 
 
