@@ -23,6 +23,7 @@ from pdeformer.model import Classifier, ModelConfig
 Splits = dict[str, arrays.Split]
 
 
+@run.stop_at_signals()
 def main(config: Config) -> dict[str, Any]:
     """Train every variant with every seed, print and save the comparison, and return the summary.
 

@@ -4,7 +4,7 @@ Files in import order:
 
 distributed   several processes that work on one run
 folder        the folder of a run, atomic writes, results as JSON
-preemption    SIGTERM and SIGINT
+preemption    signals that stop a program
 progress      bars, plain lines and the clock of a training
 training      checkpoints, compiled programs and the loop around the training step
 report        tables of results
@@ -31,6 +31,7 @@ from experiments.run.folder.run_folder import open_run as open_run
 from experiments.run.folder.run_folder import to_json as to_json
 from experiments.run.folder.run_folder import versions as versions
 from experiments.run.preemption import Preempted as Preempted
+from experiments.run.preemption import stop_at_signals as stop_at_signals
 from experiments.run.study import Part as Part
 from experiments.run.study import Row as Row
 from experiments.run.study import Runner as Runner

@@ -23,6 +23,7 @@ from rich.console import Console
 from experiments.run import figures
 from experiments.run.distributed import barrier, is_first
 from experiments.run.folder.run_folder import MAY_CHANGE_ON_RESUME, Run, next_folder, open_run, versions
+from experiments.run.preemption import stop_at_signals
 from experiments.run.progress import StudyProgress
 from experiments.run.report import Layout, Table, open_console, show
 
@@ -151,6 +152,7 @@ class Study(abc.ABC, Generic[R]):
         """Print the lines below the tables."""
 
 
+@stop_at_signals()
 def run_study(study: Study[Any], config: Any, *, out: Path | None, resume: bool) -> dict[str, Any]:
     """Run a study, from creating its folder to printing its last line, and return the summary.
 
