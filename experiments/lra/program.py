@@ -115,8 +115,8 @@ def train_one(
     config: Config, variant: str, seed: int, splits: Splits, mesh: Mesh, folder: run.Run
 ) -> run.Result:
     """Train one variant with one seed; a finished training is read from the run folder."""
-    if (row := folder.row(variant, seed)) is not None:
-        return run.Result(**row)
+    if (result := run.read_result(folder, variant, seed, config.steps, config.cadence)) is not None:
+        return result
     data = splits["train"]
     model = config.network(config.variants()[variant], len(data.vocabulary), data.classes)
     programs = run.make_programs(builder(model), config.optimizer, config.steps, mesh)

@@ -42,4 +42,5 @@ from experiments.run.training.checkpoints import Checkpoints as Checkpoints
 from experiments.run.training.compiled import make_programs as make_programs
 from experiments.run.training.train_loop import LoopIntervals as LoopIntervals
 from experiments.run.training.train_loop import Result as Result
+from experiments.run.training.train_loop import read_result as read_result
 from experiments.run.training.train_loop import train as train

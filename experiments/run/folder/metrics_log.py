@@ -1,5 +1,7 @@
 """The records of all trainings of a run: `metrics.jsonl`, one JSON object a line."""
 
+import codecs
+import functools
 import json
 from collections import defaultdict
 from collections.abc import Callable
@@ -61,18 +63,10 @@ class MetricsLog(NamedTuple):
 
         Raises ValueError, with file and line, if a line is no record. Blank lines are skipped.
         """
-        content = self.path.read_bytes() if self.path.exists() else b""
-        *complete, last = content.split(b"\n")
-        lines = [
-            Line(number, text + b"\n", self._parse(number, text))
-            for number, text in enumerate(complete, 1)
-            if text.strip()
-        ]
-        if last.rstrip().endswith(b"}") and not _fault(
-            last
-        ):  # an editor has removed the end of the last line
-            lines.append(Line(len(complete) + 1, last + b"\n", json.loads(last)))
-        return lines
+        return list(_parse(self.path, self._content()))
+
+    def _content(self) -> bytes:
+        return self.path.read_bytes() if self.path.exists() else b""
 
     def repair(self, variant: str, seed: int) -> list[str]:
         """Drop an incomplete last line and repeated records of a training, and sort its records by step.
@@ -82,9 +76,9 @@ class MetricsLog(NamedTuple):
         Raises:
             ValueError: a line is no record, or one step has two different records.
         """
-        content, lines = self.path.read_bytes() if self.path.exists() else b"", self.lines()
-        notes, last = [], content.rpartition(b"\n")[2]
-        if last.strip() and not (lines and lines[-1].text == last + b"\n"):
+        lines, last = self.lines(), self._content().rpartition(b"\n")[2]
+        notes = []
+        if last.strip() and _fault(last):
             notes.append(f"dropped an incomplete last line of {self.path}, which a kill has left")
         own = [line for line in lines if line.is_of(variant, seed)]
         repeated = self._repeated(own)
@@ -119,28 +113,41 @@ class MetricsLog(NamedTuple):
         if self.path.exists() and text != self.path.read_bytes():
             write_atomically(self.path, text)
 
-    def _parse(self, number: int, text: bytes) -> dict[str, Any]:
-        if fault := _fault(text):
-            raise ValueError(
-                f"every line of {self.path} must be a record of one step, got line {number} which {fault}; correct or "
-                f"delete the line, and --resume goes on from a checkpoint that has its records."
-            )
-        return json.loads(text)
+
+@functools.lru_cache(maxsize=1)  # the trainings of a run read the file one after another
+def _parse(path: Path, content: bytes) -> tuple[Line, ...]:
+    """Return the complete lines, without marks that only editors write (byte order mark, carriage return)."""
+    *complete, last = content.removeprefix(codecs.BOM_UTF8).split(b"\n")
+    if not _fault(last):  # an editor has removed the end of the last line
+        complete.append(last)
+    return tuple(_line(path, number, text.strip()) for number, text in enumerate(complete, 1) if text.strip())
+
+
+def _line(path: Path, number: int, text: bytes) -> Line:
+    if fault := _fault(text):
+        raise ValueError(
+            f"every line of {path} must be a record of one step, got line {number} which {fault}; correct or delete "
+            f"the line, and --resume goes on from a checkpoint that has its records."
+        )
+    return Line(number, text + b"\n", json.loads(text))
 
 
 def _fault(text: bytes) -> str:
     """Return what is wrong with a line, "" if it is a record."""
     try:
-        record = json.loads(text)
+        record = json.loads(text.decode(), parse_constant=_refuse_constant)
     except ValueError as error:
-        start = text[:30].decode(errors="replace")
-        return f"is no JSON ({error}): {start!r}..."
+        return f"is no JSON ({error}): {text[:30].decode(errors='replace')!r}..."
     if not isinstance(record, dict):
         return f"is no object but {text[:30].decode()}"
     for key, kind in KEYS.items():
         if type(record.get(key)) is not kind:
             return f"has {record.get(key, 'nothing')!r} under {key!r}"
     return ""
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number")
 
 
 def _is_after(line: Line, variant: str, seed: int, step: int) -> bool:

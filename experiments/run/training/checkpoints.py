@@ -38,7 +38,7 @@ class Checkpoints:
         best = policies.BestN(get_metric_fn=_score, n=1, keep_checkpoints_without_metrics=False)
         self._folder, self._is_read_back, self._exit = folder, False, contextlib.ExitStack()
         self._checkpointer = training.Checkpointer(
-            self._exit.enter_context(path_without_wildcards(folder)),
+            self._exit.enter_context(plain_path(folder)),
             preservation_policy=policies.AnyPreservationPolicy([policies.LatestN(keep), best]),
             save_decision_policy=training.save_decision_policies.FixedIntervalPolicy(1),
             cleanup_tmp_directories=True,
@@ -154,31 +154,42 @@ def find_fault_in_arrays(checkpoint: Path, kinds: dict[str, str] | None = None) 
         checkpoint: its folder.
         kinds: name -> type and shape of the arrays that it must have; None accepts all.
     """
-    state = checkpoint / "state"
     try:
-        for description in (checkpoint / "_CHECKPOINT_METADATA", state / "_METADATA", state / "_sharding"):
-            json.loads(description.read_bytes())
-        base = {"driver": "ocdbt", "base": {"driver": "file", "path": f"{state}/"}}
-        keys = [key.decode() for key in tensorstore.KvStore.open(base).result().list().result()]
-        names = [key.removesuffix("/zarr.json") for key in keys if key.endswith("/zarr.json")]
-        stores = ({"driver": "zarr3", "kvstore": base | {"path": f"{name}/"}} for name in names)
-        arrays = (tensorstore.open(store).result().read().result() for store in stores)
-        saved = {name: _kind(array) for name, array in zip(names, arrays, strict=True)}
-    except (OSError, ValueError) as error:  # those of TensorStore have several lines
-        return f"the arrays cannot be read ({type(error).__name__})"
+        with plain_path(checkpoint) as path:
+            saved = _read_kinds(path)
+    except OSError as error:
+        return f"{error.filename or checkpoint} cannot be read ({error.strerror})"
+    except ValueError as error:  # TensorStore adds many lines to its own
+        return f"the arrays cannot be read ({str(error).partition(':')[0]})"
     return "" if kinds in (None, saved) else "the arrays are not those that were saved"
 
 
+def _read_kinds(checkpoint: Path) -> dict[str, str]:
+    state = checkpoint / "state"
+    for description in (checkpoint / "_CHECKPOINT_METADATA", state / "_METADATA", state / "_sharding"):
+        json.loads(description.read_bytes())
+    base = {"driver": "ocdbt", "base": {"driver": "file", "path": f"{state}/"}}
+    keys = [key.decode() for key in tensorstore.KvStore.open(base).result().list().result()]
+    names = [key.removesuffix("/zarr.json") for key in keys if key.endswith("/zarr.json")]
+    stores = ({"driver": "zarr3", "kvstore": base | {"path": f"{name}/"}} for name in names)
+    arrays = (tensorstore.open(store).result().read().result() for store in stores)
+    return {name: _kind(array) for name, array in zip(names, arrays, strict=True)}
+
+
 @contextlib.contextmanager
-def path_without_wildcards(path: Path) -> Iterator[Path]:
-    """Yield a path to the same folder without `*`, `?` and `[`, which Orbax would take for wildcards."""
-    if glob.escape(str(path)) == str(path):
-        yield path
+def plain_path(folder: Path) -> Iterator[Path]:
+    """Yield a path to the same folder that Orbax can read: it takes `*`, `?` and `[` for wildcards.
+
+    A backslash, and bytes that are not UTF-8, need this too. The path then leads through a symbolic link.
+    """
+    name = str(folder)
+    if glob.escape(name) == name and name.isprintable() and "\\" not in name:
+        yield folder
         return
-    path.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="pdeformer-") as folder:
-        link = Path(folder) / "checkpoints"
-        link.symlink_to(path, target_is_directory=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="pdeformer-") as parent:
+        link = Path(parent) / "checkpoints"
+        link.symlink_to(folder, target_is_directory=True)
         yield link
 
 

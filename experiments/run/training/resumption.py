@@ -4,7 +4,7 @@ A checkpoint that is damaged or lacks records is moved aside (`damaged-12`), so 
 again; nothing is deleted.
 """
 
-import itertools
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -54,9 +54,9 @@ def find_start(training: Training, notes: list[str]) -> int:
         raise ValueError(_refusal(training, faults))
     for step, (prefix, fault) in faults.items():
         moved = _move_aside(training.checkpoints / str(step), prefix)
-        notes.append(f"the checkpoint of step {step} is not used, {fault}; moved to {moved}")
-    if faults:
-        notes.append(f"going on from the checkpoint of step {start}")
+        notes.append(f"the checkpoint of step {step} cannot be used: {fault}; it is now {moved}")
+    if not start and training.log.records(training.variant, training.seed):
+        notes.append(f"no checkpoint in {training.checkpoints}, starting again from the first step")
     if start and not has_checksums(training.checkpoints / str(start)):
         write_checksums(training.checkpoints / str(start))
     return start
@@ -102,15 +102,15 @@ def _best_step(training: Training, step: int) -> int:
 
 
 def _move_aside(path: Path, prefix: str) -> Path:
-    names = (
-        f"{prefix}-{path.name}{suffix}"
-        for suffix in ("", *(f"-{n}" for n in itertools.islice(itertools.count(2), 99)))
-    )
-    return path.rename(next(path.parent / name for name in names if not (path.parent / name).exists()))
+    free = (path.with_name(f"{prefix}-{path.name}{end}") for end in ("", *(f"-{n}" for n in range(2, 1000))))
+    return path.rename(next(name for name in free if not name.exists()))
 
 
 def _refusal(training: Training, faults: dict[int, tuple[str, str]]) -> str:
-    reasons = "; ".join(f"step {step}: {fault}" for step, (_, fault) in faults.items())
+    steps: dict[str, list[str]] = defaultdict(list)
+    for step, (_, fault) in faults.items():
+        steps[fault].append(str(step))
+    reasons = "; ".join(f"step {' and '.join(those)}: {fault}" for fault, those in steps.items())
     return (
         f"--resume needs a checkpoint that is whole and has all its records, got none in {training.checkpoints} "
         f"({reasons}); put the files back, or delete that folder to train {training} again from the first step."

@@ -17,7 +17,7 @@ from experiments.run.folder.run_folder import Run
 from experiments.run.preemption import Preemption
 from experiments.run.progress import Clock, TrainingProgress
 from experiments.run.training.checkpoints import Checkpoints
-from experiments.run.training.resumption import Training, find_start
+from experiments.run.training.resumption import Training, find_gap, find_start
 from pdeformer.train import Evaluation, Metrics
 
 
@@ -118,13 +118,13 @@ def train(
         Preempted: a signal arrived; this is a `SystemExit` of code 128 + signal.
         ValueError: the checkpoint is of another model, no checkpoint is whole, or a line of the metrics is damaged.
     """
-    if (row := run.row(variant, seed)) is not None:
-        return Result(**row)
+    if (result := read_result(run, variant, seed, steps, cadence)) is not None:
+        return result
     parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
-    folder, notes = run.checkpoints(variant, seed), []
-    training = Training(variant, seed, folder, run.log, lambda last: cadence.logged_steps(last, steps))
+    notes: list[str] = []
+    training = _training(run, variant, seed, steps, cadence)
     start = call_on_first(lambda: find_start(training, notes))
-    with Preemption() as stop, Checkpoints(folder, keep=cadence.keep) as checkpoints:
+    with Preemption() as stop, Checkpoints(training.checkpoints, keep=cadence.keep) as checkpoints:
         state = checkpoints.restore(state) if start else state
         run.truncate_after(variant, seed, start)
         key = jax.jit(_stream, out_shardings=state.step.sharding)(seed)  # made on every device of every host
@@ -150,6 +150,27 @@ def train(
     run.finish(variant, seed, result._asdict())
     stop.stop_if_signaled()
     return result
+
+
+def read_result(run: Run, variant: str, seed: int, steps: int, cadence: LoopIntervals) -> Result | None:
+    """Return the result of a finished training, None if it has not finished.
+
+    Raises ValueError if its records in `metrics.jsonl` are not complete.
+    """
+    if (row := run.row(variant, seed)) is None:
+        return None
+    training = _training(run, variant, seed, steps, cadence)
+    if gap := find_gap(training, steps):
+        raise ValueError(
+            f"a finished training needs all its records, got a row for {training} while {gap}; put the file back, or "
+            f"delete its file in {run.folder / 'rows'} and {training.checkpoints} to train it again."
+        )
+    return Result(**row)
+
+
+def _training(run: Run, variant: str, seed: int, steps: int, cadence: LoopIntervals) -> Training:
+    folder = run.checkpoints(variant, seed)
+    return Training(variant, seed, folder, run.log, lambda last: cadence.logged_steps(last, steps))
 
 
 def _stream(seed: Any) -> Any:
