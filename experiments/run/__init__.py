@@ -11,6 +11,7 @@ report        tables of results
 figures       style and colors of figures, and their PNG files
 command_line  presets, options under old names, checks of seeds and of --resume
 study         interface and runner of the programs that measure
+killtest      a program that kills another one at random moments and compares its results
 """
 
 from experiments.run.command_line import CommandLine as CommandLine

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import jax
+import numpy as np
 import tensorstore
 from orbax.checkpoint import v1 as ocp
 
@@ -148,15 +149,12 @@ def find_fault_in_checkpoint(checkpoint: Path) -> str:
 def find_fault_in_arrays(checkpoint: Path, kinds: dict[str, str] | None = None) -> str:
     """Read every array of a checkpoint, and return what is wrong with them, "" if nothing is.
 
-    This reads the files without Orbax, whose restoration needs all processes.
-
     Args:
         checkpoint: its folder.
         kinds: name -> type and shape of the arrays that it must have; None accepts all.
     """
     try:
-        with plain_path(checkpoint) as path:
-            saved = _read_kinds(path)
+        saved = {name: _kind(array) for name, array in read_arrays(checkpoint)}
     except OSError as error:
         return f"{error.filename or checkpoint} cannot be read ({error.strerror})"
     except ValueError as error:  # TensorStore adds many lines to its own
@@ -164,16 +162,21 @@ def find_fault_in_arrays(checkpoint: Path, kinds: dict[str, str] | None = None) 
     return "" if kinds in (None, saved) else "the arrays are not those that were saved"
 
 
-def _read_kinds(checkpoint: Path) -> dict[str, str]:
-    state = checkpoint / "state"
-    for description in (checkpoint / "_CHECKPOINT_METADATA", state / "_METADATA", state / "_sharding"):
-        json.loads(description.read_bytes())
-    base = {"driver": "ocdbt", "base": {"driver": "file", "path": f"{state}/"}}
-    keys = [key.decode() for key in tensorstore.KvStore.open(base).result().list().result()]
-    names = [key.removesuffix("/zarr.json") for key in keys if key.endswith("/zarr.json")]
-    stores = ({"driver": "zarr3", "kvstore": base | {"path": f"{name}/"}} for name in names)
-    arrays = (tensorstore.open(store).result().read().result() for store in stores)
-    return {name: _kind(array) for name, array in zip(names, arrays, strict=True)}
+def read_arrays(checkpoint: Path) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield names and arrays of a checkpoint, one after another, without Orbax, whose restoration needs all processes.
+
+    Raises ValueError or OSError if a file is damaged or missing.
+    """
+    with plain_path(checkpoint) as path:
+        state = path / "state"
+        for description in (path / "_CHECKPOINT_METADATA", state / "_METADATA", state / "_sharding"):
+            json.loads(description.read_bytes())
+        base = {"driver": "ocdbt", "base": {"driver": "file", "path": f"{state}/"}}
+        keys = [key.decode() for key in tensorstore.KvStore.open(base).result().list().result()]
+        names = [key.removesuffix("/zarr.json") for key in keys if key.endswith("/zarr.json")]
+        for name in sorted(names):
+            store = {"driver": "zarr3", "kvstore": base | {"path": f"{name}/"}}
+            yield name, tensorstore.open(store).result().read().result()
 
 
 @contextlib.contextmanager
