@@ -35,7 +35,7 @@ def find_fault(checkpoint: Path) -> str:
         for name in sorted(saved):
             if not (checkpoint / name).is_file():
                 return f"{name} is missing"
-            if _checksum(checkpoint / name) != saved[name]:
+            if sha256(checkpoint / name) != saved[name]:
                 return f"{name} is not as it was saved"
     except (ValueError, TypeError):
         return f"{CHECKSUMS} is no table of checksums"
@@ -46,9 +46,9 @@ def find_fault(checkpoint: Path) -> str:
 
 def _checksums(checkpoint: Path) -> dict[str, str]:
     files = (path for path in sorted(checkpoint.rglob("*")) if path.is_file() and path.name not in MARKERS)
-    return {path.relative_to(checkpoint).as_posix(): _checksum(path) for path in files}
+    return {path.relative_to(checkpoint).as_posix(): sha256(path) for path in files}
 
 
-def _checksum(path: Path) -> str:
+def sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
