@@ -104,3 +104,8 @@ class Config:
             raise ValueError(
                 f"pairs must be even so that both orders weigh the same, got {self.pairs}; try 20."
             )
+
+
+CONTINUATION = run.Continuation(
+    "bench", {"": ("", Config())}, MAY_CHANGE_ON_RESUME, extend=run.extend_fields("only")
+)

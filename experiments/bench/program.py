@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from experiments import run
 from experiments.bench.broja_speed import decomposition_rows
-from experiments.bench.config import MAY_CHANGE_ON_RESUME, Config
+from experiments.bench.config import CONTINUATION, Config
 from experiments.bench.evolved_attention import draw_evolved, evolved_rows
 from experiments.bench.llava_capture import llava_rows
 from experiments.bench.operators import attention_rows, backward_rows, taps_rows
@@ -43,7 +43,7 @@ class BenchStudy(run.Study[dict[str, run.Row]]):
 
     program = "bench"
     layout = Layout(width=120, justify="right")
-    may_change = MAY_CHANGE_ON_RESUME
+    continuation = CONTINUATION
 
     def __init__(self, config: Config) -> None:
         """Take the configuration."""

@@ -4,6 +4,7 @@ import dataclasses
 
 from experiments import run
 from experiments.claims.config import (
+    MAY_CHANGE_ON_RESUME,
     RENAMED,
     Artifact,
     Config,
@@ -62,4 +63,5 @@ PRESETS = {
         FULL,
     ),
 }
-command_line = run.CommandLine("experiments.claims", str(Config.__doc__), PRESETS, RENAMED)
+CONTINUATION = run.Continuation("claims", PRESETS, MAY_CHANGE_ON_RESUME, RENAMED, run.extend_fields("only"))
+command_line = run.CommandLine("experiments.claims", str(Config.__doc__), PRESETS, RENAMED, CONTINUATION)

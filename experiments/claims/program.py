@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from experiments import run
 from experiments.claims import figures, figures_trained
-from experiments.claims.config import FORMER_ARTIFACT, MAY_CHANGE_ON_RESUME, RENAMED, Config
+from experiments.claims.config import FORMER_ARTIFACT, Config
 from experiments.claims.measurements import (
     decay,
     entropy,
@@ -18,6 +18,7 @@ from experiments.claims.measurements import (
     landscape,
     padding_artifact,
 )
+from experiments.claims.presets import CONTINUATION
 from experiments.claims.report import Line
 from experiments.run.figures import save
 from experiments.run.report import Layout, Table
@@ -87,8 +88,7 @@ class ClaimsStudy(run.Study[dict[str, run.Row]]):
     program = "claims"
     layout = Layout(ratios=(3, 5, 4))
     bar = False  # the trained sections show bars of their own
-    may_change = MAY_CHANGE_ON_RESUME
-    renamed = RENAMED
+    continuation = CONTINUATION
 
     def __init__(self, config: Config) -> None:
         """Take the configuration."""

@@ -4,11 +4,13 @@
     python -m experiments.lra quick --steps 50 --seeds 0 1 2
     python -m experiments.lra listops-two-layer --placement after_embedding between_layers
     python -m experiments.lra --placement none --attention.kind diffusion     # evolved attention instead
-    python -m experiments.lra quick --out runs/mine --resume     # continue after a kill
+    python -m experiments.lra --out runs/mine --resume           # continue after a kill
+    python -m experiments.lra --out runs/mine --resume --seeds 0 1    # one more seed beside the finished ones
 
 Files in import order:
 
 config                options, their `--help` and their checks
+extension             more seeds and variants for a run that exists
 presets               a quick configuration, published configurations, and the command line
 learned_coefficients  coefficients of the trained attention, saved in the run folder
 learned_stencils      stencils of the trained diffusion layers, saved in the run folder

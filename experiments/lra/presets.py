@@ -6,7 +6,8 @@ is 1.1 points (one standard deviation), so a difference of one point needs sever
 """
 
 from experiments import run
-from experiments.lra.config import RENAMED, Config, Generated, Network
+from experiments.lra.config import MAY_CHANGE_ON_RESUME, RENAMED, Config, Generated, Network
+from experiments.lra.extension import extend
 from pdeformer.train import Optimizer
 
 QUICK = Config(
@@ -88,9 +89,11 @@ PRESETS = {
         LISTOPS_AMOS,
     ),
 }
+CONTINUATION = run.Continuation("lra", PRESETS, MAY_CHANGE_ON_RESUME, RENAMED, extend)
 command_line = run.CommandLine(
     "experiments.lra",
     "Long Range Arena: a Transformer with a diffusion layer and its baseline, side by side.",
     PRESETS,
     RENAMED,
+    CONTINUATION,
 )

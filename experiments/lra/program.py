@@ -1,5 +1,6 @@
 """The program: prepare the data, train every variant with every seed, write table, figures and `summary.json`."""
 
+import dataclasses
 import functools
 import itertools
 from collections.abc import Callable, Iterator
@@ -13,9 +14,11 @@ from rich.console import Console
 
 from experiments import run
 from experiments.data import arrays, listops
+from experiments.data.file_hashes import FileHashes
 from experiments.lra import learned_coefficients, learned_stencils
-from experiments.lra.config import MAY_CHANGE_ON_RESUME, RENAMED, Config
+from experiments.lra.config import Config
 from experiments.lra.figures import draw_curves, draw_stencils
+from experiments.lra.presets import CONTINUATION
 from experiments.lra.report import show
 from pdeformer import sharding, train
 from pdeformer.model import Classifier, ModelConfig
@@ -36,10 +39,16 @@ def main(config: Config) -> dict[str, Any]:
     run.join_hosts(config.hosts, config.out)
     mesh = sharding.make_mesh(config.mesh.data, config.mesh.model)
     check(config, mesh)
+    out = config.out or run.next_folder(Path("runs/lra"), config.preset)
+    with run.open_run(out, config, resume=config.resume, continuation=CONTINUATION) as folder:
+        return compare(config, mesh, folder)
+
+
+def compare(config: Config, mesh: Mesh, folder: run.Run) -> dict[str, Any]:
+    """Train every variant with every seed in the run folder, report, and return the summary."""
     console = Console(quiet=not run.is_first(), soft_wrap=True, highlight=False)
     splits = prepare(config)
-    out = config.out or run.next_folder(Path("runs/lra"), config.preset)
-    folder = run.open_run(out, config, resume=config.resume, may_change=MAY_CHANGE_ON_RESUME, renamed=RENAMED)
+    folder.record_data({f"listops {name}": split.sha256 for name, split in splits.items()})
     introduce(config, splits, folder, console)
     results = [
         train_one(config, variant, seed, splits, mesh, folder)
@@ -61,8 +70,7 @@ def main(config: Config) -> dict[str, Any]:
         "ladder": baselines,  # the old key, for one release
     }
     report(config, results, baselines, test_examples, folder, console)
-    folder.summarize(summary)
-    return summary | {"versions": run.versions()}
+    return folder.summarize(summary)
 
 
 def check(config: Config, mesh: Mesh) -> None:
@@ -88,10 +96,31 @@ def check(config: Config, mesh: Mesh) -> None:
 
 
 def prepare(config: Config) -> Splits:
-    """Return the splits; the first run generates or reads the data, later runs reuse the files."""
-    builder = listops.ListOps(config=config.data(), data_dir=str(config.data_dir), file_format="array_record")
+    """Return the splits; the first run generates or reads the data, later runs reuse the files.
+
+    Raises:
+        FileNotFoundError: published files are missing.
+        ValueError: a published or prepared file is damaged, or its sequences are too long for the model.
+    """
+    data, max_len = config.data(), config.model.max_len
+    if config.manual_dir is not None and data.source == "lra_release":
+        hashes = FileHashes(config.data_dir)
+        data = dataclasses.replace(data, content=listops.content_hash(config.manual_dir, hashes))
+    builder = listops.ListOps(config=data, data_dir=str(config.data_dir), file_format="array_record")
+    if not arrays.is_prepared(builder, max_len=max_len, data_dir=config.data_dir):
+        if data.source == "lra_release" and config.manual_dir is not None:
+            listops.check_release_lengths(config.manual_dir, data.sizes(), max_len)
+        counts = " / ".join(f"{split} {size:,}" for split, size in data.sizes().items())
+        verb = "reading" if data.source == "lra_release" else "generating"
+        Console(stderr=True, soft_wrap=True, highlight=False).print(
+            f"{verb} ListOps once, for this and later runs: {counts}", markup=False
+        )
     return arrays.prepare(
-        builder, max_len=config.model.max_len, data_dir=config.data_dir, manual_dir=config.manual_dir
+        builder,
+        max_len=max_len,
+        data_dir=config.data_dir,
+        manual_dir=config.manual_dir,
+        verify=config.verify,
     )
 
 
@@ -102,7 +131,9 @@ def introduce(config: Config, splits: Splits, folder: run.Run, console: Console)
     console.print(
         f"ListOps, {config.source}: {sizes}, {lengths.min()} to {lengths.max()} tokens", markup=False
     )
-    console.print(f"run folder {folder.folder}; after a kill: --out {folder.folder} --resume", markup=False)
+    console.print(f"run folder {folder.folder}", markup=False)
+    for note in folder.notes:
+        console.print(note, markup=False)
     if config.optimizer.warmup >= config.steps:
         console.print(
             f"warm-up of {config.optimizer.warmup} steps is not shorter than the run of {config.steps}: the "

@@ -3,7 +3,7 @@
 import dataclasses
 
 from experiments import run
-from experiments.pid_gaussian.config import Bias, Config, Coverage, Flow, Planted, Speed
+from experiments.pid_gaussian.config import MAY_CHANGE_ON_RESUME, Bias, Config, Coverage, Flow, Planted, Speed
 
 QUICK = Config(flow=Flow(n=3000))
 """python -m experiments.pid_gaussian
@@ -37,4 +37,9 @@ PRESETS = {
     "quick": ("Small sizes; takes minutes on two CPU cores, without download. The default.", QUICK),
     "full": ("More repeats, draws and samples.", FULL),
 }
-command_line = run.CommandLine("experiments.pid_gaussian", str(Config.__doc__), PRESETS)
+CONTINUATION = run.Continuation(
+    "pid_gaussian", PRESETS, MAY_CHANGE_ON_RESUME, extend=run.extend_fields("seeds")
+)
+command_line = run.CommandLine(
+    "experiments.pid_gaussian", str(Config.__doc__), PRESETS, continuation=CONTINUATION
+)

@@ -6,7 +6,9 @@ from typing import Any, NamedTuple
 from matplotlib.figure import Figure
 
 from experiments import run
-from experiments.pid_gaussian.config import MAY_CHANGE_ON_RESUME, Config
+from experiments.data.file_hashes import sha256
+from experiments.pid_gaussian.config import Config
+from experiments.pid_gaussian.presets import CONTINUATION
 from experiments.pid_gaussian.studies import (
     bias,
     coverage,
@@ -58,7 +60,7 @@ class GaussianStudy(run.Study[list[run.Row]]):
     """One of `STUDIES` with every seed; its results are the rows of all parts."""
 
     program = "pid_gaussian"
-    may_change = MAY_CHANGE_ON_RESUME
+    continuation = CONTINUATION
 
     def __init__(self, config: Config) -> None:
         """Choose the study and list its parts, which reads and checks the file of --npz."""
@@ -70,6 +72,10 @@ class GaussianStudy(run.Study[list[run.Row]]):
             f"{config.preset}-{self.name}",
             len(self.parts),
         )
+
+    def data_hashes(self) -> dict[str, str]:
+        """Return the hash of the file of --npz."""
+        return {} if self.config.npz is None else {"npz": sha256(self.config.npz)}
 
     def measure(self, runner: run.Runner) -> list[run.Row]:
         """Measure all parts."""

@@ -1,9 +1,10 @@
 """The values of the presets, and the command line."""
 
+import dataclasses
 from pathlib import Path
 
 from experiments import run
-from experiments.pid_llava.config import RENAMED, CaptureOptions, Config, Estimation
+from experiments.pid_llava.config import MAY_CHANGE_ON_RESUME, RENAMED, CaptureOptions, Config, Estimation
 from pid import toyworld
 
 SHIPPED = Path(__file__).parent / "toy" / "models"
@@ -36,4 +37,14 @@ PRESETS = {
 }
 ABOUT = """Partial information decomposition of every layer of a LLaVA, with and without Image→Question knockouts. \
 `--train` trains the toy models, and `--train --help` lists its options."""
-command_line = run.CommandLine("experiments.pid_llava", ABOUT, PRESETS, RENAMED)
+
+
+def extend(saved: Config, config: Config) -> run.Extension[Config]:
+    """Return the configuration with the models, tasks and estimates of the saved run too."""
+    more = run.extend_fields("model", "tasks")(saved, config)
+    kind = saved.config if saved.config == config.config else "both"
+    return run.Extension(dataclasses.replace(more.config, config=kind), (*more.fields, "config"))
+
+
+CONTINUATION = run.Continuation("pid_llava", PRESETS, MAY_CHANGE_ON_RESUME, RENAMED, extend)
+command_line = run.CommandLine("experiments.pid_llava", ABOUT, PRESETS, RENAMED, CONTINUATION)

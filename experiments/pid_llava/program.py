@@ -10,11 +10,13 @@ from rich.console import Console
 
 from experiments import run
 from experiments.data import activation_files
+from experiments.data.file_hashes import sha256
 from experiments.pid_llava import figures, known_effects, paper_claims, report
 from experiments.pid_llava.checkpoint import ModelFolder
-from experiments.pid_llava.config import MAY_CHANGE_ON_RESUME, RENAMED, Config
+from experiments.pid_llava.config import Config
 from experiments.pid_llava.known_effects import KnownEffect
 from experiments.pid_llava.paper_claims import Statement
+from experiments.pid_llava.presets import CONTINUATION
 from experiments.pid_llava.stages import decomposing, questions
 from experiments.pid_llava.stages.capturing import Capture, capture_states, probability_changes
 from experiments.pid_llava.stages.decomposing import Decomposition
@@ -55,8 +57,7 @@ class LlavaStudy(run.Study[Results]):
     program = "pid_llava"
     layout = Layout(width=160)
     dpi = 110
-    may_change = MAY_CHANGE_ON_RESUME
-    renamed = RENAMED
+    continuation = CONTINUATION
 
     def __init__(self, config: Config) -> None:
         """Take the configuration."""
@@ -138,9 +139,14 @@ class ModelStudy(LlavaStudy):
         )
         self.count = len(self.models) * (len(config.tasks) * (1 + len(config.configs)) + len(self.corners))
 
+    def data_hashes(self) -> dict[str, str]:
+        """Return the fingerprints of the weights."""
+        return {f"model {model.name}": model.weights_fingerprint for model in self.models.values()}
+
     def measure(self, runner: run.Runner) -> Results:
         """Capture all tasks, decompose those with enough samples, and measure the corners."""
         tasks = questions.make_questions(self.config)
+        runner.folder.record_data({f"questions {task.task}": task.fingerprint for task in tasks})
         captures = runner.results(
             run.Part(f"capture {task.task}, {model.name}", partial(self._capture, model, task))
             for model, task in product(self.models.values(), tasks)
@@ -196,6 +202,11 @@ class FileStudy(LlavaStudy):
                 f"{[a.shape for a in self.data]} in {config.npz}; use python -m experiments.pid_gaussian --npz for "
                 f"arrays without layers."
             )
+
+    def data_hashes(self) -> dict[str, str]:
+        """Return the hash of the file of --npz."""
+        assert self.config.npz is not None
+        return {"npz": sha256(self.config.npz)}
 
     def measure(self, runner: run.Runner) -> Results:
         """Decompose the arrays with every configuration."""

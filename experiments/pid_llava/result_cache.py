@@ -3,14 +3,19 @@
     captures/<fingerprint>/      a store of `llava.capture`; captures/<fingerprint>.whole marks a complete store
     estimates/<fingerprint>.npz  an `Estimate`
 
-Writes are atomic, so a kill loses only the file that is being written.
+Writes are atomic, so a kill loses only the file that is being written. Several runs may use one cache at once: if two
+need the same capture, one captures and the other waits.
 """
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from experiments import run
 from pid.estimators import Estimate, io
@@ -36,6 +41,27 @@ def restore_or_estimate(folder: Path, name: str, make: Callable[[], Estimate]) -
 def store_folder(folder: Path, name: str) -> Path:
     """Return the folder of the capture store of this fingerprint."""
     return folder / "captures" / name
+
+
+@contextlib.contextmanager
+def one_run_at_a_time(folder: Path, name: str) -> Iterator[None]:
+    """Keep other runs from capturing into this store. All hosts of a run enter together; process 0 takes the lock."""
+    path = folder / "captures" / f"{name}.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
+    if run.is_first():
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            print(f"another run captures into {store_folder(folder, name)}: waiting for it", file=sys.stderr)
+            lock.acquire()
+    run.barrier()
+    try:
+        yield
+    finally:
+        if lock.is_locked:
+            path.unlink(missing_ok=True)
+            lock.release()
 
 
 def is_complete(folder: Path, name: str) -> bool:

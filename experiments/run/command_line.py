@@ -10,6 +10,8 @@ from typing import Any, Generic, TypeVar
 
 import tyro
 
+from experiments.run.folder.continuation import Continuation
+
 C = TypeVar("C")
 
 
@@ -25,14 +27,18 @@ class CommandLine(Generic[C]):
     """Name -> (one line for `--help`, values). The first preset is the default."""
     renamed: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """Old -> new names of options; see `rename_options`."""
+    continuation: Continuation[C] | None = None
+    """What --resume accepts. With it, `--out DIR --resume` starts from the saved configuration of the run in DIR."""
 
     def __call__(self, arguments: Sequence[str]) -> C:
         """Return the configuration that the arguments describe.
 
         Exits with code 2 and a message if an argument is invalid; for a misspelled name the message has a suggestion.
         """
-        default = next(iter(self.presets))
         words = rename_options(arguments, self.renamed)
+        saved = None if self.continuation is None else self.continuation.start(words)
+        presets = dict(self.presets) if saved is None else {**self.presets, **saved.as_preset(words)}
+        default = next(iter(presets)) if saved is None else saved.preset
         if not words or (words[0].startswith("-") and words[0] not in ("-h", "--help")):
             words = [default, *words]
         first = words[0] if words[0].startswith("-") else words[0].replace("_", "-")
@@ -44,12 +50,13 @@ class CommandLine(Generic[C]):
         usage = (
             f"The first word may be a preset; the default is {default}. `PRESET --help` lists all options."
         )
-        return tyro.extras.overridable_config_cli(
-            dict(self.presets),
+        config = tyro.extras.overridable_config_cli(
+            presets,
             args=[first, *words[1:]],
             prog=f"python -m {self.program}",
             description=f"{self.about} {usage}",
         )
+        return config if saved is None else saved.finish(config)
 
 
 def rename_options(arguments: Sequence[str], renamed: Mapping[str, str]) -> list[str]:

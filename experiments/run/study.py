@@ -13,7 +13,7 @@ Several hosts measure the same parts, or share them (`Runner.share`); process 0 
 
 import abc
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
@@ -22,7 +22,9 @@ from rich.console import Console
 
 from experiments.run import figures
 from experiments.run.distributed import barrier, is_first
-from experiments.run.folder.run_folder import MAY_CHANGE_ON_RESUME, Run, next_folder, open_run, versions
+from experiments.run.folder.continuation import Continuation
+from experiments.run.folder.opening import next_folder, open_run
+from experiments.run.folder.run_folder import Run
 from experiments.run.preemption import stop_at_signals
 from experiments.run.progress import StudyProgress
 from experiments.run.report import Layout, Table, open_console, show
@@ -99,6 +101,7 @@ class Runner(NamedTuple):
         return row
 
     def _measure(self, part: Part) -> Any:
+        self.folder.record_start()
         with self.progress.part(f"{part.name}: {part.title}" if part.title else part.name):
             return measure(part, self.folder.folder, self.progress.say)
 
@@ -119,10 +122,8 @@ class Study(abc.ABC, Generic[R]):
     """Resolution of its figures."""
     bar: ClassVar[bool] = True
     """Whether one bar shows the progress; False if the parts show bars of their own."""
-    may_change: ClassVar[Sequence[str]] = MAY_CHANGE_ON_RESUME
-    """Fields of the configuration that may change on resume."""
-    renamed: ClassVar[Mapping[str, str]] = {}
-    """Old -> new names of fields in configurations that an earlier release has saved."""
+    continuation: ClassVar[Continuation[Any]] = Continuation()
+    """What `--resume` accepts."""
 
     title: str
     """The first line that the program prints."""
@@ -141,7 +142,11 @@ class Study(abc.ABC, Generic[R]):
 
     @abc.abstractmethod
     def summarize(self, results: R, tables: list[Table]) -> dict[str, Any]:
-        """Return the entries of `summary.json`, without the name of the program and the versions."""
+        """Return the entries of `summary.json`, without the name of the program, hashes of data and versions."""
+
+    def data_hashes(self) -> dict[str, str]:
+        """Return the hashes of the data by name, which a resumed run compares; none by default."""
+        return {}
 
     def draw(self, results: R) -> Iterable[figures.NamedFigure]:
         """Return names and figures that need the results of all parts; none by default."""
@@ -163,18 +168,22 @@ def run_study(study: Study[Any], config: Any, *, out: Path | None, resume: bool)
         resume: whether to continue the run in `out`; finished parts are only reported again.
 
     Raises:
-        FileExistsError: the run folder has files and `resume` is False.
-        ValueError: the folder is no run, or the run has another configuration.
+        FileExistsError: the run folder has files and `resume` is False, or another process works in it.
+        FileNotFoundError: there is no run to resume.
+        ValueError: the folder is no run, or the run has another configuration or other data.
     """
-    folder = open_run(
-        out or next_folder(Path("runs") / study.program, study.stem),
-        config,
-        resume=resume,
-        may_change=study.may_change,
-        renamed=study.renamed,
-    )
+    out = out or next_folder(Path("runs") / study.program, study.stem)
+    with open_run(out, config, resume=resume, continuation=study.continuation) as folder:
+        return _run(study, folder)
+
+
+def _run(study: Study[Any], folder: Run) -> dict[str, Any]:
+    """Run a study in its folder."""
+    folder.record_data(study.data_hashes())
     console = open_console(study.layout.width)
     console.print(f"{study.title}; run folder {folder.folder}", markup=False)
+    for note in folder.notes:
+        console.print(note, markup=False, soft_wrap=True)
     start = time.perf_counter()
     with StudyProgress(console, study.program, study.count, bar=study.bar) as progress:
         results = study.measure(Runner(folder, progress))
@@ -185,8 +194,8 @@ def run_study(study: Study[Any], config: Any, *, out: Path | None, resume: bool)
         figures.save_all(study.draw(results), folder.folder, dpi=study.dpi)
         show(tables, console, study.layout)
         study.conclude(results, console)
-    folder.summarize(summary)
+    summary = folder.summarize(summary)
     names = ", ".join(sorted(path.name for path in folder.folder.glob("*.png")))
     seconds = time.perf_counter() - start
     console.print(f"{seconds:.0f} s; wrote {folder.folder / 'summary.json'} {names}", markup=False)
-    return summary | {"versions": versions()}
+    return summary

@@ -57,7 +57,13 @@ def rows_of(batch):
 
 def main(config: Config, spy: Callable[[int], None] = lambda step: None) -> list[run.Result]:
     """Train every variant; `spy` is called with the step before each batch is made."""
-    folder = run.open_run(config.out, config, resume=config.resume, may_change=MAY_CHANGE_ON_RESUME)
+    out, may_change = config.out, MAY_CHANGE_ON_RESUME
+    with run.open_run(out, config, resume=config.resume, may_change=may_change) as folder:
+        return train_all(config, folder, spy)
+
+
+def train_all(config: Config, folder: run.Run, spy: Callable[[int], None]) -> list[run.Result]:
+    """Train every variant in the run folder."""
     mesh = sharding.make_mesh(config.mesh.data, config.mesh.model)
 
     def batch(step):

@@ -4,6 +4,7 @@ L layers, n samples
 """
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -67,21 +68,10 @@ def capture_states(model: ModelFolder, questions: Questions, config: Config, *, 
     options, name = config.capture, fingerprint(model, questions, config, windows=windows)
     folder = result_cache.store_folder(config.cache, name)
     if not result_cache.is_complete(config.cache, name):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        llava.capture(
-            model.network,
-            _Prompts(model.processor, questions),
-            conditions=conditions(model.config.text.num_layers, windows=windows, width=options.width),
-            groups=sorted(_groups(config)),
-            states=(BASELINE, ALL),
-            store=folder,
-            weights=model.weights_fingerprint,
-            encoding=model.encoding_fingerprint,
-            buckets=questions.buckets,
-            batch=options.batch,
-            dtype=options.dtype,
-        )
-        result_cache.mark_complete(config.cache, name)
+        with result_cache.one_run_at_a_time(config.cache, name):
+            if not result_cache.is_complete(config.cache, name):
+                _capture(model, questions, config, folder, windows=windows)
+                result_cache.mark_complete(config.cache, name)
     store = llava.Store.open(folder)
     if len(store.names) != len(questions.answers):
         raise ValueError(
@@ -91,6 +81,26 @@ def capture_states(model: ModelFolder, questions: Questions, config: Config, *, 
     right = model.is_right(store.greedy(BASELINE).tolist(), questions.answers)
     used = np.flatnonzero(right) if options.only_correct else np.arange(len(right))
     return Capture(model.name, questions.task, name, store, right, used[: options.samples])
+
+
+def _capture(
+    model: ModelFolder, questions: Questions, config: Config, folder: Path, *, windows: bool
+) -> None:
+    """Capture the questions that are not in the store."""
+    options = config.capture
+    llava.capture(
+        model.network,
+        _Prompts(model.processor, questions),
+        conditions=conditions(model.config.text.num_layers, windows=windows, width=options.width),
+        groups=sorted(_groups(config)),
+        states=(BASELINE, ALL),
+        store=folder,
+        weights=model.weights_fingerprint,
+        encoding=model.encoding_fingerprint,
+        buckets=questions.buckets,
+        batch=options.batch,
+        dtype=options.dtype,
+    )
 
 
 class _Prompts:

@@ -86,10 +86,21 @@ class Train:
             )
 
 
+CONTINUATION = run.Continuation(
+    "pid_llava train",
+    {"": ("", Train())},
+    renamed={"looks": "attribute_captions"},
+    extend=run.extend_fields("seeds"),
+)
+
+
 def command_line(arguments: Sequence[str]) -> Train:
     """Return the configuration that the arguments after `--train` describe."""
     words = run.rename_options(arguments, RENAMED)
-    return tyro.cli(Train, args=words, prog="python -m experiments.pid_llava --train")
+    saved = CONTINUATION.start(words)
+    default = Train() if saved is None else saved.config
+    config = tyro.cli(Train, args=words, default=default, prog="python -m experiments.pid_llava --train")
+    return config if saved is None else saved.finish(config)
 
 
 def train(config: Train) -> Path:
@@ -97,14 +108,12 @@ def train(config: Train) -> Path:
 
     Finished trainings are not repeated. Writes `summary.json` with the accuracy of every seed and task.
     """
-    folder = run.open_run(
-        config.out or run.next_folder(Path("runs/pid_llava"), "train"),
-        config,
-        resume=config.resume,
-        renamed={"looks": "attribute_captions"},
-    )
-    rows = [train_one(config, seed, folder) for seed in config.seeds]
-    folder.summarize({"program": "pid_llava train", "rows": rows})
+    out = config.out or run.next_folder(Path("runs/pid_llava"), "train")
+    with run.open_run(out, config, resume=config.resume, continuation=CONTINUATION) as folder:
+        for note in folder.notes:
+            print(note)
+        rows = [train_one(config, seed, folder) for seed in config.seeds]
+        folder.summarize({"program": "pid_llava train", "rows": rows})
     return folder.folder
 
 

@@ -120,6 +120,7 @@ def train(
     """
     if (result := read_result(run, variant, seed, steps, cadence)) is not None:
         return result
+    run.record_start()
     parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     notes: list[str] = []
     training = _training(run, variant, seed, steps, cadence)

@@ -99,6 +99,8 @@ def test_a_run_writes_what_it_says(ran):
     assert {path.name for path in config.out.iterdir()} == {
         "config.json",
         "versions.json",
+        "starts.jsonl",
+        "data.json",
         "summary.json",
         "windows.png",
         *(f"seed{s}-recommended-{kind}.png" for s in range(2) for kind in ("atoms", "shares", "knockout")),

@@ -271,13 +271,6 @@ def test_resume_with_another_configuration_is_refused_with_the_names(straight):
         main(config)
 
 
-def test_resume_where_nothing_is_begins_and_in_a_foreign_folder_is_refused(tmp_path):
-    assert run.open_run(tmp_path / "new", Config(out=tmp_path), resume=True).folder.is_dir()
-    (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(ValueError, match=r"--resume needs a run folder, got .* without config.json"):
-        run.open_run(tmp_path, Config(out=tmp_path), resume=True)
-
-
 def fresh_state():
     """An initial state of the tiny program."""
     config = Config(out=Path())

@@ -1,0 +1,27 @@
+"""More seeds and variants for a run that exists: their rows are trained beside the old ones."""
+
+import dataclasses
+
+from experiments import run
+from experiments.lra.config import NONE, Config
+
+
+def extend(saved: Config, config: Config) -> run.Extension[Config]:
+    """Return the configuration with the seeds and variants of the saved run too.
+
+    A layer or an equation that no saved variant has may take any options. With --combine, another place would change
+    the variant that exists, so only seeds can be added.
+    """
+    seeds = run.union(saved.seeds, config.seeds)
+    if saved.combine or config.combine:
+        is_baseline_only = saved.placement == (NONE,) and saved.attention.kind == NONE
+        fields = ("seeds", "placement", "attention", "stencil", "combine") if is_baseline_only else ("seeds",)
+        return run.Extension(dataclasses.replace(config, seeds=seeds), fields)
+    places = tuple(name for name in run.union(saved.placement, config.placement) if name != NONE)
+    is_without_layer, is_without_equation = saved.placement == (NONE,), saved.attention.kind == NONE
+    fields = ("seeds", "placement")
+    fields += ("stencil",) if is_without_layer else ()
+    fields += ("attention",) if is_without_equation or config.attention.kind == NONE else ()
+    attention = saved.attention if config.attention.kind == NONE else config.attention
+    extended = dataclasses.replace(config, seeds=seeds, placement=places or (NONE,), attention=attention)
+    return run.Extension(extended, fields)
