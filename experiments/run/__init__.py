@@ -2,6 +2,7 @@
 
 Files in import order:
 
+host_watch    ends the other processes with a sentence when one is gone
 distributed   several processes that work on one run
 folder        the folder of a run, atomic writes, results as JSON
 preemption    signals that stop a program

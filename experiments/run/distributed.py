@@ -8,6 +8,8 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from experiments.run.host_watch import watch_hosts
+
 
 @dataclasses.dataclass(frozen=True)
 class Hosts:
@@ -34,6 +36,7 @@ def join_hosts(hosts: Hosts, out: Path | None) -> None:
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     if not jax.distributed.is_initialized():
         jax.distributed.initialize(hosts.coordinator, hosts.count, hosts.index)
+        watch_hosts(hosts.coordinator)
 
 
 def is_first() -> bool:
