@@ -26,6 +26,7 @@ from pdeformer.model import Classifier, ModelConfig
 Splits = dict[str, arrays.Split]
 
 
+@run.stop_at_signals()
 def main(config: Config) -> dict[str, Any]:
     """Train every variant with every seed, print and save the comparison, and return the summary.
 
@@ -145,7 +146,7 @@ def train_one(
     config: Config, variant: str, seed: int, splits: Splits, mesh: Mesh, folder: run.Run
 ) -> run.Result:
     """Train one variant with one seed; a finished training is read from the run folder."""
-    if (result := run.read_result(folder, variant, seed)) is not None:
+    if (result := run.read_result(folder, variant, seed, config.steps, config.cadence)) is not None:
         return result
     data = splits["train"]
     model = config.network(config.variants()[variant], len(data.vocabulary), data.classes)

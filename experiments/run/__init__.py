@@ -2,15 +2,17 @@
 
 Files in import order:
 
+host_watch    ends the other processes with a sentence when one is gone
 distributed   several processes that work on one run
 folder        the folder of a run, atomic writes, results as JSON
-preemption    SIGTERM and SIGINT
+preemption    signals that stop a program
 progress      bars, plain lines and the clock of a training
 training      checkpoints, compiled programs and the loop around the training step
 report        tables of results
 figures       style and colors of figures, and their PNG files
 command_line  presets, options under old names, checks of seeds and of --resume
 study         interface and runner of the programs that measure
+killtest      a program that kills another one at random moments and compares its results
 """
 
 from experiments.run.command_line import CommandLine as CommandLine
@@ -38,6 +40,7 @@ from experiments.run.folder.provenance import versions as versions
 from experiments.run.folder.run_folder import Run as Run
 from experiments.run.folder.run_folder import remedy_of_row as remedy_of_row
 from experiments.run.preemption import Preempted as Preempted
+from experiments.run.preemption import stop_at_signals as stop_at_signals
 from experiments.run.study import Part as Part
 from experiments.run.study import Row as Row
 from experiments.run.study import Runner as Runner

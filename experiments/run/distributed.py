@@ -1,11 +1,14 @@
 """Several processes that work on one run."""
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
+
+from experiments.run.host_watch import watch_hosts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +36,7 @@ def join_hosts(hosts: Hosts, out: Path | None) -> None:
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     if not jax.distributed.is_initialized():
         jax.distributed.initialize(hosts.coordinator, hosts.count, hosts.index)
+        watch_hosts(hosts.coordinator)
 
 
 def is_first() -> bool:
@@ -49,3 +53,23 @@ def barrier() -> None:
 def broadcast_from_first(flag: bool) -> bool:  # noqa: FBT001  the only argument
     """Return the flag of process 0 on every process."""
     return flag if jax.process_count() == 1 else bool(multihost_utils.broadcast_one_to_all(np.int32(flag)))
+
+
+def call_on_first(function: Callable[[], int | None]) -> int:
+    """Call a function on process 0, and return its number (0 for None) on every process.
+
+    Raises OSError or ValueError of the function on process 0, and a ValueError that says so on the others.
+    """
+    number, error = 0, None
+    if is_first():
+        try:
+            number = function() or 0
+        except (OSError, ValueError) as exception:
+            error = exception
+    if jax.process_count() > 1:
+        failed, number = multihost_utils.broadcast_one_to_all(np.int32([error is not None, number]))
+        if failed and error is None:
+            raise ValueError("the processes of a run go on together, and process 0 stopped; see its message.")
+    if error is not None:
+        raise error
+    return int(number)

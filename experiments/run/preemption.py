@@ -1,16 +1,26 @@
-"""Handle preemption: after SIGTERM or SIGINT the training loop saves and stops."""
+"""Handle preemption: after a signal a training saves and stops, and a program that measures stops at once."""
 
+import contextlib
 import signal
+import sys
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+REQUESTS = (signal.SIGTERM, signal.SIGINT)
+"""Signals of somebody who waits for the end: a second one ends the process at once."""
+WARNINGS = tuple(
+    getattr(signal, name) for name in ("SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU") if hasattr(signal, name)
+)
+"""Signals of a closed terminal and of batch systems before a limit. They may arrive several times."""
+
 
 class Preempted(SystemExit):
-    """A signal has stopped the training after a checkpoint. The exit code is 128 + signal, 143 for SIGTERM."""
+    """A signal has stopped the program. The exit code is 128 + signal, 143 for SIGTERM."""
 
     def __init__(self, number: int) -> None:
         """Take the number of the signal."""
@@ -18,37 +28,37 @@ class Preempted(SystemExit):
 
 
 class Preemption:
-    """Context manager that records the first SIGTERM or SIGINT; a second one ends the process at once.
+    """Context manager that records the first signal of `REQUESTS` and `WARNINGS`.
 
-    Python delivers signals to the main thread only, so other threads record nothing. The exit restores the previous
-    handlers.
+    A second SIGTERM or SIGINT ends the process at once. Python delivers signals to the main thread only, so other
+    threads record nothing. A signal that the parent process ignores (`nohup`) stays ignored. The exit restores the
+    previous handlers.
     """
 
     def __init__(self) -> None:
         """Start without a signal. Entering the context installs the handlers."""
         self.number = 0
         """The signal that this process received, 0 if none."""
-        self._previous: dict[int, Any] = {}
+        self._requested = False
+        self._handlers = contextlib.ExitStack()
 
     def __enter__(self) -> "Preemption":
         """Install the handlers."""
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
-                self._previous[number] = signal.signal(number, self._record)
+        self._handlers.enter_context(_handler(self._record))
         return self
 
     def __exit__(self, *_: object) -> None:
         """Restore the previous handlers."""
-        for number, handler in self._previous.items():
-            # None means a handler that was not installed from Python, so Python cannot restore it.
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        self._handlers.close()
 
     def _record(self, number: int, frame: Any) -> None:
         del frame
-        if self.number:
-            signal.signal(number, signal.SIG_DFL)
-            signal.raise_signal(number)
-        self.number = number
+        if number in REQUESTS:
+            if self._requested:
+                signal.signal(number, signal.SIG_DFL)
+                signal.raise_signal(number)
+            self._requested = True
+        self.request(number)
 
     def request(self, number: int) -> None:
         """Ask the training to save and stop, as the signal `number` would. The first request counts."""
@@ -64,3 +74,42 @@ class Preemption:
         """Raise `Preempted` if any host has received a signal."""
         if number := self.signal_of_any_host():
             raise Preempted(number)
+
+
+@contextlib.contextmanager
+def stop_at_signals() -> Iterator[None]:
+    """Stop the block at a signal by `Preempted`, after one line on stderr. Also a decorator: `@stop_at_signals()`.
+
+    For work whose parts are saved as soon as they are finished, so that nothing else has to be saved.
+    """
+    numbers = []
+
+    def stop(number: int, frame: Any) -> None:
+        del frame
+        numbers.append(number)
+        raise Preempted(number)
+
+    try:
+        with _handler(stop):
+            yield
+    except Preempted:
+        if numbers:
+            name = signal.Signals(numbers[0]).name
+            print(f"stopped by {name}; what is finished is saved, continue with --resume", file=sys.stderr)
+        raise
+
+
+@contextlib.contextmanager
+def _handler(handle: Any) -> Iterator[None]:
+    """Handle the signals in the main thread, except ignored ones."""
+    previous: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (*REQUESTS, *WARNINGS):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                previous[number] = signal.signal(number, handle)
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            # None means a handler that was not installed from Python, so Python cannot restore it.
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)

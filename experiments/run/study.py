@@ -25,6 +25,7 @@ from experiments.run.distributed import barrier, is_first
 from experiments.run.folder.continuation import Continuation
 from experiments.run.folder.opening import next_folder, open_run
 from experiments.run.folder.run_folder import Run
+from experiments.run.preemption import stop_at_signals
 from experiments.run.progress import StudyProgress
 from experiments.run.report import Layout, Table, open_console, show
 
@@ -156,6 +157,7 @@ class Study(abc.ABC, Generic[R]):
         """Print the lines below the tables."""
 
 
+@stop_at_signals()
 def run_study(study: Study[Any], config: Any, *, out: Path | None, resume: bool) -> dict[str, Any]:
     """Run a study, from creating its folder to printing its last line, and return the summary.
 

@@ -102,7 +102,6 @@ VALIDATION, TEST = tiny.batch_of(10_000, 32), tiny.batch_of(10_001, 32)
 if __name__ == "__main__":
     config = tyro.cli(Config)
     if config.coordinator:
-        jax.config.update("jax_cpu_collectives_implementation", "gloo")
-        jax.distributed.initialize(config.coordinator, 2, config.host)
+        run.join_hosts(run.Hosts(coordinator=config.coordinator, count=2, index=config.host), config.out)
     main(config)
     sys.exit(0)

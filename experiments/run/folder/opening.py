@@ -162,5 +162,5 @@ def _not_empty(folder: Path) -> FileExistsError:
 
 def _delete_partial(folder: Path) -> None:
     """Delete the half-written files that a kill has left."""
-    for path in (*folder.glob("*.part"), *folder.glob("*/*.part")):
+    for path in list(folder.rglob("*.part")):
         path.unlink()

@@ -2,7 +2,9 @@
 
 Files in import order:
 
+checksums    checksums of the files of a checkpoint
 checkpoints  checkpoints of one training
+resumption   the checkpoint from which a training goes on
 compiled     compiled programs of a training
 train_loop   the loop around the training step
 """

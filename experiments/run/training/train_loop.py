@@ -1,6 +1,6 @@
 """The loop around the training step: log, evaluate, save, resume and stop.
 
-The record of a step depends only on state and step, and all records up to a checkpoint are in the file before the
+The record of a step depends only on state and step, and all records up to a checkpoint are on the disk before the
 checkpoint exists. So a run that was killed and resumed writes the same `metrics.jsonl` as an uninterrupted one.
 """
 
@@ -12,10 +12,12 @@ from typing import Any, NamedTuple
 
 import jax
 
+from experiments.run.distributed import call_on_first
 from experiments.run.folder.run_folder import Run
 from experiments.run.preemption import Preemption
 from experiments.run.progress import Clock, TrainingProgress
 from experiments.run.training.checkpoints import Checkpoints
+from experiments.run.training.resumption import Training, find_gap, find_start
 from pdeformer.train import Evaluation, Metrics
 
 
@@ -37,6 +39,15 @@ class LoopIntervals:
         for name, value in dataclasses.asdict(self).items():
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}; change cadence.{name}.")
+
+    def evaluates(self, step: int, steps: int) -> bool:
+        """Return whether a training of `steps` evaluates after a step."""
+        return step % self.eval_every == 0 or step == steps
+
+    def logged_steps(self, last: int, steps: int) -> dict[int, bool]:
+        """Return {every step up to `last` that is logged: whether it is evaluated too}."""
+        evaluated = {step: self.evaluates(step, steps) for step in range(1, last + 1)}
+        return {step: value for step, value in evaluated.items() if value or step % self.log_every == 0}
 
 
 class Result(NamedTuple):
@@ -81,8 +92,11 @@ def train(
 ) -> Result:
     """Train to `steps` updates, from the last checkpoint of (variant, seed) if the run has one.
 
-    A finished training is not repeated. After SIGTERM or SIGINT the loop finishes the step (and an evaluation that is
-    due with it), saves the state and raises `Preempted`. A second signal ends the process at once.
+    A finished training is not repeated. After a signal (see `Preemption`) the loop finishes the step (and an evaluation
+    that is due with it), saves the state and raises `Preempted`. A second SIGTERM or SIGINT ends the process at once.
+
+    A last checkpoint that is damaged or lacks records in `metrics.jsonl` is moved aside, and the training goes on from
+    the one before it.
 
     Args:
         run: folder of the run.
@@ -102,14 +116,16 @@ def train(
         FloatingPointError: loss or gradient is not finite; the message names variant, seed and step. The checkpoints
             are not changed.
         Preempted: a signal arrived; this is a `SystemExit` of code 128 + signal.
-        ValueError: the checkpoint is of another model.
+        ValueError: the checkpoint is of another model, no checkpoint is whole, or a line of the metrics is damaged.
     """
-    if (result := read_result(run, variant, seed)) is not None:
+    if (result := read_result(run, variant, seed, steps, cadence)) is not None:
         return result
     run.record_start()
     parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
-    with Preemption() as stop, Checkpoints(run.checkpoints(variant, seed), keep=cadence.keep) as checkpoints:
-        start = checkpoints.latest or 0
+    notes: list[str] = []
+    training = _training(run, variant, seed, steps, cadence)
+    start = call_on_first(lambda: find_start(training, notes))
+    with Preemption() as stop, Checkpoints(training.checkpoints, keep=cadence.keep) as checkpoints:
         state = checkpoints.restore(state) if start else state
         run.truncate_after(variant, seed, start)
         key = jax.jit(_stream, out_shardings=state.step.sharding)(seed)  # made on every device of every host
@@ -117,6 +133,8 @@ def train(
         compiled = step_fn.lower(state, batch_fn(start), key).compile()
         compile_seconds = time.perf_counter() - start_time
         with TrainingProgress(f"{variant}, seed {seed}", steps, start, tokens_per_step) as progress:
+            for note in notes:
+                progress.say(note)
             resumed = f"resumed at step {start}, " if start else ""
             progress.say(f"{resumed}{parameters:,} parameters, compiled in {compile_seconds:.1f} s")
             loop = _Loop(run, variant, seed, steps, cadence, evaluate_fn, checkpoints, stop, progress)
@@ -135,20 +153,30 @@ def train(
     return result
 
 
-def read_result(run: Run, variant: str, seed: int) -> Result | None:
+def read_result(run: Run, variant: str, seed: int, steps: int, cadence: LoopIntervals) -> Result | None:
     """Return the result of a finished training, None if it has not finished.
 
-    Raises:
-        ValueError: the file of the result is damaged.
+    Raises ValueError if its file is damaged, or its records in `metrics.jsonl` are not complete.
     """
-    row = run.row(variant, seed)
-    if row is not None and row.keys() != set(Result._fields):
-        differing = ", ".join(sorted(row.keys() ^ set(Result._fields)))
+    if (row := run.row(variant, seed)) is None:
+        return None
+    if differing := sorted(row.keys() ^ set(Result._fields)):
         raise ValueError(
-            f"{run.row_path(variant, seed)} must have the fields of a result, got a difference in {differing}; delete "
-            f"it, and --resume tests the last checkpoint again."
+            f"{run.row_path(variant, seed)} must have the fields of a result, got a difference in "
+            f"{', '.join(differing)}; delete it, and --resume tests the last checkpoint again."
         )
-    return None if row is None else Result(**row)
+    training = _training(run, variant, seed, steps, cadence)
+    if gap := find_gap(training, steps):
+        raise ValueError(
+            f"a finished training needs all its records, got a row for {training} while {gap}; put the file back, or "
+            f"delete its file in {run.folder / 'rows'} and {training.checkpoints} to train it again."
+        )
+    return Result(**row)
+
+
+def _training(run: Run, variant: str, seed: int, steps: int, cadence: LoopIntervals) -> Training:
+    folder = run.checkpoints(variant, seed)
+    return Training(variant, seed, folder, run.log, lambda last: cadence.logged_steps(last, steps))
 
 
 def _stream(seed: Any) -> Any:
@@ -202,7 +230,7 @@ class _Loop:
         return state
 
     def _evaluates(self, step: int) -> bool:
-        return step % self.cadence.eval_every == 0 or step == self.steps
+        return self.cadence.evaluates(step, self.steps)
 
     def _pauses(self, step: int) -> bool:
         return self._evaluates(step) or step % self.cadence.checkpoint_every == 0 or self._must_stop(step)
@@ -244,6 +272,7 @@ class _Loop:
         self._log(record)
         must_stop = self._must_stop(step)
         if is_best or must_stop or step == self.steps or step % self.cadence.checkpoint_every == 0:
+            self.run.log.sync()  # a checkpoint counts on the records up to its step
             self.checkpoints.save(step, state, score)
         if must_stop:
             self.checkpoints.wait()

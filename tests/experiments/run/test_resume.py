@@ -343,7 +343,7 @@ def test_damaged_row_is_named_with_its_remedy(tmp_path, content):
     with pytest.raises(
         ValueError, match=rf"{path} must have the fields of a result, got a difference in best_step"
     ):
-        run.read_result(folder, "after/embedding", 0)
+        run.read_result(folder, "after/embedding", 0, 20, run.LoopIntervals())
 
 
 def test_half_written_files_of_a_kill_are_deleted(tmp_path):

@@ -1,0 +1,177 @@
+"""Run a program without kills, then kill and resume it many times."""
+
+import dataclasses
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+import tyro
+
+from experiments.run.killtest.comparison import compare
+
+
+@dataclasses.dataclass(frozen=True)
+class KillTest:
+    """Kill a program at random moments, resume it, and compare its results with those of a run without kills.
+
+    The arguments of the program stand after `--`. In them, {folder} stands for a folder that is new for each kill, so
+    that `--data-dir {folder}/data` tests the preparation of the data too. The test adds --out and --resume.
+    """
+
+    program: Annotated[str, tyro.conf.Positional]
+    """A program such as lra, claims, pid_gaussian and pid_llava, or the full name of a module."""
+    kills: int = 10
+    """Number of kills."""
+    signal: str = "KILL"
+    """Signal, such as KILL or TERM, sent to all processes of the program."""
+    seed: int = 0
+    """Seed of the random moments."""
+    folder: Path | None = None
+    """Folder for all files; by default a temporary one. What differs is kept there, all else is deleted."""
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for a number of kills below 1 and an unknown signal."""
+        if self.kills < 1:
+            raise ValueError(f"a test needs at least one kill, got {self.kills}; raise --kills.")
+        if f"SIG{self.signal}" not in signal.Signals.__members__:
+            raise ValueError(
+                f"the signal must be a name such as KILL or TERM, got {self.signal}; change --signal."
+            )
+
+
+class Reference(NamedTuple):
+    """A run without kills."""
+
+    folder: Path
+    first_file: float
+    """Seconds until it has written anything."""
+    seconds: float
+
+
+def run_test(config: KillTest, arguments: Sequence[str]) -> bool:
+    """Run the test, print one line for each kill, and return whether all results are equal to the bit."""
+    parent = config.folder or Path(tempfile.mkdtemp(prefix="killtest-"))
+    parent.mkdir(parents=True, exist_ok=True)
+    reference = run_without_kills(config, arguments, parent.absolute() / "reference")
+    print(
+        f"{config.program} without kills: {reference.seconds:.1f} s, first file after {reference.first_file:.1f} s",
+        flush=True,
+    )
+    moments, equal = random.Random(config.seed), 0
+    for index in range(1, config.kills + 1):
+        folder = parent.absolute() / f"kill-{index:03}"
+        moment, state = kill_once(config, arguments, folder, reference, moments)
+        differences = resume(config, arguments, folder) or compare(
+            folder, reference.folder, same_checkpoints=config.signal == "KILL"
+        )
+        result = "equal to the bit" if not differences else f"NOT EQUAL, kept in {folder}"
+        print(
+            f"kill {index} of {config.kills}: SIG{config.signal} after {moment:.2f} s ({state}): {result}",
+            flush=True,
+        )
+        for difference in differences:
+            print(f"    {difference}", flush=True)
+        equal += not differences
+        if not differences:
+            shutil.rmtree(folder)
+    print(f"{equal} of {config.kills} equal to the bit", flush=True)
+    if equal == config.kills:
+        shutil.rmtree(reference.folder)
+    if config.folder is None and not any(path.is_dir() for path in parent.iterdir()):
+        shutil.rmtree(parent)
+    return equal == config.kills
+
+
+def run_without_kills(config: KillTest, arguments: Sequence[str], folder: Path) -> Reference:
+    """Run the program to its end. Raises ValueError if it fails."""
+    start = time.monotonic()
+    process = launch(config, arguments, folder)
+    first_file = wait_for_file(process, folder) - start
+    code = process.wait()
+    if code:
+        raise ValueError(
+            f"a kill test needs a program that ends without kills, got exit code {code}; see {log_of(folder)}."
+        )
+    return Reference(folder, first_file, time.monotonic() - start)
+
+
+def kill_once(
+    config: KillTest, arguments: Sequence[str], folder: Path, reference: Reference, moments: random.Random
+) -> tuple[float, str]:
+    """Start the program and kill it at a random moment; return the moment and what was in the folder.
+
+    If the program ends before the moment, it is started again in an empty folder and killed at another moment.
+    """
+    for _ in range(20):
+        shutil.rmtree(folder, ignore_errors=True)
+        start = time.monotonic()
+        process = launch(config, arguments, folder)
+        wait_for_file(process, folder)
+        time.sleep(moments.uniform(0.0, reference.seconds - reference.first_file))
+        if process.poll() is None:
+            os.killpg(process.pid, signal.Signals[f"SIG{config.signal}"])
+            moment = time.monotonic() - start
+            process.wait()
+            if process.returncode:
+                return moment, describe(folder / "run")
+    raise ValueError(
+        f"a kill needs a program that runs for a while, got {reference.seconds:.1f} s, mostly its start; use arguments "
+        f"with more work."
+    )
+
+
+def resume(config: KillTest, arguments: Sequence[str], folder: Path) -> list[str]:
+    """Continue the program to its end. Returns what went wrong, with the last lines of its output."""
+    begins = not (folder / "run" / "config.json").exists()
+    code = launch(config, [*arguments, *([] if begins else ["--resume"])], folder).wait()
+    last = log_of(folder).read_text(errors="replace").splitlines()[-5:]
+    return [f"the resumed program ended with exit code {code}", *last] if code else []
+
+
+def launch(config: KillTest, arguments: Sequence[str], folder: Path) -> subprocess.Popen:
+    """Start the program in a process group of its own. Its output goes to a file beside the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    module = config.program if "." in config.program else f"experiments.{config.program}"
+    options = [word.replace("{folder}", str(folder)) for word in arguments]
+    with log_of(folder).open("wb") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", module, *options, "--out", str(folder / "run")],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
+def log_of(folder: Path) -> Path:
+    """Return the file with the output of the latest start."""
+    return folder.with_suffix(".log")
+
+
+def wait_for_file(process: subprocess.Popen, folder: Path) -> float:
+    """Wait until the program has written anything into the folder, or has ended; return the time."""
+    while process.poll() is None and not any(folder.iterdir()):
+        time.sleep(0.01)
+    return time.monotonic()
+
+
+def describe(run: Path) -> str:
+    """Return what a run folder held when the program was killed."""
+    if not (run / "config.json").exists():
+        return "before the run folder"
+    metrics = run / "metrics.jsonl"
+    counts = {
+        "logged steps": metrics.read_bytes().count(b"\n") if metrics.exists() else 0,
+        "checkpoints": sum(path.name.isdecimal() for path in run.glob("checkpoints/*/*")),
+        "incomplete checkpoints": sum("tmp" in path.name for path in run.glob("checkpoints/*/*")),
+        "rows": len(list(run.glob("rows/*.json"))),
+    }
+    return ", ".join(f"{count} {name}" for name, count in counts.items() if count) or "an empty run folder"

@@ -1,0 +1,84 @@
+"""Signals: which ones stop a program, how it ends, and what stays ignored."""
+
+import os
+import signal
+
+import pytest
+
+from experiments import run
+from experiments.run.preemption import Preemption, stop_at_signals
+from tests.helpers.tiny_program import Config, main
+
+NAMES = ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU")
+SIGNALS = [getattr(signal, name) for name in NAMES if hasattr(signal, name)]
+
+
+def send(number):
+    os.kill(os.getpid(), number)
+
+
+@pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
+def test_every_signal_saves_the_step_and_exits_with_128_and_its_number(number, tmp_path, capsys):
+    with pytest.raises(run.Preempted) as stopped:
+        main(Config(out=tmp_path / "run"), spy=lambda step: send(number) if step == 6 else None)
+    assert stopped.value.code == 128 + number
+    assert (tmp_path / "run/checkpoints/plain-0/7").exists()
+    assert (
+        capsys.readouterr()
+        .out.splitlines()[-1]
+        .endswith("stopped by a signal, step 7 is saved; continue with --resume")
+    )
+
+
+def test_ignored_signal_stays_ignored():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup leaves it
+    try:
+        with Preemption() as stop:
+            send(signal.SIGHUP)
+            assert stop.signal_of_any_host() == 0
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        with stop_at_signals():
+            send(signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_warnings_may_arrive_several_times_and_before_a_request(monkeypatch):
+    raised = []
+    monkeypatch.setattr(signal, "raise_signal", raised.append)
+    with Preemption() as stop:
+        for number in (signal.SIGUSR1, signal.SIGHUP, signal.SIGHUP, signal.SIGTERM, signal.SIGHUP):
+            send(number)
+        assert (stop.signal_of_any_host(), raised) == (signal.SIGUSR1, [])
+        send(signal.SIGINT)  # the second request
+        assert raised == [signal.SIGINT]
+
+
+def test_a_request_counts_like_a_signal():
+    with Preemption() as stop:
+        stop.request(signal.SIGPIPE)
+        stop.request(signal.SIGTERM)
+    with pytest.raises(run.Preempted) as stopped:
+        stop.stop_if_signaled()
+    assert stopped.value.code == 128 + signal.SIGPIPE
+
+
+@pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
+def test_measuring_program_ends_at_once_with_one_line(number, capsys):
+    handlers = [signal.getsignal(other) for other in SIGNALS]
+    measure = stop_at_signals()(lambda: [send(number), pytest.fail("the signal has not stopped the program")])
+    with pytest.raises(run.Preempted) as stopped:
+        measure()
+    assert stopped.value.code == 128 + number
+    assert capsys.readouterr().err == (
+        f"stopped by {number.name}; what is finished is saved, continue with --resume\n"
+    )
+    assert [signal.getsignal(other) for other in SIGNALS] == handlers
+
+
+def test_signal_of_a_training_inside_gets_its_own_line_only(tmp_path, capsys):
+    with pytest.raises(run.Preempted), stop_at_signals():
+        main(Config(out=tmp_path / "run"), spy=lambda step: send(signal.SIGTERM) if step == 6 else None)
+    output = capsys.readouterr()
+    assert "step 7 is saved" in output.out
+    assert output.err == ""
