@@ -1,14 +1,15 @@
 """`python -m experiments.bench [OPTIONS]`, which is also the command `pdeformer-bench`."""
 
-import tyro
+import sys
 
-from experiments.bench.config import Config
+from experiments.bench.config import command_line
 from experiments.bench.program import main
+from experiments.run import run_program
 
 
 def run() -> None:
     """Run the program with the arguments of the command line."""
-    main(tyro.cli(Config, prog="python -m experiments.bench"))
+    run_program(command_line, main, sys.argv[1:])
 
 
 if __name__ == "__main__":

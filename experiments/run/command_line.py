@@ -8,7 +8,11 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-import tyro
+from pid.interface.help_text import help_text, is_help
+from pid.interface.options import groups_of, options_of
+from pid.interface.parsing import parse, replace
+from pid.interface.ranges import MAX_INT
+from pid.interface.refusals import explain
 
 C = TypeVar("C")
 
@@ -29,27 +33,77 @@ class CommandLine(Generic[C]):
     def __call__(self, arguments: Sequence[str]) -> C:
         """Return the configuration that the arguments describe.
 
-        Exits with code 2 and a message if an argument is invalid; for a misspelled name the message has a suggestion.
+        Exits with code 2 and a sentence if an argument is invalid; for a misspelled name the sentence has a suggestion.
         """
-        default = next(iter(self.presets))
+        try:
+            return self.read(arguments)
+        except ValueError as error:
+            code, sentence = explain(error)
+            if not sentence:
+                raise
+            print(sentence, file=sys.stderr)
+            raise SystemExit(code) from None
+
+    def read(self, arguments: Sequence[str]) -> C:
+        """Return the configuration that the arguments describe.
+
+        Raises:
+            SystemExit: the arguments ask for help, which is printed.
+            ValueError: an argument is invalid, or the configuration contradicts itself.
+        """
         words = rename_options(arguments, self.renamed)
-        if not words or (words[0].startswith("-") and words[0] not in ("-h", "--help")):
-            words = [default, *words]
-        first = words[0] if words[0].startswith("-") else words[0].replace("_", "-")
-        if not first.startswith("-") and first not in self.presets:
-            similar = get_close_matches(first, self.presets, n=1)
-            hint = f"did you mean {similar[0]}?" if similar else "choose among them."
-            print(f"a preset is one of {', '.join(self.presets)}, got {words[0]!r}; {hint}", file=sys.stderr)
-            raise SystemExit(2)
-        usage = (
-            f"The first word may be a preset; the default is {default}. `PRESET --help` lists all options."
+        if is_help(words):
+            print(self.help(self._preset(words[:1]) if self._is_preset(words[0]) else self.default))
+            raise SystemExit(0)
+        parsed = parse(words, options_of(self.presets[self.default][1]))
+        _, start = self.presets[self._preset(parsed.words)]
+        return replace(start, parsed.values)
+
+    @property
+    def default(self) -> str:
+        """Name of the default preset."""
+        return next(iter(self.presets))
+
+    def help(self, preset: str) -> str:
+        """Return the text of `--help`, with the values of a preset as defaults."""
+        line, config = self.presets[preset]
+        word = "" if len(self.presets) == 1 else " [PRESET]"
+        about = (
+            f"{self.about} {line}"
+            if len(self.presets) == 1
+            else (
+                f"{self.about} A preset sets all options; those that follow it change single ones. Below are the defaults "
+                f"of the preset {preset}."
+            )
         )
-        return tyro.extras.overridable_config_cli(
-            dict(self.presets),
-            args=[first, *words[1:]],
-            prog=f"python -m {self.program}",
-            description=f"{self.about} {usage}",
+        return help_text(
+            f"python -m {self.program}{word} [OPTIONS]",
+            " ".join(about.split()),
+            options_of(config),
+            words={} if len(self.presets) == 1 else {name: text for name, (text, _) in self.presets.items()},
+            groups=groups_of(config),
         )
+
+    def _is_preset(self, word: str) -> bool:
+        return word.replace("_", "-") in self.presets
+
+    def _preset(self, words: Sequence[str]) -> str:
+        """Return the preset that the words without an option name. Raises ValueError for any other word."""
+        names = [word.replace("_", "-") for word in words]
+        if not names:
+            return self.default
+        if len(self.presets) == 1:
+            raise ValueError(
+                f"every value follows its option, got {words[0]!r} alone; --help lists the options."
+            )
+        for word, name in zip(words, names, strict=True):
+            if name not in self.presets:
+                similar = get_close_matches(name, self.presets, n=1)
+                hint = f"did you mean {similar[0]}?" if similar else "choose among them."
+                raise ValueError(f"a preset is one of {', '.join(self.presets)}, got {word!r}; {hint}")
+        if len(names) > 1:
+            raise ValueError(f"a run has one preset, got {' '.join(words)}; keep one of them.")
+        return names[0]
 
 
 def rename_options(arguments: Sequence[str], renamed: Mapping[str, str]) -> list[str]:
@@ -78,15 +132,41 @@ def rename_options(arguments: Sequence[str], renamed: Mapping[str, str]) -> list
 
 
 def check_seeds(seeds: Sequence[int]) -> None:
-    """Raise ValueError unless the seeds are one or more different integers from 0 on."""
-    if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
-        raise ValueError(f"seeds are one or more different numbers from 0 on, got {seeds}; change --seeds.")
+    """Raise ValueError unless the seeds are one or more different integers from 0 to 2³¹ - 1."""
+    if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds) or max(seeds) > MAX_INT:
+        raise ValueError(
+            f"seeds are one or more different numbers from 0 on, up to {MAX_INT}, got {seeds}; change --seeds."
+        )
 
 
 def check_resume(*, resume: bool, out: Path | None) -> None:
     """Raise ValueError if `resume` is set without a run folder."""
     if resume and out is None:
         raise ValueError("--resume continues a run, got no --out; pass its folder as --out.")
+
+
+def check_out(*, resume: bool, out: Path | None) -> None:
+    """Check the run folder of a command line.
+
+    Raises:
+        FileExistsError: it has files and is not resumed, or is a file.
+        FileNotFoundError: it is resumed and does not exist, or has no run.
+    """
+    if out is None:
+        return
+    if out.exists() and not out.is_dir():
+        raise FileExistsError(f"a run needs a folder, got {out} which is a file; use another --out.")
+    is_used = out.is_dir() and any(out.iterdir())
+    if not resume and is_used:
+        raise FileExistsError(
+            f"a run needs a folder of its own, got {out} which has files; use --resume to continue its run, or another "
+            f"--out."
+        )
+    if resume and not (out / "config.json").is_file():
+        state = "without config.json" if is_used else "which has no run"
+        raise FileNotFoundError(
+            f"--resume needs a run folder, got {out} {state}; check --out, or leave --resume out to start a run."
+        )
 
 
 def deprecated_names(module: str, renamed: Mapping[str, str]) -> Callable[[str], Any]:

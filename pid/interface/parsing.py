@@ -1,0 +1,101 @@
+"""Arguments of a command line to a configuration."""
+
+import dataclasses
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+from pid.interface.options import Option
+from pid.interface.spelling import Resolved, resolve
+from pid.interface.values import TRUTH, read
+
+C = TypeVar("C")
+Values = dict[tuple[str, ...], Any]
+"""Path of an option -> its value."""
+NUMBER = re.compile(r"-(\d|\.\d|inf|nan)", re.IGNORECASE)
+
+
+class Arguments(NamedTuple):
+    """What the arguments mean."""
+
+    values: Values
+    """The values of the options."""
+    words: list[str]
+    """Words that belong to no option."""
+
+
+def parse(arguments: Sequence[str], options: Sequence[Option]) -> Arguments:
+    """Read arguments.
+
+    Raises:
+        ValueError: an option is unknown, or written twice, or its words are no value of it.
+    """
+    rest, result = list(arguments), Arguments({}, [])
+    while rest:
+        word = rest.pop(0)
+        if not is_option(word):
+            result.words.append(word)
+            continue
+        name, equals, text = word.partition("=")
+        resolved = resolve(name, options)
+        option = resolved.option
+        if not resolved.is_own_name:
+            print(f"{name} is read as --{option.name}.", file=sys.stderr)
+        words = [text] if equals else _take(resolved, rest)
+        value = _value(name, resolved, words)
+        _check_once(result.values, option, value)
+        result.values[option.path] = value
+    return result
+
+
+def is_option(word: str) -> bool:
+    """Return whether a word is the name of an option; a negative number is not."""
+    return word.startswith("-") and len(word) > 1 and not NUMBER.match(word)
+
+
+def replace(config: C, values: Mapping[tuple[str, ...], Any]) -> C:
+    """Return the configuration with other values, by their paths.
+
+    Args:
+        config: a frozen dataclass, or its class if required fields have no default.
+        values: path -> value.
+    """
+    by_field: dict[str, dict[tuple[str, ...], Any]] = {}
+    for (field, *inner), value in values.items():
+        by_field.setdefault(field, {})[tuple(inner)] = value
+    is_class = isinstance(config, type)
+    start = config() if is_class and any(() not in group for group in by_field.values()) else config
+    changes = {
+        field: group[()] if () in group else replace(getattr(start, field), group)
+        for field, group in by_field.items()
+    }
+    return config(**changes) if is_class else dataclasses.replace(config, **changes)  # pyright: ignore
+
+
+def _take(resolved: Resolved, rest: list[str]) -> list[str]:
+    """Remove the words of an option from `rest` and return them."""
+    option, words = resolved.option, []
+    if resolved.value is not None or option.is_flag:
+        is_value = rest and resolved.value is None and rest[0].lower() in TRUTH
+        return [rest.pop(0)] if is_value else words
+    while rest and not is_option(rest[0]) and (option.length is None or len(words) < option.length):
+        words.append(rest.pop(0))
+    return words
+
+
+def _value(name: str, resolved: Resolved, words: list[str]) -> Any:
+    if resolved.value is not None and words:
+        raise ValueError(f"{name} takes no value, got {words[0]!r}; write {name} alone.")
+    if not words and resolved.option.is_flag:
+        words = ["true"]
+    return read(resolved.option, words if resolved.value is None else [resolved.value])
+
+
+def _check_once(values: Values, option: Option, value: Any) -> None:
+    """Raise ValueError if the option stands there already with another value, or with some of several values."""
+    if option.path in values and (values[option.path] != value or option.length != 1):
+        together = "write all its values behind one" if option.length != 1 else "keep one of them"
+        raise ValueError(
+            f"an option is written once, got --{option.name} with {values[option.path]} and with {value}; {together}."
+        )
