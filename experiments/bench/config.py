@@ -80,8 +80,8 @@ class Config:
     """Number of timed pairs for each row, in alternating order. It must be even."""
     seconds: Positive = 5.0
     """Time limit of a row in seconds. Section evolved does not limit forward rows of up to 8192 tokens."""
-    out: Path = Path("runs/bench")
-    """Parent of the new run folder, which takes the next free number. With --resume: the run folder itself."""
+    out: Path | None = None
+    """Run folder. Default: the next free number under runs/bench/. Nothing is ever overwritten."""
     resume: bool = False
     """Continue the run in --out. Finished sections are not measured again."""
     lengths: tuple[Count, ...] = (512, 2048, 8192, 16384)
@@ -100,10 +100,16 @@ class Config:
     """The language model and the sample of section llava. The weights are random or those of `text`."""
 
     def __post_init__(self) -> None:
-        """Raise ValueError for an odd number of pairs."""
+        """Raise ValueError for contradictions, before anything is timed."""
+        if not self.only or len(set(self.only)) < len(self.only):
+            raise ValueError(
+                f"sections are one or more different ones, got {' '.join(self.only) or 'none'}; change --only."
+            )
+        run.check_ranges(self)
+        run.check_resume(resume=self.resume, out=self.out)
         if self.pairs < 2 or self.pairs % 2:
             raise ValueError(
-                f"pairs must be even so that both orders weigh the same, got {self.pairs}; try 20."
+                f"pairs must be even so that both orders weigh the same, got {self.pairs}; change --pairs, 20 is usual."
             )
 
 

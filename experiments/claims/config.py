@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated, Literal, get_args
 
 from experiments import run
-from pid.interface.options import HIDDEN
+from pid.interface.command_options import HIDDEN
 from pid.interface.ranges import Count, Natural, Positive, Range, Seed, Share
 
 SectionName = Literal["decay", "entropy", "instability", "gradients", "landscape", "artifact"]

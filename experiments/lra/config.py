@@ -10,7 +10,7 @@ from experiments.data import listops
 from pdeformer import train
 from pdeformer.layers import PDEAttentionConfig, StencilConfig
 from pdeformer.model import PLACEMENTS, Architecture, ModelConfig
-from pid.interface.options import HIDDEN, Choices
+from pid.interface.command_options import HIDDEN, Choices
 from pid.interface.ranges import Count, Natural, Seed
 
 MAY_CHANGE_ON_RESUME = (*run.MAY_CHANGE_ON_RESUME, "hosts", "data_dir", "manual_dir")
@@ -29,9 +29,9 @@ class Mesh:
     """Devices along each axis of the mesh; -1 takes all that remain."""
 
     data: int = -1
-    """Devices that share the examples of a batch."""
+    """Devices that share the examples of a batch. -1 takes all that --mesh.model leaves."""
     model: int = 1
-    """Devices that share the heads and the feed-forward units."""
+    """Devices that share the heads and the feed-forward units. -1 takes all that --mesh.data leaves."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +50,10 @@ class Generated:
     """Test sequences; they select nothing."""
     seed: Seed = 0
     """Seed of the generator."""
+
+
+SHORT = Generated(min_length=9, max_length=65, train=20_000)
+"""The data set of the preset quick."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -132,14 +136,23 @@ class Config:
                 "source lra_release reads published files, got no manual_dir; pass --manual-dir with the folder "
                 "listops-1000 of lra_release.gz, or use --source generated."
             )
+        if self.source == "lra_release" and self.generated not in (Generated(), SHORT):
+            raise ValueError(
+                f"the published files have sizes of their own, got --source lra_release with {self.generated}; drop the "
+                f"options --generated.*, or use --source generated."
+            )
         run.check_resume(resume=self.resume, out=self.out)
-        longest = self.generated.max_length - 1
-        if self.source == "generated" and longest > self.model.max_len:
+        self._check_lengths()
+
+    def _check_lengths(self) -> None:
+        """Raise ValueError unless the sequences fit the model."""
+        longest = self.data().max_length - 1
+        remedy = " or lower --generated.max-length" if self.source == "generated" else f" to {longest}"
+        if longest > self.model.max_len:
             raise ValueError(
                 f"sequences must fit max_len, got up to {longest} tokens for max_len={self.model.max_len}; raise "
-                f"model.max_len or lower generated.max_length."
+                f"--model.max-len{remedy}."
             )
-        self.data()
 
     def data(self) -> listops.ListOpsConfig:
         """Return the configuration of the data set.

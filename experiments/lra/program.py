@@ -20,6 +20,8 @@ from experiments.lra.report import show
 from pdeformer import sharding, train
 from pdeformer.model import Classifier, ModelConfig
 
+RELEASE_FILES = ("basic_train.tsv", "basic_val.tsv", "basic_test.tsv")
+"""The published files."""
 Splits = dict[str, arrays.Split]
 
 
@@ -81,6 +83,14 @@ def check(config: Config, mesh: Mesh) -> None:
     if config.batch > size:
         raise ValueError(
             f"a batch is drawn from {size} training examples, got batch={config.batch}; lower it."
+        )
+    missing = [
+        name for name in RELEASE_FILES if config.manual_dir and not (config.manual_dir / name).is_file()
+    ]
+    if config.source == "lra_release" and missing:
+        raise FileNotFoundError(
+            f"--source lra_release reads {', '.join(RELEASE_FILES)}, got {config.manual_dir} without "
+            f"{', '.join(missing)}; check --manual-dir, the folder listops-1000 of lra_release.gz."
         )
     for components in config.variants().values():
         config.network(components, vocabulary=len(listops.VOCABULARY), classes=listops.CLASSES)

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from experiments import run
 from pid.estimators.config import Debias
-from pid.interface.options import HIDDEN
+from pid.interface.command_options import HIDDEN
 from pid.interface.ranges import Count, Level, Range, Seed
 
 StudyName = Literal["planted", "bias", "coverage", "flow", "speed"]
@@ -143,6 +143,13 @@ class Config:
             raise ValueError(
                 f"--npz takes the place of a study, got --study {self.study} too; drop one of them."
             )
+        if self.npz is None and self.config != "recommended":
+            raise ValueError(
+                f"--config is the configuration of an estimate of --npz, got --config {self.config} without a file; "
+                f"drop it, or add --npz."
+            )
+        if len(set(self.names)) < 2:
+            raise ValueError(f"two sources have two names, got {' '.join(self.names)}; change --names.")
         run.check_ranges(self)
         self._check_sizes()
 

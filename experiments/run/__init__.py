@@ -45,4 +45,4 @@ from experiments.run.training.compiled import make_programs as make_programs
 from experiments.run.training.train_loop import LoopIntervals as LoopIntervals
 from experiments.run.training.train_loop import Result as Result
 from experiments.run.training.train_loop import train as train
-from pid.interface.options import check_ranges as check_ranges
+from pid.interface.command_options import check_ranges as check_ranges

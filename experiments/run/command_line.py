@@ -8,8 +8,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from pid.interface.command_options import groups_of, options_of
 from pid.interface.help_text import help_text, is_help
-from pid.interface.options import groups_of, options_of
 from pid.interface.parsing import parse, replace
 from pid.interface.ranges import MAX_INT
 from pid.interface.refusals import explain
@@ -72,8 +72,8 @@ class CommandLine(Generic[C]):
             f"{self.about} {line}"
             if len(self.presets) == 1
             else (
-                f"{self.about} A preset sets all options; those that follow it change single ones. Below are the defaults "
-                f"of the preset {preset}."
+                f"{self.about} A preset sets all options; those that follow it change single ones. Below are the "
+                f"defaults of the preset {preset}."
             )
         )
         return help_text(

@@ -2,12 +2,12 @@
 
 Files in import order:
 
-extras      optional dependencies of the rooms
-ranges      ranges of numeric options
-options     options of a configuration: name, type, range, choices, default and description of every field
-values      words of a command line to values
-spelling    names of options in other spellings
-parsing     arguments to a configuration
-help_text   the text of --help
-refusals    errors of users against errors of the program, and exit codes
+extras           optional dependencies of the rooms
+ranges           ranges of numeric options
+command_options  options of a configuration: name, type, range, choices, default, description
+values           words of a command line to values
+spelling         names of options in other spellings
+parsing          arguments to a configuration
+help_text        the text of --help
+refusals         errors of users against errors of the program, and exit codes
 """

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pid.interface.options import Option
+from pid.interface.command_options import Option
 
 WIDTH = 80
 PLACEHOLDER = {int: "N", float: "X", str: "TEXT", Path: "PATH"}

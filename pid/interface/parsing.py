@@ -4,9 +4,10 @@ import dataclasses
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
-from pid.interface.options import Option
+from pid.interface.command_options import Option, default_of
 from pid.interface.spelling import Resolved, resolve
 from pid.interface.values import TRUTH, read
 
@@ -64,13 +65,13 @@ def replace(config: C, values: Mapping[tuple[str, ...], Any]) -> C:
     by_field: dict[str, dict[tuple[str, ...], Any]] = {}
     for (field, *inner), value in values.items():
         by_field.setdefault(field, {})[tuple(inner)] = value
-    is_class = isinstance(config, type)
-    start = config() if is_class and any(() not in group for group in by_field.values()) else config
+    defaults = {field.name: default_of(field) for field in dataclasses.fields(config)}  # pyright: ignore
+    start = defaults if isinstance(config, type) else vars(config)
     changes = {
-        field: group[()] if () in group else replace(getattr(start, field), group)
-        for field, group in by_field.items()
+        field: group[()] if () in group else replace(start[field], group) for field, group in by_field.items()
     }
-    return config(**changes) if is_class else dataclasses.replace(config, **changes)  # pyright: ignore
+    make: Any = config if isinstance(config, type) else partial(dataclasses.replace, config)  # pyright: ignore
+    return make(**changes)
 
 
 def _take(resolved: Resolved, rest: list[str]) -> list[str]:
@@ -95,7 +96,7 @@ def _value(name: str, resolved: Resolved, words: list[str]) -> Any:
 def _check_once(values: Values, option: Option, value: Any) -> None:
     """Raise ValueError if the option stands there already with another value, or with some of several values."""
     if option.path in values and (values[option.path] != value or option.length != 1):
-        together = "write all its values behind one" if option.length != 1 else "keep one of them"
+        remedy = "write all its values behind one" if option.length != 1 else "keep one of them"
         raise ValueError(
-            f"an option is written once, got --{option.name} with {values[option.path]} and with {value}; {together}."
+            f"an option is written once, got --{option.name} with {values[option.path]} and with {value}; {remedy}."
         )

@@ -12,23 +12,25 @@ MAX_INT = 2**31 - 1
 class Range:
     """An interval of finite numbers."""
 
-    low: float = -math.inf
+    low: float | int = -math.inf
     """Smallest number."""
-    high: float = math.inf
+    high: float | int = math.inf
     """Largest number."""
     without_low: bool = False
     """Whether `low` itself is outside."""
     without_high: bool = False
     """Whether `high` itself is outside."""
 
-    def __contains__(self, number: float) -> bool:
+    def __contains__(self, number: float | int) -> bool:
         """Return whether a number is finite and in the interval."""
         above = self.low < number if self.without_low else self.low <= number
         below = number < self.high if self.without_high else number <= self.high
         return math.isfinite(number) and above and below
 
-    def rule(self) -> str:
-        """Return the interval as words that follow "must be"."""
+    def rule(self, number: float | int) -> str:
+        """Return as words that follow "must be" what a number outside breaks."""
+        if number < self.low < self.high == MAX_INT:
+            return f"at least {self.low}"
         if math.isinf(self.low) and math.isinf(self.high):
             return "finite"
         if math.isinf(self.high):
@@ -37,7 +39,7 @@ class Range:
         return f"in {left}{_digits(self.low)}, {_digits(self.high)}{right}"
 
 
-def _digits(number: float) -> str:
+def _digits(number: float | int) -> str:
     return f"{number:.0f}" if float(number).is_integer() else f"{number:g}"
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import NamedTuple
 
-from pid.interface.options import Option
+from pid.interface.command_options import Option
 
 USUAL = {
     "out": "o output output-dir out-dir outdir output-path log-dir logdir save-dir run-dir workdir work-dir folder dir",

@@ -4,7 +4,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from pid.interface.options import Option
+from pid.interface.command_options import Option
 from pid.interface.ranges import MAX_INT, Range
 
 TRUTH = {
@@ -89,7 +89,7 @@ def _read_one(option: Option, word: str) -> Any:
         raise ValueError(f"--{option.name} takes {rule(option)}, got {word!r}; {example(option)}.") from None
     limits = option.range or (Range(-MAX_INT, MAX_INT) if option.kind is int else Range())
     if option.kind is not bool and value not in limits:
-        raise ValueError(f"--{option.name} must be {limits.rule()}, got {word}; {example(option)}.")
+        raise ValueError(f"--{option.name} must be {limits.rule(value)}, got {word}; {example(option)}.")
     return value
 
 

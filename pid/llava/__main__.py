@@ -8,8 +8,8 @@ import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
 
+from pid.interface.command_options import groups_of, options_of
 from pid.interface.help_text import help_text, is_help
-from pid.interface.options import groups_of, options_of
 from pid.interface.parsing import parse, replace
 from pid.interface.refusals import run_program
 from pid.llava.parity.memory import Sizes, print_sizes
@@ -74,8 +74,7 @@ def help_of(name: str) -> str:
     kind, options = COMMANDS[name], options_of(COMMANDS[name])
     paths = "".join(f" {option.path[-1].upper()}" for option in options if option.positional)
     about = " ".join((kind.__doc__ or "").split())
-    groups = groups_of(Sizes()) if kind is Sizes else groups_of(kind)
-    return help_text(f"python -m pid.llava {name}{paths} [OPTIONS]", about, options, groups=groups)
+    return help_text(f"python -m pid.llava {name}{paths} [OPTIONS]", about, options, groups=groups_of(kind))
 
 
 def run() -> None:

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from pid.interface.options import POSITIONAL
+from pid.interface.command_options import POSITIONAL
 from pid.interface.ranges import Count
 from pid.llava.checkpoint.key_mapping import canonical_key, is_buffer, layout, unused_keys
 from pid.llava.checkpoint.loading import load
@@ -217,7 +217,17 @@ def compare_with_torch(path: Path, prompt: ParityPrompt, states: ModelStates) ->
 
 
 def verify(command: Verify) -> bool:
-    """Print the report of a checkpoint and return whether it passed."""
+    """Print the report of a checkpoint and return whether it passed.
+
+    Raises:
+        FileNotFoundError: the path is no folder.
+        ValueError: the mesh is larger than the devices.
+    """
+    if not command.path.is_dir():
+        raise FileNotFoundError(
+            f"verify reads the folder of a model, got {command.path}, which is no folder; check the path."
+        )
+    command.mesh.check_devices()
     try:
         prompt, states = describe_model(command)
     except (FileNotFoundError, ValueError) as error:

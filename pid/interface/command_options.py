@@ -65,7 +65,7 @@ class Option:
         """Whether the option needs no value."""
         return self.kind is bool and not self.choices
 
-    def numbers(self, config: Any) -> list[float]:
+    def numbers(self, config: Any) -> list[float | int]:
         """Return the numbers of this option in a configuration."""
         value = functools.reduce(getattr, self.path, config)
         values = value if isinstance(value, tuple | list) else (value,)
@@ -97,7 +97,7 @@ def check_ranges(config: Any) -> None:
         for number in option.numbers(config):
             if number not in limits:
                 raise ValueError(
-                    f"{option.name} must be {limits.rule()}, got {number}; change --{option.name}."
+                    f"{option.name} must be {limits.rule(number)}, got {number}; change --{option.name}."
                 )
 
 
@@ -105,7 +105,7 @@ def _walk(config: Any, path: tuple[str, ...]) -> Iterator[Option]:
     cls = config if isinstance(config, type) else type(config)
     hints = get_type_hints(cls, include_extras=True)
     for field in dataclasses.fields(cls):
-        value = _default(field) if config is cls else getattr(config, field.name)
+        value = default_of(field) if config is cls else getattr(config, field.name)
         kind, *metadata = _split(hints[field.name])
         if HIDDEN in metadata or not field.init:
             continue
@@ -115,7 +115,8 @@ def _walk(config: Any, path: tuple[str, ...]) -> Iterator[Option]:
         yield Option((*path, field.name), value, cls, **_type_of(kind, metadata))
 
 
-def _default(field: "dataclasses.Field[Any]") -> Any:
+def default_of(field: "dataclasses.Field[Any]") -> Any:
+    """Return the default of a field, `dataclasses.MISSING` if it has none."""
     if field.default_factory is not dataclasses.MISSING:
         return field.default_factory()
     return field.default
@@ -131,8 +132,11 @@ def _type_of(hint: Any, metadata: list[Any]) -> dict[str, Any]:
     hint, *more = _split(hint)
     metadata = [*metadata, *more]
     result: dict[str, Any] = {"positional": True} if POSITIONAL in metadata else {}
-    result |= {"choices": x.words for x in metadata if isinstance(x, Choices)}
-    result |= {"range": x for x in metadata if isinstance(x, Range)}
+    for note in metadata:
+        if isinstance(note, Choices):
+            result["choices"] = note.words
+        if isinstance(note, Range):
+            result["range"] = note
     if get_origin(hint) is tuple:
         inner, *others = get_args(hint)
         length = None if others == [Ellipsis] else 1 + len(others)
@@ -157,7 +161,7 @@ def descriptions(cls: type) -> dict[str, str]:
             continue
         body: Any = ast.parse(textwrap.dedent(inspect.getsource(base))).body[0]
         for node, following in zip(body.body, body.body[1:], strict=False):
-            if isinstance(node, ast.AnnAssign) and isinstance(following, ast.Expr):
-                if isinstance(following.value, ast.Constant) and isinstance(node.target, ast.Name):
-                    texts[node.target.id] = " ".join(str(following.value.value).split())
+            match node, following:
+                case ast.AnnAssign(target=ast.Name(name)), ast.Expr(ast.Constant(str(text))):
+                    texts[name] = " ".join(text.split())
     return texts
