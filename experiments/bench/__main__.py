@@ -2,8 +2,7 @@
 
 import sys
 
-from experiments.bench.config import command_line
-from experiments.bench.program import main
+from experiments.bench import command_line, main
 from experiments.run import run_program
 
 

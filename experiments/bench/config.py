@@ -83,7 +83,7 @@ class Config:
     out: Path | None = None
     """Run folder. Default: the next free number under runs/bench/. Nothing is ever overwritten."""
     resume: bool = False
-    """Continue the run in --out. Finished sections are not measured again."""
+    """Continue the run in --out. Finished parts are not repeated."""
     lengths: tuple[Count, ...] = (512, 2048, 8192, 16384)
     """Numbers of tokens in section evolved. Heads, width and batch are those of `attention`."""
     steps: Count = 4

@@ -157,7 +157,7 @@ class Config:
     out: Path | None = None
     """Run folder. Default: the next free number under runs/claims/. Nothing is ever overwritten."""
     resume: bool = False
-    """Continue the run in --out. Finished sections are not measured again."""
+    """Continue the run in --out. Finished parts are not repeated."""
     only: tuple[SectionName, ...] = SECTIONS
     """Sections to run, one after another."""
     seeds: tuple[Seed, ...] = (0, 1, 2, 3, 4, 5)

@@ -75,9 +75,9 @@ class Config:
     preset: Annotated[str, HIDDEN] = "quick"
     """Name of the preset with the defaults of the other options."""
     out: Path | None = None
-    """Run folder. Default: the next free number under runs/lra/. No file of another run is ever overwritten."""
+    """Run folder. Default: the next free number under runs/lra/. Nothing is ever overwritten."""
     resume: bool = False
-    """Continue the run in --out from its last checkpoint; for a finished run, print the report again."""
+    """Continue the run in --out. Finished parts are not repeated."""
     placement: Annotated[tuple[str, ...], Choices((NONE, *PLACEMENTS))] = ("after_embedding",)
     """Places of the diffusion layer: one variant per place, in addition to the baseline; none: no such variant."""
     combine: bool = False
@@ -105,7 +105,7 @@ class Config:
     generated: Generated = Generated()
     """The generated data set."""
     data_dir: Path = Path("data")
-    """Folder of prepared data, which later runs read again."""
+    """Folder of prepared data. Later runs read it again."""
     manual_dir: Path | None = None
     """For --source lra_release: the folder with basic_train.tsv, basic_val.tsv and basic_test.tsv."""
     mesh: Mesh = Mesh()
@@ -127,7 +127,7 @@ class Config:
         ):
             raise ValueError(
                 f"placements are different, and none stands alone, got {' '.join(self.placement)}; "
-                f"the baseline is always trained."
+                f"change --placement, the baseline is always trained."
             )
         run.check_seeds(self.seeds)
         run.check_ranges(self)
@@ -138,21 +138,22 @@ class Config:
             )
         if self.source == "lra_release" and self.generated not in (Generated(), SHORT):
             raise ValueError(
-                f"the published files have sizes of their own, got --source lra_release with {self.generated}; drop the "
-                f"options --generated.*, or use --source generated."
+                f"the published files have sizes of their own, got --source lra_release with {self.generated}; drop "
+                f"the options --generated.*, or use --source generated."
             )
         run.check_resume(resume=self.resume, out=self.out)
         self._check_lengths()
 
     def _check_lengths(self) -> None:
         """Raise ValueError unless the sequences fit the model."""
-        longest = self.data().max_length - 1
-        remedy = " or lower --generated.max-length" if self.source == "generated" else f" to {longest}"
+        longest = (listops.RELEASE if self.source == "lra_release" else self.generated).max_length - 1
+        remedy = "or lower --generated.max-length" if self.source == "generated" else f"to {longest}"
         if longest > self.model.max_len:
             raise ValueError(
                 f"sequences must fit max_len, got up to {longest} tokens for max_len={self.model.max_len}; raise "
-                f"--model.max-len{remedy}."
+                f"--model.max-len {remedy}."
             )
+        self.data()
 
     def data(self) -> listops.ListOpsConfig:
         """Return the configuration of the data set.

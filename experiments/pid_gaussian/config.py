@@ -121,7 +121,7 @@ class Config:
     out: Path | None = None
     """Run folder. Default: the next free number under runs/pid_gaussian/. Nothing is ever overwritten."""
     resume: bool = False
-    """Continue the run in --out. Finished parts are not measured again."""
+    """Continue the run in --out. Finished parts are not repeated."""
     seeds: tuple[Seed, ...] = (0,)
     """Seeds of the data and of all random numbers. A study runs once for each seed."""
     planted: Planted = Planted()

@@ -37,7 +37,7 @@ class CaptureOptions:
     windows: bool = True
     """Also knock out Image→Question in a window around every layer, and measure the answer's probability."""
     width: Count | None = None
-    """Layers of a window. None scales the 9 of 32 layers of Zhang et al. to the depth of the model."""
+    """Layers of a window. Default: the 9 of 32 layers of Zhang et al., scaled to the depth of the model."""
     batch: Count = 16
     """Batch size in questions."""
     dtype: Literal["float32", "bfloat16"] = "float32"
@@ -47,7 +47,7 @@ class CaptureOptions:
     suffix: str = "zhang"
     """Text after the question that asks for a short answer: zhang, llava or none, or your own text."""
     image_mode: Literal["pad", "hf_crop", "anyres"] | None = None
-    """How an image is brought to the size of a tile. None follows the original code of the model."""
+    """How an image is brought to the size of a tile. Default: as in the original code of the model."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,7 +91,7 @@ class Config:
     model: tuple[Path, ...] = ()
     """LLaVA models, as Hugging Face folders. The program correlates the trajectories of every two models."""
     data: Path | None = None
-    """Folder of GQA's download (questions1.2 and images, extracted or as archives). None is the toy world."""
+    """Folder of GQA's download (questions1.2 and images, extracted or as archives). Default: the toy world."""
     npz: Path | None = None
     """File (.npz, .safetensors) with your own arrays target, x and y, (layers, n, d), instead of models."""
     config: Literal["both", "recommended", "paper"] = "both"
@@ -111,7 +111,7 @@ class Config:
     out: Path | None = None
     """Run folder. Default: the next free number under runs/pid_llava/. Nothing is ever overwritten."""
     resume: bool = False
-    """Continue the run in --out."""
+    """Continue the run in --out. Finished parts are not repeated."""
     cache: Path = Path("runs/pid_llava/kept")
     """Folder with cached captures and estimates. Later runs reuse them."""
     seed: Seed = 0

@@ -1,6 +1,7 @@
 """Command lines with presets, old names of options, and checks that all programs share."""
 
 import dataclasses
+import os
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -151,11 +152,16 @@ def check_out(*, resume: bool, out: Path | None) -> None:
     Raises:
         FileExistsError: it has files and is not resumed, or is a file.
         FileNotFoundError: it is resumed and does not exist, or has no run.
+        PermissionError: it cannot be created.
     """
     if out is None:
         return
     if out.exists() and not out.is_dir():
         raise FileExistsError(f"a run needs a folder, got {out} which is a file; use another --out.")
+    parent = next(path for path in (out, *out.absolute().parents) if path.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        state = "is not writable" if parent.is_dir() else "is a file"
+        raise PermissionError(f"a run folder is created, got {out}, but {parent} {state}; use another --out.")
     is_used = out.is_dir() and any(out.iterdir())
     if not resume and is_used:
         raise FileExistsError(

@@ -79,13 +79,11 @@ def options_of(config: Any) -> list[Option]:
 
 def groups_of(config: Any) -> dict[str, str]:
     """Return the description of every group of options, by its name."""
-    texts: dict[str, str] = {}
-    for field in dataclasses.fields(config):
-        value = getattr(config, field.name, None)
+    cls, texts = config if isinstance(config, type) else type(config), {}
+    for field in dataclasses.fields(cls):
+        value = default_of(field) if config is cls else getattr(config, field.name)
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            texts[field.name] = descriptions(config if isinstance(config, type) else type(config)).get(
-                field.name, ""
-            )
+            texts[field.name] = descriptions(cls).get(field.name, "")
             texts |= {f"{field.name}.{name}": text for name, text in groups_of(value).items()}
     return texts
 

@@ -38,7 +38,7 @@ def help_text(
         groups: name of a group -> its description.
         title: heading of `words`.
     """
-    lines = [_wrap(f"usage: {usage}", after=" " * 7), "", _wrap(about)]
+    lines = [_wrap(f"usage: {usage}", after=" " * 7), "", _wrap(clean(about))]
     if words:
         lines += ["", f"{title}:", *_entries(words)]
     by_group: dict[str, dict[str, str]] = {"": {}}
@@ -72,9 +72,9 @@ def description(option: Option) -> str:
     heading_has_choices = "{" in heading(option)
     if option.choices and not heading_has_choices:
         text += f" One of: {', '.join(map(str, option.choices))}."
-    default = show(option.default)
-    has_default = option.default not in (None, (), dataclasses.MISSING) and "Default:" not in text
-    return f"{text} Default: {default}." if has_default else text
+    if option.default in (None, (), dataclasses.MISSING):
+        return text
+    return f"{text.partition(' Default: ')[0]} Default: {show(option.default)}."
 
 
 def show(value: Any) -> str:

@@ -32,10 +32,11 @@ def parse(arguments: Sequence[str], options: Sequence[Option]) -> Arguments:
     Raises:
         ValueError: an option is unknown, or written twice, or its words are no value of it.
     """
-    rest, result = list(arguments), Arguments({}, [])
+    rest, result, flag = list(arguments), Arguments({}, []), ""
     while rest:
         word = rest.pop(0)
         if not is_option(word):
+            _check_no_path(word, flag)
             result.words.append(word)
             continue
         name, equals, text = word.partition("=")
@@ -47,6 +48,7 @@ def parse(arguments: Sequence[str], options: Sequence[Option]) -> Arguments:
         value = _value(name, resolved, words)
         _check_once(result.values, option, value)
         result.values[option.path] = value
+        flag = option.name if option.is_flag else ""
     return result
 
 
@@ -72,6 +74,13 @@ def replace(config: C, values: Mapping[tuple[str, ...], Any]) -> C:
     }
     make: Any = config if isinstance(config, type) else partial(dataclasses.replace, config)  # pyright: ignore
     return make(**changes)
+
+
+def _check_no_path(word: str, flag: str) -> None:
+    """Raise ValueError for the path in `--resume PATH`."""
+    if flag and ("/" in word or "." in word):
+        remedy = f"--out {word} --{flag}" if flag == "resume" else f"--{flag} alone"
+        raise ValueError(f"--{flag} takes no value, got {word!r}; write {remedy}.")
 
 
 def _take(resolved: Resolved, rest: list[str]) -> list[str]:

@@ -24,6 +24,7 @@ USUAL = {
     "dtype": "precision mixed-precision",
     "layers": "n-layers num-layers n-layer num-hidden-layers depth",
     "heads": "n-heads num-heads n-head num-attention-heads",
+    "model.width": "d-model hidden-size hidden-dim embed-dim embedding-dim n-embd dim",
     "width": "d-model hidden-size hidden-dim embed-dim embedding-dim n-embd dim",
     "ffn": "d-ff mlp-dim intermediate-size ffn-dim",
     "max-len": "max-seq-len max-seq-length seq-len sequence-length block-size context-length",
@@ -41,7 +42,7 @@ USUAL = {
     "combine": "combined",
     "text": "text-model",
 }
-"""Last part of the name of an option -> its names in other programs."""
+"""Name of an option, or its last part -> its names in other programs."""
 FLAGS = {"bf16": ("dtype", "bfloat16"), "fp32": ("dtype", "float32"), "bfloat16": ("dtype", "bfloat16")}
 """A flag of other programs -> our option and its value."""
 HINTS = {
@@ -100,15 +101,18 @@ def _without_no(name: str) -> str:
 
 
 def _options_meant(name: str, options: Sequence[Option]) -> list[Option]:
-    """Return the options whose last part is the name, else those for which it is a usual word."""
+    """Return the options that a name may mean, those of one rank: outside of groups, by their own name, by a usual one."""
+    if any(name in words.split() for words in HINTS):
+        return []
     group, dot, last = name.rpartition(".")
-    inside = [option for option in options if option.name.startswith(f"{group}{dot}")]
-    exact = [option for option in inside if option.name.rpartition(".")[2] == last]
-    targets = [target for target, words in USUAL.items() if last in words.split()]
-    usual = [option for option in inside if option.name.rpartition(".")[2] in targets]
-    meant = exact or usual
-    top = [option for option in meant if len(option.path) == 1]
-    return [] if any(name in words.split() for words in HINTS) else top or meant
+    targets = {target for target, words in USUAL.items() if last in words.split()}
+    ranks: dict[tuple[bool, int], list[Option]] = {}
+    for option in options:
+        end = option.name.rpartition(".")[2]
+        fits = [end == last, option.name in targets, end in targets]
+        if option.name.startswith(f"{group}{dot}") and any(fits):
+            ranks.setdefault((len(option.path) > 1, fits.index(True)), []).append(option)
+    return ranks[min(ranks)] if ranks else []
 
 
 def _remedy(name: str, meant: Sequence[Option], by_name: dict[str, Option]) -> str:
@@ -116,6 +120,8 @@ def _remedy(name: str, meant: Sequence[Option], by_name: dict[str, Option]) -> s
         named = [word.rstrip(",:.").removeprefix("--") for word in hint.split() if word.startswith("--")]
         if name in words.split() and all(option in by_name or option == "traceback" for option in named):
             return f"{hint}."
+    if not meant:
+        meant = [option for option in by_name.values() if option.name.startswith(f"{name}.")]
     if not meant:
         similar = get_close_matches(name, by_name, n=1, cutoff=0.7) or _similar_last_part(name, by_name)
         meant = [by_name[word] for word in similar]

@@ -18,8 +18,10 @@ TRUTH = {
     "0": False,
 }
 """Words for the value of a flag."""
-SYNONYMS = {"bf16": "bfloat16", "fp32": "float32", "f32": "float32", "float": "float32"}
+SYNONYMS = {"bf16": "bfloat16", "fp32": "float32", "f32": "float32", "float": "float32", "gpu": "cuda"}
 """Usual words for a choice."""
+OTHERS = {"float16", "fp16", "half"}
+"""Words that mean something else than the choice that resembles them."""
 ONE = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", Path: "a path"}
 SEVERAL = {int: "whole numbers", float: "numbers", bool: "true or false", str: "texts", Path: "paths"}
 
@@ -118,7 +120,7 @@ def _read_choice(option: Option, word: str) -> Any:
         return by_key[key]
     if option.is_optional and key == "none":
         return None
-    similar = get_close_matches(key, by_key, n=1)
+    similar = [] if key in OTHERS else get_close_matches(key, by_key, n=1)
     remedy = f"did you mean {by_key[similar[0]]}?" if similar else f"{example(option)}."
     raise ValueError(f"--{option.name} takes {rule(option)}, got {word!r}; {remedy}")
 

@@ -42,7 +42,7 @@ class Train:
     out: Path | None = None
     """Run folder. Default: the next free number under runs/pid_llava/. Nothing is ever overwritten."""
     resume: bool = False
-    """Continue the run in --out from its last checkpoint."""
+    """Continue the run in --out. Finished parts are not repeated."""
     seeds: tuple[Seed, ...] = (0,)
     """Seeds of initial weights and examples. Each seed trains one model."""
     attribute_captions: Natural = 700
