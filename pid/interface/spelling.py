@@ -101,7 +101,7 @@ def _without_no(name: str) -> str:
 
 
 def _options_meant(name: str, options: Sequence[Option]) -> list[Option]:
-    """Return the options that a name may mean, those of one rank: outside of groups, by their own name, by a usual one."""
+    """Return the options that a name may mean. Those outside of groups come first, then those of that very name."""
     if any(name in words.split() for words in HINTS):
         return []
     group, dot, last = name.rpartition(".")
