@@ -13,7 +13,7 @@ from pdeformer.model import PLACEMENTS, Architecture, ModelConfig
 from pid.interface.command_options import HIDDEN, Choices
 from pid.interface.ranges import Count, Natural, Seed
 
-MAY_CHANGE_ON_RESUME = (*run.MAY_CHANGE_ON_RESUME, "hosts", "data_dir", "manual_dir")
+MAY_CHANGE_ON_RESUME = (*run.MAY_CHANGE_ON_RESUME, "hosts", "data_dir", "manual_dir", "verify")
 """Fields that may change on resume: devices and data folders, but nothing that changes the results."""
 
 RENAMED = {"together": "combine"}
@@ -54,6 +54,27 @@ class Generated:
 
 SHORT = Generated(min_length=9, max_length=65, train=20_000)
 """The data set of the preset quick."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Release:
+    """The data set of --source lra_release. Smaller sizes take the first rows of each file, for a trial."""
+
+    train: int = listops.RELEASE.train
+    """Training sequences."""
+    val: int = listops.RELEASE.val
+    """Validation sequences."""
+    test: int = listops.RELEASE.test
+    """Test sequences."""
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for a size that the published files do not have."""
+        for split, largest in listops.RELEASE.sizes().items():
+            if not 1 <= (size := getattr(self, split)) <= largest:
+                raise ValueError(
+                    f"the published file of {split} has {largest:,} rows, got release.{split}={size}; take 1 to "
+                    f"{largest}."
+                )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -104,10 +125,14 @@ class Config:
     """generated: random sequences from the generator of the benchmark; lra_release: its published files."""
     generated: Generated = Generated()
     """The generated data set."""
+    release: Release = Release()
+    """The published data set."""
     data_dir: Path = Path("data")
     """Folder of prepared data. Later runs read it again."""
     manual_dir: Path | None = None
     """For --source lra_release: the folder with basic_train.tsv, basic_val.tsv and basic_test.tsv."""
+    verify: bool = False
+    """Read all prepared data and compare its SHA-256, although its files have not changed since the last time."""
     mesh: Mesh = Mesh()
     """Devices of the mesh."""
     hosts: run.Hosts = run.Hosts()
@@ -131,6 +156,12 @@ class Config:
             )
         run.check_seeds(self.seeds)
         run.check_ranges(self)
+        run.check_resume(resume=self.resume, out=self.out)
+        self._check_source()
+        self.data()
+
+    def _check_source(self) -> None:
+        """Raise ValueError for options of the other source, and for sequences that do not fit the model."""
         if self.source == "lra_release" and self.manual_dir is None:
             raise ValueError(
                 "source lra_release reads published files, got no manual_dir; pass --manual-dir with the folder "
@@ -141,19 +172,17 @@ class Config:
                 f"the published files have sizes of their own, got --source lra_release with {self.generated}; drop "
                 f"the options --generated.*, or use --source generated."
             )
-        run.check_resume(resume=self.resume, out=self.out)
-        self._check_lengths()
-
-    def _check_lengths(self) -> None:
-        """Raise ValueError unless the sequences fit the model."""
-        longest = (listops.RELEASE if self.source == "lra_release" else self.generated).max_length - 1
-        remedy = "or lower --generated.max-length" if self.source == "generated" else f"to {longest}"
-        if longest > self.model.max_len:
+        if self.source == "generated" and (self.manual_dir or self.release != Release()):
+            raise ValueError(
+                f"--manual-dir and --release.* belong to published files, got {self.manual_dir or self.release} with "
+                f"--source generated; add --source lra_release, or drop them."
+            )
+        longest = self.generated.max_length - 1
+        if self.source == "generated" and longest > self.model.max_len:
             raise ValueError(
                 f"sequences must fit max_len, got up to {longest} tokens for max_len={self.model.max_len}; raise "
-                f"--model.max-len {remedy}."
+                f"--model.max-len or lower --generated.max-length."
             )
-        self.data()
 
     def data(self) -> listops.ListOpsConfig:
         """Return the configuration of the data set.
@@ -162,7 +191,9 @@ class Config:
             ValueError: sizes or lengths are out of range.
         """
         if self.source == "lra_release":
-            return listops.RELEASE
+            sizes = dataclasses.asdict(self.release)
+            is_whole = sizes == listops.RELEASE.sizes()
+            return listops.RELEASE if is_whole else listops.ListOpsConfig(source="lra_release", **sizes)
         return listops.ListOpsConfig(**dataclasses.asdict(self.generated))
 
     def variants(self) -> dict[str, tuple[str, ...]]:

@@ -1,5 +1,6 @@
 """The program: prepare the data, train every variant with every seed, write table, figures and `summary.json`."""
 
+import dataclasses
 import functools
 import itertools
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from rich.console import Console
 
 from experiments import run
 from experiments.data import arrays, listops
+from experiments.data.file_hashes import FileHashes
 from experiments.lra import learned_coefficients, learned_stencils
 from experiments.lra.config import MAY_CHANGE_ON_RESUME, RENAMED, Config
 from experiments.lra.figures import draw_curves, draw_stencils
@@ -20,8 +22,6 @@ from experiments.lra.report import show
 from pdeformer import sharding, train
 from pdeformer.model import Classifier, ModelConfig
 
-RELEASE_FILES = ("basic_train.tsv", "basic_val.tsv", "basic_test.tsv")
-"""The published files."""
 Splits = dict[str, arrays.Split]
 
 
@@ -67,10 +67,12 @@ def main(config: Config) -> dict[str, Any]:
 
 
 def check(config: Config, mesh: Mesh) -> None:
-    """Check that the devices can share the batch, and that the options of every model fit together.
+    """Check that the devices can share the batch, that the data can be read, and that options of a model fit together.
 
     Raises:
-        ValueError: one of the two checks fails.
+        FileNotFoundError: a published file is missing.
+        PermissionError: the folder of the data cannot be created.
+        ValueError: the batch or the options of a model do not fit.
     """
     devices, micro_batches = mesh.shape["data"], config.optimizer.accumulate
     if config.batch % (devices * micro_batches):
@@ -84,23 +86,40 @@ def check(config: Config, mesh: Mesh) -> None:
         raise ValueError(
             f"a batch is drawn from {size} training examples, got batch={config.batch}; lower it."
         )
-    missing = [
-        name for name in RELEASE_FILES if config.manual_dir and not (config.manual_dir / name).is_file()
-    ]
-    if config.source == "lra_release" and missing:
-        raise FileNotFoundError(
-            f"--source lra_release reads {', '.join(RELEASE_FILES)}, got {config.manual_dir} without "
-            f"{', '.join(missing)}; check --manual-dir, the folder listops-1000 of lra_release.gz."
-        )
+    if config.source == "lra_release" and config.manual_dir is not None:
+        listops.published_files(config.manual_dir)
+    if not config.data_dir.is_dir():
+        run.check_folder(config.data_dir, "--data-dir")
     for components in config.variants().values():
         config.network(components, vocabulary=len(listops.VOCABULARY), classes=listops.CLASSES)
 
 
 def prepare(config: Config) -> Splits:
-    """Return the splits; the first run generates or reads the data, later runs reuse the files."""
-    builder = listops.ListOps(config=config.data(), data_dir=str(config.data_dir), file_format="array_record")
+    """Return the splits; the first run generates or reads the data, later runs reuse the files.
+
+    Raises:
+        FileNotFoundError: published files are missing.
+        ValueError: a published or prepared file is damaged, or its sequences are too long for the model.
+    """
+    data, max_len = config.data(), config.model.max_len
+    if config.manual_dir is not None and data.source == "lra_release":
+        hashes = FileHashes(config.data_dir)
+        data = dataclasses.replace(data, content=listops.content_hash(config.manual_dir, hashes))
+    builder = listops.ListOps(config=data, data_dir=str(config.data_dir), file_format="array_record")
+    if not arrays.is_prepared(builder, max_len=max_len, data_dir=config.data_dir):
+        if data.source == "lra_release" and config.manual_dir is not None:
+            listops.check_release_lengths(config.manual_dir, data.sizes(), max_len)
+        counts = " / ".join(f"{split} {size:,}" for split, size in data.sizes().items())
+        verb = "reading" if data.source == "lra_release" else "generating"
+        Console(stderr=True, soft_wrap=True, highlight=False).print(
+            f"{verb} ListOps once, for this and later runs: {counts}", markup=False
+        )
     return arrays.prepare(
-        builder, max_len=config.model.max_len, data_dir=config.data_dir, manual_dir=config.manual_dir
+        builder,
+        max_len=max_len,
+        data_dir=config.data_dir,
+        manual_dir=config.manual_dir,
+        verify=config.verify,
     )
 
 

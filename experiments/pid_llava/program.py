@@ -42,9 +42,12 @@ def main(config: Config) -> dict[str, Any]:
     Raises:
         FileNotFoundError: a model folder or the data are missing. No run folder is created then.
         FileExistsError: the run folder has files.
+        PermissionError: --cache cannot be written.
         ValueError: a file is not a valid model or data file, or the run to resume has another configuration.
     """
     run.join_hosts(config.hosts, config.out)
+    if not config.cache.is_dir():
+        run.check_folder(config.cache, "--cache")
     study = ModelStudy(config) if config.npz is None else FileStudy(config)
     return run.run_study(study, config, out=config.out, resume=config.resume)
 

@@ -15,6 +15,7 @@ study         interface and runner of the programs that measure
 """
 
 from experiments.run.command_line import CommandLine as CommandLine
+from experiments.run.command_line import check_folder as check_folder
 from experiments.run.command_line import check_out as check_out
 from experiments.run.command_line import check_resume as check_resume
 from experiments.run.command_line import check_seeds as check_seeds

@@ -1,8 +1,8 @@
 """Command lines with presets, old names of options, and checks that all programs share."""
 
 import dataclasses
-import os
 import sys
+import tempfile
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
@@ -56,7 +56,7 @@ class CommandLine(Generic[C]):
         if is_help(words):
             print(self.help(self._preset(words[:1]) if self._is_preset(words[0]) else self.default))
             raise SystemExit(0)
-        parsed = parse(words, options_of(self.presets[self.default][1]))
+        parsed = parse(words, options_of(self.presets[self.default][1]), free=self.presets)
         _, start = self.presets[self._preset(parsed.words)]
         return replace(start, parsed.values)
 
@@ -158,10 +158,7 @@ def check_out(*, resume: bool, out: Path | None) -> None:
         return
     if out.exists() and not out.is_dir():
         raise FileExistsError(f"a run needs a folder, got {out} which is a file; use another --out.")
-    parent = next(path for path in (out, *out.absolute().parents) if path.exists())
-    if not parent.is_dir() or not os.access(parent, os.W_OK):
-        state = "is not writable" if parent.is_dir() else "is a file"
-        raise PermissionError(f"a run folder is created, got {out}, but {parent} {state}; use another --out.")
+    check_folder(out, "--out")
     is_used = out.is_dir() and any(out.iterdir())
     if not resume and is_used:
         raise FileExistsError(
@@ -173,6 +170,19 @@ def check_out(*, resume: bool, out: Path | None) -> None:
         raise FileNotFoundError(
             f"--resume needs a run folder, got {out} {state}; check --out, or leave --resume out to start a run."
         )
+
+
+def check_folder(folder: Path, option: str) -> None:
+    """Raise PermissionError unless the folder of an option can be created, or written if it exists."""
+    parent = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    try:
+        with tempfile.TemporaryDirectory(dir=parent):
+            pass
+    except OSError as error:
+        raise PermissionError(
+            f"{option} is a folder to write to, got {folder}, but {parent} refuses it ({error.strerror}); choose "
+            f"another {option}."
+        ) from None
 
 
 def deprecated_names(module: str, renamed: Mapping[str, str]) -> Callable[[str], Any]:

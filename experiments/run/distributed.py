@@ -63,7 +63,7 @@ def start_devices() -> None:
 
 
 def join_hosts(hosts: Hosts, out: Path | None) -> None:
-    """Join the other processes, if there are any. Raises ValueError without a run folder to share."""
+    """Join the other processes, if there are any. Raises ValueError without a shared run folder, or if that fails."""
     if not hosts.several:
         return
     if out is None:
@@ -71,8 +71,16 @@ def join_hosts(hosts: Hosts, out: Path | None) -> None:
             "several hosts share one run folder, got no --out; pass the same --out to all of them."
         )
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    if not jax.distributed.is_initialized():
+    if jax.distributed.is_initialized():
+        return
+    try:
         jax.distributed.initialize(hosts.coordinator, hosts.count, hosts.index)
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).partition("\n")[0].rstrip(".")
+        raise ValueError(
+            f"the processes must join each other, got {reason}; check --hosts.coordinator, --hosts.count and "
+            f"--hosts.index, or that --hosts.join runs on a cluster."
+        ) from error
 
 
 def is_first() -> bool:

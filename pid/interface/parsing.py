@@ -3,7 +3,7 @@
 import dataclasses
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
@@ -26,8 +26,13 @@ class Arguments(NamedTuple):
     """Words that belong to no option."""
 
 
-def parse(arguments: Sequence[str], options: Sequence[Option]) -> Arguments:
+def parse(arguments: Sequence[str], options: Sequence[Option], free: Collection[str] = ()) -> Arguments:
     """Read arguments.
+
+    Args:
+        arguments: the words.
+        options: the options.
+        free: words that may stand behind a flag without being its value, such as presets.
 
     Raises:
         ValueError: an option is unknown, or written twice, or its words are no value of it.
@@ -36,7 +41,9 @@ def parse(arguments: Sequence[str], options: Sequence[Option]) -> Arguments:
     while rest:
         word = rest.pop(0)
         if not is_option(word):
-            _check_no_path(word, flag)
+            if flag and word.replace("_", "-") not in free:
+                remedy = f"--out {word} --{flag}" if flag == "resume" else f"--{flag} alone"
+                raise ValueError(f"--{flag} takes no value, got {word!r}; write {remedy}.")
             result.words.append(word)
             continue
         name, equals, text = word.partition("=")
@@ -70,17 +77,19 @@ def replace(config: C, values: Mapping[tuple[str, ...], Any]) -> C:
     defaults = {field.name: default_of(field) for field in dataclasses.fields(config)}  # pyright: ignore
     start = defaults if isinstance(config, type) else vars(config)
     changes = {
-        field: group[()] if () in group else replace(start[field], group) for field, group in by_field.items()
+        field: group[()] if () in group else _replace_group(field, start[field], group)
+        for field, group in by_field.items()
     }
     make: Any = config if isinstance(config, type) else partial(dataclasses.replace, config)  # pyright: ignore
     return make(**changes)
 
 
-def _check_no_path(word: str, flag: str) -> None:
-    """Raise ValueError for the path in `--resume PATH`."""
-    if flag and ("/" in word or "." in word):
-        remedy = f"--out {word} --{flag}" if flag == "resume" else f"--{flag} alone"
-        raise ValueError(f"--{flag} takes no value, got {word!r}; write {remedy}.")
+def _replace_group(field: str, config: Any, values: Mapping[tuple[str, ...], Any]) -> Any:
+    """Return a group with other values; an error names the group."""
+    try:
+        return replace(config, values)
+    except ValueError as error:
+        raise ValueError(f"--{field}.*: {error}") from error
 
 
 def _take(resolved: Resolved, rest: list[str]) -> list[str]:

@@ -55,9 +55,14 @@ HINTS = {
     "fp16 half float16": "the types are float32 and bfloat16, by --dtype",
     "num-hosts nnodes num-nodes world-size num-processes": "hosts are set by --hosts.count",
     "rank process-id node-rank": "the host is set by --hosts.index",
+    "preset config config-file config-name": "a preset is the first word, without dashes",
     "verbose v debug": "--traceback shows where an error was raised",
 }
 """Names in other programs -> what takes their place. A hint holds where its options exist."""
+
+
+EXPLICIT = ("mesh", "hosts")
+"""Groups whose options are written with the name of the group."""
 
 
 class Resolved(NamedTuple):
@@ -102,7 +107,8 @@ def _without_no(name: str) -> str:
 
 def _options_meant(name: str, options: Sequence[Option]) -> list[Option]:
     """Return the options that a name may mean. Those outside of groups come first, then those of that very name."""
-    if any(name in words.split() for words in HINTS):
+    is_group = any(option.name.startswith(f"{name}.") for option in options)
+    if is_group or any(name in words.split() for words in HINTS):
         return []
     group, dot, last = name.rpartition(".")
     targets = {target for target, words in USUAL.items() if last in words.split()}
@@ -110,7 +116,8 @@ def _options_meant(name: str, options: Sequence[Option]) -> list[Option]:
     for option in options:
         end = option.name.rpartition(".")[2]
         fits = [end == last, option.name in targets, end in targets]
-        if option.name.startswith(f"{group}{dot}") and any(fits):
+        is_inside = option.name.startswith(f"{group}{dot}") and (dot or option.path[0] not in EXPLICIT)
+        if is_inside and any(fits):
             ranks.setdefault((len(option.path) > 1, fits.index(True)), []).append(option)
     return ranks[min(ranks)] if ranks else []
 

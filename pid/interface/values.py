@@ -43,8 +43,13 @@ def example(option: Option) -> str:
         values = option.choices[:1] if option.length in (1, None) else option.choices[: option.length]
     usable = values and all(isinstance(x, option.kind) and not isinstance(x, Path) for x in values)
     placeholder = {int: "1", float: "0.1", Path: "PATH", str: "TEXT", bool: "true"}[option.kind]
-    words = " ".join(f"{x:g}" if isinstance(x, float) else str(x) or "TEXT" for x in values) if usable else ""
-    return f"write for example --{option.name} {words or placeholder}"
+    return f"write for example --{option.name} {' '.join(map(_word, values)) if usable else placeholder}"
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else str(value) or "TEXT"
 
 
 def read(option: Option, words: list[str]) -> Any:

@@ -147,6 +147,16 @@ def test_a_real_process_ends_with_the_sentence_and_code_2(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_hosts_that_cannot_join_are_a_sentence(tmp_path):
+    process = launch("-m", "experiments.lra", "--hosts.join", "--out", str(tmp_path / "run"))
+    assert process.returncode == 2
+    assert process.stderr == (
+        "the processes must join each other, got coordinator_address should be defined; check --hosts.coordinator, "
+        "--hosts.count and --hosts.index, or that --hosts.join runs on a cluster.\n"
+    )
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_missing_extra_is_a_sentence_when_a_program_starts_and_an_error_in_a_session(monkeypatch, capsys):
     find = importlib.util.find_spec
     monkeypatch.setattr(extras, "find_spec", lambda name: None if name == "orbax" else find(name))
