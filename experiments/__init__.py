@@ -10,7 +10,7 @@ pid_llava/    how vision becomes language inside a LLaVA
 bench/        time and memory of the fast forms beside the plain ones
 """
 
-from pid.extras import require_extra
+from pid.interface.extras import require_extra
 
 require_extra(
     "experiments", "experiments", "grain", "matplotlib", "orbax", "rich", "tensorflow_datasets", "tyro"

@@ -3,7 +3,7 @@
 Every public name loads on first use; `__init__.pyi` lists where each one is defined.
 
 deprecation   former names of attributes and keywords, with a warning
-extras        optional dependencies of the rooms
+interface     words for users: missing extras, command lines, refusals
 gaussian      covariances: checks, sampling, mutual information in bits, bias
 measures      covariance to PID: BROJA in closed form, MMI, and the certificate
 gaussianize   standardization, PCA and rank-based Gaussian scores

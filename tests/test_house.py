@@ -34,7 +34,7 @@ ROOMS = {
     ),
     "pid": (
         "deprecation",
-        "extras",
+        "interface",
         "gaussian",
         "measures",
         "gaussianize",

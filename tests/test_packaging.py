@@ -56,9 +56,9 @@ def test_rooms_with_heavy_dependencies_load_on_first_use():
 )
 def test_a_room_without_its_extra_says_how_to_install_it(access, module, extra):
     code = f"""
-import importlib.util, pid, pid.extras
+import importlib.util, pid, pid.interface.extras
 find = importlib.util.find_spec
-pid.extras.find_spec = lambda name: None if name == {module!r} else find(name)
+pid.interface.extras.find_spec = lambda name: None if name == {module!r} else find(name)
 try:
     {access}
 except ImportError as error:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from experiments import run
+from pid.interface.ranges import Count, Positive
 
 SectionName = Literal["evolved", "attention", "taps", "backward", "pid", "llava"]
 MAY_CHANGE_ON_RESUME = (*run.MAY_CHANGE_ON_RESUME, "only")
@@ -15,13 +16,13 @@ MAY_CHANGE_ON_RESUME = (*run.MAY_CHANGE_ON_RESUME, "only")
 class AttentionSize:
     """Size of query, key and value in section attention, float32 (batch, tokens, heads, width)."""
 
-    tokens: int = 2048
+    tokens: Count = 2048
     """Number of tokens."""
-    heads: int = 4
+    heads: Count = 4
     """Attention heads."""
-    width: int = 64
+    width: Count = 64
     """Channels of a head."""
-    batch: int = 1
+    batch: Count = 1
     """Batch size."""
 
 
@@ -29,11 +30,11 @@ class AttentionSize:
 class StateSize:
     """Size of the state in sections taps and backward, float32 (batch, tokens, channels)."""
 
-    tokens: int = 4096
+    tokens: Count = 4096
     """Number of tokens."""
-    channels: int = 256
+    channels: Count = 256
     """Channels of a token."""
-    batch: int = 8
+    batch: Count = 8
     """Batch size."""
 
 
@@ -41,11 +42,11 @@ class StateSize:
 class DecompositionSize:
     """Sizes of the systems in section pid: covariances of random channels with d dimensions of target, x and y each."""
 
-    batch: int = 1000
+    batch: Count = 1000
     """Number of systems that one call decomposes."""
-    loop: int = 20
+    loop: Count = 20
     """Dimension d for the comparison with a loop of the same closed form."""
-    iterative: tuple[int, ...] = (10, 20, 50)
+    iterative: tuple[Count, ...] = (10, 20, 50)
     """Dimensions d for the comparisons with the published iteration."""
 
 
@@ -55,17 +56,17 @@ class LlavaSize:
 
     text: Path | None = None
     """Hugging Face folder of a text-only Llama (config.json, model.safetensors). It replaces the sizes of the model."""
-    layers: int = 30
+    layers: Count = 30
     """Transformer blocks. Each has a knockout window around it."""
-    heads: int = 4
+    heads: Count = 4
     """Attention heads."""
-    head_width: int = 16
+    head_width: Count = 16
     """Channels of a head."""
-    ffn: int = 128
+    ffn: Count = 128
     """Hidden width of the feed-forward sublayer."""
-    prefix: int = 576
+    prefix: Count = 576
     """Tokens of the prompt up to the last image token."""
-    suffix: int = 40
+    suffix: Count = 40
     """Tokens of the prompt after the image."""
 
 
@@ -75,19 +76,19 @@ class Config:
 
     only: tuple[SectionName, ...] = ("evolved", "attention", "taps", "backward", "pid", "llava")
     """Sections to run, one after another."""
-    pairs: int = 20
+    pairs: Count = 20
     """Number of timed pairs for each row, in alternating order. It must be even."""
-    seconds: float = 5.0
+    seconds: Positive = 5.0
     """Time limit of a row in seconds. Section evolved does not limit forward rows of up to 8192 tokens."""
-    out: Path = Path("runs/bench")
-    """Parent of the new run folder, which takes the next free number. With --resume: the run folder itself."""
+    out: Path | None = None
+    """Run folder. Default: the next free number under runs/bench/. Nothing is ever overwritten."""
     resume: bool = False
-    """Continue the run in --out. Finished sections are not measured again."""
-    lengths: tuple[int, ...] = (512, 2048, 8192, 16384)
+    """Continue the run in --out. Finished parts are not repeated."""
+    lengths: tuple[Count, ...] = (512, 2048, 8192, 16384)
     """Numbers of tokens in section evolved. Heads, width and batch are those of `attention`."""
-    steps: int = 4
+    steps: Count = 4
     """Diffusion steps in section evolved."""
-    largest_matrix: int = 2048
+    largest_matrix: Count = 2048
     """Largest number of tokens for which section evolved times materialized weights. Above, it reports only memory."""
     attention: AttentionSize = field(default_factory=AttentionSize)
     """Size of query, key and value in section attention, float32 (batch, tokens, heads, width)."""
@@ -99,13 +100,19 @@ class Config:
     """The language model and the sample of section llava. The weights are random or those of `text`."""
 
     def __post_init__(self) -> None:
-        """Raise ValueError for an odd number of pairs."""
+        """Raise ValueError for contradictions, before anything is timed."""
+        if not self.only or len(set(self.only)) < len(self.only):
+            raise ValueError(
+                f"sections are one or more different ones, got {' '.join(self.only) or 'none'}; change --only."
+            )
+        run.check_ranges(self)
+        run.check_resume(resume=self.resume, out=self.out)
         if self.pairs < 2 or self.pairs % 2:
             raise ValueError(
-                f"pairs must be even so that both orders weigh the same, got {self.pairs}; try 20."
+                f"pairs must be even so that both orders weigh the same, got {self.pairs}; change --pairs, 20 is usual."
             )
 
 
-CONTINUATION = run.Continuation(
-    "bench", {"": ("", Config())}, MAY_CHANGE_ON_RESUME, extend=run.extend_fields("only")
-)
+PRESETS = {"bench": ("", Config())}
+CONTINUATION = run.Continuation("bench", PRESETS, MAY_CHANGE_ON_RESUME, extend=run.extend_fields("only"))
+command_line = run.CommandLine("experiments.bench", str(Config.__doc__), PRESETS, continuation=CONTINUATION)

@@ -18,6 +18,8 @@ from experiments.bench.operators import attention_rows, backward_rows, taps_rows
 from experiments.bench.timing import Paired, Row
 from experiments.run.report import Layout, Table
 
+TEXT_FILES = ("config.json", "model.safetensors")
+"""Files of a text-only model."""
 SECTIONS: dict[str, tuple[str, Callable[[Config], Iterator[Row]]]] = {
     "evolved": ("attention evolved by diffusion, folded, against plain attention", evolved_rows),
     "attention": ("chunked attention against jax.nn.dot_product_attention", attention_rows),
@@ -31,11 +33,19 @@ SECTIONS: dict[str, tuple[str, Callable[[Config], Iterator[Row]]]] = {
 def main(config: Config) -> dict[str, Any]:
     """Time every section of `config.only`, show and save the results, and return the summary.
 
-    Writes `summary.json` and `evolved.png` into a new folder below --out. With `--resume`, --out is the folder of the
-    run, and finished sections are not repeated.
+    Writes `summary.json` and `evolved.png` into the run folder. With `--resume`, finished sections are not repeated.
+
+    Raises:
+        FileNotFoundError: --llava.text is no folder of a model; no run folder is created then.
     """
-    out = config.out if config.resume else run.next_folder(config.out, "bench")
-    return run.run_study(BenchStudy(config), config, out=out, resume=config.resume)
+    text = config.llava.text
+    missing = [name for name in TEXT_FILES if text is not None and not (text / name).is_file()]
+    if missing:
+        raise FileNotFoundError(
+            f"a text model is a folder with {' and '.join(TEXT_FILES)}, got {text} without {', '.join(missing)}; check "
+            f"--llava.text."
+        )
+    return run.run_study(BenchStudy(config), config, out=config.out, resume=config.resume)
 
 
 class BenchStudy(run.Study[dict[str, run.Row]]):

@@ -3,11 +3,12 @@
 import sys
 
 from experiments.claims import command_line, main
+from experiments.run import run_program
 
 
 def run() -> None:
     """Run the program with the arguments of the command line."""
-    main(command_line(sys.argv[1:]))
+    run_program(command_line, main, sys.argv[1:])
 
 
 if __name__ == "__main__":

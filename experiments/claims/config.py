@@ -2,14 +2,16 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Literal, get_args
-
-import tyro
+from typing import Annotated, Literal, get_args
 
 from experiments import run
+from pid.interface.command_options import HIDDEN
+from pid.interface.ranges import Count, Natural, Positive, Range, Seed, Share
 
 SectionName = Literal["decay", "entropy", "instability", "gradients", "landscape", "artifact"]
 SECTIONS: tuple[SectionName, ...] = get_args(SectionName)
+Diffusivity = Annotated[float, Range(0, 0.5)]
+"""A diffusivity per step, for which an explicit step is stable."""
 MAY_CHANGE_ON_RESUME = (*run.MAY_CHANGE_ON_RESUME, "only")
 """Fields that may change on resume: the folder, and the choice of sections."""
 FORMER_ARTIFACT = "arte" + "fact"
@@ -22,19 +24,19 @@ RENAMED = {FORMER_ARTIFACT: "artifact", f"only {FORMER_ARTIFACT}": "only artifac
 class Decay:
     """Attention against distance and against pseudo-time, in float64 and far from the ends of the row."""
 
-    tokens: int = 1025
+    tokens: Count = 1025
     """Keys of an attention row; the query is in the middle."""
-    alpha: float = 0.25
+    alpha: Diffusivity = 0.25
     """Diffusivity, tokens² per step."""
-    rates: tuple[float, ...] = (0.1, 0.2, 0.5)
+    rates: tuple[Positive, ...] = (0.1, 0.2, 0.5)
     """Rates of the initial rows exp(-rate * distance), per token. The figure shows the last one."""
-    steps: tuple[int, ...] = (4, 16, 64, 256)
+    steps: tuple[Count, ...] = (4, 16, 64, 256)
     """Numbers of PDE steps after which the tail is measured."""
-    peaks: tuple[int, ...] = (4, 16, 64, 256, 1024, 4096)
+    peaks: tuple[Count, ...] = (4, 16, 64, 256, 1024, 4096)
     """Numbers of PDE steps between which the exponent of the peak is measured."""
-    attention_tokens: int = 256
+    attention_tokens: Count = 256
     """Tokens of the softmax attention with random queries and keys."""
-    attention_steps: int = 16
+    attention_steps: Count = 16
     """PDE steps on the weights of this softmax attention."""
 
 
@@ -42,13 +44,13 @@ class Decay:
 class Entropy:
     """Entropy of attention rows against pseudo-time, with the official initial coefficients."""
 
-    tokens: int = 32
+    tokens: Count = 32
     """Number of queries and of keys."""
-    heads: int = 4
+    heads: Count = 4
     """Heads with random queries and keys."""
-    gain: float = 3.0
+    gain: Positive = 3.0
     """Standard deviation of the initial logits. Larger values make sharper rows."""
-    steps: tuple[int, ...] = (0, 1, 4, 16, 64, 256, 1024, 4096)
+    steps: tuple[Natural, ...] = (0, 1, 4, 16, 64, 256, 1024, 4096)
     """Numbers of PDE steps after which the entropy is measured."""
 
 
@@ -56,13 +58,13 @@ class Entropy:
 class Instability:
     """Growth of plane waves under the official causal step."""
 
-    tokens: int = 64
+    tokens: Count = 64
     """Tokens of a wave. Its growth is measured at the last token."""
-    alphas: int = 11
+    alphas: Count = 11
     """Number of diffusivities, equally spaced from 0 to 1/2."""
-    waves: int = 13
+    waves: Count = 13
     """Number of angular frequencies, equally spaced from 0 to π."""
-    steps: tuple[int, ...] = (1, 4, 8)
+    steps: tuple[Count, ...] = (1, 4, 8)
     """Numbers of steps whose growth is measured at α = .1."""
 
 
@@ -70,29 +72,29 @@ class Instability:
 class Training:
     """The classifiers of gradients and landscape: recall of the first token of random rows, with label noise."""
 
-    tokens: int = 24
+    tokens: Count = 24
     """Tokens of a row."""
-    vocabulary: int = 16
+    vocabulary: Count = 16
     """Number of token ids and of classes."""
-    noise: float = 0.2
+    noise: Share = 0.2
     """Share of labels drawn at random, which keeps the loss above zero, so that the gradient does not vanish."""
-    width: int = 32
+    width: Count = 32
     """Channels."""
-    heads: int = 4
+    heads: Count = 4
     """Attention heads."""
-    ffn: int = 64
+    ffn: Count = 64
     """Hidden width of the feed-forward sublayer."""
-    layers: int = 4
+    layers: Count = 4
     """Encoder layers."""
-    alpha: float = 0.1
+    alpha: Diffusivity = 0.1
     """Diffusivity of both PDE forms, tokens² per step."""
-    pde_steps: int = 4
+    pde_steps: Count = 4
     """Steps of both PDE forms."""
-    batch: int = 32
+    batch: Count = 32
     """Rows of a training batch."""
-    steps: int = 150
+    steps: Count = 150
     """Training steps."""
-    learning_rate: float = 3e-3
+    learning_rate: Positive = 3e-3
     """Learning rate, after a warm-up of a tenth of the steps."""
 
 
@@ -100,15 +102,15 @@ class Training:
 class Landscape:
     """The loss around the weights of the classifiers: Hessian and slices."""
 
-    rows: int = 64
+    rows: Count = 64
     """Rows of the fixed batch on which the loss is evaluated."""
-    iterations: int = 12
+    iterations: Count = 12
     """Lanczos iterations for the Hessian."""
-    directions: int = 6
+    directions: Count = 6
     """Random filter-normalized directions of one-dimensional slices."""
-    points: int = 15
+    points: Count = 15
     """Points of a one-dimensional slice, and of each side of the two-dimensional slice."""
-    radius: float = 1.0
+    radius: Positive = 1.0
     """Half-width of the slices. 1 moves every filter by its own norm."""
 
 
@@ -116,33 +118,33 @@ class Landscape:
 class Artifact:
     """Language models on generated text, with padding in the loss, as in the first public code."""
 
-    lengths: tuple[int, ...] = (32, 64, 128)
+    lengths: tuple[Count, ...] = (32, 64, 128)
     """Lengths to which lines are padded."""
-    words: float = 11.0
+    words: Positive = 11.0
     """Mean number of tokens of a line without padding (Poisson, at least 1)."""
-    vocabulary: int = 500
+    vocabulary: Count = 500
     """Number of token ids, PAD included."""
-    lines: int = 4000
+    lines: Count = 4000
     """Training lines."""
-    test_lines: int = 256
+    test_lines: Count = 256
     """Held-out lines."""
-    width: int = 64
+    width: Count = 64
     """Channels."""
-    heads: int = 4
+    heads: Count = 4
     """Attention heads."""
-    ffn: int = 128
+    ffn: Count = 128
     """Hidden width of the feed-forward sublayer."""
-    layers: int = 2
+    layers: Count = 2
     """Encoder layers."""
-    alpha: float = 0.1
+    alpha: Diffusivity = 0.1
     """Diffusivity of the official PDE layer, which takes one step after every encoder layer."""
-    batch: int = 16
+    batch: Count = 16
     """Lines of a training batch."""
-    steps: int = 100
+    steps: Count = 100
     """Training steps."""
-    seeds: int = 3
+    seeds: Count = 3
     """Number of trainings of each model at each length. They use the first of --seeds."""
-    learning_rate: float = 1e-3
+    learning_rate: Positive = 1e-3
     """Learning rate after warm-up over a tenth of the steps. Gradients are clipped at norm 1, as in the paper code."""
 
 
@@ -150,15 +152,15 @@ class Artifact:
 class Config:
     """Measure the claims of the Continuous-Time Attention paper."""
 
-    preset: tyro.conf.Suppress[str] = "quick"
+    preset: Annotated[str, HIDDEN] = "quick"
     """Name of the preset."""
     out: Path | None = None
     """Run folder. Default: the next free number under runs/claims/. Nothing is ever overwritten."""
     resume: bool = False
-    """Continue the run in --out. Finished sections are not measured again."""
+    """Continue the run in --out. Finished parts are not repeated."""
     only: tuple[SectionName, ...] = SECTIONS
     """Sections to run, one after another."""
-    seeds: tuple[int, ...] = (0, 1, 2, 3, 4, 5)
+    seeds: tuple[Seed, ...] = (0, 1, 2, 3, 4, 5)
     """Seeds of initial weights, data and directions. All variants use the same seeds."""
     decay: Decay = Decay()
     """Section decay: attention against distance and against pseudo-time."""
@@ -183,12 +185,9 @@ class Config:
             )
         run.check_seeds(self.seeds)
         run.check_resume(resume=self.resume, out=self.out)
+        run.check_ranges(self)
         for name in ("training", "artifact"):
             size = getattr(self, name)
-            if size.steps < 1 or size.batch < 1:
-                raise ValueError(
-                    f"{name} needs at least one step and one row, got {size.steps} and {size.batch}; raise them."
-                )
             if size.width % size.heads:
                 raise ValueError(
                     f"{name}.width must be divisible by {name}.heads, got {size.width} and {size.heads}; "

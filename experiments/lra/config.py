@@ -5,13 +5,13 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal
 
-import tyro
-
 from experiments import run
 from experiments.data import listops
 from pdeformer import train
 from pdeformer.layers import PDEAttentionConfig, StencilConfig
 from pdeformer.model import PLACEMENTS, Architecture, ModelConfig
+from pid.interface.command_options import HIDDEN, Choices
+from pid.interface.ranges import Count, Natural, Seed
 
 MAY_CHANGE_ON_RESUME = (*run.MAY_CHANGE_ON_RESUME, "hosts", "data_dir", "manual_dir", "verify")
 """Fields that may change on resume: devices and data folders, but nothing that changes the results."""
@@ -29,27 +29,31 @@ class Mesh:
     """Devices along each axis of the mesh; -1 takes all that remain."""
 
     data: int = -1
-    """Devices that share the examples of a batch."""
+    """Devices that share the examples of a batch. -1 takes all that --mesh.model leaves."""
     model: int = 1
-    """Devices that share the heads and the feed-forward units."""
+    """Devices that share the heads and the feed-forward units. -1 takes all that --mesh.data leaves."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Generated:
     """The data set of --source generated; its splits share no sequence."""
 
-    min_length: int = 500
+    min_length: Natural = 500
     """Sequences have more tokens than this."""
-    max_length: int = 2000
+    max_length: Count = 2000
     """Sequences have fewer tokens than this."""
-    train: int = 96_000
+    train: Count = 96_000
     """Training sequences."""
-    val: int = 2_000
+    val: Count = 2_000
     """Validation sequences; they select the best weights."""
-    test: int = 2_000
+    test: Count = 2_000
     """Test sequences; they select nothing."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the generator."""
+
+
+SHORT = Generated(min_length=9, max_length=65, train=20_000)
+"""The data set of the preset quick."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,15 +93,13 @@ class Network(Architecture):
 class Config:
     """Train a Transformer and its variants with a PDE on the same batches, and compare their accuracies."""
 
-    preset: tyro.conf.Suppress[str] = "quick"
+    preset: Annotated[str, HIDDEN] = "quick"
     """Name of the preset with the defaults of the other options."""
     out: Path | None = None
-    """Run folder. Default: the next free number under runs/lra/. No file of another run is ever overwritten."""
+    """Run folder. Default: the next free number under runs/lra/. Nothing is ever overwritten."""
     resume: bool = False
-    """Continue the run in --out from its last checkpoint; for a finished run, print the report again."""
-    placement: Annotated[
-        tuple[str, ...], tyro.conf.arg(metavar=f"{{{','.join((NONE, *PLACEMENTS))}}} ...")
-    ] = ("after_embedding",)
+    """Continue the run in --out. Finished parts are not repeated."""
+    placement: Annotated[tuple[str, ...], Choices((NONE, *PLACEMENTS))] = ("after_embedding",)
     """Places of the diffusion layer: one variant per place, in addition to the baseline; none: no such variant."""
     combine: bool = False
     """Train one variant with layers at all places and the evolved attention, instead of one variant for each."""
@@ -105,11 +107,11 @@ class Config:
     """The diffusion layer of the variants."""
     attention: PDEAttentionConfig = PDEAttentionConfig()
     """The equation that evolves the attention of an additional variant, attention_KIND; none: no such variant."""
-    seeds: tuple[int, ...] = (0,)
+    seeds: tuple[Seed, ...] = (0,)
     """Seeds. A seed determines initial weights, batches and dropout; every variant trains with every seed."""
-    steps: int = 5000
+    steps: Count = 5000
     """Training steps (updates)."""
-    batch: int = 32
+    batch: Count = 32
     """Examples per step, summed over all devices and hosts."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Type of the computation; parameters, statistics and logits stay float32."""
@@ -126,7 +128,7 @@ class Config:
     release: Release = Release()
     """The published data set."""
     data_dir: Path = Path("data")
-    """Folder of prepared data, which later runs read again."""
+    """Folder of prepared data. Later runs read it again."""
     manual_dir: Path | None = None
     """For --source lra_release: the folder with basic_train.tsv, basic_val.tsv and basic_test.tsv."""
     verify: bool = False
@@ -150,26 +152,37 @@ class Config:
         ):
             raise ValueError(
                 f"placements are different, and none stands alone, got {' '.join(self.placement)}; "
-                f"the baseline is always trained."
-            )
-        if self.steps < 1 or self.batch < 1:
-            raise ValueError(
-                f"steps and batch must be at least 1, got {self.steps} and {self.batch}; raise them."
+                f"change --placement, the baseline is always trained."
             )
         run.check_seeds(self.seeds)
+        run.check_ranges(self)
+        run.check_resume(resume=self.resume, out=self.out)
+        self._check_source()
+        self.data()
+
+    def _check_source(self) -> None:
+        """Raise ValueError for options of the other source, and for sequences that do not fit the model."""
         if self.source == "lra_release" and self.manual_dir is None:
             raise ValueError(
                 "source lra_release reads published files, got no manual_dir; pass --manual-dir with the folder "
                 "listops-1000 of lra_release.gz, or use --source generated."
             )
-        run.check_resume(resume=self.resume, out=self.out)
+        if self.source == "lra_release" and self.generated not in (Generated(), SHORT):
+            raise ValueError(
+                f"the published files have sizes of their own, got --source lra_release with {self.generated}; drop "
+                f"the options --generated.*, or use --source generated."
+            )
+        if self.source == "generated" and (self.manual_dir or self.release != Release()):
+            raise ValueError(
+                f"--manual-dir and --release.* belong to published files, got {self.manual_dir or self.release} with "
+                f"--source generated; add --source lra_release, or drop them."
+            )
         longest = self.generated.max_length - 1
         if self.source == "generated" and longest > self.model.max_len:
             raise ValueError(
                 f"sequences must fit max_len, got up to {longest} tokens for max_len={self.model.max_len}; raise "
-                f"model.max_len or lower generated.max_length."
+                f"--model.max-len or lower --generated.max-length."
             )
-        self.data()
 
     def data(self) -> listops.ListOpsConfig:
         """Return the configuration of the data set.

@@ -6,7 +6,7 @@ is 1.1 points (one standard deviation), so a difference of one point needs sever
 """
 
 from experiments import run
-from experiments.lra.config import MAY_CHANGE_ON_RESUME, RENAMED, Config, Generated, Network
+from experiments.lra.config import MAY_CHANGE_ON_RESUME, RENAMED, SHORT, Config, Network
 from experiments.lra.extension import extend
 from pdeformer.train import Optimizer
 
@@ -18,7 +18,7 @@ QUICK = Config(
         learning_rate=2e-3, schedule="cosine", warmup=50, weight_decay=0.01, b2=0.98, clip=1.0
     ),
     cadence=run.LoopIntervals(log_every=1, eval_every=50, checkpoint_every=100),
-    generated=Generated(min_length=9, max_length=65, train=20_000),
+    generated=SHORT,
 )
 """python -m experiments.lra
 

@@ -74,10 +74,12 @@ def compare(config: Config, mesh: Mesh, folder: run.Run) -> dict[str, Any]:
 
 
 def check(config: Config, mesh: Mesh) -> None:
-    """Check that the devices can share the batch, and that the options of every model fit together.
+    """Check that the devices can share the batch, that the data can be read, and that options of a model fit together.
 
     Raises:
-        ValueError: one of the two checks fails.
+        FileNotFoundError: a published file is missing.
+        PermissionError: the folder of the data cannot be created.
+        ValueError: the batch or the options of a model do not fit.
     """
     devices, micro_batches = mesh.shape["data"], config.optimizer.accumulate
     if config.batch % (devices * micro_batches):
@@ -91,6 +93,10 @@ def check(config: Config, mesh: Mesh) -> None:
         raise ValueError(
             f"a batch is drawn from {size} training examples, got batch={config.batch}; lower it."
         )
+    if config.source == "lra_release" and config.manual_dir is not None:
+        listops.published_files(config.manual_dir)
+    if not config.data_dir.is_dir():
+        run.check_folder(config.data_dir, "--data-dir")
     for components in config.variants().values():
         config.network(components, vocabulary=len(listops.VOCABULARY), classes=listops.CLASSES)
 

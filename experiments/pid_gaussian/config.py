@@ -2,14 +2,16 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Literal
-
-import tyro
+from typing import Annotated, Literal
 
 from experiments import run
 from pid.estimators.config import Debias
+from pid.interface.command_options import HIDDEN
+from pid.interface.ranges import Count, Level, Range, Seed
 
 StudyName = Literal["planted", "bias", "coverage", "flow", "speed"]
+Draws = Annotated[int, Range(2)]
+"""A number of bootstrap draws."""
 MAY_CHANGE_ON_RESUME = run.MAY_CHANGE_ON_RESUME
 """Fields that may change on resume."""
 
@@ -18,19 +20,19 @@ MAY_CHANGE_ON_RESUME = run.MAY_CHANGE_ON_RESUME
 class Planted:
     """The planted layers: information from vision decreases and from language increases with depth; d = 4."""
 
-    layers: int = 33
+    layers: Count = 33
     """Number of layers, at depths from 0 to 1."""
-    n: int = 900
+    n: Count = 900
     """Number of samples. All layers share them, as the layers of one network do."""
-    draws: int = 200
+    draws: Draws = 200
     """Number of bootstrap draws."""
-    shuffles: int = 20
+    shuffles: Count = 20
     """Number of permutations for the null distribution."""
     gaussianize: Literal["none", "copula"] = "copula"
     """Transformation of the marginals. The data are Gaussian already."""
     debias: Debias = "thinned"
     """Bias correction. The knockout always uses wishart."""
-    networks: int = 10
+    networks: Count = 10
     """Independent sets of n samples for the coverage of the intervals. Figures and tables show the first set."""
 
 
@@ -38,13 +40,13 @@ class Planted:
 class Bias:
     """The bias that each correction leaves."""
 
-    structured: tuple[int, ...] = (12, 30, 60)
+    structured: tuple[Count, ...] = (12, 30, 60)
     """Dimensions d of target, x and y each in the structured system, 9 or more."""
-    null: tuple[int, ...] = (10, 20)
+    null: tuple[Count, ...] = (10, 20)
     """Dimensions d of target, x and y each in the system of independent variables."""
-    n: int = 900
+    n: Count = 900
     """Number of samples."""
-    repeats: int = 20
+    repeats: Count = 20
     """Number of data sets for each seed."""
     methods: tuple[Debias, ...] = ("wishart", "bootstrap", "thinned")
     """Bias corrections. The plug-in estimate is always included."""
@@ -54,17 +56,17 @@ class Bias:
 class Coverage:
     """How often intervals contain the truth, on the structured system."""
 
-    d: int = 12
+    d: Count = 12
     """Dimensions d of target, x and y each, 9 or more."""
-    n: int = 900
+    n: Count = 900
     """Number of samples."""
-    repeats: int = 100
+    repeats: Count = 100
     """Number of data sets for each seed."""
-    at_once: int = 25
+    at_once: Count = 25
     """Data sets that are estimated in one call and share the random numbers of their bootstrap draws."""
-    draws: int = 200
+    draws: Draws = 200
     """Number of bootstrap draws."""
-    level: float = 0.9
+    level: Level = 0.9
     """Nominal coverage of the intervals."""
     methods: tuple[Debias, ...] = ("wishart", "thinned")
     """Bias corrections."""
@@ -74,11 +76,11 @@ class Coverage:
 class Flow:
     """Gaussian data warped coordinate by coordinate, without and with a rotation."""
 
-    n: int = 10_000
+    n: Count = 10_000
     """Number of samples."""
-    target: int = 2
+    target: Count = 2
     """Dimension of the target."""
-    source: int = 16
+    source: Count = 16
     """Dimension of each source."""
 
 
@@ -86,19 +88,19 @@ class Flow:
 class Speed:
     """Decompositions and bootstrap draws per second, and a campaign of many layers and tasks."""
 
-    dims: tuple[int, ...] = (10, 20, 50, 100)
+    dims: tuple[Count, ...] = (10, 20, 50, 100)
     """Dimensions d of target, x and y each."""
-    batch: int = 64
+    batch: Count = 64
     """Number of covariances that one call decomposes."""
-    n: int = 900
+    n: Count = 900
     """Number of samples, more than three times every dimension."""
-    draws: int = 200
+    draws: Draws = 200
     """Number of bootstrap draws."""
-    layers: int = 33
+    layers: Count = 33
     """Number of layers in the campaign."""
-    sets: int = 12
+    sets: Count = 12
     """Number of data sets in the campaign, one for each task and model."""
-    d: int = 20
+    d: Count = 20
     """Dimension of target, x and y each in the campaign."""
 
 
@@ -106,7 +108,7 @@ class Speed:
 class Config:
     """Gaussian partial information decomposition of samples: truth against estimate, and your own activations."""
 
-    preset: tyro.conf.Suppress[str] = "quick"
+    preset: Annotated[str, HIDDEN] = "quick"
     """Name of the preset."""
     study: StudyName = "planted"
     """Study on generated data: planted layers, remaining bias, coverage of intervals, warped data, or timings."""
@@ -119,8 +121,8 @@ class Config:
     out: Path | None = None
     """Run folder. Default: the next free number under runs/pid_gaussian/. Nothing is ever overwritten."""
     resume: bool = False
-    """Continue the run in --out. Finished parts are not measured again."""
-    seeds: tuple[int, ...] = (0,)
+    """Continue the run in --out. Finished parts are not repeated."""
+    seeds: tuple[Seed, ...] = (0,)
     """Seeds of the data and of all random numbers. A study runs once for each seed."""
     planted: Planted = Planted()
     """Study planted: layers in which information from vision decreases and from language increases with depth."""
@@ -141,6 +143,14 @@ class Config:
             raise ValueError(
                 f"--npz takes the place of a study, got --study {self.study} too; drop one of them."
             )
+        if self.npz is None and self.config != "recommended":
+            raise ValueError(
+                f"--config is the configuration of an estimate of --npz, got --config {self.config} without a file; "
+                f"drop it, or add --npz."
+            )
+        if len(set(self.names)) < 2:
+            raise ValueError(f"two sources have two names, got {' '.join(self.names)}; change --names.")
+        run.check_ranges(self)
         self._check_sizes()
 
     def _check_sizes(self) -> None:

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
@@ -26,6 +25,7 @@ class ModelFolder:
 
     Raises:
         FileNotFoundError: the folder has no config.json.
+        ValueError: the mesh has more devices than this host.
     """
 
     def __init__(self, path: Path, options: CaptureOptions, mesh: llava.MeshShape) -> None:
@@ -36,6 +36,7 @@ class ModelFolder:
                 f"a model is a folder with config.json, safetensors and the files of its processor, got {path}, which "
                 f"has no config.json; pass --model DIR, a LLaVA-1.5 or LLaVA-1.6 in the layout of Hugging Face."
             )
+        mesh.check_devices()
         self.config = llava.read_config(path)
 
     @cached_property
@@ -60,14 +61,8 @@ class ModelFolder:
     def network(self) -> llava.Llava:
         """The model with its weights, on the devices of this host."""
         dtype = DTYPES[self._options.dtype]
-        size = self._mesh.data * self._mesh.model
-        if size == 1:
+        if self._mesh.data * self._mesh.model == 1:
             return llava.load(self.path, dtype=dtype)
-        devices = jax.local_devices()
-        if size > len(devices):
-            raise ValueError(
-                f"a mesh has devices of one host, got {size} of {len(devices)}; lower --mesh.data or --mesh.model."
-            )
         return llava.load(self.path, dtype=dtype, mesh=self._mesh.concrete())
 
     def first_tokens(self, answer: str) -> frozenset[int]:

@@ -2,13 +2,14 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Literal
-
-import tyro
+from typing import Annotated, Literal
 
 from experiments import run
 from pid import SeparableFlow, llava
 from pid.estimators.comparison import Aggregation
+from pid.interface.command_options import HIDDEN, Choices
+from pid.interface.ranges import Count, Level, Natural, Range, Seed
+from pid.llava.preprocessing.prompts import style_text, suffix_text
 from pid.toyworld import TASKS
 
 Target = Literal["last", "same_layer", "unembedding", "logits"]
@@ -25,19 +26,19 @@ FLOW_ROWS = 100  # rows that a flow needs
 class CaptureOptions:
     """The questions, and which states and answers of the models are captured."""
 
-    rows: int = 1500
+    rows: Count = 1500
     """Number of questions of each task; a task may have fewer."""
-    samples: int = 1000
+    samples: Count = 1000
     """Largest number of questions to decompose: the first that the model answers correctly."""
     only_correct: bool = True
     """Leave out the questions that the model answers wrongly. Their number differs between models."""
-    least: int = 200
+    least: Count = 200
     """Smallest number of questions to decompose. A task with fewer remaining questions is only listed in the table."""
     windows: bool = True
     """Also knock out Image→Question in a window around every layer, and measure the answer's probability."""
-    width: int | None = None
-    """Layers of a window. None scales the 9 of 32 layers of Zhang et al. to the depth of the model."""
-    batch: int = 16
+    width: Count | None = None
+    """Layers of a window. Default: the 9 of 32 layers of Zhang et al., scaled to the depth of the model."""
+    batch: Count = 16
     """Batch size in questions."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Dtype of the computation and of the stored states."""
@@ -46,26 +47,26 @@ class CaptureOptions:
     suffix: str = "zhang"
     """Text after the question that asks for a short answer: zhang, llava or none, or your own text."""
     image_mode: Literal["pad", "hf_crop", "anyres"] | None = None
-    """How an image is brought to the size of a tile. None follows the original code of the model."""
+    """How an image is brought to the size of a tile. Default: as in the original code of the model."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Estimation:
     """Sizes of the estimates."""
 
-    components: int = 8
+    components: Count = 8
     """Number of principal components of each variable (recommended configuration)."""
-    draws: int = 200
+    draws: Annotated[int, Range(2)] = 200
     """Number of bootstrap draws."""
-    shuffles: int = 20
+    shuffles: Count = 20
     """Number of permutations for the null distribution (recommended configuration)."""
-    level: float = 0.9
+    level: Level = 0.9
     """Confidence level of all intervals."""
-    couplings: int = 2
+    couplings: Natural = 2
     """Coupling layers of the flow (paper configuration). 0 is several times faster."""
-    steps: int = SeparableFlow().steps
+    steps: Count = SeparableFlow().steps
     """Training steps of the flow (paper configuration)."""
-    folds: int = SeparableFlow().folds
+    folds: Annotated[int, Range(2)] = SeparableFlow().folds
     """Folds of cross-fitting: a flow trained on the other folds computes the latents of each (paper configuration)."""
 
 
@@ -73,9 +74,11 @@ class Estimation:
 class Corners:
     """The corners of the toy world: leak rates of 0 or 1, at which one atom has all information."""
 
-    rows: int = 600
+    rows: Natural = 600
     """Number of questions at each corner of each task. 0 skips the corners."""
-    tasks: tuple[str, ...] = tuple(name for name, task in TASKS.items() if task.options == 0)
+    tasks: Annotated[tuple[str, ...], Choices(tuple(TASKS))] = tuple(
+        name for name, task in TASKS.items() if task.options == 0
+    )
     """Tasks at the corners. Their options must not narrow down the answer."""
 
 
@@ -83,17 +86,17 @@ class Corners:
 class Config:
     """Decompose the information in every layer of a LLaVA, with and without knockouts."""
 
-    preset: tyro.conf.Suppress[str] = "toy"
+    preset: Annotated[str, HIDDEN] = "toy"
     """Name of the preset."""
     model: tuple[Path, ...] = ()
     """LLaVA models, as Hugging Face folders. The program correlates the trajectories of every two models."""
     data: Path | None = None
-    """Folder of GQA's download (questions1.2 and images, extracted or as archives). None is the toy world."""
+    """Folder of GQA's download (questions1.2 and images, extracted or as archives). Default: the toy world."""
     npz: Path | None = None
     """File (.npz, .safetensors) with your own arrays target, x and y, (layers, n, d), instead of models."""
     config: Literal["both", "recommended", "paper"] = "both"
     """recommended: few components, copula, BROJA, bias correction. paper: 95 % of variance, one flow per pair, MMI."""
-    tasks: tuple[str, ...] = tuple(TASKS)
+    tasks: Annotated[tuple[str, ...], Choices(tuple(TASKS))] = tuple(TASKS)
     """Tasks to run, some or all of the six."""
     target: Target = "last"
     """Residual of the last token in the last or the same layer, the answer's row of the output map, or the logits."""
@@ -108,10 +111,10 @@ class Config:
     out: Path | None = None
     """Run folder. Default: the next free number under runs/pid_llava/. Nothing is ever overwritten."""
     resume: bool = False
-    """Continue the run in --out."""
+    """Continue the run in --out. Finished parts are not repeated."""
     cache: Path = Path("runs/pid_llava/kept")
     """Folder with cached captures and estimates. Later runs reuse them."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the questions and of all random numbers."""
     mesh: llava.MeshShape = llava.MeshShape()
     """Devices of each host that share the model."""
@@ -144,6 +147,9 @@ class Config:
             raise ValueError(
                 f"models have the names of their folders, got {', '.join(names)}; rename one, or link to it."
             )
+        run.check_ranges(self)
+        style_text(self.capture.style)
+        suffix_text(self.capture.suffix)
         self._check_sizes()
 
     def _check_sizes(self) -> None:

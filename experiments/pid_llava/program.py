@@ -44,9 +44,12 @@ def main(config: Config) -> dict[str, Any]:
     Raises:
         FileNotFoundError: a model folder or the data are missing. No run folder is created then.
         FileExistsError: the run folder has files.
+        PermissionError: --cache cannot be written.
         ValueError: a file is not a valid model or data file, or the run to resume has another configuration.
     """
     run.join_hosts(config.hosts, config.out)
+    if not config.cache.is_dir():
+        run.check_folder(config.cache, "--cache")
     study = ModelStudy(config) if config.npz is None else FileStudy(config)
     return run.run_study(study, config, out=config.out, resume=config.resume)
 
@@ -236,6 +239,11 @@ def find_models(config: Config) -> list[ModelFolder]:
             "the preset gqa needs the questions and images of GQA, got no --data; pass --data DIR, the folder with "
             "questions1.2 and "
             "images of GQA's download, extracted or as archives."
+        )
+    if config.data is not None and not config.data.is_dir():
+        raise FileNotFoundError(
+            f"the questions and images of GQA are read from a folder, got {config.data}, which is no folder; check "
+            f"--data."
         )
     return [ModelFolder(path, config.capture, config.mesh) for path in config.model]
 

@@ -11,11 +11,14 @@ training      checkpoints, compiled programs and the loop around the training st
 report        tables of results
 figures       style and colors of figures, and their PNG files
 command_line  presets, options under old names, checks of seeds and of --resume
+entry_point   the door of every program: a sentence and an exit code for errors of the user
 study         interface and runner of the programs that measure
 killtest      a program that kills another one at random moments and compares its results
 """
 
 from experiments.run.command_line import CommandLine as CommandLine
+from experiments.run.command_line import check_folder as check_folder
+from experiments.run.command_line import check_out as check_out
 from experiments.run.command_line import check_resume as check_resume
 from experiments.run.command_line import check_seeds as check_seeds
 from experiments.run.command_line import deprecated_names as deprecated_names
@@ -25,6 +28,7 @@ from experiments.run.distributed import barrier as barrier
 from experiments.run.distributed import broadcast_from_first as broadcast_from_first
 from experiments.run.distributed import is_first as is_first
 from experiments.run.distributed import join_hosts as join_hosts
+from experiments.run.entry_point import run_program as run_program
 from experiments.run.folder.atomic_files import read_json as read_json
 from experiments.run.folder.atomic_files import write_atomically as write_atomically
 from experiments.run.folder.continuation import MAY_CHANGE_ON_RESUME as MAY_CHANGE_ON_RESUME
@@ -53,3 +57,4 @@ from experiments.run.training.train_loop import LoopIntervals as LoopIntervals
 from experiments.run.training.train_loop import Result as Result
 from experiments.run.training.train_loop import read_result as read_result
 from experiments.run.training.train_loop import train as train
+from pid.interface.command_options import check_ranges as check_ranges

@@ -2,15 +2,20 @@
 
 import dataclasses
 import sys
+import tempfile
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-import tyro
-
-from experiments.run.folder.continuation import Continuation
+from experiments.run.folder.continuation import Continuation, SavedStart, check_run, is_blank
+from experiments.run.folder.folder_lock import check_unlocked
+from pid.interface.command_options import groups_of, options_of
+from pid.interface.help_text import help_text, is_help
+from pid.interface.parsing import Arguments, parse, replace
+from pid.interface.ranges import MAX_INT
+from pid.interface.refusals import explain
 
 C = TypeVar("C")
 
@@ -33,30 +38,91 @@ class CommandLine(Generic[C]):
     def __call__(self, arguments: Sequence[str]) -> C:
         """Return the configuration that the arguments describe.
 
-        Exits with code 2 and a message if an argument is invalid; for a misspelled name the message has a suggestion.
+        Exits with code 2 and a sentence if an argument is invalid; for a misspelled name the sentence has a suggestion.
+        """
+        try:
+            return self.read(arguments)
+        except ValueError as error:
+            code, sentence = explain(error)
+            if not sentence:
+                raise
+            print(sentence, file=sys.stderr)
+            raise SystemExit(code) from None
+
+    def read(self, arguments: Sequence[str]) -> C:
+        """Return the configuration that the arguments describe.
+
+        Raises:
+            SystemExit: the arguments ask for help, which is printed.
+            ValueError: an argument is invalid, or the configuration contradicts itself.
         """
         words = rename_options(arguments, self.renamed)
-        saved = None if self.continuation is None else self.continuation.start(words)
-        presets = dict(self.presets) if saved is None else {**self.presets, **saved.as_preset(words)}
-        default = next(iter(presets)) if saved is None else saved.preset
-        if not words or (words[0].startswith("-") and words[0] not in ("-h", "--help")):
-            words = [default, *words]
-        first = words[0] if words[0].startswith("-") else words[0].replace("_", "-")
-        if not first.startswith("-") and first not in self.presets:
-            similar = get_close_matches(first, self.presets, n=1)
-            hint = f"did you mean {similar[0]}?" if similar else "choose among them."
-            print(f"a preset is one of {', '.join(self.presets)}, got {words[0]!r}; {hint}", file=sys.stderr)
-            raise SystemExit(2)
-        usage = (
-            f"The first word may be a preset; the default is {default}. `PRESET --help` lists all options."
+        if is_help(words):
+            print(self.help(self._preset(words[:1]) if self._is_preset(words[0]) else self.default))
+            raise SystemExit(0)
+        parsed = parse(words, options_of(self.presets[self.default][1]), free=self.presets)
+        _, start = self.presets[self._preset(parsed.words)]
+        saved = self._saved(parsed)
+        return (
+            replace(start, parsed.values)
+            if saved is None
+            else saved.finish(replace(saved.config, parsed.values))
         )
-        config = tyro.extras.overridable_config_cli(
-            presets,
-            args=[first, *words[1:]],
-            prog=f"python -m {self.program}",
-            description=f"{self.about} {usage}",
+
+    def _saved(self, parsed: Arguments) -> SavedStart[C] | None:
+        """Return the saved configuration of the run to resume, None without one."""
+        if self.continuation is None or not parsed.values.get(("resume",)):
+            return None
+        saved = self.continuation.start(parsed.values.get(("out",)))
+        if saved is not None and parsed.words:
+            saved.check_preset(parsed.words[0])
+        return saved
+
+    @property
+    def default(self) -> str:
+        """Name of the default preset."""
+        return next(iter(self.presets))
+
+    def help(self, preset: str) -> str:
+        """Return the text of `--help`, with the values of a preset as defaults."""
+        line, config = self.presets[preset]
+        word = "" if len(self.presets) == 1 else " [PRESET]"
+        about = (
+            f"{self.about} {line}"
+            if len(self.presets) == 1
+            else (
+                f"{self.about} A preset sets all options; those that follow it change single ones. Below are the "
+                f"defaults of the preset {preset}."
+            )
         )
-        return config if saved is None else saved.finish(config)
+        return help_text(
+            f"python -m {self.program}{word} [OPTIONS]",
+            " ".join(about.split()),
+            options_of(config),
+            words={} if len(self.presets) == 1 else {name: text for name, (text, _) in self.presets.items()},
+            groups=groups_of(config),
+        )
+
+    def _is_preset(self, word: str) -> bool:
+        return word.replace("_", "-") in self.presets
+
+    def _preset(self, words: Sequence[str]) -> str:
+        """Return the preset that the words without an option name. Raises ValueError for any other word."""
+        names = [word.replace("_", "-") for word in words]
+        if not names:
+            return self.default
+        if len(self.presets) == 1:
+            raise ValueError(
+                f"every value follows its option, got {words[0]!r} alone; --help lists the options."
+            )
+        for word, name in zip(words, names, strict=True):
+            if name not in self.presets:
+                similar = get_close_matches(name, self.presets, n=1)
+                hint = f"did you mean {similar[0]}?" if similar else "choose among them."
+                raise ValueError(f"a preset is one of {', '.join(self.presets)}, got {word!r}; {hint}")
+        if len(names) > 1:
+            raise ValueError(f"a run has one preset, got {' '.join(words)}; keep one of them.")
+        return names[0]
 
 
 def rename_options(arguments: Sequence[str], renamed: Mapping[str, str]) -> list[str]:
@@ -85,15 +151,53 @@ def rename_options(arguments: Sequence[str], renamed: Mapping[str, str]) -> list
 
 
 def check_seeds(seeds: Sequence[int]) -> None:
-    """Raise ValueError unless the seeds are one or more different integers from 0 on."""
-    if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
-        raise ValueError(f"seeds are one or more different numbers from 0 on, got {seeds}; change --seeds.")
+    """Raise ValueError unless the seeds are one or more different integers from 0 to 2³¹ - 1."""
+    if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds) or max(seeds) > MAX_INT:
+        raise ValueError(
+            f"seeds are one or more different numbers from 0 on, up to {MAX_INT}, got {seeds}; change --seeds."
+        )
 
 
 def check_resume(*, resume: bool, out: Path | None) -> None:
     """Raise ValueError if `resume` is set without a run folder."""
     if resume and out is None:
         raise ValueError("--resume continues a run, got no --out; pass its folder as --out.")
+
+
+def check_out(*, resume: bool, out: Path | None) -> None:
+    """Check the run folder of a command line.
+
+    Raises:
+        FileExistsError: it has files and is not resumed, or is a file.
+        FileNotFoundError: it is resumed and does not exist, or has no run.
+        PermissionError: it cannot be created.
+    """
+    if out is None:
+        return
+    if out.exists() and not out.is_dir():
+        raise FileExistsError(f"a run needs a folder, got {out} which is a file; use another --out.")
+    check_folder(out, "--out")
+    if resume:
+        check_run(out.absolute())
+    elif out.is_dir() and not is_blank(out):
+        check_unlocked(out.absolute())
+        raise FileExistsError(
+            f"a run needs a folder of its own, got {out} which has files; use --resume to continue its run, or another "
+            f"--out."
+        )
+
+
+def check_folder(folder: Path, option: str) -> None:
+    """Raise PermissionError unless the folder of an option can be created, or written if it exists."""
+    parent = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    try:
+        with tempfile.TemporaryDirectory(dir=parent):
+            pass
+    except OSError as error:
+        raise PermissionError(
+            f"{option} is a folder to write to, got {folder}, but {parent} refuses it ({error.strerror}); choose "
+            f"another {option}."
+        ) from None
 
 
 def deprecated_names(module: str, renamed: Mapping[str, str]) -> Callable[[str], Any]:

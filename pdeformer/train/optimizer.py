@@ -63,6 +63,10 @@ class Optimizer:
             ("eps", "be positive", self.eps > 0),
             ("clip", "be at least 0 (0 is off)", self.clip >= 0),
             ("accumulate", "be at least 1", self.accumulate >= 1),
+            *(
+                (name, "be finite", math.isfinite(getattr(self, name)))
+                for name in ("weight_decay", "eps", "clip")
+            ),
         )
         for name, rule, holds in rules:
             if not holds:

@@ -18,8 +18,8 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from pid.deprecation import former_attribute
-from pid.extras import require_extra
 from pid.flow.config import FlowConfig as FlowConfig
+from pid.interface.extras import require_extra
 
 if TYPE_CHECKING:
     from pid.flow.cross_fitting import CrossFit as CrossFit

@@ -59,8 +59,21 @@ class MeshShape:
         """The mesh without devices, which suffices to count bytes and to lower programs."""
         return AbstractMesh((self.data, self.model), ("data", "model"), axis_types=(AxisType.Auto,) * 2)
 
+    def check_devices(self) -> None:
+        """Check that this host has data × model devices.
+
+        Raises:
+            ValueError: it has fewer.
+        """
+        size, devices = self.data * self.model, jax.local_device_count()
+        if size > devices:
+            raise ValueError(
+                f"a mesh has devices of one host, got {size} of {devices}; lower --mesh.data or --mesh.model."
+            )
+
     def concrete(self) -> Mesh:
         """The mesh of the first data × model devices of this host."""
+        self.check_devices()
         devices = jax.local_devices()[: self.data * self.model]
         return jax.make_mesh(
             (self.data, self.model), ("data", "model"), axis_types=(AxisType.Auto,) * 2, devices=devices

@@ -18,7 +18,7 @@ import sys
 from typing import Any
 
 from pid.deprecation import former_attribute
-from pid.extras import require_extra
+from pid.interface.extras import require_extra
 
 require_extra("llava", "pid.toyworld", "tokenizers", "transformers")
 

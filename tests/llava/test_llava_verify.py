@@ -122,7 +122,8 @@ def test_checkpoint_that_is_not_whole_fails(edit, words, no_torch, capsys, tmp_p
     printed = capsys.readouterr().out
     assert "FAIL" in printed
     assert words in printed
-    assert main(["verify", str(tmp_path / "nothing")]) == 1
+    with pytest.raises(FileNotFoundError, match=r"nothing, which is no folder; check the path"):
+        main(["verify", str(tmp_path / "nothing")])
 
 
 def test_layout_of_keys_is_told():

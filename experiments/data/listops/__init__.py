@@ -19,7 +19,7 @@ from experiments.data.listops.distinct_sequences import distinct
 from experiments.data.listops.generator import generate
 from experiments.data.listops.grammar import CLASSES, SYMBOLS, VOCABULARY, encode, evaluate
 from experiments.data.listops.listops_builder import FULL, QUICK, RELEASE, ListOps, ListOpsConfig
-from experiments.data.listops.release import check_release_lengths, content_hash, read_tsv
+from experiments.data.listops.release import check_release_lengths, content_hash, published_files, read_tsv
 
 __all__ = [
     "CLASSES",
@@ -37,6 +37,7 @@ __all__ = [
     "encode",
     "evaluate",
     "generate",
+    "published_files",
     "read_tsv",
 ]
 

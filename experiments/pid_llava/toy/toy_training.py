@@ -7,13 +7,11 @@ folder/models/seed0     config.json, model.safetensors (bfloat16), tokenizer and
 import dataclasses
 import hashlib
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import tyro
 from flax import nnx
 from jax.sharding import Mesh
 
@@ -24,6 +22,7 @@ from experiments.pid_llava.toy.toy_model import build
 from pdeformer import sharding
 from pdeformer import train as trainer
 from pid import llava, toyworld
+from pid.interface.ranges import Count, Natural, Seed
 
 VARIANT = "toy"
 RENAMED = {"looks": "attribute-captions"}
@@ -43,16 +42,16 @@ class Train:
     out: Path | None = None
     """Run folder. Default: the next free number under runs/pid_llava/. Nothing is ever overwritten."""
     resume: bool = False
-    """Continue the run in --out from its last checkpoint."""
-    seeds: tuple[int, ...] = (0,)
+    """Continue the run in --out. Finished parts are not repeated."""
+    seeds: tuple[Seed, ...] = (0,)
     """Seeds of initial weights and examples. Each seed trains one model."""
-    attribute_captions: int = 700
+    attribute_captions: Natural = 700
     """Number of first steps, which use only captions of attributes."""
-    captions: int = 2_000
+    captions: Natural = 2_000
     """Number of all steps with captions. Those after --attribute-captions use captions of attributes and relations."""
-    steps: int = 5_500
+    steps: Count = 5_500
     """Number of all steps. Those after --captions use answers."""
-    batch: int = 64
+    batch: Count = 64
     """Examples per step."""
     optimizer: trainer.Optimizer = trainer.Optimizer(
         learning_rate=2e-3, warmup=100, weight_decay=0.01, b2=0.98, clip=1.0
@@ -60,9 +59,9 @@ class Train:
     """AdamW and its schedule."""
     cadence: run.LoopIntervals = run.LoopIntervals(log_every=20, eval_every=500, checkpoint_every=500)
     """How often to log, evaluate and save, in steps."""
-    validation: int = 1_000
+    validation: Count = 1_000
     """Number of validation examples, which select the best weights. They are not used for training."""
-    test: int = 12_000
+    test: Count = 12_000
     """Number of examples of the test split, for the accuracies in made.json."""
 
     def __post_init__(self) -> None:
@@ -79,6 +78,7 @@ class Train:
             )
         run.check_seeds(self.seeds)
         run.check_resume(resume=self.resume, out=self.out)
+        run.check_ranges(self)
         if min(self.validation, self.test) < len(curriculum.CORNERS):
             raise ValueError(
                 f"validation and test need some examples of every task, got {self.validation} and {self.test}; "
@@ -86,21 +86,20 @@ class Train:
             )
 
 
+PRESETS = {"train": ("", Train())}
 CONTINUATION = run.Continuation(
     "pid_llava train",
-    {"": ("", Train())},
+    PRESETS,
     renamed={"looks": "attribute_captions"},
     extend=run.extend_fields("seeds"),
 )
-
-
-def command_line(arguments: Sequence[str]) -> Train:
-    """Return the configuration that the arguments after `--train` describe."""
-    words = run.rename_options(arguments, RENAMED)
-    saved = CONTINUATION.start(words)
-    default = Train() if saved is None else saved.config
-    config = tyro.cli(Train, args=words, default=default, prog="python -m experiments.pid_llava --train")
-    return config if saved is None else saved.finish(config)
+command_line = run.CommandLine(
+    "experiments.pid_llava --train",
+    str(Train.__doc__).partition("\n")[0],
+    PRESETS,
+    RENAMED,
+    CONTINUATION,
+)
 
 
 def train(config: Train) -> Path:

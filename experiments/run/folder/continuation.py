@@ -99,47 +99,34 @@ class Continuation(Generic[C]):
                 f"with the options {', '.join(sorted(fields))}; use that program, or another --out."
             )
 
-    def start(self, words: Sequence[str]) -> "SavedStart[C] | None":
-        """Return the saved start of a command line with --resume and the --out of a run, None for any other.
+    def start(self, out: Path | None) -> "SavedStart[C] | None":
+        """Return the start of a command line with --resume, None if --out is not the folder of a run.
 
         A folder without a run is refused later, by `open_run`.
         """
-        out = _value_of("out", words)
-        if out is None or not _is_set("resume", words) or not (Path(out) / saved_config.NAME).exists():
+        if out is None or not (out / saved_config.NAME).exists():
             return None
-        saved, unknown = self.read(Path(out).absolute())
+        saved, _ = self.read(out.absolute())
         preset = self.defaults({"preset": getattr(saved, "preset", "")})
         values = {name: getattr(preset, name) for name in OF_THIS_START if hasattr(preset, name)}
-        values |= {"out": Path(out), "resume": True}
-        return SavedStart(dataclasses.replace(saved, **values), unknown, self)  # type: ignore[type-var]
+        values |= {"out": out, "resume": True}
+        return SavedStart(dataclasses.replace(saved, **values), self)  # type: ignore[type-var]
 
 
 class SavedStart(NamedTuple, Generic[C]):
     """The saved configuration as the start of a command line."""
 
     config: C
-    unknown: list[str]
-    """Saved fields that this release does not have."""
     continuation: Continuation[C]
 
-    @property
-    def preset(self) -> str:
-        """Name of the preset of the run; the first one for a run that has none."""
-        name = getattr(self.config, "preset", "")
-        return name if name in self.continuation.presets else next(iter(self.continuation.presets))
-
-    def as_preset(self, words: Sequence[str]) -> dict[str, tuple[str, C]]:
-        """Return the saved configuration under the name of its preset.
-
-        Raises:
-            ValueError: the command line names another preset.
-        """
-        if words and not words[0].startswith("-") and words[0].replace("_", "-") != self.preset:
+    def check_preset(self, word: str) -> None:
+        """Raise ValueError if the command line names another preset than the run has."""
+        preset = getattr(self.config, "preset", word)
+        if word.replace("_", "-") != preset:
             raise ValueError(
-                f"--resume continues the preset of the run, saved {self.preset}, now {words[0]}; leave the preset out, "
-                f"or use another --out."
+                f"--resume continues the preset of the run, saved {preset}, now {word}; leave the preset out, or use "
+                f"another --out."
             )
-        return {self.preset: ("the saved configuration", self.config)}
 
     def finish(self, config: C) -> C:
         """Add what the run has already, which a command line does not repeat."""
@@ -197,20 +184,3 @@ def _program_of(folder: Path) -> str:
     path = folder / "summary.json"
     summary = read_json(path, "delete it, --resume writes it again") if path.exists() else {}
     return summary.get("program", "") if isinstance(summary, dict) else ""
-
-
-def _is_set(name: str, words: Sequence[str]) -> bool:
-    """Return whether a flag is on: the last of --name and --no-name counts."""
-    flags = [word for word in words if word in (f"--{name}", f"--no-{name}")]
-    return flags[-1:] == [f"--{name}"]
-
-
-def _value_of(name: str, words: Sequence[str]) -> str | None:
-    """Return the value of an option in a command line, the last one if it occurs twice."""
-    value = None
-    for word, following in zip(words, (*words, None)[1:], strict=True):
-        if word == f"--{name}":
-            value = following
-        elif word.startswith(f"--{name}="):
-            value = word.partition("=")[2]
-    return value

@@ -68,6 +68,12 @@ class FolderLock:
             self._lock.release()
 
 
+def check_unlocked(folder: Path) -> None:
+    """Raise FileExistsError if a process works in the folder."""
+    if (folder / NAME).exists():
+        FolderLock(folder).release()
+
+
 def _owner() -> dict[str, Any]:
     now = datetime.datetime.now().astimezone()
     return {"host": platform.node(), "pid": os.getpid(), "since": now.isoformat(timespec="seconds")}

@@ -10,14 +10,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tyro
 from flax import nnx
 
+from pid.interface.command_options import POSITIONAL
+from pid.interface.ranges import Count
 from pid.llava.checkpoint.key_mapping import canonical_key, is_buffer, layout, unused_keys
 from pid.llava.checkpoint.loading import load
 from pid.llava.checkpoint.safetensors_io import read_header, weight_files
@@ -39,13 +40,13 @@ class Verify:
     Prints a report, and ends with PASS (exit status 0) or FAIL (exit status 1).
     """
 
-    path: tyro.conf.Positional[Path]
+    path: Annotated[Path, POSITIONAL]
     """A Hugging Face folder of LLaVA-1.5 or LLaVA-1.6: config.json and safetensors."""
     against_torch: bool | None = None
     """Compare every layer with Hugging Face's torch model. Default: yes if torch is installed and dtype is float32."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Dtype of parameters and computation."""
-    top: int = 5
+    top: Count = 5
     """Number of most likely next tokens to print."""
     mesh: MeshShape = field(default_factory=MeshShape)
     """Devices to compute on."""
@@ -57,12 +58,12 @@ class Verify:
         if self.against_torch and self.dtype != "float32":
             raise ValueError(
                 f"layers are compared with torch in float32, got dtype={self.dtype}; use --dtype float32 or "
-                f"--against-torch False."
+                f"--no-against-torch."
             )
         if self.against_torch and not has_torch():
             raise ValueError(
                 "layers are compared with torch where it is installed, got none; run pip install "
-                "'pdeformer[reference]', or use --against-torch False."
+                "'pdeformer[reference]', or use --no-against-torch."
             )
 
     @property
@@ -216,7 +217,17 @@ def compare_with_torch(path: Path, prompt: ParityPrompt, states: ModelStates) ->
 
 
 def verify(command: Verify) -> bool:
-    """Print the report of a checkpoint and return whether it passed."""
+    """Print the report of a checkpoint and return whether it passed.
+
+    Raises:
+        FileNotFoundError: the path is no folder.
+        ValueError: the mesh is larger than the devices.
+    """
+    if not command.path.is_dir():
+        raise FileNotFoundError(
+            f"verify reads the folder of a model, got {command.path}, which is no folder; check the path."
+        )
+    command.mesh.check_devices()
     try:
         prompt, states = describe_model(command)
     except (FileNotFoundError, ValueError) as error:

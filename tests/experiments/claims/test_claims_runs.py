@@ -124,7 +124,7 @@ def test_what_cannot_be_read_exits_with_2_and_a_suggestion(words, message, capsy
         ({"only": ("decay", "decay")}, "sections are different ones of decay"),
         ({"seeds": (1, 1)}, "one or more different numbers"),
         ({"resume": True}, "got no --out"),
-        ({"training": claims.Training(steps=0)}, "training needs at least one step"),
+        ({"training": claims.Training(steps=0)}, "training.steps must be at least 1, got 0"),
         ({"artifact": claims.Artifact(heads=3)}, "artifact.width must be divisible by artifact.heads"),
     ],
 )

@@ -39,7 +39,7 @@ def test_options_reach_their_fields():
     )
     words += " --placement after_embedding before_ffn --stencil.kind multiscale --stencil.dilations 1 4"
     words += " --attention.kind reaction-diffusion --attention.beta -0.1 --attention.order euler"
-    words += " --source lra_release --manual-dir m --out o --resume"
+    words += " --source lra_release --model.max-len 1999 --manual-dir m --out o --resume"
     config = lra.command_line(words.split())
     assert (config.steps, config.seeds, config.batch, config.dtype) == (3, (0, 1, 2), 16, "bfloat16")
     assert config.mesh == lra.Mesh(4, 2)
@@ -58,8 +58,8 @@ def test_options_reach_their_fields():
         ("quik", "did you mean quick?"),
         ("listops", "did you mean listops-lra?"),
         ("nonsense", "choose among them"),
-        ("--placement after_embeding", "did you mean 'after_embedding'?"),
-        ("quick --step 3", "Perhaps you meant"),
+        ("--placement after_embeding", "did you mean after_embedding?"),
+        ("quick --step 3", "did you mean --steps?"),
         ("quick --dtype float16", "float32"),
         ("quick --steps 0", "must be at least 1"),
         ("--attention.kind heat", "advection-diffusion"),
@@ -166,13 +166,13 @@ def test_evolved_attention_is_one_more_variant_or_a_part_of_the_one_with_all():
         ({"placement": ("after_embeding",)}, "did you mean 'after_embedding'"),
         ({"placement": ("none", "before_ffn")}, "none stands alone"),
         ({"placement": ("before_ffn", "before_ffn")}, "placements are different"),
-        ({"steps": 0}, "steps and batch must be at least 1"),
+        ({"steps": 0}, "steps must be at least 1, got 0; change --steps."),
         ({"seeds": ()}, "one or more different numbers"),
         ({"seeds": (1, 1)}, "one or more different numbers"),
         ({"source": "lra_release"}, "pass --manual-dir"),
         ({"resume": True}, "got no --out"),
         ({"generated": lra.Generated(max_length=66)}, "up to 65 tokens for max_len=64"),
-        ({"generated": lra.Generated(9, 25, train=0)}, "split sizes >= 1"),
+        ({"generated": lra.Generated(9, 25, train=0)}, "generated.train must be at least 1, got 0"),
     ],
 )
 def test_contradictions_are_refused_when_the_configuration_is_made(changes, message):

@@ -1,0 +1,13 @@
+"""What a user meets first: a missing extra, a command line made from dataclasses, and errors in one sentence.
+
+Files in import order:
+
+extras           optional dependencies of the rooms
+ranges           ranges of numeric options
+command_options  options of a configuration: name, type, range, choices, default, description
+values           words of a command line to values
+spelling         names of options in other spellings
+parsing          arguments to a configuration
+help_text        the text of --help
+refusals         errors of users against errors of the program, and exit codes
+"""
