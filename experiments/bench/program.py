@@ -42,7 +42,7 @@ class BenchStudy(run.Study[dict[str, run.Row]]):
     """The sections as a study; its results are the rows by name of section."""
 
     program = "bench"
-    layout = Layout(width=120, justify="right")
+    layout = Layout(justify="right")
     may_change = MAY_CHANGE_ON_RESUME
 
     def __init__(self, config: Config) -> None:

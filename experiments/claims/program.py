@@ -20,7 +20,7 @@ from experiments.claims.measurements import (
 )
 from experiments.claims.report import Line
 from experiments.run.figures import save
-from experiments.run.report import Layout, Table
+from experiments.run.report import Table
 
 
 class Section(NamedTuple):
@@ -85,7 +85,6 @@ class ClaimsStudy(run.Study[dict[str, run.Row]]):
     """The sections as a study; its results are the rows by name of section."""
 
     program = "claims"
-    layout = Layout(ratios=(3, 5, 4))
     bar = False  # the trained sections show bars of their own
     may_change = MAY_CHANGE_ON_RESUME
     renamed = RENAMED

@@ -6,7 +6,7 @@ A program implements `Study`, and `run_study` runs it:
     measure   `Study.measure` passes its parts to a `Runner`, which skips those that an earlier start has finished
     tabulate  `Study.tabulate` converts the results to tables
     draw      `Study.draw` yields figures of the results; a part may also save its own while it is measured
-    conclude  write tables, figures and `summary.json`, and print the last lines
+    conclude  write `summary.json` and figures, then print tables and the last lines
 
 Several hosts measure the same parts, or share them (`Runner.share`); process 0 reports.
 """
@@ -21,10 +21,11 @@ import jax
 from rich.console import Console
 
 from experiments.run import figures
+from experiments.run.console import open_console, safe_output, stop_if_failed
 from experiments.run.distributed import barrier, is_first
 from experiments.run.folder.run_folder import MAY_CHANGE_ON_RESUME, Run, next_folder, open_run, versions
 from experiments.run.progress import StudyProgress
-from experiments.run.report import Layout, Table, open_console, show
+from experiments.run.report import Layout, Table, show
 
 R = TypeVar("R")
 Row = dict[str, Any]
@@ -98,6 +99,7 @@ class Runner(NamedTuple):
         return row
 
     def _measure(self, part: Part) -> Any:
+        stop_if_failed("all finished parts are saved")
         with self.progress.part(f"{part.name}: {part.title}" if part.title else part.name):
             return measure(part, self.folder.folder, self.progress.say)
 
@@ -151,6 +153,7 @@ class Study(abc.ABC, Generic[R]):
         """Print the lines below the tables."""
 
 
+@safe_output("the run is finished and all its files are written")
 def run_study(study: Study[Any], config: Any, *, out: Path | None, resume: bool) -> dict[str, Any]:
     """Run a study, from creating its folder to printing its last line, and return the summary.
 
@@ -162,6 +165,7 @@ def run_study(study: Study[Any], config: Any, *, out: Path | None, resume: bool)
 
     Raises:
         FileExistsError: the run folder has files and `resume` is False.
+        Preempted: standard output has failed; all finished parts are saved.
         ValueError: the folder is no run, or the run has another configuration.
     """
     folder = open_run(
@@ -171,20 +175,21 @@ def run_study(study: Study[Any], config: Any, *, out: Path | None, resume: bool)
         may_change=study.may_change,
         renamed=study.renamed,
     )
-    console = open_console(study.layout.width)
-    console.print(f"{study.title}; run folder {folder.folder}", markup=False)
+    console = open_console()
+    console.print(f"{study.title}; run folder {folder.folder}")
     start = time.perf_counter()
     with StudyProgress(console, study.program, study.count, bar=study.bar) as progress:
         results = study.measure(Runner(folder, progress))
     barrier()
     tables = study.tabulate(results)
     summary = {"program": study.program} | study.summarize(results, tables)
+    folder.summarize(summary)  # before anything is printed, which may fail
     if is_first():
-        figures.save_all(study.draw(results), folder.folder, dpi=study.dpi)
+        title = f"{study.program} {study.stem}, run folder {folder.folder.name}"
+        figures.save_all(study.draw(results), folder.folder, dpi=study.dpi, title=title)
         show(tables, console, study.layout)
         study.conclude(results, console)
-    folder.summarize(summary)
     names = ", ".join(sorted(path.name for path in folder.folder.glob("*.png")))
     seconds = time.perf_counter() - start
-    console.print(f"{seconds:.0f} s; wrote {folder.folder / 'summary.json'} {names}", markup=False)
+    console.print(f"{seconds:.0f} s; wrote {folder.folder / 'summary.json'} {names}")
     return summary | {"versions": versions()}

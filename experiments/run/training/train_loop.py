@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import jax
 
+from experiments.run.console import failure_code, stop_if_failed
 from experiments.run.folder.run_folder import Run
 from experiments.run.preemption import Preemption
 from experiments.run.progress import Clock, TrainingProgress
@@ -106,6 +107,7 @@ def train(
     """
     if (row := run.row(variant, seed)) is not None:
         return Result(**row)
+    stop_if_failed("all finished trainings are saved")
     parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     with Preemption() as stop, Checkpoints(run.checkpoints(variant, seed), keep=cadence.keep) as checkpoints:
         start = checkpoints.latest or 0
@@ -202,6 +204,8 @@ class _Loop:
         if not finite:
             raise FloatingPointError(self._not_finite(step, f"loss {loss}, gradient norm {norm}"))
         self.progress.step(step, loss, accuracy, self.clock.read())
+        if step < self.steps:  # a training that is finished still writes everything
+            self.stop.request(failure_code())
         values = {"loss": loss, "accuracy": accuracy, "gradient_norm": norm, "learning_rate": rate}
         return {"variant": self.variant, "seed": self.seed, "step": step} | values
 
@@ -230,7 +234,7 @@ class _Loop:
             self.checkpoints.save(step, state, score)
         if must_stop:
             self.checkpoints.wait()
-            self.progress.say(f"stopped by a signal, step {step} is saved; continue with --resume")
+            self.progress.say_saved(f"step {step} is saved; continue with --resume")
             self.stop.stop_if_signaled()
 
     def _not_finite(self, step: int, values: str) -> str:
