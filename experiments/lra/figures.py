@@ -86,7 +86,10 @@ def _draw_loss(
     window = smoothing_window(len(steps))
     if len(values) == 1 and window > 1:
         panel.plot(steps, values[0], color=style["color"], alpha=0.2, linewidth=0.6)
-    draw_band(panel, steps, smooth(values, window), singles=singles, linewidth=1.5, **style)
+    whole = slice(
+        window // 4, len(steps) - window // 4
+    )  # the window is short at the ends, and its mean noisy
+    draw_band(panel, steps[whole], smooth(values, window)[:, whole], singles=singles, linewidth=1.5, **style)
     return window
 
 

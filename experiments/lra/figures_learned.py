@@ -35,7 +35,7 @@ def draw_stencils(folder: run.Run, results: Sequence[run.Result], config: Config
     columns = max(t.shape[0] for _, _, t in stencils)
     initial = learned_stencils.of_layer(config.stencil.build(config.model.width))[0]
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(max(3.2 * columns, 5.5), 2.8 * len(rows) + 0.4), layout="constrained")
+        figure = Figure(figsize=(max(3.2 * columns, 5.5), 2.8 * len(rows) + 0.9), layout="constrained")
         axes = figure.subplots(len(rows), columns, squeeze=False, sharey=True)
         for ax in axes.flat:
             ax.set_visible(False)
@@ -54,7 +54,8 @@ def draw_stencils(folder: run.Run, results: Sequence[run.Result], config: Config
             entries.values(),
             entries.keys(),
             frameon=False,
-            loc="outside right upper",
+            loc="outside lower center",
+            ncols=4,
             title=seeds_label(seeds),
         )
         figure.suptitle(f"Learned stencils ({config.stencil.kind}), best on validation", fontsize=11)
@@ -103,7 +104,7 @@ def draw_coefficients(
     names = list(dict.fromkeys(name for _, values in loaded for name in values))
     initial = config.attention.initial_pde().coefficients()
     with mpl.rc_context(STYLE):
-        size = (max(4.2 * len(names), 6) + 1.2, 3 * len(variants) + 0.7)
+        size = (max(4.6 * len(names), 6), 3 * len(variants) + 1.2)
         figure = Figure(figsize=size, layout="constrained")
         axes = figure.subplots(len(variants), len(names), squeeze=False)
         for row, variant in zip(axes, variants, strict=True):
@@ -115,14 +116,16 @@ def draw_coefficients(
                 ]
                 _draw_coefficient(panel, np.stack(arrays), float(np.mean(initial[name])))
                 unit = learned_coefficients.unit_of(config.attention.kind, name)
-                panel.set(title=variant, ylabel=f"{name} ({unit})")
+                panel.set(title=f"{variant}, {name} began at {float(np.mean(initial[name])):g}")
+                panel.set_ylabel(f"{name} ({unit})")
         seeds = list(dict.fromkeys(r.seed for r, _ in loaded))
         entries = dict(zip(*reversed(axes[0, 0].get_legend_handles_labels()), strict=True))
         figure.legend(
             entries.values(),
             entries.keys(),
             frameon=False,
-            loc="outside right upper",
+            loc="outside lower center",
+            ncols=4,
             title=seeds_label(seeds),
         )
         figure.suptitle("Learned coefficients of the evolved attention, best on validation", fontsize=11)
@@ -146,7 +149,7 @@ def _draw_coefficient(panel: Any, values: Float[np.ndarray, "seed L n N"], initi
         }
         label = f"head {head + 1}" if heads > 1 else "all heads"
         panel.errorbar(x, mean, yerr=ends if seeds > 1 else None, label=label, **style)
-    panel.axhline(initial, color="0.4", linestyle="--", linewidth=1, label=f"initial {initial:g}")
+    panel.axhline(initial, color="0.4", linestyle="--", linewidth=1, label="initial value")
     labels = [f"{i // steps + 1}.{i % steps + 1}" if steps > 1 else str(i + 1) for i in places]
     panel.set_xticks(places, labels)
     panel.set_xlabel("layer.step" if steps > 1 else "layer" if layers > 1 else "all layers")

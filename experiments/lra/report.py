@@ -119,7 +119,7 @@ def _sd(values: Sequence[float]) -> float:
 
 def tabulate(lines: Sequence[Line], baselines: Mapping[str, float], title: str) -> list[Table]:
     """Return the table of accuracies with the predictors without a model, and the table of costs."""
-    columns = ("variant", "test, last", "s.e.", "last - baseline", "test, best", "best - baseline", "val")
+    columns = ("variant", "test, last", "s.e.", "last vs baseline", "test, best", "best vs baseline", "val")
     cost = ("variant", "steps", "parameters", "tokens/s", "compile s")
     predictors = [
         (label, _percent(baselines[name]), *[""] * (len(columns) - 2))

@@ -85,9 +85,9 @@ def draw_band(
 
 
 def seeds_label(seeds: Sequence[int]) -> str:
-    """Return what lines and bands mean: "mean and range of seeds 0 1 2", or "seed 0"."""
+    """Return what lines and bands mean: the mean and the range of seeds 0 1 2, or seed 0."""
     names = " ".join(map(str, seeds))
-    return f"mean and range of seeds {names}" if len(seeds) > 1 else f"seed {names}"
+    return f"mean and range (smallest to largest) of seeds {names}" if len(seeds) > 1 else f"seed {names}"
 
 
 def smooth(values: Float[np.ndarray, "*b x"], window: int) -> Float[np.ndarray, "*b x"]:

@@ -126,7 +126,7 @@ class _Grid:
 
     def block(self, widths: dict[int, int], justify: str) -> list[Text]:
         """Return the lines of the table with these columns."""
-        rule = Text("  ".join("-" * width for width in widths.values()), style="dim")
+        rule = Text(GAP.join("─" * width for width in widths.values()), style="dim")
         lines = [*self._row([self.columns[i] for i in widths], widths, justify, "bold"), rule]
         first = [row[0] for row in self.rows if row]
         is_grouped, previous = len(set(first)) < len(first), None
