@@ -126,7 +126,8 @@ def measure_section(name: str, config: Config, folder: Path, say: run.Say) -> ru
     section = SECTIONS[name]
     result = section.measure(config)
     with figures.style():
-        save(section.draw(result), folder, name)
+        title = f"claims {config.preset}, run folder {folder.name}: {section.title}"
+        save(section.draw(result), folder, name, title=title)
     numbers = run.to_json(result)
     numbers |= {old: numbers[new] for old, new in FORMER_KEYS.get(name, {}).items()}
     return {"table": [list(line) for line in section.verdict(result)], "numbers": numbers}

@@ -39,10 +39,11 @@ def draw_curves(
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(10.4, 4.6), layout="constrained")
         loss, accuracy = figure.subplots(1, 2)
+        singles = len(variants) <= MAX_SINGLES
         for index, variant in enumerate(variants):
             rows = [result for result in results if result.variant == variant]
             records = [folder.records(variant, result.seed) for result in rows]
-            style, singles = series_style(index), len(variants) <= MAX_SINGLES
+            style = series_style(index)
             window = _draw_loss(loss, records, style, singles=singles)
             steps, values = _curve(records, "val_accuracy")
             marks: dict[str, Any] = {"marker": ".", "linewidth": 1.5, "label": variant, **style}
@@ -66,7 +67,7 @@ def draw_curves(
             frameon=False,
             loc="outside lower center",
             ncols=columns,
-            title=seeds_label(seeds),
+            title=seeds_label(seeds, singles=singles),
         )
         return save(figure, folder.folder, "curves", title=title)
 

@@ -84,10 +84,17 @@ def draw_band(
             panel.plot(x, row, color=color, alpha=0.35, linewidth=0.6)
 
 
-def seeds_label(seeds: Sequence[int]) -> str:
-    """Return what lines and bands mean: the mean and the range of seeds 0 1 2, or seed 0."""
-    names = " ".join(map(str, seeds))
-    return f"mean and range (smallest to largest) of seeds {names}" if len(seeds) > 1 else f"seed {names}"
+def seeds_label(seeds: Sequence[int], *, singles: bool = False) -> str:
+    """Return what lines and bands mean, such as "seed 0".
+
+    Args:
+        seeds: the seeds.
+        singles: whether thin lines show the single seeds.
+    """
+    if len(seeds) == 1:
+        return f"seed {seeds[0]}"
+    names = f"seeds {' '.join(map(str, seeds))}" if len(seeds) <= 8 else f"{len(seeds)} seeds"
+    return f"mean and range (smallest to largest) of {names}{'; thin lines: single seeds' if singles else ''}"
 
 
 def smooth(values: Float[np.ndarray, "*b x"], window: int) -> Float[np.ndarray, "*b x"]:
