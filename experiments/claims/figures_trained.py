@@ -85,7 +85,9 @@ def draw_artifact(result: ArtifactResult) -> Figure:
             bar = kinds.bar(x + 0.27 * (i - 1), height, 0.25, color=COLORS[color], label=name)
             _whisker(kinds, x + 0.27 * (i - 1), by_seed)
             label_type = "edge" if height < 1 else "center"
-            kinds.bar_label(bar, fmt="%.2f", fontsize=7, label_type=label_type)
+            kinds.bar_label(
+                bar, fmt="%.2f", fontsize=7, label_type=label_type, padding=5 if height < 1 else 0
+            )
     kinds.axhline(result.uniform, color="0.5", linestyle="--", linewidth=1)
     kinds.annotate("ln V", (1.45, result.uniform), va="bottom", ha="right", color="0.4", fontsize=8)
     kinds.set_xticks([0, 1], ["PAD targets", "real targets"])
