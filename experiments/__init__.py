@@ -10,8 +10,16 @@ pid_llava/    how vision becomes language inside a LLaVA
 bench/        time and memory of the fast forms beside the plain ones
 """
 
+import os
+
 from pid.interface.extras import require_extra
 
 require_extra(
     "experiments", "experiments", "grain", "matplotlib", "orbax", "rich", "tensorflow_datasets", "tyro"
 )
+
+for descriptor in range(3):  # The next file would take a closed one, and get what libraries print.
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        os.open(os.devnull, os.O_RDWR)

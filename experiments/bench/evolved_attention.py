@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from experiments.bench.config import Config
 from experiments.bench.timing import Paired, Row, paired, temporaries
+from experiments.run.figures import COLORS
 from pdeformer import Diffusion, pde_attention
 
 FOLDED, MATRIX = "folded", "matrix"
@@ -76,18 +77,21 @@ def draw_evolved(rows: list[Row]) -> Figure:
         lines.setdefault((form, kind, direction), []).append((int(tokens.removeprefix("T=")), result))
     for (form, kind, direction), points in lines.items():
         tokens = [t for t, _ in points]
-        style = {"color": "C0" if kind == "plain" else "C1", "marker": "s" if form == MATRIX else "o"}
+        style: dict[str, Any] = {"color": COLORS[kind != "plain"], "marker": "s" if form == MATRIX else "o"}
         style |= {
             "linestyle": "-" if direction == "forward" else "--",
             "label": f"{form.split()[0]}, {kind}, {direction}",
         }
         left.plot(tokens, [1 / r.ratio for _, r in points], **style)
+        ends = ([1 / r.ratio_high for _, r in points], [1 / r.ratio_low for _, r in points])
+        left.vlines(tokens, *ends, color=style["color"], linewidth=1)
         right.plot(tokens, [r.first_bytes / 2**20 for _, r in points], **style)
     left.axhline(1, color="0.6", linewidth=0.8)
-    left.set(title="time relative to plain attention", ylabel="ratio", yscale="log")
+    left.set(title="time relative to plain attention, bars: 95 % intervals", ylabel="ratio", yscale="log")
     right.set(title="temporaries", ylabel="MiB", yscale="log")
     for axes in (left, right):
         axes.set(xlabel="tokens T", xscale="log")
         axes.grid(alpha=0.3)
-    right.legend(fontsize=7)
+    handles, labels = right.get_legend_handles_labels()
+    figure.legend(handles, labels, fontsize=7, loc="outside lower center", ncols=4)
     return figure

@@ -1,5 +1,6 @@
 """Time the sections one after another, and write tables, the figure and `summary.json`."""
 
+import math
 import platform
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -52,7 +53,7 @@ class BenchStudy(run.Study[dict[str, run.Row]]):
     """The sections as a study; its results are the rows by name of section."""
 
     program = "bench"
-    layout = Layout(width=120, justify="right")
+    layout = Layout(justify="right")
     continuation = CONTINUATION
 
     def __init__(self, config: Config) -> None:
@@ -95,7 +96,8 @@ def time_section(name: str, config: Config, folder: Path, say: run.Say) -> run.R
 def rows_of(section: run.Row) -> list[Row]:
     """Convert the rows of a section from JSON to `Row`."""
     return [
-        Row(row["case"], Paired(**{name: row[name] for name in Paired._fields})) for row in section["rows"]
+        Row(row["case"], Paired(**{name: row[name] for name in Paired._fields if name in row}))
+        for row in section["rows"]
     ]
 
 
@@ -105,9 +107,15 @@ def section_table(title: str, rows: list[Row]) -> Table:
     for case, r in rows:
         smaller = f"{r.second_bytes / r.first_bytes:.2g}x" if r.first_bytes else "-"
         times = (
-            (f"{r.first_ms:.3g}", f"{r.second_ms:.3g}", f"{r.ratio:.3g}x") if r.pairs else ("not run",) * 3
+            (f"{r.first_ms:.3g}", f"{r.second_ms:.3g}", f"{r.ratio:.3g}x {_interval(r)}")
+            if r.pairs
+            else ("not run",) * 3
         )
         memory = (f"{x / 2**20:.1f}" for x in (r.first_bytes, r.second_bytes))
         cells.append((case, *times, *memory, smaller, str(r.pairs)))
-    columns = ("case", "ms", "plain ms", "faster", "MiB", "plain MiB", "smaller", "pairs")
+    columns = ("case", "ms", "plain ms", "faster, 95 % interval", "MiB", "plain MiB", "smaller", "pairs")
     return Table(title, columns, cells)
+
+
+def _interval(r: Paired) -> str:
+    return "[-]" if math.isnan(r.ratio_low) else f"[{r.ratio_low:.3g}, {r.ratio_high:.3g}]"

@@ -20,6 +20,8 @@ class Paired(NamedTuple):
     first_bytes: int  # temporaries
     second_bytes: int
     pairs: int
+    ratio_low: float = math.nan  # 95 % interval of the median ratio over the pairs
+    ratio_high: float = math.nan
 
 
 class Row(NamedTuple):
@@ -55,8 +57,20 @@ def paired_calls(
         times += [_time_pair(calls, swap=swap) for swap in (False, True)]
     times = np.array(times) / per
     ours, theirs = np.median(times, axis=0)
-    ratio = np.median(times[:, 1] / times[:, 0])
-    return Paired(float(ours), float(theirs), float(ratio), 0, 0, len(times))
+    ratios = times[:, 1] / times[:, 0]
+    return Paired(
+        float(ours), float(theirs), float(np.median(ratios)), 0, 0, len(times), *median_interval(ratios)
+    )
+
+
+def median_interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:
+    """Return the interval of a median between two order statistics (sign test); NaN if there are too few values."""
+    n, ordered = len(values), np.sort(values)
+    tails = [math.fsum(math.comb(n, j) for j in range(k)) / 2**n for k in range(1, n // 2 + 1)]
+    inside = [k for k, tail in enumerate(tails, 1) if 2 * tail <= 1 - level]
+    return (
+        (float(ordered[inside[-1] - 1]), float(ordered[n - inside[-1]])) if inside else (math.nan, math.nan)
+    )
 
 
 def _time_pair(calls: tuple[Callable, Callable], *, swap: bool) -> tuple[float, float]:

@@ -3,7 +3,6 @@
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 from matplotlib.figure import Figure
 
 from experiments.claims.figures import panels
@@ -11,7 +10,9 @@ from experiments.claims.measurements import published_perplexity
 from experiments.claims.measurements.gradients import GradientsResult
 from experiments.claims.measurements.landscape import LandscapeResult
 from experiments.claims.measurements.padding_artifact import ArtifactResult
-from experiments.run.figures import COLORS
+from experiments.run.figures import COLORS, draw_band, seeds_label, series_style, smooth
+
+WINDOW = 11  # steps of the centered mean
 
 
 def draw_gradients(result: GradientsResult) -> Figure:
@@ -19,29 +20,18 @@ def draw_gradients(result: GradientsResult) -> Figure:
     figure, (layers, norms, losses) = panels(3)
     depth, steps = (np.arange(1, x.shape[-1] + 1) for x in (result.layers, result.norms))
     for i, name in enumerate(result.variants):
-        _band(layers, depth, result.layers[i], COLORS[i], label=name, marker="o")
-        _band(norms, steps, _smooth(result.norms[i]), COLORS[i])
-        _band(losses, steps, _smooth(result.losses[i]), COLORS[i])
+        draw_band(layers, depth, result.layers[i], label=name, marker="o", **series_style(i))
+        draw_band(norms, steps, smooth(result.norms[i], WINDOW), **series_style(i))
+        draw_band(losses, steps, smooth(result.losses[i], WINDOW), **series_style(i))
+    smoothing = f"centered mean of {WINDOW} steps"
     layers.set(title="at the start", xlabel="encoder layer", ylabel="norm of the gradient", ylim=(0, None))
     layers.set_xticks(depth)
-    norms.set(title="in training, all weights", xlabel="step", ylabel="norm of the gradient", ylim=(0, None))
-    losses.set(title="training loss (synthetic recall)", xlabel="step", ylabel="nats", ylim=(0, None))
-    layers.legend(loc="lower left")
+    norms.set(title=f"all weights, {smoothing}", xlabel="step", ylabel="norm of the gradient")
+    norms.set(ylim=(0, None))
+    losses.set(title=f"training loss, {smoothing}", xlabel="step", ylabel="loss (nats)", ylim=(0, None))
+    figure.legend(loc="outside lower center", ncols=len(result.variants))
+    figure.suptitle(f"synthetic recall; {seeds_label(result.seeds, singles=True)}")
     return figure
-
-
-def _band(panel: Any, x: Any, values: Float[np.ndarray, "n x"], color: Any, **line: Any) -> None:
-    """Draw mean and range over the first axis."""
-    panel.plot(x, values.mean(0), color=color, **line)
-    panel.fill_between(x, values.min(0), values.max(0), color=color, alpha=0.2, linewidth=0)
-
-
-def _smooth(values: Float[np.ndarray, "seed step"], window: int = 10) -> Float[np.ndarray, "seed step"]:
-    """Return the running mean over the last `window` steps; fewer at the start."""
-    total = np.cumsum(np.pad(values, ((0, 0), (1, 0))), axis=1)
-    steps = np.arange(1, values.shape[1] + 1)
-    first = np.maximum(steps - window, 0)
-    return (total[:, steps] - total[:, first]) / (steps - first)
 
 
 def draw_landscape(result: LandscapeResult) -> Figure:
@@ -63,14 +53,20 @@ def draw_landscape(result: LandscapeResult) -> Figure:
     slices, eigenvalues = below.subplots(1, 2)
     for i, name in enumerate(result.variants):
         curves = result.slices[i].reshape(-1, len(result.offsets))
-        _band(slices, result.offsets, curves, COLORS[i], label=name)
+        draw_band(slices, result.offsets, curves, singles=False, label=name, **series_style(i))
         for time in (0, 1):  # at the start, after training
             x = np.full(len(result.seeds), time + 0.12 * (i - 1))
-            eigenvalues.plot(x, result.largest[i, :, time], "o", color=COLORS[i], alpha=0.8)
+            eigenvalues.plot(x, result.largest[i, :, time], "o", color=COLORS[i], alpha=0.6)
+            ends, mean = (x[0] - 0.04, x[0] + 0.04), result.largest[i, :, time].mean()
+            eigenvalues.plot(ends, (mean, mean), color=COLORS[i])
+    figure.suptitle(
+        f"synthetic recall; seeds {' '.join(map(str, result.seeds))}; planes: seed {result.seeds[0]}"
+    )
     title = "along single directions: mean and range over seeds and directions"
     slices.set(title=title, xlabel="offset (filter norms)", ylabel="loss (nats)")
     slices.legend()
-    eigenvalues.set(title="top eigenvalue of the Hessian, a dot per seed", ylabel="nats", ylim=(0, None))
+    eigenvalues.set(title="top eigenvalue of the Hessian, a dot per seed, line: mean")
+    eigenvalues.set(ylabel="curvature (nats)", ylim=(0, None))
     eigenvalues.set_xticks([0, 1], ["at the start", "after training"])
     eigenvalues.set_xlim(-0.5, 1.5)
     return figure
@@ -84,10 +80,14 @@ def draw_artifact(result: ArtifactResult) -> Figure:
     bars = (("baseline, 0 at PAD", 0, 1, 0), ("the same, PAD kept", 0, 0, 9), ("PDE, PAD kept", 1, 0, 1))
     for x, values in enumerate((result.pad, result.real)):
         for i, (name, model, path, color) in enumerate(bars):
-            height = values[model, path, middle].mean()
+            by_seed = values[model, path, middle]
+            height = by_seed.mean()
             bar = kinds.bar(x + 0.27 * (i - 1), height, 0.25, color=COLORS[color], label=name)
+            _whisker(kinds, x + 0.27 * (i - 1), by_seed)
             label_type = "edge" if height < 1 else "center"
-            kinds.bar_label(bar, fmt="%.2f", fontsize=7, label_type=label_type)
+            kinds.bar_label(
+                bar, fmt="%.2f", fontsize=7, label_type=label_type, padding=5 if height < 1 else 0
+            )
     kinds.axhline(result.uniform, color="0.5", linestyle="--", linewidth=1)
     kinds.annotate("ln V", (1.45, result.uniform), va="bottom", ha="right", color="0.4", fontsize=8)
     kinds.set_xticks([0, 1], ["PAD targets", "real targets"])
@@ -96,7 +96,14 @@ def draw_artifact(result: ArtifactResult) -> Figure:
     handles, labels = kinds.get_legend_handles_labels()
     kinds.legend(handles[:3], labels[:3], loc="upper center", ncols=3, columnspacing=0.8, fontsize=7)
     _published(paper, result.published)
+    figure.suptitle(f"generated text; {seeds_label(result.seeds)}")
     return figure
+
+
+def _whisker(panel: Any, x: float, values: np.ndarray) -> None:
+    """Draw the range over seeds at the end of a bar."""
+    if len(values) > 1:
+        panel.plot((x, x), (values.min(), values.max()), color="k", linewidth=1)
 
 
 def _perplexities(panel: Any, result: ArtifactResult) -> None:
@@ -109,6 +116,10 @@ def _perplexities(panel: Any, result: ArtifactResult) -> None:
     for name, (model, path), color, mark, width in series:
         values = np.exp(result.counted[model, path])
         panel.loglog(result.lengths, values.mean(-1), mark, color=color, linewidth=width, label=name)
+        if values.shape[-1] > 1:
+            panel.fill_between(
+                result.lengths, values.min(-1), values.max(-1), color=color, alpha=0.2, linewidth=0
+            )
     panel.set(title="synthetic text, PAD counted", xlabel="padded to L tokens", ylabel="perplexity")
     panel.set_xticks(result.lengths, [str(x) for x in result.lengths])
     panel.set_xticks([], minor=True)

@@ -21,7 +21,7 @@ from experiments.claims.measurements import (
 from experiments.claims.presets import CONTINUATION
 from experiments.claims.report import Line
 from experiments.run.figures import save
-from experiments.run.report import Layout, Table
+from experiments.run.report import Table
 
 
 class Section(NamedTuple):
@@ -86,7 +86,6 @@ class ClaimsStudy(run.Study[dict[str, run.Row]]):
     """The sections as a study; its results are the rows by name of section."""
 
     program = "claims"
-    layout = Layout(ratios=(3, 5, 4))
     bar = False  # the trained sections show bars of their own
     continuation = CONTINUATION
 
@@ -127,7 +126,8 @@ def measure_section(name: str, config: Config, folder: Path, say: run.Say) -> ru
     section = SECTIONS[name]
     result = section.measure(config)
     with figures.style():
-        save(section.draw(result), folder, name)
+        title = f"claims {config.preset}, run folder {folder.name}: {section.title}"
+        save(section.draw(result), folder, name, title=title)
     numbers = run.to_json(result)
     numbers |= {old: numbers[new] for old, new in FORMER_KEYS.get(name, {}).items()}
     return {"table": [list(line) for line in section.verdict(result)], "numbers": numbers}

@@ -1,10 +1,15 @@
-"""Lines of the table (claim, measurement, verdict), and formats of the numbers in them."""
+"""Lines of the table (claim, measurement, verdict), and formats of the numbers in them.
+
+Variants share seeds, so a ratio or a difference is paired by seed, and its interval covers the choice of the seeds.
+"""
 
 import math
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
+
+from experiments.run.paired import LEVEL, Difference, mean_difference, mean_ratio
 
 
 class Line(NamedTuple):
@@ -22,6 +27,30 @@ def spread(values: Float[np.ndarray, " seeds"]) -> str:
     return f"{values.mean():.3g}{sd}"
 
 
+def ratio(ratios: Float[np.ndarray, " seeds"]) -> str:
+    """Format the geometric mean of paired ratios with its 95 % interval; one seed has none.
+
+    Ratios that are not all positive have their arithmetic mean.
+    """
+    value, low, high = _interval(ratios)
+    return f"× {value:.3g} [-, one seed]" if math.isnan(low) else f"× {value:.3g} [{low:.4g}, {high:.4g}]"
+
+
+def _interval(ratios: Float[np.ndarray, " seeds"]) -> Difference:
+    return mean_ratio(ratios) if np.all(np.asarray(ratios) > 0) else mean_difference(ratios)
+
+
+def percent_lower(shares: Float[np.ndarray, " seeds"]) -> str:
+    """Format the mean of paired shares of 1 in percent, with its 95 % interval; one seed has none."""
+    value, low, high = (100 * number for number in mean_difference(shares))
+    return f"{value:.3g} % [-, one seed]" if math.isnan(low) else f"{value:.3g} % [{low:.4g}, {high:.4g}]"
+
+
+def is_above_zero(shares: Float[np.ndarray, " seeds"]) -> bool:
+    """Return whether the interval of a mean over seeds is above 0; one seed has none."""
+    return mean_difference(shares).sign > 0
+
+
 def count(ratios: Float[np.ndarray, " seeds"]) -> str:
     """Format in how many seeds the numerator is larger or smaller: 'larger in 2 of 3 seeds'."""
     ratios = np.asarray(ratios)
@@ -31,10 +60,15 @@ def count(ratios: Float[np.ndarray, " seeds"]) -> str:
 
 
 def opinion(ratios: Float[np.ndarray, " seeds"]) -> str:
-    """Judge the claim that a quantity gets smaller, by a two-sided sign test at 5 % on its ratios by seed."""
+    """Judge the claim that a quantity gets smaller, by its ratios by seed.
+
+    A claim needs a two-sided sign test at 5 %, and an interval of the ratio that excludes 1.
+    """
     ratios = np.asarray(ratios)
     larger, smaller = int(np.sum(ratios > 1)), int(np.sum(ratios < 1))
     n = larger + smaller
-    if 2 * sum(math.comb(n, k) for k in range(min(larger, smaller) + 1)) / 2**n > 0.05:
+    _, low, high = _interval(ratios)
+    is_clear = low > 1 or high < 1
+    if not is_clear or 2 * sum(math.comb(n, k) for k in range(min(larger, smaller) + 1)) / 2**n > 1 - LEVEL:
         return "no difference beyond chance" if ratios.size >= 6 else "too few seeds to tell"
     return "supported here" if np.median(ratios) < 1 else "the opposite here"

@@ -12,10 +12,12 @@ Files in import order:
 config                options, their `--help` and their checks
 extension             more seeds and variants for a run that exists
 presets               a quick configuration, published configurations, and the command line
+example_hits          which test examples are right, saved in the run folder
 learned_coefficients  coefficients of the trained attention, saved in the run folder
 learned_stencils      stencils of the trained diffusion layers, saved in the run folder
-report                the table of results
-figures               learning curves and learned stencils
+report                the tables of results, with paired differences
+figures               learning curves
+figures_learned       learned stencils and coefficients
 program               data, training, run folder, summary
 """
 

@@ -11,12 +11,34 @@ from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import Float
 
 from experiments import run
 from pdeformer.model import Classifier
 
 Coefficients = dict[str, Any]
 """Map from name to nested lists (L, N), (L,) or (L, n, N); one number for a coefficient that is not learned."""
+
+
+UNITS = {
+    "alpha": "tokens² per unit of pseudo-time",
+    "beta": "per unit of pseudo-time",
+    "speed": "tokens per unit of pseudo-time",
+}
+"""Name of a coefficient -> its unit, for the reaction rate `beta`; see `unit_of`."""
+
+
+def unit_of(kind: str, name: str) -> str:
+    """Return the unit of a coefficient of the equation `kind`."""
+    return UNITS["speed" if (kind, name) == ("advection-diffusion", "beta") else name]
+
+
+def by_layer(values: Any) -> Float[np.ndarray, "L n N"]:
+    """Return a coefficient with all three axes; those that share one value have the length 1."""
+    array = np.asarray(values, dtype=float)
+    if array.ndim == 3:
+        return array
+    return array.reshape(-1, 1, array.shape[1] if array.ndim == 2 else 1)
 
 
 def of_model(model: Classifier) -> Coefficients:

@@ -1,13 +1,15 @@
-"""The program: prepare the data, train every variant with every seed, write table, figures and `summary.json`."""
+"""The program: prepare the data, train every variant with every seed, write `summary.json` and figures, print."""
 
 import dataclasses
 import functools
 import itertools
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
 from rich.console import Console
@@ -15,25 +17,27 @@ from rich.console import Console
 from experiments import run
 from experiments.data import arrays, listops
 from experiments.data.file_hashes import FileHashes
-from experiments.lra import learned_coefficients, learned_stencils
-from experiments.lra.config import Config
-from experiments.lra.figures import draw_curves, draw_stencils
+from experiments.lra import example_hits, learned_coefficients, learned_stencils, report
+from experiments.lra.config import BASELINE, Config
+from experiments.lra.figures import draw_curves
+from experiments.lra.figures_learned import draw_coefficients, draw_stencils
 from experiments.lra.presets import CONTINUATION
-from experiments.lra.report import show
 from pdeformer import sharding, train
 from pdeformer.model import Classifier, ModelConfig
 
 Splits = dict[str, arrays.Split]
 
 
+@run.safe_output("the run is finished and all its files are written")
 @run.stop_at_signals()
 def main(config: Config) -> dict[str, Any]:
     """Train every variant with every seed, print and save the comparison, and return the summary.
 
-    Writes `summary.json`, `curves.png` and `stencils.png` into the run folder, beside the files of `experiments.run`.
-    A finished training is not repeated.
+    Writes `summary.json`, `differences.json`, `curves.png`, `stencils.png` and `coefficients.png` into the run folder,
+    beside the files of `experiments.run`, before it prints any result. A finished training is not repeated.
 
     Raises:
+        Preempted: a signal arrived or standard output has failed; the step is saved.
         ValueError: the configuration cannot be trained; raised before the program reads or writes data.
     """
     run.join_hosts(config.hosts, config.out)
@@ -46,7 +50,7 @@ def main(config: Config) -> dict[str, Any]:
 
 def compare(config: Config, mesh: Mesh, folder: run.Run) -> dict[str, Any]:
     """Train every variant with every seed in the run folder, report, and return the summary."""
-    console = Console(quiet=not run.is_first(), soft_wrap=True, highlight=False)
+    console = run.open_console()
     splits = prepare(config)
     folder.record_data({f"listops {name}": split.sha256 for name, split in splits.items()})
     introduce(config, splits, folder, console)
@@ -69,8 +73,9 @@ def compare(config: Config, mesh: Mesh, folder: run.Run) -> dict[str, Any]:
         "baselines": baselines,
         "ladder": baselines,  # the old key, for one release
     }
-    report(config, results, baselines, test_examples, folder, console)
-    return folder.summarize(summary)
+    summary = folder.summarize(summary)  # before anything is printed, which may fail
+    conclude(config, results, baselines, test_examples, folder, console)
+    return summary
 
 
 def check(config: Config, mesh: Mesh) -> None:
@@ -134,12 +139,10 @@ def introduce(config: Config, splits: Splits, folder: run.Run, console: Console)
     """Print a description of the data, the run folder and the options that resume the run."""
     sizes = " / ".join(f"{name} {len(split.labels):,}" for name, split in splits.items())
     lengths = splits["train"].lengths
-    console.print(
-        f"ListOps, {config.source}: {sizes}, {lengths.min()} to {lengths.max()} tokens", markup=False
-    )
-    console.print(f"run folder {folder.folder}", markup=False)
+    console.print(f"ListOps, {config.source}: {sizes}, {lengths.min()} to {lengths.max()} tokens")
+    console.print(f"run folder {folder.folder}")
     for note in folder.notes:
-        console.print(note, markup=False)
+        console.print(note)
     if config.optimizer.warmup >= config.steps:
         console.print(
             f"warm-up of {config.optimizer.warmup} steps is not shorter than the run of {config.steps}: the "
@@ -158,11 +161,19 @@ def train_one(
     model = config.network(config.variants()[variant], len(data.vocabulary), data.classes)
     programs = run.make_programs(builder(model), config.optimizer, config.steps, mesh)
 
+    hits: list[Any] = []  # of the last weights, and then of the best ones if they differ
+
     def test(params: Any) -> train.Evaluation:
         classifier = nnx.merge(programs.graphdef, params)
         learned_stencils.save(folder, variant, seed, learned_stencils.of_model(classifier))
         learned_coefficients.save(folder, variant, seed, learned_coefficients.of_model(classifier))
-        return programs.evaluate(params, all_examples(config, splits["test"], mesh))
+        batches: list[Any] = []
+        evaluation = programs.evaluate(params, all_examples(config, splits["test"], mesh), batches)
+        hits.append(
+            np.concatenate(batches)[: len(splits["test"].labels)]
+        )  # the rest only fills the last batch
+        example_hits.save(folder, variant, seed, example_hits.Hits(last=hits[0], best=hits[-1]))
+        return evaluation
 
     return run.train(
         folder,
@@ -202,7 +213,7 @@ def all_examples(config: Config, split: arrays.Split, mesh: Mesh) -> Iterator[di
         yield sharding.put_batch(rows._asdict(), mesh)
 
 
-def report(
+def conclude(
     config: Config,
     results: list[run.Result],
     baselines: dict[str, float],
@@ -210,12 +221,27 @@ def report(
     folder: run.Run,
     console: Console,
 ) -> None:
-    """Print the table and the learned coefficients, and draw the figures."""
-    show(results, baselines, config=config, test_examples=test_examples, console=console)
+    """Write differences and figures, then print the tables and the learned coefficients."""
+    hits = {(r.variant, r.seed): example_hits.load(folder, r.variant, r.seed) for r in results}
+    lines = report.lines(results, test_examples, {key: value for key, value in hits.items() if value})
+    paths = []
+    if run.is_first():
+        differences = {
+            line.variant: {"last": line.last_difference, "best": line.best_difference}
+            for line in lines
+            if line.variant != BASELINE
+        }
+        path = folder.folder / "differences.json"
+        run.write_atomically(path, (json.dumps(run.to_json(differences), indent=2) + "\n").encode())
+        title = f"lra {config.preset}, run folder {folder.folder.name}, ListOps ({config.source})"
+        paths = [
+            draw_curves(folder, results, baselines, title),
+            draw_stencils(folder, results, config, title),
+            draw_coefficients(folder, results, config, title),
+        ]
+    report.show_results(lines, baselines, config=config, test_examples=test_examples, console=console)
     for result in results:
         if coefficients := learned_coefficients.load(folder, result.variant, result.seed):
             text = learned_coefficients.describe(coefficients, config.attention.initial_pde().coefficients())
-            console.print(f"{result.variant}, seed {result.seed}: {text}", markup=False)
-    if run.is_first():
-        paths = [draw_curves(folder, results, baselines), draw_stencils(folder, results, config)]
-        console.print(f"wrote {', '.join(str(path) for path in paths if path)}", markup=False)
+            console.print(f"{result.variant}, seed {result.seed}: {text}")
+    console.print(f"wrote {', '.join(str(path) for path in paths if path)}")

@@ -1,15 +1,20 @@
-"""The table of results: one line per variant, followed by the predictors without a model."""
+"""The tables of results: one line per variant, followed by the predictors without a model.
+
+Every difference from the baseline stands beside its interval; `experiments.run.paired` defines it.
+"""
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from rich.console import Console
 
 from experiments import run
 from experiments.lra.config import BASELINE, Config
-from experiments.run.report import Layout, rich_table
+from experiments.lra.example_hits import Hits
+from experiments.run.paired import LEVEL, Difference, compare_hits
+from experiments.run.report import Layout, Table, show
 
 BASELINE_LABELS = {
     "majority": "majority class",
@@ -17,6 +22,9 @@ BASELINE_LABELS = {
     "depth_one": "depth-1 features",
 }
 """Map from a predictor without a model (`listops.baseline_accuracies`) to its label in the table."""
+HitsOfTrainings = Mapping[tuple[str, int], Hits]
+"""(variant, seed) -> which test examples are right."""
+NO_DIFFERENCE = Difference(math.nan)
 
 
 class Line(NamedTuple):
@@ -42,20 +50,34 @@ class Line(NamedTuple):
     parameters: int
     tokens_per_second: float
     compile_seconds: float
+    last_difference: Difference = NO_DIFFERENCE
+    """`gain` with its paired interval, whose ends are NaN without hits."""
+    best_difference: Difference = NO_DIFFERENCE
+    """The same for the weights that were best on validation."""
 
 
-def lines(results: Sequence[run.Result], test_examples: int) -> list[Line]:
+def lines(
+    results: Sequence[run.Result], test_examples: int, hits: HitsOfTrainings | None = None
+) -> list[Line]:
     """Return one line per variant, in the order of the results."""
-    baseline = {result.seed: result.test_accuracy for result in results if result.variant == BASELINE}
-    variants = dict.fromkeys(result.variant for result in results)
-    return [
-        _line([r for r in results if r.variant == variant], baseline, test_examples) for variant in variants
-    ]
+    by_variant = {
+        variant: [r for r in results if r.variant == variant]
+        for variant in dict.fromkeys(r.variant for r in results)
+    }
+    baseline = {result.seed: result for result in by_variant.get(BASELINE, [])}
+    return [_line(rows, baseline, test_examples, hits or {}) for rows in by_variant.values()]
 
 
-def _line(results: Sequence[run.Result], baseline: dict[int, float], test_examples: int) -> Line:
+def _line(
+    results: Sequence[run.Result],
+    baseline: Mapping[int, run.Result],
+    test_examples: int,
+    hits: HitsOfTrainings,
+) -> Line:
     test = statistics.fmean(r.test_accuracy for r in results)
-    gains = [r.test_accuracy - baseline[r.seed] for r in results if r.variant != BASELINE]
+    pairs = [(r, baseline[r.seed]) for r in results if r.variant != BASELINE and r.seed in baseline]
+    gains = [a.test_accuracy - b.test_accuracy for a, b in pairs]
+    best_gains = [a.best_test_accuracy - b.best_test_accuracy for a, b in pairs]
     return Line(
         results[0].variant,
         len(results),
@@ -70,48 +92,92 @@ def _line(results: Sequence[run.Result], baseline: dict[int, float], test_exampl
         results[0].parameters,
         statistics.median(r.tokens_per_second for r in results),
         max(r.compile_seconds for r in results),  # later seeds reuse the programs of the first one
+        _difference(pairs, gains, hits, "last"),
+        _difference(pairs, best_gains, hits, "best"),
     )
+
+
+def _difference(
+    pairs: Sequence[tuple[run.Result, run.Result]],
+    gains: Sequence[float],
+    hits: HitsOfTrainings,
+    weights: str,
+) -> Difference:
+    """Return the mean difference, with an interval if the hits of all trainings are there."""
+    if not gains:
+        return NO_DIFFERENCE
+    both = [[hits.get((r.variant, r.seed)) for r in pair] for pair in pairs]
+    if any(h is None for pair in both for h in pair):
+        return Difference(statistics.fmean(gains))
+    variant, baseline = ([getattr(h, weights) for h in column] for column in zip(*both, strict=True))
+    return compare_hits(variant, baseline)
 
 
 def _sd(values: Sequence[float]) -> float:
     return statistics.stdev(values) if len(values) > 1 else math.nan
 
 
-def show(
-    results: Sequence[run.Result],
-    baselines: dict[str, float],
+def tabulate(lines: Sequence[Line], baselines: Mapping[str, float], title: str) -> list[Table]:
+    """Return the table of accuracies with the predictors without a model, and the table of costs."""
+    columns = ("variant", "test, last", "s.e.", "last vs baseline", "test, best", "best vs baseline", "val")
+    cost = ("variant", "steps", "parameters", "tokens/s", "compile s")
+    predictors = [
+        (label, _percent(baselines[name]), *[""] * (len(columns) - 2))
+        for name, label in BASELINE_LABELS.items()
+    ]
+    rows = [_accuracy_cells(line) for line in lines]
+    return [
+        Table(title, columns, [*rows, (), *predictors]),
+        Table("Cost", cost, [_cost_cells(line) for line in lines]),
+    ]
+
+
+def show_results(
+    lines: Sequence[Line],
+    baselines: Mapping[str, float],
     *,
     config: Config,
     test_examples: int,
     console: Console,
 ) -> None:
-    """Print the table of accuracies, the predictors without a model, and the table of costs."""
+    """Print the tables, what their numbers mean, and a verdict on every variant."""
     title = f"ListOps ({config.source}): accuracy in % on {test_examples:,} test sequences, "
     title += f"seeds {' '.join(map(str, config.seeds))}"
-    columns = ("variant", "test, last", "s.e.", "test, best", "val", "vs baseline")
-    table = rich_table(title, columns, Layout(justify="right"))
-    cost = rich_table(
-        "Cost", ("variant", "steps", "parameters", "tokens/s", "compile s"), Layout(justify="right")
-    )
-    for line in lines(results, test_examples):
-        table.add_row(*_accuracy_cells(line))
-        cost.add_row(*_cost_cells(line))
-    table.add_section()
-    for name, label in BASELINE_LABELS.items():
-        table.add_row(label, _percent(baselines[name]), style="dim")
+    show(tabulate(lines, baselines, title), console, Layout(justify="right"))
+    covered = "seeds and test sequences" if len(config.seeds) > 1 else "test sequences, for this seed"
     console.print()
-    console.print(table, cost)
     console.print(
         "last: after the last step; best: weights selected on validation; ±: sd over seeds; s.e.: sqrt(p (1 - p) / n) "
-        f"of one test set; tokens/s counts all {config.model.max_len} positions of a row",
+        f"of one test set; [ ]: {100 * LEVEL:.0f} % interval of the paired difference, which covers the choice of "
+        f"{covered}, one variant at a time; [-]: not known; tokens/s counts all {config.model.max_len} positions of a "
+        f"row",
         style="dim",
     )
+    for line in lines:
+        if line.variant != BASELINE and not math.isnan(line.gain):
+            console.print(f"{line.variant}: {verdict(line)}")
+
+
+def verdict(line: Line) -> str:
+    """Judge the difference between a variant and the baseline by its intervals."""
+    signs = {"last": line.last_difference.sign, "best": line.best_difference.sign}
+    words = {1: "a gain", -1: "a loss", 0: "no difference beyond chance"}
+    for name, difference in (("last", line.last_difference), ("best", line.best_difference)):
+        if math.isnan(difference.low):
+            return f"the difference has no interval by {name}, so nothing is claimed"
+    if signs["last"] == signs["best"]:
+        return f"{words[signs['last']]}, by the last weights and by the best on validation"
+    return f"{words[signs['last']]} by the last weights, {words[signs['best']]} by the best on validation"
 
 
 def _accuracy_cells(line: Line) -> tuple[str, ...]:
-    gain = "" if math.isnan(line.gain) else f"{100 * line.gain:+.1f}{_plus_minus(line.gain_sd)}"
-    test = f"{_percent(line.test)}{_plus_minus(line.sd)}"
-    return (line.variant, test, _percent(line.se), _percent(line.best), _percent(line.validation), gain)
+    sd = "" if math.isnan(line.sd) else f" ± {100 * line.sd:.1f}"
+    last, best = (
+        "" if math.isnan(difference.value) else difference.format(100)
+        for difference in (line.last_difference, line.best_difference)
+    )
+    test, se, best_test, val = map(_percent, (line.test, line.se, line.best, line.validation))
+    return (line.variant, test + sd, se, last, best_test, best, val)
 
 
 def _cost_cells(line: Line) -> tuple[str, ...]:
@@ -121,7 +187,3 @@ def _cost_cells(line: Line) -> tuple[str, ...]:
 
 def _percent(fraction: float) -> str:
     return f"{100 * fraction:.1f}"
-
-
-def _plus_minus(sd: float) -> str:
-    return "" if math.isnan(sd) else f" ± {100 * sd:.1f}"

@@ -24,24 +24,25 @@ def save_planted(
     change: Comparison,
     certificate: Certificate,
     names: Names,
+    title: str,
 ) -> None:
-    """Write the overview `planted.png`, and one file for each single figure."""
-    save(overview(truth, estimate, true_change, change, names), folder, "planted")
-    save(plots.stacked_atoms(estimate, names=names), folder, "stack")
-    save(plots.shares(estimate, names=names), folder, "shares")
-    save(plots.trajectories(estimate, truth=truth, names=names), folder, "trajectories")
-    save(plots.differences(change, truth=true_change, names=names), folder, "knockout")
-    save(plots.eigenvalues(certificate, names=names), folder, "spectrum")
+    """Write the overview `planted.png`, and one file for each single figure; `title` says which run they show."""
+    save(overview(truth, estimate, true_change, change, names), folder, "planted", title=title)
+    save(plots.stacked_atoms(estimate, names=names), folder, "stack", title=title)
+    save(plots.shares(estimate, names=names), folder, "shares", title=title)
+    save(plots.trajectories(estimate, truth=truth, names=names), folder, "trajectories", title=title)
+    save(plots.differences(change, truth=true_change, names=names), folder, "knockout", title=title)
+    save(plots.eigenvalues(certificate, names=names), folder, "spectrum", title=title)
 
 
-def save_activations(folder: Path, estimate: Estimate, names: Names) -> None:
+def save_activations(folder: Path, estimate: Estimate, names: Names, title: str) -> None:
     """Write stack, shares and trajectories of layers, or bars for a single estimate."""
     if estimate.pid.mi_joint.shape == ():
-        save(plots.bars(estimate, names=names), folder, "bars")
+        save(plots.bars(estimate, names=names), folder, "bars", title=title)
         return
-    save(plots.stacked_atoms(estimate, names=names), folder, "stack")
-    save(plots.shares(estimate, names=names), folder, "shares")
-    save(plots.trajectories(estimate, names=names), folder, "trajectories")
+    save(plots.stacked_atoms(estimate, names=names), folder, "stack", title=title)
+    save(plots.shares(estimate, names=names), folder, "shares", title=title)
+    save(plots.trajectories(estimate, names=names), folder, "trajectories", title=title)
 
 
 @mpl.rc_context(plots.STYLE)

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from experiments.pid_gaussian.quantities import SYMBOLS
 from experiments.run import Row
+from experiments.run.figures import seeds_label
 from pid.estimators.results import FIELDS
 from pid.plots import SERIES_STYLE, STYLE
 from pid.plots.style import ATOMS
@@ -38,14 +39,16 @@ def draw_bias(rows: list[Row]) -> Figure:
             panel.set(title=SYMBOLS[field], xlabel="dimensions of each variable", xticks=ticks)
         panels[0].set_ylabel(f"{system}\nbias, bits")
     handles, labels = grid[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+    count = len(rows[0]["estimates"]["plug-in"][fields[0]])
+    title = f"mean ± standard error of {count} data sets (all seeds), n = {rows[0]['n']}, synthetic"
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), title=title)
     return figure
 
 
 def _errors(panel: Any, rows: list[Row], method: str, field: str) -> None:
     errors = [np.array(row["estimates"][method][field]) - row["truth"][field] for row in rows]
     means = [e.mean() for e in errors]
-    standard_errors = [e.std(ddof=1) / len(e) ** 0.5 for e in errors]
+    standard_errors = [e.std(ddof=1) / len(e) ** 0.5 if len(e) > 1 else 0 for e in errors]
     style: dict[str, Any] = {"color": COLORS[method], "marker": "o", "markersize": 3, "capsize": 2}
     panel.errorbar(
         [row["d"] for row in rows], means, yerr=standard_errors, linewidth=1.2, label=method, **style
@@ -75,29 +78,42 @@ def draw_coverage(rows: list[Row]) -> Figure:
     right.set(title="remaining bias", ylabel="standard deviations of the estimate")
     for panel in (left, right):
         panel.set_xticks(ticks, [SYMBOLS[field] for field in FIELDS])
-    figure.legend(loc="outside lower center", ncols=len(methods) + 1)
+    figure.legend(loc="outside lower center", ncols=len(methods) + 1, title="bars: ± one standard error")
     return figure
 
 
 @mpl.rc_context(STYLE)
 def draw_flow(rows: list[Row]) -> Figure:
-    """Draw stacked atoms of the truth and of every method, for both kinds of data."""
+    """Draw stacked atoms of the truth and of every method, for both kinds of data.
+
+    With several seeds the bars are means, and a whisker at the top of each atom is the range over the seeds.
+    """
     cases = list(dict.fromkeys(row["case"] for row in rows))
     figure = Figure(figsize=(4.2 * len(cases) + 0.6, 3.6), layout="constrained")
     panels = figure.subplots(1, len(cases), sharey=True, squeeze=False)[0]
     for panel, case in zip(panels, cases, strict=True):
         case_rows = [row for row in rows if row["case"] == case]
-        stacks = {"truth": case_rows[0]["truth"]} | {row["method"]: row["found"] for row in case_rows}
+        methods = dict.fromkeys(row["method"] for row in case_rows)
+        stacks = {"truth": [row["truth"] for row in case_rows]}
+        stacks |= {
+            method: [row["found"] for row in case_rows if row["method"] == method] for method in methods
+        }
         bottom = np.zeros(len(stacks))
         for atom in ATOMS:
-            heights = np.array([values[atom] for values in stacks.values()])
+            values = [np.array([row[atom] for row in rows_of_bar]) for rows_of_bar in stacks.values()]
+            heights = np.array([v.mean() for v in values])
             style: dict[str, Any] = {"color": SERIES_STYLE[atom].color, "alpha": 0.8, "width": 0.7}
             panel.bar(
                 list(stacks), heights, bottom=bottom, label=SERIES_STYLE[atom].label_for(("x", "y")), **style
             )
+            for x, (v, start) in enumerate(zip(values, bottom, strict=True)):
+                if np.ptp(v) > 0:
+                    panel.plot((x, x), (start + v.min(), start + v.max()), color="k", linewidth=1)
             bottom = bottom + heights
         panel.set(title=f"{case} warp, n = {case_rows[0]['n']}")
     panels[0].set_ylabel("information on the target, bits")
     handles, labels = panels[0].get_legend_handles_labels()
+    seeds = list(dict.fromkeys(row["seed"] for row in rows))
     figure.legend(handles[::-1], labels[::-1], loc="outside right center")
+    figure.suptitle(f"synthetic data; {seeds_label(seeds)}")
     return figure

@@ -82,17 +82,16 @@ def _small(pid: PID) -> str:
 
 
 def _raised(difference: np.ndarray, ci: Interval | None = None, field: str = "") -> str:
+    """Judge whether all layers but the first are higher: by their intervals if there are some, else by their signs."""
     changes = np.asarray(difference)[1:]
-    higher = int(np.sum(changes > 0))
-    word = "holds" if higher == len(changes) else "in part" if higher else "fails"
-    text = f"{word}: higher in {higher} of {len(changes)} layers, last {changes[-1]:+.2f}"
+    higher, count = int(np.sum(changes > 0)), len(changes)
+    text = f"higher in {higher} of {count} layers, last {changes[-1]:+.2f}"
     if ci is None:
-        return text
-    above, below = (
-        int(np.sum(np.asarray(getattr(ci.low, field))[1:] > 0)),
-        int(np.sum(np.asarray(getattr(ci.high, field))[1:] < 0)),
-    )
-    return f"{text}; interval above 0 in {above}, below in {below}"
+        return f"{'holds' if higher == count else 'in part' if higher else 'fails'}: {text}"
+    low, high = (np.asarray(getattr(end, field))[1:] for end in (ci.low, ci.high))
+    above, below = int(np.sum(low > 0)), int(np.sum(high < 0))
+    word = "holds" if above == count else "in part" if above else "fails" if below else "not decidable"
+    return f"{word}: {text} [{low[-1]:+.2f}, {high[-1]:+.2f}]; interval above 0 in {above}, below in {below}"
 
 
 def _word(holds: bool | np.bool_) -> str:  # noqa: FBT001  the only argument

@@ -12,11 +12,11 @@ from matplotlib.figure import Figure
 from experiments.pid_llava.stages.capturing import Capture, probability_changes
 from experiments.pid_llava.stages.decomposing import Decomposition, knockout_change
 from experiments.pid_llava.stages.knockout_conditions import WINDOW
+from experiments.run.figures import series_style
 from pid import plots
 
 NAMES = ("vision", "language")
 FIELDS = ("unique_x", "unique_y", "redundancy", "synergy", "mi_joint")
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 
 
 def draw(
@@ -88,16 +88,21 @@ def windows(captures: Sequence[Capture]) -> Figure:
     for panel, model in zip(grid, models, strict=True):
         panel.axhline(0, color="0.5", linewidth=1)
         tasks = [capture for capture in captures if capture.model == model]
-        for capture, color in zip(tasks, (COLORS * len(tasks))[: len(tasks)], strict=True):
+        for index, capture in enumerate(tasks):
+            style = series_style(index)
             changes = _windows(capture)
             means = np.array([change.mean() for change in changes])
-            errors = np.array([2 * change.std() / len(change) ** 0.5 for change in changes])
+            errors = np.array(
+                [2 * change.std(ddof=min(1, len(change) - 1)) / len(change) ** 0.5 for change in changes]
+            )
             layers = np.arange(len(means))
-            panel.plot(layers, means, color=color, label=capture.task)
-            panel.fill_between(layers, means - errors, means + errors, color=color, alpha=0.2, linewidth=0)
+            panel.plot(layers, means, label=capture.task, **style)
+            low, high = means - errors, means + errors
+            panel.fill_between(layers, low, high, color=style["color"], alpha=0.2, linewidth=0)
         panel.set(title=model, xlabel="middle layer of the knockout window")
     grid[0].set_ylabel("change of the answer's probability, %")
-    grid[-1].legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
+    legend = {"loc": "center left", "bbox_to_anchor": (1.01, 0.5)}
+    grid[-1].legend(title="mean, band: ± 2 standard\nerrors over questions", **legend)
     return figure
 
 

@@ -180,7 +180,9 @@ def judge_knockout(decomposition: Decomposition) -> list[Statement]:
         change_draws = (np.asarray(getattr(draws, field)) - getattr(base_draws, field))[:, after_a_block]
         value = float(change.mean())
         low, high = basic_interval(value, change_draws.mean(axis=-1), level)
-        numbers = f"mean over layers {value:+.3f} [{low:+.3f}, {high:+.3f}], last {change[-1]:+.3f}"
+        last = basic_interval(float(change[-1]), change_draws[:, -1], level)
+        numbers = f"mean over layers {value:+.3f} [{low:+.3f}, {high:+.3f}], "
+        numbers += f"last {change[-1]:+.3f} [{last[0]:+.3f}, {last[1]:+.3f}]"
         claim = f"the knockout raises {name}"
         statements.append(_statement(claim, decomposition, low, high, numbers))
     return statements

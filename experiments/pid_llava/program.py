@@ -20,7 +20,7 @@ from experiments.pid_llava.presets import CONTINUATION
 from experiments.pid_llava.stages import decomposing, questions
 from experiments.pid_llava.stages.capturing import Capture, capture_states, probability_changes
 from experiments.pid_llava.stages.decomposing import Decomposition
-from experiments.run.report import Layout, Table
+from experiments.run.report import Table
 from pid.toyworld import EXPECTED
 
 
@@ -58,7 +58,6 @@ class LlavaStudy(run.Study[Results]):
     """Tables, figures and summary that the studies of models and of a file share."""
 
     program = "pid_llava"
-    layout = Layout(width=160)
     dpi = 110
     continuation = CONTINUATION
 
@@ -106,20 +105,17 @@ class LlavaStudy(run.Study[Results]):
                 for verdict in ("holds", "does not", "not decidable")
                 if verdict in verdicts
             )
-            console.print(f"{claim} ({config}): {counts} of {len(verdicts)}", markup=False)
+            console.print(f"{claim} ({config}): {counts} of {len(verdicts)}")
         for warning in results.warnings:
-            console.print(warning, markup=False)
+            console.print(warning)
         if not results.effects:
             return
         missed = [effect for effect in results.effects if effect.verdict != "holds"]
         count = len(results.effects)
-        console.print(
-            f"known effects: {count - len(missed)} of {count} confirmed by their interval", markup=False
-        )
+        console.print(f"known effects: {count - len(missed)} of {count} confirmed by their interval")
         for effect in missed:
             console.print(
                 f"  {effect.verdict}: {effect.corner}, {effect.task}, {effect.model}: {effect.claim}",
-                markup=False,
             )
 
 

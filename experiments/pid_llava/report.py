@@ -10,6 +10,7 @@ from experiments.pid_llava.paper_claims import Statement
 from experiments.pid_llava.stages.capturing import Capture, probability_changes
 from experiments.pid_llava.stages.decomposing import Decomposition, aggregate_draws
 from experiments.pid_llava.stages.knockout_conditions import ALL, WINDOW
+from experiments.run.paired import LEVEL, mean_difference
 from experiments.run.report import Table, interval, number, percent
 from pid import compare, trajectory_correlation
 
@@ -44,28 +45,32 @@ def all_tables(
 
 
 def task_table(captures: Sequence[Capture], least: int) -> Table:
-    """Return the numbers of questions, and the effect of the knockouts on the answers."""
+    """Return the numbers of questions, and the effect of the knockouts on the answers.
+
+    The interval of a change is Student's, over the questions, since each question is its own pair. For the worst window
+    it has the level 1 - 5 % / windows, so that it also covers the choice of the window.
+    """
     rows = []
     for capture in captures:
-        changes = probability_changes(capture)
-        change = {name: float(values.mean()) for name, values in changes.items() if len(values)}
-        windows = {name: value for name, value in change.items() if name.startswith(WINDOW)}
+        changes = {name: values for name, values in probability_changes(capture).items() if len(values)}
+        windows = {name: float(v.mean()) for name, v in changes.items() if name.startswith(WINDOW)}
         worst = min(windows, key=lambda name: windows[name], default=None)
+        level = 1 - (1 - LEVEL) / max(len(windows), 1)
         note = f"fewer than {least}: left out" if len(capture.used) < least else ""
         note = note or (f"fewer than {PAPER_SAMPLES}" if len(capture.used) < PAPER_SAMPLES else "")
         cells = (
             str(len(capture.right)),
             percent(float(capture.right.mean())),
             str(len(capture.used)),
-            f"{number(change[ALL], 1)} %" if change else "-",
-            "-" if worst is None else f"{number(windows[worst], 1)} % ({worst})",
+            mean_difference(changes[ALL]).format() if changes else "-",
+            "-" if worst is None else f"{mean_difference(changes[worst], level).format()} ({worst})",
             note,
         )
         rows.append((capture.task, capture.model, *cells))
     columns = ("task", "model", "asked", "right", "used", "p, all layers cut", "p, worst window", "")
-    return Table(
-        "Tasks, and the change of the answer's probability by Image→Question knockouts", columns, rows
-    )
+    title = "Tasks, and the change of the answer's probability by Image→Question knockouts, in % with the "
+    title += f"{100 * LEVEL:.0f} % interval over questions (for the worst window, simultaneous over windows)"
+    return Table(title, columns, rows)
 
 
 def layer_table(decompositions: Sequence[Decomposition], aggregation: str) -> Table:
@@ -92,22 +97,29 @@ def layer_table(decompositions: Sequence[Decomposition], aggregation: str) -> Ta
 
 def knockout_table(decompositions: Sequence[Decomposition], aggregation: str) -> Table:
     """Return knockout - baseline with paired intervals."""
-    rows = []
+    rows, level = [], LEVEL
     for d in decompositions:
         if d.knockout is None:
             continue
+        level = d.paired.resampling.level if d.paired.resampling is not None else LEVEL
         change = compare(aggregate_draws(d.paired, aggregation), aggregate_draws(d.knockout, aggregation))
         for field, name in SYMBOLS.items():
             low, high = (float(getattr(end, field)) for end in change.ci)
             value = number(float(getattr(change.difference, field)))
             rows.append((d.task, d.model, name, value, interval(low, high)))
-    columns = ("task", "model", "bits", "knockout - baseline", "interval")
+    columns = (
+        "task",
+        "model",
+        "bits",
+        "knockout - baseline",
+        f"{100 * level:.0f} % interval, paired samples",
+    )
     layers = f"{AGGREGATE_TITLES[aggregation]} ({decompositions[0].config})"
     return Table(f"Effect of the knockout in all layers, in {layers}", columns, rows)
 
 
 def correlation_table(decompositions: Sequence[Decomposition]) -> Table:
-    """Return Pearson's r over layers between every two models."""
+    """Return Pearson's r over layers between every two models; the statements of the paper have its intervals."""
     rows = []
     for a, b in combinations(decompositions, 2):
         if a.task != b.task or len(a.layers) != len(b.layers) or len(a.layers) < 3:
@@ -117,7 +129,11 @@ def correlation_table(decompositions: Sequence[Decomposition]) -> Table:
         cells = (number(value) if np.isfinite(value) else "-" for value in values)
         rows.append((a.task, f"{a.model}, {b.model}", *cells))
     columns = ("task", "models", *SYMBOLS.values())
-    return Table(f"Correlation of trajectories over layers ({decompositions[0].config})", columns, rows)
+    return Table(
+        f"Correlation of trajectories over layers ({decompositions[0].config}), without intervals",
+        columns,
+        rows,
+    )
 
 
 def statement_table(statements: Sequence[Statement]) -> Table:

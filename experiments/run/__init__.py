@@ -6,6 +6,7 @@ host_watch    ends the other processes with a sentence when one is gone
 distributed   several processes that work on one run
 folder        the folder of a run, atomic writes, results as JSON
 preemption    signals that stop a program
+console       output whose failure does not end a run, and the width of a line
 progress      bars, plain lines and the clock of a training
 training      checkpoints, compiled programs and the loop around the training step
 report        tables of results
@@ -23,6 +24,8 @@ from experiments.run.command_line import check_resume as check_resume
 from experiments.run.command_line import check_seeds as check_seeds
 from experiments.run.command_line import deprecated_names as deprecated_names
 from experiments.run.command_line import rename_options as rename_options
+from experiments.run.console import open_console as open_console
+from experiments.run.console import safe_output as safe_output
 from experiments.run.distributed import Hosts as Hosts
 from experiments.run.distributed import barrier as barrier
 from experiments.run.distributed import broadcast_from_first as broadcast_from_first

@@ -1,13 +1,19 @@
-"""Style and colors of figures, and their PNG files."""
+"""Style and colors of figures, curves over seeds, and PNG files."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
+import numpy as np
+from jaxtyping import Float
 from matplotlib.figure import Figure
 
-COLORS = [mpl.colormaps["tab10"](i) for i in range(10)]
+COLORS = (
+    *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"),
+    *("#882255", "#999933", "#888888"),
+)
+"""Colors that color-blind readers can distinguish: those of Okabe & Ito without yellow, and three of Paul Tol."""
+LINE_STYLES = ("-", "--", ":", "-.")
 STYLE: dict[Any, Any] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -19,14 +25,90 @@ NamedFigure = tuple[str, Figure]
 """Name of the file without its ending, and the figure."""
 
 
-def save(figure: Figure, folder: Path, name: str, *, dpi: int = 150) -> Path:
-    """Write `name`.png into the folder and return its path."""
+def series_style(index: int) -> dict[str, Any]:
+    """Return color and line style of a series; they repeat only after 40 series."""
+    style = LINE_STYLES[index // len(COLORS) % len(LINE_STYLES)]
+    return {"color": COLORS[index % len(COLORS)], "linestyle": style}
+
+
+def save(figure: Figure, folder: Path, name: str, *, dpi: int = 150, title: str | None = None) -> Path:
+    """Write `name`.png into the folder and return its path.
+
+    Args:
+        figure: the figure.
+        folder: the folder.
+        name: name of the file without its ending.
+        dpi: resolution.
+        title: which run the figure belongs to, above the title that the figure has.
+    """
     path = folder / f"{name}.png"
+    if title is not None:
+        own = figure.get_suptitle()
+        figure.suptitle(f"{title}\n{own}" if own else title, fontsize=10)
     figure.savefig(path, dpi=dpi)
     return path
 
 
-def save_all(figures: Iterable[NamedFigure], folder: Path, *, dpi: int = 150) -> None:
+def save_all(
+    figures: Iterable[NamedFigure], folder: Path, *, dpi: int = 150, title: str | None = None
+) -> None:
     """Write one PNG per figure. A generator keeps only one figure in memory."""
     for name, figure in figures:
-        save(figure, folder, name, dpi=dpi)
+        save(figure, folder, name, dpi=dpi, title=title)
+
+
+def draw_band(
+    panel: Any,
+    x: Float[np.ndarray, " x"],
+    values: Float[np.ndarray, "n x"],
+    *,
+    singles: bool = True,
+    label: str | None = None,
+    **style: Any,
+) -> None:
+    """Draw the mean over the first axis, the range as a band, and every single row as a thin line.
+
+    Args:
+        panel: axes of matplotlib.
+        x: positions.
+        values: one row per seed.
+        singles: whether to draw the single rows.
+        label: text of the legend for the mean.
+        style: color, line style and markers of the mean.
+    """
+    panel.plot(x, values.mean(axis=0), label=label, zorder=3, **style)
+    if len(values) > 1:
+        color = style["color"]
+        panel.fill_between(x, values.min(axis=0), values.max(axis=0), color=color, alpha=0.15, linewidth=0)
+        for row in values if singles else ():
+            panel.plot(x, row, color=color, alpha=0.35, linewidth=0.6)
+
+
+def seeds_label(seeds: Sequence[int], *, singles: bool = False) -> str:
+    """Return what lines and bands mean, such as "seed 0".
+
+    Args:
+        seeds: the seeds.
+        singles: whether thin lines show the single seeds.
+    """
+    if len(seeds) == 1:
+        return f"seed {seeds[0]}"
+    names = f"seeds {' '.join(map(str, seeds))}" if len(seeds) <= 8 else f"{len(seeds)} seeds"
+    return f"mean and range (smallest to largest) of {names}{'; thin lines: single seeds' if singles else ''}"
+
+
+def smooth(values: Float[np.ndarray, "*b x"], window: int) -> Float[np.ndarray, "*b x"]:
+    """Return the centered running mean over an odd window along the last axis; the window is shorter at the ends.
+
+    The window stays symmetric, so that a straight line remains itself.
+    """
+    count = values.shape[-1]
+    position = np.arange(count)
+    half = np.minimum(window // 2, np.minimum(position, count - 1 - position))
+    total = np.cumsum(np.concatenate([np.zeros((*values.shape[:-1], 1)), values], axis=-1), axis=-1)
+    return (total[..., position + half + 1] - total[..., position - half]) / (2 * half + 1)
+
+
+def smoothing_window(count: int) -> int:
+    """Return the odd window of a curve with so many values: about a twentieth of them."""
+    return 2 * (count // 40) + 1

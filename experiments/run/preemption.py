@@ -17,14 +17,19 @@ WARNINGS = tuple(
     getattr(signal, name) for name in ("SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU") if hasattr(signal, name)
 )
 """Signals of a closed terminal and of batch systems before a limit. They may arrive several times."""
+DISPLAY_FAILURE = 128
+"""Stands in the place of a signal's number for a display that failed; no signal has this number."""
 
 
 class Preempted(SystemExit):
-    """A signal has stopped the program. The exit code is 128 + signal, 143 for SIGTERM."""
+    """A signal has stopped the program. The exit code is 128 + signal, 143 for SIGTERM.
+
+    A display that failed stops it too: with exit code 141 after a closed pipe, as for SIGPIPE, and 1 otherwise.
+    """
 
     def __init__(self, number: int) -> None:
-        """Take the number of the signal."""
-        super().__init__(128 + number)
+        """Take the number of the signal, or `DISPLAY_FAILURE`."""
+        super().__init__(1 if number == DISPLAY_FAILURE else 128 + number)
 
 
 class Preemption:
@@ -61,14 +66,18 @@ class Preemption:
         self.request(number)
 
     def request(self, number: int) -> None:
-        """Ask the training to save and stop, as the signal `number` would. The first request counts."""
+        """Ask the training to save and stop, as the signal `number` would; 0 asks for nothing.
+
+        The first request counts. A signal that follows is the first one, so it does not end the process at once.
+        """
         self.number = self.number or number
 
     def signal_of_any_host(self) -> int:
         """Return the signal that any host received, 0 if none. Every host has to call this at the same step."""
+        number = self.number
         if jax.process_count() == 1:
-            return self.number
-        return int(np.max(multihost_utils.process_allgather(np.int32(self.number))))
+            return number
+        return int(np.max(multihost_utils.process_allgather(np.int32(number))))
 
     def stop_if_signaled(self) -> None:
         """Raise `Preempted` if any host has received a signal."""

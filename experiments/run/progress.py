@@ -4,16 +4,15 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import jax
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TextColumn,
-    TimeElapsedColumn,
-)
+from rich.progress import Progress, ProgressColumn, Task
+from rich.table import Column
+from rich.text import Text
+
+from experiments.run.console import failure_code, is_interactive, open_console, report_failure
+
+BAR_WIDTH, MIN_BAR_WIDTH, GAP = 20, 8, "  "
 
 
 class Clock:
@@ -40,11 +39,71 @@ class Clock:
         )
 
 
-class _Bar:
-    """Context manager around one bar of rich, which is hidden if the console is no terminal."""
+class _Line(ProgressColumn):
+    """One line: title, bar, steps, and what fits of the remarks about them.
 
-    def __init__(self, bar: Progress) -> None:
-        self._bar = bar
+    On a narrow terminal the last remarks fall away first, then the bar gets shorter, then the title falls away.
+
+    Args:
+        console: the terminal.
+        clock: whether the time since the start stands before the remarks, the last of which may then be cut.
+    """
+
+    def __init__(self, console: Console, *, clock: bool) -> None:
+        super().__init__(table_column=Column(no_wrap=True, overflow="crop"))
+        self._console, self._clock = console, clock
+
+    def render(self, task: Task) -> Text:
+        """Return the line of a task, whose field `remarks` is a tuple of texts."""
+        remarks = (_time(task.elapsed or 0),) if self._clock else ()
+        steps = (int(task.completed), int(task.total or 0))
+        text = (*remarks, *task.fields["remarks"])
+        return fit_line(task.description, *steps, text, self._console.width - 1, cut=self._clock)
+
+
+def fit_line(
+    title: str, completed: int, total: int, remarks: tuple[str, ...], width: int, *, cut: bool = False
+) -> Text:
+    """Return title, bar, steps and remarks in one line of at most this width; bar and steps always stay.
+
+    Args:
+        title: text before the bar.
+        completed: steps so far.
+        total: steps in all.
+        remarks: texts after the steps. The first one that does not fit falls away, with all that follow.
+        width: characters of the line.
+        cut: whether the first remark that does not fit is cut instead.
+    """
+    steps = f"{completed}/{total}"
+    least = 1 + cell_len(steps)
+    lengths = (cell_len(title) + 1 + BAR_WIDTH + least, cell_len(title) + 1 + MIN_BAR_WIDTH + least)
+    bar = BAR_WIDTH if lengths[0] <= width else MIN_BAR_WIDTH
+    if lengths[1] > width:
+        title, bar = "", max(1, min(MIN_BAR_WIDTH, width - least))
+    done = bar * completed // max(total, 1)
+    line = Text(f"{title} " if title else "")
+    line.append("━" * done, "bar.complete").append("─" * (bar - done), "bar.back")
+    line.append(f" {steps}", "progress.download")
+    for remark in remarks:
+        spare = width - line.cell_len - len(GAP)
+        if cell_len(remark) > spare:
+            return line.append(GAP + set_cell_size(remark, spare - 1) + "…") if cut and spare > 10 else line
+        line.append(GAP + remark)
+    return line
+
+
+class _Bar:
+    """Context manager around one bar of rich, which is hidden if the console cannot redraw a line."""
+
+    def __init__(
+        self, console: Console, title: str, total: int, *, start: int, clock: bool, show: bool
+    ) -> None:
+        self._console, self._is_interactive = console, is_interactive(console)
+        visible, line = show and self._is_interactive, _Line(console, clock=clock)
+        self._bar = Progress(
+            line, console=console, refresh_per_second=4, disable=not visible, transient=clock
+        )
+        self._task = self._bar.add_task(title, total=total, completed=start, remarks=())
 
     def __enter__(self):
         self._bar.start()
@@ -72,33 +131,30 @@ class TrainingProgress(_Bar):
     ) -> None:
         """Prepare the bar; entering the context shows it."""
         self._title, self._steps, self._start, self._tokens = title, steps, start, tokens_per_step
-        self._console = Console(quiet=jax.process_index() != 0, soft_wrap=True)
         self._every, self._last = every, -float("inf")
-        columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), MofNCompleteColumn())
-        super().__init__(
-            Progress(
-                *columns,
-                TextColumn("{task.fields[status]}"),
-                console=self._console,
-                refresh_per_second=4,
-                disable=not self._console.is_terminal,
-            )
-        )
-        self._task = self._bar.add_task(title, total=steps, completed=start, status="")
+        super().__init__(open_console(), title, steps, start=start, clock=False, show=True)
 
     def say(self, text: str) -> None:
         """Print a permanent line."""
-        self._console.print(f"{self._title}: {text}", markup=False, highlight=False)
+        self._console.print(f"{self._title}: {text}")
+
+    def say_saved(self, text: str) -> None:
+        """Print the last line of a training that stops early; on standard error if the display has failed."""
+        if failure_code():
+            report_failure(f"{self._title}: {text}")
+        else:
+            self.say(f"stopped by a signal, {text}")
 
     def step(self, step: int, loss: float, accuracy: float, seconds: float) -> None:
         """Show the metrics of a step, `seconds` after the training began in this process."""
         rate = (step - self._start) / max(seconds, 1e-9)
-        status = f"loss {loss:.4f}  accuracy {accuracy:.3f}  {_count(rate * self._tokens)} tokens/s"
-        status += f"  {_time((self._steps - step) / rate)} left"
-        self._bar.update(self._task, completed=step, status=status)
-        if not self._console.is_terminal and time.monotonic() - self._last >= self._every:
+        left = f"{_time((self._steps - step) / rate)} left"
+        speed = f"{_count(rate * self._tokens)} tokens/s"
+        remarks = (f"loss {loss:.4f}", f"accuracy {accuracy:.3f}", speed, left)
+        self._bar.update(self._task, completed=step, remarks=remarks)
+        if not self._is_interactive and time.monotonic() - self._last >= self._every:
             self._last = time.monotonic()
-            self.say(f"step {step}/{self._steps}  {status}")
+            self.say("  ".join((f"step {step}/{self._steps}", *remarks)))
 
 
 class StudyProgress(_Bar):
@@ -113,27 +169,15 @@ class StudyProgress(_Bar):
 
     def __init__(self, console: Console, title: str, total: int, *, bar: bool = True) -> None:
         """Prepare the bar; entering the context shows it."""
-        self._console, self._total, self._finished, self._has_bar = console, total, 0, bar
-        columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), MofNCompleteColumn())
-        super().__init__(
-            Progress(
-                SpinnerColumn(),
-                *columns,
-                TimeElapsedColumn(),
-                TextColumn("{task.fields[status]}"),
-                console=console,
-                disable=not (bar and console.is_terminal),
-                transient=True,
-            )
-        )
-        self._task = self._bar.add_task(title, total=total, status="")
+        self._total, self._finished, self._has_bar = total, 0, bar
+        super().__init__(console, title, total, start=0, clock=True, show=bar)
         self._name, self._start = "", 0.0
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
         """Show one part while it is measured. A part that raises does not count as finished."""
         self._name, self._start = name, time.perf_counter()
-        self._bar.update(self._task, status=name)
+        self._remark(name)
         if not self._has_bar:
             self._line(name)
         yield
@@ -146,8 +190,8 @@ class StudyProgress(_Bar):
 
     def say(self, status: str) -> None:
         """Show the current step of the part."""
-        self._bar.update(self._task, status=f"{self._name}: {status}")
-        if not self._console.is_terminal:
+        self._remark(f"{self._name}: {status}")
+        if not self._is_interactive:
             self._line(f"{self._name}: {status}")
 
     def _end(self, result: str) -> None:
@@ -156,7 +200,10 @@ class StudyProgress(_Bar):
         self._bar.update(self._task, completed=self._finished)
 
     def _line(self, text: str) -> None:
-        self._console.print(f"[{self._finished + 1}/{self._total}] {text}", markup=False)
+        self._console.print(f"[{self._finished + 1}/{self._total}] {text}")
+
+    def _remark(self, text: str) -> None:
+        self._bar.update(self._task, remarks=(text,))
 
 
 def _time(duration: float) -> str:

@@ -6,7 +6,7 @@ A program implements `Study`, and `run_study` runs it:
     measure   `Study.measure` passes its parts to a `Runner`, which skips those that an earlier start has finished
     tabulate  `Study.tabulate` converts the results to tables
     draw      `Study.draw` yields figures of the results; a part may also save its own while it is measured
-    conclude  write tables, figures and `summary.json`, and print the last lines
+    conclude  write `summary.json` and figures, then print tables and the last lines
 
 Several hosts measure the same parts, or share them (`Runner.share`); process 0 reports.
 """
@@ -21,13 +21,14 @@ import jax
 from rich.console import Console
 
 from experiments.run import figures
+from experiments.run.console import open_console, safe_output, stop_if_failed
 from experiments.run.distributed import barrier, is_first
 from experiments.run.folder.continuation import Continuation
 from experiments.run.folder.opening import next_folder, open_run
 from experiments.run.folder.run_folder import Run
 from experiments.run.preemption import stop_at_signals
 from experiments.run.progress import StudyProgress
-from experiments.run.report import Layout, Table, open_console, show
+from experiments.run.report import Layout, Table, show
 
 R = TypeVar("R")
 Row = dict[str, Any]
@@ -101,6 +102,7 @@ class Runner(NamedTuple):
         return row
 
     def _measure(self, part: Part) -> Any:
+        stop_if_failed("all finished parts are saved")
         self.folder.record_start()
         with self.progress.part(f"{part.name}: {part.title}" if part.title else part.name):
             return measure(part, self.folder.folder, self.progress.say)
@@ -157,6 +159,7 @@ class Study(abc.ABC, Generic[R]):
         """Print the lines below the tables."""
 
 
+@safe_output("the run is finished and all its files are written")
 @stop_at_signals()
 def run_study(study: Study[Any], config: Any, *, out: Path | None, resume: bool) -> dict[str, Any]:
     """Run a study, from creating its folder to printing its last line, and return the summary.
@@ -170,6 +173,7 @@ def run_study(study: Study[Any], config: Any, *, out: Path | None, resume: bool)
     Raises:
         FileExistsError: the run folder has files and `resume` is False, or another process works in it.
         FileNotFoundError: there is no run to resume.
+        Preempted: standard output has failed; all finished parts are saved.
         ValueError: the folder is no run, or the run has another configuration or other data.
     """
     out = out or next_folder(Path("runs") / study.program, study.stem)
@@ -180,22 +184,23 @@ def run_study(study: Study[Any], config: Any, *, out: Path | None, resume: bool)
 def _run(study: Study[Any], folder: Run) -> dict[str, Any]:
     """Run a study in its folder."""
     folder.record_data(study.data_hashes())
-    console = open_console(study.layout.width)
-    console.print(f"{study.title}; run folder {folder.folder}", markup=False)
+    console = open_console()
+    console.print(f"{study.title}; run folder {folder.folder}")
     for note in folder.notes:
-        console.print(note, markup=False, soft_wrap=True)
+        console.print(note)
     start = time.perf_counter()
     with StudyProgress(console, study.program, study.count, bar=study.bar) as progress:
         results = study.measure(Runner(folder, progress))
     barrier()
     tables = study.tabulate(results)
     summary = {"program": study.program} | study.summarize(results, tables)
+    summary = folder.summarize(summary)  # before anything is printed, which may fail
     if is_first():
-        figures.save_all(study.draw(results), folder.folder, dpi=study.dpi)
+        title = f"{study.program} {study.stem}, run folder {folder.folder.name}"
+        figures.save_all(study.draw(results), folder.folder, dpi=study.dpi, title=title)
         show(tables, console, study.layout)
         study.conclude(results, console)
-    summary = folder.summarize(summary)
     names = ", ".join(sorted(path.name for path in folder.folder.glob("*.png")))
     seconds = time.perf_counter() - start
-    console.print(f"{seconds:.0f} s; wrote {folder.folder / 'summary.json'} {names}", markup=False)
+    console.print(f"{seconds:.0f} s; wrote {folder.folder / 'summary.json'} {names}")
     return summary

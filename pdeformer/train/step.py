@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
@@ -326,23 +327,34 @@ def _accumulate(gradient: Any, params: Any, micro_batches: Any, key: Any) -> tup
 
 
 def make_evaluate(
-    graphdef: Any, mesh: Mesh, shardings: TrainState, loss_fn: LossFunction = classification_loss
-) -> Callable[[Any, Iterable[Any]], Evaluation]:
-    """Make the function `evaluate(params, batches) -> Evaluation`.
+    graphdef: Any,
+    mesh: Mesh,
+    shardings: TrainState,
+    loss_fn: LossFunction = classification_loss,
+    *,
+    with_hits: bool = False,
+) -> Callable[..., Evaluation]:
+    """Make the function `evaluate(params, batches, hits=None) -> Evaluation`.
 
     It is deterministic, and exact for batches that are padded with examples of weight 0.
+
+    Hits are the examples whose predictions are right. `evaluate` appends them to the list `hits` for each batch, as a
+    boolean array (B,) of the global batch, the same on every host. The same program computes them: `Sums.correct` is
+    Σ weight · hit, so its derivative by the weights is the hits.
 
     Args:
         graphdef: the structure of the model, from `init_state` or `make_init`.
         mesh: the mesh.
         shardings: the sharding of each leaf of the state, from `init_state` or `make_init`.
         loss_fn: the loss function.
+        with_hits: whether `evaluate` can return hits. It needs a loss function that weighs the correct predictions by
+            the entry `weights` of a batch, float (B,), as `classification_loss` does.
 
     Returns:
         The function.
 
     Raises:
-        ValueError: raised by `evaluate` if the total weight of all batches is 0.
+        ValueError: raised by `evaluate` if the total weight of all batches is 0, or if hits are wanted and not there.
 
     Example:
         >>> import jax.numpy as jnp
@@ -357,20 +369,23 @@ def make_evaluate(
         4.0
     """
 
-    def sums_of_batch(params: Any, batch: Any) -> Sums:
-        return loss_fn(nnx.merge(graphdef, params), batch, None)
+    def sums_of_batch(params: Any, batch: Any) -> tuple[Sums, Any]:
+        def loss(batch: Any) -> Sums:
+            return loss_fn(nnx.merge(graphdef, params), batch, None)
+
+        return _sums_and_hits(loss, batch) if with_hits else (loss(batch), None)
 
     in_shardings = (shardings.params, sharding.batch_sharding(mesh))
     step = jax.jit(sums_of_batch, in_shardings=in_shardings, out_shardings=sharding.replicated_sharding(mesh))
 
-    def evaluate(params: Any, batches: Iterable[Any]) -> Evaluation:
+    def evaluate(params: Any, batches: Iterable[Any], hits: list[Any] | None = None) -> Evaluation:
         total, pending = Sums(0.0, 0.0, 0.0), None
         for batch in batches:
             # Dispatch one batch ahead, so that the host prepares a batch while the device computes another.
             # At most one result is pending, so no queue of batches grows.
             pending, previous = step(params, batch), pending
-            total = _add_on_host(total, previous)
-        loss, weight, correct = _add_on_host(total, pending)
+            total = _add_on_host(total, previous, hits)
+        loss, weight, correct = _add_on_host(total, pending, hits)
         if weight == 0:
             raise ValueError("evaluation needs examples, got a total weight of 0; give batches with weight.")
         return Evaluation(loss / weight, correct / weight, weight)
@@ -378,6 +393,35 @@ def make_evaluate(
     return evaluate
 
 
-def _add_on_host(total: Sums, sums: Sums | None) -> Sums:
-    """Add the sums of a batch to the total on the host, in double precision."""
-    return total if sums is None else Sums(*(t + float(s) for t, s in zip(total, sums, strict=True)))
+def _sums_and_hits(loss: Callable[[Any], Sums], batch: Any) -> tuple[Sums, Any]:
+    """Return the sums of a batch, and the derivative of `correct` by the weights; None without weights."""
+    weights = batch.get("weights") if isinstance(batch, dict) else None
+    if weights is None or not jnp.issubdtype(weights.dtype, jnp.floating):
+        return loss(batch), None
+    sums, pull = jax.vjp(lambda weights: loss({**batch, "weights": weights}), weights)
+    zero, one = jnp.zeros((), sums.loss.dtype), jnp.ones((), sums.correct.dtype)
+    hits = pull(Sums(zero, jnp.zeros((), sums.weight.dtype), one))[0]
+    is_linear = jnp.isclose(jnp.sum(weights * hits), sums.correct)  # not if the loss ignores the weights
+    return sums, jnp.where(is_linear, hits, jnp.nan)
+
+
+def _add_on_host(total: Sums, result: tuple[Sums, Any] | None, hits: list[Any] | None) -> Sums:
+    """Add the sums of a batch to the total on the host, in double precision, and append its hits to the list."""
+    if result is None:
+        return total
+    sums, derivative = result
+    if hits is not None:
+        hits.append(_check_hits(derivative))
+    return Sums(*(t + float(s) for t, s in zip(total, sums, strict=True)))
+
+
+def _check_hits(derivative: Any) -> np.ndarray:
+    """Return which predictions are right. Raises ValueError unless the derivative is 0 or 1 for each example."""
+    values = None if derivative is None else np.asarray(derivative)
+    if values is None or values.ndim != 1 or not np.isin(values, (0, 1)).all():
+        fault = "none" if values is None else "a sum of correct predictions that is not Σ weight · hit"
+        raise ValueError(
+            f"hits need with_hits=True and a loss function that weighs correct predictions by float weights (B,) in "
+            f"the batch, got {fault}; pass hits=None, or weigh as cross_entropy does."
+        )
+    return values == 1

@@ -13,7 +13,7 @@ import optax
 from jaxtyping import Float
 
 from experiments.claims.config import Training
-from experiments.claims.report import Line, count, opinion, spread
+from experiments.claims.report import Line, count, opinion, ratio, spread
 from experiments.claims.trained import classifiers
 
 ROWS = 256  # rows of the batch for the gradients at the start
@@ -97,7 +97,7 @@ def verdict(result: GradientsResult) -> list[Line]:
         lines.append(
             Line(
                 f"gradients are steadier with the {name}",
-                "; ".join(f"{quantity} × {spread(r)}" for quantity, r in ratios.items())
+                "; ".join(f"{quantity} {ratio(r)}" for quantity, r in ratios.items())
                 + f"; first/last layer {spread(evenness[name])}, plain {spread(evenness[result.variants[0]])}",
                 f"{opinion(ratios['unsteadiness'])}: unsteadiness {count(ratios['unsteadiness'])}, norm "
                 f"{count(ratios['mean norm in training'])}",

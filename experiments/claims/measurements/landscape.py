@@ -16,7 +16,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Key
 
 from experiments.claims.config import Landscape, Training
-from experiments.claims.report import Line, count, opinion, spread
+from experiments.claims.report import Line, count, opinion, ratio, spread
 from experiments.claims.trained import classifiers
 from experiments.claims.trained.hessian import Extremes, extremes, lanczos
 from experiments.claims.trained.network import Alpha
@@ -166,10 +166,10 @@ def verdict(result: LandscapeResult) -> list[Line]:
         lines.append(
             Line(
                 f"the {name} makes the landscape smoother",
-                f"top Hessian eigenvalue × {spread(start)} at the start, × {spread(end)} after training "
+                f"top Hessian eigenvalue {ratio(start)} at the start, {ratio(end)} after training "
                 f"({spread(result.largest[i, :, 1])}, plain {spread(plain[:, 1])}), at loss "
                 f"{spread(result.loss[i, :, 1])}, plain {spread(result.loss[0, :, 1])}; rise of the loss along slices "
-                f"× {spread(rise)}",
+                f"{ratio(rise)}",
                 f"{opinion(end)}: eigenvalue after training {count(end)}, at the start {count(start)}, "
                 f"rise {count(rise)}",
             )

@@ -23,7 +23,7 @@ from jaxtyping import Array, Float, Int
 from experiments.claims.config import Artifact
 from experiments.claims.measurements import published_perplexity
 from experiments.claims.measurements.published_perplexity import PublishedResult
-from experiments.claims.report import Line, spread
+from experiments.claims.report import Line, is_above_zero, percent_lower, spread
 from experiments.claims.trained.network import Alpha, Shape, Steps, hidden_states, init
 from experiments.claims.trained.short_training import Fit
 from pdeformer import cta, train
@@ -139,7 +139,7 @@ def verdict(result: ArtifactResult) -> list[Line]:
     length = f"L = {result.lengths[middle]}, {100 * result.pad_share[middle]:.0f} % PAD"
 
     def percent(shares) -> str:
-        return f"{spread(100 * shares[middle])} %"
+        return percent_lower(shares[middle])
 
     return [
         Line(
@@ -147,13 +147,15 @@ def verdict(result: ArtifactResult) -> list[Line]:
             f"synthetic text, {length}: baseline {spread(fast)} on the fast path, PDE {spread(pde)}: "
             f"{percent(result.gain)} lower; the same baseline, PAD states kept, {spread(slow)}: "
             f"{percent(result.same_weights)} lower",
-            "an artifact: the gain appears without any PDE",
+            "an artifact: the gain appears without any PDE"
+            if is_above_zero(result.same_weights[middle])
+            else "too few seeds to tell",
         ),
         Line(
             "… with PAD not counted",
             f"baseline {spread(np.exp(result.real[0, 0, middle]))}, PDE {spread(np.exp(result.real[1, 0, middle]))} "
             f"(no causal mask: the target is visible to both)",
-            f"gone: {percent(result.honest)} lower",
+            f"{'left' if is_above_zero(result.honest[middle]) else 'gone'}: {percent(result.honest)} lower",
         ),
         Line(
             "perplexity improves with length (published)",

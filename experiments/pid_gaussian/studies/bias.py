@@ -68,16 +68,21 @@ def pool_seeds(rows: list[Row]) -> list[Row]:
     return list(systems.values())
 
 
+def standard_error(values: np.ndarray) -> float:
+    """Return the standard error of a mean; NaN for one value, which has none."""
+    return float(values.std(ddof=1)) / len(values) ** 0.5 if len(values) > 1 else float("nan")
+
+
 def report(rows: list[Row]) -> list[Table]:
     """Return the table of mean errors ± standard errors."""
     cells = []
     for row in pool_seeds(rows):
         for method, values in row["estimates"].items():
             errors = [np.array(values[field]) - row["truth"][field] for field in FIELDS]
-            texts = (f"{number(e.mean())}±{e.std(ddof=1) / len(e) ** 0.5:.3f}" for e in errors)
+            texts = (f"{number(e.mean())} ± {number(standard_error(e))}" for e in errors)
             cells.append((f"{row['system']}, d = {row['d']}", method, *texts))
     repeats = len(next(iter(rows[0]["estimates"].values()))["mi_x"])
-    title = f"Bias in bits, n = {rows[0]['n']}, {repeats} data sets a seed (synthetic)"
+    title = f"Bias ± its standard error, bits, n = {rows[0]['n']}, {repeats} data sets a seed (synthetic)"
     return [Table(title, ("system", "correction", *(SYMBOLS[field] for field in FIELDS)), cells)]
 
 

@@ -107,7 +107,7 @@ def report(rows: list[Row]) -> list[Table]:
     system = (
         f"structured system, d = {first['d']}, n = {first['n']}, {counts[0]['count']} data sets (synthetic)"
     )
-    title = f"Coverage of {100 * first['level']:.0f} % intervals: {system}"
+    title = f"Coverage of {100 * first['level']:.0f} % intervals, ±: one standard error: {system}"
     columns = ("correction", "bits", "truth", "mean", "bias", "sd", "bias / sd", "width", "coverage")
     return [Table(title, columns, cells)]
 

@@ -47,7 +47,8 @@ def measure(data: Activations, config: Config, seed: int, folder: Path, say: Say
     estimator: Any = layerwise if layered else estimate
     result: Estimate = estimator(*data, key=jax.random.key(seed), **CONFIGS[config.config]())
     rows = io.write_tables(result, folder)
-    figures.save_activations(folder, result, config.names)
+    title = f"pid_gaussian activations, run folder {folder.name}, {config.npz}, seed {seed}"
+    figures.save_activations(folder, result, config.names, title)
     return to_json(
         {
             "names": config.names,

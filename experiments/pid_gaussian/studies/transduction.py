@@ -56,8 +56,9 @@ def measure(config: Config, seed: int, folder: Path, say: Say) -> Row:
     if seed == config.seeds[0]:
         say("drawing")
         certified = certificate(planted.covariances(t), planted.DIMS)
+        title = f"pid_gaussian planted, run folder {folder.name}, seed {seed}, network 1 of {size.networks}"
         figures.save_planted(
-            folder, truth, first.estimate, true_change, first.change, certified, config.names
+            folder, truth, first.estimate, true_change, first.change, certified, config.names, title
         )
     statements = planted_claims.judge_layers(truth, first.estimate.pid, config.names)
     statements += planted_claims.judge_knockout(true_change, first.change, config.names)
@@ -139,7 +140,7 @@ def _few_layers(row: Row, suffix: str) -> Table:
 
 
 def _statements(row: Row, suffix: str) -> Table:
-    columns = ("statement", "in truth", "in the estimate")
+    columns = ("statement", "in truth", "in the estimate; [ ]: 90 % interval, else none")
     return Table(
         f"What holds in the planted layers{suffix}", columns, [tuple(s.values()) for s in row["statements"]]
     )

@@ -109,8 +109,9 @@ def train(config: Train) -> Path:
     """
     out = config.out or run.next_folder(Path("runs/pid_llava"), "train")
     with run.open_run(out, config, resume=config.resume, continuation=CONTINUATION) as folder:
+        console = run.open_console()
         for note in folder.notes:
-            print(note)
+            console.print(note)
         rows = [train_one(config, seed, folder) for seed in config.seeds]
         folder.summarize({"program": "pid_llava train", "rows": rows})
     return folder.folder

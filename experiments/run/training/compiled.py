@@ -19,8 +19,8 @@ class Programs(NamedTuple):
     """key -> initial state."""
     step: Any
     """(state, batch, key) -> (state, `train.Metrics`)."""
-    evaluate: Callable[[Any, Any], train.Evaluation]
-    """(params, batches) -> means over the batches."""
+    evaluate: Callable[..., train.Evaluation]
+    """(params, batches, hits=None) -> means over the batches; see `train.make_evaluate`."""
 
 
 @functools.cache  # for every variant: a run may return to each of them with the next seed
@@ -37,4 +37,5 @@ def make_programs(
     """
     graphdef, init, shardings = train.make_init(build, optimizer, steps, mesh)
     step = train.make_train_step(graphdef, optimizer, steps, mesh, shardings, loss_fn)
-    return Programs(graphdef, init, step, train.make_evaluate(graphdef, mesh, shardings, loss_fn))
+    evaluate = train.make_evaluate(graphdef, mesh, shardings, loss_fn, with_hits=True)
+    return Programs(graphdef, init, step, evaluate)

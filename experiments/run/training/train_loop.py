@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import jax
 
+from experiments.run.console import failure_code, stop_if_failed
 from experiments.run.distributed import call_on_first
 from experiments.run.folder.run_folder import Run
 from experiments.run.preemption import Preemption
@@ -120,6 +121,7 @@ def train(
     """
     if (result := read_result(run, variant, seed, steps, cadence)) is not None:
         return result
+    stop_if_failed("all finished trainings are saved")
     run.record_start()
     parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     notes: list[str] = []
@@ -247,6 +249,8 @@ class _Loop:
         if not finite:
             raise FloatingPointError(self._not_finite(step, f"loss {loss}, gradient norm {norm}"))
         self.progress.step(step, loss, accuracy, self.clock.read())
+        if step < self.steps:  # a training that is finished still writes everything
+            self.stop.request(failure_code())
         values = {"loss": loss, "accuracy": accuracy, "gradient_norm": norm, "learning_rate": rate}
         return {"variant": self.variant, "seed": self.seed, "step": step} | values
 
@@ -276,7 +280,7 @@ class _Loop:
             self.checkpoints.save(step, state, score)
         if must_stop:
             self.checkpoints.wait()
-            self.progress.say(f"stopped by a signal, step {step} is saved; continue with --resume")
+            self.progress.say_saved(f"step {step} is saved; continue with --resume")
             self.stop.stop_if_signaled()
 
     def _not_finite(self, step: int, values: str) -> str:
