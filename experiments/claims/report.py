@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from experiments.run.paired import LEVEL, Difference, mean_difference, mean_ratio
+from experiments.run.report.paired import LEVEL, Difference, mean_difference, mean_ratio
 
 
 class Line(NamedTuple):

@@ -1,6 +1,6 @@
 """The tables of results: one line per variant, followed by the predictors without a model.
 
-Every difference from the baseline stands beside its interval; `experiments.run.paired` defines it.
+Every difference from the baseline stands beside its interval; `experiments.run.report.paired` defines it.
 """
 
 import math
@@ -13,8 +13,8 @@ from rich.console import Console
 from experiments import run
 from experiments.lra.config import BASELINE, Config
 from experiments.lra.example_hits import Hits
-from experiments.run.paired import LEVEL, Difference, compare_hits
 from experiments.run.report import Layout, Table, show
+from experiments.run.report.paired import LEVEL, Difference, compare_hits
 
 BASELINE_LABELS = {
     "majority": "majority class",

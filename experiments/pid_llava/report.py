@@ -10,8 +10,8 @@ from experiments.pid_llava.paper_claims import Statement
 from experiments.pid_llava.stages.capturing import Capture, probability_changes
 from experiments.pid_llava.stages.decomposing import Decomposition, aggregate_draws
 from experiments.pid_llava.stages.knockout_conditions import ALL, WINDOW
-from experiments.run.paired import LEVEL, mean_difference
 from experiments.run.report import Table, interval, number, percent
+from experiments.run.report.paired import LEVEL, mean_difference
 from pid import compare, trajectory_correlation
 
 SYMBOLS = {"unique_x": "U_V", "unique_y": "U_L", "redundancy": "R", "synergy": "S", "mi_joint": "total"}

@@ -9,7 +9,7 @@ preemption    signals that stop a program
 console       output whose failure does not end a run, and the width of a line
 progress      bars, plain lines and the clock of a training
 training      checkpoints, compiled programs and the loop around the training step
-report        tables of results
+report        differences with their intervals, and tables
 figures       style and colors of figures, and their PNG files
 command_line  presets, options under old names, checks of seeds and of --resume
 entry_point   the door of every program: a sentence and an exit code for errors of the user
