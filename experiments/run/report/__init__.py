@@ -9,6 +9,7 @@ tables  cells of text, formatted numbers, and printing on lines of any length
 from experiments.run.report.tables import Layout as Layout
 from experiments.run.report.tables import Table as Table
 from experiments.run.report.tables import interval as interval
+from experiments.run.report.tables import lay_out_table as lay_out_table
 from experiments.run.report.tables import number as number
 from experiments.run.report.tables import percent as percent
 from experiments.run.report.tables import show as show
