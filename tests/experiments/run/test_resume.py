@@ -200,7 +200,7 @@ def test_another_preset_is_refused(tmp_path, name):
     run.open_run(tmp_path, config, continuation=program.continuation).close()
     saved, other = (last, first) if name == "pid_llava" else (first, last)
     with pytest.raises(ValueError, match=f"saved {saved}, now {other}; leave the preset out"):
-        program.command_line([other, "--out", str(tmp_path), "--resume"])
+        program.command_line.read([other, "--out", str(tmp_path), "--resume"])
     assert program.command_line([saved, "--out", str(tmp_path), "--resume"]).preset == saved
 
 
@@ -259,16 +259,16 @@ def test_run_of_another_program_is_refused_with_both_names(tmp_path):
         folder.record_start()
     words = "--resume of lra needs a run of lra, got a run of pid_gaussian in .*; use python -m experiments.pid_gau"
     with pytest.raises(ValueError, match=words):
-        lra.command_line(["--out", str(tmp_path), "--resume"])
+        lra.command_line.read(["--out", str(tmp_path), "--resume"])
     with pytest.raises(ValueError, match=words):
         run.open_run(tmp_path, lra.Config(out=tmp_path, resume=True), resume=True, continuation=LRA)
     (tmp_path / "starts.jsonl").unlink()  # as a kill before the first part leaves it
     with pytest.raises(ValueError, match=words):
-        lra.command_line(["--out", str(tmp_path), "--resume"])
+        lra.command_line.read(["--out", str(tmp_path), "--resume"])
     (tmp_path / "versions.json").unlink()
     (tmp_path / "summary.json").write_text('{"program": "pid_gaussian"}')  # as an earlier release left it
     with pytest.raises(ValueError, match=words):
-        lra.command_line(["--out", str(tmp_path), "--resume"])
+        lra.command_line.read(["--out", str(tmp_path), "--resume"])
     (tmp_path / "summary.json").unlink()
     with pytest.raises(
         ValueError, match="needs a run of lra, got a run of another program in .*bias, config, cov"
@@ -308,7 +308,7 @@ def test_damaged_configuration_is_named_with_its_remedy(tmp_path, content, words
     path = tmp_path / "config.json"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(ValueError, match=rf"{path} {words}"):
-        lra.command_line(["--out", str(tmp_path), "--resume"])
+        lra.command_line.read(["--out", str(tmp_path), "--resume"])
     with pytest.raises(ValueError, match=rf"{path} {words}"):
         run.open_run(tmp_path, lra.Config(), resume=True, continuation=LRA)
 
