@@ -12,8 +12,10 @@ from experiments.run.training.checkpoints import read_arrays
 
 IGNORED = ("versions", "starts", "lock", "hashes-")
 """Beginnings of the names of files about a start of the program or its computer, not about its results."""
-TIMES = ("second", "speed", "mtime", "duration", "different_starts")
-"""Parts of the keys under which times, or facts about the starts of the program, stand."""
+TIMES = ("second", "speed", "mtime", "duration")
+"""Parts of the keys under which times stand."""
+STARTS = "different_starts"
+"""Key under which `summary.json` says that the starts of a run had other versions; it is left out."""
 
 
 def compare(folder: Path, reference: Path, *, same_checkpoints: bool) -> list[str]:
@@ -117,5 +119,6 @@ def without_times(value: Any) -> Any:
         return {
             key: type(item).__name__ if any(word in key for word in TIMES) else without_times(item)
             for key, item in value.items()
+            if key != STARTS
         }
     return [without_times(item) for item in value] if isinstance(value, list) else value
