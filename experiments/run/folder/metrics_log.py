@@ -78,7 +78,7 @@ class MetricsLog(NamedTuple):
         """
         lines, last = self.lines(), self._content().rpartition(b"\n")[2]
         notes = []
-        if last.strip() and _fault(last):
+        if last.strip() and not _is_record(last):
             notes.append(f"dropped an incomplete last line of {self.path}, which a kill has left")
         own = [line for line in lines if line.is_of(variant, seed)]
         repeated = self._repeated(own)
@@ -118,36 +118,47 @@ class MetricsLog(NamedTuple):
 def _parse(path: Path, content: bytes) -> tuple[Line, ...]:
     """Return the complete lines, without marks that only editors write (byte order mark, carriage return)."""
     *complete, last = content.removeprefix(codecs.BOM_UTF8).split(b"\n")
-    if not _fault(last):  # an editor has removed the end of the last line
+    if _is_record(last):  # an editor has removed the end of the last line
         complete.append(last)
     return tuple(_line(path, number, text.strip()) for number, text in enumerate(complete, 1) if text.strip())
 
 
 def _line(path: Path, number: int, text: bytes) -> Line:
-    if fault := _fault(text):
-        raise ValueError(
-            f"every line of {path} must be a record of one step, got line {number} which {fault}; correct or delete "
-            f"the line, and --resume goes on from a checkpoint that has its records."
-        )
-    return Line(number, text + b"\n", json.loads(text))
-
-
-def _fault(text: bytes) -> str:
-    """Return what is wrong with a line, "" if it is a record."""
     try:
-        record = json.loads(text.decode(), parse_constant=_refuse_constant)
+        return Line(number, text + b"\n", _record(text))
     except ValueError as error:
-        return f"is no JSON ({error}): {text[:30].decode(errors='replace')!r}..."
+        raise ValueError(
+            f"every line of {path} must be a record of one step, got line {number} which {error}; correct or delete "
+            f"the line, and --resume goes on from a checkpoint that has its records."
+        ) from None
+
+
+def _record(text: bytes) -> dict[str, Any]:
+    """Return the record of a line. Raises ValueError that says what is wrong with it."""
+    try:
+        record = _DECODER.decode(text.decode())
+    except ValueError as error:
+        raise ValueError(f"is no JSON ({error}): {text[:30].decode(errors='replace')!r}...") from None
     if not isinstance(record, dict):
-        return f"is no object but {text[:30].decode()}"
+        raise ValueError(f"is no object but {text[:30].decode()}")
     for key, kind in KEYS.items():
         if type(record.get(key)) is not kind:
-            return f"has {record.get(key, 'nothing')!r} under {key!r}"
-    return ""
+            raise ValueError(f"has {record.get(key, 'nothing')!r} under {key!r}")
+    return record
+
+
+def _is_record(text: bytes) -> bool:
+    try:
+        return bool(_record(text))
+    except ValueError:
+        return False
 
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is no number")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
 def _is_after(line: Line, variant: str, seed: int, step: int) -> bool:

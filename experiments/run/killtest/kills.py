@@ -95,7 +95,7 @@ def run_without_kills(config: KillTest, arguments: Sequence[str], folder: Path) 
     start = time.monotonic()
     process = launch(config, arguments, folder)
     first_file = wait_for_file(process, folder) - start
-    code = process.wait()
+    code = end_of(process)
     if code:
         raise ValueError(
             f"a kill test needs a program that ends without kills, got exit code {code}; see {log_of(folder)}."
@@ -119,8 +119,7 @@ def kill_once(
         if process.poll() is None:
             os.killpg(process.pid, signal.Signals[f"SIG{config.signal}"])
             moment = time.monotonic() - start
-            process.wait()
-            if process.returncode:
+            if end_of(process):
                 return moment, describe(folder / "run")
     raise ValueError(
         f"a kill needs a program that runs for a while, got {reference.seconds:.1f} s, mostly its start; use arguments "
@@ -131,7 +130,7 @@ def kill_once(
 def resume(config: KillTest, arguments: Sequence[str], folder: Path) -> list[str]:
     """Continue the program to its end. Returns what went wrong, with the last lines of its output."""
     begins = not (folder / "run" / "config.json").exists()
-    code = launch(config, [*arguments, *([] if begins else ["--resume"])], folder).wait()
+    code = end_of(launch(config, [*arguments, *([] if begins else ["--resume"])], folder))
     last = log_of(folder).read_text(errors="replace").splitlines()[-5:]
     return [f"the resumed program ended with exit code {code}", *last] if code else []
 
@@ -149,6 +148,15 @@ def launch(config: KillTest, arguments: Sequence[str], folder: Path) -> subproce
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+
+
+def end_of(process: subprocess.Popen) -> int:
+    """Wait for the end of the program and return its exit code. If the test itself is stopped, the program is too."""
+    try:
+        return process.wait()
+    except BaseException:
+        os.killpg(process.pid, signal.SIGKILL)
+        raise
 
 
 def log_of(folder: Path) -> Path:
