@@ -150,7 +150,7 @@ def check_run(folder: Path) -> None:
         return
     if folder.is_dir() and not is_blank(folder):
         inside = [str(path.parent) for path in sorted(folder.glob(f"*/{saved_config.NAME}"))[-3:]]
-        remedy = f"use {' or '.join(inside)}, or another --out" if inside else "use another --out"
+        remedy = f"use {' or '.join(inside)}, or another --out" if inside else "check --out, or use another"
         raise ValueError(f"--resume needs a run folder, got {folder} without config.json; {remedy}.")
     state = (
         "which is empty"
@@ -173,7 +173,7 @@ def is_blank(folder: Path) -> bool:
 def _suggestion(folder: Path) -> str:
     beside = {path.parent.name: path.parent for path in folder.parent.glob(f"*/{saved_config.NAME}")}
     names = get_close_matches(folder.name, beside, n=3) or sorted(beside)[-3:]
-    return f"use {' or '.join(str(beside[name]) for name in names)}" if names else "correct --out"
+    return f"use {' or '.join(str(beside[name]) for name in names)}" if names else "check --out"
 
 
 def _program_of(folder: Path) -> str:

@@ -90,7 +90,8 @@ def _code() -> str:
     """Return the commit of a source checkout, with a mark for changed files, or the version of the package."""
     root = Path(__file__).resolve().parents[3]
     if (root / ".git").exists():
-        command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+        options = [f"--{option}" for option in ("always", "dirty", "abbrev=40", "exclude=*")]
+        command = ["git", "-C", str(root), "describe", *options]
         try:
             return subprocess.run(
                 command, capture_output=True, text=True, check=True, timeout=10

@@ -11,6 +11,7 @@ import pytest
 
 from experiments import bench, claims, lra, pid_gaussian, pid_llava
 from experiments.pid_llava.toy import toy_training
+from experiments.run.killtest.kills import KillTest
 from pid.interface.command_options import options_of
 from pid.llava.parity.memory import Sizes
 from pid.llava.parity.report import Verify
@@ -105,7 +106,7 @@ def test_the_same_option_has_the_same_words_in_all_programs(name):
 def names(*programs):
     """The options of these programs; without an argument those of all."""
     tables = {name: line.presets[line.default][1] for name, line in LINES.items()}
-    tables |= {"verify": Verify, "sizes": Sizes}
+    tables |= {"verify": Verify, "sizes": Sizes, "killtest": KillTest}
     common = {"traceback", "version", "help"}
     return common.union(
         *({option.name for option in options_of(tables[name])} for name in programs or tables)
@@ -128,6 +129,8 @@ def programs_of(file):
     package, room = file.relative_to(ROOT).parts[:2]
     if package == "experiments" and room in LINES:
         return (room, "train") if room == "pid_llava" else (room,)
+    if "killtest" in file.parts:
+        return ("killtest", "lra")
     return ("verify", "sizes", "pid_llava", "bench") if (package, room) == ("pid", "llava") else ()
 
 

@@ -22,9 +22,9 @@ def open_tiny(folder, *, resume=False):
 
 def begin(folder, *, resume=False):
     """Start a run that computes nothing, and record the start."""
-    with open_tiny(folder, resume=resume) as opened:
-        opened.record_start()
-        return opened
+    with open_tiny(folder, resume=resume) as again:
+        again.record_start()
+        return again
 
 
 def test_a_start_is_recorded_with_its_facts(tmp_path):
@@ -77,11 +77,11 @@ def test_difference_that_can_change_bits_is_said_and_stands_in_the_summary(
     begin(tmp_path)
     now = provenance.environment() | {fact: value}
     monkeypatch.setattr(start_log, "environment", lambda: now)
-    opened = begin(tmp_path, resume=True)
-    (note,) = opened.notes
+    again = begin(tmp_path, resume=True)
+    (note,) = again.notes
     assert note.startswith(f"resumed with {words}")
     assert note.endswith("what it computes can differ in the last bits")
-    summary = opened.summarize({"program": "tiny"})
+    summary = again.summarize({"program": "tiny"})
     assert summary == json.loads((tmp_path / "summary.json").read_text())
     (line,) = summary["different_starts"]
     assert line.startswith("start 2 of 20")
@@ -122,8 +122,8 @@ def test_run_of_an_earlier_release_is_compared_by_its_versions(tmp_path):
     (tmp_path / "starts.jsonl").unlink()
     versions = json.loads((tmp_path / "versions.json").read_text())
     (tmp_path / "versions.json").write_text(json.dumps(versions | {"numpy": "1.0"}))
-    with open_tiny(tmp_path, resume=True) as opened:
-        (note,) = opened.notes
+    with open_tiny(tmp_path, resume=True) as again:
+        (note,) = again.notes
     assert f"numpy {versions['numpy']} (first start 1.0)" in note
 
 

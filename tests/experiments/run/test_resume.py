@@ -234,7 +234,7 @@ def test_resume_without_a_run_is_refused_with_those_beside_it(tmp_path, monkeypa
 def test_folder_with_other_files_and_parent_of_runs_are_refused(tmp_path):
     config = BenchConfig(out=tmp_path, resume=True)
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(ValueError, match=r"got .* without config\.json; use another --out"):
+    with pytest.raises(ValueError, match=r"got .* without config\.json; check --out, or use another"):
         run.open_run(tmp_path, config, resume=True, continuation=BENCH)
     run.open_run(tmp_path / "bench-001", config, continuation=BENCH).close()
     with pytest.raises(
