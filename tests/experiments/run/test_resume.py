@@ -273,7 +273,7 @@ def test_run_of_another_program_is_refused_with_both_names(tmp_path):
     with pytest.raises(
         ValueError, match="needs a run of lra, got a run of another program in .*bias, config, cov"
     ):
-        lra.command_line(["--out", str(tmp_path), "--resume"])
+        lra.command_line.read(["--out", str(tmp_path), "--resume"])
 
 
 def test_refusal_after_the_folder_is_open_leaves_nothing(tmp_path):
