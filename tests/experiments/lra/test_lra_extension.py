@@ -36,11 +36,12 @@ def without_times(summary):
 
 
 def test_seeds_and_variants_that_come_later_are_as_if_asked_for_at_once(tmp_path):
-    small = dataclasses.replace(SMALL, data_dir=tmp_path / "data", out=tmp_path / "later")
+    out = tmp_path / "later"
+    small = dataclasses.replace(SMALL, data_dir=tmp_path / "data", out=out)
     lra.main(small)
-    before = {path: path.read_bytes() for path in (small.out / "rows").iterdir()}
+    before = {path: path.read_bytes() for path in (out / "rows").iterdir()}
     words = "--seeds 0 1 --placement after_embedding --attention.kind diffusion"
-    config = lra.command_line(["--out", str(small.out), "--resume", *words.split()])
+    config = lra.command_line(["--out", str(out), "--resume", *words.split()])
     later = lra.main(config)
     at_once = lra.main(
         dataclasses.replace(
@@ -48,7 +49,7 @@ def test_seeds_and_variants_that_come_later_are_as_if_asked_for_at_once(tmp_path
         )
     )
     assert without_times(later) == without_times(at_once)
-    assert records(tmp_path / "later") == records(tmp_path / "at_once")
+    assert records(out) == records(tmp_path / "at_once")
     assert {path: path.read_bytes() for path in before} == before
     coefficients = [
         json.loads((tmp_path / name / "coefficients" / "attention_diffusion-1.json").read_text())
@@ -56,11 +57,11 @@ def test_seeds_and_variants_that_come_later_are_as_if_asked_for_at_once(tmp_path
     ]
     np.testing.assert_array_equal(coefficients[0]["alpha"], coefficients[1]["alpha"])
     # fewer seeds than the run has: the report shows all
-    fewer = lra.main(lra.command_line(["--out", str(small.out), "--resume", "--seeds", "1"]))
+    fewer = lra.main(lra.command_line(["--out", str(out), "--resume", "--seeds", "1"]))
     assert without_times(fewer) == without_times(later)
     # other data are refused before anything is trained
-    hashes = json.loads((small.out / "data.json").read_text())
-    (small.out / "data.json").write_text(json.dumps(hashes | {"listops val": "0" * 64}))
+    hashes = json.loads((out / "data.json").read_text())
+    (out / "data.json").write_text(json.dumps(hashes | {"listops val": "0" * 64}))
     with pytest.raises(
         ValueError, match="got listops val with hash [0-9a-f]{64} and 0{64} at the first start"
     ):
