@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -93,17 +94,18 @@ def _create(folder: Path, config: Any, continuation: Continuation[Any]) -> Run:
     except BaseException:
         lock.release()
         raise
-    return Run(folder, lock, start, _hint(folder, continuation), is_new=True, is_own_folder=is_own_folder)
+    undo = partial(_discard, folder, lock, is_own_folder=is_own_folder)
+    return Run(folder, lock, start, _hint(folder, continuation), undo)
 
 
 def _continue(folder: Path, config: Any, continuation: Continuation[Any]) -> Run:
     """Lock the folder of a run, and compare its configuration, program and start with the present ones."""
     check_run(folder)
     continuation.check_program(folder)
-    lock = FolderLock(folder)
+    lock, saved = FolderLock(folder), folder / saved_config.NAME
     try:
+        start, former = StartLog(folder, continuation.program), saved.read_bytes()
         notes = _merge(folder, config, continuation)
-        start = StartLog(folder, continuation.program)
         _delete_partial(folder)
     except BaseException:
         lock.release()
@@ -112,7 +114,22 @@ def _continue(folder: Path, config: Any, continuation: Continuation[Any]) -> Run
         notes.append(
             f"resumed with {', '.join(start.differences)}: what it computes can differ in the last bits"
         )
-    return Run(folder, lock, start, (*_hint(folder, continuation), *notes))
+    return Run(
+        folder,
+        lock,
+        start,
+        (*_hint(folder, continuation), *notes),
+        partial(write_atomically, saved, former),
+    )
+
+
+def _discard(folder: Path, lock: FolderLock, *, is_own_folder: bool) -> None:
+    """Delete the files of a start that has computed nothing, and the folder if nothing else is in it."""
+    for name in (saved_config.NAME, start_log.DATA, start_log.VERSIONS):
+        (folder / name).unlink(missing_ok=True)
+    lock.release()
+    if is_own_folder and not any(folder.iterdir()):
+        folder.rmdir()
 
 
 def _hint(folder: Path, continuation: Continuation[Any]) -> tuple[str, ...]:

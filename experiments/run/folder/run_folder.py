@@ -23,7 +23,7 @@ from urllib.parse import quote
 import jax
 
 from experiments.run.distributed import broadcast_from_first
-from experiments.run.folder import saved_config, start_log
+from experiments.run.folder import start_log
 from experiments.run.folder.atomic_files import read_json, write_atomically
 from experiments.run.folder.folder_lock import FolderLock
 from experiments.run.folder.json_types import encode
@@ -32,6 +32,8 @@ from experiments.run.folder.provenance import versions
 from experiments.run.folder.start_log import StartLog
 
 X = TypeVar("X")
+REFUSALS = (ValueError, FileNotFoundError, FileExistsError, PermissionError)
+"""Errors of the user. Other errors, such as a full disk, leave a run that can be resumed."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,10 +47,8 @@ class Run:
     """The record of this start; None on processes that only read."""
     notes: tuple[str, ...] = ()
     """Sentences about this start that the user should read."""
-    is_new: bool = False
-    """Whether this start has created the run."""
-    is_own_folder: bool = False
-    """Whether this start has also created the folder."""
+    undo: Callable[[], None] | None = None
+    """Undoes what opening the folder has written."""
 
     def __enter__(self) -> "Run":
         """Keep the lock until the end of the block."""
@@ -59,12 +59,11 @@ class Run:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Release the lock. A new run that was refused before it computed anything leaves no files."""
-        is_refused = isinstance(error, OSError | ValueError) and self.is_new
-        if is_refused and self.start is not None and not self.start.is_recorded:
-            self._discard()
-        else:
-            self.close()
+        """Release the lock. A start that was refused before it computed anything leaves no trace."""
+        is_idle = self.start is not None and not self.start.is_recorded
+        if isinstance(error, REFUSALS) and is_idle and self.undo is not None:
+            self.undo()
+        self.close()
 
     def close(self) -> None:
         """Release the lock."""
@@ -83,14 +82,6 @@ class Run:
             ValueError: the run began with other data.
         """
         on_first(self.folder, lambda: start_log.record_data(self.folder, hashes))
-
-    def _discard(self) -> None:
-        """Delete the files of a start that has computed nothing, and the folder if nothing else is in it."""
-        for name in (saved_config.NAME, start_log.DATA, start_log.VERSIONS, start_log.NAME):
-            (self.folder / name).unlink(missing_ok=True)
-        self.close()
-        if self.is_own_folder and not any(self.folder.iterdir()):
-            self.folder.rmdir()
 
     @property
     def metrics(self) -> Path:
