@@ -205,6 +205,14 @@ def test_another_preset_is_refused(tmp_path, name):
     assert program.command_line([saved, "--out", str(tmp_path), "--resume"]).preset == saved
 
 
+def test_more_seeds_of_a_claim_are_refused_with_the_reason(tmp_path):
+    config = claims.command_line(["--seeds", "0", "--out", str(tmp_path)])
+    run.open_run(tmp_path, config, continuation=CLAIMS).close()
+    words = r"one measurement over all its seeds.*in seeds: saved \[0\], now \[0, 1\]; use the saved ones"
+    with pytest.raises(ValueError, match=words):
+        claims.command_line.read(["--seeds", "0", "1", "--out", str(tmp_path), "--resume"])
+
+
 def test_without_resume_nothing_is_read(tmp_path):
     config = lra.command_line(["--steps", "7", "--out", str(tmp_path)])
     run.open_run(tmp_path, config, continuation=LRA).close()
