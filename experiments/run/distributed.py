@@ -67,7 +67,7 @@ def call_on_first(function: Callable[[], int | None]) -> int:
         except (OSError, ValueError) as exception:
             error = exception
     if jax.process_count() > 1:
-        failed, number = multihost_utils.broadcast_one_to_all(np.int32([error is not None, number]))
+        failed, number = multihost_utils.broadcast_one_to_all(np.array([error is not None, number], np.int32))
         if failed and error is None:
             raise ValueError("the processes of a run go on together, and process 0 stopped; see its message.")
     if error is not None:

@@ -103,6 +103,7 @@ def command_line(arguments: Sequence[str]) -> Train:
     return config if saved is None else saved.finish(config)
 
 
+@run.stop_at_signals()
 def train(config: Train) -> Path:
     """Train the model with every seed, write the model folders, and return the run folder.
 
