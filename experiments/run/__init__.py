@@ -47,6 +47,7 @@ from experiments.run.folder.provenance import versions as versions
 from experiments.run.folder.run_folder import Run as Run
 from experiments.run.folder.run_folder import remedy_of_row as remedy_of_row
 from experiments.run.preemption import Preempted as Preempted
+from experiments.run.preemption import end_process as end_process
 from experiments.run.preemption import stop_at_signals as stop_at_signals
 from experiments.run.study import Part as Part
 from experiments.run.study import Row as Row

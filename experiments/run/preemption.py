@@ -1,11 +1,12 @@
 """Handle preemption: after a signal a training saves and stops, and a program that measures stops at once."""
 
 import contextlib
+import os
 import signal
 import sys
 import threading
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 import numpy as np
@@ -106,6 +107,20 @@ def stop_at_signals() -> Iterator[None]:
             name = signal.Signals(numbers[0]).name
             print(f"stopped by {name}; what is finished is saved, continue with --resume", file=sys.stderr)
         raise
+
+
+def end_process(stopped: Preempted) -> NoReturn:
+    """End the process with the exit code of `stopped`. For the outermost function of a program.
+
+    This leaves out the teardown of Python and JAX, which can crash while a computation still runs. Several hosts end as
+    usual, so that they take leave of each other.
+    """
+    if jax.process_count() > 1:
+        raise stopped
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(int(str(stopped.code)))
 
 
 @contextlib.contextmanager

@@ -258,6 +258,14 @@ def test_entry_that_lost_a_part_is_made_again(tmp_path, caplog):
         assert cache_file.is_complete(entry)
 
 
+def test_cache_in_a_folder_with_wildcards_is_restored(tmp_path, conversions):
+    path, cache = GOLDEN / "llava_15_llama", tmp_path / "a[1]*?"
+    direct = llava.load(path, dtype=jnp.float32)
+    for _ in range(2):
+        assert_same_parameters(llava.load(path, dtype=jnp.float32, cache=cache), direct)
+    assert conversions.count(path) == 2  # the direct load, and the one that writes the cache
+
+
 def test_load_that_is_killed_while_it_writes_leaves_no_entry(tmp_path, monkeypatch):
     path = GOLDEN / "llava_15_llama"
     save = cache_file.ocp.save

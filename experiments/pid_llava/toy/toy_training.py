@@ -102,6 +102,7 @@ command_line = run.CommandLine(
 )
 
 
+@run.stop_at_signals()
 def train(config: Train) -> Path:
     """Train the model with every seed, write the model folders, and return the run folder.
 

@@ -2,6 +2,6 @@
 
 Files in import order:
 
-result_comparison  what differs between two run folders, what is lost and what is left behind
+folder_comparison  what differs between two run folders, what is lost and what is left behind
 kills              the run without kills, the kills, and the lines about them
 """

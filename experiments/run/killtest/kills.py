@@ -15,7 +15,7 @@ from typing import Annotated, NamedTuple
 
 import tyro
 
-from experiments.run.killtest.result_comparison import compare
+from experiments.run.killtest.folder_comparison import compare
 
 
 @dataclasses.dataclass(frozen=True)

@@ -151,7 +151,9 @@ def train(
     tests = (test.loss, test.accuracy, best_test.accuracy)
     result = Result(variant, seed, steps, parameters, *validation, *tests, speed, compile_seconds)
     run.finish(variant, seed, result._asdict())
-    stop.stop_if_signaled()
+    if stop.signal_of_any_host():
+        progress.say("stopped by a signal, the result is saved; continue with --resume")
+        stop.stop_if_signaled()
     return result
 
 

@@ -5,10 +5,13 @@ source, another dtype or another layout of our modules gets another entry. An en
 complete, and it lists its files. An entry that has lost a file is converted again. The source is never changed.
 """
 
+import contextlib
+import glob
 import hashlib
 import json
 import logging
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -83,7 +86,9 @@ def _write(entry: Path, params: Any) -> None:
     for leftover in entry.parent.glob(f"{entry.name}.partial*"):
         shutil.rmtree(leftover)
     partial = entry.with_name(f"{entry.name}.partial")
-    ocp.save(str(partial / WEIGHTS), params)
+    partial.mkdir()
+    with _plain_path(partial) as path:
+        ocp.save(str(path / WEIGHTS), params)
     (partial / FILES).write_text(json.dumps(_sizes(partial), indent=1))
     if entry.exists():
         log.warning("%s is incomplete and is converted again", entry)
@@ -123,4 +128,18 @@ def restore_or_convert(folder: Path, source: Path, targets: Any, convert: Callab
                 params = convert()
                 _write(entry, params)
                 return params
-    return ocp.load(str(entry / WEIGHTS), targets)
+    with _plain_path(entry) as path:
+        return ocp.load(str(path / WEIGHTS), targets)
+
+
+@contextlib.contextmanager
+def _plain_path(folder: Path) -> Iterator[Path]:
+    """Yield a path to the same folder that Orbax can read: it takes `*`, `?` and `[` in a path for wildcards."""
+    name = str(folder)
+    if glob.escape(name) == name and name.isprintable() and "\\" not in name:
+        yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix="pid-") as parent:
+        link = Path(parent) / "entry"
+        link.symlink_to(folder, target_is_directory=True)
+        yield link

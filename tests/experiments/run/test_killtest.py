@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from experiments.run.killtest.folder_comparison import compare, without_times
 from experiments.run.killtest.kills import KillTest, run_test
-from experiments.run.killtest.result_comparison import compare, without_times
 from tests.helpers.tiny_program import Config, main
 
 

@@ -30,6 +30,19 @@ def test_every_signal_saves_the_step_and_exits_with_128_and_its_number(number, t
     )
 
 
+def test_signal_during_the_test_after_the_last_step_saves_the_result(tmp_path, capsys, monkeypatch):
+    def test_accuracy_of_the_best(checkpoints, *arguments):
+        send(signal.SIGUSR1)
+        return restore(checkpoints, *arguments)
+
+    restore = run.Checkpoints.restore
+    monkeypatch.setattr(run.Checkpoints, "restore", test_accuracy_of_the_best)
+    with pytest.raises(run.Preempted):
+        main(Config(out=tmp_path / "run"))
+    assert (tmp_path / "run/rows/plain-0.json").exists()
+    assert "stopped by a signal, the result is saved; continue with --resume" in capsys.readouterr().out
+
+
 def test_ignored_signal_stays_ignored():
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup leaves it
     try:
