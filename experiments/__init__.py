@@ -12,6 +12,4 @@ bench/        time and memory of the fast forms beside the plain ones
 
 from pid.interface.extras import require_extra
 
-require_extra(
-    "experiments", "experiments", "grain", "matplotlib", "orbax", "rich", "tensorflow_datasets", "tyro"
-)
+require_extra("experiments", "experiments", "grain", "matplotlib", "orbax", "rich", "tensorflow_datasets")
