@@ -14,9 +14,7 @@ import os
 
 from pid.interface.extras import require_extra
 
-require_extra(
-    "experiments", "experiments", "grain", "matplotlib", "orbax", "rich", "tensorflow_datasets", "tyro"
-)
+require_extra("experiments", "experiments", "grain", "matplotlib", "orbax", "rich", "tensorflow_datasets")
 
 for descriptor in range(3):  # The next file would take a closed one, and get what libraries print.
     try:

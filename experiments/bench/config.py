@@ -107,6 +107,11 @@ class Config:
             )
         run.check_ranges(self)
         run.check_resume(resume=self.resume, out=self.out)
+        if self.llava.head_width % 2:
+            raise ValueError(
+                f"rotary positions turn pairs of channels, got llava.head_width={self.llava.head_width}; choose an "
+                f"even --llava.head-width."
+            )
         if self.pairs < 2 or self.pairs % 2:
             raise ValueError(
                 f"pairs must be even so that both orders weigh the same, got {self.pairs}; change --pairs, 20 is usual."

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, get_args
 
 from experiments import run
 from pid.interface.command_options import HIDDEN
-from pid.interface.ranges import Count, Natural, Positive, Range, Seed, Share
+from pid.interface.ranges import Count, Natural, Positive, Range, Seed, Several, Share
 
 SectionName = Literal["decay", "entropy", "instability", "gradients", "landscape", "artifact"]
 SECTIONS: tuple[SectionName, ...] = get_args(SectionName)
@@ -44,7 +44,7 @@ class Decay:
 class Entropy:
     """Entropy of attention rows against pseudo-time, with the official initial coefficients."""
 
-    tokens: Count = 32
+    tokens: Several = 32
     """Number of queries and of keys."""
     heads: Count = 4
     """Heads with random queries and keys."""
@@ -60,7 +60,7 @@ class Instability:
 
     tokens: Count = 64
     """Tokens of a wave. Its growth is measured at the last token."""
-    alphas: Count = 11
+    alphas: Several = 11
     """Number of diffusivities, equally spaced from 0 to 1/2."""
     waves: Count = 13
     """Number of angular frequencies, equally spaced from 0 to π."""
@@ -72,9 +72,9 @@ class Instability:
 class Training:
     """The classifiers of gradients and landscape: recall of the first token of random rows, with label noise."""
 
-    tokens: Count = 24
+    tokens: Several = 24
     """Tokens of a row."""
-    vocabulary: Count = 16
+    vocabulary: Several = 16
     """Number of token ids and of classes."""
     noise: Share = 0.2
     """Share of labels drawn at random, which keeps the loss above zero, so that the gradient does not vanish."""
@@ -122,7 +122,7 @@ class Artifact:
     """Lengths to which lines are padded."""
     words: Positive = 11.0
     """Mean number of tokens of a line without padding (Poisson, at least 1)."""
-    vocabulary: Count = 500
+    vocabulary: Several = 500
     """Number of token ids, PAD included."""
     lines: Count = 4000
     """Training lines."""
@@ -186,6 +186,21 @@ class Config:
         run.check_seeds(self.seeds)
         run.check_resume(resume=self.resume, out=self.out)
         run.check_ranges(self)
+        counts = {
+            "decay.steps": 1,
+            "decay.peaks": 2,
+            "entropy.steps": 2,
+            "instability.steps": 1,
+            "artifact.lengths": 1,
+        }
+        for name, least in counts.items():
+            section, field = name.split(".")
+            values = getattr(getattr(self, section), field)
+            if len(values) < least or list(values) != sorted(set(values)):
+                raise ValueError(
+                    f"{name} are {least} or more increasing numbers, got {' '.join(map(str, values)) or 'none'}; "
+                    f"change --{name}."
+                )
         for name in ("training", "artifact"):
             size = getattr(self, name)
             if size.width % size.heads:

@@ -79,6 +79,10 @@ def main(config: Config) -> dict[str, Any]:
     Writes `summary.json` and one PNG per section beside the files of `experiments.run`. With `--resume`, finished
     sections are not repeated. Raises FileExistsError if the run folder has files.
     """
+    if "decay" in config.only:
+        decay.check(config.decay)
+    if "instability" in config.only:
+        instability.check(config.instability)
     return run.run_study(ClaimsStudy(config), config, out=config.out, resume=config.resume)
 
 

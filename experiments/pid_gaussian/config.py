@@ -10,6 +10,7 @@ from pid.interface.command_options import HIDDEN
 from pid.interface.ranges import Count, Level, Range, Seed
 
 StudyName = Literal["planted", "bias", "coverage", "flow", "speed"]
+PLANTED_D = 4  # dimension of target, x and y each in the planted layers
 Draws = Annotated[int, Range(2)]
 """A number of bootstrap draws."""
 MAY_CHANGE_ON_RESUME = run.MAY_CHANGE_ON_RESUME
@@ -168,6 +169,25 @@ class Config:
             if d < 9:
                 raise ValueError(
                     f"the structured system needs 9 dimensions or more, got {d}; raise --{name}."
+                )
+        needed = {
+            "planted.n": (self.planted.n, 3 * PLANTED_D + 2),
+            "bias.n": (self.bias.n, 3 * max(*self.bias.structured, *self.bias.null) + 2),
+            "coverage.n": (self.coverage.n, 3 * self.coverage.d + 2),
+            "flow.n": (self.flow.n, max(100, 10 * (self.flow.target + self.flow.source))),
+        }
+        for name, (n, least) in needed.items():
+            if n < least:
+                raise ValueError(
+                    f"an estimate needs more samples than dimensions, here {least}, got {n}; raise --{name}."
+                )
+        for name in ("bias.structured", "bias.null", "bias.methods", "coverage.methods", "speed.dims"):
+            section, field = name.split(".")
+            values = getattr(getattr(self, section), field)
+            if not values or len(set(values)) < len(values):
+                raise ValueError(
+                    f"{name} are one or more different values, got {' '.join(map(str, values)) or 'none'}; change "
+                    f"--{name}."
                 )
         for name in ("bias", "coverage"):
             if (repeats := getattr(self, name).repeats) < 2:

@@ -25,7 +25,7 @@ class ModelFolder:
 
     Raises:
         FileNotFoundError: the folder has no config.json.
-        ValueError: the mesh has more devices than this host.
+        ValueError: the mesh has more devices than this host, or the image mode belongs to other models.
     """
 
     def __init__(self, path: Path, options: CaptureOptions, mesh: llava.MeshShape) -> None:
@@ -38,6 +38,12 @@ class ModelFolder:
             )
         mesh.check_devices()
         self.config = llava.read_config(path)
+        modes = ("pad", "hf_crop") if self.config.pinpoints is None else ("anyres",)
+        if options.image_mode not in (None, *modes):
+            raise ValueError(
+                f"images of {self.name} are brought to the size of a tile by {' or '.join(modes)}, got "
+                f"{options.image_mode}; change --capture.image-mode."
+            )
 
     @cached_property
     def weights_fingerprint(self) -> str:

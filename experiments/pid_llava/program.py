@@ -236,10 +236,10 @@ def find_models(config: Config) -> list[ModelFolder]:
             "questions1.2 and "
             "images of GQA's download, extracted or as archives."
         )
-    if config.data is not None and not config.data.is_dir():
+    if config.data is not None and (not config.data.is_dir() or not any(config.data.iterdir())):
+        state = "which is empty" if config.data.is_dir() else "which is no folder"
         raise FileNotFoundError(
-            f"the questions and images of GQA are read from a folder, got {config.data}, which is no folder; check "
-            f"--data."
+            f"the questions and images of GQA are read from a folder, got {config.data}, {state}; check --data."
         )
     return [ModelFolder(path, config.capture, config.mesh) for path in config.model]
 

@@ -45,6 +45,8 @@ def _digits(number: float | int) -> str:
 
 Count = Annotated[int, Range(1, MAX_INT)]
 """A number of things, 1 or more."""
+Several = Annotated[int, Range(2, MAX_INT)]
+"""A number of things, 2 or more."""
 Natural = Annotated[int, Range(0, MAX_INT)]
 """A number of things, or none."""
 Seed = Annotated[int, Range(0, MAX_INT)]

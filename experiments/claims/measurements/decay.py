@@ -90,19 +90,43 @@ def _evolve(rows: Float[np.ndarray, "t c"], alpha: float, steps: int) -> Float[n
     return np.asarray(evolve(jnp.asarray(rows, float), Diffusion(alpha), steps=steps, method="scan"))
 
 
+def check(size: Decay) -> None:
+    """Raise ValueError if the rows are too short for the tails."""
+    for rate in size.rates:
+        for steps in size.steps:
+            tail_window(size, rate, steps)
+    needed = 2 * (_first_distance(size) + 2)
+    if size.attention_tokens < needed:
+        raise ValueError(
+            f"the slope of the attention needs {needed} tokens or more, got {size.attention_tokens}; raise "
+            f"--decay.attention-tokens or lower --decay.attention-steps."
+        )
+
+
+def _first_distance(size: Decay) -> int:
+    """Return the first distance at which the slope of the attention is measured."""
+    return int(4 * size.alpha * size.attention_steps * np.sinh(size.rates[0]) + 8)
+
+
+def tail_window(size: Decay, rate: float, steps: int) -> tuple[int, int]:
+    """Return first and last distance of a tail. Raises ValueError if the row is too short."""
+    width = np.sqrt(2 * size.alpha * steps)
+    first = int(2 * size.alpha * steps * np.sinh(rate) + 8 * width) + 2
+    last = min(int(size.tokens - size.tokens // 2 - 8 * width) - 2, int(650 / rate))
+    if last < first + 5:
+        raise ValueError(
+            f"the tail of rate {rate} after {steps} steps begins at distance {first} and must end at {last}; "
+            f"raise --decay.tokens or lower --decay.steps."
+        )
+    return first, last
+
+
 def _tails(evolved: Float[np.ndarray, "n1 r rate"], rates: Float[np.ndarray, " rate"], size: Decay):
     """Return slope and height of every tail, at least eight kernel widths from the front and from the end."""
     slopes, factors = np.empty((2, len(rates), len(size.steps)))
     for i, rate in enumerate(rates):
         for k, n in enumerate(size.steps):
-            width = np.sqrt(2 * size.alpha * n)
-            first = int(2 * size.alpha * n * np.sinh(rate) + 8 * width) + 2
-            last = min(int(evolved.shape[1] - 8 * width) - 2, int(650 / rate))
-            if last < first + 5:
-                raise ValueError(
-                    f"the tail of rate {rate} after {n} steps begins at distance {first} and must end at {last}; "
-                    f"raise decay.tokens or lower decay.steps."
-                )
+            first, last = tail_window(size, rate, n)
             window = slice(first, last)
             tail, start = evolved[k + 1, window, i], evolved[0, window, i]
             slopes[i, k] = np.polyfit(np.arange(first, last), np.log(tail), 1)[0]
@@ -123,8 +147,7 @@ def attention_slopes(size: Decay) -> Float[np.ndarray, " 2"]:
     )
     query = jnp.concatenate([q / width**0.5, jnp.ones_like(penalty)], -1)
     key = jnp.concatenate([k, penalty], -1)
-    first = int(4 * size.alpha * size.attention_steps * np.sinh(rate) + 8)
-    distance = np.arange(first, tokens // 2)
+    distance = np.arange(_first_distance(size), tokens // 2)
     slopes = []
     for steps in (0, size.attention_steps):
         weights = pde_attention_weights(

@@ -64,15 +64,21 @@ def growth(step, tokens: int, waves: Float[np.ndarray, " w"]) -> Float[np.ndarra
     return np.hypot(cosine, sine)
 
 
+def check(size: Instability) -> None:
+    """Raise ValueError if the start of a row affects its last token."""
+    max_steps = max(size.steps)
+    if size.tokens < 2 * max_steps + 2:
+        raise ValueError(
+            f"the start of the row must not affect the last token, got {size.tokens} tokens for {max_steps} steps; "
+            f"raise --instability.tokens to {2 * max_steps + 2}."
+        )
+
+
 def measure(size: Instability) -> InstabilityResult:
     """Measure the map of gains, and norms and profiles at the official α."""
     alphas, waves = np.linspace(0, 0.5, size.alphas), np.linspace(0, np.pi, size.waves)
     fine, max_steps = np.linspace(0, np.pi, 181), max(size.steps)
-    if size.tokens < 2 * max_steps + 2:
-        raise ValueError(
-            f"the start of the row must not affect the last token, got {size.tokens} tokens for {max_steps} steps; "
-            f"raise instability.tokens to {2 * max_steps + 2}."
-        )
+    check(size)
 
     def official(steps: int, alpha: float = ALPHA, *, causal: bool = True):
         return partial(_refine, alpha=alpha, steps=steps, causal=causal)
