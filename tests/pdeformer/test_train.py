@@ -368,7 +368,7 @@ def test_hits_are_the_right_predictions_in_the_order_of_the_batches_on_every_mes
 def test_hits_that_are_not_there_are_refused(loss_fn, options):
     mesh = sharding.make_mesh(data=1)
     graphdef, state, shardings = train.init_state(tiny.build, train.Optimizer(), STEPS, mesh, seed=0)
-    batch = sharding.put_batch(tiny.batch_of(0, 8) | {"weights": np.ones(8, np.float32)}, mesh)
+    batch = sharding.put_batch(tiny.batch_of(0, 64) | {"weights": np.ones(64, np.float32)}, mesh)
     evaluate = train.make_evaluate(graphdef, mesh, shardings, loss_fn, **options)
     with pytest.raises(ValueError, match=r"hits need with_hits=True and a loss function that weighs"):
         evaluate(state.params, [batch], [])
