@@ -23,7 +23,8 @@ QUICK = Config(
 """python -m experiments.lra
 
 Generated ListOps of 10 to 64 tokens, a Transformer of 68,000 parameters, 400 steps. Two CPU cores: under two
-minutes, data included. Test accuracy with seed 0: baseline 44.9 %, after_embedding 45.7 %, standard error 1.1.
+minutes, data included. Test accuracy with seed 0: baseline 44.9 %, after_embedding 45.7 %, paired difference +0.8
+[-0.4, +2.0]; with the weights that are best on validation -0.8 [-2.1, +0.6].
 Predictors without a model: majority 15.0 %, root operator 33.4 %, depth-1 features 64.6 %.
 """
 

@@ -99,7 +99,7 @@ def draw_flow(rows: list[Row]) -> Figure:
             method: [row["found"] for row in case_rows if row["method"] == method] for method in methods
         }
         bottom = np.zeros(len(stacks))
-        for atom in ATOMS:
+        for index, atom in enumerate(ATOMS):
             values = [np.array([row[atom] for row in rows_of_bar]) for rows_of_bar in stacks.values()]
             heights = np.array([v.mean() for v in values])
             style: dict[str, Any] = {"color": SERIES_STYLE[atom].color, "alpha": 0.8, "width": 0.7}
@@ -108,7 +108,8 @@ def draw_flow(rows: list[Row]) -> Figure:
             )
             for x, (v, start) in enumerate(zip(values, bottom, strict=True)):
                 if np.ptp(v) > 0:
-                    panel.plot((x, x), (start + v.min(), start + v.max()), color="k", linewidth=1)
+                    place = x + 0.16 * (index - 1.5)
+                    panel.plot((place, place), (start + v.min(), start + v.max()), color="k", linewidth=1)
             bottom = bottom + heights
         panel.set(title=f"{case} warp, n = {case_rows[0]['n']}")
     panels[0].set_ylabel("information on the target, bits")

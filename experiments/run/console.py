@@ -132,8 +132,13 @@ def failure() -> Exception | None:
 
     Standard error is for remarks: what cannot be written there is dropped, and nothing follows.
     """
-    stream = getattr(sys.stdout, "rich_proxied_file", sys.stdout)  # rich replaces it while it shows a bar
+    stream = _behind_bar(sys.stdout)
     return stream.failure if isinstance(stream, SafeStream) else None
+
+
+def _behind_bar(stream: Any) -> Any:
+    """Return the stream itself; while rich shows a bar, it prints both standard streams above the bar."""
+    return getattr(stream, "rich_proxied_file", stream)
 
 
 def failure_code() -> int:
@@ -148,7 +153,7 @@ def report_failure(text: str) -> None:
     """Write one line on standard error: why the display failed, and what is saved."""
     error = failure()
     reason = (error.strerror if isinstance(error, OSError) else None) or error
-    print(f"the display failed ({reason}); {text}", file=sys.stderr)
+    print(f"the display failed ({reason}); {text}", file=_behind_bar(sys.stderr))
 
 
 def stop_if_failed(saved: str) -> None:
@@ -171,7 +176,7 @@ def safe_output(finished: str = "") -> Iterator[None]:
     Raises:
         Preempted: standard output has failed. Everything inside the context was done before.
     """
-    if isinstance(sys.stdout, SafeStream):  # an outer context reports
+    if isinstance(_behind_bar(sys.stdout), SafeStream):  # an outer context reports
         yield
         return
     streams = sys.stdout, sys.stderr

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 X = TypeVar("X")
+NARROW = 60  # characters; a narrower terminal has a short bar and the numbers only
 
 
 @contextmanager
@@ -19,12 +20,13 @@ def progress_bar(title: str, total: int | None, unit: str) -> Iterator[Callable[
     is None if it is not known. Only process 0 shows the bar.
     """
     console = Console(stderr=True)
+    remarks = (TextColumn("{task.fields[unit]}", markup=False), TimeRemainingColumn())
+    is_narrow = console.width < NARROW
     progress = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(10 if is_narrow else 20),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[unit]}"),
-        TimeRemainingColumn(),
+        *(() if is_narrow else remarks),
         console=console,
         disable=not console.is_terminal or jax.process_index() != 0,
     )

@@ -338,3 +338,37 @@ def test_name_of_an_earlier_release_is_served_with_a_warning():
         assert train.decayed is train.weight_decay_mask
     with pytest.raises(AttributeError, match="no attribute 'decays'"):
         train.decays  # noqa: B018
+
+
+def test_hits_are_the_right_predictions_in_the_order_of_the_batches_on_every_mesh():
+    split = tiny.batch_of(0, 24) | {"weights": np.r_[np.ones(22), np.zeros(2)].astype(np.float32)}
+    batches = [jax.tree.map(lambda x: x[i : i + 8], split) for i in (0, 8, 16)]  # noqa: B023
+    for shape in ({"data": 1}, {"data": 4, "model": 2}):
+        mesh = sharding.make_mesh(**shape)
+        graphdef, state, shardings = train.init_state(tiny.build, train.Optimizer(), STEPS, mesh, seed=0)
+        evaluate = train.make_evaluate(graphdef, mesh, shardings, with_hits=True)
+        hits: list[np.ndarray] = []
+        rows = [sharding.put_batch(batch, mesh) for batch in batches]
+        evaluation = evaluate(state.params, rows, hits)
+        model = nnx.merge(graphdef, state.params)
+        logits = model(jnp.asarray(split["tokens"]), jnp.asarray(split["segment_ids"]))
+        np.testing.assert_array_equal(np.concatenate(hits), np.argmax(logits, -1) == split["labels"])
+        assert evaluation.accuracy == pytest.approx(np.concatenate(hits)[:22].mean())
+        assert evaluation == train.make_evaluate(graphdef, mesh, shardings)(state.params, rows)
+
+
+@pytest.mark.parametrize(
+    ("loss_fn", "options"),
+    [
+        (train.classification_loss, {}),
+        (lambda model, batch, key: train.classification_loss(model, batch | {"weights": None}), {"with_hits": True}),
+    ],
+    ids=["not wanted", "loss without weights"],
+)  # fmt: skip
+def test_hits_that_are_not_there_are_refused(loss_fn, options):
+    mesh = sharding.make_mesh(data=1)
+    graphdef, state, shardings = train.init_state(tiny.build, train.Optimizer(), STEPS, mesh, seed=0)
+    batch = sharding.put_batch(tiny.batch_of(0, 64) | {"weights": np.ones(64, np.float32)}, mesh)
+    evaluate = train.make_evaluate(graphdef, mesh, shardings, loss_fn, **options)
+    with pytest.raises(ValueError, match=r"hits need with_hits=True and a loss function that weighs"):
+        evaluate(state.params, [batch], [])

@@ -128,9 +128,10 @@ class _Grid:
         """Return the lines of the table with these columns."""
         rule = Text(GAP.join("─" * width for width in widths.values()), style="dim")
         lines = [*self._row([self.columns[i] for i in widths], widths, justify, "bold"), rule]
-        first = [row[0] for row in self.rows if row]
+        rows = self._rows_with_cells([i for i in widths if i >= self.keys])
+        first = [row[0] for row in rows if row]
         is_grouped, previous = len(set(first)) < len(first), None
-        for row in self.rows:
+        for row in rows:
             if not row or (is_grouped and previous not in (None, row[0])):
                 lines.append(rule if not row else Text())
             if row:
@@ -139,6 +140,13 @@ class _Grid:
                 lines += self._row(cells, widths, justify, "")
             previous = row[0] if row else None
         return lines
+
+    def _rows_with_cells(self, indices: Sequence[int]) -> list[tuple[str, ...]]:
+        """Return the rows that have a cell in one of these columns, without a line after the last one."""
+        rows = [row for row in self.rows if not row or not indices or any(row[i] for i in indices)]
+        while rows and not rows[-1]:
+            rows.pop()
+        return rows
 
     @staticmethod
     def _row(cells: Sequence[str], widths: dict[int, int], justify: str, style: str) -> list[Text]:
@@ -158,7 +166,7 @@ class _Grid:
     def records(self, width: int) -> list[Text]:
         """Return every row as a list of its cells, each with the name of its column."""
         lines = []
-        for row in self.rows:
+        for row in filter(None, self.rows):
             cells = [(name, cell) for name, cell in zip(self.columns, row, strict=False) if cell]
             for number, (name, cell) in enumerate(cells):
                 indent = GAP if number else ""

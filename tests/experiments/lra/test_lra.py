@@ -13,7 +13,8 @@ from flax import nnx
 
 from experiments import lra, run
 from experiments.data import listops
-from experiments.lra import learned_stencils, program, report
+from experiments.lra import example_hits, learned_stencils, program, report
+from experiments.run.paired import compare_hits
 from pdeformer import sharding, train
 from pdeformer.layers import PDEAttentionConfig, StencilConfig
 from pdeformer.model import Classifier, ModelConfig
@@ -145,6 +146,21 @@ def test_figures_and_stencils_are_written(straight):
     np.testing.assert_allclose(learned.sum(-1), 1, rtol=1e-6)
     assert 0 < np.abs(learned[..., 2] - 0.1).max() < 0.01  # it starts at 0.1 and has made four steps
     assert learned_stencils.load(run.Run(config.out), "baseline", 0) == {}
+
+
+def test_hits_are_those_of_the_test_accuracies_and_the_difference_has_its_interval(straight):
+    config, summary, _ = straight
+    pairs = []
+    for row in summary["rows"]:
+        hits = example_hits.load(run.Run(config.out), row["variant"], 0)
+        assert hits is not None
+        accuracies = (row["test_accuracy"], row["best_test_accuracy"])
+        assert (hits.last.mean(), hits.best.mean()) == pytest.approx(accuracies)
+        assert hits.last.shape == (50,)
+        pairs.append(hits)
+    (differences,) = json.loads((config.out / "differences.json").read_text()).values()
+    expected = compare_hits([pairs[1].last], [pairs[0].last])
+    assert differences["last"] == pytest.approx(expected._asdict(), abs=1e-6)
 
 
 def test_resuming_a_finished_run_changes_nothing(straight, monkeypatch):

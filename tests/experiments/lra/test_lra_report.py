@@ -1,0 +1,140 @@
+"""Tables, paired differences and figures of `python -m experiments.lra`."""
+
+import dataclasses
+import json
+import math
+
+import matplotlib.image
+import numpy as np
+import pytest
+
+from experiments import lra, run
+from experiments.lra import example_hits, figures, figures_learned, learned_coefficients, report
+from experiments.lra.example_hits import Hits
+from experiments.run.figures import COLORS, smooth, smoothing_window
+from pdeformer.layers import PDEAttentionConfig
+
+N = 400
+BASELINES = {"majority": 0.15, "root_operator": 0.334, "depth_one": 0.646}
+
+
+def result(variant, seed, test, best):
+    return run.Result(variant, seed, 10, 7, 1.0, 0.5, 10, 0.5, 1.0, test, best, 1e3 * (1 + seed), 2.0)
+
+
+def trainings(variants, seeds=(0,)):
+    """Results and hits of variants whose share of right answers is given as (last, best)."""
+    results, hits = [], {}
+    for variant, shares in variants.items():
+        for seed in seeds:
+            pair = Hits(*(np.arange(N) < share * N for share in shares))
+            results.append(result(variant, seed, *(float(x.mean()) for x in pair)))
+            hits[variant, seed] = pair
+    return results, hits
+
+
+def test_every_difference_has_its_paired_interval_by_last_and_by_best():
+    results, hits = trainings({"baseline": (0.40, 0.46), "after_ffn": (0.45, 0.45)})
+    baseline, line = report.lines(results, N, hits)
+    assert math.isnan(baseline.last_difference.value)
+    assert line.last_difference.value == pytest.approx(line.gain)
+    # 20 examples are right in one model only, and 4 by the best weights: Agresti & Min by hand
+    for difference, wins, losses in ((line.last_difference, 20.5, 0.5), (line.best_difference, 0.5, 4.5)):
+        center, n = (wins - losses) / (N + 2), N + 2
+        half = 1.959964 * math.sqrt(wins + losses - (wins - losses) ** 2 / n) / n
+        np.testing.assert_allclose(difference[1:], (center - half, center + half), rtol=1e-6)
+    assert report.verdict(line) == (
+        "a gain by the last weights, no difference beyond chance by the best on validation"
+    )
+    table, _ = report.tabulate([baseline, line], BASELINES, "title")
+    cells = dict(zip(table.columns, table.rows[1], strict=True))
+    assert cells["last vs baseline"] == "+5.0 [+2.8, +7.2]"
+    assert cells["best vs baseline"] == "-1.0 [-2.1, +0.1]"
+
+
+def test_without_hits_a_difference_says_that_its_interval_is_not_known():
+    results, hits = trainings({"baseline": (0.40, 0.46), "after_ffn": (0.45, 0.45)})
+    del hits["baseline", 0]
+    line = report.lines(results, N, hits)[1]
+    assert line.last_difference.format(100) == "+5.0 [-]"
+    assert report.verdict(line) == "the difference has no interval by last, so nothing is claimed"
+    assert report.lines(results, N)[1].last_difference.format(100) == "+5.0 [-]"
+
+
+def test_hits_survive_the_disk_to_the_bit(tmp_path):
+    random = np.random.default_rng(0)
+    hits = Hits(*(random.random((2, 13)) < 0.5))
+    example_hits.save(run.Run(tmp_path), "a+b", 3, hits)
+    loaded = example_hits.load(run.Run(tmp_path), "a+b", 3)
+    assert loaded is not None
+    np.testing.assert_array_equal(loaded, hits)
+    assert example_hits.load(run.Run(tmp_path), "a+b", 4) is None
+
+
+# Figures.
+
+
+def write_run(folder, variants, seeds):
+    """A run folder with the files that figures read, and its results."""
+    random, files = np.random.default_rng(0), run.Run(folder)
+    for variant in variants:
+        for seed in seeds:
+            losses = 2 - 0.01 * np.arange(40) + 0.1 * random.standard_normal(40)
+            for step, loss in enumerate(losses, 1):
+                record = {"variant": variant, "seed": seed, "step": step, "loss": loss}
+                files.append(record | ({"val_accuracy": 0.4} if step % 10 == 0 else {}))
+            if variant.startswith("attention"):
+                learned_coefficients.save(files, variant, seed, {"alpha": [[0.1, 0.2], [0.3, 0.1]]})
+    return files, [result(variant, seed, 0.45, 0.45) for variant in variants for seed in seeds]
+
+
+@pytest.mark.parametrize(("variants", "seeds"), [(2, (0,)), (3, (0, 1, 2)), (8, (0, 1))])
+def test_curves_have_one_color_per_variant_a_band_over_seeds_and_say_so(
+    tmp_path, monkeypatch, variants, seeds
+):
+    saved = []
+    monkeypatch.setattr(figures, "save", lambda figure, *_, title: saved.append((figure, title)))
+    names = [f"variant {i}" for i in range(variants)]
+    figures.draw_curves(*write_run(tmp_path, names, seeds), BASELINES, "lra quick, run folder x, ListOps")
+    ((figure, title),) = saved
+    loss, accuracy = figure.axes
+    assert title == "lra quick, run folder x, ListOps"
+    assert [ax.get_ylabel() for ax in (loss, accuracy)] == ["loss (nats)", "accuracy (%)"]
+    assert "centered mean of 3 logged values" in loss.get_title()
+    curves = [line for line in accuracy.lines if line.get_label() in names]
+    assert [line.get_color() for line in curves] == list(COLORS[:variants])
+    bands = 0 if len(seeds) == 1 else variants
+    assert [len(ax.collections) for ax in (loss, accuracy)] == [bands, bands]
+    (legend,) = figure.legends
+    text = legend.get_title().get_text()
+    assert ("smallest to largest" in text) == (len(seeds) > 1)
+    assert all(str(seed) in text for seed in seeds)
+    figure.canvas.draw()  # the legend and the labels of the predictors stand beside the panels
+    boxes = [ax.get_window_extent() for ax in figure.axes]
+    assert not any(legend.get_window_extent().overlaps(box) for box in boxes)
+    assert not any(label.get_window_extent().x0 < boxes[1].x1 for label in accuracy.texts)
+
+
+def test_smoothing_is_centered_and_keeps_a_straight_line():
+    line = np.linspace(3.0, 1.0, 400)
+    np.testing.assert_allclose(smooth(line, smoothing_window(400)), line)
+    step = np.repeat([1.0, 0.0], 50)
+    np.testing.assert_allclose(smooth(step, 11)[44:56], np.clip((55 - np.arange(44, 56)) / 11, 0, 1))
+
+
+def test_coefficients_of_the_evolved_attention_have_a_figure_with_the_initial_value(tmp_path):
+    variants = ("baseline", "attention_diffusion")
+    config = dataclasses.replace(lra.PRESETS["quick"][1], attention=PDEAttentionConfig("diffusion"))
+    files, results = write_run(tmp_path, variants, (0, 1))
+    path = figures_learned.draw_coefficients(files, results, config, "title")
+    assert path == tmp_path / "coefficients.png"
+    assert matplotlib.image.imread(path).ndim == 3
+    assert figures_learned.draw_coefficients(files, results[:2], config, "title") is None
+    shapes = ((), (2,), (2, 3), (2, 4, 3))
+    assert [learned_coefficients.by_layer(np.zeros(shape)).shape for shape in shapes] == [
+        (1, 1, 1), (2, 1, 1), (2, 1, 3), (2, 4, 3),
+    ]  # fmt: skip
+    assert learned_coefficients.unit_of("advection-diffusion", "beta").startswith("tokens per")
+    assert json.loads((tmp_path / "coefficients" / "attention_diffusion-0.json").read_text()) == {
+        "alpha": [[0.1, 0.2], [0.3, 0.1]]
+    }

@@ -1,0 +1,101 @@
+"""Paired differences: by hand, against NumPy, and how often their intervals contain the truth."""
+
+import math
+
+import numpy as np
+import pytest
+
+from experiments.run.paired import Difference, compare_hits, mean_difference, mean_ratio
+
+
+def hits_of(counts):
+    """Hits of two models, from the numbers of examples that both, only a, only b, and none get right."""
+    both, only_a, only_b, none = counts
+    a = np.r_[np.ones(both), np.ones(only_a), np.zeros(only_b), np.zeros(none)].astype(bool)
+    b = np.r_[np.ones(both), np.zeros(only_a), np.ones(only_b), np.zeros(none)].astype(bool)
+    return a, b
+
+
+def test_the_interval_of_one_seed_is_wald_with_half_an_example_in_each_cell():
+    a, b = hits_of((40, 12, 5, 43))
+    difference = compare_hits([a], [b])
+    n, wins, losses = 102, 12.5, 5.5  # by hand
+    half = 1.959964 * math.sqrt(wins + losses - (wins - losses) ** 2 / n) / n
+    assert difference.value == pytest.approx(0.07)
+    assert difference.low == pytest.approx(7 / 102 - half, rel=1e-6)
+    assert difference.high == pytest.approx(7 / 102 + half, rel=1e-6)
+    assert (difference.sign, compare_hits([b], [a]).low) == (0, pytest.approx(-difference.high))
+
+
+def test_equal_models_differ_by_0_within_an_interval_around_it():
+    a, _ = hits_of((40, 0, 0, 60))
+    difference = compare_hits([a], [a])
+    assert difference.value == 0
+    assert -0.03 < difference.low < 0 < difference.high < 0.03
+
+
+def test_seeds_that_differ_give_the_t_interval_where_examples_do_not_matter():
+    random = np.random.default_rng(0)
+    p = np.array([0.3, 0.5, 0.6])[:, None]
+    a, b = (random.random((3, 400_000)) < x for x in (p, np.full((3, 1), 0.4)))
+    by_seed = a.mean(1) - b.mean(1)
+    half = 4.302653 * by_seed.std(ddof=1) / math.sqrt(3)  # Student's t of two degrees of freedom
+    difference = compare_hits(a, b)
+    assert difference.value == pytest.approx(by_seed.mean())
+    assert difference.high - difference.value == pytest.approx(half, rel=1e-3)
+
+
+def test_seeds_that_agree_by_chance_do_not_make_the_interval_narrow():
+    a, b = hits_of((20, 3, 1, 26))
+    rows = [np.random.default_rng(seed).permutation(50) for seed in (0, 1)]
+    difference = compare_hits([a[row] for row in rows], [b[row] for row in rows])  # +0.04 with both seeds
+    assert difference.low < 0 < difference.high
+
+
+def draws(random, seeds, examples, *, seed_sd, example_sd):
+    """Hits of two equally good models, with effects of seeds and of examples."""
+    effects = example_sd * random.standard_normal((2, 1, examples)) + seed_sd * random.standard_normal(
+        (2, seeds, 1)
+    )
+    rest = 0.5 * random.standard_normal((2, seeds, examples))
+    return random.standard_normal(examples) + effects + rest > 0
+
+
+@pytest.mark.parametrize(
+    ("seeds", "examples", "seed_sd", "example_sd"),
+    [(1, 60, 0, 0), (1, 300, 0, 0.5), (2, 200, 0.2, 0.5), (3, 200, 0, 0), (3, 200, 0.2, 0.5), (5, 200, 0, 1)],
+)
+def test_intervals_contain_the_truth_in_95_percent(seeds, examples, seed_sd, example_sd):
+    random = np.random.default_rng(1)
+    pairs = (draws(random, seeds, examples, seed_sd=seed_sd, example_sd=example_sd) for _ in range(600))
+    inside = [compare_hits(a, b).sign == 0 for a, b in pairs]
+    # three standard errors of 600 intervals below 95 %; floors make some of them wider than that
+    assert np.mean(inside) > 0.95 - 3 * math.sqrt(0.95 * 0.05 / 600)
+
+
+def test_intervals_find_a_difference_that_is_there():
+    random = np.random.default_rng(2)
+    latent = random.standard_normal((2, 5, 2000))
+    a, b = latent[0] + random.standard_normal(2000) > 0, latent[1] + random.standard_normal(2000) > 0.3
+    assert compare_hits(a, b).sign == 1
+    assert compare_hits(b, a).sign == -1
+
+
+def test_other_seeds_or_examples_are_refused():
+    a, b = hits_of((4, 1, 1, 4))
+    with pytest.raises(ValueError, match=r"same seeds and examples, got arrays \(1, 10\) and \(2, 10\)"):
+        compare_hits([a], [b, b])
+
+
+def test_means_of_pairs_and_ratios_have_students_interval():
+    values = [1.0, 2.0, 4.0]
+    half = 4.302653 * np.std(values, ddof=1) / math.sqrt(3)
+    np.testing.assert_allclose(mean_difference(values), (7 / 3, 7 / 3 - half, 7 / 3 + half), rtol=1e-6)
+    np.testing.assert_allclose(mean_ratio(np.exp(values)), np.exp(mean_difference(values)), rtol=1e-12)
+    assert math.isnan(mean_difference([1.0]).low)
+
+
+def test_a_difference_is_never_formatted_without_its_interval():
+    assert Difference(0.008, -0.004, 0.02).format(100) == "+0.8 [-0.4, +2.0]"
+    assert Difference(-0.008).format(100) == "-0.8 [-]"
+    assert [Difference(1, 0.1, 2).sign, Difference(1, -0.1, 2).sign, Difference(1).sign] == [1, 0, 0]
