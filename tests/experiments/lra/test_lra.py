@@ -14,7 +14,7 @@ from flax import nnx
 from experiments import lra, run
 from experiments.data import listops
 from experiments.lra import example_hits, learned_stencils, program, report
-from experiments.run.paired import compare_hits
+from experiments.run.report.paired import compare_hits
 from pdeformer import sharding, train
 from pdeformer.layers import PDEAttentionConfig, StencilConfig
 from pdeformer.model import Classifier, ModelConfig

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from experiments.run.paired import Difference, compare_hits, mean_difference, mean_ratio
+from experiments.run.report.paired import Difference, compare_hits, mean_difference, mean_ratio
 
 
 def hits_of(counts):
