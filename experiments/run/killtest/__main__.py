@@ -12,7 +12,10 @@ if __name__ == "__main__":
     words = sys.argv[1:]
     split = words.index("--") if "--" in words else len(words)
     try:
-        equal = run_test(tyro.cli(KillTest, args=words[:split]), words[split + 1 :])
+        equal = run_test(
+            tyro.cli(KillTest, args=words[:split], prog="python -m experiments.run.killtest"),
+            words[split + 1 :],
+        )
     except ValueError as error:
         print(error, file=sys.stderr)
         sys.exit(2)
