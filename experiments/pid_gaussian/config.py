@@ -174,7 +174,7 @@ class Config:
             "planted.n": (self.planted.n, 3 * PLANTED_D + 2),
             "bias.n": (self.bias.n, 3 * max(*self.bias.structured, *self.bias.null) + 2),
             "coverage.n": (self.coverage.n, 3 * self.coverage.d + 2),
-            "flow.n": (self.flow.n, max(100, 10 * (self.flow.target + self.flow.source))),
+            "flow.n": (self.flow.n, self.flow.target + 2 * self.flow.source + 2),
         }
         for name, (n, least) in needed.items():
             if n < least:

@@ -324,7 +324,7 @@ def test_words_for_ratios_count_seeds():
 
 
 def test_rows_too_short_for_a_tail_or_a_wave_are_refused_with_a_remedy():
-    with pytest.raises(ValueError, match="raise decay.tokens"):
+    with pytest.raises(ValueError, match="raise --decay.tokens"):
         decay.measure(dataclasses.replace(TINY.decay, tokens=101))
-    with pytest.raises(ValueError, match="raise instability.tokens to 18"):
+    with pytest.raises(ValueError, match="raise --instability.tokens to 18"):
         instability.measure(claims.Instability(tokens=17))

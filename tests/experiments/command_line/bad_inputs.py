@@ -147,7 +147,7 @@ GAUSSIAN = [
     ("--planted.n 5", "got 5", "--planted.n"),
     ("--bias.n 10", "got 10", "--bias.n"),
     ("--coverage.n 20", "got 20", "--coverage.n"),
-    ("--flow.n 150", "got 150", "--flow.n"),
+    ("--flow.n 20", "got 20", "--flow.n"),
     ("--bias.methods wishart wishart", "got wishart wishart", "--bias.methods"),
     ("--planted.layers 2", "got 2", "--planted.layers"),
     ("--bias.repeats 1", "got 1", "--bias.repeats"),

@@ -80,7 +80,7 @@ def test_a_bug_keeps_its_traceback():
 
 def test_a_value_that_the_package_cannot_convert_is_a_bug_even_though_its_frame_is_innermost(monkeypatch):
     """A ValueError from C code has the frame of its caller; only a `raise` statement refuses."""
-    monkeypatch.setattr(extras, "find_spec", lambda name: int(name))
+    monkeypatch.setattr(extras, "find_spec", int)
     with pytest.raises(ValueError, match="invalid literal"):
         run_program(lambda words: extras.require_extra("x", "y", "z"), [])
 
