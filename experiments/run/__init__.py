@@ -9,6 +9,7 @@ console       output whose failure does not end a run, and the width of a line
 progress      bars, plain lines and the clock of a training
 training      checkpoints, compiled programs and the loop around the training step
 report        tables of results
+paired        differences of accuracies on the same examples, and of pairs, with intervals
 figures       style and colors of figures, and their PNG files
 command_line  presets, options under old names, checks of seeds and of --resume
 study         interface and runner of the programs that measure

@@ -10,6 +10,8 @@ from typing import Any, Generic, TypeVar
 
 import tyro
 
+from experiments.run.console import safe_output
+
 C = TypeVar("C")
 
 
@@ -26,6 +28,7 @@ class CommandLine(Generic[C]):
     renamed: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """Old -> new names of options; see `rename_options`."""
 
+    @safe_output()  # --help goes through a pipe, too
     def __call__(self, arguments: Sequence[str]) -> C:
         """Return the configuration that the arguments describe.
 

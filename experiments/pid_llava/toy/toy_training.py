@@ -92,6 +92,7 @@ def command_line(arguments: Sequence[str]) -> Train:
     return tyro.cli(Train, args=words, prog="python -m experiments.pid_llava --train")
 
 
+@run.safe_output("the training is finished and all its files are written")
 def train(config: Train) -> Path:
     """Train the model with every seed, write the model folders, and return the run folder.
 

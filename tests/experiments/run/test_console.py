@@ -124,7 +124,9 @@ def test_a_full_disk_in_training_saves_the_step_and_the_rest_follows(tmp_path, m
     # The line of step 1 is written; the evaluation after step 4 is not.
     code = train_with(FailingStream(errno.ENOSPC, after=150), monkeypatch, tmp_path / "run")
     assert code == 1
-    words = r"the display failed \(No space left on device\); plain, seed 0: step (\d+) is saved; continue with "
+    words = (
+        r"the display failed \(No space left on device\); plain, seed 0: step (\d+) is saved; continue with "
+    )
     saved = re.fullmatch(f"{words}--resume\n", capsys.readouterr().err)
     assert saved is not None
     assert 4 < int(saved[1]) < 12
