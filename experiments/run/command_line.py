@@ -17,6 +17,8 @@ from pid.interface.parsing import Arguments, parse, replace
 from pid.interface.ranges import MAX_INT
 from pid.interface.refusals import explain
 
+from experiments.run.console import safe_output
+
 C = TypeVar("C")
 
 
@@ -35,6 +37,7 @@ class CommandLine(Generic[C]):
     continuation: Continuation[C] | None = None
     """What --resume accepts. With it, `--out DIR --resume` starts from the saved configuration of the run in DIR."""
 
+    @safe_output()  # --help goes through a pipe, too
     def __call__(self, arguments: Sequence[str]) -> C:
         """Return the configuration that the arguments describe.
 

@@ -5,6 +5,7 @@ from typing import Any, TypeVar
 
 from experiments.run.command_line import CommandLine, check_out
 from experiments.run.distributed import Hosts, start_devices
+from experiments.run.preemption import Preempted, end_process
 from pid.interface import refusals
 
 C = TypeVar("C")
@@ -37,4 +38,7 @@ def run_program(command_line: CommandLine[C], main: Callable[[C], Any], argument
             start_devices()
         return main(config)
 
-    return refusals.run_program(start, arguments)
+    try:
+        return refusals.run_program(start, arguments)
+    except Preempted as stop:
+        end_process(stop)

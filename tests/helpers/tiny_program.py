@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import jax
+import numpy as np
 import tyro
 
 from experiments import run
@@ -71,7 +72,7 @@ def train_all(config: Config, folder: run.Run, spy: Callable[[int], None]) -> li
         time.sleep(config.pause if step >= 4 else 0)
         return sharding.put_batch(rows_of(tiny.batch_of(step)), mesh)
 
-    results = []
+    results, hits = [], []
     for variant in config.variants:
         programs = run.make_programs(tiny.build, config.optimizer, config.steps, mesh, LOSSES[variant])
         results.append(
@@ -87,17 +88,19 @@ def train_all(config: Config, folder: run.Run, spy: Callable[[int], None]) -> li
                     params, [sharding.put_batch(rows_of(VALIDATION), mesh)]
                 ),
                 test_fn=lambda params, f=programs.evaluate: f(
-                    params, [sharding.put_batch(rows_of(TEST), mesh)]
+                    params, [sharding.put_batch(rows_of(TEST), mesh)], hits
                 ),
                 tokens_per_step=16 * tiny.TOKENS,
                 cadence=config.cadence,
             )
         )
-    folder.summarize({"program": "tiny", "rows": [result._asdict() for result in results]})
+    rows = [result._asdict() for result in results]
+    folder.summarize({"program": "tiny", "rows": rows, "hits": run.to_json(hits)})
     return results
 
 
-VALIDATION, TEST = tiny.batch_of(10_000, 32), tiny.batch_of(10_001, 32)
+WEIGHTS = {"weights": np.ones(32, np.float32)}
+VALIDATION, TEST = (tiny.batch_of(step, 32) | WEIGHTS for step in (10_000, 10_001))
 
 if __name__ == "__main__":
     config = tyro.cli(Config)

@@ -102,6 +102,7 @@ command_line = run.CommandLine(
 )
 
 
+@run.safe_output("the training is finished and all its files are written")
 @run.stop_at_signals()
 def train(config: Train) -> Path:
     """Train the model with every seed, write the model folders, and return the run folder.

@@ -73,10 +73,8 @@ def lay_out_table(
     if blocks is None:
         return grid.records(width or 0)
     lines = [line for block in blocks for line in (*grid.block(block, justify), Text())]
-    return [
-        *lines,
-        Text(f"({len(blocks)} blocks of columns; wider lines have them side by side)", style="dim"),
-    ]
+    note = f"({len(blocks)} blocks of columns; wider lines have them side by side)"
+    return [*lines, *(Text(line, style="dim") for line in _wrap(note, width or 0))]
 
 
 class _Grid:
