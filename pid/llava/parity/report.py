@@ -20,7 +20,8 @@ from flax import nnx
 
 from pid.llava.checkpoint.key_mapping import canonical_key, is_buffer, layout, unused_keys
 from pid.llava.checkpoint.loading import load
-from pid.llava.checkpoint.safetensors_io import read_header, weight_files
+from pid.llava.checkpoint.safetensors_header import read_header
+from pid.llava.checkpoint.weight_files import weight_files
 from pid.llava.config import LlavaConfig, read_config
 from pid.llava.knockout import Knockout
 from pid.llava.model.llava import Llava, forward
