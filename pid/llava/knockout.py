@@ -152,7 +152,7 @@ def knockout_mask(knockouts: Iterable[Knockout] | Knockout, layers: int) -> Bool
     size = max((TYPES, *(1 + max(knockout.target, knockout.source) for knockout in knockouts)))
     mask = np.zeros((layers, 1, size, size), bool)
     for knockout in knockouts:
-        selected = [int(layer) for layer in (range(layers) if knockout.layers == "all" else knockout.layers)]
+        selected = list(range(layers) if knockout.layers == "all" else _to_layers(knockout.layers))
         if invalid := [layer for layer in selected if layer >= layers]:
             raise ValueError(
                 f"the model has layers 0 … {layers - 1}, got {invalid} in a knockout; drop them."

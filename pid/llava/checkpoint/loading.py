@@ -30,9 +30,9 @@ from pid.llava.checkpoint.output_map import (
 from pid.llava.checkpoint.safetensors_io import Index, LazyTensor, by_canonical_key, open_folder
 from pid.llava.checkpoint.weight_files import check_copies
 from pid.llava.config import LlavaConfig, TextConfig, read_config
+from pid.llava.model.choices import compute_dtype
 from pid.llava.model.language_model import LanguageModel
 from pid.llava.model.llava import Llava
-from pid.llava.model.precision import compute_dtype
 from pid.llava.model_folder import check_not_quantized, read_config_fields
 from pid.llava.partitioning import shardings
 

@@ -27,10 +27,8 @@ def as_stored(config: TextConfig, tensors: Mapping[str, LazyTensor], dtype: Any)
         return config
     embedding, output_map = tensors[EMBEDDING], tensors[OUTPUT_MAP]
     is_same = embedding.shape == output_map.shape and all(
-        np.array_equal(
-            *(tensor.read((slice(row, row + ROWS),)).astype(dtype) for tensor in (embedding, output_map))
-        )
-        for row in range(0, embedding.shape[0], ROWS)
+        np.array_equal(embedding.read(rows).astype(dtype), output_map.read(rows).astype(dtype))
+        for rows in ((slice(first, first + ROWS),) for first in range(0, embedding.shape[0], ROWS))
     )
     return config if is_same else replace(config, tie_embeddings=False)
 

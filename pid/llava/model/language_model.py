@@ -14,8 +14,8 @@ B batch, T tokens, S key tokens, D channels, N heads, K key and value heads, H h
 G groups of tokens, Y token types
 """
 
-from collections.abc import Callable, Iterable
-from typing import Any, Literal, NamedTuple, get_args
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -26,34 +26,13 @@ from jaxtyping import Array, Bool, Float, Int
 
 from pid.deprecation import add_former_properties
 from pid.llava.config import TextConfig
+from pid.llava.model.choices import Collect
 from pid.llava.model.layers import linear, normal, stack
 from pid.llava.tokens import TokenType
 
-Collect = Literal["all", "pooled", "logits"]
 FORMER_NORMALIZED = "normalized".replace("z", "s")
 """The first spelling of a field, an argument and a kind of arrays. The arrays on disk keep it."""
 GROUPS: tuple[int, ...] = (TokenType.IMAGE, TokenType.QUESTION, TokenType.LAST)
-
-
-def check_collect(collect: str) -> None:
-    """Raise ValueError if `collect` is not one of the choices."""
-    if collect not in get_args(Collect):
-        raise ValueError(
-            f"collect is one of {', '.join(map(repr, get_args(Collect)))}, got {collect!r}; name one."
-        )
-
-
-def as_groups(groups: Iterable[int] | int) -> tuple[int, ...]:
-    """Groups of tokens as a tuple of numbers; a single type is one group.
-
-    Raises:
-        ValueError: there are none, or one is not a type above PAD.
-    """
-    several = (groups,) if isinstance(groups, int | np.integer) else tuple(groups)
-    is_valid = all(isinstance(group, int | np.integer) and group > TokenType.PAD for group in several)
-    if not several or not is_valid:
-        raise ValueError(f"groups are different types above PAD=0, got {several}; name each once.")
-    return tuple(map(int, several))
 
 
 @add_former_properties(**{FORMER_NORMALIZED: "normalized"})

@@ -19,14 +19,8 @@ from jaxtyping import Array, Float
 
 from pid.llava.config import LlavaConfig
 from pid.llava.knockout import Knockout
-from pid.llava.model.language_model import (
-    GROUPS,
-    Collect,
-    LanguageModel,
-    Output,
-    as_groups,
-    check_collect,
-)
+from pid.llava.model.choices import Collect, as_groups, check_collect
+from pid.llava.model.language_model import GROUPS, LanguageModel, Output
 from pid.llava.model.layers import linear, normal
 from pid.llava.model.vision import VisionTower, exact_gelu
 from pid.llava.partitioning import put_inputs

@@ -83,6 +83,7 @@ def tiles_needed(config: LlavaConfig, image_size: Any) -> int:
 
 
 def tiles_error(size: Any, needed: int, tiles: int) -> ValueError:
+    """The error of an image of (height, width) `size` that has `tiles` tiles instead of those it needs."""
     return ValueError(
         f"an image of (height, width) = ({int(size[0])}, {int(size[1])}) needs {needed} tiles, got {tiles}; pass the "
         f"tiles and the image_sizes of the same image processor."

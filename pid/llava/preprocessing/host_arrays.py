@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array
 
 
@@ -61,9 +62,7 @@ def to_pixels(value: Any) -> np.ndarray | Array:
 
 def check_finite(pixels: np.ndarray | Array) -> None:
     """Raise ValueError, with the rows, if any of the concrete pixels (B, …) is not a finite number."""
-    if isinstance(pixels, jax.core.Tracer) or (
-        isinstance(pixels, jax.Array) and not pixels.is_fully_addressable
-    ):
+    if isinstance(pixels, Tracer) or (isinstance(pixels, jax.Array) and not pixels.is_fully_addressable):
         return
     xp = np if isinstance(pixels, np.ndarray) else jnp
     if xp.isfinite(pixels.sum(dtype=np.float32)):  # far cheaper than to test every pixel
