@@ -26,9 +26,10 @@ def as_stored(config: TextConfig, tensors: Mapping[str, LazyTensor], dtype: Any)
     if not config.tie_embeddings or not {EMBEDDING, OUTPUT_MAP} <= tensors.keys():
         return config
     embedding, output_map = tensors[EMBEDDING], tensors[OUTPUT_MAP]
+    count = embedding.shape[0]
     is_same = embedding.shape == output_map.shape and all(
         np.array_equal(embedding.read(rows).astype(dtype), output_map.read(rows).astype(dtype))
-        for rows in ((slice(first, first + ROWS),) for first in range(0, embedding.shape[0], ROWS))
+        for rows in ((slice(first, min(first + ROWS, count)),) for first in range(0, count, ROWS))
     )
     return config if is_same else replace(config, tie_embeddings=False)
 
