@@ -19,8 +19,12 @@ from pid.llava.tokens import TokenType
 TYPES = 8  # smallest size of a mask, so that most knockouts give masks of one shape
 
 
-def _to_layers(layers: Any) -> tuple[int, ...]:
-    """Layers as a tuple of numbers; one number is one layer."""
+def to_layers(layers: Any) -> tuple[int, ...]:
+    """Layers as a tuple of numbers; one number is one layer.
+
+    Raises:
+        ValueError: they are not whole numbers.
+    """
     try:
         numbers = [layers] if np.ndim(layers) == 0 and not isinstance(layers, Iterable) else list(layers)
         if any(isinstance(number, bool | np.bool_) for number in numbers):
@@ -30,6 +34,16 @@ def _to_layers(layers: Any) -> tuple[int, ...]:
         raise ValueError(
             f"layers are numbers or 'all', got {layers!r}: {error}; pass a tuple of numbers."
         ) from error
+
+
+def check_type(name: str, kind: Any) -> None:
+    """Raise ValueError if the field `name` of a knockout is not a type of tokens above PAD."""
+    if not isinstance(kind, int | np.integer) or isinstance(kind, bool):
+        raise ValueError(f"the {name} of a knockout is a TokenType, got {kind!r}; pass one, or its number.")
+    if kind <= TokenType.PAD:
+        raise ValueError(
+            f"the {name} of a knockout is a type above PAD=0, got {kind}; padding is never attended to anyway."
+        )
 
 
 @dataclass(frozen=True)
@@ -65,23 +79,15 @@ class Knockout:
                     f"layers are numbers or 'all', got {self.layers!r}; pass a tuple of numbers."
                 )
         else:
-            layers = _to_layers(self.layers)
+            layers = to_layers(self.layers)
             object.__setattr__(self, "layers", layers)
             if min(layers, default=0) < 0:
                 raise ValueError(f"layers are counted from 0, got {layers}; leave out the negative ones.")
         for name in ("target", "source"):
-            kind = getattr(self, name)
-            if not isinstance(kind, int | np.integer) or isinstance(kind, bool):
-                raise ValueError(
-                    f"the {name} of a knockout is a TokenType, got {kind!r}; pass one, or its number."
-                )
-            if kind <= TokenType.PAD:
-                raise ValueError(
-                    f"the {name} of a knockout is a type above PAD=0, got {kind}; padding is never attended to anyway."
-                )
+            check_type(name, getattr(self, name))
 
 
-def as_knockouts(knockouts: Iterable[Knockout] | Knockout) -> tuple[Knockout, ...]:
+def as_knockouts(knockouts: Any) -> tuple[Knockout, ...]:
     """A tuple of knockouts, given several or a single one.
 
     Raises:
@@ -152,7 +158,7 @@ def knockout_mask(knockouts: Iterable[Knockout] | Knockout, layers: int) -> Bool
     size = max((TYPES, *(1 + max(knockout.target, knockout.source) for knockout in knockouts)))
     mask = np.zeros((layers, 1, size, size), bool)
     for knockout in knockouts:
-        selected = list(range(layers) if knockout.layers == "all" else _to_layers(knockout.layers))
+        selected = list(range(layers) if knockout.layers == "all" else to_layers(knockout.layers))
         if invalid := [layer for layer in selected if layer >= layers]:
             raise ValueError(
                 f"the model has layers 0 … {layers - 1}, got {invalid} in a knockout; drop them."

@@ -7,7 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from pid.llava.activations.batching import Buckets, Conditions
-from pid.llava.knockout import Knockout, as_knockouts
+from pid.llava.knockout import as_knockouts
 from pid.llava.model.choices import as_groups
 
 DTYPES = ("float32", "bfloat16")
@@ -67,10 +67,10 @@ class CaptureConfig:
 def make_capture_config(
     buckets: Buckets,
     *,
-    conditions: Mapping[str, Iterable[Knockout] | Knockout],
-    groups: Iterable[int] | int,
-    states: Iterable[str] | str | None,
-    options: Iterable[int] | int,
+    conditions: Any,
+    groups: Any,
+    states: Any,
+    options: Any,
     dtype: Any,
 ) -> CaptureConfig:
     """The choices of a capture from the arguments of `capture`, where one member may stand for a list of one.

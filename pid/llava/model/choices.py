@@ -1,6 +1,5 @@
 """The choices of a model and of a forward pass, checked before anything is traced: dtype, states and groups."""
 
-from collections.abc import Iterable
 from typing import Any, Literal, get_args
 
 import jax.numpy as jnp
@@ -37,7 +36,7 @@ def compute_dtype(dtype: Any, platform: str) -> Any:
     return jnp.dtype(name) if is_name else dtype
 
 
-def check_collect(collect: str) -> None:
+def check_collect(collect: Any) -> None:
     """Raise ValueError if `collect` is not one of the choices."""
     if collect not in get_args(Collect):
         raise ValueError(
@@ -45,7 +44,7 @@ def check_collect(collect: str) -> None:
         )
 
 
-def as_groups(groups: Iterable[int] | int) -> tuple[int, ...]:
+def as_groups(groups: Any) -> tuple[int, ...]:
     """Groups of tokens as a tuple of numbers; a single type is one group.
 
     Raises:
