@@ -105,4 +105,10 @@ def _remedy(path: Path) -> str:
         )
     if "snapshots" in names:
         return f"this is a folder of the hub's cache: pass the folder of a revision in {path / 'snapshots'}"
+    if gguf := sorted(name for name in names if name.endswith(".gguf")):
+        return f"it has {gguf[0]}, GGUF weights of llama.cpp: download the checkpoint in safetensors, with its config.json"
+    if weights := sorted(
+        name for name in names if name.endswith((".safetensors", ".bin", ".msgpack", ".pth"))
+    ):
+        return f"it has {weights[0]} alone: download the config.json of that model too"
     return "check the path"

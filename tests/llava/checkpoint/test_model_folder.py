@@ -49,6 +49,14 @@ def write(folder: Path, **files):
             lambda path: (path / "snapshots" / "2f8a").mkdir(parents=True) or path,
             "pass the folder of a revision in",
         ),
+        (
+            lambda path: write(path, q4__gguf=b"") or path,
+            "it has q4.gguf, GGUF weights of llama.cpp: download",
+        ),
+        (
+            lambda path: write(path, model__safetensors=b"") or path,
+            "download the config.json of that model too",
+        ),
         (lambda path: write(path, notes__txt=b"") or path, "check the path"),
     ],
 )
