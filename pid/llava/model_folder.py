@@ -106,7 +106,7 @@ def _remedy(path: Path) -> str:
     if "snapshots" in names:
         return f"this is a folder of the hub's cache: pass the folder of a revision in {path / 'snapshots'}"
     if gguf := sorted(name for name in names if name.endswith(".gguf")):
-        return f"it has {gguf[0]}, GGUF weights of llama.cpp: download the checkpoint in safetensors, with its config.json"
+        return f"it has {gguf[0]}, GGUF weights of llama.cpp: download the checkpoint as safetensors, with config.json"
     if weights := sorted(
         name for name in names if name.endswith((".safetensors", ".bin", ".msgpack", ".pth"))
     ):
