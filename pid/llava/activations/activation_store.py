@@ -201,7 +201,8 @@ class Store:
         if condition not in self.config["states"]:
             raise KeyError(f"this store has states of {self.config['states']}, got {condition!r}.")
         if group not in self.groups:
-            raise KeyError(f"this store has the groups {self.groups}, got {int(group)}.")
+            number = int(group) if isinstance(group, int) else repr(group)
+            raise KeyError(f"this store has the groups {self.groups}, got {number}.")
         text = self.config["model"]["text"]
         name = array_name(NORMALIZED if normalized else "residual", condition, group)
         return States(self, name, (text["layers"] + 1, len(self.names), text["width"]))

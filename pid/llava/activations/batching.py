@@ -49,7 +49,8 @@ class Buckets:
         """Check the lengths."""
         for name in ("prefix", "suffix"):
             lengths = getattr(self, name)
-            if not lengths or list(lengths) != sorted({*lengths}) or lengths[0] < 1:
+            is_list = isinstance(lengths, tuple | list) and len(lengths) > 0
+            if not is_list or list(lengths) != sorted({*lengths}) or lengths[0] < 1:
                 raise ValueError(
                     f"buckets are positive lengths in rising order, got {name}={lengths}; sort them."
                 )

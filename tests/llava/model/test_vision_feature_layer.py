@@ -1,6 +1,7 @@
 """The hidden state of the vision tower that `vision_feature_layer` names, as Hugging Face counts them."""
 
 import re
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,8 @@ from flax import nnx
 
 from pid import llava
 from pid.llava import TokenType
+from pid.llava.checkpoint.loading import abstract_model
+from pid.llava.model.vision import VisionTower
 from tests.helpers.llava_golden import CRITERION, batch_of, error, folder_of, golden, loaded
 
 NAME = "llava_15_mistral"
@@ -63,3 +66,16 @@ def test_layer_that_does_not_exist_and_a_list_are_refused(layer, tmp_path):
     words = f"vision_feature_layer must be one hidden state of 4, -4 … 3, got {layer}"
     with pytest.raises(ValueError, match=re.escape(words)):
         load(tmp_path, layer)
+
+
+def test_pixels_beyond_the_last_patch_are_not_read():
+    """The convolution of Hugging Face has a stride of a patch and no padding: 30 pixels are 4 patches of 7."""
+    tower, pixels = loaded(NAME).vision, golden(NAME)["pixel_values"][:1]
+    wider = np.pad(pixels, [(0, 0), (0, 0), (0, 2), (0, 2)], constant_values=9.0)
+    params, config = nnx.state(tower), replace(tower.config, image_size=30)
+
+    def states(config, pixels):
+        graphdef = abstract_model(VisionTower, config, jnp.float32)[0]
+        return jax.jit(lambda params, x: nnx.merge(graphdef, params).states(x))(params, pixels)
+
+    np.testing.assert_array_equal(states(config, wider), states(tower.config, pixels))
