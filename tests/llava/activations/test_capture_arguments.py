@@ -82,7 +82,8 @@ def test_buckets_are_not_counted_against_a_sliding_window(tmp_path):
         tokens = np.flatnonzero(types)[-27:]
         ids, pixels = reference["input_ids"][i][tokens], reference["pixel_values"][i : i + 1]
         samples.append(llava.EncodedPrompt(f"{i}", ids, types[tokens], pixels, None))
-    buckets = llava.Buckets(*((prefix_length(samples[0].types),), (33 - prefix_length(samples[0].types),)))
+    prefix = max(prefix_length(sample.types) for sample in samples)
+    buckets = llava.Buckets((prefix,), (33 - prefix,))
     stores = []
     for window in (None, 30):
         text = replace(model.config.text, sliding_window=window)
