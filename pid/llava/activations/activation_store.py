@@ -35,7 +35,7 @@ def array_name(kind: str, condition: str, group: int | None = None) -> str:
 
 def _selects_layers(index: Any) -> bool:
     """Whether an index selects along the first axis alone: not an ellipsis, a new axis or a mask of more axes."""
-    if index is Ellipsis or index is None or isinstance(index, bool | np.bool_):
+    if index is Ellipsis or index is None or isinstance(index, bool | np.bool_ | tuple):
         return False
     return np.asarray(index).dtype != bool or np.ndim(index) == 1
 
