@@ -38,8 +38,6 @@ class CaptureConfig:
 
     def __post_init__(self) -> None:
         """Check the choices and put the baseline first."""
-        if unnamed := [name for name in self.conditions if not isinstance(name, str)]:
-            raise ValueError(f"conditions are named by strings, got {unnamed[0]!r}; write them as text.")
         baselines = [name for name, knockouts in self.conditions.items() if not knockouts]
         if len(baselines) != 1:
             raise ValueError(
@@ -82,6 +80,8 @@ def make_capture_config(
         raise ValueError(
             f"conditions have names, got {type(conditions).__name__}; pass a dictionary, with one 'baseline': ()."
         )
+    if unnamed := [name for name in conditions if not isinstance(name, str)]:
+        raise ValueError(f"conditions are named by strings, got {unnamed[0]!r}; write them as text.")
     names = conditions if states is None else states
     return CaptureConfig(
         {name: as_knockouts(knockouts) for name, knockouts in conditions.items()},
