@@ -5,7 +5,6 @@ transformers, which need no torch. A model with parts that this port does not co
 """
 
 import dataclasses
-import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pid.deprecation import accept_former_fields
+from pid.llava.model_folder import read_config_fields
 
 VISION_FIELDS = {"width": "hidden_size", "ffn": "mlp_dim", "heads": "num_heads", "eps": "norm_eps"}
 TEXT_FIELDS = {
@@ -214,7 +214,7 @@ def vision_config(config: Any, feature_layer: int | list[int]) -> VisionConfig:
     if not isinstance(feature_layer, int) or not -layers - 1 <= feature_layer <= layers:
         raise ValueError(
             f"vision_feature_layer must be one hidden state of {layers + 1}, -{layers + 1} … {layers}, "
-            f"got {feature_layer}; this port takes no list of them."
+            f"got {feature_layer}; this port takes one of these numbers, and no list of them."
         )
     return VisionConfig(
         hidden_size=config.hidden_size,
@@ -293,7 +293,7 @@ def read_config(path: str | Path) -> LlavaConfig:
 
     The example is not executed, because it needs the files of a model.
     """
-    return parse_config(_fields(path))
+    return parse_config(read_config_fields(path))
 
 
 def read_text_config(path: str | Path) -> TextConfig:
@@ -303,15 +303,8 @@ def read_text_config(path: str | Path) -> TextConfig:
         FileNotFoundError: the folder has no config.json.
         ValueError: the folder holds another model, or one with parts that this port does not compute.
     """
-    fields = _fields(path)
+    fields = read_config_fields(path)
     require("model_type in config.json", fields.get("model_type"), ("llama", "mistral"))
     transformers = import_transformers()
     family = {"llama": transformers.LlamaConfig, "mistral": transformers.MistralConfig}
     return text_config(family[fields["model_type"]].from_dict(fields))
-
-
-def _fields(path: str | Path) -> dict[str, Any]:
-    file = Path(path) / "config.json"
-    if not file.is_file():
-        raise FileNotFoundError(f"a model folder has a config.json, found none at {file}; check the path.")
-    return json.loads(file.read_text())

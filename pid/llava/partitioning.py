@@ -68,11 +68,16 @@ class MeshShape:
         size, devices = self.data * self.model, jax.local_device_count()
         if size > devices:
             raise ValueError(
-                f"a mesh has devices of one host, got {size} of {devices}; lower --mesh.data or --mesh.model."
+                f"a mesh has data x model devices of one host, got data={self.data}, model={self.model} for {devices} "
+                f"devices; lower --mesh.data or --mesh.model."
             )
 
     def concrete(self) -> Mesh:
-        """The mesh of the first data × model devices of this host."""
+        """The mesh of the first data × model devices of this host.
+
+        Raises:
+            ValueError: this host has fewer devices.
+        """
         self.check_devices()
         devices = jax.local_devices()[: self.data * self.model]
         return jax.make_mesh(

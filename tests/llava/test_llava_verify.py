@@ -1,10 +1,14 @@
 """`python -m pid.llava verify`: reports of intact, damaged and differing checkpoints."""
 
+import ast
 import dataclasses
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
+import tyro
 
 from pid import llava
 from pid.llava import TokenType
@@ -165,6 +169,31 @@ def test_comparison_without_torch_or_in_bfloat16_is_refused(no_torch):
     with pytest.raises(ValueError, match="compared with torch in float32, got dtype=bfloat16"):
         Verify(GOLDEN, against_torch=True, dtype="bfloat16")
     assert not Verify(GOLDEN).compares
+
+
+def strings_of(room):
+    """Every string in the code of a room that is no documentation, with the values of f-strings left out."""
+    for file in sorted(room.rglob("*.py")):
+        tree = ast.parse(file.read_text())
+        docs = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docs:
+                yield node.value
+
+
+def test_options_in_messages_exist():
+    """Each option of a message, with the value that follows it, is one that `verify` takes."""
+    text = " ".join(strings_of(Path(llava.__file__).parent))
+    options = set(re.findall(r"(--[a-z][a-z.-]*) +([A-Za-z0-9]+)", text)) - {
+        ("--local-dir", "FOLDER")
+    }  # of hf
+    assert options >= {("--against-torch", "False"), ("--dtype", "float32")}
+    for option, value in options:
+        command = tyro.cli(Verify, args=["folder", option, value])
+        assert str(getattr(command, option.strip("-").replace("-", "_"))) == value
+    assert set(re.findall(r"(?<!-)--[a-z][a-z.-]+", text)) == {option for option, _ in options} | {
+        "--local-dir"
+    }
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -74,18 +74,26 @@ class VisionTower(nnx.Module):
         self.class_embedding = nnx.Param(normal(rngs.params(), (width,), dtype))
         self.positions = nnx.Param(normal(rngs.params(), (1 + config.patches, width), dtype))
         self.norm = layer_norm(width, config.norm_eps, dtype=dtype, rngs=rngs)
-        self.blocks = stack(lambda rngs: VisionBlock(config, dtype=dtype, rngs=rngs), config.depth, rngs)
+        self.blocks = (
+            stack(lambda rngs: VisionBlock(config, dtype=dtype, rngs=rngs), config.depth, rngs)
+            if config.depth
+            else None
+        )
 
     def states(self, pixels: Float[Array, "m colors y x"]) -> Float[Array, "p m s c"]:
         """The input of the first block and the output of each block.
 
-        Their shape is `(depth + 1, M, 1 + P, C)`, with CLS first.
+        Their shape is `(depth + 1, M, 1 + P, C)`, with CLS first. As in Hugging Face, pixels beyond the last whole
+        patch are not read.
         """
         size = self.config.patch_size
+        pixels = pixels[..., : self.config.side * size, : self.config.side * size]
         patches = rearrange(pixels.astype(self.dtype), "m c (i y) (j x) -> m (i j) (c y x)", y=size, x=size)
         u = patches @ rearrange(self.patches[...], "d c y x -> (c y x) d")
         first = jnp.broadcast_to(self.class_embedding[...][None, None], (u.shape[0], 1, u.shape[2]))
         u = self.norm(jnp.concatenate([first, u], axis=1) + self.positions[...][None])
+        if self.blocks is None:
+            return u[None]
         graphdef, params = nnx.split(self.blocks)
 
         def run(u: Array, params: Any) -> tuple[Array, Array]:

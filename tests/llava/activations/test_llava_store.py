@@ -84,6 +84,35 @@ def test_what_was_not_captured_is_named(folder):
         store.states("cut", 2)[3]
 
 
+INDICES = (
+    *(slice(1, 3), slice(None, None, -1), slice(5, 9), [0, 2], np.array([0, 2]), np.array([[2, 0]]), [], -1),
+    *(np.int64(1), np.array(2), np.array([True, False, True]), [False, True, True], ..., None, (1, slice(2))),
+    *(
+        (slice(0, 2), 3),
+        (-1, ..., 0),
+        ([2, 0], 1, 2),
+        ([0, 1], [3, 4]),
+        (None, 1),
+        (),
+        np.ones((3, 5, 3), bool),
+    ),
+)
+
+
+@pytest.mark.parametrize("index", INDICES, ids=repr)
+def test_states_are_indexed_as_an_array(index, folder):
+    states = llava.Store.open(folder).states("cut", 4)
+    ours, theirs = states[index], np.asarray(states)[index]
+    assert ours.dtype == theirs.dtype
+    np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("index", [3, -4, [0, 3], np.array([True, False]), 1.5, "baseline", [0.5]], ids=repr)
+def test_layers_that_are_none_are_refused(index, folder):
+    with pytest.raises(IndexError, match=re.escape("states have 3 layers, 0 … 2, got")):
+        llava.Store.open(folder).states("cut", 4)[index]
+
+
 def test_one_layer_is_read_without_the_others(folder, monkeypatch):
     store, reads = llava.Store.open(folder), []
 
