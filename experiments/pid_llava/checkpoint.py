@@ -51,6 +51,17 @@ class ModelFolder:
             self.path, style=options.style, suffix=options.suffix, image_mode=options.image_mode
         )
 
+    @property
+    def prompt(self) -> dict[str, str]:
+        """Name, text and suffix of the prompt style, and what chose it."""
+        processor = self.processor
+        return {
+            "style": processor.style_name,
+            "text": processor.style,
+            "suffix": processor.suffix,
+            "source": processor.style_source,
+        }
+
     @cached_property
     def encoding_fingerprint(self) -> str:
         """Fingerprint of the encoding of questions and images."""

@@ -19,6 +19,7 @@ from experiments.pid_llava.stages import decomposing, questions
 from experiments.pid_llava.stages.capturing import Capture, capture_states, probability_changes
 from experiments.pid_llava.stages.decomposing import Decomposition
 from experiments.run.report import Layout, Table
+from pid.llava.preprocessing.prompts import STYLES
 from pid.toyworld import EXPECTED
 
 
@@ -130,13 +131,27 @@ class ModelStudy(LlavaStudy):
         super().__init__(config)
         self.models = {model.name: model for model in find_models(config)}
         world = "GQA" if config.data is not None else "the toy world (synthetic)"
-        self.title = f"{', '.join(self.models)} in {world}"
+        styles = {model.name: model.prompt for model in self.models.values()}
+        prompts = ", ".join(
+            f"{name}: {prompt['style'] if prompt['style'] in STYLES else repr(prompt['text'])} ({prompt['source']})"
+            for name, prompt in styles.items()
+        )
+        self.title = f"{', '.join(self.models)} in {world}; prompt styles {prompts}"
         self.corners = (
             list(product(EXPECTED, config.corners.tasks))
             if config.data is None and config.corners.rows
             else []
         )
         self.count = len(self.models) * (len(config.tasks) * (1 + len(config.configs)) + len(self.corners))
+
+    def tabulate(self, results: Results) -> list[Table]:
+        """Return all tables that have rows, and last the prompts."""
+        return [*super().tabulate(results), report.prompt_table(self.models.values())]
+
+    def summarize(self, results: Results, tables: list[Table]) -> dict[str, Any]:
+        """Return all numbers and the prompt of every model."""
+        prompts = {model.name: model.prompt for model in self.models.values()}
+        return super().summarize(results, tables) | {"prompts": prompts}
 
     def measure(self, runner: run.Runner) -> Results:
         """Capture all tasks, decompose those with enough samples, and measure the corners."""

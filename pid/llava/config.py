@@ -1,18 +1,18 @@
 """Configurations of LLaVA models, read from the config.json of a Hugging Face folder.
 
-A config.json omits every value that equals the default of its class. It is therefore read through the classes of
-transformers, which need no torch. A model with parts that this port does not compute raises an error that names them.
+A model with parts that this port does not compute raises an error that names them.
 """
 
 import dataclasses
-import json
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pid.deprecation import accept_former_fields
+from pid.llava.config_file import config_fields, hugging_face_config
+from pid.llava.config_file import import_transformers as import_transformers
+from pid.llava.config_file import require as require
 
 VISION_FIELDS = {"width": "hidden_size", "ffn": "mlp_dim", "heads": "num_heads", "eps": "norm_eps"}
 TEXT_FIELDS = {
@@ -164,15 +164,6 @@ def config_fields_on_disk(config: LlavaConfig) -> dict[str, Any]:
     return dataclasses.asdict(config) | {"vision": vision, "text": text}
 
 
-def require(name: str, value: Any, allowed: tuple[Any, ...]) -> None:
-    """Raise ValueError unless `value` is one of `allowed`."""
-    if value not in allowed:
-        raise ValueError(
-            f"{name} must be {' or '.join(repr(choice) for choice in allowed)}, got {value!r}; "
-            f"this port computes nothing else."
-        )
-
-
 def text_config(config: Any) -> TextConfig:
     """Convert a LlamaConfig or MistralConfig of transformers to a `TextConfig`.
 
@@ -248,29 +239,13 @@ def llava_config(config: Any) -> LlavaConfig:
     )
 
 
-def _is_not_about_torch(record: logging.LogRecord) -> bool:
-    """Return False for the message of transformers that torch is missing: this package does not need torch."""
-    return not record.getMessage().startswith("PyTorch was not found")
-
-
-def import_transformers() -> Any:
-    """Import transformers on first use, since this takes seconds, and hide its message that torch is missing."""
-    logging.getLogger("transformers").addFilter(_is_not_about_torch)
-    import transformers
-
-    return transformers
-
-
 def parse_config(fields: Mapping[str, Any]) -> LlavaConfig:
     """The configuration that the `fields` of a config.json describe.
 
     Raises:
         ValueError: it is another model, or one with parts that this port does not compute.
     """
-    require("model_type in config.json", fields.get("model_type"), ("llava", "llava_next"))
-    transformers = import_transformers()
-    family = {"llava": transformers.LlavaConfig, "llava_next": transformers.LlavaNextConfig}
-    return llava_config(family[fields["model_type"]].from_dict(dict(fields)))
+    return llava_config(hugging_face_config(fields))
 
 
 def read_config(path: str | Path) -> LlavaConfig:
@@ -293,7 +268,7 @@ def read_config(path: str | Path) -> LlavaConfig:
 
     The example is not executed, because it needs the files of a model.
     """
-    return parse_config(_fields(path))
+    return parse_config(config_fields(path))
 
 
 def read_text_config(path: str | Path) -> TextConfig:
@@ -303,15 +278,8 @@ def read_text_config(path: str | Path) -> TextConfig:
         FileNotFoundError: the folder has no config.json.
         ValueError: the folder holds another model, or one with parts that this port does not compute.
     """
-    fields = _fields(path)
+    fields = config_fields(path)
     require("model_type in config.json", fields.get("model_type"), ("llama", "mistral"))
     transformers = import_transformers()
     family = {"llama": transformers.LlamaConfig, "mistral": transformers.MistralConfig}
     return text_config(family[fields["model_type"]].from_dict(fields))
-
-
-def _fields(path: str | Path) -> dict[str, Any]:
-    file = Path(path) / "config.json"
-    if not file.is_file():
-        raise FileNotFoundError(f"a model folder has a config.json, found none at {file}; check the path.")
-    return json.loads(file.read_text())
