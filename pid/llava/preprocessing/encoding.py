@@ -61,16 +61,20 @@ def encode_prompt(processor: Processor, sample: Sample) -> EncodedPrompt:
 
     The example is not executed, because it needs the files of a model.
     """
-    if not isinstance(sample, Sample):
-        raise TypeError(
-            f"samples are of type Sample, got {type(sample).__name__}; pass a list of Sample(name, image, question)."
-        )
+    _check_type(sample)
     try:
         return _encode(processor, sample)
     except (FileNotFoundError, TypeError, ValueError) as error:
         kinds = (FileNotFoundError, TypeError, ValueError)
         kind = next(kind for kind in kinds if isinstance(error, kind))
         raise kind(f"sample {sample.name!r}: {error}") from error
+
+
+def _check_type(sample: object) -> None:
+    if not isinstance(sample, Sample):
+        raise TypeError(
+            f"samples are of type Sample, got {type(sample).__name__}; pass a list of Sample(name, image, question)."
+        )
 
 
 def _encode(processor: Processor, sample: Sample) -> EncodedPrompt:
@@ -122,6 +126,7 @@ def encode_prompts(processor: Processor, samples: Iterable[Sample]) -> Iterator[
     """
     names: set[str] = set()
     for sample in samples:
+        _check_type(sample)
         if sample.name in names:
             raise ValueError(f"names of samples are unique, got {sample.name!r} twice; number them.")
         names.add(sample.name)

@@ -15,11 +15,12 @@ from pid.llava.preprocessing.prompts import AUTO, style_name, suffix_text
 from pid.llava.preprocessing.sources.folder_facts import (
     ModelFacts,
     check_against_model,
+    check_model_type,
     check_processor_files,
     fill_from_model,
     read_model_facts,
 )
-from pid.llava.preprocessing.sources.model_style import choose_style, model_style
+from pid.llava.preprocessing.sources.model_style import choose_style, model_family
 from pid.llava.preprocessing.sources.processor_parts import (
     ImageMode,
     check_parts,
@@ -95,6 +96,7 @@ def _wrap(
     mode = allowed[0] if image_mode is None else image_mode
     require(f"image_mode for a {type(theirs).__name__}", mode, allowed)
     if model is not None:
+        check_model_type(theirs, model)
         fill_from_model(theirs, model)
     check_parts(theirs)
     tokenizer, tile = theirs.tokenizer, tile_side(theirs, mode)
@@ -105,7 +107,7 @@ def _wrap(
         check_against_model(
             model, tile=tile, pinpoints=pinpoints, image_token=image_token, tokenizer=tokenizer
         )
-    chosen = choose_style(style, model_style(theirs, None if model is None else model.text_model))
+    chosen = choose_style(style, model_family(theirs, None if model is None else model.text_model))
     return Processor(
         tokenizer=tokenizer,
         images=images,

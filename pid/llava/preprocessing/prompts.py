@@ -41,7 +41,7 @@ STYLES = {
 Llama 3 8B, chatml that of LLaVA-1.6 with Yi 34B."""
 
 AUTO = "auto"
-"""The style of the model, from its chat template or from its language model, see `model_style`."""
+"""The style of the model, from its chat template or from its language model, see `model_family`."""
 
 SUFFIXES = {
     "zhang": " \nAnswer the question using a single word or phrase.",

@@ -106,6 +106,17 @@ def check_processor_files(folder: Path) -> None:
         _agree(name, {file: fields.get(name) for file, fields in files.items()})
 
 
+def check_model_type(theirs: Any, model: ModelFacts) -> None:
+    """Raise ValueError unless a processor of transformers is one for the model of config.json."""
+    kind = type(theirs).__name__
+    if (kind == "LlavaNextProcessor") != (model.pinpoints is not None):
+        model_type = "llava" if model.pinpoints is None else "llava_next"
+        raise ValueError(
+            f"processor and model are of one kind, got {kind!r} in {PROCESSOR} and model_type {model_type!r} in "
+            f"{CONFIG}; take all files from one checkpoint."
+        )
+
+
 def fill_from_model(theirs: Any, model: ModelFacts) -> None:
     """Fill what a processor of transformers lacks, in place, from config.json.
 
