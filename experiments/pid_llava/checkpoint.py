@@ -51,6 +51,10 @@ class ModelFolder:
             self.path, style=options.style, suffix=options.suffix, image_mode=options.image_mode
         )
 
+    def check_prompt(self) -> None:
+        """Read the processor, which raises ValueError if the prompt style or a file is not that of the model."""
+        _ = self.processor
+
     @property
     def prompt(self) -> dict[str, str]:
         """Name, text and suffix of the prompt style, and what chose it."""

@@ -228,7 +228,8 @@ class FileStudy(LlavaStudy):
 def find_models(config: Config) -> list[ModelFolder]:
     """Return the model folders.
 
-    Raises FileNotFoundError, with a remedy, if there is none or if data are missing.
+    Raises FileNotFoundError, with a remedy, if there is none or if data are missing, and ValueError if a prompt style
+    or a file is not that of its model.
     """
     if not config.model:
         raise FileNotFoundError(
@@ -241,7 +242,10 @@ def find_models(config: Config) -> list[ModelFolder]:
             "questions1.2 and "
             "images of GQA's download, extracted or as archives."
         )
-    return [ModelFolder(path, config.capture, config.mesh) for path in config.model]
+    models = [ModelFolder(path, config.capture, config.mesh) for path in config.model]
+    for model in models:
+        model.check_prompt()
+    return models
 
 
 def _capture_row(capture: Capture) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from pid import llava
+from pid.llava.config import parse_config
 from tests.helpers import llava_folder
 from tests.helpers.llava_folder import sample
 from tests.llava.preprocessing.model_folders import config_fields, edit_json, make_old, save_folder
@@ -244,3 +245,11 @@ def test_image_token_that_the_tokenizer_splits_is_one_token(tmp_path):
     assert len(read.tokenizer("<image>", add_special_tokens=False)["input_ids"]) > 1
     row = llava.encode_prompt(read, sample())
     assert (row.ids == 361).sum() == 16
+
+
+def test_batch_of_another_tokenizer_names_both_ids():
+    config = parse_config(config_fields(image_token_index=7))
+    batch = llava.encode(llava.wrap_processor(llava_folder.processor()), [sample()])
+    words = "one image token 7 per image feature, got 0 for 16; token 361 stands there 16 times: take the tokenizer of"
+    with pytest.raises(ValueError, match=words):
+        llava.prepare(config, batch.ids, batch.pixels, token_types=batch.token_types)

@@ -99,8 +99,8 @@ def check_processor_files(folder: Path) -> None:
         if (folder / name).is_file()
     }
     processor, images = files.get(PROCESSOR, {}), files.get(IMAGES, {})
-    nested = processor.get("image_processor")
-    for name in PIXEL_FIELDS if isinstance(nested, Mapping) else ():
+    nested = processor.get("image_processor") or {}
+    for name in PIXEL_FIELDS:
         _agree(name, {PROCESSOR: nested.get(name), IMAGES: images.get(name)})
     for name in TOKEN_FIELDS:
         _agree(name, {file: fields.get(name) for file, fields in files.items()})
