@@ -1,6 +1,6 @@
 """Encode raw samples, each an image and a question, as prompts and batches.
 
-processor = llava.read_processor("llava-1.5-7b-hf", style="vicuna_v1", suffix="zhang")
+processor = llava.read_processor("llava-1.5-7b-hf", suffix="zhang")
 batch = llava.encode(processor, [llava.Sample("1", "kettle.jpg", "What color is the kettle?")])
 """
 

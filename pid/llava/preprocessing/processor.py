@@ -116,7 +116,7 @@ def _wrap(
         tile=tile,
         side=tile // theirs.patch_size,
         image_token=image_token,
-        pad_token=pad_token(tokenizer, model),
+        pad_token=pad_token(tokenizer, model, image_token),
         style=chosen.text,
         suffix=suffix_text(suffix),
         style_source=chosen.source,

@@ -150,6 +150,8 @@ def test_padding_id_is_filled_from_config(tmp_path):
     assert llava.read_processor(folder).pad_token == 360  # that of the tokenizer
     edit_json(folder / "tokenizer_config.json", pad_token=None)
     assert llava.read_processor(folder).pad_token == 5
+    edit_json(folder / CONFIG, pad_token_id=361)  # that of the image, which no padding may have
+    assert llava.read_processor(folder).pad_token == 0
     edit_json(folder / CONFIG, pad_token_id=None)
     assert llava.read_processor(folder).pad_token == 0
 

@@ -117,6 +117,10 @@ def test_large_picture_below_the_limit_is_served(monkeypatch):
         assert to_rgb(encoded(picture(40, 20))).size == (40, 20)
     with pytest.raises(ValueError, match="as PIL takes for harmless, got"):
         to_rgb(encoded(picture(80, 20)))
+    with pytest.raises(
+        ValueError, match="as PIL takes for harmless, got"
+    ):  # where warnings are errors, as here
+        to_rgb(encoded(picture(40, 20)))
 
 
 def test_photograph_with_a_preview_is_one_picture():
@@ -129,3 +133,9 @@ def test_arrays_of_other_libraries_are_arrays():
     import jax.numpy as jnp
 
     np.testing.assert_array_equal(np.asarray(to_rgb(jnp.asarray(COLORS))), COLORS)
+
+
+def test_opened_file_is_read_every_time():
+    file = io.BytesIO(encoded(Image.fromarray(COLORS)))
+    for _ in range(2):
+        np.testing.assert_array_equal(np.asarray(to_rgb(file)), COLORS)

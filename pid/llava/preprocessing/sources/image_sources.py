@@ -6,12 +6,12 @@ The result is decoded and upright, in the color mode of its source.
 import io
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-ImageLike = Image.Image | np.ndarray | str | Path | bytes
+ImageLike = Image.Image | np.ndarray | str | Path | bytes | BinaryIO
 """What an image may come from. A `str` is the path of a file."""
 
 REMOTE = re.compile(r"(https?|ftp|s3|gs|hf|data):", re.IGNORECASE)
@@ -30,11 +30,13 @@ def open_image(source: object) -> Image.Image:
     """
     if isinstance(source, Image.Image):
         return _upright(source, "an opened image")
-    if isinstance(source, bytes | bytearray):
+    if isinstance(source, bytes | bytearray | memoryview):
         return _from_file(io.BytesIO(source), f"{len(source)} bytes")
     if isinstance(source, str | Path):
         path = _existing(source)
         return _from_file(path, f"{path.name} of {path.stat().st_size} bytes")
+    if hasattr(source, "read"):
+        return _from_file(source, f"an opened file ({type(source).__name__})")
     if hasattr(source, "__array__"):
         return _from_array(np.asarray(source))
     if source is None:
@@ -80,7 +82,7 @@ def _from_file(file: Any, label: str) -> Image.Image:
             return _upright(image, label)
     except UnidentifiedImageError as error:
         raise _unreadable(label, "it knows no such format") from error
-    except Image.DecompressionBombError as error:
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise _too_large(label, error) from error
     except (OSError, SyntaxError) as error:  # PIL raises SyntaxError for a broken header
         raise _unreadable(label, error) from error

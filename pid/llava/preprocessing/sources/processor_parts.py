@@ -77,10 +77,14 @@ def pil_image_processor(original: Any, image_mode: ImageMode) -> Any:
     return family.from_dict(fields if image_mode == "hf_crop" else fields | {"do_pad": True})
 
 
-def pad_token(tokenizer: Any, model: ModelFacts | None) -> int:
-    """The padding id of the tokenizer, else of config.json, else 0. No padding is ever attended to."""
+def pad_token(tokenizer: Any, model: ModelFacts | None, image_token: int) -> int:
+    """The padding id of the tokenizer, else of config.json, else 0, but not that of the image.
+
+    No padding is ever attended to.
+    """
     candidates = (tokenizer.pad_token_id, None if model is None else model.pad_token)
-    return next((token for token in candidates if token is not None and token >= 0), 0)
+    fitting = [token for token in candidates if token is not None and token >= 0 and token != image_token]
+    return fitting[0] if fitting else int(image_token == 0)
 
 
 def read_hugging_face_processor(folder: Path) -> Any:
