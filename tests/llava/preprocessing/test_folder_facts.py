@@ -190,6 +190,9 @@ def test_image_processor_of_another_tower_is_refused_by_its_name(tmp_path):
         ValueError, match="the vision tower must be 'clip_vision_model', got 'siglip_vision_model'"
     ):
         llava.read_processor(folder)
+    edit_json(folder / CONFIG, model_type="vipllava")
+    with pytest.raises(ValueError, match="model_type in config.json must be .* got 'vipllava'"):
+        llava.read_processor(folder)
 
 
 @pytest.mark.parametrize("size", [{"height": 28, "width": 28}, {"shortest_edge": 28}])

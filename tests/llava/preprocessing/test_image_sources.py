@@ -68,6 +68,14 @@ def with_size(width, height):
     return bytes(file)
 
 
+def tiff_of_12_bits():
+    """A TIFF of one row of two pixels, 0 and white, written out by hand."""
+    fields = [(256, 2), (257, 1), (258, 12), (259, 1), (262, 1), (273, 122), (277, 1), (278, 1), (279, 3)]
+    entries = b"".join(struct.pack("<HHIHH", tag, 3, 1, value, 0) for tag, value in fields)
+    header = struct.pack("<2sHIH", b"II", 42, 8, len(fields))
+    return (header + entries).ljust(122, b"\0") + bytes(8)
+
+
 ANIMATION = encoded(picture(), "GIF", save_all=True, append_images=[picture(seed=1), picture(seed=2)])
 CUT = encoded(picture(300, 300), "JPEG")[:900]
 UNREADABLE = {
@@ -81,6 +89,7 @@ UNREADABLE = {
         "200000000 pixels.* Shrink it, or raise PIL.Image.MAX_IMAGE",
     ),
     "of no height": (with_size(4, 0), ValueError, "an image is a file that PIL reads whole"),
+    "12 bits": (tiff_of_12_bits(), ValueError, "a gray image has 8 or 16 bits, got 130 bytes with 12"),
     "no bytes": (b"", ValueError, "got 0 bytes: it knows no such format; download or save it again"),
     "no pixels": (Image.new("RGB", (0, 3)), ValueError, "at least one pixel each way"),
     "number": (5, TypeError, "the path of a file or its bytes, got int; convert it"),

@@ -17,7 +17,7 @@ def blend_onto_white(image: Image.Image) -> Image.Image:
     Raises:
         ValueError: the mode has no defined white, or PIL does not convert it.
     """
-    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
+    if image.mode.startswith("I;16"):
         return _from_16_bits(image)
     if image.mode in WITHOUT_WHITE:
         raise ValueError(

@@ -57,17 +57,14 @@ class ModelFacts(NamedTuple):
 
 
 def read_model_facts(folder: Path) -> ModelFacts | None:
-    """Read the facts of config.json, or return None if the folder has none, or one of another kind of model.
+    """Read the facts of config.json, or return None if the folder has none.
 
     Raises:
-        ValueError: the file is broken or contradicts itself, or the vision tower is not CLIP.
+        ValueError: the file is broken, contradicts itself, or is that of another model or vision tower.
     """
     if not (folder / CONFIG).is_file():
         return None
-    fields = config_fields(folder)
-    if fields.get("model_type") not in ("llava", "llava_next"):
-        return None
-    config = hugging_face_config(fields)
+    config = hugging_face_config(config_fields(folder))
     require("the vision tower", config.vision_config.model_type, ("clip_vision_model",))
     pinpoints = getattr(config, "image_grid_pinpoints", None)
     text = config.text_config

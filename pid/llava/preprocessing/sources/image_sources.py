@@ -15,6 +15,7 @@ ImageLike = Image.Image | np.ndarray | str | Path | bytes | BinaryIO
 """What an image may come from. A `str` is the path of a file."""
 
 REMOTE = re.compile(r"(https?|ftp|s3|gs|hf|data):", re.IGNORECASE)
+BITS_PER_SAMPLE = 258  # a tag of TIFF
 FILES_OF_ONE_PICTURE = ("MPO", "PSD")
 """Formats whose further frames are no moments in time: previews of a photograph, layers of a drawing."""
 
@@ -97,6 +98,11 @@ def _upright(image: Image.Image, label: str) -> Image.Image:
         raise ValueError(
             f"an image has one frame, got {label} with {getattr(image, 'n_frames', 'several')}; save the frame, or "
             f"pass a copy of it."
+        )
+    bits = getattr(image, "tag_v2", {}).get(BITS_PER_SAMPLE, (16,))
+    if image.mode.startswith("I;16") and max(bits) != 16:
+        raise ValueError(
+            f"a gray image has 8 or 16 bits, got {label} with {max(bits)}; scale it to 0 … 255 and save it anew."
         )
     try:
         return ImageOps.exif_transpose(image)
