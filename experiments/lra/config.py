@@ -13,7 +13,7 @@ from pdeformer import train
 from pdeformer.layers import PDEAttentionConfig, StencilConfig
 from pdeformer.model import PLACEMENTS, Architecture, ModelConfig
 
-MAY_CHANGE_ON_RESUME = (*run.MAY_CHANGE_ON_RESUME, "hosts", "data_dir", "manual_dir")
+MAY_CHANGE_ON_RESUME = (*run.MAY_CHANGE_ON_RESUME, "hosts", "data_dir", "manual_dir", "verify")
 """Fields that may change on resume: devices and data folders, but nothing that changes the results."""
 
 RENAMED = {"together": "combine"}
@@ -50,6 +50,27 @@ class Generated:
     """Test sequences; they select nothing."""
     seed: int = 0
     """Seed of the generator."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Release:
+    """The data set of --source lra_release. Smaller sizes take the first rows of each file, for a trial."""
+
+    train: int = listops.RELEASE.train
+    """Training sequences."""
+    val: int = listops.RELEASE.val
+    """Validation sequences."""
+    test: int = listops.RELEASE.test
+    """Test sequences."""
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for a size that the published files do not have."""
+        for split, largest in listops.RELEASE.sizes().items():
+            if not 1 <= (size := getattr(self, split)) <= largest:
+                raise ValueError(
+                    f"the published file of {split} has {largest:,} rows, got release.{split}={size}; take 1 to "
+                    f"{largest}."
+                )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -102,10 +123,14 @@ class Config:
     """generated: random sequences from the generator of the benchmark; lra_release: its published files."""
     generated: Generated = Generated()
     """The generated data set."""
+    release: Release = Release()
+    """The published data set."""
     data_dir: Path = Path("data")
     """Folder of prepared data, which later runs read again."""
     manual_dir: Path | None = None
     """For --source lra_release: the folder with basic_train.tsv, basic_val.tsv and basic_test.tsv."""
+    verify: bool = False
+    """Read all prepared data and compare its SHA-256, although its files have not changed since the last time."""
     mesh: Mesh = Mesh()
     """Devices of the mesh."""
     hosts: run.Hosts = run.Hosts()
@@ -153,7 +178,9 @@ class Config:
             ValueError: sizes or lengths are out of range.
         """
         if self.source == "lra_release":
-            return listops.RELEASE
+            sizes = dataclasses.asdict(self.release)
+            is_whole = sizes == listops.RELEASE.sizes()
+            return listops.RELEASE if is_whole else listops.ListOpsConfig(source="lra_release", **sizes)
         return listops.ListOpsConfig(**dataclasses.asdict(self.generated))
 
     def variants(self) -> dict[str, tuple[str, ...]]:

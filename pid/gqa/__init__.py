@@ -29,6 +29,7 @@ from pid.gqa.prepared_tables import questions as questions
 from pid.gqa.published_samples import from_csv as from_csv
 from pid.gqa.question import Mention as Mention
 from pid.gqa.question import Question as Question
+from pid.gqa.source_files import download_fingerprint as download_fingerprint
 from pid.gqa.task_filters import TASKS as TASKS
 from pid.gqa.task_filters import Task as Task
 from pid.gqa.task_filters import is_correct as is_correct

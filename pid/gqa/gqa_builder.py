@@ -1,12 +1,13 @@
 """GQA [Hudson & Manning, CVPR 2019] as a TFDS data set, in array_record files, without TensorFlow."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import tensorflow_datasets as tfds
+from tqdm.auto import tqdm
 
 from pid.gqa import source_files
 from pid.gqa.json_stream import entries
@@ -128,16 +129,27 @@ class GQA(tfds.core.GeneratorBasedBuilder):
         root = Path(dl_manager.manual_dir)
         rows_of = {split: _questions(root, split, config) for split in config.splits}
         if config.table == "questions":
-            return {split: self._generate_examples(rows) for split, rows in rows_of.items()}
+            return {
+                split: self._generate_examples(_with_bar(rows, f"questions of {split}"))
+                for split, rows in rows_of.items()
+            }
         files = source_files.images(root)
         ids = {split: _image_ids(rows, files) for split, rows in rows_of.items()}
         cast(dict, self.info.metadata)["image_ids"] = {split: list(rows) for split, rows in ids.items()}
-        return {split: _images(rows, files) for split, rows in ids.items()}
+        return {
+            split: _images(_with_bar(rows.items(), f"images of {split}"), files)
+            for split, rows in ids.items()
+        }
 
     def _generate_examples(self, rows: Iterator[Question]) -> Iterator[tuple[str, dict[str, Any]]]:
         for row in rows:
             mentions = [mention._asdict() for mention in row.mentions]
             yield row.question_id, row._asdict() | {"mentions": mentions}
+
+
+def _with_bar(rows: Iterable[Any], title: str) -> Iterator[Any]:
+    """Yield the rows. A bar counts them if they take more than five seconds."""
+    yield from tqdm(rows, title, ncols=79, delay=5.0, mininterval=1.0, leave=False)
 
 
 def _question_features() -> tfds.features.FeaturesDict:
@@ -181,9 +193,9 @@ def _image_ids(rows: Iterator[Question], files: source_files.Download) -> dict[s
 
 
 def _images(
-    question_of_image: dict[str, str], files: source_files.Download
+    question_of_image: Iterator[tuple[str, str]], files: source_files.Download
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-    for number, (image_id, question_id) in enumerate(question_of_image.items()):
+    for number, (image_id, question_id) in enumerate(question_of_image):
         with files.open(f"{image_id}.jpg") as file:
             data = file.read()
         if not data.startswith(JPEG):

@@ -45,7 +45,7 @@ class _Window:
 
     def __init__(self, file: io.BufferedIOBase, name: str) -> None:
         self._file, self._name = file, name
-        self._decode_bytes = codecs.getincrementaldecoder("utf-8")().decode
+        self._decode_bytes = codecs.getincrementaldecoder("utf-8-sig")().decode
         self._text, self._position, self._offset = "", 0, 0
         self._decode_json = json.JSONDecoder().raw_decode
 

@@ -1,7 +1,9 @@
 """Access to the files of a GQA download, in folders or in the downloaded archives."""
 
+import hashlib
 import io
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import cast
 
@@ -48,6 +50,21 @@ class Download:
             f"{self._archive} from the site of GQA into that folder."
         )
 
+    def describe(self, suffix: str) -> Iterator[tuple[str, ...]]:
+        """Yield one description for each file with this suffix. Files of other content have another description.
+
+        A member of the archive is described by name, size and CRC-32, a file of a folder by name, size and time of
+        change, so that no content is read.
+        """
+        for folder in self._folders:
+            base = self._root / folder
+            for path in sorted([*base.glob(f"*{suffix}"), *base.glob(f"train_all_questions/*{suffix}")]):
+                status = path.stat()
+                yield path.name, str(status.st_size), str(status.st_mtime_ns)
+        for member in self._zip.infolist() if self._zip else ():
+            if member.filename.endswith(suffix):
+                yield member.filename, str(member.file_size), f"{member.CRC:08x}"
+
     @property
     def locations(self) -> str:
         """Folders and archive, joined by "nor" for error messages."""
@@ -70,3 +87,25 @@ def questions(root: Path) -> Download:
 def images(root: Path) -> Download:
     """Open the download of the images, `{image_id}.jpg`."""
     return Download(root, "images.zip", ("images",))
+
+
+def download_fingerprint(root: Path) -> str:
+    """Return a fingerprint of all questions and images of a download, so that tables of other files are not reused.
+
+    Args:
+        root: folder of the download.
+
+    Returns:
+        16 hexadecimal digits. Another row, another image, another time of change of an extracted file give other ones.
+
+    Raises:
+        ValueError: an archive is not a zip archive.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from pid import gqa
+        >>> len(gqa.download_fingerprint(Path("no/such/folder")))
+        16
+    """
+    facts = [*questions(root).describe(".json"), *images(root).describe(".jpg")]
+    return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]

@@ -12,6 +12,15 @@ Any TFDS builder with examples {"tokens", "label"} serves as the source (see `pr
 """
 
 from experiments.data.arrays.batches import Batch, batch, batch_indices, evaluation_batches, grain_batches
-from experiments.data.arrays.store import Split, prepare
+from experiments.data.arrays.store import Split, is_prepared, prepare
 
-__all__ = ["Batch", "Split", "batch", "batch_indices", "evaluation_batches", "grain_batches", "prepare"]
+__all__ = [
+    "Batch",
+    "Split",
+    "batch",
+    "batch_indices",
+    "evaluation_batches",
+    "grain_batches",
+    "is_prepared",
+    "prepare",
+]

@@ -1,12 +1,8 @@
 """A TFDS data set as fixed-shape arrays on disk: written once, then checked and memory-mapped by every run."""
 
-import contextlib
 import dataclasses
-import hashlib
 import json
-import os
 import shutil
-import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,9 +11,10 @@ import tensorflow_datasets as tfds
 from filelock import FileLock
 from jaxtyping import Int32, UInt8
 from numpy.lib.format import open_memmap
-from rich.console import Console
-from rich.progress import track
 
+from experiments.data.counter import counted
+from experiments.data.file_hashes import FileHashes, joint_hash, sha256
+from experiments.data.tfds_files import prepare_files
 from experiments.run.folder.atomic_files import force_to_disk
 
 FORMAT = 1
@@ -42,6 +39,8 @@ class Split(NamedTuple):
     """Symbols in the order of their ids; a model needs an embedding for each."""
     classes: int
     """Number of labels."""
+    sha256: str = ""
+    """Joint SHA-256 of the three files of the split."""
 
 
 def prepare(
@@ -55,7 +54,8 @@ def prepare(
     """Write the splits of `builder` once to a folder in `data_dir/arrays`, and open them from there.
 
     The folder is created atomically, so a killed process leaves no incomplete folder. If several processes start,
-    one writes and the others wait. Every call compares configuration, file sizes and shapes with the manifest.
+    one writes and the others wait. Every call compares configuration, file sizes, shapes and SHA-256 with the
+    manifest. A machine reads a file for its SHA-256 once, and again if size or time of change differ.
 
     Args:
         builder: a TFDS builder of examples {"tokens": uint8 (t,), "label": ClassLabel} with t <= max_len, whose
@@ -63,7 +63,7 @@ def prepare(
         max_len: tokens of a row.
         data_dir: parent of the folder `arrays`.
         manual_dir: folder of files that TFDS cannot download.
-        verify: also read every byte and compare the SHA-256.
+        verify: read every byte for the SHA-256, whatever the time of change.
 
     Returns:
         A map from the name of a split to its `Split`.
@@ -72,17 +72,26 @@ def prepare(
         ValueError: the folder is damaged or was made from another configuration, or an example is longer than
             max_len or not uint8. Nothing is overwritten.
     """
-    identity = _identity(builder, max_len)
-    config = builder.builder_config.name if builder.builder_config else "default"
-    name = f"{builder.name}-{config}-{builder.version}"
-    folder = Path(data_dir) / "arrays" / f"{name}-{max_len}"
+    identity, folder = _identity(builder, max_len), _folder(builder, max_len, data_dir)
+    hashes = FileHashes(Path(data_dir))
     if not folder.exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder.with_name(f"{name}.lock")):  # the lock also covers the files of the builder
+        lock = folder.with_name(f"{folder.name.removesuffix(f'-{max_len}')}.lock")
+        with FileLock(lock):  # the lock also covers the files of the builder
             if not folder.exists():
-                _download_and_prepare(builder, manual_dir)
+                prepare_files(builder, manual_dir)
                 write(builder, folder, identity)
-    return _read(folder, identity, verify=verify)
+    return _read(folder, identity, hashes, verify=verify)
+
+
+def is_prepared(builder: tfds.core.DatasetBuilder, *, max_len: int, data_dir: str | Path = "data") -> bool:
+    """Return whether `prepare` has written the arrays already."""
+    return _folder(builder, max_len, data_dir).exists()
+
+
+def _folder(builder: tfds.core.DatasetBuilder, max_len: int, data_dir: str | Path) -> Path:
+    config = builder.builder_config.name if builder.builder_config else "default"
+    return Path(data_dir) / "arrays" / f"{builder.name}-{config}-{builder.version}-{max_len}"
 
 
 def _identity(builder: tfds.core.DatasetBuilder, max_len: int) -> dict[str, Any]:
@@ -99,12 +108,6 @@ def _identity(builder: tfds.core.DatasetBuilder, max_len: int) -> dict[str, Any]
         "classes": info.features["label"].num_classes,
     }
     return json.loads(json.dumps(identity))
-
-
-def _download_and_prepare(builder: tfds.core.DatasetBuilder, manual_dir: str | Path | None) -> None:
-    download = tfds.download.DownloadConfig(manual_dir=os.fspath(manual_dir)) if manual_dir else None
-    with contextlib.redirect_stdout(sys.stderr):  # standard output belongs to the program's results
-        builder.download_and_prepare(download_config=download)
 
 
 def write(builder: tfds.core.DatasetBuilder, folder: Path, identity: dict[str, Any]) -> None:
@@ -132,7 +135,7 @@ def _write_split(source: Any, folder: Path, split: str, max_len: int) -> None:
     tokens = open_memmap(folder / f"{split}.x.npy", "w+", np.uint8, (n, max_len))
     lengths, labels = np.zeros(n, np.int32), np.zeros(n, np.int32)
     starts = range(0, n, ROWS_AT_ONCE)
-    for start in track(starts, f"Writing {split} arrays", console=Console(stderr=True)):
+    for start in counted(starts, f"writing blocks of {split} arrays", len(starts)):
         rows = range(start, min(start + ROWS_AT_ONCE, n))
         for row, example in zip(rows, source.__getitems__(list(rows)), strict=True):
             values, length = example["tokens"], len(example["tokens"])
@@ -150,15 +153,10 @@ def _write_split(source: Any, folder: Path, split: str, max_len: int) -> None:
 def _describe(path: Path) -> dict[str, Any]:
     array = np.load(path, mmap_mode="r")
     shape, dtype = list(array.shape), str(array.dtype)
-    return {"shape": shape, "dtype": dtype, "bytes": path.stat().st_size, "sha256": _sha256(path)}
+    return {"shape": shape, "dtype": dtype, "bytes": path.stat().st_size, "sha256": sha256(path)}
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _read(folder: Path, identity: dict[str, Any], *, verify: bool) -> dict[str, Split]:
+def _read(folder: Path, identity: dict[str, Any], hashes: FileHashes, *, verify: bool) -> dict[str, Split]:
     try:
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     except (FileNotFoundError, json.JSONDecodeError) as error:
@@ -170,7 +168,8 @@ def _read(folder: Path, identity: dict[str, Any], *, verify: bool) -> dict[str, 
             f"prepared arrays must be those asked for, with {expected}: {folder} was made with {differing}; "
             "choose another data_dir, or delete the folder to prepare it again."
         )
-    arrays = {name: _load(folder / name, facts, verify=verify) for name, facts in manifest["files"].items()}
+    files = manifest["files"]
+    arrays = {name: _load(folder / name, facts, hashes, verify=verify) for name, facts in files.items()}
     return {
         split: Split(
             arrays[f"{split}.x.npy"],
@@ -178,23 +177,24 @@ def _read(folder: Path, identity: dict[str, Any], *, verify: bool) -> dict[str, 
             np.array(arrays[f"{split}.y.npy"]),
             tuple(identity["vocabulary"]),
             identity["classes"],
+            joint_hash([files[f"{split}.{part}.npy"]["sha256"] for part in ("x", "length", "y")]),
         )
         for split in manifest["splits"]
     }
 
 
-def _load(path: Path, facts: dict[str, Any], *, verify: bool) -> np.ndarray:
+def _load(path: Path, facts: dict[str, Any], hashes: FileHashes, *, verify: bool) -> np.ndarray:
     size = path.stat().st_size if path.is_file() else 0
     if size != facts["bytes"]:
         raise _damaged(path, f"has {size} bytes, not {facts['bytes']}")
-    if verify and _sha256(path) != facts["sha256"]:
-        raise _damaged(path, f"has SHA-256 {_sha256(path)}, not {facts['sha256']}")
     try:
         array = np.load(path, mmap_mode="r")
     except ValueError as error:
         raise _damaged(path, f"is not an array ({error})") from None
     if list(array.shape) != facts["shape"] or str(array.dtype) != facts["dtype"]:
         raise _damaged(path, f"holds {array.dtype} {array.shape}, not {facts['dtype']} {facts['shape']}")
+    if (digest := hashes.sha256(path, again=verify)) != facts["sha256"]:
+        raise _damaged(path, f"has SHA-256 {digest}, not {facts['sha256']}")
     return array
 
 

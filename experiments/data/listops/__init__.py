@@ -2,11 +2,12 @@
 
 Files in import order:
 
-grammar          sequences, their vocabulary and their value
-baselines        accuracies of predictors without a model, for comparison with a model
-generator        random sequences with the distribution of the benchmark
-release          the published files
-listops_builder  a TFDS data set, generated or published
+grammar             sequences, their vocabulary and their value
+baselines           accuracies of predictors without a model, for comparison with a model
+generator           random sequences with the distribution of the benchmark
+distinct_sequences  different sequences, in shards that a later process continues
+release             the published files
+listops_builder     a TFDS data set, generated or published
 """
 
 import warnings
@@ -14,10 +15,11 @@ from collections.abc import Callable
 from typing import Any
 
 from experiments.data.listops.baselines import baseline_accuracies
-from experiments.data.listops.generator import distinct, generate
+from experiments.data.listops.distinct_sequences import distinct
+from experiments.data.listops.generator import generate
 from experiments.data.listops.grammar import CLASSES, SYMBOLS, VOCABULARY, encode, evaluate
 from experiments.data.listops.listops_builder import FULL, QUICK, RELEASE, ListOps, ListOpsConfig
-from experiments.data.listops.release import read_tsv
+from experiments.data.listops.release import check_release_lengths, content_hash, read_tsv
 
 __all__ = [
     "CLASSES",
@@ -29,6 +31,8 @@ __all__ = [
     "ListOps",
     "ListOpsConfig",
     "baseline_accuracies",
+    "check_release_lengths",
+    "content_hash",
     "distinct",
     "encode",
     "evaluate",

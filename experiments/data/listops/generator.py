@@ -3,11 +3,6 @@
 import itertools
 import random
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
-
-import numpy as np
-from rich.console import Console
-from rich.progress import track
 
 from experiments.data.listops.grammar import (
     CLOSE,
@@ -16,7 +11,6 @@ from experiments.data.listops.grammar import (
     MAX_DEPTH,
     OPERATORS,
     Tokens,
-    encode,
 )
 
 OPERATOR_PROBABILITY = 0.25
@@ -94,8 +88,9 @@ class _Tree:
             pass
 
 
-def _stream(*, seed: int, min_length: int, max_length: int) -> Iterator[tuple[Tokens, int]]:
-    tree = _Tree(random.Random(seed), max_length)
+def stream(rng: random.Random, *, min_length: int, max_length: int) -> Iterator[tuple[Tokens, int]]:
+    """Yield the accepted trees (tokens, label) without end; all draws are made from `rng`."""
+    tree = _Tree(rng, max_length)
     while True:
         label = tree.draw()
         if min_length < len(tree.tokens) < max_length:
@@ -142,45 +137,4 @@ def generate(
         True
     """
     check_lengths(min_length, max_length)
-    return itertools.islice(_stream(seed=seed, min_length=min_length, max_length=max_length), count)
-
-
-class Row(NamedTuple):
-    """A sequence as bytes, which need a tenth of the memory of its tokens."""
-
-    ids: bytes
-    """Token ids, one byte each."""
-    label: int
-    """Value of the sequence, 0 to 9."""
-
-
-def distinct(count: int, *, seed: int, min_length: int = 500, max_length: int = 2000) -> list[Row]:
-    """Return `count` pairwise different sequences of the stream, in a random order drawn from the seed.
-
-    A repeated sequence is skipped, so splits of the list share no sequence. Likely sequences come early in the
-    stream; without the random order the last split would contain the unlikely sequences.
-
-    Raises:
-        ValueError: there are too few different sequences within the bounds.
-    """
-    draws = 20 * count + 1000
-    unique = _without_repetitions(generate(draws, seed=seed, min_length=min_length, max_length=max_length))
-    console = Console(stderr=True)
-    rows = list(track(itertools.islice(unique, count), "Generating ListOps", count, console=console))
-    if len(rows) < count:
-        raise ValueError(
-            f"splits must not share a sequence, so {count} different ones of {min_length + 1} to "
-            f"{max_length - 1} tokens are needed, got {len(rows)} among {draws}; lower the split sizes or "
-            "widen the lengths."
-        )
-    order = np.random.Generator(np.random.Philox(seed)).permutation(count)
-    return [rows[i] for i in order]
-
-
-def _without_repetitions(pairs: Iterator[tuple[Tokens, int]]) -> Iterator[Row]:
-    earlier_ids: set[bytes] = set()
-    for tokens, label in pairs:
-        ids = encode(tokens).tobytes()
-        if ids not in earlier_ids:
-            earlier_ids.add(ids)
-            yield Row(ids, label)
+    return itertools.islice(stream(random.Random(seed), min_length=min_length, max_length=max_length), count)

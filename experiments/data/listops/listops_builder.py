@@ -2,20 +2,19 @@
 
 import dataclasses
 import itertools
-from collections.abc import Iterable
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, cast
 
 import numpy as np
 import tensorflow_datasets as tfds
-from rich.console import Console
-from rich.progress import track
 
-from experiments.data.listops.generator import Row, check_lengths, distinct
+from experiments.data.counter import counted
+from experiments.data.listops.distinct_sequences import Row, distinct
+from experiments.data.listops.generator import check_lengths
 from experiments.data.listops.grammar import CLASSES, VOCABULARY, encode
-from experiments.data.listops.release import read_tsv
-
-SPLITS = ("train", "val", "test")
+from experiments.data.listops.release import SPLITS, published_files, read_tsv
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
@@ -31,7 +30,9 @@ class ListOpsConfig(tfds.core.BuilderConfig):
     name: str = dataclasses.field(default="", init=False)
     """Name of the data set, made from the other fields."""
     source: Literal["generated", "lra_release"] = "generated"
-    """`lra_release` reads `basic_{train,val,test}.tsv` from the manual folder; they must have the sizes below."""
+    """`lra_release` reads `basic_{train,val,test}.tsv` from the manual folder; smaller sizes take the first rows."""
+    content: str = ""
+    """SHA-256 of the published files (`content_hash`), so that other files never share a folder."""
     min_length: int = 500
     """Generated sequences have more tokens than this."""
     max_length: int = 2000
@@ -55,7 +56,12 @@ class ListOpsConfig(tfds.core.BuilderConfig):
             )
         check_lengths(self.min_length, self.max_length)
         stream = (self.min_length, self.max_length, f"seed{self.seed}") if self.source == "generated" else ()
-        self.name = "-".join(map(str, (self.source, *stream, *sizes)))
+        content = (self.content[:8],) if self.content else ()
+        self.name = "-".join(map(str, (self.source, *content, *stream, *sizes)))
+
+    def sizes(self) -> dict[str, int]:
+        """Return the number of rows of each split."""
+        return {"train": self.train, "val": self.val, "test": self.test}
 
 
 FULL = ListOpsConfig()
@@ -97,32 +103,44 @@ class ListOps(tfds.core.GeneratorBasedBuilder):
             metadata=tfds.core.MetadataDict(vocabulary=list(VOCABULARY)),
         )
 
+    def download_and_prepare(self, **kwargs: Any) -> None:
+        """Generate or read the examples, and write them. What a kill has left of a generation is continued."""
+        super().download_and_prepare(**kwargs)
+        shutil.rmtree(self._shards(), ignore_errors=True)
+
+    def _shards(self) -> Path:
+        """Return the folder of the sequences that are generated already."""
+        config = cast(ListOpsConfig, self.builder_config)
+        stream = (self.version, config.min_length, config.max_length, f"seed{config.seed}")
+        parts = ("generation", self.name, *stream, sum(config.sizes().values()))
+        return Path(self.data_dir_root) / "-".join(map(str, parts))
+
     def _split_generators(self, dl_manager: Any):
         config = cast(ListOpsConfig, self.builder_config)
-        sizes = {split: getattr(config, split) for split in SPLITS}
         if config.source == "lra_release":
-            rows = {split: _release(Path(dl_manager.manual_dir), split, sizes[split]) for split in SPLITS}
+            paths = published_files(Path(dl_manager.manual_dir))
+            rows = {split: _release(paths[split], split, size) for split, size in config.sizes().items()}
         else:
             sequences = iter(
                 distinct(
-                    sum(sizes.values()),
+                    sum(config.sizes().values()),
                     seed=config.seed,
                     min_length=config.min_length,
                     max_length=config.max_length,
+                    shards=self._shards(),
                 )
             )
-            rows = {split: list(itertools.islice(sequences, sizes[split])) for split in SPLITS}
-        return {split: self._generate_examples(rows[split]) for split in SPLITS}
+            rows = {split: list(itertools.islice(sequences, size)) for split, size in config.sizes().items()}
+        return {split: self._generate_examples(rows[split], split) for split in SPLITS}
 
-    def _generate_examples(self, rows: Iterable[Row]):
-        for index, row in enumerate(rows):
+    def _generate_examples(self, rows: Sequence[Row], split: str):
+        for index, row in enumerate(counted(rows, f"writing ListOps {split}", len(rows))):
             yield index, {"tokens": np.frombuffer(row.ids, np.uint8), "label": row.label}
 
 
-def _release(folder: Path, split: str, rows: int) -> list[Row]:
-    pairs = read_tsv(folder / f"basic_{split}.tsv", rows=rows)
-    console = Console(stderr=True)
+def _release(path: Path, split: str, rows: int) -> list[Row]:
+    pairs = read_tsv(path, rows=rows, exact=rows == RELEASE.sizes()[split])
     return [
         Row(encode(tokens).tobytes(), label)
-        for tokens, label in track(pairs, f"Reading ListOps {split}", rows, console=console)
+        for tokens, label in counted(pairs, f"reading ListOps {split}", rows)
     ]

@@ -1,5 +1,6 @@
 """The questions of a task in a fixed order, from the toy world or from GQA."""
 
+import hashlib
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -70,7 +71,7 @@ def _toy_rows(examples: list[toyworld.Example], processor: Processor) -> Iterato
 
 
 def _gqa(config: Config, download: Path) -> list[Questions]:
-    """Sample the balanced questions of the split val. The tables are built once, below --cache."""
+    """Sample the balanced questions of the split val. The tables of a download are built once, below --cache."""
     from pid import gqa
 
     question_table, image_table = _tables(config.cache / "gqa", download)
@@ -80,6 +81,12 @@ def _gqa(config: Config, download: Path) -> list[Questions]:
     def encode(rows: list[Any], processor: Processor) -> Iterator[EncodedPrompt]:
         samples = (Sample(row.question_id, images.jpeg(row.image_id), row.question) for row in rows)
         return encode_prompts(processor, samples)
+
+    def facts_of(row: Any) -> list[str]:
+        return [row.question_id, row.image_id, row.question, row.answer]
+
+    def image_hash(image_id: str) -> str:
+        return hashlib.sha256(images.jpeg(image_id)).hexdigest()
 
     selected = {
         task: gqa.select(questions, task, limit=config.capture.rows, seed=config.seed)
@@ -93,7 +100,12 @@ def _gqa(config: Config, download: Path) -> list[Questions]:
         Questions(
             task,
             tuple(row.answer for row in rows),
-            digest([[row.question_id, row.image_id, row.question, row.answer] for row in rows]),
+            digest(
+                [
+                    [row.question_id, row.image_id, row.question, row.answer, image_hash(row.image_id)]
+                    for row in rows
+                ]
+            ),
             partial(encode, rows),
             None,
             gqa.answer_diagnostics(rows),
@@ -104,10 +116,12 @@ def _gqa(config: Config, download: Path) -> list[Questions]:
 
 def _tables(folder: Path, download: Path) -> tuple[Any, Any]:
     """Return the builders of GQA's questions and images of the tasks. Process 0 builds them first."""
-    import tensorflow_datasets as tfds
-
+    from experiments.data.tfds_files import prepare_files
     from pid import gqa
 
+    folder = folder / gqa.download_fingerprint(
+        download
+    )  # another download never meets the tables of this one
     configs = [gqa.GQAConfig(table=table, only_tasks=True) for table in ("questions", "images")]
     for first in (True, False):
         if run.is_first() == first:
@@ -115,8 +129,6 @@ def _tables(folder: Path, download: Path) -> tuple[Any, Any]:
                 gqa.GQA(config=config, data_dir=folder, file_format="array_record") for config in configs
             ]
             for builder in builders:
-                builder.download_and_prepare(
-                    download_config=tfds.download.DownloadConfig(manual_dir=str(download))
-                )
+                prepare_files(builder, download)
         run.barrier()
     return builders[0], builders[1]
