@@ -19,7 +19,7 @@ Attention from one group to another can be removed in any set of layers without 
 
 Stages, in import order:
 
-config_file       config.json of a model folder, as fields and as a configuration of transformers
+model_folder      the config.json of a folder, and what to do with a path that is no model folder
 config            configurations, read from a Hugging Face config.json
 tokens            token types
 knockout          attention edges removed by token type and layer

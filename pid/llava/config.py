@@ -1,18 +1,18 @@
 """Configurations of LLaVA models, read from the config.json of a Hugging Face folder.
 
-A model with parts that this port does not compute raises an error that names them.
+A config.json omits every value that equals the default of its class. It is therefore read through the classes of
+transformers, which need no torch. A model with parts that this port does not compute raises an error that names them.
 """
 
 import dataclasses
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pid.deprecation import accept_former_fields
-from pid.llava.config_file import config_fields, hugging_face_config
-from pid.llava.config_file import import_transformers as import_transformers
-from pid.llava.config_file import require as require
+from pid.llava.model_folder import read_config_fields
 
 VISION_FIELDS = {"width": "hidden_size", "ffn": "mlp_dim", "heads": "num_heads", "eps": "norm_eps"}
 TEXT_FIELDS = {
@@ -29,6 +29,9 @@ TEXT_FIELDS = {
     "tied": "tie_embeddings",
 }
 """Old name → name of a field. Stores of activations have the old names on disk."""
+TWO_NAMES = (("image_token_index", "image_token_id"),)
+TWO_NAMES_OF_TEXT = (("rope_theta", "rope_parameters.rope_theta"), ("rope_theta", "rope_scaling.rope_theta"))
+"""Fields of a config.json that transformers knows by two names, for the whole model and for its language model."""
 
 
 @accept_former_fields(**VISION_FIELDS)
@@ -164,6 +167,15 @@ def config_fields_on_disk(config: LlavaConfig) -> dict[str, Any]:
     return dataclasses.asdict(config) | {"vision": vision, "text": text}
 
 
+def require(name: str, value: Any, allowed: tuple[Any, ...]) -> None:
+    """Raise ValueError unless `value` is one of `allowed`."""
+    if value not in allowed:
+        raise ValueError(
+            f"{name} must be {' or '.join(repr(choice) for choice in allowed)}, got {value!r}; "
+            f"this port computes nothing else."
+        )
+
+
 def text_config(config: Any) -> TextConfig:
     """Convert a LlamaConfig or MistralConfig of transformers to a `TextConfig`.
 
@@ -205,7 +217,7 @@ def vision_config(config: Any, feature_layer: int | list[int]) -> VisionConfig:
     if not isinstance(feature_layer, int) or not -layers - 1 <= feature_layer <= layers:
         raise ValueError(
             f"vision_feature_layer must be one hidden state of {layers + 1}, -{layers + 1} … {layers}, "
-            f"got {feature_layer}; this port takes no list of them."
+            f"got {feature_layer}; this port takes one of these numbers, and no list of them."
         )
     return VisionConfig(
         hidden_size=config.hidden_size,
@@ -239,6 +251,51 @@ def llava_config(config: Any) -> LlavaConfig:
     )
 
 
+def _is_not_about_torch(record: logging.LogRecord) -> bool:
+    """Return False for the message of transformers that torch is missing: this package does not need torch."""
+    return not record.getMessage().startswith("PyTorch was not found")
+
+
+def import_transformers() -> Any:
+    """Import transformers on first use, since this takes seconds, and hide its message that torch is missing."""
+    logging.getLogger("transformers").addFilter(_is_not_about_torch)
+    import transformers
+
+    return transformers
+
+
+def _nested(fields: Mapping[str, Any], name: str) -> Any:
+    value: Any = fields
+    for key in name.split("."):
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value
+
+
+def _check_two_names(fields: Mapping[str, Any], pairs: tuple[tuple[str, str], ...]) -> None:
+    for first, second in pairs:
+        one, other = _nested(fields, first), _nested(fields, second)
+        if one is not None and other is not None and one != other:
+            raise ValueError(
+                f"{first} and {second} in config.json are two names of one number, got {one!r} and {other!r}; delete "
+                f"the wrong one."
+            )
+
+
+def hugging_face_config(fields: Mapping[str, Any]) -> Any:
+    """The LlavaConfig or LlavaNextConfig of transformers that the `fields` of a config.json describe.
+
+    Raises:
+        ValueError: it is another model, or two names of one field have two values.
+    """
+    require("model_type in config.json", fields.get("model_type"), ("llava", "llava_next"))
+    _check_two_names(fields, TWO_NAMES)
+    text = fields.get("text_config")
+    _check_two_names(text if isinstance(text, Mapping) else {}, TWO_NAMES_OF_TEXT)
+    transformers = import_transformers()
+    family = {"llava": transformers.LlavaConfig, "llava_next": transformers.LlavaNextConfig}
+    return family[fields["model_type"]].from_dict(dict(fields))
+
+
 def parse_config(fields: Mapping[str, Any]) -> LlavaConfig:
     """The configuration that the `fields` of a config.json describe.
 
@@ -268,7 +325,7 @@ def read_config(path: str | Path) -> LlavaConfig:
 
     The example is not executed, because it needs the files of a model.
     """
-    return parse_config(config_fields(path))
+    return parse_config(read_config_fields(path))
 
 
 def read_text_config(path: str | Path) -> TextConfig:
@@ -278,8 +335,9 @@ def read_text_config(path: str | Path) -> TextConfig:
         FileNotFoundError: the folder has no config.json.
         ValueError: the folder holds another model, or one with parts that this port does not compute.
     """
-    fields = config_fields(path)
+    fields = read_config_fields(path)
     require("model_type in config.json", fields.get("model_type"), ("llama", "mistral"))
+    _check_two_names(fields, TWO_NAMES_OF_TEXT)
     transformers = import_transformers()
     family = {"llama": transformers.LlamaConfig, "mistral": transformers.MistralConfig}
     return text_config(family[fields["model_type"]].from_dict(fields))

@@ -6,8 +6,10 @@ y. The mask is data: another window or another pair of types runs the same compi
 B samples, L layers, Y token types
 """
 
+import operator
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool
@@ -17,12 +19,25 @@ from pid.llava.tokens import TokenType
 TYPES = 8  # smallest size of a mask, so that most knockouts give masks of one shape
 
 
+def _to_layers(layers: Any) -> tuple[int, ...]:
+    """Layers as a tuple of numbers; one number is one layer."""
+    try:
+        numbers = [layers] if np.ndim(layers) == 0 and not isinstance(layers, Iterable) else list(layers)
+        if any(isinstance(number, bool | np.bool_) for number in numbers):
+            raise TypeError("they are truth values")
+        return tuple(operator.index(number) for number in numbers)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"layers are numbers or 'all', got {layers!r}: {error}; pass a tuple of numbers."
+        ) from error
+
+
 @dataclass(frozen=True)
 class Knockout:
     """Removes the attention from tokens of type `target` to tokens of type `source` in some layers.
 
     Raises:
-        ValueError: layers are neither numbers from 0 nor "all", or one of the two types is PAD.
+        ValueError: layers are neither numbers from 0 nor "all", or one of the two types is PAD or no number.
 
     Example:
         >>> from pid.llava import Knockout, TokenType
@@ -35,8 +50,8 @@ class Knockout:
         Geva et al. 2023, Dissecting recall of factual associations; Zhang et al. 2025, who apply it to LLaVA.
     """
 
-    layers: Iterable[int] | str
-    """Layers, counted from 0, or "all"."""
+    layers: Iterable[int] | int | str
+    """Layers, counted from 0: several, one, or "all"."""
     target: int = TokenType.QUESTION
     """Token type of the queries."""
     source: int = TokenType.IMAGE
@@ -50,16 +65,38 @@ class Knockout:
                     f"layers are numbers or 'all', got {self.layers!r}; pass a tuple of numbers."
                 )
         else:
-            layers = tuple(int(layer) for layer in self.layers)
+            layers = _to_layers(self.layers)
             object.__setattr__(self, "layers", layers)
             if min(layers, default=0) < 0:
                 raise ValueError(f"layers are counted from 0, got {layers}; leave out the negative ones.")
         for name in ("target", "source"):
-            if getattr(self, name) <= TokenType.PAD:
+            kind = getattr(self, name)
+            if not isinstance(kind, int | np.integer) or isinstance(kind, bool):
                 raise ValueError(
-                    f"the {name} of a knockout is a type above PAD=0, got {getattr(self, name)}; padding is "
-                    f"never attended to anyway."
+                    f"the {name} of a knockout is a TokenType, got {kind!r}; pass one, or its number."
                 )
+            if kind <= TokenType.PAD:
+                raise ValueError(
+                    f"the {name} of a knockout is a type above PAD=0, got {kind}; padding is never attended to anyway."
+                )
+
+
+def as_knockouts(knockouts: Iterable[Knockout] | Knockout) -> tuple[Knockout, ...]:
+    """A tuple of knockouts, given several or a single one.
+
+    Raises:
+        ValueError: one of them is not a `Knockout`.
+    """
+    several = (
+        (knockouts,) if isinstance(knockouts, Knockout) or not isinstance(knockouts, Iterable) else knockouts
+    )
+    several = tuple(several)
+    for knockout in several:
+        if not isinstance(knockout, Knockout):
+            raise ValueError(
+                f"knockouts are a list of Knockout, got {knockout!r}; write Knockout(layers, target, source)."
+            )
+    return several
 
 
 def windows(layers: int, width: int = 9) -> tuple[tuple[int, ...], ...]:
@@ -91,11 +128,11 @@ def windows(layers: int, width: int = 9) -> tuple[tuple[int, ...], ...]:
     return tuple(tuple(range(max(0, layer - below), min(layers, layer + above))) for layer in range(layers))
 
 
-def knockout_mask(knockouts: Iterable[Knockout], layers: int) -> Bool[np.ndarray, "l one y y"]:
+def knockout_mask(knockouts: Iterable[Knockout] | Knockout, layers: int) -> Bool[np.ndarray, "l one y y"]:
     """The mask of the attention edges that `knockouts` remove, the same for every sample.
 
     Args:
-        knockouts: any number of knockouts.
+        knockouts: any number of knockouts, or a single one.
         layers: number of layers L of the model.
 
     Returns:
@@ -111,11 +148,11 @@ def knockout_mask(knockouts: Iterable[Knockout], layers: int) -> Bool[np.ndarray
         >>> mask.shape, mask[:, 0, 3, 2].tolist()                    # QUESTION = 3, IMAGE = 2
         ((4, 1, 8, 8), [False, True, True, False])
     """
-    knockouts = tuple(knockouts)
+    knockouts = as_knockouts(knockouts)
     size = max((TYPES, *(1 + max(knockout.target, knockout.source) for knockout in knockouts)))
     mask = np.zeros((layers, 1, size, size), bool)
     for knockout in knockouts:
-        selected = [int(layer) for layer in (range(layers) if knockout.layers == "all" else knockout.layers)]
+        selected = list(range(layers) if knockout.layers == "all" else _to_layers(knockout.layers))
         if invalid := [layer for layer in selected if layer >= layers]:
             raise ValueError(
                 f"the model has layers 0 … {layers - 1}, got {invalid} in a knockout; drop them."

@@ -375,7 +375,7 @@ def test_without_token_types_images_are_found_by_their_id_and_nothing_is_padding
         (NAMES[0], {"pixel_values": np.zeros((2, 3, 28, 27))}, "(2, 3, 28, 28), got (2, 3, 28, 27)"),
         (NAMES[2], {"pixel_values": np.zeros((2, 3, 28, 28))}, "(2, tiles, 3, 28, 28), got (2, 3, 28, 28)"),
         (NAMES[2], {"image_sizes": None}, "LLaVA-1.6 needs image_sizes, (height, width) for each of 2 rows"),
-        (NAMES[2], {"pixel_values": np.zeros((2, 2, 3, 28, 28))}, "(41, 60) has 5 tiles, got 2"),
+        (NAMES[2], {"pixel_values": np.zeros((2, 2, 3, 28, 28))}, "(41, 60) needs 5 tiles, got 2"),
         (
             NAMES[0],
             {"input_ids": np.full((2, 29), 39)},

@@ -33,6 +33,13 @@ def array_name(kind: str, condition: str, group: int | None = None) -> str:
     return f"{kind}/{condition}" if group is None else f"{kind}/{condition}/{int(group)}"
 
 
+def _selects_layers(index: Any) -> bool:
+    """Whether an index selects along the first axis alone: not an ellipsis, a new axis or a mask of more axes."""
+    if index is Ellipsis or index is None or isinstance(index, bool | np.bool_):
+        return False
+    return np.asarray(index).dtype != bool or np.ndim(index) == 1
+
+
 @dataclass(frozen=True)
 class States:
     """Pooled states (L+1, n, D) on disk, read layer by layer. `Store.states` returns them.
@@ -61,11 +68,27 @@ class States:
         """The number of layers, L+1."""
         return self.shape[0]
 
-    def __getitem__(self, layer: int) -> Float[np.ndarray, "n d"]:
-        """The states of one layer (n, D)."""
-        if not -len(self) <= layer < len(self):
-            raise IndexError(f"states have {len(self)} layers, 0 … {len(self) - 1}, got {layer}.")
-        return self.store.gather(self.name, layer % len(self))
+    def __getitem__(self, index: Any) -> np.ndarray:
+        """Read layers as NumPy would index an array (L+1, n, D); `states[layer]` is (n, D).
+
+        A layer, a slice, an array of layers or a mask of layers reads only these layers. Further indices select rows
+        and channels.
+        """
+        first, rest = (index[0], index[1:]) if isinstance(index, tuple) and index else (index, ())
+        if not _selects_layers(first) or not all(isinstance(i, slice) or np.ndim(i) == 0 for i in rest):
+            return np.asarray(self)[index]
+        try:
+            layers = np.arange(len(self))[np.asarray(first, int) if np.shape(first) == (0,) else first]
+        except (IndexError, TypeError, ValueError) as error:
+            raise IndexError(
+                f"states have {len(self)} layers, 0 … {len(self) - 1}, got {index!r}: {error}; index them as an array."
+            ) from error
+        if layers.ndim == 0:
+            return self.store.gather(self.name, int(layers))[rest]
+        states = np.empty((layers.size, *self.shape[1:]), self.dtype)
+        for place, layer in enumerate(layers.ravel()):
+            states[place] = self.store.gather(self.name, int(layer))
+        return states.reshape(*layers.shape, *self.shape[1:])[(*[slice(None)] * layers.ndim, *rest)]
 
     def __iter__(self) -> Iterator[Float[np.ndarray, "n d"]]:
         """The states of each layer (n, D), one after the other."""

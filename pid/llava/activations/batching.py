@@ -130,12 +130,12 @@ def _bucket(name: str, segment: str, length: int, lengths: tuple[int, ...]) -> i
     return fitting[0]
 
 
-def batch_shape(row: EncodedPrompt, conditions: Conditions, buckets: Buckets) -> BatchShape:
-    """The shape of the batch that a prompt belongs to.
+def check_layout(row: EncodedPrompt) -> None:
+    """Check ids, types and pixels of a prompt against each other.
 
     Raises:
         ValueError: ids and types that differ in length, tokens that are padding, an image without tokens or tokens
-            without an image, or more tokens than the longest bucket.
+            without an image.
     """
     types = np.asarray(row.types)
     if types.shape != np.shape(row.ids) or types.ndim != 1 or not types.all():
@@ -143,12 +143,22 @@ def batch_shape(row: EncodedPrompt, conditions: Conditions, buckets: Buckets) ->
             f"a row has as many types as ids and no padding, got ids {np.shape(row.ids)}, types {types.shape} and "
             f"{(types == TokenType.PAD).sum()} of PAD in row {row.name!r}; encode it again."
         )
-    prefix = prefix_length(types)
-    if (prefix > 0) != (row.pixels is not None):
+    if (prefix_length(types) > 0) != (row.pixels is not None):
         raise ValueError(
             f"an image has tokens and pixels, got {(types == TokenType.IMAGE).sum()} tokens of IMAGE and "
             f"{'no ' * (row.pixels is None)}pixels in row {row.name!r}; encode it again."
         )
+
+
+def batch_shape(row: EncodedPrompt, conditions: Conditions, buckets: Buckets) -> BatchShape:
+    """The shape of the batch that a prompt belongs to.
+
+    Raises:
+        ValueError: ids, types and pixels do not match, or there are more tokens than the longest bucket has.
+    """
+    check_layout(row)
+    types = np.asarray(row.types)
+    prefix = prefix_length(types)
     return BatchShape(
         _bucket(row.name, "prefix", prefix, buckets.prefix) if prefix else 0,
         _bucket(row.name, "suffix", len(types) - prefix, buckets.suffix),

@@ -13,7 +13,7 @@ import dataclasses
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from pathlib import Path
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -23,13 +23,14 @@ from flax import nnx
 from pid.llava.activations.activation_store import NORMALIZED, Store, array_name
 from pid.llava.activations.batching import (
     Buckets,
-    Conditions,
     PromptBatch,
     batches,
     default_buckets,
     stack_knockout_masks,
     to_device_inputs,
 )
+from pid.llava.activations.capture_config import CaptureConfig, make_capture_config
+from pid.llava.activations.row_checks import HasRows, check_row, pending, prompt_digest, to_row, to_rows
 from pid.llava.activations.shard_writer import ShardWriter, StoreConfig
 from pid.llava.activations.shared_prefix import Measurement, measure
 from pid.llava.config import config_fields_on_disk
@@ -44,77 +45,22 @@ X = TypeVar("X")
 
 LAYOUT = 1
 """The version of the content of a shard. It rises with every change that older readers would misread."""
-DTYPES = ("float32", "bfloat16")
-
-
-@runtime_checkable
-class HasRows(Protocol):
-    """An object with encoded prompts, such as a `Batch`."""
-
-    def rows(self) -> Iterable[EncodedPrompt]:
-        """The encoded prompts."""
-        ...
-
-
-@dataclasses.dataclass(frozen=True)
-class CaptureConfig:
-    """The choices of a capture: conditions, states, groups and storage.
-
-    Together with the model and the caller's fingerprints, they are the configuration of a store.
-
-    Raises:
-        ValueError: no baseline or several, states of an unknown condition, invalid groups, another dtype.
-    """
-
-    conditions: Conditions
-    """Name → knockouts, the baseline first."""
-    states: tuple[str, ...]
-    """The conditions whose states are stored. The answer is stored under every condition."""
-    groups: tuple[int, ...]
-    """Token types over which states are averaged."""
-    options: tuple[int, ...]
-    """Token ids whose logits are stored."""
-    buckets: Buckets
-    """Lengths to which prompts are padded."""
-    dtype: str
-    """Dtype of states on disk."""
-
-    def __post_init__(self) -> None:
-        """Check the choices and put the baseline first."""
-        baselines = [name for name, knockouts in self.conditions.items() if not knockouts]
-        if len(baselines) != 1:
-            raise ValueError(
-                f"one condition is the baseline, without knockouts, got {baselines}; have one 'baseline': ()."
-            )
-        baseline = {baselines[0]: ()}
-        object.__setattr__(self, "conditions", baseline | {k: v for k, v in self.conditions.items() if v})
-        object.__setattr__(self, "states", tuple(sorted({*self.states})))
-        if unknown := {*self.states} - {*self.conditions}:
-            raise ValueError(
-                f"states are stored of conditions, got {sorted(unknown)}; name some of {list(self.conditions)}."
-            )
-        if not self.groups or len({*self.groups}) < len(self.groups) or min(self.groups) < 1:
-            raise ValueError(f"groups are different types above PAD=0, got {self.groups}; name each once.")
-        if self.dtype not in DTYPES:
-            raise ValueError(
-                f"states are stored as {' or '.join(DTYPES)}, got {self.dtype!r}; name one of them."
-            )
 
 
 def capture(
     model: Llava,
     samples: Iterable[EncodedPrompt] | HasRows,
     *,
-    conditions: Mapping[str, Iterable[Knockout]],
-    groups: Iterable[int] = GROUPS,
-    states: Iterable[str] | None = None,
+    conditions: Mapping[str, Iterable[Knockout] | Knockout],
+    groups: Iterable[int] | int = GROUPS,
+    states: Iterable[str] | str | None = None,
     store: str | Path,
     weights: str = "",
     encoding: str = "",
-    options: Iterable[int] = (),
+    options: Iterable[int] | int = (),
     buckets: Buckets | None = None,
     batch: int = 8,
-    dtype: str = "float32",
+    dtype: Any = "float32",
     share: tuple[int, int] | None = None,
 ) -> Store:
     """Store pooled states of every layer, and the answer, of every sample under every condition.
@@ -158,28 +104,45 @@ def capture(
     Reference:
         Geva et al. 2023 for attention knockout; Zhang et al. 2025 for LLaVA.
     """
-    capture_config = CaptureConfig(
-        {name: tuple(knockouts) for name, knockouts in conditions.items()},
-        tuple(conditions if states is None else states),
-        tuple(map(int, groups)),
-        tuple(map(int, options)),
+    capture_config = make_capture_config(
         default_buckets(model.config) if buckets is None else buckets,
-        dtype,
+        conditions=conditions,
+        groups=groups,
+        states=states,
+        options=options,
+        dtype=dtype,
     )
-    run = make_runner(model, capture_config, batch)
-    index, count = (jax.process_index(), jax.process_count()) if share is None else share
+    if not isinstance(batch, int | np.integer) or batch < 1:
+        raise ValueError(f"a batch has at least one prompt, got batch={batch!r}; choose a positive number.")
+    run = make_runner(model, capture_config, int(batch))
+    index, count = _share(share)
+    rows = to_rows(samples)
     config = _store_config(model, capture_config, weights, encoding)
     writer = ShardWriter(Path(store), config, index=index, count=count)
-    rows = samples.rows() if isinstance(samples, HasRows) else samples
     total = len(range(index, len(rows), count)) if isinstance(rows, Sized) else None
+    rows = (to_row(row, place) for place, row in enumerate(rows))
     with progress_bar("capture", total, "samples") as advance:
-        new = pending(rows, dict(writer.stored), index, count, advance)
+        new = pending(rows, dict(writer.stored), index, count, advance, dict(writer.digests))
+        new = ((place, check_row(model.config, row)) for place, row in new)
         planned = batches(new, batch, capture_config.conditions, capture_config.buckets)
         for prompts, measurement in one_step_ahead((prompts, run(prompts)) for prompts in planned):
             names = (row.name for row in prompts.rows)
-            writer.save(prompts.places, names, _arrays(prompts, measurement, capture_config))
+            digests = map(prompt_digest, prompts.rows)
+            writer.save(prompts.places, names, _arrays(prompts, measurement, capture_config), digests)
             advance(len(prompts.rows))
     return Store.open(store)
+
+
+def _share(share: tuple[int, int] | None) -> tuple[int, int]:
+    """The share of this process: (index, count).
+
+    Raises:
+        ValueError: the index is not below the count.
+    """
+    index, count = (jax.process_index(), jax.process_count()) if share is None else share
+    if not 0 <= index < count:
+        raise ValueError(f"a share is (index, count), with index 0 … count - 1, got {share}; count from 0.")
+    return index, count
 
 
 def _store_config(model: Llava, capture_config: CaptureConfig, weights: str, encoding: str) -> StoreConfig:
@@ -236,38 +199,6 @@ def make_runner(
         return measurement
 
     return run
-
-
-def pending(
-    rows: Iterable[EncodedPrompt],
-    stored: Mapping[str, int],
-    index: int,
-    count: int,
-    advance: Callable[[int], object],
-) -> Iterator[tuple[int, EncodedPrompt]]:
-    """Yield the prompts of a share that are not stored yet, each with its index among all samples.
-
-    `advance` counts the prompts that are stored already.
-
-    Raises:
-        ValueError: two prompts have one name, or a stored prompt has another index.
-    """
-    names: dict[int, str] = {place: name for name, place in stored.items()}
-    previous: set[str] = set()
-    for place, row in enumerate(rows):
-        if row.name in previous:
-            raise ValueError(f"rows have names of their own, got {row.name!r} twice; rename one of them.")
-        previous.add(row.name)
-        if stored.get(row.name, place) != place or names.get(place, row.name) != row.name:
-            raise ValueError(
-                f"rows keep their places, got {row.name!r} at {place}, where the store has "
-                f"{names.get(place)!r}; pass the samples in the same order as before, new ones last."
-            )
-        if place % count == index:
-            if row.name in stored:
-                advance(1)
-            else:
-                yield place, row
 
 
 def one_step_ahead(items: Iterable[X]) -> Iterator[X]:

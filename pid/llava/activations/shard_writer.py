@@ -41,6 +41,8 @@ class Shard:
     """For each row its index among all samples."""
     names: tuple[str, ...]
     """For each row its name."""
+    digests: tuple[str, ...] = ()
+    """For each row a hash of its prompt. Empty in stores that were written without them."""
 
     def damage(self, folder: Path, *, verify: bool) -> str | None:
         """What is wrong with the file: its size or, with `verify`, any byte. None if it is intact."""
@@ -66,11 +68,22 @@ def read_store_config(folder: Path) -> StoreConfig:
 
     Raises:
         FileNotFoundError: the folder is not a store.
+        ValueError: its config.json is damaged, or is that of something else.
     """
     path = folder / "config.json"
     if not path.is_file():
         raise FileNotFoundError(f"a store has a config.json, found none in {folder}; capture into it first.")
-    return json.loads(path.read_text())
+    try:
+        config = json.loads(path.read_bytes())
+        missing = [name for name in ("model", "conditions", "states", "groups") if name not in config]
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"the config.json of a store is JSON, got {path}: {error}; restore it.") from error
+    if missing:
+        raise ValueError(
+            f"the config.json of a store names what was captured, got none of {', '.join(missing)} in {path}; this is "
+            f"the folder of something else: pass that of a store."
+        )
+    return config
 
 
 def create_or_check(folder: Path, config: StoreConfig, *, process: int = 0) -> None:
@@ -79,8 +92,11 @@ def create_or_check(folder: Path, config: StoreConfig, *, process: int = 0) -> N
     `process` is the number of the calling process, so that several do not write one temporary file.
 
     Raises:
+        FileExistsError: the folder is a file.
         ValueError: the stored configuration differs (the message names every entry), or the folder has other files.
     """
+    if folder.is_file():
+        raise FileExistsError(f"a store is a folder, got the file {folder}; name another folder.")
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "config.json").exists():
         if foreign := sorted(path.name for path in folder.iterdir() if not path.name.endswith(".part")):
@@ -132,7 +148,9 @@ def read_manifest(manifest: Path) -> Iterator[Shard]:
     for line in manifest.read_bytes().splitlines(keepends=True):
         if line.endswith(b"\n"):
             entry = json.loads(line)
-            yield Shard(**entry | {key: tuple(entry[key]) for key in ("places", "names")})
+            yield Shard(
+                **entry | {key: tuple(entry[key]) for key in ("places", "names", "digests") if key in entry}
+            )
 
 
 class ShardWriter:
@@ -152,6 +170,8 @@ class ShardWriter:
         self._folder, self._config, self._index = folder, config_hash(config), index
         self.stored: dict[str, int] = {}
         """For each row in an intact shard its index among all samples, by name."""
+        self.digests: dict[str, str] = {}
+        """For each of these rows the hash of its prompt, if the store has it, by name."""
         for leftover in folder.glob("*.part"):
             if int(leftover.name.split(".")[-2]) % count == index:
                 leftover.unlink()
@@ -160,18 +180,25 @@ class ShardWriter:
             intact = [shard for shard in shards if not shard.damage(folder, verify=True)]
             for shard in intact:
                 self.stored |= zip(shard.names, shard.places, strict=True)
+                self.digests |= zip(shard.names, shard.digests, strict=False)
             content = b"".join(map(_line, intact))
             if number % count == index and content != manifest.read_bytes():
                 write_atomically(manifest, content, process=index)
 
-    def save(self, places: Iterable[int], names: Iterable[str], arrays: Mapping[str, np.ndarray]) -> None:
+    def save(
+        self,
+        places: Iterable[int],
+        names: Iterable[str],
+        arrays: Mapping[str, np.ndarray],
+        digests: Iterable[str] = (),
+    ) -> None:
         """Add a shard. It is on disk when this returns."""
-        places, names = tuple(places), tuple(names)
+        places, names, digests = tuple(places), tuple(names), tuple(digests)
         content = save({key: np.ascontiguousarray(array) for key, array in arrays.items()})
         name = f"shard-{hashlib.sha256(json.dumps(names).encode()).hexdigest()[:16]}.safetensors"
         write_atomically(self._folder / name, content, process=self._index)
         sha256 = hashlib.sha256(content).hexdigest()
-        line = _line(Shard(name, len(content), sha256, self._config, places, names))
+        line = _line(Shard(name, len(content), sha256, self._config, places, names, digests))
         with (self._folder / f"manifest-{self._index:04}.jsonl").open("ab") as file:
             file.write(line)
             file.flush()
@@ -180,4 +207,5 @@ class ShardWriter:
 
 
 def _line(shard: Shard) -> bytes:
-    return json.dumps(dataclasses.asdict(shard)).encode() + b"\n"
+    entry = {key: value for key, value in dataclasses.asdict(shard).items() if key != "digests" or value}
+    return json.dumps(entry).encode() + b"\n"

@@ -17,7 +17,8 @@ import jax
 from filelock import FileLock
 from orbax.checkpoint import v1 as ocp
 
-from pid.llava.checkpoint.safetensors_io import read_header, weight_files
+from pid.llava.checkpoint.safetensors_header import read_header
+from pid.llava.checkpoint.weight_files import weight_files
 
 log = logging.getLogger(__name__)
 

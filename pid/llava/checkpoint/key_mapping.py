@@ -57,6 +57,7 @@ SINGLE_TENSORS = {
     "vision/positions": "vision_tower.embeddings.position_embedding.weight",
     "newline": "image_newline",
 }
+ORIGINAL = r"(^|\.)mm_projector\.|(^|\.)vision_tower\.vision_tower\."
 BUFFER = r"(position_ids|rotary_emb\.inv_freq)$"
 VISION_LAYER = r"^vision_tower\.encoder\.layers\.(\d+)\."
 VISION_END = r"^vision_tower\.post_layernorm\."
@@ -83,6 +84,11 @@ def layout(keys: Iterable[str]) -> str:
     if any(key.startswith("model.") for key in keys):
         return "in memory"
     return "hub" if any(key.startswith("vision_tower.vision_model.") for key in keys) else "saved by v5"
+
+
+def is_original(key: str) -> bool:
+    """Whether a key is of the layout of the original authors, which this port does not read."""
+    return re.search(ORIGINAL, key) is not None
 
 
 def is_buffer(key: str) -> bool:

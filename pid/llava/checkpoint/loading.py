@@ -7,7 +7,9 @@ V vocabulary, D channels, L layers
 """
 
 import functools
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +20,23 @@ from jax.sharding import AbstractMesh, Mesh, SingleDeviceSharding
 
 from pid.llava.checkpoint.cache import restore_or_convert
 from pid.llava.checkpoint.key_mapping import is_buffer, is_stacked, is_transposed, tensor_keys, unused_keys
+from pid.llava.checkpoint.output_map import (
+    EMBEDDING,
+    OUTPUT_MAP,
+    as_stored,
+    fill_embedding,
+    warn_of_stored_output_map,
+)
 from pid.llava.checkpoint.safetensors_io import Index, LazyTensor, by_canonical_key, open_folder
-from pid.llava.config import TextConfig, read_config
+from pid.llava.checkpoint.weight_files import check_copies
+from pid.llava.config import LlavaConfig, TextConfig, read_config
+from pid.llava.model.choices import compute_dtype
 from pid.llava.model.language_model import LanguageModel
 from pid.llava.model.llava import Llava
+from pid.llava.model_folder import check_not_quantized, read_config_fields
 from pid.llava.partitioning import shardings
+
+TEXT_LAYER = r"language_model\.layers\.\d+\."
 
 
 @functools.lru_cache(maxsize=16)
@@ -62,14 +76,14 @@ def match_tensors(
     needed = {key for names in keys.values() for key in names}
     if missing := sorted(needed - set(tensors)):
         raise ValueError(
-            f"every parameter needs its tensor, got none for {_enumeration(missing)} in {where}; the checkpoint is "
-            f"incomplete, or its config.json is that of another model."
+            f"every parameter needs its tensor, got none for {_enumeration(missing)} in {where}; "
+            f"{_missing_remedy(missing, tensors)}."
         )
     unexpected = set(tensors) - needed - unused_keys(tensors, depth=depth, tie_embeddings=tie_embeddings)
     if unexpected:
         raise ValueError(
-            f"every tensor has a place, got none for {_enumeration(sorted(unexpected))} in {where}; this is another "
-            f"architecture, or adapters that must be merged first."
+            f"every tensor has a place, got none for {_enumeration(sorted(unexpected))} in {where}; "
+            f"{_unexpected_remedy(unexpected, needed)}."
         )
     for name, names in keys.items():
         shape = shapes[name][1:] if is_stacked(name) else shapes[name]
@@ -81,6 +95,26 @@ def match_tensors(
                     f"are of different models."
                 )
     return {name: [tensors[key] for key in names] for name, names in keys.items()}
+
+
+def _missing_remedy(missing: list[str], tensors: Collection[str]) -> str:
+    if missing == [OUTPUT_MAP] and EMBEDDING in tensors:
+        return (
+            "if the output map is the embedding, set tie_word_embeddings to true in config.json; else the checkpoint "
+            "is incomplete"
+        )
+    return "the checkpoint is incomplete, or its config.json is that of another model"
+
+
+def _unexpected_remedy(unexpected: set[str], needed: set[str]) -> str:
+    """What to do about tensors without a place: layers beyond the last one that the config names, or other names."""
+
+    def without_number(key: str) -> str:
+        return re.sub(TEXT_LAYER, "", key)
+
+    if {without_number(key) for key in unexpected} <= {without_number(key) for key in needed}:
+        return "the config.json has fewer layers (num_hidden_layers) than the weights: it is that of another model"
+    return "this is another architecture, or adapters that must be merged first"
 
 
 def _enumeration(keys: list[str], limit: int = 8) -> str:
@@ -123,12 +157,33 @@ def read_parameters(
     return jax.tree.unflatten(tree, [make(name, leaf) for name, leaf in by_name.items()])
 
 
+def _platform(mesh: Mesh | None) -> str:
+    device = jax.local_devices()[0] if mesh is None else mesh.devices.flat[0]
+    return device.platform
+
+
+def stored_config(path: str | Path, *, dtype: Any) -> LlavaConfig:
+    """The configuration of a Hugging Face folder by its config.json and its tensors: that of the model that is loaded.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        ValueError: the folder holds another model, a quantized one, or two sets of weights that differ.
+    """
+    config, folder = read_config(path), Path(path)
+    check_not_quantized(read_config_fields(path), folder)
+    check_copies(folder)
+    if not config.text.tie_embeddings:
+        return config
+    with open_folder(folder) as tensors:
+        return replace(config, text=as_stored(config.text, tensors, dtype))
+
+
 def load(path: str | Path, *, dtype: Any, mesh: Mesh | None = None, cache: str | Path | None = None) -> Llava:
     """Load LLaVA-1.5 or LLaVA-1.6 from a Hugging Face folder.
 
     Args:
         path: the folder: config.json and safetensors, in one file or several.
-        dtype: dtype of parameters and computation, float32 or bfloat16.
+        dtype: dtype of parameters and computation, float32 or bfloat16, as an object or by name.
         mesh: the devices, with the axes "data" and "model". None is the first device of this host.
         cache: a folder for the converted weights. Later loads of the same source in the same dtype restore them, onto
             any mesh, with the same bits as without a cache.
@@ -138,8 +193,8 @@ def load(path: str | Path, *, dtype: Any, mesh: Mesh | None = None, cache: str |
 
     Raises:
         FileNotFoundError: a file is missing.
-        ValueError: the folder holds another model or a damaged file, or tensors are missing, unexpected or of another
-            shape.
+        ValueError: the folder holds another model, a damaged file or two sets of weights that differ, the dtype is
+            another one, or tensors are missing, unexpected or of another shape.
 
     Example::
 
@@ -149,13 +204,17 @@ def load(path: str | Path, *, dtype: Any, mesh: Mesh | None = None, cache: str |
 
     The example is not executed, because it needs the weights of a model.
     """
-    config, source = read_config(path), Path(path)
+    dtype = compute_dtype(dtype, _platform(mesh))
+    config, source = stored_config(path, dtype=dtype), Path(path)
     depth, tie_embeddings = config.vision.depth, config.text.tie_embeddings
+    if read_config(path).text.tie_embeddings != tie_embeddings:
+        warn_of_stored_output_map(str(source))
     graphdef, shapes = abstract_model(Llava, config, dtype)
     targets = with_shardings(shapes, mesh)
 
     def convert() -> Any:
         with open_folder(source) as tensors:
+            tensors = fill_embedding(config.text, tensors)
             return read_parameters(
                 targets, tensors, depth=depth, tie_embeddings=tie_embeddings, where=str(source)
             )
@@ -188,10 +247,17 @@ def load_text(
 
     The example is not executed, because it needs the weights of a model.
     """
-    where = "the arrays"
+    where, dtype = "the arrays", compute_dtype(dtype, _platform(mesh))
     items = [(key, LazyTensor(x.shape, x.__getitem__)) for key, x in arrays.items() if not is_buffer(key)]
-    graphdef, shapes = abstract_model(LanguageModel, config, dtype)
-    tensors, tie_embeddings = by_canonical_key(items, where), config.tie_embeddings
-    targets = with_shardings(shapes, mesh)
-    params = read_parameters(targets, tensors, depth=0, tie_embeddings=tie_embeddings, where=where)
+    tensors = by_canonical_key(items, where)
+    if (stored := as_stored(config, tensors, dtype)) != config:
+        warn_of_stored_output_map(where)
+    graphdef, shapes = abstract_model(LanguageModel, stored, dtype)
+    params = read_parameters(
+        with_shardings(shapes, mesh),
+        fill_embedding(stored, tensors),
+        depth=0,
+        tie_embeddings=stored.tie_embeddings,
+        where=where,
+    )
     return nnx.merge(graphdef, params)

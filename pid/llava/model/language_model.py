@@ -15,7 +15,7 @@ G groups of tokens, Y token types
 """
 
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -26,10 +26,10 @@ from jaxtyping import Array, Bool, Float, Int
 
 from pid.deprecation import add_former_properties
 from pid.llava.config import TextConfig
+from pid.llava.model.choices import Collect
 from pid.llava.model.layers import linear, normal, stack
 from pid.llava.tokens import TokenType
 
-Collect = Literal["all", "pooled", "logits"]
 FORMER_NORMALIZED = "normalized".replace("z", "s")
 """The first spelling of a field, an argument and a kind of arrays. The arrays on disk keep it."""
 GROUPS: tuple[int, ...] = (TokenType.IMAGE, TokenType.QUESTION, TokenType.LAST)

@@ -12,16 +12,19 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from einops import rearrange
 from flax import nnx
 from jaxtyping import Array, Float
 
 from pid.llava.config import LlavaConfig
 from pid.llava.knockout import Knockout
-from pid.llava.model.language_model import GROUPS, Collect, LanguageModel, Output
+from pid.llava.model.choices import Collect, as_groups, check_collect
+from pid.llava.model.language_model import GROUPS, LanguageModel, Output
 from pid.llava.model.layers import linear, normal
 from pid.llava.model.vision import VisionTower, exact_gelu
 from pid.llava.partitioning import put_inputs
+from pid.llava.preprocessing.batch_types import check_padding_is_marked
 from pid.llava.preprocessing.device_inputs import WORD, DeviceInputs, prepare
 
 
@@ -113,23 +116,28 @@ def run(
 def forward(
     model: Llava,
     input_ids: Any,
-    pixel_values: Any | None,
+    pixel_values: Any | None = None,
     *,
     image_sizes: Any | None = None,
     token_types: Any | None = None,
-    knockouts: Iterable[Knockout] = (),
+    attention_mask: Any | None = None,
+    knockouts: Iterable[Knockout] | Knockout = (),
     collect: Collect = "all",
-    groups: tuple[int, ...] = GROUPS,
+    groups: Iterable[int] | int = GROUPS,
 ) -> Output:
     """Compute the raw residual stream, final states and logits of a batch with one image per row.
 
     Args:
         model: the model.
-        input_ids: integers (B, T), with `<image>` expanded to one id per image feature.
+        input_ids: integers (B, T), with `<image>` expanded to one id per image feature. Lists and tensors of torch are
+            converted, here and below.
         pixel_values: (B, 3, side, side), in LLaVA-1.6 (B, M, 3, side, side). None for text alone.
         image_sizes: LLaVA-1.6: (height, width) of each image (B, 2).
         token_types: the `TokenType` of each token (B, T). None is IMAGE at the image id and TEXT elsewhere. Padding
             must be marked PAD, at any position.
+        attention_mask: 1 at tokens and 0 at padding (B, T), as tokenizers return it. It marks padding where
+            `token_types` is None, and must agree with it elsewhere. Positions count only the tokens, as in `generate`
+            of transformers.
         knockouts: the attention edges to remove. Other knockouts run the same compiled program.
         collect: "all" returns every state, "pooled" the means over `groups`, "logits" no residual stream.
         groups: token types over which "pooled" averages.
@@ -152,15 +160,20 @@ def forward(
 
     The example is not executed, because it needs the weights of a model.
     """
+    check_collect(collect)
+    groups = as_groups(groups)
     inputs = prepare(
         model.config,
         input_ids,
         pixel_values,
         image_sizes=image_sizes,
         token_types=token_types,
+        attention_mask=attention_mask,
         knockouts=knockouts,
     )
+    if collect == "pooled" and token_types is None and attention_mask is None:
+        check_padding_is_marked(np.asarray(inputs.ids), model.config.image_token, last=True)
     graphdef, params = nnx.split(model)
     sharding = model.language.norm.scale[...].sharding
     inputs = put_inputs(inputs, sharding)
-    return run(graphdef, params, inputs, collect=collect, groups=tuple(map(int, groups)))
+    return run(graphdef, params, inputs, collect=collect, groups=groups)

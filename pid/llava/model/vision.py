@@ -74,7 +74,11 @@ class VisionTower(nnx.Module):
         self.class_embedding = nnx.Param(normal(rngs.params(), (width,), dtype))
         self.positions = nnx.Param(normal(rngs.params(), (1 + config.patches, width), dtype))
         self.norm = layer_norm(width, config.norm_eps, dtype=dtype, rngs=rngs)
-        self.blocks = stack(lambda rngs: VisionBlock(config, dtype=dtype, rngs=rngs), config.depth, rngs)
+        self.blocks = (
+            stack(lambda rngs: VisionBlock(config, dtype=dtype, rngs=rngs), config.depth, rngs)
+            if config.depth
+            else None
+        )
 
     def states(self, pixels: Float[Array, "m colors y x"]) -> Float[Array, "p m s c"]:
         """The input of the first block and the output of each block.
@@ -86,6 +90,8 @@ class VisionTower(nnx.Module):
         u = patches @ rearrange(self.patches[...], "d c y x -> (c y x) d")
         first = jnp.broadcast_to(self.class_embedding[...][None, None], (u.shape[0], 1, u.shape[2]))
         u = self.norm(jnp.concatenate([first, u], axis=1) + self.positions[...][None])
+        if self.blocks is None:
+            return u[None]
         graphdef, params = nnx.split(self.blocks)
 
         def run(u: Array, params: Any) -> tuple[Array, Array]:

@@ -9,5 +9,7 @@ processor       tokenizer, image processor and prompt style together, with a fin
 encoded_prompt  one prompt with its image, encoded and not padded
 padding         several encoded prompts, padded to one batch
 encoding        raw samples → encoded prompts and batches
+host_arrays     the arguments of `forward` as arrays
+batch_types     the token types of a batch, from types or an attention mask
 device_inputs   a batch, checked and laid out for the device
 """

@@ -14,7 +14,8 @@ from pid.deprecation import add_former_properties
 from pid.llava.config import LlavaConfig
 from pid.llava.knockout import Knockout, knockout_mask
 from pid.llava.preprocessing.anyres import NEWLINE, anyres_rows, tile_grid
-from pid.llava.tokens import TokenType
+from pid.llava.preprocessing.batch_types import batch_types, check_padding_is_marked, check_window
+from pid.llava.preprocessing.host_arrays import check_finite, to_host_array, to_pixels
 
 WORD = -1  # feature row of a token that is not an image token
 
@@ -43,10 +44,15 @@ class DeviceInputs(NamedTuple):
     """The attention edges that are removed in each layer (L, B or 1, Y, Y), see `knockout_mask`."""
 
 
-def _check_ids(config: LlavaConfig, ids: np.ndarray) -> None:
-    if ids.ndim != 2 or not np.issubdtype(ids.dtype, np.integer):
+def _to_ids(config: LlavaConfig, input_ids: Any) -> np.ndarray:
+    ids = to_host_array("input_ids", input_ids)
+    if ids.ndim != 2 or not (np.issubdtype(ids.dtype, np.integer) or not ids.size):
         raise ValueError(
             f"input_ids are integers (B, T), got {ids.dtype} {ids.shape}; add a batch axis or cast."
+        )
+    if not ids.size:
+        raise ValueError(
+            f"a batch has at least one row and one token, got input_ids {ids.shape}; leave it out."
         )
     words = ids[ids != config.image_token]
     if words.size and not 0 <= words.min() <= words.max() < config.text.vocab_size:
@@ -54,12 +60,7 @@ def _check_ids(config: LlavaConfig, ids: np.ndarray) -> None:
             f"token ids lie in 0 … {config.text.vocab_size - 1}, got {words.min()} … {words.max()}; use the "
             f"tokenizer of this model."
         )
-    window = config.text.sliding_window
-    if window is not None and ids.shape[1] > window:
-        raise ValueError(
-            f"this port has no sliding window, which matters beyond {window} tokens, got "
-            f"{ids.shape[1]}; shorten the prompt."
-        )
+    return ids
 
 
 def _check_pixels(config: LlavaConfig, pixels: np.ndarray | Array, batch: int) -> None:
@@ -73,6 +74,22 @@ def _check_pixels(config: LlavaConfig, pixels: np.ndarray | Array, batch: int) -
         )
 
 
+def tiles_needed(config: LlavaConfig, image_size: Any) -> int:
+    """The number of tiles of an image of (height, width) `image_size`: 1 in LLaVA-1.5."""
+    if config.pinpoints is None:
+        return 1
+    size = (int(image_size[0]), int(image_size[1]))
+    return 1 + math.prod(tile_grid(size, config.pinpoints, config.vision.image_size))
+
+
+def tiles_error(size: Any, needed: int, tiles: int) -> ValueError:
+    """The error of an image of (height, width) `size` that has `tiles` tiles instead of those it needs."""
+    return ValueError(
+        f"an image of (height, width) = ({int(size[0])}, {int(size[1])}) needs {needed} tiles, got {tiles}; pass the "
+        f"tiles and the image_sizes of the same image processor."
+    )
+
+
 def image_rows(config: LlavaConfig, image_size: Any, tiles: int) -> Int[np.ndarray, "t"]:
     """For each image token of one sample, its row in the table of `tiles`·P patches and, last, the newline.
 
@@ -84,24 +101,45 @@ def image_rows(config: LlavaConfig, image_size: Any, tiles: int) -> Int[np.ndarr
         return np.arange(vision.patches, dtype=np.int32)
     size = (int(image_size[0]), int(image_size[1]))
     rows = anyres_rows(size, config.pinpoints, tile=vision.image_size, side=vision.side)
-    needed = 1 + math.prod(tile_grid(size, config.pinpoints, vision.image_size))
-    if tiles < needed:
-        raise ValueError(
-            f"an image of (height, width) = {size} has {needed} tiles, got {tiles}; pass the tiles and the "
-            f"image_sizes of the same image processor."
-        )
+    if tiles < (needed := tiles_needed(config, size)):
+        raise tiles_error(size, needed, tiles)
     return np.where(rows == NEWLINE, tiles * vision.patches, rows).astype(np.int32)
 
 
-def _feature_rows(config: LlavaConfig, ids: np.ndarray, image_sizes: Any, tiles: int) -> np.ndarray:
-    if config.pinpoints is not None and np.shape(image_sizes) != (len(ids), 2):
+def count_tiles(tiles: np.ndarray) -> int:
+    """The number of tiles (M, …) of an image, without the zeros that fill up the axis."""
+    return next((count for count in range(len(tiles), 0, -1) if tiles[count - 1].any()), 0)
+
+
+def _check_tiles(config: LlavaConfig, pixels: np.ndarray | Array, image_sizes: np.ndarray) -> None:
+    """Refuse an image that has fewer tiles than its size needs. As in Hugging Face, further tiles are not read.
+
+    A standardized picture has no tile of zeros. A row of zeros alone is no picture and passes.
+    """
+    if not isinstance(pixels, np.ndarray):
+        return
+    for size, tiles in zip(image_sizes, pixels, strict=True):
+        if 0 < (count := count_tiles(tiles)) < (needed := tiles_needed(config, size)):
+            raise tiles_error(size, needed, count)
+
+
+def _to_sizes(config: LlavaConfig, image_sizes: Any | None, batch: int) -> np.ndarray | None:
+    """The (height, width) of each image, which LLaVA-1.5 does not need."""
+    if config.pinpoints is None:
+        return None
+    sizes = None if image_sizes is None else to_host_array("image_sizes", image_sizes)
+    if sizes is None or sizes.shape != (batch, 2):
         raise ValueError(
-            f"LLaVA-1.6 needs image_sizes, (height, width) for each of {len(ids)} rows, got "
-            f"{None if image_sizes is None else np.shape(image_sizes)}; the image processor returns them."
+            f"LLaVA-1.6 needs image_sizes, (height, width) for each of {batch} rows, got "
+            f"{None if sizes is None else sizes.shape}; the image processor returns them."
         )
+    return sizes
+
+
+def _feature_rows(config: LlavaConfig, ids: np.ndarray, sizes: np.ndarray | None, tiles: int) -> np.ndarray:
     feature_rows = np.full(ids.shape, WORD, np.int32)
     for index, is_image in enumerate(ids == config.image_token):
-        rows = image_rows(config, None if image_sizes is None else image_sizes[index], tiles)
+        rows = image_rows(config, None if sizes is None else sizes[index], tiles)
         if is_image.sum() != len(rows):
             raise ValueError(
                 f"row {index} must have one image token {config.image_token} per image feature, got "
@@ -120,43 +158,42 @@ def _remedy(ids: np.ndarray, count: int, needed: int) -> str:
     return f"token {others[0]} stands there {needed} times: take the tokenizer of this model, whose <image> is another"
 
 
-def _check_types(token_types: Any | None, is_image: np.ndarray) -> np.ndarray:
-    if token_types is None:
-        return np.where(is_image, TokenType.IMAGE, TokenType.TEXT)
-    types = np.asarray(token_types)
-    if (
-        types.shape != is_image.shape
-        or not np.issubdtype(types.dtype, np.integer)
-        or types.min(initial=0) < 0
-    ):
-        raise ValueError(
-            f"token_types are integers from 0 in the shape of input_ids, {is_image.shape}, got {types.dtype} "
-            f"{types.shape}; see TokenType."
-        )
-    if image_padding := int((is_image & (types == TokenType.PAD)).sum()):
-        raise ValueError(
-            f"an image token is not padding, got {image_padding} that are; pad with an id other than the image token."
-        )
-    return types
+def _images(
+    config: LlavaConfig, ids: np.ndarray, pixel_values: Any, image_sizes: Any | None
+) -> tuple[Any, Any]:
+    """The tiles of a batch, checked, and the feature row of each of its tokens."""
+    pixels = to_pixels(pixel_values)
+    _check_pixels(config, pixels, len(ids))
+    sizes = _to_sizes(config, image_sizes, len(ids))
+    tiles = pixels[:, None] if config.pinpoints is None else pixels
+    feature_rows = _feature_rows(config, ids, sizes, tiles.shape[1])
+    if sizes is not None:
+        _check_tiles(config, tiles, sizes)
+    check_finite(tiles)
+    return tiles, feature_rows
 
 
 def prepare(
     config: LlavaConfig,
     input_ids: Any,
-    pixel_values: Any | None,
+    pixel_values: Any | None = None,
     *,
     image_sizes: Any | None = None,
     token_types: Any | None = None,
-    knockouts: Iterable[Knockout] = (),
+    attention_mask: Any | None = None,
+    knockouts: Iterable[Knockout] | Knockout = (),
 ) -> DeviceInputs:
     """Check a batch and lay it out for the device, on the host.
 
     Args:
         config: configuration of the model.
-        input_ids: integers (B, T), with `<image>` expanded to one id per image feature.
+        input_ids: integers (B, T), with `<image>` expanded to one id per image feature. Lists and tensors of torch are
+            converted, here and below.
         pixel_values: (B, 3, side, side), in LLaVA-1.6 (B, M, 3, side, side). None for text alone.
         image_sizes: LLaVA-1.6: (height, width) of each image (B, 2).
         token_types: the `TokenType` of each token (B, T). None is IMAGE at the image id and TEXT elsewhere.
+        attention_mask: 1 at tokens and 0 at padding (B, T), as tokenizers return it. It marks padding where
+            `token_types` is None, and must agree with it elsewhere.
         knockouts: the attention edges to remove.
 
     Returns:
@@ -180,8 +217,7 @@ def prepare(
         >>> inputs.types.tolist(), inputs.knockout_mask.shape
         ([[1, 1, 1]], (2, 1, 8, 8))
     """
-    ids = np.asarray(input_ids)
-    _check_ids(config, ids)
+    ids = _to_ids(config, input_ids)
     is_image = ids == config.image_token
     if pixel_values is None:
         if is_image.any():
@@ -190,9 +226,10 @@ def prepare(
             )
         pixels, feature_rows = None, np.full(ids.shape, WORD, np.int32)
     else:
-        _check_pixels(config, pixel_values, len(ids))
-        pixels = pixel_values if config.pinpoints is not None else pixel_values[:, None]
-        feature_rows = _feature_rows(config, ids, image_sizes, pixels.shape[1])
-    types = _check_types(token_types, is_image)
+        pixels, feature_rows = _images(config, ids, pixel_values, image_sizes)
+    types = batch_types(is_image, token_types, attention_mask)
+    if token_types is None and attention_mask is None:
+        check_padding_is_marked(ids, config.image_token)
+    check_window(types, config.text.sliding_window)
     mask = knockout_mask(knockouts, config.text.num_layers)
     return DeviceInputs(ids.astype(np.int32), types.astype(np.int32), feature_rows, pixels, mask)

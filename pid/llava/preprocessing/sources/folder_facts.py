@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pid.llava.config_file import config_fields, hugging_face_config, json_object, require
+from pid.llava.config import hugging_face_config, require
+from pid.llava.model_folder import read_config_fields, read_json_object
 from pid.llava.preprocessing.anyres import ImageSize
 
 CONFIG, PROCESSOR, IMAGES, TOKENIZER = (
@@ -64,7 +65,7 @@ def read_model_facts(folder: Path) -> ModelFacts | None:
     """
     if not (folder / CONFIG).is_file():
         return None
-    config = hugging_face_config(config_fields(folder))
+    config = hugging_face_config(read_config_fields(folder))
     require("the vision tower", config.vision_config.model_type, ("clip_vision_model",))
     pinpoints = getattr(config, "image_grid_pinpoints", None)
     text = config.text_config
@@ -85,13 +86,13 @@ def read_model_facts(folder: Path) -> ModelFacts | None:
 def _images_file(folder: Path) -> str:
     """The file from which transformers reads the image processor."""
     file = folder / PROCESSOR
-    return PROCESSOR if file.is_file() and "image_processor" in json_object(file) else IMAGES
+    return PROCESSOR if file.is_file() and "image_processor" in read_json_object(file) else IMAGES
 
 
 def check_processor_files(folder: Path) -> None:
     """Raise ValueError where the files of a processor disagree about pixels or image tokens."""
     files = {
-        name: json_object(folder / name)
+        name: read_json_object(folder / name)
         for name in (PROCESSOR, IMAGES, TOKENIZER)
         if (folder / name).is_file()
     }

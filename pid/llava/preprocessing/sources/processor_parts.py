@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, Literal
 
-from pid.llava.config_file import import_transformers, require
+from pid.llava.config import import_transformers, require
 from pid.llava.preprocessing.prompts import IMAGE
 from pid.llava.preprocessing.sources.folder_facts import CONFIG, ModelFacts
 

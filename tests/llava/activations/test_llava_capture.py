@@ -43,7 +43,7 @@ from tests.helpers.tiny_llava import (
     words,
 )
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+ROOT = Path(__file__).resolve().parents[3]
 GOLDEN = ROOT / "tests" / "golden"
 
 

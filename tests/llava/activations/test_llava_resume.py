@@ -27,7 +27,7 @@ from tests.helpers.tiny_llava import (
     rows,
 )
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture(autouse=True, scope="module")

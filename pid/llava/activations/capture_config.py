@@ -1,0 +1,93 @@
+"""The choices of a capture: conditions, states, groups, options and storage."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax.numpy as jnp
+
+from pid.llava.activations.batching import Buckets, Conditions
+from pid.llava.knockout import Knockout, as_knockouts
+from pid.llava.model.choices import as_groups
+
+DTYPES = ("float32", "bfloat16")
+
+
+@dataclass(frozen=True)
+class CaptureConfig:
+    """The choices of a capture: conditions, states, groups and storage.
+
+    Together with the model and the caller's fingerprints, they are the configuration of a store.
+
+    Raises:
+        ValueError: no baseline or several, states of an unknown condition, invalid groups, another dtype.
+    """
+
+    conditions: Conditions
+    """Name → knockouts, the baseline first."""
+    states: tuple[str, ...]
+    """The conditions whose states are stored. The answer is stored under every condition."""
+    groups: tuple[int, ...]
+    """Token types over which states are averaged."""
+    options: tuple[int, ...]
+    """Token ids whose logits are stored."""
+    buckets: Buckets
+    """Lengths to which prompts are padded."""
+    dtype: str
+    """Dtype of states on disk."""
+
+    def __post_init__(self) -> None:
+        """Check the choices and put the baseline first."""
+        if unnamed := [name for name in self.conditions if not isinstance(name, str)]:
+            raise ValueError(f"conditions are named by strings, got {unnamed[0]!r}; write them as text.")
+        baselines = [name for name, knockouts in self.conditions.items() if not knockouts]
+        if len(baselines) != 1:
+            raise ValueError(
+                f"one condition is the baseline, without knockouts, got {baselines}; have one 'baseline': ()."
+            )
+        baseline = {baselines[0]: ()}
+        object.__setattr__(self, "conditions", baseline | {k: v for k, v in self.conditions.items() if v})
+        object.__setattr__(self, "states", tuple(sorted({*self.states})))
+        if unknown := {*self.states} - {*self.conditions}:
+            raise ValueError(
+                f"states are stored of conditions, got {sorted(unknown)}; name some of {list(self.conditions)}."
+            )
+        if not self.groups or len({*self.groups}) < len(self.groups) or min(self.groups) < 1:
+            raise ValueError(f"groups are different types above PAD=0, got {self.groups}; name each once.")
+        if not isinstance(self.buckets, Buckets):
+            raise ValueError(
+                f"buckets are Buckets(prefix=…, suffix=…), got {self.buckets!r}; pass these two."
+            )
+        if self.dtype not in DTYPES:
+            raise ValueError(
+                f"states are stored as {' or '.join(DTYPES)}, got {self.dtype!r}; name one of them."
+            )
+
+
+def make_capture_config(
+    buckets: Buckets,
+    *,
+    conditions: Mapping[str, Iterable[Knockout] | Knockout],
+    groups: Iterable[int] | int,
+    states: Iterable[str] | str | None,
+    options: Iterable[int] | int,
+    dtype: Any,
+) -> CaptureConfig:
+    """The choices of a capture from the arguments of `capture`, where one member may stand for a list of one.
+
+    Raises:
+        ValueError: the conditions have no names, or a choice breaks a rule of `CaptureConfig`.
+    """
+    if not isinstance(conditions, Mapping):
+        raise ValueError(
+            f"conditions have names, got {type(conditions).__name__}; pass a dictionary, with one 'baseline': ()."
+        )
+    names = conditions if states is None else states
+    return CaptureConfig(
+        {name: as_knockouts(knockouts) for name, knockouts in conditions.items()},
+        (names,) if isinstance(names, str) else tuple(names),
+        as_groups(groups),
+        tuple(map(int, options if isinstance(options, Iterable) else (options,))),
+        buckets,
+        dtype if isinstance(dtype, str) else jnp.dtype(dtype).name,
+    )
