@@ -61,7 +61,7 @@ def encode_prompt(processor: Processor, sample: Sample) -> EncodedPrompt:
 
     The example is not executed, because it needs the files of a model.
     """
-    _check_types(processor, sample)
+    _check_type(sample)
     try:
         return _encode(processor, sample)
     except (FileNotFoundError, TypeError, ValueError) as error:
@@ -70,12 +70,7 @@ def encode_prompt(processor: Processor, sample: Sample) -> EncodedPrompt:
         raise kind(f"sample {sample.name!r}: {error}") from error
 
 
-def _check_types(processor: object, sample: object) -> None:
-    if not isinstance(processor, Processor):
-        raise TypeError(
-            f"a processor is one of read_processor or wrap_processor, got {type(processor).__name__}; pass it to "
-            f"wrap_processor."
-        )
+def _check_type(sample: object) -> None:
     if not isinstance(sample, Sample):
         raise TypeError(
             f"samples are of type Sample, got {type(sample).__name__}; pass a list of Sample(name, image, question)."
@@ -131,7 +126,7 @@ def encode_prompts(processor: Processor, samples: Iterable[Sample]) -> Iterator[
     """
     names: set[str] = set()
     for sample in samples:
-        _check_types(processor, sample)
+        _check_type(sample)
         if sample.name in names:
             raise ValueError(f"names of samples are unique, got {sample.name!r} twice; number them.")
         names.add(sample.name)
