@@ -58,6 +58,21 @@ class ModelFolder:
             self.path, style=options.style, suffix=options.suffix, image_mode=options.image_mode
         )
 
+    def check_prompt(self) -> None:
+        """Read the processor, which raises ValueError if the prompt style or a file is not that of the model."""
+        _ = self.processor
+
+    @property
+    def prompt(self) -> dict[str, str]:
+        """Name, text and suffix of the prompt style, and what chose it."""
+        processor = self.processor
+        return {
+            "style": processor.style_name,
+            "text": processor.style,
+            "suffix": processor.suffix,
+            "source": processor.style_source,
+        }
+
     @cached_property
     def encoding_fingerprint(self) -> str:
         """Fingerprint of the encoding of questions and images."""

@@ -42,8 +42,10 @@ class CaptureOptions:
     """Batch size in questions."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Dtype of the computation and of the stored states."""
-    style: str = "vicuna_v1"
-    """Prompt style: vicuna_v1, hf_15, hf_16_vicuna or mistral, or a text with <image> and {question}."""
+    style: str = "auto"
+    """Prompt style. auto is that of each model, by its chat template, tokenizer or language model. Else vicuna_v1,
+    hf_15, hf_16_vicuna, mistral, llama_3 or chatml, if it is one of the model; or a text with <image> and {question},
+    which is used as it is."""
     suffix: str = "zhang"
     """Text after the question that asks for a short answer: zhang, llava or none, or your own text."""
     image_mode: Literal["pad", "hf_crop", "anyres"] | None = None

@@ -21,6 +21,7 @@ from experiments.pid_llava.stages import decomposing, questions
 from experiments.pid_llava.stages.capturing import Capture, capture_states, probability_changes
 from experiments.pid_llava.stages.decomposing import Decomposition
 from experiments.run.report import Table
+from pid.llava.preprocessing.prompts import STYLES
 from pid.toyworld import EXPECTED
 
 
@@ -130,7 +131,12 @@ class ModelStudy(LlavaStudy):
         super().__init__(config)
         self.models = {model.name: model for model in find_models(config)}
         world = "GQA" if config.data is not None else "the toy world (synthetic)"
-        self.title = f"{', '.join(self.models)} in {world}"
+        styles = {model.name: model.prompt for model in self.models.values()}
+        prompts = ", ".join(
+            f"{name}: {prompt['style'] if prompt['style'] in STYLES else repr(prompt['text'])} ({prompt['source']})"
+            for name, prompt in styles.items()
+        )
+        self.title = f"{', '.join(self.models)} in {world}; prompt styles {prompts}"
         self.corners = (
             list(product(EXPECTED, config.corners.tasks))
             if config.data is None and config.corners.rows
@@ -141,6 +147,15 @@ class ModelStudy(LlavaStudy):
     def data_hashes(self) -> dict[str, str]:
         """Return the fingerprints of the weights."""
         return {f"model {model.name}": model.weights_fingerprint for model in self.models.values()}
+
+    def tabulate(self, results: Results) -> list[Table]:
+        """Return all tables that have rows, and last the prompts."""
+        return [*super().tabulate(results), report.prompt_table(self.models.values())]
+
+    def summarize(self, results: Results, tables: list[Table]) -> dict[str, Any]:
+        """Return all numbers and the prompt of every model."""
+        prompts = {model.name: model.prompt for model in self.models.values()}
+        return super().summarize(results, tables) | {"prompts": prompts}
 
     def measure(self, runner: run.Runner) -> Results:
         """Capture all tasks, decompose those with enough samples, and measure the corners."""
@@ -223,7 +238,8 @@ class FileStudy(LlavaStudy):
 def find_models(config: Config) -> list[ModelFolder]:
     """Return the model folders.
 
-    Raises FileNotFoundError, with a remedy, if there is none or if data are missing.
+    Raises FileNotFoundError, with a remedy, if there is none or if data are missing, and ValueError if a prompt style
+    or a file is not that of its model.
     """
     if not config.model:
         raise FileNotFoundError(
@@ -241,7 +257,10 @@ def find_models(config: Config) -> list[ModelFolder]:
         raise FileNotFoundError(
             f"the questions and images of GQA are read from a folder, got {config.data}, {state}; check --data."
         )
-    return [ModelFolder(path, config.capture, config.mesh) for path in config.model]
+    models = [ModelFolder(path, config.capture, config.mesh) for path in config.model]
+    for model in models:
+        model.check_prompt()
+    return models
 
 
 def _capture_row(capture: Capture) -> dict[str, Any]:

@@ -1,10 +1,11 @@
 """Tables of the results."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import combinations
 
 import numpy as np
 
+from experiments.pid_llava.checkpoint import ModelFolder
 from experiments.pid_llava.known_effects import KnownEffect
 from experiments.pid_llava.paper_claims import Statement
 from experiments.pid_llava.stages.capturing import Capture, probability_changes
@@ -71,6 +72,17 @@ def task_table(captures: Sequence[Capture], least: int) -> Table:
     title = "Tasks, and the change of the answer's probability by Image→Question knockouts, in % with the "
     title += f"{100 * LEVEL:.0f} % interval over questions (for the worst window, simultaneous over windows)"
     return Table(title, columns, rows)
+
+
+def prompt_table(models: Iterable[ModelFolder]) -> Table:
+    """Return the prompt style of every model, and what chose it."""
+    rows = []
+    for model in models:
+        prompt = model.prompt
+        rows.append(
+            (model.name, prompt["style"], repr(prompt["text"]), repr(prompt["suffix"]), prompt["source"])
+        )
+    return Table("Prompt of each model", ("model", "style", "prompt", "suffix", "chosen by"), rows)
 
 
 def layer_table(decompositions: Sequence[Decomposition], aggregation: str) -> Table:

@@ -7,7 +7,7 @@ from typing import Any, cast
 import numpy as np
 import tensorflow_datasets as tfds
 from jaxtyping import UInt8
-from PIL import Image
+from PIL import Image, ImageOps
 
 from pid.gqa.gqa_builder import GQA, GQAConfig
 from pid.gqa.question import Mention, Question
@@ -68,9 +68,20 @@ class Images(Mapping[str, UInt8[np.ndarray, "h w 3"]]):
         self._rows = {image_id: row for row, image_id in enumerate(ids)}
 
     def __getitem__(self, image_id: str) -> UInt8[np.ndarray, "h w 3"]:
-        """Decode the image with this id."""
-        with Image.open(io.BytesIO(self.jpeg(image_id))) as image:
-            return np.asarray(image.convert("RGB"))
+        """Decode the image with this id, upright by its EXIF orientation.
+
+        Raises:
+            ValueError: the file is damaged.
+        """
+        data = self.jpeg(image_id)
+        try:
+            with Image.open(io.BytesIO(data)) as image:
+                return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+        except (OSError, SyntaxError) as error:  # PIL raises SyntaxError for a broken header
+            raise ValueError(
+                f"an image is a whole JPEG file, got {image_id}.jpg of {len(data)} bytes: {error}; download images.zip "
+                f"again and build the table anew."
+            ) from error
 
     def jpeg(self, image_id: str) -> bytes:
         """Return the JPEG file itself, for a processor that decodes it itself."""

@@ -29,6 +29,9 @@ TEXT_FIELDS = {
     "tied": "tie_embeddings",
 }
 """Old name → name of a field. Stores of activations have the old names on disk."""
+TWO_NAMES = (("image_token_index", "image_token_id"),)
+TWO_NAMES_OF_TEXT = (("rope_theta", "rope_parameters.rope_theta"), ("rope_theta", "rope_scaling.rope_theta"))
+"""Fields of a config.json that transformers knows by two names, for the whole model and for its language model."""
 
 
 @accept_former_fields(**VISION_FIELDS)
@@ -261,16 +264,45 @@ def import_transformers() -> Any:
     return transformers
 
 
+def _nested(fields: Mapping[str, Any], name: str) -> Any:
+    value: Any = fields
+    for key in name.split("."):
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value
+
+
+def _check_two_names(fields: Mapping[str, Any], pairs: tuple[tuple[str, str], ...]) -> None:
+    for first, second in pairs:
+        one, other = _nested(fields, first), _nested(fields, second)
+        if one is not None and other is not None and one != other:
+            raise ValueError(
+                f"{first} and {second} in config.json are two names of one number, got {one!r} and {other!r}; delete "
+                f"the wrong one."
+            )
+
+
+def hugging_face_config(fields: Mapping[str, Any]) -> Any:
+    """The LlavaConfig or LlavaNextConfig of transformers that the `fields` of a config.json describe.
+
+    Raises:
+        ValueError: it is another model, or two names of one field have two values.
+    """
+    require("model_type in config.json", fields.get("model_type"), ("llava", "llava_next"))
+    _check_two_names(fields, TWO_NAMES)
+    text = fields.get("text_config")
+    _check_two_names(text if isinstance(text, Mapping) else {}, TWO_NAMES_OF_TEXT)
+    transformers = import_transformers()
+    family = {"llava": transformers.LlavaConfig, "llava_next": transformers.LlavaNextConfig}
+    return family[fields["model_type"]].from_dict(dict(fields))
+
+
 def parse_config(fields: Mapping[str, Any]) -> LlavaConfig:
     """The configuration that the `fields` of a config.json describe.
 
     Raises:
         ValueError: it is another model, or one with parts that this port does not compute.
     """
-    require("model_type in config.json", fields.get("model_type"), ("llava", "llava_next"))
-    transformers = import_transformers()
-    family = {"llava": transformers.LlavaConfig, "llava_next": transformers.LlavaNextConfig}
-    return llava_config(family[fields["model_type"]].from_dict(dict(fields)))
+    return llava_config(hugging_face_config(fields))
 
 
 def read_config(path: str | Path) -> LlavaConfig:
@@ -305,6 +337,7 @@ def read_text_config(path: str | Path) -> TextConfig:
     """
     fields = read_config_fields(path)
     require("model_type in config.json", fields.get("model_type"), ("llama", "mistral"))
+    _check_two_names(fields, TWO_NAMES_OF_TEXT)
     transformers = import_transformers()
     family = {"llama": transformers.LlamaConfig, "mistral": transformers.MistralConfig}
     return text_config(family[fields["model_type"]].from_dict(fields))

@@ -8,6 +8,7 @@ import zipfile
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from pid import gqa
 from tests.helpers import gqa_folder
@@ -65,6 +66,19 @@ def test_an_image_is_found_by_its_id_and_the_file_is_left_as_it_was(built):
         assert abs(int(images[image_id][0, 0, 0]) - 40 * number) <= 2  # JPEG rounds
     np.testing.assert_array_equal(images["1004"][..., 0], images["1004"][..., 2])
     assert images["1003"][..., 2].max() <= 2
+
+
+def test_a_photograph_is_upright_and_a_damaged_one_is_named(tmp_path):
+    root = gqa_folder.write(tmp_path)
+    photograph, damaged = (root / "images" / f"{name}.jpg" for name in ("1001", "1002"))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.open(photograph).save(photograph, exif=exif)
+    damaged.write_bytes(damaged.read_bytes()[:300])
+    images = gqa.Images(build(root, tmp_path / "data", gqa.IMAGES), "val")
+    assert images["1001"].shape == (8, 6, 3)  # stored as 6 × 8
+    with pytest.raises(ValueError, match="got 1002.jpg of 300 bytes: .*; download images.zip again"):
+        images["1002"]
 
 
 def test_a_prepared_set_is_read_by_a_new_builder_without_the_download(built):

@@ -95,14 +95,15 @@ def test_images_of_every_kind_are_the_same_image(tmp_path):
     color = np.asarray(picture())
     file = tmp_path / "a.png"
     Image.fromarray(color).save(file)
-    transparent = np.concatenate([color, np.zeros((20, 40, 1), np.uint8)], axis=-1)
+    opaque = np.concatenate([color, np.full((20, 40, 1), 255, np.uint8)], axis=-1)
     for image in (
         color,
         Image.fromarray(color),
         file,
         str(file),
-        transparent,
-        Image.fromarray(transparent),
+        opaque,
+        Image.fromarray(opaque),
+        file.read_bytes(),
     ):
         np.testing.assert_array_equal(np.asarray(to_rgb(image)), color)
     gray = color[..., 0]
@@ -219,7 +220,10 @@ def test_fingerprint_changes_with_each_ingredient_and_not_with_names():
             lambda: llava.prompt("Is <image> red?"),
             "a question is a text without <image>, got 'Is <image> red?'",
         ),
-        (lambda: llava.prompt("Q", style="vicuna"), "a style is vicuna_v1, hf_15, hf_16_vicuna, mistral or"),
+        (
+            lambda: llava.prompt("Q", style="vicuna"),
+            "a style is vicuna_v1, hf_15, hf_16_vicuna, mistral, llama_3, chatml or",
+        ),
         (lambda: llava.prompt("Q", style="{question}<image>"), "behind it one {question}, got"),
         (lambda: llava.prompt("Q", style="<image><image>{question}"), "a text with one <image>"),
         (

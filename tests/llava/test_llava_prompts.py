@@ -38,6 +38,16 @@ def test_prompts_are_those_of_the_sources_to_the_letter():
         "hf_15": f"USER: <image>\nQ? \n{short} ASSISTANT:",
         "hf_16_vicuna": f"{system.format('human')}USER: <image>\nQ? \n{short} ASSISTANT:",
         "mistral": f"[INST] <image>\nQ? \n{short} [/INST]",
+        "llama_3": (
+            "<|start_header_id|>system<|end_header_id|>\n\nYou are a helpful language and vision assistant. You are "
+            "able to understand the visual content that the user provides, and assist the user with a variety of tasks "
+            "using natural language.<|eot_id|><|start_header_id|>user<|end_header_id|>\n\n"
+            f"<image>\nQ? \n{short}<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n"
+        ),
+        "chatml": (
+            "<|im_start|>system\nAnswer the questions.<|im_end|><|im_start|>user\n"
+            f"<image>\nQ? \n{short}<|im_end|><|im_start|>assistant\n"
+        ),
     }
     assert llava.prompt("Q?", style="hf_15", suffix="llava").text == f"USER: <image>\nQ?\n{short} ASSISTANT:"
     assert llava.prompt("Q?", style="hf_15", suffix="none").text == "USER: <image>\nQ? ASSISTANT:"

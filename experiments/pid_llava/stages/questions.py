@@ -79,7 +79,7 @@ def _gqa(config: Config, download: Path) -> list[Questions]:
     images = gqa.Images(image_table, "val")
 
     def encode(rows: list[Any], processor: Processor) -> Iterator[EncodedPrompt]:
-        samples = (Sample(row.question_id, images[row.image_id], row.question) for row in rows)
+        samples = (Sample(row.question_id, images.jpeg(row.image_id), row.question) for row in rows)
         return encode_prompts(processor, samples)
 
     def facts_of(row: Any) -> list[str]:

@@ -2,8 +2,9 @@
 
 prompts         the text around an image and a question: styles and answer suffixes
 tokenization    the text as token ids, with a `TokenType` for each
-images          an image as normalized tiles of pixels
 anyres          LLaVA-1.6: where each image token comes from, for images of any resolution
+sources         what comes from outside: images of any kind, the files of a model folder
+images          an image as normalized tiles of pixels
 processor       tokenizer, image processor and prompt style together, with a fingerprint
 encoded_prompt  one prompt with its image, encoded and not padded
 padding         several encoded prompts, padded to one batch

@@ -143,10 +143,19 @@ def _feature_rows(config: LlavaConfig, ids: np.ndarray, sizes: np.ndarray | None
         if is_image.sum() != len(rows):
             raise ValueError(
                 f"row {index} must have one image token {config.image_token} per image feature, got "
-                f"{is_image.sum()} for {len(rows)}; expand <image> to that many."
+                f"{is_image.sum()} for {len(rows)}; {_remedy(ids[index], int(is_image.sum()), len(rows))}."
             )
         feature_rows[index, is_image] = rows
     return feature_rows
+
+
+def _remedy(ids: np.ndarray, count: int, needed: int) -> str:
+    """What to do about a wrong number of image tokens: take the right tokenizer, or expand `<image>`."""
+    tokens, counts = np.unique(ids, return_counts=True)
+    others = tokens[counts == needed]
+    if count or not len(others):
+        return "expand <image> to that many"
+    return f"token {others[0]} stands there {needed} times: take the tokenizer of this model, whose <image> is another"
 
 
 def _images(

@@ -1,17 +1,20 @@
 """Encode raw samples, each an image and a question, as prompts and batches.
 
-processor = llava.read_processor("llava-1.5-7b-hf", style="vicuna_v1", suffix="zhang")
+processor = llava.read_processor("llava-1.5-7b-hf", suffix="zhang")
 batch = llava.encode(processor, [llava.Sample("1", "kettle.jpg", "What color is the kettle?")])
 """
 
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from PIL import Image
+
 from pid.llava.preprocessing.encoded_prompt import EncodedPrompt
-from pid.llava.preprocessing.images import ImageLike, tiles, to_rgb
+from pid.llava.preprocessing.images import tiles, to_rgb
 from pid.llava.preprocessing.padding import Batch, pad
 from pid.llava.preprocessing.processor import Processor
-from pid.llava.preprocessing.prompts import prompt
+from pid.llava.preprocessing.prompts import IMAGE, Prompt, prompt
+from pid.llava.preprocessing.sources.image_sources import ImageLike
 from pid.llava.preprocessing.tokenization import CharacterSpan, tokenize
 
 
@@ -27,8 +30,9 @@ class Sample(NamedTuple):
 
     name: str
     """The name of the sample, unique among the samples."""
-    image: ImageLike
-    """A PIL image, a uint8 array with colors last, or the path of a file."""
+    image: ImageLike | None
+    """A PIL image, a uint8 array with colors last, the path of a file or its bytes. None is text alone, which needs a
+    prompt style without `<image>`."""
     question: str
     """The question alone. The processor adds prompt style and suffix."""
     spans: tuple[CharacterSpan, ...] = ()
@@ -43,10 +47,11 @@ def encode_prompt(processor: Processor, sample: Sample) -> EncodedPrompt:
         sample: an image and a question.
 
     Returns:
-        Token ids, token types and tiles, not padded.
+        Token ids, token types and tiles, not padded. Tiles and image size are None for text alone.
 
     Raises:
         FileNotFoundError: the image file does not exist; the message names the sample.
+        TypeError: the image is of a type that holds none; the message names the sample.
         ValueError: the sample breaks a rule; the message names both.
 
     Example::
@@ -56,20 +61,46 @@ def encode_prompt(processor: Processor, sample: Sample) -> EncodedPrompt:
 
     The example is not executed, because it needs the files of a model.
     """
+    _check_type(sample)
     try:
-        image = to_rgb(sample.image)
-        text = prompt(sample.question, style=processor.style, suffix=processor.suffix)
-        size = (image.height, image.width)
-        tokens = tokenize(
-            processor.tokenizer,
-            text,
-            image_token=processor.image_token,
-            images=processor.image_tokens(size),
-            spans=sample.spans,
+        return _encode(processor, sample)
+    except (FileNotFoundError, TypeError, ValueError) as error:
+        kinds = (FileNotFoundError, TypeError, ValueError)
+        kind = next(kind for kind in kinds if isinstance(error, kind))
+        raise kind(f"sample {sample.name!r}: {error}") from error
+
+
+def _check_type(sample: object) -> None:
+    if not isinstance(sample, Sample):
+        raise TypeError(
+            f"samples are of type Sample, got {type(sample).__name__}; pass a list of Sample(name, image, question)."
         )
-    except (FileNotFoundError, ValueError) as error:
-        raise type(error)(f"sample {sample.name!r}: {error}") from error
-    return EncodedPrompt(sample.name, tokens.ids, tokens.types, tiles(processor.images, image), size)
+
+
+def _encode(processor: Processor, sample: Sample) -> EncodedPrompt:
+    text = prompt(sample.question, style=processor.style, suffix=processor.suffix)
+    image = _image(sample, text)
+    size = None if image is None else (image.height, image.width)
+    tokens = tokenize(
+        processor.tokenizer,
+        text,
+        image_token=processor.image_token,
+        images=0 if size is None else processor.image_tokens(size),
+        spans=sample.spans,
+    )
+    pixels = None if image is None else tiles(processor.images, image)
+    return EncodedPrompt(sample.name, tokens.ids, tokens.types, pixels, size)
+
+
+def _image(sample: Sample, text: Prompt) -> Image.Image | None:
+    if text.has_image:
+        return to_rgb(sample.image)
+    if sample.image is not None:
+        raise ValueError(
+            f"a prompt style without {IMAGE} takes text alone, got an image; pass Sample(name, None, question), or a "
+            f"style with {IMAGE}."
+        )
+    return None
 
 
 def encode_prompts(processor: Processor, samples: Iterable[Sample]) -> Iterator[EncodedPrompt]:
@@ -95,6 +126,7 @@ def encode_prompts(processor: Processor, samples: Iterable[Sample]) -> Iterator[
     """
     names: set[str] = set()
     for sample in samples:
+        _check_type(sample)
         if sample.name in names:
             raise ValueError(f"names of samples are unique, got {sample.name!r} twice; number them.")
         names.add(sample.name)

@@ -6,64 +6,35 @@ prefers, give other pixels (by up to 0.03 of a standard deviation).
 M tiles
 """
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
+
+from pid.llava.preprocessing.sources.color_modes import blend_onto_white
+from pid.llava.preprocessing.sources.image_sources import open_image
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 """Mean of the pixels that CLIP was trained with, for red, green and blue, in 0 … 1."""
 DEVIATION = (0.26862954, 0.26130258, 0.27577711)
 """Standard deviation of these pixels."""
 
-ImageLike = Image.Image | np.ndarray | str | Path
 
+def to_rgb(image: object) -> Image.Image:
+    """Convert an image from any source to red, green and blue, upright and in 8 bits.
 
-def to_rgb(image: ImageLike) -> Image.Image:
-    """Convert a PIL image, a uint8 array or a file to a red-green-blue image.
-
-    Arrays are (height, width), gray, or (height, width, 3 or 4). Gray becomes three equal colors. An alpha channel is
-    dropped without blending. The EXIF orientation is not applied, as in the original code.
+    Sources are PIL images, files, their bytes, and uint8 arrays (height, width) or (height, width, 1, 3 or 4). Gray
+    becomes three equal colors. Transparent pixels are blended onto white, 16 bits are scaled to 8, and the EXIF
+    orientation is applied, as Hugging Face does. The original code applies neither transparency nor orientation.
 
     Raises:
         FileNotFoundError: the file does not exist.
-        ValueError: the file is no image or is truncated, the array has another dtype or shape, or the image has no
-            pixels.
+        TypeError: the image is of another type.
+        ValueError: the file is no image or is truncated, too large or animated, the array has another dtype or shape,
+            or the image has no pixels or no defined white.
     """
-    if isinstance(image, np.ndarray):
-        image = _from_array(image)
-    if not isinstance(image, Image.Image):
-        return _from_file(Path(image))
-    if min(image.size) < 1:
-        raise ValueError(f"an image has at least one pixel each way, got (width, height) = {image.size}.")
-    return image.convert("RGB")
-
-
-def _from_array(array: np.ndarray) -> Image.Image:
-    colors = array.shape[2:]
-    if array.dtype != np.uint8 or array.ndim not in (2, 3) or colors not in ((), (3,), (4,)):
-        raise ValueError(
-            f"an image is uint8 (height, width), (height, width, 3) or (height, width, 4), got {array.dtype} "
-            f"{array.shape}; scale it to 0 … 255 and put the colors last."
-        )
-    if 0 in array.shape:
-        raise ValueError(f"an image has at least one pixel each way, got {array.shape}.")
-    return Image.fromarray(array)
-
-
-def _from_file(path: Path) -> Image.Image:
-    if not path.is_file():
-        raise FileNotFoundError(f"a sample needs its image, found no file {path}; check the path.")
-    try:
-        with Image.open(path) as image:
-            return image.convert("RGB")
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise ValueError(
-            f"an image is a file that PIL reads whole, got {path.name} of {path.stat().st_size} bytes: {error}; "
-            f"download or save it again."
-        ) from error
+    return blend_onto_white(open_image(image))
 
 
 def tiles(image_processor: Any, image: Image.Image) -> Float[np.ndarray, "m c y x"]:

@@ -52,6 +52,11 @@ class Batch(NamedTuple):
         start, stop = inside.argmax(axis=1), inside.shape[1] - inside[:, ::-1].argmax(axis=1)
         return np.where(inside.any(axis=1)[:, None], np.stack([start, stop], axis=1), 0)
 
+    @property
+    def attention_mask(self) -> Int[np.ndarray, "b t"]:
+        """1 at tokens and 0 at padding (B, T), as tokenizers of transformers return it."""
+        return (self.token_types > TokenType.PAD).astype(np.int32)
+
     def rows(self) -> tuple[EncodedPrompt, ...]:
         """The prompts without padding."""
         return tuple(self._row(index) for index in range(len(self.names)))

@@ -7,16 +7,29 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
-from pid.llava.config import import_transformers, require
+from pid.llava.config import require
 from pid.llava.preprocessing.anyres import ImageSize, anyres_rows
-from pid.llava.preprocessing.prompts import IMAGE, style_text, suffix_text
-
-ImageMode = Literal["pad", "hf_crop", "anyres"]
-"""How an image is brought to the size of a tile. LLaVA-1.5: `pad` pads the image to a square with the mean color, as
-the original code does; `hf_crop` resizes the shorter edge and crops the longer one, as Hugging Face does by default,
-and so loses the sides. LLaVA-1.6: `anyres` puts the whole image into one tile and its parts into others."""
+from pid.llava.preprocessing.prompts import AUTO, style_name, suffix_text
+from pid.llava.preprocessing.sources.folder_facts import (
+    ModelFacts,
+    check_against_model,
+    check_model_type,
+    check_processor_files,
+    fill_from_model,
+    read_model_facts,
+)
+from pid.llava.preprocessing.sources.model_style import choose_style, model_family
+from pid.llava.preprocessing.sources.processor_parts import (
+    ImageMode,
+    check_parts,
+    image_word,
+    pad_token,
+    pil_image_processor,
+    read_hugging_face_processor,
+    tile_side,
+)
 
 FILES = {
     "a tokenizer": ("tokenizer.json", "tokenizer.model"),
@@ -58,6 +71,14 @@ class Processor:
     """The prompt as a text with `<image>` and `{question}`."""
     suffix: str
     """The text after the question that asks for a short answer."""
+    style_source: str = "option"
+    """What chose the style: "option" if it was passed, else "chat template", "tokenizer" or "text model" of the model,
+    or "default" if none of them tells it."""
+
+    @property
+    def style_name(self) -> str:
+        """The name of the style in `STYLES`, or "own text"."""
+        return style_name(self.style)
 
     def image_tokens(self, size: ImageSize) -> int:
         """The number of tokens of an image of (height, width)."""
@@ -66,25 +87,51 @@ class Processor:
         return len(anyres_rows(size, self.pinpoints, tile=self.tile, side=self.side))
 
 
-def _image_processor(original: Any, image_mode: ImageMode) -> Any:
-    transformers = import_transformers()
-    family = {
-        "pad": transformers.LlavaImageProcessorPil,
-        "hf_crop": transformers.CLIPImageProcessorPil,
-        "anyres": transformers.LlavaNextImageProcessorPil,
-    }[image_mode]
-    fields = {name: value for name, value in original.to_dict().items() if name != "do_pad"}
-    return family.from_dict(fields if image_mode == "hf_crop" else fields | {"do_pad": True})
+def _wrap(
+    theirs: Any, *, style: str, suffix: str, image_mode: ImageMode | None, model: ModelFacts | None
+) -> Processor:
+    require("the processor", type(theirs).__name__, ("LlavaProcessor", "LlavaNextProcessor"))
+    anyres = type(theirs).__name__ == "LlavaNextProcessor"
+    allowed = tuple(mode for mode in get_args(ImageMode) if (mode == "anyres") == anyres)
+    mode = allowed[0] if image_mode is None else image_mode
+    require(f"image_mode for a {type(theirs).__name__}", mode, allowed)
+    if model is not None:
+        check_model_type(theirs, model)
+        fill_from_model(theirs, model)
+    check_parts(theirs)
+    tokenizer, tile = theirs.tokenizer, tile_side(theirs, mode)
+    images = pil_image_processor(theirs.image_processor, mode)
+    pinpoints = tuple((height, width) for height, width in images.image_grid_pinpoints) if anyres else None
+    image_token = tokenizer.convert_tokens_to_ids(image_word(theirs))
+    if model is not None:
+        check_against_model(
+            model, tile=tile, pinpoints=pinpoints, image_token=image_token, tokenizer=tokenizer
+        )
+    chosen = choose_style(style, model_family(theirs, None if model is None else model.text_model))
+    return Processor(
+        tokenizer=tokenizer,
+        images=images,
+        image_mode=mode,
+        pinpoints=pinpoints,
+        tile=tile,
+        side=tile // theirs.patch_size,
+        image_token=image_token,
+        pad_token=pad_token(tokenizer, model, image_token),
+        style=chosen.text,
+        suffix=suffix_text(suffix),
+        style_source=chosen.source,
+    )
 
 
 def wrap_processor(
-    theirs: Any, *, style: str = "vicuna_v1", suffix: str = "zhang", image_mode: ImageMode | None = None
+    theirs: Any, *, style: str = AUTO, suffix: str = "zhang", image_mode: ImageMode | None = None
 ) -> Processor:
     """Make a `Processor` from a LlavaProcessor or LlavaNextProcessor of transformers.
 
     Args:
         theirs: the processor of transformers, with a fast tokenizer.
-        style: prompt style, by name or as a text, see `prompt`.
+        style: "auto" for the prompt style that the chat template or the tokenizer of the model tells ("vicuna_v1" if
+            none does), or a prompt style by name or as a text, see `prompt`.
         suffix: answer suffix, by name or as a text, see `prompt`.
         image_mode: "pad" or "hf_crop" for LLaVA-1.5, "anyres" for LLaVA-1.6. None is "pad" or "anyres".
 
@@ -93,7 +140,8 @@ def wrap_processor(
 
     Raises:
         ValueError: it is another processor, the tokenizer lacks `<image>` or offsets, tiles are not squares of whole
-            patches, the image mode is of the other LLaVA version, or style or suffix is not valid.
+            patches, the image mode is of the other LLaVA version, style or suffix is not valid, or the style is the
+            name of one of another model.
 
     Example::
 
@@ -102,59 +150,25 @@ def wrap_processor(
 
     The example is not executed, because it needs the files of a model.
     """
-    require("the processor", type(theirs).__name__, ("LlavaProcessor", "LlavaNextProcessor"))
-    anyres = type(theirs).__name__ == "LlavaNextProcessor"
-    allowed = tuple(mode for mode in get_args(ImageMode) if (mode == "anyres") == anyres)
-    mode = allowed[0] if image_mode is None else image_mode
-    require(f"image_mode for a {type(theirs).__name__}", mode, allowed)
-    require("vision_feature_select_strategy", theirs.vision_feature_select_strategy, ("default",))
-    tokenizer = theirs.tokenizer
-    if IMAGE not in tokenizer.get_vocab():
-        raise ValueError(
-            f"the tokenizer of a LLaVA knows {IMAGE}, got one of {len(tokenizer)} tokens without it; use the "
-            f"tokenizer of the LLaVA, not that of its language model."
-        )
-    if not tokenizer.is_fast:
-        raise ValueError(
-            f"a tokenizer must report the characters of each token, got a {type(tokenizer).__name__}, which does not; "
-            f"save it as tokenizer.json."
-        )
-    crop, patch = theirs.image_processor.crop_size, theirs.patch_size
-    height, width = crop["height"], crop["width"]
-    if not patch or height != width or height % patch:
-        raise ValueError(
-            f"a tile is a square of whole patches, got {height} × {width} pixels and patch_size={patch}; put "
-            f"patch_size into processor_config.json, and the image size of the model into its image processor."
-        )
-    images = _image_processor(theirs.image_processor, mode)
-    pinpoints = tuple((height, width) for height, width in images.image_grid_pinpoints) if anyres else None
-    pad_token = tokenizer.pad_token_id
-    return Processor(
-        tokenizer=tokenizer,
-        images=images,
-        image_mode=mode,
-        pinpoints=pinpoints,
-        tile=height,
-        side=height // patch,
-        image_token=tokenizer.convert_tokens_to_ids(IMAGE),
-        pad_token=0 if pad_token is None else pad_token,
-        style=style_text(style),
-        suffix=suffix_text(suffix),
-    )
+    return _wrap(theirs, style=style, suffix=suffix, image_mode=image_mode, model=None)
 
 
 def read_processor(
     path: str | Path,
     *,
-    style: str = "vicuna_v1",
+    style: str = AUTO,
     suffix: str = "zhang",
     image_mode: ImageMode | None = None,
 ) -> Processor:
     """Read the `Processor` of a Hugging Face folder, without access to the network.
 
+    If the folder has the config.json of the model too, it fills what the files of the processor lack, and files that
+    disagree about image tokens or pixels are refused.
+
     Args:
         path: the folder, with the files of the tokenizer and of the image processor.
-        style: prompt style, by name or as a text, see `prompt`.
+        style: "auto" for the prompt style of the model, which its chat template, its tokenizer or the kind of its
+            language model tells, or a prompt style by name or as a text, see `prompt`.
         suffix: answer suffix, by name or as a text, see `prompt`.
         image_mode: "pad" or "hf_crop" for LLaVA-1.5, "anyres" for LLaVA-1.6. None is "pad" or "anyres".
 
@@ -163,11 +177,12 @@ def read_processor(
 
     Raises:
         FileNotFoundError: the folder lacks the files of the tokenizer or of the image processor.
-        ValueError: for the reasons of `wrap_processor`.
+        ValueError: for the reasons of `wrap_processor`, a file is broken, or two files disagree.
 
     Example::
 
-        processor = llava.read_processor("llava-1.5-7b-hf", style="vicuna_v1", suffix="zhang")
+        processor = llava.read_processor("llava-1.5-7b-hf", suffix="zhang")
+        processor.style_name                    # 'vicuna_v1'
 
     The example is not executed, because it needs the files of a model.
     """
@@ -178,8 +193,10 @@ def read_processor(
                 f"{component} is a file {' or '.join(names)}, found none in {folder}; download the files of the "
                 f"model that end in .json, tokenizer.model too."
             )
-    theirs = import_transformers().AutoProcessor.from_pretrained(folder, local_files_only=True)
-    return wrap_processor(theirs, style=style, suffix=suffix, image_mode=image_mode)
+    check_processor_files(folder)
+    model = read_model_facts(folder)
+    theirs = read_hugging_face_processor(folder)
+    return _wrap(theirs, style=style, suffix=suffix, image_mode=image_mode, model=model)
 
 
 def fingerprint(processor: Processor) -> str:

@@ -1,6 +1,7 @@
 """The text around an image and a question.
 
-A prompt is two chunks of text with `<image>` between them. The question is a part of the second chunk.
+A prompt is two chunks of text with `<image>` between them. The question is a part of the second chunk. A prompt of text
+alone has no `<image>`, and all of it is the second chunk.
 
 Tokens between the image and the question (the newline of every style below) have type TEXT. They attend to the image,
 and the question attends to them, so they carry image information past an Image→Question knockout: that knockout
@@ -24,9 +25,23 @@ STYLES = {
     "hf_15": "USER: <image>\n{question} ASSISTANT:",
     "hf_16_vicuna": _SYSTEM.replace("{who}", "human") + "USER: <image>\n{question} ASSISTANT:",
     "mistral": "[INST] <image>\n{question} [/INST]",
+    "llama_3": (
+        "<|start_header_id|>system<|end_header_id|>\n\nYou are a helpful language and vision assistant. You are able "
+        "to understand the visual content that the user provides, and assist the user with a variety of tasks using "
+        "natural language.<|eot_id|><|start_header_id|>user<|end_header_id|>\n\n<image>\n{question}<|eot_id|>"
+        "<|start_header_id|>assistant<|end_header_id|>\n\n"
+    ),
+    "chatml": (
+        "<|im_start|>system\nAnswer the questions.<|im_end|><|im_start|>user\n<image>\n{question}<|im_end|>"
+        "<|im_start|>assistant\n"
+    ),
 }
 """Prompt styles by name. vicuna_v1 is the style of the original code, for LLaVA-1.5 and for LLaVA-1.6 with Vicuna
-[LLaVA-NeXT, conversation.py]. The others come from the model cards of Hugging Face."""
+[LLaVA-NeXT, conversation.py]. The others come from the model cards of Hugging Face: llama_3 is that of LLaVA-1.6 with
+Llama 3 8B, chatml that of LLaVA-1.6 with Yi 34B."""
+
+AUTO = "auto"
+"""The style of the model, from its chat template or from its language model, see `model_family`."""
 
 SUFFIXES = {
     "zhang": " \nAnswer the question using a single word or phrase.",
@@ -54,26 +69,35 @@ class Prompt:
     """The text after the image. It contains the question."""
     question: tuple[int, int]
     """The question is `after[start:stop]`."""
+    has_image: bool = True
+    """Whether there is an image between the two texts. False is text alone."""
 
     @property
     def text(self) -> str:
-        """The full text, with exactly one `<image>`."""
-        return self.before + IMAGE + self.after
+        """The full text, with exactly one `<image>` if it has an image."""
+        return self.before + IMAGE * self.has_image + self.after
 
 
 def style_text(style: str) -> str:
-    """The text of a style: one of `STYLES`, or the text itself, with `<image>` and then `{question}`.
+    """The text of a style: one of `STYLES`, or the text itself, with `{question}` behind `<image>` or alone.
 
     Raises:
-        ValueError: the name is unknown, or the text does not have both once and in this order.
+        ValueError: the name is unknown, or the text does not have `{question}` once, or has `<image>` twice or behind
+            it.
     """
     text = STYLES.get(style, style)
-    counts = text.count(IMAGE), text.count(QUESTION)
-    if counts != (1, 1) or text.index(QUESTION) < text.index(IMAGE):
+    images, questions = text.count(IMAGE), text.count(QUESTION)
+    if questions != 1 or images > 1 or (images and text.index(QUESTION) < text.index(IMAGE)):
         raise ValueError(
-            f"a style is {', '.join(STYLES)} or a text with one {IMAGE} and behind it one {QUESTION}, got {style!r}."
+            f"a style is {', '.join(STYLES)} or, for text alone, a text with one {QUESTION} and no {IMAGE}, else a "
+            f"text with one {IMAGE} and behind it one {QUESTION}, got {style!r}; correct it."
         )
     return text
+
+
+def style_name(text: str) -> str:
+    """The name of a style in `STYLES` with this text, or "own text"."""
+    return next((name for name, style in STYLES.items() if style == text), "own text")
 
 
 def suffix_text(suffix: str) -> str:
@@ -86,7 +110,7 @@ def suffix_text(suffix: str) -> str:
     if text and not text[0].isspace() or IMAGE in text:
         raise ValueError(
             f"a suffix is {', '.join(SUFFIXES)} or a text that begins with a space or a newline and has no {IMAGE}, "
-            f"got {suffix!r}."
+            f"got {suffix!r}; correct it."
         )
     return text
 
@@ -96,14 +120,15 @@ def prompt(question: str, *, style: str = "vicuna_v1", suffix: str = "zhang") ->
 
     Args:
         question: the question, without `<image>`.
-        style: "vicuna_v1", "hf_15", "hf_16_vicuna", "mistral", or a text with one `<image>` and after it one
-            `{question}`.
+        style: "vicuna_v1", "hf_15", "hf_16_vicuna", "mistral", "llama_3", "chatml", or a text with one `<image>` and
+            after it one `{question}`. A text with `{question}` alone is a prompt without image.
         suffix: "zhang", "llava", "none", or a text that begins with a space or a newline.
 
     Returns:
         The prompt, with the position of the question in it.
 
     Raises:
+        TypeError: the question is no text.
         ValueError: the question is empty or contains `<image>`, or style or suffix is not valid.
 
     Example:
@@ -117,11 +142,14 @@ def prompt(question: str, *, style: str = "vicuna_v1", suffix: str = "zhang") ->
     Reference:
         Liu et al. 2023 (LLaVA-1.5), conversation.py; Zhang et al. 2025 for the suffix "zhang".
     """
+    if not isinstance(question, str):
+        raise TypeError(f"a question is a text, got {type(question).__name__}; convert it by str.")
     if not question.strip() or IMAGE in question:
         raise ValueError(
             f"a question is a text without {IMAGE}, got {question!r}; the prompt style places the image."
         )
-    before, _, after = style_text(style).partition(IMAGE)
+    before, image, after = style_text(style).rpartition(IMAGE)
     head, _, tail = after.partition(QUESTION)
     start = len(head)
-    return Prompt(before, head + question + suffix_text(suffix) + tail, (start, start + len(question)))
+    text = head + question + suffix_text(suffix) + tail
+    return Prompt(before, text, (start, start + len(question)), bool(image))

@@ -52,7 +52,7 @@ def check_spans(spans: Iterable[CharacterSpan], length: int) -> None:
 def tokenize(
     tokenizer: Any, prompt: Prompt, *, image_token: int, images: int, spans: Iterable[CharacterSpan] = ()
 ) -> Tokens:
-    """Tokenize a prompt whose image takes `images` tokens.
+    """Tokenize a prompt whose image takes `images` tokens, 0 for text alone.
 
     Tokens with at least one character of the question have type QUESTION. Tokens of a span have the type of the span;
     where two spans overlap, the later one wins. LAST overrides all of these.

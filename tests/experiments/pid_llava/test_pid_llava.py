@@ -113,6 +113,8 @@ def test_a_run_writes_what_it_says(ran):
     }
     assert [len(row["layers"]) for row in written["decomposed"]] == [toy_llava.LAYERS + 1] * 2
     assert {row["corner"] for row in written["directions"]} == set(toyworld.EXPECTED)
+    prompt = {"style": "own text", "text": toyworld.STYLE, "suffix": "", "source": "option"}
+    assert written["prompts"] == {"seed0": prompt, "seed1": prompt}
     titles = [table["title"] for table in written["tables"]]
     assert [title.split("(")[0].strip() for title in titles[:4]] == [
         "Tasks, and the change of the answer's probability by Image→Question knockouts",

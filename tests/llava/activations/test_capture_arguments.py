@@ -224,7 +224,7 @@ def test_share_and_batch_that_hold_nothing_are_refused(changed, rule, tmp_path):
 
 def test_mesh_of_more_devices_than_there_are_is_refused():
     with pytest.raises(
-        ValueError, match="a mesh has data x model devices, got data=3, model=3 and 8 devices"
+        ValueError, match="a mesh has data x model devices of one host, got data=3, model=3 for 8 devices"
     ):
         llava.MeshShape(data=3, model=3).concrete()
 
