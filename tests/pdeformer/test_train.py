@@ -105,7 +105,7 @@ def test_weight_decay_acts_on_kernels_and_embeddings_only():
     params["after_embedding"] = stencil
     names = {
         sharding.path_name(path)
-        for path, decays in jax.tree_util.tree_leaves_with_path(train.weight_decay_mask(params))
+        for path, decays in jax.tree_util.tree_leaves_with_path(train.decay_mask(params))
         if decays
     }
     assert names == {
@@ -334,7 +334,7 @@ def test_field_docstrings_reach_the_command_line(capsys):
 
 
 def test_name_of_an_earlier_release_is_served_with_a_warning():
-    with pytest.warns(DeprecationWarning, match="train.decayed is now train.weight_decay_mask"):
-        assert train.decayed is train.weight_decay_mask
+    with pytest.warns(DeprecationWarning, match="train.decayed is now train.decay_mask"):
+        assert train.decayed is train.decay_mask
     with pytest.raises(AttributeError, match="no attribute 'decays'"):
         train.decays  # noqa: B018
