@@ -153,8 +153,8 @@ def _rule_of(name: str) -> PartitionSpec:
 def state_shardings(abstract_state: Any, mesh: Mesh) -> Any:
     """Return the `NamedSharding` of every leaf of a tree of shapes, by `RULES`.
 
-    It warns, with the names of the leaves, if the mesh has devices along "model" but no leaf matches a rule, or if a
-    leaf that matches a rule is replicated because its shape does not fit.
+    It warns, with the names of the leaves, if the mesh has devices along "model" and every leaf is replicated: no name
+    matches a rule, or no shape fits.
 
     Args:
         abstract_state: a tree of arrays or shapes, as from `jax.eval_shape`, `nnx.state(model)` or the state of an
@@ -181,23 +181,18 @@ def state_shardings(abstract_state: Any, mesh: Mesh) -> Any:
 
 
 def _warn_of_replicated_leaves(shardings: Any, mesh: Mesh) -> None:
-    """Warn if no leaf matches a rule, or if a leaf that matches one is replicated."""
-    specs = {path_name(path): leaf.spec for path, leaf in jax.tree_util.tree_flatten_with_path(shardings)[0]}
-    matches = [name for name in specs if _rule_of(name) != PartitionSpec()]
-    replicated = [name for name in matches if specs[name] == PartitionSpec()]
-    if specs and not matches:
-        warnings.warn(
-            f"sharding.RULES split the parameters of the models of this package, got no name that matches a rule for "
-            f"model={mesh.shape['model']}: {_first_names(list(specs))}; every leaf is replicated. Write "
-            f"PartitionSpecs of your own, or use model=1.",
-            stacklevel=3,
-        )
-    elif replicated:
-        warnings.warn(
-            f"a rule splits a dimension that model={mesh.shape['model']} divides, got other shapes, which are "
-            f"replicated: {_first_names(replicated)}; change the sizes or the mesh.",
-            stacklevel=3,
-        )
+    """Warn if every leaf is replicated: no name matches a rule, or no shape fits the rule of its name."""
+    leaves = jax.tree_util.tree_leaves_with_path(shardings)
+    if not leaves or any(leaf.spec != PartitionSpec() for _, leaf in leaves):
+        return
+    names = [path_name(path) for path, _ in leaves]
+    matches = [name for name in names if _rule_of(name) != PartitionSpec()]
+    problem = f"other shapes at {_first_names(matches)}" if matches else f"the names {_first_names(names)}"
+    warnings.warn(
+        f"sharding.RULES split parameters by their names, in dimensions that model={mesh.shape['model']} divides, got "
+        f"{problem}: every leaf is replicated. Use PartitionSpecs of your own, other sizes, or model=1.",
+        stacklevel=3,
+    )
 
 
 def _first_names(names: list[str]) -> str:

@@ -411,10 +411,11 @@ class PDEAttention(nnx.Module):
                 f"PDEAttention needs query (..., T, N, H) and key, value (..., S, K, H) of the same leading axes, got "
                 f"{', '.join(map(str, shapes))}; add the missing axes."
             )
-        if query.shape[-2] != self.heads:
+        heads = query.shape[-2]
+        if heads != self.heads:
             raise ValueError(
-                f"PDEAttention of {self.heads} heads needs query (..., T, {self.heads}, H), got {query.shape}; make it "
-                f"with heads={query.shape[-2]}."
+                f"PDEAttention(heads={self.heads}) has not one value per head, ({heads},), for query {query.shape}; "
+                f"make it with heads={heads}."
             )
         return query.shape[:-3]
 

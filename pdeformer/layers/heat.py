@@ -80,6 +80,11 @@ class HeatLayer(nnx.Module):
         return True
 
     @property
+    def radius(self) -> int:
+        """Number of tokens to either side that one call reads: the steps."""
+        return self.steps
+
+    @property
     def alpha(self) -> float | Float[Array, "*l"]:
         """The current diffusivity α; `(L,)` for a learned layer stacked over L blocks."""
         if self.rate is None:

@@ -86,6 +86,11 @@ class MultiScaleStencil(nnx.Module):
         """Whether the layer can be called with `causal=True`: True unless it is `gated`."""
         return not self.gated
 
+    @property
+    def radius(self) -> int:
+        """Number of tokens to either side that one call reads: the largest dilation, unless the layer is `gated`."""
+        return max(self.dilations)
+
     def __call__(
         self, u: HiddenStates, segment_ids: Segments | None = None, *, causal: bool = False
     ) -> HiddenStates:
