@@ -38,6 +38,8 @@ def dirichlet_energy(
         Zhang & Zhou, "Where to Add PDE Diffusion in Transformers", 2026.
     """
     runs = None if segment_ids is None else stencil.run_ids(segment_ids)
+    if u.shape[-2] == 0:
+        return jnp.zeros(u.shape[:-2], _to_float32(u).dtype)
     edges = stencil.difference(_zero_padding(u, segment_ids), 1, runs)
     return jnp.sum(jnp.square(edges), axis=(-2, -1)) / 2
 

@@ -1,5 +1,6 @@
 """Diffusion layers, and attention that a PDE evolves, as Flax nnx modules.
 
+signature       the signature of a module, for `help` and `inspect`
 stable_stencil  symmetric edge weights whose sum respects the stability bound
 constraints     unconstrained parameters ↔ stable PDE coefficients
 heat            `HeatLayer`: one diffusivity for all channels

@@ -26,6 +26,7 @@ from pdeformer.attention.options import (
 )
 from pdeformer.layers import constraints
 from pdeformer.layers.multihead import FlaxArguments, dropout_of, refuse_unserved, segments_of
+from pdeformer.layers.signature import InitSignature
 from pdeformer.layers.stable_stencil import Segments, at_least_float32, broadcast_segments
 from pdeformer.pde import PDE, AdvectionDiffusion, Diffusion, Reaction, ReactionDiffusion, Wave
 
@@ -220,6 +221,8 @@ class PDEAttention(nnx.Module):
         Zhang & Zhou, "Continuous-Time Attention", 2025.
     """
 
+    __signature__ = InitSignature()
+
     @keyword_options(PDEAttentionConfig, _layer_signature, kind="diffusion")
     def __init__(
         self,
@@ -325,6 +328,8 @@ class PDEAttention(nnx.Module):
         self.config.check(is_causal=is_causal, dropout=dropout)
         leading = self._check_heads(query, key, value)
         query, key, value = self._flat(leading, dtype, query, key, value)
+        if 0 in (*query.shape, *key.shape):
+            return jnp.zeros((*leading, *query.shape[1:]), value.dtype)
         same_tokens = query.shape[1] == key.shape[1]
         ids = None if segment_ids is None else broadcast_segments(segment_ids, (*leading, query.shape[1]))
         ids = None if ids is None else ids.reshape(len(query), -1)

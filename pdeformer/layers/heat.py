@@ -11,6 +11,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from pdeformer.integrators import evolve
+from pdeformer.layers.signature import InitSignature
 from pdeformer.layers.stable_stencil import (
     MAX_WEIGHT_SUM,
     HiddenStates,
@@ -53,6 +54,8 @@ class HeatLayer(nnx.Module):
     Reference:
         Zhang & Zhou, "Where to Add PDE Diffusion in Transformers", 2026.
     """
+
+    __signature__ = InitSignature()
 
     def __init__(
         self,

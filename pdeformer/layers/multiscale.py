@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from pdeformer.layers.signature import InitSignature
 from pdeformer.layers.stable_stencil import (
     MAX_WEIGHT_SUM,
     HiddenStates,
@@ -56,6 +57,8 @@ class MultiScaleStencil(nnx.Module):
     Reference:
         Zhang & Zhou, "Where to Add PDE Diffusion in Transformers", 2026.
     """
+
+    __signature__ = InitSignature()
 
     def __init__(
         self,

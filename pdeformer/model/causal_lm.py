@@ -154,6 +154,8 @@ class CausalLM(Trunk):
         one_token = tokens.ndim == 1
         if one_token:
             tokens, ids = tokens[:, None], None if ids is None else ids[:, None]
+        if tokens.size == 0:
+            return jnp.zeros((*tokens.shape, self.config.vocabulary)), cache
         graphdef, state = nnx.split(self)
         logits, cache = decode_tokens(graphdef, state, tokens, ids, cache)
         return logits[:, 0] if one_token else logits, cache

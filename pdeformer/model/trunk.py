@@ -12,6 +12,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int, Integer, Key
 
+from pdeformer.layers.signature import InitSignature
 from pdeformer.model.block import Block, dropout, layer_norm, named_key
 from pdeformer.model.config import ModelConfig
 from pdeformer.pde import is_concrete
@@ -92,6 +93,8 @@ class Embedding(nnx.Module):
 class Trunk(nnx.Module):
     """Embedding, L blocks stacked on a leading layer axis, and with pre-LN a last LayerNorm."""
 
+    __signature__ = InitSignature()
+
     def __init__(
         self,
         config: ModelConfig,
@@ -150,6 +153,11 @@ class Trunk(nnx.Module):
         u = self.run_blocks(u, segment_ids, key)
         return u if self.norm is None else self.norm(u)
 
+    def set_view(self, *, deterministic: bool | None = None) -> None:
+        """Set the flag of the dropout in a view of the model; `nnx.view(model, deterministic=True)` calls it."""
+        if deterministic is not None:
+            self.deterministic = deterministic
+
     def dropout_key(self, key: Key[Array, ""] | None) -> Key[Array, ""] | None:
         """Return the key of the dropout: `key`, or after `train()` one of the stream `dropout`; None is no dropout.
 
@@ -168,6 +176,8 @@ class Trunk(nnx.Module):
 
     def run_blocks(self, u: Array, segment_ids: Array | None, key: Array | None) -> Array:
         """Apply the stacked blocks one after another, by `lax.scan`."""
+        if u.size == 0:
+            return u
         graphdef, params = nnx.split(self.blocks)
         layers = jnp.arange(self.config.layers)
         keys = (
