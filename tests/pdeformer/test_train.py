@@ -120,6 +120,36 @@ def test_weight_decay_acts_on_kernels_and_embeddings_only():
     }
 
 
+def test_decay_mask_has_the_names_of_every_form_of_the_parameters():
+    model = tiny.Tiny(rngs=nnx.Rngs(0))
+    pure = train.decay_mask(nnx.to_pure_dict(nnx.state(model)))
+    assert nnx.to_pure_dict(train.decay_mask(nnx.state(model))) == pure
+
+
+def test_an_adamw_of_the_user_does_not_move_alpha_without_a_gradient():
+    """Decay of the free parameter a of α = σ(a)/2 would pull α from .05 toward 1/4."""
+    config = ModelConfig(
+        16,
+        width=8,
+        layers=1,
+        ffn=8,
+        placements=("before_ffn",),
+        stencil=StencilConfig("heat", 0.05, learned=True),
+    )
+    model = Classifier(config, rngs=nnx.Rngs(0))
+    before = jax.tree.map(jnp.copy, nnx.to_pure_dict(nnx.state(model)))
+    tx = optax.adamw(0.1, weight_decay=1.0, mask=train.decay_mask)
+    optimizer = nnx.Optimizer(model, tx, wrt=nnx.Param)
+    optimizer.update(model, jax.tree.map(jnp.zeros_like, nnx.state(model, nnx.Param)))
+    after = nnx.to_pure_dict(nnx.state(model))
+    np.testing.assert_allclose(model.blocks.stencils["before_ffn"].alpha, 0.05, rtol=1e-6)
+    for tree in ("head", "embed"):
+        name = {"head": "kernel", "embed": "tokens"}[tree]
+        old, new = (jax.tree.leaves(x[tree][name])[0] for x in (before, after))
+        np.testing.assert_allclose(new, 0.9 * old, rtol=1e-6)
+    np.testing.assert_array_equal(after["norm"]["scale"], before["norm"]["scale"])
+
+
 def test_decay_shrinks_a_kernel_by_rate_times_decay_and_leaves_a_bias():
     """With zero gradients Adam does nothing: p <- p (1 - learning_rate * weight_decay)."""
     tx = train.make_optimizer(train.Optimizer(learning_rate=0.5, schedule="constant", weight_decay=0.1), 10)

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import pytest
 from flax import nnx
@@ -53,7 +54,9 @@ def test_empty_hidden_states_give_empty_ones_and_zeros_have_finite_gradients(nam
 
 
 @pytest.mark.parametrize("name", list(LAYERS))
-def test_wrong_hidden_states_are_refused(name):
+def test_wrong_hidden_states_are_refused(name, monkeypatch):
+    # otherwise the run-time type checker of the tests would refuse the shape first
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     layer: Any = LAYERS[name]()
     with pytest.raises(
         ValueError, match=r"needs real floating hidden states \(..., T, D\), got float32 \(3,\)"
