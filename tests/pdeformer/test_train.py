@@ -14,7 +14,8 @@ import tyro
 from flax import nnx
 
 from experiments import run
-from pdeformer import sharding, train
+from pdeformer import Classifier, ModelConfig, sharding, train
+from pdeformer.layers import StencilConfig
 from tests.helpers import tiny
 
 STEPS = 20
