@@ -10,6 +10,7 @@ layers       diffusion layers and PDE attention as flax.nnx modules
 model        a Transformer with seven places for a diffusion layer
 cta          the official Continuous-Time Attention layers and checkpoints
 diagnostics  token similarity, spectra and energies of hidden states
+plots        `plots.evolution`: how a state changes over pseudo-time
 sharding     one table of rules: parameter paths to partition specs
 train        optimizer and the training step
 """

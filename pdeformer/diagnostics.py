@@ -38,6 +38,8 @@ def dirichlet_energy(
         Zhang & Zhou, "Where to Add PDE Diffusion in Transformers", 2026.
     """
     runs = None if segment_ids is None else stencil.run_ids(segment_ids)
+    if u.shape[-2] == 0:
+        return jnp.zeros(u.shape[:-2], _to_float32(u).dtype)
     edges = stencil.difference(_zero_padding(u, segment_ids), 1, runs)
     return jnp.sum(jnp.square(edges), axis=(-2, -1)) / 2
 
@@ -69,10 +71,11 @@ def commutator(
     """Return the relative commutator ‖mix(f(u)) - f(mix(u))‖ / ‖f(u)‖, in Frobenius norms.
 
     It is 0 if the two maps commute, as two diffusions do. It is large if their order matters ("double mixing").
+    Where f(u) is 0 it is the numerator alone.
 
     Args:
         mix: a mixing step, from hidden states to hidden states of the same shape.
-        f: a sublayer, from hidden states to hidden states of the same shape, with f(u) ≠ 0.
+        f: a sublayer, from hidden states to hidden states of the same shape.
         u: hidden states, any shape.
 
     Returns:
@@ -85,7 +88,8 @@ def commutator(
         1.667
     """
     before, after = _to_float32(f(mix(u))), _to_float32(mix(f(u)))
-    return jnp.linalg.norm((after - before).ravel()) / jnp.linalg.norm(_to_float32(f(u)).ravel())
+    size = _norm(_to_float32(f(u)).ravel())
+    return _norm((after - before).ravel()) / jnp.where(size > 0, size, 1)
 
 
 def token_similarity(
@@ -110,7 +114,7 @@ def token_similarity(
         0.0
     """
     clean = _zero_padding(u, segment_ids)
-    norms = jnp.linalg.norm(clean, axis=-1, keepdims=True)
+    norms = _norm(clean)[..., None]
     directions = clean / jnp.where(norms > 0, norms, 1)
     n = jnp.full((), u.shape[-2]) if segment_ids is None else jnp.sum(segment_ids > 0, axis=-1)
     total = jnp.sum(jnp.square(jnp.sum(directions, axis=-2)), axis=-1)
@@ -145,6 +149,12 @@ def effective_rank(
     total = jnp.sum(sigma, axis=-1, keepdims=True)
     p = sigma / jnp.where(total > 0, total, 1)
     return jnp.exp(-jnp.sum(p * jnp.log(jnp.where(p > 0, p, 1)), axis=-1))
+
+
+def _norm(u: Array) -> Array:
+    """Return the 2-norm over the last axis; its gradient at 0 is 0 instead of NaN."""
+    square = jnp.sum(jnp.square(u), axis=-1)
+    return jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1)), 0)
 
 
 def _to_float32(u: Array) -> Array:

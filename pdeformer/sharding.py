@@ -14,6 +14,7 @@ import warnings
 from typing import Any
 
 import jax
+import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 log = logging.getLogger(__name__)
@@ -22,6 +23,10 @@ AXES = ("data", "seq", "model")
 """The names of the mesh axes, in order."""
 
 RULES: tuple[tuple[str, PartitionSpec], ...] = (
+    # Blocks in a list, as blocks/0/...: the rules of stacked blocks below, without their axis L.
+    (r"(^|/)blocks/\d+/.*(query|key|value|up)/kernel$", PartitionSpec(None, "model")),
+    (r"(^|/)blocks/\d+/.*(query|key|value|up)/bias$", PartitionSpec("model")),
+    (r"(^|/)blocks/\d+/.*(out|down)/kernel$", PartitionSpec("model")),
     # Blocks are stacked: axis 0 is L. Column-parallel: (L, D, N*H), or (L, D, N, H) over heads; (L, D, F).
     (r"(^|/)blocks/.*(query|key|value|up)/kernel$", PartitionSpec(None, None, "model")),
     (r"(^|/)blocks/.*(query|key|value|up)/bias$", PartitionSpec(None, "model")),
@@ -90,6 +95,9 @@ def make_mesh(data: int = -1, model: int = 1, seq: int = 1) -> Mesh:
 def path_name(path: tuple[Any, ...]) -> str:
     """Return the name of a leaf: its keys joined by "/", as in `params/blocks/attention/query/kernel`.
 
+    The leaf of an `nnx.Variable` has one key more, the attribute `value`, which is no part of the name. A parameter
+    therefore has one name in `nnx.state(model)`, in `nnx.to_pure_dict` of it and in the state of an optimizer.
+
     Args:
         path: the keys of a leaf, as `jax.tree_util.tree_leaves_with_path` gives them.
 
@@ -102,6 +110,8 @@ def path_name(path: tuple[Any, ...]) -> str:
         >>> path_name(path)
         'head/kernel'
     """
+    if len(path) > 1 and path[-1] == jax.tree_util.GetAttrKey("value"):
+        path = path[:-1]
     return jax.tree_util.keystr(path, simple=True, separator="/")
 
 
@@ -123,7 +133,7 @@ def spec_of(name: str, shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
         >>> spec_of("head/kernel", (8, 4), make_mesh(data=1))
         P(None, 'model')
     """
-    spec = next((spec for pattern, spec in RULES if re.search(pattern, name)), PartitionSpec())
+    spec = _rule_of(name)
     if len(spec) > len(shape):
         log.info("%s %s is replicated: the rule %s has more dimensions", name, shape, spec)
         return PartitionSpec()
@@ -136,11 +146,19 @@ def spec_of(name: str, shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
     return spec
 
 
+def _rule_of(name: str) -> PartitionSpec:
+    return next((spec for pattern, spec in RULES if re.search(pattern, name)), PartitionSpec())
+
+
 def state_shardings(abstract_state: Any, mesh: Mesh) -> Any:
     """Return the `NamedSharding` of every leaf of a tree of shapes, by `RULES`.
 
+    It warns, with the names of the leaves, if the mesh has devices along "model" and every leaf is replicated: no name
+    matches a rule, or no shape fits.
+
     Args:
-        abstract_state: a tree of arrays or shapes, as from `jax.eval_shape`.
+        abstract_state: a tree of arrays or shapes, as from `jax.eval_shape`, `nnx.state(model)` or the state of an
+            optimizer.
         mesh: the mesh, see `make_mesh`.
 
     Returns:
@@ -154,9 +172,31 @@ def state_shardings(abstract_state: Any, mesh: Mesh) -> Any:
     """
 
     def place(path: tuple[Any, ...], leaf: Any) -> NamedSharding:
-        return NamedSharding(mesh, spec_of(path_name(path), leaf.shape, mesh))
+        return NamedSharding(mesh, spec_of(path_name(path), np.shape(leaf), mesh))
 
-    return jax.tree_util.tree_map_with_path(place, abstract_state)
+    shardings = jax.tree_util.tree_map_with_path(place, abstract_state)
+    if mesh.shape.get("model", 1) > 1:
+        _warn_of_replicated_leaves(shardings, mesh)
+    return shardings
+
+
+def _warn_of_replicated_leaves(shardings: Any, mesh: Mesh) -> None:
+    """Warn if every leaf is replicated: no name matches a rule, or no shape fits the rule of its name."""
+    leaves = jax.tree_util.tree_leaves_with_path(shardings)
+    if not leaves or any(leaf.spec != PartitionSpec() for _, leaf in leaves):
+        return
+    names = [path_name(path) for path, _ in leaves]
+    matches = [name for name in names if _rule_of(name) != PartitionSpec()]
+    problem = f"other shapes at {_first_names(matches)}" if matches else f"the names {_first_names(names)}"
+    warnings.warn(
+        f"sharding.RULES split parameters by their names, in dimensions that model={mesh.shape['model']} divides, got "
+        f"{problem}: every leaf is replicated. Use PartitionSpecs of your own, other sizes, or model=1.",
+        stacklevel=3,
+    )
+
+
+def _first_names(names: list[str]) -> str:
+    return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
 
 
 def replicated_sharding(mesh: Mesh) -> NamedSharding:

@@ -29,6 +29,7 @@ ROOMS = {
         "model",
         "cta",
         "diagnostics",
+        "plots",
         "sharding",
         "train",
     ),
@@ -59,7 +60,7 @@ MAY_IMPORT = {
 MAX_ENTRIES = 14
 CONVENTIONAL_STEMS = {
     *("__init__", "__main__", "config", "api", "types", "results", "progress", "program", "presets"),
-    *("figures", "report", "layers", "diagnostics"),
+    *("figures", "report", "layers", "diagnostics", "plots"),
 }
 PARTICIPLES = {"found", "seen", "told", "kept", "shown", "asked", "said", "given", "opened", "held", "begun"}
 GONE_NAMES = PARTICIPLES | {
@@ -316,7 +317,7 @@ def test_every_choice_of_an_estimate_is_defined_once():
 
 PUBLIC_MODULES = (
     *("pdeformer", "pdeformer.integrators", "pdeformer.attention", "pdeformer.layers", "pdeformer.model"),
-    *("pdeformer.cta", "pdeformer.diagnostics", "pdeformer.sharding", "pdeformer.train"),
+    *("pdeformer.cta", "pdeformer.diagnostics", "pdeformer.plots", "pdeformer.sharding", "pdeformer.train"),
     *("pid", "pid.plots", "pid.gqa", "pid.llava", "pid.toyworld"),
 )
 

@@ -3,6 +3,10 @@
 The row of a token depends on no later token. A prompt therefore gives the same outputs in one call, in chunks, or
 token by token. The cache holds plain keys and values: nothing in it depends on the equation.
 
+Rows may have unequal lengths. Padding at the end of a chunk takes no place: the next token of that row follows its last
+one, so that right-padded prompts continue as each would alone. Padding before a token of the same chunk is a hole and
+takes its places: tokens of one id on both sides attend to each other, but no edge of the path joins them.
+
     B batch, T new tokens, M places in the cache, N heads, K key heads, H head width
 """
 
@@ -46,9 +50,11 @@ class AttentionCache(NamedTuple):
     value: Float[Array, "b m k h"]
     """Values; places from `length` on are empty."""
     length: Int[Array, ""]
-    """Number of tokens so far."""
+    """Number of tokens so far; of the longest row, if the rows differ."""
     segment_ids: Int[Array, "b m"] | None
     """Segment id of every token; None means that all tokens are one segment."""
+    row_lengths: Int[Array, " b"] | None = None
+    """Number of tokens of every row, with `segment_ids`; None means that all rows have `length` tokens."""
 
     @property
     def max_len(self) -> int:
@@ -87,7 +93,8 @@ def init_cache(
         kv_heads: Number of key heads K, >= 1.
         head_width: Head width H, >= 1.
         dtype: dtype of keys and values.
-        segments: Also store the segment id of every token.
+        segments: Also store the segment id of every token, and the length of every row. Needed for packed, padded
+            or unequally long rows.
 
     Returns:
         A cache of length 0.
@@ -106,7 +113,8 @@ def init_cache(
         raise ValueError(f"a cache needs sizes (batch, max_len, kv_heads, head_width) >= 1, got {shape}.")
     empty = jnp.zeros(shape, dtype)
     ids = jnp.zeros(shape[:2], jnp.int32) if segments else None
-    return AttentionCache(empty, empty, jnp.zeros((), jnp.int32), ids)
+    rows = jnp.zeros((batch,), jnp.int32) if segments else None
+    return AttentionCache(empty, empty, jnp.zeros((), jnp.int32), ids, rows)
 
 
 @keyword_options(DecodeOptions, _decode_signature)
@@ -124,13 +132,14 @@ def pde_attention_decode(
         value: New values (B, T, K, H).
         cache: All earlier tokens; see `init_cache`.
         pde: Diffusion, Wave, ReactionDiffusion, AdvectionDiffusion or None, as in `pde_attention`.
-        segment_ids: int (B, T), for a cache made with `segments`. 0 is padding, which takes a place but is never
-            read. None means 1.
+        segment_ids: int (B, T), for a cache made with `segments`. 0 is padding, which is never read. Padding after
+            the last token of a row takes no place, so right-padded prompts of unequal length are decoded as each
+            would be alone; padding before a token is a hole in the path and takes its places. None means 1.
         options: The keyword arguments, fields of `DecodeOptions`.
 
     Returns:
         The output (B, T, N, H), and the cache with the new tokens. Under jit the length is not known, and a cache
-        that overflows makes every output NaN.
+        that overflows makes the outputs of its row NaN; of every row, without `segments`.
 
     Raises:
         ValueError: As in `pde_attention`, or the new tokens do not fit the cache.
@@ -152,6 +161,9 @@ def pde_attention_decode(
     few_rows = options.method == "auto" and length <= max(FEW_ROWS, 2 * steps)
     method = "tiled" if few_rows else select_method(pde, causal_options)
 
+    if cache.row_lengths is not None and ids is not None:
+        call = query, key, value, pde, causal_options, method
+        return _decode_rows(*call, cache, ids, cache.row_lengths)
     overflow = cache.length + length > cache.max_len
     cache = _append(cache, key, value, ids)
     start = cache.length - length
@@ -164,16 +176,79 @@ def _append(cache: AttentionCache, key: Array, value: Array, ids: Array | None) 
     def write(old: Array, new: Array) -> Array:
         return lax.dynamic_update_slice_in_dim(old, new.astype(old.dtype), cache.length, axis=1)
 
-    segment_ids = None if cache.segment_ids is None or ids is None else write(cache.segment_ids, ids)
-    return AttentionCache(
+    return cache._replace(
         key=write(cache.key, key),
         value=write(cache.value, value),
         length=cache.length + key.shape[1],
-        segment_ids=segment_ids,
+        segment_ids=None if cache.segment_ids is None or ids is None else write(cache.segment_ids, ids),
     )
 
 
-def _check_cache(key: Array, cache: AttentionCache, segment_ids: Array | np.ndarray | None) -> Array | None:
+def _decode_rows(
+    query: Array,
+    key: Array,
+    value: Array,
+    pde: Any,
+    options: AttentionOptions,
+    method: str,
+    cache: AttentionCache,
+    ids: Array,
+    lengths: Array,
+) -> tuple[Array, AttentionCache]:
+    """Decode rows of unequal length: turn every row so that its last token comes last, attend, and turn back."""
+    added, places, size = occupied(ids), cache.max_len, query.shape[1]
+    overflow = lengths + added > places
+    cache = append_rows(cache, key, value, ids)
+    one_token = size == 1 and options.window is None and method != "folded"
+    if one_token:  # keys behind a query have the id 0, which masks them like the causal bound
+        keys, values, key_ids, query_ids = cache.key, cache.value, cache.segment_ids, ids
+    else:
+        to_end, new_to_end = places - lengths - added, size - added
+        keys, values = _turn(cache.key, to_end), _turn(cache.value, to_end)
+        key_ids, query_ids = _turn(cache.segment_ids, to_end), _turn(ids, new_to_end)
+        query = _turn(query, new_to_end)
+    start = jnp.int32(places - size)
+    low = None if options.window is None else start - options.window
+    mask = AttentionMask(low, start, query_ids, key_ids)
+    output = run(prepare(query, keys, values, pde, options, mask), method).output
+    output = output if one_token else _turn(output, added - size)
+    output = jnp.where(overflow[:, None, None, None], jnp.nan, output)
+    return output.astype(value.dtype), cache
+
+
+def occupied(ids: Int[Array, "b t"]) -> Int[Array, " b"]:
+    """Return how many places the new tokens of every row take: those up to its last token."""
+    return jnp.max(jnp.where(ids > 0, jnp.arange(1, ids.shape[1] + 1)[None], 0), axis=1, initial=0)
+
+
+def append_rows(cache: AttentionCache, key: Array, value: Array, ids: Array) -> AttentionCache:
+    """Write the new tokens of every row behind its last one; trailing padding is overwritten later."""
+    assert cache.row_lengths is not None
+    assert cache.segment_ids is not None
+    places = cache.row_lengths[:, None] + jnp.arange(ids.shape[1])[None]
+    rows = jnp.arange(len(ids))[:, None]
+
+    def write(old: Array, new: Array) -> Array:
+        return old.at[rows, places].set(new.astype(old.dtype), mode="drop", unique_indices=True)
+
+    lengths = cache.row_lengths + occupied(ids)
+    return AttentionCache(
+        key=write(cache.key, key),
+        value=write(cache.value, value),
+        length=jnp.max(lengths),
+        segment_ids=write(cache.segment_ids, ids),
+        row_lengths=lengths,
+    )
+
+
+def _turn(x: Any, shifts: Int[Array, " b"]) -> Array:
+    """Roll row b of x (B, M, ...) by `shifts[b]` places to the right."""
+    size = x.shape[1]
+    index = (jnp.arange(size)[None] - shifts[:, None]) % size
+    return jnp.take_along_axis(x, index.reshape(*index.shape, *[1] * (x.ndim - 2)), axis=1)
+
+
+def _check_cache(key: Array, cache: AttentionCache, segment_ids: Any) -> Array | None:
     """Check the new tokens, and return their segment ids, or None if the cache stores no ids."""
     batch, length, heads, width = key.shape
     if (batch, heads, width) != (cache.key.shape[0], *cache.key.shape[2:]):
@@ -181,11 +256,32 @@ def _check_cache(key: Array, cache: AttentionCache, segment_ids: Array | np.ndar
             f"the cache holds keys (B, M, K, H) = {cache.key.shape}, got new ones {key.shape}; they need one batch, "
             "number of heads and width."
         )
-    if is_concrete(cache.length) and int(cache.length) + length > cache.max_len:
+    ids = _check_ids(batch, length, cache, segment_ids)
+    check_capacity(cache, length, ids)
+    return ids
+
+
+def check_capacity(cache: AttentionCache, length: int, ids: Any) -> None:
+    """Check that `length` new tokens with these ids fit a cache of concrete length.
+
+    Raises:
+        ValueError: They do not.
+    """
+    lengths, added = cache.length, length
+    if cache.row_lengths is not None and ids is not None:
+        lengths, added = cache.row_lengths, occupied(ids)
+    if not (is_concrete(lengths) and is_concrete(added)):
+        return
+    total = np.asarray(lengths) + np.asarray(added)
+    if total.size and total.max() > cache.max_len:
+        places = int(np.asarray(lengths).ravel()[total.argmax()])
         raise ValueError(
-            f"the cache has {cache.max_len} places, {int(cache.length)} of them taken, got {length} new tokens; make "
-            "it with a larger max_len."
+            f"the cache has {cache.max_len} places, {places} of them taken, got {total.max() - places} new "
+            "tokens; make it with a larger max_len."
         )
+
+
+def _check_ids(batch: int, length: int, cache: AttentionCache, segment_ids: Any) -> Array | None:
     if segment_ids is None:
         return None if cache.segment_ids is None else jnp.ones((batch, length), jnp.int32)
     if cache.segment_ids is None:

@@ -13,6 +13,7 @@ from pdeformer.pde import (
     PDE,
     AdvectionDiffusion,
     Coefficient,
+    Diffusion,
     ReactionDiffusion,
     Wave,
     check_reaction,
@@ -39,12 +40,19 @@ def evolve(
 ) -> Float[Array, "*s"]:
     """Evolve `u` for `steps` explicit steps of `dt` on the path graph along `axis`.
 
-    One step, with L the graph Laplacian and U the conservative upwind difference::
+    Tokens are points of a line, and a step moves every token toward its neighbors: diffusion flattens peaks and
+    keeps the sum, a wave lets them run to both sides, advection carries them along, a reaction sharpens or spreads
+    them. `pdeformer.plots.evolution` draws it. With L the graph Laplacian, (L u)_j = u_{j-1} - 2 u_j + u_{j+1} away
+    from the ends, and U the conservative upwind difference, (U u)_j = u_{j+1} - u_j for β > 0 and u_j - u_{j-1} for
+    β < 0, one step is::
 
         Diffusion            u ← u + α dt L u
         Wave                 u, u_prev ← 2u - u_prev + (c dt)² L u, u     from rest: u_1 = u_0 + ½ (c dt)² L u_0
         ReactionDiffusion    u ← R(u);  u ← u + α dt L u;  u ← R(u)       R solves u_t = R(u) exactly for dt/2
         AdvectionDiffusion   u ← u + α dt L u + β dt U u                  β > 0 moves mass to lower index
+
+    At a "neumann" wall a token has no neighbor and nothing flows through: the first token changes by
+    α dt (u_1 - u_0). In place of a hole of padding between two tokens there are two walls.
 
     Args:
         u: the state `(..., T, D)` with tokens along `axis`: float32, float64, or a shorter float, which is
@@ -83,6 +91,13 @@ def evolve(
         [0.0, 0.25, 0.5, 0.25, 0.0]
         >>> evolve(u, Diffusion(0.25), steps=1, causal=True)[:, 0].tolist()
         [0.0, 0.0, 0.75, 0.25, 0.0]
+
+        Repeated calls are fastest under `jit`, with the number of steps fixed:
+
+        >>> import jax
+        >>> smooth = jax.jit(lambda u, alpha: evolve(u, Diffusion(alpha), steps=2))
+        >>> smooth(u, 0.25)[:, 0].tolist()
+        [0.0625, 0.25, 0.375, 0.25, 0.0625]
 
     Reference:
         Zhang & Zhou, "Continuous-Time Attention: PDE-Guided Mechanisms for Long-Sequence Transformers", 2025.
@@ -194,6 +209,11 @@ def _check_causal(pde: PDE | None, boundary: str, *, causal: bool) -> None:
         raise ValueError(
             "Wave has no causal form: it moves both ways at one speed; use Diffusion or AdvectionDiffusion, "
             "or causal=False."
+        )
+    if causal and not isinstance(pde, Diffusion | ReactionDiffusion | AdvectionDiffusion):
+        raise ValueError(
+            f"a causal form is written for Diffusion, ReactionDiffusion and AdvectionDiffusion, got "
+            f"{type(pde).__name__}; use causal=False, or add it to integrators.causal."
         )
     if causal and boundary != "neumann":
         raise ValueError(f"causal=True is defined for boundary 'neumann' only, got {boundary!r}.")

@@ -79,7 +79,12 @@ def _rates(pde: Linear) -> tuple[Array, Array]:
         return pde.speed**2, pde.speed**2
     if isinstance(pde, Diffusion):
         return pde.alpha, pde.alpha
-    return pde.alpha + jnp.maximum(pde.beta, 0), pde.alpha + jnp.maximum(-pde.beta, 0)
+    if isinstance(pde, AdvectionDiffusion):
+        return pde.alpha + jnp.maximum(pde.beta, 0), pde.alpha + jnp.maximum(-pde.beta, 0)
+    raise ValueError(
+        f"the adjoint of a step is written for Diffusion, Wave and AdvectionDiffusion, got {type(pde).__name__}; add "
+        f"its rates to integrators.explicit."
+    )
 
 
 def _leapfrog(increment: Callable[[Array], Array], u: Array, steps: int) -> Array:

@@ -134,7 +134,15 @@ def transfer_function(pde: Linear, length: int, steps: int, ndim: int) -> Array:
 
     Returns:
         The factors `(..., P/2 + 1, D)`; complex with advection, else real.
+
+    Raises:
+        ValueError: the equation is none of the three.
     """
+    if not isinstance(pde, Diffusion | Wave | AdvectionDiffusion):
+        raise ValueError(
+            f"the factors of the modes are written for Diffusion, Wave and AdvectionDiffusion, got "
+            f"{type(pde).__name__}; use method 'scan', or add them to integrators.spectral."
+        )
     half = _column(np.pi * np.arange(length // 2 + 1) / length, ndim)  # ω/2
     dtype = np.dtype(jnp.result_type(*jax.tree.leaves(pde)))
     sine, cosine = np.sin(half).astype(dtype), np.cos(half).astype(dtype)

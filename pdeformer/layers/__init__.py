@@ -1,14 +1,16 @@
 """Diffusion layers, and attention that a PDE evolves, as Flax nnx modules.
 
+signature       the signature of a module, for `help` and `inspect`
 stable_stencil  symmetric edge weights whose sum respects the stability bound
 constraints     unconstrained parameters ↔ stable PDE coefficients
 heat            `HeatLayer`: one diffusivity for all channels
 adaptive        `AdaptiveStencil`: one learned symmetric stencil per channel
 multiscale      `MultiScaleStencil`: edges of several lengths under one stability bound
+multihead       the arguments with which `nnx.MultiHeadAttention` calls its attention
 attention       `PDEAttention`: `pde_attention` with learned coefficients, and its configuration
 config          `StencilConfig`: the choice of a diffusion layer and its options
 
-A diffusion layer is called as `layer(u, segment_ids=None, *, causal=False)` and maps hidden states (B, T, D) to
+A diffusion layer is called as `layer(u, segment_ids=None, *, causal=False)` and maps hidden states (..., T, D) to
 hidden states. It smooths along the tokens of every run (`stencil.run_ids`) and lets no flux through the ends of a
 run. Padding is never read and never changed. The arithmetic is in at least float32 and is rounded once, to the
 dtype of `u`.

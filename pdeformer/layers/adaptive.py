@@ -3,16 +3,20 @@
 B batch, T tokens, D channels, K offsets, L stacked blocks
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
 from pdeformer import stencil
+from pdeformer.layers.signature import InitSignature
 from pdeformer.layers.stable_stencil import (
     MAX_WEIGHT_SUM,
     HiddenStates,
     Segments,
+    at_least_float32,
     check_alpha,
     diffuse,
     logit,
@@ -39,6 +43,8 @@ class AdaptiveStencil(nnx.Module):
             to the constrained layer, may leave the stable set, and has no causal form.
         input_adaptive: let the sigmoid depend on the edge: it becomes the mean of sigmoid(a_c + v·LN(u_i)) over the
             two ends i, with v starting at 0. The weights stay symmetric and their sum ≤ 1/2.
+        dtype: dtype of the result; None is that of the hidden states. The arithmetic is in at least float32.
+        param_dtype: dtype of the parameters.
         rngs: not used; the initial values are constants.
 
     Raises:
@@ -56,6 +62,8 @@ class AdaptiveStencil(nnx.Module):
         Zhang & Zhou, "Where to Add PDE Diffusion in Transformers", 2026.
     """
 
+    __signature__ = InitSignature()
+
     def __init__(
         self,
         channels: int,
@@ -64,6 +72,8 @@ class AdaptiveStencil(nnx.Module):
         alpha: float = 0.10,
         free: bool = False,
         input_adaptive: bool = False,
+        dtype: Any = None,
+        param_dtype: Any = float,
         rngs: nnx.Rngs | None = None,
     ):
         """Check the arguments and make the parameters."""
@@ -74,15 +84,15 @@ class AdaptiveStencil(nnx.Module):
         if free and input_adaptive:
             raise ValueError("AdaptiveStencil is either free or input_adaptive, got both; drop one of them.")
         check_alpha(alpha, "AdaptiveStencil", closed=False)
-        self.radius, self.free, self.input_adaptive = width // 2, free, input_adaptive
+        self.radius, self.free, self.input_adaptive, self.dtype = width // 2, free, input_adaptive, dtype
         if free:
-            side = jnp.full((self.radius, channels), alpha / self.radius, float)
-            center = jnp.full((1, channels), -2 * alpha, float)
+            side = jnp.full((self.radius, channels), alpha / self.radius, param_dtype)
+            center = jnp.full((1, channels), -2 * alpha, param_dtype)
             self.kernel = nnx.Param(jnp.concatenate([side, center, side]))
             return
-        self.rate = nnx.Param(jnp.full((channels,), logit(alpha / MAX_WEIGHT_SUM), float))
-        self.share = nnx.Param(jnp.zeros((self.radius, channels)))
-        self.gate = nnx.Param(jnp.zeros((channels,))) if input_adaptive else None
+        self.rate = nnx.Param(jnp.full((channels,), logit(alpha / MAX_WEIGHT_SUM), param_dtype))
+        self.share = nnx.Param(jnp.zeros((self.radius, channels), param_dtype))
+        self.gate = nnx.Param(jnp.zeros((channels,), param_dtype)) if input_adaptive else None
 
     @property
     def causal_form(self) -> bool:
@@ -95,41 +105,45 @@ class AdaptiveStencil(nnx.Module):
         """Smooth hidden states.
 
         Args:
-            u: hidden states (B, T, D), floating point.
-            segment_ids: int32 (B, T); 0 is padding, equal positive ids belong together. None: one segment.
+            u: hidden states (..., T, D), floating point.
+            segment_ids: integers (..., T), broadcast against the leading axes of `u`. 0 is padding, and neighbors of
+                one positive id are joined: a hole of zeros in a segment is a wall. None: one segment.
             causal: no output depends on a later token.
 
         Returns:
-            Hidden states (B, T, D) in the dtype of `u`; padding is returned unchanged.
+            Hidden states (..., T, D) in the `dtype` of the layer, or that of `u`; padding is returned unchanged.
 
         Raises:
-            ValueError: `causal` is True and the layer is `free`.
+            ValueError: `causal` is True and the layer is `free`, or a shape or dtype does not fit.
         """
-        if self.free:
-            if causal:
-                raise ValueError(
-                    "AdaptiveStencil(free=True) has no causal form: it reads later tokens; use free=False."
-                )
-            return update_valid_tokens(self._unconstrained_change, u, segment_ids)
+        if self.free and causal:
+            raise ValueError(
+                "AdaptiveStencil(free=True) has no causal form: it reads later tokens; use free=False."
+            )
 
-        def change(u: Array, runs: Array | None) -> Array:
-            return diffuse(u, runs, self._offsets(), self._weights(u), causal=causal)
+        def change(u: Array, ids: Array | None) -> Array:
+            return diffuse(u, ids, self._offsets(), self._weights(u), causal=causal)
 
-        return update_valid_tokens(change, u, segment_ids)
+        channels = (self.kernel if self.free else self.rate).shape[-1]
+        apply = self._unconstrained_change if self.free else change
+        return update_valid_tokens(
+            apply, u, segment_ids, self.dtype, name="AdaptiveStencil", channels=channels
+        )
 
     def _offsets(self) -> tuple[int, ...]:
         return tuple(range(1, self.radius + 1))
 
     def _weights(self, u: Array) -> Array:
         """Return κ, `(K, 1, 1, D)`, or `(K, B, T, D)` if every token has its own."""
-        logit = self.rate[...][None, None]
+        logit = at_least_float32(self.rate)[None, None]
         if self.gate is not None:
-            logit = logit + (standardize(u) @ self.gate[...])[..., None]
-        share = jax.nn.softmax(self.share[...], axis=-2)[:, None, None]
+            logit = logit + (standardize(u) @ at_least_float32(self.gate))[..., None]
+        share = jax.nn.softmax(at_least_float32(self.share), axis=-2)[:, None, None]
         return MAX_WEIGHT_SUM * jax.nn.sigmoid(logit)[None] * share
 
-    def _unconstrained_change(self, u: Array, runs: Array | None) -> Array:
-        kernel, radius = self.kernel[...], self.radius
+    def _unconstrained_change(self, u: Array, segment_ids: Array | None) -> Array:
+        kernel, radius = at_least_float32(self.kernel), self.radius
+        runs = None if segment_ids is None else stencil.run_ids(segment_ids)
         change = jnp.sum(kernel, axis=0)[None, None] * u
         for k in range(1, min(radius, u.shape[-2] - 1) + 1):
             edges = stencil.difference(u, k, runs)
@@ -146,8 +160,8 @@ class AdaptiveStencil(nnx.Module):
             token with v·LN(u) = 0.
         """
         if self.free:
-            kernel = self.kernel[...]
+            kernel = at_least_float32(self.kernel)
             return jnp.moveaxis(kernel.at[..., self.radius, :].add(1), -2, -1)
-        rate = MAX_WEIGHT_SUM * jax.nn.sigmoid(self.rate[...])
-        kappa = rate[..., None, :] * jax.nn.softmax(self.share[...], axis=-2)
+        rate = MAX_WEIGHT_SUM * jax.nn.sigmoid(at_least_float32(self.rate))
+        kappa = rate[..., None, :] * jax.nn.softmax(at_least_float32(self.share), axis=-2)
         return symmetric_taps(kappa, self._offsets())

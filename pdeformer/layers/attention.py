@@ -6,6 +6,7 @@ B batch, T query tokens, S key tokens, N heads, K key heads, H head width, L lay
 import warnings
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass, fields
+from math import prod
 from typing import Any, Literal, ParamSpec, get_args
 
 import jax
@@ -13,17 +14,20 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Key
 
-from pdeformer.attention import pde_attention
+from pdeformer.attention import AttentionCache, init_cache, pde_attention, pde_attention_decode
 from pdeformer.attention.keywords import check_words, keyword_options
 from pdeformer.attention.options import (
     AttentionOptions,
+    DecodeOptions,
     EvolutionOptions,
     SpaceOptions,
     check_meaning,
     check_options,
 )
 from pdeformer.layers import constraints
-from pdeformer.layers.stable_stencil import Segments
+from pdeformer.layers.multihead import FlaxArguments, dropout_of, refuse_unserved, segments_of
+from pdeformer.layers.signature import InitSignature
+from pdeformer.layers.stable_stencil import Segments, at_least_float32, broadcast_segments
 from pdeformer.pde import PDE, AdvectionDiffusion, Diffusion, Reaction, ReactionDiffusion, Wave
 
 P = ParamSpec("P")
@@ -175,7 +179,15 @@ class PDEAttentionConfig(SpaceOptions, EvolutionOptions):
 
 
 def _layer_signature(options: Callable[P, Any]):
-    def function(self: Any, heads: int, *args: P.args, **options: P.kwargs) -> None: ...
+    def function(
+        self: Any,
+        heads: int,
+        *args: P.args,
+        dtype: Any = None,
+        param_dtype: Any = float,
+        rngs: nnx.Rngs | None = None,
+        **options: P.kwargs,
+    ) -> None: ...
 
     return function
 
@@ -187,39 +199,59 @@ class PDEAttention(nnx.Module):
     no optimizer step can make the evolution unstable: α = 1/2 σ(a), c = σ(a), 2α + |β| ≤ 1, a bounded growth. The
     keyword arguments are the fields of `PDEAttentionConfig`; here `kind` is "diffusion" by default.
 
+    The call takes the arguments of `pde_attention`, and those with which `nnx.MultiHeadAttention` calls its
+    `attention_fn`. `decode` attends from new tokens over a cache of the earlier ones.
+
     Attributes:
         config: The options, a `PDEAttentionConfig`.
         free: The unconstrained parameters by the name of their coefficient; empty if they are not learned.
 
     Example:
         >>> import jax.numpy as jnp
+        >>> from flax import nnx
         >>> from pdeformer import PDEAttention
         >>> layer = PDEAttention(heads=2, kind="wave", steps=3)
         >>> layer(*[jnp.ones((1, 5, 2, 4))] * 3, is_causal=True).shape
         (1, 5, 2, 4)
+        >>> mix = nnx.MultiHeadAttention(2, 8, decode=False, attention_fn=layer, rngs=nnx.Rngs(0))
+        >>> mix(jnp.ones((1, 5, 8)), is_causal=True).shape
+        (1, 5, 8)
 
     Reference:
         Zhang & Zhou, "Continuous-Time Attention", 2025.
     """
 
+    __signature__ = InitSignature()
+
     @keyword_options(PDEAttentionConfig, _layer_signature, kind="diffusion")
-    def __init__(self, heads: int, config: PDEAttentionConfig) -> None:
+    def __init__(
+        self,
+        heads: int,
+        *,
+        dtype: Any = None,
+        param_dtype: Any = float,
+        rngs: nnx.Rngs | None = None,
+        config: PDEAttentionConfig,
+    ) -> None:
         """Build the layer; its parameters start at the initial coefficients.
 
         Args:
             heads: Number of query heads N.
+            dtype: dtype to which query, key and value are converted; None leaves them. Sums have at least float32.
+            param_dtype: dtype of the parameters.
+            rngs: Not used; the initial values are constants.
             config: The keyword arguments, fields of `PDEAttentionConfig`.
 
         Raises:
             ValueError: As in `PDEAttentionConfig`, or kind "none".
             TypeError: An unknown keyword argument.
         """
-        self.config = config
+        self.config, self.heads, self.dtype = config, heads, dtype
         initial, options = config.initial_pde(), {"order": config.order, "steps": config.steps}
         shape = {"head": (heads,), "layer": (), "step": (config.steps, heads)}[config.share]
         parameters = constraints.unconstrain(initial, **options) if config.learned else {}
         self.free = nnx.Dict(
-            {name: nnx.Param(jnp.full(shape, value, float)) for name, value in parameters.items()}
+            {name: nnx.Param(jnp.full(shape, value, param_dtype)) for name, value in parameters.items()}
         )
 
     @property
@@ -238,45 +270,162 @@ class PDEAttention(nnx.Module):
         config, initial = self.config, self.config.initial_pde()
         if not config.learned:
             return initial
-        parameters = {name: value[...] for name, value in self.free.items()}
+        # names from the equation, because `nnx.tabulate` cannot trace the methods of a Dict
+        parameters = {name: at_least_float32(self.free[name]) for name in initial.coefficients()}
         return constraints.constrain(initial, parameters, order=config.order, steps=config.steps)
 
     def __call__(
         self,
-        query: Float[Array, "b t n h"],
-        key: Float[Array, "b s k h"],
-        value: Float[Array, "b s k h"],
+        query: Float[Array, "*b t n h"],
+        key: Float[Array, "*b s k h"],
+        value: Float[Array, "*b s k h"],
         *,
         segment_ids: Segments | None = None,
         is_causal: bool = False,
         dropout: float = 0.0,
         dropout_key: Key[Array, ""] | None = None,
-    ) -> Float[Array, "b t n h"]:
-        """Attend with the current coefficients; arguments are those of `pde_attention`.
+        mask: Any = None,
+        bias: Any = None,
+        dropout_rng: Any = None,
+        dropout_rate: float = 0.0,
+        broadcast_dropout: bool = False,
+        deterministic: bool = False,
+        dtype: Any = None,
+        precision: Any = None,
+        module: Any = None,
+    ) -> Float[Array, "*b t n h"]:
+        """Attend with the current coefficients; arguments are those of `pde_attention`, or as Flax names them.
 
         Args:
-            query: Shape (B, T, N, H).
+            query: Shape (B, T, N, H); more or fewer leading axes than B are served alike.
             key: Shape (B, S, K, H).
             value: Shape (B, S, K, H).
             segment_ids: int32 (B, T), needs T = S; 0 is padding.
             is_causal: Query t attends only to the keys s <= t + S − T.
             dropout: Probability in [0, 1) of dropping a weight.
             dropout_key: Random key, needed if dropout > 0.
+            mask: (B, 1, 1, S), False at padded keys, as another form of `segment_ids`. A mask of pairs is refused.
+            bias: Refused: no evolution along a path has one.
+            dropout_rng: The name of `dropout_key` in Flax.
+            dropout_rate: The name of `dropout` in Flax; without effect if `deterministic`.
+            broadcast_dropout: Without effect: every head of every row has its own dropout mask.
+            deterministic: Leave out the dropout of `dropout_rate`.
+            dtype: dtype to which query, key and value are converted; None is that of the layer.
+            precision: Refused: set `jax.default_matmul_precision`.
+            module: Refused: the weights are never formed, and cannot be sown.
 
         Returns:
             Shape (B, T, N, H), dtype of `value`.
 
         Raises:
-            ValueError: As in `pde_attention`, or dropout on weights whose reaction is unstable above 1.
+            ValueError: As in `pde_attention`, dropout on weights whose reaction is unstable above 1, or an argument of
+                Flax without a meaning here.
         """
-        config = self.config
-        config.check(is_causal=is_causal, dropout=dropout)
-        feature_key = jax.random.key(config.feature_seed) if config.base == "performer" else None
-        options = config.options(
-            segment_ids=segment_ids,
+        del broadcast_dropout
+        flax = FlaxArguments(mask, bias, dropout_rng, dropout_rate, deterministic, precision, module)
+        refuse_unserved(flax)
+        dropout, dropout_key = dropout_of(flax, dropout, dropout_key)
+        self.config.check(is_causal=is_causal, dropout=dropout)
+        leading = self._check_heads(query, key, value)
+        query, key, value = self._flat(leading, dtype, query, key, value)
+        if 0 in (*query.shape, *key.shape):
+            return jnp.zeros((*leading, *query.shape[1:]), value.dtype)
+        same_tokens = query.shape[1] == key.shape[1]
+        ids = None if segment_ids is None else broadcast_segments(segment_ids, (*leading, query.shape[1]))
+        ids = None if ids is None else ids.reshape(len(query), -1)
+        options = self.config.options(
+            segment_ids=segments_of(mask, ids, len(query), key.shape[1], same_tokens=same_tokens),
             is_causal=is_causal,
             dropout=dropout,
             dropout_key=dropout_key,
-            feature_key=feature_key,
+            feature_key=self._feature_key(),
         )
-        return pde_attention(query, key, value, self.pde(), **vars(options))
+        output = pde_attention(query, key, value, self.pde(), **vars(options))
+        return output.reshape(*leading, *output.shape[1:])
+
+    def init_cache(
+        self,
+        batch: int,
+        max_len: int,
+        kv_heads: int,
+        head_width: int,
+        dtype: Any = None,
+        *,
+        segments: bool = False,
+    ) -> AttentionCache:
+        """Make an empty cache for `decode`; see `pdeformer.init_cache`.
+
+        Args:
+            batch: Number of sequences B.
+            max_len: Number of places: the most tokens that the cache can hold.
+            kv_heads: Number of key heads K.
+            head_width: Head width H.
+            dtype: dtype of keys and values; None is that of the layer, or else float32.
+            segments: Also store the segment id of every token. Needed for rows of unequal length.
+
+        Returns:
+            A cache of length 0.
+
+        Raises:
+            ValueError: A size is below 1, or the layer has no causal form.
+        """
+        self.config.check(is_causal=True)
+        dtype = dtype or self.dtype or jnp.float32
+        return init_cache(batch, max_len, kv_heads, head_width, dtype, segments=segments)
+
+    def decode(
+        self,
+        query: Float[Array, "b t n h"],
+        key: Float[Array, "b t k h"],
+        value: Float[Array, "b t k h"],
+        cache: AttentionCache,
+        *,
+        segment_ids: Segments | None = None,
+    ) -> tuple[Float[Array, "b t n h"], AttentionCache]:
+        """Append T tokens to the cache and attend from them; see `pde_attention_decode`.
+
+        Args:
+            query: New queries (B, T, N, H).
+            key: New keys (B, T, K, H).
+            value: New values (B, T, K, H).
+            cache: All earlier tokens; see `init_cache`.
+            segment_ids: Integers (B, T), for a cache made with `segments`; 0 is padding. None means 1.
+
+        Returns:
+            The output (B, T, N, H), equal to those rows of a causal call, and the cache with the new tokens.
+
+        Raises:
+            ValueError: As in `pde_attention_decode`, or the layer has no causal form.
+        """
+        self.config.check(is_causal=True)
+        self._check_heads(query, key, value)
+        query, key, value = self._flat(query.shape[:-3], None, query, key, value)
+        options = self.config.options(segment_ids=segment_ids, feature_key=self._feature_key())
+        names = [field.name for field in fields(DecodeOptions)]
+        keywords: Any = {name: getattr(options, name) for name in names}
+        return pde_attention_decode(query, key, value, cache, self.pde(), **keywords)
+
+    def _feature_key(self) -> Array | None:
+        return jax.random.key(self.config.feature_seed) if self.config.base == "performer" else None
+
+    def _check_heads(self, query: Array, key: Array, value: Array) -> tuple[int, ...]:
+        """Check ranks, leading axes and the number of query heads, and return the leading axes."""
+        shapes = query.shape, key.shape, value.shape
+        if query.ndim < 3 or any(shape[:-3] != query.shape[:-3] for shape in shapes):
+            raise ValueError(
+                f"PDEAttention needs query (..., T, N, H) and key, value (..., S, K, H) of the same leading axes, got "
+                f"{', '.join(map(str, shapes))}; add the missing axes."
+            )
+        heads = query.shape[-2]
+        if heads != self.heads:
+            raise ValueError(
+                f"PDEAttention(heads={self.heads}) has not one value per head, ({heads},), for query {query.shape}; "
+                f"make it with heads={heads}."
+            )
+        return query.shape[:-3]
+
+    def _flat(self, leading: tuple[int, ...], dtype: Any, *arrays: Array) -> tuple[Array, ...]:
+        """Flatten the leading axes to one, and convert the arrays to `dtype` or that of the layer, if any."""
+        dtype = self.dtype if dtype is None else dtype
+        flat = (x.reshape(prod(leading), *x.shape[-3:]) for x in arrays)
+        return tuple(x if dtype is None else x.astype(dtype) for x in flat)

@@ -35,7 +35,12 @@ MAX_GROWTH = 8.0  # e-folds of a reaction: e^8 = 3000 is saturation, and does no
 
 
 def constrain(initial: PDE, parameters: dict[str, Float[Array, "*s"]], *, order: str, steps: int) -> PDE:
-    """Map unconstrained parameters, by coefficient name, to an equation of the kind of `initial`."""
+    """Map unconstrained parameters, by coefficient name, to an equation of the kind of `initial`.
+
+    Raises:
+        ValueError: the equation is none of the four.
+    """
+    _check_equation(initial)
     if isinstance(initial, Wave):
         return Wave(jax.nn.sigmoid(parameters["speed"]))
     alpha = MAX_WEIGHT_SUM * jax.nn.sigmoid(parameters["alpha"])
@@ -48,8 +53,21 @@ def constrain(initial: PDE, parameters: dict[str, Float[Array, "*s"]], *, order:
     return Diffusion(alpha)
 
 
+def _check_equation(initial: Any) -> None:
+    if not isinstance(initial, Diffusion | Wave | ReactionDiffusion | AdvectionDiffusion):
+        raise ValueError(
+            f"a stable set is known for Diffusion, Wave, ReactionDiffusion and AdvectionDiffusion, got "
+            f"{type(initial).__name__}; add its map to layers.constraints."
+        )
+
+
 def unconstrain(initial: PDE, *, order: str, steps: int) -> dict[str, float]:
-    """Return the parameters that `constrain` maps to `initial`, an equation with floats inside the stable set."""
+    """Return the parameters that `constrain` maps to `initial`, an equation with floats inside the stable set.
+
+    Raises:
+        ValueError: the equation is none of the four.
+    """
+    _check_equation(initial)
     if isinstance(initial, Wave):
         return {"speed": logit(initial.speed)}
     parameters = {
@@ -82,8 +100,9 @@ def check_initial(initial: PDE, *, order: str, steps: int, learned: bool) -> Non
     A learned coefficient must also not be on the border of the stable set, because no finite parameter maps there.
 
     Raises:
-        ValueError: a coefficient is out of its range, or a reaction has beta = 0.
+        ValueError: a coefficient is out of its range, a reaction has beta = 0, or the equation is unknown.
     """
+    _check_equation(initial)
     if isinstance(initial, Wave):
         if not (0 < initial.speed < 1 or (initial.speed == 1 and not learned)):
             raise ValueError(

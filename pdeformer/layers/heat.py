@@ -3,13 +3,25 @@
 B batch, T tokens, D channels, L stacked blocks, n steps
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
 from pdeformer.integrators import evolve
-from pdeformer.layers.stable_stencil import MAX_WEIGHT_SUM, HiddenStates, Segments, check_alpha, logit
+from pdeformer.layers.signature import InitSignature
+from pdeformer.layers.stable_stencil import (
+    MAX_WEIGHT_SUM,
+    HiddenStates,
+    Segments,
+    at_least_float32,
+    broadcast_segments,
+    check_alpha,
+    check_hidden_states,
+    logit,
+)
 from pdeformer.pde import Diffusion
 
 
@@ -25,6 +37,9 @@ class HeatLayer(nnx.Module):
             α = 1/2 sigmoid(a), and α < 1/2.
         learned: learn α, one number for all channels; otherwise α is constant.
         steps: number of explicit Euler steps, at least 1.
+        dtype: dtype of the result; None is that of the hidden states. The arithmetic is in at least float32.
+        param_dtype: dtype of the parameters.
+        rngs: not used; the initial value is a constant.
 
     Raises:
         ValueError: `alpha` is outside its range, or `steps` is below 1.
@@ -40,15 +55,27 @@ class HeatLayer(nnx.Module):
         Zhang & Zhou, "Where to Add PDE Diffusion in Transformers", 2026.
     """
 
-    def __init__(self, alpha: float = 0.25, *, learned: bool = False, steps: int = 1):
+    __signature__ = InitSignature()
+
+    def __init__(
+        self,
+        alpha: float = 0.25,
+        *,
+        learned: bool = False,
+        steps: int = 1,
+        dtype: Any = None,
+        param_dtype: Any = float,
+        rngs: nnx.Rngs | None = None,
+    ):
         """Check the arguments and make the parameter, if any."""
         check_alpha(alpha, "HeatLayer", closed=not learned)
         if steps < 1:
             raise ValueError(
                 f"HeatLayer needs at least one step, got steps={steps}; leave the layer out instead."
             )
-        self.initial_alpha, self.steps = alpha, steps
-        self.rate = nnx.Param(jnp.asarray(logit(alpha / MAX_WEIGHT_SUM), float)) if learned else None
+        self.initial_alpha, self.steps, self.dtype = alpha, steps, dtype
+        rate = logit(alpha / MAX_WEIGHT_SUM) if learned else 0.0
+        self.rate = nnx.Param(jnp.asarray(rate, param_dtype)) if learned else None
 
     @property
     def causal_form(self) -> bool:
@@ -56,9 +83,16 @@ class HeatLayer(nnx.Module):
         return True
 
     @property
+    def radius(self) -> int:
+        """Number of tokens to either side that one call reads: the steps."""
+        return self.steps
+
+    @property
     def alpha(self) -> float | Float[Array, "*l"]:
         """The current diffusivity α; `(L,)` for a learned layer stacked over L blocks."""
-        return self.initial_alpha if self.rate is None else MAX_WEIGHT_SUM * jax.nn.sigmoid(self.rate[...])
+        if self.rate is None:
+            return self.initial_alpha
+        return MAX_WEIGHT_SUM * jax.nn.sigmoid(at_least_float32(self.rate))
 
     def __call__(
         self, u: HiddenStates, segment_ids: Segments | None = None, *, causal: bool = False
@@ -66,14 +100,22 @@ class HeatLayer(nnx.Module):
         """Smooth hidden states.
 
         Args:
-            u: hidden states (B, T, D), floating point.
-            segment_ids: int32 (B, T); 0 is padding, equal positive ids belong together. None: one segment.
+            u: hidden states (..., T, D), floating point.
+            segment_ids: integers (..., T), broadcast against the leading axes of `u`. 0 is padding, and neighbors of
+                one positive id are joined: a hole of zeros in a segment is a wall. None: one segment.
             causal: no output depends on a later token.
 
         Returns:
-            Hidden states (B, T, D) in the dtype of `u`; padding is returned unchanged.
+            Hidden states (..., T, D) in the `dtype` of the layer, or that of `u`; padding is returned unchanged.
+
+        Raises:
+            ValueError: a shape or dtype does not fit.
         """
-        return evolve(u, Diffusion(self.alpha), steps=self.steps, segment_ids=segment_ids, causal=causal)
+        u = jnp.asarray(u)
+        check_hidden_states(u, "HeatLayer")
+        ids = None if segment_ids is None else broadcast_segments(segment_ids, u.shape[:-1])
+        after = evolve(u, Diffusion(self.alpha), steps=self.steps, segment_ids=ids, causal=causal)
+        return after if self.dtype is None else after.astype(self.dtype)
 
     def taps(self) -> Float[Array, "*l k"]:
         """Return the weights of tokens j-n … j+n far from walls: the n-fold convolution of (α, 1-2α, α).

@@ -3,15 +3,19 @@
 B batch, T tokens, D channels, S scales, L stacked blocks
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from pdeformer.layers.signature import InitSignature
 from pdeformer.layers.stable_stencil import (
     MAX_WEIGHT_SUM,
     HiddenStates,
     Segments,
+    at_least_float32,
     check_alpha,
     diffuse,
     logit,
@@ -35,6 +39,8 @@ class MultiScaleStencil(nnx.Module):
         gated: if False, one a and w per channel. If True, one (a, w) = p·G + g per segment for all channels, where
             p is the mean of LN(u) over the valid tokens of the segment (of the row, without `segment_ids`), and
             G `(D, 1+S)` starts at 0. A gated layer has no causal form.
+        dtype: dtype of the result; None is that of the hidden states. The arithmetic is in at least float32.
+        param_dtype: dtype of the parameters.
         rngs: not used; the initial values are constants.
 
     Raises:
@@ -52,6 +58,8 @@ class MultiScaleStencil(nnx.Module):
         Zhang & Zhou, "Where to Add PDE Diffusion in Transformers", 2026.
     """
 
+    __signature__ = InitSignature()
+
     def __init__(
         self,
         channels: int,
@@ -59,6 +67,8 @@ class MultiScaleStencil(nnx.Module):
         dilations: tuple[int, ...] = (1, 2, 4, 8),
         alpha: float = 0.10,
         gated: bool = False,
+        dtype: Any = None,
+        param_dtype: Any = float,
         rngs: nnx.Rngs | None = None,
     ):
         """Check the arguments and make the parameters."""
@@ -67,16 +77,22 @@ class MultiScaleStencil(nnx.Module):
                 f"dilations are different lengths >= 1, got {dilations}; (1, 2, 4, 8) is the default."
             )
         check_alpha(alpha, "MultiScaleStencil", closed=False)
-        self.dilations, self.gated = tuple(dilations), gated
+        self.dilations, self.gated, self.channels, self.dtype = tuple(dilations), gated, channels, dtype
         scales = len(dilations)
         bias = jnp.concatenate([jnp.full((1,), logit(alpha / MAX_WEIGHT_SUM)), jnp.zeros((scales,))])
+        bias = bias.astype(param_dtype)
         self.weights = nnx.Param(bias if gated else jnp.tile(bias[:, None], (1, channels)))
-        self.gate = nnx.Param(jnp.zeros((channels, 1 + scales))) if gated else None
+        self.gate = nnx.Param(jnp.zeros((channels, 1 + scales), param_dtype)) if gated else None
 
     @property
     def causal_form(self) -> bool:
         """Whether the layer can be called with `causal=True`: True unless it is `gated`."""
         return not self.gated
+
+    @property
+    def radius(self) -> int:
+        """Number of tokens to either side that one call reads: the largest dilation, unless the layer is `gated`."""
+        return max(self.dilations)
 
     def __call__(
         self, u: HiddenStates, segment_ids: Segments | None = None, *, causal: bool = False
@@ -84,32 +100,37 @@ class MultiScaleStencil(nnx.Module):
         """Smooth hidden states.
 
         Args:
-            u: hidden states (B, T, D), floating point.
-            segment_ids: int32 (B, T); 0 is padding, equal positive ids belong together. None: one segment.
+            u: hidden states (..., T, D), floating point.
+            segment_ids: integers (..., T), broadcast against the leading axes of `u`. 0 is padding, and neighbors of
+                one positive id are joined: a hole of zeros in a segment is a wall. None: one segment.
             causal: no output depends on a later token.
 
         Returns:
-            Hidden states (B, T, D) in the dtype of `u`; padding is returned unchanged.
+            Hidden states (..., T, D) in the `dtype` of the layer, or that of `u`; padding is returned unchanged.
 
         Raises:
-            ValueError: `causal` is True and the layer is `gated`.
+            ValueError: `causal` is True and the layer is `gated`, or a shape or dtype does not fit.
         """
         if causal and self.gated:
             raise ValueError(
                 "MultiScaleStencil(gated=True) has no causal form: it pools all tokens; use gated=False."
             )
 
-        def change(u: Array, runs: Array | None) -> Array:
-            return diffuse(u, runs, self.dilations, self._weights(u, segment_ids), causal=causal)
+        def change(u: Array, ids: Array | None) -> Array:
+            return diffuse(u, ids, self.dilations, self._weights(u, ids), causal=causal)
 
-        return update_valid_tokens(change, u, segment_ids)
+        return update_valid_tokens(
+            change, u, segment_ids, self.dtype, name="MultiScaleStencil", channels=self.channels
+        )
 
     def _weights(self, u: Array, segment_ids: Array | None) -> Array:
         """Return α, `(S, 1, 1, D)`, or `(S, B, T, 1)` if every segment has its own."""
-        weights = self.weights[...]
+        weights = at_least_float32(self.weights)
         if self.gate is None:
             return stable_weights(weights)[:, None, None]
-        logits = _segment_mean(standardize(u), segment_ids) @ self.gate[...] + weights[None, None]
+        logits = (
+            _segment_mean(standardize(u), segment_ids) @ at_least_float32(self.gate) + weights[None, None]
+        )
         return jnp.moveaxis(stable_weights(logits[..., None]), -2, 0)
 
     def taps(self) -> Float[Array, "*l d k"]:
@@ -119,7 +140,8 @@ class MultiScaleStencil(nnx.Module):
             (D, 2m+1), or (1, 2m+1) for a gated layer, at p·G = 0; with a leading axis L for a layer stacked over
             L blocks.
         """
-        weights = self.weights[...][..., None] if self.gated else self.weights[...]
+        weights = at_least_float32(self.weights)
+        weights = weights[..., None] if self.gated else weights
         return symmetric_taps(stable_weights(weights), self.dilations)
 
 

@@ -8,41 +8,102 @@ and the weights of all offsets sum to at most 1/2 (`MAX_WEIGHT_SUM`). One step i
 """
 
 from collections.abc import Callable
-from math import log
-from typing import TypeAlias
+from math import log, prod
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+import numpy as np
+from jaxtyping import Array, Float, Shaped
 
 from pdeformer import stencil
 
 MAX_WEIGHT_SUM = 0.5
 
-HiddenStates: TypeAlias = Float[Array, "b t d"]
-Segments: TypeAlias = Int[Array, "b t"]
+HiddenStates: TypeAlias = Float[Array, "*b t d"]
+Segments: TypeAlias = Shaped[Array | np.ndarray, "*s"]
 
 
 def update_valid_tokens(
-    change: Callable[[Array, Array | None], Array], u: Array, segment_ids: Array | None
+    change: Callable[[Array, Array | None], Array],
+    u: Array,
+    segment_ids: Segments | None,
+    dtype: Any,
+    *,
+    name: str,
+    channels: int,
 ) -> Array:
-    """Return u + change(u, runs) on valid tokens and u on padding, in at least float32."""
-    wide = u.astype(jnp.promote_types(u.dtype, jnp.float32))
-    if segment_ids is None:
-        return (wide + change(wide, None)).astype(u.dtype)
-    valid = segment_ids[..., None] > 0
-    # zeros in place of padding, so that no number there, NaN included, reaches a value or a gradient
-    clean = jnp.where(valid, wide, 0)
-    return jnp.where(valid, clean + change(clean, stencil.run_ids(segment_ids)), wide).astype(u.dtype)
+    """Return u + change(u, segment_ids) on valid tokens and u on padding, in at least float32, as `dtype`.
+
+    `change` takes hidden states (B, T, D); other leading axes are flattened to B. `dtype` None is the dtype of u.
+
+    Raises:
+        ValueError: a shape or dtype does not fit the layer `name` of `channels` channels.
+    """
+    u = jnp.asarray(u)
+    check_hidden_states(u, name, channels)
+    ids = None if segment_ids is None else broadcast_segments(segment_ids, u.shape[:-1])
+    rows = prod(u.shape[:-2])
+    wide = u.astype(jnp.promote_types(u.dtype, jnp.float32)).reshape(rows, *u.shape[-2:])
+    result = wide
+    if u.size and ids is None:
+        result = wide + change(wide, None)
+    elif u.size:
+        ids = ids.reshape(rows, u.shape[-2])
+        valid = ids[..., None] > 0
+        # zeros in place of padding, so that no number there, NaN included, reaches a value or a gradient
+        clean = jnp.where(valid, wide, 0)
+        result = jnp.where(valid, clean + change(clean, ids), wide)
+    return result.reshape(u.shape).astype(u.dtype if dtype is None else dtype)
 
 
-def diffuse(u: Array, runs: Array | None, offsets: tuple[int, ...], weights: Array, *, causal: bool) -> Array:
+def check_hidden_states(u: Array, name: str, channels: int | None = None) -> None:
+    """Check rank, dtype and channels of hidden states (..., T, D); with `channels` None, D may be any number.
+
+    Raises:
+        ValueError: they do not fit; the message begins with `name`.
+    """
+    if u.ndim < 2 or not jnp.issubdtype(u.dtype, jnp.floating):
+        raise ValueError(
+            f"{name} needs real floating hidden states (..., T, D), got {u.dtype} {u.shape}; add the missing axes or "
+            f"cast."
+        )
+    if channels is not None and u.shape[-1] != channels:
+        raise ValueError(
+            f"{name} of {channels} channels needs hidden states (..., T, {channels}), got {u.shape}; make it with "
+            f"channels={u.shape[-1]}."
+        )
+
+
+def broadcast_segments(segment_ids: Segments, shape: tuple[int, ...]) -> Array:
+    """Return segment ids of the shape (..., T) of the tokens; leading axes broadcast.
+
+    Raises:
+        ValueError: their shape or dtype does not fit.
+    """
+    ids = jnp.asarray(segment_ids)
+    if ids.dtype == bool:
+        ids = ids.astype(jnp.int32)
+    fits = 1 <= ids.ndim <= len(shape) and ids.shape[-1] == shape[-1]
+    leading = zip(ids.shape[-2::-1], shape[-2::-1], strict=False)
+    if not fits or not jnp.issubdtype(ids.dtype, jnp.integer) or any(a not in (1, b) for a, b in leading):
+        raise ValueError(
+            f"segment_ids are integers or booleans that broadcast to the tokens {shape}, got {ids.dtype} {ids.shape}; "
+            f"insert axes of size 1 where they differ."
+        )
+    return jnp.broadcast_to(ids, shape)
+
+
+def diffuse(
+    u: Array, segment_ids: Array | None, offsets: tuple[int, ...], weights: Array, *, causal: bool
+) -> Array:
     """Return the change Σ_k -D_kᵀ diag(w_k) D_k u of one step.
 
     `weights` is (K, B, T, D), or 1 in place of B, T or D. The weight of an edge is the mean of `weights` over its
     two ends, so the matrix is symmetric. A causal step changes only the later end of an edge.
     """
     scatter = stencil.receive if causal else stencil.divergence
+    runs = None if segment_ids is None else stencil.run_ids(segment_ids)
     change, length = jnp.zeros_like(u), u.shape[-2]
     for k, weight in zip(offsets, weights, strict=True):
         if k < length:  # longer edges have no second end
@@ -70,6 +131,12 @@ def symmetric_taps(weights: Array, offsets: tuple[int, ...]) -> Array:
     taps = taps.at[..., radius, :].set(1 - 2 * jnp.sum(weights, axis=-2))
     taps = taps.at[..., radius + k, :].set(weights).at[..., radius - k, :].set(weights)
     return jnp.moveaxis(taps, -2, -1)
+
+
+def at_least_float32(parameter: Any) -> Array:
+    """Return the value of an `nnx.Param` in at least float32."""
+    value = parameter[...]
+    return value.astype(jnp.promote_types(value.dtype, jnp.float32))
 
 
 def logit(p: float) -> float:

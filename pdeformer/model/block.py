@@ -18,18 +18,22 @@ Post-LN:
 Dropout acts on the output of a sublayer after its hook. Every hook of a block has its own diffusion layer; the two
 `before_norm` sites share one. The residual stream has the dtype of the config.
 
-    B batch, T tokens, N heads, H head width, D channels, F feed-forward width
+    B batch, T tokens, N heads, H head width, D channels, F feed-forward width, L blocks, M places of a cache,
+    R tokens that a diffusion layer remembers
 """
 
 import zlib
 from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int, Key
 
-from pdeformer.attention import dot_product_attention
+from pdeformer.attention import AttentionCache, dot_product_attention, pde_attention_decode
+from pdeformer.attention.decode import occupied
 from pdeformer.layers import Layer
 from pdeformer.model.config import ModelConfig
 
@@ -67,6 +71,28 @@ def linear(
     )
 
 
+class BlockCache(NamedTuple):
+    """What one block, or all of them on a leading axis, remembers of the earlier tokens."""
+
+    key: Float[Array, "*l b m n h"]
+    """Keys of the attention."""
+    value: Float[Array, "*l b m n h"]
+    """Values of the attention."""
+    hooks: dict[str, Float[Array, "*l b r d"]]
+    """The last R inputs of every diffusion layer, by its site."""
+
+
+class NewTokens(NamedTuple):
+    """What all blocks know of the new tokens when they decode."""
+
+    segment_ids: Int[Array, "b t"]
+    """Segment ids of the new tokens."""
+    recent_ids: Int[Array, "b r"]
+    """Segment ids of the R tokens before them; 0 where there is none."""
+    attention: AttentionCache
+    """The cache of the attention before them; its keys and values are those of `BlockCache`."""
+
+
 class Attention(nnx.Module):
     """Multi-head attention within segments, plain or evolved by the PDE of the config."""
 
@@ -84,20 +110,29 @@ class Attention(nnx.Module):
         self, u: Float[Array, "b t d"], segment_ids: Int[Array, "b t"] | None, *, key: Key[Array, ""] | None
     ) -> Float[Array, "b t d"]:
         """Mix the tokens of every segment; `key` draws the attention dropout."""
-        query, key_, value = (
-            project(u).reshape(*u.shape[:2], self.heads, -1) for project in (self.query, self.key, self.value)
-        )
         attend = dot_product_attention if self.evolution is None else self.evolution
         output = attend(
-            query,
-            key_,
-            value,
+            *self._project(u),
             segment_ids=segment_ids,
             is_causal=self.causal,
             dropout=0.0 if key is None else self.rate,
             dropout_key=key,
         )
-        return self.out(output.reshape(*u.shape[:2], -1))
+        return self.out(output.reshape(*u.shape[:2], self.out.in_features))
+
+    def decode(
+        self, u: Float[Array, "b t d"], cache: AttentionCache, segment_ids: Int[Array, "b t"] | None
+    ) -> tuple[Float[Array, "b t d"], AttentionCache]:
+        """Mix new tokens with the earlier ones of the cache, and append them to it."""
+        plain = partial(pde_attention_decode, pde=None, steps=0)
+        decode = plain if self.evolution is None else self.evolution.decode
+        output, cache = decode(*self._project(u), cache=cache, segment_ids=segment_ids)
+        return self.out(output.reshape(*u.shape[:2], self.out.in_features)), cache
+
+    def _project(self, u: Array) -> tuple[Array, ...]:
+        """Return query, key and value, (B, T, N, H)."""
+        shape = *u.shape[:2], self.heads, self.out.in_features // self.heads
+        return tuple(project(u).reshape(shape) for project in (self.query, self.key, self.value))
 
 
 class FeedForward(nnx.Module):
@@ -128,8 +163,10 @@ class Block(nnx.Module):
         self.attention = Attention(config, causal=causal, rngs=rngs("attention"))
         self.norm_ffn = layer_norm(config, rngs("norm_ffn"))
         self.ffn = FeedForward(config, rngs=rngs("ffn"))
-        hooks = [name for name in config.placements if name != "after_embedding"]
-        self.stencils = nnx.Dict({name: config.stencil.build(config.width, rngs(name)) for name in hooks})
+        self.hooks = tuple(name for name in config.placements if name != "after_embedding")
+        self.stencils = nnx.Dict(
+            {name: config.stencil.build(config.width, rngs(name)) for name in self.hooks}
+        )
 
     def __call__(
         self,
@@ -141,8 +178,8 @@ class Block(nnx.Module):
         """Return the residual stream after this block; `key` draws the dropout."""
         keys = (None,) * 4 if key is None else tuple(jax.random.split(key, 4))
 
-        def hook(name: str, u: Array) -> Array:
-            layer: Layer | None = self.stencils.get(name)
+        def hook(site: str, u: Array) -> Array:
+            layer = self._layer_at(site)
             return u if layer is None else layer(u, segment_ids, causal=self.causal)
 
         def attend(u: Array) -> Array:
@@ -153,10 +190,69 @@ class Block(nnx.Module):
             output = self.ffn(hook("before_ffn", u), key=keys[2])
             return dropout(hook("after_ffn", output), self.rate, keys[3])
 
-        for norm, sublayer in ((self.norm_attention, attend), (self.norm_ffn, feed_forward)):
+        return self._apply_sublayers(u, hook, attend, feed_forward)
+
+    def decode(
+        self, u: Float[Array, "b t d"], cache: BlockCache, new: NewTokens
+    ) -> tuple[Float[Array, "b t d"], BlockCache, AttentionCache]:
+        """Return the residual stream of new tokens, and the caches with them; without dropout."""
+        attention, hooks = new.attention._replace(key=cache.key, value=cache.value), {}
+
+        def hook(site: str, u: Array) -> Array:
+            layer = self._layer_at(site)
+            if layer is None:
+                return u
+            after, hooks[site] = decode_layer(layer, u, cache.hooks[site], new)
+            return after
+
+        def attend(u: Array) -> Array:
+            nonlocal attention
+            ids = None if attention.segment_ids is None else new.segment_ids
+            output, attention = self.attention.decode(hook("before_attention", u), attention, ids)
+            return hook("after_attention", output)
+
+        def feed_forward(u: Array) -> Array:
+            return hook("after_ffn", self.ffn(hook("before_ffn", u), key=None))
+
+        u = self._apply_sublayers(u, hook, attend, feed_forward)
+        return u, BlockCache(attention.key, attention.value, hooks), attention
+
+    def _apply_sublayers(
+        self, u: Array, hook: Callable[[str, Array], Array], *sublayers: Callable[[Array], Array]
+    ) -> Array:
+        norms = ("attention", self.norm_attention), ("ffn", self.norm_ffn)
+        for (name, norm), sublayer in zip(norms, sublayers, strict=True):
+            site = f"before_norm of {name}"
             if self.pre_norm:
-                u = hook("before_norm", u)
+                u = hook(site, u)
                 u = u + sublayer(norm(u))
             else:
-                u = norm(hook("before_norm", u + sublayer(u)))
+                u = norm(hook(site, u + sublayer(u)))
         return hook("between_layers", u)
+
+    def _layer_at(self, site: str) -> Layer | None:
+        """Return the diffusion layer at a site; the two sites before the norms share one."""
+        name = site.split(" of ")[0]
+        return self.stencils[name] if name in self.hooks else None
+
+
+def sites_of(placements: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the sites of a block that remember their inputs when they decode."""
+    twice = {"before_norm": ("before_norm of attention", "before_norm of ffn"), "after_embedding": ()}
+    return tuple(site for name in placements for site in twice.get(name, (name,)))
+
+
+def decode_layer(
+    layer: Layer, u: Float[Array, "b t d"], recent: Float[Array, "b r d"], new: NewTokens
+) -> tuple[Float[Array, "b t d"], Float[Array, "b r d"]]:
+    """Apply a causal diffusion layer to new tokens after the R recent ones; return also the recent ones after them."""
+    window = jnp.concatenate([recent.astype(u.dtype), u], axis=1)
+    ids = jnp.concatenate([new.recent_ids, new.segment_ids], axis=1)
+    after = layer(window, ids, causal=True)[:, recent.shape[1] :]
+    return after, last_tokens(window, new.segment_ids, recent.shape[1])
+
+
+def last_tokens(window: Array, segment_ids: Int[Array, "b t"], count: int) -> Array:
+    """Return the last `count` tokens of every row of (B, count + T, ...), without its trailing padding."""
+    index = occupied(segment_ids)[:, None] + jnp.arange(count)[None]
+    return jnp.take_along_axis(window, index.reshape(*index.shape, *[1] * (window.ndim - 2)), axis=1)

@@ -1,6 +1,6 @@
-"""The three models: a trunk and a head. Logits are float32.
+"""`Classifier` and `Matcher`: a trunk whose hidden states are pooled, and a head. Logits are float32.
 
-B batch, T tokens, D channels, C classes, V vocabulary
+B batch, T tokens, D channels, C classes
 """
 
 import jax
@@ -22,9 +22,10 @@ def _linear(inputs: int, outputs: int, key: Array) -> nnx.Linear:
 class _PoolingTrunk(Trunk):
     """A trunk whose hidden states are pooled to one float32 vector per row."""
 
-    def __init__(self, config: ModelConfig, key: Key[Array, ""], *, features: int, hidden: int | None):
+    def __init__(self, config: ModelConfig, rngs: nnx.Rngs, *, features: int, hidden: int | None):
         """Make the trunk, and a head with `features` inputs and a hidden layer of width `hidden`, or none."""
-        super().__init__(config, key, with_cls=config.pooling == "cls")
+        key = rngs.params()
+        super().__init__(config, rngs, key, with_cls=config.pooling == "cls")
         self.activation = activation(config)
         self.hidden = None if hidden is None else _linear(features, hidden, named_key(key, "hidden"))
         self.head = _linear(hidden or features, config.classes, named_key(key, "head"))
@@ -37,10 +38,10 @@ class _PoolingTrunk(Trunk):
         Args:
             tokens: integer ids (B, T) in 0 … V-1.
             segment_ids: integer (B, T); 0 is padding. None: every token is valid.
-            key: draws the dropout; None means no dropout.
+            key: draws the dropout. None means no dropout, or after `train()` a key of the stream `dropout`.
 
         Returns:
-            float32 (B, D). The mean of a row of padding alone is 0.
+            float32 (B, D). The mean of a row of padding alone, or without tokens, is 0.
 
         Raises:
             ValueError: as in `hidden_states`, or concrete rows are packed with `pooling="cls"`.
@@ -51,7 +52,7 @@ class _PoolingTrunk(Trunk):
         if self.config.pooling == "cls":
             return u[:, 0]
         if segment_ids is None:
-            return jnp.mean(u, axis=1)
+            return jnp.mean(u, axis=1) if u.shape[1] else jnp.zeros_like(u, shape=(len(u), u.shape[2]))
         valid = (jnp.asarray(segment_ids) > 0)[..., None]
         return jnp.sum(jnp.where(valid, u, 0), axis=1) / jnp.maximum(jnp.sum(valid, axis=1), 1)
 
@@ -65,7 +66,8 @@ class Classifier(_PoolingTrunk):
 
     Args:
         config: sizes and options. `config.pooling` selects the mean over tokens or a CLS token.
-        rngs: the seed; every component derives its key from one key of the stream `params`.
+        rngs: the seed; every component derives its key from one key of the stream `params`. After `train()` a stream
+            that is named `dropout`, as in `nnx.Rngs(0, dropout=1)`, draws the dropout.
 
     Example:
         >>> import jax.numpy as jnp
@@ -79,7 +81,7 @@ class Classifier(_PoolingTrunk):
 
     def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
         """Make the parameters."""
-        super().__init__(config, rngs.params(), features=config.width, hidden=config.classifier_width)
+        super().__init__(config, rngs, features=config.width, hidden=config.classifier_width)
 
     def __call__(
         self, tokens: Tokens, segment_ids: Segments | None = None, *, key: Key[Array, ""] | None = None
@@ -89,7 +91,7 @@ class Classifier(_PoolingTrunk):
         Args:
             tokens: integer ids (B, T) in 0 … V-1, T ≤ `config.max_len`.
             segment_ids: integer (B, T); 0 is padding, equal positive ids belong together. None: one segment.
-            key: draws the dropout; None means no dropout.
+            key: draws the dropout. None means no dropout, or after `train()` a key of the stream `dropout`.
 
         Returns:
             float32 logits (B, C).
@@ -109,7 +111,8 @@ class Matcher(_PoolingTrunk):
 
     Args:
         config: sizes and options. The MLP has the width `classifier_width`, or `ffn` if that is None.
-        rngs: the seed; every component derives its key from one key of the stream `params`.
+        rngs: the seed; every component derives its key from one key of the stream `params`. After `train()` a stream
+            that is named `dropout`, as in `nnx.Rngs(0, dropout=1)`, draws the dropout.
 
     Example:
         >>> import jax
@@ -124,7 +127,7 @@ class Matcher(_PoolingTrunk):
     def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
         """Make the parameters."""
         hidden = config.classifier_width or config.ffn
-        super().__init__(config, rngs.params(), features=4 * config.width, hidden=hidden)
+        super().__init__(config, rngs, features=4 * config.width, hidden=hidden)
 
     def __call__(
         self,
@@ -142,7 +145,8 @@ class Matcher(_PoolingTrunk):
             tokens_b: integer ids (B, S) of the second rows; S may differ from T.
             segments_a: integer (B, T); 0 is padding, equal positive ids belong together. None: one segment.
             segments_b: the same for the second rows, (B, S).
-            key: draws the dropout of both towers; None means no dropout.
+            key: draws the dropout of both towers. None means no dropout, or after `train()` a key of the stream
+                `dropout`.
 
         Returns:
             float32 logits (B, C).
@@ -151,75 +155,11 @@ class Matcher(_PoolingTrunk):
             ValueError: shapes, dtypes, lengths or concrete ids do not fit the config, or rows are packed with a
                 CLS token.
         """
+        key = self.dropout_key(key)
         keys = (None, None) if key is None else tuple(jax.random.split(key))
         a = self.pooled(tokens_a, segments_a, key=keys[0])
         b = self.pooled(tokens_b, segments_b, key=keys[1])
         return self.classify(jnp.concatenate([a, b, a * b, a - b], axis=-1))
-
-
-class CausalLM(Trunk):
-    """A causal language model: `(B, T)` tokens to `(B, T, V)` logits of the next token at every position.
-
-    No output depends on a later token. Every diffusion layer runs in its causal form.
-
-    Args:
-        config: sizes and options.
-        rngs: the seed; every component derives its key from one key of the stream `params`.
-
-    Raises:
-        ValueError: a placed diffusion layer or the evolved attention has no causal form, or `pooling="cls"`.
-
-    Example:
-        >>> import jax
-        >>> import jax.numpy as jnp
-        >>> from flax import nnx
-        >>> from pdeformer import CausalLM, ModelConfig
-        >>> model = CausalLM(ModelConfig(vocabulary=16, width=8, layers=1), rngs=nnx.Rngs(0))
-        >>> jax.eval_shape(model, jnp.ones((2, 5), int)).shape
-        (2, 5, 16)
-    """
-
-    def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
-        """Check that all components have a causal form, and make the parameters."""
-        if config.pooling == "cls":
-            raise ValueError(
-                "CausalLM reads every position and has no CLS token, got pooling='cls'; use 'mean'."
-            )
-        if config.placements and not config.stencil.build(config.width).causal_form:
-            raise ValueError(
-                f"every hook of a CausalLM runs causally, and {config.stencil} has no causal form; "
-                f"use free=False and gated=False."
-            )
-        config.attention.check(is_causal=True)
-        key = rngs.params()
-        super().__init__(config, key, causal=True)
-        self.head = nnx.Linear(
-            config.width,
-            config.vocabulary,
-            use_bias=False,
-            dtype=jnp.dtype(config.dtype),
-            preferred_element_type=jnp.float32,
-            kernel_init=nnx.initializers.xavier_uniform(),
-            rngs=nnx.Rngs(named_key(key, "head")),
-        )
-
-    def __call__(
-        self, tokens: Tokens, segment_ids: Segments | None = None, *, key: Key[Array, ""] | None = None
-    ) -> Float[Array, "b t v"]:
-        """Predict the next token at every position.
-
-        Args:
-            tokens: integer ids (B, T) in 0 … V-1, T ≤ `config.max_len`.
-            segment_ids: integer (B, T); 0 is padding, equal positive ids belong together. None: one segment.
-            key: draws the dropout; None means no dropout.
-
-        Returns:
-            float32 logits (B, T, V).
-
-        Raises:
-            ValueError: shapes, dtypes, lengths or concrete ids do not fit the config.
-        """
-        return self.head(self.hidden_states(tokens, segment_ids, key=key))
 
 
 def _check_one_segment(segment_ids: Segments | None) -> None:

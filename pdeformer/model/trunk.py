@@ -3,6 +3,7 @@
 B batch, T tokens, D channels, L blocks, V vocabulary
 """
 
+from functools import partial
 from typing import Any, TypeAlias
 
 import jax
@@ -11,6 +12,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int, Integer, Key
 
+from pdeformer.layers.signature import InitSignature
 from pdeformer.model.block import Block, dropout, layer_norm, named_key
 from pdeformer.model.config import ModelConfig
 from pdeformer.pde import is_concrete
@@ -24,9 +26,14 @@ def sinusoids(length: int, width: int) -> Float[Array, "t d"]:
 
     P[t, 2i] = sin(t / 10000^(2i/D)), P[t, 2i+1] = cos(t / 10000^(2i/D)).
     """
+    return sinusoids_at(jnp.arange(length), width)
+
+
+def sinusoids_at(positions: Int[Array, "*s"], width: int) -> Float[Array, "*s d"]:
+    """Return the sinusoids of any positions."""
     rates = 10000.0 ** (-jnp.arange(0, width, 2, dtype=jnp.float32) / width)
-    angles = jnp.arange(length, dtype=jnp.float32)[:, None] * rates[None]
-    return jnp.stack([jnp.sin(angles), jnp.cos(angles)], axis=-1).reshape(length, width)
+    angles = positions.astype(jnp.float32)[..., None] * rates.reshape((1,) * positions.ndim + (-1,))
+    return jnp.stack([jnp.sin(angles), jnp.cos(angles)], axis=-1).reshape(*positions.shape, width)
 
 
 def positions_in_segment(segment_ids: Int[Array, "b t"]) -> Int[Array, "b t"]:
@@ -72,14 +79,36 @@ class Embedding(nnx.Module):
         positions = table[None] if segment_ids is None else table[positions_in_segment(segment_ids)]
         return (u + positions).astype(self.dtype)
 
+    def at_positions(
+        self, tokens: Integer[Array, "b t"], positions: Int[Array, "b t"]
+    ) -> Float[Array, "b t d"]:
+        """Embed tokens at the positions of their segments."""
+        if self.positions is None:
+            code = sinusoids_at(positions, self.tokens.features)
+        else:
+            code = self.positions.embedding[...][positions]
+        return (self.tokens(tokens) + code).astype(self.dtype)
+
 
 class Trunk(nnx.Module):
     """Embedding, L blocks stacked on a leading layer axis, and with pre-LN a last LayerNorm."""
 
+    __signature__ = InitSignature()
+
     def __init__(
-        self, config: ModelConfig, key: Key[Array, ""], *, causal: bool = False, with_cls: bool = False
+        self,
+        config: ModelConfig,
+        rngs: nnx.Rngs,
+        key: Key[Array, ""],
+        *,
+        causal: bool = False,
+        with_cls: bool = False,
     ):
-        """Make the embedding, the diffusion layer after it if there is one, and the stacked blocks."""
+        """Make the embedding, the diffusion layer after it if there is one, and the stacked blocks.
+
+        `key` draws the parameters. A stream of `rngs` that is named dropout draws the dropout of the training mode; it
+        is stored only if it is there, because every other array of a model is a parameter.
+        """
 
         def block(key: Key[Array, ""]) -> Block:
             return Block(config, key, causal=causal)
@@ -91,6 +120,8 @@ class Trunk(nnx.Module):
         layers = jax.vmap(jax.random.fold_in, (None, 0))(named_key(key, "blocks"), jnp.arange(config.layers))
         self.blocks = nnx.vmap(block)(layers)
         self.norm = layer_norm(config, nnx.Rngs(named_key(key, "norm"))) if config.norm == "pre" else None
+        self.deterministic = True  # the flag that `train` and `eval` of nnx set
+        self.dropout_stream = rngs["dropout"].fork() if "dropout" in rngs else None
 
     def hidden_states(
         self, tokens: Tokens, segment_ids: Segments | None = None, *, key: Key[Array, ""] | None = None
@@ -100,16 +131,18 @@ class Trunk(nnx.Module):
         Args:
             tokens: integer ids (B, T) in 0 … V-1.
             segment_ids: integer (B, T); 0 is padding, equal positive ids belong together. None: one segment.
-            key: draws the dropout; None means no dropout.
+            key: draws the dropout. None means no dropout, or after `train()` a key of the stream `dropout`.
 
         Returns:
             `(B, T, D)`, or `(B, 1+T, D)` with a CLS token in front, in the dtype of the config.
 
         Raises:
             ValueError: a sequence is longer than `max_len`, shapes or dtypes are wrong, or, outside `jit`, token ids
-                are outside the vocabulary. Under `jit` such a token has the embedding NaN.
+                are outside the vocabulary. Under `jit` such a token has the embedding NaN. Also after `train()`
+                without a key to draw the dropout from.
         """
-        tokens, segment_ids = self._check(tokens, segment_ids)
+        key = self.dropout_key(key)
+        tokens, segment_ids = self.check(tokens, segment_ids)
         if segment_ids is not None and self.embed.cls is not None:
             # the CLS token gets the only positive id of the row; padding may be on either side
             segment_ids = jnp.concatenate([jnp.max(segment_ids, axis=1, keepdims=True), segment_ids], axis=1)
@@ -120,23 +153,46 @@ class Trunk(nnx.Module):
         u = self.run_blocks(u, segment_ids, key)
         return u if self.norm is None else self.norm(u)
 
+    def set_view(self, *, deterministic: bool | None = None) -> None:
+        """Set the flag of the dropout in a view of the model; `nnx.view(model, deterministic=True)` calls it."""
+        if deterministic is not None:
+            self.deterministic = deterministic
+
+    def dropout_key(self, key: Key[Array, ""] | None) -> Key[Array, ""] | None:
+        """Return the key of the dropout: `key`, or after `train()` one of the stream `dropout`; None is no dropout.
+
+        Raises:
+            ValueError: the model is in training mode, has dropout, and there is no key to draw it from.
+        """
+        rates = self.config.dropout, self.config.attention_dropout
+        if key is not None or self.deterministic or not any(rates):
+            return key
+        if self.dropout_stream is None:
+            raise ValueError(
+                f"after train() a model draws dropout (rates {rates[0]} and {rates[1]} of attention) and needs a "
+                f"random key, got none; pass key=..., make the model with rngs=nnx.Rngs(0, dropout=1), or call eval()."
+            )
+        return self.dropout_stream()
+
     def run_blocks(self, u: Array, segment_ids: Array | None, key: Array | None) -> Array:
         """Apply the stacked blocks one after another, by `lax.scan`."""
+        if u.size == 0:
+            return u
         graphdef, params = nnx.split(self.blocks)
         layers = jnp.arange(self.config.layers)
         keys = (
             None if key is None else jax.vmap(jax.random.fold_in, (None, 0))(named_key(key, "blocks"), layers)
         )
+        return _scan_blocks(
+            graphdef, jax.checkpoint if self.config.remat else None, params, u, segment_ids, keys
+        )
 
-        def run_block(u: Array, layer: tuple[Any, Array | None]) -> tuple[Array, None]:
-            params, key = layer
-            return nnx.merge(graphdef, params)(u, segment_ids, key=key), None
+    def check(self, tokens: Tokens, segment_ids: Segments | None) -> tuple[Array, Array | None]:
+        """Check tokens and their segment ids, and return both as arrays.
 
-        return jax.lax.scan(jax.checkpoint(run_block) if self.config.remat else run_block, u, (params, keys))[
-            0
-        ]
-
-    def _check(self, tokens: Tokens, segment_ids: Segments | None) -> tuple[Array, Array | None]:
+        Raises:
+            ValueError: See `hidden_states`.
+        """
         longest, vocabulary = self.config.max_len, self.config.vocabulary
         if tokens.ndim != 2 or not jnp.issubdtype(tokens.dtype, jnp.integer):
             raise ValueError(
@@ -156,3 +212,14 @@ class Trunk(nnx.Module):
                     f"token ids lie in 0 … {vocabulary - 1}, got {low} … {high}; raise vocabulary."
                 )
         return jnp.asarray(tokens), None if segment_ids is None else jnp.asarray(segment_ids, jnp.int32)
+
+
+@partial(jax.jit, static_argnums=(0, 1))  # compiled once for all calls outside `jit`
+def _scan_blocks(
+    graphdef: Any, remat: Any, params: Any, u: Array, segment_ids: Array | None, keys: Array | None
+) -> Array:
+    def run_block(u: Array, layer: tuple[Any, Array | None]) -> tuple[Array, None]:
+        params, key = layer
+        return nnx.merge(graphdef, params)(u, segment_ids, key=key), None
+
+    return jax.lax.scan(run_block if remat is None else remat(run_block), u, (params, keys))[0]

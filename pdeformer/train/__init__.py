@@ -10,9 +10,9 @@ import warnings
 from typing import Any
 
 from pdeformer.train.optimizer import Optimizer as Optimizer
+from pdeformer.train.optimizer import decay_mask as decay_mask
 from pdeformer.train.optimizer import make_optimizer as make_optimizer
 from pdeformer.train.optimizer import schedule as schedule
-from pdeformer.train.optimizer import weight_decay_mask as weight_decay_mask
 from pdeformer.train.step import Evaluation as Evaluation
 from pdeformer.train.step import LossFunction as LossFunction
 from pdeformer.train.step import Metrics as Metrics
@@ -34,19 +34,19 @@ __all__ = [
     "TrainState",
     "classification_loss",
     "cross_entropy",
+    "decay_mask",
     "init_state",
     "make_evaluate",
     "make_init",
     "make_optimizer",
     "make_train_step",
     "schedule",
-    "weight_decay_mask",
 ]
 
 
 def __getattr__(name: str) -> Any:
     """Resolve a deprecated name, with a warning."""
-    if name == "decayed":
-        warnings.warn("train.decayed is now train.weight_decay_mask.", DeprecationWarning, stacklevel=2)
-        return weight_decay_mask
+    if name in ("decayed", "weight_decay_mask"):
+        warnings.warn(f"train.{name} is now train.decay_mask.", DeprecationWarning, stacklevel=2)
+        return decay_mask
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

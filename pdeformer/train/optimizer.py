@@ -12,7 +12,8 @@ import optax
 
 from pdeformer.sharding import path_name
 
-WEIGHT_DECAY_PATTERN = r"^(?!.*(stencil|after_embedding)).*(^|/)(kernel|embedding)$"
+OFFICIAL_KERNELS = r"fc/weight|(self_attn|linear\d)\.[\w.]*weight"  # in the models of `pdeformer.cta`
+WEIGHT_DECAY_PATTERN = rf"^(?!.*(stencil|after_embedding)).*(^|/)(kernel|embedding|{OFFICIAL_KERNELS})$"
 """Weight decay acts on the parameters whose path matches: kernels and embeddings outside PDE layers."""
 
 
@@ -128,19 +129,30 @@ def schedule(config: Optimizer, steps: int) -> Callable[[Any], Any]:
     return rate
 
 
-def weight_decay_mask(params: Any) -> Any:
-    """Return a tree of booleans: whether weight decay acts on a parameter, by `WEIGHT_DECAY_PATTERN`.
+def decay_mask(params: Any) -> Any:
+    """Return which parameters weight decay acts on: kernels and embeddings, by `WEIGHT_DECAY_PATTERN`.
+
+    It is the `mask` of `optax.adamw` and of other optimizers with weight decay, and `make_optimizer` uses it. Biases,
+    the scales of norms and the coefficients of PDEs do not decay. A coefficient is a real number behind a sigmoid, so
+    decay would pull a learned α toward 1/4, whatever the data say.
 
     Args:
-        params: the tree of parameters.
+        params: the tree of parameters: `nnx.state(model, nnx.Param)`, `nnx.to_pure_dict` of it, or any tree whose
+            paths end in the names of parameters.
 
     Returns:
-        A tree of the same structure.
+        A tree of booleans of the same structure.
 
     Example:
-        >>> from pdeformer.train import weight_decay_mask
-        >>> weight_decay_mask({"head": {"kernel": 0.0, "bias": 0.0}})
+        >>> import optax
+        >>> from flax import nnx
+        >>> from pdeformer import Classifier, ModelConfig
+        >>> from pdeformer.train import decay_mask
+        >>> decay_mask({"head": {"kernel": 0.0, "bias": 0.0}})
         {'head': {'bias': False, 'kernel': True}}
+        >>> model = Classifier(ModelConfig(vocabulary=16, width=8, layers=1), rngs=nnx.Rngs(0))
+        >>> tx = optax.adamw(1e-3, weight_decay=0.1, mask=decay_mask)
+        >>> optimizer = nnx.Optimizer(model, tx, wrt=nnx.Param)
     """
     return jax.tree_util.tree_map_with_path(
         lambda path, _: re.search(WEIGHT_DECAY_PATTERN, path_name(path)) is not None, params
@@ -168,6 +180,6 @@ def make_optimizer(config: Optimizer, steps: int) -> optax.GradientTransformatio
     """
     rate = schedule(config, steps)
     adamw = optax.adamw(
-        rate, config.b1, config.b2, config.eps, weight_decay=config.weight_decay, mask=weight_decay_mask
+        rate, config.b1, config.b2, config.eps, weight_decay=config.weight_decay, mask=decay_mask
     )
     return optax.chain(optax.clip_by_global_norm(config.clip), adamw) if config.clip else adamw

@@ -145,3 +145,22 @@ def test_diagnostics_run_under_jit_and_vmap():
     u = random(2, 3, 8, 4)
     for measure in (diagnostics.roughness, diagnostics.token_similarity, diagnostics.effective_rank):
         np.testing.assert_allclose(jax.jit(jax.vmap(measure))(u), measure(u), rtol=1e-5)
+
+
+MEASURES = {
+    "dirichlet_energy": diagnostics.dirichlet_energy,
+    "roughness": diagnostics.roughness,
+    "token_similarity": diagnostics.token_similarity,
+    "effective_rank": diagnostics.effective_rank,
+    "commutator": lambda u: diagnostics.commutator(lambda v: v[::-1], lambda v: v * v, u),
+}
+
+
+@pytest.mark.parametrize("name", list(MEASURES))
+def test_gradients_at_zeros_are_finite(name):
+    zeros = jnp.zeros((4, 3))
+    for u in (zeros, zeros.at[0].set(1.0), jnp.ones((4, 3)), zeros[:1]):
+        value, gradient = jax.value_and_grad(lambda u: jnp.sum(MEASURES[name](u)))(u)
+        assert np.isfinite(np.asarray(value))
+        assert np.isfinite(np.asarray(gradient)).all()
+    assert np.isfinite(np.asarray(MEASURES[name](jnp.zeros((0, 3)))))

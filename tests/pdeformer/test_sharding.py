@@ -6,6 +6,7 @@ import re
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from flax import nnx
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
@@ -92,6 +93,43 @@ def test_state_is_born_sharded_and_moments_lie_beside_their_parameter():
         assert up.addressable_shards[0].data.shape == (tiny.LAYERS, tiny.CHANNELS, tiny.CHANNELS)
         assert tree["blocks"]["norm"]["scale"].sharding.is_fully_replicated
     assert jax.tree.map(lambda x: x.sharding, state) == shardings
+
+
+def test_paths_of_nnx_states_have_the_names_of_pure_dictionaries():
+    mesh, model = sharding.make_mesh(model=2), tiny.Tiny(rngs=nnx.Rngs(0))
+    state = nnx.state(model)
+    pure = sharding.state_shardings(nnx.to_pure_dict(state), mesh)
+    expected = {name: x.spec for name, x in names_of(pure).items()}
+    assert sum(spec != PartitionSpec() for spec in expected.values()) >= 8
+    assert {name: x.spec for name, x in names_of(sharding.state_shardings(state, mesh)).items()} == expected
+    optimizer = nnx.Optimizer(model, optax.adam(1e-3), wrt=nnx.Param)
+    for tree, prefix in ((nnx.state(optimizer), "opt_state/0/mu/"), (optax.adam(1e-3).init(state), "0/mu/")):
+        specs = {name: x.spec for name, x in names_of(sharding.state_shardings(tree, mesh)).items()}
+        assert {name: specs[prefix + name] for name in expected} == expected
+
+
+def names_of(tree):
+    return {sharding.path_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+
+
+@pytest.mark.parametrize(
+    ("tree", "words"),
+    [
+        ({"mixer": {"kernel": np.zeros((4, 4))}, "bias": np.zeros(4)}, "the names bias, mixer/kernel"),
+        ({"head": {"kernel": np.zeros((4, 3))}}, "other shapes at head/kernel"),
+    ],
+)
+def test_rules_that_split_nothing_are_reported_with_the_names_of_the_leaves(tree, words):
+    with pytest.warns(UserWarning, match=words):
+        sharding.state_shardings(tree, sharding.make_mesh(model=2))
+    sharding.state_shardings(tree, sharding.make_mesh(data=1))  # nothing to split: no warning
+
+
+def test_blocks_in_a_list_have_the_rules_of_stacked_ones():
+    mesh = sharding.make_mesh(model=2)
+    assert sharding.spec_of("blocks/0/ffn/up/kernel", (8, 16), mesh) == PartitionSpec(None, "model")
+    assert sharding.spec_of("blocks/1/attention/query/bias", (8,), mesh) == PartitionSpec("model")
+    assert sharding.spec_of("blocks/1/attention/out/kernel", (8, 8), mesh) == PartitionSpec("model")
 
 
 def test_weights_do_not_depend_on_the_mesh():

@@ -14,7 +14,8 @@ import tyro
 from flax import nnx
 
 from experiments import run
-from pdeformer import sharding, train
+from pdeformer import Classifier, ModelConfig, sharding, train
+from pdeformer.layers import StencilConfig
 from tests.helpers import tiny
 
 STEPS = 20
@@ -105,7 +106,7 @@ def test_weight_decay_acts_on_kernels_and_embeddings_only():
     params["after_embedding"] = stencil
     names = {
         sharding.path_name(path)
-        for path, decays in jax.tree_util.tree_leaves_with_path(train.weight_decay_mask(params))
+        for path, decays in jax.tree_util.tree_leaves_with_path(train.decay_mask(params))
         if decays
     }
     assert names == {
@@ -118,6 +119,36 @@ def test_weight_decay_acts_on_kernels_and_embeddings_only():
         "blocks/ffn/down/kernel",
         "head/kernel",
     }
+
+
+def test_decay_mask_has_the_names_of_every_form_of_the_parameters():
+    model = tiny.Tiny(rngs=nnx.Rngs(0))
+    pure = train.decay_mask(nnx.to_pure_dict(nnx.state(model)))
+    assert nnx.to_pure_dict(train.decay_mask(nnx.state(model))) == pure
+
+
+def test_an_adamw_of_the_user_does_not_move_alpha_without_a_gradient():
+    """Decay of the free parameter a of α = σ(a)/2 would pull α from .05 toward 1/4."""
+    config = ModelConfig(
+        16,
+        width=8,
+        layers=1,
+        ffn=8,
+        placements=("before_ffn",),
+        stencil=StencilConfig("heat", 0.05, learned=True),
+    )
+    model = Classifier(config, rngs=nnx.Rngs(0))
+    before = jax.tree.map(jnp.copy, nnx.to_pure_dict(nnx.state(model)))
+    tx = optax.adamw(0.1, weight_decay=1.0, mask=train.decay_mask)
+    optimizer = nnx.Optimizer(model, tx, wrt=nnx.Param)
+    optimizer.update(model, jax.tree.map(jnp.zeros_like, nnx.state(model, nnx.Param)))
+    after = nnx.to_pure_dict(nnx.state(model))
+    np.testing.assert_allclose(model.blocks.stencils["before_ffn"].alpha, 0.05, rtol=1e-6)
+    for tree in ("head", "embed"):
+        name = {"head": "kernel", "embed": "tokens"}[tree]
+        old, new = (jax.tree.leaves(x[tree][name])[0] for x in (before, after))
+        np.testing.assert_allclose(new, 0.9 * old, rtol=1e-6)
+    np.testing.assert_array_equal(after["norm"]["scale"], before["norm"]["scale"])
 
 
 def test_decay_shrinks_a_kernel_by_rate_times_decay_and_leaves_a_bias():
@@ -334,8 +365,8 @@ def test_field_docstrings_reach_the_command_line(capsys):
 
 
 def test_name_of_an_earlier_release_is_served_with_a_warning():
-    with pytest.warns(DeprecationWarning, match="train.decayed is now train.weight_decay_mask"):
-        assert train.decayed is train.weight_decay_mask
+    with pytest.warns(DeprecationWarning, match="train.decayed is now train.decay_mask"):
+        assert train.decayed is train.decay_mask
     with pytest.raises(AttributeError, match="no attribute 'decays'"):
         train.decays  # noqa: B018
 

@@ -87,6 +87,57 @@ def test_performer_decodes_too(x64):
     np.testing.assert_allclose(decode_tokens(arrays, cache, pde, **options)[0], full, rtol=1e-11, atol=1e-11)
 
 
+LENGTHS = [5, 9, 1, 12]  # prompts of unequal length, padded on the right to 12 tokens
+CALLS = {
+    **{name: (pde, {}) for name, pde in PDES.items()},
+    "window": (PDES["diffusion"], {"window": 3}),
+    "fold": (PDES["advection"], {"method": "folded"}),
+    "reaction first": (PDES["reaction"], {"order": "reaction_first"}),
+    "performer": (PDES["diffusion"], {"base": "performer", "features": 8, "feature_key": jax.random.key(1)}),
+}
+
+
+@pytest.mark.parametrize("sizes", [(12,), (7, 5)], ids=["one prompt", "two chunks"])
+@pytest.mark.parametrize("name", list(CALLS))
+def test_right_padded_prompts_continue_as_each_alone(name, sizes):
+    pde, options = CALLS[name]
+    rng = np.random.default_rng(0)
+    arrays = [jnp.asarray(rng.normal(size=(4, 16, heads, 4)), jnp.float32) for heads in (4, 2, 2)]
+    ids = (np.arange(16)[None] < np.array(LENGTHS)[:, None]).astype(int)
+    ids[:, 12:] = 1
+    # NaN in the padding, which is never read
+    arrays = [jnp.where(ids[..., None, None] > 0, x, jnp.nan) for x in arrays]
+    decode = jax.jit(partial(pde_attention_decode, pde=pde, steps=3, **options))
+    cache, outputs, start = init_cache(4, 20, 2, 4, segments=True), [], 0
+    for size in (*sizes, 1, 1, 2):
+        part = slice(start, start + size)
+        output, cache = decode(*(x[:, part] for x in arrays), cache, segment_ids=ids[:, part])
+        outputs.append(output)
+        start += size
+    output = np.concatenate(outputs, axis=1)
+    assert cache.row_lengths.tolist() == [length + 4 for length in LENGTHS]
+    assert int(cache.length) == 16
+    definition = options if "order" in options else {**options, "method": "materialized"}
+    for row in range(4):
+        alone = [x[row : row + 1, ids[row] > 0] for x in arrays]
+        expected = pde_attention(*alone, pde, steps=3, is_causal=True, **definition)
+        np.testing.assert_allclose(output[row, ids[row] > 0], expected[0], rtol=0, atol=1e-5)
+
+
+def test_a_row_without_new_tokens_keeps_its_length_and_an_overflow_is_that_of_its_row():
+    query, key, value = (x[:, :2] for x in draw(jnp.float32))
+    ids = np.array([[1, 1], [0, 0]])
+    cache = init_cache(2, 3, 2, 4, segments=True)
+    decode = jax.jit(partial(pde_attention_decode, pde=None, steps=0))
+    _, cache = decode(query, key, value, cache, segment_ids=ids)
+    assert cache.row_lengths.tolist() == [2, 0]
+    with pytest.raises(ValueError, match="3 places, 2 of them taken, got 2 new tokens"):
+        pde_attention_decode(query, key, value, cache, None, steps=0)
+    output, _ = decode(query, key, value, cache)
+    assert np.isnan(output[0]).all()
+    assert np.isfinite(output[1]).all()
+
+
 def test_a_full_cache_is_refused_or_poisons_the_output():
     token = tuple(x[:, :3] for x in draw(jnp.float32))
     cache = init_cache(2, 4, 2, 4)

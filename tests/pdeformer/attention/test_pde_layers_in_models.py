@@ -157,7 +157,7 @@ def test_a_training_step_compiles_once_and_moves_replicated_coefficients_on_any_
         assert all(np.all(a != b) for a, b in zip(*map(jax.tree.leaves, (free, start)), strict=True))
         parameters_by_mesh.append(jax.device_get(free))
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4), *parameters_by_mesh)
-    names = {name for name, decays in parameters_of(train.weight_decay_mask(state.params)) if decays}
+    names = {name for name, decays in parameters_of(train.decay_mask(state.params)) if decays}
     assert not any("evolution" in name for name in names)
 
 

@@ -1,0 +1,92 @@
+"""The arguments with which `nnx.MultiHeadAttention` calls its `attention_fn`, for an attention that a PDE evolves.
+
+B batch, T query tokens, S key tokens, N heads
+"""
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array
+
+
+class FlaxArguments(NamedTuple):
+    """Keyword arguments of `nnx.dot_product_attention` that `PDEAttention` takes as well."""
+
+    mask: Any
+    """Which keys a query may attend."""
+    bias: Any
+    """Numbers added to the scores."""
+    dropout_rng: Any
+    """Random key of the dropout."""
+    dropout_rate: float
+    """Probability of dropping a weight."""
+    deterministic: bool
+    """Leave the dropout out."""
+    precision: Any
+    """Precision of the products."""
+    module: Any
+    """Module that stores the weights."""
+
+
+def refuse_unserved(arguments: FlaxArguments) -> None:
+    """Check that the arguments have a meaning for an evolved attention.
+
+    Raises:
+        ValueError: One has none; the text says what to use instead.
+    """
+    if arguments.bias is not None:
+        raise ValueError(
+            "PDEAttention has no bias of the scores, got bias; add it to the logits of your own attention, or leave "
+            "it out."
+        )
+    if arguments.module is not None:
+        raise ValueError(
+            "PDEAttention never forms its weights and cannot sow them, got module (sow_weights=True); use "
+            "pde_attention_weights."
+        )
+    if arguments.precision is not None:
+        raise ValueError(
+            f"PDEAttention takes its precision from jax.default_matmul_precision, got precision="
+            f"{arguments.precision!r}; set it there."
+        )
+
+
+def dropout_of(arguments: FlaxArguments, dropout: float, dropout_key: Any) -> tuple[float, Any]:
+    """Return rate and key of the dropout: `dropout` and `dropout_key`, or those under the names of Flax.
+
+    Raises:
+        ValueError: Both are present, or the key is missing.
+    """
+    if arguments.deterministic or arguments.dropout_rate == 0:
+        return dropout, dropout_key
+    if dropout:
+        raise ValueError(
+            f"dropout and dropout_rate name one number, got {dropout} and {arguments.dropout_rate}; pass one of them."
+        )
+    if arguments.dropout_rng is None:
+        raise ValueError(
+            f"dropout needs a random key, got None with dropout_rate={arguments.dropout_rate}; pass dropout_rng, or "
+            f"deterministic=True."
+        )
+    return arguments.dropout_rate, arguments.dropout_rng
+
+
+def segments_of(mask: Any, segment_ids: Any, batch: int, keys: int, *, same_tokens: bool) -> Array | None:
+    """Return the segment ids of a call: `segment_ids`, or a mask of padded keys (B, 1, 1, S) as ids 1 and 0.
+
+    Raises:
+        ValueError: The mask is of another form, or both are present.
+    """
+    if mask is None:
+        return segment_ids
+    shape = jnp.shape(mask)
+    if len(shape) != 4 or shape[1:3] != (1, 1) or shape[0] not in (1, batch) or shape[3] != keys:
+        raise ValueError(
+            f"a PDE evolves along a path of tokens, which a mask of pairs does not define, got mask of shape {shape}; "
+            f"pass segment_ids and is_causal instead, or a mask (B, 1, 1, S) that is False at padding."
+        )
+    if segment_ids is not None or not same_tokens:
+        raise ValueError(
+            "a mask of padding belongs to self-attention without segment_ids, got both or T != S; drop the mask."
+        )
+    return jnp.broadcast_to(jnp.asarray(mask)[:, 0, 0] != 0, (batch, keys)).astype(jnp.int32)
