@@ -7,22 +7,27 @@ token by token. The cache holds plain keys and values: nothing in it depends on 
 """
 
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from typing import Any, Literal, NamedTuple, ParamSpec, get_args
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Shaped
 
-from pdeformer.attention.dispatch import check_call, prepare, run
+from pdeformer.arguments import convert_segment_ids
+from pdeformer.attention.dispatch import check_call, prepare, run, scale_coefficients
 from pdeformer.attention.keywords import keyword_options
-from pdeformer.attention.options import AttentionOptions, DecodeOptions, select_method
+from pdeformer.attention.options import AttentionOptions, DecodeOptions, select_method, split_arrays
 from pdeformer.attention.types import AttentionMask
+from pdeformer.integrators.meshes import with_automatic_axes
 from pdeformer.pde import is_concrete
 
 P = ParamSpec("P")
-NewQueries = Float[Array, "b t n h"]
-NewKeys = Float[Array, "b t k h"]
+NewQueries = Shaped[Array | np.ndarray, "..."]
+NewKeys = Shaped[Array | np.ndarray, "..."]
 Schedule = Literal["fixed", "linear", "log2"]
 FEW_ROWS = 16  # up to this number, evolving the new rows is cheaper than evolving all cached values
 
@@ -145,19 +150,46 @@ def pde_attention_decode(
         >>> output.shape, int(cache.length)
         ((1, 1, 2, 4), 1)
     """
+    query, key, value = jnp.asarray(query), jnp.asarray(key), jnp.asarray(value)
     causal_options = AttentionOptions(**vars(options), is_causal=True)
-    check_call(query, key, value, pde, causal_options, None, same_tokens=False)
+    check_call(query, key, value, pde, causal_options, same_tokens=False)
     ids = _check_cache(key, cache, options.segment_ids)
-    length, steps, window = query.shape[1], options.steps, options.window
+    length, steps = query.shape[1], options.steps
     few_rows = options.method == "auto" and length <= max(FEW_ROWS, 2 * steps)
     method = "tiled" if few_rows else select_method(pde, causal_options)
+    if 0 in (*query.shape, *key.shape):
+        return jnp.zeros(query.shape, value.dtype), cache
+    scaled = scale_coefficients(pde, causal_options, query, cache.key, value)
+    static, arrays = split_arrays(replace(causal_options, segment_ids=ids, dt=1.0))
+    return _decode((query, key, value), cache, scaled, arrays, options=static, method=method)
 
-    overflow = cache.length + length > cache.max_len
-    cache = _append(cache, key, value, ids)
-    start = cache.length - length
-    mask = AttentionMask(None if window is None else start - window, start, ids, cache.segment_ids)
-    output = run(prepare(query, cache.key, cache.value, pde, causal_options, mask), method).output
-    return jnp.where(overflow, jnp.nan, output).astype(value.dtype), cache
+
+# Eager calls would compile the loops inside again for every token; jit compiles them once.
+@partial(jax.jit, static_argnames=("options", "method"))
+def _decode(
+    new: tuple[Array, Array, Array],
+    cache: AttentionCache,
+    pde: Any,
+    arrays: Any,
+    *,
+    options: AttentionOptions,
+    method: str,
+) -> tuple[Array, AttentionCache]:
+    def decode(
+        new: tuple[Array, Array, Array], cache: AttentionCache, pde: Any, arrays: Any
+    ) -> tuple[Array, AttentionCache]:
+        query, key, value = new
+        ids, length, window = arrays.get("segment_ids"), query.shape[1], options.window
+        overflow = cache.length + length > cache.max_len
+        cache = _append(cache, key, value, ids)
+        start = cache.length - length
+        mask = AttentionMask(None if window is None else start - window, start, ids, cache.segment_ids)
+        problem = prepare(query, cache.key, cache.value, pde, replace(options, **arrays), mask)
+        output = run(problem, method).output
+        return jnp.where(overflow, jnp.nan, output).astype(value.dtype), cache
+
+    shardings = jax.tree.map(lambda x: jax.typeof(x).sharding, (new[0], cache))
+    return with_automatic_axes(decode, shardings)(new, cache, pde, arrays)
 
 
 def _append(cache: AttentionCache, key: Array, value: Array, ids: Array | None) -> AttentionCache:
@@ -173,7 +205,7 @@ def _append(cache: AttentionCache, key: Array, value: Array, ids: Array | None) 
     )
 
 
-def _check_cache(key: Array, cache: AttentionCache, segment_ids: Array | np.ndarray | None) -> Array | None:
+def _check_cache(key: Array, cache: AttentionCache, segment_ids: Any) -> Array | None:
     """Check the new tokens, and return their segment ids, or None if the cache stores no ids."""
     batch, length, heads, width = key.shape
     if (batch, heads, width) != (cache.key.shape[0], *cache.key.shape[2:]):
@@ -192,7 +224,7 @@ def _check_cache(key: Array, cache: AttentionCache, segment_ids: Array | np.ndar
         raise ValueError(
             "this cache remembers no segments, got segment_ids; make it with init_cache(..., segments=True)."
         )
-    ids = jnp.asarray(segment_ids, jnp.int32)
+    ids = convert_segment_ids(segment_ids)
     if ids.shape != (batch, length):
         raise ValueError(f"segment_ids needs the shape (B, T) = {(batch, length)}, got {ids.shape}.")
     return ids

@@ -3,6 +3,7 @@
 B batch, L tokens, D channels, S steps
 """
 
+from functools import partial
 from typing import Any, Literal, TypeAlias, get_args
 
 import jax
@@ -74,6 +75,14 @@ def refine(
     mask = check_mask(mask, x.shape[:2], "mask")
     if steps == 0 or x.shape[1] < 3:
         return x
+    return _refine(x, alpha, beta, mask, kind=kind, steps=steps, causal=causal)
+
+
+# An eager call would compile the loop again each time; jit compiles it once.
+@partial(jax.jit, static_argnames=("kind", "steps", "causal"), inline=True)
+def _refine(
+    x: Array, alpha: Coefficient, beta: Coefficient | None, mask: Any, *, kind: str, steps: int, causal: bool
+) -> Array:
     dtype = jnp.promote_types(x.dtype, jnp.float32)
     # zeros in place of padding, so that no number there, NaN included, reaches a value or a gradient
     clean = x if mask is None else jnp.where(mask[..., None], x, 0)

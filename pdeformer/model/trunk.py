@@ -3,6 +3,7 @@
 B batch, T tokens, D channels, L blocks, V vocabulary
 """
 
+from functools import partial
 from typing import Any, TypeAlias
 
 import jax
@@ -128,13 +129,8 @@ class Trunk(nnx.Module):
             None if key is None else jax.vmap(jax.random.fold_in, (None, 0))(named_key(key, "blocks"), layers)
         )
 
-        def run_block(u: Array, layer: tuple[Any, Array | None]) -> tuple[Array, None]:
-            params, key = layer
-            return nnx.merge(graphdef, params)(u, segment_ids, key=key), None
-
-        return jax.lax.scan(jax.checkpoint(run_block) if self.config.remat else run_block, u, (params, keys))[
-            0
-        ]
+        remat = self.config.remat
+        return _scan_blocks(u, params, keys, segment_ids, graphdef=graphdef, remat=remat)
 
     def _check(self, tokens: Tokens, segment_ids: Segments | None) -> tuple[Array, Array | None]:
         longest, vocabulary = self.config.max_len, self.config.vocabulary
@@ -156,3 +152,15 @@ class Trunk(nnx.Module):
                     f"token ids lie in 0 … {vocabulary - 1}, got {low} … {high}; raise vocabulary."
                 )
         return jnp.asarray(tokens), None if segment_ids is None else jnp.asarray(segment_ids, jnp.int32)
+
+
+# An eager call would compile the loop again each time; jit compiles it once.
+@partial(jax.jit, static_argnames=("graphdef", "remat"))
+def _scan_blocks(
+    u: Array, params: Any, keys: Array | None, segment_ids: Array | None, *, graphdef: Any, remat: bool
+) -> Array:
+    def run_block(u: Array, layer: tuple[Any, Array | None]) -> tuple[Array, None]:
+        params, key = layer
+        return nnx.merge(graphdef, params)(u, segment_ids, key=key), None
+
+    return jax.lax.scan(jax.checkpoint(run_block) if remat else run_block, u, (params, keys))[0]
