@@ -1,6 +1,11 @@
+from . import attention as attention
 from . import cta as cta
+from . import diagnostics as diagnostics
+from . import layers as layers
 from . import sharding as sharding
+from . import train as train
 from .attention import AttentionCache as AttentionCache
+from .attention import dot_product_attention as dot_product_attention
 from .attention import init_cache as init_cache
 from .attention import pde_attention as pde_attention
 from .attention import pde_attention_decode as pde_attention_decode
@@ -11,6 +16,8 @@ from .layers import AdaptiveStencil as AdaptiveStencil
 from .layers import HeatLayer as HeatLayer
 from .layers import MultiScaleStencil as MultiScaleStencil
 from .layers import PDEAttention as PDEAttention
+from .layers import PDEAttentionConfig as PDEAttentionConfig
+from .layers import StencilConfig as StencilConfig
 from .model import PLACEMENTS as PLACEMENTS
 from .model import CausalLM as CausalLM
 from .model import Classifier as Classifier

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int, Shaped
 from pdeformer import stencil
 from pdeformer.arguments import convert_segment_ids, resolve_causal
 from pdeformer.integrators.explicit import integrate_reaction
-from pdeformer.integrators.meshes import vary_alike, with_automatic_axes
+from pdeformer.integrators.meshes import on_mesh, vary_alike, with_automatic_axes
 from pdeformer.integrators.propagator import propagate
 from pdeformer.pde import (
     PDE,
@@ -102,7 +102,10 @@ def evolve(
     _check_equation(pde, state, ids, steps, dt)
     if steps == 0 or u.size == 0:
         return u
+    automatic = method == "auto"
     method = select_method(pde, method, steps, boundary, segmented=ids is not None, causal=causal)
+    if automatic and method == "spectral" and on_mesh(u):
+        method = "scan"  # because the compiler would gather the batch for an FFT
     scaled = pde.scaled(dt).cast(jnp.promote_types(u.dtype, jnp.float32), state.ndim)
     after = _evolve(state, scaled, ids, steps=int(steps), boundary=boundary, method=method, causal=causal)
     return _tokens_to_axis(after, axis, u.ndim)

@@ -12,6 +12,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int, Integer, Key
 
+from pdeformer.arguments import convert_segment_ids
 from pdeformer.model.block import Block, dropout, layer_norm, named_key
 from pdeformer.model.config import ModelConfig
 from pdeformer.pde import is_concrete
@@ -142,6 +143,7 @@ class Trunk(nnx.Module):
             raise ValueError(
                 f"a sequence has at most max_len={longest} tokens, got {tokens.shape[1]}; truncate it."
             )
+        segment_ids = None if segment_ids is None else convert_segment_ids(segment_ids)
         if segment_ids is not None and segment_ids.shape != tokens.shape:
             raise ValueError(f"segment_ids has the shape of tokens, {tokens.shape}, got {segment_ids.shape}.")
         if is_concrete(tokens) and tokens.size:
@@ -151,7 +153,7 @@ class Trunk(nnx.Module):
                 raise ValueError(
                     f"token ids lie in 0 … {vocabulary - 1}, got {low} … {high}; raise vocabulary."
                 )
-        return jnp.asarray(tokens), None if segment_ids is None else jnp.asarray(segment_ids, jnp.int32)
+        return jnp.asarray(tokens), segment_ids
 
 
 # An eager call would compile the loop again each time; jit compiles it once.

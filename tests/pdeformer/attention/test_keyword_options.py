@@ -67,7 +67,9 @@ def test_the_promised_keywords_and_defaults_are_there():
 def test_an_unknown_keyword_names_close_matches():
     x = jnp.ones((1, 2, 1, 2))
     pde_attention: Any = attention.pde_attention
-    with pytest.raises(TypeError, match=r"pde_attention\(\) got .* 'casual'; did you mean 'causal' or 'is_causal'\?"):
+    with pytest.raises(
+        TypeError, match=r"pde_attention\(\) got .* 'casual'; did you mean 'causal' or 'is_causal'\?"
+    ):
         pde_attention(x, x, x, None, steps=0, casual=True)
     with pytest.raises(TypeError, match=r"'zzz'; it takes query, key, value, pde, steps, "):
         pde_attention(x, x, x, None, steps=0, zzz=True)
