@@ -1,7 +1,7 @@
 """Decoding: the causal evolved attention of new tokens over a cache of the earlier tokens.
 
-The row of a token depends on no later token. A prompt therefore gives the same outputs in one call, in chunks, or
-token by token. The cache holds plain keys and values: nothing in it depends on the equation.
+No finite number of a later token changes the row of a token. A prompt therefore gives the same outputs in one call, in
+chunks, or token by token. The cache holds plain keys and values: nothing in it depends on the equation.
 
     B batch, T new tokens, M places in the cache, N heads, K key heads, H head width
 """
@@ -142,11 +142,13 @@ def pde_attention_decode(
         TypeError: An unknown keyword argument.
 
     Example:
+        >>> import jax
         >>> import jax.numpy as jnp
         >>> from pdeformer import Diffusion, init_cache, pde_attention_decode
         >>> token = jnp.ones((1, 1, 2, 4))
         >>> cache = init_cache(batch=1, max_len=8, kv_heads=2, head_width=4)
-        >>> output, cache = pde_attention_decode(token, token, token, cache, Diffusion(0.25), steps=2)
+        >>> step = jax.jit(lambda *x: pde_attention_decode(*x, Diffusion(0.25), steps=2), donate_argnums=3)
+        >>> output, cache = step(token, token, token, cache)
         >>> output.shape, int(cache.length)
         ((1, 1, 2, 4), 1)
     """

@@ -10,7 +10,7 @@ query. No M is common to all rows, but within n steps this wall changes only the
     past    keys s <= t - n: attention over the evolved values, whose entry s depends on V[s-n … s+n], none after t
     band    the last n weights are evolved in a window of the 2n keys that end at t, then multiply V
 
-The two parts are joined by their log-sum-exps. No operation reads a later token.
+The two parts are joined by their log-sum-exps. A later token enters a row only with weight 0.
 
     B batch, T query tokens, S key tokens, N heads, K key heads, G = N/K, H head width, D value width, n steps,
     C rows of a chunk

@@ -44,7 +44,8 @@ class EvolutionOptions:
     None means all keys."""
     renormalize: Renormalize | None = None
     """"l1" divides every row by its sum after the last step, "none" does not. None means "l1" for a reaction on
-    weights, else "none": linear equations conserve the sum, 1."""
+    weights, else "none": along the keys linear equations conserve the sum, 1. Dropout, and advection along the queries,
+    do not."""
     order: Order = "strang"
     """How a step of ReactionDiffusion combines reaction and diffusion. "strang": exact flow of the reaction, split;
     "euler": R = βA(1 − A) and diffusion in one explicit step; "reaction_first": one Euler reaction over the whole
@@ -72,7 +73,7 @@ class DecodeOptions(EvolutionOptions):
     segment_ids: Shaped[Array | np.ndarray, "..."] | list | None = None
     """int or bool (B, T); 0 is padding, and a query attends only to keys of its own positive id. Tokens of one id on
     both sides of a hole attend to each other, but no edge of the path joins them. None means one segment."""
-    scale: float | None = None
+    scale: float | Shaped[Array | np.ndarray, ""] | None = None
     """Factor of the scores; None means 1/√H."""
     method: Method = "auto"
     """"materialized" is the definition; "folded" the exact rewrite around plain attention, O(T) memory; "tiled" the

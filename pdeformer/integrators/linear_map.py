@@ -52,13 +52,14 @@ class LinearMap:
         return tuple(self.primitive.bind(*arrays, static=static, structure=structure, adjoint=False, axes=()))
 
     def _evaluate(self, *arrays: Any, static: Any, structure: Any, adjoint: bool, axes: tuple) -> list:
+        count = structure.num_leaves
+
         def evaluate(*arrays: Any) -> list:
-            count = structure.num_leaves
             residuals = jax.tree.unflatten(structure, arrays[:count])
             return list((self.transpose if adjoint else self.apply)(static, residuals, arrays[count:]))
 
         for dims in reversed(axes):  # the last mapped axis is the outermost
-            evaluate = jax.vmap(evaluate, in_axes=dims)
+            evaluate = jax.vmap(evaluate, in_axes=dims + (0,) * (len(arrays) - count))
         return evaluate(*arrays)
 
     def _jvp(self, primals: Any, tangents: Any, **params: Any) -> tuple[Any, Any]:
@@ -96,6 +97,5 @@ class LinearMap:
             jnp.broadcast_to(x, (size, *x.shape)) if d is None else jnp.moveaxis(x, d, 0)
             for x, d in zip(arrays[count:], dims[count:], strict=True)
         ]
-        axes = ((*dims[:count], *(0 for _ in x)), *axes)
-        y = self.primitive.bind(*arrays[:count], *x, axes=axes, **params)
+        y = self.primitive.bind(*arrays[:count], *x, axes=(tuple(dims[:count]), *axes), **params)
         return y, [0] * len(y)

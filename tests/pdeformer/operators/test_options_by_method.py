@@ -25,7 +25,8 @@ def kept_pairs(query, key, random):
     batch, length, heads, _ = query.shape
     by_query = np.moveaxis(np.asarray(bits.query).reshape(batch, length, heads), 2, 1)
     by_key = np.moveaxis(np.repeat(np.asarray(bits.key), heads // key.shape[2], axis=2), 2, 1)
-    return np.asarray(keep_mask(by_query[..., :, None], by_key[..., None, :], RATE))
+    pairs = jnp.asarray(by_query[..., :, None]), jnp.asarray(by_key[..., None, :])
+    return np.asarray(keep_mask(*pairs, RATE))
 
 
 def check(name, choice, *, with_dropout, length=7):
