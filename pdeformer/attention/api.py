@@ -6,7 +6,6 @@ B batch, T query tokens, S key tokens, N heads, K key heads, H head width
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from typing import Any, Literal, ParamSpec, get_args
 
 import jax
@@ -37,6 +36,7 @@ from pdeformer.attention.options import (
     split_arrays,
 )
 from pdeformer.attention.types import AttentionMask, attention_mask, check_shapes, convert_ids
+from pdeformer.integrators.compilation import compile_once
 from pdeformer.integrators.meshes import with_automatic_axes
 from pdeformer.pde import PDE
 
@@ -121,7 +121,7 @@ def dot_product_attention(
     return _plain(arrays, causal=causal, window=window, scale=scale, dropout=dropout, method=method)
 
 
-@partial(jax.jit, static_argnames=("causal", "window", "scale", "dropout", "method"))
+@compile_once("causal", "window", "scale", "dropout", "method")
 def _plain(
     arrays: tuple, *, causal: bool, window: int | None, scale: float | None, dropout: float, method: str
 ) -> Array:
@@ -237,8 +237,7 @@ def pde_attention(
     return _attend(query, key, value, pde, arrays, options=static, method=method)
 
 
-# Eager calls would compile the loops inside again each time; jit compiles them once.
-@partial(jax.jit, static_argnames=("options", "method"))
+@compile_once("options", "method")
 def _attend(
     query: Array, key: Array, value: Array, pde: Any, arrays: Any, *, options: AttentionOptions, method: str
 ) -> Array:
@@ -296,7 +295,7 @@ def pde_attention_weights(
     return _weights(query, key, pde, arrays, options=static)
 
 
-@partial(jax.jit, static_argnames=("options",))
+@compile_once("options")
 def _weights(query: Array, key: Array, pde: Any, arrays: Any, *, options: AttentionOptions) -> Array:
     def weights(query: Array, key: Array, pde: Any, arrays: Any) -> Array:
         return materialized_weights(*_prepare(query, key, None, pde, replace(options, **arrays)))[0]

@@ -8,7 +8,6 @@ chunks, or token by token. The cache holds plain keys and values: nothing in it 
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from typing import Any, Literal, NamedTuple, ParamSpec, get_args
 
 import jax
@@ -22,6 +21,7 @@ from pdeformer.attention.dispatch import check_call, prepare, run, scale_coeffic
 from pdeformer.attention.keywords import keyword_options
 from pdeformer.attention.options import AttentionOptions, DecodeOptions, select_method, split_arrays
 from pdeformer.attention.types import AttentionMask
+from pdeformer.integrators.compilation import compile_once
 from pdeformer.integrators.meshes import with_automatic_axes
 from pdeformer.pde import is_concrete
 
@@ -166,8 +166,7 @@ def pde_attention_decode(
     return _decode((query, key, value), cache, scaled, arrays, options=static, method=method)
 
 
-# Eager calls would compile the loops inside again for every token; jit compiles them once.
-@partial(jax.jit, static_argnames=("options", "method"))
+@compile_once("options", "method")
 def _decode(
     new: tuple[Array, Array, Array],
     cache: AttentionCache,

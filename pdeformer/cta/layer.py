@@ -3,7 +3,6 @@
 B batch, L tokens, D channels, S steps
 """
 
-from functools import partial
 from typing import Any, Literal, TypeAlias, get_args
 
 import jax
@@ -11,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Shaped
 
+from pdeformer.integrators.compilation import compile_once
 from pdeformer.pde import Coefficient, is_concrete
 
 Kind: TypeAlias = Literal["diffusion", "wave", "reaction-diffusion", "advection-diffusion"]
@@ -78,8 +78,7 @@ def refine(
     return _refine(x, alpha, beta, mask, kind=kind, steps=steps, causal=causal)
 
 
-# An eager call would compile the loop again each time; jit compiles it once.
-@partial(jax.jit, static_argnames=("kind", "steps", "causal"), inline=True)
+@compile_once("kind", "steps", "causal")
 def _refine(
     x: Array, alpha: Coefficient, beta: Coefficient | None, mask: Any, *, kind: str, steps: int, causal: bool
 ) -> Array:

@@ -2,6 +2,7 @@
 
 Files, each importing only those above it:
 
+compilation      eager calls that compile once for each shape
 meshes           loops on one CPU and on meshes, explicit axes, varying arrays
 channel_blocks   computes a function of a state one block of channels at a time
 explicit         a `lax.scan` of explicit steps: the definition, its adjoint and sensitivities

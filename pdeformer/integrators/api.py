@@ -1,6 +1,5 @@
 """`evolve`: the evolution of a state under the four equations, its checks and the selection of a method."""
 
-from functools import partial
 from typing import Any, Literal, get_args
 
 import jax
@@ -10,6 +9,7 @@ from jaxtyping import Array, Float, Int, Shaped
 
 from pdeformer import stencil
 from pdeformer.arguments import convert_segment_ids, resolve_causal
+from pdeformer.integrators.compilation import compile_once
 from pdeformer.integrators.explicit import integrate_reaction
 from pdeformer.integrators.meshes import on_mesh, vary_alike, with_automatic_axes
 from pdeformer.integrators.propagator import propagate
@@ -111,8 +111,7 @@ def evolve(
     return _tokens_to_axis(after, axis, u.ndim)
 
 
-# Eager calls and eager gradients would compile the loops inside again each time; jit compiles them once.
-@partial(jax.jit, static_argnames=("steps", "boundary", "method", "causal"))
+@compile_once("steps", "boundary", "method", "causal")
 def _evolve(
     initial: Array, pde: PDE, segment_ids: Any, *, steps: int, boundary: str, method: str, causal: bool
 ) -> Array:

@@ -3,7 +3,6 @@
 B batch, T tokens, D channels, L blocks, V vocabulary
 """
 
-from functools import partial
 from typing import Any, TypeAlias
 
 import jax
@@ -13,6 +12,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Int, Integer, Key
 
 from pdeformer.arguments import convert_segment_ids
+from pdeformer.integrators.compilation import compile_once
 from pdeformer.model.block import Block, dropout, layer_norm, named_key
 from pdeformer.model.config import ModelConfig
 from pdeformer.pde import is_concrete
@@ -156,8 +156,7 @@ class Trunk(nnx.Module):
         return jnp.asarray(tokens), segment_ids
 
 
-# An eager call would compile the loop again each time; jit compiles it once.
-@partial(jax.jit, static_argnames=("graphdef", "remat"))
+@compile_once("graphdef", "remat")
 def _scan_blocks(
     u: Array, params: Any, keys: Array | None, segment_ids: Array | None, *, graphdef: Any, remat: bool
 ) -> Array:
