@@ -1,5 +1,7 @@
+from . import attention as attention
 from . import cta as cta
 from . import diagnostics as diagnostics
+from . import layers as layers
 from . import plots as plots
 from . import sharding as sharding
 from . import train as train

@@ -21,14 +21,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from pdeformer import stencil
+from pdeformer.arguments import convert_segment_ids
 from pdeformer.stencil import Boundary, Path
 
-Coefficient: TypeAlias = (
-    Any  # float or array: a scalar or one value per channel; trees also hold placeholders
-)
+# float or array: a scalar or one value per channel; trees also hold placeholders
+Coefficient: TypeAlias = Any
 State: TypeAlias = Any  # u, or the pair (u, u_prev) of the wave equation
 P = TypeVar("P", bound="PDE")
 Reaction = Literal["fisher", "allen_cahn"]
@@ -119,9 +119,8 @@ class PDE(ABC):
             ValueError: a coefficient or dt is not finite, alpha < 0, dt ≤ 0, or the step is unstable.
         """
         name = type(self).__name__
-        concrete = jax.tree.map(
-            _to_numpy, self
-        )  # NumPy, because under a trace jnp would also stage concrete values
+        # NumPy, because under a trace jnp would also stage concrete values
+        concrete = jax.tree.map(_to_numpy, self)
         dt = _to_numpy(dt)
         values = {**concrete.coefficients(), "dt": dt}
         for key, value in values.items():
@@ -148,7 +147,7 @@ class PDE(ABC):
         dt: Coefficient = 1.0,
         axis: int = -2,
         boundary: Boundary | str = "neumann",
-        segment_ids: Int[Array, "*b t"] | None = None,
+        segment_ids: Any = None,
     ) -> State:
         """Take one explicit step.
 
@@ -159,7 +158,7 @@ class PDE(ABC):
             dt: the length of the step in pseudo-time.
             axis: the axis of tokens.
             boundary: "neumann", "periodic", "dirichlet" or "copy", as in `evolve`.
-            segment_ids: integers `(..., T)`, 0 for padding; None is one segment.
+            segment_ids: integers or booleans `(..., T)`, 0 for padding; None is one segment.
 
         Returns:
             The state after the step, of the shape and dtype of `state`.
@@ -171,12 +170,14 @@ class PDE(ABC):
             [0.25, 0.5, 1.25, 3.0]
         """
         u = state[0] if isinstance(state, tuple) else state
-        graph = stencil.path(u.shape[axis], segment_ids, boundary, ndim=u.ndim)
+        if u.size == 0:
+            return state
+        ids = None if segment_ids is None else convert_segment_ids(segment_ids)
+        graph = stencil.path(u.shape[axis], ids, boundary, ndim=u.ndim)
         dtype = jnp.promote_types(u.dtype, jnp.float32)
         pde = self.scaled(dt).cast(dtype, u.ndim)
         before = jax.tree.map(lambda x: jnp.moveaxis(x, axis, -2).astype(dtype), state)
-        after = pde._step(before, graph)
-        return jax.tree.map(lambda x: jnp.moveaxis(x, -2, axis).astype(u.dtype), after)
+        return jax.tree.map(lambda x: jnp.moveaxis(x, -2, axis).astype(u.dtype), pde._step(before, graph))
 
     def cast(self, dtype: Any, ndim: int) -> "PDE":
         """Return the equation with its coefficients as arrays of `dtype` and rank `ndim`, channels last."""

@@ -21,6 +21,7 @@ from pdeformer.attention.options import AttentionOptions
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = {
     "pdeformer": (
+        "arguments",
         "stencil",
         "pde",
         "integrators",
@@ -49,7 +50,7 @@ ROOMS = {
     "experiments": ("blas", "run", "data"),  # The programs stand below both and do not import each other.
 }
 JAX_ONLY = {
-    "pdeformer": ("stencil", "pde", "integrators", "attention"),
+    "pdeformer": ("arguments", "stencil", "pde", "integrators", "attention"),
     "pid": ("gaussian", "measures"),
 }
 MAY_IMPORT = {

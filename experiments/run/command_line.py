@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from experiments.run.console import safe_output
 from experiments.run.folder.continuation import Continuation, SavedStart, check_run, is_blank
 from experiments.run.folder.folder_lock import check_unlocked
 from pid.interface.command_options import groups_of, options_of
@@ -16,8 +17,6 @@ from pid.interface.help_text import help_text, is_help
 from pid.interface.parsing import Arguments, parse, replace
 from pid.interface.ranges import MAX_INT
 from pid.interface.refusals import explain
-
-from experiments.run.console import safe_output
 
 C = TypeVar("C")
 

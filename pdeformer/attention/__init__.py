@@ -30,12 +30,12 @@ folded          the exact rewrite of linear equations around plain attention
 euler_reaction  the exact rewrite of one Euler reaction as two attentions
 dispatch        checks a call, prepares its arrays and runs its method
 decode          attention of new tokens over a cache; the number of steps as a function of the length
-api             `pde_attention`, `pde_attention_weights`
+api             `pde_attention`, `pde_attention_weights`, `dot_product_attention`
 """
 
+from pdeformer.attention.api import dot_product_attention as dot_product_attention
 from pdeformer.attention.api import pde_attention as pde_attention
 from pdeformer.attention.api import pde_attention_weights as pde_attention_weights
-from pdeformer.attention.chunked import dot_product_attention as dot_product_attention
 from pdeformer.attention.decode import AttentionCache as AttentionCache
 from pdeformer.attention.decode import init_cache as init_cache
 from pdeformer.attention.decode import pde_attention_decode as pde_attention_decode

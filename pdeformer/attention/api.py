@@ -1,21 +1,164 @@
-"""`pde_attention` and `pde_attention_weights`: attention whose weights or logits a PDE evolves over pseudo-time.
+"""Plain attention, and attention whose weights or logits a PDE evolves: `pde_attention` and its weights.
 
 B batch, T query tokens, S key tokens, N heads, K key heads, H head width
 """
 
+import math
 from collections.abc import Callable
-from typing import Any, ParamSpec
+from dataclasses import replace
+from typing import Any, Literal, ParamSpec, get_args
 
+import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+import numpy as np
+from jax.sharding import PartitionSpec
+from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 
-from pdeformer.attention.dispatch import EvolutionProblem, check_call, prepare, run
+from pdeformer.arguments import resolve_causal
+from pdeformer.attention.chunked import chunked_attention
+from pdeformer.attention.dispatch import (
+    EvolutionProblem,
+    check_call,
+    compute_dtype,
+    prepare,
+    run,
+    scale_coefficients,
+    zero_padding,
+)
+from pdeformer.attention.dropout import draw_dropout_bits
 from pdeformer.attention.keywords import keyword_options
 from pdeformer.attention.materialized import materialized_weights
-from pdeformer.attention.options import AttentionOptions, WeightsOptions, select_method
-from pdeformer.attention.types import attention_mask
+from pdeformer.attention.options import (
+    AttentionOptions,
+    WeightsOptions,
+    check_window,
+    select_method,
+    split_arrays,
+)
+from pdeformer.attention.types import AttentionMask, attention_mask, check_shapes, convert_ids
+from pdeformer.integrators.compilation import compile_once
+from pdeformer.integrators.meshes import with_automatic_axes
+from pdeformer.pde import PDE
 
 P = ParamSpec("P")
+PlainMethod = Literal["auto", "chunked", "xla"]
+
+
+def dot_product_attention(
+    query: Shaped[Array | np.ndarray, "..."],
+    key: Shaped[Array | np.ndarray, "..."],
+    value: Shaped[Array | np.ndarray, "..."],
+    *,
+    segment_ids: Shaped[Array | np.ndarray, "..."] | list | None = None,
+    is_causal: bool = False,
+    window: int | None = None,
+    scale: float | Shaped[Array | np.ndarray, ""] | None = None,
+    dropout: float = 0.0,
+    dropout_key: PRNGKeyArray | None = None,
+    method: PlainMethod = "auto",
+    key_segment_ids: Shaped[Array | np.ndarray, "..."] | list | None = None,
+    causal: bool | None = None,
+) -> Float[Array, "b t n h"]:
+    """Compute softmax(Q Kᵀ · scale) V for every head, in O(T) memory on CPU.
+
+    The softmax and all sums have at least float32. Padding is never read: NaN there reaches no output and no
+    gradient. Elsewhere a masked key has the weight 0, and 0 times NaN is NaN: a number that is not finite in another
+    segment or in a later token may spoil any row of its example, as in `jax.nn`. Forward and reverse mode are served
+    to any order.
+
+    Args:
+        query: Shape (B, T, N, H), any float dtype; different dtypes are computed in the widest one.
+        key: Shape (B, S, K, H). N is a multiple of K; query head n reads key head n·K // N.
+        value: Shape (B, S, K, H).
+        segment_ids: int or bool (B, T). 0 is padding; a query attends only to keys of its own positive id.
+        is_causal: Query t attends only to the keys s <= t + S − T (aligned bottom-right).
+        window: Attend only to the keys with |t + S − T − s| <= window [Beltagy et al. 2020]; None means all.
+        scale: Factor of the scores; None means 1/√H.
+        dropout: Probability in [0, 1) of dropping a weight. The others are divided by 1 − dropout. The dropout
+            mask is a function of `dropout_key` and is recomputed in the backward pass.
+        dropout_key: Random key, needed if dropout > 0.
+        method: "chunked" needs O(T) memory; "xla" is `jax.nn.dot_product_attention` and has no dropout; "auto" is
+            "chunked" on CPU and for dropout, else "xla".
+
+        key_segment_ids: int or bool (B, S), segment ids of the keys if they are other tokens than the queries, as
+            padded keys are in cross-attention: `jnp.arange(S) < lengths[:, None]`. `segment_ids` are then those of the
+            queries, and None means 1. None means `segment_ids`.
+        causal: Another name of `is_causal`; None means that it is left out.
+
+    Returns:
+        Shape (B, T, N, H), dtype of `value`. A padded query, or one that may attend no key, returns exactly 0, as with
+        S = 0.
+
+    Raises:
+        ValueError: Shapes or options do not fit together.
+
+    Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> from pdeformer import dot_product_attention
+        >>> query = key = jnp.zeros((1, 3, 1, 4))
+        >>> value = jnp.array([1.0, 2.0, 6.0]).reshape(1, 3, 1, 1).repeat(4, axis=3)
+        >>> attend = jax.jit(dot_product_attention, static_argnames="is_causal")
+        >>> attend(query, key, value, is_causal=True)[0, :, 0, 0].tolist()
+        [1.0, 1.5, 3.0]
+
+    Reference:
+        Rabe & Staats, "Self-attention Does Not Need O(n²) Memory", 2021; Dao et al., "FlashAttention", 2022.
+    """
+    query, key, value = jnp.asarray(query), jnp.asarray(key), jnp.asarray(value)
+    check_shapes(query, key, value, dropout, dropout_key)
+    check_window(window)
+    _check_method(method, dropout)
+    ids = convert_ids(segment_ids, key_segment_ids, query, key)
+    if 0 in (*query.shape, *key.shape):
+        return jnp.zeros(query.shape, value.dtype)
+    if method == "auto":
+        method = "chunked" if dropout > 0 or jax.default_backend() == "cpu" else "xla"
+    causal = resolve_causal(is_causal=is_causal, causal=causal)
+    if isinstance(scale, jax.Array | np.ndarray):
+        query, scale = query * jnp.asarray(scale, compute_dtype(query, key, value)), 1.0
+    arrays = query, key, value, *ids, dropout_key if dropout > 0 else None
+    return _plain(arrays, causal=causal, window=window, scale=scale, dropout=dropout, method=method)
+
+
+@compile_once("causal", "window", "scale", "dropout", "method")
+def _plain(
+    arrays: tuple, *, causal: bool, window: int | None, scale: float | None, dropout: float, method: str
+) -> Array:
+    def attend(query: Array, key: Array, value: Array, query_ids: Any, key_ids: Any, random: Any) -> Array:
+        mask = attention_mask(
+            query.shape[1], key.shape[1], query_ids, key_ids, is_causal=causal, window=window
+        )
+        factor = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
+        result, common = value.dtype, jnp.result_type(query, key, value)
+        query, key, value = query.astype(common), key.astype(common), value.astype(common)
+        if method == "xla":
+            return _xla_attention(query, key, value, mask, factor).astype(result)
+        bits = None if random is None else draw_dropout_bits(random, query, key)
+        options = dict(scale=factor, dropout=dropout, dropout_bits=bits)
+        return chunked_attention(query, key, value, mask, **options).output.astype(result)
+
+    return with_automatic_axes(attend, jax.typeof(arrays[0]).sharding)(*arrays)
+
+
+def _xla_attention(query: Array, key: Array, value: Array, mask: AttentionMask, scale: float) -> Array:
+    dense = mask.dense(jnp.arange(query.shape[1]), jnp.arange(key.shape[1]))
+    query = zero_padding(query, mask.query_ids, query.dtype)
+    key, value = (zero_padding(x, mask.key_ids, x.dtype) for x in (key, value))
+    if dense is None:
+        return jax.nn.dot_product_attention(query, key, value, scale=scale)
+    dense = dense[None, None] if dense.ndim == 2 else dense[:, None]
+    output = jax.nn.dot_product_attention(query, key, value, mask=dense, scale=scale)
+    return jnp.where(jnp.swapaxes(dense.any(-1)[..., None], 1, 2), output, 0)
+
+
+def _check_method(method: str, dropout: float) -> None:
+    if method not in get_args(PlainMethod):
+        raise ValueError(
+            f"method must be one of {get_args(PlainMethod)}, got {method!r}; 'auto' fits every device."
+        )
+    if method == "xla" and dropout > 0:
+        raise ValueError(f"method 'xla' has no dropout, got dropout={dropout}; use 'auto' or 'chunked'.")
 
 
 def _attention_signature(options: Callable[P, Any]):
@@ -34,9 +177,9 @@ def _weights_signature(options: Callable[P, Any]):
 
 @keyword_options(AttentionOptions, _attention_signature)
 def pde_attention(
-    query: Float[Array, "b t n h"],
-    key: Float[Array, "b s k h"],
-    value: Float[Array, "b s k h"],
+    query: Shaped[Array | np.ndarray, "..."],
+    key: Shaped[Array | np.ndarray, "..."],
+    value: Shaped[Array | np.ndarray, "..."],
     pde: Any,
     options: AttentionOptions,
 ) -> Float[Array, "b t n h"]:
@@ -48,9 +191,12 @@ def pde_attention(
     P is the right-hand side of `pde` on the path of tokens. The path has walls at the ends of every run of connected
     tokens of a segment; a causal row also has a wall behind its query. With `pde` None or `steps` 0 the result is
     exactly plain attention. Values and gradients of all methods agree to 3e-5 in float32 and 1e-11 in float64.
+    Padding is never read. Elsewhere a number that is not finite in another segment or in a later token may spoil any
+    row of its example, as in `jax.nn`. Forward and reverse mode are served.
 
     Args:
-        query: Shape (B, T, N, H): float32, float64, or a shorter float that is computed in float32.
+        query: Shape (B, T, N, H): float32, float64, or a shorter float that is computed in float32. Different dtypes
+            are computed in the widest one.
         key: Shape (B, S, K, H). N is a multiple of K; query head n reads key head n·K // N.
         value: Shape (B, S, K, H).
         pde: Diffusion, Wave, ReactionDiffusion, AdvectionDiffusion, or None. A coefficient is a scalar, one value per
@@ -67,29 +213,48 @@ def pde_attention(
         TypeError: An unknown keyword argument.
 
     Example:
+        >>> import jax
         >>> import jax.numpy as jnp
         >>> from pdeformer import Diffusion, pde_attention
         >>> query = jnp.zeros((1, 1, 1, 2))
         >>> key = jnp.array([[900.0, 0.0], [0.0, 0.0], [0.0, 0.0]]).reshape(1, 3, 1, 2)
         >>> value = jnp.array([[4.0, 0.0], [8.0, 0.0], [16.0, 1.0]]).reshape(1, 3, 1, 2)
         >>> query = query.at[..., 0].set(1.0)  # the query attends to key 0 alone: weights 1, 0, 0
-        >>> output = pde_attention(query, key, value, Diffusion(0.25), steps=1)  # weights 3/4, 1/4, 0
-        >>> output.ravel().tolist()
+        >>> attend = jax.jit(lambda *arrays: pde_attention(*arrays, Diffusion(0.25), steps=1))
+        >>> attend(query, key, value).ravel().tolist()  # weights 3/4, 1/4, 0
         [5.0, 0.0]
 
     Reference:
         Zhang & Zhou, "Continuous-Time Attention", 2025.
     """
-    problem = _prepare_call(query, key, value, pde, options)
+    query, key, value = jnp.asarray(query), jnp.asarray(key), jnp.asarray(value)
+    pde, static, arrays = _check(query, key, value, pde, options)
     method = select_method(pde, options)
     if options.method == "auto" and options.is_causal and 2 * options.steps > key.shape[1]:
         method = "tiled"  # windows of 2n keys would be longer than the rows
-    return run(problem, method).output.astype(value.dtype)
+    if 0 in (*query.shape, *key.shape):
+        return jnp.zeros(query.shape, value.dtype)
+    return _attend(query, key, value, pde, arrays, options=static, method=method)
+
+
+@compile_once("options", "method")
+def _attend(
+    query: Array, key: Array, value: Array, pde: Any, arrays: Any, *, options: AttentionOptions, method: str
+) -> Array:
+    def attend(query: Array, key: Array, value: Array, pde: Any, arrays: Any) -> Array:
+        problem = _prepare(query, key, value, pde, replace(options, **arrays))
+        return run(problem, method).output.astype(value.dtype)
+
+    like = jax.typeof(query).sharding
+    return with_automatic_axes(attend, like)(query, key, value, pde, arrays)
 
 
 @keyword_options(WeightsOptions, _weights_signature, method="materialized")
 def pde_attention_weights(
-    query: Float[Array, "b t n h"], key: Float[Array, "b s k h"], pde: Any, options: WeightsOptions
+    query: Shaped[Array | np.ndarray, "..."],
+    key: Shaped[Array | np.ndarray, "..."],
+    pde: Any,
+    options: WeightsOptions,
 ) -> Float[Array, "b n t s"]:
     """Return the evolved attention weights as a matrix: the definition, in O(T · S) memory.
 
@@ -108,11 +273,13 @@ def pde_attention_weights(
         TypeError: An unknown keyword argument.
 
     Example:
+        >>> import jax
         >>> import jax.numpy as jnp
         >>> from pdeformer import Diffusion, pde_attention_weights
         >>> query = jnp.ones((1, 1, 1, 1))
         >>> key = jnp.array([900.0, 0.0, 0.0]).reshape(1, 3, 1, 1)
-        >>> pde_attention_weights(query, key, Diffusion(0.25), steps=1).ravel().tolist()
+        >>> weights = jax.jit(lambda *arrays: pde_attention_weights(*arrays, Diffusion(0.25), steps=1))
+        >>> weights(query, key).ravel().tolist()
         [0.75, 0.25, 0.0]
 
     Reference:
@@ -120,17 +287,38 @@ def pde_attention_weights(
     """
     if options.method not in ("materialized", "auto"):
         raise ValueError(f"the weights are materialized, got method={options.method!r}; leave it out.")
-    problem = _prepare_call(query, key, None, pde, AttentionOptions(**vars(options)))
-    return materialized_weights(*problem)[0]
+    query, key = jnp.asarray(query), jnp.asarray(key)
+    pde, static, arrays = _check(query, key, key, pde, AttentionOptions(**vars(options)))
+    if 0 in (*query.shape[:3], *key.shape[:3]):
+        batch, length, heads, _ = query.shape
+        return jnp.zeros((batch, heads, length, key.shape[1]), compute_dtype(query, key))
+    return _weights(query, key, pde, arrays, options=static)
 
 
-def _prepare_call(
-    query: Array, key: Array, value: Array | None, pde: Any, options: AttentionOptions
-) -> EvolutionProblem:
-    """Check a call and prepare its arrays."""
-    ids = None if options.segment_ids is None else jnp.asarray(options.segment_ids)
-    length, keys = query.shape[1], key.shape[1]
-    checked_value = key if value is None else value
-    check_call(query, key, checked_value, pde, options, ids, same_tokens=length == keys)
-    mask = attention_mask(length, keys, ids, is_causal=options.is_causal, window=options.window)
+@compile_once("options")
+def _weights(query: Array, key: Array, pde: Any, arrays: Any, *, options: AttentionOptions) -> Array:
+    def weights(query: Array, key: Array, pde: Any, arrays: Any) -> Array:
+        return materialized_weights(*_prepare(query, key, None, pde, replace(options, **arrays)))[0]
+
+    batch, length, heads, _ = jax.typeof(query).sharding.spec
+    spec = PartitionSpec(batch, heads, length, None)
+    return with_automatic_axes(weights, jax.typeof(query).sharding.update(spec=spec))(query, key, pde, arrays)
+
+
+def _check(
+    query: Array, key: Array, value: Array, pde: Any, options: AttentionOptions
+) -> tuple[PDE | None, AttentionOptions, dict[str, Array]]:
+    """Check a call; return its scaled equation, its static options and its arrays."""
+    same_tokens = query.shape[1:2] == key.shape[1:2] and options.key_segment_ids is None
+    check_call(query, key, value, pde, options, same_tokens=same_tokens)
+    ids, key_ids = convert_ids(options.segment_ids, options.key_segment_ids, query, key)
+    scaled = scale_coefficients(pde, options, query, key, value)
+    static, arrays = split_arrays(replace(options, segment_ids=ids, key_segment_ids=key_ids, dt=1.0))
+    return scaled, static, arrays
+
+
+def _prepare(query: Array, key: Array, value: Any, pde: Any, options: Any) -> EvolutionProblem:
+    ids, key_ids, window = options.segment_ids, options.key_segment_ids, options.window
+    lengths = query.shape[1], key.shape[1]
+    mask = attention_mask(*lengths, ids, key_ids, is_causal=options.is_causal, window=window)
     return prepare(query, key, value, pde, options, mask)

@@ -2,39 +2,32 @@
 
     out[t] = Σ_s p[t, s] v[s],   p[t, s] = exp(scale · q[t]·k[s] − lse[t]),   lse[t] = log Σ_s exp(scale · q[t]·k[s])
 
-over the keys s that the mask allows query t. `dot_product_attention` is the public function. `chunked_attention`
-also returns lse, by which attentions over disjoint sets of keys are joined. It processes one (example, key head) at
-a time, and one chunk of its query rows at a time. Every product is therefore a 2-D matrix product, and only one
-(C, S) block of probabilities exists at once. A chunk reads a window of keys: from the first to the last key that one of
-its rows may attend, widened to one of a few static widths. This saves most of the masked work of causal, padded and
-packed inputs. The backward pass keeps lse and recomputes the probabilities chunk by chunk
-[Rabe & Staats 2021; Dao et al. 2022].
+over the keys s that the mask allows query t. `chunked_attention` also returns lse, by which attentions over disjoint
+sets of keys are joined. It processes one (example, key head) at a time, and one chunk of its query rows at a time.
+Every product is therefore a 2-D matrix product, and only one (C, S) block of probabilities exists at once. A chunk
+reads a window of keys: from the first to the last key that one of its rows may attend, widened to one of a few static
+widths. This saves most of the masked work of causal, padded and packed inputs. The backward pass and the tangents keep
+lse and recompute the probabilities chunk by chunk [Rabe & Staats 2021; Dao et al. 2022].
 
     B batch, T query tokens, S key tokens, N heads, K key heads, G = N/K query heads for each of them, H head width,
     D value width, C query rows of a chunk, W keys of a window; t, s query and key index
 """
 
-import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt32
+from jaxtyping import Array, Float, Int, Integer, UInt32
 
-from pdeformer.attention.dropout import draw_dropout_bits, keep_mask
-from pdeformer.attention.types import (
-    AttentionMask,
-    AttentionOutput,
-    DropoutBits,
-    attention_mask,
-    check_shapes,
-)
+from pdeformer.attention.dropout import keep_mask
+from pdeformer.attention.types import AttentionMask, AttentionOutput, DropoutBits
+from pdeformer.integrators.linear_map import LinearMap
+from pdeformer.integrators.meshes import serial_loops, vary_alike
 
-Method = Literal["auto", "chunked", "xla"]
 CHUNK = 256  # rows: enough for a fast matrix product; (256, 2048) float32 scores still fit a CPU's cache
 WIDTHS = 8  # number of window widths: more widths save masked work and cost compile time
 
@@ -50,72 +43,6 @@ class StaticArgs(NamedTuple):
     """Query rows of a chunk."""
     serial: bool
     """Process one head after another instead of all in parallel."""
-
-
-def dot_product_attention(
-    query: Float[Array, "b t n h"],
-    key: Float[Array, "b s k h"],
-    value: Float[Array, "b s k h"],
-    *,
-    segment_ids: Int[Array, "b t"] | None = None,
-    is_causal: bool = False,
-    window: int | None = None,
-    scale: float | None = None,
-    dropout: float = 0.0,
-    dropout_key: PRNGKeyArray | None = None,
-    method: Method = "auto",
-) -> Float[Array, "b t n h"]:
-    """Compute softmax(Q Kᵀ · scale) V for every head, in O(T) memory on CPU.
-
-    The softmax and all sums have at least float32. Padding is never read: NaN there reaches no output and no
-    gradient.
-
-    Args:
-        query: Shape (B, T, N, H), any float dtype.
-        key: Shape (B, S, K, H). N is a multiple of K; query head n reads key head n·K // N.
-        value: Shape (B, S, K, H).
-        segment_ids: int32 (B, T), needs T = S. 0 is padding; a query attends only to keys of its own positive id.
-        is_causal: Query t attends only to the keys s <= t + S − T (aligned bottom-right).
-        window: Attend only to the keys with |t + S − T − s| <= window [Beltagy et al. 2020]; None means all.
-        scale: Factor of the scores; None means 1/√H.
-        dropout: Probability in [0, 1) of dropping a weight. The others are divided by 1 − dropout. The dropout
-            mask is a function of `dropout_key` and is recomputed in the backward pass.
-        dropout_key: Random key, needed if dropout > 0.
-        method: "chunked" needs O(T) memory; "xla" is `jax.nn.dot_product_attention` and has no dropout; "auto" is
-            "chunked" on CPU and for dropout, else "xla".
-
-    Returns:
-        Shape (B, T, N, H), dtype of `value`. A padded query, or one that may attend no key, returns exactly 0.
-
-    Raises:
-        ValueError: Shapes or options do not fit together.
-
-    Example:
-        >>> import jax.numpy as jnp
-        >>> from pdeformer.attention import dot_product_attention
-        >>> query = key = jnp.zeros((1, 3, 1, 4))
-        >>> value = jnp.array([1.0, 2.0, 6.0]).reshape(1, 3, 1, 1).repeat(4, axis=3)
-        >>> output = dot_product_attention(query, key, value, is_causal=True)
-        >>> output[0, :, 0, 0].tolist()
-        [1.0, 1.5, 3.0]
-
-    Reference:
-        Rabe & Staats, "Self-attention Does Not Need O(n²) Memory", 2021; Dao et al., "FlashAttention", 2022.
-    """
-    check_shapes(query, key, value, segment_ids, dropout, dropout_key)
-    _check_method(method, dropout)
-    if scale is None:
-        scale = 1 / math.sqrt(query.shape[-1])
-    if method == "auto":
-        method = "chunked" if dropout > 0 or jax.default_backend() == "cpu" else "xla"
-    mask = attention_mask(query.shape[1], key.shape[1], segment_ids, is_causal=is_causal, window=window)
-    if method == "xla":
-        return _xla_attention(query, key, value, mask, scale)
-    dropout_bits = None if dropout_key is None else draw_dropout_bits(dropout_key, query, key)
-    attention = chunked_attention(
-        query, key, value, mask, scale=scale, dropout=dropout, dropout_bits=dropout_bits
-    )
-    return attention.output.astype(value.dtype)
 
 
 def chunked_attention(
@@ -137,15 +64,16 @@ def chunked_attention(
     """
     batch, length, heads, width = query.shape
     grouped = query.reshape(batch, length, key.shape[2], heads // key.shape[2], width)
-    serial = jax.default_backend() == "cpu" if serial is None else serial
+    serial = serial_loops(query) if serial is None else serial
     static = StaticArgs(scale, dropout, _even_chunk(length, chunk), serial)
-    output, lse = _attend(
-        static, grouped, key, value, mask or AttentionMask(), None if dropout == 0 else dropout_bits
-    )
+    arrays = grouped, key, value, mask or AttentionMask(), None if dropout == 0 else dropout_bits
+    leaves, structure = jax.tree.flatten(arrays)
+    output, lse = _attend(static, *jax.tree.unflatten(structure, vary_alike(*leaves)))
     return AttentionOutput(output.reshape(batch, length, heads, -1), lse.reshape(batch, length, heads))
 
 
-def _attend_plain(
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _attend(
     static: StaticArgs,
     query: Array,
     key: Array,
@@ -157,20 +85,25 @@ def _attend_plain(
     return _map_heads(static, partial(_forward_head, static), (query, key, value, dropout_bits), mask)
 
 
-def _attend_forward(static: StaticArgs, *arrays: Any) -> tuple[Any, Any]:
-    results = _attend_plain(static, *arrays)
-    return results, (*arrays, *results)
+@_attend.defjvp
+def _attend_jvp(static: StaticArgs, primals: Any, tangents: Any) -> tuple[Any, Any]:
+    output = _attend(static, *primals)
+    return output, _tangent(static, (*primals, *output), tangents[:3])
 
 
-def _attend_backward(static: StaticArgs, residuals: Any, cotangents: Any) -> tuple[Any, ...]:
+def _attend_tangent(static: StaticArgs, residuals: Any, tangents: Any) -> tuple[Array, ...]:
+    query, key, value, mask, dropout_bits, _, lse = residuals
+    arrays = query, key, value, dropout_bits, lse, *tangents
+    return _map_heads(static, partial(_tangent_head, static), arrays, mask)
+
+
+def _attend_backward(static: StaticArgs, residuals: Any, cotangents: Any) -> tuple[Array, ...]:
     query, key, value, mask, dropout_bits, output, lse = residuals
     arrays = query, key, value, dropout_bits, output, lse, *cotangents
-    d_query, d_key, d_value = _map_heads(static, partial(_backward_head, static), arrays, mask)
-    return d_query, d_key, d_value, None, None
+    return _map_heads(static, partial(_backward_head, static), arrays, mask)
 
 
-_attend = jax.custom_vjp(_attend_plain, nondiff_argnums=(0,))
-_attend.defvjp(_attend_forward, _attend_backward)
+_tangent = LinearMap("attention_tangent", _attend_tangent, _attend_backward)
 
 
 def _map_heads(static: StaticArgs, function: Callable, arrays: Any, mask: AttentionMask) -> Any:
@@ -207,7 +140,7 @@ class _QueryChunk(NamedTuple):
 
     first: Int[Array, ""]  # position of row 0
     query: Float[Array, "c h"]  # scaled
-    ids: Int[Array, " c"] | None
+    ids: Integer[Array, " c"] | None
     bits: UInt32[Array, " c"] | None
 
 
@@ -216,7 +149,7 @@ class _KeyWindow(NamedTuple):
 
     key: Float[Array, "w h"]
     value: Float[Array, "w d"]
-    ids: Int[Array, " w"] | None
+    ids: Integer[Array, " w"] | None
     bits: UInt32[Array, " w"] | None
 
     def window(self, start: Any, width: int) -> "_KeyWindow":
@@ -242,11 +175,35 @@ def _forward_head(static: StaticArgs, arrays: Any, mask: AttentionMask) -> tuple
             ]
             return output, jnp.where(any_key, top + jnp.log(total), -jnp.inf)
 
-        zeros = jnp.zeros((static.chunk, keys.value.shape[1]), keys.value.dtype)
-        empty = zeros, jnp.full_like(zeros[:, 0], -jnp.inf)
-        return _in_window(static, mask, chunk, keys, attend, lambda start: empty)
+        return _in_window(static, mask, chunk, keys, attend, lambda start: _empty(chunk, keys, -jnp.inf))
 
     return tuple(_join(x, query) for x in lax.map(forward_chunk, chunks))
+
+
+def _tangent_head(static: StaticArgs, arrays: Any, mask: AttentionMask) -> tuple[Array, ...]:
+    """Return the tangents of output and lse of one head: dlse = Σ p ds, dO = Σ p (ds − dlse) v + p dv."""
+    query, key, value, dropout_bits, lse, *tangents = arrays
+    chunks, keys = _prepare(static, query, key, value, dropout_bits, mask)
+    d_chunks, d_keys = _prepare(static, *tangents, None, mask)
+    any_key = lse > -jnp.inf
+    lse = _split(jnp.where(any_key, lse, 0), static.chunk)
+
+    def tangent_chunk(xs: Any) -> Any:
+        chunk, d_query, lse = xs
+
+        def attend(start: Any, width: int) -> tuple[Array, Array]:
+            window, d_window = keys.window(start, width), d_keys.window(start, width)
+            weights = jnp.exp(_scores(mask, chunk, window, start) - lse[:, None])
+            d_scores = _outer(d_query, window.key) + _outer(chunk.query, d_window.key)
+            d_lse = (weights * d_scores).sum(-1)
+            d_weights = weights * (d_scores - d_lse[:, None])
+            d_output = _drop(static, d_weights, chunk, window) @ window.value
+            d_output += _drop(static, weights, chunk, window) @ d_window.value
+            return d_output / (1 - static.dropout), d_lse
+
+        return _in_window(static, mask, chunk, keys, attend, lambda start: _empty(chunk, keys, 0.0))
+
+    return tuple(_join(x, query) for x in lax.map(tangent_chunk, (chunks, d_chunks.query, lse)))
 
 
 def _backward_head(static: StaticArgs, arrays: Any, mask: AttentionMask) -> tuple[Array, ...]:
@@ -286,6 +243,13 @@ def _backward_head(static: StaticArgs, arrays: Any, mask: AttentionMask) -> tupl
     (d_key, d_value), d_query = lax.scan(backward_chunk, sums, (chunks, *stats, d_output, transposed))
     gradients = (_join(d_query, query), query), (d_key.T, key), (d_value.T, value)
     return tuple(gradient.astype(x.dtype) for gradient, x in gradients)
+
+
+def _empty(chunk: _QueryChunk, keys: _KeyWindow, lse: float) -> tuple[Array, Array]:
+    """Return the output and log-sum-exp of rows without keys."""
+    rows = chunk.query.shape[0]
+    zeros = jnp.zeros_like(keys.value, shape=(rows, keys.value.shape[1]))
+    return zeros, jnp.full_like(keys.value, lse, shape=(rows,))
 
 
 def _prepare(
@@ -386,24 +350,3 @@ def _add(total: Float[Array, "h s"], start: Any, window: Float[Array, "h w"]) ->
         return total + window
     window = lax.dynamic_slice_in_dim(total, start, window.shape[1], axis=1) + window
     return lax.dynamic_update_slice_in_dim(total, window, start, axis=1)
-
-
-def _xla_attention(query: Array, key: Array, value: Array, mask: AttentionMask, scale: float) -> Array:
-    dense = mask.dense(jnp.arange(query.shape[1]), jnp.arange(key.shape[1]))
-    if mask.query_ids is not None:
-        valid = (mask.query_ids > 0)[:, :, None, None]
-        query, key, value = (jnp.where(valid, x, 0) for x in (query, key, value))
-    if dense is None:
-        return jax.nn.dot_product_attention(query, key, value, scale=scale)
-    dense = dense[None, None] if dense.ndim == 2 else dense[:, None]
-    output = jax.nn.dot_product_attention(query, key, value, mask=dense, scale=scale)
-    return jnp.where(jnp.swapaxes(dense.any(-1)[..., None], 1, 2), output, 0)
-
-
-def _check_method(method: str, dropout: float) -> None:
-    if method not in get_args(Method):
-        raise ValueError(
-            f"method must be one of {get_args(Method)}, got {method!r}; 'auto' fits every device."
-        )
-    if method == "xla" and dropout > 0:
-        raise ValueError(f"method 'xla' has no dropout, got dropout={dropout}; use 'auto' or 'chunked'.")

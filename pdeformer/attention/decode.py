@@ -1,7 +1,7 @@
 """Decoding: the causal evolved attention of new tokens over a cache of the earlier tokens.
 
-The row of a token depends on no later token. A prompt therefore gives the same outputs in one call, in chunks, or
-token by token. The cache holds plain keys and values: nothing in it depends on the equation.
+No finite number of a later token changes the row of a token. A prompt therefore gives the same outputs in one call, in
+chunks, or token by token. The cache holds plain keys and values: nothing in it depends on the equation.
 
 Rows may have unequal lengths. Padding at the end of a chunk takes no place: the next token of that row follows its last
 one, so that right-padded prompts continue as each would alone. Padding before a token of the same chunk is a hole and
@@ -11,22 +11,27 @@ takes its places: tokens of one id on both sides attend to each other, but no ed
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Literal, NamedTuple, ParamSpec, get_args
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Shaped
 
-from pdeformer.attention.dispatch import check_call, prepare, run
+from pdeformer.arguments import convert_segment_ids
+from pdeformer.attention.dispatch import check_call, prepare, run, scale_coefficients
 from pdeformer.attention.keywords import keyword_options
-from pdeformer.attention.options import AttentionOptions, DecodeOptions, select_method
+from pdeformer.attention.options import AttentionOptions, DecodeOptions, select_method, split_arrays
 from pdeformer.attention.types import AttentionMask
+from pdeformer.integrators.compilation import compile_once
+from pdeformer.integrators.meshes import with_automatic_axes
 from pdeformer.pde import is_concrete
 
 P = ParamSpec("P")
-NewQueries = Float[Array, "b t n h"]
-NewKeys = Float[Array, "b t k h"]
+NewQueries = Shaped[Array | np.ndarray, "..."]
+NewKeys = Shaped[Array | np.ndarray, "..."]
 Schedule = Literal["fixed", "linear", "log2"]
 FEW_ROWS = 16  # up to this number, evolving the new rows is cheaper than evolving all cached values
 
@@ -146,30 +151,58 @@ def pde_attention_decode(
         TypeError: An unknown keyword argument.
 
     Example:
+        >>> import jax
         >>> import jax.numpy as jnp
         >>> from pdeformer import Diffusion, init_cache, pde_attention_decode
         >>> token = jnp.ones((1, 1, 2, 4))
         >>> cache = init_cache(batch=1, max_len=8, kv_heads=2, head_width=4)
-        >>> output, cache = pde_attention_decode(token, token, token, cache, Diffusion(0.25), steps=2)
+        >>> step = jax.jit(lambda *x: pde_attention_decode(*x, Diffusion(0.25), steps=2), donate_argnums=3)
+        >>> output, cache = step(token, token, token, cache)
         >>> output.shape, int(cache.length)
         ((1, 1, 2, 4), 1)
     """
+    query, key, value = jnp.asarray(query), jnp.asarray(key), jnp.asarray(value)
     causal_options = AttentionOptions(**vars(options), is_causal=True)
-    check_call(query, key, value, pde, causal_options, None, same_tokens=False)
+    check_call(query, key, value, pde, causal_options, same_tokens=False)
     ids = _check_cache(key, cache, options.segment_ids)
-    length, steps, window = query.shape[1], options.steps, options.window
+    length, steps = query.shape[1], options.steps
     few_rows = options.method == "auto" and length <= max(FEW_ROWS, 2 * steps)
     method = "tiled" if few_rows else select_method(pde, causal_options)
+    if 0 in (*query.shape, *key.shape):
+        return jnp.zeros(query.shape, value.dtype), cache
+    scaled = scale_coefficients(pde, causal_options, query, cache.key, value)
+    static, arrays = split_arrays(replace(causal_options, segment_ids=ids, dt=1.0))
+    return _decode((query, key, value), cache, scaled, arrays, options=static, method=method)
 
-    if cache.row_lengths is not None and ids is not None:
-        call = query, key, value, pde, causal_options, method
-        return _decode_rows(*call, cache, ids, cache.row_lengths)
-    overflow = cache.length + length > cache.max_len
-    cache = _append(cache, key, value, ids)
-    start = cache.length - length
-    mask = AttentionMask(None if window is None else start - window, start, ids, cache.segment_ids)
-    output = run(prepare(query, cache.key, cache.value, pde, causal_options, mask), method).output
-    return jnp.where(overflow, jnp.nan, output).astype(value.dtype), cache
+
+@compile_once("options", "method")
+def _decode(
+    new: tuple[Array, Array, Array],
+    cache: AttentionCache,
+    pde: Any,
+    arrays: Any,
+    *,
+    options: AttentionOptions,
+    method: str,
+) -> tuple[Array, AttentionCache]:
+    def decode(
+        new: tuple[Array, Array, Array], cache: AttentionCache, pde: Any, arrays: Any
+    ) -> tuple[Array, AttentionCache]:
+        query, key, value = new
+        ids, length, window = arrays.get("segment_ids"), query.shape[1], options.window
+        if cache.row_lengths is not None and ids is not None:
+            call = query, key, value, pde, replace(options, **arrays), method
+            return _decode_rows(*call, cache, ids, cache.row_lengths)
+        overflow = cache.length + length > cache.max_len
+        cache = _append(cache, key, value, ids)
+        start = cache.length - length
+        mask = AttentionMask(None if window is None else start - window, start, ids, cache.segment_ids)
+        problem = prepare(query, cache.key, cache.value, pde, replace(options, **arrays), mask)
+        output = run(problem, method).output
+        return jnp.where(overflow, jnp.nan, output).astype(value.dtype), cache
+
+    shardings = jax.tree.map(lambda x: jax.typeof(x).sharding, (new[0], cache))
+    return with_automatic_axes(decode, shardings)(new, cache, pde, arrays)
 
 
 def _append(cache: AttentionCache, key: Array, value: Array, ids: Array | None) -> AttentionCache:
@@ -288,7 +321,7 @@ def _check_ids(batch: int, length: int, cache: AttentionCache, segment_ids: Any)
         raise ValueError(
             "this cache remembers no segments, got segment_ids; make it with init_cache(..., segments=True)."
         )
-    ids = jnp.asarray(segment_ids, jnp.int32)
+    ids = convert_segment_ids(segment_ids)
     if ids.shape != (batch, length):
         raise ValueError(f"segment_ids needs the shape (B, T) = {(batch, length)}, got {ids.shape}.")
     return ids

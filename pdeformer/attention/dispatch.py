@@ -23,7 +23,7 @@ from pdeformer.attention.options import (
 )
 from pdeformer.attention.tiled import tiled_attention
 from pdeformer.attention.types import AttentionInputs, AttentionMask, AttentionOutput, check_shapes
-from pdeformer.pde import PDE, Coefficient, ReactionDiffusion
+from pdeformer.pde import PDE, ReactionDiffusion
 
 
 class EvolutionProblem(NamedTuple):
@@ -38,14 +38,7 @@ class EvolutionProblem(NamedTuple):
 
 
 def check_call(
-    query: Array,
-    key: Array,
-    value: Array,
-    pde: Any,
-    options: AttentionOptions,
-    segment_ids: Array | None,
-    *,
-    same_tokens: bool,
+    query: Array, key: Array, value: Array, pde: Any, options: AttentionOptions, *, same_tokens: bool
 ) -> None:
     """Check the arguments of a call.
 
@@ -54,32 +47,52 @@ def check_call(
     """
     check_options(options)
     check_feature_key(options)
-    check_shapes(query, key, value, segment_ids, options.dropout, options.dropout_key)
+    check_shapes(query, key, value, options.dropout, options.dropout_key)
     if pde is not None and options.steps:
         check_meaning(pde, options, same_tokens=same_tokens)
         check_coefficients(pde, options, heads=query.shape[2])
 
 
+def scale_coefficients(pde: Any, options: AttentionOptions, *arrays: Array) -> PDE | None:
+    """Return the coefficients times the time step in the dtype of the computation; None is plain attention."""
+    if pde is None or options.steps == 0:
+        return None
+    dtype = compute_dtype(*arrays)
+    pde = jax.tree.map(lambda x: jnp.asarray(x, dtype), pde)
+    return pde.scaled(jnp.asarray(options.dt, dtype))
+
+
+def compute_dtype(*arrays: Array) -> Any:
+    """Return the widest dtype of the arrays, at least float32."""
+    return jnp.promote_types(jnp.result_type(*arrays), jnp.float32)
+
+
 def prepare(
-    query: Array, key: Array, value: Array | None, pde: Any, options: AttentionOptions, mask: AttentionMask
+    query: Array,
+    key: Array,
+    value: Array | None,
+    pde: PDE | None,
+    options: AttentionOptions,
+    mask: AttentionMask,
 ) -> EvolutionProblem:
-    """Convert arrays to at least float32, zero their padding, and scale the query or map it to random features."""
-    dtype = jnp.promote_types(query.dtype, jnp.float32)
+    """Convert arrays to at least float32, zero their padding, and scale the query or map it to random features.
+
+    `pde` has the coefficients of `scale_coefficients`.
+    """
+    dtype = compute_dtype(query, key, query if value is None else value)
     heads, steps = query.shape[2], options.steps
-    pde = None if steps == 0 else pde
     shapes = [jnp.shape(x) for x in jax.tree.leaves(pde)]
-    if pde is not None:
-        pde = jax.tree.map(lambda x: jnp.broadcast_to(x, (steps, heads)), _scaled(pde, options.dt, dtype))
+    pde = jax.tree.map(lambda x: jnp.broadcast_to(x, (steps, heads)), pde)
     renormalize = options.renormalize == "l1"
     if options.renormalize is None:
         renormalize = isinstance(pde, ReactionDiffusion) and options.target == "weights"
     dropout_bits = None
     if options.dropout > 0 and options.dropout_key is not None:
         dropout_bits = draw_dropout_bits(options.dropout_key, query, key)
-    query = _zero_padding(query, mask.query_ids, dtype)
-    key = _zero_padding(key, mask.key_ids, dtype)
-    value = None if value is None else _zero_padding(value, mask.key_ids, dtype)
-    scale = query.shape[-1] ** -0.5 if options.scale is None else options.scale
+    query = zero_padding(query, mask.query_ids, dtype)
+    key = zero_padding(key, mask.key_ids, dtype)
+    value = None if value is None else zero_padding(value, mask.key_ids, dtype)
+    scale = max(query.shape[-1], 1) ** -0.5 if options.scale is None else options.scale
     if options.base == "performer":
         assert options.feature_key is not None
         omega = performer.draw_projection(options.feature_key, options.features or 0, query.shape[-1], dtype)
@@ -103,13 +116,8 @@ def prepare(
     return EvolutionProblem(spec, pde, AttentionInputs(query, key, value, mask, dropout_bits))
 
 
-def _scaled(pde: PDE, dt: Coefficient, dtype: Any) -> PDE:
-    pde = jax.tree.map(lambda x: jnp.asarray(x, dtype), pde)
-    return pde.scaled(jnp.asarray(dt, dtype))
-
-
-def _zero_padding(x: Array, ids: Array | None, dtype: Any) -> Array:
-    # so that no number in padding, NaN included, reaches a value or a gradient
+def zero_padding(x: Array, ids: Array | None, dtype: Any) -> Array:
+    """Convert to `dtype`, with zeros so that no number in padding, NaN included, reaches a value or a gradient."""
     x = x.astype(dtype)
     return x if ids is None else jnp.where((ids > 0)[:, :, None, None], x, 0)
 

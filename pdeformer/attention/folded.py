@@ -10,19 +10,20 @@ query. No M is common to all rows, but within n steps this wall changes only the
     past    keys s <= t - n: attention over the evolved values, whose entry s depends on V[s-n … s+n], none after t
     band    the last n weights are evolved in a window of the 2n keys that end at t, then multiply V
 
-The two parts are joined by their log-sum-exps. No operation reads a later token.
+The two parts are joined by their log-sum-exps. A later token enters a row only with weight 0.
 
     B batch, T query tokens, S key tokens, N heads, K key heads, G = N/K, H head width, D value width, n steps,
     C rows of a chunk
 """
 
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Int, UInt32
+from jaxtyping import Array, Float, Int, Integer, UInt32
 
 from pdeformer import stencil
 from pdeformer.attention.chunked import chunked_attention
@@ -33,7 +34,7 @@ from pdeformer.attention.tiled import HeadInputs, map_heads, tiled_attention
 from pdeformer.attention.types import AttentionInputs, AttentionMask, AttentionOutput, DropoutBits
 from pdeformer.integrators.api import select_method
 from pdeformer.integrators.propagator import propagate
-from pdeformer.pde import PDE
+from pdeformer.pde import PDE, AdvectionDiffusion
 from pdeformer.stencil import Path
 
 CHUNK = 64  # rows whose windows are cut out of one matrix product; more rows waste more of it
@@ -87,6 +88,8 @@ def folded_attention(spec: EvolutionSpec, pde: PDE, inputs: AttentionInputs) -> 
     log-sum-exp is that of the evolved scores.
     """
     pde = jax.tree.map(lambda x: x[:, :1], pde) if spec.shared else pde
+    if spec.renormalize and not conserves_mass(spec, pde):
+        return _renormalized_attention(spec, pde, inputs)
     query, key, value, mask, _ = inputs
     propagate_along = partial(apply_propagator, spec, pde)
     by_key, by_query = (spec.axis in (name, "both") for name in ("key", "query"))
@@ -104,6 +107,24 @@ def folded_attention(spec: EvolutionSpec, pde: PDE, inputs: AttentionInputs) -> 
         return join(past, causal_band(spec, pde, inputs))
     output, lse = base_attention(spec, evolved)
     return AttentionOutput(propagate_along(output, mask.query_ids) if by_query else output, lse)
+
+
+def conserves_mass(spec: EvolutionSpec, pde: PDE) -> bool:
+    """Return whether every row of the evolved weights of a linear `pde` sums to 1.
+
+    Dropout changes the sums, and so does advection along the queries, because it adds up different rows.
+    """
+    advection = isinstance(pde, AdvectionDiffusion) and spec.target == "weights" and spec.axis != "key"
+    return spec.dropout == 0 and not advection
+
+
+def _renormalized_attention(spec: EvolutionSpec, pde: PDE, inputs: AttentionInputs) -> AttentionOutput:
+    """Divide every row by its sum, which is its attention over a column of ones beside the values."""
+    value: Any = inputs.value
+    value = jnp.concatenate([value, jnp.ones_like(value[..., :1])], axis=-1)
+    total, lse = folded_attention(replace(spec, renormalize=False), pde, inputs._replace(value=value))
+    mass = total[..., -1:]
+    return AttentionOutput(total[..., :-1] / jnp.where(mass == 0, 1, mass), lse)
 
 
 def join(a: AttentionOutput, b: AttentionOutput) -> AttentionOutput:
@@ -163,7 +184,7 @@ class _QueryChunks(NamedTuple):
     """The queries of one head by chunks; a single chunk has no axis m."""
 
     query: Float[Array, "m g c h"]
-    ids: Int[Array, "m 1 c"] | None
+    ids: Integer[Array, "m 1 c"] | None
     bits: UInt32[Array, "m g c"] | None
 
 
@@ -173,8 +194,8 @@ class _KeyBlocks(NamedTuple):
     key: Float[Array, "m w h"]
     value: Float[Array, "m w d"]
     position: Int[Array, "m w"]  # 1 + position of the key; 0 means no key
-    ids: Int[Array, "m w"] | None
-    runs: Int[Array, "m w"] | None  # ids of the runs of connected tokens
+    ids: Integer[Array, "m w"] | None
+    runs: Integer[Array, "m w"] | None  # ids of the runs of connected tokens
     bits: UInt32[Array, "m w"] | None
 
 

@@ -21,6 +21,8 @@ from jaxtyping import Array, Bool, Float
 from pdeformer import stencil
 from pdeformer.attention.dropout import drop_weights
 from pdeformer.attention.types import AttentionInputs, AttentionMask, AttentionOutput, DropoutBits
+from pdeformer.integrators.linear_map import LinearMap
+from pdeformer.integrators.meshes import vary_alike
 from pdeformer.pde import PDE, AdvectionDiffusion, Diffusion, ReactionDiffusion, Wave, reaction_flow
 from pdeformer.stencil import Path
 
@@ -53,6 +55,8 @@ class EvolutionSpec:
 
 def integrate(pde: PDE, order: str, u: Float[Array, "*b s c"], graph: Path) -> Float[Array, "*b s c"]:
     """Integrate `pde` along axis -2 of u, one step for each entry of the first axis of its coefficients."""
+    leaves, structure = jax.tree.flatten((pde, u, graph))
+    pde, u, graph = jax.tree.unflatten(structure, vary_alike(*leaves))
     if isinstance(pde, Wave):
         return _leapfrog(pde, u, graph)
     if isinstance(pde, ReactionDiffusion) and order == "strang":
@@ -105,16 +109,16 @@ def _increment(pde: PDE, u: Array, graph: Path) -> Array:
     return rate * _laplacian(u, graph.left, graph.right)
 
 
-@jax.custom_vjp
+def _apply_laplacian(_: None, edges: tuple[Array, Array], u: tuple[Array]) -> tuple[Array]:
+    return (stencil.laplacian(u[0], Path(*edges, None, "neumann")),)
+
+
+# The Neumann Laplacian is its own transpose; the automatic transpose is slow.
+_symmetric_laplacian = LinearMap("neumann_laplacian", _apply_laplacian, _apply_laplacian)
+
+
 def _laplacian(u: Array, left: Array, right: Array) -> Array:
-    """Apply the Neumann Laplacian; the backward pass uses its symmetry, because the automatic transpose is slow."""
-    return stencil.laplacian(u, Path(left, right, None, "neumann"))
-
-
-_laplacian.defvjp(
-    lambda u, left, right: (_laplacian(u, left, right), (left, right)),
-    lambda graph, cotangent: (_laplacian(cotangent, *graph), None, None),
-)
+    return _symmetric_laplacian(None, (left, right), (u,))[0]
 
 
 def _reaction(pde: ReactionDiffusion, growth: Array, u: Array) -> Array:

@@ -4,20 +4,22 @@
     EvolutionOptions    steps, base, window, renormalize, order, features    -                   (all of them)
     SpaceOptions        target, axis                                         -                   (all but decode)
     DecodeOptions       dt, segment_ids, scale, method, feature_key          EvolutionOptions    pde_attention_decode
-    WeightsOptions      is_causal                                            the two above       pde_attention_weights
+    WeightsOptions      is_causal, …                                          the two above       pde_attention_weights
     AttentionOptions    dropout, dropout_key                                 WeightsOptions      pde_attention
     PDEAttentionConfig  kind, share, … (`pdeformer.layers`)                  the first two       PDEAttention
 
 `keywords.keyword_options` turns the fields of such a class into the keyword arguments of a function.
 """
 
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeVar
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray, Shaped
 
+from pdeformer.arguments import resolve_causal
 from pdeformer.pde import PDE, REACTIONS, AdvectionDiffusion, Coefficient, Diffusion, ReactionDiffusion, Wave
 
 Target = Literal["weights", "logits"]
@@ -26,6 +28,7 @@ Base = Literal["softmax", "performer"]
 Renormalize = Literal["l1", "none"]
 Method = Literal["auto", "materialized", "folded", "tiled"]
 Order = Literal["strang", "euler", "reaction_first"]
+OptionsT = TypeVar("OptionsT", bound="EvolutionOptions")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +44,8 @@ class EvolutionOptions:
     None means all keys."""
     renormalize: Renormalize | None = None
     """"l1" divides every row by its sum after the last step, "none" does not. None means "l1" for a reaction on
-    weights, else "none": linear equations conserve the sum, 1."""
+    weights, else "none": along the keys linear equations conserve the sum, 1. Dropout, and advection along the queries,
+    do not."""
     order: Order = "strang"
     """How a step of ReactionDiffusion combines reaction and diffusion. "strang": exact flow of the reaction, split;
     "euler": R = βA(1 − A) and diffusion in one explicit step; "reaction_first": one Euler reaction over the whole
@@ -66,10 +70,10 @@ class DecodeOptions(EvolutionOptions):
 
     dt: Coefficient = 1.0
     """Length of a step in pseudo-time, a scalar."""
-    segment_ids: Shaped[Array | np.ndarray, "..."] | None = None
-    """int (B, T), needs T = S; 0 is padding, and a query attends only to keys of its own positive id. Tokens of one id
-    on both sides of a hole attend to each other, but no edge of the path joins them. None means one segment."""
-    scale: float | None = None
+    segment_ids: Shaped[Array | np.ndarray, "..."] | list | None = None
+    """int or bool (B, T); 0 is padding, and a query attends only to keys of its own positive id. Tokens of one id on
+    both sides of a hole attend to each other, but no edge of the path joins them. None means one segment."""
+    scale: float | Shaped[Array | np.ndarray, ""] | None = None
     """Factor of the scores; None means 1/√H."""
     method: Method = "auto"
     """"materialized" is the definition; "folded" the exact rewrite around plain attention, O(T) memory; "tiled" the
@@ -84,6 +88,17 @@ class WeightsOptions(SpaceOptions, DecodeOptions):
 
     is_causal: bool = False
     """Query t attends only to the keys s <= t + S − T. Needs axis "key" on weights."""
+    causal: bool | None = None
+    """Another name of `is_causal`, the one that `evolve` uses; None means that it is left out."""
+    key_segment_ids: Shaped[Array | np.ndarray, "..."] | list | None = None
+    """int or bool (B, S), segment ids of the keys if they are other tokens than the queries, as padded keys are in
+    cross-attention: `jnp.arange(S) < lengths[:, None]`. `segment_ids` are then those of the queries, and None means 1.
+    Needs axis "key". None means `segment_ids`."""
+
+    def __post_init__(self) -> None:
+        """Join the two names of `is_causal`."""
+        value = resolve_causal(is_causal=self.is_causal, causal=self.causal)
+        object.__setattr__(self, "is_causal", value)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +109,12 @@ class AttentionOptions(WeightsOptions):
     """Probability in [0, 1) of dropping a weight: of A(0), or of the softmax of evolved logits."""
     dropout_key: PRNGKeyArray | None = None
     """Random key, needed if dropout > 0."""
+
+
+def split_arrays(options: OptionsT) -> tuple[OptionsT, dict[str, Array]]:
+    """Split options into the static ones, hashable with None in place of arrays, and the arrays by name."""
+    arrays = {name: x for name, x in vars(options).items() if isinstance(x, jax.Array | np.ndarray)}
+    return replace(options, **dict.fromkeys(arrays)), arrays
 
 
 def exact_methods(pde: Any, options: AttentionOptions) -> tuple[str, ...]:
@@ -135,17 +156,28 @@ def check_options(options: EvolutionOptions) -> None:
     Raises:
         ValueError: A value is out of range, or an option belongs to the other base.
     """
-    steps, window = options.steps, options.window
+    steps = options.steps
     if not isinstance(steps, int | np.integer) or isinstance(steps, bool) or steps < 0:
         raise ValueError(f"steps must be a Python integer >= 0, got {steps!r}.")
-    if window is not None and (not isinstance(window, int | np.integer) or window < 0):
-        raise ValueError(f"window must be a Python integer >= 0 (tokens to either side), got {window!r}.")
+    check_window(options.window)
     if options.base == "performer":
         _check_performer(options)
     elif options.features is not None or getattr(options, "feature_key", None) is not None:
         raise ValueError(
             "features and feature_key belong to base 'performer', got base='softmax'; drop them or set the base."
         )
+
+
+def check_window(window: Any) -> None:
+    """Check that a window is None or an integer >= 0.
+
+    Raises:
+        ValueError: It is not.
+    """
+    if window is None:
+        return
+    if not isinstance(window, int | np.integer) or isinstance(window, bool) or window < 0:
+        raise ValueError(f"window must be a Python integer >= 0 (tokens to either side), got {window!r}.")
 
 
 def _check_performer(options: EvolutionOptions) -> None:

@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Int, UInt32
+from jaxtyping import Array, Float, Integer, UInt32
 
 from pdeformer.attention.materialized import EvolutionSpec, evolve_weights
 from pdeformer.attention.types import AttentionInputs, AttentionMask, AttentionOutput, DropoutBits
+from pdeformer.integrators.meshes import serial_loops, vary_alike
 from pdeformer.pde import PDE
 
 TILE = 2**20  # largest number of entries of a tile, which always has at least 8 rows
@@ -33,9 +34,9 @@ class HeadInputs(NamedTuple):
     """Values."""
     pde: PDE | None
     """The equation with coefficients (..., G, steps)."""
-    query_ids: Int[Array, "*b t"] | None
+    query_ids: Integer[Array, "*b t"] | None
     """Segment ids of the query tokens."""
-    key_ids: Int[Array, "*b s"] | None
+    key_ids: Integer[Array, "*b s"] | None
     """Segment ids of the key tokens."""
     query_bits: UInt32[Array, "*b g t"] | None
     """Dropout bits of the query tokens."""
@@ -83,7 +84,9 @@ def map_heads(
     It maps the inputs of one head to its output (G, T, D) and log-sum-exp (G, T).
     """
     heads = split_heads(pde, inputs)
-    if jax.default_backend() != "cpu":
+    leaves, structure = jax.tree.flatten(heads)
+    heads = jax.tree.unflatten(structure, vary_alike(*leaves))
+    if not serial_loops(inputs.query):
         output, lse = jax.vmap(jax.vmap(function))(heads)
     else:
         lead = heads.query.shape[:2]

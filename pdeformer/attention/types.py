@@ -4,10 +4,12 @@ B batch, T query tokens, S key tokens, N query heads, K key heads, G = N/K, F qu
 t query index, s key index
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt32
+from jaxtyping import Array, Bool, Float, Int, Integer, UInt32
+
+from pdeformer.arguments import check_floating, convert_segment_ids
 
 
 class AttentionOutput(NamedTuple):
@@ -41,9 +43,9 @@ class AttentionMask(NamedTuple):
     """Smallest allowed s - t."""
     high: Int[Array, ""] | None = None
     """Largest allowed s - t."""
-    query_ids: Int[Array, "*b t"] | None = None
+    query_ids: Integer[Array, "*b t"] | None = None
     """Segment ids of the query tokens; 0 is padding."""
-    key_ids: Int[Array, "*b s"] | None = None
+    key_ids: Integer[Array, "*b s"] | None = None
     """Segment ids of the key tokens; 0 is padding."""
 
     def dense(self, t: Int[Array, " t"], s: Int[Array, " s"]) -> Bool[Array, "*b t s"] | None:
@@ -81,45 +83,71 @@ class AttentionInputs(NamedTuple):
 
 
 def attention_mask(
-    length: int, keys: int, segment_ids: Array | None = None, *, is_causal: bool, window: int | None = None
+    length: int,
+    keys: int,
+    query_ids: Array | None = None,
+    key_ids: Array | None = None,
+    *,
+    is_causal: bool,
+    window: int | None = None,
 ) -> AttentionMask:
     """Return the mask of `length` queries and `keys` keys, aligned bottom-right: query T-1 is at key S-1."""
     shift = keys - length
     low = None if window is None else jnp.int32(shift - window)
     high = jnp.int32(shift) if is_causal else None if window is None else jnp.int32(shift + window)
-    return AttentionMask(low, high, segment_ids, segment_ids)
+    return AttentionMask(low, high, query_ids, key_ids)
 
 
-def check_shapes(
-    query: Array,
-    key: Array,
-    value: Array,
-    segment_ids: Array | None,
-    dropout: float,
-    dropout_key: PRNGKeyArray | None,
-) -> None:
-    """Check that shapes and dropout fit together.
+def convert_ids(
+    segment_ids: Any, key_segment_ids: Any, query: Array, key: Array
+) -> tuple[Array | None, Array | None]:
+    """Convert and check segment ids; return those of the queries and those of the keys, both or none.
+
+    Raises:
+        ValueError: Their shapes are not (B, T) and (B, S), or other queries than keys have no `key_segment_ids`.
+    """
+    if segment_ids is None and key_segment_ids is None:
+        return None, None
+    queries, keys = query.shape[:2], key.shape[:2]
+    ids = jnp.ones(queries, jnp.int32) if segment_ids is None else convert_segment_ids(segment_ids)
+    key_ids = ids if key_segment_ids is None else convert_segment_ids(key_segment_ids)
+    if ids.shape != queries or (key_segment_ids is None and keys != queries):
+        raise ValueError(
+            f"segment_ids needs T = S and the shape (B, T), got {ids.shape} for B={queries[0]}, T={queries[1]}, "
+            f"S={keys[1]}; give the keys their own by key_segment_ids when queries and keys are different tokens."
+        )
+    if key_ids.shape != keys:
+        raise ValueError(
+            f"key_segment_ids needs the shape (B, S), got {key_ids.shape} for B={keys[0]}, S={keys[1]}; for lengths "
+            "it is jnp.arange(S) < lengths[:, None]."
+        )
+    return ids, key_ids
+
+
+def check_shapes(query: Array, key: Array, value: Array, dropout: float, dropout_key: Any) -> None:
+    """Check that dtypes, shapes and dropout fit together.
 
     Raises:
         ValueError: They do not; the text names the rule, the values and a remedy.
     """
-    batch, length, heads, width = query.shape
-    if key.shape != value.shape or (key.shape[0], key.shape[3]) != (batch, width):
+    check_floating("attention", query=query, key=key, value=value)
+    if not query.ndim == key.ndim == value.ndim == 4 or key.shape != value.shape or not _match(query, key):
         raise ValueError(
             "attention needs query (B, T, N, H) and key, value (B, S, K, H), got "
             f"{query.shape}, {key.shape}, {value.shape}; give them one batch and one head width."
         )
-    if heads % key.shape[2]:
+    heads, key_heads = query.shape[2], key.shape[2]
+    if heads and (key_heads == 0 or heads % key_heads):
         raise ValueError(
             "the number of query heads must be a multiple of the number of key heads, got "
-            f"{heads} and {key.shape[2]}; repeat or drop key heads."
-        )
-    if segment_ids is not None and (segment_ids.shape != (batch, length) or key.shape[1] != length):
-        raise ValueError(
-            f"segment_ids needs T = S and the shape (B, T), got {segment_ids.shape} for B={batch}, T={length}, "
-            f"S={key.shape[1]}; leave it out when queries and keys are different tokens."
+            f"{heads} and {key_heads}; repeat or drop key heads."
         )
     if not 0 <= dropout < 1:
         raise ValueError(f"dropout must lie in [0, 1), got {dropout}; it is the chance to drop, not to keep.")
     if dropout > 0 and dropout_key is None:
         raise ValueError(f"dropout needs a random key, got None with dropout={dropout}; pass dropout_key.")
+
+
+def _match(query: Array, key: Array) -> bool:
+    """Return whether query and key have one batch and one head width."""
+    return (query.shape[0], query.shape[3]) == (key.shape[0], key.shape[3])

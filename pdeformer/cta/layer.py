@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Shaped
 
+from pdeformer.integrators.compilation import compile_once
 from pdeformer.pde import Coefficient, is_concrete
 
 Kind: TypeAlias = Literal["diffusion", "wave", "reaction-diffusion", "advection-diffusion"]
@@ -74,6 +75,13 @@ def refine(
     mask = check_mask(mask, x.shape[:2], "mask")
     if steps == 0 or x.shape[1] < 3:
         return x
+    return _refine(x, alpha, beta, mask, kind=kind, steps=steps, causal=causal)
+
+
+@compile_once("kind", "steps", "causal")
+def _refine(
+    x: Array, alpha: Coefficient, beta: Coefficient | None, mask: Any, *, kind: str, steps: int, causal: bool
+) -> Array:
     dtype = jnp.promote_types(x.dtype, jnp.float32)
     # zeros in place of padding, so that no number there, NaN included, reaches a value or a gradient
     clean = x if mask is None else jnp.where(mask[..., None], x, 0)

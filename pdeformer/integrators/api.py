@@ -2,12 +2,16 @@
 
 from typing import Any, Literal, get_args
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Shaped
 
 from pdeformer import stencil
+from pdeformer.arguments import convert_segment_ids, resolve_causal
+from pdeformer.integrators.compilation import compile_once
 from pdeformer.integrators.explicit import integrate_reaction
+from pdeformer.integrators.meshes import on_mesh, vary_alike, with_automatic_axes
 from pdeformer.integrators.propagator import propagate
 from pdeformer.pde import (
     PDE,
@@ -34,9 +38,10 @@ def evolve(
     dt: Coefficient = 1.0,
     axis: int = -2,
     boundary: Boundary | str = "neumann",
-    segment_ids: Shaped[Array | np.ndarray, "*b t"] | None = None,
+    segment_ids: Shaped[Array | np.ndarray, "*b t"] | list | None = None,
     causal: bool = False,
     method: Method | str = "auto",
+    is_causal: bool | None = None,
 ) -> Float[Array, "*s"]:
     """Evolve `u` for `steps` explicit steps of `dt` on the path graph along `axis`.
 
@@ -65,14 +70,15 @@ def evolve(
         axis: the axis of tokens.
         boundary: "neumann" (no flux: mass is conserved), "periodic" (a ring; no segments), "dirichlet" (zero
             outside) or "copy" (the two ends of a run never change; the operator's norm may exceed 1).
-        segment_ids: integers `(..., T)`, broadcast against the leading axes of `u`. 0 is padding, which is never
-            read and never changed. Neighbors of one positive id are joined. None is one segment.
+        segment_ids: integers or booleans `(..., T)`, broadcast against the leading axes of `u`. 0 is padding, which is
+            never read and never changed. Neighbors of one positive id are joined. None is one segment.
         causal: whether no output may depend on a later token. `integrators.causal` defines the causal forms.
             They need the boundary "neumann"; the wave has no causal form.
         method: "scan" takes explicit steps and is the definition. "taps" is one convolution with 2·steps+1 taps
             (linear equations without segments). "spectral" multiplies modes (linear equations without segments;
             advection on the ring only). "auto" selects the fastest exact method for these arguments. All methods
             agree to 1e-5 in float32 (up to 32 steps) and to 1e-12 in float64.
+        is_causal: another name of `causal`, the one of attention; None means that it is left out.
 
     Returns:
         The state at pseudo-time steps·dt, of the shape and dtype of `u`. For the backward pass a linear equation
@@ -104,25 +110,39 @@ def evolve(
     """
     u = jnp.asarray(u)
     axis = _check_arguments(u, steps, axis, method)
+    causal = resolve_causal(causal=causal, is_causal=is_causal)
     _check_causal(pde, boundary, causal=causal)
-    initial = _tokens_to_second_last(u, axis)
-    segment_ids = _check_segments(segment_ids, initial, boundary)
-    _check_equation(pde, initial, segment_ids, steps, dt)
+    state = _tokens_to_second_last(u, axis)
+    ids = _check_segments(segment_ids, state, boundary)
+    _check_equation(pde, state, ids, steps, dt)
     if steps == 0 or u.size == 0:
         return u
+    automatic = method == "auto"
+    method = select_method(pde, method, steps, boundary, segmented=ids is not None, causal=causal)
+    if automatic and method == "spectral" and on_mesh(u):
+        method = "scan"  # because the compiler would gather the batch for an FFT
+    scaled = pde.scaled(dt).cast(jnp.promote_types(u.dtype, jnp.float32), state.ndim)
+    after = _evolve(state, scaled, ids, steps=int(steps), boundary=boundary, method=method, causal=causal)
+    return _tokens_to_axis(after, axis, u.ndim)
 
-    dtype = jnp.promote_types(u.dtype, jnp.float32)
-    state = initial.astype(dtype)
-    graph = stencil.path(state.shape[-2], segment_ids, boundary, ndim=state.ndim)
-    # zeros in place of padding, so that no number there, NaN included, reaches a result or a gradient
-    clean = state if graph.valid is None else jnp.where(graph.valid, state, 0)
-    exact_method = select_method(
-        pde, method, steps, boundary, segmented=graph.valid is not None, causal=causal
-    )
-    after = _run(pde.scaled(dt).cast(dtype, state.ndim), clean, graph, steps, exact_method, causal=causal)
-    if graph.valid is not None:
-        after = jnp.where(graph.valid, after, state)
-    return _tokens_to_axis(after.astype(u.dtype), axis, u.ndim)
+
+@compile_once("steps", "boundary", "method", "causal")
+def _evolve(
+    initial: Array, pde: PDE, segment_ids: Any, *, steps: int, boundary: str, method: str, causal: bool
+) -> Array:
+    def compute(initial: Array, pde: PDE, segment_ids: Any) -> Array:
+        state = initial.astype(jnp.promote_types(initial.dtype, jnp.float32))
+        graph = stencil.path(state.shape[-2], segment_ids, boundary, ndim=state.ndim)
+        leaves, structure = jax.tree.flatten((state, pde, graph))
+        state, pde, graph = jax.tree.unflatten(structure, vary_alike(*leaves))
+        # zeros in place of padding, so that no number there, NaN included, reaches a result or a gradient
+        clean = state if graph.valid is None else jnp.where(graph.valid, state, 0)
+        after = _run(pde, clean, graph, steps, method, causal=causal)
+        if graph.valid is not None:
+            after = jnp.where(graph.valid, after, state)
+        return after.astype(initial.dtype)
+
+    return with_automatic_axes(compute, jax.typeof(initial).sharding)(initial, pde, segment_ids)
 
 
 def _run(pde: Any, u: Array, graph: Path, steps: int, method: str, *, causal: bool) -> Array:
@@ -232,7 +252,7 @@ def _check_segments(segment_ids: Any, state: Array, boundary: str) -> Int[Array,
     stencil.path(0, None, boundary)
     if segment_ids is None:
         return None
-    segment_ids = jnp.asarray(segment_ids)
+    segment_ids = convert_segment_ids(segment_ids)
     shape = state.shape[:-1]
     fits = (
         segment_ids.ndim >= 1
@@ -245,8 +265,6 @@ def _check_segments(segment_ids: Any, state: Array, boundary: str) -> Int[Array,
             f"segment_ids must broadcast against the leading axes and tokens of u, {shape}, got shape "
             f"{segment_ids.shape}; insert axes of size 1 where they differ."
         )
-    if not jnp.issubdtype(segment_ids.dtype, jnp.integer):
-        raise ValueError(f"segment_ids must be integers, got dtype {segment_ids.dtype}.")
     return segment_ids
 
 

@@ -103,7 +103,7 @@ def taps(pde: CausalLinear, steps: int) -> Array:
     rate = jnp.abs(pde.beta)
     lead = jnp.broadcast_shapes(weights.shape[:-2], rate.shape[:-2])
     width = max(weights.shape[-1], rate.shape[-1])
-    kernel = jnp.zeros((*lead, 2 * steps + 1, width), weights.dtype).at[..., : steps + 1, :].add(weights)
+    kernel = jnp.zeros_like(weights, shape=(*lead, 2 * steps + 1, width)).at[..., : steps + 1, :].add(weights)
 
     def shift(x: Array, _: None) -> tuple[Array, None]:
         delayed = jnp.concatenate([jnp.zeros_like(rows(x, 0, 1)), rows(x, 0, 2 * steps)], axis=-2)

@@ -14,6 +14,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
+from pdeformer.integrators.meshes import on_mesh
+
 BLOCKS = 4  # more blocks are slower and save little, because the input and output remain
 
 
@@ -36,7 +38,9 @@ def map_channel_blocks(function: Callable[..., Array], u: Array, *operands: Any)
     axis = _block_axis(u)
     length = u.shape[axis]
     size = -(-length // BLOCKS)
-    if size == length:
+    if size == length or (
+        axis < u.ndim - 1 and on_mesh(u)
+    ):  # on a mesh, slices of the batch would be gathered
         return function(u, *operands)
 
     def compute_block(result: Array, index: Array) -> tuple[Array, None]:

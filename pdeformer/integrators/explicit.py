@@ -203,11 +203,13 @@ def impulse_response(pde: Linear, steps: int) -> Array:
     Returns:
         The taps `(..., 2n+1, D)`. Row n + k is the effect on the token k places to the right.
     """
-    shapes = [jnp.shape(c) for c in jax.tree.leaves(pde)]
-    lead = jnp.broadcast_shapes(*shapes)
+    coefficients = jax.tree.leaves(pde)
+    lead = jnp.broadcast_shapes(*(jnp.shape(c) for c in coefficients))
     size = 2 * steps + 1
-    dtype = jnp.result_type(*jax.tree.leaves(pde))
-    delta = jnp.zeros((*lead[:-2], size, lead[-1]), dtype).at[..., steps, :].set(1)
+    dtype = jnp.result_type(*coefficients)
+    delta = (
+        jnp.zeros_like(coefficients[0], dtype, shape=(*lead[:-2], size, lead[-1])).at[..., steps, :].set(1)
+    )
     edge = jnp.arange(size).reshape((1,) * (len(lead) - 2) + (size, 1))
     line = Path(edge > 0, edge < size - 1, None, "dirichlet")
     return integrate(pde, delta, line, steps)

@@ -24,6 +24,7 @@ from jaxtyping import Array
 
 from pdeformer.integrators import causal, convolution, explicit, spectral
 from pdeformer.integrators.explicit import Linear
+from pdeformer.integrators.meshes import vary_alike
 from pdeformer.stencil import Path
 
 
@@ -71,7 +72,11 @@ def propagate(pde: Linear, u: Array, graph: Path, *, steps: int, method: str) ->
         M(c) u, of the shape and dtype of `u`.
     """
     leaves, structure = jax.tree.flatten((pde, graph))
-    return propagate_p.bind(u, *leaves, structure=structure, steps=steps, method=method, adjoint=False)
+    return _bind(propagate_p, u, *leaves, structure=structure, steps=steps, method=method, adjoint=False)
+
+
+def _bind(primitive: Primitive, *arrays: Any, **params: Any) -> Array:
+    return primitive.bind(*vary_alike(*arrays), **params)
 
 
 def _apply(u: Array, *leaves: Array, structure: Any, steps: int, method: str, adjoint: bool) -> Array:
@@ -110,7 +115,7 @@ def _sensitivity(u: Array, leaves: Any, tangents: dict, *, coefficients: int, **
     def add(total: Array, term: tuple[Array, Array]) -> tuple[Array, None]:
         tangent, unit = term
         directions = unit.reshape((coefficients,) + (1,) * u.ndim)
-        return total + derivative_p.bind(u, *leaves, *directions, **params) * tangent, None
+        return total + _bind(derivative_p, u, *leaves, *directions, **params) * tangent, None
 
     return jax.lax.scan(add, jnp.zeros_like(u), (stacked, one_hot))[0]
 
@@ -119,7 +124,7 @@ def _jvp(primals: Any, tangents: Any, **params: Any) -> tuple[Any, Any]:
     u, *leaves = primals
     u_dot, *leaf_tangents = tangents
     y = propagate_p.bind(u, *leaves, **params)
-    terms = [] if isinstance(u_dot, ad.Zero) else [propagate_p.bind(u_dot, *leaves, **params)]
+    terms = [] if isinstance(u_dot, ad.Zero) else [_bind(propagate_p, u_dot, *leaves, **params)]
     nonzero = {
         i: t
         for i, t in enumerate(leaf_tangents)
@@ -135,7 +140,7 @@ def _jvp(primals: Any, tangents: Any, **params: Any) -> tuple[Any, Any]:
 def _transpose(cotangent: Any, u: Any, *leaves: Any, adjoint: bool, **params: Any) -> list:
     if isinstance(cotangent, ad.Zero):
         return [ad.Zero(u.aval)] + [None] * len(leaves)
-    return [propagate_p.bind(cotangent, *leaves, adjoint=not adjoint, **params)] + [None] * len(leaves)
+    return [_bind(propagate_p, cotangent, *leaves, adjoint=not adjoint, **params)] + [None] * len(leaves)
 
 
 def _derivative_jvp(primals: Any, tangents: Any, **params: Any) -> Any:

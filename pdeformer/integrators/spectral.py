@@ -20,6 +20,7 @@ from jaxtyping import Array
 
 from pdeformer.integrators.channel_blocks import BLOCKS, map_channel_blocks
 from pdeformer.integrators.explicit import Linear
+from pdeformer.integrators.meshes import serial_loops
 from pdeformer.pde import AdvectionDiffusion, Diffusion, Wave
 from pdeformer.stencil import Path, rows
 
@@ -33,7 +34,7 @@ def apply(pde: Linear, u: Array, graph: Path, steps: int, *, adjoint: bool = Fal
     """
     in_modes = partial(_apply, graph.boundary, steps, adjoint=adjoint)
     in_blocks = partial(map_channel_blocks, in_modes) if graph.boundary in ("dirichlet", "copy") else in_modes
-    if jax.default_backend() != "cpu" or any(c.size > c.shape[-1] for c in jax.tree.leaves(pde)):
+    if not serial_loops(u) or any(c.size > c.shape[-1] for c in jax.tree.leaves(pde)):
         return in_blocks(u, pde)
     per_sequence = jax.tree.map(lambda c: c.reshape(1, -1), pde)
     sequences = u.reshape(-1, *u.shape[-2:])

@@ -3,7 +3,6 @@
 B batch, T tokens, D channels, L blocks, V vocabulary
 """
 
-from functools import partial
 from typing import Any, TypeAlias
 
 import jax
@@ -12,6 +11,8 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int, Integer, Key
 
+from pdeformer.arguments import convert_segment_ids
+from pdeformer.integrators.compilation import compile_once
 from pdeformer.layers.signature import InitSignature
 from pdeformer.model.block import Block, dropout, layer_norm, named_key
 from pdeformer.model.config import ModelConfig
@@ -183,9 +184,8 @@ class Trunk(nnx.Module):
         keys = (
             None if key is None else jax.vmap(jax.random.fold_in, (None, 0))(named_key(key, "blocks"), layers)
         )
-        return _scan_blocks(
-            graphdef, jax.checkpoint if self.config.remat else None, params, u, segment_ids, keys
-        )
+        remat = self.config.remat
+        return _scan_blocks(u, params, keys, segment_ids, graphdef=graphdef, remat=remat)
 
     def check(self, tokens: Tokens, segment_ids: Segments | None) -> tuple[Array, Array | None]:
         """Check tokens and their segment ids, and return both as arrays.
@@ -202,6 +202,7 @@ class Trunk(nnx.Module):
             raise ValueError(
                 f"a sequence has at most max_len={longest} tokens, got {tokens.shape[1]}; truncate it."
             )
+        segment_ids = None if segment_ids is None else convert_segment_ids(segment_ids)
         if segment_ids is not None and segment_ids.shape != tokens.shape:
             raise ValueError(f"segment_ids has the shape of tokens, {tokens.shape}, got {segment_ids.shape}.")
         if is_concrete(tokens) and tokens.size:
@@ -211,15 +212,15 @@ class Trunk(nnx.Module):
                 raise ValueError(
                     f"token ids lie in 0 … {vocabulary - 1}, got {low} … {high}; raise vocabulary."
                 )
-        return jnp.asarray(tokens), None if segment_ids is None else jnp.asarray(segment_ids, jnp.int32)
+        return jnp.asarray(tokens), segment_ids
 
 
-@partial(jax.jit, static_argnums=(0, 1))  # compiled once for all calls outside `jit`
+@compile_once("graphdef", "remat")
 def _scan_blocks(
-    graphdef: Any, remat: Any, params: Any, u: Array, segment_ids: Array | None, keys: Array | None
+    u: Array, params: Any, keys: Array | None, segment_ids: Array | None, *, graphdef: Any, remat: bool
 ) -> Array:
     def run_block(u: Array, layer: tuple[Any, Array | None]) -> tuple[Array, None]:
         params, key = layer
         return nnx.merge(graphdef, params)(u, segment_ids, key=key), None
 
-    return jax.lax.scan(run_block if remat is None else remat(run_block), u, (params, keys))[0]
+    return jax.lax.scan(jax.checkpoint(run_block) if remat else run_block, u, (params, keys))[0]

@@ -164,16 +164,23 @@ def attention_weights(
     renormalize=False,
     order="strang",
     reaction="fisher",
+    key_segment_ids=None,
+    keep=None,
+    dropout=0.0,
 ):
     """Return the evolved attention weights (B, N, T, S), one row (column) at a time.
 
-    `coefficients` is a list over heads of lists over steps of dicts.
+    `coefficients` is a list over heads of lists over steps of dicts; `keep` (B, N, T, S) are the pairs that dropout
+    leaves.
     """
     query, key = (np.asarray(x, np.float64) for x in (query, key))
     B, T, N, H = query.shape
     S = key.shape[1]
     ids = np.ones((B, S), int) if segment_ids is None else np.asarray(segment_ids)
     query_ids = ids if T == S else np.ones((B, T), int)
+    if key_segment_ids is not None:
+        query_ids = np.ones((B, T), int) if segment_ids is None else ids
+        ids = np.asarray(key_segment_ids).astype(int)
     out = np.zeros((B, N, T, S))
     for b in range(B):
         for n in range(N):
@@ -206,6 +213,7 @@ def attention_weights(
                 mask &= (abs(s - p) <= window) if window is not None else True
                 weights = np.where(mask, np.exp(A[t] - A[t].max()), 0)
                 A[t] = weights / weights.sum() if mask.any() else 0
+            A = A if keep is None else np.where(keep[b, n], A / (1 - dropout), 0)
             A = evolve(A) if target == "weights" else A
             if renormalize:
                 total = A.sum(-1, keepdims=True)

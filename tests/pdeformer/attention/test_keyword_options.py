@@ -18,6 +18,8 @@ PROMISES = dict(
     axis="key",
     segment_ids=None,
     is_causal=False,
+    causal=None,
+    key_segment_ids=None,
     base="softmax",
     window=None,
     scale=None,
@@ -30,7 +32,7 @@ PROMISES = dict(
     dropout_key=None,
 )
 NOT_ON_WEIGHTS = {"dropout", "dropout_key"}
-NOT_WHILE_DECODING = {"target", "axis", "is_causal", *NOT_ON_WEIGHTS}
+NOT_WHILE_DECODING = {"target", "axis", "is_causal", "causal", "key_segment_ids", *NOT_ON_WEIGHTS}
 FUNCTIONS: Any = [
     (attention.pde_attention, options.AttentionOptions),
     (attention.pde_attention_weights, options.WeightsOptions),
@@ -66,7 +68,9 @@ def test_the_promised_keywords_and_defaults_are_there():
 def test_an_unknown_keyword_names_close_matches():
     x = jnp.ones((1, 2, 1, 2))
     pde_attention: Any = attention.pde_attention
-    with pytest.raises(TypeError, match=r"pde_attention\(\) got .* 'casual'; did you mean 'is_causal'\?"):
+    with pytest.raises(
+        TypeError, match=r"pde_attention\(\) got .* 'casual'; did you mean 'causal' or 'is_causal'\?"
+    ):
         pde_attention(x, x, x, None, steps=0, casual=True)
     with pytest.raises(TypeError, match=r"'zzz'; it takes query, key, value, pde, steps, "):
         pde_attention(x, x, x, None, steps=0, zzz=True)

@@ -87,7 +87,10 @@ REFUSALS = {
         "defined for boundary 'neumann' only, got 'periodic'",
     ),
     "segments too short": (dict(segment_ids=jnp.ones(T - 1, jnp.int32)), r"must broadcast against.*\(40,\)"),
-    "segments not whole": (dict(segment_ids=jnp.ones(T)), "segment_ids must be integers, got dtype float32"),
+    "segments not whole": (
+        dict(segment_ids=jnp.ones(T)),
+        "segment_ids must be integers or booleans, got dtype float32",
+    ),
     "channels": (dict(pde=Diffusion(np.full(4, 0.1))), r"one value per channel, \(3,\), got shape \(4,\)"),
 }
 

@@ -1,0 +1,57 @@
+"""The structure of a program on meshes: serial loops, and meshes of explicit axes.
+
+A loop over examples is fastest on one CPU. On a mesh whose axis splits the examples, each of its iterations would need
+an all-gather, so all examples run side by side there.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from jax.sharding import AxisType
+from jaxtyping import Array
+
+
+def on_mesh(x: Any) -> bool:
+    """Return whether the compiler may split an array over several devices; inside `shard_map` it may not."""
+    mesh = jax.typeof(x).sharding.mesh
+    sizes = [
+        size for size, kind in zip(mesh.axis_sizes, mesh.axis_types, strict=True) if kind != AxisType.Manual
+    ]
+    return any(size > 1 for size in sizes)
+
+
+def serial_loops(x: Array) -> bool:
+    """Return whether a loop over examples should take one after another: on CPU, but not `on_mesh`."""
+    return jax.default_backend() == "cpu" and not on_mesh(x)
+
+
+def with_automatic_axes(function: Callable[..., Any], shardings: Any) -> Callable[..., Any]:
+    """Return `function` with the explicit axes of a mesh turned automatic inside.
+
+    Args:
+        function: maps arrays to a tree of arrays.
+        shardings: the sharding of every array of the result.
+
+    Returns:
+        The function; unchanged if no sharding has explicit axes.
+    """
+    kinds = [kind for sharding in jax.tree.leaves(shardings) for kind in sharding.mesh.axis_types]
+    if AxisType.Explicit not in kinds:
+        return function
+    return jax.sharding.auto_axes(function, out_sharding=shardings)
+
+
+def vary_alike(*arrays: Any) -> tuple[Any, ...]:
+    """Mark all arrays as varying over the same manual axes, which `shard_map` demands of carries and of branches."""
+    axes = [_varying_axes(x) for x in arrays]
+    union = frozenset().union(*axes)
+    return tuple(
+        jax.lax.pcast(x, tuple(union - own), to="varying") if union - own else x
+        for x, own in zip(arrays, axes, strict=True)
+    )
+
+
+def _varying_axes(x: Any) -> frozenset:
+    aval: Any = jax.typeof(x)
+    return aval.manual_axis_type.varying if hasattr(aval, "manual_axis_type") else aval.vma
