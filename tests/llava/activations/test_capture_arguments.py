@@ -228,13 +228,6 @@ def test_share_and_batch_that_hold_nothing_are_refused(changed, rule, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_mesh_of_more_devices_than_there_are_is_refused():
-    with pytest.raises(
-        ValueError, match="a mesh has data x model devices, got data=3, model=3 and 8 devices"
-    ):
-        llava.MeshShape(data=3, model=3).concrete()
-
-
 def test_folder_of_something_else_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="a store has a config.json, found none in"):
         llava.Store.open(tmp_path / "nothing")
