@@ -26,7 +26,9 @@ def to_layers(layers: Any) -> tuple[int, ...]:
         ValueError: they are not whole numbers.
     """
     try:
-        numbers = list(layers) if isinstance(layers, Iterable) and getattr(layers, "ndim", 1) else [layers]
+        numbers: list[Any] = (
+            list(layers) if isinstance(layers, Iterable) and getattr(layers, "ndim", 1) else [layers]
+        )
         if any(isinstance(number, bool | np.bool_) for number in numbers):
             raise TypeError("they are truth values")
         return tuple(operator.index(number) for number in numbers)

@@ -49,8 +49,8 @@ class Buckets:
         """Check the lengths."""
         for name in ("prefix", "suffix"):
             lengths = getattr(self, name)
-            is_list = isinstance(lengths, tuple | list) and len(lengths) > 0
-            if not is_list or list(lengths) != sorted({*lengths}) or lengths[0] < 1:
+            is_list = isinstance(lengths, tuple | list)
+            if not is_list or not lengths or list(lengths) != sorted({*lengths}) or min(lengths) < 1:
                 raise ValueError(
                     f"buckets are positive lengths in rising order, got {name}={lengths}; sort them."
                 )

@@ -25,6 +25,11 @@ def quick():
 # Samples
 
 
+def pixels_of(sample) -> np.ndarray:
+    """The tiles of a sample that has an image."""
+    return np.asarray(sample.pixels)
+
+
 def with_tiles(sample, count):
     """The sample with its first `count` tiles, or with tiles like its first one besides."""
     tiles = sample.pixels[np.minimum(np.arange(count), len(sample.pixels) - 1)]
@@ -46,7 +51,7 @@ def test_sample_with_fewer_or_more_tiles_than_its_size_needs_is_refused(count, t
 
 def test_zeros_behind_the_tiles_of_a_smaller_image_are_padding():
     small = rows()[0]
-    padded = np.concatenate([small.pixels, np.zeros_like(row("x").pixels)])
+    padded = np.concatenate([pixels_of(small), np.zeros_like(pixels_of(row("x")))])
     assert check_row(CONFIG, small._replace(pixels=padded)).name == small.name
     with pytest.raises(ValueError, match="needs 3 tiles, got 2"):
         check_row(CONFIG, small._replace(pixels=padded * (np.arange(len(padded)) < 2)[:, None, None, None]))
@@ -60,9 +65,9 @@ def in_window(window):
     ("config", "changed", "rule"),
     [
         (CONFIG, {"image_size": None}, "LLaVA-1.6 needs image_sizes"),
-        (CONFIG, {"pixels": row("x").pixels[0]}, "pixel_values are one image per row"),
-        (CONFIG, {"pixels": row("x").pixels * np.nan}, "pixel_values are finite, got NaN"),
-        (CONFIG, {"pixels": (row("x").pixels > 0).astype(np.uint8)}, "pixel_values are floating"),
+        (CONFIG, {"pixels": pixels_of(row("x"))[0]}, "pixel_values are one image per row"),
+        (CONFIG, {"pixels": pixels_of(row("x")) * np.nan}, "pixel_values are finite, got NaN"),
+        (CONFIG, {"pixels": (pixels_of(row("x")) > 0).astype(np.uint8)}, "pixel_values are floating"),
         (CONFIG, {"ids": row("x").ids + 24}, "token ids lie in 0 … 23"),
         (CONFIG, {"ids": row("x").ids * 1.0}, "input_ids are integers (B, T), got float64"),
         (in_window(30), {}, "this port has no sliding window, which matters beyond 30 tokens, got 31"),
@@ -100,7 +105,8 @@ def test_buckets_are_not_counted_against_a_sliding_window(tmp_path):
                 buckets=buckets,
             )
         )
-    np.testing.assert_array_equal(*(np.asarray(store.states("baseline", LAST)) for store in stores))
+    plain, windowed = (np.asarray(store.states("baseline", LAST)) for store in stores)
+    np.testing.assert_array_equal(plain, windowed)
 
 
 class Encoded:
@@ -156,7 +162,7 @@ def test_resume_with_other_samples_of_the_same_names_is_refused(tmp_path):
     for changed in (
         {"ids": rows()[1].ids[::-1]},
         {"types": np.where(rows()[1].types == 1, 3, rows()[1].types)},
-        {"pixels": rows()[1].pixels + 1e-3},
+        {"pixels": pixels_of(rows()[1]) + 1e-3},
         {"image_size": (16, 8)},
     ):
         other = rows()[1]._replace(**changed)

@@ -45,6 +45,11 @@ def then(*edits):
     return edit
 
 
+def output_map(model) -> np.ndarray:
+    """The kernel of the output map (D, V)."""
+    return np.asarray(model.language.head.kernel[...])
+
+
 def logits(model, name=NAME):
     return np.asarray(llava.forward(model, **batch_of(name)).logits)[golden(name)["token_types"] > 0]
 
@@ -109,7 +114,7 @@ def test_output_map_serves_as_the_embedding_if_only_it_is_stored(tmp_path):
     """transformers ties in both directions: the tensor that is there is used for both."""
     folder_of(NAME, tmp_path, edit=then(tie(outer=True), lambda _, tensors: tensors.pop(EMBEDDING)))
     model = llava.load(tmp_path, dtype=jnp.float32)
-    kernel = np.asarray(loaded(NAME).language.head.kernel[...])
+    kernel = output_map(loaded(NAME))
     np.testing.assert_array_equal(np.asarray(model.language.embed.embedding[...]), kernel.T)
 
 
@@ -138,7 +143,7 @@ def test_cache_and_saved_copies_keep_the_stored_output_map(tmp_path):
 
 def test_text_model_uses_its_stored_output_map():
     config = replace(loaded(NAME).config.text, tie_embeddings=True)
-    head = np.asarray(loaded(NAME).language.head.kernel[...]).T
+    head = output_map(loaded(NAME)).T
     with pytest.warns(UserWarning, match=WORDS):
         model = llava.load_text(config, text_arrays(NAME) | {"lm_head.weight": head}, dtype=jnp.float32)
     assert model.head is not None

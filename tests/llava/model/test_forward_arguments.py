@@ -1,6 +1,7 @@
 """What `forward` takes as arrays, and what it refuses before anything is traced."""
 
 import re
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -48,7 +49,7 @@ def as_double(value):
     "convert", [as_torch, as_double, np.ndarray.tolist, jnp.asarray, lambda x: tuple(map(tuple, x))]
 )
 def test_lists_and_tensors_are_converted(convert, name):
-    batch = {key: value if value is None else convert(value) for key, value in batch_of(name).items()}
+    batch: Any = {key: value if value is None else convert(value) for key, value in batch_of(name).items()}
     np.testing.assert_array_equal(llava.forward(loaded(name), **batch).logits, run(name).logits)
 
 

@@ -54,11 +54,14 @@ def test_attention_mask_of_left_padding_gives_the_numbers_of_hugging_face(name):
         assert error(np.asarray(state)[:, mask > 0], theirs[:, is_token]) < CRITERION
 
 
-@pytest.mark.parametrize("convert", [np.bool_, np.float32, np.ndarray.tolist], ids=["bool", "float", "list"])
+@pytest.mark.parametrize(
+    "convert",
+    [lambda mask: mask > 0, lambda mask: mask.astype(np.float32), np.ndarray.tolist],
+    ids=["bool", "float", "list"],
+)
 def test_attention_mask_marks_padding_in_any_form(convert):
     ids, mask, _ = pad_left(NAMES[0])
-    mask = convert(mask) if callable(convert) and convert is np.ndarray.tolist else mask.astype(convert)
-    inputs = prepared(NAMES[0], input_ids=ids, token_types=None, attention_mask=mask)
+    inputs = prepared(NAMES[0], input_ids=ids, token_types=None, attention_mask=convert(mask))
     expected = np.where(ids == 39, TokenType.IMAGE, np.where(ids == PAD, TokenType.PAD, TokenType.TEXT))
     np.testing.assert_array_equal(inputs.types, expected)
 
