@@ -9,7 +9,7 @@ from pid import SeparableFlow, llava
 from pid.estimators.comparison import Aggregation
 from pid.interface.command_options import HIDDEN, Choices
 from pid.interface.ranges import Count, Level, Natural, Range, Seed
-from pid.llava.preprocessing.prompts import style_text, suffix_text
+from pid.llava.preprocessing.prompts import AUTO, style_text, suffix_text
 from pid.toyworld import TASKS
 
 Target = Literal["last", "same_layer", "unembedding", "logits"]
@@ -150,7 +150,8 @@ class Config:
                 f"models have the names of their folders, got {', '.join(names)}; rename one, or link to it."
             )
         run.check_ranges(self)
-        style_text(self.capture.style)
+        if self.capture.style != AUTO:
+            style_text(self.capture.style)
         suffix_text(self.capture.suffix)
         self._check_sizes()
 
