@@ -126,7 +126,7 @@ class Config:
     generated: Generated = Generated()
     """The generated data set."""
     release: Release = Release()
-    """The published data set."""
+    """The published data set. Smaller sizes take the first rows of each file, for a trial."""
     data_dir: Path = Path("data")
     """Folder of prepared data. Later runs read it again."""
     manual_dir: Path | None = None

@@ -17,6 +17,7 @@ from rich.console import Console
 from experiments import run
 from experiments.data import arrays, listops
 from experiments.data.file_hashes import FileHashes
+from experiments.data.tfds_files import without_messages
 from experiments.lra import example_hits, learned_coefficients, learned_stencils, report
 from experiments.lra.config import BASELINE, Config
 from experiments.lra.figures import draw_curves
@@ -117,7 +118,8 @@ def prepare(config: Config) -> Splits:
     if config.manual_dir is not None and data.source == "lra_release":
         hashes = FileHashes(config.data_dir)
         data = dataclasses.replace(data, content=listops.content_hash(config.manual_dir, hashes))
-    builder = listops.ListOps(config=data, data_dir=str(config.data_dir), file_format="array_record")
+    with without_messages():
+        builder = listops.ListOps(config=data, data_dir=str(config.data_dir), file_format="array_record")
     if not arrays.is_prepared(builder, max_len=max_len, data_dir=config.data_dir):
         if data.source == "lra_release" and config.manual_dir is not None:
             listops.check_release_lengths(config.manual_dir, data.sizes(), max_len)

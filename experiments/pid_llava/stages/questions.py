@@ -116,7 +116,7 @@ def _gqa(config: Config, download: Path) -> list[Questions]:
 
 def _tables(folder: Path, download: Path) -> tuple[Any, Any]:
     """Return the builders of GQA's questions and images of the tasks. Process 0 builds them first."""
-    from experiments.data.tfds_files import prepare_files
+    from experiments.data.tfds_files import prepare_files, without_messages
     from pid import gqa
 
     folder = folder / gqa.download_fingerprint(
@@ -125,9 +125,10 @@ def _tables(folder: Path, download: Path) -> tuple[Any, Any]:
     configs = [gqa.GQAConfig(table=table, only_tasks=True) for table in ("questions", "images")]
     for first in (True, False):
         if run.is_first() == first:
-            builders = [
-                gqa.GQA(config=config, data_dir=folder, file_format="array_record") for config in configs
-            ]
+            with without_messages():
+                builders = [
+                    gqa.GQA(config=config, data_dir=folder, file_format="array_record") for config in configs
+                ]
             for builder in builders:
                 prepare_files(builder, download)
         run.barrier()

@@ -1,17 +1,21 @@
 """A preparation that is killed goes on where it was, leaves nothing behind, and speaks in its own words."""
 
 import contextlib
+import dataclasses
 import random
 import shutil
+from typing import Any
 
 import numpy as np
 import pytest
 
+from experiments import lra
 from experiments.data import arrays, listops
 from experiments.data.listops import distinct_sequences, listops_builder
 from experiments.data.listops.distinct_sequences import distinct
+from experiments.lra import program
 
-SHORT = {"min_length": 3, "max_length": 30}
+SHORT: Any = {"min_length": 3, "max_length": 30}
 TINY = listops.ListOpsConfig(**SHORT, train=60, val=20, test=20)
 
 
@@ -119,12 +123,16 @@ def test_a_preparation_that_is_killed_while_it_writes_draws_no_sequence_again(tm
     assert remains(tmp_path) == []
 
 
-def test_a_preparation_speaks_of_sequences_and_not_of_downloads(tmp_path, capfd):
-    build(tmp_path)
+def test_a_preparation_speaks_of_sequences_and_not_of_downloads(tmp_path, capfd, caplog):
+    quick = lra.PRESETS["quick"][1]
+    generated = lra.Generated(**SHORT, train=60, val=20, test=20)
+    splits = program.prepare(dataclasses.replace(quick, generated=generated, data_dir=tmp_path))
+    assert len(splits["train"].labels) == 60
     output = capfd.readouterr()
     assert output.out == ""
-    for word in ("Unknown size", "Downloading", "Shuffling", "splits/s", "absl", "WARNING"):
-        assert word not in output.err
+    assert "generating ListOps once" in output.err
+    for word in ("Unknown size", "Downloading", "Shuffling", "splits/s", "absl", "WARNING", "configuration"):
+        assert word not in output.err + caplog.text
     assert all(len(line) <= 80 for line in output.err.splitlines())
 
 
