@@ -8,6 +8,7 @@ import matplotlib as mpl
 import numpy as np
 from jaxtyping import Float
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from experiments import run
 from experiments.lra.report import BASELINE_LABELS
@@ -59,6 +60,8 @@ def draw_curves(
             title="validation; diamond: test after the last step", xlabel="step", ylabel="accuracy (%)"
         )
         accuracy.set(xlim=(0, None), ylim=(0, None))
+        for panel in (loss, accuracy):
+            panel.xaxis.set_major_locator(MaxNLocator(integer=True))
         handles, labels = accuracy.get_legend_handles_labels()
         columns = min(len(labels), max(1, 120 // (6 + max(map(len, labels)))))
         figure.legend(
