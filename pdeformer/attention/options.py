@@ -19,8 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray, Shaped
 
-from pdeformer.arguments import resolve_causal
 from pdeformer.pde import PDE, REACTIONS, AdvectionDiffusion, Coefficient, Diffusion, ReactionDiffusion, Wave
+from pdeformer.stencil.arguments import resolve_causal
 
 Target = Literal["weights", "logits"]
 Axis = Literal["key", "query", "both"]

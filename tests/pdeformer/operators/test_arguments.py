@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pdeformer import Diffusion, attention, evolve, init_cache
-from pdeformer.arguments import convert_segment_ids
+from pdeformer.stencil.arguments import convert_segment_ids
 
 pde_attention: Any = attention.pde_attention
 RNG = np.random.default_rng(0)

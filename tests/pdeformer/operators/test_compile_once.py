@@ -34,6 +34,8 @@ CONFIG = pf.ModelConfig(
 )
 KEY = jax.random.key(0)
 CACHE = pf.init_cache(2, 8, 2, 2)
+ATTENTION, HEAT = pf.PDEAttention(2), pf.HeatLayer(0.2, steps=2, learned=True)
+LANGUAGE = pf.CausalLM(CONFIG, rngs=nnx.Rngs(0))
 
 
 def evolved(pde, **options):
@@ -86,6 +88,12 @@ CASES = {
     "AdaptiveStencil": module(lambda: pf.AdaptiveStencil(4, rngs=nnx.Rngs(0)), U, causal=True),
     "MultiScaleStencil": module(lambda: pf.MultiScaleStencil(4), U, IDS),
     "PDEAttention": module(lambda: pf.PDEAttention(2), QUERY, QUERY, QUERY),
+    "PDEAttention.decode": lambda: ATTENTION.decode(*[QUERY[:, :1]] * 3, CACHE),
+    "PDEAttention gradient": lambda: gradient(lambda q: ATTENTION(q, q, q, causal=True), QUERY),
+    "HeatLayer gradient": lambda: nnx.grad(lambda layer: jnp.sum(layer(U)))(HEAT),
+    "CausalLM.decode": lambda: LANGUAGE.decode(TOKENS, LANGUAGE.init_cache(2)),
+    "CausalLM.decode segments": lambda: LANGUAGE.decode(TOKENS, LANGUAGE.init_cache(2, segments=True), IDS),
+    "plots.evolution": lambda: pf.plots.evolution(U[0], PDES["Wave"], steps=2),
     "Classifier": module(lambda: pf.Classifier(CONFIG, rngs=nnx.Rngs(0)), TOKENS),
     "Matcher": module(lambda: pf.Matcher(CONFIG, rngs=nnx.Rngs(0)), TOKENS, TOKENS),
     "CausalLM": module(lambda: pf.CausalLM(CONFIG, rngs=nnx.Rngs(0)), TOKENS),
@@ -94,7 +102,7 @@ CASES = {
         for name in ("dirichlet_energy", "roughness", "token_similarity", "effective_rank")
     },
 }
-NO_COMPUTATION = {"AttentionCache", "init_cache", "step_budget", "PLACEMENTS"}
+NO_COMPUTATION = {"AttentionCache", "LMCache", "init_cache", "step_budget", "PLACEMENTS"}
 CONFIGS = {"ModelConfig", "PDEAttentionConfig", "StencilConfig"}
 MODULES = {"attention", "diagnostics", "layers", "sharding", "train"}
 
