@@ -87,7 +87,8 @@ def broadcast_segments(segment_ids: Segments, shape: tuple[int, ...]) -> Array:
     leading = zip(ids.shape[-2::-1], shape[-2::-1], strict=False)
     if not fits or any(a not in (1, b) for a, b in leading):
         raise ValueError(
-            f"segment_ids broadcast to the tokens {shape}, got {ids.shape}; insert axes of size 1 where they differ."
+            f"segment_ids are integers or booleans that broadcast to the tokens {shape}, got {ids.dtype} {ids.shape}; "
+            f"insert axes of size 1 where they differ."
         )
     return jnp.broadcast_to(ids, shape)
 

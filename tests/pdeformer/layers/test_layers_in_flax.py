@@ -150,12 +150,39 @@ def test_multi_head_attention_of_flax_takes_it_as_its_attention():
     options: Any = {"steps": evolved.config.steps}
     for ids, mask in ((None, None), (np.array([[1] * 5, [1, 1, 1, 0, 0]]), True)):
         mask = None if ids is None else (ids > 0)[:, None, None]
-        expected = module.out(pde_attention(query, key, value, Diffusion(0.1), segment_ids=ids, **options))
+        expected = module.out(
+            pde_attention(query, key, value, Diffusion(0.1), key_segment_ids=ids, **options)
+        )
         np.testing.assert_allclose(module(X, mask=mask), expected, rtol=0, atol=1e-5)
     expected = module.out(pde_attention(query, key, value, Diffusion(0.1), is_causal=True, **options))
     np.testing.assert_allclose(module(X, is_causal=True), expected, rtol=0, atol=1e-5)
     grads = nnx.grad(lambda module: jnp.sum(module(X) ** 2))(module)
     assert np.all(np.asarray(grads["attention_fn"]["free"]["alpha"][...]) != 0)
+
+
+@pytest.mark.parametrize("queries", [3, 5])
+def test_cross_attention_of_flax_reads_the_keys_that_its_mask_keeps(queries):
+    module = nnx.MultiHeadAttention(2, 8, attention_fn=PDEAttention(2), decode=False, rngs=nnx.Rngs(0))
+    mask = (jnp.arange(5) < jnp.array([[5], [3]]))[:, None, None]
+    output = module(X[:, :queries], X[::-1], mask=mask)
+    np.testing.assert_allclose(output[0], module(X[:1, :queries], X[1:])[0], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(output[1], module(X[1:, :queries], X[:1, :3])[0], rtol=0, atol=1e-6)
+
+
+def test_attention_layer_takes_the_options_of_the_function():
+    layer, valid = PDEAttention(2), [[True] * 5, [True] * 3 + [False] * 2]
+    output = layer(QKV[0][:, :2], *QKV[1:], key_segment_ids=valid)
+    np.testing.assert_allclose(output[1], layer(QKV[0][1, :2], *QKV[1:, 1, :3]), rtol=0, atol=1e-6)
+    np.testing.assert_array_equal(layer(*QKV, causal=True), layer(*QKV, is_causal=True))
+    with pytest.raises(ValueError, match="two names of one option"):
+        layer(*QKV, is_causal=True, causal=False)
+    with pytest.raises(ValueError, match="two forms of one option"):
+        layer(*QKV, key_segment_ids=valid, mask=jnp.ones((2, 1, 1, 5), bool))
+
+
+def test_ids_that_would_wrap_are_refused():
+    with pytest.raises(ValueError, match=r"segment_ids must fit int32"):
+        HeatLayer(0.1)(X, np.array([[1, 1, 1, 2**32, 2**32]]))
 
 
 def test_dropout_of_multi_head_attention_is_that_of_its_stream():
