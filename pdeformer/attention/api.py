@@ -134,7 +134,7 @@ def _plain(
         if method == "xla":
             return _xla_attention(query, key, value, mask, factor).astype(result)
         bits = None if random is None else draw_dropout_bits(random, query, key)
-        options = dict(scale=factor, dropout=dropout, dropout_bits=bits)
+        options: Any = dict(scale=factor, dropout=dropout, dropout_bits=bits)
         return chunked_attention(query, key, value, mask, **options).output.astype(result)
 
     return with_automatic_axes(attend, jax.typeof(arrays[0]).sharding)(*arrays)

@@ -111,7 +111,7 @@ class AttentionOptions(WeightsOptions):
     """Random key, needed if dropout > 0."""
 
 
-def split_arrays(options: OptionsT) -> tuple[OptionsT, dict[str, Array]]:
+def split_arrays(options: OptionsT) -> tuple[OptionsT, dict[str, Any]]:
     """Split options into the static ones, hashable with None in place of arrays, and the arrays by name."""
     arrays = {name: x for name, x in vars(options).items() if isinstance(x, jax.Array | np.ndarray)}
     return replace(options, **dict.fromkeys(arrays)), arrays

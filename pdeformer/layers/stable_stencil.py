@@ -47,8 +47,8 @@ def update_valid_tokens(
     rows = prod(u.shape[:-2])
     wide = u.astype(jnp.promote_types(u.dtype, jnp.float32)).reshape(rows, *u.shape[-2:])
     result = wide
-    if u.size and ids is None:
-        result = wide + change(wide, None)
+    if ids is None:
+        result = wide + change(wide, None) if u.size else wide
     elif u.size:
         ids = ids.reshape(rows, u.shape[-2])
         valid = ids[..., None] > 0

@@ -119,7 +119,8 @@ def test_an_adamw_of_the_user_does_not_move_alpha_without_a_gradient():
     optimizer = nnx.Optimizer(model, tx, wrt=nnx.Param)
     optimizer.update(model, jax.tree.map(jnp.zeros_like, nnx.state(model, nnx.Param)))
     after = nnx.to_pure_dict(nnx.state(model))
-    np.testing.assert_allclose(model.blocks.stencils["before_ffn"].alpha, 0.05, rtol=1e-6)
+    placed: Any = model.blocks.stencils["before_ffn"]
+    np.testing.assert_allclose(placed.alpha, 0.05, rtol=1e-6)
     for tree in ("head", "embed"):
         name = {"head": "kernel", "embed": "tokens"}[tree]
         old, new = (jax.tree.leaves(x[tree][name])[0] for x in (before, after))

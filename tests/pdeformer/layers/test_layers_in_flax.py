@@ -95,7 +95,7 @@ def test_a_signature_shows_every_option():
     assert {"kind", "steps", "alpha", "window", "dtype"} <= set(inspect.signature(PDEAttention).parameters)
     for kind in CLASSES:
         assert "param_dtype" in inspect.signature(kind).parameters
-        assert "param_dtype: dtype" in inspect.getdoc(kind)
+        assert "param_dtype: dtype" in (inspect.getdoc(kind) or "")
     assert list(inspect.signature(Classifier).parameters) == ["config", "rngs"]
     assert "segment_ids" in inspect.signature(HeatLayer()).parameters
 
@@ -113,7 +113,7 @@ def test_modules_run_in_linen_in_a_summary_and_from_a_pickle(kind, arguments, in
     module = kind(*arguments)
     expected = module(*inputs)
     linen = nnx.bridge.ToLinen(kind, arguments)
-    output = linen.apply(linen.init(jax.random.key(0), *inputs), *inputs)
+    output: Any = linen.apply(linen.init(jax.random.key(0), *inputs), *inputs)
     np.testing.assert_allclose(output, expected, rtol=0, atol=1e-6)
     assert kind.__name__ in nnx.tabulate(module, *inputs)
     for copy in (pickle.loads(pickle.dumps(module)), nnx.clone(module)):
@@ -148,8 +148,8 @@ def test_multi_head_attention_of_flax_takes_it_as_its_attention():
     module = nnx.MultiHeadAttention(2, 8, attention_fn=evolved, decode=False, rngs=nnx.Rngs(0))
     query, key, value = (project(X) for project in (module.query, module.key, module.value))
     options: Any = {"steps": evolved.config.steps}
-    for ids, mask in ((None, None), (np.array([[1] * 5, [1, 1, 1, 0, 0]]), True)):
-        mask = None if ids is None else (ids > 0)[:, None, None]
+    for ids in (None, np.array([[1] * 5, [1, 1, 1, 0, 0]])):
+        mask: Any = None if ids is None else (ids > 0)[:, None, None]
         expected = module.out(
             pde_attention(query, key, value, Diffusion(0.1), key_segment_ids=ids, **options)
         )

@@ -66,7 +66,7 @@ def test_prompts_of_unequal_length_continue_as_each_alone(name, sizes):
         outputs.append(logits)
         start += size
     output = np.concatenate(outputs, axis=1)
-    assert cache.row_lengths.tolist() == [length + 6 for length in LENGTHS]
+    assert np.asarray(cache.row_lengths).tolist() == [length + 6 for length in LENGTHS]
     for row in range(3):
         alone = TOKENS[row : row + 1, ids[row] > 0]
         np.testing.assert_allclose(output[row, ids[row] > 0], model(alone)[0], rtol=0, atol=1e-5)

@@ -15,6 +15,7 @@ LOWERING = "/jax/core/compile/jaxpr_to_mlir_module_duration"
 CALLS = 20
 U = jnp.asarray(np.random.default_rng(0).uniform(0.1, 1, (2, 6, 4)), jnp.float32)
 QUERY = U.reshape(2, 6, 2, 2)
+NEW = QUERY[:, :1]
 IDS = jnp.asarray([[1, 1, 1, 2, 2, 0]] * 2)
 TOKENS = jnp.ones((2, 6), jnp.int32)
 PDES = {
@@ -76,9 +77,7 @@ CASES = {
         lambda q: pf.pde_attention(q, QUERY, QUERY, PDES["ReactionDiffusion"], steps=2), QUERY
     ),
     "pde_attention_weights": lambda: pf.pde_attention_weights(QUERY, QUERY, PDES["Diffusion"], steps=2),
-    "pde_attention_decode": lambda: pf.pde_attention_decode(
-        *[QUERY[:, :1]] * 3, CACHE, PDES["Diffusion"], steps=2
-    ),
+    "pde_attention_decode": lambda: pf.pde_attention_decode(NEW, NEW, NEW, CACHE, PDES["Diffusion"], steps=2),
     "dot_product_attention": lambda: attention.dot_product_attention(QUERY, QUERY, QUERY, is_causal=True),
     "dot_product_attention gradient": lambda: gradient(
         lambda q: attention.dot_product_attention(q, q, q, segment_ids=IDS), QUERY
@@ -88,7 +87,7 @@ CASES = {
     "AdaptiveStencil": module(lambda: pf.AdaptiveStencil(4, rngs=nnx.Rngs(0)), U, causal=True),
     "MultiScaleStencil": module(lambda: pf.MultiScaleStencil(4), U, IDS),
     "PDEAttention": module(lambda: pf.PDEAttention(2), QUERY, QUERY, QUERY),
-    "PDEAttention.decode": lambda: ATTENTION.decode(*[QUERY[:, :1]] * 3, CACHE),
+    "PDEAttention.decode": lambda: ATTENTION.decode(NEW, NEW, NEW, CACHE),
     "PDEAttention gradient": lambda: gradient(lambda q: ATTENTION(q, q, q, causal=True), QUERY),
     "HeatLayer gradient": lambda: nnx.grad(lambda layer: jnp.sum(layer(U)))(HEAT),
     "CausalLM.decode": lambda: LANGUAGE.decode(TOKENS, LANGUAGE.init_cache(2)),
