@@ -184,10 +184,10 @@ def _layer_signature(options: Callable[P, Any]):
     def function(
         self: Any,
         heads: int,
-        *args: P.args,
         dtype: Any = None,
         param_dtype: Any = float,
         rngs: nnx.Rngs | None = None,
+        *args: P.args,
         **options: P.kwargs,
     ) -> None: ...
 

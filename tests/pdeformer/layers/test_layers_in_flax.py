@@ -163,7 +163,7 @@ def test_multi_head_attention_of_flax_takes_it_as_its_attention():
 @pytest.mark.parametrize("queries", [3, 5])
 def test_cross_attention_of_flax_reads_the_keys_that_its_mask_keeps(queries):
     module = nnx.MultiHeadAttention(2, 8, attention_fn=PDEAttention(2), decode=False, rngs=nnx.Rngs(0))
-    mask = (jnp.arange(5) < jnp.array([[5], [3]]))[:, None, None]
+    mask = jnp.asarray(np.arange(5) < np.array([[5], [3]]))[:, None, None]
     output = module(X[:, :queries], X[::-1], mask=mask)
     np.testing.assert_allclose(output[0], module(X[:1, :queries], X[1:])[0], rtol=0, atol=1e-6)
     np.testing.assert_allclose(output[1], module(X[1:, :queries], X[:1, :3])[0], rtol=0, atol=1e-6)
@@ -171,8 +171,10 @@ def test_cross_attention_of_flax_reads_the_keys_that_its_mask_keeps(queries):
 
 def test_attention_layer_takes_the_options_of_the_function():
     layer, valid = PDEAttention(2), [[True] * 5, [True] * 3 + [False] * 2]
-    output = layer(QKV[0][:, :2], *QKV[1:], key_segment_ids=valid)
-    np.testing.assert_allclose(output[1], layer(QKV[0][1, :2], *QKV[1:, 1, :3]), rtol=0, atol=1e-6)
+    output = layer(QKV[0, :, :2], QKV[1], QKV[2], key_segment_ids=valid)
+    np.testing.assert_allclose(
+        output[1], layer(QKV[0, 1, :2], QKV[1, 1, :3], QKV[2, 1, :3]), rtol=0, atol=1e-6
+    )
     np.testing.assert_array_equal(layer(*QKV, causal=True), layer(*QKV, is_causal=True))
     with pytest.raises(ValueError, match="two names of one option"):
         layer(*QKV, is_causal=True, causal=False)
