@@ -218,7 +218,7 @@ def test_arguments_of_flax_without_a_meaning_are_refused():
 
 
 def test_attention_layer_serves_leading_axes_and_decodes():
-    layer = PDEAttention(2, kind="wave")
+    layer: Any = PDEAttention(2, kind="wave")
     full = layer(*QKV, is_causal=True)
     np.testing.assert_allclose(layer(*QKV[:, 0], is_causal=True), full[0], rtol=0, atol=1e-6)
     np.testing.assert_allclose(layer(*QKV[:, None], is_causal=True)[0], full, rtol=0, atol=1e-6)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from pdeformer import PLACEMENTS, CausalLM, ModelConfig
+from pdeformer import PLACEMENTS, CausalLM, ModelConfig, PDEAttention
 from pdeformer.layers import PDEAttentionConfig, StencilConfig
 from pdeformer.model.lm_cache import decode_tokens
 
@@ -110,3 +110,25 @@ def test_bad_calls_are_refused():
     step = jax.jit(lambda tokens, cache: model.decode(tokens, cache))
     _, cache = step(TOKENS[:, :4], cache)
     assert np.isnan(step(TOKENS[:, 0], cache)[0]).all()
+
+
+@pytest.mark.parametrize("segments", [False, True])
+def test_an_empty_cache_can_be_donated(segments):
+    model, layer = build(**ALL), PDEAttention(2)
+    lm_step: Any = jax.jit(lambda cache: model.decode(TOKENS[:, :2], cache)[1], donate_argnums=0)
+    layer_step: Any = jax.jit(lambda cache, x: layer.decode(x, x, x, cache)[1], donate_argnums=0)
+    assert int(lm_step(model.init_cache(3, segments=segments)).length) == 2
+    cache = layer.init_cache(1, 8, 2, 4, segments=segments)
+    assert int(layer_step(cache, jnp.ones((1, 2, 2, 4))).length) == 2
+    assert cache.key.is_deleted()
+    assert cache.value.is_deleted()
+
+
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.int64])
+def test_ids_of_any_dtype_are_served(dtype):
+    model, valid = build(), (np.arange(5)[None] < np.array([[5], [3], [1]])).astype(dtype)
+    expected, _ = model.decode(TOKENS[:, :5], model.init_cache(3, segments=True), valid.astype(np.int32))
+    for ids in (valid, valid.tolist()):
+        logits, cache = model.decode(TOKENS[:, :5], model.init_cache(3, segments=True), ids)
+        np.testing.assert_array_equal(logits, expected)
+        assert np.asarray(cache.row_lengths).tolist() == [5, 3, 1]
