@@ -108,7 +108,8 @@ def check_new_tokens(
         raise ValueError(
             "this cache remembers no segments, got segment_ids; make it with init_cache(..., segments=True)."
         )
-    shape = np.shape(tokens)
+    tokens = tokens if isinstance(tokens, jax.Array) else np.asarray(tokens)
+    shape = tokens.shape
     rows = (batch, 1) if len(shape) == 1 else shape
     ids = None if segment_ids is None else convert_segment_ids(segment_ids)
     if ids is None and cache.segment_ids is not None:

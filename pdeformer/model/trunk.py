@@ -194,6 +194,7 @@ class Trunk(nnx.Module):
             ValueError: See `hidden_states`.
         """
         longest, vocabulary = self.config.max_len, self.config.vocabulary
+        tokens = tokens if isinstance(tokens, jax.Array) else np.asarray(tokens)
         if tokens.ndim != 2 or not jnp.issubdtype(tokens.dtype, jnp.integer):
             raise ValueError(
                 f"tokens are integers (B, T), got {tokens.dtype} {tokens.shape}; add a batch axis or cast."

@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import pytest
 from flax import nnx
@@ -132,3 +133,11 @@ def test_ids_of_any_dtype_are_served(dtype):
         logits, cache = model.decode(TOKENS[:, :5], model.init_cache(3, segments=True), ids)
         np.testing.assert_array_equal(logits, expected)
         assert np.asarray(cache.row_lengths).tolist() == [5, 3, 1]
+
+
+def test_lists_of_tokens_are_served(monkeypatch):
+    # otherwise the run-time type checker of the tests would refuse the list first
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    model: Any = build()
+    logits, _ = model.decode(TOKENS[:, :4].tolist(), model.init_cache(3))
+    np.testing.assert_allclose(model(TOKENS[:, :4].tolist()), logits, rtol=0, atol=1e-5)
