@@ -6,22 +6,22 @@ follows from the edges: padding, holes and packed sequences need no other rule.
 
 Operators act along axis -2 of `(..., T, D)`. The token spacing is 1. Files, each importing only those above it:
 
-arguments   conversions and checks of segment ids, states and options that functions share
-path_graph  the edges of the path, and the rule at the ends of its runs
-operators   neighbors, the Laplacian, differences along edges, taps and modes
+arguments    conversions and checks of segment ids, states and options that functions share
+path_graph   the edges of the path, and the rule at the ends of its runs
+differences  neighbors, the Laplacian, differences along edges, taps and modes
 """
 
-from pdeformer.stencil.operators import Neighbors as Neighbors
-from pdeformer.stencil.operators import Rate as Rate
-from pdeformer.stencil.operators import difference as difference
-from pdeformer.stencil.operators import divergence as divergence
-from pdeformer.stencil.operators import frequencies as frequencies
-from pdeformer.stencil.operators import half_line_taps as half_line_taps
-from pdeformer.stencil.operators import laplacian as laplacian
-from pdeformer.stencil.operators import laplacian_matrix as laplacian_matrix
-from pdeformer.stencil.operators import neighbors as neighbors
-from pdeformer.stencil.operators import receive as receive
-from pdeformer.stencil.operators import upwind as upwind
+from pdeformer.stencil.differences import Neighbors as Neighbors
+from pdeformer.stencil.differences import Rate as Rate
+from pdeformer.stencil.differences import difference as difference
+from pdeformer.stencil.differences import divergence as divergence
+from pdeformer.stencil.differences import frequencies as frequencies
+from pdeformer.stencil.differences import half_line_taps as half_line_taps
+from pdeformer.stencil.differences import laplacian as laplacian
+from pdeformer.stencil.differences import laplacian_matrix as laplacian_matrix
+from pdeformer.stencil.differences import neighbors as neighbors
+from pdeformer.stencil.differences import receive as receive
+from pdeformer.stencil.differences import upwind as upwind
 from pdeformer.stencil.path_graph import BOUNDARIES as BOUNDARIES
 from pdeformer.stencil.path_graph import Boundary as Boundary
 from pdeformer.stencil.path_graph import Path as Path
