@@ -68,6 +68,7 @@ def laplacian(u: Float[Array, "*b t d"], graph: Path) -> Float[Array, "*b t d"]:
     Example:
         >>> import jax.numpy as jnp
         >>> u = jnp.array([[1.0], [4.0], [9.0], [16.0]])
+        >>> from pdeformer.stencil import path
         >>> laplacian(u, path(4, None, "neumann"))[:, 0].tolist()
         [3.0, 2.0, 2.0, -7.0]
 
@@ -97,6 +98,7 @@ def upwind(u: Float[Array, "*b t d"], down: Rate, up: Rate, graph: Path) -> Floa
     Example:
         >>> import jax.numpy as jnp
         >>> u = jnp.array([[1.0], [10.0], [100.0]])
+        >>> from pdeformer.stencil import path
         >>> upwind(u, 0.5, 0.0, path(3, None, "neumann"))[:, 0].tolist()
         [5.0, 45.0, -50.0]
     """
