@@ -2,8 +2,7 @@
 
 Every public name loads on first use; `__init__.pyi` lists where each one is defined.
 
-arguments    conversions and checks that functions share
-stencil      the path graph of a token sequence and its Laplacian
+stencil      the path graph of a token sequence and its Laplacian; checks that functions share
 pde          the four equations, their stability and one explicit step
 integrators  `evolve`: many steps as a scan, a convolution or modes; causal forms
 attention    `pde_attention`: attention weights or logits that a PDE evolves; decoding

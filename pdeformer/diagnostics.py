@@ -7,16 +7,19 @@ Padding (`segment_ids` 0) is never read.
 """
 
 from collections.abc import Callable
+from typing import TypeAlias
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+import numpy as np
+from jaxtyping import Array, Float, Shaped
 
 from pdeformer import stencil
+from pdeformer.stencil.arguments import convert_segment_ids
+
+Segments: TypeAlias = Shaped[Array | np.ndarray, "..."] | list
 
 
-def dirichlet_energy(
-    u: Float[Array, "*b t d"], segment_ids: Int[Array, "*b t"] | None = None
-) -> Float[Array, "*b"]:
+def dirichlet_energy(u: Float[Array, "*b t d"], segment_ids: Segments | None = None) -> Float[Array, "*b"]:
     """Return the Dirichlet energy E(u) = ½ Σ_j e_j ‖u_{j+1} - u_j‖².
 
     e_j is 1 between neighbors in one segment, else 0. With the Neumann Laplacian L, E = -½ <u, Lu>, so
@@ -24,7 +27,7 @@ def dirichlet_energy(
 
     Args:
         u: hidden states `(..., T, D)`, any float; computed in at least float32.
-        segment_ids: integers `(..., T)`, 0 for padding; None is one segment without padding.
+        segment_ids: int or bool `(..., T)`, 0 for padding; None is one segment without padding.
 
     Returns:
         E(u) per leading index, ≥ 0, in squared units of `u`.
@@ -37,21 +40,21 @@ def dirichlet_energy(
     Reference:
         Zhang & Zhou, "Where to Add PDE Diffusion in Transformers", 2026.
     """
-    runs = None if segment_ids is None else stencil.run_ids(segment_ids)
+    runs = None if segment_ids is None else stencil.run_ids(convert_segment_ids(segment_ids))
     if u.shape[-2] == 0:
         return jnp.zeros(u.shape[:-2], _to_float32(u).dtype)
     edges = stencil.difference(_zero_padding(u, segment_ids), 1, runs)
     return jnp.sum(jnp.square(edges), axis=(-2, -1)) / 2
 
 
-def roughness(u: Float[Array, "*b t d"], segment_ids: Int[Array, "*b t"] | None = None) -> Float[Array, "*b"]:
+def roughness(u: Float[Array, "*b t d"], segment_ids: Segments | None = None) -> Float[Array, "*b"]:
     """Return the roughness ρ(u) = E(u) / ‖u‖², the Dirichlet energy of a normalized state.
 
     ρ is 0 for equal tokens and for u = 0, and near 2 for tokens of alternating sign.
 
     Args:
         u: hidden states `(..., T, D)`, any float; computed in at least float32.
-        segment_ids: integers `(..., T)`, 0 for padding; None is one segment without padding.
+        segment_ids: int or bool `(..., T)`, 0 for padding; None is one segment without padding.
 
     Returns:
         ρ(u) per leading index, in [0, 2].
@@ -92,9 +95,7 @@ def commutator(
     return _norm((after - before).ravel()) / jnp.where(size > 0, size, 1)
 
 
-def token_similarity(
-    u: Float[Array, "*b t d"], segment_ids: Int[Array, "*b t"] | None = None
-) -> Float[Array, "*b"]:
+def token_similarity(u: Float[Array, "*b t d"], segment_ids: Segments | None = None) -> Float[Array, "*b"]:
     """Return the mean cosine over all pairs of different valid tokens.
 
     It is 1 if all tokens have one direction (oversmoothing). With the unit vectors v_j it is
@@ -103,7 +104,7 @@ def token_similarity(
 
     Args:
         u: hidden states `(..., T, D)`, any float; computed in at least float32.
-        segment_ids: integers `(..., T)`, 0 for padding; None is one segment without padding.
+        segment_ids: int or bool `(..., T)`, 0 for padding; None is one segment without padding.
 
     Returns:
         The mean cosine per leading index, in [-1, 1].
@@ -116,15 +117,14 @@ def token_similarity(
     clean = _zero_padding(u, segment_ids)
     norms = _norm(clean)[..., None]
     directions = clean / jnp.where(norms > 0, norms, 1)
-    n = jnp.full((), u.shape[-2]) if segment_ids is None else jnp.sum(segment_ids > 0, axis=-1)
+    n = u.shape[-2] if segment_ids is None else jnp.sum(convert_segment_ids(segment_ids) > 0, axis=-1)
+    n = jnp.asarray(n, clean.dtype)  # n (n - 1) overflows integers
     total = jnp.sum(jnp.square(jnp.sum(directions, axis=-2)), axis=-1)
     total -= jnp.sum(jnp.square(directions), axis=(-2, -1))
-    return jnp.where(n > 1, total / jnp.maximum(n * (n - 1), 1).astype(total.dtype), 1)
+    return jnp.where(n > 1, total / jnp.maximum(n * (n - 1), 1), 1)
 
 
-def effective_rank(
-    u: Float[Array, "*b t d"], segment_ids: Int[Array, "*b t"] | None = None
-) -> Float[Array, "*b"]:
+def effective_rank(u: Float[Array, "*b t d"], segment_ids: Segments | None = None) -> Float[Array, "*b"]:
     """Return the effective rank exp(-Σ_i p_i log p_i) of the matrix of valid tokens.
 
     p_i = σ_i / Σσ, where σ are the singular values of the (T, D) matrix. The rank is 1 for one direction or
@@ -132,7 +132,7 @@ def effective_rank(
 
     Args:
         u: hidden states `(..., T, D)`, any float; computed in at least float32.
-        segment_ids: integers `(..., T)`, 0 for padding; None is one segment without padding.
+        segment_ids: int or bool `(..., T)`, 0 for padding; None is one segment without padding.
 
     Returns:
         The effective rank per leading index, in [1, min(n, D)].
@@ -162,6 +162,8 @@ def _to_float32(u: Array) -> Array:
     return u.astype(jnp.promote_types(u.dtype, jnp.float32))
 
 
-def _zero_padding(u: Array, segment_ids: Array | None) -> Array:
+def _zero_padding(u: Array, segment_ids: Segments | None) -> Array:
     """Convert `u` to at least float32, with zeros in place of padding."""
-    return _to_float32(u) if segment_ids is None else jnp.where(segment_ids[..., None] > 0, _to_float32(u), 0)
+    if segment_ids is None:
+        return _to_float32(u)
+    return jnp.where(convert_segment_ids(segment_ids)[..., None] > 0, _to_float32(u), 0)

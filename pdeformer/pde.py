@@ -24,8 +24,8 @@ from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from pdeformer import stencil
-from pdeformer.arguments import convert_segment_ids
 from pdeformer.stencil import Boundary, Path
+from pdeformer.stencil.arguments import convert_segment_ids
 
 # float or array: a scalar or one value per channel; trees also hold placeholders
 Coefficient: TypeAlias = Any

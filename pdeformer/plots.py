@@ -19,7 +19,9 @@ from jaxtyping import Array, Float, Shaped
 from matplotlib.figure import Figure
 
 from pdeformer.integrators import evolve
+from pdeformer.integrators.compilation import compile_once
 from pdeformer.pde import PDE, Coefficient, Wave
+from pdeformer.stencil.arguments import convert_segment_ids
 
 STYLE: dict[Any, Any] = {
     "axes.spines.top": False,
@@ -39,7 +41,7 @@ def evolution(
     steps: int,
     dt: Coefficient = 1.0,
     boundary: str = "neumann",
-    segment_ids: Shaped[Array | np.ndarray, " t"] | None = None,
+    segment_ids: Shaped[Array | np.ndarray, "..."] | list | None = None,
     channel: int = 0,
     title: str = "",
     ax: Any = None,
@@ -55,7 +57,7 @@ def evolution(
         steps: the number of steps n, ≥ 1.
         dt: the length of a step in pseudo-time.
         boundary: the rule at the ends of a run, as in `evolve`.
-        segment_ids: integers (T,), as in `evolve`.
+        segment_ids: int or bool (T,), as in `evolve`.
         channel: which channel of (T, D) to draw.
         title: title; a general one by default.
         ax: one or two axes: the map, and the profiles if there are two. None makes a new figure with both.
@@ -77,10 +79,11 @@ def evolution(
     """
     u = jnp.asarray(u)
     _check_state(u, channel, steps)
-    options: Any = {"boundary": boundary, "segment_ids": segment_ids}
+    ids = None if segment_ids is None else convert_segment_ids(segment_ids)
+    options: Any = {"boundary": boundary, "segment_ids": ids}
     states = _trajectory(u.reshape(len(u), -1), pde, steps, dt, options)[:, :, channel]
-    if segment_ids is not None:
-        states = np.where(np.asarray(segment_ids)[None] > 0, states, np.nan)
+    if ids is not None:
+        states = np.where(np.asarray(ids)[None] > 0, states, np.nan)
     axes = _own_axes() if ax is None else np.ravel(ax)
     times = float(dt) * np.arange(steps + 1)
     _draw_map(axes[0], states, times[-1])
@@ -106,13 +109,19 @@ def _trajectory(u: Array, pde: PDE, steps: int, dt: Coefficient, options: Any) -
     wave = isinstance(pde, Wave)
     # from rest, the state before the first is the state after it
     start = (u, evolve(u, pde, steps=1, dt=dt, **options)) if wave else u
-
-    def step(state: Any, _: None) -> tuple[Any, Array]:
-        state = pde.step(state, dt=dt, **options)
-        return state, state[0] if wave else state
-
-    states = jax.lax.scan(step, start, length=steps)[1]
+    states = _states(start, pde, dt, options.pop("segment_ids"), steps=steps, **options)
     return np.concatenate([np.asarray(u)[None], np.asarray(states)])
+
+
+@compile_once("steps", "boundary")
+def _states(
+    start: Any, pde: PDE, dt: Coefficient, segment_ids: Array | None, *, steps: int, boundary: str
+) -> Array:
+    def step(state: Any, _: None) -> tuple[Any, Array]:
+        state = pde.step(state, dt=dt, segment_ids=segment_ids, boundary=boundary)
+        return state, state[0] if isinstance(pde, Wave) else state
+
+    return jax.lax.scan(step, start, length=steps)[1]
 
 
 def _own_axes() -> np.ndarray:

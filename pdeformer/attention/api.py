@@ -14,7 +14,6 @@ import numpy as np
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 
-from pdeformer.arguments import resolve_causal
 from pdeformer.attention.chunked import chunked_attention
 from pdeformer.attention.dispatch import (
     EvolutionProblem,
@@ -39,6 +38,7 @@ from pdeformer.attention.types import AttentionMask, attention_mask, check_shape
 from pdeformer.integrators.compilation import compile_once
 from pdeformer.integrators.meshes import with_automatic_axes
 from pdeformer.pde import PDE
+from pdeformer.stencil.arguments import resolve_causal
 
 P = ParamSpec("P")
 PlainMethod = Literal["auto", "chunked", "xla"]
@@ -79,7 +79,6 @@ def dot_product_attention(
         dropout_key: Random key, needed if dropout > 0.
         method: "chunked" needs O(T) memory; "xla" is `jax.nn.dot_product_attention` and has no dropout; "auto" is
             "chunked" on CPU and for dropout, else "xla".
-
         key_segment_ids: int or bool (B, S), segment ids of the keys if they are other tokens than the queries, as
             padded keys are in cross-attention: `jnp.arange(S) < lengths[:, None]`. `segment_ids` are then those of the
             queries, and None means 1. None means `segment_ids`.
@@ -135,7 +134,7 @@ def _plain(
         if method == "xla":
             return _xla_attention(query, key, value, mask, factor).astype(result)
         bits = None if random is None else draw_dropout_bits(random, query, key)
-        options = dict(scale=factor, dropout=dropout, dropout_bits=bits)
+        options: Any = dict(scale=factor, dropout=dropout, dropout_bits=bits)
         return chunked_attention(query, key, value, mask, **options).output.astype(result)
 
     return with_automatic_axes(attend, jax.typeof(arrays[0]).sharding)(*arrays)

@@ -182,9 +182,9 @@ def _forward_head(static: StaticArgs, arrays: Any, mask: AttentionMask) -> tuple
 
 def _tangent_head(static: StaticArgs, arrays: Any, mask: AttentionMask) -> tuple[Array, ...]:
     """Return the tangents of output and lse of one head: dlse = Σ p ds, dO = Σ p (ds − dlse) v + p dv."""
-    query, key, value, dropout_bits, lse, *tangents = arrays
+    query, key, value, dropout_bits, lse, d_query, d_key, d_value = arrays
     chunks, keys = _prepare(static, query, key, value, dropout_bits, mask)
-    d_chunks, d_keys = _prepare(static, *tangents, None, mask)
+    d_chunks, d_keys = _prepare(static, d_query, d_key, d_value, None, mask)
     any_key = lse > -jnp.inf
     lse = _split(jnp.where(any_key, lse, 0), static.chunk)
 

@@ -20,7 +20,6 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int, Shaped
 
-from pdeformer.arguments import convert_segment_ids
 from pdeformer.attention.dispatch import check_call, prepare, run, scale_coefficients
 from pdeformer.attention.keywords import keyword_options
 from pdeformer.attention.options import AttentionOptions, DecodeOptions, select_method, split_arrays
@@ -28,6 +27,7 @@ from pdeformer.attention.types import AttentionMask
 from pdeformer.integrators.compilation import compile_once
 from pdeformer.integrators.meshes import with_automatic_axes
 from pdeformer.pde import is_concrete
+from pdeformer.stencil.arguments import convert_segment_ids
 
 P = ParamSpec("P")
 NewQueries = Shaped[Array | np.ndarray, "..."]
@@ -116,10 +116,10 @@ def init_cache(
     shape = batch, max_len, kv_heads, head_width
     if min(shape) < 1:
         raise ValueError(f"a cache needs sizes (batch, max_len, kv_heads, head_width) >= 1, got {shape}.")
-    empty = jnp.zeros(shape, dtype)
+    key, value = (jnp.zeros(shape, dtype) for _ in range(2))  # one buffer twice could not be donated
     ids = jnp.zeros(shape[:2], jnp.int32) if segments else None
     rows = jnp.zeros((batch,), jnp.int32) if segments else None
-    return AttentionCache(empty, empty, jnp.zeros((), jnp.int32), ids, rows)
+    return AttentionCache(key, value, jnp.zeros((), jnp.int32), ids, rows)
 
 
 @keyword_options(DecodeOptions, _decode_signature)

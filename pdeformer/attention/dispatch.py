@@ -92,7 +92,7 @@ def prepare(
     query = zero_padding(query, mask.query_ids, dtype)
     key = zero_padding(key, mask.key_ids, dtype)
     value = None if value is None else zero_padding(value, mask.key_ids, dtype)
-    scale = max(query.shape[-1], 1) ** -0.5 if options.scale is None else options.scale
+    scale: Any = max(query.shape[-1], 1) ** -0.5 if options.scale is None else options.scale
     if options.base == "performer":
         assert options.feature_key is not None
         omega = performer.draw_projection(options.feature_key, options.features or 0, query.shape[-1], dtype)

@@ -19,8 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray, Shaped
 
-from pdeformer.arguments import resolve_causal
 from pdeformer.pde import PDE, REACTIONS, AdvectionDiffusion, Coefficient, Diffusion, ReactionDiffusion, Wave
+from pdeformer.stencil.arguments import resolve_causal
 
 Target = Literal["weights", "logits"]
 Axis = Literal["key", "query", "both"]
@@ -111,7 +111,7 @@ class AttentionOptions(WeightsOptions):
     """Random key, needed if dropout > 0."""
 
 
-def split_arrays(options: OptionsT) -> tuple[OptionsT, dict[str, Array]]:
+def split_arrays(options: OptionsT) -> tuple[OptionsT, dict[str, Any]]:
     """Split options into the static ones, hashable with None in place of arrays, and the arrays by name."""
     arrays = {name: x for name, x in vars(options).items() if isinstance(x, jax.Array | np.ndarray)}
     return replace(options, **dict.fromkeys(arrays)), arrays

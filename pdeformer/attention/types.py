@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Integer, UInt32
 
-from pdeformer.arguments import check_floating, convert_segment_ids
+from pdeformer.stencil.arguments import check_floating, convert_segment_ids
 
 
 class AttentionOutput(NamedTuple):

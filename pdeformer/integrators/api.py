@@ -8,7 +8,6 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Shaped
 
 from pdeformer import stencil
-from pdeformer.arguments import convert_segment_ids, resolve_causal
 from pdeformer.integrators.compilation import compile_once
 from pdeformer.integrators.explicit import integrate_reaction
 from pdeformer.integrators.meshes import on_mesh, vary_alike, with_automatic_axes
@@ -24,6 +23,7 @@ from pdeformer.pde import (
     is_concrete,
 )
 from pdeformer.stencil import Boundary, Path
+from pdeformer.stencil.arguments import convert_segment_ids, resolve_causal
 
 Method = Literal["auto", "scan", "taps", "spectral"]
 METHODS: tuple[str, ...] = get_args(Method)

@@ -11,8 +11,9 @@ from typing import Any, Literal, ParamSpec, get_args
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Key, Shaped
 
 from pdeformer.attention import AttentionCache, init_cache, pde_attention, pde_attention_decode
 from pdeformer.attention.keywords import check_words, keyword_options
@@ -29,6 +30,7 @@ from pdeformer.layers.multihead import FlaxArguments, dropout_of, refuse_unserve
 from pdeformer.layers.signature import InitSignature
 from pdeformer.layers.stable_stencil import Segments, at_least_float32, broadcast_segments
 from pdeformer.pde import PDE, AdvectionDiffusion, Diffusion, Reaction, ReactionDiffusion, Wave
+from pdeformer.stencil.arguments import resolve_causal
 
 P = ParamSpec("P")
 Kind = Literal["none", "diffusion", "wave", "reaction-diffusion", "advection-diffusion"]
@@ -182,10 +184,10 @@ def _layer_signature(options: Callable[P, Any]):
     def function(
         self: Any,
         heads: int,
-        *args: P.args,
         dtype: Any = None,
         param_dtype: Any = float,
         rngs: nnx.Rngs | None = None,
+        *args: P.args,
         **options: P.kwargs,
     ) -> None: ...
 
@@ -276,9 +278,9 @@ class PDEAttention(nnx.Module):
 
     def __call__(
         self,
-        query: Float[Array, "*b t n h"],
-        key: Float[Array, "*b s k h"],
-        value: Float[Array, "*b s k h"],
+        query: Shaped[Array | np.ndarray, "..."],
+        key: Shaped[Array | np.ndarray, "..."],
+        value: Shaped[Array | np.ndarray, "..."],
         *,
         segment_ids: Segments | None = None,
         is_causal: bool = False,
@@ -293,6 +295,8 @@ class PDEAttention(nnx.Module):
         dtype: Any = None,
         precision: Any = None,
         module: Any = None,
+        key_segment_ids: Segments | None = None,
+        causal: bool | None = None,
     ) -> Float[Array, "*b t n h"]:
         """Attend with the current coefficients; arguments are those of `pde_attention`, or as Flax names them.
 
@@ -300,11 +304,12 @@ class PDEAttention(nnx.Module):
             query: Shape (B, T, N, H); more or fewer leading axes than B are served alike.
             key: Shape (B, S, K, H).
             value: Shape (B, S, K, H).
-            segment_ids: int32 (B, T), needs T = S; 0 is padding.
+            segment_ids: int or bool (B, T), 0 is padding. Needs T = S, or `key_segment_ids`.
             is_causal: Query t attends only to the keys s <= t + S − T.
             dropout: Probability in [0, 1) of dropping a weight.
             dropout_key: Random key, needed if dropout > 0.
-            mask: (B, 1, 1, S), False at padded keys, as another form of `segment_ids`. A mask of pairs is refused.
+            mask: (B, 1, 1, S), False at padded keys, as another form of `key_segment_ids`, or of `segment_ids` unless
+                the axis is "key". A mask of pairs is refused.
             bias: Refused: no evolution along a path has one.
             dropout_rng: The name of `dropout_key` in Flax.
             dropout_rate: The name of `dropout` in Flax; without effect if `deterministic`.
@@ -313,6 +318,8 @@ class PDEAttention(nnx.Module):
             dtype: dtype to which query, key and value are converted; None is that of the layer.
             precision: Refused: set `jax.default_matmul_precision`.
             module: Refused: the weights are never formed, and cannot be sown.
+            key_segment_ids: int or bool (B, S), segment ids of the keys if they are other tokens than the queries.
+            causal: Another name of `is_causal`; None means that it is left out.
 
         Returns:
             Shape (B, T, N, H), dtype of `value`.
@@ -325,16 +332,19 @@ class PDEAttention(nnx.Module):
         flax = FlaxArguments(mask, bias, dropout_rng, dropout_rate, deterministic, precision, module)
         refuse_unserved(flax)
         dropout, dropout_key = dropout_of(flax, dropout, dropout_key)
+        is_causal = resolve_causal(is_causal=is_causal, causal=causal)
         self.config.check(is_causal=is_causal, dropout=dropout)
+        query, key, value = jnp.asarray(query), jnp.asarray(key), jnp.asarray(value)
         leading = self._check_heads(query, key, value)
         query, key, value = self._flat(leading, dtype, query, key, value)
         if 0 in (*query.shape, *key.shape):
             return jnp.zeros((*leading, *query.shape[1:]), value.dtype)
-        same_tokens = query.shape[1] == key.shape[1]
-        ids = None if segment_ids is None else broadcast_segments(segment_ids, (*leading, query.shape[1]))
-        ids = None if ids is None else ids.reshape(len(query), -1)
+        ids = _flat_ids(segment_ids, leading, query.shape[1])
+        key_ids = _flat_ids(key_segment_ids, leading, key.shape[1])
+        ids, key_ids = segments_of(mask, ids, key_ids, key.shape[:2], keys_alone=self.config.axis == "key")
         options = self.config.options(
-            segment_ids=segments_of(mask, ids, len(query), key.shape[1], same_tokens=same_tokens),
+            segment_ids=ids,
+            key_segment_ids=key_ids,
             is_causal=is_causal,
             dropout=dropout,
             dropout_key=dropout_key,
@@ -375,9 +385,9 @@ class PDEAttention(nnx.Module):
 
     def decode(
         self,
-        query: Float[Array, "b t n h"],
-        key: Float[Array, "b t k h"],
-        value: Float[Array, "b t k h"],
+        query: Shaped[Array | np.ndarray, "..."],
+        key: Shaped[Array | np.ndarray, "..."],
+        value: Shaped[Array | np.ndarray, "..."],
         cache: AttentionCache,
         *,
         segment_ids: Segments | None = None,
@@ -389,7 +399,7 @@ class PDEAttention(nnx.Module):
             key: New keys (B, T, K, H).
             value: New values (B, T, K, H).
             cache: All earlier tokens; see `init_cache`.
-            segment_ids: Integers (B, T), for a cache made with `segments`; 0 is padding. None means 1.
+            segment_ids: int or bool (B, T), for a cache made with `segments`; 0 is padding. None means 1.
 
         Returns:
             The output (B, T, N, H), equal to those rows of a causal call, and the cache with the new tokens.
@@ -398,6 +408,7 @@ class PDEAttention(nnx.Module):
             ValueError: As in `pde_attention_decode`, or the layer has no causal form.
         """
         self.config.check(is_causal=True)
+        query, key, value = jnp.asarray(query), jnp.asarray(key), jnp.asarray(value)
         self._check_heads(query, key, value)
         query, key, value = self._flat(query.shape[:-3], None, query, key, value)
         options = self.config.options(segment_ids=segment_ids, feature_key=self._feature_key())
@@ -429,3 +440,10 @@ class PDEAttention(nnx.Module):
         dtype = self.dtype if dtype is None else dtype
         flat = (x.reshape(prod(leading), *x.shape[-3:]) for x in arrays)
         return tuple(x if dtype is None else x.astype(dtype) for x in flat)
+
+
+def _flat_ids(segment_ids: Any, leading: tuple[int, ...], length: int) -> Array | None:
+    """Return segment ids of the shape (B, length), with the leading axes as one."""
+    if segment_ids is None:
+        return None
+    return broadcast_segments(segment_ids, (*leading, length)).reshape(prod(leading), length)

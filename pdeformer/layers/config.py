@@ -1,7 +1,7 @@
 """`StencilConfig`: the choice of a diffusion layer and its options, which a command line can set."""
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from flax import nnx
 
@@ -83,7 +83,7 @@ class StencilConfig:
         Raises:
             ValueError: a value is out of its range; see the layers.
         """
-        smoothing = {} if self.alpha is None else {"alpha": self.alpha}
+        smoothing: Any = {} if self.alpha is None else {"alpha": self.alpha}
         if self.kind == "heat":
             return HeatLayer(learned=self.learned, steps=self.steps, **smoothing)
         if self.kind == "adaptive":

@@ -71,22 +71,28 @@ def dropout_of(arguments: FlaxArguments, dropout: float, dropout_key: Any) -> tu
     return arguments.dropout_rate, arguments.dropout_rng
 
 
-def segments_of(mask: Any, segment_ids: Any, batch: int, keys: int, *, same_tokens: bool) -> Array | None:
-    """Return the segment ids of a call: `segment_ids`, or a mask of padded keys (B, 1, 1, S) as ids 1 and 0.
+def segments_of(
+    mask: Any, ids: Array | None, key_ids: Array | None, keys: tuple[int, ...], *, keys_alone: bool
+) -> tuple[Array | None, Array | None]:
+    """Return the segment ids of queries and keys; a mask of padded keys (B, 1, 1, S) becomes ids 1 and 0.
+
+    They are those of the keys alone, as in Flax, or of queries and keys alike. `keys` is (B, S).
 
     Raises:
-        ValueError: The mask is of another form, or both are present.
+        ValueError: The mask is of another form, or there are segment ids as well.
     """
     if mask is None:
-        return segment_ids
+        return ids, key_ids
     shape = jnp.shape(mask)
-    if len(shape) != 4 or shape[1:3] != (1, 1) or shape[0] not in (1, batch) or shape[3] != keys:
+    if len(shape) != 4 or shape[1:3] != (1, 1) or shape[0] not in (1, keys[0]) or shape[3] != keys[1]:
         raise ValueError(
             f"a PDE evolves along a path of tokens, which a mask of pairs does not define, got mask of shape {shape}; "
             f"pass segment_ids and is_causal instead, or a mask (B, 1, 1, S) that is False at padding."
         )
-    if segment_ids is not None or not same_tokens:
+    if ids is not None or key_ids is not None:
         raise ValueError(
-            "a mask of padding belongs to self-attention without segment_ids, got both or T != S; drop the mask."
+            "mask and segment ids are two forms of one option, got both; drop the mask, and mark padded keys by 0 in "
+            "key_segment_ids."
         )
-    return jnp.broadcast_to(jnp.asarray(mask)[:, 0, 0] != 0, (batch, keys)).astype(jnp.int32)
+    valid = jnp.broadcast_to(jnp.asarray(mask)[:, 0, 0] != 0, keys).astype(jnp.int32)
+    return (None, valid) if keys_alone else (valid, None)

@@ -17,11 +17,12 @@ import numpy as np
 from jaxtyping import Array, Float, Shaped
 
 from pdeformer import stencil
+from pdeformer.stencil.arguments import convert_segment_ids
 
 MAX_WEIGHT_SUM = 0.5
 
 HiddenStates: TypeAlias = Float[Array, "*b t d"]
-Segments: TypeAlias = Shaped[Array | np.ndarray, "*s"]
+Segments: TypeAlias = Shaped[Array | np.ndarray, "*_s"] | list
 
 
 def update_valid_tokens(
@@ -46,8 +47,8 @@ def update_valid_tokens(
     rows = prod(u.shape[:-2])
     wide = u.astype(jnp.promote_types(u.dtype, jnp.float32)).reshape(rows, *u.shape[-2:])
     result = wide
-    if u.size and ids is None:
-        result = wide + change(wide, None)
+    if ids is None:
+        result = wide + change(wide, None) if u.size else wide
     elif u.size:
         ids = ids.reshape(rows, u.shape[-2])
         valid = ids[..., None] > 0
@@ -79,14 +80,12 @@ def broadcast_segments(segment_ids: Segments, shape: tuple[int, ...]) -> Array:
     """Return segment ids of the shape (..., T) of the tokens; leading axes broadcast.
 
     Raises:
-        ValueError: their shape or dtype does not fit.
+        ValueError: their shape does not fit, or `convert_segment_ids` refuses them.
     """
-    ids = jnp.asarray(segment_ids)
-    if ids.dtype == bool:
-        ids = ids.astype(jnp.int32)
+    ids = convert_segment_ids(segment_ids)
     fits = 1 <= ids.ndim <= len(shape) and ids.shape[-1] == shape[-1]
     leading = zip(ids.shape[-2::-1], shape[-2::-1], strict=False)
-    if not fits or not jnp.issubdtype(ids.dtype, jnp.integer) or any(a not in (1, b) for a, b in leading):
+    if not fits or any(a not in (1, b) for a, b in leading):
         raise ValueError(
             f"segment_ids are integers or booleans that broadcast to the tokens {shape}, got {ids.dtype} {ids.shape}; "
             f"insert axes of size 1 where they differ."

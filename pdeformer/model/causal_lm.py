@@ -115,7 +115,7 @@ class CausalLM(Trunk):
         self,
         tokens: NewIds,
         cache: LMCache,
-        segment_ids: NewIds | None = None,
+        segment_ids: Segments | None = None,
     ) -> tuple[Float[Array, "*s v"], LMCache]:
         """Append tokens to the cache and predict the token after each of them, without dropout.
 

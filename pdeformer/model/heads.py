@@ -134,7 +134,7 @@ class Matcher(_PoolingTrunk):
         tokens_a: Tokens,
         tokens_b: Integer[Array | np.ndarray, "b s"],
         segments_a: Segments | None = None,
-        segments_b: Integer[Array | np.ndarray, "b s"] | None = None,
+        segments_b: Segments | None = None,
         *,
         key: Key[Array, ""] | None = None,
     ) -> Float[Array, "b c"]:

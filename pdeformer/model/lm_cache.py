@@ -19,7 +19,8 @@ from pdeformer.attention import AttentionCache, init_cache
 from pdeformer.attention.decode import check_capacity
 from pdeformer.model.block import BlockCache, NewTokens, decode_layer, last_tokens, sites_of
 from pdeformer.model.config import ModelConfig
-from pdeformer.model.trunk import Trunk, positions_in_segment
+from pdeformer.model.trunk import Segments, Trunk, positions_in_segment
+from pdeformer.stencil.arguments import convert_segment_ids
 
 NewIds: TypeAlias = Integer[Array | np.ndarray, "*s"]
 
@@ -69,13 +70,14 @@ def make_cache(config: ModelConfig, batch: int, max_len: int, *, segments: bool,
     """
     head_width = config.query_width // config.heads
     one = init_cache(batch, max_len, config.heads, head_width, dtype or config.dtype, segments=segments)
-    empty = jnp.zeros((config.layers, *one.key.shape), one.key.dtype)
+    key, value = (jnp.zeros((config.layers, *one.key.shape), one.key.dtype) for _ in range(2))
     radius = config.stencil.build(config.width).radius if config.placements else 0
     recent = jnp.zeros((batch, radius, config.width), config.dtype)
-    stacked = jnp.zeros((config.layers, *recent.shape), recent.dtype)
-    hooks = dict.fromkeys(sites_of(config.placements), stacked)
+    stacked = config.layers, *recent.shape
+    # a buffer of its own for every field, because one buffer twice cannot be donated
+    hooks = {site: jnp.zeros(stacked, recent.dtype) for site in sites_of(config.placements)}
     return LMCache(
-        blocks=BlockCache(empty, empty, hooks),
+        blocks=BlockCache(key, value, hooks),
         after_embedding=recent if "after_embedding" in config.placements else None,
         recent_ids=jnp.zeros((batch, radius), jnp.int32),
         length=one.length,
@@ -85,7 +87,7 @@ def make_cache(config: ModelConfig, batch: int, max_len: int, *, segments: bool,
 
 
 def check_new_tokens(
-    trunk: Trunk, tokens: NewIds, cache: LMCache, segment_ids: NewIds | None
+    trunk: Trunk, tokens: NewIds, cache: LMCache, segment_ids: Segments | None
 ) -> tuple[Array, Array | None]:
     """Check new tokens (B, T) or (B,) and their ids, and return both as arrays.
 
@@ -106,11 +108,12 @@ def check_new_tokens(
         raise ValueError(
             "this cache remembers no segments, got segment_ids; make it with init_cache(..., segments=True)."
         )
-    shape = np.shape(tokens)
+    tokens = tokens if isinstance(tokens, jax.Array) else np.asarray(tokens)
+    shape = tokens.shape
     rows = (batch, 1) if len(shape) == 1 else shape
-    ids = segment_ids
+    ids = None if segment_ids is None else convert_segment_ids(segment_ids)
     if ids is None and cache.segment_ids is not None:
-        ids = np.ones(shape, np.int32)
+        ids = jnp.ones(shape, jnp.int32)
     flat, flat_ids = trunk.check(tokens.reshape(rows), None if ids is None else ids.reshape(rows))
     check_capacity(cache.attention(), rows[1], flat_ids)
     return flat.reshape(shape), None if flat_ids is None else flat_ids.reshape(shape)

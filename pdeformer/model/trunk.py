@@ -9,17 +9,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Float, Int, Integer, Key
+from jaxtyping import Array, Float, Int, Integer, Key, Shaped
 
-from pdeformer.arguments import convert_segment_ids
 from pdeformer.integrators.compilation import compile_once
 from pdeformer.layers.signature import InitSignature
 from pdeformer.model.block import Block, dropout, layer_norm, named_key
 from pdeformer.model.config import ModelConfig
 from pdeformer.pde import is_concrete
+from pdeformer.stencil.arguments import convert_segment_ids
 
 Tokens: TypeAlias = Integer[Array | np.ndarray, "b t"]
-Segments: TypeAlias = Integer[Array | np.ndarray, "b t"]
+Segments: TypeAlias = Shaped[Array | np.ndarray, "..."] | list
 
 
 def sinusoids(length: int, width: int) -> Float[Array, "t d"]:
@@ -194,6 +194,7 @@ class Trunk(nnx.Module):
             ValueError: See `hidden_states`.
         """
         longest, vocabulary = self.config.max_len, self.config.vocabulary
+        tokens = tokens if isinstance(tokens, jax.Array) else np.asarray(tokens)
         if tokens.ndim != 2 or not jnp.issubdtype(tokens.dtype, jnp.integer):
             raise ValueError(
                 f"tokens are integers (B, T), got {tokens.dtype} {tokens.shape}; add a batch axis or cast."

@@ -164,3 +164,20 @@ def test_gradients_at_zeros_are_finite(name):
         assert np.isfinite(np.asarray(value))
         assert np.isfinite(np.asarray(gradient)).all()
     assert np.isfinite(np.asarray(MEASURES[name](jnp.zeros((0, 3)))))
+
+
+def test_similarity_of_many_tokens_does_not_overflow():
+    u, ids = jnp.ones((70_000, 1)).at[::2].set(-1), np.ones(70_000, int)
+    for segment_ids in (None, ids):
+        np.testing.assert_allclose(diagnostics.token_similarity(u, segment_ids), -1 / 69_999, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["dirichlet_energy", "roughness", "token_similarity", "effective_rank"])
+def test_ids_are_converted_as_elsewhere(name):
+    measure, u = getattr(diagnostics, name), jnp.arange(12.0).reshape(6, 2)
+    valid = [True] * 4 + [False] * 2
+    np.testing.assert_array_equal(measure(u, valid), measure(u, jnp.asarray(valid, jnp.int32)))
+    with pytest.raises(ValueError, match="segment_ids must be integers or booleans"):
+        measure(u, np.ones(6))
+    with pytest.raises(ValueError, match="segment_ids must fit int32"):
+        measure(u, np.full(6, 2**32))

@@ -1,5 +1,7 @@
 """The picture of an evolution shows the states of `evolve`."""
 
+from typing import Any
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -16,14 +18,15 @@ IDS = np.array([1] * 5 + [0] * 2 + [2] * 5)
 )
 def test_the_map_and_the_profiles_show_the_states(pde):
     figure = plots.evolution(U, pde, steps=3, dt=0.5, segment_ids=IDS)
-    image = np.ma.filled(figure.axes[0].images[0].get_array(), np.nan)
+    array: Any = figure.axes[0].images[0].get_array()
+    image = np.ma.filled(array, np.nan)
     assert image.shape == (4, 12)
     for n in range(4):
         expected = np.where(IDS > 0, evolve(U, pde, steps=n, dt=0.5, segment_ids=IDS)[:, 0], np.nan)
         np.testing.assert_allclose(image[n], expected, rtol=0, atol=1e-6)
     lines = figure.axes[1].lines
     assert [line.get_label() for line in lines] == ["0", "0.5", "1", "1.5"]
-    np.testing.assert_allclose(lines[-1].get_ydata(), image[-1])
+    np.testing.assert_allclose(np.asarray(lines[-1].get_ydata()), image[-1])
 
 
 def test_it_draws_into_axes_that_are_passed():
@@ -33,11 +36,12 @@ def test_it_draws_into_axes_that_are_passed():
 
 
 def test_what_cannot_be_drawn_is_refused():
-    for u, options, words in (
+    cases: Any = (
         (U[None], {"steps": 1}, "takes? one|draws one sequence"),
         (U, {"steps": 0}, "at least one step"),
         (U, {"steps": 1, "channel": 1}, "channel must be one of 0 … 0"),
-    ):
+    )
+    for u, options, words in cases:
         with pytest.raises(ValueError, match=words):
             plots.evolution(u, Diffusion(0.25), **options)
     with pytest.raises(ValueError, match=r"alpha \* dt <= 1/2"):

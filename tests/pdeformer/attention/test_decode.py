@@ -115,7 +115,7 @@ def test_right_padded_prompts_continue_as_each_alone(name, sizes):
         outputs.append(output)
         start += size
     output = np.concatenate(outputs, axis=1)
-    assert cache.row_lengths.tolist() == [length + 4 for length in LENGTHS]
+    assert np.asarray(cache.row_lengths).tolist() == [length + 4 for length in LENGTHS]
     assert int(cache.length) == 16
     definition = options if "order" in options else {**options, "method": "materialized"}
     for row in range(4):
@@ -130,7 +130,7 @@ def test_a_row_without_new_tokens_keeps_its_length_and_an_overflow_is_that_of_it
     cache = init_cache(2, 3, 2, 4, segments=True)
     decode = jax.jit(partial(pde_attention_decode, pde=None, steps=0))
     _, cache = decode(query, key, value, cache, segment_ids=ids)
-    assert cache.row_lengths.tolist() == [2, 0]
+    assert np.asarray(cache.row_lengths).tolist() == [2, 0]
     with pytest.raises(ValueError, match="3 places, 2 of them taken, got 2 new tokens"):
         pde_attention_decode(query, key, value, cache, None, steps=0)
     output, _ = decode(query, key, value, cache)

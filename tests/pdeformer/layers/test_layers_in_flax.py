@@ -95,7 +95,7 @@ def test_a_signature_shows_every_option():
     assert {"kind", "steps", "alpha", "window", "dtype"} <= set(inspect.signature(PDEAttention).parameters)
     for kind in CLASSES:
         assert "param_dtype" in inspect.signature(kind).parameters
-        assert "param_dtype: dtype" in inspect.getdoc(kind)
+        assert "param_dtype: dtype" in (inspect.getdoc(kind) or "")
     assert list(inspect.signature(Classifier).parameters) == ["config", "rngs"]
     assert "segment_ids" in inspect.signature(HeatLayer()).parameters
 
@@ -113,7 +113,7 @@ def test_modules_run_in_linen_in_a_summary_and_from_a_pickle(kind, arguments, in
     module = kind(*arguments)
     expected = module(*inputs)
     linen = nnx.bridge.ToLinen(kind, arguments)
-    output = linen.apply(linen.init(jax.random.key(0), *inputs), *inputs)
+    output: Any = linen.apply(linen.init(jax.random.key(0), *inputs), *inputs)
     np.testing.assert_allclose(output, expected, rtol=0, atol=1e-6)
     assert kind.__name__ in nnx.tabulate(module, *inputs)
     for copy in (pickle.loads(pickle.dumps(module)), nnx.clone(module)):
@@ -148,14 +148,43 @@ def test_multi_head_attention_of_flax_takes_it_as_its_attention():
     module = nnx.MultiHeadAttention(2, 8, attention_fn=evolved, decode=False, rngs=nnx.Rngs(0))
     query, key, value = (project(X) for project in (module.query, module.key, module.value))
     options: Any = {"steps": evolved.config.steps}
-    for ids, mask in ((None, None), (np.array([[1] * 5, [1, 1, 1, 0, 0]]), True)):
-        mask = None if ids is None else (ids > 0)[:, None, None]
-        expected = module.out(pde_attention(query, key, value, Diffusion(0.1), segment_ids=ids, **options))
+    for ids in (None, np.array([[1] * 5, [1, 1, 1, 0, 0]])):
+        mask: Any = None if ids is None else (ids > 0)[:, None, None]
+        expected = module.out(
+            pde_attention(query, key, value, Diffusion(0.1), key_segment_ids=ids, **options)
+        )
         np.testing.assert_allclose(module(X, mask=mask), expected, rtol=0, atol=1e-5)
     expected = module.out(pde_attention(query, key, value, Diffusion(0.1), is_causal=True, **options))
     np.testing.assert_allclose(module(X, is_causal=True), expected, rtol=0, atol=1e-5)
     grads = nnx.grad(lambda module: jnp.sum(module(X) ** 2))(module)
     assert np.all(np.asarray(grads["attention_fn"]["free"]["alpha"][...]) != 0)
+
+
+@pytest.mark.parametrize("queries", [3, 5])
+def test_cross_attention_of_flax_reads_the_keys_that_its_mask_keeps(queries):
+    module = nnx.MultiHeadAttention(2, 8, attention_fn=PDEAttention(2), decode=False, rngs=nnx.Rngs(0))
+    mask = jnp.asarray(np.arange(5) < np.array([[5], [3]]))[:, None, None]
+    output = module(X[:, :queries], X[::-1], mask=mask)
+    np.testing.assert_allclose(output[0], module(X[:1, :queries], X[1:])[0], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(output[1], module(X[1:, :queries], X[:1, :3])[0], rtol=0, atol=1e-6)
+
+
+def test_attention_layer_takes_the_options_of_the_function():
+    layer, valid = PDEAttention(2), [[True] * 5, [True] * 3 + [False] * 2]
+    output = layer(QKV[0, :, :2], QKV[1], QKV[2], key_segment_ids=valid)
+    np.testing.assert_allclose(
+        output[1], layer(QKV[0, 1, :2], QKV[1, 1, :3], QKV[2, 1, :3]), rtol=0, atol=1e-6
+    )
+    np.testing.assert_array_equal(layer(*QKV, causal=True), layer(*QKV, is_causal=True))
+    with pytest.raises(ValueError, match="two names of one option"):
+        layer(*QKV, is_causal=True, causal=False)
+    with pytest.raises(ValueError, match="two forms of one option"):
+        layer(*QKV, key_segment_ids=valid, mask=jnp.ones((2, 1, 1, 5), bool))
+
+
+def test_ids_that_would_wrap_are_refused():
+    with pytest.raises(ValueError, match=r"segment_ids must fit int32"):
+        HeatLayer(0.1)(X, np.array([[1, 1, 1, 2**32, 2**32]]))
 
 
 def test_dropout_of_multi_head_attention_is_that_of_its_stream():
@@ -189,7 +218,7 @@ def test_arguments_of_flax_without_a_meaning_are_refused():
 
 
 def test_attention_layer_serves_leading_axes_and_decodes():
-    layer = PDEAttention(2, kind="wave")
+    layer: Any = PDEAttention(2, kind="wave")
     full = layer(*QKV, is_causal=True)
     np.testing.assert_allclose(layer(*QKV[:, 0], is_causal=True), full[0], rtol=0, atol=1e-6)
     np.testing.assert_allclose(layer(*QKV[:, None], is_causal=True)[0], full, rtol=0, atol=1e-6)

@@ -4,11 +4,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import pytest
 from flax import nnx
 
-from pdeformer import PLACEMENTS, CausalLM, ModelConfig
+from pdeformer import PLACEMENTS, CausalLM, ModelConfig, PDEAttention
 from pdeformer.layers import PDEAttentionConfig, StencilConfig
 from pdeformer.model.lm_cache import decode_tokens
 
@@ -66,7 +67,7 @@ def test_prompts_of_unequal_length_continue_as_each_alone(name, sizes):
         outputs.append(logits)
         start += size
     output = np.concatenate(outputs, axis=1)
-    assert cache.row_lengths.tolist() == [length + 6 for length in LENGTHS]
+    assert np.asarray(cache.row_lengths).tolist() == [length + 6 for length in LENGTHS]
     for row in range(3):
         alone = TOKENS[row : row + 1, ids[row] > 0]
         np.testing.assert_allclose(output[row, ids[row] > 0], model(alone)[0], rtol=0, atol=1e-5)
@@ -110,3 +111,33 @@ def test_bad_calls_are_refused():
     step = jax.jit(lambda tokens, cache: model.decode(tokens, cache))
     _, cache = step(TOKENS[:, :4], cache)
     assert np.isnan(step(TOKENS[:, 0], cache)[0]).all()
+
+
+@pytest.mark.parametrize("segments", [False, True])
+def test_an_empty_cache_can_be_donated(segments):
+    model, layer = build(**ALL), PDEAttention(2)
+    lm_step: Any = jax.jit(lambda cache: model.decode(TOKENS[:, :2], cache)[1], donate_argnums=0)
+    layer_step: Any = jax.jit(lambda cache, x: layer.decode(x, x, x, cache)[1], donate_argnums=0)
+    assert int(lm_step(model.init_cache(3, segments=segments)).length) == 2
+    cache = layer.init_cache(1, 8, 2, 4, segments=segments)
+    assert int(layer_step(cache, jnp.ones((1, 2, 2, 4))).length) == 2
+    assert cache.key.is_deleted()
+    assert cache.value.is_deleted()
+
+
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.int64])
+def test_ids_of_any_dtype_are_served(dtype):
+    model, valid = build(), (np.arange(5)[None] < np.array([[5], [3], [1]])).astype(dtype)
+    expected, _ = model.decode(TOKENS[:, :5], model.init_cache(3, segments=True), valid.astype(np.int32))
+    for ids in (valid, valid.tolist()):
+        logits, cache = model.decode(TOKENS[:, :5], model.init_cache(3, segments=True), ids)
+        np.testing.assert_array_equal(logits, expected)
+        assert np.asarray(cache.row_lengths).tolist() == [5, 3, 1]
+
+
+def test_lists_of_tokens_are_served(monkeypatch):
+    # otherwise the run-time type checker of the tests would refuse the list first
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    model: Any = build()
+    logits, _ = model.decode(TOKENS[:, :4].tolist(), model.init_cache(3))
+    np.testing.assert_allclose(model(TOKENS[:, :4].tolist()), logits, rtol=0, atol=1e-5)

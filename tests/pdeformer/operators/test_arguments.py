@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pdeformer import Diffusion, attention, evolve, init_cache
-from pdeformer.arguments import convert_segment_ids
+from pdeformer.stencil.arguments import convert_segment_ids
 
 pde_attention: Any = attention.pde_attention
 RNG = np.random.default_rng(0)
@@ -76,8 +76,14 @@ def test_the_weights_of_an_empty_axis_are_empty_or_uniform(case):
 @pytest.mark.parametrize("shape", [(2, 0, 3), (0, 4, 3), (2, 4, 0)])
 def test_an_empty_state_stays_empty(shape):
     u = jnp.zeros(shape)
-    for options in ({}, {"segment_ids": np.ones(shape[:2], int)}, {"causal": True}, {"method": "scan"}):
-        assert evolve(u, PDE, steps=2, **options).shape == shape
+    for name, value in (
+        ("segment_ids", np.ones(shape[:2], int)),
+        ("causal", True),
+        ("method", "scan"),
+        ("steps", 2),
+    ):
+        options: Any = {"steps": 2, name: value}
+        assert evolve(u, PDE, **options).shape == shape
         assert PDE.step(u).shape == shape
     assert jax.grad(lambda u: jnp.sum(evolve(u, PDE, steps=2)))(u).shape == shape
 

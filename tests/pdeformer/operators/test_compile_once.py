@@ -15,6 +15,7 @@ LOWERING = "/jax/core/compile/jaxpr_to_mlir_module_duration"
 CALLS = 20
 U = jnp.asarray(np.random.default_rng(0).uniform(0.1, 1, (2, 6, 4)), jnp.float32)
 QUERY = U.reshape(2, 6, 2, 2)
+NEW = QUERY[:, :1]
 IDS = jnp.asarray([[1, 1, 1, 2, 2, 0]] * 2)
 TOKENS = jnp.ones((2, 6), jnp.int32)
 PDES = {
@@ -34,6 +35,8 @@ CONFIG = pf.ModelConfig(
 )
 KEY = jax.random.key(0)
 CACHE = pf.init_cache(2, 8, 2, 2)
+ATTENTION, HEAT = pf.PDEAttention(2), pf.HeatLayer(0.2, steps=2, learned=True)
+LANGUAGE = pf.CausalLM(CONFIG, rngs=nnx.Rngs(0))
 
 
 def evolved(pde, **options):
@@ -74,9 +77,7 @@ CASES = {
         lambda q: pf.pde_attention(q, QUERY, QUERY, PDES["ReactionDiffusion"], steps=2), QUERY
     ),
     "pde_attention_weights": lambda: pf.pde_attention_weights(QUERY, QUERY, PDES["Diffusion"], steps=2),
-    "pde_attention_decode": lambda: pf.pde_attention_decode(
-        *[QUERY[:, :1]] * 3, CACHE, PDES["Diffusion"], steps=2
-    ),
+    "pde_attention_decode": lambda: pf.pde_attention_decode(NEW, NEW, NEW, CACHE, PDES["Diffusion"], steps=2),
     "dot_product_attention": lambda: attention.dot_product_attention(QUERY, QUERY, QUERY, is_causal=True),
     "dot_product_attention gradient": lambda: gradient(
         lambda q: attention.dot_product_attention(q, q, q, segment_ids=IDS), QUERY
@@ -86,6 +87,12 @@ CASES = {
     "AdaptiveStencil": module(lambda: pf.AdaptiveStencil(4, rngs=nnx.Rngs(0)), U, causal=True),
     "MultiScaleStencil": module(lambda: pf.MultiScaleStencil(4), U, IDS),
     "PDEAttention": module(lambda: pf.PDEAttention(2), QUERY, QUERY, QUERY),
+    "PDEAttention.decode": lambda: ATTENTION.decode(NEW, NEW, NEW, CACHE),
+    "PDEAttention gradient": lambda: gradient(lambda q: ATTENTION(q, q, q, causal=True), QUERY),
+    "HeatLayer gradient": lambda: nnx.grad(lambda layer: jnp.sum(layer(U)))(HEAT),
+    "CausalLM.decode": lambda: LANGUAGE.decode(TOKENS, LANGUAGE.init_cache(2)),
+    "CausalLM.decode segments": lambda: LANGUAGE.decode(TOKENS, LANGUAGE.init_cache(2, segments=True), IDS),
+    "plots.evolution": lambda: pf.plots.evolution(U[0], PDES["Wave"], steps=2),
     "Classifier": module(lambda: pf.Classifier(CONFIG, rngs=nnx.Rngs(0)), TOKENS),
     "Matcher": module(lambda: pf.Matcher(CONFIG, rngs=nnx.Rngs(0)), TOKENS, TOKENS),
     "CausalLM": module(lambda: pf.CausalLM(CONFIG, rngs=nnx.Rngs(0)), TOKENS),
@@ -94,7 +101,7 @@ CASES = {
         for name in ("dirichlet_energy", "roughness", "token_similarity", "effective_rank")
     },
 }
-NO_COMPUTATION = {"AttentionCache", "init_cache", "step_budget", "PLACEMENTS"}
+NO_COMPUTATION = {"AttentionCache", "LMCache", "init_cache", "step_budget", "PLACEMENTS"}
 CONFIGS = {"ModelConfig", "PDEAttentionConfig", "StencilConfig"}
 MODULES = {"attention", "diagnostics", "layers", "sharding", "train"}
 

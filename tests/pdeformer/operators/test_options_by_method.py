@@ -1,5 +1,7 @@
 """Every method reads every option: options times methods times equations against the dense definition in float64."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -32,7 +34,7 @@ def kept_pairs(query, key, random):
 def check(name, choice, *, with_dropout, length=7):
     query, key, value, _ = draw(**(SIZES | dict(length=length)))
     random = jax.random.key(3)
-    dropout = dict(dropout=RATE, dropout_key=random) if with_dropout else {}
+    dropout: Any = dict(dropout=RATE, dropout_key=random) if with_dropout else {}
     dense = dict(keep=kept_pairs(query, key, random), dropout=RATE) if with_dropout else {}
     names = {k: v for k, v in choice.items() if k != "renormalize"}
     renormalize = choice["renormalize"] == "l1"

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
@@ -25,16 +26,19 @@ def convert_segment_ids(segment_ids: Any) -> Integer[Array, "*b t"]:
         >>> convert_segment_ids([[True, True, False]]).tolist()
         [[1, 1, 0]]
     """
-    ids = segment_ids if isinstance(segment_ids, Tracer) else np.asarray(segment_ids)
-    if ids.dtype == bool:
+    ids = segment_ids if isinstance(segment_ids, jax.Array) else np.asarray(segment_ids)
+    if ids.dtype == bool or (ids.size == 0 and isinstance(segment_ids, list | tuple)):
         return jnp.asarray(ids, jnp.int32)
     if not jnp.issubdtype(ids.dtype, jnp.integer):
         raise ValueError(
             f"segment_ids must be integers or booleans, got dtype {ids.dtype}; convert them, for example by "
             "ids.astype(int)."
         )
+    if np.can_cast(ids.dtype, np.int32):  # nothing to look at: an array stays on its devices
+        return jnp.asarray(ids, jnp.int32)
     if isinstance(ids, Tracer):
-        return ids if ids.dtype.itemsize >= 4 else ids.astype(jnp.int32)
+        return ids
+    ids = np.asarray(ids)
     dtype = jnp.asarray(0).dtype if ids.dtype.itemsize > 4 else jnp.dtype(jnp.int32)
     if ids.size and (ids.max() > jnp.iinfo(dtype).max or ids.min() < jnp.iinfo(dtype).min):
         raise ValueError(
