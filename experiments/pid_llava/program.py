@@ -216,6 +216,7 @@ class FileStudy(LlavaStudy):
                 f"{[a.shape for a in self.data]} in {config.npz}; use python -m experiments.pid_gaussian --npz for "
                 f"arrays without layers."
             )
+        activation_files.check_sizes(self.data, config.npz, flow="paper" in config.configs)
 
     def data_hashes(self) -> dict[str, str]:
         """Return the hash of the file of --npz."""
