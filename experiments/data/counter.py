@@ -1,7 +1,7 @@
 """Progress of the preparation of data on standard error: a bar on a terminal, a line every five seconds in a log."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from typing import TypeVar
 
 from rich.console import Console
@@ -12,7 +12,7 @@ SECONDS = 5.0
 """Time between two lines of a log."""
 
 
-def counted(items: Iterable[X], title: str, total: int, *, start: int = 0) -> Iterator[X]:
+def counted(items: Iterable[X], title: str, total: int, *, start: int = 0) -> Generator[X, None, None]:
     """Yield the items, and show how many of `total` there were.
 
     Args:

@@ -27,13 +27,13 @@ def prepare_files(builder: tfds.core.DatasetBuilder, manual_dir: str | Path | No
         for remains in folder.parent.glob("incomplete.*"):
             shutil.rmtree(remains, ignore_errors=True)  # this process holds the lock, so nobody writes there
         download = tfds.download.DownloadConfig(manual_dir=os.fspath(manual_dir)) if manual_dir else None
-        with _without_messages():
+        with without_messages():
             builder.download_and_prepare(download_config=download)
 
 
 @contextlib.contextmanager
-def _without_messages() -> Iterator[None]:
-    """Hide the sizes of a download, which a generator does not know, and the bars with long paths."""
+def without_messages() -> Iterator[None]:
+    """Hide what TFDS logs: the fields of a configuration, sizes of a download that a generator does not know, bars."""
     logger = logging.getLogger("absl")
     level = logger.level
     tfds.disable_progress_bar()

@@ -183,7 +183,7 @@ class Config:
                     f"an estimate needs more samples than dimensions, here {least}, got {n}; raise --{name}."
                 )
         least = max(MIN_ROWS, 10 * (self.flow.target + self.flow.source))
-        if self.flow.n < least:
+        if self.study == "flow" and self.flow.n < least:
             raise ValueError(
                 f"a flow needs at least {MIN_ROWS} samples and 10 per dimension of a pair, here {least}, got "
                 f"{self.flow.n}; raise --flow.n."

@@ -3,6 +3,7 @@
 import contextlib
 import random
 import shutil
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from experiments.data import arrays, listops
 from experiments.data.listops import distinct_sequences, listops_builder
 from experiments.data.listops.distinct_sequences import distinct
 
-SHORT = {"min_length": 3, "max_length": 30}
+SHORT: dict[str, Any] = {"min_length": 3, "max_length": 30}
 TINY = listops.ListOpsConfig(**SHORT, train=60, val=20, test=20)
 
 

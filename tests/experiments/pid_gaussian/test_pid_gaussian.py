@@ -252,7 +252,7 @@ def test_bias_pools_the_data_sets_of_all_seeds():
     (pooled,) = bias.pool_seeds([row(0, 1.0), row(1, 3.0)])
     assert pooled["estimates"]["plug-in"]["synergy"] == [1, 2, 3, 4]
     (result,) = bias.report([row(0, 1.0), row(1, 3.0)])
-    assert result.rows == [("structured, d = 9", "plug-in", *["1.500±0.645"] * 7)]
+    assert result.rows == [("structured, d = 9", "plug-in", *["1.500 ± 0.645"] * 7)]
 
 
 def test_a_median_time_is_that_of_warm_calls():
