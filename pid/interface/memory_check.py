@@ -3,6 +3,7 @@
 import functools
 import math
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ def check_memory(config: Any, arrays: Arrays, share: int = 1) -> None:
     memory = memory_bytes()
     for names, size in arrays.items():
         values = {name: _largest(config, name) for name in dict.fromkeys(names)}
-        needed = size * math.prod(values[name] for name in names) / share
+        needed = size * math.prod(values[name] for name in names) // share
         if needed > memory:
             sizes = ", ".join(f"{name}={value}" for name, value in values.items())
             raise ValueError(
@@ -36,9 +37,9 @@ def check_memory(config: Any, arrays: Arrays, share: int = 1) -> None:
             )
 
 
-def memory_bytes() -> float:
+def memory_bytes() -> int:
     """Return the memory of this machine, or what its container or the limit of the process leaves of it."""
-    limits = [math.inf]
+    limits = [sys.maxsize]
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         limits.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
     if CONTAINER.is_file() and (text := CONTAINER.read_text().strip()).isdecimal():
@@ -52,5 +53,5 @@ def _largest(config: Any, name: str) -> int:
     return max(value, default=1) if isinstance(value, tuple) else value or 1
 
 
-def _gib(size: float) -> str:
+def _gib(size: int) -> str:
     return f"{size / 2**30:,.3g} GiB" if size < 2**40 else f"{size / 2**40:,.3g} TiB"
