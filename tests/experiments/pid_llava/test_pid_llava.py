@@ -359,7 +359,7 @@ def test_models_and_data_that_are_not_there_are_refused_before_there_is_a_folder
 
 def test_a_mesh_of_more_devices_than_there_are_is_refused(folders):
     capture = pid_llava.CaptureOptions(style=toyworld.STYLE, suffix="none")
-    with pytest.raises(ValueError, match=r"got 64 of 8; lower --mesh.data"):
+    with pytest.raises(ValueError, match=r"got data=64, model=1 for 8 devices; lower --mesh.data"):
         _ = checkpoint.ModelFolder(folders[0], capture, llava.MeshShape(data=64)).network
 
 
