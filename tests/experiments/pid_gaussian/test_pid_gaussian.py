@@ -28,7 +28,7 @@ TINY = pid_gaussian.Config(
     planted=pid_gaussian.Planted(layers=LAYERS, n=N, draws=DRAWS, shuffles=2, debias="wishart", networks=2),
     bias=pid_gaussian.Bias(structured=(9,), null=(9,), n=N, repeats=2, methods=("wishart", "none")),
     coverage=pid_gaussian.Coverage(d=9, n=N, repeats=2, at_once=1, draws=DRAWS, methods=("wishart",)),
-    flow=pid_gaussian.Flow(n=N, target=4, source=4),
+    flow=pid_gaussian.Flow(n=100, target=4, source=4),
     speed=pid_gaussian.Speed(dims=(9,), batch=2, n=N, draws=DRAWS, layers=1, sets=1, d=9),
 )
 

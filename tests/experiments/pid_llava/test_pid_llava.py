@@ -117,7 +117,8 @@ def test_a_run_writes_what_it_says(ran):
     assert written["prompts"] == {"seed0": prompt, "seed1": prompt}
     titles = [table["title"] for table in written["tables"]]
     assert [title.split("(")[0].strip() for title in titles[:4]] == [
-        "Tasks, and the change of the answer's probability by Image→Question knockouts",
+        "Tasks, and the change of the answer's probability by Image→Question knockouts, in % with the 95 % interval "
+        "over questions",
         "Peak layers, and shares in the last layer",
         "Effect of the knockout in all layers, in the last layer",
         "Correlation of trajectories over layers",
