@@ -11,6 +11,7 @@ faster our implementation is. `temporaries` is the memory that XLA plans for a p
 Files in import order:
 
 config             options of the command line
+bench_arrays       the largest arrays of every section
 timing             two programs timed against each other, and their planned memory
 evolved_attention  attention evolved by a PDE against plain attention
 operators          attention and the integrators against plain implementations of the same operation

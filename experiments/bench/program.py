@@ -11,6 +11,7 @@ import jax
 from matplotlib.figure import Figure
 
 from experiments import run
+from experiments.bench.bench_arrays import arrays_of
 from experiments.bench.broja_speed import decomposition_rows
 from experiments.bench.config import CONTINUATION, Config
 from experiments.bench.evolved_attention import draw_evolved, evolved_rows
@@ -39,6 +40,8 @@ def main(config: Config) -> dict[str, Any]:
     Raises:
         FileNotFoundError: --llava.text is no folder of a model; no run folder is created then.
     """
+    for name in config.only:
+        run.check_memory(config, arrays_of(name, config))
     text = config.llava.text
     missing = [name for name in TEXT_FILES if text is not None and not (text / name).is_file()]
     if missing:

@@ -14,6 +14,7 @@
 Files in import order:
 
 config           options of the command line
+claim_arrays     the largest arrays of every section
 presets          the values of the presets, and the command line
 report           lines of the table, formatted numbers
 trained          the classifiers of `gradients` and `landscape`, their training and their Hessian

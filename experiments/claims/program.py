@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from experiments import run
 from experiments.claims import figures, figures_trained
+from experiments.claims.claim_arrays import ARRAYS
 from experiments.claims.config import FORMER_ARTIFACT, Config
 from experiments.claims.measurements import (
     decay,
@@ -79,6 +80,8 @@ def main(config: Config) -> dict[str, Any]:
     Writes `summary.json` and one PNG per section beside the files of `experiments.run`. With `--resume`, finished
     sections are not repeated. Raises FileExistsError if the run folder has files.
     """
+    for name in config.only:
+        run.check_memory(config, ARRAYS[name])
     if "decay" in config.only:
         decay.check(config.decay)
     if "instability" in config.only:

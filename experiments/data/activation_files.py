@@ -13,6 +13,9 @@ import numpy as np
 from jaxtyping import Shaped
 from safetensors import SafetensorError, safe_open
 
+from pid.estimators.gaussian_features import check_samples
+from pid.flow.config import MIN_ROWS
+
 NAMES = ("target", "x", "y")
 Array = Shaped[np.ndarray, "n d"] | Shaped[np.ndarray, "l n d"]
 
@@ -55,6 +58,25 @@ def read(path: str | Path) -> Activations:
             f"{', '.join(sorted(names)) or 'none'}."
         )
     return Activations(*(arrays[name] for name in NAMES))
+
+
+def check_sizes(data: Activations, path: Path, *, flow: bool) -> None:
+    """Check that an estimate of these arrays is possible.
+
+    Args:
+        data: the arrays.
+        path: their file, for the message.
+        flow: whether the paper configuration, which trains a flow, is among the estimates.
+
+    Raises:
+        ValueError: shapes that do not fit, too few samples, values that are not finite.
+    """
+    target, _, _ = check_samples(*data, layers=any(a.ndim == 3 for a in data))
+    if flow and target.shape[-2] < MIN_ROWS:
+        raise ValueError(
+            f"the flow of the paper configuration needs {MIN_ROWS} samples, got {target.shape[-2]} in {path}; use "
+            f"--config recommended."
+        )
 
 
 Contents = tuple[Mapping[str, np.ndarray], list[str]]

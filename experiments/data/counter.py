@@ -12,7 +12,7 @@ SECONDS = 5.0
 """Time between two lines of a log."""
 
 
-def counted(items: Iterable[X], title: str, total: int, *, start: int = 0) -> Generator[X]:
+def counted(items: Iterable[X], title: str, total: int, *, start: int = 0) -> Generator[X, None, None]:
     """Yield the items, and show how many of `total` there were.
 
     Args:

@@ -33,7 +33,7 @@ def prepare_files(builder: tfds.core.DatasetBuilder, manual_dir: str | Path | No
 
 @contextlib.contextmanager
 def without_messages() -> Iterator[None]:
-    """Hide what TFDS says: names of configurations, sizes of downloads that are none, bars with long paths."""
+    """Hide what TFDS logs: the fields of a configuration, sizes of a download that a generator does not know, bars."""
     logger = logging.getLogger("absl")
     level = logger.level
     tfds.disable_progress_bar()

@@ -27,6 +27,24 @@ from pdeformer import sharding, train
 from pdeformer.model import Classifier, ModelConfig
 
 Splits = dict[str, arrays.Split]
+WEIGHTS: run.Arrays = {
+    (
+        "model.layers",
+        "model.width",
+        "model.ffn",
+    ): 32,  # two matrices, their gradients and two moments, in float32
+    ("model.layers", "model.width", "model.heads", "model.head-width"): 64,
+    ("model.classifier-width", "model.width"): 16,
+    ("model.max-len", "model.width"): 4,
+    ("stencil.width", "model.width"): 4,
+}
+STATES: run.Arrays = {("batch", "model.max-len", "model.width", "model.layers"): 2}
+SEQUENCES: run.Arrays = {
+    (f"generated.{name}", *factor): size
+    for name in ("train", "val", "test")
+    for factor, size in (((), 100), (("generated.min-length",), 1))
+}
+"""The generator has all sequences in memory, one byte for each token."""
 
 
 @run.safe_output("the run is finished and all its files are written")
@@ -85,7 +103,7 @@ def check(config: Config, mesh: Mesh) -> None:
     Raises:
         FileNotFoundError: a published file is missing.
         PermissionError: the folder of the data cannot be created.
-        ValueError: the batch or the options of a model do not fit.
+        ValueError: the batch or the options of a model do not fit, or not the memory.
     """
     devices, micro_batches = mesh.shape["data"], config.optimizer.accumulate
     if config.batch % (devices * micro_batches):
@@ -99,6 +117,10 @@ def check(config: Config, mesh: Mesh) -> None:
         raise ValueError(
             f"a batch is drawn from {size} training examples, got batch={config.batch}; lower it."
         )
+    run.check_memory(config, WEIGHTS)
+    run.check_memory(config, STATES, share=micro_batches * mesh.size)
+    if config.source == "generated":
+        run.check_memory(config, SEQUENCES)
     if config.source == "lra_release" and config.manual_dir is not None:
         listops.published_files(config.manual_dir)
     if not config.data_dir.is_dir():

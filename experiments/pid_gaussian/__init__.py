@@ -12,6 +12,7 @@
 Files in import order:
 
 config           options of the command line
+study_arrays     the largest arrays of every study
 presets          the values of the presets, and the command line
 quantities       symbols and values of the quantities of a PID
 systems          generated data with known decompositions

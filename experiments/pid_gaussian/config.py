@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from experiments import run
 from pid.estimators.config import Debias
+from pid.flow.config import MIN_ROWS
 from pid.interface.command_options import HIDDEN
 from pid.interface.ranges import Count, Level, Range, Seed
 
@@ -181,6 +182,12 @@ class Config:
                 raise ValueError(
                     f"an estimate needs more samples than dimensions, here {least}, got {n}; raise --{name}."
                 )
+        least = max(MIN_ROWS, 10 * (self.flow.target + self.flow.source))
+        if self.study == "flow" and self.flow.n < least:
+            raise ValueError(
+                f"a flow needs at least {MIN_ROWS} samples and 10 per dimension of a pair, here {least}, got "
+                f"{self.flow.n}; raise --flow.n."
+            )
         for name in ("bias.structured", "bias.null", "bias.methods", "coverage.methods", "speed.dims"):
             section, field = name.split(".")
             values = getattr(getattr(self, section), field)

@@ -17,6 +17,7 @@ from experiments.pid_gaussian.studies import (
     speed,
     transduction,
 )
+from experiments.pid_gaussian.study_arrays import ARRAYS
 from experiments.run.report import Table
 
 
@@ -65,6 +66,8 @@ class GaussianStudy(run.Study[list[run.Row]]):
     def __init__(self, config: Config) -> None:
         """Choose the study and list its parts, which reads and checks the file of --npz."""
         self.config, self.name = config, config.study if config.npz is None else "activations"
+        if config.npz is None:
+            run.check_memory(config, ARRAYS[config.study])
         self.functions = STUDIES[self.name]
         self.parts = [part for seed in config.seeds for part in self.functions.parts(config, seed)]
         self.title, self.stem, self.count = (

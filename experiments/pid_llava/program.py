@@ -24,6 +24,14 @@ from experiments.run.report import Table
 from pid.llava.preprocessing.prompts import STYLES
 from pid.toyworld import EXPECTED
 
+DRAWS: run.Arrays = {
+    ("estimation.draws",): 192,  # the fields of three layers or more
+    ("estimation.shuffles",): 192,
+    ("estimation.couplings",): 4096,
+}
+QUESTIONS: run.Arrays = {("capture.rows",): 1000, ("corners.rows",): 1000, ("capture.batch",): 1000}
+"""Bytes of a question of the toy world, with its picture. GQA has as many as it has."""
+
 
 class Results(NamedTuple):
     """All results of a run."""
@@ -51,6 +59,9 @@ def main(config: Config) -> dict[str, Any]:
     run.join_hosts(config.hosts, config.out)
     if not config.cache.is_dir():
         run.check_folder(config.cache, "--cache")
+    run.check_memory(config, DRAWS)
+    if config.npz is None and config.data is None:
+        run.check_memory(config, QUESTIONS)
     study = ModelStudy(config) if config.npz is None else FileStudy(config)
     return run.run_study(study, config, out=config.out, resume=config.resume)
 
@@ -216,6 +227,7 @@ class FileStudy(LlavaStudy):
                 f"{[a.shape for a in self.data]} in {config.npz}; use python -m experiments.pid_gaussian --npz for "
                 f"arrays without layers."
             )
+        activation_files.check_sizes(self.data, config.npz, flow="paper" in config.configs)
 
     def data_hashes(self) -> dict[str, str]:
         """Return the hash of the file of --npz."""

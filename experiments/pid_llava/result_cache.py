@@ -66,7 +66,7 @@ def one_run_at_a_time(folder: Path, name: str) -> Iterator[None]:
 
 def is_complete(folder: Path, name: str) -> bool:
     """Return whether all hosts have captured all their questions."""
-    return run.broadcast_from_first(_marker(folder, name).is_file())
+    return bool(run.broadcast_from_first(_marker(folder, name).is_file()))
 
 
 def mark_complete(folder: Path, name: str) -> None:

@@ -62,3 +62,5 @@ from experiments.run.training.train_loop import Result as Result
 from experiments.run.training.train_loop import read_result as read_result
 from experiments.run.training.train_loop import train as train
 from pid.interface.command_options import check_ranges as check_ranges
+from pid.interface.memory_check import Arrays as Arrays
+from pid.interface.memory_check import check_memory as check_memory

@@ -3,12 +3,15 @@
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
 from experiments.run.host_watch import watch_hosts
+
+X = TypeVar("X")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,26 +101,24 @@ def barrier() -> None:
         multihost_utils.sync_global_devices("experiments.run")
 
 
-def broadcast_from_first(flag: bool) -> bool:  # noqa: FBT001  the only argument
-    """Return the flag of process 0 on every process."""
-    return flag if jax.process_count() == 1 else bool(multihost_utils.broadcast_one_to_all(np.int32(flag)))
+def broadcast_from_first(number: int) -> int:
+    """Return the number of process 0 on every process."""
+    return number if jax.process_count() == 1 else int(multihost_utils.broadcast_one_to_all(np.int32(number)))
 
 
-def call_on_first(function: Callable[[], int | None]) -> int:
-    """Call a function on process 0, and return its number (0 for None) on every process.
+def call_on_first(function: Callable[[], X]) -> X | None:
+    """Call a function on process 0, and return its result there, None on the others.
 
     Raises OSError or ValueError of the function on process 0, and a ValueError that says so on the others.
     """
-    number, error = 0, None
+    result, error = None, None
     if is_first():
         try:
-            number = function() or 0
+            result = function()
         except (OSError, ValueError) as exception:
             error = exception
-    if jax.process_count() > 1:
-        failed, number = multihost_utils.broadcast_one_to_all(np.array([error is not None, number], np.int32))
-        if failed and error is None:
-            raise ValueError("the processes of a run go on together, and process 0 stopped; see its message.")
-    if error is not None:
-        raise error
-    return int(number)
+    if broadcast_from_first(error is not None):
+        raise error or ValueError(
+            "the processes of a run go on together, and process 0 stopped; see its message."
+        )
+    return result

@@ -3,7 +3,9 @@
 L layers, B draws, F fields of a PID
 """
 
+import contextlib
 import csv
+import glob
 import io
 import json
 import os
@@ -16,6 +18,10 @@ import numpy as np
 
 from pid.estimators.results import Estimate, Interval, Resampling, pid_from_array, pid_to_array
 from pid.measures import PID
+
+PART = ".part"
+"""End of the name of a file that is being written."""
+TRIES = 9  # of processes that write the same file at once
 
 
 def save_estimate(path: str | os.PathLike[str], estimate: Estimate) -> None:
@@ -44,9 +50,7 @@ def save_estimate(path: str | os.PathLike[str], estimate: Estimate) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     buffer = io.BytesIO()
     np.savez(buffer, **_to_arrays(estimate))
-    temporary = target.with_name(f"{target.name}.{os.getpid()}")
-    temporary.write_bytes(buffer.getvalue())
-    temporary.replace(target)
+    _replace(target, buffer.getvalue())
 
 
 def load_estimate(path: str | os.PathLike[str]) -> Estimate:
@@ -80,6 +84,21 @@ def load_estimate(path: str | os.PathLike[str]) -> Estimate:
             f"load_estimate needs a complete file written by save_estimate, got {os.fspath(path)} which is damaged or "
             f"of another kind ({error}); estimate again and save it."
         ) from error
+
+
+def _replace(target: Path, content: bytes) -> None:
+    """Write a file as a whole, and delete what a kill has left of an earlier write of it."""
+    temporary = target.with_name(f"{target.name}.{os.getpid()}{PART}")
+    for _ in range(TRIES):
+        for path in target.parent.glob(f"{glob.escape(target.name)}.*{PART}"):
+            path.unlink(missing_ok=True)
+        temporary.write_bytes(content)
+        with contextlib.suppress(FileNotFoundError):  # a process that writes the same file has deleted it
+            temporary.replace(target)
+            return
+    raise FileExistsError(
+        f"one process at a time writes an estimate, got several for {target}; use a file for each."
+    )
 
 
 def _to_arrays(estimate: Estimate) -> dict[str, Any]:

@@ -9,5 +9,6 @@ values           words of a command line to values
 spelling         names of options in other spellings
 parsing          arguments to a configuration
 help_text        the text of --help
+memory_check     sizes whose arrays cannot fit the memory
 refusals         errors of users against errors of the program, and exit codes
 """

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pid.interface.command_options import Option
+from pid.interface.command_options import Option, groups_of, options_of
 
 WIDTH = 80
 PLACEHOLDER = {int: "N", float: "X", str: "TEXT", Path: "PATH"}
@@ -51,6 +51,20 @@ def help_text(
             lines += [_wrap(clean(text), before="  ")]
         lines += _entries(entries if group else entries | COMMON)
     return "\n".join(lines)
+
+
+def help_of(kind: type[Any], program: str, rest: str = "") -> str:
+    """Return the text for a configuration whose positional fields stand first.
+
+    Args:
+        kind: the dataclass; its docstring says what the program does.
+        program: how it is started.
+        rest: what follows the options.
+    """
+    options = options_of(kind)
+    names = "".join(f" {option.path[-1].upper()}" for option in options if option.positional)
+    about = " ".join((kind.__doc__ or "").split())
+    return help_text(f"{program}{names} [OPTIONS]{rest}", about, options, groups=groups_of(kind))
 
 
 def heading(option: Option) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
-from pid.interface.command_options import Option, default_of
+from pid.interface.command_options import Option, default_of, options_of
 from pid.interface.spelling import Resolved, resolve
 from pid.interface.values import TRUTH, read
 
@@ -57,6 +57,31 @@ def parse(arguments: Sequence[str], options: Sequence[Option], free: Collection[
         result.values[option.path] = value
         flag = option.name if option.is_flag else ""
     return result
+
+
+def build(kind: type[C], arguments: Sequence[str], program: str) -> C:
+    """Return a configuration; its positional fields are the words without a name.
+
+    Args:
+        kind: the dataclass.
+        arguments: the words.
+        program: how it is started, for the message.
+
+    Raises:
+        ValueError: a positional word is missing or there are others, or an option is invalid.
+    """
+    options = options_of(kind)
+    parsed = parse(arguments, options)
+    positional = [option for option in options if option.positional]
+    if len(parsed.words) != len(positional):
+        names = " ".join(option.path[-1].upper() for option in positional) or "no word without an option"
+        got = " ".join(parsed.words) or "none"
+        raise ValueError(
+            f"{program.split()[-1].rpartition('.')[2]} takes {names}, got {got}; see {program} --help."
+        )
+    words = {option.path: option.kind(word) for option, word in zip(positional, parsed.words, strict=True)}
+    config: Any = replace(kind, parsed.values | words)
+    return config
 
 
 def is_option(word: str) -> bool:

@@ -8,9 +8,8 @@ import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
 
-from pid.interface.command_options import groups_of, options_of
-from pid.interface.help_text import help_text, is_help
-from pid.interface.parsing import parse, replace
+from pid.interface.help_text import help_of, help_text, is_help
+from pid.interface.parsing import build
 from pid.interface.refusals import run_program
 from pid.llava.parity.memory import Sizes, print_sizes
 from pid.llava.parity.report import Verify, verify
@@ -27,7 +26,7 @@ def main(arguments: Sequence[str]) -> int:
     words = list(arguments)
     names = [word for word in words if word in COMMANDS][:1]
     if is_help(words):
-        print(help_of(names[0]) if names else general_help())
+        print(help_of(COMMANDS[names[0]], f"python -m pid.llava {names[0]}") if names else general_help())
         return 0
     command = read(names[0] if names else _refuse(words), words)
     if isinstance(command, Sizes):
@@ -38,17 +37,8 @@ def main(arguments: Sequence[str]) -> int:
 
 def read(name: str, words: list[str]) -> Verify | Sizes:
     """Return the command that the words describe. Raises ValueError if one is invalid."""
-    kind = COMMANDS[name]
     words.remove(name)
-    options = options_of(kind)
-    parsed = parse(words, options)
-    positional = [option for option in options if option.positional]
-    if len(parsed.words) != len(positional):
-        paths = " ".join(option.path[-1].upper() for option in positional) or "no word without an option"
-        got = " ".join(parsed.words) or "none"
-        raise ValueError(f"{name} takes {paths}, got {got}; see python -m pid.llava {name} --help.")
-    paths = {option.path: option.kind(word) for option, word in zip(positional, parsed.words, strict=True)}
-    return replace(kind, parsed.values | paths)  # pyright: ignore
+    return build(COMMANDS[name], words, f"python -m pid.llava {name}")
 
 
 def _refuse(words: list[str]) -> str:
@@ -67,14 +57,6 @@ def general_help() -> str:
     return help_text(
         usage, f"{about} COMMAND --help lists its options.", [], words=commands, title="Commands"
     )
-
-
-def help_of(name: str) -> str:
-    """Return the text of `--help` of a command."""
-    kind, options = COMMANDS[name], options_of(COMMANDS[name])
-    paths = "".join(f" {option.path[-1].upper()}" for option in options if option.positional)
-    about = " ".join((kind.__doc__ or "").split())
-    return help_text(f"python -m pid.llava {name}{paths} [OPTIONS]", about, options, groups=groups_of(kind))
 
 
 def run() -> None:

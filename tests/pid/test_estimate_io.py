@@ -51,6 +51,15 @@ def test_a_round_trip_is_exact(estimates, tmp_path, name):
     assert [path.name for path in path.parent.iterdir()] == ["estimate.npz"]
 
 
+def test_what_a_kill_has_left_of_a_write_is_deleted_by_the_next_one(single, tmp_path):
+    path = tmp_path / "a[0].npz"
+    for name in ("a[0].npz.17.part", "a[0].npz.17", "b.npz.17.part"):
+        (tmp_path / name).write_bytes(b"half")
+    pid.save_estimate(path, single)
+    assert sorted(x.name for x in tmp_path.iterdir()) == ["a[0].npz", "a[0].npz.17", "b.npz.17.part"]
+    assert pid.load_estimate(path) == single
+
+
 def test_comparisons_of_restored_estimates_are_those_of_the_originals(layers, tmp_path):
     pid.save_estimate(tmp_path / "a", layers)
     restored = pid.load_estimate(tmp_path / "a")

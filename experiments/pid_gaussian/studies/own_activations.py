@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments.data.activation_files import Activations, read
+from experiments.data.activation_files import Activations, check_sizes, read
 from experiments.pid_gaussian import figures
 from experiments.pid_gaussian.config import Config
 from experiments.pid_gaussian.quantities import SYMBOLS
@@ -18,7 +18,6 @@ from experiments.run import Part, Row, Say, to_json
 from experiments.run.report import Table, interval, number, percent
 from pid import estimate, layerwise, paper_config, recommended_config
 from pid.estimators import Estimate, io
-from pid.estimators.gaussian_features import check_samples
 from pid.estimators.results import FIELDS
 
 CONFIGS = {"recommended": recommended_config, "paper": paper_config}
@@ -31,7 +30,7 @@ def parts(config: Config, seed: int) -> list[Part]:
     data = read(config.npz)
     if all(len(a) == 1 for a in data if a.ndim == 3):
         data = Activations(*(a[0] if a.ndim == 3 else a for a in data))
-    check_samples(*data, layers=_layered(data))
+    check_sizes(data, config.npz, flow=config.config == "paper")
     return [Part("activations", lambda folder, say: measure(data, config, seed, folder, say), seed)]
 
 

@@ -32,6 +32,8 @@ COMMAND = (
     "--captions {captions} --steps {steps}"
 )
 SEED_STRIDE = 2**40  # between the batch seeds of two trainings, so that they share no examples
+EXAMPLES: run.Arrays = {("batch",): 2000, ("validation",): 1000, ("test",): 1000}
+"""Bytes of an example."""
 FIRST = 256  # a test checks the number of right answers among the first examples
 
 
@@ -109,6 +111,7 @@ def train(config: Train) -> Path:
 
     Finished trainings are not repeated. Writes `summary.json` with the accuracy of every seed and task.
     """
+    run.check_memory(config, EXAMPLES)
     out = config.out or run.next_folder(Path("runs/pid_llava"), "train")
     with run.open_run(out, config, resume=config.resume, continuation=CONTINUATION) as folder:
         console = run.open_console()

@@ -1,5 +1,6 @@
 """Open a run folder: create it, or continue the run in it."""
 
+import contextlib
 import itertools
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -8,6 +9,7 @@ from typing import Any
 
 import jax
 
+from experiments.run.distributed import call_on_first
 from experiments.run.folder import saved_config, start_log
 from experiments.run.folder.atomic_files import write_atomically
 from experiments.run.folder.continuation import (
@@ -20,8 +22,11 @@ from experiments.run.folder.continuation import (
 from experiments.run.folder.folder_lock import FolderLock
 from experiments.run.folder.json_types import config_to_json, encode
 from experiments.run.folder.provenance import versions
-from experiments.run.folder.run_folder import Run, on_first
+from experiments.run.folder.run_folder import Run
 from experiments.run.folder.start_log import StartLog
+
+_new_folders: dict[Path, list[Path]] = {}
+"""Run folder -> the folders that this process has made for it, the deepest first."""
 
 
 def open_run(
@@ -54,7 +59,7 @@ def open_run(
     folder = Path(folder).absolute()
     continuation = continuation or Continuation(may_change=may_change, renamed=renamed or {})
     enter = _continue if resume else _create
-    return on_first(folder, lambda: enter(folder, config, continuation)) or Run(folder)
+    return call_on_first(lambda: enter(folder, config, continuation)) or Run(folder)
 
 
 def next_folder(parent: Path, stem: str) -> Path:
@@ -62,7 +67,7 @@ def next_folder(parent: Path, stem: str) -> Path:
     for number in itertools.count(1):
         folder = parent / f"{stem}-{number:03}"
         try:
-            folder.mkdir(parents=True)
+            _make(folder, exist_ok=False)
         except FileExistsError:
             continue
         return folder
@@ -73,9 +78,8 @@ def _create(folder: Path, config: Any, continuation: Continuation[Any]) -> Run:
     """Lock a new or empty folder, and save the configuration."""
     if folder.is_dir() and not is_blank(folder) and not (folder / "lock").exists():
         raise _not_empty(folder)  # before the lock, which would leave a file in the folder of somebody else
-    is_own_folder = not folder.exists()
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        _make(folder, exist_ok=True)
     except OSError as error:
         raise type(error)(
             f"a run needs a folder of its own, got {folder}, which cannot be made ({error.strerror}); use another "
@@ -93,9 +97,9 @@ def _create(folder: Path, config: Any, continuation: Continuation[Any]) -> Run:
         write_atomically(folder / start_log.VERSIONS, encode(versions() | {"program": continuation.program}))
     except BaseException:
         lock.release()
+        _remove_empty(folder)
         raise
-    undo = partial(_discard, folder, lock, is_own_folder=is_own_folder)
-    return Run(folder, lock, start, _hint(folder, continuation), undo)
+    return Run(folder, lock, start, _hint(folder, continuation), partial(_discard, folder, lock))
 
 
 def _continue(folder: Path, config: Any, continuation: Continuation[Any]) -> Run:
@@ -123,13 +127,27 @@ def _continue(folder: Path, config: Any, continuation: Continuation[Any]) -> Run
     )
 
 
-def _discard(folder: Path, lock: FolderLock, *, is_own_folder: bool) -> None:
-    """Delete the files of a start that has computed nothing, and the folder if nothing else is in it."""
+def _make(folder: Path, *, exist_ok: bool) -> None:
+    """Create a folder with its parents, and remember which of them are new."""
+    new = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=exist_ok)
+    if new:
+        _new_folders[folder.absolute()] = new
+
+
+def _remove_empty(folder: Path) -> None:
+    """Delete the folders that this process has made for a run and that are empty."""
+    for path in _new_folders.pop(folder, []):
+        with contextlib.suppress(OSError):  # it has files
+            path.rmdir()
+
+
+def _discard(folder: Path, lock: FolderLock) -> None:
+    """Delete the files of a start that has computed nothing, and its folders if nothing else is in them."""
     for name in (saved_config.NAME, start_log.DATA, start_log.VERSIONS):
         (folder / name).unlink(missing_ok=True)
     lock.release()
-    if is_own_folder and not any(folder.iterdir()):
-        folder.rmdir()
+    _remove_empty(folder)
 
 
 def _hint(folder: Path, continuation: Continuation[Any]) -> tuple[str, ...]:

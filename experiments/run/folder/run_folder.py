@@ -17,12 +17,12 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import quote
 
 import jax
 
-from experiments.run.distributed import broadcast_from_first
+from experiments.run.distributed import call_on_first
 from experiments.run.folder import start_log
 from experiments.run.folder.atomic_files import read_json, write_atomically
 from experiments.run.folder.folder_lock import FolderLock
@@ -31,7 +31,6 @@ from experiments.run.folder.metrics_log import MetricsLog
 from experiments.run.folder.provenance import versions
 from experiments.run.folder.start_log import StartLog
 
-X = TypeVar("X")
 REFUSALS = (ValueError, FileNotFoundError, FileExistsError, PermissionError)
 """Errors of the user. Other errors, such as a full disk, leave a run that can be resumed."""
 
@@ -81,7 +80,7 @@ class Run:
         Raises:
             ValueError: the run began with other data.
         """
-        on_first(self.folder, lambda: start_log.record_data(self.folder, hashes))
+        call_on_first(lambda: start_log.record_data(self.folder, hashes))
 
     @property
     def metrics(self) -> Path:
@@ -145,19 +144,6 @@ class Run:
 def remedy_of_row(run: Run, variant: str, seed: int) -> str:
     """Return what helps against a damaged file of a finished training, for an error message."""
     return f"delete {run.row_path(variant, seed)}, and --resume tests the last checkpoint again"
-
-
-def on_first(folder: Path, function: Callable[[], X]) -> X | None:
-    """Return the result of a function on process 0, None on the others. If it raises, all processes raise."""
-    result, error = None, None
-    if jax.process_index() == 0:
-        try:
-            result = function()
-        except (OSError, ValueError) as exception:
-            error = exception
-    if not broadcast_from_first(error is None):
-        raise error or RuntimeError(f"process 0 refused the run folder {folder}; its message says why.")
-    return result
 
 
 def _slug(variant: str, seed: int) -> str:

@@ -10,12 +10,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
-import tyro
-
 from experiments.run.killtest.folder_comparison import compare
+from pid.interface.command_options import POSITIONAL
+from pid.interface.ranges import Seed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,13 +27,13 @@ class KillTest:
     that `--data-dir {folder}/data` tests the preparation of the data too. The test adds --out and --resume.
     """
 
-    program: Annotated[str, tyro.conf.Positional]
+    program: Annotated[str, POSITIONAL]
     """A program such as lra, claims, pid_gaussian and pid_llava, or the full name of a module."""
     kills: int = 10
     """Number of kills."""
     signal: str = "KILL"
     """Signal, such as KILL or TERM, sent to all processes of the program."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the random moments."""
     folder: Path | None = None
     """Folder for all files; by default a temporary one. What differs is kept there, all else is deleted."""
@@ -58,6 +59,7 @@ class Reference(NamedTuple):
 
 def run_test(config: KillTest, arguments: Sequence[str]) -> bool:
     """Run the test, print one line for each kill, and return whether all results are equal to the bit."""
+    check_module(module_of(config))
     parent = config.folder or Path(tempfile.mkdtemp(prefix="killtest-"))
     parent.mkdir(parents=True, exist_ok=True)
     reference = run_without_kills(config, arguments, parent.absolute() / "reference")
@@ -135,14 +137,28 @@ def resume(config: KillTest, arguments: Sequence[str], folder: Path) -> list[str
     return [f"the resumed program ended with exit code {code}", *last] if code else []
 
 
+def module_of(config: KillTest) -> str:
+    """Return the full name of the module of the program."""
+    return config.program if "." in config.program else f"experiments.{config.program}"
+
+
+def check_module(name: str) -> None:
+    """Raise ValueError unless there is a module of this name."""
+    try:
+        spec = find_spec(name)
+    except ImportError:  # of the package around it
+        spec = None
+    if spec is None:
+        raise ValueError(f"a program is a module, got {name}, which does not exist; use for example lra.")
+
+
 def launch(config: KillTest, arguments: Sequence[str], folder: Path) -> subprocess.Popen:
     """Start the program in a process group of its own. Its output goes to a file beside the folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    module = config.program if "." in config.program else f"experiments.{config.program}"
     options = [word.replace("{folder}", str(folder)) for word in arguments]
     with log_of(folder).open("wb") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", module, *options, "--out", str(folder / "run")],
+            [sys.executable, "-m", module_of(config), *options, "--out", str(folder / "run")],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import jax
 
 from experiments.run.console import failure_code, stop_if_failed
-from experiments.run.distributed import call_on_first
+from experiments.run.distributed import broadcast_from_first, call_on_first
 from experiments.run.folder.run_folder import Run
 from experiments.run.preemption import Preemption
 from experiments.run.progress import Clock, TrainingProgress
@@ -126,7 +126,7 @@ def train(
     parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     notes: list[str] = []
     training = _training(run, variant, seed, steps, cadence)
-    start = call_on_first(lambda: find_start(training, notes))
+    start = broadcast_from_first(call_on_first(lambda: find_start(training, notes)) or 0)
     with Preemption() as stop, Checkpoints(training.checkpoints, keep=cadence.keep) as checkpoints:
         state = checkpoints.restore(state) if start else state
         run.truncate_after(variant, seed, start)

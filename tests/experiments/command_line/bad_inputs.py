@@ -104,6 +104,9 @@ LRA = [
     ("quik", "got 'quik'; did you mean quick?"),
     ("quick listops-lra", "got quick listops-lra", "keep one"),
     ("quick 7", "got '7'", "choose among"),
+    ("--model.ffn 2000000000", "model.ffn=2000000000", "lower", "--model.ffn"),
+    ("listops-lra --generated.train 2000000000", "generated.train=2000000000", "--generated.train"),
+    ("--model.max-len 2000000000", "model.max-len=2000000000", "--model.max-len"),
 ]
 CLAIMS = [
     ("--only", "got none", "--only decay"),
@@ -130,6 +133,20 @@ CLAIMS = [
     ("--out {full}", "{full}", "--resume"),
     ("--out {here}/none --resume", "{here}/none", "--out"),
     ("ful", "got 'ful'; did you mean full?"),
+    (
+        "--only decay --decay.attention-tokens 2000000000",
+        "decay.attention-tokens=2000000000",
+        "--decay.attention-tokens",
+    ),
+    ("--only entropy --entropy.tokens 2000000000", "entropy.tokens=2000000000", "--entropy.tokens"),
+    (
+        "--only instability --instability.waves 2000000000",
+        "instability.waves=2000000000",
+        "--instability.waves",
+    ),
+    ("--only landscape --landscape.points 2000000000", "landscape.points=2000000000", "--landscape.points"),
+    ("--only artifact --artifact.batch 2000000000", "artifact.batch=2000000000", "--artifact.batch"),
+    ("--only gradients --training.layers 2000000000", "training.layers=2000000000", "--training.layers"),
 ]
 GAUSSIAN = [
     ("--study bais", "got 'bais'; did you mean bias?"),
@@ -158,6 +175,13 @@ GAUSSIAN = [
     ("--seeds 1,2,x", "got 'x'", "--seeds 0"),
     ("--out {file}", "{file}", "--out"),
     ("--resume", "no --out", "--out"),
+    ("--study flow --flow.n 99 --flow.source 2", "here 100, got 99", "raise --flow.n"),
+    ("--study flow --flow.n 179", "here 180, got 179", "raise --flow.n"),
+    ("--study flow --flow.n 2000000000", "flow.n=2000000000", "--flow.n"),
+    ("--planted.n 2000000000", "planted.n=2000000000", "--planted.n"),
+    ("--study coverage --coverage.n 2000000000", "coverage.n=2000000000", "--coverage.n"),
+    ("--study bias --bias.n 2000000000", "bias.n=2000000000", "--bias.n"),
+    ("--study speed --speed.batch 2000000000", "speed.batch=2000000000", "--speed.batch"),
 ]
 LLAVA = [
     ("--model {here}/none", "{here}/none", "--model"),
@@ -170,7 +194,7 @@ LLAVA = [
     ("--tasks ChooseAtr", "got 'ChooseAtr'; did you mean ChooseAttr?"),
     ("--tasks ChooseAttr ChooseAttr", "ChooseAttr", "--tasks"),
     ("--x image --y image", "got image twice", "--x or --y"),
-    ("--mesh.model 64", "got 64 of", "--mesh.model"),
+    ("--mesh.model 64", "model=64 for", "--mesh.model"),
     ("--mesh.data 0", "data=0", "use 1"),
     ("--seed 3000000000", "got 3000000000", "--seed"),
     ("--capture.style chat", "got 'chat'", "vicuna_v1"),
@@ -193,6 +217,9 @@ LLAVA = [
     ("--train --out {full}", "{full}", "--resume"),
     ("--train quick", "got 'quick'", "--help"),
     ("--train --model a", "got --model", "--help"),
+    ("--capture.rows 2000000000", "capture.rows=2000000000", "--capture.rows"),
+    ("--train --batch 2000000000", "batch=2000000000", "--batch"),
+    ("--train --validation 2000000000", "validation=2000000000", "--validation"),
 ]
 BENCH = [
     ("--pairs 3", "got 3", "--pairs"),
@@ -205,6 +232,10 @@ BENCH = [
     ("--out {full}", "{full}", "--resume"),
     ("--resume", "no --out", "--out"),
     ("quick", "got 'quick'", "--help"),
+    ("--only attention --attention.tokens 2000000000", "attention.tokens=2000000000", "--attention.tokens"),
+    ("--only pid --pid.batch 2000000000", "pid.batch=2000000000", "--pid.batch"),
+    ("--only llava --llava.prefix 2000000000", "llava.prefix=2000000000", "--llava.prefix"),
+    ("--only taps --state.tokens 2000000000", "state.tokens=2000000000", "--state.tokens"),
 ]
 PARITY = [
     ("", "got none", "python -m pid.llava sizes"),
@@ -214,7 +245,7 @@ PARITY = [
     ("verify {here}/none", "{here}/none", "check the path"),
     ("verify {file}", "{file}", "check the path"),
     ("verify {here} --dtype bf16 --against-torch", "dtype=bfloat16", "--no-against-torch"),
-    ("verify {here} --mesh.model 64", "got 64 of", "--mesh.model"),
+    ("verify {here} --mesh.model 64", "model=64 for", "--mesh.model"),
     ("verify {here} --top 0", "got 0", "--top"),
     ("sizes --mesh.model 0", "model=0", "use 1"),
     ("sizes --platform metal", "got 'metal'", "--platform cpu"),

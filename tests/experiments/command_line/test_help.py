@@ -140,7 +140,11 @@ SOURCES = sorted(file for name in ("experiments", "pid", "pdeformer") for file i
 def test_every_option_in_a_message_exists():
     wrong, count = [], 0
     for file in SOURCES:
-        known = names(*programs_of(file)) | {"train", "dtype.NAME"}
+        known = names(*programs_of(file)) | {
+            "train",
+            "dtype.NAME",
+            "local-dir",
+        }  # the last one is of `hf download`
         for text in strings(file):
             for match in re.finditer(r"(?<![\w-])--(no-)?([a-z][a-z.-]*[a-z0-9])(?![\w{])", text):
                 count += 1

@@ -15,7 +15,7 @@ from experiments.data.listops import distinct_sequences, listops_builder
 from experiments.data.listops.distinct_sequences import distinct
 from experiments.lra import program
 
-SHORT: Any = {"min_length": 3, "max_length": 30}
+SHORT: dict[str, Any] = {"min_length": 3, "max_length": 30}
 TINY = listops.ListOpsConfig(**SHORT, train=60, val=20, test=20)
 
 

@@ -9,6 +9,7 @@ from flax import nnx
 
 from experiments import lra
 from experiments.data import listops
+from experiments.lra import program
 from pdeformer import train
 from pdeformer.layers import PDEAttentionConfig, StencilConfig
 from pdeformer.model import PLACEMENTS, Classifier
@@ -130,6 +131,12 @@ def test_published_configurations_have_the_published_parameter_counts():
     assert 0.17e6 < parameters(TWO_LAYER) < 0.37e6
     assert parameters(AMOS) == pytest.approx(18.9e6, rel=0.005)
     assert parameters(QUICK) == 68_234
+
+
+def test_preparing_generated_data_logs_nothing_of_tfds(tmp_path, caplog):
+    sizes = dataclasses.replace(lra.PRESETS["quick"][1].generated, train=20, val=5, test=5)
+    program.prepare(dataclasses.replace(lra.PRESETS["quick"][1], generated=sizes, data_dir=tmp_path))
+    assert [record for record in caplog.records if record.name == "absl"] == []
 
 
 def test_variants_are_the_baseline_and_one_per_place_or_one_with_all():

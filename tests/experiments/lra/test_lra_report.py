@@ -128,7 +128,7 @@ def test_coefficients_of_the_evolved_attention_have_a_figure_with_the_initial_va
     files, results = write_run(tmp_path, variants, (0, 1))
     path = figures_learned.draw_coefficients(files, results, config, "title")
     assert path == tmp_path / "coefficients.png"
-    assert matplotlib.image.imread(path).ndim == 3
+    assert matplotlib.image.imread(tmp_path / "coefficients.png").ndim == 3
     assert figures_learned.draw_coefficients(files, results[:2], config, "title") is None
     shapes = ((), (2,), (2, 3), (2, 4, 3))
     assert [learned_coefficients.by_layer(np.zeros(shape)).shape for shape in shapes] == [

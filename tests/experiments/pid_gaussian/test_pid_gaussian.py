@@ -28,7 +28,7 @@ TINY = pid_gaussian.Config(
     planted=pid_gaussian.Planted(layers=LAYERS, n=N, draws=DRAWS, shuffles=2, debias="wishart", networks=2),
     bias=pid_gaussian.Bias(structured=(9,), null=(9,), n=N, repeats=2, methods=("wishart", "none")),
     coverage=pid_gaussian.Coverage(d=9, n=N, repeats=2, at_once=1, draws=DRAWS, methods=("wishart",)),
-    flow=pid_gaussian.Flow(n=N, target=4, source=4),
+    flow=pid_gaussian.Flow(n=100, target=4, source=4),
     speed=pid_gaussian.Speed(dims=(9,), batch=2, n=N, draws=DRAWS, layers=1, sets=1, d=9),
 )
 
@@ -252,7 +252,7 @@ def test_bias_pools_the_data_sets_of_all_seeds():
     (pooled,) = bias.pool_seeds([row(0, 1.0), row(1, 3.0)])
     assert pooled["estimates"]["plug-in"]["synergy"] == [1, 2, 3, 4]
     (result,) = bias.report([row(0, 1.0), row(1, 3.0)])
-    assert result.rows == [("structured, d = 9", "plug-in", *["1.500±0.645"] * 7)]
+    assert result.rows == [("structured, d = 9", "plug-in", *["1.500 ± 0.645"] * 7)]
 
 
 def test_a_median_time_is_that_of_warm_calls():

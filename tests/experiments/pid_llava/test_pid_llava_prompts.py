@@ -29,6 +29,8 @@ def models(tmp_path_factory) -> tuple[Path, Path]:
 
 
 def study(models, data, **capture):
+    """Return the study of these models; the folder of its data has a file."""
+    (data / "file").touch()
     options = dataclasses.replace(presets.GQA.capture, **capture)
     return program.ModelStudy(dataclasses.replace(presets.GQA, model=models, data=data, capture=options))
 
@@ -50,6 +52,7 @@ def test_two_models_of_one_run_are_asked_each_in_its_style(models, tmp_path):
 
 def test_style_of_another_model_is_refused_before_a_run_folder_exists(models, tmp_path):
     capture = CaptureOptions(style="vicuna_v1")
+    (tmp_path / "file").touch()
     config = dataclasses.replace(
         presets.GQA, model=models, data=tmp_path, capture=capture, out=tmp_path / "run"
     )

@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from experiments.run.killtest.__main__ import main as main_of_killtest
 from experiments.run.killtest.folder_comparison import compare, without_times
 from experiments.run.killtest.kills import KillTest, run_test
+from pid.interface.refusals import run_program
 from tests.helpers.tiny_program import Config, main
 
 
@@ -81,6 +83,31 @@ def test_times_are_left_out_by_the_names_of_their_keys():
 def test_impossible_tests_are_refused(changes, words):
     with pytest.raises(ValueError, match=words):
         dataclasses.replace(KillTest("lra"), **changes)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("", "killtest takes PROGRAM, got none"),
+        ("lra claims", "killtest takes PROGRAM, got lra claims"),
+        ("nolra", "got experiments.nolra, which does not exist"),
+        ("nowhere.nolra", "got nowhere.nolra, which does not exist"),
+        ("lra --kils 3", "got --kils; did you mean --kills?"),
+        ("--seed -1 lra -- --seed 0", "--seed must be at least 0, got -1"),
+    ],
+)
+def test_a_bad_command_line_is_one_sentence_and_code_2(arguments, words, capsys):
+    with pytest.raises(SystemExit) as stop:
+        run_program(main_of_killtest, arguments.split())
+    sentence = capsys.readouterr().err
+    assert stop.value.code == 2
+    assert words in sentence
+    assert sentence.count("\n") == 1
+
+
+def test_the_help_has_the_place_of_the_program_and_of_its_arguments(capsys):
+    assert main_of_killtest(["lra", "--help", "--", "--steps", "3"]) == 0
+    assert "killtest PROGRAM [OPTIONS] -- ARGUMENTS" in " ".join(capsys.readouterr().out.split())
 
 
 def test_failing_program_is_refused_with_its_log(tmp_path):

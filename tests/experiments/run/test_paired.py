@@ -40,7 +40,7 @@ def test_seeds_that_differ_give_the_t_interval_where_examples_do_not_matter():
     a, b = (random.random((3, 400_000)) < x for x in (p, np.full((3, 1), 0.4)))
     by_seed = a.mean(1) - b.mean(1)
     half = 4.302653 * by_seed.std(ddof=1) / math.sqrt(3)  # Student's t of two degrees of freedom
-    difference = compare_hits(a, b)
+    difference = compare_hits(list(a), list(b))
     assert difference.value == pytest.approx(by_seed.mean())
     assert difference.high - difference.value == pytest.approx(half, rel=1e-3)
 
@@ -90,7 +90,9 @@ def test_other_seeds_or_examples_are_refused():
 def test_means_of_pairs_and_ratios_have_students_interval():
     values = [1.0, 2.0, 4.0]
     half = 4.302653 * np.std(values, ddof=1) / math.sqrt(3)
-    np.testing.assert_allclose(mean_difference(values), (7 / 3, 7 / 3 - half, 7 / 3 + half), rtol=1e-6)
+    np.testing.assert_allclose(
+        mean_difference(values), np.array([7 / 3, 7 / 3 - half, 7 / 3 + half]), rtol=1e-6
+    )
     np.testing.assert_allclose(mean_ratio(np.exp(values)), np.exp(mean_difference(values)), rtol=1e-12)
     assert math.isnan(mean_difference([1.0]).low)
 

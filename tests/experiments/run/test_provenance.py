@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import sys
 
 import jax
 import pytest
@@ -27,10 +28,11 @@ def begin(folder, *, resume=False):
         return again
 
 
-def test_a_start_is_recorded_with_its_facts(tmp_path):
+def test_a_start_is_recorded_with_its_facts(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "orig_argv", ["python", "-m", "experiments.lra", "--out", "a b"])
     begin(tmp_path)
     (start,) = starts(tmp_path)
-    assert "pytest" in start["command"]
+    assert start["command"] == "python -m experiments.lra --out 'a b'"
     assert start["directory"] == os.getcwd()  # noqa: PTH109
     facts = start["environment"]
     assert facts["jax"] == jax.__version__

@@ -25,6 +25,11 @@ def plain(lines):
     return [line.plain for line in lines]
 
 
+def text_of(stream):
+    """Return what a console has written."""
+    return stream.file.getvalue()
+
+
 def console(width=None, **variables):
     """A console on a terminal of this width, or on a file."""
     environment = {"TERM": "xterm", **variables}
@@ -90,7 +95,7 @@ def test_a_cell_prints_as_it_is_whatever_its_characters(capsys):
     names = ("[red]folder[/]", ":smile:", "視覚", "a\x1b[31m\nb")
     stream = console()
     show([Table("[b]title", ("name", "value"), [(name, "1") for name in names])], stream, Layout("right"))
-    lines = stream.file.getvalue().splitlines()
+    lines = text_of(stream).splitlines()
     assert lines[1] == "[b]title"
     assert [line.rsplit(None, 1)[0].rstrip() for line in lines[4:]] == [*names[:3], "a [31m b"]
     assert len({cell_len(line) for line in lines[4:]}) == 1  # the numbers stand below each other
@@ -147,7 +152,7 @@ def test_a_terminal_that_cannot_redraw_gets_plain_lines():
     stream = console(80, TERM="dumb")
     with StudyProgress(stream, "sums", 2) as progress, progress.part("[first]"):
         progress.say("half")
-    assert stream.file.getvalue().splitlines()[0] == "[1/2] [first]: half"
+    assert text_of(stream).splitlines()[0] == "[1/2] [first]: half"
 
 
 def test_a_log_has_the_lines_of_a_training(capsys):
