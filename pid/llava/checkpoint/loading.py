@@ -33,7 +33,7 @@ from pid.llava.config import LlavaConfig, TextConfig, read_config
 from pid.llava.model.choices import compute_dtype
 from pid.llava.model.language_model import LanguageModel
 from pid.llava.model.llava import Llava
-from pid.llava.model_folder import check_not_quantized, read_config_fields
+from pid.llava.model_folder.config_json import check_not_quantized, read_config_fields
 from pid.llava.partitioning import shardings
 
 TEXT_LAYER = r"language_model\.layers\.\d+\."

@@ -13,7 +13,7 @@ import numpy as np
 
 from pid.llava.checkpoint.key_mapping import canonical_key
 from pid.llava.checkpoint.safetensors_header import Header, read_header
-from pid.llava.model_folder import read_json_object
+from pid.llava.model_folder.config_json import read_json_object
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from pid.llava.config import require
+from pid.llava.model_folder.field_checks import require
 from pid.llava.preprocessing.anyres import ImageSize, anyres_rows
 from pid.llava.preprocessing.prompts import AUTO, style_name, suffix_text
 from pid.llava.preprocessing.sources.folder_facts import (
