@@ -117,7 +117,8 @@ def test_a_run_writes_what_it_says(ran):
     assert written["prompts"] == {"seed0": prompt, "seed1": prompt}
     titles = [table["title"] for table in written["tables"]]
     assert [title.split("(")[0].strip() for title in titles[:4]] == [
-        "Tasks, and the change of the answer's probability by Image→Question knockouts",
+        "Tasks, and the change of the answer's probability by Image→Question knockouts, in % with the 95 % interval "
+        "over questions",
         "Peak layers, and shares in the last layer",
         "Effect of the knockout in all layers, in the last layer",
         "Correlation of trajectories over layers",
@@ -359,7 +360,7 @@ def test_models_and_data_that_are_not_there_are_refused_before_there_is_a_folder
 
 def test_a_mesh_of_more_devices_than_there_are_is_refused(folders):
     capture = pid_llava.CaptureOptions(style=toyworld.STYLE, suffix="none")
-    with pytest.raises(ValueError, match=r"got 64 of 8; lower --mesh.data"):
+    with pytest.raises(ValueError, match=r"got data=64, model=1 for 8 devices; lower --mesh.data"):
         _ = checkpoint.ModelFolder(folders[0], capture, llava.MeshShape(data=64)).network
 
 
