@@ -84,6 +84,12 @@ def _weight_map(folder: Path) -> dict[str, str]:
         raise ValueError(
             f"an index has a weight_map, the file of each tensor, got none in {index}; download it again."
         )
+    if invalid := [
+        name for name in weight_map.values() if not isinstance(name, str) or Path(name).name != name
+    ]:
+        raise ValueError(
+            f"an index names files of its folder, got {invalid[0]!r} in {index}; download it again."
+        )
     return weight_map
 
 

@@ -28,7 +28,7 @@ COUNTS = {
         "num_channels",
     ),
 }
-"""Fields of each part that are whole numbers from 1."""
+"""Fields of each part that are whole numbers from 1; a vision tower may have no block."""
 CONSTANTS = {"text_config": ("rms_norm_eps", "rope_theta"), "vision_config": ("layer_norm_eps",)}
 """Fields of each part that are positive numbers."""
 SIDES = ("image_size", "patch_size")
@@ -71,7 +71,8 @@ def _check_numbers(fields: Mapping[str, Any], part: str, prefix: str | None = No
     prefix = f"{part}." if prefix is None else prefix
     for name in COUNTS[part]:
         if (value := fields.get(name)) is not None:
-            _check_whole(prefix + name, as_side(prefix + name, value) if name in SIDES else value)
+            least = 0 if prefix + name == "vision_config.num_hidden_layers" else 1
+            _check_whole(prefix + name, as_side(prefix + name, value) if name in SIDES else value, least)
     for name in CONSTANTS[part]:
         value = fields.get(name, 1.0)
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
@@ -137,6 +138,6 @@ def _check_two_names(fields: Mapping[str, Any], pairs: tuple[tuple[str, str], ..
         one, other = _nested(fields, first), _nested(fields, second)
         if one is not None and other is not None and one != other:
             raise ValueError(
-                f"{prefix}{first} and {prefix}{second} in config.json are two names of one number, got {one!r} and "
+                f"{prefix}{first} and {second} in config.json are two names of one number, got {one!r} and "
                 f"{other!r}; delete the wrong one."
             )
