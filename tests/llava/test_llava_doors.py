@@ -117,7 +117,7 @@ def test_wrong_argument_is_refused_by_rule_and_remedy(case):
     call, kind, message = REFUSALS[case]
     with pytest.raises((kind, jaxtyping.TypeCheckError)) as refusal:
         call()
-    if not isinstance(refusal.value, jaxtyping.TypeCheckError):  # the annotations, checked in tests alone
+    if "Type-check error" not in str(refusal.value):  # by the annotations, which are checked in tests alone
         assert re.search(message, str(refusal.value))
 
 
