@@ -19,7 +19,7 @@ Attention from one group to another can be removed in any set of layers without 
 
 Stages, in import order:
 
-model_folder      the config.json of a folder, and what to do with a path that is no model folder
+model_folder      the config.json of a folder, checked, and what to do with a path that is no model folder
 config            configurations, read from a Hugging Face config.json
 tokens            token types
 knockout          attention edges removed by token type and layer

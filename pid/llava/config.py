@@ -5,14 +5,15 @@ transformers, which need no torch. A model with parts that this port does not co
 """
 
 import dataclasses
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pid.deprecation import accept_former_fields
-from pid.llava.model_folder import read_config_fields
+from pid.llava.model_folder.config_json import read_config_fields
+from pid.llava.model_folder.field_checks import as_side, check_pinpoints, require
+from pid.llava.model_folder.transformers_config import hugging_face_config, hugging_face_text_config
 
 VISION_FIELDS = {"width": "hidden_size", "ffn": "mlp_dim", "heads": "num_heads", "eps": "norm_eps"}
 TEXT_FIELDS = {
@@ -29,9 +30,6 @@ TEXT_FIELDS = {
     "tied": "tie_embeddings",
 }
 """Old name → name of a field. Stores of activations have the old names on disk."""
-TWO_NAMES = (("image_token_index", "image_token_id"),)
-TWO_NAMES_OF_TEXT = (("rope_theta", "rope_parameters.rope_theta"), ("rope_theta", "rope_scaling.rope_theta"))
-"""Fields of a config.json that transformers knows by two names, for the whole model and for its language model."""
 
 
 @accept_former_fields(**VISION_FIELDS)
@@ -167,15 +165,6 @@ def config_fields_on_disk(config: LlavaConfig) -> dict[str, Any]:
     return dataclasses.asdict(config) | {"vision": vision, "text": text}
 
 
-def require(name: str, value: Any, allowed: tuple[Any, ...]) -> None:
-    """Raise ValueError unless `value` is one of `allowed`."""
-    if value not in allowed:
-        raise ValueError(
-            f"{name} must be {' or '.join(repr(choice) for choice in allowed)}, got {value!r}; "
-            f"this port computes nothing else."
-        )
-
-
 def text_config(config: Any) -> TextConfig:
     """Convert a LlamaConfig or MistralConfig of transformers to a `TextConfig`.
 
@@ -187,6 +176,12 @@ def text_config(config: Any) -> TextConfig:
     require("rope_type", config.rope_parameters.get("rope_type", "default"), ("default",))
     for bias in ("attention_bias", "mlp_bias"):
         require(bias, getattr(config, bias, False), (False,))
+    if config.num_attention_heads % config.num_key_value_heads:
+        raise ValueError(
+            f"each key and value head serves as many query heads, got num_key_value_heads="
+            f"{config.num_key_value_heads} for num_attention_heads={config.num_attention_heads} in config.json; "
+            f"correct it."
+        )
     return TextConfig(
         vocab_size=config.vocab_size,
         hidden_size=config.hidden_size,
@@ -197,7 +192,9 @@ def text_config(config: Any) -> TextConfig:
         head_dim=config.head_dim or config.hidden_size // config.num_attention_heads,
         norm_eps=float(config.rms_norm_eps),
         rope_theta=float(config.rope_parameters["rope_theta"]),
-        sliding_window=getattr(config, "sliding_window", None),
+        sliding_window=config.sliding_window
+        if config.model_type == "mistral"
+        else None,  # as in Hugging Face
         tie_embeddings=config.tie_word_embeddings,
     )
 
@@ -219,13 +216,19 @@ def vision_config(config: Any, feature_layer: int | list[int]) -> VisionConfig:
             f"vision_feature_layer must be one hidden state of {layers + 1}, -{layers + 1} … {layers}, "
             f"got {feature_layer}; this port takes one of these numbers, and no list of them."
         )
+    image_size, patch_size = (as_side(name, getattr(config, name)) for name in ("image_size", "patch_size"))
+    if image_size % patch_size:
+        raise ValueError(
+            f"a tile has whole patches, got image_size={image_size} and patch_size={patch_size} in the vision_config "
+            f"of config.json; correct it."
+        )
     return VisionConfig(
         hidden_size=config.hidden_size,
         mlp_dim=config.intermediate_size,
         num_heads=config.num_attention_heads,
         depth=feature_layer % (layers + 1),
-        image_size=config.image_size,
-        patch_size=config.patch_size,
+        image_size=image_size,
+        patch_size=patch_size,
         channels=config.num_channels,
         activation=config.hidden_act,
         norm_eps=float(config.layer_norm_eps),
@@ -242,58 +245,14 @@ def llava_config(config: Any) -> LlavaConfig:
     require("vision_feature_select_strategy", config.vision_feature_select_strategy, ("default",))
     require("projector_hidden_act", config.projector_hidden_act, ("gelu",))
     require("multimodal_projector_bias", config.multimodal_projector_bias, (True,))
-    pinpoints = getattr(config, "image_grid_pinpoints", None)
+    vision = vision_config(config.vision_config, config.vision_feature_layer)
+    is_anyres = config.model_type == "llava_next"
     return LlavaConfig(
-        vision=vision_config(config.vision_config, config.vision_feature_layer),
+        vision=vision,
         text=replace(text_config(config.text_config), tie_embeddings=config.tie_word_embeddings),
         image_token=config.image_token_index,
-        pinpoints=None if pinpoints is None else tuple((height, width) for height, width in pinpoints),
+        pinpoints=check_pinpoints(config.image_grid_pinpoints, vision.image_size) if is_anyres else None,
     )
-
-
-def _is_not_about_torch(record: logging.LogRecord) -> bool:
-    """Return False for the message of transformers that torch is missing: this package does not need torch."""
-    return not record.getMessage().startswith("PyTorch was not found")
-
-
-def import_transformers() -> Any:
-    """Import transformers on first use, since this takes seconds, and hide its message that torch is missing."""
-    logging.getLogger("transformers").addFilter(_is_not_about_torch)
-    import transformers
-
-    return transformers
-
-
-def _nested(fields: Mapping[str, Any], name: str) -> Any:
-    value: Any = fields
-    for key in name.split("."):
-        value = value.get(key) if isinstance(value, Mapping) else None
-    return value
-
-
-def _check_two_names(fields: Mapping[str, Any], pairs: tuple[tuple[str, str], ...]) -> None:
-    for first, second in pairs:
-        one, other = _nested(fields, first), _nested(fields, second)
-        if one is not None and other is not None and one != other:
-            raise ValueError(
-                f"{first} and {second} in config.json are two names of one number, got {one!r} and {other!r}; delete "
-                f"the wrong one."
-            )
-
-
-def hugging_face_config(fields: Mapping[str, Any]) -> Any:
-    """The LlavaConfig or LlavaNextConfig of transformers that the `fields` of a config.json describe.
-
-    Raises:
-        ValueError: it is another model, or two names of one field have two values.
-    """
-    require("model_type in config.json", fields.get("model_type"), ("llava", "llava_next"))
-    _check_two_names(fields, TWO_NAMES)
-    text = fields.get("text_config")
-    _check_two_names(text if isinstance(text, Mapping) else {}, TWO_NAMES_OF_TEXT)
-    transformers = import_transformers()
-    family = {"llava": transformers.LlavaConfig, "llava_next": transformers.LlavaNextConfig}
-    return family[fields["model_type"]].from_dict(dict(fields))
 
 
 def parse_config(fields: Mapping[str, Any]) -> LlavaConfig:
@@ -335,9 +294,4 @@ def read_text_config(path: str | Path) -> TextConfig:
         FileNotFoundError: the folder has no config.json.
         ValueError: the folder holds another model, or one with parts that this port does not compute.
     """
-    fields = read_config_fields(path)
-    require("model_type in config.json", fields.get("model_type"), ("llama", "mistral"))
-    _check_two_names(fields, TWO_NAMES_OF_TEXT)
-    transformers = import_transformers()
-    family = {"llama": transformers.LlamaConfig, "mistral": transformers.MistralConfig}
-    return text_config(family[fields["model_type"]].from_dict(fields))
+    return text_config(hugging_face_text_config(read_config_fields(path)))

@@ -120,7 +120,7 @@ def windows(layers: int, width: int = 9) -> tuple[tuple[int, ...], ...]:
         One tuple of layers for each layer.
 
     Raises:
-        ValueError: the width is below 1.
+        ValueError: the width is below 1, or a number is not whole or negative.
 
     Example:
         >>> from pid import llava
@@ -130,6 +130,10 @@ def windows(layers: int, width: int = 9) -> tuple[tuple[int, ...], ...]:
     Reference:
         Zhang et al. 2025, Cross-modal information flow in multimodal large language models, with width 9.
     """
+    if not isinstance(layers, int | np.integer) or not isinstance(width, int | np.integer) or layers < 0:
+        raise ValueError(
+            f"layers and width of windows are whole numbers, got layers={layers!r} and width={width!r}; round them."
+        )
     if width < 1:
         raise ValueError(f"a window has at least one layer, got width={width}; choose a positive width.")
     below, above = width // 2, -(-width // 2)

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float32, Int32
 
 from pid.llava import Processor, Sample, TokenType, wrap_processor
-from pid.llava.config import import_transformers
+from pid.llava.model_folder.transformers_config import import_transformers
 from pid.toyworld.dataset import Example
 from pid.toyworld.scenes import PATCH, normalize, render
 from pid.toyworld.vocabulary import IMAGE, PAD, QUESTION_MARK, SIDE, UNKNOWN, VOCABULARY

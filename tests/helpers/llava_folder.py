@@ -9,7 +9,7 @@ from PIL import Image
 
 from pid import llava
 from pid.llava import Sample
-from pid.llava.config import import_transformers
+from pid.llava.model_folder.transformers_config import import_transformers
 from pid.llava.preprocessing.tokenization import tokenize
 
 WORDS = (

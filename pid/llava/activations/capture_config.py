@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 
 from pid.llava.activations.batching import Buckets, Conditions
 from pid.llava.knockout import as_knockouts
@@ -62,6 +63,16 @@ class CaptureConfig:
             )
 
 
+def _to_options(options: Any) -> tuple[int, ...]:
+    """Token ids as a tuple; a single id is one option."""
+    several = tuple(options) if isinstance(options, Iterable) and getattr(options, "ndim", 1) else (options,)
+    if not all(isinstance(option, int | np.integer) and not isinstance(option, bool) for option in several):
+        raise ValueError(
+            f"options are token ids, got {options!r}; pass those of tokenizer.convert_tokens_to_ids."
+        )
+    return tuple(map(int, several))
+
+
 def make_capture_config(
     buckets: Buckets,
     *,
@@ -87,7 +98,7 @@ def make_capture_config(
         {name: as_knockouts(knockouts) for name, knockouts in conditions.items()},
         (names,) if isinstance(names, str) else tuple(names),
         as_groups(groups),
-        tuple(map(int, options if isinstance(options, Iterable) else (options,))),
+        _to_options(options),
         buckets,
         dtype if isinstance(dtype, str) else jnp.dtype(dtype).name,
     )

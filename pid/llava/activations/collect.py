@@ -12,6 +12,7 @@ C conditions, B rows of a batch, G groups, n rows of a shard
 import dataclasses
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from os import PathLike
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -36,7 +37,7 @@ from pid.llava.activations.shared_prefix import Measurement, measure
 from pid.llava.config import config_fields_on_disk
 from pid.llava.knockout import Knockout
 from pid.llava.model.language_model import GROUPS
-from pid.llava.model.llava import Llava
+from pid.llava.model.llava import Llava, check_model
 from pid.llava.partitioning import put_inputs
 from pid.llava.preprocessing.encoded_prompt import EncodedPrompt
 from pid.llava.progress import progress_bar
@@ -104,6 +105,7 @@ def capture(
     Reference:
         Geva et al. 2023 for attention knockout; Zhang et al. 2025 for LLaVA.
     """
+    check_model(model)
     capture_config = make_capture_config(
         default_buckets(model.config) if buckets is None else buckets,
         conditions=conditions,
@@ -112,6 +114,7 @@ def capture(
         options=options,
         dtype=dtype,
     )
+    _check_texts(store, weights, encoding)
     if not isinstance(batch, int | np.integer) or batch < 1:
         raise ValueError(f"a batch has at least one prompt, got batch={batch!r}; choose a positive number.")
     run = make_runner(model, capture_config, int(batch))
@@ -123,7 +126,7 @@ def capture(
     rows = (to_row(row, place) for place, row in enumerate(rows))
     with progress_bar("capture", total, "samples") as advance:
         new = pending(rows, dict(writer.stored), index, count, advance, dict(writer.digests))
-        new = ((place, check_row(model.config, row)) for place, row in new)
+        new = ((place, check_row(model.config, row, capture_config.groups)) for place, row in new)
         planned = batches(new, batch, capture_config.conditions, capture_config.buckets)
         for prompts, measurement in one_step_ahead((prompts, run(prompts)) for prompts in planned):
             names = (row.name for row in prompts.rows)
@@ -133,16 +136,30 @@ def capture(
     return Store.open(store)
 
 
+def _check_texts(store: Any, weights: Any, encoding: Any) -> None:
+    """Raise TypeError unless the store is a path, and the fingerprints, which it records, are texts."""
+    if not isinstance(store, str | PathLike):
+        raise TypeError(f"a store is the path of a folder, got {type(store).__name__}; name a folder.")
+    for name, fingerprint in (("weights", weights), ("encoding", encoding)):
+        if not isinstance(fingerprint, str):
+            raise TypeError(
+                f"{name} is a fingerprint, a text, got {type(fingerprint).__name__}; pass a text."
+            )
+
+
 def _share(share: tuple[int, int] | None) -> tuple[int, int]:
     """The share of this process: (index, count).
 
     Raises:
         ValueError: the index is not below the count.
     """
-    index, count = (jax.process_index(), jax.process_count()) if share is None else share
-    if not 0 <= index < count:
+    pair = (jax.process_index(), jax.process_count()) if share is None else share
+    is_pair = (
+        isinstance(pair, tuple | list) and [isinstance(part, int | np.integer) for part in pair] == [True] * 2
+    )
+    if not is_pair or not 0 <= pair[0] < pair[1]:
         raise ValueError(f"a share is (index, count), with index 0 … count - 1, got {share}; count from 0.")
-    return index, count
+    return pair[0], pair[1]
 
 
 def _store_config(model: Llava, capture_config: CaptureConfig, weights: str, encoding: str) -> StoreConfig:

@@ -12,6 +12,7 @@ from pid.llava.config import LlavaConfig
 from pid.llava.preprocessing.device_inputs import count_tiles, prepare, tiles_error, tiles_needed
 from pid.llava.preprocessing.encoded_prompt import EncodedPrompt
 from pid.llava.preprocessing.host_arrays import to_host_array
+from pid.llava.tokens import TokenType
 
 REMEDY = "encode samples by llava.encode_prompts(processor, samples)"
 
@@ -46,22 +47,34 @@ def to_row(sample: Any, place: int) -> EncodedPrompt:
     Raises:
         ValueError: the sample is something else.
     """
-    fields = sample if isinstance(sample, Mapping) else getattr(sample, "_asdict", dict)()
+    fields: Any = sample if isinstance(sample, Mapping) else getattr(sample, "_asdict", dict)()
     if set(fields) != set(EncodedPrompt._fields):
         raise ValueError(
             f"samples are encoded prompts, with {', '.join(EncodedPrompt._fields)}, got {type(sample).__name__} with "
             f"{', '.join(map(str, fields)) or 'none of them'} at place {place}; {REMEDY}."
         )
+    if not isinstance(fields["name"], str):
+        raise ValueError(
+            f"the name of a sample is a text, got {fields['name']!r} at place {place}; convert it by str."
+        )
     return EncodedPrompt(**fields)
 
 
-def check_row(config: LlavaConfig, row: EncodedPrompt) -> EncodedPrompt:
+def check_row(config: LlavaConfig, row: EncodedPrompt, groups: tuple[int, ...] = ()) -> EncodedPrompt:
     """Check a prompt as `prepare` checks a batch, while it has no padding that would hide a fault.
+
+    A prompt of text alone has no mean over image tokens, so IMAGE is not among its `groups`.
 
     Raises:
         ValueError: the prompt breaks a rule; the message names the prompt and the rule.
     """
     check_layout(row)
+    if row.pixels is None and TokenType.IMAGE in groups:
+        others = tuple(int(group) for group in groups if group != TokenType.IMAGE) or (int(TokenType.LAST),)
+        raise ValueError(
+            f"the group IMAGE needs image tokens, got text alone in sample {row.name!r}; capture text into a store of "
+            f"its own, with groups={others}."
+        )
     try:
         _check_image(config, row)
     except ValueError as error:

@@ -33,7 +33,7 @@ from pid.llava.config import LlavaConfig, TextConfig, read_config
 from pid.llava.model.choices import compute_dtype
 from pid.llava.model.language_model import LanguageModel
 from pid.llava.model.llava import Llava
-from pid.llava.model_folder import check_not_quantized, read_config_fields
+from pid.llava.model_folder.config_json import check_not_quantized, read_config_fields
 from pid.llava.partitioning import shardings
 
 TEXT_LAYER = r"language_model\.layers\.\d+\."
@@ -158,6 +158,10 @@ def read_parameters(
 
 
 def _platform(mesh: Mesh | None) -> str:
+    if not isinstance(mesh, Mesh | None):
+        raise TypeError(
+            f"a mesh is one of JAX, got {type(mesh).__name__}; write llava.MeshShape(data=…, model=…).concrete()."
+        )
     device = jax.local_devices()[0] if mesh is None else mesh.devices.flat[0]
     return device.platform
 
@@ -247,6 +251,11 @@ def load_text(
 
     The example is not executed, because it needs the weights of a model.
     """
+    if not isinstance(config, TextConfig) or not isinstance(arrays, Mapping):
+        raise TypeError(
+            f"a text model has a TextConfig and arrays by key, got {type(config).__name__} and "
+            f"{type(arrays).__name__}; pass config.text, and the arrays of safetensors.numpy.load_file."
+        )
     where, dtype = "the arrays", compute_dtype(dtype, _platform(mesh))
     items = [(key, LazyTensor(x.shape, x.__getitem__)) for key, x in arrays.items() if not is_buffer(key)]
     tensors = by_canonical_key(items, where)

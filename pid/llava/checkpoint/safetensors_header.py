@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pid.llava.model_folder import is_lfs_pointer
+from pid.llava.model_folder.config_json import is_lfs_pointer
 
 
 def damage_error(file: Path, error: object) -> ValueError:

@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from pid.llava.checkpoint.key_mapping import canonical_key, is_buffer, is_original
 from pid.llava.checkpoint.safetensors_header import damage_error
 from pid.llava.checkpoint.weight_files import weight_files
-from pid.llava.model_folder import ORIGINAL_REMEDY
+from pid.llava.model_folder.config_json import ORIGINAL_REMEDY
 
 Index = tuple[slice, ...]
 FLOATS = ("F64", "F32", "F16", "BF16")

@@ -13,7 +13,7 @@ import numpy as np
 
 from pid.llava.checkpoint.key_mapping import canonical_key
 from pid.llava.checkpoint.safetensors_header import Header, read_header
-from pid.llava.model_folder import read_json_object
+from pid.llava.model_folder.config_json import read_json_object
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -83,6 +83,12 @@ def _weight_map(folder: Path) -> dict[str, str]:
     if not isinstance(weight_map, dict) or not weight_map:
         raise ValueError(
             f"an index has a weight_map, the file of each tensor, got none in {index}; download it again."
+        )
+    if invalid := [
+        name for name in weight_map.values() if not isinstance(name, str) or Path(name).name != name
+    ]:
+        raise ValueError(
+            f"an index names files of its folder, got {invalid[0]!r} in {index}; download it again."
         )
     return weight_map
 

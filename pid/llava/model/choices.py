@@ -1,5 +1,6 @@
 """The choices of a model and of a forward pass, checked before anything is traced: dtype, states and groups."""
 
+from collections.abc import Iterable
 from typing import Any, Literal, get_args
 
 import jax.numpy as jnp
@@ -50,9 +51,11 @@ def as_groups(groups: Any) -> tuple[int, ...]:
     Raises:
         ValueError: there are none, or one is not a type above PAD.
     """
-    several = (groups,) if isinstance(groups, int | np.integer) else tuple(groups)
+    several = tuple(groups) if isinstance(groups, Iterable) and not isinstance(groups, str) else (groups,)
     is_valid = all(isinstance(group, int | np.integer) and group > TokenType.PAD for group in several)
     if not several or not is_valid:
         numbers = tuple(int(group) if isinstance(group, int) else group for group in several)
-        raise ValueError(f"groups are different types above PAD=0, got {numbers}; name each once.")
+        raise ValueError(
+            f"groups are different types above PAD=0, got {numbers}; name each once, as TokenType."
+        )
     return tuple(map(int, several))

@@ -113,6 +113,14 @@ def run(
     return nnx.merge(graphdef, params)(inputs, collect=collect, groups=groups)
 
 
+def check_model(model: object) -> None:
+    """Raise TypeError unless it is a `Llava`."""
+    if not isinstance(model, Llava):
+        raise TypeError(
+            f"a model is a Llava, got {type(model).__name__}; load one by llava.load(path, dtype=…)."
+        )
+
+
 def forward(
     model: Llava,
     input_ids: Any,
@@ -160,6 +168,7 @@ def forward(
 
     The example is not executed, because it needs the weights of a model.
     """
+    check_model(model)
     check_collect(collect)
     groups = as_groups(groups)
     inputs = prepare(

@@ -11,7 +11,8 @@ import numpy as np
 from einops import rearrange
 from jaxtyping import Float, Int
 
-from pid.llava.config import LlavaConfig, import_transformers
+from pid.llava.config import LlavaConfig
+from pid.llava.model_folder.transformers_config import import_transformers
 from pid.llava.preprocessing.anyres import best_resolution
 from pid.llava.preprocessing.device_inputs import image_rows
 from pid.llava.preprocessing.images import DEVIATION, MEAN

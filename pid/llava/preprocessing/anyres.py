@@ -69,7 +69,7 @@ def anyres_rows(
         int32 (tokens,): tile·side² + patch, or -1 for the newline vector.
 
     Raises:
-        ValueError: the image has no pixels.
+        ValueError: the image has no pixels, or there are no pinpoints.
 
     Example:
         >>> from pid import llava
@@ -81,6 +81,10 @@ def anyres_rows(
     """
     if min(size) < 1:
         raise ValueError(f"an image has at least one pixel each way, got (height, width) = {size}.")
+    if not len(pinpoints):
+        raise ValueError(
+            "an image is scaled to one of several resolutions, got no pinpoints; pass at least one."
+        )
     down, across = tile_grid(size, pinpoints, tile)
     patches = np.arange((1 + down * across) * side**2, dtype=np.int32)
     base, grid = patches[: side**2], patches[side**2 :]

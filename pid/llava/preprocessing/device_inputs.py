@@ -133,6 +133,10 @@ def _to_sizes(config: LlavaConfig, image_sizes: Any | None, batch: int) -> np.nd
             f"LLaVA-1.6 needs image_sizes, (height, width) for each of {batch} rows, got "
             f"{None if sizes is None else sizes.shape}; the image processor returns them."
         )
+    if (sizes != np.rint(sizes)).any():
+        raise ValueError(
+            f"image_sizes are whole numbers, got {sizes.tolist()}; the image processor returns them."
+        )
     return sizes
 
 
@@ -217,6 +221,8 @@ def prepare(
         >>> inputs.types.tolist(), inputs.knockout_mask.shape
         ([[1, 1, 1]], (2, 1, 8, 8))
     """
+    if not isinstance(config, LlavaConfig):
+        raise TypeError(f"a configuration is a LlavaConfig, got {type(config).__name__}; pass model.config.")
     ids = _to_ids(config, input_ids)
     is_image = ids == config.image_token
     if pixel_values is None:

@@ -31,8 +31,8 @@ class Sample(NamedTuple):
     name: str
     """The name of the sample, unique among the samples."""
     image: ImageLike | None
-    """A PIL image, a uint8 array with colors last, the path of a file or its bytes. None is text alone, which needs a
-    prompt style without `<image>`."""
+    """A PIL image, a uint8 array with colors last, the path of a file, its bytes, or, as in
+    `datasets`, a dictionary of `bytes` and `path`. None is text alone, which needs a prompt style without `<image>`."""
     question: str
     """The question alone. The processor adds prompt style and suffix."""
     spans: tuple[CharacterSpan, ...] = ()
@@ -51,7 +51,7 @@ def encode_prompt(processor: Processor, sample: Sample) -> EncodedPrompt:
 
     Raises:
         FileNotFoundError: the image file does not exist; the message names the sample.
-        TypeError: the image is of a type that holds none; the message names the sample.
+        TypeError: the image is of a type that holds none, and the message names the sample; or it is another processor.
         ValueError: the sample breaks a rule; the message names both.
 
     Example::
@@ -61,7 +61,7 @@ def encode_prompt(processor: Processor, sample: Sample) -> EncodedPrompt:
 
     The example is not executed, because it needs the files of a model.
     """
-    _check_type(sample)
+    _check_types(processor, sample)
     try:
         return _encode(processor, sample)
     except (FileNotFoundError, TypeError, ValueError) as error:
@@ -70,11 +70,29 @@ def encode_prompt(processor: Processor, sample: Sample) -> EncodedPrompt:
         raise kind(f"sample {sample.name!r}: {error}") from error
 
 
-def _check_type(sample: object) -> None:
+def _check_types(processor: object, sample: object) -> None:
+    if not isinstance(processor, Processor):
+        raise TypeError(
+            f"samples are encoded by a Processor, got {type(processor).__name__}; read one by "
+            f"llava.read_processor(path), or convert one of transformers by llava.wrap_processor."
+        )
     if not isinstance(sample, Sample):
         raise TypeError(
             f"samples are of type Sample, got {type(sample).__name__}; pass a list of Sample(name, image, question)."
         )
+    if not isinstance(sample.name, str):
+        raise TypeError(f"the name of a sample is a text, got {sample.name!r}; convert it by str.")
+
+
+def _several(samples: Iterable[Sample] | Sample) -> Iterable[Sample]:
+    """The samples, given several or a single one."""
+    if isinstance(samples, Sample):
+        return (samples,)
+    if not isinstance(samples, Iterable):
+        raise TypeError(
+            f"samples are a list of Sample(name, image, question), got {type(samples).__name__}; pass one."
+        )
+    return samples
 
 
 def _encode(processor: Processor, sample: Sample) -> EncodedPrompt:
@@ -103,12 +121,12 @@ def _image(sample: Sample, text: Prompt) -> Image.Image | None:
     return None
 
 
-def encode_prompts(processor: Processor, samples: Iterable[Sample]) -> Iterator[EncodedPrompt]:
+def encode_prompts(processor: Processor, samples: Iterable[Sample] | Sample) -> Iterator[EncodedPrompt]:
     """Encode samples lazily, one after the other.
 
     Args:
         processor: tokenizer, image processor and prompt style.
-        samples: samples with unique names.
+        samples: samples with unique names, or a single one.
 
     Yields:
         The encoded prompts, in the order of the samples.
@@ -125,20 +143,20 @@ def encode_prompts(processor: Processor, samples: Iterable[Sample]) -> Iterator[
     The example is not executed, because it needs the files of a model.
     """
     names: set[str] = set()
-    for sample in samples:
-        _check_type(sample)
+    for sample in _several(samples):
+        _check_types(processor, sample)
         if sample.name in names:
             raise ValueError(f"names of samples are unique, got {sample.name!r} twice; number them.")
         names.add(sample.name)
         yield encode_prompt(processor, sample)
 
 
-def encode(processor: Processor, samples: Iterable[Sample]) -> Batch:
+def encode(processor: Processor, samples: Iterable[Sample] | Sample) -> Batch:
     """Encode samples as one batch.
 
     Args:
         processor: tokenizer, image processor and prompt style.
-        samples: at least one sample; unique names.
+        samples: one sample or more, with unique names.
 
     Returns:
         The batch, padded on the right to its longest prompt.

@@ -3,8 +3,8 @@
 B batch, T tokens, M tiles of a sample
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -77,14 +77,18 @@ class Batch(NamedTuple):
 
 
 def pad(
-    rows: Sequence[EncodedPrompt], *, pad_token: int = 0, length: int | None = None, tiles: int | None = None
+    rows: Iterable[EncodedPrompt] | EncodedPrompt,
+    *,
+    pad_token: int = 0,
+    length: int | None = None,
+    tiles: int | None = None,
 ) -> Batch:
     """Pad encoded prompts to one batch.
 
     If every image has one tile, the batch has the shape of LLaVA-1.5, since an image of LLaVA-1.6 has at least two.
 
     Args:
-        rows: the prompts, at least one; all with an image or all without.
+        rows: one prompt or more; all with an image or all without.
         pad_token: the token id of padding.
         length: tokens of the batch. None is the length of the longest prompt.
         tiles: tiles of the batch. None is the largest number of tiles.
@@ -103,9 +107,13 @@ def pad(
         >>> llava.pad([short, long]).token_types.tolist()
         [[3, 4, 0], [1, 3, 4]]
     """
-    if not rows:
-        raise ValueError("a batch has at least one row, got none.")
+    rows = _to_list(rows)
     images = [row.pixels for row in rows if row.pixels is not None]
+    if len(shapes := {np.shape(image)[1:] for image in images}) > 1:
+        raise ValueError(
+            f"all tiles of a batch have one shape, got {' and '.join(map(str, sorted(shapes)))}; encode all prompts "
+            f"by one processor."
+        )
     if images and len(images) < len(rows):
         raise ValueError(
             f"all rows of a batch have an image or none has, got {len(images)} of {len(rows)} with one; batch them "
@@ -126,6 +134,24 @@ def pad(
         pixels = pixels[:, 0] if depth == 1 else pixels
         sizes = np.array([row.image_size for row in rows], np.int32)
     return Batch(tuple(row.name for row in rows), ids, types, pixels, counts, sizes)
+
+
+def _to_list(rows: Any) -> list[EncodedPrompt]:
+    """The prompts of an iterable, or a single one.
+
+    Raises:
+        TypeError: one of them is something else.
+        ValueError: there are none.
+    """
+    several = [rows] if isinstance(rows, EncodedPrompt) else list(rows or ())
+    if not several:
+        raise ValueError("a batch has at least one row, got none.")
+    for row in several:
+        if not isinstance(row, EncodedPrompt):
+            raise TypeError(
+                f"rows are of type EncodedPrompt, got {type(row).__name__}; encode samples by llava.encode_prompts."
+            )
+    return several
 
 
 def _capacity(unit: str, sizes: list[int], requested: int | None) -> int:

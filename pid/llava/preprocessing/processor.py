@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from pid.llava.config import require
+from pid.llava.model_folder.config_json import CHECK_THE_PATH, path_remedy, to_folder
+from pid.llava.model_folder.field_checks import require
 from pid.llava.preprocessing.anyres import ImageSize, anyres_rows
-from pid.llava.preprocessing.prompts import AUTO, style_name, suffix_text
+from pid.llava.preprocessing.prompts import AUTO, STYLES, style_name, suffix_text
 from pid.llava.preprocessing.sources.folder_facts import (
     ModelFacts,
     check_against_model,
@@ -20,7 +21,7 @@ from pid.llava.preprocessing.sources.folder_facts import (
     fill_from_model,
     read_model_facts,
 )
-from pid.llava.preprocessing.sources.model_style import choose_style, model_family
+from pid.llava.preprocessing.sources.model_style import check_templates, choose_style, model_family
 from pid.llava.preprocessing.sources.processor_parts import (
     ImageMode,
     check_parts,
@@ -90,6 +91,11 @@ class Processor:
 def _wrap(
     theirs: Any, *, style: str, suffix: str, image_mode: ImageMode | None, model: ModelFacts | None
 ) -> Processor:
+    if isinstance(theirs, str | Path | Processor):
+        raise TypeError(
+            f"a processor of transformers is wrapped, got {type(theirs).__name__}; read a folder by "
+            f"llava.read_processor, and use a Processor as it is."
+        )
     require("the processor", type(theirs).__name__, ("LlavaProcessor", "LlavaNextProcessor"))
     anyres = type(theirs).__name__ == "LlavaNextProcessor"
     allowed = tuple(mode for mode in get_args(ImageMode) if (mode == "anyres") == anyres)
@@ -186,14 +192,18 @@ def read_processor(
 
     The example is not executed, because it needs the files of a model.
     """
-    folder = Path(path)
+    folder = to_folder(path)
     for component, names in FILES.items():
         if not any((folder / name).is_file() for name in names):
+            remedy = path_remedy(folder)
+            if remedy == CHECK_THE_PATH:
+                remedy = "download the files of the model that end in .json, tokenizer.model too"
             raise FileNotFoundError(
-                f"{component} is a file {' or '.join(names)}, found none in {folder}; download the files of the "
-                f"model that end in .json, tokenizer.model too."
+                f"{component} is a file {' or '.join(names)}, found none in {folder}; {remedy}."
             )
     check_processor_files(folder)
+    if style == AUTO or style in STYLES:
+        check_templates(folder)
     model = read_model_facts(folder)
     theirs = read_hugging_face_processor(folder)
     return _wrap(theirs, style=style, suffix=suffix, image_mode=image_mode, model=model)

@@ -78,13 +78,29 @@ class Prompt:
         return self.before + IMAGE * self.has_image + self.after
 
 
+def _check_text(what: str, text: object) -> None:
+    """Raise TypeError if it is no text, ValueError if UTF-8 cannot write it."""
+    if not isinstance(text, str):
+        remedy = "decode it" if isinstance(text, bytes) else "pass one"
+        raise TypeError(f"{what} is a text, got {type(text).__name__}; {remedy}.")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"{what} is a text of whole characters, got {text[error.start]!r}, half of one, at {error.start}; "
+            f"decode the source of the text as UTF-8."
+        ) from error
+
+
 def style_text(style: str) -> str:
     """The text of a style: one of `STYLES`, or the text itself, with `{question}` behind `<image>` or alone.
 
     Raises:
+        TypeError: it is no text.
         ValueError: the name is unknown, or the text does not have `{question}` once, or has `<image>` twice or behind
             it.
     """
+    _check_text("a style", style)
     text = STYLES.get(style, style)
     images, questions = text.count(IMAGE), text.count(QUESTION)
     if questions != 1 or images > 1 or (images and text.index(QUESTION) < text.index(IMAGE)):
@@ -104,8 +120,10 @@ def suffix_text(suffix: str) -> str:
     """The text of a suffix: one of `SUFFIXES`, or the text itself, which begins with a space or a newline.
 
     Raises:
+        TypeError: it is no text.
         ValueError: the text does not begin with a space or a newline, or contains `<image>`.
     """
+    _check_text("a suffix", suffix)
     text = SUFFIXES.get(suffix, suffix)
     if text and not text[0].isspace() or IMAGE in text:
         raise ValueError(
@@ -142,8 +160,7 @@ def prompt(question: str, *, style: str = "vicuna_v1", suffix: str = "zhang") ->
     Reference:
         Liu et al. 2023 (LLaVA-1.5), conversation.py; Zhang et al. 2025 for the suffix "zhang".
     """
-    if not isinstance(question, str):
-        raise TypeError(f"a question is a text, got {type(question).__name__}; convert it by str.")
+    _check_text("a question", question)
     if not question.strip() or IMAGE in question:
         raise ValueError(
             f"a question is a text without {IMAGE}, got {question!r}; the prompt style places the image."

@@ -39,14 +39,26 @@ def assign_type(types: np.ndarray, offsets: np.ndarray, start: int, stop: int, t
     types[(offsets[:, 0] < stop) & (offsets[:, 1] > start)] = token_type
 
 
-def check_spans(spans: Iterable[CharacterSpan], length: int) -> None:
-    """Raise ValueError unless all spans lie in a question of `length` characters and have a type from 5 on."""
-    for start, stop, token_type in spans:
+def check_spans(spans: Any, length: int) -> tuple[CharacterSpan, ...]:
+    """The spans as a tuple, if all lie in a question of `length` characters and have a type from 5 on.
+
+    Raises:
+        ValueError: one does not, or they are not triples of whole numbers.
+    """
+    triples = tuple(spans) if isinstance(spans, Iterable) else (spans,)
+    for span in triples:
+        is_triple = isinstance(span, list | tuple) and len(span) == 3
+        if not is_triple or not all(isinstance(number, int | np.integer) for number in span):
+            raise ValueError(
+                f"spans are triples (start, stop, type) of whole numbers, got {span!r}; pass a list of them."
+            )
+        start, stop, token_type = span
         if not 0 <= start < stop <= length or token_type <= TokenType.LAST:
             raise ValueError(
                 f"a span is characters start < stop of a question and a type from {TokenType.LAST + 1} on, got "
-                f"{(start, stop, token_type)} in one of {length} characters."
+                f"{(start, stop, token_type)} in one of {length} characters; correct it."
             )
+    return triples
 
 
 def tokenize(
@@ -61,8 +73,7 @@ def tokenize(
         ValueError: a span lies outside the question or has a type below 5.
     """
     start, stop = prompt.question
-    spans = tuple(spans)
-    check_spans(spans, stop - start)
+    spans = check_spans(spans, stop - start)
     before = tokenizer(prompt.before)["input_ids"]
     after = tokenizer(prompt.after, add_special_tokens=False, return_offsets_mapping=True)
     offsets = np.asarray(after["offset_mapping"], np.int32).reshape(-1, 2)

@@ -234,14 +234,17 @@ def test_eight_devices_other_buckets_batches_and_orders_change_nothing(captured,
 
 def test_text_alone_is_run_in_full_and_has_no_image(tmp_path):
     conditions = {"baseline": (), "cut": (Knockout("all", LAST, QUESTION),)}
-    store = capture(tmp_path, [words("w"), words("v", 5)], conditions=conditions)
+    samples, groups = [words("w"), words("v", 5)], (QUESTION, LAST)
+    store = capture(tmp_path, samples, conditions=conditions, groups=groups)
     prompt = words("w")
     for name, knockouts in conditions.items():
         inputs = prompt.ids[None], None
         plain = llava.forward(model(), *inputs, token_types=prompt.types[None], knockouts=knockouts)
         theirs = np.asarray(plain.residual)[:, 0][:, prompt.types == QUESTION].mean(1)
         assert error(np.asarray(store.states(name, QUESTION))[:, 0], theirs) < CRITERION
-    assert np.isnan(store.states("cut", IMAGE)).all()
+    message = r"IMAGE needs image tokens, got text alone in sample 'w'; .* with groups=\(3, 4\)"
+    with pytest.raises(ValueError, match=message):
+        capture(tmp_path / "image", samples, conditions=conditions, groups=(IMAGE, QUESTION, LAST))
 
 
 def test_states_are_those_of_hugging_face(tmp_path):

@@ -17,6 +17,7 @@ def config_fields(*, anyres=False, text_model="llama", **fields):
             "vocab_size": 400,
             "hidden_size": 32,
             "num_attention_heads": 4,
+            "num_key_value_heads": 4,
         },
         "vision_config": {"model_type": "clip_vision_model", "image_size": 28, "patch_size": 7},
         **pinpoints,

@@ -94,7 +94,8 @@ UNREADABLE = {
     "no pixels": (Image.new("RGB", (0, 3)), ValueError, "at least one pixel each way"),
     "number": (5, TypeError, "the path of a file or its bytes, got int; convert it"),
     "list": ([[0]], TypeError, "got list"),
-    "dictionary": ({"bytes": b""}, TypeError, "got dict"),
+    "dictionary": ({"pixels": b""}, ValueError, "a dictionary of an image has bytes or path, got pixels"),
+    "base64": ("iVBORw0KGgo" * 30, FileNotFoundError, "decode it if it is base64, and pass the bytes"),
     "address": (
         "https://host/kettle.png",
         ValueError,

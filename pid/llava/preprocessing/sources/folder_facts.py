@@ -4,12 +4,13 @@ The model reads config.json, the image processor and the tokenizer read files of
 filled from another. Files that disagree are refused: a folder of mixed files gives other activations without an error.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pid.llava.config import hugging_face_config, require
-from pid.llava.model_folder import read_config_fields, read_json_object
+from pid.llava.model_folder.config_json import read_config_fields, read_json_object
+from pid.llava.model_folder.field_checks import as_side, check_pinpoints, require
+from pid.llava.model_folder.transformers_config import hugging_face_config
 from pid.llava.preprocessing.anyres import ImageSize
 
 CONFIG, PROCESSOR, IMAGES, TOKENIZER = (
@@ -67,14 +68,17 @@ def read_model_facts(folder: Path) -> ModelFacts | None:
         return None
     config = hugging_face_config(read_config_fields(folder))
     require("the vision tower", config.vision_config.model_type, ("clip_vision_model",))
-    pinpoints = getattr(config, "image_grid_pinpoints", None)
     text = config.text_config
     pads = (getattr(part, "pad_token_id", None) for part in (config, text))
+    patch_size, tile = (
+        as_side(name, getattr(config.vision_config, name)) for name in ("patch_size", "image_size")
+    )
+    is_anyres = config.model_type == "llava_next"
     return ModelFacts(
-        patch_size=config.vision_config.patch_size,
-        image_size=config.vision_config.image_size,
+        patch_size=patch_size,
+        image_size=tile,
         strategy=config.vision_feature_select_strategy,
-        pinpoints=None if pinpoints is None else _as_sizes(pinpoints),
+        pinpoints=check_pinpoints(config.image_grid_pinpoints, tile) if is_anyres else None,
         image_token=config.image_token_index,
         vocab_size=text.vocab_size,
         pad_token=next((pad for pad in pads if pad is not None), None),
@@ -172,7 +176,3 @@ def _normal(name: str, value: Any) -> Any:
     if isinstance(value, list | tuple):
         return tuple(_normal(name, part) for part in value)
     return value
-
-
-def _as_sizes(pinpoints: Iterable[Iterable[int]]) -> tuple[ImageSize, ...]:
-    return tuple((height, width) for height, width in pinpoints)

@@ -5,14 +5,15 @@ The result is decoded and upright, in the color mode of its source.
 
 import io
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-ImageLike = Image.Image | np.ndarray | str | Path | bytes | BinaryIO
-"""What an image may come from. A `str` is the path of a file."""
+ImageLike = Image.Image | np.ndarray | str | Path | bytes | BinaryIO | Mapping[str, Any]
+"""What an image may come from. A `str` is the path of a file, a dictionary has `bytes` or `path`, as in `datasets`."""
 
 REMOTE = re.compile(r"(https?|ftp|s3|gs|hf|data):", re.IGNORECASE)
 BITS_PER_SAMPLE = 258  # a tag of TIFF
@@ -29,6 +30,8 @@ def open_image(source: object) -> Image.Image:
         ValueError: the file is no image or is truncated, is too large for PIL, or has several frames, the array has
             another dtype or shape, or the image has no pixels.
     """
+    if isinstance(source, Mapping):
+        source = _of_row(source)
     if isinstance(source, Image.Image):
         return _upright(source, "an opened image")
     if isinstance(source, bytes | bytearray | memoryview):
@@ -49,6 +52,20 @@ def open_image(source: object) -> Image.Image:
     )
 
 
+def _of_row(row: Mapping[str, Any]) -> object:
+    """The bytes, else the path, of an image that `datasets` has not decoded.
+
+    Raises:
+        ValueError: the dictionary has neither.
+    """
+    if (content := row.get("bytes")) is None and (content := row.get("path")) is None:
+        raise ValueError(
+            f"a dictionary of an image has bytes or path, got {', '.join(map(str, row)) or 'none'}; pass the image of "
+            f"the row alone."
+        )
+    return content
+
+
 def _existing(source: str | Path) -> Path:
     if isinstance(source, str) and REMOTE.match(source):
         raise ValueError(
@@ -61,7 +78,10 @@ def _existing(source: str | Path) -> Path:
     except (OSError, ValueError):  # too long for a path, or with a null character
         exists = False
     if not exists:
-        raise FileNotFoundError(f"a sample needs its image, found no file {str(path)[:200]}; check the path.")
+        remedy = (
+            "check the path" if len(str(path)) <= 200 else "decode it if it is base64, and pass the bytes"
+        )
+        raise FileNotFoundError(f"a sample needs its image, found no file {str(path)[:200]}; {remedy}.")
     return path
 
 

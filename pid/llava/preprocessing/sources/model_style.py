@@ -12,8 +12,10 @@ there is none, as in the first converted checkpoints, the tokens of the tokenize
 The template itself is not executed: that needs jinja2, and templates leave out the system line of the original code.
 """
 
+from pathlib import Path
 from typing import Any, NamedTuple
 
+from pid.llava.model_folder.config_json import read_json_object
 from pid.llava.preprocessing.prompts import AUTO, IMAGE, QUESTION, STYLES, style_text
 
 FAMILIES = {
@@ -66,8 +68,7 @@ def model_family(processor: Any, text_model: str | None = None) -> ModelFamily:
     """
     template = _chat_template(processor)
     if template:
-        name = next((name for name, mark in MARKS.items() if mark in template), None)
-        return ModelFamily(name, "chat template", template)
+        return ModelFamily(_family_of(template), "chat template", template)
     vocabulary = processor.tokenizer.get_vocab()
     for name in ("llama_3", "chatml"):
         if MARKS[name] in vocabulary:
@@ -75,6 +76,32 @@ def model_family(processor: Any, text_model: str | None = None) -> ModelFamily:
     if text_model is None:
         return ModelFamily("vicuna", "default", "")
     return ModelFamily(TEXT_MODELS.get(text_model), "text model", text_model)
+
+
+def _family_of(template: str) -> str | None:
+    """The family whose mark a chat template has."""
+    return next((name for name, mark in MARKS.items() if mark in template), None)
+
+
+def check_templates(folder: Path) -> None:
+    """Raise ValueError if the files of a processor have chat templates of several families.
+
+    That of the tokenizer may be of another: transformers reads it only where the processor has none.
+    """
+    templates = {
+        name: read_json_object(folder / name).get("chat_template")
+        for name in ("chat_template.json", "processor_config.json")
+        if (folder / name).is_file()
+    }
+    if (file := folder / "chat_template.jinja").is_file():
+        templates[file.name] = file.read_text(encoding="utf-8")
+    families = {name: _family_of(text) for name, text in templates.items() if text and isinstance(text, str)}
+    if len({*families.values()}) > 1:
+        stated = " and ".join(f"{family or 'another'} in {name}" for name, family in families.items())
+        raise ValueError(
+            f"the chat templates of a model are of one family, got {stated} of {folder}; take all files from one "
+            f"checkpoint, or pass the text of the prompt as the style."
+        )
 
 
 def choose_style(style: str, model: ModelFamily) -> StyleChoice:

@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Any, Literal
 
-from pid.llava.config import import_transformers, require
+from pid.llava.model_folder.field_checks import require
+from pid.llava.model_folder.transformers_config import import_transformers
 from pid.llava.preprocessing.prompts import IMAGE
 from pid.llava.preprocessing.sources.folder_facts import CONFIG, ModelFacts
 

@@ -6,9 +6,11 @@ Every refusal names what the path is instead: a name on the hub, a file, adapter
 import json
 import re
 from collections.abc import Mapping
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
+CHECK_THE_PATH = "check the path"
 HUB_NAME = r"[\w.-]+/[\w.-]+"
 LFS = b"version https://git-lfs"
 ORIGINAL_TYPES = tuple(f"llava_{text}" for text in ("llama", "mistral", "mpt", "qwen", "gemma", "mixtral"))
@@ -63,6 +65,17 @@ def is_original_layout(fields: Mapping[str, Any]) -> bool:
     return fields.get("model_type") in ORIGINAL_TYPES or "mm_vision_tower" in fields
 
 
+def to_folder(path: object) -> Path:
+    """The path of a model folder.
+
+    Raises:
+        TypeError: it is no path.
+    """
+    if not isinstance(path, str | PathLike):
+        raise TypeError(f"a model folder is a path, got {type(path).__name__}; pass the path of the folder.")
+    return Path(path)
+
+
 def read_config_fields(path: str | Path) -> dict[str, Any]:
     """The content of the config.json of a model folder.
 
@@ -70,10 +83,10 @@ def read_config_fields(path: str | Path) -> dict[str, Any]:
         FileNotFoundError: there is no config.json; the message says what the path is instead.
         ValueError: the config.json is damaged, or is in the layout of the original authors.
     """
-    file = Path(path) / "config.json"
+    file = to_folder(path) / "config.json"
     if not file.is_file():
         raise FileNotFoundError(
-            f"a model folder has a config.json, found none at {file}; {_remedy(Path(path))}."
+            f"a model folder has a config.json, found none at {file}; {path_remedy(Path(path))}."
         )
     fields = read_json_object(file)
     if is_original_layout(fields):
@@ -84,8 +97,8 @@ def read_config_fields(path: str | Path) -> dict[str, Any]:
     return fields
 
 
-def _remedy(path: Path) -> str:
-    """What to do about a path without a config.json."""
+def path_remedy(path: Path) -> str:
+    """What to do about a path that is no model folder: `CHECK_THE_PATH`, or more if the path tells it."""
     if path.is_file():
         return "the path is a file: pass the folder that holds it"
     if not path.exists():
@@ -111,4 +124,4 @@ def _remedy(path: Path) -> str:
         name for name in names if name.endswith((".safetensors", ".bin", ".msgpack", ".pth"))
     ):
         return f"it has {weights[0]} alone: download the config.json of that model too"
-    return "check the path"
+    return CHECK_THE_PATH
