@@ -65,12 +65,14 @@ class CaptureConfig:
 
 def _to_options(options: Any) -> tuple[int, ...]:
     """Token ids as a tuple; a single id is one option."""
-    several = tuple(options) if isinstance(options, Iterable) and getattr(options, "ndim", 1) else (options,)
+    several: tuple[Any, ...] = (options,)
+    if isinstance(options, Iterable) and getattr(options, "ndim", 1):
+        several = tuple(options)
     if not all(isinstance(option, int | np.integer) and not isinstance(option, bool) for option in several):
         raise ValueError(
             f"options are token ids, got {options!r}; pass those of tokenizer.convert_tokens_to_ids."
         )
-    return tuple(map(int, several))
+    return tuple(int(option) for option in several)
 
 
 def make_capture_config(

@@ -143,7 +143,7 @@ def _to_list(rows: Any) -> list[EncodedPrompt]:
         TypeError: one of them is something else.
         ValueError: there are none.
     """
-    several = [rows] if isinstance(rows, EncodedPrompt) else list(rows or ())
+    several: list[EncodedPrompt] = [rows] if isinstance(rows, EncodedPrompt) else list(rows or ())
     if not several:
         raise ValueError("a batch has at least one row, got none.")
     for row in several:
