@@ -1,6 +1,8 @@
 """A tiny training program (`python -m tests.helpers.tiny_program`) for tests of run folders, resumption and hosts."""
 
 import dataclasses
+import functools
+import json
 import sys
 import time
 from collections.abc import Callable
@@ -72,8 +74,18 @@ def train_all(config: Config, folder: run.Run, spy: Callable[[int], None]) -> li
         time.sleep(config.pause if step >= 4 else 0)
         return sharding.put_batch(rows_of(tiny.batch_of(step)), mesh)
 
-    results, hits = [], []
+    results = []
     for variant in config.variants:
+        hits = []
+
+        def test(params, evaluate, variant=variant, hits=hits):
+            """Evaluate, and save which examples are right before the row of the training is."""
+            evaluation = evaluate(params, [sharding.put_batch(rows_of(TEST), mesh)], hits)
+            if run.is_first():
+                content = json.dumps(run.to_json(hits)).encode()
+                run.write_atomically(folder.folder / f"hits-{variant}.json", content)
+            return evaluation
+
         programs = run.make_programs(tiny.build, config.optimizer, config.steps, mesh, LOSSES[variant])
         results.append(
             run.train(
@@ -87,15 +99,13 @@ def train_all(config: Config, folder: run.Run, spy: Callable[[int], None]) -> li
                 evaluate_fn=lambda params, f=programs.evaluate: f(
                     params, [sharding.put_batch(rows_of(VALIDATION), mesh)]
                 ),
-                test_fn=lambda params, f=programs.evaluate: f(
-                    params, [sharding.put_batch(rows_of(TEST), mesh)], hits
-                ),
+                test_fn=functools.partial(test, evaluate=programs.evaluate),
                 tokens_per_step=16 * tiny.TOKENS,
                 cadence=config.cadence,
             )
         )
     rows = [result._asdict() for result in results]
-    folder.summarize({"program": "tiny", "rows": rows, "hits": run.to_json(hits)})
+    folder.summarize({"program": "tiny", "rows": rows})
     return results
 
 

@@ -62,7 +62,7 @@ def check_spans(spans: Any, length: int) -> tuple[CharacterSpan, ...]:
 
 
 def tokenize(
-    tokenizer: Any, prompt: Prompt, *, image_token: int, images: int, spans: Iterable[CharacterSpan] = ()
+    tokenizer: Any, prompt: Prompt, *, image_token: int, images: int, spans: Any = ()
 ) -> Tokens:
     """Tokenize a prompt whose image takes `images` tokens, 0 for text alone.
 
