@@ -61,9 +61,7 @@ def check_spans(spans: Any, length: int) -> tuple[CharacterSpan, ...]:
     return triples
 
 
-def tokenize(
-    tokenizer: Any, prompt: Prompt, *, image_token: int, images: int, spans: Any = ()
-) -> Tokens:
+def tokenize(tokenizer: Any, prompt: Prompt, *, image_token: int, images: int, spans: Any = ()) -> Tokens:
     """Tokenize a prompt whose image takes `images` tokens, 0 for text alone.
 
     Tokens with at least one character of the question have type QUESTION. Tokens of a span have the type of the span;
