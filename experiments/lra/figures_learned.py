@@ -10,6 +10,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from jaxtyping import Float
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments import run
@@ -46,18 +47,7 @@ def draw_stencils(folder: run.Run, results: Sequence[run.Result], config: Config
                 _draw_stencil(axes[row, layer], np.stack([t[layer] for t in learned]), initial, panel_title)
         for ax in axes[:, 0]:
             ax.set_ylabel("weight of a neighbor (share of 1)")
-        entries = dict(
-            zip(*reversed(axes[0, 0].get_legend_handles_labels()), strict=True)
-        )  # one entry per label
-        seeds = list(dict.fromkeys(result.seed for result, _, _ in stencils))
-        figure.legend(
-            entries.values(),
-            entries.keys(),
-            frameon=False,
-            loc="outside lower center",
-            ncols=4,
-            title=seeds_label(seeds),
-        )
+        _add_legend(figure, axes[0, 0], [result.seed for result, _, _ in stencils])
         figure.suptitle(f"Learned stencils ({config.stencil.kind}), best on validation", fontsize=11)
         return save(figure, folder.folder, "stencils", title=title)
 
@@ -118,16 +108,7 @@ def draw_coefficients(
                 unit = learned_coefficients.unit_of(config.attention.kind, name)
                 panel.set(title=f"{variant}, {name} began at {float(np.mean(initial[name])):g}")
                 panel.set_ylabel(f"{name} ({unit})")
-        seeds = list(dict.fromkeys(r.seed for r, _ in loaded))
-        entries = dict(zip(*reversed(axes[0, 0].get_legend_handles_labels()), strict=True))
-        figure.legend(
-            entries.values(),
-            entries.keys(),
-            frameon=False,
-            loc="outside lower center",
-            ncols=4,
-            title=seeds_label(seeds),
-        )
+        _add_legend(figure, axes[0, 0], [result.seed for result, _ in loaded])
         figure.suptitle("Learned coefficients of the evolved attention, best on validation", fontsize=11)
         return save(figure, folder.folder, "coefficients", title=title)
 
@@ -153,3 +134,16 @@ def _draw_coefficient(panel: Any, values: Float[np.ndarray, "seed L n N"], initi
     labels = [f"{i // steps + 1}.{i % steps + 1}" if steps > 1 else str(i + 1) for i in places]
     panel.set_xticks(places, labels)
     panel.set_xlabel("layer.step" if steps > 1 else "layer" if layers > 1 else "all layers")
+
+
+def _add_legend(figure: Figure, panel: Axes, seeds: Sequence[int]) -> None:
+    """Draw the legend of a panel below the figure, with one entry per label."""
+    entries = dict(zip(*reversed(panel.get_legend_handles_labels()), strict=True))
+    figure.legend(
+        entries.values(),
+        entries.keys(),
+        frameon=False,
+        loc="outside lower center",
+        ncols=4,
+        title=seeds_label(list(dict.fromkeys(seeds))),
+    )

@@ -180,7 +180,7 @@ def safe_output(finished: str = "") -> Iterator[None]:
         yield
         return
     streams = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = (SafeStream(stream) for stream in streams)  # type: ignore[assignment]
+    sys.stdout, sys.stderr = (SafeStream(stream) for stream in streams)  # type: ignore[assignment]  it has the methods of a file that are used
     try:
         yield
         sys.stdout.flush()
@@ -216,6 +216,6 @@ def columns_of(console: Console) -> int | None:
         return None
     for stream in (console.file, sys.__stdout__, sys.__stderr__, sys.__stdin__):
         with suppress(OSError, ValueError, AttributeError):
-            if columns := os.get_terminal_size(stream.fileno()).columns:  # type: ignore[union-attr]
+            if columns := os.get_terminal_size(stream.fileno()).columns:  # type: ignore[union-attr]  None is suppressed
                 return columns
     return shutil.get_terminal_size().columns

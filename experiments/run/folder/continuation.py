@@ -92,7 +92,7 @@ class Continuation(Generic[C]):
 
     def _check_fields(self, default: C, fields: Mapping[str, Any], folder: Path) -> None:
         """Raise ValueError if most fields are missing: a run of another program, which did not save its name."""
-        names = [field.name for field in dataclasses.fields(default)]  # type: ignore[arg-type]
+        names = [field.name for field in dataclasses.fields(default)]  # type: ignore[arg-type]  C is a dataclass
         if sum(name in fields for name in names) < len(names) / 2:
             raise ValueError(
                 f"--resume of {self.program} needs a run of {self.program}, got a run of another program in {folder}, "
@@ -110,7 +110,7 @@ class Continuation(Generic[C]):
         preset = self.defaults({"preset": getattr(saved, "preset", "")})
         values = {name: getattr(preset, name) for name in OF_THIS_START if hasattr(preset, name)}
         values |= {"out": out, "resume": True}
-        return SavedStart(dataclasses.replace(saved, **values), self)  # type: ignore[type-var]
+        return SavedStart(dataclasses.replace(saved, **values), self)  # type: ignore[type-var]  C is a dataclass
 
 
 class SavedStart(NamedTuple, Generic[C]):

@@ -33,7 +33,7 @@ class Training(NamedTuple):
 def find_start(training: Training, notes: list[str]) -> int:
     """Return the step of the checkpoint from which the training goes on, 0 to start at the first step.
 
-    Only process 0 calls this, before the checkpoints are opened.
+    Only process 0 calls this, before Orbax reads the folder.
 
     Args:
         training: what it has written.
