@@ -2,11 +2,11 @@
 
 Every public name loads on first use; `__init__.pyi` lists where each one is defined.
 
-deprecation   former names of attributes and keywords, with a warning
-interface     words for users: missing extras, command lines, refusals
+interface     words for users: missing extras, command lines, flags, refusals, former names
 gaussian      covariances: checks, sampling, mutual information in bits, bias
+features      samples to columns: standardization, PCA and rank-based Gaussian scores
 measures      covariance to PID: BROJA in closed form, MMI, and the certificate
-gaussianize   standardization, PCA and rank-based Gaussian scores
+discrete      tables of probabilities and counts to PID
 flow          a separable normalizing flow (extra `flow`)
 estimators    samples to PID with bias correction, intervals and a null; layers; paired comparison
 plots         figures of a decomposition (extra `plots`)

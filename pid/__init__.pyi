@@ -20,10 +20,11 @@ from .estimators import paper_config as paper_config
 from .estimators import recommended_config as recommended_config
 from .estimators import save_estimate as save_estimate
 from .estimators import trajectory_correlation as trajectory_correlation
+from .features import PCA as PCA
 from .flow import SeparableFlow as SeparableFlow
 from .gaussian import MI as MI
 from .gaussian import mutual_information as mutual_information
-from .gaussianize import PCA as PCA
+from .interface import Flag as Flag
 from .measures import PID as PID
 from .measures import Certificate as Certificate
 from .measures import certificate as certificate

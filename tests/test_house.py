@@ -35,11 +35,11 @@ ROOMS = {
         "train",
     ),
     "pid": (
-        "deprecation",
         "interface",
         "gaussian",
+        "features",
         "measures",
-        "gaussianize",
+        "discrete",
         "flow",
         "estimators",
         "plots",
@@ -51,7 +51,7 @@ ROOMS = {
 }
 JAX_ONLY = {
     "pdeformer": ("arguments", "stencil", "pde", "integrators", "attention"),
-    "pid": ("gaussian", "measures"),
+    "pid": ("gaussian", "measures", "discrete"),
 }
 MAY_IMPORT = {
     "pdeformer": {"pdeformer"},

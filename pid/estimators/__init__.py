@@ -3,13 +3,12 @@
 config             choices of an estimation, their defaults, and two named configurations
 results            Estimate and its parts
 gaussian_features  samples → few Gaussian coordinates: checks, reduction, Gaussianization
-shrinkage          shrinkage of a correlation matrix, for few samples
 covariance_fit     covariances of all layers, and the exact bias of their information
 bootstrap          the plug-in, bootstrap draws and shuffles, on device
 wishart_thinning   unique information without selection bias, on device
 bias_correction    the methods of bias correction
 intervals          intervals of the corrected values, and the null
-diagnostics        warnings about doubtful estimates
+checks             flags about what the estimate assumes
 estimation         `estimate` and `layerwise`
 comparison         paired differences, correlation of trajectories, aggregation over layers
 io                 saved estimates, tables, grouped flags

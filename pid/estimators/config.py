@@ -9,8 +9,8 @@ from typing import Any, ClassVar, Literal, TypedDict, TypeVar, get_args
 import jax
 import numpy as np
 
+from pid.features.gaussianize import PCA
 from pid.flow import FlowConfig
-from pid.gaussianize import PCA
 from pid.measures.decomposition import MEASURES, Measure
 
 BootstrapKind = Literal["parametric", "paired"]

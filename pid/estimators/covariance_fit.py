@@ -9,9 +9,9 @@ import numpy as np
 
 from pid.estimators.config import Bootstrap
 from pid.estimators.gaussian_features import GaussianFeatures
-from pid.estimators.shrinkage import shrink, shrinkage_intensity
 from pid.gaussian import systems, wishart
 from pid.gaussian.covariance import DOUBLE, Dims
+from pid.gaussian.shrinkage import shrink, shrinkage_intensity
 
 
 class CovarianceFit(NamedTuple):

@@ -7,9 +7,9 @@ import numpy as np
 
 from pid.estimators import bootstrap, intervals
 from pid.estimators.bias_correction import method_of
+from pid.estimators.checks.sample_size import warnings_for
 from pid.estimators.config import Bootstrap, EstimateConfig, complete, has_two_targets, show_choices
 from pid.estimators.covariance_fit import fit_covariances
-from pid.estimators.diagnostics import warnings_for
 from pid.estimators.gaussian_features import check_samples, to_gaussian_features
 from pid.estimators.results import (
     Estimate,

@@ -12,10 +12,10 @@ import numpy as np
 
 from pid import flow as flows
 from pid.estimators.config import Gaussianize, flow_of
+from pid.features.gaussianize import PCA, count_components, principal_components, rank_gaussian, standardize
 from pid.flow import FlowConfig
 from pid.gaussian import systems
 from pid.gaussian.covariance import DOUBLE
-from pid.gaussianize import PCA, count_components, principal_components, rank_gaussian, standardize
 
 NAMES = ("target", "x", "y")
 MIN_SAMPLES = 8

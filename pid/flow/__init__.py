@@ -17,8 +17,8 @@ import importlib
 import sys
 from typing import TYPE_CHECKING, Any
 
-from pid.deprecation import former_attribute
 from pid.flow.config import FlowConfig as FlowConfig
+from pid.interface.deprecation import former_attribute
 from pid.interface.extras import require_extra
 
 if TYPE_CHECKING:

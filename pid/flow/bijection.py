@@ -21,8 +21,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from pid.features.gaussianize import standardize
 from pid.flow.spline import Knots, Spline, free_knots, gaussian_knots, identity_knots
-from pid.gaussianize import standardize
 
 
 class CouplingParams(NamedTuple):

@@ -6,7 +6,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array
 
-from pid.deprecation import accept_former_fields, warn_former_name
+from pid.interface.deprecation import accept_former_fields, warn_former_name
 
 MIN_ROWS = 100
 Rows = tuple[Array, ...]  # one array (n, d) per bijection

@@ -25,10 +25,10 @@ from jax.scipy.linalg import solve_triangular
 from jax.scipy.special import ndtr
 from jaxtyping import Array, Bool, Float
 
+from pid.features.gaussianize import rank_gaussian, standardize
 from pid.flow.config import FlowConfig, Rows, check_rows
 from pid.flow.model import FlowLatents, transform
 from pid.flow.training import KINDS, HeldOutScores, select_model, train_with_holdout
-from pid.gaussianize import rank_gaussian, standardize
 
 RIDGE = 1e-6  # added to the covariance of the latents in A; their variances are about 1
 

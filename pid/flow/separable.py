@@ -10,11 +10,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from pid.deprecation import add_former_properties
 from pid.flow.bijection import inverse
 from pid.flow.config import FlowConfig, Rows, check_rows
 from pid.flow.model import FlowLatents, Model, log_likelihood, map_stacked, one_by_one, transform
 from pid.flow.training import KINDS, HeldOutScores, select_model, train_with_holdout
+from pid.interface.deprecation import add_former_properties
 
 
 class SeparableFlow(FlowConfig):

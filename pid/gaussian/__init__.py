@@ -3,6 +3,7 @@
 covariance    checks, blocks and the correlation scale of a covariance
 systems       evaluation of an information measure: by Cholesky factors, by eigenvalues, derivatives, batches
 information   mutual information, from the posterior covariances of the target
+shrinkage     shrinkage of a correlation matrix, for few samples
 wishart       random sample covariances, and the exact bias of their log-determinants
 """
 

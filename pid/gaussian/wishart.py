@@ -18,9 +18,9 @@ import numpy as np
 from jax.scipy.special import digamma
 from jaxtyping import Array, Float, Int
 
-from pid.deprecation import accept_former_keyword
 from pid.gaussian import covariance
 from pid.gaussian.information import MI
+from pid.interface.deprecation import accept_former_keyword
 
 Key = jax.Array
 

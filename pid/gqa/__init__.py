@@ -13,7 +13,7 @@ prepared_tables    questions and images read from the tables that the builder ha
 import sys
 from typing import Any
 
-from pid.deprecation import former_attribute
+from pid.interface.deprecation import former_attribute
 from pid.interface.extras import require_extra
 
 require_extra("data", "pid.gqa", "tensorflow_datasets", "PIL")

@@ -21,8 +21,8 @@ import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from pid.deprecation import accept_former_keyword
 from pid.gqa.question import Question
+from pid.interface.deprecation import accept_former_keyword
 
 Correct = Mapping[str, str] | Callable[[Question], bool]
 

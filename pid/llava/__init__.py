@@ -36,7 +36,7 @@ parity            checks of a checkpoint against torch, and the memory of a mode
 import sys
 from typing import Any
 
-from pid.deprecation import former_attribute
+from pid.interface.deprecation import former_attribute
 from pid.interface.extras import require_extra
 
 require_extra(

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pid.deprecation import accept_former_fields
+from pid.interface.deprecation import accept_former_fields
 from pid.llava.model_folder.config_json import read_config_fields
 from pid.llava.model_folder.field_checks import as_side, check_pinpoints, require
 from pid.llava.model_folder.transformers_config import hugging_face_config, hugging_face_text_config

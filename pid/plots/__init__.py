@@ -10,7 +10,7 @@ by_layer  stacked_atoms, shares, trajectories and differences: atoms and informa
 import sys
 from typing import Any
 
-from pid.deprecation import former_attribute
+from pid.interface.deprecation import former_attribute
 from pid.interface.extras import require_extra
 
 require_extra("plots", "pid.plots", "matplotlib")

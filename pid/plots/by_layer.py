@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from pid.deprecation import accept_former_keyword
 from pid.estimators import Comparison, Estimate, Interval
+from pid.interface.deprecation import accept_former_keyword
 from pid.measures import PID
 from pid.plots.style import (
     ATOMS,

@@ -10,8 +10,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from pid.deprecation import accept_former_keyword
 from pid.estimators import Estimate
+from pid.interface.deprecation import accept_former_keyword
 from pid.measures import PID, Certificate
 from pid.plots.style import (
     ATOMS,

@@ -13,8 +13,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from pid.deprecation import former_attribute
 from pid.estimators import Estimate
+from pid.interface.deprecation import former_attribute
 from pid.measures import PID
 
 Names = tuple[str, str]

@@ -17,7 +17,7 @@ toy_encoding  examples as arrays, directly or by the real processor
 import sys
 from typing import Any
 
-from pid.deprecation import former_attribute
+from pid.interface.deprecation import former_attribute
 from pid.interface.extras import require_extra
 
 require_extra("llava", "pid.toyworld", "tokenizers", "transformers")

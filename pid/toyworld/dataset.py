@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from random import Random
 from typing import Any, Literal, NamedTuple
 
-from pid.deprecation import former_attribute
+from pid.interface.deprecation import former_attribute
 from pid.toyworld.scenes import Scene, is_test
 from pid.toyworld.tasks import GROUNDING, TASKS
 from pid.toyworld.truth import WORLD, LeakRates, World

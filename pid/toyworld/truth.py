@@ -22,7 +22,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from pid.deprecation import accept_former_fields, accept_former_keyword
+from pid.interface.deprecation import accept_former_fields, accept_former_keyword
 from pid.toyworld.tasks import GROUNDING, TASKS
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from pid.gaussianize import PCA, count_components, principal_components, rank_gaussian, standardize
+from pid.features.gaussianize import PCA, count_components, principal_components, rank_gaussian, standardize
 
 
 def random(*shape, seed=0):

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from safetensors import SafetensorError, safe_open
 
-from pid.deprecation import accept_former_keyword
+from pid.interface.deprecation import accept_former_keyword
 from pid.llava.activations.shard_writer import (
     Shard,
     StoreConfig,

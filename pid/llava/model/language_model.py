@@ -24,7 +24,7 @@ from einops import rearrange
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
-from pid.deprecation import add_former_properties
+from pid.interface.deprecation import add_former_properties
 from pid.llava.config import TextConfig
 from pid.llava.model.choices import Collect
 from pid.llava.model.layers import linear, normal, stack

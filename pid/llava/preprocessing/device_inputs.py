@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from pid.deprecation import add_former_properties
+from pid.interface.deprecation import add_former_properties
 from pid.llava.config import LlavaConfig
 from pid.llava.knockout import Knockout, knockout_mask
 from pid.llava.preprocessing.anyres import NEWLINE, anyres_rows, tile_grid

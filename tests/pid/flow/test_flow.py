@@ -162,7 +162,7 @@ import sys, types
 package = types.ModuleType("pid")  # the subpackages without the exports of `pid`
 package.__path__ = ["pid"]
 sys.modules["pid"] = package
-import pid.flow, pid.gaussian, pid.gaussianize, pid.measures
+import pid.flow, pid.gaussian, pid.features.gaussianize, pid.measures
 from pid.flow import FlowConfig
 heavy = {"distrax", "flax", "optax", "tensorflow_probability", "scipy.optimize", "scipy.stats"}
 print(sorted(heavy & set(sys.modules)))

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from pid.features.gaussianize import rank_gaussian
 from pid.flow.bijection import fit_marginals, forward, init_bijection, init_params, inverse
 from pid.flow.config import PER_PAIR, SHARED
 from pid.flow.ica import independent_directions
 from pid.flow.likelihood import VariableLatents, fit_bases, log_likelihood, profiled_loss
-from pid.gaussianize import rank_gaussian
 from tests.pid.flow.cases import random
 
 # jitted, because one compilation takes less time than dispatching every operation

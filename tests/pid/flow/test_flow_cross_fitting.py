@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from pid.features.gaussianize import rank_gaussian
 from pid.flow import SeparableFlow, cross_fit, cross_fitting
-from pid.gaussianize import rank_gaussian
 from tests.pid.flow.cases import (
     SMALL,
     TINY,

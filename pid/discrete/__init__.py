@@ -1,0 +1,1 @@
+"""Decomposition of discrete variables: tables of probabilities or counts to PID."""

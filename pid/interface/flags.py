@@ -1,0 +1,42 @@
+"""Flags: plain sentences about an estimate, each with a weight and a kind."""
+
+from typing import Literal, get_args
+
+Weight = Literal["note", "doubt", "unusable"]
+"""note: something the reader should know. doubt: a number may be wrong. unusable: a number is wrong."""
+
+
+class Flag(str):
+    """A plain sentence about an estimate, which says how much it weighs.
+
+    A flag is a string. Its weight decides the verdict of the estimate, its kind is the heading of the page of the
+    documentation that explains it.
+
+    Raises:
+        ValueError: an unknown weight.
+
+    Example:
+        >>> from pid.interface.flags import Flag
+        >>> flag = Flag("x: 2 of 9 features are constant and were dropped.", "note", "constant features")
+        >>> flag.weight, flag.kind, flag.startswith("x:")
+        ('note', 'constant features', True)
+    """
+
+    weight: Weight
+    kind: str
+
+    def __new__(cls, sentence: str, weight: Weight = "doubt", kind: str = "other") -> "Flag":
+        """Make a flag of a sentence."""
+        if weight not in get_args(Weight):
+            raise ValueError(f"weight must be one of {', '.join(get_args(Weight))}, got {weight!r}.")
+        flag = super().__new__(cls, sentence)
+        flag.weight, flag.kind = weight, kind
+        return flag
+
+    def of_layer(self, layer: int) -> "Flag":
+        """Return the flag with "layer l: " before its sentence."""
+        return Flag(f"layer {layer}: {self}", self.weight, self.kind)
+
+    def __reduce__(self) -> tuple:
+        """Keep weight and kind in copies."""
+        return Flag, (str(self), self.weight, self.kind)
