@@ -1,6 +1,7 @@
 """Choices of an estimation: their types, defaults and checks, and two named configurations."""
 
 import inspect
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,12 +10,12 @@ from typing import Any, ClassVar, Literal, TypedDict, TypeVar, get_args
 import jax
 import numpy as np
 
-from pid.features.gaussianize import PCA
+from pid.features import PCA, CrossFittedRegression
 from pid.flow import FlowConfig
 from pid.measures.decomposition import MEASURES, Measure
 
 BootstrapKind = Literal["parametric", "paired"]
-Gaussianize = Literal["none", "copula", "flow"]
+Gaussianize = Literal["none", "copula", "flow", "auto"]
 Debias = Literal["none", "wishart", "bootstrap", "thinned"]
 Shrinkage = Literal["ledoit_wolf", "oas"]
 
@@ -73,20 +74,28 @@ class Shuffle:
 
     Example:
         >>> from pid import Shuffle
-        >>> Shuffle(draws=50)
-        Shuffle(draws=50, level=0.9)
+        >>> Shuffle()
+        Shuffle(draws=99, level=0.9)
+        >>> Shuffle().tail
+        0.05
     """
 
-    draws: int = 20
-    """Number of shuffles, at least 2."""
+    draws: int = 99
+    """Number of shuffles, at least 2; 2/(1 - level) - 1 and more reach the level."""
 
     level: float | int = 0.9
     """The null spans this share of the shuffled values, between 0 and 1."""
 
+    @property
+    def tail(self) -> float:
+        """Probability k/(B + 1) that a value without dependence exceeds `null.high`, an order statistic of B draws."""
+        k = max(1, math.floor((self.draws + 1) * (1 - self.level) / 2 + 1e-9))
+        return k / (self.draws + 1)
+
     def __post_init__(self) -> None:
         """Check the fields."""
         if self.draws < 2:
-            raise ValueError(f"a null needs at least two shuffles, got {self.draws}; 20 is usual.")
+            raise ValueError(f"a null needs at least two shuffles, got {self.draws}; 99 is usual.")
         _check_level(self.level)
 
 
@@ -137,8 +146,8 @@ class EstimateConfig(TypedDict, total=False):
         64
     """
 
-    reduce: PCA | None
-    """Reduction of each variable on its own; None keeps the features."""
+    reduce: PCA | CrossFittedRegression | None
+    """Reduction of wide variables: `CrossFittedRegression`, aware of the target, or `PCA`; None keeps all features."""
 
     gaussianize: Gaussianize | FlowConfig | str
     """Map of the features to Gaussian ones: "none", "copula", "flow", or a `SeparableFlow`."""
@@ -160,10 +169,10 @@ class EstimateConfig(TypedDict, total=False):
 
 
 DEFAULTS = EstimateConfig(
-    reduce=PCA(components=8),
+    reduce=CrossFittedRegression(),
     gaussianize="copula",
     measure="broja",
-    debias="wishart",
+    debias="thinned",
     shrinkage=None,
     ci=Bootstrap(),
     null=Shuffle(),
@@ -260,7 +269,7 @@ def flow_of(gaussianize: Gaussianize | FlowConfig | str) -> FlowConfig | None:
     """Return the flow to train, or None."""
     if isinstance(gaussianize, FlowConfig):
         return gaussianize
-    return FlowConfig() if gaussianize == "flow" else None
+    return FlowConfig() if gaussianize in ("flow", "auto") else None
 
 
 def has_two_targets(gaussianize: Gaussianize | FlowConfig | str) -> bool:

@@ -124,7 +124,7 @@ def _estimate(arrays: tuple[np.ndarray, ...], config: dict[str, Any], key: jax.A
     ]
     return Estimate(
         pid=pid_from_array(corrected.values),
-        ci=intervals.interval_of(corrected, ci),
+        ci=intervals.interval_of(fit, corrected, ci),
         null=intervals.null_interval(fit, correction, config["null"], null_key),
         draws=None if corrected.draws is None else pid_from_array(corrected.draws),
         flags=tuple(flags),

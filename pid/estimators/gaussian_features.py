@@ -11,13 +11,24 @@ import jax.numpy as jnp
 import numpy as np
 
 from pid import flow as flows
+from pid.estimators.checks.reduced_information import reduction_flags
+from pid.estimators.checks.tails import tail_flags, variance_inflation
 from pid.estimators.config import Gaussianize, flow_of
-from pid.features.gaussianize import PCA, count_components, principal_components, rank_gaussian, standardize
+from pid.features.elliptical import student_rows
+from pid.features.gaussianize import PCA
+from pid.features.reduction import (
+    NAMES,
+    Reduced,
+    dropped_information,
+    reduce_by_components,
+    reduce_by_regression,
+    to_columns,
+)
+from pid.features.regression import CrossFittedRegression
 from pid.flow import FlowConfig
-from pid.gaussian import systems
 from pid.gaussian.covariance import DOUBLE
+from pid.interface.flags import Flag
 
-NAMES = ("target", "x", "y")
 MIN_SAMPLES = 8
 MIN_WIDTH = 16
 """Minimum width to which layers of different widths are padded."""
@@ -34,8 +45,17 @@ class GaussianFeatures(NamedTuple):
     masks: tuple[np.ndarray, ...]
     """Masks of the coordinates that a layer has, for every part: bool (L, k) each."""
 
-    flags: tuple[tuple[str, ...], ...]
-    """Warnings of every layer."""
+    flags: tuple[tuple[Flag, ...], ...]
+    """Flags of every layer."""
+
+    variance: tuple[tuple[float, float, float], ...]
+    """Share of the variance of target, x and y that their coordinates explain, for every layer."""
+
+    inflation: np.ndarray
+    """Factor by which heavy tails inflate the variance of second moments, (L,); 1 without heavy tails."""
+
+    are_scores: np.ndarray
+    """Whether all coordinates of a layer are rank-Gaussian scores of single features, (L,)."""
 
     @property
     def values(self) -> np.ndarray:
@@ -96,7 +116,7 @@ def _check_finite(name: str, a: np.ndarray) -> None:
 def to_gaussian_features(
     arrays: Sequence[np.ndarray],
     *,
-    reduce: PCA | None,
+    reduce: PCA | CrossFittedRegression | None,
     gaussianize: Gaussianize | FlowConfig | str,
     key: jax.Array,
 ) -> GaussianFeatures:
@@ -106,60 +126,91 @@ def to_gaussian_features(
         ValueError: a variable without any variance.
     """
     layers = max((len(a) for a in arrays if a.ndim == 3), default=1)
-    flags: list[list[str]] = [[] for _ in range(layers)]
-    reduced = [_reduce_layers(name, a, reduce, flags) for name, a in zip(NAMES, arrays, strict=True)]
-    if reduce is not None and reduce.variance is not None:
-        reduced = _cap_dimensions(reduced, flags)
-    gaussian = _gaussianize(reduced, gaussianize, key, flags)
+    flags: list[list[Flag]] = [[] for _ in range(layers)]
+    columns = [
+        _columns_of_layers(name, a, flags, scores=gaussianize == "copula")
+        for name, a in zip(NAMES, arrays, strict=True)
+    ]
+    reduced = [
+        _reduce(of_layer, reduce, key, messages)
+        for of_layer, messages in zip(zip(*columns, strict=True), flags, strict=True)
+    ]
+    variables = [list(variable) for variable in zip(*((r.target, r.x, r.y) for r in reduced), strict=True)]
+    if isinstance(reduce, PCA) and reduce.variance is not None:
+        variables = _cap_dimensions(variables, flags)
+    gaussian = _gaussianize(variables, gaussianize, key, flags)
     names = NAMES if len(gaussian) == 3 else ("target", "target_y", "x", "y")
     full_rank = [
         [_within_rank(name, part[layer], flags[layer]) for layer in range(layers)]
         for name, part in zip(names, gaussian, strict=True)
     ]
+    inflation = np.ones(layers)
+    for layer, messages in enumerate(flags):
+        inflation[layer] = _treat_heavy_tails(full_rank, layer, messages, copula=gaussianize == "copula")
     parts, masks = zip(*map(_pad, full_rank), strict=True)
-    return GaussianFeatures(parts, masks, tuple(map(tuple, flags)))
+    plain = np.array([gaussianize == "copula" and r.variance == (1.0, 1.0, 1.0) for r in reduced])
+    return GaussianFeatures(
+        parts,
+        masks,
+        tuple(map(tuple, flags)),
+        tuple(r.variance for r in reduced),
+        inflation,
+        plain & (inflation == 1),
+    )
 
 
 Layers = list[np.ndarray]
 """One variable: (n, k) for every layer."""
 
 
-def _reduce_layers(name: str, array: np.ndarray, reduce: PCA | None, flags: list[list[str]]) -> Layers:
-    """Reduce every layer of a variable. A variable without layers is reduced once for all of them."""
-    results = [_reduce(name, a, reduce) for a in (array if array.ndim == 3 else array[None])]
+def _columns_of_layers(name: str, array: np.ndarray, flags: list[list[Flag]], *, scores: bool) -> Layers:
+    """Return the columns of a variable in every layer. A variable without layers is treated once for all of them."""
+    results = [to_columns(name, a, scores=scores) for a in (array if array.ndim == 3 else array[None])]
     for layer, messages in enumerate(flags):
         messages += results[min(layer, len(results) - 1)][1]
     return [results[min(layer, len(results) - 1)][0] for layer in range(len(flags))]
 
 
-def _reduce(name: str, array: np.ndarray, reduce: PCA | None) -> tuple[np.ndarray, list[str]]:
-    flags = []
-    with systems.x64_context():
-        standardized = standardize(systems.to_float64(array))
-        constant = np.asarray(standardized.constant)
-        if constant.all():
-            raise ValueError(
-                f"a variable needs some variance, got {name} with constant features only; drop it."
-            )
-        if constant.any():
-            flags.append(
-                f"{name}: {constant.sum()} of {constant.size} features are constant and were dropped."
-            )
-        if reduce is None:
-            return np.asarray(standardized.values)[:, ~constant], flags
-        possible = min(array.shape[0] - 1, constant.size)
-        requested = possible if reduce.components is None else reduce.components
-        components = principal_components(standardized.values, min(requested, possible))
-        keep_mask = np.array(components.present)
-        if reduce.variance is not None:
-            count = int(count_components(components.variances, components.total, reduce.variance))
-            keep_mask &= np.arange(keep_mask.size) < count
-        elif keep_mask.sum() < requested:
-            flags.append(f"{name}: only {keep_mask.sum()} of the {requested} components asked for exist.")
-        return np.asarray(components.scores)[:, keep_mask], flags
+def _reduce(
+    columns: tuple[np.ndarray, ...],
+    reduce: PCA | CrossFittedRegression | None,
+    key: jax.Array,
+    flags: list[Flag],
+) -> Reduced:
+    """Reduce the columns of one layer."""
+    if reduce is None:
+        return Reduced(*columns, (1.0, 1.0, 1.0), 0.0, 0.0)
+    if isinstance(reduce, PCA):
+        reduced, messages = reduce_by_components(columns, reduce)
+    else:
+        reduced, messages = reduce_by_regression(columns, reduce, key)
+    reduced = dropped_information(columns, reduced, 10, key)
+    flags += [*messages, *reduction_flags(reduced, columns, reduce)]
+    return reduced
 
 
-def _cap_dimensions(reduced: list[Layers], flags: list[list[str]]) -> list[Layers]:
+def _treat_heavy_tails(parts: list[Layers], layer: int, flags: list[Flag], *, copula: bool) -> float:
+    """Replace scores with heavy tails by rows of an elliptical copula, in place, and return the variance inflation.
+
+    Tyler's scatter has (D + 2) / D times the asymptotic variance of Gaussian second moments.
+    """
+    values = np.concatenate([part[layer] for part in parts], axis=1)
+    n, d = values.shape
+    inflation = variance_inflation(values)
+    if inflation == 1:
+        return 1.0
+    freedom = None
+    if copula and n > 2 * d and np.linalg.matrix_rank(values) == d:
+        rows, freedom = student_rows(values)
+        edges = np.cumsum([part[layer].shape[1] for part in parts])[:-1]
+        for part, own in zip(parts, np.split(rows, edges, axis=1), strict=True):
+            part[layer] = own
+        inflation = (d + 2) / d
+    flags += tail_flags(inflation, n, freedom)
+    return inflation
+
+
+def _cap_dimensions(reduced: list[Layers], flags: list[list[Flag]]) -> list[Layers]:
     """Keep at most n/3 dimensions in all, by one common limit for the widest variables."""
     for layer, messages in enumerate(flags):
         sizes = [variable[layer].shape[1] for variable in reduced]
@@ -169,10 +220,11 @@ def _cap_dimensions(reduced: list[Layers], flags: list[list[str]]) -> list[Layer
         limit = max(c for c in range(1, total + 1) if sum(min(size, c) for size in sizes) <= total)
         for variable in reduced:
             variable[layer] = variable[layer][:, :limit]
-        messages.append(
+        text = (
             f"the requested share of variance needs {sizes[0]}, {sizes[1]} and {sizes[2]} components of target, x and "
             f"y; cut to {limit} each, n/{VARIANCE_CAP} in all."
         )
+        messages.append(Flag(text, "doubt", "cut dimensions"))
     return reduced
 
 
@@ -180,25 +232,14 @@ def _gaussianize(
     reduced: list[Layers],
     gaussianize: Gaussianize | FlowConfig | str,
     key: jax.Array,
-    flags: list[list[str]],
+    flags: list[list[Flag]],
 ) -> list[Layers]:
-    if gaussianize == "none":
-        return reduced
     flow = flow_of(gaussianize)
-    if flow is None:
-        return [_gaussianize_by_copula(variable) for variable in reduced]
-    return gaussianize_by_flow(flow, reduced, key, flags)
-
-
-def _gaussianize_by_copula(variable: Layers) -> Layers:
-    padded, masks = _pad(variable)
-    with systems.x64_context():
-        values = np.asarray(jax.vmap(rank_gaussian)(padded))
-    return [values[layer][:, mask] for layer, mask in enumerate(masks)]
+    return reduced if flow is None else gaussianize_by_flow(flow, reduced, key, flags)
 
 
 def gaussianize_by_flow(
-    flow: FlowConfig, reduced: list[Layers], key: jax.Array, flags: list[list[str]]
+    flow: FlowConfig, reduced: list[Layers], key: jax.Array, flags: list[list[Flag]]
 ) -> list[Layers]:
     """Map every layer by a cross-fitted flow, or by the copula if the flow is no better.
 
@@ -229,13 +270,12 @@ def gaussianize_by_flow(
             for part, values, before in zip(result, outputs, inputs, strict=True):
                 part[layer] = np.asarray(values[i], np.float64)[:, : before[layer].shape[1]]
             if not bool(fit.beats_copula[i]):
-                flags[layer].append(
-                    "the flow was no better than the copula on held-out samples; the copula was used."
-                )
+                text = "the flow was no better than the copula on held-out samples; the copula was used."
+                flags[layer].append(Flag(text, "note", "no gain by the flow"))
     return result
 
 
-def _within_rank(name: str, values: np.ndarray, flags: list[str]) -> np.ndarray:
+def _within_rank(name: str, values: np.ndarray, flags: list[Flag]) -> np.ndarray:
     """Return the coordinates, or, if some are collinear, coordinates along the eigenvectors that exist."""
     centered = values - values.mean(axis=0)
     deviation = centered.std(axis=0)
@@ -245,9 +285,8 @@ def _within_rank(name: str, values: np.ndarray, flags: list[str]) -> np.ndarray:
     # with no more samples than coordinates the covariance is singular: `fit_covariances` raises or shrinks
     if mask.all() or len(values) <= values.shape[1]:
         return values
-    flags.append(
-        f"{name}: {(~mask).sum()} of {mask.size} directions do not exist (collinear features) and were left out."
-    )
+    text = f"{name}: {(~mask).sum()} of {mask.size} directions do not exist (collinear features) and were left out."
+    flags.append(Flag(text, "note", "collinear features"))
     return centered @ (vectors[:, mask] / np.sqrt(eigenvalues[mask]))
 
 

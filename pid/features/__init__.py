@@ -1,6 +1,10 @@
 """From samples to columns that a Gaussian model can read.
 
 gaussianize  standardization, PCA, rank-based Gaussian scores
+regression   cross-fitted regression of the target on wide sources
+elliptical   scores of Student's t and Tyler's scatter for heavy tails
+reduction    few coordinates of target, x and y, and what they keep
 """
 
 from pid.features.gaussianize import PCA as PCA
+from pid.features.regression import CrossFittedRegression as CrossFittedRegression

@@ -1,4 +1,6 @@
 """Checks of what an estimate assumes; each returns flags.
 
-sample_size  bias, infinite information, information that is lost in the bias
+reduced_information  what a reduction dropped
+tails                heavy tails, and how many samples they leave
+sample_size          bias, infinite information, information that is lost in the bias
 """
