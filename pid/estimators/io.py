@@ -108,6 +108,8 @@ def _to_arrays(estimate: Estimate) -> dict[str, Any]:
         "n": estimate.n,
         "dims": estimate.dims,
         "resampling": estimate.resampling,
+        "choices": estimate.choices,
+        "layer_names": estimate.layer_names,
     }
     arrays = {
         "about": np.array(json.dumps(metadata)),
@@ -137,7 +139,7 @@ def _from_arrays(arrays: dict[str, np.ndarray]) -> Estimate:
         name: Interval(*map(pid_from_array, arrays[name])) if name in arrays else None
         for name in ("ci", "null")
     }
-    dims, resampling = metadata["dims"], metadata["resampling"]
+    dims, resampling, layer_names = metadata["dims"], metadata["resampling"], metadata.get("layer_names")
     if resampling is not None:
         kind, draws, level, key = resampling
         resampling = Resampling(kind, draws, level, tuple(key))
@@ -151,6 +153,8 @@ def _from_arrays(arrays: dict[str, np.ndarray]) -> Estimate:
         dims=tuple(map(tuple, dims)) if isinstance(dims[0], list) else tuple(dims),
         plugin=pid_from_array(arrays["plugin"]),
         resampling=resampling,
+        choices=tuple((name, value) for name, value in metadata.get("choices", ())),
+        layer_names=None if layer_names is None else tuple(layer_names),
     )
 
 

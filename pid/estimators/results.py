@@ -3,6 +3,7 @@
 L layers, B draws
 """
 
+from importlib import import_module
 from typing import Any, NamedTuple
 
 import jax
@@ -97,13 +98,20 @@ class Estimate(NamedTuple):
     resampling: Resampling | None
     """Specification of the draws; None without `ci`."""
 
+    choices: tuple[tuple[str, str], ...] = ()
+    """Name and value of every choice but `ci` and `null`; () if a file of an earlier version does not say."""
+
+    layer_names: tuple[str, ...] | None = None
+    """Names of the layers, if they were passed as a dictionary."""
+
     def to_records(self) -> list[dict[str, Any]]:
         """List the estimate as plain dictionaries, one for each layer, for JSON, CSV or a data frame.
 
         Returns:
-            One dictionary for each layer (a single one without layers), in bits. Keys: layer, n, dim_target, dim_x,
-            dim_y; for every quantity q of `FIELDS`: q, q_plugin, the interval from q_low to q_high, the null from
-            q_null_low to q_null_high; flags, joined by spaces. Values that were not requested are None.
+            One dictionary for each layer (a single one without layers), in bits, of plain Python numbers, texts and
+            None. Keys: layer, layer_name if the layers have names, n, dim_target, dim_x, dim_y; for every quantity q of
+            `FIELDS`: q, q_plugin, the interval from q_low to q_high, the null from q_null_low to q_null_high; flags,
+            joined by spaces. Values that were not requested are None.
 
         Example:
             >>> import jax, numpy as np
@@ -119,6 +127,23 @@ class Estimate(NamedTuple):
             self._record(layer, layered=layered) for layer in range(len(self.pid.mi_joint) if layered else 1)
         ]
 
+    def to_frame(self) -> Any:
+        """Return the records as a data frame of pandas, one row for each layer.
+
+        Returns:
+            `pandas.DataFrame` with the columns of `to_records`.
+
+        Raises:
+            ImportError: pandas is not installed.
+        """
+        try:
+            pandas = import_module("pandas")
+        except ImportError as error:
+            raise ImportError(
+                "to_frame needs pandas, which is not installed; pip install pandas, or use to_records()."
+            ) from error
+        return pandas.DataFrame(self.to_records())
+
     def _record(self, layer: int, *, layered: bool) -> dict[str, Any]:
         pids = {"": self.pid, "_plugin": self.plugin}
         for name, interval in (("", self.ci), ("_null", self.null)):
@@ -128,7 +153,10 @@ class Estimate(NamedTuple):
         flags, prefix = self.flags, f"layer {layer}: "
         if layered:
             flags = [flag.removeprefix(prefix) for flag in flags if flag.startswith(prefix)]
-        record = {"layer": layer, "n": self.n}
+        record: dict[str, Any] = {"layer": layer}
+        if self.layer_names is not None:
+            record["layer_name"] = self.layer_names[layer]
+        record["n"] = int(self.n)
         record |= {f"dim_{name}": int(d) for name, d in zip(("target", "x", "y"), dims, strict=True)}
         record |= {
             f"{field}{suffix}": _value_at(pid, field, layer)
