@@ -24,6 +24,9 @@ from .features import PCA as PCA
 from .features import CrossFittedRegression as CrossFittedRegression
 from .flow import SeparableFlow as SeparableFlow
 from .gaussian import MI as MI
+from .gaussian import ConditionalMI as ConditionalMI
+from .gaussian import conditional_information as conditional_information
+from .gaussian import information_correlation as information_correlation
 from .gaussian import mutual_information as mutual_information
 from .interface import Flag as Flag
 from .measures import PID as PID

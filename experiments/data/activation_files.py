@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Shaped
 from safetensors import SafetensorError, safe_open
 
-from pid.estimators.gaussian_features import check_samples
+from pid.features.input_arrays import read_samples
 from pid.flow.config import MIN_ROWS
 
 NAMES = ("target", "x", "y")
@@ -71,10 +71,10 @@ def check_sizes(data: Activations, path: Path, *, flow: bool) -> None:
     Raises:
         ValueError: shapes that do not fit, too few samples, values that are not finite.
     """
-    target, _, _ = check_samples(*data, layers=any(a.ndim == 3 for a in data))
-    if flow and target.shape[-2] < MIN_ROWS:
+    n = read_samples(*data, layers=any(a.ndim == 3 for a in data)).n
+    if flow and n < MIN_ROWS:
         raise ValueError(
-            f"the flow of the paper configuration needs {MIN_ROWS} samples, got {target.shape[-2]} in {path}; use "
+            f"the flow of the paper configuration needs {MIN_ROWS} samples, got {n} in {path}; use "
             f"--config recommended."
         )
 

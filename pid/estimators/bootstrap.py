@@ -3,7 +3,8 @@
     L layers, n samples, B draws, D coordinates (target, x, y; with two targets: target, target_y, x, y), F fields
 
 A coordinate that a layer does not have is replaced, in every draw, by an independent one of unit variance, which
-changes nothing. Draws are computed in chunks, so that memory does not grow with their number.
+changes nothing. Draws are computed in chunks and moments in blocks of samples, so that memory grows neither with the
+number of draws nor with n D².
 """
 
 from collections.abc import Callable
@@ -24,6 +25,8 @@ from pid.measures.decomposition import make_measure
 
 CHUNK = 64
 """Maximum number of draws in memory at once."""
+MAX_PRODUCTS = 1 << 21
+"""Maximum number of products of two coordinates in memory at once: 16 MiB in float64."""
 
 
 class BootstrapSpec(NamedTuple):
@@ -112,7 +115,8 @@ def paired_values(
 ) -> Float[Array, "b l k"]:
     """Compute the values of resampled samples, the same ones for all layers, in nats.
 
-    The weighted moments Σ_i w_i z_i z_iᵀ of a chunk of draws are one matrix product with the products z z'.
+    The weighted moments Σ_i w_i z_i z_iᵀ of a chunk of draws are one matrix product with the products z z', summed
+    over blocks of samples.
     """
     n, size = features.shape[1:]
     row, column = np.triu_indices(size)
@@ -123,7 +127,7 @@ def paired_values(
 
         def layer(arrays: tuple[Array, Array]) -> Array:
             z, mask = arrays
-            upper, mean = weights @ (z[:, row] * z[:, column]), weights @ z / n
+            upper, mean = _weighted_products(weights, z), weights @ z / n
             moments = jnp.zeros((count, size, size), z.dtype).at[:, row, column].set(upper)
             moments = moments + jnp.triu(moments, 1).mT
             covs = (moments - n * mean[:, :, None] * mean[:, None, :]) / (n - 1)
@@ -156,9 +160,11 @@ def shuffled_values(
 
             def shuffle(order: Array) -> Array:
                 cross = z[order, :m].T @ z[:, m:] / (n - 1)
-                return _atoms(spec, cov.at[:m, m:].set(cross).at[m:, :m].set(cross.T), mask)
+                return cov.at[:m, m:].set(cross).at[m:, :m].set(cross.T)
 
-            return jax.vmap(shuffle)(orders)
+            fits = orders.size * m <= MAX_PRODUCTS
+            covs = jax.vmap(shuffle)(orders) if fits else jax.lax.map(shuffle, orders)
+            return jax.vmap(lambda cov: _atoms(spec, cov, mask))(covs)
 
         return jax.lax.map(layer, (centered, covs, masks))
 
@@ -173,6 +179,25 @@ def stream_draws(
     count = -(-draws // chunks)
     values = jnp.moveaxis(jax.lax.map(lambda k: chunk(k, count), jax.random.split(key, chunks)), 2, 1)
     return values.reshape(-1, *values.shape[2:])[:draws]
+
+
+def _weighted_products(weights: Float[Array, "c n"], z: Float[Array, "n d"]) -> Float[Array, "c p"]:
+    """Compute Σ_i w_i z_ia z_ib for all a ≤ b, with at most `MAX_PRODUCTS` products in memory at once."""
+    (n, size), count = z.shape, len(weights)
+    row, column = np.triu_indices(size)
+    num_blocks = -(-n * row.size // MAX_PRODUCTS)
+    if num_blocks == 1:
+        return weights @ (z[:, row] * z[:, column])
+    rows = -(-n // num_blocks)
+    blocks = jnp.pad(z, ((0, num_blocks * rows - n), (0, 0))).reshape(num_blocks, rows, size)
+    padded = jnp.pad(weights, ((0, 0), (0, num_blocks * rows - n)))
+
+    def add_block(total: Array, index: Array) -> tuple[Array, None]:
+        block = blocks[index]
+        part = jax.lax.dynamic_slice_in_dim(padded, index * rows, rows, axis=1)
+        return total + part @ (block[:, row] * block[:, column]), None
+
+    return jax.lax.scan(add_block, jnp.zeros((count, row.size), z.dtype), jnp.arange(num_blocks))[0]
 
 
 def _resample_counts(key: Array, n: int, draws: int) -> Int[Array, "b n"]:

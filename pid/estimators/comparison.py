@@ -35,13 +35,14 @@ def compare(base: Estimate, other: Estimate) -> Comparison:
 
     Args:
         base: an estimate with paired draws, `ci=Bootstrap(kind="paired")`.
-        other: an estimate with the same n, key, ci and number of layers.
+        other: an estimate with the same n, key, ci, choices and number of layers.
 
     Returns:
         Comparison, in bits, with fields shaped as in the estimates.
 
     Raises:
-        ValueError: draws that are missing or not paired; another key, n, level, number of draws or of layers.
+        ValueError: draws that are missing or not paired; another key, n, level, number of draws or of layers; another
+            measure, reduction, bias correction or other choice.
 
     Example:
         >>> import jax, numpy as np
@@ -76,12 +77,36 @@ def compare(base: Estimate, other: Estimate) -> Comparison:
             f"compare needs the same resamples on both sides, got {'; '.join(differing)}; estimate both from the "
             f"same samples with one key and one ci."
         )
+    _check_choices(base, other)
     difference = pid_to_array(other.pid) - pid_to_array(base.pid)
     draws = pid_to_array(other.draws) - pid_to_array(base.draws)
     return Comparison(
         pid_from_array(difference),
         basic_interval(difference, draws, draws.mean(axis=0), base.resampling.level),
     )
+
+
+def _check_choices(base: Estimate, other: Estimate) -> None:
+    """Raise ValueError if two estimates differ by more than their samples."""
+    if not base.choices or not other.choices:
+        return  # a file of an earlier version does not say
+    ours, theirs = dict(base.choices), dict(other.choices)
+    differing = [
+        f"{name} {ours.get(name)} and {theirs.get(name)}"
+        for name in {**ours, **theirs}
+        if ours.get(name) != theirs.get(name)
+    ]
+    if (
+        base.layer_names is not None
+        and other.layer_names is not None
+        and base.layer_names != other.layer_names
+    ):
+        differing.append(f"layers {', '.join(base.layer_names)} and {', '.join(other.layer_names)}")
+    if differing:
+        raise ValueError(
+            f"compare needs estimates that were made alike, got {'; '.join(differing)}; estimate both with the same "
+            f"choices, so that only the samples differ."
+        )
 
 
 def trajectory_correlation(a: Estimate | PID, b: Estimate | PID) -> PID:

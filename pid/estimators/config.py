@@ -12,6 +12,7 @@ import numpy as np
 
 from pid.features import PCA, CrossFittedRegression
 from pid.flow import FlowConfig
+from pid.interface.scalars import real_number, whole_number
 from pid.measures.decomposition import MEASURES, Measure
 
 BootstrapKind = Literal["parametric", "paired"]
@@ -21,13 +22,23 @@ Shrinkage = Literal["ledoit_wolf", "oas"]
 
 
 def _check_name(what: str, value: object, known: tuple[str, ...]) -> None:
-    if value not in known:
+    if not isinstance(value, str) or value not in known:
         raise ValueError(f"{what} must be one of {', '.join(known)}, got {value!r}.")
 
 
-def _check_level(level: float | int) -> None:
+def _set_numbers(config: "Bootstrap | Shuffle") -> None:
+    """Convert draws and level to Python numbers, and check the level."""
+    draws = whole_number("draws must be a whole number", config.draws, "200 is usual")
+    level = real_number("a level is a number between 0 and 1", config.level, "0.9 is usual")
     if not 0 < level < 1:
         raise ValueError(f"a level is between 0 and 1, got {level!r}; 0.9 is usual.")
+    object.__setattr__(config, "draws", draws)
+    object.__setattr__(config, "level", level)
+
+
+def _check_type(what: str, value: object, kind: type) -> None:
+    if value is not None and not isinstance(value, kind):
+        raise ValueError(f"{what} must be a {kind.__name__} or None, got {value!r}; pass {kind()!r}.")
 
 
 @dataclass(frozen=True)
@@ -59,9 +70,9 @@ class Bootstrap:
 
     def __post_init__(self) -> None:
         """Check the fields."""
+        _set_numbers(self)
         if self.draws < 2:
             raise ValueError(f"a bootstrap needs at least two draws, got {self.draws}; 200 is usual.")
-        _check_level(self.level)
         _check_name("kind", self.kind, get_args(BootstrapKind))
 
 
@@ -94,9 +105,9 @@ class Shuffle:
 
     def __post_init__(self) -> None:
         """Check the fields."""
+        _set_numbers(self)
         if self.draws < 2:
             raise ValueError(f"a null needs at least two shuffles, got {self.draws}; 99 is usual.")
-        _check_level(self.level)
 
 
 class BiasCorrection(ABC):
@@ -246,6 +257,8 @@ def complete(choices: EstimateConfig) -> dict[str, Any]:
 
 def _check(config: dict[str, Any]) -> None:
     gaussianize, debias = config["gaussianize"], config["debias"]
+    for name, kind in (("reduce", PCA), ("ci", Bootstrap), ("null", Shuffle)):
+        _check_type(name, config[name], kind)
     if not isinstance(gaussianize, FlowConfig):
         _check_name("gaussianize", gaussianize, get_args(Gaussianize))
     _check_name("measure", config["measure"], tuple(MEASURES))

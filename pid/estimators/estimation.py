@@ -3,14 +3,13 @@
 from typing import Any, Unpack
 
 import jax
-import numpy as np
 
 from pid.estimators import bootstrap, intervals
 from pid.estimators.bias_correction import method_of
 from pid.estimators.checks.sample_size import warnings_for
-from pid.estimators.config import Bootstrap, EstimateConfig, complete, has_two_targets, show_choices
+from pid.estimators.config import Bootstrap, EstimateConfig, complete, flow_of, has_two_targets, show_choices
 from pid.estimators.covariance_fit import fit_covariances
-from pid.estimators.gaussian_features import check_samples, to_gaussian_features
+from pid.estimators.gaussian_features import to_gaussian_features
 from pid.estimators.results import (
     Estimate,
     Interval,
@@ -19,18 +18,21 @@ from pid.estimators.results import (
     pid_from_array,
     pid_to_array,
 )
+from pid.features.input_arrays import Samples, read_samples
+from pid.interface.scalars import random_key
 from pid.measures import PID
 
 
 @show_choices
-def estimate(target: Any, x: Any, y: Any, *, key: jax.Array, **choices: Unpack[EstimateConfig]) -> Estimate:
+def estimate(target: Any, x: Any, y: Any, *, key: Any, **choices: Unpack[EstimateConfig]) -> Estimate:
     """Decompose the information that samples of two sources carry about a target.
 
     samples → standardize → `reduce` → `gaussianize` → covariance → `measure` → `debias` → interval, null.
 
     Args:
-        target: samples `(n, d_target)` of any real dtype, n at least 8.
-        x: samples `(n, d_x)` of the first source, in the same order; any width.
+        target: samples `(n, d_target)` of any real dtype, n at least 8: an array, nested lists, or a table of pandas,
+            polars, pyarrow or xarray. A single column of a table is one feature.
+        x: samples `(n, d_x)` of the first source, in the same order; any width. Tables need equal row labels.
         y: samples `(n, d_y)` of the second source, in the same order; any width.
         reduce: components of each variable on its own, a `PCA`; None keeps the features.
         gaussianize: "none", "copula" (normal scores of each coordinate), "flow", or a `SeparableFlow` of your own.
@@ -43,7 +45,7 @@ def estimate(target: Any, x: Any, y: Any, *, key: jax.Array, **choices: Unpack[E
         shrinkage: "ledoit_wolf" or "oas" shrinks the correlation matrix towards the identity; needs debias="none".
         ci: bootstrap draws for basic intervals, a `Bootstrap`; None for none.
         null: shuffles for the null, a `Shuffle`; None for none. Their bias is subtracted as by "wishart".
-        key: key of everything random; equal keys give equal results.
+        key: key of everything random, or an integer seed; equal keys give equal results.
         **choices: everything but the samples and the key; `EstimateConfig` is the type of the dictionary.
 
     Returns:
@@ -65,22 +67,24 @@ def estimate(target: Any, x: Any, y: Any, *, key: jax.Array, **choices: Unpack[E
         >>> result.pid.mi_joint.shape, bool(result.pid.synergy > result.pid.redundancy)
         ((), True)
     """
-    arrays = check_samples(target, x, y, layers=False)
-    return _without_layers(_estimate(arrays, complete(choices), key))
+    samples = read_samples(target, x, y, layers=False)
+    return _without_layers(_estimate(samples, complete(choices), key))
 
 
 @show_choices
-def layerwise(target: Any, x: Any, y: Any, *, key: jax.Array, **choices: Unpack[EstimateConfig]) -> Estimate:
+def layerwise(target: Any, x: Any, y: Any, *, key: Any, **choices: Unpack[EstimateConfig]) -> Estimate:
     """Run `estimate` for every layer, with programs that are compiled once for all layers.
 
     Layer l equals `estimate` of that layer with the same key, and paired draws resample the same samples in every
     layer.
 
     Args:
-        target: samples `(L, n, d_target)`, or `(n, d_target)` if they are the same for all layers.
-        x: samples `(L, n, d_x)` or `(n, d_x)` of the first source.
-        y: samples `(L, n, d_y)` or `(n, d_y)` of the second source. At least one of the three has layers.
-        key: key of everything random; equal keys give equal results.
+        target: samples `(L, n, d_target)`, or `(n, d_target)` if they are the same for all layers. Layers of different
+            widths are a list or a dictionary of L arrays `(n, d)`; dictionaries are paired by their keys.
+        x: samples `(L, n, d_x)` or `(n, d_x)` of the first source, or a list or dictionary of layers.
+        y: samples `(L, n, d_y)` or `(n, d_y)` of the second source, or a list or dictionary of layers. At least one of
+            the three has layers.
+        key: key of everything random, or an integer seed; equal keys give equal results.
         reduce, gaussianize, measure, debias, shrinkage, ci, null: choices, as in `estimate`.
         **choices: all of these; `EstimateConfig` is the type of the dictionary.
 
@@ -100,16 +104,17 @@ def layerwise(target: Any, x: Any, y: Any, *, key: jax.Array, **choices: Unpack[
         >>> result.pid.synergy.shape
         (2,)
     """
-    arrays = check_samples(target, x, y, layers=True)
-    return _estimate(arrays, complete(choices), key)
+    samples = read_samples(target, x, y, layers=True)
+    return _estimate(samples, complete(choices), key)
 
 
-def _estimate(arrays: tuple[np.ndarray, ...], config: dict[str, Any], key: jax.Array) -> Estimate:
+def _estimate(samples: Samples, config: dict[str, Any], key: Any) -> Estimate:
+    key = random_key(key)
     flow_key, draws_key, null_key = jax.random.split(key, 3)
     gaussianize, ci, correction = config["gaussianize"], config["ci"], method_of(config["debias"])
     fit = fit_covariances(
-        to_gaussian_features(arrays, reduce=config["reduce"], gaussianize=gaussianize, key=flow_key),
-        arrays[0].shape[-2],
+        to_gaussian_features(samples, reduce=config["reduce"], gaussianize=gaussianize, key=flow_key),
+        samples.n,
         measure=config["measure"],
         two_targets=has_two_targets(gaussianize),
         shrinkage=config["shrinkage"],
@@ -118,7 +123,7 @@ def _estimate(arrays: tuple[np.ndarray, ...], config: dict[str, Any], key: jax.A
     plugin = bootstrap.plugin(fit)
     corrected = correction.correct(fit, plugin, ci, draws_key)
     flags = [
-        f"layer {layer}: {flag}"
+        flag.of_layer(layer)
         for layer, flags in enumerate(fit.features.flags)
         for flag in (*flags, *warnings_for(fit, correction, corrected.values[layer], plugin[layer], layer))
     ]
@@ -132,11 +137,28 @@ def _estimate(arrays: tuple[np.ndarray, ...], config: dict[str, Any], key: jax.A
         dims=tuple(tuple(int(count) for count in counts) for counts in fit.features.counts),
         plugin=pid_from_array(plugin),
         resampling=_resampling(ci, key),
+        choices=_record_choices(config),
+        layer_names=samples.layer_names,
+        variance=fit.features.variance,
     )
 
 
 def _resampling(ci: Bootstrap | None, key: jax.Array) -> Resampling | None:
     return None if ci is None else Resampling(ci.kind, ci.draws, ci.level, key_data(key))
+
+
+def _record_choices(config: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+    """Return all choices that change the numbers, by name; a short name counts as what it stands for."""
+    choices = {name: value for name, value in config.items() if name not in ("ci", "null")}
+    choices["debias"] = method_of(config["debias"])
+    choices["gaussianize"] = flow_of(config["gaussianize"]) or config["gaussianize"]
+    return tuple((name, _describe(value)) for name, value in choices.items())
+
+
+def _describe(value: Any) -> str:
+    """Return the representation of a choice, without an address in memory."""
+    has_address = type(value).__repr__ is object.__repr__
+    return f"{type(value).__qualname__}({vars(value)})" if has_address else repr(value)
 
 
 def _without_layers(estimate: Estimate) -> Estimate:
@@ -153,7 +175,8 @@ def _without_layers(estimate: Estimate) -> Estimate:
         ci=squeeze_interval(estimate.ci),
         null=squeeze_interval(estimate.null),
         draws=None if estimate.draws is None else squeeze(estimate.draws),
-        flags=tuple(flag.removeprefix("layer 0: ") for flag in estimate.flags),
+        flags=tuple(flag.without_layer(0) for flag in estimate.flags),
         dims=estimate.dims[0],
+        variance=None if estimate.variance is None else estimate.variance[0],
         plugin=squeeze(estimate.plugin),
     )

@@ -1,10 +1,9 @@
-"""From samples to few Gaussian coordinates: checks, reduction of each variable, Gaussianization, rank.
+"""From samples to few Gaussian coordinates: reduction of each variable, Gaussianization, rank.
 
 L layers, n samples, d features, k coordinates that remain, D coordinates of all variables together
 """
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +15,7 @@ from pid.estimators.checks.tails import tail_flags, variance_inflation
 from pid.estimators.config import Gaussianize, flow_of
 from pid.features.elliptical import student_rows
 from pid.features.gaussianize import PCA
+from pid.features.input_arrays import Samples, Variable
 from pid.features.reduction import (
     NAMES,
     Reduced,
@@ -29,7 +29,6 @@ from pid.flow import FlowConfig
 from pid.gaussian.covariance import DOUBLE
 from pid.interface.flags import Flag
 
-MIN_SAMPLES = 8
 MIN_WIDTH = 16
 """Minimum width to which layers of different widths are padded."""
 VARIANCE_CAP = 3
@@ -74,47 +73,8 @@ class GaussianFeatures(NamedTuple):
         return counts[:, [0, -2, -1]]
 
 
-def check_samples(target: Any, x: Any, y: Any, *, layers: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the three variables as arrays, and check them.
-
-    Shapes are (n, d); with `layers` they are (L, n, d), or (n, d) if the variable is the same in all layers.
-
-    Raises:
-        ValueError: shapes that do not fit, too few samples, values that are not finite.
-    """
-    arrays = (np.asarray(target), np.asarray(x), np.asarray(y))
-    ranks = (2, 3) if layers else (2,)
-    shapes = ", ".join(f"{name} {a.shape}" for name, a in zip(NAMES, arrays, strict=True))
-    if any(a.ndim not in ranks or 0 in a.shape for a in arrays):
-        expected = "(n, d), or (L, n, d) with layers" if layers else "(n, d)"
-        raise ValueError(f"samples must have shape {expected}, got {shapes}.")
-    if layers and len({len(a) for a in arrays if a.ndim == 3}) != 1:
-        raise ValueError(
-            f"layerwise needs an axis of layers, of equal length in all variables that have one, got {shapes}."
-        )
-    if len({a.shape[-2] for a in arrays}) != 1:
-        raise ValueError(f"target, x and y must have the same samples in the same order, got {shapes}.")
-    if arrays[0].shape[-2] < MIN_SAMPLES:
-        raise ValueError(f"an estimate needs at least {MIN_SAMPLES} samples, got {shapes}.")
-    for name, a in zip(NAMES, arrays, strict=True):
-        _check_finite(name, a)
-    return arrays
-
-
-def _check_finite(name: str, a: np.ndarray) -> None:
-    if not (np.issubdtype(a.dtype, np.number) or a.dtype.name == "bfloat16") or np.iscomplexobj(a):
-        raise ValueError(f"samples must be real numbers, got {name} of dtype {a.dtype}.")
-    finite = np.isfinite(a.astype(np.float32) if a.dtype.name == "bfloat16" else a)
-    if not finite.all():
-        first = tuple(int(i) for i in np.argwhere(~finite)[0])
-        raise ValueError(
-            f"samples must be finite, got {int((~finite).sum())} values of {name} that are not, the first at {first}; "
-            f"drop these samples from all three variables."
-        )
-
-
 def to_gaussian_features(
-    arrays: Sequence[np.ndarray],
+    samples: Samples,
     *,
     reduce: PCA | CrossFittedRegression | None,
     gaussianize: Gaussianize | FlowConfig | str,
@@ -125,12 +85,9 @@ def to_gaussian_features(
     Raises:
         ValueError: a variable without any variance.
     """
-    layers = max((len(a) for a in arrays if a.ndim == 3), default=1)
+    layers = samples.num_layers
     flags: list[list[Flag]] = [[] for _ in range(layers)]
-    columns = [
-        _columns_of_layers(name, a, flags, scores=gaussianize == "copula")
-        for name, a in zip(NAMES, arrays, strict=True)
-    ]
+    columns = [_columns_of_layers(variable, flags, scores=gaussianize == "copula") for variable in samples]
     reduced = [
         _reduce(of_layer, reduce, key, messages)
         for of_layer, messages in zip(zip(*columns, strict=True), flags, strict=True)
@@ -163,16 +120,16 @@ Layers = list[np.ndarray]
 """One variable: (n, k) for every layer."""
 
 
-def _columns_of_layers(name: str, array: np.ndarray, flags: list[list[Flag]], *, scores: bool) -> Layers:
+def _columns_of_layers(variable: Variable, flags: list[list[Flag]], *, scores: bool) -> Layers:
     """Return the columns of a variable in every layer. A variable without layers is treated once for all of them."""
-    results = [to_columns(name, a, scores=scores) for a in (array if array.ndim == 3 else array[None])]
+    results = [to_columns(variable.name, table.values, scores=scores) for table in variable.layers]
     for layer, messages in enumerate(flags):
         messages += results[min(layer, len(results) - 1)][1]
     return [results[min(layer, len(results) - 1)][0] for layer in range(len(flags))]
 
 
 def _reduce(
-    columns: tuple[np.ndarray, ...],
+    columns: tuple[np.ndarray, np.ndarray, np.ndarray],
     reduce: PCA | CrossFittedRegression | None,
     key: jax.Array,
     flags: list[Flag],

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from pid.estimators.results import Estimate, Interval, Resampling, pid_from_array, pid_to_array
+from pid.interface.flags import Flag, by_weight
 from pid.measures import PID
 
 PART = ".part"
@@ -104,10 +105,13 @@ def _replace(target: Path, content: bytes) -> None:
 def _to_arrays(estimate: Estimate) -> dict[str, Any]:
     """Convert every PID to one array with its fields last, every interval to (low, high), the rest to JSON."""
     metadata = {
-        "flags": estimate.flags,
+        "flags": [[flag, flag.weight, flag.kind] for flag in by_weight(estimate.flags)],
+        "variance": estimate.variance,
         "n": estimate.n,
         "dims": estimate.dims,
         "resampling": estimate.resampling,
+        "choices": estimate.choices,
+        "layer_names": estimate.layer_names,
     }
     arrays = {
         "about": np.array(json.dumps(metadata)),
@@ -137,7 +141,7 @@ def _from_arrays(arrays: dict[str, np.ndarray]) -> Estimate:
         name: Interval(*map(pid_from_array, arrays[name])) if name in arrays else None
         for name in ("ci", "null")
     }
-    dims, resampling = metadata["dims"], metadata["resampling"]
+    dims, resampling, layer_names = metadata["dims"], metadata["resampling"], metadata.get("layer_names")
     if resampling is not None:
         kind, draws, level, key = resampling
         resampling = Resampling(kind, draws, level, tuple(key))
@@ -146,11 +150,14 @@ def _from_arrays(arrays: dict[str, np.ndarray]) -> Estimate:
         ci=intervals["ci"],
         null=intervals["null"],
         draws=pid_from_array(arrays["draws"]) if "draws" in arrays else None,
-        flags=tuple(metadata["flags"]),
+        flags=tuple(Flag(*(flag if isinstance(flag, list) else [flag])) for flag in metadata["flags"]),
         n=metadata["n"],
-        dims=tuple(map(tuple, dims)) if isinstance(dims[0], list) else tuple(dims),
+        dims=_to_tuples(dims),
         plugin=pid_from_array(arrays["plugin"]),
         resampling=resampling,
+        choices=tuple((name, value) for name, value in metadata.get("choices", ())),
+        layer_names=None if layer_names is None else tuple(layer_names),
+        variance=_to_tuples(metadata.get("variance")),
     )
 
 
@@ -166,6 +173,11 @@ def _check_shapes(arrays: dict[str, np.ndarray]) -> None:
             a if size is None else size for a, size in zip(actual, expected[name], strict=False)
         ):
             raise ValueError(f"{name} has shape {actual} beside {shape} of pid")
+
+
+def _to_tuples(values: Any) -> Any:
+    """Convert nested lists of JSON to tuples."""
+    return tuple(map(_to_tuples, values)) if isinstance(values, list) else values
 
 
 def write_tables(estimate: Estimate, folder: Path) -> list[dict[str, Any]]:

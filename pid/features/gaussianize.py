@@ -15,6 +15,8 @@ import jax.numpy as jnp
 from jax.scipy.special import ndtri
 from jaxtyping import Array, Bool, Float, Int
 
+from pid.interface.scalars import real_number, whole_number
+
 
 @dataclass(frozen=True)
 class PCA:
@@ -46,6 +48,12 @@ class PCA:
                 f"PCA needs exactly one of components and variance, got components={self.components} and "
                 f"variance={self.variance}; pass PCA(components=8) or PCA(components=None, variance=0.95)."
             )
+        for name, convert, rule, remedy in (
+            ("components", whole_number, "PCA needs a whole number of components", "the default is 8"),
+            ("variance", real_number, "PCA needs a share of variance", "write 95 % as 0.95"),
+        ):
+            if (value := getattr(self, name)) is not None:
+                object.__setattr__(self, name, convert(rule, value, remedy))
         if self.components is not None and self.components < 1:
             raise ValueError(f"PCA needs components >= 1, got {self.components}; the default is 8.")
         if self.variance is not None and not 0 < self.variance <= 1:

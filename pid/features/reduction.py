@@ -7,6 +7,7 @@ import math
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from pid.features.gaussianize import PCA, count_components, principal_components, rank_gaussian, standardize
@@ -147,7 +148,8 @@ def reduce_by_regression(
 
 
 def _predict(target: np.ndarray, sources: tuple[np.ndarray, ...], folds: np.ndarray) -> list[np.ndarray]:
-    return [np.asarray(part) for part in cross_fitted_predictions(target, sources, folds).parts]
+    arrays = tuple(jnp.asarray(source) for source in sources)
+    return [np.asarray(part) for part in cross_fitted_predictions(jnp.asarray(target), arrays, folds).parts]
 
 
 def _with_joint_part(

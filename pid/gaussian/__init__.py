@@ -12,7 +12,10 @@ from pid.gaussian.covariance import Dims as Dims
 from pid.gaussian.covariance import Tolerance as Tolerance
 from pid.gaussian.covariance import blocks as blocks
 from pid.gaussian.information import MI as MI
+from pid.gaussian.information import ConditionalMI as ConditionalMI
+from pid.gaussian.information import conditional_information as conditional_information
 from pid.gaussian.information import entropy as entropy
+from pid.gaussian.information import information_correlation as information_correlation
 from pid.gaussian.information import mutual_information as mutual_information
 from pid.gaussian.wishart import information_bias as information_bias
 from pid.gaussian.wishart import log_determinant_bias as log_determinant_bias

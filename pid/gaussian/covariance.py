@@ -6,10 +6,13 @@ d = d_m + d_x + d_y coordinates, in the order target, x, y
 import math
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float
+
+from pid.interface.scalars import real_number
 
 Dims = tuple[int, int, int]
 
@@ -45,8 +48,16 @@ SINGLE = Tolerance(
 
 
 def tolerance_of(dtype: Any) -> Tolerance:
-    """Return the tolerance for covariances that were rounded to `dtype`."""
-    return DOUBLE if np.dtype(dtype) == np.float64 else SINGLE
+    """Return the tolerance for covariances that were rounded to `dtype`.
+
+    In float16 and bfloat16 a direction counts as zero below twice the spacing of numbers at 1, .002 and .016.
+    """
+    if np.dtype(dtype) in (np.float64, np.longdouble):
+        return DOUBLE
+    eps = float(jnp.finfo(dtype).eps)
+    if eps < 1e-6:
+        return SINGLE
+    return Tolerance(8 * eps, 8 * eps, *(4 * [2 * eps]))
 
 
 class Blocks(NamedTuple):
@@ -78,32 +89,78 @@ def is_concrete(x: object) -> bool:
     return not isinstance(x, Tracer)
 
 
+def check_dims(dims: Any, variables: tuple[str, ...] = ("target", "x", "y")) -> tuple[int, ...]:
+    """Check the dims of some variables, and return them as Python integers.
+
+    Raises:
+        ValueError: they are not one positive integer for each variable.
+    """
+    sizes = tuple(dims) if np.ndim(dims) == 1 else ()
+    numbers = [np.asarray(n) for n in sizes if is_concrete(n)]
+    if len(numbers) != len(variables) or not all(
+        n.dtype.kind in "iu" and n.ndim == 0 and n > 0 for n in numbers
+    ):
+        count = {2: "two", 3: "three"}[len(variables)]
+        names = f"{', '.join(variables[:-1])} and {variables[-1]}"
+        example = (1,) * len(variables)
+        raise ValueError(
+            f"dims must be {count} positive integers, of {names}, got {dims!r}; pass for example {example}."
+        )
+    return tuple(map(int, numbers))
+
+
 def check_shape(cov: Any, dims: Any) -> Dims:
     """Check that a covariance and its dims fit, and return the dims as Python integers.
 
     Raises:
         ValueError: dims are not three positive integers, or do not add up to the size of a square covariance.
     """
-    sizes = tuple(dims)
-    if len(sizes) != 3 or not all(isinstance(n, int | np.integer) and n > 0 for n in sizes):
-        raise ValueError(f"dims must be three positive integers, of target, x and y, got {dims!r}.")
-    shape = np.shape(cov)
-    if len(shape) < 2 or shape[-1] != shape[-2] or shape[-1] != sum(sizes):
+    m, x, y = check_dims(dims)
+    check_size(cov, (m, x, y), "target, x, y")
+    return m, x, y
+
+
+def check_size(cov: Any, sizes: tuple[int, ...], order: str) -> None:
+    """Raise ValueError unless dims add up to the size of a square covariance."""
+    shape, size = np.shape(cov), sum(sizes)
+    if len(shape) < 2 or shape[-1] != shape[-2] or shape[-1] != size:
         raise ValueError(
-            f"a covariance of dims {sizes} must have shape (..., {sum(sizes)}, {sum(sizes)}), got {shape}; "
-            f"order its rows and columns target, x, y."
+            f"a covariance of dims {sizes} must have shape (..., {size}, {size}), got {shape}; "
+            f"order its rows and columns {order}."
         )
-    return (int(sizes[0]), int(sizes[1]), int(sizes[2]))
 
 
-def check_dtype(cov: Any) -> None:
-    """Check that a covariance is real and floating.
+def to_covariance(cov: Any) -> Any:
+    """Return a covariance as an array of real floating numbers: integers, lists and tables are converted.
+
+    Args:
+        cov: array, nested lists, or table of numbers. JAX arrays stay JAX arrays.
 
     Raises:
-        ValueError: it has another dtype.
+        ValueError: what is no array of real numbers.
     """
+    if not isinstance(cov, jax.Array):
+        if isinstance(cov, np.ma.MaskedArray) and np.ma.getmaskarray(cov).any():
+            raise ValueError(
+                f"a covariance must be complete, got {int(np.ma.getmaskarray(cov).sum())} masked entries; estimate it "
+                f"from complete samples."
+            )
+        try:
+            cov = np.asarray(cov)
+            cov = cov.astype(float) if cov.dtype == object else cov
+        except (ValueError, TypeError) as error:
+            raise ValueError(
+                f"a covariance must be an array of real numbers, got {type(cov).__name__} ({error}); pass rows of "
+                f"equal length."
+            ) from error
+    if jnp.issubdtype(cov.dtype, jnp.integer):
+        return cov.astype(float)
     if not jnp.issubdtype(cov.dtype, jnp.floating):
-        raise ValueError(f"a covariance must be real and floating, got dtype {cov.dtype}; convert it first.")
+        raise ValueError(
+            f"a covariance must be real and floating, got dtype {cov.dtype}; pass that of real samples, as "
+            f"np.cov gives it."
+        )
+    return cov
 
 
 def correlation(cov: Float[Array, "d d"]) -> tuple[Float[Array, "d d"], Float[Array, " d"]]:
@@ -150,12 +207,14 @@ def check_covariance(asymmetry: np.ndarray, smallest_eigenvalue: np.ndarray, tol
         raise ValueError(f"a covariance must be {rule}, got {violations[rule]}{amount}{location}; {remedy}.")
 
 
-def units_per_nat(base: int | float) -> float:
+def units_per_nat(base: Any) -> float:
     """Return the number of units in one nat for a logarithm of this base: 1 / ln(base).
 
     Raises:
         ValueError: a base that is not a number above 1.
     """
-    if not (isinstance(base, int | float) and math.isfinite(base) and base > 1):
-        raise ValueError(f"base must be a number above 1 (2 for bits, math.e for nats), got {base!r}.")
-    return 1.0 / math.log(base)
+    rule, remedy = "base must be a number above 1 (2 for bits, math.e for nats)", "pass base=2"
+    number = real_number(rule, base, remedy)
+    if not (math.isfinite(number) and number > 1):
+        raise ValueError(f"{rule}, got {base!r}; {remedy}.")
+    return 1.0 / math.log(number)

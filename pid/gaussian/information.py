@@ -8,8 +8,9 @@ and the same for Y and for the pair (X, Y). [Venkatesh, Bennett, Gale, Ramirez, 
     m, x, y widths of target and sources, d their sum
 """
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, overload
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.linalg import solve_triangular
@@ -40,22 +41,49 @@ class MI(NamedTuple):
     """I(M;X,Y), at least as large as both; infinite where the target is a function of the sources."""
 
 
-def mutual_information(cov: Any, dims: Any, *, base: int | float = 2) -> MI:
+class ConditionalMI(NamedTuple):
+    """Mutual information of the target with one source, given the other.
+
+    Example:
+        >>> from pid import ConditionalMI
+        >>> ConditionalMI(x=0.5, y=0.25).x
+        0.5
+    """
+
+    x: Float[Array | np.ndarray, "*b"]
+    """I(M;X|Y) = U_x + S ≥ 0: what x adds to y."""
+
+    y: Float[Array | np.ndarray, "*b"]
+    """I(M;Y|X) = U_y + S ≥ 0: what y adds to x."""
+
+
+@overload
+def mutual_information(
+    cov: Any, dims: tuple[int, int], *, base: Any = 2
+) -> Float[Array | np.ndarray, "*b"]: ...
+
+
+@overload
+def mutual_information(cov: Any, dims: Any, *, base: Any = 2) -> MI: ...
+
+
+def mutual_information(cov: Any, dims: Any, *, base: Any = 2) -> Any:
     """Compute the mutual information of a jointly Gaussian target with source x, with source y, and with both.
 
         I(M;X) = ½ log det S_M / det S_{M|X},      S_{M|X} = S_M - S_MX S_X⁻¹ S_XM
 
     Directions that do not exist (constant, duplicated or collinear features, y = x) are left out and change nothing.
-    A target that is a function of a source has infinite information.
+    A target that is a function of a source has infinite information. With two dims it is that of two variables.
 
     Args:
-        cov: covariances `(..., d, d)`, real and floating, coordinates in the order target, x, y. Any scale.
-        dims: (d_target, d_x, d_y), three positive integers that add up to d.
+        cov: covariances `(..., d, d)` of real numbers, coordinates in the order target, x, y. Any scale.
+        dims: (d_target, d_x, d_y), three positive integers that add up to d; or (d_a, d_b) for two variables.
         base: base of the logarithm, above 1: 2 gives bits, `math.e` nats.
 
     Returns:
-        MI, each field of the shape of the leading axes. A concrete covariance is computed in float64 where the
-        device has it. NumPy arrays come back as NumPy float64, JAX arrays in their dtype.
+        MI, each field of the shape of the leading axes; for two variables I(A;B) of this shape. A concrete covariance
+        is computed in float64 where the device has it. NumPy arrays come back as NumPy float64, JAX arrays in their
+        dtype.
 
     Raises:
         ValueError: dims that do not fit; a concrete covariance that is not finite, symmetric (to 1e-10 on the
@@ -69,15 +97,88 @@ def mutual_information(cov: Any, dims: Any, *, base: int | float = 2) -> MI:
         >>> mi = mutual_information(cov, dims=(1, 1, 1))
         >>> [round(float(value), 3) for value in mi]
         [0.5, 0.208, 0.611]
+        >>> float(mutual_information([[1, 1], [1, 2]], dims=(1, 1)))
+        0.5
     """
-    cov = cov if hasattr(cov, "dtype") else np.asarray(cov)
-    dims = covariance.check_shape(cov, dims)
-    covariance.check_dtype(cov)
-    values = systems.compute(Information(dims, covariance.tolerance_of(cov.dtype)), cov, base)
+    cov = covariance.to_covariance(cov)
+    if np.ndim(dims) == 1 and len(dims) == 2:
+        return _pair_information(cov, covariance.check_dims(dims, ("a", "b")), base)
+    measure = Information(covariance.check_shape(cov, dims), covariance.tolerance_of(cov.dtype))
+    values = systems.compute(measure, cov, base)
     return MI(*(values[..., i] for i in range(3)))
 
 
-def entropy(cov: Float[Array, "*b d d"], *, base: int | float = 2) -> Float[Array, "*b"]:
+def _pair_information(cov: Any, dims: tuple[int, ...], base: Any) -> Any:
+    """Compute I(A;B) as I(M;X) with an independent y of one coordinate."""
+    covariance.check_size(cov, dims, "a, b")
+    a, b = dims
+    xp = jnp if isinstance(cov, jax.Array) else np
+    padded = xp.pad(cov, [(0, 0)] * (cov.ndim - 2) + [(0, 1), (0, 1)])
+    padded = padded + xp.asarray(np.diag([0] * (a + b) + [1]), cov.dtype).reshape(
+        (1,) * (cov.ndim - 2) + padded.shape[-2:]
+    )
+    return systems.compute(Information((a, b, 1), covariance.tolerance_of(cov.dtype)), padded, base)[..., 0]
+
+
+def conditional_information(cov: Any, dims: Any, *, base: Any = 2) -> ConditionalMI:
+    """Compute the mutual information of a jointly Gaussian target with each source, given the other source.
+
+        I(M;X|Y) = ½ log det S_{M|Y} / det S_{M|XY} = I(M;X,Y) - I(M;Y)
+
+    Any decomposition splits it into unique information and synergy, U_x + S. It is finite where y determines as many
+    directions of the target as both sources do.
+
+    Args:
+        cov: covariances `(..., d, d)` of real numbers, coordinates in the order target, x, y. Any scale.
+        dims: (d_target, d_x, d_y), three positive integers that add up to d.
+        base: base of the logarithm, above 1: 2 gives bits, `math.e` nats.
+
+    Returns:
+        ConditionalMI, each field of the shape of the leading axes, computed and returned as in `mutual_information`.
+
+    Raises:
+        ValueError: the cases of `mutual_information`.
+
+    Example:
+        >>> import numpy as np
+        >>> from pid import conditional_information
+        >>> cov = np.array([[1.0, 1.0, 1.0], [1.0, 2.0, 1.0], [1.0, 1.0, 4.0]])  # x = m + n_1, y = m + √3 n_2
+        >>> [round(float(value), 3) for value in conditional_information(cov, dims=(1, 1, 1))]
+        [0.404, 0.111]
+    """
+    cov = covariance.to_covariance(cov)
+    measure = ConditionalInformation(covariance.check_shape(cov, dims), covariance.tolerance_of(cov.dtype))
+    values = systems.compute(measure, cov, base)
+    return ConditionalMI(values[..., 0], values[..., 1])
+
+
+def information_correlation(information: Any, *, base: Any = 2) -> Any:
+    """Return the correlation of two Gaussian numbers that have this mutual information, √(1 - base^(-2 I)).
+
+    It maps information to [0, 1]: 0 is independence, 1 a deterministic relation. [Linfoot, "An informational measure
+    of correlation", 1957]
+
+    Args:
+        information: mutual information, any shape. Estimates below 0 count as 0.
+        base: base of its logarithm, above 1: 2 for bits, `math.e` for nats.
+
+    Returns:
+        Array of the same shape.
+
+    Raises:
+        ValueError: a base that is not a number above 1.
+
+    Example:
+        >>> from pid import information_correlation
+        >>> round(float(information_correlation(1.0)), 3)
+        0.866
+    """
+    nats_per_unit = 1 / covariance.units_per_nat(base)
+    xp = jnp if isinstance(information, jax.Array) else np
+    return xp.sqrt(-xp.expm1(-2 * nats_per_unit * xp.maximum(xp.asarray(information), 0)))
+
+
+def entropy(cov: Float[Array, "*b d d"], *, base: Any = 2) -> Float[Array, "*b"]:
     """Compute the differential entropy ½ log det(2πe S) of a Gaussian with non-singular covariance S."""
     log_determinant = jnp.linalg.slogdet(cov)[1]
     return (log_determinant + cov.shape[-1] * (1 + np.log(2 * np.pi))) / 2 * covariance.units_per_nat(base)
@@ -249,3 +350,44 @@ def residual_maps(posteriors: WhitePosteriors, dims: Dims) -> tuple[Array, Array
         residual_map(posteriors.gain_y, x, 0),
         residual_map(posteriors.gain_joint, 0, 0),
     )
+
+
+class ConditionalInformation(InformationMeasure):
+    """The measure (I(M;X|Y), I(M;Y|X))."""
+
+    def from_cholesky(self, corr: Float[Array, "d d"]) -> tuple[Float[Array, " k"], Float[Array, ""]]:
+        """Compute the differences of the joint information and that of the other source."""
+        (x, y, joint), pivot = Information(self.dims, self.tolerance).from_cholesky(corr)
+        return jnp.stack([joint - y, joint - x]), pivot
+
+    def from_eigh(self, corr: Float[Array, "d d"]) -> Float[Array, " k"]:
+        """Compute ½ (log det S_{M|Y} - log det S_{M|XY}) over the directions that the sources leave open."""
+        return jnp.stack(conditional_from_spectra(*spectra(corr, self.dims, self.tolerance)))
+
+    def gradient(self, corr: Float[Array, "d d"]) -> Float[Array, "k d d"]:
+        """Compute the differences of the derivatives of the mutual informations."""
+        x, y, joint = Information(self.dims, self.tolerance).gradient(corr)
+        return jnp.stack([joint - y, joint - x])
+
+
+def spectra(
+    corr: Float[Array, "d d"], dims: Dims, tolerance: Tolerance
+) -> tuple[Spectrum, Spectrum, Spectrum]:
+    """Compute the spectra of the posteriors given x, given y, and given both."""
+    posteriors = posteriors_from_eigh(corr, dims, tolerance)
+    x, y, joint = (
+        spectrum(cov, tolerance.zero_variance) for cov in (posteriors.x, posteriors.y, posteriors.joint)
+    )
+    return x, y, joint
+
+
+def conditional_from_spectra(x: Spectrum, y: Spectrum, joint: Spectrum) -> tuple[Array, Array]:
+    """Return I(M;X|Y) and I(M;Y|X).
+
+    Each is finite where the other source determines as many directions of the target as both do.
+    """
+    more_x, more_y = (
+        jnp.where(joint.num_zeros > single.num_zeros, jnp.inf, (single.log_det - joint.log_det) / 2)
+        for single in (y, x)
+    )
+    return more_x, more_y

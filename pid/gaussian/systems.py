@@ -27,7 +27,10 @@ from pid.gaussian.covariance import Dims, Tolerance
 
 @dataclass(frozen=True)
 class InformationMeasure(ABC):
-    """Base class of k quantities in nats that rescaled coordinates do not change; subclasses have the three methods."""
+    """Base class of k quantities in nats, at least 0, that rescaled coordinates do not change.
+
+    Subclasses have the three methods.
+    """
 
     dims: Dims
     """Sizes of target, x and y."""
@@ -61,7 +64,7 @@ class Outcome(NamedTuple):
     """Smallest eigenvalue on the correlation scale; the smallest squared pivot where all pivots are sound."""
 
 
-def compute(measure: InformationMeasure, cov: Any, base: int | float) -> Float[Array | np.ndarray, "*b k"]:
+def compute(measure: InformationMeasure, cov: Any, base: Any) -> Float[Array | np.ndarray, "*b k"]:
     """Compute the values in units of `base` for covariances `(..., d, d)`.
 
     A concrete covariance is computed in float64 where the device has it, checked, and returned as the kind of array
@@ -72,7 +75,8 @@ def compute(measure: InformationMeasure, cov: Any, base: int | float) -> Float[A
     """
     unit = covariance.units_per_nat(base)
     if not covariance.is_concrete(cov):
-        return _over_leading_axes(measure, cov).values * unit
+        wide = cov.astype(jnp.promote_types(cov.dtype, jnp.float32))  # LAPACK has no half precision
+        return (_over_leading_axes(measure, wide).values * unit).astype(cov.dtype)
     with x64_context():
         outcome = jax.tree.map(np.asarray, evaluate_leading_axes(measure, to_float64(cov)))
     covariance.check_covariance(outcome.asymmetry, outcome.smallest_eigenvalue, measure.tolerance)
@@ -163,7 +167,7 @@ def _outcome(measure: InformationMeasure, cov: Array) -> Outcome:
     values, pivot = measure.from_cholesky(corr)
     sound = pivot > measure.tolerance.pivot
     values, smallest = jax.lax.cond(sound, lambda: (values, pivot), lambda: _evaluate_by_eigh(measure, corr))
-    return _mask_nonfinite(values, asymmetry, smallest, finite)
+    return _finish(measure, values, asymmetry, smallest, finite)
 
 
 def evaluate_batch(measure: InformationMeasure, covs: Float[Array, "n d d"]) -> Outcome:
@@ -177,16 +181,31 @@ def evaluate_batch(measure: InformationMeasure, covs: Float[Array, "n d d"]) -> 
         return jnp.where(sound[:, None], values, values_by_eigh), jnp.where(sound, pivot, smallest_by_eigh)
 
     values, smallest = jax.lax.cond(jnp.all(sound), lambda: (values, pivot), with_eigenvalues)
-    return jax.vmap(_mask_nonfinite)(values, asymmetry, smallest, finite)
+    return jax.vmap(partial(_finish, measure))(values, asymmetry, smallest, finite)
 
 
 def _evaluate_by_eigh(measure: InformationMeasure, corr: Array) -> tuple[Array, Array]:
     return measure.from_eigh(corr), jnp.linalg.eigvalsh(corr)[0]
 
 
-def _mask_nonfinite(values: Array, asymmetry: Array, smallest: Array, finite: Array) -> Outcome:
-    """Return the outcome, with NaN where the covariance is not finite."""
+def _finish(
+    measure: InformationMeasure, values: Array, asymmetry: Array, smallest: Array, finite: Array
+) -> Outcome:
+    """Return the outcome without negative rounding, and with NaN where the covariance is not finite."""
+    values = clip_rounding(values, jnp.maximum(smallest, measure.tolerance.pivot), sum(measure.dims))
     return Outcome(jnp.where(finite, values, jnp.nan), jnp.where(finite, asymmetry, jnp.nan), smallest)
+
+
+def clip_rounding(values: Float[Array, " k"], pivot: Float[Array, ""], d: int) -> Float[Array, " k"]:
+    """Replace negative values by 0 where rounding explains them; the exact ones are not negative.
+
+    The rounding of a log-determinant grows with d, with its value and with the inverse of the smallest pivot. At most
+    √ε counts as rounding, 1.5e-8 in float64: negative values of covariances that are not positive semidefinite stay.
+    """
+    eps = jnp.finfo(values.dtype).eps
+    largest = jnp.max(jnp.where(jnp.isfinite(values), values, 0))
+    rounding = jnp.minimum(eps * (16 * d * (1 + largest) + 4 / pivot), eps**0.5)
+    return jnp.where((values < 0) & (values >= -rounding), 0, values)
 
 
 def _gradients(measure: InformationMeasure, cov: Array) -> Float[Array, "k d d"]:

@@ -43,7 +43,7 @@ def log_determinant_bias(
     return total[jnp.asarray(d)]
 
 
-def information_bias(dims: Sequence[int], n: int, *, base: int | float = 2) -> MI:
+def information_bias(dims: Sequence[int], n: int, *, base: Any = 2) -> MI:
     """Compute the bias of the plug-in estimates of I(M;X), I(M;Y) and I(M;X,Y) from n Gaussian samples.
 
     Subtract it from the estimates.

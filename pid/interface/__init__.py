@@ -11,6 +11,7 @@ spelling         names of options in other spellings
 parsing          arguments to a configuration
 help_text        the text of --help
 memory_check     sizes whose arrays cannot fit the memory
+scalars          whole numbers, numbers and random keys of a call
 flags            sentences about a result, each with a weight
 refusals         errors of users against errors of the program, and exit codes
 """

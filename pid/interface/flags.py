@@ -1,9 +1,13 @@
 """Flags: plain sentences about an estimate, each with a weight and a kind."""
 
+from collections.abc import Iterable
 from typing import Literal, get_args
 
 Weight = Literal["note", "doubt", "unusable"]
 """note: something the reader should know. doubt: a number may be wrong. unusable: a number is wrong."""
+
+
+Verdict = Literal["sound", "doubtful", "not to be used"]
 
 
 class Flag(str):
@@ -37,6 +41,23 @@ class Flag(str):
         """Return the flag with "layer l: " before its sentence."""
         return Flag(f"layer {layer}: {self}", self.weight, self.kind)
 
+    def without_layer(self, layer: int) -> "Flag":
+        """Return the flag without the "layer l: " before its sentence."""
+        return Flag(self.removeprefix(f"layer {layer}: "), self.weight, self.kind)
+
     def __reduce__(self) -> tuple:
         """Keep weight and kind in copies."""
         return Flag, (str(self), self.weight, self.kind)
+
+
+def by_weight(flags: Iterable[str]) -> list[Flag]:
+    """Return the flags with the heaviest first; a sentence without a weight is a doubt."""
+    order = get_args(Weight)[::-1]
+    weighted = [flag if isinstance(flag, Flag) else Flag(flag) for flag in flags]
+    return sorted(weighted, key=lambda flag: order.index(flag.weight))
+
+
+def verdict(flags: Iterable[str]) -> Verdict:
+    """Return "not to be used" if a flag makes a number wrong, "doubtful" if one may do so, else "sound"."""
+    weights = {flag.weight for flag in by_weight(flags)}
+    return "not to be used" if "unusable" in weights else "doubtful" if "doubt" in weights else "sound"

@@ -28,6 +28,7 @@ from pid.measures.decomposition import decompose
 
 Numbers = Array | np.ndarray
 NOISELESS = 1e-12  # a noise of smaller variance counts as zero
+ROUNDING = 1e-9  # a share of the union below which a negative number counts as zero
 
 
 class Certificate(NamedTuple):
@@ -53,7 +54,7 @@ class Certificate(NamedTuple):
     """A lower bound of the union information, in bits."""
 
     gap: Float[Numbers, "*b"]
-    """primal - dual, in bits; rounding error if the closed form is right."""
+    """primal - dual, in bits; rounding error if the closed form is right, and 0 where it would be negative rounding."""
 
     eigenvalues: Float[Numbers, "*b m"]
     """λ, descending; along its direction the target has λ times as much variance given y as given x."""
@@ -72,7 +73,7 @@ def certificate(cov: Any, dims: Any) -> Certificate:
     factor are whitened by eigenvectors.
 
     Args:
-        cov: concrete covariances `(..., d, d)`, real and floating, coordinates in the order target, x, y.
+        cov: concrete covariances `(..., d, d)` of real numbers, coordinates in the order target, x, y.
         dims: (d_target, d_x, d_y), three positive integers that add up to d.
 
     Returns:
@@ -93,6 +94,11 @@ def certificate(cov: Any, dims: Any) -> Certificate:
         Bertschinger, Rauh, Olbrich, Jost & Ay, "Quantifying unique information", Entropy 16, 2014, for the union
         information as a minimum over couplings.
     """
+    if not covariance.is_concrete(cov):
+        raise ValueError(
+            "a certificate needs a concrete covariance, got a traced one; call it outside jax.jit."
+        )
+    cov = np.asarray(covariance.to_covariance(cov))
     dims = covariance.check_shape(cov, dims)
     union = np.asarray(decompose(cov, dims).union)
     if not np.all(np.isfinite(union)):
@@ -100,11 +106,17 @@ def certificate(cov: Any, dims: Any) -> Certificate:
             "a certificate needs finite information, got a target that is a function of a source; remove the "
             "coordinates of the target that a source copies."
         )
-    tolerance = covariance.tolerance_of(np.asarray(cov).dtype)
+    tolerance = covariance.tolerance_of(cov.dtype)
     with systems.x64_context():
         results = jax.tree.map(np.asarray, _certify_all(systems.to_float64(cov), dims, tolerance))
-    primal, dual = (result * covariance.units_per_nat(2) for result in results[:2])
-    return Certificate(union.astype(primal.dtype), primal, dual, primal - dual, *results[2:])
+    primal, dual = (_clip(result * covariance.units_per_nat(2), union) for result in results[:2])
+    gap = _clip(primal - dual, union)
+    return Certificate(union.astype(primal.dtype), primal, dual, gap, *results[2:])
+
+
+def _clip(values: np.ndarray, union: np.ndarray) -> np.ndarray:
+    """Replace negative values by 0 where they are rounding of numbers as large as the union."""
+    return np.where((values < 0) & (values >= -ROUNDING * (1 + union)), 0, values)
 
 
 @partial(jax.jit, static_argnums=(1, 2))

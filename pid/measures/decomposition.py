@@ -2,8 +2,6 @@
 
 from typing import Any, Literal, get_args
 
-import numpy as np
-
 from pid.gaussian import covariance, systems
 from pid.gaussian.systems import InformationMeasure
 from pid.measures.atoms import PID
@@ -15,7 +13,7 @@ MEASURES: dict[str, type[InformationMeasure]] = {"broja": Broja, "mmi": MinimumI
 assert tuple(MEASURES) == get_args(Measure)
 
 
-def decompose(cov: Any, dims: Any, *, measure: Measure | str = "broja", base: int | float = 2) -> PID:
+def decompose(cov: Any, dims: Any, *, measure: Measure | str = "broja", base: Any = 2) -> PID:
     """Compute the partial information decomposition of a jointly Gaussian target and two sources.
 
     The result is exact and in closed form, without iterations; `pid.measures.broja` and `pid.measures.mmi` have the
@@ -25,7 +23,7 @@ def decompose(cov: Any, dims: Any, *, measure: Measure | str = "broja", base: in
     `vmap`s.
 
     Args:
-        cov: covariances `(..., d, d)`, real and floating, coordinates in the order target, x, y. Any scale.
+        cov: covariances `(..., d, d)` of real numbers, coordinates in the order target, x, y. Any scale.
         dims: (d_target, d_x, d_y), three positive integers that add up to d.
         measure: "broja", the measure of Bertschinger et al., or "mmi" for R = min(I_x, I_y).
         base: base of the logarithm, above 1: 2 gives bits, `math.e` nats.
@@ -54,9 +52,8 @@ def decompose(cov: Any, dims: Any, *, measure: Measure | str = "broja", base: in
         "Exploration of synergistic and redundant information sharing in static and dynamical Gaussian systems",
         Physical Review E 91, 2015. Venkatesh et al., "Gaussian Partial Information Decomposition", NeurIPS 2023.
     """
-    cov = cov if hasattr(cov, "dtype") else np.asarray(cov, float)
+    cov = covariance.to_covariance(cov)
     dims = covariance.check_shape(cov, dims)
-    covariance.check_dtype(cov)
     values = systems.compute(make_measure(measure, dims, cov.dtype), cov, base)
     return PID(*(values[..., i] for i in range(len(PID._fields))))
 

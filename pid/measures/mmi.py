@@ -12,9 +12,11 @@ from jaxtyping import Array, Float
 
 from pid.gaussian.information import (
     Information,
+    conditional_from_spectra,
     information_from_spectrum,
     information_gradients,
     posteriors_from_eigh,
+    spectra,
     spectrum,
 )
 from pid.gaussian.systems import InformationMeasure
@@ -36,19 +38,9 @@ class MinimumInformation(InformationMeasure):
         return atoms.stack_fields((x, y, joint), atom_values), pivot
 
     def from_eigh(self, corr: Float[Array, "d d"]) -> Float[Array, " k"]:
-        """Compute the fields with S = min(I(M;Y|X), I(M;X|Y)).
-
-        A conditional information is finite where one source determines as many directions of the target as both do.
-        """
-        posteriors = posteriors_from_eigh(corr, self.dims, self.tolerance)
-        x, y, joint = (
-            spectrum(cov, self.tolerance.zero_variance)
-            for cov in (posteriors.x, posteriors.y, posteriors.joint)
-        )
-        more_y, more_x = (
-            jnp.where(joint.num_zeros > single.num_zeros, jnp.inf, (single.log_det - joint.log_det) / 2)
-            for single in (x, y)
-        )
+        """Compute the fields with S = min(I(M;Y|X), I(M;X|Y))."""
+        x, y, joint = spectra(corr, self.dims, self.tolerance)
+        more_x, more_y = conditional_from_spectra(x, y, joint)
         i_x, i_y = information_from_spectrum(x), information_from_spectrum(y)
         unique_x = jnp.where(more_x > more_y, more_x - jnp.where(more_x > more_y, more_y, 0), 0)
         unique_y = jnp.where(more_y > more_x, more_y - jnp.where(more_y > more_x, more_x, 0), 0)

@@ -7,14 +7,18 @@ import numpy as np
 import pytest
 
 from pid import (
+    PCA,
     PID,
     Bootstrap,
     Shuffle,
+    Wishart,
     aggregate,
     compare,
     decompose,
     estimate,
     layerwise,
+    load_estimate,
+    save_estimate,
     trajectory_correlation,
 )
 from pid.estimators import bootstrap
@@ -33,6 +37,33 @@ def test_paired_draws_decompose_resampled_samples(x64):
     for value, rows in zip(values, draws, strict=True):
         cov = np.cov(z[0][rows], rowvar=False)
         np.testing.assert_allclose(value[0], to_array(decompose(cov, DIMS)), atol=1e-10)
+
+
+@pytest.mark.parametrize("name", ["paired_values", "shuffled_values"])
+def test_blocks_of_samples_change_nothing(x64, monkeypatch, name):
+    z = np.concatenate(small(n=50), axis=1)[None]
+    covs = [np.cov(z[0], rowvar=False)[None]] if name == "shuffled_values" else []
+    spec = bootstrap.BootstrapSpec(measure_of(DIMS), two_targets=False, n=50)
+    program = getattr(bootstrap, name)
+    values = []
+    for products in (bootstrap.MAX_PRODUCTS, 45 * 7):
+        monkeypatch.setattr(bootstrap, "MAX_PRODUCTS", products)
+        jax.clear_caches()
+        values.append(bootstrap.run_in_bits(program, spec, z, *covs, np.ones((1, 9), bool), KEY, 3))
+    np.testing.assert_allclose(*values, atol=1e-12)
+    assert np.any(values[0] != 0)
+
+
+@pytest.mark.parametrize(("name", "draws"), [("paired_values", 64), ("shuffled_values", 20)])
+def test_memory_does_not_grow_with_the_number_of_products(x64, name, draws):
+    """20,000 samples of 60 coordinates have 1,830 products each, 279 MiB in all."""
+    n, size = 20_000, 60
+    spec = bootstrap.BootstrapSpec(measure_of((20, 20, 20)), two_targets=False, n=n)
+    shapes = [(1, n, size), *([(1, size, size)] if name == "shuffled_values" else [])]
+    arrays = [jax.ShapeDtypeStruct(shape, float) for shape in shapes]
+    masks = jax.ShapeDtypeStruct((1, size), bool)
+    program = getattr(bootstrap, name).lower(spec, *arrays, masks, KEY, draws).compile()
+    assert program.memory_analysis().temp_size_in_bytes < 100 * 2**20
 
 
 def test_shuffles_permute_the_target_alone(x64):
@@ -125,6 +156,40 @@ def test_comparisons_of_what_was_not_paired_are_refused():
     for words, other in others.items():
         with pytest.raises(ValueError, match=words):
             compare(base, other)
+
+
+ALIKE = {
+    "measure": "broja",
+    "debias": "none",
+    "reduce": PCA(2),
+    "gaussianize": "copula",
+}
+
+
+@pytest.mark.parametrize("name", ALIKE)
+def test_comparisons_of_what_was_not_made_alike_are_refused(name, tmp_path):
+    options: dict[str, Any] = {
+        **PAIRED,
+        "measure": "mmi",
+        "debias": "wishart",
+        "ci": Bootstrap(4, kind="paired"),
+    }
+    base = estimate(*small(n=60), **options, key=KEY)
+    other = estimate(*small(n=60), **{**options, name: ALIKE[name]}, key=KEY)
+    save_estimate(tmp_path / "other", other)
+    for side in (other, load_estimate(tmp_path / "other")):
+        words = f"made alike, got {name} .* and .*; estimate both with the same choices"
+        with pytest.raises(ValueError, match=words):
+            compare(base, side)
+    compare(base, other._replace(choices=()))  # a file of an earlier version does not say
+
+
+def test_comparisons_of_equal_choices_in_other_words_are_served():
+    def paired(**options):
+        return estimate(*small(n=60), **{**PAIRED, "ci": Bootstrap(4, kind="paired"), **options}, key=KEY)
+
+    compare(paired(debias="none"), paired(debias=None))
+    compare(paired(debias="wishart"), paired(debias=Wishart(), null=Shuffle(2)))
 
 
 def layers_of(*rows):

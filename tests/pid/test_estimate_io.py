@@ -2,6 +2,7 @@
 
 import csv
 import json
+import sys
 from io import BytesIO
 from typing import Any
 
@@ -48,6 +49,8 @@ def test_a_round_trip_is_exact(estimates, tmp_path, name):
     jax.tree.map(np.testing.assert_array_equal, restored, estimates[name])
     assert restored[4:7] == estimates[name][4:7]
     assert restored.resampling == estimates[name].resampling
+    assert restored.choices == estimates[name].choices
+    assert dict(restored.choices)["measure"] == "'broja'"
     assert [path.name for path in path.parent.iterdir()] == ["estimate.npz"]
 
 
@@ -89,6 +92,8 @@ def test_a_file_of_the_first_format_is_read(layers, tmp_path):
     assert restored.ci is not None
     np.testing.assert_array_equal(pid_to_array(restored.ci.high), values)
     assert restored.null is None
+    assert restored.choices == ()
+    assert restored.layer_names is None
 
 
 def _archive(path, **change: Any):
@@ -148,6 +153,31 @@ def test_tables_hold_the_records(layers, tmp_path):
     for field in FIELDS:
         assert rounded[0][f"{field}_low"] == pytest.approx(records[0][f"{field}_low"], rel=1e-5)
     assert rounded[1]["flags"] == records[1]["flags"]
+
+
+def test_records_are_columns_of_plain_values(layers, single):
+    for estimate in (layers, single):
+        records = estimate.to_records()
+        columns = {name: [record[name] for record in records] for name in records[0]}
+        assert all(record.keys() == columns.keys() for record in records)
+        assert {type(value) for column in columns.values() for value in column} <= {
+            int,
+            float,
+            str,
+            type(None),
+        }
+        np.testing.assert_array_equal(columns["synergy"], np.atleast_1d(estimate.pid.synergy))
+
+
+def test_a_frame_needs_pandas(single, monkeypatch):
+    class FakePandas:
+        DataFrame = list
+
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(ImportError, match=r"needs pandas, .*; pip install pandas, or use to_records\(\)"):
+        single.to_frame()
+    monkeypatch.setitem(sys.modules, "pandas", FakePandas)
+    assert single.to_frame() == single.to_records()
 
 
 def test_tables_write_infinite_and_missing_numbers_as_null(estimates, tmp_path):

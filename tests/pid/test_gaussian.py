@@ -138,7 +138,7 @@ def test_information_under_a_trace_keeps_its_dtype():
 
 
 REFUSED = {
-    "two dims": (np.eye(3), (1, 2), "three positive integers"),
+    "four dims": (np.eye(4), (1, 1, 1, 1), "three positive integers"),
     "zero dims": (np.eye(3), (0, 1, 2), "three positive integers"),
     "dims that do not add up": (np.eye(4), (1, 1, 1), r"shape \(..., 3, 3\), got \(4, 4\)"),
     "not square": (np.ones((3, 4)), (1, 1, 1), "must have shape"),

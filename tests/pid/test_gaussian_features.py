@@ -14,8 +14,9 @@ from pid import (
     estimate,
     paper_config,
 )
-from pid.estimators import gaussian_features, shrinkage
+from pid.estimators import gaussian_features
 from pid.flow import CrossFit, FlowLatents
+from pid.gaussian import shrinkage
 from tests.pid.gaussian_samples import (
     DIMS,
     KEY,

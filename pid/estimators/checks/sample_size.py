@@ -1,4 +1,4 @@
-"""Warnings about doubtful estimates, in plain sentences.
+"""Check of the number of samples: bias, infinite information, information that is lost in its bias.
 
 m, x, y coordinates, n samples; information in bits
 """
@@ -11,6 +11,7 @@ from pid.estimators.bias_correction import Uncorrected
 from pid.estimators.config import BiasCorrection
 from pid.estimators.covariance_fit import CovarianceFit
 from pid.estimators.results import pid_from_array
+from pid.interface.flags import Flag
 
 MIN_BIAS = 0.1
 """A bias of the joint information above this, in bits, is worth a warning."""
@@ -20,53 +21,61 @@ LARGE_SHARE = 0.5
 
 def warnings_for(
     fit: CovarianceFit, correction: BiasCorrection, values: np.ndarray, plugin: np.ndarray, layer: int
-) -> tuple[str, ...]:
-    """Return the warnings for one layer, given its corrected and uncorrected PID, both (F,)."""
+) -> tuple[Flag, ...]:
+    """Return the flags of one layer, given its corrected and uncorrected PID, both (F,)."""
     return (
         *_infinite(plugin),
         *_few_samples(fit, correction, values, layer),
-        *correction.limitations(fit),
+        *(Flag(text, "doubt", "correction not possible") for text in correction.limitations(fit)),
         *_lost(correction, values, plugin),
     )
 
 
-def _infinite(plugin: np.ndarray) -> list[str]:
+def _infinite(plugin: np.ndarray) -> list[Flag]:
     pid = pid_from_array(plugin)
     names = {"x": pid.mi_x, "y": pid.mi_y, "x and y together": pid.mi_joint}
     infinite = [name for name, information in names.items() if math.isinf(information)]
     if not infinite:
         return []
-    return [
+    text = (
         f"the target, or a part of it, is a function of {infinite[0]}: the information is infinite and was not "
         f"corrected; remove what a source copies from the target, or add noise."
-    ]
+    )
+    return [Flag(text, "unusable", "infinite information")]
 
 
-def _few_samples(fit: CovarianceFit, correction: BiasCorrection, values: np.ndarray, layer: int) -> list[str]:
+def _few_samples(
+    fit: CovarianceFit, correction: BiasCorrection, values: np.ndarray, layer: int
+) -> list[Flag]:
     m, x, y = (int(count) for count in fit.features.counts[layer])
     bias, joint = float(fit.bias[layer, 2]), pid_from_array(values).mi_joint
     size = f"n={fit.n} for {m}, {x} and {y} dimensions"
     if fit.shrinkage is not None:
-        return [f"shrinkage lowers all information by an amount that was not corrected ({size})."]
+        text = f"shrinkage lowers all information by an amount that was not corrected ({size})."
+        return [Flag(text, "doubt", "shrinkage")]
     if isinstance(correction, Uncorrected):
         needed = math.ceil(m * (x + y) / (2 * math.log(2) * MIN_BIAS))
         if bias <= MIN_BIAS:
             return []
-        return [
+        text = (
             f"not corrected, and the joint information is too high by {bias:.2f} bits at {size}; use "
-            f"debias='wishart', fewer dimensions, or about {needed} samples."
-        ]
-    if bias <= LARGE_SHARE * joint:
+            f"debias='thinned', fewer dimensions, or about {needed} samples."
+        )
+        return [Flag(text, "unusable" if bias > LARGE_SHARE * joint else "doubt", "uncorrected bias")]
+    if bias <= max(LARGE_SHARE * joint, MIN_BIAS):
         return []
-    return [
+    text = (
         f"a bias of {bias:.2f} bits was taken from the joint information, which leaves {joint:.2f} ({size}); the atoms "
         f"are doubtful."
-    ]
+    )
+    return [Flag(text, "doubt", "large bias")]
 
 
-def _lost(correction: BiasCorrection, values: np.ndarray, plugin: np.ndarray) -> list[str]:
+def _lost(correction: BiasCorrection, values: np.ndarray, plugin: np.ndarray) -> list[Flag]:
     if isinstance(correction, Uncorrected):
         return []
     after, before = pid_from_array(values), pid_from_array(plugin)
     lost = [name for name in ("mi_x", "mi_y") if getattr(after, name) == 0 < getattr(before, name)]
-    return [f"{' and '.join(lost)} is not above its bias and was set to 0."] if lost else []
+    if not lost:
+        return []
+    return [Flag(f"{' and '.join(lost)} is not above its bias and was set to 0.", "note", "no information")]
