@@ -36,9 +36,10 @@ def _set_numbers(config: "Bootstrap | Shuffle") -> None:
     object.__setattr__(config, "level", level)
 
 
-def _check_type(what: str, value: object, kind: type) -> None:
-    if value is not None and not isinstance(value, kind):
-        raise ValueError(f"{what} must be a {kind.__name__} or None, got {value!r}; pass {kind()!r}.")
+def _check_type(what: str, value: object, *kinds: type) -> None:
+    if value is not None and not isinstance(value, kinds):
+        names = " or ".join(f"a {kind.__name__}" for kind in kinds)
+        raise ValueError(f"{what} must be {names} or None, got {value!r}; pass {kinds[0]()!r}.")
 
 
 @dataclass(frozen=True)
@@ -257,8 +258,9 @@ def complete(choices: EstimateConfig) -> dict[str, Any]:
 
 def _check(config: dict[str, Any]) -> None:
     gaussianize, debias = config["gaussianize"], config["debias"]
-    for name, kind in (("reduce", PCA), ("ci", Bootstrap), ("null", Shuffle)):
-        _check_type(name, config[name], kind)
+    _check_type("reduce", config["reduce"], CrossFittedRegression, PCA)
+    _check_type("ci", config["ci"], Bootstrap)
+    _check_type("null", config["null"], Shuffle)
     if not isinstance(gaussianize, FlowConfig):
         _check_name("gaussianize", gaussianize, get_args(Gaussianize))
     _check_name("measure", config["measure"], tuple(MEASURES))

@@ -96,8 +96,9 @@ def test_missing_coordinates_of_a_layer_change_nothing():
     """A layer with fewer directions than another has the results of that layer alone, except for random ones."""
     target, x, y = small()
     flat = np.stack([x, np.concatenate([x[:, :2], x[:, :1] + x[:, 1:2]], axis=1)])
-    layered_result = layerwise(target, flat, y, **PLAIN, ci=None, null=None, key=KEY)
-    alone = estimate(target, flat[1], y, **PLAIN, ci=None, null=None, key=KEY)
+    options = {**PLAIN, "debias": "wishart", "ci": None, "null": None, "key": KEY}
+    layered_result = layerwise(target, flat, y, **options)
+    alone = estimate(target, flat[1], y, **options)
     assert layered_result.dims == (DIMS, (3, 2, 3))
     np.testing.assert_allclose(to_array(layered_result.pid)[1], to_array(alone.pid), atol=1e-10)
     assert layered_result.flags == (f"layer 1: {alone.flags[0]}",)

@@ -9,6 +9,7 @@ import pytest
 from pid import (
     PCA,
     Bootstrap,
+    CrossFittedRegression,
     SeparableFlow,
     Shuffle,
     decompose,
@@ -68,7 +69,9 @@ def test_a_layer_is_estimated_as_it_would_be_alone(debias):
 
 def test_equal_keys_give_equal_results_and_others_do_not():
     samples = small()
-    a, b, c = (estimate(*samples, **PLAIN, null=None, key=jax.random.key(k)) for k in (0, 0, 1))
+    a, b, c = (
+        estimate(*samples, **PLAIN, debias="wishart", null=None, key=jax.random.key(k)) for k in (0, 0, 1)
+    )
     assert a.ci is not None
     assert b.ci is not None
     assert c.ci is not None
@@ -93,7 +96,7 @@ def test_the_signature_shows_every_choice_with_its_default(function):
     choices = ["reduce", "gaussianize", "measure", "debias", "shrinkage", "ci", "null"]
     assert list(parameters) == ["target", "x", "y", *choices, "key"]
     defaults = [parameters[name].default for name in choices]
-    assert defaults == [PCA(components=8), "copula", "broja", "wishart", None, Bootstrap(), Shuffle()]
+    assert defaults == [CrossFittedRegression(), "copula", "broja", "thinned", None, Bootstrap(), Shuffle()]
     assert all(parameters[name].kind is inspect.Parameter.KEYWORD_ONLY for name in [*choices, "key"])
 
 
@@ -109,7 +112,7 @@ def test_the_named_configurations_are_choices_of_the_estimate():
 def test_the_bias_of_few_samples_is_said():
     rng = np.random.default_rng(0)
     target, x, y = rng.normal(size=(3, 60, 8))
-    corrected = estimate(target, x, y, **PLAIN, **QUIET, key=KEY)
+    corrected = estimate(target, x, y, **PLAIN, debias="wishart", **QUIET, key=KEY)
     assert any("bits was taken from the joint information" in flag for flag in corrected.flags)
     plain = estimate(target, x, y, **PLAIN, debias="none", **QUIET, key=KEY)
     bias = float(information_bias((8, 8, 8), 60).joint)
@@ -141,8 +144,8 @@ def test_refusals():
         "constant features only": call_with(x=np.ones((60, 3))),
         "debias must be one of none, wishart, bootstrap, thinned": call_with(debias="gpid"),
         "measure must be one of broja, mmi": call_with(measure="ccs"),
-        "gaussianize must be one of none, copula, flow": call_with(gaussianize="rank"),
-        "got debias='wishart' with shrinkage='oas'": call_with(shrinkage="oas"),
+        "gaussianize must be one of none, copula, flow, auto": call_with(gaussianize="rank"),
+        "got debias='thinned' with shrinkage='oas'": call_with(shrinkage="oas"),
         "leaves no common target": call_with(gaussianize=SeparableFlow(shared_target=False)),
         "parametric draws need more samples": call_with(
             x=wide, y=wide[::-1], shrinkage="oas", debias="none", ci=Bootstrap()

@@ -27,12 +27,24 @@ from tests.pid.gaussian_samples import (
 )
 
 
-def test_fixed_components_are_the_default():
+def test_only_wide_variables_are_reduced():
+    """A wide target keeps components, a wide source becomes a coordinate for each one of the target's."""
     rng = np.random.default_rng(0)
-    target, x, y = (rng.normal(size=(300, d)) for d in (12, 20, 5))
+    target, x, y = (rng.normal(size=(300, d)) for d in (24, 20, 16))
     result = estimate(target, x, y, **QUIET, key=KEY)
-    assert result.dims == (8, 8, 5)
-    assert any("y: only 5 of the 8 components" in flag for flag in result.flags)
+    assert result.dims == (8, 8, 16)
+    assert any("kept of target 8 coordinates of 24 features" in flag for flag in result.flags)
+
+
+def test_principal_components_do_not_rotate_what_fits():
+    """Features that are no more than the components stay as they are, so that increasing maps change nothing."""
+    target, x, y = small()
+    fixed = estimate(target, x, y, reduce=PCA(8), **QUIET, key=KEY)
+    assert (
+        to_array(fixed.pid).tolist()
+        == to_array(estimate(target, x, y, reduce=None, **QUIET, key=KEY).pid).tolist()
+    )
+    assert fixed.variance == (1.0, 1.0, 1.0)
 
 
 def test_more_features_than_samples_are_reduced_by_the_gram_matrix():
