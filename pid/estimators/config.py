@@ -53,10 +53,10 @@ class Bootstrap:
         0.9
     """
 
-    draws: int = 200
+    draws: int | Any = 200
     """Number of draws, at least 2."""
 
-    level: float | int = 0.9
+    level: float | Any = 0.9
     """Level of the intervals, between 0 and 1."""
 
     kind: BootstrapKind | str = "parametric"
@@ -88,10 +88,10 @@ class Shuffle:
         Shuffle(draws=50, level=0.9)
     """
 
-    draws: int = 20
+    draws: int | Any = 20
     """Number of shuffles, at least 2."""
 
-    level: float | int = 0.9
+    level: float | Any = 0.9
     """The null spans this share of the shuffled values, between 0 and 1."""
 
     def __post_init__(self) -> None:
