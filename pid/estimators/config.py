@@ -55,10 +55,10 @@ class Bootstrap:
         0.9
     """
 
-    draws: int = 200
+    draws: int | Any = 200
     """Number of draws, at least 2."""
 
-    level: float | int = 0.9
+    level: float | Any = 0.9
     """Level of the intervals, between 0 and 1."""
 
     kind: BootstrapKind | str = "parametric"
@@ -92,10 +92,10 @@ class Shuffle:
         0.05
     """
 
-    draws: int = 99
+    draws: int | Any = 99
     """Number of shuffles, at least 2; 2/(1 - level) - 1 and more reach the level."""
 
-    level: float | int = 0.9
+    level: float | Any = 0.9
     """The null spans this share of the shuffled values, between 0 and 1."""
 
     @property

@@ -158,7 +158,7 @@ def _record_choices(config: dict[str, Any]) -> tuple[tuple[str, str], ...]:
 def _describe(value: Any) -> str:
     """Return the representation of a choice, without an address in memory."""
     has_address = type(value).__repr__ is object.__repr__
-    return f"{type(value).__qualname__}({vars(value)})" if has_address else repr(value)
+    return f"{type(value).__qualname__}({getattr(value, '__dict__', {})})" if has_address else repr(value)
 
 
 def _without_layers(estimate: Estimate) -> Estimate:

@@ -15,6 +15,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 ColumnKind = Literal["real", "integer", "boolean", "ordinal", "category"]
 """What the dtype of a column says: ordered categories are ordinal, other categories and texts are categories."""
@@ -175,6 +176,10 @@ def _read_categories(column: Any) -> _Column:
 
 
 def _to_numpy(name: str, data: Any) -> np.ndarray:
+    if isinstance(data, Tracer):
+        raise ValueError(
+            f"samples must be concrete, got traced ones for {name}; call the function outside jax.jit and jax.vmap."
+        )
     if _has(data, "detach", "cpu"):  # torch
         data = data.detach().cpu()
         data = data.to_dense() if getattr(data, "is_sparse", False) else data
@@ -284,10 +289,8 @@ def _read_objects(name: str, flat: np.ndarray, kind: ColumnKind | None) -> _Colu
     if kind is None and not all(isinstance(text, str) for text in texts):
         counts = Counter(type(value).__name__ for value in present if not _is_number(value))
         others = ", ".join(f"{count} of type {kind}" for kind, count in counts.items())
-        raise ValueError(
-            f"samples must be real numbers, got {name} with {others}; give all rows one length and convert the rest to "
-            f"float."
-        )
+        remedy = "give all rows one length and join them by np.stack, and convert the rest by astype(float)"
+        raise ValueError(f"samples must be real numbers, got {name} with {others}; {remedy}.")
     if kind is None and all(map(_reads_as_number, texts)):
         raise ValueError(
             f"samples must be real numbers, got {name} with texts of numbers such as {texts[0]!r}; convert it by "

@@ -8,7 +8,7 @@ information and its decomposition unchanged. PCA loses the information in the co
 
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -35,10 +35,10 @@ class PCA:
         PCA(components=None, variance=0.95)
     """
 
-    components: int | None = 8
+    components: int | Any | None = 8
     """Number of components, at least 1; a variable of lower rank keeps all its components."""
 
-    variance: float | None = None
+    variance: float | Any | None = None
     """Share of the total variance to keep, in (0, 1], such as 0.95; needs components=None."""
 
     def __post_init__(self) -> None:

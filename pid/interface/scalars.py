@@ -97,8 +97,11 @@ def random_key(key: Any) -> jax.Array:
             return jax.random.wrap_key_data(jnp.asarray(key))
     elif not isinstance(key, float):
         seed = _scalar(key)
-        if isinstance(seed, int) and -(2**63) <= seed < 2**63:
+        if isinstance(seed, int) and -(2**31) <= seed < 2**32:
             return jax.random.key(seed)
+        if isinstance(seed, int) and -(2**63) <= seed < 2**63:
+            with jax.enable_x64(new_val=True):  # else only the lower 32 bits count
+                return jax.random.key(seed)
     raise ValueError(
         f"key must be one random key of JAX or an integer seed, got {_show(key)}; pass key=jax.random.key(0)."
     )

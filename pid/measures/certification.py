@@ -114,9 +114,9 @@ def certificate(cov: Any, dims: Any) -> Certificate:
     return Certificate(union.astype(primal.dtype), primal, dual, gap, *results[2:])
 
 
-def _clip(values: np.ndarray, union: np.ndarray) -> np.ndarray:
+def _clip(values: Any, union: Any) -> Any:
     """Replace negative values by 0 where they are rounding of numbers as large as the union."""
-    return np.where((values < 0) & (values >= -ROUNDING * (1 + union)), 0, values)
+    return np.where((values < 0) & (values >= -ROUNDING * (1 + union)), 0, values)[()]
 
 
 @partial(jax.jit, static_argnums=(1, 2))

@@ -4,6 +4,7 @@ from decimal import Decimal
 from fractions import Fraction
 from types import SimpleNamespace
 
+import jax
 import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
@@ -159,7 +160,10 @@ REFUSED = {
     ),
     "no category": (category(["s", "?"] * (N // 2), ["s"], ordered=True), MISSING.format(10, 10, 10)),
     "NaN": (WITH_NAN, r"got 2 values of target that are not, the first at \(3, 0\); drop .*2 of 20 rows"),
-    "infinite float16": (np.float16(TARGET) / np.float16(0.00001), "got .* values of target that are not"),
+    "infinite float16": (
+        np.where(TARGET > 3, np.float16(np.inf), TARGET.astype(np.float16)),
+        "got .* values of target that are not",
+    ),
     "texts": (TEXTS, LABELS),
     "bytes": (TEXTS.astype(bytes), LABELS),
     "texts of type str": (TEXTS.astype(np.dtypes.StringDType()), LABELS),
@@ -172,7 +176,14 @@ REFUSED = {
         TARGET.astype(str),
         r"texts of numbers such as '-?\d\.0'; convert it by astype\(float\)",
     ),
-    "numbers and texts": (np.array([[1, "a"]] * N, object), "got target with 20 of type str; give all rows"),
+    "numbers and texts": (
+        np.array([[1, "a"]] * N, object),
+        "got target with 20 of type str; .* convert the rest by astype",
+    ),
+    "column of vectors": (
+        Column(list(map(list, TARGET))),
+        r"one number for each sample|join them by np.stack",
+    ),
     "objects": ([[object()]] * N, "20 of type object"),
     "dates": (TARGET.astype("M8[s]"), r"dtype datetime64\[s\]; pass times as numbers, such as seconds"),
     "column of dates": (
@@ -211,6 +222,13 @@ def test_what_is_no_table_of_numbers_is_refused_in_words(case):
     target, words = REFUSED[case]
     with pytest.raises(ValueError, match=words):
         pid.estimate(target, X, Y, key=KEY)
+
+
+def test_traced_samples_are_refused_in_words():
+    with pytest.raises(
+        ValueError, match=r"samples must be concrete, got traced ones for target; .* outside jax.jit"
+    ):
+        jax.jit(lambda target: pid.estimate(target, X, Y, key=KEY).pid.union)(TARGET)
 
 
 def test_masked_samples_never_become_numbers():

@@ -153,7 +153,7 @@ REFUSED = {
     "ragged": ([[1, 2], [1]], "array of real numbers, got list .*; pass rows of equal length"),
     "masked": (np.ma.masked_equal(REAL, 1), "must be complete, got 4 masked entries"),
     "1-D": (REAL[0], r"must have shape \(..., 3, 3\), got \(3,\)"),
-    "None": (None, "a covariance must"),
+    "None": (None, r"must have shape \(..., 3, 3\), got \(\)"),
 }
 
 
