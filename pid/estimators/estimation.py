@@ -75,8 +75,8 @@ def estimate(target: Any, x: Any, y: Any, *, key: Any, **choices: Unpack[Estimat
 def layerwise(target: Any, x: Any, y: Any, *, key: Any, **choices: Unpack[EstimateConfig]) -> Estimate:
     """Run `estimate` for every layer, with programs that are compiled once for all layers.
 
-    Layer l equals `estimate` of that layer with the same key, and paired draws resample the same samples in every
-    layer.
+    Layer l equals `estimate` of that layer with the same key (where the widths of layers differ, up to the random
+    splits of "thinned"), and paired draws resample the same samples in every layer.
 
     Args:
         target: samples `(L, n, d_target)`, or `(n, d_target)` if they are the same for all layers. Layers of different

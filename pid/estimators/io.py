@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from pid.estimators.results import Estimate, Interval, Resampling, pid_from_array, pid_to_array
-from pid.interface.flags import Flag, by_weight
+from pid.interface.flags import Flag, to_flags
 from pid.measures import PID
 
 PART = ".part"
@@ -105,7 +105,7 @@ def _replace(target: Path, content: bytes) -> None:
 def _to_arrays(estimate: Estimate) -> dict[str, Any]:
     """Convert every PID to one array with its fields last, every interval to (low, high), the rest to JSON."""
     metadata = {
-        "flags": [[flag, flag.weight, flag.kind] for flag in by_weight(estimate.flags)],
+        "flags": [[flag, flag.weight, flag.kind] for flag in to_flags(estimate.flags)],
         "variance": estimate.variance,
         "n": estimate.n,
         "dims": estimate.dims,

@@ -186,6 +186,8 @@ def dropped_information(
     kept = (reduced.target, reduced.x, reduced.y)
     cut = [c.shape[1] > k.shape[1] or c.shape != k.shape for c, k in zip(columns, kept, strict=True)]
     n, coordinates = len(reduced.target), np.concatenate(kept[1:], axis=1)
+    if coordinates.shape[1] + 2 * reduced.target.shape[1] >= n:
+        return reduced  # the samples do not tell
     fold_rows = make_folds(key, n, folds)
     base = joint_information(reduced.target, coordinates) if any(cut) else 0.0
     dropped = dropped_target = 0.0

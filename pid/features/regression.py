@@ -157,7 +157,7 @@ def _by_features(target: Array, sources: tuple[Array, ...], folds: Array) -> Pre
         def solve(penalties: Array) -> Array:
             return jnp.linalg.solve(covariance + jnp.diag(penalties), moment)
 
-        def refit(_: int, coefficients: Array) -> Array:
+        def refit(_: Array | int, coefficients: Array) -> Array:
             left = 1 - jnp.sum(coefficients * moment, axis=0)
             variance = jnp.mean(jnp.maximum(left, 0.01)) / n
             return solve(variance / jnp.maximum(jnp.mean(coefficients**2, axis=1), 1e-9))

@@ -50,11 +50,15 @@ class Flag(str):
         return Flag, (str(self), self.weight, self.kind)
 
 
+def to_flags(sentences: Iterable[str]) -> list[Flag]:
+    """Return sentences as flags; one without a weight is a doubt."""
+    return [flag if isinstance(flag, Flag) else Flag(flag) for flag in sentences]
+
+
 def by_weight(flags: Iterable[str]) -> list[Flag]:
-    """Return the flags with the heaviest first; a sentence without a weight is a doubt."""
+    """Return the flags with the heaviest first."""
     order = get_args(Weight)[::-1]
-    weighted = [flag if isinstance(flag, Flag) else Flag(flag) for flag in flags]
-    return sorted(weighted, key=lambda flag: order.index(flag.weight))
+    return sorted(to_flags(flags), key=lambda flag: order.index(flag.weight))
 
 
 def verdict(flags: Iterable[str]) -> Verdict:

@@ -16,14 +16,14 @@ WIDE = np.concatenate([X, np.random.default_rng(0).normal(size=(60, 3))], axis=1
 
 
 def layerwise(x: Any, y: Any = Y, **options):
-    return pid.layerwise(TARGET, x, y, **{**PLAIN, **QUIET, **options}, key=KEY)
+    return pid.layerwise(TARGET, x, y, **{**PLAIN, "debias": "wishart", **QUIET, **options}, key=KEY)
 
 
 @pytest.mark.parametrize("options", [{}, {"reduce": pid.PCA(4)}, {"gaussianize": "copula"}])
 def test_layers_of_different_widths_are_estimated_as_each_alone(options):
     layers = [X[:, :1], X, WIDE]
     result = layerwise(layers, [Y, Y[:, :2], Y], ci=pid.Bootstrap(4), null=pid.Shuffle(2), **options)
-    options = {**PLAIN, **options, "ci": pid.Bootstrap(4), "null": pid.Shuffle(2)}
+    options = {**PLAIN, "debias": "wishart", **options, "ci": pid.Bootstrap(4), "null": pid.Shuffle(2)}
     assert result.dims == (
         (3, 1, 3),
         (3, 3, 2),
