@@ -19,19 +19,23 @@ def layerwise(x: Any, y: Any = Y, **options):
     return pid.layerwise(TARGET, x, y, **{**PLAIN, "debias": "wishart", **QUIET, **options}, key=KEY)
 
 
-@pytest.mark.parametrize("options", [{}, {"reduce": pid.PCA(4)}, {"gaussianize": "copula"}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"reduce": pid.PCA(4)},
+        {"measure": "mmi", "gaussianize": "copula", "ci": pid.Bootstrap(4, kind="paired")},
+    ],
+    ids=["components", "draws"],
+)
 def test_layers_of_different_widths_are_estimated_as_each_alone(options):
-    layers = [X[:, :1], X, WIDE]
-    result = layerwise(layers, [Y, Y[:, :2], Y], ci=pid.Bootstrap(4), null=pid.Shuffle(2), **options)
-    options = {**PLAIN, "debias": "wishart", **options, "ci": pid.Bootstrap(4), "null": pid.Shuffle(2)}
-    assert result.dims == (
-        (3, 1, 3),
-        (3, 3, 2),
-        (3, 4 if "reduce" in options and options["reduce"] else 6, 3),
-    )
-    for layer, (x, y) in enumerate(zip(layers, [Y, Y[:, :2], Y], strict=True)):
-        alone = pid.estimate(TARGET, x, y, **options, key=KEY)
+    layers, y = [X[:, :1], WIDE], [Y, Y[:, :2]]
+    result = layerwise(layers, y, **options)
+    assert result.dims == ((3, 1, 3), (3, 4 if "reduce" in options else 6, 2))
+    for layer in range(2):
+        alone = pid.estimate(TARGET, layers[layer], y[layer], **{**PLAIN, "debias": "wishart", **QUIET, **options}, key=KEY)
         np.testing.assert_allclose(to_array(result.pid)[layer], to_array(alone.pid), atol=1e-10)
+        if result.draws is not None and alone.draws is not None:
+            np.testing.assert_allclose(to_array(result.draws)[:, layer], to_array(alone.draws), atol=1e-10)
 
 
 EQUAL = {
