@@ -29,8 +29,10 @@ SMALLEST = 1e-14
 """A marginal probability below this counts as 0 for the method, but not for the bounds."""
 ABSENT = -40.0
 """λ and μ of marginals that count as 0."""
-GOAL = 1e-10
+GOAL = 5e-10
 """The method stops where Σ w (-g) and the violation of the marginals are below this."""
+LAST_CENTER = 1e-10
+"""Smallest τ: below, the steps would lose their precision before the marginals are right."""
 MAX_STEPS = 150
 BOUNDARY = 0.95
 """Share of the way to w = 0 or s = 0 that a step may go."""
@@ -246,7 +248,7 @@ def _newton_direction(
         _step_to_boundary(s, jnp.where(marginals.cells, slack_0, 0)),
     )
     after = jnp.sum((w + length * weight_0) * (s + length * slack_0), (0, 1)) / total
-    center = mean * jnp.clip(after / mean, SMALLEST_FACTOR, 1)
+    center = jnp.maximum(mean * jnp.clip(after / mean, SMALLEST_FACTOR, 1), LAST_CENTER)
     return _Change(
         change_x[:, :, 0] + center * change_x[:, :, 1],
         change_y[:, :, 0] + center * change_y[:, :, 1],
