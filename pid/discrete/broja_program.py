@@ -29,11 +29,15 @@ SMALLEST = 1e-14
 """A marginal probability below this counts as 0 for the method, but not for the bounds."""
 ABSENT = -40.0
 """λ and μ of marginals that count as 0."""
-GOAL = 5e-10
-"""The method stops where Σ w (-g) and the violation of the marginals are below this."""
-LAST_CENTER = 1e-10
+GOAL = 2e-9
+"""The method stops where Σ w s, the violation of the marginals and |s + g| are below this."""
+LAST_CENTER = 3e-10
 """Smallest τ: below, the steps would lose their precision before the marginals are right."""
-MAX_STEPS = 150
+MAX_STEPS = 100
+RIDGE = 1e-13
+"""Share by which the diagonals of the system grow: λ and μ of some tables are not unique."""
+NEARLY = 1e-6
+"""The method returns the point of least error. It stops where that is below this and the steps go away from it."""
 BOUNDARY = 0.95
 """Share of the way to w = 0 or s = 0 that a step may go."""
 LARGEST_CHANGE = 3.0
@@ -113,14 +117,17 @@ def solve(table: Float[Array, "T X Y B"]) -> Solution:
         violation = jnp.where(cells, slack + log_total, 0)
         return _Point(potential_x, potential_y, weight, slack, posterior, violation)
 
-    def is_open(point: _Point) -> Bool[Array, " B"]:
+    def error_of(point: _Point) -> Float[Array, " B"]:
         error_x, error_y = _violations(point, marginals)
-        error = jnp.sum(jnp.abs(error_x), (0, 1)) + jnp.sum(jnp.abs(error_y), (0, 1))
+        wrong = jnp.sum(jnp.abs(error_x), (0, 1)) + jnp.sum(jnp.abs(error_y), (0, 1))
         infeasible = jnp.max(jnp.abs(point.violation), (0, 1))
-        return (_surrogate_gap(point) > GOAL) | (error > GOAL) | (infeasible > GOAL)
+        error = jnp.maximum(jnp.maximum(_surrogate_gap(point), wrong), infeasible)
+        return jnp.where(jnp.isfinite(error), error, jnp.inf)
 
-    def advance(carry: tuple[_Point, Array, Array]) -> tuple[_Point, Array, Array]:
-        point, moving, count = carry
+    def advance(
+        carry: tuple[_Point, _Point, Array, Array, Array],
+    ) -> tuple[_Point, _Point, Array, Array, Array]:
+        point, best, least, moving, count = carry
         share = jnp.maximum(marginals.share, CENTRALITY * point.weight)
         change = _newton_direction(point, marginals._replace(share=share), exists_x, free_y)
         largest = jnp.maximum(
@@ -131,22 +138,32 @@ def solve(table: Float[Array, "T X Y B"]) -> Solution:
         )
         length = jnp.minimum(jnp.minimum(1, BOUNDARY * reach), LARGEST_CHANGE / largest)
         length = jnp.where(moving & jnp.isfinite(length), length, 0)
-        moved = evaluate(
-            *(
-                old + length * jnp.where(length > 0, new, 0)
-                for old, new in zip(point[:4], change, strict=True)
-            )
+
+        def move(old: Float[Array, "r c B"], new: Float[Array, "r c B"]) -> Float[Array, "r c B"]:
+            factor = length[None, None]
+            return old + jnp.where(factor > 0, factor * new, 0)
+
+        moved = evaluate(*(move(old, new) for old, new in zip(point[:4], change, strict=True)))
+        error = error_of(moved)
+        is_better = (error < least)[None, None]
+        best = best._replace(
+            weight=jnp.where(is_better, moved.weight, best.weight),
+            potential_x=jnp.where(is_better, moved.potential_x, best.potential_x),
+            potential_y=jnp.where(is_better, moved.potential_y, best.potential_y),
+            posterior=jnp.where(is_better[None], moved.posterior, best.posterior),
         )
-        return moved, moving & (length > 0) & is_open(moved), count + 1
+        moving = moving & (length > 0) & (error > GOAL) & ((error < 1e3 * least) | (least > NEARLY))
+        return moved, best, jnp.minimum(error, least), moving, count + 1
 
     flat = evaluate(*start, jnp.zeros_like(start[2]))
     top = jnp.max(jnp.where(cells, flat.violation, -jnp.inf), (0, 1))
-    slack = jnp.where(cells, SLACK + top - flat.violation, 1)
-    first = evaluate(flat.potential_x - SLACK - top, flat.potential_y, flat.weight, slack)
-    point, _, steps = jax.lax.while_loop(
-        lambda carry: jnp.any(carry[1]) & (carry[2] < MAX_STEPS),
+    slack = jnp.where(cells, (SLACK + top)[None, None] - flat.violation, 1)
+    first = evaluate(flat.potential_x - (SLACK + top)[None, None], flat.potential_y, flat.weight, slack)
+    least = error_of(first)
+    _, point, _, _, steps = jax.lax.while_loop(
+        lambda carry: jnp.any(carry[3]) & (carry[4] < MAX_STEPS),
         advance,
-        (first, is_open(first), jnp.asarray(0)),
+        (first, first, least, least > GOAL, jnp.asarray(0)),
     )
     coupling = point.weight[None] * point.posterior
     return Solution(
@@ -200,58 +217,62 @@ def _newton_direction(
     K du with K = w diag(r) + (w/s - w) r rᵀ, r = q(·|x,y), is the change of q in one cell beside r (σ τ / s - w).
     """
     r, w, s = point.posterior, point.weight, point.slack
-    size_t, size_x, size_y = r.shape[:3]
-    ratio = w / s
-    outer = (ratio - w)[None, None] * r[:, None] * r[None, :]
-    kernel = outer + (w[None] * r)[:, None] * jnp.eye(size_t)[:, :, None, None, None]  # T T X Y B
-    diagonal_x = jnp.eye(size_t)[:, :, None, None]
-    # blocks of λ: for each x a T by T matrix
-    block_x = jnp.sum(kernel, 3)
-    on_x = free_x[:, None] & free_x[None]
-    block_x = jnp.where(on_x, block_x, diagonal_x)
-    block_y = jnp.sum(kernel, 2)
-    on_y = free_y[:, None] & free_y[None]
-    block_y = jnp.where(on_y, block_y, diagonal_x)
-    cross = jnp.where(free_x[:, None, :, None] & free_y[None, :, None, :], kernel, 0)  # T(λ) T(μ) X Y B
-    inverse_slack = r * (marginals.share / s)[None]
-    shift = r * (ratio * point.violation)[None]
-    right_x = jnp.stack([marginals.x - jnp.sum(shift, 2), -jnp.sum(inverse_slack, 2)], 1)  # T 2 X B
-    right_y = jnp.stack([marginals.y - jnp.sum(shift, 1), -jnp.sum(inverse_slack, 1)], 1)  # T 2 Y B
-    right_x = jnp.where(free_x[:, None], right_x, 0)
-    right_y = jnp.where(free_y[:, None], right_y, 0)
-    batch = r.shape[-1]
-    unknowns = size_t * size_y
-    cross_flat = cross.transpose(0, 2, 1, 3, 4).reshape(size_t, size_x, unknowns, batch)
-    # solve A_x [Z, z] = [C_x, right]: systems over (x, B)
-    sides = jnp.concatenate([cross_flat.transpose(0, 2, 1, 3), right_x], 1)  # T (U+2) X B
-    solved = solve_spd(block_x.reshape(size_t, size_t, -1), sides.reshape(size_t, unknowns + 2, -1)).reshape(
-        sides.shape
+    ratio, wide = w / s, jnp.eye(r.shape[0], dtype=r.dtype)[:, :, None, None, None]
+    kernel = (ratio - w)[None, None] * r[:, None] * r[None] + (w[None] * r)[:, None] * wide
+    fixed, moved = r * (ratio * point.violation)[None], -r * (marginals.share / s)[None]
+    change_x, change_y = _solve_by_blocks(
+        kernel,
+        jnp.stack([marginals.x - jnp.sum(fixed, 2), jnp.sum(moved, 2)], 1),
+        jnp.stack([marginals.y - jnp.sum(fixed, 1), jnp.sum(moved, 1)], 1),
+        free_x,
+        free_y,
     )
-    schur_terms = jnp.einsum("txub,tvxb->uvb", cross_flat, solved)
-    diagonal = block_y[:, :, :, None] * jnp.eye(size_y)[None, None, :, :, None]  # T T Y Y B
-    diagonal = diagonal.transpose(0, 2, 1, 3, 4).reshape(unknowns, unknowns, batch)
-    schur = diagonal - schur_terms[:, :unknowns]
-    reduced = right_y.transpose(0, 2, 1, 3).reshape(unknowns, 2, batch) - schur_terms[:, unknowns:]
-    change_y = solve_spd(schur, reduced)  # U 2 B
-    change_x = solved[:, unknowns:] - jnp.einsum("tuxb,ukb->tkxb", solved[:, :unknowns], change_y)
-    change_y = change_y.reshape(size_t, size_y, 2, batch)
-    change_x = change_x.transpose(0, 2, 1, 3)  # T X 2 B
-    sums = change_x[:, :, None] + change_y[:, None]  # T X Y 2 B
-    slope = jnp.sum(r[:, :, :, None] * sums, 0)  # X Y 2 B  (-ds)
-    slack_0 = -point.violation - slope[:, :, 0]
-    weight_0 = -w - ratio * slack_0
-    weight_1 = marginals.share / s + ratio * slope[:, :, 1]
+    slope = jnp.sum(r[:, None] * (change_x[:, :, :, None] + change_y[:, :, None]), 0)
+    slack_0 = jnp.where(marginals.cells, -point.violation - slope[0], 0)
+    weight_0, weight_1 = -w - ratio * slack_0, marginals.share / s + ratio * slope[1]
     total = jnp.sum(marginals.share, (0, 1))
     mean = _surrogate_gap(point) / total
-    length = jnp.minimum(
-        jnp.minimum(1, _step_to_boundary(w, weight_0)),
-        _step_to_boundary(s, jnp.where(marginals.cells, slack_0, 0)),
-    )
+    length = jnp.minimum(1, jnp.minimum(_step_to_boundary(w, weight_0), _step_to_boundary(s, slack_0)))
+    length = length[None, None]
     after = jnp.sum((w + length * weight_0) * (s + length * slack_0), (0, 1)) / total
-    center = jnp.maximum(mean * jnp.clip(after / mean, SMALLEST_FACTOR, 1), LAST_CENTER)
+    center = jnp.maximum(mean * jnp.clip(after / mean, SMALLEST_FACTOR, 1), LAST_CENTER)[None, None]
     return _Change(
-        change_x[:, :, 0] + center * change_x[:, :, 1],
-        change_y[:, :, 0] + center * change_y[:, :, 1],
+        change_x[:, 0] + center * change_x[:, 1],
+        change_y[:, 0] + center * change_y[:, 1],
         jnp.where(marginals.cells, weight_0 + center * weight_1, 0),
-        jnp.where(marginals.cells, slack_0 - center * slope[:, :, 1], 0),
+        jnp.where(marginals.cells, slack_0 - center * slope[1], 0),
     )
+
+
+def _solve_by_blocks(
+    kernel: Float[Array, "T T X Y B"],
+    right_x: Float[Array, "T k X B"],
+    right_y: Float[Array, "T k Y B"],
+    free_x: Bool[Array, "T X B"],
+    free_y: Bool[Array, "T Y B"],
+) -> tuple[Float[Array, "T k X B"], Float[Array, "T k Y B"]]:
+    """Solve Σ_y K (dλ + dμ) = right_x, Σ_x K (dλ + dμ) = right_y by elimination of dλ; what is not free stays 0."""
+    size_t, _, size_x, size_y, batch = kernel.shape
+    is_diagonal = jnp.eye(size_t, dtype=bool)[:, :, None, None]
+    sides, unknowns = right_x.shape[1], size_t * size_y
+    eye = jnp.eye(size_t, dtype=kernel.dtype)[:, :, None, None]
+    block_x = jnp.where(free_x[:, None] & free_x[None], jnp.sum(kernel, 3), eye)
+    block_y = jnp.where(free_y[:, None] & free_y[None], jnp.sum(kernel, 2), eye)
+    block_x = jnp.where(is_diagonal, block_x * (1 + RIDGE), block_x)
+    block_y = jnp.where(is_diagonal, block_y * (1 + RIDGE), block_y)
+    cross = jnp.where(free_x[:, None, :, None] & free_y[None, :, None], kernel, 0)
+    cross = cross.transpose(0, 1, 3, 2, 4).reshape(size_t, unknowns, size_x, batch)
+    augmented = jnp.concatenate([cross, jnp.where(free_x[:, None], right_x, 0)], 1)
+    solved = solve_spd(
+        block_x.reshape(size_t, size_t, -1), augmented.reshape(size_t, unknowns + sides, -1)
+    ).reshape(augmented.shape)
+    terms = jnp.einsum("tuxb,tvxb->uvb", cross, solved)
+    diagonal = (
+        block_y.transpose(0, 2, 1, 3)[:, :, :, None]
+        * jnp.eye(size_y, dtype=kernel.dtype)[None, :, None, :, None]
+    )
+    schur = diagonal.reshape(unknowns, unknowns, batch) - terms[:, :unknowns]
+    reduced = jnp.where(free_y[:, None], right_y, 0).transpose(0, 2, 1, 3).reshape(unknowns, sides, batch)
+    change_y = solve_spd(schur, reduced - terms[:, unknowns:])
+    change_x = solved[:, unknowns:] - jnp.einsum("tuxb,ukb->tkxb", solved[:, :unknowns], change_y)
+    return change_x, change_y.reshape(size_t, size_y, sides, batch).transpose(0, 2, 1, 3)

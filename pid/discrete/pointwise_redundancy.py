@@ -71,7 +71,7 @@ def largest_entropy(table: Float[Array, "T X Y B"]) -> Float[Array, "T X Y B"]:
     shape = table.shape[:3]
     pairs = tuple(jnp.sum(table, axis, keepdims=True) > 0 for axis in (2, 1, 0))
     exists = pairs[0] & pairs[1] & pairs[2]
-    uniform = exists / jnp.sum(exists, (0, 1, 2))
+    uniform = exists / jnp.sum(exists, (0, 1, 2), keepdims=True)
     mixed = (1 - MIXTURE) * table + MIXTURE * uniform
     design = jnp.asarray(_pair_design(shape), table.dtype)  # pairs by cells
     wanted = jnp.einsum("kc,cb->kb", design, mixed.reshape(-1, table.shape[-1]))
@@ -95,7 +95,7 @@ def largest_entropy(table: Float[Array, "T X Y B"]) -> Float[Array, "T X Y B"]:
         change = solve_spd(hessian + RIDGE * eye + absent, gradient[:, None])[:, 0] / scale
         size = jnp.max(jnp.abs(jnp.where(mask, jnp.einsum("kc,kb->cb", design, change), 0)), 0)
         length = jnp.where(size > 1e-3, jnp.log1p(size) / jnp.where(size > 1e-3, size, 1), 1)
-        new = jnp.where(moving, potentials + length * change, potentials)
+        new = jnp.where(moving[None], potentials + length[None] * change, potentials)
         return new, moving & is_open(new) & jnp.all(jnp.isfinite(new), 0), count + 1
 
     start = jnp.where(wanted > 0, jnp.log(jnp.where(wanted > 0, wanted, 1)) / 2, 0)
