@@ -5,10 +5,12 @@ With a = p(t, x) and b = p(t, y), the union information is H(T) plus the optimum
     min  Σ q log q(t|x,y)              over q ≥ 0 with q(t,x) = a and q(t,y) = b
     max  Σ a λ + Σ b μ                 over λ(t,x), μ(t,y) with g(x,y) = log Σ_t exp(λ + μ) ≤ 0 in every cell (x,y).
 
-At the optimum q(t|x,y) = exp(λ + μ - g), and w(x,y) = q(x,y) is the multiplier of g(x,y) ≤ 0. The method follows
-w · (-g) = τ to τ = 0 by Newton steps. A step solves one symmetric positive definite system in (λ, μ), from which the
-blocks of λ are eliminated. λ + c and μ - c of one t are the same, so one μ of each t stays fixed. Marginals of
-probability 0 have neither λ nor μ. All arithmetic is elementwise over the batch, which is the last axis.
+At the optimum q(t|x,y) = exp(λ + μ - g), and w(x,y) = q(x,y) is the multiplier of g(x,y) ≤ 0. The method has a slack
+s(x,y) > 0 in every cell and follows w s = τ ω, s + g = 0 to τ = 0 by Newton steps, where ω is q(x,y) of the start
+q = p(t) p(x|t) p(y|t). So weighted, the start lies close to the path, and rare values do not stray from it. A step
+solves one symmetric positive definite system in (λ, μ), from which the blocks of λ are eliminated. λ + c and μ - c of one
+t are the same, so one μ of each t stays fixed. Marginals of probability 0 have neither λ nor μ. All arithmetic is elementwise
+over the batch, which is the last axis.
 
     T, X, Y sizes of the alphabets, B tables; nats
 

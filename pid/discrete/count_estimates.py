@@ -99,7 +99,7 @@ def from_counts(
         miller_madow  subtracts this from the three informations; the union is corrected by the mean of the bootstrap
                       draws minus the plug-in, which agrees with it to order 1/n for an information
         shuffle       subtracts the mean of the informations and of the union with the target shuffled: too much where
-                      the sources determine the target, and never too little by much
+                      the sources determine the target
         none          subtracts nothing
 
     The corrected atoms are nonnegative and add up, those of "ccs" may be negative. Intervals are basic intervals

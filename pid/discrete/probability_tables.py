@@ -22,13 +22,13 @@ Table = Float[np.ndarray, "*b T X Y"]
 class TableInformation(NamedTuple):
     """The three mutual informations of tables, in nats."""
 
-    x: Float[np.ndarray, "*b"]
+    x: Float[np.ndarray, " n"]
     """I(T;X)."""
 
-    y: Float[np.ndarray, "*b"]
+    y: Float[np.ndarray, " n"]
     """I(T;Y)."""
 
-    joint: Float[np.ndarray, "*b"]
+    joint: Float[np.ndarray, " n"]
     """I(T;X,Y)."""
 
 
@@ -91,7 +91,7 @@ def check_axes(p: Any, name: str) -> Float[np.ndarray, "*b T X Y"]:
     return array.astype(np.float64)
 
 
-def table_information(p: Table) -> TableInformation:
+def table_information(p: Float[np.ndarray, "n T X Y"]) -> TableInformation:
     """Compute I(T;X), I(T;Y) and I(T;X,Y) of tables, in nats, without negative values."""
     target = entropy(p.sum((-2, -1)), 1)
     pairs = [(p.sum(-1), p.sum((-3, -1))), (p.sum(-2), p.sum((-3, -2)))]
@@ -101,7 +101,7 @@ def table_information(p: Table) -> TableInformation:
     return TableInformation(x, y, np.maximum(joint, np.maximum(x, y)))
 
 
-def entropy(p: Float[np.ndarray, "..."], axes: int) -> Float[np.ndarray, "*b"]:
+def entropy(p: Float[np.ndarray, "n ..."], axes: int) -> Float[np.ndarray, " n"]:
     """Compute the entropy of probabilities along the last `axes` axes, in nats."""
     return -np.sum(xlogy(p, p), axis=tuple(range(-axes, 0)))
 

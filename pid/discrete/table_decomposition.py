@@ -101,7 +101,8 @@ def decompose(p: Any, *, measure: DiscreteMeasure | str = "broja", base: int | f
     check_measure(measure)
     unit = units_per_nat(base)
     tables = check_table(p)
-    return PID(*(field * unit for field in decompose_checked(tables, measure)))
+    pid = decompose_checked(tables.reshape(-1, *tables.shape[-3:]), measure)
+    return PID(*((field * unit).reshape(tables.shape[:-3]) for field in pid))
 
 
 def check_measure(measure: str) -> None:
@@ -115,7 +116,7 @@ def check_measure(measure: str) -> None:
         raise ValueError(f"measure must be one of {', '.join(names)}, got {measure!r}; pass measure='broja'.")
 
 
-def decompose_checked(p: Table, measure: str) -> PID:
+def decompose_checked(p: Float[np.ndarray, "n T X Y"], measure: str) -> PID:
     """Compute the decomposition of tables that `check_table` has returned, in nats."""
     x, y, joint = table_information(p)
     if measure == "broja":
@@ -181,8 +182,9 @@ def certificate(p: Any) -> Certificate:
     """
     coupling, primal, dual, potential_x, potential_y = _solve_tables(check_table(p))
     unit = units_per_nat(2)
-    primal, dual = primal * unit, dual * unit
-    return Certificate((primal + dual) / 2, primal, dual, primal - dual, coupling, potential_x, potential_y)
+    primal, dual = np.asarray(primal * unit), np.asarray(dual * unit)
+    union, gap = np.asarray((primal + dual) / 2), np.asarray(primal - dual)
+    return Certificate(union, primal, dual, gap, coupling, potential_x, potential_y)
 
 
 def _solve_tables(p: Table) -> tuple[np.ndarray, ...]:

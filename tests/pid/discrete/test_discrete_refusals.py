@@ -124,7 +124,7 @@ def test_bins_without_ties_hold_equal_counts():
     [
         ([1, 2, 3], 4, "number of different values .3., got 4; pass fewer bins"),
         ([1, 1, 1], 2, "x is constant"),
-        ([1, 2, 3], 2.5, "whole number"),
+        ([1, 2, 3], True, "whole number"),
         ([1, np.inf], 2, "finite, got 1"),
         ([[1, 2], [3, 4]], 2, "one-dimensional"),
         (["a", "b"], 2, "array of numbers"),
