@@ -8,9 +8,9 @@ With a = p(t, x) and b = p(t, y), the union information is H(T) plus the optimum
 At the optimum q(t|x,y) = exp(λ + μ - g), and w(x,y) = q(x,y) is the multiplier of g(x,y) ≤ 0. The method has a slack
 s(x,y) > 0 in every cell and follows w s = τ ω, s + g = 0 to τ = 0 by Newton steps, where ω is q(x,y) of the start
 q = p(t) p(x|t) p(y|t). So weighted, the start lies close to the path, and rare values do not stray from it. A step
-solves one symmetric positive definite system in (λ, μ), from which the blocks of λ are eliminated. λ + c and μ - c of one
-t are the same, so one μ of each t stays fixed. Marginals of probability 0 have neither λ nor μ. All arithmetic is elementwise
-over the batch, which is the last axis.
+solves one symmetric positive definite system in (λ, μ), from which the blocks of λ are eliminated. λ + c and μ - c of
+one t are the same, so one μ of each t stays fixed. Marginals of probability 0 have neither λ nor μ. All arithmetic is
+elementwise over the batch, which is the last axis.
 
     T, X, Y sizes of the alphabets, B tables; nats
 

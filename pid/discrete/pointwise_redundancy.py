@@ -107,7 +107,7 @@ def largest_entropy(table: Float[Array, "T X Y B"]) -> Float[Array, "T X Y B"]:
     return density(potentials).reshape(table.shape)
 
 
-def _pair_design(shape: tuple[int, int, int]) -> Float[np.ndarray, "k c"]:
+def _pair_design(shape: tuple[int, ...]) -> Float[np.ndarray, "k c"]:
     """Return the matrix whose rows sum the cells of each pair (t,x), (t,y), (x,y)."""
     cells = np.eye(int(np.prod(shape))).reshape(-1, *shape)
     return np.concatenate([cells.sum(axis).reshape(len(cells), -1) for axis in (3, 2, 1)], 1).T

@@ -148,7 +148,8 @@ def pid_from_union(
     """Make a PID of nonnegative atoms: the union is moved between max(I_x, I_y) and min(I_x + I_y, I_xy)."""
     union = np.clip(union, np.maximum(x, y), np.minimum(x + y, joint))
     atoms = (x + y - union, union - y, union - x, joint - union)
-    return PID(*(np.maximum(atom, 0) for atom in atoms), x, y, joint, union)
+    redundancy, unique_x, unique_y, synergy = (np.maximum(atom, 0) for atom in atoms)
+    return PID(redundancy, unique_x, unique_y, synergy, x, y, joint, union)
 
 
 def certificate(p: Any) -> Certificate:

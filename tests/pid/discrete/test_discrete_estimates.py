@@ -6,7 +6,8 @@ import pytest
 
 import pid
 from pid import discrete
-from pid.discrete.count_estimates import information_bias, sample_flags
+from pid.discrete.count_estimates import information_bias, sample_flags, shuffle_target
+from pid.discrete.symbol_counts import check_counts
 from tests.pid.discrete.tables import random_tables
 
 KEY = jax.random.key(0)
@@ -15,6 +16,12 @@ MEASURES = ("broja", "i_min", "mmi", "ccs")
 
 def to_array(result):
     return np.array([float(field) for field in result])
+
+
+def ends(interval):
+    """Return both ends of an interval as arrays."""
+    assert interval is not None
+    return to_array(interval.low), to_array(interval.high)
 
 
 def labels(n=400, seed=0, noise=0.1):
@@ -29,7 +36,7 @@ def labels(n=400, seed=0, noise=0.1):
 def test_a_value_is_inside_its_interval_and_the_atoms_add_up(measure, debias):
     counts = np.random.default_rng(1).multinomial(40, np.full(8, 1 / 8)).reshape(2, 2, 2)
     result = discrete.from_counts(counts, measure=measure, debias=debias, key=KEY)
-    value, low, high = to_array(result.pid), to_array(result.ci.low), to_array(result.ci.high)
+    value, (low, high) = to_array(result.pid), ends(result.ci)
     assert np.all(low <= value)
     assert np.all(value <= high)
     atoms = value[:4]
@@ -51,10 +58,9 @@ def test_renumbered_labels_give_the_same_estimate_to_the_last_bit():
         [("left", 1.5) if value else "right" for value in y],
         key=KEY,
     )
-    for one, other in zip(
-        (first.pid, *first.ci, *first.null), (renamed.pid, *renamed.ci, *renamed.null), strict=True
-    ):
-        np.testing.assert_array_equal(to_array(one), to_array(other))
+    np.testing.assert_array_equal(to_array(first.pid), to_array(renamed.pid))
+    np.testing.assert_array_equal(ends(first.ci), ends(renamed.ci))
+    np.testing.assert_array_equal(ends(first.null), ends(renamed.null))
 
 
 def test_renumbered_counts_give_the_same_table():
@@ -66,7 +72,7 @@ def test_renumbered_counts_give_the_same_table():
         shuffled = counts
         for axis in range(3):
             shuffled = np.take(shuffled, rng.permutation(counts.shape[axis]), axis)
-        canonical = [discrete.symbol_counts.check_counts(table) for table in (counts, shuffled)]
+        canonical = [check_counts(table) for table in (counts, shuffled)]
         np.testing.assert_array_equal(*canonical)
 
 
@@ -78,7 +84,7 @@ def test_one_bit_is_one_bit():
         result = discrete.estimate(x, x, rng.integers(0, 2, 2000), key=KEY)
         assert abs(result.pid.mi_joint - 1) < 0.02
         assert abs(result.pid.unique_x - 1) < 0.02
-        assert result.ci.low.unique_x > 0.95
+        assert ends(result.ci)[0][1] > 0.95
 
 
 def test_miller_madow_counts_what_occurs():
@@ -108,14 +114,14 @@ def test_correction_removes_most_of_the_bias():
 def test_null_contains_independent_data_and_not_dependent_data():
     rng = np.random.default_rng(3)
     free = discrete.from_counts(rng.multinomial(200, np.full(8, 1 / 8)).reshape(2, 2, 2), key=KEY)
-    assert free.pid.mi_joint <= 2 * free.null.high.mi_joint
+    assert free.pid.mi_joint <= 2 * ends(free.null)[1][6]
     tied = discrete.estimate(*labels(), key=KEY)
-    assert tied.pid.unique_x > 10 * tied.null.high.unique_x
+    assert tied.pid.unique_x > 10 * ends(tied.null)[1][1]
 
 
 def test_shuffles_keep_both_margins():
     counts = np.random.default_rng(0).integers(0, 9, (2, 2, 2))
-    shuffled = discrete.count_estimates.shuffle_target(counts, 20, np.random.default_rng(0))
+    shuffled = shuffle_target(counts, 20, np.random.default_rng(0))
     assert np.all(shuffled.sum((2, 3)) == counts.sum((1, 2)))
     assert np.all(shuffled.sum(1) == counts.sum(0))
 
@@ -127,8 +133,8 @@ def test_draws_are_optional_and_keyed():
     assert plain.null is None
     assert plain.n == 400
     first, again, other = (discrete.estimate(target, x, y, key=jax.random.key(seed)) for seed in (0, 0, 1))
-    assert first.ci.low == again.ci.low
-    assert first.ci.low != other.ci.low
+    np.testing.assert_array_equal(ends(first.ci), ends(again.ci))
+    assert np.any(ends(first.ci)[0] != ends(other.ci)[0])
 
 
 def test_few_samples_are_flagged():
