@@ -1,3 +1,4 @@
+from . import discrete as discrete
 from . import gqa as gqa
 from . import llava as llava
 from . import plots as plots

@@ -319,7 +319,7 @@ def test_every_choice_of_an_estimate_is_defined_once():
 PUBLIC_MODULES = (
     *("pdeformer", "pdeformer.integrators", "pdeformer.attention", "pdeformer.layers", "pdeformer.model"),
     *("pdeformer.cta", "pdeformer.diagnostics", "pdeformer.plots", "pdeformer.sharding", "pdeformer.train"),
-    *("pid", "pid.plots", "pid.gqa", "pid.llava", "pid.toyworld"),
+    *("pid", "pid.discrete", "pid.plots", "pid.gqa", "pid.llava", "pid.toyworld"),
 )
 
 
