@@ -21,6 +21,7 @@ from .estimators import recommended_config as recommended_config
 from .estimators import save_estimate as save_estimate
 from .estimators import trajectory_correlation as trajectory_correlation
 from .features import PCA as PCA
+from .features import embed as embed
 from .flow import SeparableFlow as SeparableFlow
 from .gaussian import MI as MI
 from .gaussian import mutual_information as mutual_information
