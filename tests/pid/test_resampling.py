@@ -9,9 +9,8 @@ from scipy.linalg import solve_discrete_lyapunov
 from scipy.signal import lfilter
 
 import pid
-from pid.estimators.effective_size import STEP
 from pid.features.autocorrelation import autocovariances, blocks_of, group_covariances, inflation
-from pid.features.resampling import Groups, Sampling, bootstrap_weights, embed, group_samples, null_orders
+from pid.features.resampling import Sampling, bootstrap_weights, embed, group_samples, null_orders
 from tests.pid.gaussian_samples import KEY, PLAIN, to_array
 
 SERIES: dict[str, Any] = {
@@ -297,8 +296,3 @@ def test_one_program_serves_blocks_of_every_length():
 def test_choices_that_contradict_each_other_are_refused(make, words):
     with pytest.raises(ValueError, match=words):
         make()
-
-
-def test_steps_of_the_effective_number_are_small():
-    assert 1 < STEP < 1.1
-    assert Groups._fields[0] == "label"
