@@ -172,13 +172,13 @@ def test_few_independent_samples_are_silent(n, d):
 
 def test_an_order_of_subjects_is_a_note_once_groups_are_given():
     samples, label = subjects(np.random.default_rng(0)), np.repeat(np.arange(90), 10)
-    (flag,) = flags_of(samples, groups=label, accounted=True)
+    (flag,) = flags_of(samples, labels=label, accounted=True)
     assert flag.weight == "note"
     assert "900 rows in 90 groups" in flag
 
 
 def test_few_groups_are_doubted():
-    flags = flags_of(subjects(np.random.default_rng(0)), groups=np.repeat(np.arange(9), 100), accounted=True)
+    flags = flags_of(subjects(np.random.default_rng(0)), labels=np.repeat(np.arange(9), 100), accounted=True)
     assert [flag.weight for flag in flags] == ["note", "doubt"]
 
 

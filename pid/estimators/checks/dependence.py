@@ -40,7 +40,7 @@ def dependence_flags(
     samples: tuple[np.ndarray, ...],
     coordinates: tuple[np.ndarray, ...],
     *,
-    groups: Any = None,
+    labels: Any = None,
     accounted: bool = False,
 ) -> list[Flag]:
     """Say whether the rows look independent.
@@ -51,7 +51,7 @@ def dependence_flags(
     Args:
         samples: target, x and y before reduction, (n, d) each.
         coordinates: the Gaussian coordinates of target, x and y, (n, k) each.
-        groups: labels of groups (n,) that the estimate resamples as wholes; None for none.
+        labels: label of the group of every row, (n,), if the estimate resamples groups; None for none.
         accounted: whether the estimate resamples blocks or groups; dependence is then a note.
 
     Returns:
@@ -70,8 +70,8 @@ def dependence_flags(
     samples = tuple(np.asarray(a, float).reshape(len(a), -1) for a in samples)
     target, x, y = (_orthonormal(np.asarray(a, float)) for a in (coordinates[0], *coordinates[-2:]))
     sources = _orthonormal(np.concatenate([x, y], axis=1))
-    if groups is not None:
-        return _grouped(target, sources, groups)
+    if labels is not None:
+        return _grouped(target, sources, labels)
     repeats = _repeated(samples, (target, sources), accounted=accounted)
     if any(flag.weight == "unusable" for flag in repeats):
         return repeats  # neighbors that are equal are autocorrelated, too
@@ -106,7 +106,7 @@ def _serial(target: np.ndarray, sources: np.ndarray) -> _Serial:
     window = max(window, n // 10)
     ratio = 1 + 2 * float(products[1 : window + 1].sum())
     tested = slice(0, min(TESTED_LAGS, lags))
-    scores = [_chi_square_deviations(r.mean(axis=1)[tested], n * r.shape[1]) for r in (a, b)]
+    scores = [_chi_square_deviations(r.mean(axis=1)[tested], float(n * r.shape[1])) for r in (a, b)]
     return _Serial(ratio, (float(a[0].mean()), float(b[0].mean())), min(scores))
 
 
@@ -140,7 +140,7 @@ def _ordered(
     slow = _slow_columns(n, [column for _, column in sorted_by])
     fast = _serial(*(_orthonormal(part - slow @ (slow.T @ part)) for part in (target, sources)))
     effective = max(1, round(n / max(whole.ratio, 1)))
-    seen = (
+    observation = (
         f"rows are not independent along their order: the autocorrelation at lag 1 is {whole.lag_1[0]:.2f} in the "
         f"target and {whole.lag_1[1]:.2f} in the sources, and the n={n} rows tell as much as {effective} independent "
         f"ones"
@@ -148,14 +148,12 @@ def _ordered(
     if fast.deviations >= DEVIATIONS and fast.ratio >= SMALL:
         dimensions = target.shape[1] + sources.shape[1]
         if accounted and effective >= 2 * dimensions:
-            return [Flag(f"{seen}; bias and intervals account for it.", "note", KIND)]
+            return [Flag(f"{observation}; bias and intervals account for it.", "note", KIND)]
         if accounted:
-            sentence = (
-                f"{seen}, too few for {dimensions} dimensions; use fewer dimensions or a longer series."
-            )
+            sentence = f"{observation}, too few for {dimensions} dimensions; use fewer dimensions or a longer series."
             return [Flag(sentence, "unusable", KIND)]
         weight: Weight = "unusable" if max(fast.ratio, whole.ratio) >= LARGE else "doubt"
-        sentence = f"{seen}, so that bias and null are too low and intervals too short; {REMEDY}."
+        sentence = f"{observation}, so that bias and null are too low and intervals too short; {REMEDY}."
         return [Flag(sentence, weight, KIND)]
     if sorted_by:
         return [
@@ -180,12 +178,12 @@ def _ordered(
 
 def _monotone(samples: tuple[np.ndarray, ...]) -> list[tuple[str, np.ndarray]]:
     """Return names and values of features that never fall or never rise."""
-    found = []
+    monotone_features = []
     for name, a in zip(("target", "x", "y"), samples, strict=True):
         steps = np.diff(a, axis=0)
         monotone = (np.all(steps >= 0, axis=0) | np.all(steps <= 0, axis=0)) & np.any(steps != 0, axis=0)
-        found += [(f"{j} of {name}", a[:, j]) for j in np.flatnonzero(monotone)[:3]]
-    return found
+        monotone_features += [(f"{j} of {name}", a[:, j]) for j in np.flatnonzero(monotone)[:3]]
+    return monotone_features
 
 
 def _slow_columns(n: int, features: list[np.ndarray]) -> np.ndarray:
@@ -339,10 +337,10 @@ def _constant(samples: tuple[np.ndarray, ...]) -> list[Flag]:
 # --- groups
 
 
-def _grouped(target: np.ndarray, sources: np.ndarray, groups: Any) -> list[Flag]:
+def _grouped(target: np.ndarray, sources: np.ndarray, labels: Any) -> list[Flag]:
     """Say how much groups inflate the bias, and whether they are enough."""
     n = len(target)
-    label = np.asarray(group_samples(groups, n).label)
+    label = np.asarray(group_samples(labels, n).label)
     count = np.bincount(label)
     pairs = float(np.sum(count.astype(float) ** 2)) / n - 1
     shares = [_within_group(part, label, pairs) for part in (target, sources)]
