@@ -78,7 +78,7 @@ def copies(times, noise=0.0):
     return make
 
 
-def held(rng):
+def sampled_and_held(rng):
     return np.repeat(rng.normal(size=(N // 10, D)), 10, axis=0), *rng.normal(size=(2, N, D))
 
 
@@ -98,6 +98,18 @@ def by_class(run):
         return np.eye(4)[label], *(centers[:, label] + rng.normal(size=(2, N, D)))
 
     return make
+
+
+def by_absent_class(rng):
+    """All variables depend on a class that is no feature, and rows are in its order."""
+    label = np.sort(rng.integers(0, 10, N))
+    return tuple(2 * rng.normal(size=(3, 10, D))[:, label] + rng.normal(size=(3, N, D)))
+
+
+def by_class_of_a_source(rng):
+    label = np.sort(rng.integers(0, 4, N))
+    target, y = 1.5 * rng.normal(size=(2, 4, D))[:, label] + rng.normal(size=(2, N, D))
+    return target, np.eye(4)[label], y
 
 
 def half_series(rng):
@@ -131,7 +143,7 @@ UNSOUND: dict[str, tuple[Any, str, str]] = {
     "twice": (copies(2), "unusable", "repeated rows"),
     "five times": (copies(5), "unusable", "repeated rows"),
     "twice, nearly": (copies(2, 0.01), "unusable", "repeated rows"),
-    "held": (held, "doubt", "repeated rows"),
+    "sampled and held": (sampled_and_held, "doubt", "repeated rows"),
 }
 SOUND: dict[str, tuple[Any, str]] = {
     "independent": (independent, "silent"),
@@ -139,6 +151,8 @@ SOUND: dict[str, tuple[Any, str]] = {
     "in order of x": (in_order_of(1), "note"),
     "in order of classes": (by_class(None), "note"),
     "classes in runs": (by_class(20), "silent"),
+    "in order of an absent class": (by_absent_class, "doubt"),
+    "in order of a source's classes": (by_class_of_a_source, "note"),
     "only sources are a series": (half_series, "silent"),
     "cut off at 0": (cut_off, "silent"),
     "whole numbers": (whole_numbers, "silent"),

@@ -22,6 +22,10 @@ SLOW = 8
 """Cosines of the order that count as slow: half a period to four periods over all rows."""
 TESTED_LAGS = 10
 """Lags of the test of autocorrelation."""
+ENOUGH = 4
+"""Independent samples for each dimension below which blocks do not make an estimate sound."""
+UNIT_ROOT = 12.0
+"""n (1 - autocorrelation at lag 1) below which a series is no more stationary than a random walk [Dickey & Fuller]."""
 FEW_GROUPS = 20
 """Intervals from fewer groups are too short."""
 REPEATS = 1e-3
@@ -99,6 +103,8 @@ class _Serial(NamedTuple):
 def _serial(target: np.ndarray, sources: np.ndarray) -> _Serial:
     """Measure dependence along the order of orthonormal columns (n, k)."""
     n = len(target)
+    if 0 in (target.shape[1], sources.shape[1]):
+        return _Serial(1.0, (0.0, 0.0), 0.0)
     lags = max(1, min(200, n // 4))
     a, b = (_autocorrelation(part, lags) for part in (target, sources))
     products = np.concatenate([[1.0], a.mean(axis=1) * b.mean(axis=1)])
@@ -133,10 +139,12 @@ def _ordered(
     sorted_by = _monotone(samples)
     if max(whole.deviations, 0) < DEVIATIONS or whole.ratio < SMALL:
         return []
-    classes = _classes(samples[0])
-    if classes is not None:
-        sources = _orthonormal(sources - _class_means(sources, classes))
-        whole = _serial(target, sources)
+    target_classes, *source_classes = (_classes(a) for a in samples)
+    if target_classes is not None:
+        sources = _orthonormal(sources - _class_means(sources, target_classes))
+    for classes in source_classes:
+        target = target if classes is None else _orthonormal(target - _class_means(target, classes))
+    whole = _serial(target, sources)
     slow = _slow_columns(n, [column for _, column in sorted_by])
     fast = _serial(*(_orthonormal(part - slow @ (slow.T @ part)) for part in (target, sources)))
     effective = max(1, round(n / max(whole.ratio, 1)))
@@ -147,12 +155,20 @@ def _ordered(
     )
     if fast.deviations >= DEVIATIONS and fast.ratio >= SMALL:
         dimensions = target.shape[1] + sources.shape[1]
-        if accounted and effective >= 2 * dimensions:
+        walk = n * (1 - min(whole.lag_1)) < UNIT_ROOT
+        if accounted and effective >= ENOUGH * dimensions and not walk:
             return [Flag(f"{observation}; bias and intervals account for it.", "note", KIND)]
         if accounted:
-            sentence = f"{observation}, too few for {dimensions} dimensions; use fewer dimensions or a longer series."
-            return [Flag(sentence, "unusable", KIND)]
-        weight: Weight = "unusable" if max(fast.ratio, whole.ratio) >= LARGE else "doubt"
+            reason = (
+                "as in a random walk; take differences"
+                if walk
+                else f"few for {dimensions} dimensions; use fewer"
+            )
+            return [
+                Flag(f"{observation}, {reason}, or a longer series.", "unusable" if walk else "doubt", KIND)
+            ]
+        large = max(fast.ratio, whole.ratio) >= LARGE and _near_neighbors_depend(target, sources)
+        weight: Weight = "unusable" if large else "doubt"
         sentence = f"{observation}, so that bias and null are too low and intervals too short; {REMEDY}."
         return [Flag(sentence, weight, KIND)]
     if sorted_by:
@@ -174,6 +190,29 @@ def _ordered(
             DRIFT,
         )
     ]
+
+
+def _near_neighbors_depend(target: np.ndarray, sources: np.ndarray) -> bool:
+    """Return whether target and sources are autocorrelated at lag 1 within most short windows.
+
+    Rows in the order of a few classes are autocorrelated over all rows, but not within a class.
+    """
+    n = len(target)
+    width = int(np.clip(n // 40, 10, 50))
+    return all(_window_autocorrelation(part, width) > 4 for part in (target, sources))
+
+
+def _window_autocorrelation(z: np.ndarray, width: int) -> float:
+    """Return the modulus of the median over windows of the autocorrelation at lag 1, in standard deviations."""
+    count = len(z) // width
+    if count < 4 or z.shape[1] == 0:
+        return 0.0
+    windows = z[: count * width].reshape(count, width, -1)
+    windows = windows - windows.mean(axis=1, keepdims=True)
+    power = np.sum(windows**2, axis=(1, 2))
+    lagged = np.sum(windows[:, 1:] * windows[:, :-1], axis=(1, 2))
+    median = float(np.median(lagged / np.where(power > 0, power, 1))) + 1 / width
+    return abs(median) * (count * width * z.shape[1]) ** 0.5 / 1.25
 
 
 def _monotone(samples: tuple[np.ndarray, ...]) -> list[tuple[str, np.ndarray]]:
