@@ -142,8 +142,8 @@ def blocks_of(r: np.ndarray, n: int, length: int | None = None) -> Blocks:
     b = (2 G² n / D)^{1/3} with g = Σ_k λ(k) r(k), G = Σ_k λ(k) |k| r(k), D = 4/3 g², and λ(k) = 1 up to the window,
     then falling to 0 at twice that lag. At most min(3 √n, n/3).
 
-    Blocks see Σ_k (1 - |k|/b) r(k) of the sum Σ_k r(k), and there are n/b of them, so that quantiles are those of
-    Student's t: deviations are too small by about √(1 - G / (g b)) / (1 + b/n).
+    Blocks see Σ_k (1 - |k|/b) r(k) of the sum Σ_k r(k). There are n/b of them, one degree of freedom is lost, and
+    quantiles are those of Student's t: deviations are too small by about √[(1 - G / (g b)) (1 - b/n)] / (1 + b/n).
 
     Args:
         r: autocorrelations r(0) = 1, r(1), …, r(K).
@@ -168,4 +168,4 @@ def blocks_of(r: np.ndarray, n: int, length: int | None = None) -> Blocks:
         best = (1.5 * (moment / g) ** 2 * n) ** (1 / 3)
         length = int(np.clip(math.ceil(best), 1, max(1, min(3 * math.sqrt(n), n / 3))))
     share = min(max(1 - moment / (g * length), 0.25), 1)
-    return Blocks(length, (1 + length / n) / math.sqrt(share) if length > 1 else 1.0)
+    return Blocks(length, (1 + length / n) / math.sqrt(share * (1 - length / n)) if length > 1 else 1.0)

@@ -76,12 +76,13 @@ def dependence_flags(
     sources = _orthonormal(np.concatenate([x, y], axis=1))
     if labels is not None:
         return _grouped(target, sources, labels)
-    repeats = _repeated(samples, (target, sources), accounted=accounted)
+    row_labels = tuple(map(_row_labels, samples))
+    repeats = _repeated(samples, row_labels, (target, sources), accounted=accounted)
     if any(flag.weight == "unusable" for flag in repeats):
         return repeats  # neighbors that are equal are autocorrelated, too
-    ordered = _ordered(samples, target, sources, accounted=accounted)
-    shared = [] if ordered or repeats else _shared(samples, target, sources, accounted=accounted)
-    return [*ordered, *repeats, *_constant(samples), *shared]
+    ordered = _ordered(samples, row_labels, target, sources, accounted=accounted)
+    shared = [] if ordered or repeats else _shared(samples, row_labels, target, sources, accounted=accounted)
+    return [*ordered, *repeats, *_constant(samples, row_labels), *shared]
 
 
 # --- order
@@ -131,15 +132,20 @@ def _chi_square_deviations(r: np.ndarray, n: float) -> float:
 
 
 def _ordered(
-    samples: tuple[np.ndarray, ...], target: np.ndarray, sources: np.ndarray, *, accounted: bool
+    samples: tuple[np.ndarray, ...],
+    row_labels: tuple[np.ndarray, ...],
+    target: np.ndarray,
+    sources: np.ndarray,
+    *,
+    accounted: bool,
 ) -> list[Flag]:
     """Tell a series from drift, and both from sorted rows."""
     n = len(target)
     whole = _serial(target, sources)
-    sorted_by = _monotone(samples)
     if max(whole.deviations, 0) < DEVIATIONS or whole.ratio < SMALL:
         return []
-    target_classes, *source_classes = (_classes(a) for a in samples)
+    sorted_by = _monotone(samples)
+    target_classes, *source_classes = map(_classes, row_labels)
     if target_classes is not None:
         sources = _orthonormal(sources - _class_means(sources, target_classes))
     for classes in source_classes:
@@ -235,10 +241,9 @@ def _slow_columns(n: int, features: list[np.ndarray]) -> np.ndarray:
     return _basis(np.stack(columns, axis=1))
 
 
-def _classes(target: np.ndarray) -> np.ndarray | None:
-    """Return the class of every row if the target has few different rows, else None."""
-    labels = _row_labels(target)
-    return labels if 10 * (labels.max() + 1) <= len(labels) and labels.max() < 50 else None
+def _classes(label: np.ndarray) -> np.ndarray | None:
+    """Return the number of every row's values if the variable has few different rows, else None."""
+    return label if 10 * (label.max() + 1) <= len(label) and label.max() < 50 else None
 
 
 def _class_means(z: np.ndarray, label: np.ndarray) -> np.ndarray:
@@ -252,14 +257,17 @@ def _class_means(z: np.ndarray, label: np.ndarray) -> np.ndarray:
 
 
 def _repeated(
-    samples: tuple[np.ndarray, ...], coordinates: tuple[np.ndarray, ...], *, accounted: bool
+    samples: tuple[np.ndarray, ...],
+    row_labels: tuple[np.ndarray, ...],
+    coordinates: tuple[np.ndarray, ...],
+    *,
+    accounted: bool,
 ) -> list[Flag]:
     """Say whether complete rows are repeated, exactly or nearly."""
-    rows = np.concatenate(samples, axis=1)
-    n = len(rows)
-    label = _row_labels(rows)
+    label = _row_labels(np.stack(row_labels, axis=1))
+    n = len(label)
     distinct = int(label.max()) + 1
-    if distinct < n and _is_continuous(rows, label):
+    if distinct < n and any(_is_continuous(a, label) for a in samples):
         ratio = float(np.sum(np.bincount(label).astype(float) ** 2)) / n
         weight: Weight = "unusable" if ratio >= LARGE else "doubt" if ratio >= SMALL else "note"
         return [
@@ -285,12 +293,17 @@ def _repeated(
 
 
 def _shared(
-    samples: tuple[np.ndarray, ...], target: np.ndarray, sources: np.ndarray, *, accounted: bool
+    samples: tuple[np.ndarray, ...],
+    row_labels: tuple[np.ndarray, ...],
+    target: np.ndarray,
+    sources: np.ndarray,
+    *,
+    accounted: bool,
 ) -> list[Flag]:
     """Say whether rows that share the values of one variable are alike in others, beyond what these values predict."""
     flags = []
-    for name, a, other in zip(("target", "x", "y"), samples, (sources, target, target), strict=True):
-        label = _row_labels(a)
+    others = (sources, target, target)
+    for name, a, label, other in zip(("target", "x", "y"), samples, row_labels, others, strict=True):
         n, distinct = len(a), int(label.max()) + 1
         codes = a.shape[1] == 1 and bool(np.all(a == np.round(a)))
         if codes or distinct < 50 or distinct > 0.9 * n:
@@ -316,15 +329,21 @@ def _shared(
 
 def _row_labels(a: np.ndarray) -> np.ndarray:
     """Number the different rows in the order in which they occur first, and return the number of every row."""
-    rows = np.ascontiguousarray(a + 0.0)  # -0.0 becomes 0.0
+    few = a[:, np.unique(np.linspace(0, a.shape[1] - 1, 16).astype(int))]
+    label = _number_rows(few)
+    return label if label.max() + 1 == len(a) or few.shape == a.shape else _number_rows(a)
+
+
+def _number_rows(a: np.ndarray) -> np.ndarray:
+    rows = np.ascontiguousarray(a) + 0.0  # -0.0 becomes 0.0
     numbers: dict[bytes, int] = {}
     return np.array([numbers.setdefault(row.tobytes(), len(numbers)) for row in rows])
 
 
-def _is_continuous(rows: np.ndarray, label: np.ndarray) -> bool:
+def _is_continuous(a: np.ndarray, label: np.ndarray) -> bool:
     """Return whether some feature has hardly any equal values but in repeated rows."""
     _, first = np.unique(label, return_index=True)
-    return any(len(np.unique(column)) >= 0.9 * len(first) for column in rows[first].T)
+    return any(len(np.unique(column)) >= 0.9 * len(first) for column in a[first].T)
 
 
 def _nearly_equal(z: np.ndarray) -> float:
@@ -346,11 +365,10 @@ def _nearly_equal(z: np.ndarray) -> float:
     return float(np.mean(near[:, 0] < REPEATS ** (1 / dimension) * near[:, 1]))
 
 
-def _constant(samples: tuple[np.ndarray, ...]) -> list[Flag]:
+def _constant(samples: tuple[np.ndarray, ...], row_labels: tuple[np.ndarray, ...]) -> list[Flag]:
     """Say whether a continuous variable stands still over stretches of rows."""
     flags = []
-    for name, a in zip(("target", "x", "y"), samples, strict=True):
-        label = _row_labels(a)
+    for name, a, label in zip(("target", "x", "y"), samples, row_labels, strict=True):
         count = np.bincount(label)
         n = len(a)
         if len(count) == n or len(count) < max(10, n // 20):
