@@ -23,6 +23,7 @@ from .estimators import save_estimate as save_estimate
 from .estimators import trajectory_correlation as trajectory_correlation
 from .features import PCA as PCA
 from .features import CrossFittedRegression as CrossFittedRegression
+from .features import embed as embed
 from .flow import SeparableFlow as SeparableFlow
 from .gaussian import MI as MI
 from .gaussian import ConditionalMI as ConditionalMI

@@ -4,6 +4,7 @@ config             choices of an estimation, their defaults, and two named confi
 results            Estimate and its parts
 gaussian_features  samples → few Gaussian coordinates: checks, reduction, Gaussianization
 covariance_fit     covariances of all layers, and the exact bias of their information
+effective_size     samples that depend on each other: effective number, bias, resampling
 bootstrap          the plug-in, bootstrap draws and shuffles, on device
 wishart_thinning   unique information without selection bias, on device
 bias_correction    the methods of bias correction

@@ -214,7 +214,8 @@ class WishartThinning(BiasCorrection):
     def _applies(fit: CovarianceFit) -> bool:
         """Return whether the union needs thinning (MMI's is max(I_x, I_y)) and the samples suffice to be split."""
         return (
-            fit.measure != "mmi" and wishart_thinning.split_sizes(fit.covs.shape[-1], fit.n - 1) is not None
+            fit.measure != "mmi"
+            and wishart_thinning.split_sizes(fit.covs.shape[-1], (fit.effective_n or fit.n) - 1) is not None
         )
 
 

@@ -14,10 +14,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float
 
 from pid.estimators.config import Bootstrap
 from pid.estimators.covariance_fit import CovarianceFit
+from pid.features.resampling import INDEPENDENT, Sampling, bootstrap_weights, null_orders
 from pid.gaussian import covariance, systems, wishart
 from pid.gaussian.systems import InformationMeasure
 from pid.measures.atoms import PID, stack_fields
@@ -39,12 +40,14 @@ class BootstrapSpec(NamedTuple):
     """Whether each pair has a target of its own."""
 
     n: int
-    """Number of samples."""
+    """Number of independent samples with the same bias; n itself if samples are independent."""
 
 
 def spec_of(fit: CovarianceFit) -> BootstrapSpec:
     """Return the static arguments for these covariances."""
-    return BootstrapSpec(make_measure(fit.measure, fit.dims, np.float64), fit.two_targets, fit.n)
+    return BootstrapSpec(
+        make_measure(fit.measure, fit.dims, np.float64), fit.two_targets, fit.effective_n or fit.n
+    )
 
 
 def run_in_bits(program: Callable[..., Array], spec: BootstrapSpec, *args: Any) -> np.ndarray:
@@ -70,13 +73,24 @@ def draw_parametric(fit: CovarianceFit, key: jax.Array, draws: int) -> np.ndarra
 
 def draw_paired(fit: CovarianceFit, key: jax.Array, draws: int) -> np.ndarray:
     """Compute uncorrected draws of the paired bootstrap in bits, (B, L, F)."""
-    return run_in_bits(paired_values, spec_of(fit), fit.features.values, fit.features.mask, key, draws)
+    features = fit.features
+    return run_in_bits(
+        paired_values,
+        spec_of(fit),
+        features.values,
+        features.mask,
+        key,
+        draws,
+        fit.sampling._replace(min_shift=None),
+    )
 
 
 def draw_shuffled(fit: CovarianceFit, key: jax.Array, draws: int) -> np.ndarray:
     """Compute uncorrected values with the target shuffled against both sources, in bits, (B, L, F)."""
-    features = fit.features
-    return run_in_bits(shuffled_values, spec_of(fit), features.values, fit.covs, features.mask, key, draws)
+    features, sampling = fit.features, fit.sampling._replace(block=1)
+    return run_in_bits(
+        shuffled_values, spec_of(fit), features.values, fit.covs, features.mask, key, draws, sampling
+    )
 
 
 @partial(jax.jit, static_argnums=0)
@@ -111,7 +125,12 @@ def parametric_values(
 
 @partial(jax.jit, static_argnums=(0, 4))
 def paired_values(
-    spec: BootstrapSpec, features: Float[Array, "l n d"], masks: Bool[Array, "l d"], key: Array, draws: int
+    spec: BootstrapSpec,
+    features: Float[Array, "l n d"],
+    masks: Bool[Array, "l d"],
+    key: Array,
+    draws: int,
+    sampling: Sampling = INDEPENDENT,
 ) -> Float[Array, "b l k"]:
     """Compute the values of resampled samples, the same ones for all layers, in nats.
 
@@ -123,7 +142,7 @@ def paired_values(
     centered = features - jnp.mean(features, axis=1, keepdims=True)
 
     def chunk(key: Array, count: int) -> Array:
-        weights = _resample_counts(key, n, count).astype(features.dtype)
+        weights = bootstrap_weights(key, n, count, sampling).astype(features.dtype)
 
         def layer(arrays: tuple[Array, Array]) -> Array:
             z, mask = arrays
@@ -146,21 +165,30 @@ def shuffled_values(
     masks: Bool[Array, "l d"],
     key: Array,
     draws: int,
+    sampling: Sampling = INDEPENDENT,
 ) -> Float[Array, "b l k"]:
-    """Compute values with the target permuted against both sources, by the same orders for all layers, in nats."""
+    """Compute values with the target reordered against both sources, by the same orders for all layers, in nats.
+
+    Groups of different sizes repeat or drop samples of the target, whose covariance is then computed again.
+    """
     n = features.shape[1]
     m = spec.measure.dims[0] * (2 if spec.two_targets else 1)
     centered = features - jnp.mean(features, axis=1, keepdims=True)
 
     def chunk(key: Array, count: int) -> Array:
-        orders = jax.vmap(lambda k: jax.random.permutation(k, n))(jax.random.split(key, count))
+        orders = null_orders(key, n, count, sampling)
 
         def layer(arrays: tuple[Array, Array, Array]) -> Array:
             z, cov, mask = arrays
 
             def shuffle(order: Array) -> Array:
-                cross = z[order, :m].T @ z[:, m:] / (n - 1)
-                return cov.at[:m, m:].set(cross).at[m:, :m].set(cross.T)
+                target = z[order, :m]
+                cross = target.T @ z[:, m:] / (n - 1)
+                shuffled = cov.at[:m, m:].set(cross).at[m:, :m].set(cross.T)
+                if sampling.groups is not None:
+                    target = target - jnp.mean(target, axis=0, keepdims=True)
+                    shuffled = shuffled.at[:m, :m].set(target.T @ target / (n - 1))
+                return shuffled
 
             fits = orders.size * m <= MAX_PRODUCTS
             covs = jax.vmap(shuffle)(orders) if fits else jax.lax.map(shuffle, orders)
@@ -198,12 +226,6 @@ def _weighted_products(weights: Float[Array, "c n"], z: Float[Array, "n d"]) -> 
         return total + part @ (block[:, row] * block[:, column]), None
 
     return jax.lax.scan(add_block, jnp.zeros((count, row.size), z.dtype), jnp.arange(num_blocks))[0]
-
-
-def _resample_counts(key: Array, n: int, draws: int) -> Int[Array, "b n"]:
-    """Count how often each of n samples occurs in n draws with replacement, for every resample."""
-    indices = jax.random.randint(key, (draws * n,), 0, n).reshape(draws, n)
-    return jax.vmap(lambda row: jnp.bincount(row, length=n))(indices)
 
 
 def matrix_root(cov: Float[Array, "d d"]) -> Float[Array, "d d"]:

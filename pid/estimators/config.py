@@ -16,6 +16,7 @@ from pid.interface.scalars import real_number, whole_number
 from pid.measures.decomposition import MEASURES, Measure
 
 BootstrapKind = Literal["parametric", "paired"]
+ShuffleKind = Literal["permute", "circular"]
 Gaussianize = Literal["none", "copula", "flow", "auto"]
 Debias = Literal["none", "wishart", "bootstrap", "thinned"]
 Shrinkage = Literal["ledoit_wolf", "oas"]
@@ -47,12 +48,15 @@ class Bootstrap:
     """Options of the bootstrap draws from which intervals are computed.
 
     Raises:
-        ValueError: fewer than two draws, a level outside (0, 1), an unknown kind.
+        ValueError: fewer than two draws, a level outside (0, 1), an unknown kind, blocks of parametric draws, a length
+            of blocks below 1.
 
     Example:
         >>> from pid import Bootstrap
         >>> Bootstrap(draws=100, kind="paired").level
         0.9
+        >>> Bootstrap(kind="paired", block="auto").block  # rows are a series
+        'auto'
     """
 
     draws: int | Any = 200
@@ -69,12 +73,30 @@ class Bootstrap:
     differences have intervals (`compare`).
     """
 
+    block: int | str | None = None
+    """Length of the blocks of neighboring samples that paired draws resample, for samples in the order of time.
+
+    "auto" computes it from the autocorrelation. With blocks, the bias is that of the effective number of samples. None
+    takes samples to be independent.
+    """
+
     def __post_init__(self) -> None:
         """Check the fields."""
         _set_numbers(self)
         if self.draws < 2:
             raise ValueError(f"a bootstrap needs at least two draws, got {self.draws}; 200 is usual.")
         _check_name("kind", self.kind, get_args(BootstrapKind))
+        if self.block is None:
+            return
+        if self.block != "auto" and (
+            isinstance(self.block, bool) or not isinstance(self.block, int) or self.block < 1
+        ):
+            raise ValueError(f"block must be 'auto', None or a length of at least 1, got {self.block!r}.")
+        if self.kind != "paired":
+            raise ValueError(
+                f"blocks of samples need paired draws, got block={self.block!r} with kind={self.kind!r}; pass "
+                f"Bootstrap(kind='paired', block={self.block!r})."
+            )
 
 
 @dataclass(frozen=True)
@@ -82,12 +104,12 @@ class Shuffle:
     """Options of the null, whose draws shuffle the target's samples against those of both sources.
 
     Raises:
-        ValueError: fewer than two shuffles, a level outside (0, 1).
+        ValueError: fewer than two shuffles, a level outside (0, 1), an unknown kind.
 
     Example:
         >>> from pid import Shuffle
         >>> Shuffle()
-        Shuffle(draws=99, level=0.9)
+        Shuffle(draws=99, level=0.9, kind='permute')
         >>> Shuffle().tail
         0.05
     """
@@ -97,6 +119,14 @@ class Shuffle:
 
     level: float | Any = 0.9
     """The null spans this share of the shuffled values, between 0 and 1."""
+
+    kind: ShuffleKind | str = "permute"
+    """Order of the target's samples: "permute" for independent samples, "circular" for a series.
+
+    "circular" shifts the target along the series, which keeps the autocorrelation of both. The bias is then that of
+    the effective number of samples. Blocks of the intervals (`Bootstrap.block`) make the shuffles of the null circular,
+    too. With `groups`, the targets of whole groups are exchanged.
+    """
 
     @property
     def tail(self) -> float:
@@ -109,6 +139,7 @@ class Shuffle:
         _set_numbers(self)
         if self.draws < 2:
             raise ValueError(f"a null needs at least two shuffles, got {self.draws}; 99 is usual.")
+        _check_name("kind", self.kind, get_args(ShuffleKind))
 
 
 class BiasCorrection(ABC):
@@ -179,6 +210,9 @@ class EstimateConfig(TypedDict, total=False):
     null: Shuffle | None
     """Shuffles for the null; None for no null."""
 
+    groups: Any
+    """Label of the group of every sample, (n,), if samples of one group depend on each other; None for none."""
+
 
 DEFAULTS = EstimateConfig(
     reduce=CrossFittedRegression(),
@@ -188,6 +222,7 @@ DEFAULTS = EstimateConfig(
     shrinkage=None,
     ci=Bootstrap(),
     null=Shuffle(),
+    groups=None,
 )
 
 
@@ -278,6 +313,13 @@ def _check(config: dict[str, Any]) -> None:
             f"one target flow per pair leaves no common target, which all measures but 'mmi' need, got "
             f"{config['measure']!r}; use SeparableFlow(shared_target=True)."
         )
+    if config["groups"] is not None:
+        series = {"ci": getattr(config["ci"], "block", None), "null": getattr(config["null"], "kind", None)}
+        if series["ci"] is not None or series["null"] == "circular":
+            raise ValueError(
+                "groups are resampled as wholes, which keeps the order in each of them; pass groups= without blocks "
+                "and circular shifts, or a series without groups=."
+            )
 
 
 def flow_of(gaussianize: Gaussianize | FlowConfig | str) -> FlowConfig | None:

@@ -11,6 +11,7 @@ from scipy.special import ndtri
 
 from pid.estimators.config import Bootstrap
 from pid.estimators.gaussian_features import GaussianFeatures
+from pid.features.resampling import INDEPENDENT, Sampling
 from pid.gaussian import systems, wishart
 from pid.gaussian.covariance import DOUBLE, Dims
 from pid.gaussian.shrinkage import shrink, shrinkage_intensity
@@ -44,6 +45,12 @@ class CovarianceFit(NamedTuple):
 
     shrinkage: str | None
     """Method by which the covariances were shrunk, or None."""
+
+    sampling: Sampling = INDEPENDENT
+    """How samples depend on each other."""
+
+    effective_n: int | None = None
+    """Number of independent samples with the same bias, the smallest of all layers; None for n."""
 
     @property
     def dims(self) -> Dims:

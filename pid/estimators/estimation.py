@@ -9,6 +9,7 @@ from pid.estimators.bias_correction import method_of
 from pid.estimators.checks.sample_size import warnings_for
 from pid.estimators.config import Bootstrap, EstimateConfig, complete, flow_of, has_two_targets, show_choices
 from pid.estimators.covariance_fit import fit_covariances
+from pid.estimators.effective_size import account_for_dependence, describe_scheme, draws_for
 from pid.estimators.gaussian_features import to_gaussian_features
 from pid.estimators.results import (
     Estimate,
@@ -45,6 +46,8 @@ def estimate(target: Any, x: Any, y: Any, *, key: Any, **choices: Unpack[Estimat
         shrinkage: "ledoit_wolf" or "oas" shrinks the correlation matrix towards the identity; needs debias="none".
         ci: bootstrap draws for basic intervals, a `Bootstrap`; None for none.
         null: shuffles for the null, a `Shuffle`; None for none. Their bias is subtracted as by "wishart".
+        groups: label of the group of every sample, `(n,)`, if samples of one group depend on each other; whole groups
+            are then resampled and shuffled, and the bias is that of the effective number of samples.
         key: key of everything random, or an integer seed; equal keys give equal results.
         **choices: everything but the samples and the key; `EstimateConfig` is the type of the dictionary.
 
@@ -85,7 +88,7 @@ def layerwise(target: Any, x: Any, y: Any, *, key: Any, **choices: Unpack[Estima
         y: samples `(L, n, d_y)` or `(n, d_y)` of the second source, or a list or dictionary of layers. At least one of
             the three has layers.
         key: key of everything random, or an integer seed; equal keys give equal results.
-        reduce, gaussianize, measure, debias, shrinkage, ci, null: choices, as in `estimate`.
+        reduce, gaussianize, measure, debias, shrinkage, ci, null, groups: choices, as in `estimate`.
         **choices: all of these; `EstimateConfig` is the type of the dictionary.
 
     Returns:
@@ -111,7 +114,8 @@ def layerwise(target: Any, x: Any, y: Any, *, key: Any, **choices: Unpack[Estima
 def _estimate(samples: Samples, config: dict[str, Any], key: Any) -> Estimate:
     key = random_key(key)
     flow_key, draws_key, null_key = jax.random.split(key, 3)
-    gaussianize, ci, correction = config["gaussianize"], config["ci"], method_of(config["debias"])
+    gaussianize, groups, correction = config["gaussianize"], config["groups"], method_of(config["debias"])
+    ci = draws_for(config["ci"], groups)
     fit = fit_covariances(
         to_gaussian_features(samples, reduce=config["reduce"], gaussianize=gaussianize, key=flow_key),
         samples.n,
@@ -120,6 +124,7 @@ def _estimate(samples: Samples, config: dict[str, Any], key: Any) -> Estimate:
         shrinkage=config["shrinkage"],
         ci=ci,
     )
+    fit = account_for_dependence(fit, ci, config["null"], groups)
     plugin = bootstrap.plugin(fit)
     corrected = correction.correct(fit, plugin, ci, draws_key)
     flags = [
@@ -136,15 +141,15 @@ def _estimate(samples: Samples, config: dict[str, Any], key: Any) -> Estimate:
         n=fit.n,
         dims=tuple(tuple(int(count) for count in counts) for counts in fit.features.counts),
         plugin=pid_from_array(plugin),
-        resampling=_resampling(ci, key),
+        resampling=_resampling(ci, key, describe_scheme(fit.sampling)),
         choices=_record_choices(config),
         layer_names=samples.layer_names,
         variance=fit.features.variance,
     )
 
 
-def _resampling(ci: Bootstrap | None, key: jax.Array) -> Resampling | None:
-    return None if ci is None else Resampling(ci.kind, ci.draws, ci.level, key_data(key))
+def _resampling(ci: Bootstrap | None, key: jax.Array, scheme: str) -> Resampling | None:
+    return None if ci is None else Resampling(ci.kind, ci.draws, ci.level, key_data(key), scheme)
 
 
 def _record_choices(config: dict[str, Any]) -> tuple[tuple[str, str], ...]:

@@ -143,8 +143,8 @@ def _from_arrays(arrays: dict[str, np.ndarray]) -> Estimate:
     }
     dims, resampling, layer_names = metadata["dims"], metadata["resampling"], metadata.get("layer_names")
     if resampling is not None:
-        kind, draws, level, key = resampling
-        resampling = Resampling(kind, draws, level, tuple(key))
+        kind, draws, level, key, *scheme = resampling
+        resampling = Resampling(kind, draws, level, tuple(key), *scheme)
     return Estimate(
         pid=pid_from_array(arrays["pid"]),
         ci=intervals["ci"],

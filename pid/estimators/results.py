@@ -59,6 +59,9 @@ class Resampling(NamedTuple):
     key: tuple[int, ...]
     """The random key as integers."""
 
+    scheme: str = "samples"
+    """What one draw resamples: "samples", "blocks of 30", or "groups" with a checksum of their labels."""
+
 
 class Estimate(NamedTuple):
     """A partial information decomposition estimated from samples, in bits.

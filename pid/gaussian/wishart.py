@@ -27,13 +27,13 @@ Key = jax.Array
 
 @accept_former_keyword("most", "max_d")
 def log_determinant_bias(
-    d: int | Int[Array, "*b"], n: int, *, max_d: int | None = None
+    d: int | Int[Array, "*b"], n: int | float, *, max_d: int | None = None
 ) -> Float[Array, "*b"]:
     """Compute the bias b(d) of the log-determinant of a sample covariance, in nats.
 
     Args:
         d: number of coordinates, or an array of such numbers, which may be traced.
-        n: number of samples, more than d.
+        n: number of samples, more than d; an effective number need not be an integer.
         max_d: the largest value that d may take; required if d is traced.
     """
     largest = int(np.max(d)) if max_d is None else max_d

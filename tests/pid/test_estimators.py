@@ -93,10 +93,19 @@ def test_increasing_maps_of_coordinates_change_nothing_for_the_copula():
 @pytest.mark.parametrize("function", [estimate, layerwise], ids=lambda f: f.__name__)
 def test_the_signature_shows_every_choice_with_its_default(function):
     parameters = inspect.signature(function).parameters
-    choices = ["reduce", "gaussianize", "measure", "debias", "shrinkage", "ci", "null"]
+    choices = ["reduce", "gaussianize", "measure", "debias", "shrinkage", "ci", "null", "groups"]
     assert list(parameters) == ["target", "x", "y", *choices, "key"]
     defaults = [parameters[name].default for name in choices]
-    assert defaults == [CrossFittedRegression(), "copula", "broja", "thinned", None, Bootstrap(), Shuffle()]
+    assert defaults == [
+        CrossFittedRegression(),
+        "copula",
+        "broja",
+        "thinned",
+        None,
+        Bootstrap(),
+        Shuffle(),
+        None,
+    ]
     assert all(parameters[name].kind is inspect.Parameter.KEYWORD_ONLY for name in [*choices, "key"])
 
 
