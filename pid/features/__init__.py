@@ -1,5 +1,6 @@
 """From samples to columns that a Gaussian model can read.
 
+kinds        continuous, ordinal, categorical, count, mixed: detection, refusals, flags
 gaussianize  standardization, PCA, rank-based Gaussian scores
 """
 

@@ -17,7 +17,7 @@ import numpy as np
 from scipy.special import ndtr, ndtri
 from scipy.stats import chi2
 
-NUM_COSINES = 6
+NUM_COSINES = 5
 """Frequencies of each coordinate in the test of pairs."""
 MAX_COORDINATES = 12
 """Coordinates of one variable in the tests of interactions; a wider variable is reduced to principal components."""
@@ -123,11 +123,9 @@ def pair_test(a: np.ndarray, s: np.ndarray) -> PairTest:
     rho = (a.T @ s / n).clip(-1, 1).T  # (d, m)
     noise = np.maximum(np.sqrt(1 - np.square(rho)), 1e-4)
     rest = (a[None] - s.T[:, :, None] * rho[:, None, :]) / noise[:, None, :]  # (d, n, m)
-    of_target = np.moveaxis(_cosines(rest, NUM_COSINES), (0, 2), (2, 1)).reshape(d, n, -1)  # (d, n, K m)
     of_source = _orthonormal(_unit(_cosines(s.T, NUM_COSINES).transpose(1, 0, 2), axis=2))  # (d, K, n)
-    z = np.matmul(of_source, _unit(of_target, axis=1)) * np.sqrt(n)
-    z = z.reshape(d, NUM_COSINES, NUM_COSINES, m)
-    z /= np.sqrt(1 + RANK_ERROR[2] * np.square(rho / noise))[:, None, None, :]
+    z = np.stack([_correlate(of_source, cosine) for cosine in _cosines(rest, NUM_COSINES)], axis=1) * np.sqrt(n)
+    z /= np.sqrt(1 + RANK_ERROR[2] * np.square(rho / noise))[:, None, None, :]  # (d, K, K, m)
     largest = float(np.abs(z).max())
     statistics = np.square(z).sum(axis=(1, 2)).T
     p_sum = m * d * chi2.sf(float(statistics.max()), NUM_COSINES**2)
@@ -209,7 +207,7 @@ def _cosines(z: np.ndarray, count: int) -> np.ndarray:
     values = [np.ones_like(first), first]
     while len(values) <= count:
         values.append(2 * first * values[-1] - values[-2])
-    return np.sqrt(2) * np.stack(values[1:])
+    return np.sqrt(2) * np.asarray(values[1:])
 
 
 def _unit(values: np.ndarray, axis: int = 0) -> np.ndarray:
@@ -217,6 +215,13 @@ def _unit(values: np.ndarray, axis: int = 0) -> np.ndarray:
     centered = values - values.mean(axis=axis, keepdims=True)
     norm = np.sqrt(np.sum(np.square(centered), axis=axis, keepdims=True))
     return centered / np.where(norm > 1e-9 * np.sqrt(values.shape[axis]), norm, np.inf)
+
+
+def _correlate(unit: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Correlate centered unit rows (d, K, n) with columns (d, n, m); a constant column gives zeros."""
+    variance = np.mean(np.square(columns), axis=1) - np.square(np.mean(columns, axis=1))
+    norm = np.sqrt(np.where(variance > 1e-12, variance, np.inf) * columns.shape[1])
+    return unit @ columns / norm[:, None, :]
 
 
 def _orthonormal(rows: np.ndarray) -> np.ndarray:

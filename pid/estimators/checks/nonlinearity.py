@@ -88,7 +88,7 @@ def check_gaussian_copula(target: np.ndarray, x: np.ndarray, y: np.ndarray) -> N
 
 def _is_elliptical(test: IndependenceTest, rest: np.ndarray, ratio: np.ndarray, s: np.ndarray) -> bool:
     """Return whether squares go up with squares, and nothing is left once all rows have Gaussian lengths."""
-    if test.squares < SHARED_SCALE:
+    if test.squares < SHARED_SCALE or test.p_value > 0.05:
         return False
     rest, s = gaussianize_radius(rest, s)
     left, before = (-math.log(max(p, 1e-300)) for p in (interaction_test(rest, ratio, s).p_value, test.p_value))
