@@ -10,7 +10,7 @@ n samples, d columns
 """
 
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
@@ -178,7 +178,9 @@ def check_kinds(name: str, kinds_given: str | Sequence[str], array: np.ndarray) 
         problem = _contradiction(kind, summarize_column(column))
         if problem:
             rule, value, remedy = problem
-            raise ValueError(f"{rule}, got {value} in column {j} of {name}; pass kinds={{{name!r}: {remedy!r}}}.")
+            raise ValueError(
+                f"{rule}, got {value} in column {j} of {name}; pass kinds={{{name!r}: {remedy!r}}}."
+            )
     return kinds
 
 
@@ -256,8 +258,8 @@ def _flag(name: str, kind: str, columns: list[int], summaries: list[ColumnSummar
         return [Flag(f"{name}: {text}", "doubt", HEADING)]
     if kind == "mixed":
         text = (
-            f"{which} mixed ({ties}): a Gaussian model sees one continuous law, and misses what the share of that value "
-            f"tells; use pid.discrete on binned values."
+            f"{which} mixed ({ties}): a Gaussian model sees one continuous law, and misses what the share of "
+            f"that value tells; use pid.discrete on binned values."
         )
         return [Flag(f"{name}: {text}", "doubt" if top >= LARGE_TIES else "note", HEADING)]
     if not any(_is_few(summary) for summary in summaries):

@@ -23,7 +23,7 @@ MAX_COORDINATES = 12
 """Coordinates of one variable in the tests of interactions; a wider variable is reduced to principal components."""
 MAX_PAIRS = 1024
 """Pairs of a target coordinate and a source coordinate that are tested."""
-MAX_SAMPLES = 4000
+MAX_SAMPLES = 2000
 """Samples in a test; of more, evenly spaced ones are taken."""
 SAMPLES_PER_COORDINATE = 12
 """Samples that the linear prediction needs for each coordinate of the sources."""
@@ -113,19 +113,22 @@ class PairTest(NamedTuple):
     """Sum of the K² squared correlations of each pair, (m, d): χ² with K² degrees of freedom."""
 
 
-def pair_test(a: np.ndarray, s: np.ndarray) -> PairTest:
+def pair_test(a: np.ndarray, s: np.ndarray, *, inflation: float = 1.0) -> PairTest:
     """Test every pair of a coordinate of a, (n, m), and one of s, (n, d), on K² products of cosines.
 
     The residual of a_i on s_j alone is tested against s_j: by the sum of all squared correlations of a pair,
-    χ² with K² degrees of freedom, and by the largest correlation.
+    χ² with K² degrees of freedom, and by the largest correlation. `inflation` is the factor by which dependence between
+    samples raises the variance of correlations: samples per independent sample.
     """
     n, m, d = len(a), a.shape[1], s.shape[1]
     rho = (a.T @ s / n).clip(-1, 1).T  # (d, m)
     noise = np.maximum(np.sqrt(1 - np.square(rho)), 1e-4)
     rest = (a[None] - s.T[:, :, None] * rho[:, None, :]) / noise[:, None, :]  # (d, n, m)
     of_source = _orthonormal(_unit(_cosines(s.T, NUM_COSINES).transpose(1, 0, 2), axis=2))  # (d, K, n)
-    z = np.stack([_correlate(of_source, cosine) for cosine in _cosines(rest, NUM_COSINES)], axis=1) * np.sqrt(n)
-    z /= np.sqrt(1 + RANK_ERROR[2] * np.square(rho / noise))[:, None, None, :]  # (d, K, K, m)
+    z = np.stack([_correlate(of_source, cosine) for cosine in _cosines(rest, NUM_COSINES)], axis=1) * np.sqrt(
+        n
+    )
+    z /= np.sqrt(inflation * (1 + RANK_ERROR[2] * np.square(rho / noise)))[:, None, None, :]  # (d, K, K, m)
     largest = float(np.abs(z).max())
     statistics = np.square(z).sum(axis=(1, 2)).T
     p_sum = m * d * chi2.sf(float(statistics.max()), NUM_COSINES**2)
@@ -139,12 +142,15 @@ def pair_residual(a: np.ndarray, s: np.ndarray) -> np.ndarray:
     return (a - rho * s) / max(np.sqrt(1 - rho**2), 1e-4)
 
 
-def interaction_test(rest: np.ndarray, ratio: np.ndarray, s: np.ndarray) -> IndependenceTest:
+def interaction_test(
+    rest: np.ndarray, ratio: np.ndarray, s: np.ndarray, *, inflation: float = 1.0
+) -> IndependenceTest:
     """Test residuals and their products, (n, m), against products of source coordinates s, (n, d).
 
     Residuals are tested against squares and products of the source; squares and products of the residuals against the
     source, its squares and its products. Each of the two by the sum of all squared correlations, with the moments of
-    a random permutation, and by the largest correlation.
+    a random permutation, and by the largest correlation. `ratio` and `inflation` raise the variance that is expected, by
+    the error of the normal scores (`linear_residual`) and by dependence between samples.
     """
     n = len(rest)
     linear, (even, rest_mixed) = _cosines(rest, 1)[0], _products(rest)
@@ -161,14 +167,16 @@ def interaction_test(rest: np.ndarray, ratio: np.ndarray, s: np.ndarray) -> Inde
         ),
     )
     p_values, sizes, largest = [], 0, 0.0
-    for left, right, inflation in blocks:
-        cross = left.T @ right / np.sqrt(inflation)[:, None]
+    for left, right, variance in blocks:
+        cross = left.T @ right / np.sqrt(inflation * variance)[:, None]
         p_values.append(_permutation_p_value(left, right, cross))
         sizes += cross.size
         largest = max(largest, float(np.abs(cross).max()) * np.sqrt(n))
     p_values.append(sizes * 2 * ndtr(-largest))
     together = _unit(even).sum(axis=1), _unit(source_even).sum(axis=1)
-    squares = float(_unit(together[0][:, None])[:, 0] @ _unit(together[1][:, None])[:, 0]) * np.sqrt(n)
+    squares = float(_unit(together[0][:, None])[:, 0] @ _unit(together[1][:, None])[:, 0]) * np.sqrt(
+        n / inflation
+    )
     return IndependenceTest(min(1.0, 3 * min(p_values)), largest, squares)
 
 

@@ -5,8 +5,8 @@
 Each prediction is trained on a part of the samples and scored on the rest. The best of three counts: Gaussian mixture
 (one covariance for each label), logistic regression, and logistic regression with quadratic terms.
 
-The union of BROJA is a function of p(t, x) and p(t, y), and a prediction q(t|x) is sufficient for t. So the union is that
-of the table p(t, t̂_x, t̂_y) of the predicted labels; the synergy is what the prediction from both sources adds.
+The union of BROJA is a function of p(t, x) and p(t, y), and a prediction q(t|x) is sufficient for t. So the union is
+that of the table p(t, t̂_x, t̂_y) of the predicted labels; the synergy is what the prediction from both sources adds.
 
     n samples, d coordinates of a source, K labels; information in bits
 """
@@ -21,6 +21,7 @@ from scipy.optimize import minimize
 from scipy.special import log_softmax
 
 from pid.estimators.checks.independence import principal_scores
+from pid.estimators.results import Interval, pid_from_array
 from pid.measures import PID
 
 FOLDS = 5
@@ -48,11 +49,8 @@ class LabelEstimate(NamedTuple):
     entropy: float
     """H(T), the entropy of the labels in these samples: the largest possible information."""
 
-    low: PID
-    """Lower ends of the intervals."""
-
-    high: PID
-    """Upper ends of the intervals."""
+    ci: Interval
+    """Intervals of all fields by bootstrap of the samples' scores; the predictions and the table are not refitted."""
 
     methods: tuple[str, str, str]
     """The prediction that scored best from x, from y and from both; see `METHODS`."""
@@ -111,8 +109,8 @@ def estimate_labels(
         decompose: decomposition of a table p[t, x, y]; None for `pid.discrete.decompose`.
 
     Returns:
-        LabelEstimate. The three informations lie between 0 and the entropy, and are lower bounds in expectation, because
-        predictions are scored on samples that they were not trained on.
+        LabelEstimate. The three informations lie between 0 and the entropy. They are lower bounds in expectation,
+        because predictions are scored on samples that they were not trained on.
 
     Raises:
         ValueError: shapes that do not fit, a single label, or a label of fewer than 10 samples.
@@ -122,7 +120,7 @@ def estimate_labels(
         >>> rng = np.random.default_rng(0)
         >>> labels = rng.integers(0, 2, 400)
         >>> x, y = labels[:, None] + 0.1 * rng.normal(size=(2, 400, 1))
-        >>> copies = lambda p: PID(1.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0)  # stands for pid.discrete.decompose
+        >>> copies = lambda p: PID(*np.array([1, 0, 0, 0, 1, 1, 1, 1]))  # stands for pid.discrete.decompose
         >>> result = estimate_labels(labels, x, y, key=jax.random.key(0), decompose=copies)
         >>> round(result.mi_x, 2), round(float(result.pid.redundancy), 2), round(result.entropy, 2)
         (0.99, 0.99, 1.0)
@@ -147,10 +145,9 @@ def estimate_labels(
     tail = (1 - level) / 2
     low, high = np.quantile(resampled, [tail, 1 - tail], axis=0)
     return LabelEstimate(
-        pid=_pid(values),
+        pid=pid_from_array(values),
         entropy=entropy,
-        low=_pid(np.minimum(low, values)),
-        high=_pid(np.maximum(high, values)),
+        ci=Interval(pid_from_array(np.minimum(low, values)), pid_from_array(np.maximum(high, values))),
         methods=(from_x.method, from_y.method, joint.method),
         num_labels=len(counts),
     )
@@ -163,7 +160,9 @@ def _check_labels(labels: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarra
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     if labels.ndim != 1 or np.ndim(x) != 2 or np.ndim(y) != 2 or not len(labels) == len(x) == len(y):
-        raise ValueError(f"labels must have shape (n,), and x and y (n, d) with the same samples, got {shapes}.")
+        raise ValueError(
+            f"labels must have shape (n,), and x and y (n, d) with the same samples, got {shapes}."
+        )
     _, first, codes, counts = np.unique(labels, return_index=True, return_inverse=True, return_counts=True)
     if len(counts) < 2:
         raise ValueError("a categorical target needs at least 2 labels, got 1; there is nothing to predict.")
@@ -185,7 +184,9 @@ def _stratified_folds(codes: np.ndarray, rng: np.random.Generator) -> np.ndarray
     return folds
 
 
-def _predict(codes: np.ndarray, sources: Sequence[np.ndarray], folds: np.ndarray, shares: np.ndarray) -> Prediction:
+def _predict(
+    codes: np.ndarray, sources: Sequence[np.ndarray], folds: np.ndarray, shares: np.ndarray
+) -> Prediction:
     """Predict every sample from the folds it is not in, by the method that scores best."""
     s = np.hstack(sources)
     few = np.hstack([principal_scores(source, QUADRATIC_COORDINATES) for source in sources])
@@ -243,7 +244,9 @@ def _logistic(train: np.ndarray, codes: np.ndarray, test: np.ndarray, num_labels
         return float(value) / len(train), gradient.ravel() / len(train)
 
     start = np.zeros(design.shape[1] * num_labels)
-    weights = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 100}).x.reshape(-1, num_labels)
+    weights = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 100}).x.reshape(
+        -1, num_labels
+    )
     return log_softmax(np.column_stack([np.ones(len(test)), test]) @ weights, axis=1)
 
 
@@ -266,7 +269,9 @@ def _symbols(logs: np.ndarray, levels: int) -> np.ndarray:
     if levels == 1:
         return best
     top = logs.max(axis=1)
-    medians = np.array([np.median(top[best == code]) if np.any(best == code) else 0.0 for code in range(logs.shape[1])])
+    medians = np.array(
+        [np.median(top[best == code]) if np.any(best == code) else 0.0 for code in range(logs.shape[1])]
+    )
     return 2 * best + (top > medians[best])
 
 
@@ -285,10 +290,6 @@ def _atoms(information: np.ndarray, overlap: float, entropy: float) -> np.ndarra
     shared = min(shared, smaller)
     union = mi_x + mi_y - shared
     return np.array([shared, mi_x - shared, mi_y - shared, joint - union, mi_x, mi_y, joint, union])
-
-
-def _pid(values: np.ndarray) -> PID:
-    return PID(*(np.float64(value) for value in values))
 
 
 def _standardized(x: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 from scipy.special import digamma
 
 from pid.estimators.checks.independence import (
@@ -78,7 +78,7 @@ def neighbor_mutual_information(a: np.ndarray, b: np.ndarray, *, neighbors: int 
     rng = np.random.default_rng(0)
     a, b = (v + JITTER * v.std(axis=0) * rng.normal(size=v.shape) for v in (np.asarray(a), np.asarray(b)))
     joint = np.hstack([a, b])
-    distance = cKDTree(joint).query(joint, k=[neighbors + 1], p=np.inf)[0][:, 0]
+    distance = KDTree(joint).query(joint, k=neighbors + 1, p=np.inf)[0][:, -1]
     counts = (_count_closer(v, distance) for v in (a, b))
     nats = digamma(neighbors) + digamma(len(a)) - sum(np.mean(digamma(count)) for count in counts)
     return float(nats / np.log(2))
@@ -92,7 +92,7 @@ def _count_closer(v: np.ndarray, distance: np.ndarray) -> np.ndarray:
             ordered, column - distance, "right"
         )
     inside = np.nextafter(distance, 0)
-    return cKDTree(v).query_ball_point(v, inside, p=np.inf, return_length=True)
+    return KDTree(v).query_ball_point(v, inside, p=np.inf, return_length=True)
 
 
 def neighbor_information(

@@ -35,7 +35,9 @@ SMALL_GAIN = (0.02, 0.05)
 """Information beyond the Gaussian one that is not worth a doubt: bits, and share of the Gaussian information."""
 LARGE_GAIN = (0.1, 0.25)
 """Information beyond the Gaussian one that makes it useless: bits, and share of the Gaussian information."""
-REMEDY = "use gaussianize='flow', pid.discrete on binned values, or features that the target depends on linearly"
+REMEDY = (
+    "use gaussianize='flow', pid.discrete on binned values, or features that the target depends on linearly"
+)
 
 
 class NonlinearityTest(NamedTuple):
@@ -91,7 +93,9 @@ def _is_elliptical(test: IndependenceTest, rest: np.ndarray, ratio: np.ndarray, 
     if test.squares < SHARED_SCALE or test.p_value > 0.05:
         return False
     rest, s = gaussianize_radius(rest, s)
-    left, before = (-math.log(max(p, 1e-300)) for p in (interaction_test(rest, ratio, s).p_value, test.p_value))
+    left, before = (
+        -math.log(max(p, 1e-300)) for p in (interaction_test(rest, ratio, s).p_value, test.p_value)
+    )
     return left < max(-math.log(LEVEL), ELLIPTICAL_SHARE * before)
 
 
@@ -144,7 +148,9 @@ def _flag_of_heavy_tails(test: NonlinearityTest) -> Flag:
 def _flag_of_nonlinearity(
     test: NonlinearityTest, neighbors: NeighborInformation, mi: tuple[float, float, float]
 ) -> Flag:
-    gains = [after - before if math.isfinite(before) else 0.0 for before, after in zip(mi, neighbors, strict=True)]
+    gains = [
+        after - before if math.isfinite(before) else 0.0 for before, after in zip(mi, neighbors, strict=True)
+    ]
     worst = max(range(3), key=lambda i: gains[i] - 1e-3 * i)  # of equal gains that of a single source
     gain, before = gains[worst], mi[worst]
     name = ("x", "y", "x and y together")[worst]

@@ -26,7 +26,10 @@ def columns(seed):
         "binary, not whole": (rng.choice([0.2, 0.7], N), "categorical"),
         "three labels": (rng.integers(0, 3, N), "categorical"),
         "ten labels": (rng.integers(0, 10, N), "categorical"),
-        "labels from seven on": (7 + rng.permutation(6)[rng.choice(6, N, p=[0.35, 0.25, 0.2, 0.1, 0.06, 0.04])], None),
+        "labels from seven on": (
+            7 + rng.permutation(6)[rng.choice(6, N, p=[0.35, 0.25, 0.2, 0.1, 0.06, 0.04])],
+            None,
+        ),
         "five ratings": (1 + rng.choice(5, N, p=[0.1, 0.2, 0.4, 0.2, 0.1]), "ordinal"),
         "quantized": (np.round(2 * normal) / 2, "ordinal"),
         "zero or amount": (np.where(rng.random(N) < 0.3, 0, rng.exponential(size=N)), "mixed"),
@@ -40,7 +43,9 @@ CONTINUOUS = [name for name, (_, kind) in columns(0).items() if kind == "continu
 
 @pytest.mark.parametrize("name", CASES)
 def test_kinds_are_detected_in_19_of_20_data_sets(name):
-    outcomes = [detect_kinds(column[:, None]) == (kind,) for column, kind in (columns(s)[name] for s in range(20))]
+    outcomes = [
+        detect_kinds(column[:, None]) == (kind,) for column, kind in (columns(s)[name] for s in range(20))
+    ]
     assert sum(outcomes) >= 19
 
 
@@ -104,7 +109,11 @@ def test_values_called_continuous_are_flagged_if_they_are_few():
 @pytest.mark.parametrize(
     ("name", "kind", "words"),
     [
-        ("binary", "continuous", "more than 2 distinct values, got 2 in column 0 of x; pass kinds={'x': 'categorical'}"),
+        (
+            "binary",
+            "continuous",
+            "got 2 in column 0 of x; pass kinds={'x': 'categorical'}",
+        ),
         ("normal", "count", "whole number and not negative, got a smallest value of -"),
         ("waiting times, two decimals", "count", "got fractions in column 0"),
         ("normal", "categorical", "at least 2 samples per label"),

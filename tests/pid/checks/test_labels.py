@@ -21,7 +21,7 @@ def minimal_redundancy(p):
     mi_x, mi_y = table_information(p.sum(axis=2)), table_information(p.sum(axis=1))
     joint, shared = table_information(p.reshape(len(p), -1)), min(mi_x, mi_y)
     union = max(mi_x, mi_y)
-    return PID(shared, mi_x - shared, mi_y - shared, joint - union, mi_x, mi_y, joint, union)
+    return PID(*np.array([shared, mi_x - shared, mi_y - shared, joint - union, mi_x, mi_y, joint, union]))
 
 
 def estimate(labels, x, y, **options):
@@ -56,7 +56,7 @@ def test_partial_information_is_that_of_the_exact_posterior(num_labels, distance
     labels, x, truth = mixture(num_labels, distance)
     result = estimate(labels, x, x[:, :1])
     assert abs(result.mi_x - truth) < 0.04
-    assert float(result.low.mi_x) <= truth <= float(result.high.mi_x)
+    assert float(result.ci.low.mi_x) <= truth <= float(result.ci.high.mi_x)
 
 
 def test_renumbering_and_renaming_change_nothing():
@@ -67,7 +67,7 @@ def test_renumbering_and_renaming_change_nothing():
     names = np.array(["cat", "ape", "dog", "bee"])[labels]
     for renamed in (permuted, names, names[:, None], labels.astype(float)):
         result = estimate(renamed, x, y, draws=50)
-        for a, b in ((plain.pid, result.pid), (plain.low, result.low), (plain.high, result.high)):
+        for a, b in ((plain.pid, result.pid), (plain.ci.low, result.ci.low), (plain.ci.high, result.ci.high)):
             np.testing.assert_allclose(np.array(a), np.array(b), rtol=0, atol=1e-12)
 
 
@@ -112,7 +112,7 @@ def test_atoms_add_up_and_intervals_contain_the_values():
     np.testing.assert_allclose(pid.redundancy + pid.unique_x, pid.mi_x)
     np.testing.assert_allclose(pid.redundancy + pid.unique_y, pid.mi_y)
     np.testing.assert_allclose(pid.redundancy + pid.unique_x + pid.unique_y + pid.synergy, pid.mi_joint)
-    values, low, high = (np.array(p) for p in (pid, result.low, result.high))
+    values, low, high = (np.array(p) for p in (pid, result.ci.low, result.ci.high))
     assert np.all((low <= values) & (values <= high) & (values > -1e-12))
     assert result.num_labels == 3
 

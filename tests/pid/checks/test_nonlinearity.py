@@ -69,7 +69,16 @@ def situation(name, n, seed):
     }[name]
 
 
-SINGLE = ("parabola", "noisy parabola", "ring", "sine", "modulus", "scaled noise", "growing noise", "two regimes")
+SINGLE = (
+    "parabola",
+    "noisy parabola",
+    "ring",
+    "sine",
+    "modulus",
+    "scaled noise",
+    "growing noise",
+    "two regimes",
+)
 WIDE = ("checkerboard", "parabola along a direction", "line and parabola")
 JOINT = ("product of signs", "binary product of signs")
 
