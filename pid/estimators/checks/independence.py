@@ -149,8 +149,8 @@ def interaction_test(
 
     Residuals are tested against squares and products of the source; squares and products of the residuals against the
     source, its squares and its products. Each of the two by the sum of all squared correlations, with the moments of
-    a random permutation, and by the largest correlation. `ratio` and `inflation` raise the variance that is expected, by
-    the error of the normal scores (`linear_residual`) and by dependence between samples.
+    a random permutation, and by the largest correlation. `ratio` and `inflation` raise the expected variance, by the
+    error of the normal scores (`linear_residual`) and by dependence between samples.
     """
     n = len(rest)
     linear, (even, rest_mixed) = _cosines(rest, 1)[0], _products(rest)

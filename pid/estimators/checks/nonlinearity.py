@@ -53,7 +53,9 @@ class NonlinearityTest(NamedTuple):
     """Whether a scale that all coordinates share explains the deviation, as in a multivariate t distribution."""
 
 
-def check_gaussian_copula(target: np.ndarray, x: np.ndarray, y: np.ndarray) -> NonlinearityTest:
+def check_gaussian_copula(
+    target: np.ndarray, x: np.ndarray, y: np.ndarray, *, effective_size: float | None = None
+) -> NonlinearityTest:
     """Test whether target and sources depend on each other as a Gaussian copula would.
 
     The residual of the normal scores of the target, after their linear prediction, must be independent of the
@@ -63,9 +65,10 @@ def check_gaussian_copula(target: np.ndarray, x: np.ndarray, y: np.ndarray) -> N
         target: samples (n, m); only the ranks of each column count.
         x: samples (n, d_x) of the first source.
         y: samples (n, d_y) of the second source.
+        effective_size: number of independent samples that weigh as much, at most n; None for n.
 
     Returns:
-        NonlinearityTest, of at most 4000 evenly spaced samples. Variables with more than 12 columns are reduced to 12
+        NonlinearityTest, of at most 2000 evenly spaced samples. Variables with more than 12 columns are reduced to 12
         principal components in the tests of products.
 
     Example:
@@ -80,27 +83,34 @@ def check_gaussian_copula(target: np.ndarray, x: np.ndarray, y: np.ndarray) -> N
     thinned = np.linspace(0, n - 1, min(n, MAX_SAMPLES)).astype(int)
     scores = [normal_scores(np.asarray(v)[thinned], break_ties=v is target) for v in (target, x, y)]
     sources, few = np.hstack(scores[1:]), reduced_sources(scores[1:])
-    pairs = pair_test(scores[0][:, : max(1, MAX_PAIRS // sources.shape[1])], sources)
+    inflation = max(1.0, len(thinned) / (effective_size or n))
+    pairs = pair_test(scores[0][:, : max(1, MAX_PAIRS // sources.shape[1])], sources, inflation=inflation)
     rest, ratio = linear_residual(reduced_target(scores[0]), few)
-    interactions = interaction_test(rest, ratio, few)
+    interactions = interaction_test(rest, ratio, few, inflation=inflation)
     p_value = min(1.0, 2 * min(pairs.p_value, interactions.p_value))
-    shared = p_value < LEVEL and _is_elliptical(interactions, rest, ratio, few)
+    shared = p_value < LEVEL and _is_elliptical(interactions, rest, ratio, few, inflation)
     return NonlinearityTest(p_value, max(pairs.largest, interactions.largest), shared)
 
 
-def _is_elliptical(test: IndependenceTest, rest: np.ndarray, ratio: np.ndarray, s: np.ndarray) -> bool:
+def _is_elliptical(
+    test: IndependenceTest, rest: np.ndarray, ratio: np.ndarray, s: np.ndarray, inflation: float
+) -> bool:
     """Return whether squares go up with squares, and nothing is left once all rows have Gaussian lengths."""
     if test.squares < SHARED_SCALE or test.p_value > 0.05:
         return False
     rest, s = gaussianize_radius(rest, s)
-    left, before = (
-        -math.log(max(p, 1e-300)) for p in (interaction_test(rest, ratio, s).p_value, test.p_value)
-    )
+    after = interaction_test(rest, ratio, s, inflation=inflation)
+    left, before = (-math.log(max(p, 1e-300)) for p in (after.p_value, test.p_value))
     return left < max(-math.log(LEVEL), ELLIPTICAL_SHARE * before)
 
 
 def nonlinearity_flags(
-    target: np.ndarray, x: np.ndarray, y: np.ndarray, *, mi: tuple[float, float, float]
+    target: np.ndarray,
+    x: np.ndarray,
+    y: np.ndarray,
+    *,
+    mi: tuple[float, float, float],
+    effective_size: float | None = None,
 ) -> list[Flag]:
     """Return flags about dependence that the Gaussian information does not contain.
 
@@ -109,6 +119,7 @@ def nonlinearity_flags(
         x: samples (n, d_x) of the first source.
         y: samples (n, d_y) of the second source.
         mi: Gaussian I(M;X), I(M;Y), I(M;X,Y) in bits.
+        effective_size: number of independent samples that weigh as much, where samples depend on each other; None for n.
 
     Returns:
         No flag for a Gaussian copula, except in one data set of 1000. "heavy tails" (a doubt) where a scale that all
@@ -126,7 +137,7 @@ def nonlinearity_flags(
     """
     if len(target) < MIN_SAMPLES:
         return []
-    test = check_gaussian_copula(target, x, y)
+    test = check_gaussian_copula(target, x, y, effective_size=effective_size)
     if test.p_value >= LEVEL:
         return []
     if test.shared_scale:

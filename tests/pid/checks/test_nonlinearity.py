@@ -129,6 +129,20 @@ def test_a_shared_scale_is_called_heavy_tails(freedom, gain):
     assert (flag.weight, flag.kind) == ("doubt", "heavy tails")
 
 
+def test_series_are_silent_with_their_effective_size():
+    flags = []
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        series = rng.normal(size=(900, 3, 4))
+        for i in range(1, 900):
+            series[i] = 0.9 * series[i - 1] + np.sqrt(1 - 0.9**2) * series[i]
+        target, x, y = series.transpose(1, 0, 2)
+        flags += nonlinearity_flags(
+            target, x, y, mi=(0.0, 0.0, 0.0), effective_size=900 * (1 - 0.81) / (1 + 0.81)
+        )
+    assert flags == []
+
+
 def test_monotone_maps_change_nothing():
     target, x, y = situation("noisy parabola", 400, 0)
     plain = check_gaussian_copula(target, x, y)
