@@ -119,7 +119,7 @@ def nonlinearity_flags(
         x: samples (n, d_x) of the first source.
         y: samples (n, d_y) of the second source.
         mi: Gaussian I(M;X), I(M;Y), I(M;X,Y) in bits.
-        effective_size: number of independent samples that weigh as much, where samples depend on each other; None for n.
+        effective_size: number of independent samples that weigh as much, at most n; None for n.
 
     Returns:
         No flag for a Gaussian copula, except in one data set of 1000. "heavy tails" (a doubt) where a scale that all
