@@ -177,7 +177,7 @@ def interaction_test(
     squares = float(_unit(together[0][:, None])[:, 0] @ _unit(together[1][:, None])[:, 0]) * np.sqrt(
         n / inflation
     )
-    return IndependenceTest(min(1.0, 3 * min(p_values)), largest, squares)
+    return IndependenceTest(min(1.0, 3 * float(min(p_values))), largest, squares)
 
 
 def _permutation_p_value(left: np.ndarray, right: np.ndarray, cross: np.ndarray) -> float:

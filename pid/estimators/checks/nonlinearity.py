@@ -25,8 +25,8 @@ from pid.interface.flags import Flag
 
 MIN_SAMPLES = 50
 """Fewer samples are not tested."""
-LEVEL = 1e-3
-"""Probability of a flag about a Gaussian copula."""
+LEVEL = 2e-5
+"""Nominal probability of a flag about a Gaussian copula: so small that errors of its law, at few samples, do not matter."""
 SHARED_SCALE = 3.0
 """Standard errors by which squares of residual and source correlate, above which a shared scale is considered."""
 ELLIPTICAL_SHARE = 0.1
@@ -35,6 +35,8 @@ SMALL_GAIN = (0.02, 0.05)
 """Information beyond the Gaussian one that is not worth a doubt: bits, and share of the Gaussian information."""
 LARGE_GAIN = (0.1, 0.25)
 """Information beyond the Gaussian one that makes it useless: bits, and share of the Gaussian information."""
+SAME_GAIN = 0.8
+"""Part of the largest gain above which a single source is named instead of both."""
 REMEDY = (
     "use gaussianize='flow', pid.discrete on binned values, or features that the target depends on linearly"
 )
@@ -87,7 +89,7 @@ def check_gaussian_copula(
     pairs = pair_test(scores[0][:, : max(1, MAX_PAIRS // sources.shape[1])], sources, inflation=inflation)
     rest, ratio = linear_residual(reduced_target(scores[0]), few)
     interactions = interaction_test(rest, ratio, few, inflation=inflation)
-    p_value = min(1.0, 2 * min(pairs.p_value, interactions.p_value))
+    p_value = min(1.0, 2 * float(min(pairs.p_value, interactions.p_value)))
     shared = p_value < LEVEL and _is_elliptical(interactions, rest, ratio, few, inflation)
     return NonlinearityTest(p_value, max(pairs.largest, interactions.largest), shared)
 
@@ -122,7 +124,7 @@ def nonlinearity_flags(
         effective_size: number of independent samples that weigh as much, at most n; None for n.
 
     Returns:
-        No flag for a Gaussian copula, except in one data set of 1000. "heavy tails" (a doubt) where a scale that all
+        No flag for a Gaussian copula, except in about one data set of 1000. "heavy tails" (a doubt) where a scale that all
         coordinates share explains the deviation. Else "nonlinear dependence": "unusable" where nearest neighbors find
         much more than the Gaussian model, a doubt where they find more, a note where they find hardly more.
 
@@ -162,7 +164,7 @@ def _flag_of_nonlinearity(
     gains = [
         after - before if math.isfinite(before) else 0.0 for before, after in zip(mi, neighbors, strict=True)
     ]
-    worst = max(range(3), key=lambda i: gains[i] - 1e-3 * i)  # of equal gains that of a single source
+    worst = next(i for i in range(3) if gains[i] >= SAME_GAIN * max(gains))
     gain, before = gains[worst], mi[worst]
     name = ("x", "y", "x and y together")[worst]
     sentence = (
