@@ -2,6 +2,7 @@
 
 feature_tables   any array or table to real numbers, names and kinds of columns
 input_arrays     samples of target, x and y, with or without layers
+kinds            continuous, ordinal, categorical, count, mixed: detection, refusals, flags
 gaussianize      standardization, PCA, rank-based Gaussian scores
 regression       cross-fitted regression of the target on wide sources
 elliptical       scores of Student's t and Tyler's scatter for heavy tails

@@ -4,4 +4,8 @@ reduced_information  what a reduction dropped
 tails                heavy tails, and how many samples they leave
 sample_size          bias, infinite information, information that is lost in the bias
 dependence           order of the rows, drift, repeated rows, groups
+independence         tests of what a linear prediction of normal scores leaves
+neighbors            mutual information from nearest neighbors, in few directions
+nonlinearity         flags about dependence that a Gaussian model cannot see
+labels               information about a categorical target
 """

@@ -1,0 +1,271 @@
+"""Tests of independence between what a Gaussian model leaves of the target and the sources.
+
+If target and sources have a Gaussian copula, the residual of a linear prediction on normal scores is independent of
+the source. All functions of the two are then uncorrelated. The tests use the bounded functions
+
+    c_k(z) = √2 cos(k π Φ(z)),   k = 1 … K,
+
+so that outliers count little: c_1 is a bounded z, c_2 a bounded z². Products c_1(z_j) c_1(z_k) are bounded
+interactions.
+
+    n samples, m coordinates of the target, d coordinates of a source
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.special import ndtr, ndtri
+from scipy.stats import chi2
+
+NUM_COSINES = 5
+"""Frequencies of each coordinate in the test of pairs."""
+MAX_COORDINATES = 12
+"""Coordinates of one variable in the tests of interactions; a wider variable is reduced to principal components."""
+MAX_PAIRS = 1024
+"""Pairs of a target coordinate and a source coordinate that are tested."""
+MAX_SAMPLES = 2000
+"""Samples in a test; of more, evenly spaced ones are taken."""
+SAMPLES_PER_COORDINATE = 12
+"""Samples that the linear prediction needs for each coordinate of the sources."""
+RANK_ERROR = (0.15, 0.05, 0.01)
+"""Variance that the error of the normal scores adds to a correlation, per ratio of explained to residual variance.
+
+The residual is small where the prediction is good, and the error of the scores, 1/√n, is then no longer small beside
+its own sampling error. For residuals, for their products, and for pairs; measured, and rounded up.
+"""
+
+
+class IndependenceTest(NamedTuple):
+    """Result of the tests of one residual against one set of source coordinates."""
+
+    p_value: float
+    """Probability of a statistic as extreme under a Gaussian copula, corrected for the number of tests."""
+
+    largest: float
+    """Largest correlation of a function of the residual with a function of the source, in standard errors."""
+
+    squares: float
+    """Mean correlation of c_2(residual) with c_2(source), in standard errors: positive where scales are shared."""
+
+
+def normal_scores(x: np.ndarray, *, break_ties: bool = False) -> np.ndarray:
+    """Compute Φ⁻¹((r - 1/2) / n) per column of x, (n, d), with ranks r, and standardize the scores.
+
+    Ties get their average rank. With `break_ties` they get theirs in a random order that is always the same, so that
+    the residual of a tied column is no function of its prediction. A constant column becomes zeros.
+
+    Example:
+        >>> import numpy as np
+        >>> normal_scores(np.array([[3.0], [9.0], [4.0]])).round(2).ravel().tolist()
+        [-1.22, 1.22, 0.0]
+    """
+    x = np.asarray(x, dtype=np.float64)
+    scores = np.empty_like(x)
+    random = np.random.default_rng(0).random(len(x))
+    for j, column in enumerate(x.T):
+        ordered = np.sort(column)
+        tied = np.any(ordered[1:] == ordered[:-1])
+        if tied and break_ties and ordered[0] < ordered[-1]:
+            doubled = np.empty(len(x))
+            doubled[np.lexsort((random, column))] = 2 * np.arange(len(x)) + 1
+        else:
+            doubled = np.searchsorted(ordered, column, "left") + np.searchsorted(ordered, column, "right")
+        scores[:, j] = ndtri(doubled / (2 * len(column)))
+    return _standardize(scores)
+
+
+def principal_scores(z: np.ndarray, count: int) -> np.ndarray:
+    """Compute the leading `count` principal components of standardized columns z, (n, d), with variance 1."""
+    if z.shape[1] <= count:
+        return z
+    _, vectors = np.linalg.eigh(z.T @ z)
+    return _standardize(z @ vectors[:, ::-1][:, :count])
+
+
+def linear_residual(a: np.ndarray, s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Compute the studentized residual of a, (n, m), after its least-squares prediction by s, (n, d).
+
+    Every row is divided by √(1 - h), h its leverage, so that rows far from the center keep their variance.
+
+    Returns:
+        The residual with columns of variance 1, or 0 where the prediction is exact; and the ratio of explained to
+        residual variance of each column, (m,).
+    """
+    values, vectors = np.linalg.eigh(s.T @ s)
+    basis = s @ (vectors / np.sqrt(np.where(values > 1e-10 * values[-1], values, np.inf)))
+    leverage = 1 / len(s) + np.sum(np.square(basis), axis=1, keepdims=True)
+    rest = a - basis @ (basis.T @ a)
+    noise = rest.var(axis=0)
+    studentized = np.where(noise > 1e-12, _standardize(rest / np.sqrt(np.maximum(1 - leverage, 1e-3))), 0)
+    return studentized, (a.var(axis=0) - noise) / np.maximum(noise, 1e-12)
+
+
+class PairTest(NamedTuple):
+    """Result of the tests of all pairs of a target coordinate and a source coordinate."""
+
+    p_value: float
+    """Probability of a statistic as extreme under a Gaussian copula, corrected for the number of tests."""
+
+    largest: float
+    """Largest correlation of a cosine of the residual with a cosine of the source, in standard errors."""
+
+    statistics: np.ndarray
+    """Sum of the K² squared correlations of each pair, (m, d): χ² with K² degrees of freedom."""
+
+
+def pair_test(a: np.ndarray, s: np.ndarray, *, inflation: float = 1.0) -> PairTest:
+    """Test every pair of a coordinate of a, (n, m), and one of s, (n, d), on K² products of cosines.
+
+    The residual of a_i on s_j alone is tested against s_j: by the sum of all squared correlations of a pair,
+    χ² with K² degrees of freedom, and by the largest correlation. `inflation` is the factor by which dependence between
+    samples raises the variance of correlations: samples per independent sample.
+    """
+    n, m, d = len(a), a.shape[1], s.shape[1]
+    rho = (a.T @ s / n).clip(-1, 1).T  # (d, m)
+    noise = np.maximum(np.sqrt(1 - np.square(rho)), 1e-4)
+    rest = (a[None] - s.T[:, :, None] * rho[:, None, :]) / noise[:, None, :]  # (d, n, m)
+    of_source = _orthonormal(_unit(_cosines(s.T, NUM_COSINES).transpose(1, 0, 2), axis=2))  # (d, K, n)
+    z = np.stack([_correlate(of_source, cosine) for cosine in _cosines(rest, NUM_COSINES)], axis=1) * np.sqrt(
+        n
+    )
+    z /= np.sqrt(inflation * (1 + RANK_ERROR[2] * np.square(rho / noise)))[:, None, None, :]  # (d, K, K, m)
+    largest = float(np.abs(z).max())
+    statistics = np.square(z).sum(axis=(1, 2)).T
+    p_sum = m * d * chi2.sf(float(statistics.max()), NUM_COSINES**2)
+    p_value = min(1.0, 2 * min(float(p_sum), float(z.size * 2 * ndtr(-largest))))
+    return PairTest(p_value, largest, statistics)
+
+
+def pair_residual(a: np.ndarray, s: np.ndarray) -> np.ndarray:
+    """Compute the residual of one column a, (n,), after its linear prediction by one column s, (n,)."""
+    rho = float(np.clip(a @ s / len(a), -1, 1))
+    return (a - rho * s) / max(np.sqrt(1 - rho**2), 1e-4)
+
+
+def interaction_test(
+    rest: np.ndarray, ratio: np.ndarray, s: np.ndarray, *, inflation: float = 1.0
+) -> IndependenceTest:
+    """Test residuals and their products, (n, m), against products of source coordinates s, (n, d).
+
+    Residuals are tested against squares and products of the source; squares and products of the residuals against the
+    source, its squares and its products. Each of the two by the sum of all squared correlations, with the moments of
+    a random permutation, and by the largest correlation. `ratio` and `inflation` raise the expected variance, by the
+    error of the normal scores (`linear_residual`) and by dependence between samples.
+    """
+    n = len(rest)
+    linear, (even, rest_mixed) = _cosines(rest, 1)[0], _products(rest)
+    source, (source_even, source_mixed) = _cosines(s, 1)[0], _products(s)
+    quadratic = np.hstack([source_even, source_mixed])
+    rows, columns = np.triu_indices(rest.shape[1], 1)
+    ratios = np.concatenate([ratio, np.maximum(ratio[rows], ratio[columns])])
+    blocks = (
+        (_unit(linear), _unit(quadratic), 1 + RANK_ERROR[0] * ratio),
+        (
+            _unit(np.hstack([even, rest_mixed])),
+            _unit(np.hstack([source, quadratic])),
+            1 + RANK_ERROR[1] * ratios,
+        ),
+    )
+    p_values, sizes, largest = [], 0, 0.0
+    for left, right, variance in blocks:
+        cross = left.T @ right / np.sqrt(inflation * variance)[:, None]
+        p_values.append(_permutation_p_value(left, right, cross))
+        sizes += cross.size
+        largest = max(largest, float(np.abs(cross).max()) * np.sqrt(n))
+    p_values.append(sizes * 2 * ndtr(-largest))
+    together = _unit(even).sum(axis=1), _unit(source_even).sum(axis=1)
+    squares = float(_unit(together[0][:, None])[:, 0] @ _unit(together[1][:, None])[:, 0]) * np.sqrt(
+        n / inflation
+    )
+    return IndependenceTest(min(1.0, 3 * float(min(p_values))), largest, squares)
+
+
+def _permutation_p_value(left: np.ndarray, right: np.ndarray, cross: np.ndarray) -> float:
+    """Compute the p-value of n Σ corr² between unit columns, by the gamma law with its moments under permutation.
+
+    The limit law is Σ λ_i μ_j χ²_1 with the eigenvalues λ, μ of both correlation matrices: mean tr·tr, variance
+    2 tr(C²) tr(C²), third cumulant 8 tr(C³) tr(C³).
+    """
+    first, second = _power_traces(left), _power_traces(right)
+    mean, variance, third = (c * x * y for c, x, y in zip((1, 2, 8), first, second, strict=True))
+    if variance <= 0:
+        return 1.0
+    freedom = 8 * variance**3 / third**2
+    standardized = (len(left) * float(np.square(cross).sum()) - mean) / np.sqrt(variance)
+    return float(chi2.sf(freedom + standardized * np.sqrt(2 * freedom), freedom))
+
+
+def _power_traces(unit: np.ndarray) -> tuple[float, float, float]:
+    """Compute tr C, tr C², tr C³ of the correlation matrix C of unit columns."""
+    gram = unit.T @ unit if unit.shape[1] <= unit.shape[0] else unit @ unit.T
+    square = gram @ gram
+    return float(np.trace(gram)), float(np.trace(square)), float(np.sum(square * gram))
+
+
+def _products(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return c_2 of every column and c_1 c_1 of every pair of columns."""
+    first, second = _cosines(z, 2)
+    rows, columns = np.triu_indices(z.shape[1], 1)
+    return second, first[:, rows] * first[:, columns]
+
+
+def _cosines(z: np.ndarray, count: int) -> np.ndarray:
+    """Compute √2 cos(kπΦ(z)) for k = 1 … count along a new first axis, by cos((k+1)θ) = 2 cos θ cos kθ - cos (k-1)θ."""
+    first = np.cos(np.pi * ndtr(z))
+    values = [np.ones_like(first), first]
+    while len(values) <= count:
+        values.append(2 * first * values[-1] - values[-2])
+    return np.sqrt(2) * np.asarray(values[1:])
+
+
+def _unit(values: np.ndarray, axis: int = 0) -> np.ndarray:
+    """Center along an axis and divide by the norm; what is constant becomes zeros."""
+    centered = values - values.mean(axis=axis, keepdims=True)
+    norm = np.sqrt(np.sum(np.square(centered), axis=axis, keepdims=True))
+    return centered / np.where(norm > 1e-9 * np.sqrt(values.shape[axis]), norm, np.inf)
+
+
+def _correlate(unit: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Correlate centered unit rows (d, K, n) with columns (d, n, m); a constant column gives zeros."""
+    variance = np.mean(np.square(columns), axis=1) - np.square(np.mean(columns, axis=1))
+    norm = np.sqrt(np.where(variance > 1e-12, variance, np.inf) * columns.shape[1])
+    return unit @ columns / norm[:, None, :]
+
+
+def _orthonormal(rows: np.ndarray) -> np.ndarray:
+    """Make unit rows (d, K, n) orthonormal, where a column of few values has fewer than K directions."""
+    values, vectors = np.linalg.eigh(rows @ rows.transpose(0, 2, 1))
+    scale = np.where(values > 1e-6, values, np.inf) ** -0.5
+    return (vectors * scale[:, None, :] @ vectors.transpose(0, 2, 1)) @ rows
+
+
+def _standardize(z: np.ndarray) -> np.ndarray:
+    return _unit(z) * np.sqrt(len(z))
+
+
+def reduced_target(a: np.ndarray) -> np.ndarray:
+    """Return at most `MAX_COORDINATES` coordinates of the target, standardized and uncorrelated where reduced."""
+    return principal_scores(a, MAX_COORDINATES)
+
+
+def reduced_sources(sources: list[np.ndarray]) -> np.ndarray:
+    """Return the sources side by side, each reduced to as many principal components as the samples allow."""
+    count = max(2, min(MAX_COORDINATES, len(sources[0]) // (SAMPLES_PER_COORDINATE * 2)))
+    return np.hstack([principal_scores(s, count) for s in sources])
+
+
+def gaussianize_radius(rest: np.ndarray, s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Give the rows of (rest, s), whitened, the lengths of a Gaussian vector in the same order of lengths.
+
+    An elliptical distribution, such as the multivariate t distribution, becomes Gaussian.
+    """
+    rest, s = (_whiten(v) for v in (rest, s))
+    radius = np.sqrt(np.sum(np.square(rest), axis=1) + np.sum(np.square(s), axis=1))
+    shares = (np.argsort(np.argsort(radius)) + 0.5) / len(radius)
+    factor = np.sqrt(chi2.ppf(shares, rest.shape[1] + s.shape[1])) / np.maximum(radius, 1e-12)
+    return rest * factor[:, None], s * factor[:, None]
+
+
+def _whiten(z: np.ndarray) -> np.ndarray:
+    values, vectors = np.linalg.eigh(z.T @ z / len(z))
+    return z @ (vectors / np.sqrt(np.where(values > 1e-10 * values[-1], values, np.inf))) @ vectors.T
