@@ -210,6 +210,10 @@ class EstimateConfig(TypedDict, total=False):
     null: Shuffle | None
     """Shuffles for the null; None for no null."""
 
+    kinds: Any
+    """Kind of the columns by the name of the variable, such as {"target": "categorical"}, or one for each column:
+    "continuous", "ordinal", "categorical", "count" or "mixed"; what is not stated is detected. None detects all."""
+
     groups: Any
     """Label of the group of every sample, (n,), if samples of one group depend on each other; None for none."""
 
@@ -222,6 +226,7 @@ DEFAULTS = EstimateConfig(
     shrinkage=None,
     ci=Bootstrap(),
     null=Shuffle(),
+    kinds=None,
     groups=None,
 )
 

@@ -1,14 +1,19 @@
 """`estimate` and `layerwise`: from samples to a PID with intervals, null and warnings."""
 
+from collections.abc import Mapping
 from typing import Any, Unpack
 
 import jax
+import numpy as np
 
 from pid.estimators import bootstrap, intervals
 from pid.estimators.bias_correction import method_of
+from pid.estimators.checks.assumptions import assumption_flags
+from pid.estimators.checks.dependence import dependence_flags
+from pid.estimators.checks.labels import estimate_labels
 from pid.estimators.checks.sample_size import warnings_for
 from pid.estimators.config import Bootstrap, EstimateConfig, complete, flow_of, has_two_targets, show_choices
-from pid.estimators.covariance_fit import fit_covariances
+from pid.estimators.covariance_fit import CovarianceFit, fit_covariances
 from pid.estimators.effective_size import account_for_dependence, describe_scheme, draws_for
 from pid.estimators.gaussian_features import to_gaussian_features
 from pid.estimators.results import (
@@ -19,7 +24,10 @@ from pid.estimators.results import (
     pid_from_array,
     pid_to_array,
 )
-from pid.features.input_arrays import Samples, read_samples
+from pid.features.feature_tables import FeatureTable
+from pid.features.input_arrays import Samples, Variable, read_samples
+from pid.features.kinds import check_kinds, detect_kinds
+from pid.interface.flags import Flag
 from pid.interface.scalars import random_key
 from pid.measures import PID
 
@@ -46,6 +54,8 @@ def estimate(target: Any, x: Any, y: Any, *, key: Any, **choices: Unpack[Estimat
         shrinkage: "ledoit_wolf" or "oas" shrinks the correlation matrix towards the identity; needs debias="none".
         ci: bootstrap draws for basic intervals, a `Bootstrap`; None for none.
         null: shuffles for the null, a `Shuffle`; None for none. Their bias is subtracted as by "wishart".
+        kinds: kind of the columns by variable, such as `{"target": "categorical"}`; None detects them. A categorical
+            target is estimated by cross-fitted predictions, and its interval by a bootstrap of their scores.
         groups: label of the group of every sample, `(n,)`, if samples of one group depend on each other; whole groups
             are then resampled and shuffled, and the bias is that of the effective number of samples.
         key: key of everything random, or an integer seed; equal keys give equal results.
@@ -70,7 +80,7 @@ def estimate(target: Any, x: Any, y: Any, *, key: Any, **choices: Unpack[Estimat
         >>> result.pid.mi_joint.shape, bool(result.pid.synergy > result.pid.redundancy)
         ((), True)
     """
-    samples = read_samples(target, x, y, layers=False)
+    samples = read_samples(target, x, y, layers=False, labels=("target",))
     return _without_layers(_estimate(samples, complete(choices), key))
 
 
@@ -88,7 +98,7 @@ def layerwise(target: Any, x: Any, y: Any, *, key: Any, **choices: Unpack[Estima
         y: samples `(L, n, d_y)` or `(n, d_y)` of the second source, or a list or dictionary of layers. At least one of
             the three has layers.
         key: key of everything random, or an integer seed; equal keys give equal results.
-        reduce, gaussianize, measure, debias, shrinkage, ci, null, groups: choices, as in `estimate`.
+        reduce, gaussianize, measure, debias, shrinkage, ci, null, kinds, groups: choices, as in `estimate`.
         **choices: all of these; `EstimateConfig` is the type of the dictionary.
 
     Returns:
@@ -107,12 +117,16 @@ def layerwise(target: Any, x: Any, y: Any, *, key: Any, **choices: Unpack[Estima
         >>> result.pid.synergy.shape
         (2,)
     """
-    samples = read_samples(target, x, y, layers=True)
+    samples = read_samples(target, x, y, layers=True, labels=("target",))
     return _estimate(samples, complete(choices), key)
 
 
 def _estimate(samples: Samples, config: dict[str, Any], key: Any) -> Estimate:
     key = random_key(key)
+    kinds = [_kinds_of_layer(samples, layer, config["kinds"]) for layer in range(samples.num_layers)]
+    if any(all(kind == "categorical" for kind in of_layer[0]) for of_layer in kinds):
+        return _estimate_labels(samples, config, key)
+    samples = _with_indicators(samples, config["kinds"])
     flow_key, draws_key, null_key = jax.random.split(key, 3)
     gaussianize, groups, correction = config["gaussianize"], config["groups"], method_of(config["debias"])
     ci = draws_for(config["ci"], groups)
@@ -129,8 +143,12 @@ def _estimate(samples: Samples, config: dict[str, Any], key: Any) -> Estimate:
     corrected = correction.correct(fit, plugin, ci, draws_key)
     flags = [
         flag.of_layer(layer)
-        for layer, flags in enumerate(fit.features.flags)
-        for flag in (*flags, *warnings_for(fit, correction, corrected.values[layer], plugin[layer], layer))
+        for layer in range(samples.num_layers)
+        for flag in (
+            *fit.features.flags[layer],
+            *_assumption_flags(samples, layer, fit, corrected.values[layer], config, kinds[layer]),
+            *warnings_for(fit, correction, corrected.values[layer], plugin[layer], layer),
+        )
     ]
     return Estimate(
         pid=pid_from_array(corrected.values),
@@ -148,13 +166,116 @@ def _estimate(samples: Samples, config: dict[str, Any], key: Any) -> Estimate:
     )
 
 
+def _kinds_of_layer(
+    samples: Samples, layer: int, stated: Mapping[str, Any] | None
+) -> tuple[tuple[str, ...], ...]:
+    """Return the kinds of the columns of target, x and y: as stated and checked, else as detected."""
+    kinds = []
+    for variable in samples:
+        table = variable.layers[layer if variable.has_layers else 0]
+        if stated is not None and variable.name in stated:
+            kinds.append(check_kinds(variable.name, stated[variable.name], table.values))
+        else:
+            hint = "category" if table.labels or set(table.kinds) == {"boolean"} else None
+            kinds.append(detect_kinds(np.asarray(table.values), hint))
+    return tuple(kinds)
+
+
+def _with_indicators(samples: Samples, stated: Mapping[str, Any] | None) -> Samples:
+    """Replace source columns that are stated to be categorical by one column of 0 and 1 for each label but one."""
+    stated = stated or {}
+
+    def encode(variable: Variable) -> Variable:
+        if variable.name == "target" or "categorical" not in np.atleast_1d(stated.get(variable.name, ())):
+            return variable
+        layers = []
+        for table in variable.layers:
+            columns = []
+            for column, kind in zip(
+                np.asarray(table.values).T,
+                check_kinds(variable.name, stated[variable.name], table.values),
+                strict=True,
+            ):
+                values = np.unique(column)
+                columns += [column == v for v in values[1:]] if kind == "categorical" else [column]
+            layers.append(FeatureTable(np.stack(columns, axis=1).astype(float), ("real",) * len(columns)))
+        return variable._replace(layers=tuple(layers))
+
+    return Samples(*map(encode, samples))
+
+
+def _assumption_flags(
+    samples: Samples,
+    layer: int,
+    fit: CovarianceFit,
+    values: np.ndarray,
+    config: dict[str, Any],
+    kinds: tuple[tuple[str, ...], ...],
+) -> list[Flag]:
+    """Return the flags of the assumptions of one layer."""
+    pid, parts = pid_from_array(values), fit.features.parts
+    target, x, y = (
+        part[layer][:, mask[layer]] for part, mask in ((parts[i], fit.features.masks[i]) for i in (0, -2, -1))
+    )
+    accounted = fit.effective_n is not None
+    return assumption_flags(
+        (samples.target.layer(layer), samples.x.layer(layer), samples.y.layer(layer)),
+        (target, x, y),
+        (float(pid.mi_x), float(pid.mi_y), float(pid.mi_joint)),
+        kinds=kinds
+        if len(kinds[1]) == samples.x.layer(layer).shape[1]
+        else _kinds_of_layer(samples, layer, None),
+        groups=config["groups"],
+        accounted=accounted,
+        effective_size=fit.effective_n,
+        elliptical=bool(fit.features.inflation[layer] > 1),
+        flow=flow_of(config["gaussianize"]) is not None,
+    )
+
+
+def _estimate_labels(samples: Samples, config: dict[str, Any], key: jax.Array) -> Estimate:
+    """Decompose the information about a categorical target: cross-fitted predictions, no Gaussian model."""
+    ci = config["ci"] or Bootstrap(draws=2)
+    rows, flags, dims = [], [], []
+    for layer in range(samples.num_layers):
+        target, x, y = (variable.layer(layer) for variable in samples)
+        labels = np.unique(target, axis=0, return_inverse=True)[1].reshape(-1)
+        result = estimate_labels(labels, x, y, key=key, draws=ci.draws, level=ci.level)
+        rows.append([pid_to_array(pid) for pid in (result.pid, *result.ci)])
+        dims.append((1, x.shape[1], y.shape[1]))
+        note = (
+            f"the target is categorical, {result.num_labels} labels with an entropy of {result.entropy:.2f} bits: the "
+            f"information is that of cross-fitted predictions ({', '.join(result.methods)}), a lower bound; choices of "
+            f"the Gaussian model do not apply."
+        )
+        columns = tuple(np.asarray(v.layer(layer), float) for v in samples)
+        indicators = (labels[:, None] == np.unique(labels)[None, 1:]).astype(float)
+        found = dependence_flags(columns, (indicators, x, y), labels=config["groups"])
+        flags += [flag.of_layer(layer) for flag in (Flag(note, "note", "categorical target"), *found)]
+    values, low, high = np.moveaxis(np.array(rows), 1, 0)
+    return Estimate(
+        pid=pid_from_array(values),
+        ci=None if config["ci"] is None else Interval(pid_from_array(low), pid_from_array(high)),
+        null=None,
+        draws=None,
+        flags=tuple(flags),
+        n=samples.n,
+        dims=tuple(dims),
+        plugin=pid_from_array(values),
+        resampling=_resampling(config["ci"], key, "samples"),
+        choices=_record_choices(config),
+        layer_names=samples.layer_names,
+        variance=((1.0, 1.0, 1.0),) * samples.num_layers,
+    )
+
+
 def _resampling(ci: Bootstrap | None, key: jax.Array, scheme: str) -> Resampling | None:
     return None if ci is None else Resampling(ci.kind, ci.draws, ci.level, key_data(key), scheme)
 
 
 def _record_choices(config: dict[str, Any]) -> tuple[tuple[str, str], ...]:
     """Return all choices that change the numbers, by name; a short name counts as what it stands for."""
-    choices = {name: value for name, value in config.items() if name not in ("ci", "null")}
+    choices = {name: value for name, value in config.items() if name not in ("ci", "null", "groups")}
     choices["debias"] = method_of(config["debias"])
     choices["gaussianize"] = flow_of(config["gaussianize"]) or config["gaussianize"]
     return tuple((name, _describe(value)) for name, value in choices.items())

@@ -8,4 +8,5 @@ independence         tests of what a linear prediction of normal scores leaves
 neighbors            mutual information from nearest neighbors, in few directions
 nonlinearity         flags about dependence that a Gaussian model cannot see
 labels               information about a categorical target
+assumptions          all checks of one layer
 """

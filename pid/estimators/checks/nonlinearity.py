@@ -26,7 +26,7 @@ from pid.interface.flags import Flag
 MIN_SAMPLES = 50
 """Fewer samples are not tested."""
 LEVEL = 2e-5
-"""Nominal probability of a flag about a Gaussian copula: so small that errors of its law, at few samples, do not matter."""
+"""Nominal probability of a false flag: so small that errors of its law, at few samples, do not matter."""
 SHARED_SCALE = 3.0
 """Standard errors by which squares of residual and source correlate, above which a shared scale is considered."""
 ELLIPTICAL_SHARE = 0.1
@@ -124,8 +124,8 @@ def nonlinearity_flags(
         effective_size: number of independent samples that weigh as much, at most n; None for n.
 
     Returns:
-        No flag for a Gaussian copula, except in about one data set of 1000. "heavy tails" (a doubt) where a scale that all
-        coordinates share explains the deviation. Else "nonlinear dependence": "unusable" where nearest neighbors find
+        No flag for a Gaussian copula, except in about one data set of 1000. "heavy tails" (a doubt) where a scale that
+        all coordinates share explains the deviation. Else "nonlinear dependence": "unusable" where nearest neighbors find
         much more than the Gaussian model, a doubt where they find more, a note where they find hardly more.
 
     Example:
