@@ -61,7 +61,7 @@ def assumption_flags(
 
 
 def _some(values: Sequence[str]) -> list[str]:
-    return [values[i] for i in _indices(len(values))]
+    return [values[int(i)] for i in _indices(len(values))]
 
 
 def _some_columns(array: np.ndarray) -> np.ndarray:

@@ -125,8 +125,8 @@ def nonlinearity_flags(
 
     Returns:
         No flag for a Gaussian copula, except in about one data set of 1000. "heavy tails" (a doubt) where a scale that
-        all coordinates share explains the deviation. Else "nonlinear dependence": "unusable" where nearest neighbors find
-        much more than the Gaussian model, a doubt where they find more, a note where they find hardly more.
+        all coordinates share explains the deviation. Else "nonlinear dependence": "unusable" where nearest neighbors
+        find much more than the Gaussian model, a doubt where they find more, a note where they find hardly more.
 
     Example:
         >>> import numpy as np
