@@ -25,7 +25,7 @@ def read(target, x=X, y=Y, **options):
 
 
 def masked(rows=()):
-    array = np.ma.array(TARGET, mask=np.zeros(TARGET.shape, bool))
+    array = np.ma.array(TARGET.copy(), mask=np.zeros(TARGET.shape, bool))
     array[list(rows)] = np.ma.masked
     array.data[list(rows)] = -9999
     return array
@@ -138,7 +138,7 @@ def test_labels_are_codes_where_they_are_allowed():
 
 
 TEXTS = np.array([["b"], ["a"]] * (N // 2))
-LABELS = r"got 2 labels in target, such as 'a', 'b'; .* categorical with `kinds`, or .*`pid.discrete`"
+LABELS = r"got 2 labels in .*target, such as 'a', 'b'; .* categorical with `kinds`, or .*`pid.discrete`"
 WITH_NAN = np.where(np.arange(N)[:, None] == [3, 5], np.nan, TARGET)
 MISSING = (
     r"got {} values of target .* \({} are masked or missing\); drop these samples \({} of 20 rows\) from"
