@@ -102,9 +102,10 @@ def from_counts(
                       the sources determine the target
         none          subtracts nothing
 
-    The corrected atoms are nonnegative and add up, those of "ccs" may be negative. Intervals are basic intervals
-    [θ̂ - (q_hi - c), θ̂ - (q_lo - c)] from multinomial draws with quantiles q and median c, so that a value is always
-    inside its own. Renumbering the values of a variable changes nothing, not even the draws.
+    The corrected atoms are nonnegative and add up, those of "ccs" may be negative. Intervals are symmetric basic
+    intervals θ̂ ± d from multinomial draws θ* with median c, d the quantile of |θ* - c|: near a zero atom the draws are
+    skewed, and one-sided quantiles cover less. Negative ends then become 0. A value is always inside its own interval.
+    Renumbering the values of a variable changes nothing, not even the draws.
 
     Args:
         counts: `(T, X, Y)` whole numbers ≥ 0, axes in the order target, x, y; `count_table(...).counts`.
@@ -125,7 +126,7 @@ def from_counts(
         >>> import jax
         >>> from pid import discrete
         >>> result = discrete.from_counts([[[90, 10], [0, 0]], [[0, 0], [10, 90]]], key=jax.random.key(0))  # t = x
-        >>> 0.97 < result.pid.mi_x < 1.03, bool(result.ci.low.mi_x <= result.pid.mi_x <= result.ci.high.mi_x)
+        >>> bool(0.97 < result.pid.mi_x < 1.03), bool(result.ci.low.mi_x <= result.pid.mi_x <= result.ci.high.mi_x)
         (True, True)
 
     Reference:
@@ -146,13 +147,13 @@ def from_counts(
     values = np.stack(decompose_checked(tables / n, measure), -1)
     plugin, boot, null = values[0], values[1 : 1 + len(resampled)], values[1 + len(resampled) :]
     bias = _bias(tables, plugin, boot, null, debias)
-    corrected = _correct(values, bias, measure)
-    value, boot, null = corrected[0], corrected[1 : 1 + len(resampled)], corrected[1 + len(resampled) :]
-    bits = 1 / math.log(2)
+    corrected = _subtract(values, bias, measure)
+    value, closed = _close(corrected[:1], measure)[0], _close(corrected[1 + len(resampled) :], measure)
     floor = -np.inf if measure == "ccs" else 0.0
-    ci = _basic_interval(value, boot, level, floor) if draws else None
+    ci = _symmetric_interval(value, corrected[: 1 + len(resampled)], level, floor) if draws else None
+    bits = 1 / math.log(2)
     edges = ((1 - level) / 2, (1 + level) / 2)
-    null_ends = np.quantile(null, edges, axis=0) if shuffles else None
+    null_ends = np.quantile(closed, edges, axis=0) if shuffles else None
     return DiscreteEstimate(
         _to_pid(value * bits),
         _to_pid(plugin * bits),
@@ -245,26 +246,39 @@ def _bias(
     return bias
 
 
-def _correct(values: np.ndarray, bias: np.ndarray, measure: str) -> Float[np.ndarray, "B F"]:
-    """Subtract the bias, and close the decomposition."""
+def _subtract(values: np.ndarray, bias: np.ndarray, measure: str) -> Float[np.ndarray, "B F"]:
+    """Subtract the bias; atoms and informations may then be negative."""
     x, y, joint, union = np.moveaxis(values[:, 4:] - bias, -1, 0)
+    if measure == "mmi":
+        union = np.maximum(x, y)
+    return np.stack([x + y - union, union - y, union - x, joint - union, x, y, joint, union], -1)
+
+
+def _close(corrected: Float[np.ndarray, "B F"], measure: str) -> Float[np.ndarray, "B F"]:
+    """Make informations, and atoms except those of CCS, nonnegative; the sums hold."""
+    x, y, joint, union = np.moveaxis(corrected[:, 4:], -1, 0)
     x, y = np.maximum(x, 0), np.maximum(y, 0)
     joint = np.maximum(joint, np.maximum(x, y))
     if measure == "ccs":
-        redundancy = x + y - union
-        return np.stack([redundancy, union - y, union - x, joint - union, x, y, joint, union], -1)
-    if measure == "mmi":
-        union = np.maximum(x, y)
+        return np.stack([x + y - union, union - y, union - x, joint - union, x, y, joint, union], -1)
     return np.stack(pid_from_union(x, y, joint, union), -1)
 
 
-def _basic_interval(
-    value: np.ndarray, draws: np.ndarray, level: float, floor: float
+def _symmetric_interval(
+    value: Float[np.ndarray, " F"], corrected: Float[np.ndarray, "B F"], level: float, floor: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return [θ̂ - (q_hi - c), θ̂ - (q_lo - c)] with the median c of the draws, cut off at `floor` except for sums."""
-    low, center, high = np.quantile(draws, [(1 - level) / 2, 0.5, (1 + level) / 2], axis=0)
+    """Return θ̂ ± d, d the quantile of |θ* - c| with the median c of the draws, before negative values become 0.
+
+    Args:
+        value: the estimate, nonnegative.
+        corrected: θ̂ and the draws below it, possibly negative.
+        level: level of the interval.
+        floor: smallest end for the atoms; that of the informations is 0.
+    """
+    draws, center = corrected[1:], corrected[0]
+    half = np.quantile(np.abs(draws - np.median(draws, axis=0)), level, axis=0)
     floors = np.where(np.arange(len(value)) < 4, floor, 0)
-    return np.maximum(value - (high - center), np.minimum(floors, value)), value - (low - center)
+    return np.minimum(np.maximum(center - half, floors), value), np.maximum(center + half, value)
 
 
 def _to_pid(values: Float[np.ndarray, " F"]) -> PID:

@@ -170,10 +170,10 @@ def check_counts(counts: Any) -> Int[np.ndarray, "T X Y"]:
         raise ValueError(
             f"counts must add up to 2 samples at least, got {array.sum():.0f}; pass more samples."
         )
-    kept = array.astype(np.int64)
+    occurring = array.astype(np.int64)
     for axis in range(3):
-        kept = np.compress(kept.any(tuple({0, 1, 2} - {axis})), kept, axis)
-    return canonical(kept)
+        occurring = np.compress(occurring.any(tuple({0, 1, 2} - {axis})), occurring, axis)
+    return canonical(occurring)
 
 
 def canonical(counts: Int[np.ndarray, "T X Y"]) -> Int[np.ndarray, "T X Y"]:

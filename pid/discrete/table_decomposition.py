@@ -221,7 +221,7 @@ def _over_chunks(program: Any, p: Table) -> tuple[np.ndarray, ...]:
         np.concatenate([np.moveaxis(np.asarray(part), -1, 0) for part in column])
         for column in zip(*results, strict=True)
     )
-    return tuple(column[:count].reshape(*lead, *column.shape[1:]).astype(np.float64) for column in columns)
+    return tuple(column[:count].reshape((*lead, *column.shape[1:])).astype(np.float64) for column in columns)
 
 
 def _chunk_size(count: int, shape: tuple[int, ...]) -> int:
