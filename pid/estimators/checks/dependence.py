@@ -24,8 +24,8 @@ TESTED_LAGS = 10
 """Lags of the test of autocorrelation."""
 ENOUGH = 4
 """Independent samples for each dimension below which blocks do not make an estimate sound."""
-UNIT_ROOT = 12.0
-"""n (1 - autocorrelation at lag 1) below which a series is no more stationary than a random walk [Dickey & Fuller]."""
+UNIT_ROOT = 16.0
+"""Random walks with k coordinates of sources have n (1 - autocorrelation at lag 1) below this number and 1.5 k."""
 FEW_GROUPS = 20
 """Intervals from fewer groups are too short."""
 REPEATS = 1e-3
@@ -161,7 +161,7 @@ def _ordered(
     )
     if fast.deviations >= DEVIATIONS and fast.ratio >= SMALL:
         dimensions = target.shape[1] + sources.shape[1]
-        walk = n * (1 - min(whole.lag_1)) < UNIT_ROOT
+        walk = n * (1 - min(whole.lag_1)) < UNIT_ROOT + 1.5 * sources.shape[1]
         if accounted and effective >= ENOUGH * dimensions and not walk:
             return [Flag(f"{observation}; bias and intervals account for it.", "note", KIND)]
         if accounted:
