@@ -22,8 +22,8 @@ SLOW = 8
 """Cosines of the order that count as slow: half a period to four periods over all rows."""
 TESTED_LAGS = 10
 """Lags of the test of autocorrelation."""
-ENOUGH = 4
-"""Independent samples for each dimension below which blocks do not make an estimate sound."""
+ENOUGH, TOO_FEW = 4, 2.5
+"""Independent samples for each dimension below which an estimate with blocks is doubtful, or unusable."""
 UNIT_ROOT = 16.0
 """Random walks with k coordinates of sources have n (1 - autocorrelation at lag 1) below this number and 1.5 k."""
 FEW_GROUPS = 20
@@ -171,7 +171,11 @@ def _ordered(
                 else f"few for {dimensions} dimensions; use fewer"
             )
             return [
-                Flag(f"{observation}, {reason}, or a longer series.", "unusable" if walk else "doubt", KIND)
+                Flag(
+                    f"{observation}, {reason}, or a longer series.",
+                    "unusable" if walk or effective < TOO_FEW * dimensions else "doubt",
+                    KIND,
+                )
             ]
         large = max(fast.ratio, whole.ratio) >= LARGE and _near_neighbors_depend(target, sources)
         weight: Weight = "unusable" if large else "doubt"
