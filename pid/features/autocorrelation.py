@@ -154,7 +154,7 @@ def blocks_of(r: np.ndarray, n: int, length: int | None = None) -> Blocks:
         >>> import numpy as np
         >>> from pid.features.autocorrelation import blocks_of
         >>> blocks_of(0.81 ** np.arange(200), 900).length, blocks_of(0.0 ** np.arange(200), 900)
-        (31, Blocks(length=1, scale=1.0))
+        (32, Blocks(length=1, scale=1.0))
 
     Reference:
         Politis & White, "Automatic block-length selection for the dependent bootstrap", Econometric Reviews 2004;

@@ -2,12 +2,17 @@
 
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 from scipy.signal import lfilter
 from scipy.stats import norm, rankdata
 
-from pid.estimators.checks.dependence import dependence_flags
+from pid import Bootstrap
+from pid.estimators.checks.dependence import check_dependence, dependence_flags
+from pid.estimators.covariance_fit import fit_covariances
+from pid.estimators.effective_size import account_for_dependence
+from pid.estimators.gaussian_features import to_gaussian_features
 
 N, D = 900, 4
 WEIGHTS = ("silent", "note", "doubt", "unusable")
@@ -191,13 +196,26 @@ def test_an_order_of_subjects_is_a_note_once_groups_are_given():
     assert "900 rows in 90 groups" in flag
 
 
+def test_one_layer_of_an_estimate_is_checked():
+    rng = np.random.default_rng(0)
+    sound, unsound = independent(rng, 300), tuple(autoregressive(rng, 0.9, 300) for _ in range(3))
+    arrays = tuple(np.stack(pair) for pair in zip(sound, unsound, strict=True))
+    features = to_gaussian_features(arrays, reduce=None, gaussianize="none", key=jax.random.key(0))
+    fit = fit_covariances(features, 300, measure="broja", two_targets=False, shrinkage=None, ci=None)
+    assert check_dependence(fit, arrays, 0, None) == []
+    assert check_dependence(fit, arrays, 1, None)[0].weight == "unusable"
+    blocks = account_for_dependence(fit, Bootstrap(kind="paired", block="auto"), None, None)
+    assert check_dependence(blocks, arrays, 1, None)[0].weight != "unusable"
+
+
 def test_few_groups_are_doubted():
     flags = flags_of(subjects(np.random.default_rng(0)), labels=np.repeat(np.arange(9), 100), accounted=True)
     assert [flag.weight for flag in flags] == ["note", "doubt"]
 
 
-def test_blocks_turn_the_flag_into_a_note_unless_nothing_is_left():
-    rng = np.random.default_rng(0)
+@pytest.mark.parametrize("seed", range(5))
+def test_blocks_turn_the_flag_of_a_stationary_series_into_a_note(seed):
+    rng = np.random.default_rng(seed)
     assert weight_of(series(0.9)(rng), accounted=True) == "note"
     assert weight_of(walks(rng), accounted=True) == "unusable"
 

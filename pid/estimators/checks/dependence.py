@@ -6,10 +6,12 @@ dependence of the sources between the same rows: their product is the inflation 
     n samples, d coordinates of one variable, K lags
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from pid.estimators.covariance_fit import CovarianceFit
 from pid.features.autocorrelation import summation_window
 from pid.features.resampling import group_samples
 from pid.interface.flags import Flag, Weight
@@ -22,10 +24,10 @@ SLOW = 8
 """Cosines of the order that count as slow: half a period to four periods over all rows."""
 TESTED_LAGS = 10
 """Lags of the test of autocorrelation."""
-ENOUGH = 4
-"""Independent samples for each dimension below which blocks do not make an estimate sound."""
-UNIT_ROOT = 12.0
-"""n (1 - autocorrelation at lag 1) below which a series is no more stationary than a random walk [Dickey & Fuller]."""
+ENOUGH, TOO_FEW = 4, 2.5
+"""Independent samples for each dimension below which an estimate with blocks is doubtful, or unusable."""
+UNIT_ROOT = 16.0
+"""Random walks with k coordinates of sources have n (1 - autocorrelation at lag 1) below this number and 1.5 k."""
 FEW_GROUPS = 20
 """Intervals from fewer groups are too short."""
 REPEATS = 1e-3
@@ -38,6 +40,24 @@ REMEDY = (
     "null=Shuffle(kind='circular'), if several rows come from one subject, text or image pass groups=, "
     "else thin the rows"
 )
+
+
+def check_dependence(fit: CovarianceFit, arrays: Sequence[np.ndarray], layer: int, labels: Any) -> list[Flag]:
+    """Return the flags of one layer of an estimate.
+
+    Args:
+        fit: covariances of all layers, after `effective_size.account_for_dependence`.
+        arrays: target, x and y before reduction, (n, d) or (L, n, d).
+        layer: index of the layer.
+        labels: choice `groups` of the estimate.
+    """
+    features = fit.features
+    return dependence_flags(
+        tuple(a if a.ndim == 2 else a[layer] for a in arrays),
+        tuple(p[layer][:, m[layer]] for p, m in zip(features.parts, features.masks, strict=True)),
+        labels=labels,
+        accounted=fit.effective_n is not None,
+    )
 
 
 def dependence_flags(
@@ -161,7 +181,7 @@ def _ordered(
     )
     if fast.deviations >= DEVIATIONS and fast.ratio >= SMALL:
         dimensions = target.shape[1] + sources.shape[1]
-        walk = n * (1 - min(whole.lag_1)) < UNIT_ROOT
+        walk = n * (1 - min(whole.lag_1)) < UNIT_ROOT + 1.5 * sources.shape[1]
         if accounted and effective >= ENOUGH * dimensions and not walk:
             return [Flag(f"{observation}; bias and intervals account for it.", "note", KIND)]
         if accounted:
@@ -171,7 +191,11 @@ def _ordered(
                 else f"few for {dimensions} dimensions; use fewer"
             )
             return [
-                Flag(f"{observation}, {reason}, or a longer series.", "unusable" if walk else "doubt", KIND)
+                Flag(
+                    f"{observation}, {reason}, or a longer series.",
+                    "unusable" if walk or effective < TOO_FEW * dimensions else "doubt",
+                    KIND,
+                )
             ]
         large = max(fast.ratio, whole.ratio) >= LARGE and _near_neighbors_depend(target, sources)
         weight: Weight = "unusable" if large else "doubt"
