@@ -11,7 +11,6 @@ import numpy as np
 from pid.estimators.checks.independence import (
     MAX_PAIRS,
     MAX_SAMPLES,
-    IndependenceTest,
     gaussianize_radius,
     interaction_test,
     linear_residual,
@@ -26,7 +25,7 @@ from pid.interface.flags import Flag
 MIN_SAMPLES = 50
 """Fewer samples are not tested."""
 LEVEL = 2e-5
-"""Nominal probability of a flag about a Gaussian copula: so small that errors of its law, at few samples, do not matter."""
+"""Nominal probability of a flag about a Gaussian copula; small, because its law has errors at few samples."""
 SHARED_SCALE = 3.0
 """Standard errors by which squares of residual and source correlate, above which a shared scale is considered."""
 ELLIPTICAL_SHARE = 0.1
@@ -90,20 +89,15 @@ def check_gaussian_copula(
     rest, ratio = linear_residual(reduced_target(scores[0]), few)
     interactions = interaction_test(rest, ratio, few, inflation=inflation)
     p_value = min(1.0, 2 * float(min(pairs.p_value, interactions.p_value)))
-    shared = p_value < LEVEL and _is_elliptical(interactions, rest, ratio, few, inflation)
-    return NonlinearityTest(p_value, max(pairs.largest, interactions.largest), shared)
-
-
-def _is_elliptical(
-    test: IndependenceTest, rest: np.ndarray, ratio: np.ndarray, s: np.ndarray, inflation: float
-) -> bool:
-    """Return whether squares go up with squares, and nothing is left once all rows have Gaussian lengths."""
-    if test.squares < SHARED_SCALE or test.p_value > 0.05:
-        return False
-    rest, s = gaussianize_radius(rest, s)
-    after = interaction_test(rest, ratio, s, inflation=inflation)
-    left, before = (-math.log(max(p, 1e-300)) for p in (after.p_value, test.p_value))
-    return left < max(-math.log(LEVEL), ELLIPTICAL_SHARE * before)
+    shared = p_value < LEVEL and interactions.squares >= SHARED_SCALE
+    if shared:  # an elliptical law is Gaussian once all rows have Gaussian lengths
+        rest, few = gaussianize_radius(rest, few)
+        left = min(
+            pair_test(rest, few, inflation=inflation).p_value,
+            interaction_test(rest, ratio, few, inflation=inflation).p_value,
+        )
+        shared = left > min(LEVEL, max(p_value, 1e-300) ** ELLIPTICAL_SHARE)
+    return NonlinearityTest(p_value, max(pairs.largest, interactions.largest), bool(shared))
 
 
 def nonlinearity_flags(
@@ -124,9 +118,9 @@ def nonlinearity_flags(
         effective_size: number of independent samples that weigh as much, at most n; None for n.
 
     Returns:
-        No flag for a Gaussian copula, except in about one data set of 1000. "heavy tails" (a doubt) where a scale that all
-        coordinates share explains the deviation. Else "nonlinear dependence": "unusable" where nearest neighbors find
-        much more than the Gaussian model, a doubt where they find more, a note where they find hardly more.
+        No flag for a Gaussian copula, except in about one data set of 1000. "heavy tails" (a doubt) where a scale that
+        all coordinates share explains the deviation. Else "nonlinear dependence": "unusable" where nearest neighbors
+        find much more than the Gaussian model, a doubt where they find more, a note where they find hardly more.
 
     Example:
         >>> import numpy as np
