@@ -2,17 +2,12 @@
 
 from typing import Any
 
-import jax
 import numpy as np
 import pytest
 from scipy.signal import lfilter
 from scipy.stats import norm, rankdata
 
-from pid import Bootstrap
-from pid.estimators.checks.dependence import check_dependence, dependence_flags
-from pid.estimators.covariance_fit import fit_covariances
-from pid.estimators.effective_size import account_for_dependence
-from pid.estimators.gaussian_features import to_gaussian_features
+from pid.estimators.checks.dependence import dependence_flags
 
 N, D = 900, 4
 WEIGHTS = ("silent", "note", "doubt", "unusable")
@@ -194,18 +189,6 @@ def test_an_order_of_subjects_is_a_note_once_groups_are_given():
     (flag,) = flags_of(samples, labels=label, accounted=True)
     assert flag.weight == "note"
     assert "900 rows in 90 groups" in flag
-
-
-def test_one_layer_of_an_estimate_is_checked():
-    rng = np.random.default_rng(0)
-    sound, unsound = independent(rng, 300), tuple(autoregressive(rng, 0.9, 300) for _ in range(3))
-    arrays = tuple(np.stack(pair) for pair in zip(sound, unsound, strict=True))
-    features = to_gaussian_features(arrays, reduce=None, gaussianize="none", key=jax.random.key(0))
-    fit = fit_covariances(features, 300, measure="broja", two_targets=False, shrinkage=None, ci=None)
-    assert check_dependence(fit, arrays, 0, None) == []
-    assert check_dependence(fit, arrays, 1, None)[0].weight == "unusable"
-    blocks = account_for_dependence(fit, Bootstrap(kind="paired", block="auto"), None, None)
-    assert check_dependence(blocks, arrays, 1, None)[0].weight != "unusable"
 
 
 def test_few_groups_are_doubted():

@@ -6,12 +6,10 @@ dependence of the sources between the same rows: their product is the inflation 
     n samples, d coordinates of one variable, K lags
 """
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from pid.estimators.covariance_fit import CovarianceFit
 from pid.features.autocorrelation import summation_window
 from pid.features.resampling import group_samples
 from pid.interface.flags import Flag, Weight
@@ -40,24 +38,6 @@ REMEDY = (
     "null=Shuffle(kind='circular'), if several rows come from one subject, text or image pass groups=, "
     "else thin the rows"
 )
-
-
-def check_dependence(fit: CovarianceFit, arrays: Sequence[np.ndarray], layer: int, labels: Any) -> list[Flag]:
-    """Return the flags of one layer of an estimate.
-
-    Args:
-        fit: covariances of all layers, after `effective_size.account_for_dependence`.
-        arrays: target, x and y before reduction, (n, d) or (L, n, d).
-        layer: index of the layer.
-        labels: choice `groups` of the estimate.
-    """
-    features = fit.features
-    return dependence_flags(
-        tuple(a if a.ndim == 2 else a[layer] for a in arrays),
-        tuple(p[layer][:, m[layer]] for p, m in zip(features.parts, features.masks, strict=True)),
-        labels=labels,
-        accounted=fit.effective_n is not None,
-    )
 
 
 def dependence_flags(

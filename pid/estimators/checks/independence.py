@@ -173,10 +173,8 @@ def interaction_test(
         sizes += cross.size
         largest = max(largest, float(np.abs(cross).max()) * np.sqrt(n))
     p_values.append(sizes * 2 * ndtr(-largest))
-    together = _unit(even).sum(axis=1), _unit(source_even).sum(axis=1)
-    squares = float(_unit(together[0][:, None])[:, 0] @ _unit(together[1][:, None])[:, 0]) * np.sqrt(
-        n / inflation
-    )
+    energies = [_unit(_unit(squared).sum(axis=1, keepdims=True)) for squared in (even, source_even)]
+    squares = float(np.sum(energies[0] * energies[1])) * np.sqrt(n / inflation)
     return IndependenceTest(min(1.0, 3 * float(min(p_values))), largest, squares)
 
 

@@ -11,7 +11,6 @@ import numpy as np
 from pid.estimators.checks.independence import (
     MAX_PAIRS,
     MAX_SAMPLES,
-    IndependenceTest,
     gaussianize_radius,
     interaction_test,
     linear_residual,
@@ -90,20 +89,15 @@ def check_gaussian_copula(
     rest, ratio = linear_residual(reduced_target(scores[0]), few)
     interactions = interaction_test(rest, ratio, few, inflation=inflation)
     p_value = min(1.0, 2 * float(min(pairs.p_value, interactions.p_value)))
-    shared = p_value < LEVEL and _is_elliptical(interactions, rest, ratio, few, inflation)
-    return NonlinearityTest(p_value, max(pairs.largest, interactions.largest), shared)
-
-
-def _is_elliptical(
-    test: IndependenceTest, rest: np.ndarray, ratio: np.ndarray, s: np.ndarray, inflation: float
-) -> bool:
-    """Return whether squares go up with squares, and nothing is left once all rows have Gaussian lengths."""
-    if test.squares < SHARED_SCALE or test.p_value > 0.05:
-        return False
-    rest, s = gaussianize_radius(rest, s)
-    after = interaction_test(rest, ratio, s, inflation=inflation)
-    left, before = (-math.log(max(p, 1e-300)) for p in (after.p_value, test.p_value))
-    return left < max(-math.log(LEVEL), ELLIPTICAL_SHARE * before)
+    shared = p_value < LEVEL and interactions.squares >= SHARED_SCALE
+    if shared:  # an elliptical law is Gaussian once all rows have Gaussian lengths
+        rest, few = gaussianize_radius(rest, few)
+        left = min(
+            pair_test(rest, few, inflation=inflation).p_value,
+            interaction_test(rest, ratio, few, inflation=inflation).p_value,
+        )
+        shared = left > min(LEVEL, max(p_value, 1e-300) ** ELLIPTICAL_SHARE)
+    return NonlinearityTest(p_value, max(pairs.largest, interactions.largest), bool(shared))
 
 
 def nonlinearity_flags(

@@ -152,7 +152,7 @@ def test_monotone_maps_change_nothing():
 def test_a_constant_or_copied_column_does_not_disturb():
     x, y, noise = np.random.default_rng(3).normal(size=(3, 400, 2))
     constant = np.hstack([x, np.ones((400, 1))])
-    assert flags_of(x + noise, np.hstack([x, x]), y) == []
+    assert nonlinearity_flags(x + noise, np.hstack([x, x]), y, mi=(1.0, 0.0, 1.0)) == []
     assert nonlinearity_flags(x + noise, constant, y, mi=(1.0, 0.0, 1.0)) == []
     assert nonlinearity_flags(x, x, y, mi=(np.inf, 0.0, np.inf)) == []
 
