@@ -106,3 +106,12 @@ def test_elimination_solves_every_system(x64):
     np.testing.assert_allclose(
         np.moveaxis(np.asarray(solved), -1, 0), np.linalg.solve(matrices, right), rtol=1e-8
     )
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (2, 1, 2)])
+def test_constant_variables_have_no_information(shape):
+    """Axes of length 1, and a table with all probability in one cell."""
+    tables = np.stack([np.full(shape, 1 / np.prod(shape)), np.eye(np.prod(shape))[0].reshape(shape)])
+    proof = discrete.certificate(tables)
+    np.testing.assert_allclose(proof.union, 0, atol=1e-8)
+    assert np.max(np.abs(proof.gap)) <= GAP

@@ -9,7 +9,7 @@ from tests.pid.discrete.tables import AND_INFORMATION, LOG_3, TABLES, WORDS, ran
 H_AND = 2 - 0.75 * LOG_3  # entropy of the output of an AND gate
 CCS_AND = np.log2(4 / 3) / 4
 KNOWN = {
-    # Bertschinger et al. 2014, table 1 and section 5; Griffith & Koch 2014; Harder, Salge & Polani 2013
+    # examples of Bertschinger et al. 2014 and Griffith & Koch 2014
     ("broja", "and"): (AND_INFORMATION, 0, 0, 0.5),
     ("broja", "or"): (AND_INFORMATION, 0, 0, 0.5),
     ("broja", "xor"): (0, 0, 0, 1),
@@ -30,7 +30,7 @@ KNOWN = {
     ("mmi", "xor"): (0, 0, 0, 1),
     ("mmi", "unq"): (1, 0, 0, 1),
     ("mmi", "unq_x"): (0, 1, 0, 0),
-    # Ince 2017, tables 4 to 8; gband from the tests of dit
+    # AND and gband as in the tests of dit, an independent implementation; the others follow by hand from Ince 2017
     ("ccs", "and"): (
         CCS_AND,
         AND_INFORMATION - CCS_AND,
