@@ -100,8 +100,10 @@ def explained_variance(columns: np.ndarray, coordinates: np.ndarray) -> float:
 
 
 def joint_information(target: np.ndarray, sources: np.ndarray) -> float:
-    """Compute I(M;X) of Gaussian samples in bits, less its exact bias; below 0 where noise prevails."""
+    """Compute I(M;X) of Gaussian samples in bits, less its exact bias; below 0 where noise prevails, NaN if n ≤ m+d."""
     n, m, d = len(target), target.shape[1], sources.shape[1]
+    if n <= m + d:
+        return math.nan
     values = np.concatenate([target, sources], axis=1)
     corr = np.corrcoef(values.T).reshape(m + d, m + d)
     logs = [_log_det(corr[:m, :m]), _log_det(corr[m:, m:]), _log_det(corr)]

@@ -96,15 +96,10 @@ def test_the_signature_shows_every_choice_with_its_default(function):
     choices = ["reduce", "gaussianize", "measure", "debias", "shrinkage", "ci", "null", "kinds", "groups"]
     assert list(parameters) == ["target", "x", "y", *choices, "key"]
     defaults = [parameters[name].default for name in choices]
+    choices_without = [None, None]
     assert defaults == [
-        CrossFittedRegression(),
-        "copula",
-        "broja",
-        "thinned",
-        None,
-        Bootstrap(),
-        Shuffle(),
-        None,
+        *(CrossFittedRegression(), "copula", "broja", "thinned", None, Bootstrap(), Shuffle()),
+        *choices_without,
     ]
     assert all(parameters[name].kind is inspect.Parameter.KEYWORD_ONLY for name in [*choices, "key"])
 

@@ -28,7 +28,7 @@ def assumption_flags(
     kinds: Sequence[Sequence[str]],
     groups: Any,
     accounted: bool,
-    effective_size: float | None,
+    effective_size: float | int | None,
     elliptical: bool,
     flow: bool,
 ) -> list[Flag]:

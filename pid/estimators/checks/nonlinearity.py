@@ -55,7 +55,7 @@ class NonlinearityTest(NamedTuple):
 
 
 def check_gaussian_copula(
-    target: np.ndarray, x: np.ndarray, y: np.ndarray, *, effective_size: float | None = None
+    target: np.ndarray, x: np.ndarray, y: np.ndarray, *, effective_size: float | int | None = None
 ) -> NonlinearityTest:
     """Test whether target and sources depend on each other as a Gaussian copula would.
 
@@ -106,7 +106,7 @@ def nonlinearity_flags(
     y: np.ndarray,
     *,
     mi: tuple[float, float, float],
-    effective_size: float | None = None,
+    effective_size: float | int | None = None,
 ) -> list[Flag]:
     """Return flags about dependence that the Gaussian information does not contain.
 
