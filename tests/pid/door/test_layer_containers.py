@@ -16,7 +16,8 @@ WIDE = np.concatenate([X, np.random.default_rng(0).normal(size=(60, 3))], axis=1
 
 
 def layerwise(x: Any, y: Any = Y, **options):
-    return pid.layerwise(TARGET, x, y, **{**PLAIN, "debias": "wishart", **QUIET, **options}, key=KEY)
+    choices: dict[str, Any] = {**PLAIN, "debias": "wishart", **QUIET, **options}
+    return pid.layerwise(TARGET, x, y, **choices, key=KEY)
 
 
 @pytest.mark.parametrize(
