@@ -19,6 +19,11 @@ MAY_CHANGE_ON_RESUME = (*run.MAY_CHANGE_ON_RESUME, "hosts", "cache")
 """Fields that may change on resume: they determine where the run computes, but not its results."""
 RENAMED = {"asking": "capture", "kept": "cache", "normali" + "sed": "normalized"}
 """Old -> new names of options."""
+USED_BY: dict[ConfigName, tuple[str, ...]] = {
+    "recommended": ("components", "shuffles"),
+    "paper": ("couplings", "steps", "folds"),
+}
+"""Configuration -> the options of an estimate that only it uses."""
 FLOW_ROWS = 100  # rows that a flow needs
 
 
@@ -183,6 +188,37 @@ class Config:
                 f"at a corner the wording of the options tells nothing, got {', '.join(options)}; change "
                 f"--corners.tasks."
             )
+
+    def idle_options(self) -> dict[str, run.Idle]:
+        """Return the options and groups that have no effect, and why."""
+        idle = {}
+        if self.npz is not None:
+            names = (
+                "model",
+                "tasks",
+                "target",
+                "x",
+                "y",
+                "normalized",
+                "cache",
+                "mesh",
+                "capture",
+                "corners",
+            )
+            idle |= dict.fromkeys(names, run.Idle("models", "--npz"))
+        if self.data is not None:
+            idle["corners"] = run.Idle("the toy world", "--data")
+        if not self.corners.rows:
+            idle["corners.tasks"] = run.Idle("--corners.rows", "0")
+        if not self.capture.windows:
+            idle["capture.width"] = run.Idle("--capture.windows", "--capture.windows false")
+        for config, names in USED_BY.items():
+            if config not in self.configs:
+                reason = run.Idle(f"--config {config}", f"--config {self.config}")
+                idle |= {f"estimation.{name}": reason for name in names}
+        if self.corners.rows and "corners" not in idle:
+            idle.pop("estimation.components", None)  # the estimates of the corners are the recommended ones
+        return idle
 
     @property
     def configs(self) -> tuple[ConfigName, ...]:

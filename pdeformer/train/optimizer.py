@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from pdeformer.sharding import path_name
@@ -68,10 +69,24 @@ class Optimizer:
                 (name, "be finite", math.isfinite(getattr(self, name)))
                 for name in ("weight_decay", "eps", "clip")
             ),
+            *(
+                (name, "be finite, and not round to 0 in float32", _is_float32(getattr(self, name)))
+                for name in ("learning_rate", "weight_decay", "eps", "clip")
+            ),
+            *(
+                (name, "lie in [0, 1), also in float32", np.float32(getattr(self, name)) < 1)
+                for name in ("b1", "b2")
+            ),
         )
         for name, rule, holds in rules:
             if not holds:
                 raise ValueError(f"{name} must {rule}, got {getattr(self, name)!r}; change optimizer.{name}.")
+
+
+def _is_float32(number: float) -> bool:
+    """Return whether a number is neither infinite nor, unless it is 0, zero or subnormal in float32."""
+    limits = np.finfo(np.float32)
+    return number == 0 or float(limits.tiny) <= abs(number) <= float(limits.max)
 
 
 def _rsqrt(step: Any, warmup: int, steps: int) -> Any:

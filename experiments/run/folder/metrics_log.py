@@ -137,7 +137,7 @@ def _record(text: bytes) -> dict[str, Any]:
     """Return the record of a line. Raises ValueError that says what is wrong with it."""
     try:
         record = _DECODER.decode(text.decode())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"is no JSON ({error}): {text[:30].decode(errors='replace')!r}...") from None
     if not isinstance(record, dict):
         raise ValueError(f"is no object but {text[:30].decode()}")

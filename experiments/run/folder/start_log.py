@@ -125,7 +125,7 @@ def _parse(line: bytes, number: int, path: Path) -> dict[str, Any]:
     try:
         record = json.loads(line)
         return record | {"time": record["time"], "environment": dict(record["environment"])}
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         raise ValueError(
             f"a line of {path} must be the record of a start, got line {number} with {line[:60]!r}; delete the line."
         ) from None

@@ -144,13 +144,23 @@ def manifests(folder: Path) -> dict[int, Path]:
 
 
 def read_manifest(manifest: Path) -> Iterator[Shard]:
-    """The shards of a manifest. A line without a line end, which a kill may leave, is skipped."""
-    for line in manifest.read_bytes().splitlines(keepends=True):
+    """The shards of a manifest. A line without a line end, which a kill may leave, is skipped.
+
+    Raises:
+        ValueError: a line is no description of a shard.
+    """
+    for number, line in enumerate(manifest.read_bytes().splitlines(keepends=True), 1):
         if line.endswith(b"\n"):
-            entry = json.loads(line)
-            yield Shard(
-                **entry | {key: tuple(entry[key]) for key in ("places", "names", "digests") if key in entry}
-            )
+            try:
+                entry = json.loads(line)
+                lists = {key: tuple(entry[key]) for key in ("places", "names", "digests") if key in entry}
+                shard = Shard(**entry | lists)
+            except (TypeError, ValueError, RecursionError):
+                raise ValueError(
+                    f"every line of {manifest} must describe a shard, got line {number} with {line[:40]!r}; delete the "
+                    f"folder {manifest.parent} and {manifest.parent.name}.whole beside it, and capture again."
+                ) from None
+            yield shard
 
 
 class ShardWriter:

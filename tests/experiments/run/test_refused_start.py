@@ -1,12 +1,16 @@
-"""What stays of a start that is refused: nothing. And sizes that are refused by the memory of the machine."""
+"""What stays of a start that is refused: nothing. What is refused: sizes above the memory, and damaged run folders."""
 
 import dataclasses
+import os
 from pathlib import Path
 
 import pytest
 
 from experiments import run
+from experiments.run.folder.atomic_files import read_arrays, read_json
+from experiments.run.folder.metrics_log import MetricsLog
 from pid.interface import memory_check
+from tests.helpers import tiny_program
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,3 +79,87 @@ def test_the_largest_product_of_the_options_must_fit(memory, fits, monkeypatch):
 
 def test_the_memory_is_that_of_the_machine():
     assert 2**27 < memory_check.memory_bytes() < 2**50
+
+
+ENTRIES = (
+    "config.json",
+    "versions.json",
+    "starts.jsonl",
+    "metrics.jsonl",
+    "summary.json",
+    "lock",
+    "data.json",
+)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """The folder of a run that has just begun."""
+    run.open_run(tmp_path / "run", tiny_program.Config(out=tmp_path / "run")).close()
+    return tmp_path / "run"
+
+
+def make_folder(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    path.mkdir()
+
+
+def make_pipe(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"), [(make_folder, "got a folder"), (make_pipe, "got neither file nor folder")]
+)
+@pytest.mark.parametrize("name", ENTRIES)
+def test_a_file_that_is_none_is_refused_at_once_and_stays(name, damage, words, folder):
+    damage(folder / name)
+    before = sorted(folder.iterdir())
+    with pytest.raises(FileExistsError, match=f"{name} must be a file, {words}; move it away"):
+        tiny_program.main(
+            tiny_program.Config(out=folder, resume=True), spy=lambda step: pytest.fail("computed")
+        )
+    assert sorted(folder.iterdir()) == before
+
+
+@pytest.mark.parametrize("name", ["rows", "checkpoints", "checkpoints/plain-0"])
+def test_a_subfolder_that_is_a_file_is_refused_at_once(name, folder):
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).write_text("text")
+    with pytest.raises(FileExistsError, match=f"{name} must be a folder, got a file; move it away"):
+        tiny_program.main(
+            tiny_program.Config(out=folder, resume=True), spy=lambda step: pytest.fail("computed")
+        )
+    assert (folder / name).read_text() == "text"
+
+
+@pytest.mark.parametrize(("name", "kind"), [("metrics.jsonl", "file"), ("rows", "folder"), ("", "folder")])
+def test_an_entry_without_permission_is_refused_at_once(name, kind, folder, monkeypatch):
+    (folder / "metrics.jsonl").touch()
+    (folder / "rows").mkdir()
+    access = os.access  # which allows everything to the superuser, as whom tests may run
+    monkeypatch.setattr(os, "access", lambda path, mode: path != folder / name and access(path, mode))
+    words = f"must be a {kind}, got a {kind} that this user may not read and write"
+    with pytest.raises(FileExistsError, match=words):
+        tiny_program.main(
+            tiny_program.Config(out=folder, resume=True), spy=lambda step: pytest.fail("computed")
+        )
+
+
+def test_text_that_nests_too_deep_for_the_parser_is_damage(tmp_path):
+    path = tmp_path / "deep"
+    path.write_bytes(b"[" * 100_000)
+    with pytest.raises(ValueError, match="must be JSON, got 100000 bytes"):
+        read_json(path, "delete it")
+    path.write_bytes(b"[" * 100_000 + b"\n")
+    with pytest.raises(ValueError, match="line 1 which is no JSON"):
+        MetricsLog(path).lines()
+
+
+@pytest.mark.parametrize("content", [b"", b"no archive", bytes(200)])
+def test_a_damaged_archive_is_named_with_its_remedy(content, tmp_path):
+    path = tmp_path / "hits.npz"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"hits\.npz must be a whole \.npz, got: .*; delete it\."):
+        read_arrays(path, "delete it")

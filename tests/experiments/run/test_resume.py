@@ -53,9 +53,9 @@ PROGRAMS = {
     "claims": Program(
         claims.command_line,
         CLAIMS,
-        "full --only entropy --seeds 4 5",
+        "full --only entropy artifact --seeds 4 5",
         "--only decay",
-        {"only": ("entropy", "decay")},
+        {"only": ("entropy", "artifact", "decay")},
         "--entropy.steps 0 4",
         r"entropy\.steps: saved \[0, 1, 4, .*\], now \[0, 4\]",
         "--only entropy",
@@ -63,7 +63,7 @@ PROGRAMS = {
     "pid_gaussian": Program(
         pid_gaussian.command_line,
         PID_GAUSSIAN,
-        "--study bias --seeds 2 --bias.repeats 3 --names a b",
+        "--study bias --seeds 2 --bias.repeats 3",
         "--seeds 1",
         {"seeds": (2, 1)},
         "--bias.repeats 20",
