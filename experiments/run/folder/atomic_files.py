@@ -1,5 +1,6 @@
 """Write small files as a whole, and read them with errors that name the file."""
 
+import io
 import json
 import os
 import zipfile
@@ -32,20 +33,31 @@ def force_to_disk(path: Path) -> None:
 
 def check_file(path: Path) -> None:
     """Raise FileExistsError if the path is there but no file that can be read and written."""
-    if not path.exists():
+    state = _state_of_none(path)
+    if state is None:
         return
-    state = "a folder" if path.is_dir() else "neither file nor folder" if not path.is_file() else ""
+    if not state and not path.is_file():
+        state = "a folder" if path.is_dir() else "neither file nor folder"
     if not state and not os.access(path, os.R_OK | os.W_OK):
         state = "a file that this user may not read and write"
     if state:
         raise FileExistsError(f"{path} must be a file, got {state}; move it away, or put the file back.")
 
 
+def _state_of_none(path: Path) -> str | None:
+    """Return None if the path is not there, "" if it is, and words for a link to nothing."""
+    if path.exists():
+        return ""
+    return "a link to nothing" if path.is_symlink() else None
+
+
 def check_subfolder(path: Path) -> None:
     """Raise FileExistsError if the path is there but no folder that can be read and written."""
-    if not path.exists():
+    state = _state_of_none(path)
+    if state is None:
         return
-    state = "" if path.is_dir() else "a file"
+    if not state and not path.is_dir():
+        state = "a file"
     if not state and not os.access(path, os.R_OK | os.W_OK | os.X_OK):
         state = "a folder that this user may not read and write"
     if state:
@@ -58,7 +70,7 @@ def read_arrays(path: Path, remedy: str) -> dict[str, np.ndarray]:
     """Return the arrays of a .npz file by name. Arguments and errors are those of `read_json`."""
     check_file(path)
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     except (OSError, EOFError, ValueError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"{path} must be a whole .npz, got: {error}; {remedy}.") from None

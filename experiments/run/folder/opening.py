@@ -11,10 +11,9 @@ import jax
 
 from experiments.run.distributed import call_on_first
 from experiments.run.folder import saved_config, start_log
-from experiments.run.folder.atomic_files import check_file, check_subfolder, write_atomically
+from experiments.run.folder.atomic_files import write_atomically
 from experiments.run.folder.continuation import (
     MAY_CHANGE_ON_RESUME,
-    REMAINS,
     Continuation,
     check_run,
     is_blank,
@@ -26,9 +25,6 @@ from experiments.run.folder.provenance import versions
 from experiments.run.folder.run_folder import Run
 from experiments.run.folder.start_log import StartLog
 
-FILES = (saved_config.NAME, *REMAINS, start_log.DATA, "metrics.jsonl", "summary.json")
-FOLDERS = ("rows", "checkpoints")
-"""Entries of a run folder that a run reads or writes."""
 _new_folders: dict[Path, list[Path]] = {}
 """Run folder -> the folders that this process has made for it, the deepest first."""
 
@@ -109,7 +105,6 @@ def _create(folder: Path, config: Any, continuation: Continuation[Any]) -> Run:
 def _continue(folder: Path, config: Any, continuation: Continuation[Any]) -> Run:
     """Lock the folder of a run, and compare its configuration, program and start with the present ones."""
     check_run(folder)
-    _check_entries(folder)
     continuation.check_program(folder)
     lock, saved = FolderLock(folder), folder / saved_config.NAME
     try:
@@ -130,16 +125,6 @@ def _continue(folder: Path, config: Any, continuation: Continuation[Any]) -> Run
         (*_hint(folder, continuation), *notes),
         partial(write_atomically, saved, former),
     )
-
-
-def _check_entries(folder: Path) -> None:
-    """Raise FileExistsError if an entry of the folder is of another kind than in a run, before anything is computed."""
-    for name in FILES:
-        check_file(folder / name)
-    for path in (folder, *(folder / name for name in FOLDERS), *folder.glob("checkpoints/*")):
-        check_subfolder(path)
-    for path in folder.glob("rows/*.json"):
-        check_file(path)
 
 
 def _make(folder: Path, *, exist_ok: bool) -> None:

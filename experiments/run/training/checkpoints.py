@@ -103,6 +103,11 @@ class Checkpoints:
         for leaf in jax.tree.leaves(state):
             leaf.delete()  # so that there are never two states in device memory
         saved = self._checkpointer.load(step, abstract_state=_flatten(target))
+        if "step" in saved and (own := int(saved["step"])) != step:
+            raise ValueError(
+                f"the checkpoint of step {step} must have its state, got that of step {own} in "
+                f"{self._folder / str(step)}; give the folders of checkpoints their former names."
+            )
         return jax.tree_util.tree_map_with_path(lambda path, _: saved[path_name(path)], target)
 
     def _read_back(self, step: int, kinds: dict[str, str]) -> None:

@@ -7,12 +7,14 @@ import os
 import re
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 
 from experiments import run
-from experiments.run import study
+from experiments.run import figures, study
 from experiments.run.console import SafeStream, encodable, failure, failure_code, open_console
 from experiments.run.report import Table
 from tests.helpers.tiny_program import Config, main
@@ -35,6 +37,15 @@ class FailingStream(io.StringIO):
 
 def ascii_stream():
     return io.TextIOWrapper(io.BytesIO(), encoding="ascii", write_through=True)
+
+
+@pytest.mark.parametrize("name", ["a$b$c", r"$\frac$", "line\nbreak", "\uff12", "tab\t"])
+def test_any_name_of_a_run_is_the_title_of_its_figures(name, tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        path = figures.save(Figure(), tmp_path, "curves", title=f"run folder {name}")
+    assert path.stat().st_size > 0
+    assert "\n" not in figures.without_math(name)
 
 
 def test_a_stream_records_its_first_error_and_shows_nothing_from_then_on():

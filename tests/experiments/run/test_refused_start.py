@@ -89,6 +89,7 @@ ENTRIES = (
     "summary.json",
     "lock",
     "data.json",
+    "curves.png",
 )
 
 
@@ -104,19 +105,29 @@ def make_folder(path: Path) -> None:
     path.mkdir()
 
 
+def make_link(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    path.symlink_to("nowhere")
+
+
 def make_pipe(path: Path) -> None:
     path.unlink(missing_ok=True)
     os.mkfifo(path)
 
 
 @pytest.mark.parametrize(
-    ("damage", "words"), [(make_folder, "got a folder"), (make_pipe, "got neither file nor folder")]
+    ("damage", "words"),
+    [
+        (make_folder, "a folder"),
+        (make_pipe, "neither file nor folder"),
+        (make_link, "a link to nothing"),
+    ],
 )
 @pytest.mark.parametrize("name", ENTRIES)
 def test_a_file_that_is_none_is_refused_at_once_and_stays(name, damage, words, folder):
     damage(folder / name)
     before = sorted(folder.iterdir())
-    with pytest.raises(FileExistsError, match=f"{name} must be a file, {words}; move it away"):
+    with pytest.raises(FileExistsError, match=f"{name} must be a file, got {words}; move it away"):
         tiny_program.main(
             tiny_program.Config(out=folder, resume=True), spy=lambda step: pytest.fail("computed")
         )
@@ -132,6 +143,17 @@ def test_a_subfolder_that_is_a_file_is_refused_at_once(name, folder):
             tiny_program.Config(out=folder, resume=True), spy=lambda step: pytest.fail("computed")
         )
     assert (folder / name).read_text() == "text"
+
+
+def test_a_checkpoint_that_is_a_link_is_refused_at_once(folder, tmp_path):
+    """Orbax deletes old checkpoints, and cannot delete a link."""
+    (tmp_path / "elsewhere").mkdir()
+    (folder / "checkpoints/plain-0").mkdir(parents=True)
+    (folder / "checkpoints/plain-0/3").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(
+        FileExistsError, match="plain-0/3 must be a folder, got a link; put the folder itself"
+    ):
+        tiny_program.main(tiny_program.Config(out=folder, resume=True))
 
 
 @pytest.mark.parametrize(("name", "kind"), [("metrics.jsonl", "file"), ("rows", "folder"), ("", "folder")])

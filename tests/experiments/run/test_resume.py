@@ -356,6 +356,31 @@ def test_damaged_row_is_named_with_its_remedy(tmp_path, content):
         run.read_result(folder, "after/embedding", 0, 20, run.LoopIntervals())
 
 
+RESULT = run.Result("after/embedding", 0, 20, 7, 1.0, 0.5, 10, 0.5, 1.0, 0.4, 0.45, 1e3, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("variant", "baseline"),
+        ("seed", 5),
+        ("steps", 19),
+        ("test_accuracy", None),
+        ("test_accuracy", "0.4"),
+        ("best_test_accuracy", 45.0),
+        ("parameters", True),
+    ],
+)
+def test_row_of_another_training_or_without_its_numbers_is_named(tmp_path, field, value):
+    folder = run.open_run(tmp_path, lra.Config(), continuation=LRA)
+    folder.finish("after/embedding", 0, RESULT._asdict() | {field: value})
+    words = (
+        rf"must be the result of after/embedding, seed 0, after 20 steps, got {field}={value!r}; delete it"
+    )
+    with pytest.raises(ValueError, match=words):
+        run.read_result(folder, "after/embedding", 0, 20, run.LoopIntervals())
+
+
 def test_half_written_files_of_a_kill_are_deleted(tmp_path):
     run.open_run(tmp_path, lra.Config(), continuation=LRA).close()
     (tmp_path / "rows").mkdir()

@@ -209,6 +209,17 @@ def test_shard_of_another_configuration_and_rows_stored_twice_are_refused(folder
         llava.Store.open(folder)
 
 
+@pytest.mark.parametrize("line", ["junk", "[]", '{"file": "a"}', "null"])
+def test_a_line_of_a_manifest_that_is_no_shard_is_named(folder, line):
+    manifest = folder / "manifest-0000.jsonl"
+    manifest.write_text(f"{manifest.read_text()}{line}\n")
+    for read in (llava.Store.open, lambda folder: ShardWriter(folder, CONFIG)):
+        with pytest.raises(
+            ValueError, match=r"manifest-0000\.jsonl must describe a shard, got line \d+ with"
+        ):
+            read(folder)
+
+
 def test_manifests_of_more_processes_than_now_are_seen_to(tmp_path):
     for index in range(3):
         save(ShardWriter(tmp_path, CONFIG, index=index, count=3), index)
