@@ -182,6 +182,10 @@ class Config:
             raise ValueError(
                 f"a corner needs {needed} rows or none, got {corners.rows}; raise --corners.rows."
             )
+        if len({*corners.tasks}) < len(corners.tasks):
+            raise ValueError(
+                f"tasks at the corners are different, got {', '.join(corners.tasks)}; change --corners.tasks."
+            )
         options = [name for name in corners.tasks if TASKS[name].options]
         if options:
             raise ValueError(

@@ -221,6 +221,8 @@ LLAVA = [
     ("--estimation.level 1", "got 1", "--estimation.level"),
     ("--estimation.folds 1", "got 1", "--estimation.folds"),
     ("--corners.rows 3", "got 3", "--corners.rows"),
+    ("--corners.tasks QueryAttr QueryAttr", "got QueryAttr, QueryAttr", "--corners.tasks"),
+    ("--capture.width 99", "got 99", "lower --capture.width"),
     ("--corners.tasks ChooseAttr", "got ChooseAttr", "--corners.tasks"),
     ("--npz {full}/text.npz", "text.npz", "save it again"),
     ("--npz {full}/text.npz --model {here}", "--model", "got --npz", "drop it"),

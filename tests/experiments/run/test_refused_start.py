@@ -1,6 +1,7 @@
 """What stays of a start that is refused: nothing. What is refused: sizes above the memory, and damaged run folders."""
 
 import dataclasses
+import errno
 import os
 from pathlib import Path
 
@@ -45,6 +46,25 @@ def refuse(folder):
 def test_a_numbered_folder_of_a_refused_start_is_deleted_with_the_folders_around_it(here):
     refuse(run.next_folder(Path("runs/lra"), "quick"))
     assert list(here.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "stays"),
+    [
+        (OSError(errno.ELOOP, "Too many levels of symbolic links", "data"), False),
+        (OSError(errno.ENOSPC, "No space left on device", "data"), True),
+        (RuntimeError("a bug"), True),
+    ],
+)
+def test_what_only_the_user_can_change_leaves_nothing_and_a_full_disk_a_run(error, stays, here):
+    def refuse():
+        with run.open_run(here / "run", Config()):
+            raise error
+
+    with pytest.raises(type(error)):
+        refuse()
+    assert (here / "run" / "config.json").exists() is stays
+    assert (here / "run").exists() is stays
 
 
 def test_folders_with_other_files_and_those_of_the_user_stay(here):
