@@ -9,7 +9,7 @@ from pid import SeparableFlow, llava
 from pid.estimators.comparison import Aggregation
 from pid.interface.command_options import HIDDEN, Choices
 from pid.interface.ranges import Count, Level, Natural, Range, Seed
-from pid.llava.preprocessing.prompts import AUTO, style_text, suffix_text
+from pid.llava.preprocessing.prompts import AUTO, IMAGE, style_text, suffix_text
 from pid.toyworld import TASKS
 
 Target = Literal["last", "same_layer", "unembedding", "logits"]
@@ -155,8 +155,11 @@ class Config:
                 f"models have the names of their folders, got {', '.join(names)}; rename one, or link to it."
             )
         run.check_ranges(self)
-        if self.capture.style != AUTO:
-            style_text(self.capture.style)
+        if self.capture.style != AUTO and IMAGE not in style_text(self.capture.style):
+            raise ValueError(
+                f"every question has an image, got the prompt style {self.capture.style!r} without {IMAGE}; add it to "
+                f"--capture.style."
+            )
         suffix_text(self.capture.suffix)
         self._check_sizes()
 
@@ -177,6 +180,11 @@ class Config:
             raise ValueError(
                 f"the flow of the paper configuration needs {FLOW_ROWS} samples, got capture.least={capture.least}; "
                 f"raise it, or use --config recommended."
+            )
+        if self.npz is None and "paper" in self.configs and self.estimation.folds > capture.least:
+            raise ValueError(
+                f"every fold has a sample, got estimation.folds={self.estimation.folds} for "
+                f"capture.least={capture.least}; lower --estimation.folds."
             )
         if corners.rows and corners.rows < needed:
             raise ValueError(

@@ -221,6 +221,8 @@ LLAVA = [
     ("--estimation.level 1", "got 1", "--estimation.level"),
     ("--estimation.folds 1", "got 1", "--estimation.folds"),
     ("--corners.rows 3", "got 3", "--corners.rows"),
+    ("--capture.style {question}", "got the prompt style '{question}'", "--capture.style"),
+    ("--estimation.folds 500", "folds=500", "lower --estimation.folds"),
     ("--corners.tasks QueryAttr QueryAttr", "got QueryAttr, QueryAttr", "--corners.tasks"),
     ("--capture.width 99", "got 99", "lower --capture.width"),
     ("--corners.tasks ChooseAttr", "got ChooseAttr", "--corners.tasks"),

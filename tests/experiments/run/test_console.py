@@ -201,6 +201,20 @@ def test_a_study_stops_before_its_next_part_and_a_finished_one_writes_everything
     assert json.loads((tmp_path / "summary.json").read_text())["rows"] == [1, 1]
 
 
+class Seeded(Sums):
+    """The study with a seed for each part."""
+
+    def measure(self, runner):
+        return runner.rows(run.Part("a", lambda folder, say: {"value": 1}, seed) for seed in (0, 1))
+
+
+def test_a_row_of_another_part_or_seed_is_named(tmp_path):
+    run.run_study(Seeded(), Config(out=tmp_path), out=tmp_path, resume=False)
+    (tmp_path / "rows" / "a-1.json").write_text((tmp_path / "rows" / "a-0.json").read_text())
+    with pytest.raises(ValueError, match=r"a-1\.json must be the result of a, seed 1, got seed=0; delete it"):
+        run.run_study(Seeded(), Config(out=tmp_path), out=tmp_path, resume=True)
+
+
 def test_the_summary_is_written_before_a_result_is_printed(tmp_path, monkeypatch):
     def show(tables, console, layout):
         raise AssertionError("a display that is broken")
