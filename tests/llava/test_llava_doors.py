@@ -166,7 +166,7 @@ REFUSALS: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         ValueError,
         "the name of a condition is a text of whole characters",
     ),
-    "float buckets": (lambda: untyped.Buckets((48.5,)), ValueError, r"rising order, got prefix=\(48.5,\); pass a tuple"),
+    "float buckets": (lambda: untyped.Buckets((48.5,)), ValueError, r"got prefix=\(48.5,\); pass a tuple"),
     "text buckets": (lambda: untyped.Buckets(("48",)), ValueError, r"got prefix=\(.48.,\); pass a tuple"),
     "image size": (lambda: anyres(size=(3.5, 4)), ValueError, r"a size is two whole numbers .* got \(3.5, 4\)"),
     "three sides": (lambda: anyres(size=(3, 4, 5)), ValueError, r"a size is two whole numbers .* got \(3, 4, 5\)"),
