@@ -114,8 +114,8 @@ def _from_array(array: np.ndarray) -> Image.Image:
 
 def _from_file(file: Any, label: str) -> Image.Image:
     try:
-        opened = _open(file, label)
-        with opened as image:
+        decoder = _open(file, label)
+        with decoder as image:
             return _upright(image, label)
     except UnidentifiedImageError as error:
         raise _unreadable(label, "it knows no such format") from error
