@@ -17,7 +17,7 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from pdeformer.stencil.arguments import check_integer, convert_integers
+from pdeformer.stencil.arguments import check_fits, check_integer
 
 log = logging.getLogger(__name__)
 
@@ -276,8 +276,8 @@ def put_batch(batch: Any, mesh: Mesh) -> Any:
                 f"a batch is a tree of arrays with a leading batch dimension, got {leaf!r} ({path_name(path)}); "
                 "convert lists by np.asarray, and pass numbers of the whole batch apart from it."
             )
-        if np.issubdtype(leaf.dtype, np.integer) and not np.can_cast(leaf.dtype, np.int32):
-            convert_integers(path_name(path), leaf)  # refuses what would wrap
+        if np.issubdtype(leaf.dtype, np.integer) and jax.dtypes.canonicalize_dtype(leaf.dtype) != leaf.dtype:
+            check_fits(path_name(path), np.asarray(leaf))
         rows = leaf.shape[0] * hosts
         if rows % shards:
             raise ValueError(

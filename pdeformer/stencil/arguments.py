@@ -56,13 +56,22 @@ def convert_integers(name: str, values: Any, *, kind: str = "integers") -> Integ
     if isinstance(ids, Tracer):
         return ids
     ids = np.asarray(ids)
-    dtype = jnp.asarray(0).dtype if ids.dtype.itemsize > 4 else jnp.dtype(jnp.int32)
-    if ids.size and (ids.max() > jnp.iinfo(dtype).max or ids.min() < jnp.iinfo(dtype).min):
+    return jnp.asarray(ids, check_fits(name, ids))
+
+
+def check_fits(name: str, values: Integer[np.ndarray, "*b"]) -> Any:
+    """Check that integers fit those of JAX, and return their dtype: int32, or int64 for long ones with x64 enabled.
+
+    Raises:
+        ValueError: one does not fit, and would wrap to another number.
+    """
+    dtype = jnp.asarray(0).dtype if values.dtype.itemsize > 4 else jnp.dtype(jnp.int32)
+    if values.size and (values.max() > jnp.iinfo(dtype).max or values.min() < jnp.iinfo(dtype).min):
         raise ValueError(
-            f"{name} must fit {dtype}, got values from {ids.min()} to {ids.max()}; renumber them, for example by "
+            f"{name} must fit {dtype}, got values from {values.min()} to {values.max()}; renumber them, for example by "
             "np.unique(ids, return_inverse=True)[1] + 1."
         )
-    return jnp.asarray(ids, dtype)
+    return dtype
 
 
 def _to_array(name: str, values: Any) -> Any:
@@ -148,7 +157,7 @@ def check_number(name: str, value: Any, *, scalar: bool = False) -> None:
     if scalar and np.ndim(value):
         raise ValueError(f"{name} must be a scalar, got shape {np.shape(value)}; pass one number for all.")
     if scalar and not is_traced(value) and not np.isfinite(np.asarray(value, np.float64)):
-        raise ValueError(f"{name} must be finite, got {value}; compute it again.")
+        raise ValueError(f"{name} must be finite, got {value}; pass another number.")
 
 
 def static_number(name: str, value: Any) -> float:

@@ -195,5 +195,7 @@ def test_other_meshes_and_batches_that_would_wrap():
     own = sharding.make_mesh(data=1)
     with pytest.raises(ValueError, match="tokens must fit int32, got values from 1 to 1099511627776"):
         sharding.put_batch({"tokens": np.array([2**40, 1])}, own)
+    bits = np.array([2**32 - 1], np.uint32)
+    np.testing.assert_array_equal(sharding.put_batch(bits, own), bits)
     with pytest.raises(ValueError, match="tree of arrays with a leading batch dimension, got 1.0"):
         sharding.put_batch({"rate": 1.0}, own)
