@@ -12,6 +12,7 @@ import numpy as np
 import optax
 
 from pdeformer.sharding import path_name
+from pdeformer.stencil.arguments import check_number
 
 OFFICIAL_KERNELS = r"fc/weight|(self_attn|linear\d)\.[\w.]*weight"  # in the models of `pdeformer.cta`
 WEIGHT_DECAY_PATTERN = rf"^(?!.*(stencil|after_embedding)).*(^|/)(kernel|embedding|{OFFICIAL_KERNELS})$"
@@ -54,10 +55,16 @@ class Optimizer:
     """Number of micro-batches of a step, which has the memory of B / accumulate examples and the gradient of all B."""
 
     def __post_init__(self) -> None:
-        """Check the range of every field."""
+        """Check the type and the range of every field."""
+        for field in dataclasses.fields(self):
+            name, value = field.name, getattr(self, field.name)
+            if field.type is float:
+                check_number(name, value)
+            if field.type is int and (not isinstance(value, int | np.integer) or isinstance(value, bool)):
+                raise ValueError(f"{name} must be a Python integer, got {value!r}; change optimizer.{name}.")
         rules = (
             ("learning_rate", "be positive and finite", 0 < self.learning_rate < math.inf),
-            ("schedule", "be cosine, linear, rsqrt or constant", self.schedule in _DECAYS),
+            ("schedule", "be cosine, linear, rsqrt or constant", self.schedule in tuple(_DECAYS)),
             ("warmup", "be at least 0, and at least 1 for rsqrt", self.warmup >= (self.schedule == "rsqrt")),
             ("weight_decay", "be at least 0", self.weight_decay >= 0),
             ("b1", "lie in [0, 1)", 0 <= self.b1 < 1),
