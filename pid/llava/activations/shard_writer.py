@@ -160,8 +160,8 @@ def read_manifest(manifest: Path) -> Iterator[Shard]:
             shard = Shard(**entry | lists)
         except (TypeError, ValueError, RecursionError):
             raise ValueError(
-                f"every line of {manifest} must describe a shard, got line {number} with {line[:40]!r}; delete the line "
-                f"and capture again into the same folder, or use the release that wrote it."
+                f"every line of {manifest} must describe a shard, got line {number} with {line[:40]!r}; delete the "
+                f"line and capture again into the same folder, or use the release that wrote it."
             ) from None
         yield shard
 

@@ -259,7 +259,7 @@ def test_line_that_is_no_shard_is_refused_by_its_number(folder, line):
         file.write(DAMAGED_LINES[line])
     for read in (lambda: llava.Store.open(folder), lambda: ShardWriter(folder, CONFIG)):
         with pytest.raises(
-            ValueError, match="is a shard, got line 4 of .*manifest-0000.jsonl: .*; delete the line"
+            ValueError, match="must describe a shard, got line 4 with .*; delete the line"
         ):
             read()
 
