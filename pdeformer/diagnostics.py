@@ -9,6 +9,7 @@ Padding (`segment_ids` 0) is never read.
 from collections.abc import Callable
 from typing import TypeAlias
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Shaped
@@ -40,10 +41,16 @@ def dirichlet_energy(u: Float[Array, "*b t d"], segment_ids: Segments | None = N
     Reference:
         Zhang & Zhou, "Where to Add PDE Diffusion in Transformers", 2026.
     """
+    clean = _zero_padding(u, segment_ids)
+    return _energy(clean, segment_ids)
+
+
+def _energy(clean: Array, segment_ids: Segments | None) -> Array:
+    """Return the Dirichlet energy of a state without padding."""
+    if clean.shape[-2] == 0:
+        return jnp.zeros(clean.shape[:-2], clean.dtype)
     runs = None if segment_ids is None else stencil.run_ids(convert_segment_ids(segment_ids))
-    if u.shape[-2] == 0:
-        return jnp.zeros(u.shape[:-2], _to_float32(u).dtype)
-    edges = stencil.difference(_zero_padding(u, segment_ids), 1, runs)
+    edges = stencil.difference(clean, 1, runs)
     return jnp.sum(jnp.square(edges), axis=(-2, -1)) / 2
 
 
@@ -64,8 +71,9 @@ def roughness(u: Float[Array, "*b t d"], segment_ids: Segments | None = None) ->
         >>> float(roughness(jnp.array([[1.0], [-1.0], [1.0], [-1.0]])))
         1.5
     """
-    squared_norm = jnp.sum(jnp.square(_zero_padding(u, segment_ids)), axis=(-2, -1))
-    return dirichlet_energy(u, segment_ids) / jnp.where(squared_norm > 0, squared_norm, 1)
+    clean = _scale_to_one(_zero_padding(u, segment_ids))
+    squared_norm = jnp.sum(jnp.square(clean), axis=(-2, -1))
+    return _energy(clean, segment_ids) / jnp.where(squared_norm == 0, 1, squared_norm)
 
 
 def commutator(
@@ -84,15 +92,24 @@ def commutator(
     Returns:
         One number ≥ 0 for the full array.
 
+    Raises:
+        ValueError: `mix` or `f` changes the shape, or a result is complex.
+
     Example:
         >>> import jax.numpy as jnp
         >>> u = jnp.array([[3.0], [4.0]])
         >>> round(float(commutator(lambda u: u[::-1], lambda u: u * jnp.array([[1.0], [0.0]]), u)), 3)
         1.667
     """
-    before, after = _to_float32(f(mix(u))), _to_float32(mix(f(u)))
-    size = _norm(_to_float32(f(u)).ravel())
-    return _norm((after - before).ravel()) / jnp.where(size > 0, size, 1)
+    after_f = f(u)
+    before, after = _to_float32(f(mix(u))), _to_float32(mix(after_f))
+    if not before.shape == after.shape == jnp.shape(after_f) == jnp.shape(u):
+        raise ValueError(
+            f"mix and f keep the shape of hidden states, got {jnp.shape(u)} → {before.shape} and {after.shape}; the "
+            "commutator has no meaning for other maps."
+        )
+    size = _norm(_to_float32(after_f).ravel())
+    return _norm((after - before).ravel()) / jnp.where(size == 0, 1, size)
 
 
 def token_similarity(u: Float[Array, "*b t d"], segment_ids: Segments | None = None) -> Float[Array, "*b"]:
@@ -115,9 +132,11 @@ def token_similarity(u: Float[Array, "*b t d"], segment_ids: Segments | None = N
         0.0
     """
     clean = _zero_padding(u, segment_ids)
+    # every token alone, because the direction of a small one counts as much as that of a large one
+    clean = _scale_to_one(clean[..., None, :])[..., 0, :]
     norms = _norm(clean)[..., None]
-    directions = clean / jnp.where(norms > 0, norms, 1)
-    n = u.shape[-2] if segment_ids is None else jnp.sum(convert_segment_ids(segment_ids) > 0, axis=-1)
+    directions = clean / jnp.where(norms == 0, 1, norms)
+    n = clean.shape[-2] if segment_ids is None else jnp.sum(convert_segment_ids(segment_ids) > 0, axis=-1)
     n = jnp.asarray(n, clean.dtype)  # n (n - 1) overflows integers
     total = jnp.sum(jnp.square(jnp.sum(directions, axis=-2)), axis=-1)
     total -= jnp.sum(jnp.square(directions), axis=(-2, -1))
@@ -145,7 +164,7 @@ def effective_rank(u: Float[Array, "*b t d"], segment_ids: Segments | None = Non
     Reference:
         Roy & Vetterli, "The effective rank: a measure of effective dimensionality", EUSIPCO 2007.
     """
-    sigma = jnp.linalg.svd(_zero_padding(u, segment_ids), compute_uv=False)
+    sigma = jnp.linalg.svd(_scale_to_one(_zero_padding(u, segment_ids)), compute_uv=False)
     total = jnp.sum(sigma, axis=-1, keepdims=True)
     p = sigma / jnp.where(total > 0, total, 1)
     return jnp.exp(-jnp.sum(p * jnp.log(jnp.where(p > 0, p, 1)), axis=-1))
@@ -154,16 +173,41 @@ def effective_rank(u: Float[Array, "*b t d"], segment_ids: Segments | None = Non
 def _norm(u: Array) -> Array:
     """Return the 2-norm over the last axis; its gradient at 0 is 0 instead of NaN."""
     square = jnp.sum(jnp.square(u), axis=-1)
-    return jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1)), 0)
+    return jnp.where(square == 0, 0, jnp.sqrt(jnp.where(square == 0, 1, square)))
+
+
+def _scale_to_one(u: Array) -> Array:
+    """Divide u (..., T, D) by its largest absolute value, so that no square overflows or underflows."""
+    size = jax.lax.stop_gradient(jnp.max(jnp.abs(u), axis=(-2, -1), keepdims=True, initial=0))
+    return u / jnp.where(size > 0, size, 1)
 
 
 def _to_float32(u: Array) -> Array:
-    """Convert `u` to at least float32."""
+    """Convert `u` to at least float32.
+
+    Raises:
+        ValueError: it is complex, or no array of numbers.
+    """
+    u = jnp.asarray(u)
+    if not (jnp.issubdtype(u.dtype, jnp.floating) or jnp.issubdtype(u.dtype, jnp.integer) or u.dtype == bool):
+        raise ValueError(f"hidden states are real numbers, got dtype {u.dtype}; measure u.real and u.imag.")
     return u.astype(jnp.promote_types(u.dtype, jnp.float32))
 
 
 def _zero_padding(u: Array, segment_ids: Segments | None) -> Array:
-    """Convert `u` to at least float32, with zeros in place of padding."""
+    """Convert `u` to at least float32, with zeros in place of padding.
+
+    Raises:
+        ValueError: the rank, the dtype or the ids do not fit.
+    """
+    u = _to_float32(u)
+    if u.ndim < 2:
+        raise ValueError(f"hidden states are (..., T, D), got shape {u.shape}; add the missing axes.")
     if segment_ids is None:
-        return _to_float32(u)
-    return jnp.where(convert_segment_ids(segment_ids)[..., None] > 0, _to_float32(u), 0)
+        return u
+    ids = convert_segment_ids(segment_ids)
+    if ids.shape[-1:] != u.shape[-2:-1]:
+        raise ValueError(
+            f"segment_ids needs one id per token, {u.shape[-2]}, got shape {ids.shape}; pad them."
+        )
+    return jnp.where(ids[..., None] > 0, u, 0)

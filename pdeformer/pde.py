@@ -25,7 +25,7 @@ from jaxtyping import Array, Float
 
 from pdeformer import stencil
 from pdeformer.stencil import Boundary, Path
-from pdeformer.stencil.arguments import convert_segment_ids
+from pdeformer.stencil.arguments import check_floating, check_number, fit_segment_ids
 
 # float or array: a scalar or one value per channel; trees also hold placeholders
 Coefficient: TypeAlias = Any
@@ -74,21 +74,24 @@ class PDE(ABC):
 
     def coefficients(self) -> dict[str, Coefficient]:
         """Return the name and value of every coefficient."""
-        leaves = jax.tree_util.tree_leaves_with_path(self)
-        return {jax.tree_util.keystr(path, simple=True): leaf for path, leaf in leaves}
+        names = [f.name for f in fields(cast(Any, self)) if not f.metadata.get("static")]
+        return {name: getattr(self, name) for name in names}
 
     def max_dt(self) -> Coefficient:
-        """Return the largest stable time step; inf if every coefficient of the bound is zero.
+        """Return the largest stable time step; inf if every coefficient of the bound is zero, 0 for a negative alpha.
 
         Example:
             >>> Diffusion(0.25).max_dt()
             2.0
         """
-        rate = self.courant(1.0)
+        self.check_numbers(1.0)
+        rate = jax.tree.map(_to_numpy, self).courant(1.0)
         largest = np.max(rate) if is_concrete(rate) else jnp.max(rate)
-        if is_concrete(largest):
-            return float("inf") if largest == 0 else 1.0 / float(largest)
-        return 1.0 / largest
+        if not is_concrete(largest):
+            return 1.0 / largest
+        if np.any(_to_numpy(getattr(self, "alpha", 0.0)) < 0):
+            return 0.0
+        return float("inf") if largest == 0 else 1.0 / float(largest)
 
     def stable(self, dt: Coefficient) -> Any:
         """Return whether an explicit step of `dt` is stable.
@@ -103,11 +106,26 @@ class PDE(ABC):
             >>> Diffusion(0.25).stable(2.0), Diffusion(0.25).stable(2.1)
             (True, False)
         """
-        number = self.courant(dt)
-        diffusivity = getattr(self, "alpha", 0.0)
+        self.check_numbers(dt)
+        concrete = jax.tree.map(_to_numpy, self)
+        number, diffusivity = concrete.courant(_to_numpy(dt)), getattr(concrete, "alpha", 0.0)
         if is_concrete(number) and is_concrete(diffusivity):
-            return bool(np.all(np.asarray(number) <= 1 + ROUNDING) and np.all(np.asarray(diffusivity) >= 0))
-        return jnp.all(jnp.asarray(number) <= 1 + ROUNDING) & jnp.all(jnp.asarray(diffusivity) >= 0)
+            stable = np.all(number <= 1 + ROUNDING) and np.all(number >= 0) and np.all(diffusivity >= 0)
+            return bool(stable)
+        number, diffusivity = jnp.asarray(number), jnp.asarray(diffusivity)
+        return jnp.all(number <= 1 + ROUNDING) & jnp.all(number >= 0) & jnp.all(diffusivity >= 0)
+
+    def check_numbers(self, dt: Coefficient) -> None:
+        """Check that dt and the coefficients are real numbers or arrays of them, traced or not.
+
+        Args:
+            dt: the length of a step in pseudo-time.
+
+        Raises:
+            ValueError: one is a string, a bool, None, a list or complex.
+        """
+        for name, value in {**self.coefficients(), "dt": dt}.items():
+            check_number(name, value)
 
     def check(self, dt: Coefficient) -> None:
         """Check dt and the coefficients, as far as they are concrete.
@@ -116,8 +134,9 @@ class PDE(ABC):
             dt: the length of a step in pseudo-time.
 
         Raises:
-            ValueError: a coefficient or dt is not finite, alpha < 0, dt ≤ 0, or the step is unstable.
+            ValueError: a coefficient or dt is no finite real number, alpha < 0, dt ≤ 0, or the step is unstable.
         """
+        self.check_numbers(dt)
         name = type(self).__name__
         # NumPy, because under a trace jnp would also stage concrete values
         concrete = jax.tree.map(_to_numpy, self)
@@ -163,25 +182,61 @@ class PDE(ABC):
         Returns:
             The state after the step, of the shape and dtype of `state`.
 
+        Raises:
+            ValueError: the state is not real and floating, has another form, or a shape or option does not fit.
+
         Example:
             >>> import jax.numpy as jnp
             >>> u = jnp.array([[0.0], [1.0], [0.0], [4.0]])
             >>> Diffusion(0.25).step(u)[:, 0].tolist()
             [0.25, 0.5, 1.25, 3.0]
         """
+        state = tuple(map(jnp.asarray, state)) if isinstance(state, tuple) else jnp.asarray(state)
         u = state[0] if isinstance(state, tuple) else state
+        self._check_state(state, u, axis)
+        self.check_numbers(dt)
         if u.size == 0:
             return state
-        ids = None if segment_ids is None else convert_segment_ids(segment_ids)
+        shape = jax.eval_shape(lambda u: jnp.moveaxis(u, axis, -2), u).shape
+        check_coefficient_shapes(self, shape[-1], dt)
+        ids = None if segment_ids is None else fit_segment_ids(segment_ids, shape[:-1])
         graph = stencil.path(u.shape[axis], ids, boundary, ndim=u.ndim)
         dtype = jnp.promote_types(u.dtype, jnp.float32)
-        pde = self.scaled(dt).cast(dtype, u.ndim)
+        pde = self.scaled_widely(dt).cast(dtype, u.ndim)
         before = jax.tree.map(lambda x: jnp.moveaxis(x, axis, -2).astype(dtype), state)
         return jax.tree.map(lambda x: jnp.moveaxis(x, -2, axis).astype(u.dtype), pde._step(before, graph))
+
+    def _check_state(self, state: State, u: Array, axis: int) -> None:
+        parts, name = (state if isinstance(state, tuple) else (state,)), type(self).__name__
+        if len(parts) != (2 if isinstance(self, Wave) else 1) or any(x.shape != u.shape for x in parts):
+            needed = (
+                "the pair (u, u_prev) of arrays of one shape" if isinstance(self, Wave) else "one array u"
+            )
+            shapes = ", ".join(str(x.shape) for x in parts)
+            raise ValueError(
+                f"a step of {name} needs {needed}, got shapes {shapes}; a wave at rest has u_prev after one `evolve`."
+            )
+        check_floating(f"a step of {name}", **dict(zip(("state", "previous"), parts, strict=False)))
+        if u.ndim < 2 or not isinstance(axis, int | np.integer) or not -u.ndim <= axis < u.ndim:
+            raise ValueError(
+                f"a step needs a state (..., T, D) and one of its axes, got {u.shape}, axis={axis!r}."
+            )
+        if isinstance(self, ReactionDiffusion):
+            check_reaction_name(self.reaction)
+
+    def scaled_widely(self, dt: Coefficient) -> "PDE":
+        """Return `scaled(dt)`, where the product of arrays has at least float32; Python numbers stay."""
+        return jax.tree.map(_widen, self).scaled(_widen(dt))
 
     def cast(self, dtype: Any, ndim: int) -> "PDE":
         """Return the equation with its coefficients as arrays of `dtype` and rank `ndim`, channels last."""
         return jax.tree.map(lambda c: _expand(jnp.asarray(c, dtype), ndim), self)
+
+
+def _widen(value: Any) -> Any:
+    if isinstance(value, np.generic | np.ndarray | jax.Array):
+        return value.astype(jnp.promote_types(value.dtype, jnp.float32))
+    return value
 
 
 def _expand(x: Array, ndim: int) -> Array:
@@ -412,10 +467,42 @@ def reaction_flow(u: Float[Array, "*b"], growth: Coefficient, reaction: Reaction
     """
     # a larger growth would underflow or overflow the exponential, and u = 0 would give 0/0
     limit = float(np.log(jnp.finfo(u.dtype).max)) / 4
-    decay = jnp.exp(-jnp.clip(growth, -limit, limit))
+    growth = jnp.clip(growth, -limit, limit)
+    # above 1 the sum u + (1 - u) e^{-βt} would cancel, and u² overflow: there both are divided by u
+    is_large = jnp.abs(u) > 1
+    inner, large = jnp.where(is_large, 1, u), jnp.where(is_large, u, 0.5)
+    decay = jnp.exp(-growth)
     if reaction == "fisher":
-        return u / (u + (1 - u) * decay)
-    return u / jnp.sqrt(u**2 + (1 - u**2) * decay**2)
+        return jnp.where(
+            is_large, 1 / (decay / large - jnp.expm1(-growth)), inner / (inner + (1 - inner) * decay)
+        )
+    outside = jnp.sign(large) / jnp.sqrt((decay / large) ** 2 - jnp.expm1(-2 * growth))
+    return jnp.where(is_large, outside, inner / jnp.sqrt(inner**2 + (1 - inner**2) * decay**2))
+
+
+def check_reaction_name(reaction: Any) -> None:
+    """Check that a reaction is one of `REACTIONS`.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if reaction not in REACTIONS:
+        raise ValueError(f"reaction must be one of {', '.join(REACTIONS)}, got {reaction!r}; choose one.")
+
+
+def check_coefficient_shapes(pde: PDE, channels: int, dt: Coefficient) -> None:
+    """Check that coefficients are scalars or one value per channel, and dt is a scalar.
+
+    Raises:
+        ValueError: they are not.
+    """
+    for name, value in pde.coefficients().items():
+        if jnp.shape(value) not in ((), (channels,)):
+            raise ValueError(
+                f"{name} must be a scalar or one value per channel, ({channels},), got shape {jnp.shape(value)}."
+            )
+    if jnp.ndim(dt) != 0:
+        raise ValueError(f"dt must be a scalar, got shape {jnp.shape(dt)}.")
 
 
 def check_reaction(pde: ReactionDiffusion, u: np.ndarray, time: Coefficient) -> None:
@@ -429,8 +516,7 @@ def check_reaction(pde: ReactionDiffusion, u: np.ndarray, time: Coefficient) -> 
     Raises:
         ValueError: the reaction is unknown, a value is negative under Fisher, or a negative β leads to blow-up.
     """
-    if pde.reaction not in REACTIONS:
-        raise ValueError(f"reaction must be one of {', '.join(REACTIONS)}, got {pde.reaction!r}.")
+    check_reaction_name(pde.reaction)
     if u.size == 0:
         return
     if pde.reaction == "fisher" and np.min(u) < 0:

@@ -97,8 +97,12 @@ def _check_state(u: Array, channel: int, steps: int) -> None:
     if u.ndim not in (1, 2) or u.size == 0:
         raise ValueError(f"evolution draws one sequence (T,) or (T, D), got shape {u.shape}; take one row.")
     channels = 1 if u.ndim == 1 else u.shape[1]
-    if not -channels <= channel < channels:
-        raise ValueError(f"channel must be one of 0 … {channels - 1}, got {channel}; choose one of u.")
+    if (
+        not isinstance(channel, int | np.integer)
+        or isinstance(channel, bool)
+        or not -channels <= channel < channels
+    ):
+        raise ValueError(f"channel must be one of 0 … {channels - 1}, got {channel!r}; choose one of u.")
     if steps == 0:
         raise ValueError("evolution needs at least one step to draw, got steps=0; raise steps.")
 
@@ -131,7 +135,8 @@ def _own_axes() -> np.ndarray:
 
 def _draw_map(ax: Any, states: np.ndarray, end: float) -> None:
     """Draw the states as colors; a diverging map around 0 if the values have both signs."""
-    low, high = np.nanmin(states), np.nanmax(states)
+    finite = states[np.isfinite(states)]
+    low, high = (finite.min(), finite.max()) if finite.size else (0.0, 0.0)
     signed = low < 0 < high
     largest = max(abs(low), abs(high))
     colors = {"cmap": "RdBu_r", "vmin": -largest, "vmax": largest} if signed else {"cmap": "viridis"}

@@ -17,6 +17,8 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from pdeformer.stencil.arguments import check_fits, check_integer
+
 log = logging.getLogger(__name__)
 
 AXES = ("data", "seq", "model")
@@ -65,6 +67,8 @@ def make_mesh(data: int = -1, model: int = 1, seq: int = 1) -> Mesh:
         {'data': 1, 'seq': 1, 'model': 1}
     """
     sizes = {"data": data, "seq": seq, "model": model}
+    for axis, size in sizes.items():
+        check_integer(axis, size, minimum=None)
     arguments = f"(data={data}, model={model}, seq={seq})"
     if any(size != -1 and size < 1 for size in sizes.values()) or list(sizes.values()).count(-1) > 1:
         raise ValueError(
@@ -118,7 +122,8 @@ def path_name(path: tuple[Any, ...]) -> str:
 def spec_of(name: str, shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
     """Return the `PartitionSpec` of a parameter: that of the first matching rule, else replicated.
 
-    A parameter is also replicated, and logged, if a mesh axis does not divide the dimension it would split, or
+    A parameter is also replicated, and logged, if the mesh has no such axis, if a mesh axis does not divide the
+    dimension it would split, or
     if the parameter has fewer dimensions than its rule.
 
     Args:
@@ -136,6 +141,11 @@ def spec_of(name: str, shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
     spec = _rule_of(name)
     if len(spec) > len(shape):
         log.info("%s %s is replicated: the rule %s has more dimensions", name, shape, spec)
+        return PartitionSpec()
+    if any(axis is not None and axis not in mesh.shape for axis in spec):
+        log.info(
+            "%s %s is replicated: the mesh %s has no axis of its rule %s", name, shape, mesh.axis_names, spec
+        )
         return PartitionSpec()
     for size, axis in zip(shape, spec, strict=False):
         if axis is not None and size % mesh.shape[axis]:
@@ -228,7 +238,15 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
         >>> batch_sharding(make_mesh(data=1)).spec
         P('data',)
     """
+    _check_data_axis(mesh)
     return NamedSharding(mesh, PartitionSpec("data"))
+
+
+def _check_data_axis(mesh: Mesh) -> None:
+    if "data" not in mesh.shape:
+        raise ValueError(
+            f"a batch is split over the mesh axis 'data', got a mesh of {mesh.axis_names}; make it with make_mesh."
+        )
 
 
 def put_batch(batch: Any, mesh: Mesh) -> Any:
@@ -243,15 +261,23 @@ def put_batch(batch: Any, mesh: Mesh) -> Any:
         A tree of `jax.Array`s of leading dimension B, split over the axis "data".
 
     Raises:
-        ValueError: the axis "data" does not divide B.
+        ValueError: the axis "data" does not divide B, a leaf is no array, or an integer does not fit those of JAX.
 
     Example:
         >>> import numpy as np
         >>> put_batch({"tokens": np.zeros((4, 6), np.int32)}, make_mesh(data=1))["tokens"].shape
         (4, 6)
     """
+    _check_data_axis(mesh)
     hosts, shards = jax.process_count(), mesh.shape["data"]
     for path, leaf in jax.tree_util.tree_leaves_with_path(batch):
+        if np.ndim(leaf) == 0 or not hasattr(leaf, "shape"):
+            raise ValueError(
+                f"a batch is a tree of arrays with a leading batch dimension, got {leaf!r} ({path_name(path)}); "
+                "convert lists by np.asarray, and pass numbers of the whole batch apart from it."
+            )
+        if np.issubdtype(leaf.dtype, np.integer) and jax.dtypes.canonicalize_dtype(leaf.dtype) != leaf.dtype:
+            check_fits(path_name(path), np.asarray(leaf))
         rows = leaf.shape[0] * hosts
         if rows % shards:
             raise ValueError(

@@ -70,6 +70,18 @@ class LlavaSize:
     """Tokens of the prompt after the image."""
 
 
+USED_BY: dict[str, tuple[SectionName, ...]] = {
+    "lengths": ("evolved",),
+    "steps": ("evolved",),
+    "largest_matrix": ("evolved",),
+    "attention": ("evolved", "attention"),
+    "state": ("taps", "backward"),
+    "pid": ("pid",),
+    "llava": ("llava",),
+}
+"""Options and groups of options -> the sections that use them."""
+
+
 @dataclass(frozen=True)
 class Config:
     """Measure speed and memory of our implementations relative to plain ones."""
@@ -105,6 +117,12 @@ class Config:
             raise ValueError(
                 f"sections are one or more different ones, got {' '.join(self.only) or 'none'}; change --only."
             )
+        for name, values in (("lengths", self.lengths), ("pid.iterative", self.pid.iterative)):
+            if not values or len(set(values)) < len(values):
+                raise ValueError(
+                    f"{name} are one or more different numbers, got {' '.join(map(str, values)) or 'none'}; change "
+                    f"--{name}."
+                )
         run.check_ranges(self)
         run.check_resume(resume=self.resume, out=self.out)
         if self.llava.head_width % 2:
@@ -116,6 +134,15 @@ class Config:
             raise ValueError(
                 f"pairs must be even so that both orders weigh the same, got {self.pairs}; change --pairs, 20 is usual."
             )
+
+    def idle_options(self) -> dict[str, run.Idle]:
+        """Return the options and groups that have no effect, and why."""
+        idle = run.idle_in_sections(USED_BY, self.only)
+        if self.llava.text is not None:
+            sizes = ("layers", "heads", "head-width", "ffn")
+            reason = run.Idle("random weights", "--llava.text, which has sizes of its own")
+            idle = {f"llava.{name}": reason for name in sizes} | idle
+        return idle
 
 
 PRESETS = {"bench": ("", Config())}

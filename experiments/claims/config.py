@@ -6,12 +6,14 @@ from typing import Annotated, Literal, get_args
 
 from experiments import run
 from pid.interface.command_options import HIDDEN
-from pid.interface.ranges import Count, Natural, Positive, Range, Seed, Several, Share
+from pid.interface.ranges import MAX_INT, Count, Natural, Positive, Range, Seed, Several, Share
 
 SectionName = Literal["decay", "entropy", "instability", "gradients", "landscape", "artifact"]
 SECTIONS: tuple[SectionName, ...] = get_args(SectionName)
 Diffusivity = Annotated[float, Range(0, 0.5)]
 """A diffusivity per step, for which an explicit step is stable."""
+Rate = Annotated[float, Range(1e-3, 10)]
+"""A rate of decay per token, for which a tail has more than one size and does not overflow."""
 MAY_CHANGE_ON_RESUME = (*run.MAY_CHANGE_ON_RESUME, "only")
 """Fields that may change on resume: the folder, and the choice of sections."""
 FORMER_ARTIFACT = "arte" + "fact"
@@ -28,7 +30,7 @@ class Decay:
     """Keys of an attention row; the query is in the middle."""
     alpha: Diffusivity = 0.25
     """Diffusivity, tokens² per step."""
-    rates: tuple[Positive, ...] = (0.1, 0.2, 0.5)
+    rates: tuple[Rate, ...] = (0.1, 0.2, 0.5)
     """Rates of the initial rows exp(-rate * distance), per token. The figure shows the last one."""
     steps: tuple[Count, ...] = (4, 16, 64, 256)
     """Numbers of PDE steps after which the tail is measured."""
@@ -120,7 +122,7 @@ class Artifact:
 
     lengths: tuple[Count, ...] = (32, 64, 128)
     """Lengths to which lines are padded."""
-    words: Positive = 11.0
+    words: Annotated[float, Range(0, MAX_INT, without_low=True)] = 11.0
     """Mean number of tokens of a line without padding (Poisson, at least 1)."""
     vocabulary: Several = 500
     """Number of token ids, PAD included."""
@@ -143,9 +145,17 @@ class Artifact:
     steps: Count = 100
     """Training steps."""
     seeds: Count = 3
-    """Number of trainings of each model at each length. They use the first of --seeds."""
+    """Largest number of trainings of each model at each length: the first of --seeds, or all if they are fewer."""
     learning_rate: Positive = 1e-3
     """Learning rate after warm-up over a tenth of the steps. Gradients are clipped at norm 1, as in the paper code."""
+
+
+USED_BY: dict[str, tuple[SectionName, ...]] = {
+    **{section: (section,) for section in SECTIONS if section != "gradients"},
+    "training": ("gradients", "landscape"),
+    "seeds": ("gradients", "landscape", "artifact"),
+}
+"""Options and groups of options -> the sections that use them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -201,6 +211,11 @@ class Config:
                     f"{name} are {least} or more increasing numbers, got {' '.join(map(str, values)) or 'none'}; "
                     f"change --{name}."
                 )
+        if not self.decay.rates or len(set(self.decay.rates)) < len(self.decay.rates):
+            raise ValueError(
+                f"decay.rates are one or more different numbers, got "
+                f"{' '.join(map(str, self.decay.rates)) or 'none'}; change --decay.rates."
+            )
         for name in ("training", "artifact"):
             size = getattr(self, name)
             if size.width % size.heads:
@@ -208,3 +223,7 @@ class Config:
                     f"{name}.width must be divisible by {name}.heads, got {size.width} and {size.heads}; "
                     f"change one of them."
                 )
+
+    def idle_options(self) -> dict[str, run.Idle]:
+        """Return the options and groups that have no effect, and why."""
+        return run.idle_in_sections(USED_BY, self.only)

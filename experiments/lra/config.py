@@ -184,6 +184,18 @@ class Config:
                 f"--model.max-len or lower --generated.max-length."
             )
 
+    def idle_options(self) -> dict[str, run.Idle]:
+        """Return the options and groups that have no effect, and why."""
+        if self.placement != (NONE,):
+            return {}
+        idle = {"stencil": run.Idle("another --placement", f"--placement {NONE}")}
+        if self.attention.kind == NONE:
+            reason = run.Idle(
+                "another --placement or --attention.kind", f"--placement {NONE} --attention.kind {NONE}"
+            )
+            idle["combine"] = reason
+        return idle
+
     def data(self) -> listops.ListOpsConfig:
         """Return the configuration of the data set.
 

@@ -11,6 +11,9 @@ from jaxtyping import Bool
 
 from experiments import run
 
+TOLERANCE = 5e-6
+"""Accuracies are float32, and saved with six digits."""
+
 
 class Hits(NamedTuple):
     """Which test examples are right."""
@@ -33,13 +36,35 @@ def save(folder: run.Run, variant: str, seed: int, hits: Hits) -> None:
 
 
 def load(folder: run.Run, variant: str, seed: int) -> Hits | None:
-    """Read what `save` has written; None in a run folder of an earlier release."""
-    path = folder.folder / "hits" / _name(variant, seed)
+    """Read what `save` has written; None in a run folder of an earlier release.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    path, remedy = folder.folder / "hits" / _name(variant, seed), run.remedy_of_row(folder, variant, seed)
     if not path.exists():
         return None
-    with np.load(path) as file:
-        count = int(file["count"])
-        return Hits(*(np.unpackbits(file[name], count=count).astype(bool) for name in Hits._fields))
+    arrays = run.read_arrays(path, remedy)
+    try:
+        count = int(arrays["count"])
+        hits = Hits(*(np.unpackbits(arrays[name], count=count).astype(bool) for name in Hits._fields))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} must have the hits of a training, got: {error}; {remedy}.") from None
+    return hits
+
+
+def check(folder: run.Run, result: run.Result, hits: Hits | None, test_examples: int) -> None:
+    """Raise ValueError if hits are not those of the saved result, whose differences would be others."""
+    if hits is None:
+        return
+    for name, accuracy in (("last", result.test_accuracy), ("best", result.best_test_accuracy)):
+        array = getattr(hits, name)
+        if len(array) != test_examples or abs(array.mean() - accuracy) > TOLERANCE:
+            raise ValueError(
+                f"hits must be those of the saved result, got {array.sum()} of {len(array)} in "
+                f"{folder.folder / 'hits' / _name(result.variant, result.seed)} for the accuracy {accuracy:g} on "
+                f"{test_examples}; {run.remedy_of_row(folder, result.variant, result.seed)}."
+            )
 
 
 def _name(variant: str, seed: int) -> str:

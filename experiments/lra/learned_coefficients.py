@@ -64,8 +64,15 @@ def load(folder: run.Run, variant: str, seed: int) -> Coefficients:
     Raises:
         ValueError: the file is damaged.
     """
-    path = _path(folder, variant, seed)
-    return run.read_json(path, run.remedy_of_row(folder, variant, seed)) if path.exists() else {}
+    path, remedy = _path(folder, variant, seed), run.remedy_of_row(folder, variant, seed)
+    coefficients = run.read_json(path, remedy) if path.exists() else {}
+    try:
+        is_whole = all(np.isfinite(np.asarray(value, dtype=float)).all() for value in coefficients.values())
+    except (AttributeError, TypeError, ValueError):
+        is_whole = False
+    if not is_whole:
+        raise ValueError(f"{path} must have arrays of finite numbers, got {coefficients!r:.60}; {remedy}.")
+    return coefficients
 
 
 def describe(coefficients: Coefficients, initial: Coefficients) -> str:

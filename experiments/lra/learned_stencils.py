@@ -4,8 +4,6 @@ Legend: D channels, L layers, K taps.
 """
 
 import io
-import zipfile
-import zlib
 from pathlib import Path
 
 import jax
@@ -61,13 +59,7 @@ def load(folder: run.Run, variant: str, seed: int) -> Taps:
     path = _path(folder, variant, seed)
     if not path.exists():
         return {}
-    try:
-        with np.load(path) as file:
-            return {place: file[place] for place in file.files}
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(
-            f"{path} must be a whole .npz, got: {error}; {run.remedy_of_row(folder, variant, seed)}."
-        ) from None
+    return run.read_arrays(path, run.remedy_of_row(folder, variant, seed))
 
 
 def _path(folder: run.Run, variant: str, seed: int) -> Path:

@@ -247,6 +247,8 @@ def conclude(
 ) -> None:
     """Write differences and figures, then print the tables and the learned coefficients."""
     hits = {(r.variant, r.seed): example_hits.load(folder, r.variant, r.seed) for r in results}
+    for result in results:
+        example_hits.check(folder, result, hits[result.variant, result.seed], test_examples)
     lines = report.lines(results, test_examples, {key: value for key, value in hits.items() if value})
     paths = []
     if run.is_first():

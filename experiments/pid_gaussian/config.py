@@ -2,7 +2,7 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from experiments import run
 from pid.estimators.config import Debias
@@ -154,6 +154,20 @@ class Config:
             raise ValueError(f"two sources have two names, got {' '.join(self.names)}; change --names.")
         run.check_ranges(self)
         self._check_sizes()
+
+    def idle_options(self) -> dict[str, run.Idle]:
+        """Return the options and groups that have no effect, and why."""
+        present = f"--study {self.study}" if self.npz is None else "--npz"
+        idle = {
+            study: run.Idle(f"--study {study}", present)
+            for study in get_args(StudyName)
+            if self.npz is not None or study != self.study
+        }
+        if self.npz is not None:
+            idle["study"] = run.Idle("generated data", present)
+        elif self.study != "planted":
+            idle["names"] = run.Idle("--study planted or --npz", present)
+        return idle
 
     def _check_sizes(self) -> None:
         if self.npz is not None and len(self.seeds) > 1:

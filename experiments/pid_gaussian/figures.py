@@ -6,7 +6,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments.run.figures import save
+from experiments.run.figures import save, without_math
 from pid import plots
 from pid.estimators import Comparison, Estimate
 from pid.measures import PID, Certificate
@@ -27,6 +27,7 @@ def save_planted(
     title: str,
 ) -> None:
     """Write the overview `planted.png`, and one file for each single figure; `title` says which run they show."""
+    names = (without_math(names[0]), without_math(names[1]))
     save(overview(truth, estimate, true_change, change, names), folder, "planted", title=title)
     save(plots.stacked_atoms(estimate, names=names), folder, "stack", title=title)
     save(plots.shares(estimate, names=names), folder, "shares", title=title)
@@ -37,6 +38,7 @@ def save_planted(
 
 def save_activations(folder: Path, estimate: Estimate, names: Names, title: str) -> None:
     """Write stack, shares and trajectories of layers, or bars for a single estimate."""
+    names = (without_math(names[0]), without_math(names[1]))
     if estimate.pid.mi_joint.shape == ():
         save(plots.bars(estimate, names=names), folder, "bars", title=title)
         return

@@ -48,7 +48,7 @@ def draw_bias(rows: list[Row]) -> Figure:
 def _errors(panel: Any, rows: list[Row], method: str, field: str) -> None:
     errors = [np.array(row["estimates"][method][field]) - row["truth"][field] for row in rows]
     means = [e.mean() for e in errors]
-    standard_errors = [e.std(ddof=1) / len(e) ** 0.5 if len(e) > 1 else 0 for e in errors]
+    standard_errors = [e.std(ddof=1) / len(e) ** 0.5 if len(e) > 1 else np.nan for e in errors]
     style: dict[str, Any] = {"color": COLORS[method], "marker": "o", "markersize": 3, "capsize": 2}
     panel.errorbar(
         [row["d"] for row in rows], means, yerr=standard_errors, linewidth=1.2, label=method, **style

@@ -62,6 +62,14 @@ class ModelFolder:
         """Read the processor, which raises ValueError if the prompt style or a file is not that of the model."""
         _ = self.processor
 
+    def check_window(self) -> None:
+        """Raise ValueError if a window has more layers than the model."""
+        width, layers = self._options.width, self.config.text.num_layers
+        if width is not None and width > layers:
+            raise ValueError(
+                f"a window has at most all {layers} layers of {self.name}, got {width}; lower --capture.width."
+            )
+
     @property
     def prompt(self) -> dict[str, str]:
         """Name, text and suffix of the prompt style, and what chose it."""

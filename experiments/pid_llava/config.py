@@ -9,7 +9,7 @@ from pid import SeparableFlow, llava
 from pid.estimators.comparison import Aggregation
 from pid.interface.command_options import HIDDEN, Choices
 from pid.interface.ranges import Count, Level, Natural, Range, Seed
-from pid.llava.preprocessing.prompts import AUTO, style_text, suffix_text
+from pid.llava.preprocessing.prompts import AUTO, IMAGE, style_text, suffix_text
 from pid.toyworld import TASKS
 
 Target = Literal["last", "same_layer", "unembedding", "logits"]
@@ -19,6 +19,11 @@ MAY_CHANGE_ON_RESUME = (*run.MAY_CHANGE_ON_RESUME, "hosts", "cache")
 """Fields that may change on resume: they determine where the run computes, but not its results."""
 RENAMED = {"asking": "capture", "kept": "cache", "normali" + "sed": "normalized"}
 """Old -> new names of options."""
+USED_BY: dict[ConfigName, tuple[str, ...]] = {
+    "recommended": ("components", "shuffles"),
+    "paper": ("couplings", "steps", "folds"),
+}
+"""Configuration -> the options of an estimate that only it uses."""
 FLOW_ROWS = 100  # rows that a flow needs
 
 
@@ -150,8 +155,11 @@ class Config:
                 f"models have the names of their folders, got {', '.join(names)}; rename one, or link to it."
             )
         run.check_ranges(self)
-        if self.capture.style != AUTO:
-            style_text(self.capture.style)
+        if self.capture.style != AUTO and IMAGE not in style_text(self.capture.style):
+            raise ValueError(
+                f"every question has an image, got the prompt style {self.capture.style!r} without {IMAGE}; add it to "
+                f"--capture.style."
+            )
         suffix_text(self.capture.suffix)
         self._check_sizes()
 
@@ -173,9 +181,18 @@ class Config:
                 f"the flow of the paper configuration needs {FLOW_ROWS} samples, got capture.least={capture.least}; "
                 f"raise it, or use --config recommended."
             )
+        if self.npz is None and "paper" in self.configs and self.estimation.folds > capture.least:
+            raise ValueError(
+                f"every fold has a sample, got estimation.folds={self.estimation.folds} for "
+                f"capture.least={capture.least}; lower --estimation.folds."
+            )
         if corners.rows and corners.rows < needed:
             raise ValueError(
                 f"a corner needs {needed} rows or none, got {corners.rows}; raise --corners.rows."
+            )
+        if len({*corners.tasks}) < len(corners.tasks):
+            raise ValueError(
+                f"tasks at the corners are different, got {', '.join(corners.tasks)}; change --corners.tasks."
             )
         options = [name for name in corners.tasks if TASKS[name].options]
         if options:
@@ -183,6 +200,37 @@ class Config:
                 f"at a corner the wording of the options tells nothing, got {', '.join(options)}; change "
                 f"--corners.tasks."
             )
+
+    def idle_options(self) -> dict[str, run.Idle]:
+        """Return the options and groups that have no effect, and why."""
+        idle = {}
+        if self.npz is not None:
+            names = (
+                "model",
+                "tasks",
+                "target",
+                "x",
+                "y",
+                "normalized",
+                "cache",
+                "mesh",
+                "capture",
+                "corners",
+            )
+            idle |= dict.fromkeys(names, run.Idle("models", "--npz"))
+        if self.data is not None:
+            idle["corners"] = run.Idle("the toy world", "--data")
+        if not self.corners.rows:
+            idle["corners.tasks"] = run.Idle("--corners.rows", "0")
+        if not self.capture.windows:
+            idle["capture.width"] = run.Idle("--capture.windows", "--capture.windows false")
+        for config, names in USED_BY.items():
+            if config not in self.configs:
+                reason = run.Idle(f"--config {config}", f"--config {self.config}")
+                idle |= {f"estimation.{name}": reason for name in names}
+        if self.corners.rows and "corners" not in idle:
+            idle.pop("estimation.components", None)  # the estimates of the corners are the recommended ones
+        return idle
 
     @property
     def configs(self) -> tuple[ConfigName, ...]:

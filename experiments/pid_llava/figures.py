@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from experiments.pid_llava.stages.capturing import Capture, probability_changes
 from experiments.pid_llava.stages.decomposing import Decomposition, knockout_change
 from experiments.pid_llava.stages.knockout_conditions import WINDOW
-from experiments.run.figures import series_style
+from experiments.run.figures import series_style, without_math
 from pid import plots
 
 NAMES = ("vision", "language")
@@ -37,11 +37,12 @@ def draw(
 def trajectories(decompositions: Sequence[Decomposition]) -> Figure:
     """Draw a row for each task: estimate with interval, plug-in estimate (dashed), null distribution (gray band)."""
     figure, rows = _rows(
-        len(decompositions), f"{decompositions[0].model}, {decompositions[0].config} configuration"
+        len(decompositions),
+        without_math(f"{decompositions[0].model}, {decompositions[0].config} configuration"),
     )
     for decomposition, row in zip(decompositions, rows, strict=True):
         estimate, layers = decomposition.estimate, decomposition.layers
-        row.suptitle(f"{decomposition.task}, n = {estimate.n}", fontsize=11)
+        row.suptitle(f"{without_math(decomposition.task)}, n = {estimate.n}", fontsize=11)
         panels = np.ravel(row.subplots(1, len(FIELDS)))
         plots.trajectories(estimate, layers=layers, names=NAMES, fields=FIELDS, axes=panels)
     return figure
@@ -53,10 +54,10 @@ def knockouts(decompositions: Sequence[Decomposition]) -> Figure:
     decompositions = [d for d in decompositions if d.knockout is not None]
     figure, rows = _rows(
         len(decompositions),
-        f"knockout - baseline: {decompositions[0].model}, {decompositions[0].config} configuration",
+        f"knockout - baseline: {without_math(decompositions[0].model)}, {decompositions[0].config} configuration",
     )
     for decomposition, row in zip(decompositions, rows, strict=True):
-        row.suptitle(decomposition.task, fontsize=11)
+        row.suptitle(without_math(decomposition.task), fontsize=11)
         panels = np.ravel(row.subplots(1, len(FIELDS)))
         if (difference := knockout_change(decomposition)) is not None:
             layers = decomposition.layers
@@ -74,8 +75,8 @@ def shares(decompositions: Sequence[Decomposition]) -> Figure:
     for panel in panels[len(decompositions) :]:
         panel.remove()
     for d, panel in zip(decompositions, panels, strict=False):
-        plots.shares(d.estimate, layers=d.layers, names=NAMES, title=d.task, ax=panel)
-    figure.suptitle(f"{decompositions[0].model}, {decompositions[0].config} configuration")
+        plots.shares(d.estimate, layers=d.layers, names=NAMES, title=without_math(d.task), ax=panel)
+    figure.suptitle(f"{without_math(decompositions[0].model)}, {decompositions[0].config} configuration")
     return figure
 
 
@@ -92,14 +93,12 @@ def windows(captures: Sequence[Capture]) -> Figure:
             style = series_style(index)
             changes = _windows(capture)
             means = np.array([change.mean() for change in changes])
-            errors = np.array(
-                [2 * change.std(ddof=min(1, len(change) - 1)) / len(change) ** 0.5 for change in changes]
-            )
+            errors = np.array([2 * _standard_error(change) for change in changes])
             layers = np.arange(len(means))
             panel.plot(layers, means, label=capture.task, **style)
             low, high = means - errors, means + errors
             panel.fill_between(layers, low, high, color=style["color"], alpha=0.2, linewidth=0)
-        panel.set(title=model, xlabel="middle layer of the knockout window")
+        panel.set(title=without_math(model), xlabel="middle layer of the knockout window")
     grid[0].set_ylabel("change of the answer's probability, %")
     legend = {"loc": "center left", "bbox_to_anchor": (1.01, 0.5)}
     grid[-1].legend(title="mean, band: ± 2 standard\nerrors over questions", **legend)
@@ -111,6 +110,11 @@ def _windows(capture: Capture) -> list[np.ndarray]:
     changes = probability_changes(capture)
     middles = sorted(int(name.removeprefix(WINDOW)) for name in changes if name.startswith(WINDOW))
     return [changes[f"{WINDOW}{middle}"] for middle in middles]
+
+
+def _standard_error(values: np.ndarray) -> float:
+    """Return the standard error of a mean, NaN for one value."""
+    return float(values.std(ddof=1)) / len(values) ** 0.5 if len(values) > 1 else np.nan
 
 
 def _rows(count: int, title: str) -> tuple[Figure, np.ndarray]:

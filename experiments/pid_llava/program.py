@@ -272,6 +272,7 @@ def find_models(config: Config) -> list[ModelFolder]:
     models = [ModelFolder(path, config.capture, config.mesh) for path in config.model]
     for model in models:
         model.check_prompt()
+        model.check_window()
     return models
 
 

@@ -35,7 +35,13 @@ def restore_or_estimate(folder: Path, name: str, make: Callable[[], Estimate]) -
     path = _estimate(folder, name)
     if not path.is_file():
         io.save_estimate(path, make())
-    return io.load_estimate(path)
+    try:
+        return io.load_estimate(path)
+    except ValueError as error:
+        raise ValueError(
+            f"a cached estimate must be whole, got {path} ({error.__cause__}); delete it, and --resume estimates it "
+            f"again."
+        ) from None
 
 
 def store_folder(folder: Path, name: str) -> Path:

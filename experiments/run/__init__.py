@@ -18,11 +18,13 @@ killtest      a program that kills another one at random moments and compares it
 """
 
 from experiments.run.command_line import CommandLine as CommandLine
+from experiments.run.command_line import Idle as Idle
 from experiments.run.command_line import check_folder as check_folder
 from experiments.run.command_line import check_out as check_out
 from experiments.run.command_line import check_resume as check_resume
 from experiments.run.command_line import check_seeds as check_seeds
 from experiments.run.command_line import deprecated_names as deprecated_names
+from experiments.run.command_line import idle_in_sections as idle_in_sections
 from experiments.run.command_line import rename_options as rename_options
 from experiments.run.console import open_console as open_console
 from experiments.run.console import safe_output as safe_output
@@ -32,6 +34,7 @@ from experiments.run.distributed import broadcast_from_first as broadcast_from_f
 from experiments.run.distributed import is_first as is_first
 from experiments.run.distributed import join_hosts as join_hosts
 from experiments.run.entry_point import run_program as run_program
+from experiments.run.folder.atomic_files import read_arrays as read_arrays
 from experiments.run.folder.atomic_files import read_json as read_json
 from experiments.run.folder.atomic_files import write_atomically as write_atomically
 from experiments.run.folder.continuation import MAY_CHANGE_ON_RESUME as MAY_CHANGE_ON_RESUME

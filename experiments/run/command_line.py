@@ -4,10 +4,10 @@ import dataclasses
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from experiments.run.console import safe_output
 from experiments.run.folder.continuation import Continuation, SavedStart, check_run, is_blank
@@ -19,6 +19,15 @@ from pid.interface.ranges import MAX_INT
 from pid.interface.refusals import explain
 
 C = TypeVar("C")
+
+
+class Idle(NamedTuple):
+    """Why an option, or a group of options, has no effect."""
+
+    needed: str
+    """What gives it an effect, as it is written on the command line."""
+    present: str
+    """What the command line has instead."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,11 +74,13 @@ class CommandLine(Generic[C]):
         parsed = parse(words, options_of(self.presets[self.default][1]), free=self.presets)
         _, start = self.presets[self._preset(parsed.words)]
         saved = self._saved(parsed)
-        return (
+        config = (
             replace(start, parsed.values)
             if saved is None
             else saved.finish(replace(saved.config, parsed.values))
         )
+        check_effects(parsed.values, config)
+        return config
 
     def _saved(self, parsed: Arguments) -> SavedStart[C] | None:
         """Return the saved configuration of the run to resume, None without one."""
@@ -150,6 +161,40 @@ def rename_options(arguments: Sequence[str], renamed: Mapping[str, str]) -> list
             print(f"{word} is now called {new}; the next release removes the old name.", file=sys.stderr)
         words.append(new)
     return words
+
+
+def idle_in_sections(used_by: Mapping[str, Sequence[str]], only: Sequence[str]) -> dict[str, Idle]:
+    """Return the options and groups that none of the sections of --only uses.
+
+    Args:
+        used_by: option or group -> the sections that use it.
+        only: the sections that run.
+    """
+    present = f"--only {' '.join(only)}"
+    return {
+        name.replace("_", "-"): Idle(" or ".join(f"--only {section}" for section in sections), present)
+        for name, sections in used_by.items()
+        if not set(sections) & set(only)
+    }
+
+
+def check_effects(options: Iterable[Sequence[str]], config: Any) -> None:
+    """Raise ValueError for the first option of a command line that has no effect.
+
+    Args:
+        options: paths of the options that the command line has.
+        config: the configuration. Its method `idle_options` returns the names of options and groups without effect,
+            each with an `Idle`; without the method every option has an effect.
+    """
+    idle = config.idle_options() if hasattr(config, "idle_options") else {}
+    for path in options:
+        name = ".".join(path).replace("_", "-")
+        groups = (name[:end] for end in (*(i for i, c in enumerate(name) if c == "."), len(name)))
+        for reason in (idle[group] for group in groups if group in idle):
+            raise ValueError(
+                f"--{name} has an effect only with {reason.needed}, got {reason.present}; drop it, or use "
+                f"{reason.needed}."
+            )
 
 
 def check_seeds(seeds: Sequence[int]) -> None:

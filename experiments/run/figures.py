@@ -1,5 +1,6 @@
 """Style and colors of figures, curves over seeds, and PNG files."""
 
+import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -43,10 +44,17 @@ def save(figure: Figure, folder: Path, name: str, *, dpi: int = 150, title: str 
     """
     path = folder / f"{name}.png"
     if title is not None:
-        own = figure.get_suptitle()
+        own, title = figure.get_suptitle(), without_math(title)
         figure.suptitle(f"{title}\n{own}" if own else title, fontsize=10)
-    figure.savefig(path, dpi=dpi)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph \d+", UserWarning)  # the font lacks a character of a name
+        figure.savefig(path, dpi=dpi)
     return path
+
+
+def without_math(text: str) -> str:
+    """Return a text, such as the name of a folder, so that matplotlib prints its dollar signs."""
+    return "".join(c if c.isprintable() else "?" for c in text).replace("$", r"\$")
 
 
 def save_all(

@@ -1,11 +1,16 @@
-"""Handle preemption: after a signal a training saves and stops, and a program that measures stops at once."""
+"""Handle preemption: after a signal a training saves and stops, and a program that measures stops at once.
+
+Python calls a handler when the main thread returns to Python, so not while XLA compiles or computes. `_Watch` ends the
+process if that takes too long.
+"""
 
 import contextlib
 import os
 import signal
+import socket
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 import jax
@@ -18,6 +23,8 @@ WARNINGS = tuple(
     getattr(signal, name) for name in ("SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU") if hasattr(signal, name)
 )
 """Signals of a closed terminal and of batch systems before a limit. They may arrive several times."""
+PATIENCE = 3.0
+"""Seconds in which the main thread may handle a signal that ends the process."""
 DISPLAY_FAILURE = 128
 """Stands in the place of a signal's number for a display that failed; no signal has this number."""
 
@@ -50,7 +57,8 @@ class Preemption:
 
     def __enter__(self) -> "Preemption":
         """Install the handlers."""
-        self._handlers.enter_context(_handler(self._record))
+        watch = _Watch(is_handled=lambda number, count: number not in REQUESTS or count < 2)
+        self._handlers.enter_context(_handler(self._record, watch))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -100,13 +108,63 @@ def stop_at_signals() -> Iterator[None]:
         raise Preempted(number)
 
     try:
-        with _handler(stop):
+        with _handler(stop, _Watch(is_handled=lambda number, count: bool(numbers), sentence=_stopped_by)):
             yield
     except Preempted:
         if numbers:
-            name = signal.Signals(numbers[0]).name
-            print(f"stopped by {name}; what is finished is saved, continue with --resume", file=sys.stderr)
+            print(_stopped_by(numbers[0]), file=sys.stderr)
         raise
+
+
+def _stopped_by(number: int) -> str:
+    return f"stopped by {signal.Signals(number).name}; what is finished is saved, continue with --resume"
+
+
+class _Watch:
+    """Ends the process after a signal that the main thread does not handle within `PATIENCE`.
+
+    Args:
+        is_handled: (signal, how many signals of `REQUESTS` have arrived) -> whether nothing is left to do.
+        sentence: signal -> last line on stderr; none by default.
+    """
+
+    def __init__(
+        self, is_handled: Callable[[int, int], bool], sentence: Callable[[int], str] | None = None
+    ) -> None:
+        """Take both. Entering the context starts the thread that watches."""
+        self._is_handled, self._sentence, self._former = is_handled, sentence, -1
+
+    def __enter__(self) -> None:
+        """Let the operating system report every signal to a thread, whatever the main thread does."""
+        self._reader, self._writer = socket.socketpair()
+        self._writer.settimeout(0)  # else a handler could wait
+        self._former = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
+        self._is_over = threading.Event()
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def __exit__(self, *_: object) -> None:
+        """Stop watching."""
+        self._is_over.set()
+        signal.set_wakeup_fd(self._former)
+        self._writer.close()
+
+    def _watch(self) -> None:
+        count = 0
+        with self._reader:
+            while content := self._reader.recv(1):
+                number = content[0]
+                count += number in REQUESTS
+                if self._is_handled(number, count) or self._is_over.wait(PATIENCE):
+                    continue
+                if not self._is_handled(number, count):
+                    self._end(number)
+
+    def _end(self, number: int) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            if self._sentence is not None:
+                print(self._sentence(number), file=sys.stderr)
+            sys.stderr.flush()
+        os._exit(128 + number)
 
 
 def end_process(stopped: Preempted) -> NoReturn:
@@ -124,15 +182,18 @@ def end_process(stopped: Preempted) -> NoReturn:
 
 
 @contextlib.contextmanager
-def _handler(handle: Any) -> Iterator[None]:
+def _handler(handle: Any, watch: _Watch) -> Iterator[None]:
     """Handle the signals in the main thread, except ignored ones."""
     previous: dict[int, Any] = {}
-    if threading.current_thread() is threading.main_thread():
-        for number in (*REQUESTS, *WARNINGS):
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                previous[number] = signal.signal(number, handle)
-    try:
+    if threading.current_thread() is not threading.main_thread():
         yield
+        return
+    for number in (*REQUESTS, *WARNINGS):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            previous[number] = signal.signal(number, handle)
+    try:
+        with watch:
+            yield
     finally:
         for number, handler in previous.items():
             # None means a handler that was not installed from Python, so Python cannot restore it.

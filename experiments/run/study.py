@@ -90,13 +90,20 @@ class Runner(NamedTuple):
         return results
 
     def _row(self, part: Part) -> Row:
+        labels = {} if part.seed is None else {"part": part.name, "seed": part.seed}
         row = self.folder.row(part.name, part.seed or 0)
         if row is not None:
+            if differing := [
+                f"{name}={row.get(name)!r:.40}" for name in labels if row.get(name) != labels[name]
+            ]:
+                raise ValueError(
+                    f"{self.folder.row_path(part.name, part.seed or 0)} must be the result of {part.name}, seed "
+                    f"{part.seed}, got {', '.join(differing)}; delete it, and --resume measures it again."
+                )
             self.progress.skip(part.name)
             return row
         start = time.perf_counter()
         row = self._measure(part)
-        labels = {} if part.seed is None else {"part": part.name, "seed": part.seed}
         row = labels | {"seconds": time.perf_counter() - start} | row
         self.folder.finish(part.name, part.seed or 0, row)
         return row

@@ -38,7 +38,7 @@ from pdeformer.attention.types import AttentionMask, attention_mask, check_shape
 from pdeformer.integrators.compilation import compile_once
 from pdeformer.integrators.meshes import with_automatic_axes
 from pdeformer.pde import PDE
-from pdeformer.stencil.arguments import resolve_causal
+from pdeformer.stencil.arguments import check_number, resolve_causal, static_number
 
 P = ParamSpec("P")
 PlainMethod = Literal["auto", "chunked", "xla"]
@@ -53,7 +53,7 @@ def dot_product_attention(
     is_causal: bool = False,
     window: int | None = None,
     scale: float | Shaped[Array | np.ndarray, ""] | None = None,
-    dropout: float = 0.0,
+    dropout: float | Shaped[Array | np.ndarray, ""] = 0.0,
     dropout_key: PRNGKeyArray | None = None,
     method: PlainMethod = "auto",
     key_segment_ids: Shaped[Array | np.ndarray, "..."] | list | None = None,
@@ -74,8 +74,8 @@ def dot_product_attention(
         is_causal: Query t attends only to the keys s <= t + S − T (aligned bottom-right).
         window: Attend only to the keys with |t + S − T − s| <= window [Beltagy et al. 2020]; None means all.
         scale: Factor of the scores; None means 1/√H.
-        dropout: Probability in [0, 1) of dropping a weight. The others are divided by 1 − dropout. The dropout
-            mask is a function of `dropout_key` and is recomputed in the backward pass.
+        dropout: Probability in [0, 1) of dropping a weight, static under `jit`. The others are divided by
+            1 − dropout. The dropout mask is a function of `dropout_key` and is recomputed in the backward pass.
         dropout_key: Random key, needed if dropout > 0.
         method: "chunked" needs O(T) memory; "xla" is `jax.nn.dot_product_attention` and has no dropout; "auto" is
             "chunked" on CPU and for dropout, else "xla".
@@ -105,42 +105,50 @@ def dot_product_attention(
         Rabe & Staats, "Self-attention Does Not Need O(n²) Memory", 2021; Dao et al., "FlashAttention", 2022.
     """
     query, key, value = jnp.asarray(query), jnp.asarray(key), jnp.asarray(value)
+    dropout = static_number("dropout", dropout)
     check_shapes(query, key, value, dropout, dropout_key)
+    if scale is not None:
+        check_number("scale", scale, scalar=True)
     check_window(window)
     _check_method(method, dropout)
+    causal = resolve_causal(is_causal=is_causal, causal=causal)
     ids = convert_ids(segment_ids, key_segment_ids, query, key)
     if 0 in (*query.shape, *key.shape):
         return jnp.zeros(query.shape, value.dtype)
     if method == "auto":
         method = "chunked" if dropout > 0 or jax.default_backend() == "cpu" else "xla"
-    causal = resolve_causal(is_causal=is_causal, causal=causal)
-    if isinstance(scale, jax.Array | np.ndarray):
-        query, scale = query * jnp.asarray(scale, compute_dtype(query, key, value)), 1.0
     arrays = query, key, value, *ids, dropout_key if dropout > 0 else None
-    return _plain(arrays, causal=causal, window=window, scale=scale, dropout=dropout, method=method)
+    return _plain(arrays, scale, causal=causal, window=window, dropout=dropout, method=method)
 
 
-@compile_once("causal", "window", "scale", "dropout", "method")
+@compile_once("causal", "window", "dropout", "method")
 def _plain(
-    arrays: tuple, *, causal: bool, window: int | None, scale: float | None, dropout: float, method: str
+    arrays: tuple, scale: Any, *, causal: bool, window: int | None, dropout: float, method: str
 ) -> Array:
-    def attend(query: Array, key: Array, value: Array, query_ids: Any, key_ids: Any, random: Any) -> Array:
+    def attend(
+        query: Array, key: Array, value: Array, query_ids: Any, key_ids: Any, random: Any, *array: Array
+    ) -> Array:
         mask = attention_mask(
             query.shape[1], key.shape[1], query_ids, key_ids, is_causal=causal, window=window
         )
-        factor = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
+        factor = array[0] if array else 1 / math.sqrt(query.shape[-1]) if scale is None else scale
         result, common = value.dtype, jnp.result_type(query, key, value)
         query, key, value = query.astype(common), key.astype(common), value.astype(common)
         if method == "xla":
             return _xla_attention(query, key, value, mask, factor).astype(result)
+        if isinstance(factor, jax.Array):
+            wide = compute_dtype(query)
+            query, key, value = query.astype(wide) * factor.astype(wide), key.astype(wide), value.astype(wide)
+            factor = 1.0
         bits = None if random is None else draw_dropout_bits(random, query, key)
         options: Any = dict(scale=factor, dropout=dropout, dropout_bits=bits)
         return chunked_attention(query, key, value, mask, **options).output.astype(result)
 
-    return with_automatic_axes(attend, jax.typeof(arrays[0]).sharding)(*arrays)
+    array = (jnp.asarray(scale),) if isinstance(scale, jax.Array | np.ndarray) else ()
+    return with_automatic_axes(attend, jax.typeof(arrays[0]).sharding)(*arrays, *array)
 
 
-def _xla_attention(query: Array, key: Array, value: Array, mask: AttentionMask, scale: float) -> Array:
+def _xla_attention(query: Array, key: Array, value: Array, mask: AttentionMask, scale: Any) -> Array:
     dense = mask.dense(jnp.arange(query.shape[1]), jnp.arange(key.shape[1]))
     query = zero_padding(query, mask.query_ids, query.dtype)
     key, value = (zero_padding(x, mask.key_ids, x.dtype) for x in (key, value))

@@ -131,8 +131,8 @@ def _map_heads(static: StaticArgs, function: Callable, arrays: Any, mask: Attent
     def unflatten(y: Array) -> Array:
         return jnp.moveaxis(y.reshape(batch, heads, *y.shape[1:]), 1, 2)
 
-    indices = np.indices((batch, heads), np.uint32).reshape(2, -1)  # unsigned, so that no slice wraps
-    return jax.tree.map(unflatten, lax.map(apply, tuple(indices)))
+    index = jnp.arange(batch * heads, dtype=jnp.uint32)  # unsigned, so that no slice wraps
+    return jax.tree.map(unflatten, lax.map(apply, (index // jnp.uint32(heads), index % jnp.uint32(heads))))
 
 
 class _QueryChunk(NamedTuple):

@@ -27,7 +27,7 @@ from pdeformer.attention.types import AttentionMask
 from pdeformer.integrators.compilation import compile_once
 from pdeformer.integrators.meshes import with_automatic_axes
 from pdeformer.pde import is_concrete
-from pdeformer.stencil.arguments import convert_segment_ids
+from pdeformer.stencil.arguments import check_dtype, convert_integers, convert_segment_ids
 
 P = ParamSpec("P")
 NewQueries = Shaped[Array | np.ndarray, "..."]
@@ -65,6 +65,38 @@ class AttentionCache(NamedTuple):
     def max_len(self) -> int:
         """Number of places M."""
         return self.key.shape[1]
+
+    def take(self, rows: Shaped[Array | np.ndarray, " r"] | list) -> "AttentionCache":
+        """Return the cache of chosen rows: the beams that go on, or one prompt for several continuations.
+
+        Args:
+            rows: Integers in 0 … B-1, in any order and number.
+
+        Returns:
+            A cache of `len(rows)` rows.
+
+        Raises:
+            ValueError: Rows are no list of integers, or concrete ones are out of range.
+        """
+        index = check_rows(rows, self.key.shape[0])
+        picked = jax.tree.map(lambda x: x[index] if x.ndim else x, self)
+        lengths = picked.row_lengths
+        return picked if lengths is None else picked._replace(length=jnp.max(lengths, initial=0))
+
+
+def check_rows(rows: Any, batch: int) -> Array:
+    """Return the chosen rows of a cache as an array.
+
+    Raises:
+        ValueError: They are no list of integers, or concrete ones are not in 0 … batch - 1.
+    """
+    index = convert_integers("rows", rows)
+    values = np.asarray(index) if is_concrete(index) else np.zeros(0)
+    if index.ndim != 1 or np.any((values < 0) | (values >= batch)):
+        raise ValueError(
+            f"rows are a list of integers in 0 … {batch - 1}, got {rows!r}; choose rows of the cache."
+        )
+    return index
 
 
 def _decode_signature(options: Callable[P, Any]):
@@ -105,7 +137,7 @@ def init_cache(
         A cache of length 0.
 
     Raises:
-        ValueError: A size is below 1.
+        ValueError: A size is no integer or below 1, or the dtype is not floating.
 
     Example:
         >>> from pdeformer import init_cache
@@ -114,8 +146,12 @@ def init_cache(
         ((2, 16, 1, 4), 0, 16)
     """
     shape = batch, max_len, kv_heads, head_width
-    if min(shape) < 1:
-        raise ValueError(f"a cache needs sizes (batch, max_len, kv_heads, head_width) >= 1, got {shape}.")
+    if any(not isinstance(n, int | np.integer) or isinstance(n, bool) or n < 1 for n in shape):
+        raise ValueError(
+            f"a cache needs integer sizes (batch, max_len, kv_heads, head_width) >= 1, got {shape}; an empty cache has "
+            "places too."
+        )
+    check_dtype("the dtype of a cache", dtype)
     key, value = (jnp.zeros(shape, dtype) for _ in range(2))  # one buffer twice could not be donated
     ids = jnp.zeros(shape[:2], jnp.int32) if segments else None
     rows = jnp.zeros((batch,), jnp.int32) if segments else None
@@ -164,6 +200,10 @@ def pde_attention_decode(
     query, key, value = jnp.asarray(query), jnp.asarray(key), jnp.asarray(value)
     causal_options = AttentionOptions(**vars(options), is_causal=True)
     check_call(query, key, value, pde, causal_options, same_tokens=False)
+    if not isinstance(cache, AttentionCache):
+        raise ValueError(
+            f"cache must be an AttentionCache, got {type(cache).__name__}; make it with init_cache."
+        )
     ids = _check_cache(key, cache, options.segment_ids)
     length, steps = query.shape[1], options.steps
     few_rows = options.method == "auto" and length <= max(FEW_ROWS, 2 * steps)

@@ -17,6 +17,7 @@ from pdeformer.attention.materialized import EvolutionSpec, materialized_attenti
 from pdeformer.attention.options import (
     AttentionOptions,
     check_coefficients,
+    check_equation,
     check_feature_key,
     check_meaning,
     check_options,
@@ -48,6 +49,7 @@ def check_call(
     check_options(options)
     check_feature_key(options)
     check_shapes(query, key, value, options.dropout, options.dropout_key)
+    check_equation(pde)
     if pde is not None and options.steps:
         check_meaning(pde, options, same_tokens=same_tokens)
         check_coefficients(pde, options, heads=query.shape[2])
@@ -100,7 +102,7 @@ def prepare(
         key_axes = None if options.is_causal else (1, 3)
         key = performer.feature_map(key, omega, scale=scale, normalize_over=key_axes)
     else:
-        query = query * scale
+        query = query * (jnp.asarray(scale, dtype) if isinstance(scale, jax.Array) else scale)
     spec = EvolutionSpec(
         steps=steps if pde is not None else 0,
         target=options.target,
@@ -111,7 +113,7 @@ def prepare(
         random_features=options.base == "performer",
         shared=all(len(x) == 0 for x in shapes),
         constant=all(len(x) < 2 for x in shapes),
-        dropout=options.dropout,
+        dropout=float(options.dropout),
     )
     return EvolutionProblem(spec, pde, AttentionInputs(query, key, value, mask, dropout_bits))
 

@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Array, PRNGKeyArray, Shaped
 
 from pdeformer.pde import PDE, REACTIONS, AdvectionDiffusion, Coefficient, Diffusion, ReactionDiffusion, Wave
-from pdeformer.stencil.arguments import resolve_causal
+from pdeformer.stencil.arguments import check_number, check_random_key, resolve_causal, static_number
 
 Target = Literal["weights", "logits"]
 Axis = Literal["key", "query", "both"]
@@ -105,15 +105,25 @@ class WeightsOptions(SpaceOptions, DecodeOptions):
 class AttentionOptions(WeightsOptions):
     """The options of `pde_attention`."""
 
-    dropout: float = 0.0
+    dropout: float | Shaped[Array | np.ndarray, ""] = 0.0
     """Probability in [0, 1) of dropping a weight: of A(0), or of the softmax of evolved logits."""
     dropout_key: PRNGKeyArray | None = None
     """Random key, needed if dropout > 0."""
+
+    def __post_init__(self) -> None:
+        """Join the two names of `is_causal`, and convert the rate of the dropout to a Python number."""
+        super().__post_init__()
+        object.__setattr__(self, "dropout", static_number("dropout", self.dropout))
 
 
 def split_arrays(options: OptionsT) -> tuple[OptionsT, dict[str, Any]]:
     """Split options into the static ones, hashable with None in place of arrays, and the arrays by name."""
     arrays = {name: x for name, x in vars(options).items() if isinstance(x, jax.Array | np.ndarray)}
+    scale = vars(options).get("scale")
+    if (
+        scale is not None
+    ):  # as an array, because the program would otherwise be compiled again for another number
+        arrays["scale"] = jnp.asarray(scale)
     return replace(options, **dict.fromkeys(arrays)), arrays
 
 
@@ -160,6 +170,8 @@ def check_options(options: EvolutionOptions) -> None:
     if not isinstance(steps, int | np.integer) or isinstance(steps, bool) or steps < 0:
         raise ValueError(f"steps must be a Python integer >= 0, got {steps!r}.")
     check_window(options.window)
+    if isinstance(options, DecodeOptions) and options.scale is not None:
+        check_number("scale", options.scale, scalar=True)
     if options.base == "performer":
         _check_performer(options)
     elif options.features is not None or getattr(options, "feature_key", None) is not None:
@@ -181,9 +193,10 @@ def check_window(window: Any) -> None:
 
 
 def _check_performer(options: EvolutionOptions) -> None:
-    if options.features is None or options.features < 1:
+    features = options.features
+    if not isinstance(features, int | np.integer) or isinstance(features, bool) or features < 1:
         raise ValueError(
-            f"base 'performer' needs features >= 1 and feature_key, got features={options.features}; 4 H features "
+            f"base 'performer' needs features >= 1 and feature_key, got features={features!r}; 4 H features "
             "and jax.random.key(0) are a start."
         )
     if isinstance(options, SpaceOptions) and options.target == "logits":
@@ -206,12 +219,27 @@ def check_feature_key(options: AttentionOptions) -> None:
     """Check that base "performer" has a random key.
 
     Raises:
-        ValueError: The key is missing.
+        ValueError: The key is missing, or no random key.
     """
     if options.base == "performer" and options.feature_key is None:
         raise ValueError(
             f"base 'performer' needs features >= 1 and feature_key, got features={options.features}, "
             "feature_key=None; jax.random.key(0) is a start."
+        )
+    if options.base == "performer":
+        check_random_key("feature_key", options.feature_key)
+
+
+def check_equation(pde: Any) -> None:
+    """Check that `pde` is an equation or None.
+
+    Raises:
+        ValueError: It is not.
+    """
+    if pde is not None and not isinstance(pde, Diffusion | Wave | ReactionDiffusion | AdvectionDiffusion):
+        raise ValueError(
+            f"pde must be Diffusion, Wave, ReactionDiffusion, AdvectionDiffusion or None, got {pde!r}; make one, as "
+            "Diffusion(0.1)."
         )
 
 
@@ -224,10 +252,7 @@ def check_meaning(pde: Any, options: AttentionOptions, *, same_tokens: bool = Tr
         ValueError: The combination has no meaning; the text says what to use instead.
     """
     target, axis, order = options.target, options.axis, options.order
-    if not isinstance(pde, Diffusion | Wave | ReactionDiffusion | AdvectionDiffusion):
-        raise ValueError(
-            f"pde must be Diffusion, Wave, ReactionDiffusion, AdvectionDiffusion or None, got {pde!r}."
-        )
+    check_equation(pde)
     reacts = isinstance(pde, ReactionDiffusion)
     if options.is_causal and (axis != "key" or target != "weights"):
         raise ValueError(
@@ -263,6 +288,7 @@ def check_coefficients(pde: PDE, options: AttentionOptions, *, heads: int) -> No
     Raises:
         ValueError: A coefficient has another shape than (), (N,) or (steps, N), or the step is unstable.
     """
+    pde.check_numbers(options.dt)
     for name, value in pde.coefficients().items():
         if jnp.shape(value) not in ((), (heads,), (options.steps, heads)):
             raise ValueError(
@@ -270,5 +296,5 @@ def check_coefficients(pde: PDE, options: AttentionOptions, *, heads: int) -> No
                 f"({options.steps}, {heads}), got shape {jnp.shape(value)}."
             )
     if jnp.ndim(options.dt) != 0:
-        raise ValueError(f"dt must be a scalar, got shape {jnp.shape(options.dt)}.")
+        raise ValueError(f"dt must be a scalar, got shape {jnp.shape(options.dt)}; scale the coefficients.")
     pde.check(options.dt)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Integer, UInt32
 
-from pdeformer.stencil.arguments import check_floating, convert_segment_ids
+from pdeformer.stencil.arguments import check_floating, check_random_key, convert_segment_ids
 
 
 class AttentionOutput(NamedTuple):
@@ -124,7 +124,7 @@ def convert_ids(
     return ids, key_ids
 
 
-def check_shapes(query: Array, key: Array, value: Array, dropout: float, dropout_key: Any) -> None:
+def check_shapes(query: Array, key: Array, value: Array, dropout: Any, dropout_key: Any) -> None:
     """Check that dtypes, shapes and dropout fit together.
 
     Raises:
@@ -142,10 +142,21 @@ def check_shapes(query: Array, key: Array, value: Array, dropout: float, dropout
             "the number of query heads must be a multiple of the number of key heads, got "
             f"{heads} and {key_heads}; repeat or drop key heads."
         )
+    check_dropout(dropout, dropout_key)
+
+
+def check_dropout(dropout: float, dropout_key: Any) -> None:
+    """Check the rate of a dropout and its key.
+
+    Raises:
+        ValueError: The rate is outside [0, 1), or the key is missing or no random key.
+    """
     if not 0 <= dropout < 1:
         raise ValueError(f"dropout must lie in [0, 1), got {dropout}; it is the chance to drop, not to keep.")
     if dropout > 0 and dropout_key is None:
         raise ValueError(f"dropout needs a random key, got None with dropout={dropout}; pass dropout_key.")
+    if dropout > 0:
+        check_random_key("dropout_key", dropout_key)
 
 
 def _match(query: Array, key: Array) -> bool:

@@ -19,11 +19,12 @@ from pdeformer.pde import (
     Diffusion,
     ReactionDiffusion,
     Wave,
+    check_coefficient_shapes,
     check_reaction,
     is_concrete,
 )
 from pdeformer.stencil import Boundary, Path
-from pdeformer.stencil.arguments import convert_segment_ids, resolve_causal
+from pdeformer.stencil.arguments import fit_segment_ids, resolve_causal
 
 Method = Literal["auto", "scan", "taps", "spectral"]
 METHODS: tuple[str, ...] = get_args(Method)
@@ -121,7 +122,7 @@ def evolve(
     method = select_method(pde, method, steps, boundary, segmented=ids is not None, causal=causal)
     if automatic and method == "spectral" and on_mesh(u):
         method = "scan"  # because the compiler would gather the batch for an FFT
-    scaled = pde.scaled(dt).cast(jnp.promote_types(u.dtype, jnp.float32), state.ndim)
+    scaled = pde.scaled_widely(dt).cast(jnp.promote_types(u.dtype, jnp.float32), state.ndim)
     after = _evolve(state, scaled, ids, steps=int(steps), boundary=boundary, method=method, causal=causal)
     return _tokens_to_axis(after, axis, u.ndim)
 
@@ -215,8 +216,10 @@ def _check_arguments(u: Array, steps: int, axis: int, method: str) -> int:
         raise ValueError(f"steps must be a Python integer >= 0, got {steps!r}.")
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}.")
-    if not -u.ndim <= axis < u.ndim:
-        raise ValueError(f"axis {axis} is not an axis of u, which has shape {u.shape}.")
+    if not isinstance(axis, int | np.integer) or isinstance(axis, bool) or not -u.ndim <= axis < u.ndim:
+        raise ValueError(
+            f"axis {axis!r} is not an axis of u, which has shape {u.shape}; pass one, as axis=0."
+        )
     return axis % u.ndim
 
 
@@ -252,31 +255,12 @@ def _check_segments(segment_ids: Any, state: Array, boundary: str) -> Int[Array,
     stencil.path(0, None, boundary)
     if segment_ids is None:
         return None
-    segment_ids = convert_segment_ids(segment_ids)
-    shape = state.shape[:-1]
-    fits = (
-        segment_ids.ndim >= 1
-        and segment_ids.ndim <= len(shape)
-        and segment_ids.shape[-1] == shape[-1]
-        and all(a in (1, b) for a, b in zip(segment_ids.shape[::-1], shape[::-1], strict=False))
-    )
-    if not fits:
-        raise ValueError(
-            f"segment_ids must broadcast against the leading axes and tokens of u, {shape}, got shape "
-            f"{segment_ids.shape}; insert axes of size 1 where they differ."
-        )
-    return segment_ids
+    return fit_segment_ids(segment_ids, state.shape[:-1])
 
 
 def _check_equation(pde: PDE, state: Array, segment_ids: Array | None, steps: int, dt: Coefficient) -> None:
-    channels = state.shape[-1]
-    for name, value in pde.coefficients().items():
-        if jnp.shape(value) not in ((), (channels,)):
-            raise ValueError(
-                f"{name} must be a scalar or one value per channel, ({channels},), got shape {jnp.shape(value)}."
-            )
-    if jnp.ndim(dt) != 0:
-        raise ValueError(f"dt must be a scalar, got shape {jnp.shape(dt)}.")
+    pde.check_numbers(dt)
+    check_coefficient_shapes(pde, state.shape[-1], dt)
     pde.check(dt)
     if isinstance(pde, ReactionDiffusion):
         valid = np.empty(0)

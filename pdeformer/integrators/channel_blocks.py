@@ -55,7 +55,9 @@ def _block_axis(u: Array) -> int:
     channels = u.ndim - 1
     if u.shape[channels] >= BLOCKS:
         return channels
-    return max((channels, *range(u.ndim - 2)), key=lambda axis: u.shape[axis])
+    # an export for batches of any size has an axis whose length is no integer
+    axes = [axis for axis in (channels, *range(u.ndim - 2)) if isinstance(u.shape[axis], int)]
+    return max(axes, key=lambda axis: u.shape[axis])
 
 
 def _slice(x: Array, start: Array, size: int, axis: int) -> Array:

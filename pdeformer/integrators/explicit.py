@@ -185,8 +185,8 @@ def integrate_reaction(pde: ReactionDiffusion, u: Array, graph: Path, steps: int
     size = max(1, int(round((steps - 1) ** 0.5)))
     u = pde.apply_reaction(u, 0.5, graph)
     u = u + diffusion.increment(u, graph)
-    u = jax.lax.scan(chunk, u, length=(steps - 1) // size)[0]
-    u = jax.lax.scan(step, u, length=(steps - 1) % size)[0]
+    for loop, length in ((chunk, (steps - 1) // size), (step, (steps - 1) % size)):
+        u = jax.lax.scan(loop, u, length=length)[0] if length else u
     return pde.apply_reaction(u, 0.5, graph)
 
 

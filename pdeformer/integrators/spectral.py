@@ -38,7 +38,8 @@ def apply(pde: Linear, u: Array, graph: Path, steps: int, *, adjoint: bool = Fal
         return in_blocks(u, pde)
     per_sequence = jax.tree.map(lambda c: c.reshape(1, -1), pde)
     sequences = u.reshape(-1, *u.shape[-2:])
-    run = in_modes if len(sequences) >= BLOCKS else in_blocks
+    count = sequences.shape[0]  # no integer in an export for batches of any size
+    run = in_modes if isinstance(count, int) and count >= BLOCKS else in_blocks
     return jax.lax.map(lambda x: run(x, per_sequence), sequences).reshape(u.shape)
 
 

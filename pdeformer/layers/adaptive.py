@@ -18,12 +18,14 @@ from pdeformer.layers.stable_stencil import (
     Segments,
     at_least_float32,
     check_alpha,
+    check_dtypes,
     diffuse,
     logit,
     standardize,
     symmetric_taps,
     update_valid_tokens,
 )
+from pdeformer.stencil.arguments import check_flag, check_integer
 
 
 class AdaptiveStencil(nnx.Module):
@@ -77,7 +79,9 @@ class AdaptiveStencil(nnx.Module):
         rngs: nnx.Rngs | None = None,
     ):
         """Check the arguments and make the parameters."""
-        if width not in (3, 5, 7):
+        check_integer("AdaptiveStencil: channels", channels, minimum=0)
+        check_dtypes("AdaptiveStencil", dtype, param_dtype)
+        if width not in (3, 5, 7) or isinstance(width, float):
             raise ValueError(
                 f"AdaptiveStencil has width 3, 5 or 7, got {width}; for a longer reach use MultiScaleStencil."
             )
@@ -116,6 +120,7 @@ class AdaptiveStencil(nnx.Module):
         Raises:
             ValueError: `causal` is True and the layer is `free`, or a shape or dtype does not fit.
         """
+        check_flag("causal", causal)
         if self.free and causal:
             raise ValueError(
                 "AdaptiveStencil(free=True) has no causal form: it reads later tokens; use free=False."

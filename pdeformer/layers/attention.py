@@ -28,9 +28,9 @@ from pdeformer.attention.options import (
 from pdeformer.layers import constraints
 from pdeformer.layers.multihead import FlaxArguments, dropout_of, refuse_unserved, segments_of
 from pdeformer.layers.signature import InitSignature
-from pdeformer.layers.stable_stencil import Segments, at_least_float32, broadcast_segments
+from pdeformer.layers.stable_stencil import Segments, at_least_float32, broadcast_segments, check_dtypes
 from pdeformer.pde import PDE, AdvectionDiffusion, Diffusion, Reaction, ReactionDiffusion, Wave
-from pdeformer.stencil.arguments import resolve_causal
+from pdeformer.stencil.arguments import check_integer, resolve_causal
 
 P = ParamSpec("P")
 Kind = Literal["none", "diffusion", "wave", "reaction-diffusion", "advection-diffusion"]
@@ -248,6 +248,8 @@ class PDEAttention(nnx.Module):
             ValueError: As in `PDEAttentionConfig`, or kind "none".
             TypeError: An unknown keyword argument.
         """
+        check_integer("PDEAttention: heads", heads)
+        check_dtypes("PDEAttention", dtype, param_dtype)
         self.config, self.heads, self.dtype = config, heads, dtype
         initial, options = config.initial_pde(), {"order": config.order, "steps": config.steps}
         shape = {"head": (heads,), "layer": (), "step": (config.steps, heads)}[config.share]

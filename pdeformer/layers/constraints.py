@@ -30,6 +30,7 @@ from jaxtyping import Array, Float
 
 from pdeformer.layers.stable_stencil import MAX_WEIGHT_SUM, check_alpha, logit
 from pdeformer.pde import PDE, AdvectionDiffusion, Diffusion, ReactionDiffusion, Wave
+from pdeformer.stencil.arguments import static_number
 
 MAX_GROWTH = 8.0  # e-folds of a reaction: e^8 = 3000 is saturation, and does not round to u = 1 in float32
 
@@ -103,6 +104,8 @@ def check_initial(initial: PDE, *, order: str, steps: int, learned: bool) -> Non
         ValueError: a coefficient is out of its range, a reaction has beta = 0, or the equation is unknown.
     """
     _check_equation(initial)
+    for name, value in initial.coefficients().items():
+        static_number(f"PDEAttention: {name}", value)
     if isinstance(initial, Wave):
         if not (0 < initial.speed < 1 or (initial.speed == 1 and not learned)):
             raise ValueError(

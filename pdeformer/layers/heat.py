@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
@@ -19,6 +20,7 @@ from pdeformer.layers.stable_stencil import (
     at_least_float32,
     broadcast_segments,
     check_alpha,
+    check_dtypes,
     check_hidden_states,
     logit,
 )
@@ -69,9 +71,10 @@ class HeatLayer(nnx.Module):
     ):
         """Check the arguments and make the parameter, if any."""
         check_alpha(alpha, "HeatLayer", closed=not learned)
-        if steps < 1:
+        check_dtypes("HeatLayer", dtype, param_dtype)
+        if not isinstance(steps, int | np.integer) or isinstance(steps, bool) or steps < 1:
             raise ValueError(
-                f"HeatLayer needs at least one step, got steps={steps}; leave the layer out instead."
+                f"HeatLayer needs at least one step, got steps={steps!r}; pass an integer, or leave the layer out."
             )
         self.initial_alpha, self.steps, self.dtype = alpha, steps, dtype
         rate = logit(alpha / MAX_WEIGHT_SUM) if learned else 0.0

@@ -6,7 +6,10 @@ B batch, T query tokens, S key tokens, N heads
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array
+
+from pdeformer.pde import is_concrete
 
 
 class FlaxArguments(NamedTuple):
@@ -93,6 +96,11 @@ def segments_of(
         raise ValueError(
             "mask and segment ids are two forms of one option, got both; drop the mask, and mark padded keys by 0 in "
             "key_segment_ids."
+        )
+    if is_concrete(mask) and not np.all(np.isin(np.asarray(mask, np.float64), (0, 1))):
+        raise ValueError(
+            f"a mask of padded keys is True or 1 at tokens and False or 0 at padding, got values from "
+            f"{np.min(mask)} to {np.max(mask)}; a mask that is added to scores is mask == 0 in this form."
         )
     valid = jnp.broadcast_to(jnp.asarray(mask)[:, 0, 0] != 0, keys).astype(jnp.int32)
     return (None, valid) if keys_alone else (valid, None)

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
@@ -17,6 +18,7 @@ from pdeformer.layers.stable_stencil import (
     Segments,
     at_least_float32,
     check_alpha,
+    check_dtypes,
     diffuse,
     logit,
     stable_weights,
@@ -24,6 +26,7 @@ from pdeformer.layers.stable_stencil import (
     symmetric_taps,
     update_valid_tokens,
 )
+from pdeformer.stencil.arguments import check_flag, check_integer
 
 
 class MultiScaleStencil(nnx.Module):
@@ -72,12 +75,17 @@ class MultiScaleStencil(nnx.Module):
         rngs: nnx.Rngs | None = None,
     ):
         """Check the arguments and make the parameters."""
-        if not dilations or min(dilations) < 1 or len(set(dilations)) < len(dilations):
+        check_integer("MultiScaleStencil: channels", channels, minimum=0)
+        check_dtypes("MultiScaleStencil", dtype, param_dtype)
+        lengths = list(dilations) if np.iterable(dilations) else []
+        are_integers = all(isinstance(k, int | np.integer) and not isinstance(k, bool) for k in lengths)
+        if not lengths or not are_integers or min(lengths) < 1 or len(set(lengths)) < len(lengths):
             raise ValueError(
-                f"dilations are different lengths >= 1, got {dilations}; (1, 2, 4, 8) is the default."
+                f"dilations are different lengths >= 1, got {dilations!r}; pass integers, as the default (1, 2, 4, 8)."
             )
+        dilations = tuple(int(k) for k in lengths)
         check_alpha(alpha, "MultiScaleStencil", closed=False)
-        self.dilations, self.gated, self.channels, self.dtype = tuple(dilations), gated, channels, dtype
+        self.dilations, self.gated, self.channels, self.dtype = dilations, gated, channels, dtype
         scales = len(dilations)
         bias = jnp.concatenate([jnp.full((1,), logit(alpha / MAX_WEIGHT_SUM)), jnp.zeros((scales,))])
         bias = bias.astype(param_dtype)
@@ -111,6 +119,7 @@ class MultiScaleStencil(nnx.Module):
         Raises:
             ValueError: `causal` is True and the layer is `gated`, or a shape or dtype does not fit.
         """
+        check_flag("causal", causal)
         if causal and self.gated:
             raise ValueError(
                 "MultiScaleStencil(gated=True) has no causal form: it pools all tokens; use gated=False."

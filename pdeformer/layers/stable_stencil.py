@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Array, Float, Shaped
 
 from pdeformer import stencil
-from pdeformer.stencil.arguments import convert_segment_ids
+from pdeformer.stencil.arguments import check_dtype, convert_segment_ids, static_number
 
 MAX_WEIGHT_SUM = 0.5
 
@@ -143,12 +143,23 @@ def logit(p: float) -> float:
     return log(p / (1 - p))
 
 
+def check_dtypes(name: str, dtype: Any, param_dtype: Any) -> None:
+    """Check that the dtypes of a result and of parameters are floating; other types would cut their digits.
+
+    Raises:
+        ValueError: one is not; the message begins with `name`.
+    """
+    check_dtype(f"{name}: dtype", dtype)
+    check_dtype(f"{name}: param_dtype", param_dtype)
+
+
 def check_alpha(alpha: float, name: str, *, closed: bool) -> None:
     """Check that the smoothing is in (0, 1/2), or in (0, 1/2] if `closed`.
 
     Raises:
-        ValueError: `alpha` is outside the interval; the message begins with `name`.
+        ValueError: `alpha` is outside the interval, or no number; the message begins with `name`.
     """
+    static_number(f"{name}: alpha", alpha)
     if not (0 < alpha < MAX_WEIGHT_SUM or (closed and alpha == MAX_WEIGHT_SUM)):
         raise ValueError(
             f"{name} needs 0 < alpha {'<=' if closed else '<'} 1/2 to be non-expansive, got {alpha}; "

@@ -4,7 +4,10 @@ from dataclasses import KW_ONLY, dataclass, fields
 from difflib import get_close_matches
 from typing import Literal, TypeAlias, get_args
 
+import numpy as np
+
 from pdeformer.layers import PDEAttentionConfig, StencilConfig
+from pdeformer.stencil.arguments import static_number
 
 Placement: TypeAlias = Literal[
     "after_embedding",
@@ -121,15 +124,17 @@ class ModelConfig(Architecture):
         self.attention.check(dropout=self.attention_dropout)
         self.check_choices()
         for name in ("dropout", "attention_dropout"):
-            if not 0 <= getattr(self, name) < 1:
+            if not 0 <= static_number(name, getattr(self, name)) < 1:
                 raise ValueError(f"{name} is a rate in [0, 1), got {getattr(self, name)}; 0 switches it off.")
 
     def _check_sizes(self) -> None:
         optional = ("head_width", "classifier_width")
         for name in ("vocabulary", "width", "layers", "heads", "ffn", "max_len", "classes", *optional):
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}; choose a positive {name}.")
+            if value is None and name in optional:
+                continue
+            if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value!r}; choose a positive integer.")
         if self.head_width is None and self.width % self.heads:
             raise ValueError(
                 f"width must be divisible by heads, got width={self.width} and heads={self.heads}; "

@@ -166,6 +166,8 @@ def _check_one_segment(segment_ids: Segments | None) -> None:
     if segment_ids is None or not is_concrete(segment_ids):
         return
     ids = np.asarray(segment_ids)  # NumPy, because under a trace jnp would also stage concrete values
+    if ids.ndim != 2 or ids.size == 0:  # `hidden_states` refuses other shapes
+        return
     if np.any((ids > 0) & (ids != ids.max(axis=1, keepdims=True))):
         raise ValueError(
             "a CLS token pools one segment per row, got packed rows; use pooling='mean' or unpack them."

@@ -13,10 +13,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Float, Int, Integer
+from jaxtyping import Array, Float, Int, Integer, Shaped
 
 from pdeformer.attention import AttentionCache, init_cache
-from pdeformer.attention.decode import check_capacity
+from pdeformer.attention.decode import check_capacity, check_rows
 from pdeformer.model.block import BlockCache, NewTokens, decode_layer, last_tokens, sites_of
 from pdeformer.model.config import ModelConfig
 from pdeformer.model.trunk import Segments, Trunk, positions_in_segment
@@ -54,6 +54,28 @@ class LMCache(NamedTuple):
     def max_len(self) -> int:
         """Number of places M."""
         return self.blocks.key.shape[-3]
+
+    def take(self, rows: Shaped[Array | np.ndarray, " r"] | list) -> "LMCache":
+        """Return the cache of chosen rows: the beams that go on, or one prompt for several continuations.
+
+        Args:
+            rows: integers in 0 … B-1, in any order and number.
+
+        Returns:
+            A cache of `len(rows)` rows.
+
+        Raises:
+            ValueError: rows are no list of integers, or concrete ones are out of range.
+        """
+        index, attention = check_rows(rows, self.recent_ids.shape[0]), self.attention().take(rows)
+        return self._replace(
+            blocks=jax.tree.map(lambda x: x[:, index], self.blocks),
+            after_embedding=None if self.after_embedding is None else self.after_embedding[index],
+            recent_ids=self.recent_ids[index],
+            length=attention.length,
+            segment_ids=attention.segment_ids,
+            row_lengths=attention.row_lengths,
+        )
 
     def attention(self) -> AttentionCache:
         """Return the cache of the attention of the first block, which has the lengths and ids of all."""

@@ -72,7 +72,7 @@ class Embedding(nnx.Module):
         self, tokens: Integer[Array, "b t"], segment_ids: Int[Array, "b s"] | None
     ) -> Float[Array, "b s d"]:
         """Embed tokens: `(B, S, D)` with S = T, or S = 1 + T with a CLS token, whose id `segment_ids` includes."""
-        u = self.tokens(tokens)
+        u = self.tokens(self._without_negative(tokens))
         if self.cls is not None:
             first = jnp.broadcast_to(self.cls.embedding[...][None], (u.shape[0], 1, u.shape[2]))
             u = jnp.concatenate([first, u], axis=1)
@@ -88,7 +88,11 @@ class Embedding(nnx.Module):
             code = sinusoids_at(positions, self.tokens.features)
         else:
             code = self.positions.embedding[...][positions]
-        return (self.tokens(tokens) + code).astype(self.dtype)
+        return (self.tokens(self._without_negative(tokens)) + code).astype(self.dtype)
+
+    def _without_negative(self, tokens: Array) -> Array:
+        """Replace a negative id, which would count from the end of the table, by one beyond it, whose row is NaN."""
+        return jnp.where(tokens < 0, self.tokens.num_embeddings, tokens)
 
 
 class Trunk(nnx.Module):
@@ -146,7 +150,9 @@ class Trunk(nnx.Module):
         tokens, segment_ids = self.check(tokens, segment_ids)
         if segment_ids is not None and self.embed.cls is not None:
             # the CLS token gets the only positive id of the row; padding may be on either side
-            segment_ids = jnp.concatenate([jnp.max(segment_ids, axis=1, keepdims=True), segment_ids], axis=1)
+            segment_ids = jnp.concatenate(
+                [jnp.max(segment_ids, axis=1, keepdims=True, initial=0), segment_ids], axis=1
+            )
         u = self.embed(tokens, segment_ids)
         if self.after_embedding is not None:
             u = self.after_embedding(u, segment_ids, causal=self.causal)

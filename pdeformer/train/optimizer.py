@@ -8,9 +8,11 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from pdeformer.sharding import path_name
+from pdeformer.stencil.arguments import check_number
 
 OFFICIAL_KERNELS = r"fc/weight|(self_attn|linear\d)\.[\w.]*weight"  # in the models of `pdeformer.cta`
 WEIGHT_DECAY_PATTERN = rf"^(?!.*(stencil|after_embedding)).*(^|/)(kernel|embedding|{OFFICIAL_KERNELS})$"
@@ -53,10 +55,16 @@ class Optimizer:
     """Number of micro-batches of a step, which has the memory of B / accumulate examples and the gradient of all B."""
 
     def __post_init__(self) -> None:
-        """Check the range of every field."""
+        """Check the type and the range of every field."""
+        for field in dataclasses.fields(self):
+            name, value = field.name, getattr(self, field.name)
+            if field.type is float:
+                check_number(name, value)
+            if field.type is int and (not isinstance(value, int | np.integer) or isinstance(value, bool)):
+                raise ValueError(f"{name} must be a Python integer, got {value!r}; change optimizer.{name}.")
         rules = (
             ("learning_rate", "be positive and finite", 0 < self.learning_rate < math.inf),
-            ("schedule", "be cosine, linear, rsqrt or constant", self.schedule in _DECAYS),
+            ("schedule", "be cosine, linear, rsqrt or constant", self.schedule in tuple(_DECAYS)),
             ("warmup", "be at least 0, and at least 1 for rsqrt", self.warmup >= (self.schedule == "rsqrt")),
             ("weight_decay", "be at least 0", self.weight_decay >= 0),
             ("b1", "lie in [0, 1)", 0 <= self.b1 < 1),
@@ -68,10 +76,24 @@ class Optimizer:
                 (name, "be finite", math.isfinite(getattr(self, name)))
                 for name in ("weight_decay", "eps", "clip")
             ),
+            *(
+                (name, "be finite, and not round to 0 in float32", _is_float32(getattr(self, name)))
+                for name in ("learning_rate", "weight_decay", "eps", "clip")
+            ),
+            *(
+                (name, "lie in [0, 1), also in float32", np.float32(getattr(self, name)) < 1)
+                for name in ("b1", "b2")
+            ),
         )
         for name, rule, holds in rules:
             if not holds:
                 raise ValueError(f"{name} must {rule}, got {getattr(self, name)!r}; change optimizer.{name}.")
+
+
+def _is_float32(number: float) -> bool:
+    """Return whether a number is neither infinite nor, unless it is 0, zero or subnormal in float32."""
+    limits = np.finfo(np.float32)
+    return number == 0 or float(limits.tiny) <= abs(number) <= float(limits.max)
 
 
 def _rsqrt(step: Any, warmup: int, steps: int) -> Any:

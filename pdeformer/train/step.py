@@ -16,9 +16,11 @@ import numpy as np
 import optax
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, Float, Int, Num
+from jaxtyping import Array, Float, Shaped
 
 from pdeformer import sharding
+from pdeformer.pde import is_concrete
+from pdeformer.stencil.arguments import convert_integers, convert_segment_ids
 from pdeformer.train.optimizer import Optimizer, make_optimizer, schedule
 
 
@@ -100,11 +102,14 @@ LossFunction = Callable[[Any, Any, Any], Sums]
 
 
 def cross_entropy(
-    logits: Float[Array, "*b classes"], labels: Int[Array, "*b"], weights: Num[Array, "*b"] | None = None
+    logits: Float[Array | np.ndarray, "..."],
+    labels: Shaped[Array | np.ndarray, "..."] | list,
+    weights: Shaped[Array | np.ndarray, "..."] | list | None = None,
 ) -> Sums:
     """Return the weighted sum of the cross-entropy -log softmax(logits)[label].
 
-    The sums are computed in float32 for every type of logits.
+    The sums are computed in float32 for every type of logits. An example of weight 0 is not read: its label may be any
+    integer, as -100, and its logits may be NaN. Under `jit` a label outside the classes makes the loss NaN.
 
     Args:
         logits: `(..., classes)`, any float.
@@ -114,6 +119,9 @@ def cross_entropy(
     Returns:
         The sum of weighted losses in nats, of weights, and of the weights of correct predictions.
 
+    Raises:
+        ValueError: Shapes differ, labels are no integers, or concrete labels or weights are out of range.
+
     Example:
         >>> import jax.numpy as jnp
         >>> from pdeformer.train import cross_entropy
@@ -121,10 +129,37 @@ def cross_entropy(
         >>> round(float(sums.loss), 3), float(sums.weight), float(sums.correct)  # 2 ln 4
         (2.773, 2.0, 1.0)
     """
-    weights = jnp.ones(labels.shape, jnp.float32) if weights is None else weights.astype(jnp.float32)
-    nats = optax.softmax_cross_entropy_with_integer_labels(logits.astype(jnp.float32), labels)
+    logits, labels = jnp.asarray(logits), convert_integers("labels", labels)
+    weights = jnp.ones(labels.shape) if weights is None else jnp.asarray(weights)
+    _check_examples(logits, labels, weights)
+    weights = weights.astype(jnp.float32)
+    # zeros and class 0 where nothing is read, so that no number there reaches a sum or a gradient
+    is_read, is_class = weights != 0, (labels >= 0) & (labels < logits.shape[-1])
+    clean = jnp.where(is_read[..., None], logits.astype(jnp.float32), 0)
+    nats = optax.softmax_cross_entropy_with_integer_labels(clean, jnp.where(is_class, labels, 0))
+    nats = jnp.where(is_read, weights * jnp.where(is_class, nats, jnp.nan), 0)
     correct = (jnp.argmax(logits, axis=-1) == labels).astype(jnp.float32)
-    return Sums(jnp.sum(weights * nats), jnp.sum(weights), jnp.sum(weights * correct))
+    return Sums(jnp.sum(nats), jnp.sum(weights), jnp.sum(weights * correct))
+
+
+def _check_examples(logits: Array, labels: Array, weights: Array) -> None:
+    classes = logits.shape[-1] if logits.ndim else 0
+    if labels.shape != logits.shape[:-1] or weights.shape != labels.shape or classes == 0:
+        raise ValueError(
+            f"the cross-entropy needs logits (..., classes), and labels and weights (...), got {logits.shape}, "
+            f"{labels.shape} and {weights.shape}; drop or add the axes where they differ."
+        )
+    if is_concrete(weights) and np.any(np.asarray(weights) < 0):
+        raise ValueError(
+            f"weights must be >= 0, got {np.min(weights)}; use 0 for an example that does not count."
+        )
+    if is_concrete(labels) and is_concrete(weights):
+        read = np.asarray(labels)[np.asarray(weights) != 0]
+        if np.any((read < 0) | (read >= classes)):
+            raise ValueError(
+                f"labels lie in 0 … {classes - 1}, got {read.min()} … {read.max()}; give an example without a label "
+                "the weight 0, or raise the number of classes."
+            )
 
 
 def classification_loss(model: Any, batch: dict[str, Any], key: Any = None) -> Sums:
@@ -139,6 +174,9 @@ def classification_loss(model: Any, batch: dict[str, Any], key: Any = None) -> S
     Returns:
         Sums over the batch.
 
+    Raises:
+        ValueError: As in `cross_entropy`, or an entry is missing or not of integers.
+
     Example:
         >>> import jax, jax.numpy as jnp
         >>> from pdeformer.train import classification_loss
@@ -147,10 +185,15 @@ def classification_loss(model: Any, batch: dict[str, Any], key: Any = None) -> S
         >>> float(classification_loss(model, batch).correct)
         1.0
     """
+    for name in ("tokens", "labels"):
+        if name not in batch:
+            raise ValueError(
+                f"a batch needs the entries tokens and labels, got {', '.join(batch)}; add {name}."
+            )
     segment_ids = batch.get("segment_ids")
-    segment_ids = None if segment_ids is None else segment_ids.astype(jnp.int32)
-    logits = model(batch["tokens"].astype(jnp.int32), segment_ids, key=key)
-    return cross_entropy(logits, batch["labels"].astype(jnp.int32), batch.get("weights"))
+    segment_ids = None if segment_ids is None else convert_segment_ids(segment_ids)
+    logits = model(convert_integers("tokens", batch["tokens"]), segment_ids, key=key)
+    return cross_entropy(logits, batch["labels"], batch.get("weights"))
 
 
 def init_state(

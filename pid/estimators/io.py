@@ -10,6 +10,7 @@ import io
 import json
 import os
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -80,7 +81,7 @@ def load_estimate(path: str | os.PathLike[str]) -> Estimate:
     content = Path(path).read_bytes()
     try:
         return _from_arrays(_read_arrays(content))
-    except (ValueError, KeyError, TypeError, IndexError, EOFError, zipfile.BadZipFile) as error:
+    except (ValueError, KeyError, TypeError, IndexError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(
             f"load_estimate needs a complete file written by save_estimate, got {os.fspath(path)} which is damaged or "
             f"of another kind ({error}); estimate again and save it."

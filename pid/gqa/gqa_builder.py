@@ -7,6 +7,7 @@ from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import tensorflow_datasets as tfds
+from tensorflow_datasets.core.shuffle import DuplicatedKeysError
 from tqdm.auto import tqdm
 
 from pid.gqa import source_files
@@ -52,12 +53,17 @@ class GQAConfig(tfds.core.BuilderConfig):
 
     def __post_init__(self) -> None:
         """Check the fields, order the splits and derive the name."""
-        known = self.table in get_args(Table) and self.part in get_args(Part)
-        if not known or not self.splits or not set(self.splits) <= set(SPLITS):
+        known = (
+            self.table in get_args(Table)
+            and self.part in get_args(Part)
+            and isinstance(self.only_tasks, bool)
+        )
+        several = isinstance(self.splits, tuple | list) and all(isinstance(name, str) for name in self.splits)
+        if not known or not several or not self.splits or not set(self.splits) <= set(SPLITS):
             raise ValueError(
-                "GQA needs table 'questions' or 'images', part 'balanced' or 'all' and splits among "
-                f"{', '.join(SPLITS)}, got table={self.table!r}, part={self.part!r}, splits={self.splits}; correct the "
-                "configuration."
+                "GQA needs table 'questions' or 'images', part 'balanced' or 'all', only_tasks true or false and a "
+                f"tuple of splits among {', '.join(SPLITS)}, got table={self.table!r}, part={self.part!r}, "
+                f"only_tasks={self.only_tasks!r}, splits={self.splits!r}; correct the configuration."
             )
         self.splits = tuple(split for split in SPLITS if split in self.splits)
         self.name = "-".join((self.table, self.part, *["tasks"] * self.only_tasks, *self.splits))
@@ -111,9 +117,34 @@ class GQA(tfds.core.GeneratorBasedBuilder):
 
     def __init__(self, *, config: GQAConfig | str = QUESTIONS, **kwargs: Any) -> None:
         """Replace an equal configuration by the preset itself, because TFDS refuses a copy."""
+        if not isinstance(config, GQAConfig) and config not in [
+            preset.name for preset in self.BUILDER_CONFIGS
+        ]:
+            names = " or ".join(preset.name for preset in self.BUILDER_CONFIGS)
+            raise ValueError(
+                f"a configuration of GQA is a GQAConfig or {names}, got {config!r}; make a GQAConfig."
+            )
         presets = {preset.name: preset for preset in self.BUILDER_CONFIGS}
         name = config if isinstance(config, str) else config.name
         super().__init__(config=presets.get(name, config), **kwargs)
+
+    def download_and_prepare(self, **kwargs: Any) -> None:
+        """Build the table, see `tfds.core.DatasetBuilder.download_and_prepare`.
+
+        Raises:
+            ValueError: two questions of a split have one id, besides the errors of the class.
+        """
+        try:
+            super().download_and_prepare(**kwargs)
+        except (DuplicatedKeysError, ModuleNotFoundError) as error:  # TFDS asks TensorFlow for a message
+            duplicate = _duplicate_of(error)
+            if duplicate is None:
+                raise
+            row: Any = cast(Any, self.info.features).deserialize_example_np(duplicate.item1)
+            raise ValueError(
+                f"a question has an id of its own, got {row['question_id'].decode()} twice in {self.name}; download "
+                f"the file of its questions again."
+            ) from error
 
     def _info(self) -> tfds.core.DatasetInfo:
         images = cast(GQAConfig, self.builder_config).table == "images"
@@ -147,6 +178,13 @@ class GQA(tfds.core.GeneratorBasedBuilder):
             yield row.question_id, row._asdict() | {"mentions": mentions}
 
 
+def _duplicate_of(error: BaseException | None) -> DuplicatedKeysError | None:
+    """The error of two equal keys among the causes of an error."""
+    while error is not None and not isinstance(error, DuplicatedKeysError):
+        error = error.__cause__ or error.__context__
+    return error
+
+
 def _with_bar(rows: Iterable[Any], title: str) -> Iterator[Any]:
     """Yield the rows. A bar counts them if they take more than five seconds."""
     yield from tqdm(rows, title, ncols=79, delay=5.0, mininterval=1.0, leave=False)
@@ -169,12 +207,21 @@ def _questions(root: Path, split: str, config: GQAConfig) -> Iterator[Question]:
     if (split, config.part) == ("train", "all"):
         names = [f"train_all_questions/train_all_questions_{i}.json" for i in range(TRAIN_FILES)]
     files = source_files.questions(root)
+    total, count = 0, 0
     for name in names:
         with files.open(name) as file:
             for question_id, entry in entries(file, name):
+                total += 1
                 row = parse(question_id, entry)
                 if not config.only_tasks or task_of(row):
+                    count += 1
                     yield row
+    if not count:
+        kind = "question of a task" if config.only_tasks else "question"
+        raise ValueError(
+            f"a table has at least one {kind}, got {total} questions in {', '.join(names)} of which none is one; "
+            f"download the file again{', or take only_tasks=False' * config.only_tasks}."
+        )
 
 
 def _image_ids(rows: Iterator[Question], files: source_files.Download) -> dict[str, str]:

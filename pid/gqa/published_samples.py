@@ -2,6 +2,7 @@
 
 import ast
 import csv
+from os import PathLike
 from pathlib import Path
 
 from pid.gqa.question import AnswerOptions, Question, answer_options, program
@@ -44,12 +45,26 @@ def from_csv(path: str | Path) -> list[Question]:
     Reference:
         Zhang et al., CVPR 2025, arXiv 2411.18620.
     """
-    path, rows, numbers = Path(path), [], {}
+    if not isinstance(path, str | PathLike):
+        raise TypeError(
+            f"a file of samples is a path, got {type(path).__name__}; pass the path of a CSV file."
+        )
+    path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(
             f"the published samples are CSV files, found no {path}; download them with the code of Zhang et al., or "
             "draw new ones from GQA with select."
         )
+    try:
+        return _read(path)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(
+            f"a file of samples is CSV in UTF-8, got {path.name}: {error}; take the file as it was published."
+        ) from error
+
+
+def _read(path: Path) -> list[Question]:
+    rows, numbers = [], {}
     with path.open(encoding="utf-8-sig", newline="") as file:
         lines = csv.DictReader(file)
         missing = [name for name in COLUMNS if name not in (lines.fieldnames or ())]

@@ -104,7 +104,7 @@ def parse(question_id: str, entry: Any) -> Question:
             semantic=semantic,
             detailed=detailed,
             operations=program(steps),
-            is_balanced=bool(entry["isBalanced"]),
+            is_balanced=_truth(entry["isBalanced"]),
             **answer_options(steps, answer)._asdict(),
             mentions=tuple(_mentions(entry.get("annotations", {}))),
         )
@@ -151,6 +151,12 @@ def _mentions(annotations: Any) -> Iterator[Mention]:
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{value!r} for a text")
+    return value
+
+
+def _truth(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"{value!r} for true or false")
     return value
 
 

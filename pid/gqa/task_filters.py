@@ -19,7 +19,7 @@ import heapq
 import itertools
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, SupportsIndex
 
 from pid.gqa.question import Question
 from pid.interface.deprecation import accept_former_keyword
@@ -90,11 +90,18 @@ def is_correct(answer: str, row: Question) -> bool:
     Returns:
         Whether it equals the answer of the question.
 
+    Raises:
+        TypeError: the answer is no text.
+
     Example:
         >>> from pid import gqa
         >>> gqa.is_correct(" Left", gqa.Question(*[""] * 13)._replace(answer="left"))
         True
     """
+    if not isinstance(answer, str):
+        raise TypeError(
+            f"the answer of a model is a text, got {type(answer).__name__} to {row.question_id}; decode it."
+        )
     return answer.strip().lower() == row.answer
 
 
@@ -126,8 +133,9 @@ def select(
         Questions in the order of the draw.
 
     Raises:
-        ValueError: an unknown task, a limit below 1, an id that is drawn twice, or a question of the task without an
-            answer in `correct`.
+        TypeError: `correct` or an answer in it is of another type.
+        ValueError: an unknown task, a limit that is no number from 1, a seed that is no whole number, an id
+            that is drawn twice, or a question of the task without an answer in `correct`.
 
     Example:
         >>> from pid import gqa
@@ -136,8 +144,16 @@ def select(
         >>> len(gqa.select(rows, "QueryAttr", limit=4, seed=0))
         4
     """
-    if task not in TASKS:
+    if not isinstance(task, str) or task not in TASKS:
         raise ValueError(f"a task is one of {', '.join(TASKS)}, got {task!r}.")
+    if limit is not None and (not isinstance(limit, SupportsIndex) or isinstance(limit, bool)):
+        raise ValueError(f"a sample has a whole number of rows, got limit={limit!r}; None takes all.")
+    if not isinstance(seed, SupportsIndex) or isinstance(seed, bool):
+        raise ValueError(f"a seed is a whole number, got seed={seed!r}; pass one.")
+    if correct is not None and not isinstance(correct, Mapping) and not callable(correct):
+        raise TypeError(
+            f"correct has answers by question id, or is a function, got {type(correct).__name__}; pass a dict."
+        )
     if limit is not None and limit < 1:
         raise ValueError(f"a sample has at least one row, got limit={limit}; None takes all.")
     selected = _select_correct((row for row in rows if task_of(row) == task), correct)

@@ -1,11 +1,25 @@
 """Ranges of numeric options, as annotations of their fields: `draws: Count = 200`, `level: Level = 0.9`."""
 
 import math
+import struct
 from dataclasses import dataclass
 from typing import Annotated
 
 MAX_INT = 2**31 - 1
 """Largest whole number of an option: the programs compute with int32."""
+
+FLOAT32_MIN, FLOAT32_MAX = 2.0**-126, (2 - 2.0**-23) * 2.0**127
+"""Smallest and largest size of a number in the type in which the programs compute."""
+
+
+def is_float32(number: float | int) -> bool:
+    """Return whether float32 has a number, up to rounding: others become 0 or infinite."""
+    return number == 0 or FLOAT32_MIN <= abs(number) <= FLOAT32_MAX
+
+
+def to_float32(number: float | int) -> float | int:
+    """Return what a number that `is_float32` is in float32; whole numbers stay."""
+    return number if isinstance(number, int) else struct.unpack("f", struct.pack("f", number))[0]
 
 
 @dataclass(frozen=True)
@@ -22,21 +36,32 @@ class Range:
     """Whether `high` itself is outside."""
 
     def __contains__(self, number: float | int) -> bool:
-        """Return whether a number is finite and in the interval."""
+        """Return whether a number is finite and in the interval, and float32 has it and keeps it off excluded ends."""
+        excluded = {end for end, out in ((self.low, self.without_low), (self.high, self.without_high)) if out}
+        return self._has(number) and is_float32(number) and to_float32(number) not in excluded
+
+    def _has(self, number: float | int) -> bool:
         above = self.low < number if self.without_low else self.low <= number
         below = number < self.high if self.without_high else number <= self.high
         return math.isfinite(number) and above and below
 
     def rule(self, number: float | int) -> str:
         """Return as words that follow "must be" what a number outside breaks."""
+        if self._has(number) and not is_float32(number):
+            return f"from {FLOAT32_MIN:.2g} to {FLOAT32_MAX:.2g} in size, as float32 numbers are"
+        if self._has(number):
+            return f"in {self._interval()} after rounding to float32"
         if number < self.low < self.high == MAX_INT:
             return f"at least {self.low}"
         if math.isinf(self.low) and math.isinf(self.high):
             return "finite"
         if math.isinf(self.high):
             return f"finite and {'above' if self.without_low else 'at least'} {self.low:g}"
+        return f"in {self._interval()}"
+
+    def _interval(self) -> str:
         left, right = "(" if self.without_low else "[", ")" if self.without_high else "]"
-        return f"in {left}{_digits(self.low)}, {_digits(self.high)}{right}"
+        return f"{left}{_digits(self.low)}, {_digits(self.high)}{right}"
 
 
 def _digits(number: float | int) -> str:

@@ -8,15 +8,17 @@ A refusal is an exception that a `raise` statement of these packages raised, of 
 the name of a file. Its sentence is printed alone. Everything else is a bug and has its traceback.
 """
 
+import contextlib
 import dis
 import errno
 import importlib.metadata
 import os
 import platform
+import re
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn
@@ -28,6 +30,8 @@ REFUSALS = (ValueError, OSError, ImportError, RuntimeError)
 """Types of exceptions by which these packages refuse something."""
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 OPTION = "--traceback"
+SIZES_OF_TERMINAL = ("COLUMNS", "LINES")
+"""Variables of the environment with the size of the terminal, which is 0 if nobody knows it."""
 
 
 def run_program(main: Callable[[list[str]], Any], arguments: Sequence[str]) -> Any:
@@ -41,15 +45,19 @@ def run_program(main: Callable[[list[str]], Any], arguments: Sequence[str]) -> A
         SystemExit: the exception was no bug; the code is that of the table above.
     """
     words = [word for word in arguments if word != OPTION]
-    if "--version" in words:
-        print(version_text())
-        raise SystemExit(0)
+    for name in SIZES_OF_TERMINAL:
+        if not os.environ.get(name, "").strip("0"):  # rich would print nothing on 0 columns
+            os.environ.pop(name, None)
     try:
-        return main(words)
+        with _flushed_output():
+            if "--version" in words:
+                print(version_text())
+                raise SystemExit(0)
+            return main(words)
     except KeyboardInterrupt as error:
         _end(error, 128 + signal.SIGINT, "interrupted.", arguments)
     except BrokenPipeError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes stdout at its end
+        _discard(sys.stdout)
         _end(error, 128 + signal.SIGPIPE, "the output was closed before the program had ended.", arguments)
     except Exception as error:
         code, sentence = explain(error)
@@ -59,23 +67,52 @@ def run_program(main: Callable[[list[str]], Any], arguments: Sequence[str]) -> A
 
 
 def _end(error: BaseException, code: int, sentence: str, arguments: Sequence[str]) -> NoReturn:
-    if OPTION in arguments:
-        traceback.print_exception(error)
-    print(sentence, file=sys.stderr)
+    if isinstance(error, OSError) and error.errno in DISK_FULL and error.filename is None:
+        _discard(sys.stdout)  # it may be the output that is full
+    try:
+        if OPTION in arguments:
+            traceback.print_exception(error)
+        print(sentence, file=sys.stderr, flush=True)
+    except (OSError, ValueError):  # nobody can read it, and the code says enough
+        _discard(sys.stderr)
     raise SystemExit(code) from None
+
+
+@contextlib.contextmanager
+def _flushed_output() -> Iterator[None]:
+    """Flush standard output at the end of the block, so that its failure is an error like any other."""
+    try:
+        yield
+    except SystemExit:
+        _flush(sys.stdout)
+        raise
+    _flush(sys.stdout)
+
+
+def _flush(stream: Any) -> None:
+    if stream is not None and not stream.closed:
+        stream.flush()
+
+
+def _discard(stream: Any) -> None:
+    """Point a standard stream that fails to nowhere, or Python would flush it at its end and change the code."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, stream.fileno())
+        os.close(null)
 
 
 def explain(error: BaseException) -> tuple[int, str]:
     """Return exit code and sentence of an exception; the sentence is empty for a bug."""
     if isinstance(error, FloatingPointError) and is_raised_by_us(error):
         return 1, _one_line(error)
+    if isinstance(error, OSError) and error.errno in DISK_FULL or "No space left on device" in str(error):
+        return 1, f"the disk is full ({_place(error)}); free some space and go on with --resume."
     if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
         return (
             1,
             "the program needs more memory than there is; lower the batch or the sizes, which --help lists.",
         )
-    if isinstance(error, OSError) and error.errno in DISK_FULL or "No space left on device" in str(error):
-        return 1, f"the disk is full ({_place(error)}); free some space and go on with --resume."
     if is_platform_error(error):
         return 2, platform_sentence()
     if isinstance(error, REFUSALS) and is_raised_by_us(error):
@@ -130,7 +167,10 @@ def _is_ours(entry: TracebackType) -> bool:
 
 
 def _place(error: BaseException) -> str:
-    return str(getattr(error, "filename", None) or _one_line(error))
+    """Return the file of an error: its own, or the first quoted path of a library's text, or the text."""
+    text = _one_line(error)
+    quoted = re.search(r'"(/[^"]+)"', text)
+    return str(getattr(error, "filename", None) or (quoted and quoted.group(1)) or text[:200])
 
 
 def _one_line(error: BaseException) -> str:

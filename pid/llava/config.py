@@ -287,6 +287,11 @@ def read_config(path: str | Path) -> LlavaConfig:
     return parse_config(read_config_fields(path))
 
 
+def vision_layers_of(path: str | Path) -> int:
+    """The number of blocks of the vision tower by the config.json of a folder, whether they are computed or not."""
+    return hugging_face_config(read_config_fields(path)).vision_config.num_hidden_layers
+
+
 def read_text_config(path: str | Path) -> TextConfig:
     """Read the configuration of a Hugging Face folder of a text-only Llama or Mistral.
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool
 
-from pid.llava.tokens import TokenType
+from pid.llava.tokens import MAX_TYPE, TokenType
 
 TYPES = 8  # smallest size of a mask, so that most knockouts give masks of one shape
 
@@ -26,6 +26,8 @@ def to_layers(layers: Any) -> tuple[int, ...]:
         ValueError: they are not whole numbers.
     """
     try:
+        if isinstance(layers, bytes | bytearray):
+            raise TypeError("they are bytes")
         numbers: list[Any] = (
             list(layers) if isinstance(layers, Iterable) and getattr(layers, "ndim", 1) else [layers]
         )
@@ -45,6 +47,10 @@ def check_type(name: str, kind: Any) -> None:
     if kind <= TokenType.PAD:
         raise ValueError(
             f"the {name} of a knockout is a type above PAD=0, got {kind}; padding is never attended to anyway."
+        )
+    if kind > MAX_TYPE:
+        raise ValueError(
+            f"the {name} of a knockout is a type up to {MAX_TYPE}, got {kind}; number types from 5 on."
         )
 
 
@@ -152,7 +158,7 @@ def knockout_mask(knockouts: Iterable[Knockout] | Knockout, layers: int) -> Bool
         l. Y is 8, or one more than the largest type that a knockout names.
 
     Raises:
-        ValueError: a knockout names a layer that the model does not have.
+        ValueError: a knockout names a layer that the model does not have, or `layers` is no number of layers.
 
     Example:
         >>> from pid.llava import Knockout, knockout_mask
@@ -160,6 +166,10 @@ def knockout_mask(knockouts: Iterable[Knockout] | Knockout, layers: int) -> Bool
         >>> mask.shape, mask[:, 0, 3, 2].tolist()                    # QUESTION = 3, IMAGE = 2
         ((4, 1, 8, 8), [False, True, True, False])
     """
+    if not isinstance(layers, int | np.integer) or isinstance(layers, bool) or layers < 0:
+        raise ValueError(
+            f"layers of a mask are the number of layers of the model, got {layers!r}; pass config.text.num_layers."
+        )
     knockouts = as_knockouts(knockouts)
     size = max((TYPES, *(1 + max(knockout.target, knockout.source) for knockout in knockouts)))
     mask = np.zeros((layers, 1, size, size), bool)

@@ -2,9 +2,12 @@
 
 from enum import IntEnum
 
+MAX_TYPE = 1023
+"""Largest type of a token. A knockout mask has a row and a column for every type."""
+
 
 class TokenType(IntEnum):
-    """The type of a token. Values from 5 on are free for the user (answer options, an object in a box, ...).
+    """The type of a token. Values 5 … 1023 are free for the user (answer options, an object in a box, ...).
 
     Padding is never attended to, and positions count only the other tokens.
 

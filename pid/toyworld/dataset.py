@@ -1,8 +1,8 @@
 """Examples of the toy world as streams: equal seeds give equal examples, and no scene is in both splits."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from random import Random
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, SupportsIndex
 
 from pid.interface.deprecation import former_attribute
 from pid.toyworld.scenes import Scene, is_test
@@ -51,6 +51,10 @@ class Example(NamedTuple):
 def check_world(world: World) -> None:
     """Raise ValueError for a world without tasks, with an unknown task, or with leak rates of a grounding task."""
     known = TASKS | GROUNDING
+    if not isinstance(world, Mapping) or not all(isinstance(rates, LeakRates) for rates in world.values()):
+        raise ValueError(
+            f"a world has the LeakRates of each task, got {world!r:.80}; write {{'QueryAttr': LeakRates()}}."
+        )
     unknown = [task for task in world if task not in known]
     if unknown or not world:
         raise ValueError(f"a world has tasks among {', '.join(known)}, got {', '.join(unknown) or 'none'}.")
@@ -78,7 +82,8 @@ def generate(
         Iterator over the examples.
 
     Raises:
-        ValueError: a split that is neither train nor test, or a world without tasks or with unknown ones.
+        ValueError: a split that is neither train nor test, a count or a seed that is no whole number, or a world
+            without tasks or with unknown ones.
 
     Example:
         >>> from pid import toyworld
@@ -87,6 +92,12 @@ def generate(
     """
     if split not in ("train", "test"):
         raise ValueError(f"a split is 'train' or 'test', got {split!r}.")
+    for name, value, least in (("count", count, 0), ("seed", seed, None)):
+        is_whole = isinstance(value, SupportsIndex) and not isinstance(value, bool)
+        if not is_whole or (least is not None and value < least):
+            raise ValueError(
+                f"{name} is a whole number{'' if least is None else f' from {least}'}, got {value!r}; pass one."
+            )
     check_world(world)
     return _stream(count, seed, split, world)
 

@@ -7,7 +7,7 @@ token, `?`, is not part of the question, because LAST overrides QUESTION.
 n examples, T tokens
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -52,7 +52,7 @@ class Arrays(NamedTuple):
     """Token id of each answer, (n,); the target at the token of type LAST."""
 
 
-def arrays(examples: Sequence[Example]) -> Arrays:
+def arrays(examples: Iterable[Example]) -> Arrays:
     """Encode examples as arrays without a tokenizer or an image processor.
 
     Args:
@@ -66,6 +66,7 @@ def arrays(examples: Sequence[Example]) -> Arrays:
         >>> toyworld.arrays(list(toyworld.generate(2, seed=0))).answers.shape
         (2,)
     """
+    examples = _check_examples(examples)
     ids = np.full((len(examples), LENGTH), VOCABULARY[PAD], np.int32)
     types = np.full((len(examples), LENGTH), TokenType.PAD, np.int32)
     ids[:, :IMAGE_TOKENS], types[:, :IMAGE_TOKENS] = VOCABULARY[IMAGE], TokenType.IMAGE
@@ -92,7 +93,37 @@ def samples(examples: Iterable[Example]) -> list[Sample]:
         >>> len(toyworld.samples(toyworld.generate(3, seed=0)))
         3
     """
-    return [Sample(example.name, render([example.scene])[0], example.question) for example in examples]
+    return [
+        Sample(example.name, render([example.scene])[0], example.question)
+        for example in _check_examples(examples)
+    ]
+
+
+def _check_examples(examples: Iterable[Example]) -> list[Example]:
+    """The examples as a list.
+
+    Raises:
+        TypeError: one of them is something else.
+        ValueError: a question or an answer has a word that the toy world lacks, or a question is too long.
+    """
+    several: list[Any] = [examples] if isinstance(examples, Example) else list(examples)
+    for example in several:
+        if not isinstance(example, Example):
+            raise TypeError(
+                f"examples are of type Example, got {type(example).__name__}; draw them by generate."
+            )
+        words = example.question.split()
+        if unknown := [word for word in (*words, example.answer) if word not in VOCABULARY]:
+            raise ValueError(
+                f"questions and answers have the words of the toy world, got {unknown[0]!r} in {example.name}; see "
+                f"VOCABULARY."
+            )
+        if len(words) >= LENGTH - IMAGE_TOKENS:
+            raise ValueError(
+                f"a question has at most {LENGTH - IMAGE_TOKENS - 1} words, got {len(words)} in {example.name}; "
+                f"shorten it."
+            )
+    return several
 
 
 def tokenizer() -> Any:

@@ -18,6 +18,7 @@ knockout of Image→Question prevents that. It can remove at most the H(Y) - I(Y
 """
 
 import math
+import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -47,9 +48,11 @@ class LeakRates:
 
     def __post_init__(self) -> None:
         """Check the range of both shares."""
-        if not (0 <= self.language <= 1 and 0 <= self.vision <= 1):
+        rates = (self.language, self.vision)
+        if not all(isinstance(rate, numbers.Real) and 0 <= rate <= 1 for rate in rates):
             raise ValueError(
-                f"a leak rate is a share from 0 to 1, got language={self.language}, vision={self.vision}; correct it."
+                f"a leak rate is a share from 0 to 1, got language={self.language!r}, "
+                f"vision={self.vision!r}; correct it."
             )
 
 
@@ -126,6 +129,8 @@ def truth(task: str, leak_rates: LeakRates) -> Truth:
     """
     if task not in TASKS:
         raise ValueError(f"bits are known for {', '.join(TASKS)}, got {task!r}.")
+    if not isinstance(leak_rates, LeakRates):
+        raise TypeError(f"leak rates are LeakRates(language, vision), got {leak_rates!r}; make them.")
     entropy, options = math.log2(len(TASKS[task].answers)), TASKS[task].options
     return Truth(entropy, leak_rates.vision * entropy, options + leak_rates.language * (entropy - options))
 

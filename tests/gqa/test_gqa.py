@@ -183,6 +183,21 @@ def cut_bytes(path, keep):
             ValueError,
             "got none of types.detailed in question 00107",
         ),
+        (
+            lambda place: edit(place / VAL, lambda rows: rows["00107"].update(isBalanced="false")),
+            ValueError,
+            "got TypeError(\"'false' for true or false\") in question 00107",
+        ),
+        (
+            lambda place: (place / VAL).write_text((place / VAL).read_text().replace('"00107"', '"00100"')),
+            ValueError,
+            "a question has an id of its own, got 00100 twice in gqa",
+        ),
+        (
+            lambda place: (place / VAL).write_text("{}"),
+            ValueError,
+            "a table has at least one question, got 0 questions in val_balanced_questions.json",
+        ),
     ],
 )  # fmt: skip
 def test_a_damaged_download_is_refused_with_the_place_of_the_damage(tmp_path, damage, error, words):

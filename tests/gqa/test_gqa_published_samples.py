@@ -64,3 +64,22 @@ def test_a_damaged_row_is_refused_with_its_number(tmp_path, old, new, words):
     with pytest.raises(ValueError, match="take the file as it was published") as error:
         gqa.from_csv(path)
     assert words in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            lambda text: text.replace("kettle", "caf\xe9").encode("latin-1"),
+            "a.csv: 'utf-8' codec can't decode",
+        ),
+        (lambda text: text.encode("utf-16"), "a.csv: 'utf-8' codec can't decode"),
+        (lambda text: text.replace("kettle", "k" * 200_000).encode(), "a.csv: field larger than field limit"),
+    ],
+)
+def test_file_that_is_no_csv_in_utf_8_is_refused_by_its_name(tmp_path, change, words):
+    rows = [row for row in expected() if row.detailed == "positionQuery"]
+    path = gqa_folder.write_csv(tmp_path / "a.csv", rows)
+    path.write_bytes(change(path.read_text()))
+    with pytest.raises(ValueError, match=f"a file of samples is CSV in UTF-8, got {words}.*; take the file"):
+        gqa.from_csv(path)

@@ -6,6 +6,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from PIL import Image
 
 from pid import llava, toyworld
@@ -115,3 +116,21 @@ def test_processor_comes_back_from_a_folder_and_pictures_from_files(tmp_path):
     assert original.pixels is not None
     assert restored.pixels is not None
     np.testing.assert_array_equal(original.pixels, restored.pixels)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"question": "a unicorn"}, "the words of the toy world, got 'unicorn' in train-0-0; see VOCABULARY"),
+        ({"answer": "unicorn"}, "the words of the toy world, got 'unicorn' in train-0-0"),
+        (
+            {"question": " ".join(["is"] * 11)},
+            "a question has at most 10 words, got 11 in train-0-0; shorten it",
+        ),
+    ],
+)
+def test_example_that_the_prompt_cannot_hold_is_refused_by_its_name(changes, words):
+    (example,) = toyworld.generate(1, seed=0)
+    for encode in (toyworld.arrays, toyworld.samples):
+        with pytest.raises(ValueError, match=words):
+            encode([example._replace(**changes)])

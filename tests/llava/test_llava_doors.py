@@ -38,6 +38,19 @@ def forward(**changes):
     return untyped.forward(loaded(NAME), **batch_of(NAME, **changes))
 
 
+def pad(**fields):
+    return untyped.pad(
+        EncodedPrompt(
+            **{"name": "t", "ids": [5, 6], "types": [3, 4], "pixels": None, "image_size": None} | fields
+        )
+    )
+
+
+def anyres(**changes):
+    arguments = {"size": (3, 4), "pinpoints": [(4, 2)], "tile": 2, "side": 2} | changes
+    return untyped.anyres_rows(arguments.pop("size"), arguments.pop("pinpoints"), **arguments)
+
+
 def capture(**options):
     return untyped.capture(loaded(NAME), [], **{"conditions": {"b": ()}, "store": "never written"} | options)
 
@@ -104,6 +117,62 @@ REFUSALS: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         ValueError,
         r"one shape, got \(3, 14, 14\) and \(3, 28, 28\)",
     ),
+    "length": (lambda: untyped.pad(row(), length="5"), ValueError, "a whole number of tokens, got '5'; pass one"),
+    "depth": (lambda: untyped.pad(row(), tiles=1.5), ValueError, "a whole number of tiles, got 1.5; pass one"),
+    "true length": (lambda: untyped.pad(row(), length=True), ValueError, "whole number of tokens, got True"),
+    "padding": (lambda: untyped.pad(row(), pad_token=5.5), ValueError, "from 0, got pad_token=5.5; pass one"),
+    "no rows": (lambda: untyped.pad(7), TypeError, "rows are a list of EncodedPrompt, got int"),
+    "float ids": (lambda: pad(ids=[5.7, 6.0]), ValueError, "ids of a row are whole .* got float64 .* row 't'"),
+    "large ids": (lambda: pad(ids=[5, 2**40]), ValueError, r"ids of a row are whole numbers 0 … 2147483647 \(T,\)"),
+    "large types": (lambda: pad(types=[2**40, 4]), ValueError, r"types of a row are whole numbers 0 … 1023"),
+    "more types": (lambda: pad(types=[1, 3, 4]), ValueError, "as many types as ids, got 3 for 2 in row 't'"),
+    "no size": (lambda: untyped.pad(row()._replace(image_size=None)), ValueError, "got image_size=None in row 'q1'"),
+    "empty row": (lambda: pad(ids=[], types=[]), ValueError, r"ids of a row are whole .* got float64 \(0,\)"),
+    "saved": (lambda: untyped.save(None, "never written"), TypeError, "a model is a Llava, got NoneType"),
+    "language": (lambda: untyped.save(loaded(NAME).language, "a"), TypeError, "a Llava, got LanguageModel"),
+    "save": (lambda: untyped.save(loaded(NAME), None), TypeError, "a saved model is the path of a folder, got None"),
+    "cache": (
+        lambda: untyped.load(GOLDEN / NAME, dtype="float32", cache=3),
+        TypeError,
+        "a cache of weights is the path of a folder, got int; name a folder",
+    ),
+    "opened store": (lambda: untyped.Store.open(None), TypeError, "a store is the path of a folder, got NoneType"),
+    "lists of weights": (
+        lambda: untyped.load_text(loaded(NAME).config.text, {"model.norm.weight": [1.0]}, dtype="float32"),
+        TypeError,
+        "arrays of floats by their keys, got list for 'model.norm.weight'",
+    ),
+    "quantized weights": (
+        lambda: untyped.load_text(loaded(NAME).config.text, {"a": np.zeros(2, np.int8)}, dtype="float32"),
+        TypeError,
+        "got int8 for 'a'; convert it",
+    ),
+    "large target": (lambda: Knockout("all", target=2**20), ValueError, "a type up to 1023, got 1048576"),
+    "bytes of layers": (lambda: untyped.Knockout(b"all"), ValueError, "got b.all.: they are bytes; pass"),
+    "mask": (lambda: untyped.knockout_mask((), "4"), ValueError, "number of layers of the model, got '4'; pass config"),
+    "negative mask": (lambda: llava.knockout_mask((), -1), ValueError, "the number of layers of the model, got -1"),
+    "large span": (lambda: encode(spans=((0, 2, 2**40),)), ValueError, "correct it, with a type up to 1023"),
+    "true span": (lambda: encode(spans=((False, True, 5),)), ValueError, "triples .* of whole numbers, got .False"),
+    "large token types": (
+        lambda: forward(token_types=np.where(batch_of(NAME)["token_types"] == 3, 2**40, 1)),
+        ValueError,
+        "got int64 .* from 1 to 1099511627776; see TokenType, which ends at 1023",
+    ),
+    "true group": (lambda: forward(groups=(True,)), ValueError, "different types above PAD=0, got"),
+    "states": (lambda: capture(states=3), ValueError, "states are names of conditions, got 3; pass a list"),
+    "stored dtype": (lambda: capture(dtype=3), ValueError, "stored as float32 or bfloat16, got '3'"),
+    "half a condition": (
+        lambda: capture(conditions={"b": (), "\ud800": Knockout(0)}),
+        ValueError,
+        "the name of a condition is a text of whole characters",
+    ),
+    "float buckets": (lambda: untyped.Buckets((48.5,)), ValueError, r"got prefix=\(48.5,\); pass a tuple"),
+    "text buckets": (lambda: untyped.Buckets(("48",)), ValueError, r"got prefix=\(.48.,\); pass a tuple"),
+    "image size": (lambda: anyres(size=(3.5, 4)), ValueError, r"a size is two whole numbers .* got \(3.5, 4\)"),
+    "three sides": (lambda: anyres(size=(3, 4, 5)), ValueError, r"a size is two whole numbers .* got \(3, 4, 5\)"),
+    "flat pinpoints": (lambda: anyres(pinpoints=[4]), ValueError, "a pinpoint is two whole numbers .* got 4; pass"),
+    "partial tiles": (lambda: anyres(pinpoints=[(3, 2)]), ValueError, r"whole tiles of 2 pixels, got \(3, 2\)"),
+    "no tile": (lambda: anyres(tile=0), ValueError, "a tile has pixels and patches, got tile=0 and side=2"),
 }  # fmt: skip
 
 

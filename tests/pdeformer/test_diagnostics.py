@@ -181,3 +181,33 @@ def test_ids_are_converted_as_elsewhere(name):
         measure(u, np.ones(6))
     with pytest.raises(ValueError, match="segment_ids must fit int32"):
         measure(u, np.full(6, 2**32))
+
+
+RELATIVE = (diagnostics.roughness, diagnostics.token_similarity, diagnostics.effective_rank)
+
+
+@pytest.mark.parametrize("factor", [1e-30, 1e30])
+def test_relative_measures_ignore_the_scale_of_very_small_and_very_large_states(factor):
+    u = random(5, 4)
+    for measure in RELATIVE:
+        np.testing.assert_allclose(measure(u * factor), measure(u), rtol=2e-5)
+        gradient = jax.grad(lambda u, measure=measure: measure(u * factor))(u)
+        assert np.isfinite(gradient).all()
+
+
+def test_similarity_counts_small_tokens_as_large_ones():
+    u = jnp.asarray([[1.0, 0.0], [1e-30, 1e-30], [1e30, 1e30]])
+    np.testing.assert_allclose(diagnostics.token_similarity(u), (2 * np.sqrt(0.5) + 1) / 3, rtol=1e-6)
+
+
+def test_a_commutator_of_nan_is_nan_and_other_shapes_are_refused():
+    u = jnp.ones((4, 2))
+    assert np.isnan(diagnostics.commutator(lambda u: u, lambda u: u * jnp.nan, u))
+    with pytest.raises(ValueError, match="mix and f keep the shape of hidden states, got"):
+        diagnostics.commutator(lambda u: u[:1], lambda u: 2 * u, u)
+
+
+def test_ids_of_another_length_are_refused():
+    for measure in (*RELATIVE, diagnostics.dirichlet_energy):
+        with pytest.raises(ValueError, match="segment_ids needs one id per token, 5, got"):
+            measure(random(5, 4), jnp.asarray([1, 1]))

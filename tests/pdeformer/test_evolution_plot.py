@@ -46,3 +46,10 @@ def test_what_cannot_be_drawn_is_refused():
             plots.evolution(u, Diffusion(0.25), **options)
     with pytest.raises(ValueError, match=r"alpha \* dt <= 1/2"):
         plots.evolution(U, Diffusion(0.7), steps=1)
+
+
+def test_a_state_without_a_valid_number_is_drawn_blank():
+    for u, ids in ((U * np.nan, None), (U, np.zeros(len(U), int))):
+        figure = plots.evolution(u, Diffusion(0.2), steps=2, segment_ids=ids)
+        array: Any = figure.axes[0].images[0].get_array()
+        assert np.isnan(np.ma.filled(array, np.nan)).all()

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +14,7 @@ from flax import nnx
 
 from experiments import run
 from pdeformer import sharding, train
+from pdeformer.train import cross_entropy
 from tests.helpers import tiny
 
 STEPS = 20
@@ -254,3 +256,57 @@ def test_hits_that_are_not_there_are_refused(loss_fn, options):
     evaluate = train.make_evaluate(graphdef, mesh, shardings, loss_fn, **options)
     with pytest.raises(ValueError, match=r"hits need with_hits=True and a loss function that weighs"):
         evaluate(state.params, [batch], [])
+
+
+LOGITS = np.random.default_rng(5).normal(size=(3, 4)).astype(np.float32)
+
+
+def test_an_example_of_weight_zero_is_not_read():
+    """Its label may be any integer and its logits NaN, in the sums and in the gradient."""
+    expected = cross_entropy(LOGITS[:2], np.array([0, 1]))
+    spoiled, weights = np.copy(LOGITS), np.array([1, 1, 0])
+    spoiled[2] = np.nan
+    for label in (-100, -1, 4, 2**31 - 1):
+        labels = np.array([0, 1, label])
+        for loss in (cross_entropy, jax.jit(cross_entropy)):
+            np.testing.assert_allclose(loss(spoiled, labels, weights), expected, rtol=1e-6)
+        gradient = jax.grad(lambda x, labels=labels: cross_entropy(x, labels, weights).loss)(
+            jnp.asarray(spoiled)
+        )
+        assert np.isfinite(gradient).all()
+        np.testing.assert_array_equal(gradient[2], 0)
+
+
+def test_a_label_outside_the_classes_is_refused_and_makes_the_loss_nan_under_jit():
+    for label in (-1, 4):
+        with pytest.raises(ValueError, match=r"labels lie in 0 … 3, got .*weight 0"):
+            cross_entropy(LOGITS, np.array([0, 1, label]))
+        assert np.isnan(jax.jit(cross_entropy)(LOGITS, np.array([0, 1, label])).loss)
+
+
+def test_shapes_of_a_loss_do_not_broadcast():
+    labels = np.array([0, 1, 2])
+    for bad in (
+        (labels, np.ones((3, 1))),
+        (labels[:, None], None),
+        (labels, np.ones(())),
+        (labels[:2], None),
+    ):
+        with pytest.raises(ValueError, match=r"needs logits \(..., classes\), and labels and weights"):
+            cross_entropy(LOGITS, *bad)
+    with pytest.raises(ValueError, match="weights must be >= 0, got -1"):
+        cross_entropy(LOGITS, labels, np.array([1, 1, -1]))
+
+
+@pytest.mark.parametrize("name", ["tokens", "labels", "segment_ids"])
+def test_entries_of_a_batch_are_integers_that_do_not_wrap(name):
+    batch = {"tokens": np.ones((2, 3), int), "labels": np.ones(2, int), "segment_ids": np.ones((2, 3), int)}
+    model: Any = lambda tokens, segment_ids, key: jax.nn.one_hot(tokens[:, 0], 3)  # noqa: E731
+    assert float(train.classification_loss(model, batch).correct) == 2
+    with pytest.raises(ValueError, match=f"{name} must be integers"):
+        train.classification_loss(model, batch | {name: batch[name] * 0.6})
+    with pytest.raises(ValueError, match=f"{name} must fit int32"):
+        train.classification_loss(model, batch | {name: batch[name] * 2**32})
+    if name != "segment_ids":
+        with pytest.raises(ValueError, match=f"needs the entries tokens and labels.*add {name}"):
+            train.classification_loss(model, {k: v for k, v in batch.items() if k != name})

@@ -19,6 +19,8 @@ from experiments.run.folder.atomic_files import force_to_disk
 
 FORMAT = 1
 ROWS_AT_ONCE = 1024
+FACTS = {"bytes", "shape", "dtype", "sha256"}
+"""What a manifest says about each file."""
 
 
 class Split(NamedTuple):
@@ -159,8 +161,10 @@ def _describe(path: Path) -> dict[str, Any]:
 def _read(folder: Path, identity: dict[str, Any], hashes: FileHashes, *, verify: bool) -> dict[str, Split]:
     try:
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise _damaged(folder / "manifest.json", f"cannot be read ({error})") from None
+    if not isinstance(manifest, dict):
+        raise _damaged(folder / "manifest.json", "is no object")
     differing = {key: manifest.get(key) for key in identity if manifest.get(key) != identity[key]}
     if differing:
         expected = {key: identity[key] for key in differing}
@@ -168,7 +172,9 @@ def _read(folder: Path, identity: dict[str, Any], hashes: FileHashes, *, verify:
             f"prepared arrays must be those asked for, with {expected}: {folder} was made with {differing}; "
             "choose another data_dir, or delete the folder to prepare it again."
         )
-    files = manifest["files"]
+    files: Any = manifest.get("files")
+    if not _is_complete(files, manifest.get("splits")):
+        raise _damaged(folder / "manifest.json", "does not describe all its files")
     arrays = {name: _load(folder / name, facts, hashes, verify=verify) for name, facts in files.items()}
     return {
         split: Split(
@@ -183,13 +189,21 @@ def _read(folder: Path, identity: dict[str, Any], hashes: FileHashes, *, verify:
     }
 
 
+def _is_complete(files: Any, splits: Any) -> bool:
+    """Return whether a manifest describes every file of its splits."""
+    if not isinstance(splits, list) or not isinstance(files, dict):
+        return False
+    described = [files.get(f"{split}.{part}.npy") for split in splits for part in ("x", "length", "y")]
+    return all(isinstance(facts, dict) and set(facts) >= FACTS for facts in described)
+
+
 def _load(path: Path, facts: dict[str, Any], hashes: FileHashes, *, verify: bool) -> np.ndarray:
     size = path.stat().st_size if path.is_file() else 0
     if size != facts["bytes"]:
         raise _damaged(path, f"has {size} bytes, not {facts['bytes']}")
     try:
         array = np.load(path, mmap_mode="r")
-    except ValueError as error:
+    except (EOFError, ValueError) as error:
         raise _damaged(path, f"is not an array ({error})") from None
     if list(array.shape) != facts["shape"] or str(array.dtype) != facts["dtype"]:
         raise _damaged(path, f"holds {array.dtype} {array.shape}, not {facts['dtype']} {facts['shape']}")

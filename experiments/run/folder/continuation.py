@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from experiments.run.folder import saved_config
-from experiments.run.folder.atomic_files import read_json
+from experiments.run.folder.atomic_files import check_file, check_subfolder, read_json
 from experiments.run.folder.start_log import read_starts
 
 C = TypeVar("C")
@@ -18,8 +18,13 @@ MAY_CHANGE_ON_RESUME = ("mesh", "out", "resume")
 
 The `config.py` of a program may add others.
 """
-REMAINS = ("lock", "versions.json", "starts.jsonl")
+LOCK = "lock"
+REMAINS = (LOCK, "versions.json", "starts.jsonl")
 """Files that a start may leave if it ends before it has written its configuration."""
+SUFFIXES = {".json", ".jsonl", ".png", ".csv"}
+"""Suffixes of the files of a run, without those of its arrays."""
+FOLDERS = ("rows", "checkpoints", "hits", "stencils", "coefficients", "models")
+"""Folders in a run."""
 OF_THIS_START = ("out", "resume", "hosts")
 """Fields that each start sets anew; the others start from the saved values."""
 
@@ -143,9 +148,11 @@ def check_run(folder: Path) -> None:
     """Raise an error unless the folder has a run.
 
     Raises:
+        FileExistsError: an entry of the run is of another kind than a run writes, or must not be written.
         FileNotFoundError: the folder does not exist or is empty. The message names similar run folders beside it.
         ValueError: the folder has files of something else.
     """
+    _check_entries(folder)
     if (folder / saved_config.NAME).exists():
         return
     if folder.is_dir() and not is_blank(folder):
@@ -163,6 +170,22 @@ def check_run(folder: Path) -> None:
         f"--resume needs a run folder, got {folder}, {state}; {_suggestion(folder)}, or leave --resume out to start a "
         f"new run."
     )
+
+
+def _check_entries(folder: Path) -> None:
+    """Raise FileExistsError if an entry of the folder is of another kind than in a run, before anything is computed."""
+    if not folder.is_dir():
+        return
+    for path in (*folder.iterdir(), *folder.glob("rows/*")):
+        if path.name == LOCK or path.suffix in SUFFIXES:
+            check_file(path)
+    for path in (folder, *(folder / name for name in FOLDERS), *folder.glob("checkpoints/*-[0-9]*")):
+        check_subfolder(path)
+    for path in folder.glob("checkpoints/*/[0-9]*"):
+        if path.is_symlink():
+            raise FileExistsError(
+                f"{path} must be a folder, got a link; put the folder itself there, or link to the whole run."
+            )
 
 
 def is_blank(folder: Path) -> bool:

@@ -3,6 +3,7 @@
 import codecs
 import functools
 import json
+import math
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -137,13 +138,17 @@ def _record(text: bytes) -> dict[str, Any]:
     """Return the record of a line. Raises ValueError that says what is wrong with it."""
     try:
         record = _DECODER.decode(text.decode())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"is no JSON ({error}): {text[:30].decode(errors='replace')!r}...") from None
     if not isinstance(record, dict):
         raise ValueError(f"is no object but {text[:30].decode()}")
     for key, kind in KEYS.items():
         if type(record.get(key)) is not kind:
             raise ValueError(f"has {record.get(key, 'nothing')!r} under {key!r}")
+    for key, value in record.items():
+        is_number = type(value) in (int, float) and math.isfinite(value)
+        if key != "variant" and not (is_number and (0 <= value <= 1 or not key.endswith("accuracy"))):
+            raise ValueError(f"has {value!r:.30} under {key!r}")
     return record
 
 

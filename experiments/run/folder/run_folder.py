@@ -30,9 +30,10 @@ from experiments.run.folder.json_types import encode
 from experiments.run.folder.metrics_log import MetricsLog
 from experiments.run.folder.provenance import versions
 from experiments.run.folder.start_log import StartLog
+from pid.interface.refusals import DISK_FULL
 
-REFUSALS = (ValueError, FileNotFoundError, FileExistsError, PermissionError)
-"""Errors of the user. Other errors, such as a full disk, leave a run that can be resumed."""
+REFUSALS = (ValueError, OSError)
+"""Errors of the user. Other errors leave a run that can be resumed, and so does a full disk."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +61,8 @@ class Run:
     ) -> None:
         """Release the lock. A start that was refused before it computed anything leaves no trace."""
         is_idle = self.start is not None and not self.start.is_recorded
-        if isinstance(error, REFUSALS) and is_idle and self.undo is not None:
+        is_refusal = isinstance(error, REFUSALS) and getattr(error, "errno", None) not in DISK_FULL
+        if is_refusal and "No space left on device" not in str(error) and is_idle and self.undo is not None:
             self.undo()
         self.close()
 

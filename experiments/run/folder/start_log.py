@@ -100,10 +100,17 @@ def read_data(folder: Path) -> dict[str, str]:
 def record_data(folder: Path, hashes: Mapping[str, str]) -> None:
     """Save the hashes of data under their names, or compare them with the saved ones.
 
+    Says so on stderr if the saved ones are lost, so that the data of the earlier starts are not known.
+
     Raises:
         ValueError: a hash differs from the saved one.
     """
     saved = read_data(folder)
+    if hashes and not (folder / DATA).exists() and (folder / NAME).exists():
+        print(
+            f"{folder / DATA} is missing: whether the data are those of the earlier starts is not known.",
+            file=sys.stderr,
+        )
     for name, value in hashes.items():
         if saved.get(name, value) != value:
             raise ValueError(
@@ -125,7 +132,7 @@ def _parse(line: bytes, number: int, path: Path) -> dict[str, Any]:
     try:
         record = json.loads(line)
         return record | {"time": record["time"], "environment": dict(record["environment"])}
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         raise ValueError(
             f"a line of {path} must be the record of a start, got line {number} with {line[:60]!r}; delete the line."
         ) from None

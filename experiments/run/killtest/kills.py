@@ -18,6 +18,11 @@ from experiments.run.killtest.folder_comparison import compare
 from pid.interface.command_options import POSITIONAL
 from pid.interface.ranges import Seed
 
+HARMLESS = ("CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "WINCH")
+"""Signals that do not end a process."""
+OWN_OPTIONS = ("--out", "--resume", "--no-resume", "--help", "-h", "--version")
+"""Options that the test adds itself, or that make a program print something and end."""
+
 
 @dataclasses.dataclass(frozen=True)
 class KillTest:
@@ -42,9 +47,16 @@ class KillTest:
         """Raise ValueError for a number of kills below 1 and an unknown signal."""
         if self.kills < 1:
             raise ValueError(f"a test needs at least one kill, got {self.kills}; raise --kills.")
-        if f"SIG{self.signal}" not in signal.Signals.__members__:
+        if f"SIG{self.signal}" not in signal.Signals.__members__ or self.signal in HARMLESS:
             raise ValueError(
-                f"the signal must be a name such as KILL or TERM, got {self.signal}; change --signal."
+                f"the signal must be one that ends a process, such as KILL or TERM, got {self.signal}; change --signal."
+            )
+        if self.folder is not None and self.folder.exists() and not self.folder.is_dir():
+            raise FileExistsError(f"a kill test needs a folder, got the file {self.folder}; change --folder.")
+        if self.folder is not None and self.folder.is_dir() and any(self.folder.iterdir()):
+            raise FileExistsError(
+                f"a kill test needs a folder of its own, in which it deletes what it has made, got {self.folder} which "
+                f"has files; use another --folder."
             )
 
 
@@ -60,6 +72,7 @@ class Reference(NamedTuple):
 def run_test(config: KillTest, arguments: Sequence[str]) -> bool:
     """Run the test, print one line for each kill, and return whether all results are equal to the bit."""
     check_module(module_of(config))
+    check_arguments(arguments)
     parent = config.folder or Path(tempfile.mkdtemp(prefix="killtest-"))
     parent.mkdir(parents=True, exist_ok=True)
     reference = run_without_kills(config, arguments, parent.absolute() / "reference")
@@ -99,8 +112,13 @@ def run_without_kills(config: KillTest, arguments: Sequence[str], folder: Path) 
     first_file = wait_for_file(process, folder) - start
     code = end_of(process)
     if code:
+        last = (log_of(folder).read_text(errors="replace").splitlines() or ["no output"])[-1]
+        remedy = f"see {log_of(folder)}"
+        if code == 2 and config.folder is None:  # the last line says all
+            remedy = "change the arguments behind --"
+            shutil.rmtree(folder.parent)
         raise ValueError(
-            f"a kill test needs a program that ends without kills, got exit code {code}; see {log_of(folder)}."
+            f"a kill test needs a program that ends without kills, got exit code {code} ({last}); {remedy}."
         )
     return Reference(folder, first_file, time.monotonic() - start)
 
@@ -150,6 +168,16 @@ def check_module(name: str) -> None:
         spec = None
     if spec is None:
         raise ValueError(f"a program is a module, got {name}, which does not exist; use for example lra.")
+
+
+def check_arguments(arguments: Sequence[str]) -> None:
+    """Raise ValueError for an argument that the test adds itself, or with which the program does not run."""
+    for word in arguments:
+        if word.partition("=")[0] in OWN_OPTIONS:
+            raise ValueError(
+                f"the arguments of the program are those of a run, to which the test adds --out and --resume, got "
+                f"{word}; drop it."
+            )
 
 
 def launch(config: KillTest, arguments: Sequence[str], folder: Path) -> subprocess.Popen:

@@ -8,6 +8,7 @@ is never read after a kill. Process 0 then adds the checksums of its files.
 import contextlib
 import glob
 import json
+import logging
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -22,6 +23,11 @@ from orbax.checkpoint import v1 as ocp
 from experiments.run.distributed import call_on_first, is_first
 from experiments.run.training.checksums import find_fault, has_checksums, write_checksums
 from pdeformer.sharding import path_name
+
+
+def _is_not_of_orbax(record: logging.LogRecord) -> bool:
+    """Return False for what Orbax logs about an error that it raises as well: pages of calls."""
+    return "orbax" not in record.pathname
 
 
 class Checkpoints:
@@ -45,6 +51,8 @@ class Checkpoints:
             cleanup_tmp_directories=True,
         )
         self._exit.callback(self._checkpointer.close)
+        self._exit.callback(logging.getLogger("absl").removeFilter, _is_not_of_orbax)
+        logging.getLogger("absl").addFilter(_is_not_of_orbax)
         self._checksums = _ChecksumThread()
         self._exit.callback(self._checksums.finish)
 
@@ -103,6 +111,11 @@ class Checkpoints:
         for leaf in jax.tree.leaves(state):
             leaf.delete()  # so that there are never two states in device memory
         saved = self._checkpointer.load(step, abstract_state=_flatten(target))
+        if "step" in saved and (own := int(saved["step"])) != step:
+            raise ValueError(
+                f"the checkpoint of step {step} must have its state, got that of step {own} in "
+                f"{self._folder / str(step)}; give the folders of checkpoints their former names."
+            )
         return jax.tree_util.tree_map_with_path(lambda path, _: saved[path_name(path)], target)
 
     def _read_back(self, step: int, kinds: dict[str, str]) -> None:

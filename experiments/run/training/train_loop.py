@@ -8,6 +8,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -75,6 +76,10 @@ class Result(NamedTuple):
     """Speed of the steps since the last resume, without compilation, evaluation and saving; 0 without such steps."""
     compile_seconds: float
     """Time to trace, lower and compile the training step. It is near 0 if an earlier seed has compiled the step."""
+
+
+SHARES = ("val_accuracy", "best_val_accuracy", "test_accuracy", "best_test_accuracy")
+"""Fields of a result that are shares of 1."""
 
 
 def train(
@@ -169,6 +174,7 @@ def read_result(run: Run, variant: str, seed: int, steps: int, cadence: LoopInte
             f"{run.row_path(variant, seed)} must have the fields of a result, got a difference in "
             f"{', '.join(differing)}; delete it, and --resume tests the last checkpoint again."
         )
+    _check_result(row, run.row_path(variant, seed), variant, seed, steps)
     training = _training(run, variant, seed, steps, cadence)
     if gap := find_gap(training, steps):
         raise ValueError(
@@ -176,6 +182,23 @@ def read_result(run: Run, variant: str, seed: int, steps: int, cadence: LoopInte
             f"delete its file in {run.folder / 'rows'} and {training.checkpoints} to train it again."
         )
     return Result(**row)
+
+
+def _check_result(row: dict[str, Any], path: Path, variant: str, seed: int, steps: int) -> None:
+    """Raise ValueError unless the fields of a saved result are numbers of this training."""
+    expected = {"variant": variant, "seed": seed, "steps": steps}
+    wrong = {name: row[name] for name, value in expected.items() if row[name] != value}
+    wrong |= {
+        name: value
+        for name, value in row.items()
+        if name != "variant" and (type(value) not in (int, float) or not math.isfinite(value))
+    }
+    wrong |= {name: row[name] for name in SHARES if name not in wrong and not 0 <= row[name] <= 1}
+    for name, value in wrong.items():
+        raise ValueError(
+            f"{path} must be the result of {variant}, seed {seed}, after {steps} steps, got {name}={value!r:.60}; "
+            f"delete it, and --resume tests the last checkpoint again."
+        )
 
 
 def _training(run: Run, variant: str, seed: int, steps: int, cadence: LoopIntervals) -> Training:

@@ -23,6 +23,7 @@ from pid.llava.activations.shard_writer import (
     read_store_config,
 )
 from pid.llava.model.language_model import FORMER_NORMALIZED
+from pid.llava.model_folder.output_folder import output_folder
 from pid.llava.progress import track
 
 NORMALIZED = FORMER_NORMALIZED  # in the names of arrays on disk
@@ -139,7 +140,7 @@ class Store:
             FileNotFoundError: the folder is not a store.
             ValueError: a shard is damaged or has another configuration, or two rows share a name or an index.
         """
-        folder = Path(path)
+        folder = output_folder("a store", path)
         config = read_store_config(folder)
         shards = tuple(shard for manifest in manifests(folder).values() for shard in read_manifest(manifest))
         for shard in track("check", shards, "shards"):
@@ -247,6 +248,7 @@ class Store:
             float32, or int32 for token ids.
 
         Raises:
+            KeyError: the store has no array of that name.
             ValueError: a shard is damaged, or the store has no rows.
         """
         rank = {
@@ -260,6 +262,8 @@ class Store:
                 with safe_open(path, framework="np") as file:
                     values = file.get_tensor(name) if layer is None else file.get_slice(name)[layer]
             except SafetensorError as error:
+                if "does not contain tensor" in str(error):
+                    raise KeyError(f"shards have arrays by the names of array_name, got {name!r}.") from error
                 raise ValueError(
                     f"a shard must be whole, got {path} of {path.stat().st_size} bytes: {error}; capture again "
                     f"into the same folder."

@@ -50,9 +50,13 @@ class Buckets:
         for name in ("prefix", "suffix"):
             lengths = getattr(self, name)
             is_list = isinstance(lengths, tuple | list)
-            if not is_list or not lengths or list(lengths) != sorted({*lengths}) or min(lengths) < 1:
+            is_whole = is_list and all(
+                isinstance(length, int | np.integer) and not isinstance(length, bool) for length in lengths
+            )
+            if not is_whole or not lengths or list(lengths) != sorted({*lengths}) or min(lengths) < 1:
                 raise ValueError(
-                    f"buckets are positive lengths in rising order, got {name}={lengths}; sort them."
+                    f"buckets are positive lengths in rising order, got {name}={lengths!r}; pass a tuple "
+                    f"of whole numbers."
                 )
 
 

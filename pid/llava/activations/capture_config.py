@@ -10,6 +10,7 @@ import numpy as np
 from pid.llava.activations.batching import Buckets, Conditions
 from pid.llava.knockout import as_knockouts
 from pid.llava.model.choices import as_groups
+from pid.llava.preprocessing.prompts import check_text
 
 DTYPES = ("float32", "bfloat16")
 
@@ -95,12 +96,24 @@ def make_capture_config(
         )
     if unnamed := [name for name in conditions if not isinstance(name, str)]:
         raise ValueError(f"conditions are named by strings, got {unnamed[0]!r}; write them as text.")
+    for name in conditions:
+        check_text("the name of a condition", name)
     names = conditions if states is None else states
+    if not isinstance(names, Iterable):
+        raise ValueError(f"states are names of conditions, got {states!r}; pass a list of them.")
     return CaptureConfig(
         {name: as_knockouts(knockouts) for name, knockouts in conditions.items()},
         (names,) if isinstance(names, str) else tuple(names),
         as_groups(groups),
         _to_options(options),
         buckets,
-        dtype if isinstance(dtype, str) else jnp.dtype(dtype).name,
+        dtype if isinstance(dtype, str) else _dtype_name(dtype),
     )
+
+
+def _dtype_name(dtype: Any) -> str:
+    """The name of a dtype, and the text of what is none."""
+    try:
+        return repr(dtype) if dtype is None else jnp.dtype(dtype).name
+    except TypeError:
+        return repr(dtype)

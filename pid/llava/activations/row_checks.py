@@ -57,7 +57,8 @@ def to_row(sample: Any, place: int) -> EncodedPrompt:
         raise ValueError(
             f"the name of a sample is a text, got {fields['name']!r} at place {place}; convert it by str."
         )
-    return EncodedPrompt(**fields)
+    arrays = {name: np.asarray(fields[name]) for name in ("ids", "types")}
+    return EncodedPrompt(**{**fields, **arrays})
 
 
 def check_row(config: LlavaConfig, row: EncodedPrompt, groups: tuple[int, ...] = ()) -> EncodedPrompt:

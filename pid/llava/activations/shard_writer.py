@@ -12,6 +12,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +21,13 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save
 
+from pid.llava.model_folder.output_folder import create_folder, output_folder
 from pid.llava.progress import track
 
 StoreConfig = dict[str, Any]
+MANIFEST = re.compile(r"manifest-\d+\.jsonl")
+LEFTOVER = re.compile(r"\.\d+\.part$")
+"""End of the name of a temporary file: the number of its process."""
 
 
 @dataclass(frozen=True)
@@ -95,9 +100,7 @@ def create_or_check(folder: Path, config: StoreConfig, *, process: int = 0) -> N
         FileExistsError: the folder is a file.
         ValueError: the stored configuration differs (the message names every entry), or the folder has other files.
     """
-    if folder.is_file():
-        raise FileExistsError(f"a store is a folder, got the file {folder}; name another folder.")
-    folder.mkdir(parents=True, exist_ok=True)
+    create_folder("a store", output_folder("a store", folder))
     if not (folder / "config.json").exists():
         if foreign := sorted(path.name for path in folder.iterdir() if not path.name.endswith(".part")):
             raise ValueError(
@@ -139,18 +142,28 @@ def write_atomically(path: Path, content: bytes, *, process: int = 0) -> None:
 
 
 def manifests(folder: Path) -> dict[int, Path]:
-    """The manifest of each process, by the number of the process."""
-    return {int(path.stem.split("-")[1]): path for path in sorted(folder.glob("manifest-*.jsonl"))}
+    """The manifest of each process, by the number of the process. Copies under other names are none."""
+    paths = (path for path in sorted(folder.glob("manifest-*.jsonl")) if MANIFEST.fullmatch(path.name))
+    return {int(path.stem.split("-")[1]): path for path in paths}
 
 
 def read_manifest(manifest: Path) -> Iterator[Shard]:
-    """The shards of a manifest. A line without a line end, which a kill may leave, is skipped."""
-    for line in manifest.read_bytes().splitlines(keepends=True):
-        if line.endswith(b"\n"):
+    """The shards of a manifest. A line without a line end, which a kill may leave, is skipped.
+
+    Raises:
+        ValueError: a line is damaged, or of another release.
+    """
+    for number, line in enumerate(manifest.read_bytes().split(b"\n")[:-1], start=1):
+        try:
             entry = json.loads(line)
-            yield Shard(
-                **entry | {key: tuple(entry[key]) for key in ("places", "names", "digests") if key in entry}
-            )
+            lists = {key: tuple(entry[key]) for key in ("places", "names", "digests") if key in entry}
+            shard = Shard(**entry | lists)
+        except (TypeError, ValueError, RecursionError):
+            raise ValueError(
+                f"every line of {manifest} must describe a shard, got line {number} with {line[:40]!r}; delete the "
+                f"line and capture again into the same folder, or use the release that wrote it."
+            ) from None
+        yield shard
 
 
 class ShardWriter:
@@ -172,7 +185,7 @@ class ShardWriter:
         """For each row in an intact shard its index among all samples, by name."""
         self.digests: dict[str, str] = {}
         """For each of these rows the hash of its prompt, if the store has it, by name."""
-        for leftover in folder.glob("*.part"):
+        for leftover in filter(lambda path: LEFTOVER.search(path.name), folder.glob("*.part")):
             if int(leftover.name.split(".")[-2]) % count == index:
                 leftover.unlink()
         for number, manifest in manifests(folder).items():

@@ -22,6 +22,7 @@ from orbax.checkpoint import v1 as ocp
 
 from pid.llava.checkpoint.safetensors_header import read_header
 from pid.llava.checkpoint.weight_files import weight_files
+from pid.llava.model_folder.output_folder import create_folder
 
 log = logging.getLogger(__name__)
 
@@ -123,7 +124,7 @@ def restore_or_convert(folder: Path, source: Path, targets: Any, convert: Callab
                 f"a cache is written by one process, got {jax.process_count()} and no entry {entry}; load once "
                 f"in a single process, or without cache."
             )
-        folder.mkdir(parents=True, exist_ok=True)
+        create_folder("a cache of weights", folder)
         with FileLock(entry.with_suffix(".lock")):
             if not is_complete(entry):
                 params = convert()

@@ -116,6 +116,12 @@ def tensor_keys(name: str, shape: tuple[int, ...]) -> tuple[str, ...]:
     return tuple(key.format(layer) for layer in range(shape[0])) if is_stacked(name) else (key,)
 
 
+def vision_layers(keys: Iterable[str]) -> int:
+    """The number of vision blocks that the canonical `keys` have: one more than the last; 0 without any."""
+    layers = (re.match(VISION_LAYER, key) for key in keys)
+    return max((1 + int(layer.group(1)) for layer in layers if layer), default=0)
+
+
 def unused_keys(keys: Iterable[str], *, depth: int, tie_embeddings: bool) -> set[str]:
     """Those of the canonical `keys` that are known but not needed.
 

@@ -14,12 +14,21 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.sharding import AbstractMesh, Mesh, SingleDeviceSharding
 
 from pid.llava.checkpoint.cache import restore_or_convert
-from pid.llava.checkpoint.key_mapping import is_buffer, is_stacked, is_transposed, tensor_keys, unused_keys
+from pid.llava.checkpoint.key_mapping import (
+    canonical_key,
+    is_buffer,
+    is_stacked,
+    is_transposed,
+    tensor_keys,
+    unused_keys,
+    vision_layers,
+)
 from pid.llava.checkpoint.output_map import (
     EMBEDDING,
     OUTPUT_MAP,
@@ -29,11 +38,12 @@ from pid.llava.checkpoint.output_map import (
 )
 from pid.llava.checkpoint.safetensors_io import Index, LazyTensor, by_canonical_key, open_folder
 from pid.llava.checkpoint.weight_files import check_copies
-from pid.llava.config import LlavaConfig, TextConfig, read_config
+from pid.llava.config import LlavaConfig, TextConfig, read_config, vision_layers_of
 from pid.llava.model.choices import compute_dtype
 from pid.llava.model.language_model import LanguageModel
 from pid.llava.model.llava import Llava
 from pid.llava.model_folder.config_json import check_not_quantized, read_config_fields
+from pid.llava.model_folder.output_folder import output_folder
 from pid.llava.partitioning import shardings
 
 TEXT_LAYER = r"language_model\.layers\.\d+\."
@@ -98,6 +108,10 @@ def match_tensors(
 
 
 def _missing_remedy(missing: list[str], tensors: Collection[str]) -> str:
+    for key in tensors:
+        for prefix in (key[: dot.end()] for dot in re.finditer(r"\.", key)):
+            if canonical_key(key.removeprefix(prefix)) in missing:
+                return f"the names have {prefix!r} before those of Hugging Face, as in {key}: save the model without it"
     if missing == [OUTPUT_MAP] and EMBEDDING in tensors:
         return (
             "if the output map is the embedding, set tie_word_embeddings to true in config.json; else the checkpoint "
@@ -157,6 +171,18 @@ def read_parameters(
     return jax.tree.unflatten(tree, [make(name, leaf) for name, leaf in by_name.items()])
 
 
+def _check_vision_layers(stated: int, tensors: Collection[str], where: str) -> None:
+    """Raise ValueError if config.json and weights have different numbers of vision blocks.
+
+    vision_feature_layer may count from the last block, so that another number gives the output of another block.
+    """
+    if (stored := vision_layers(tensors)) and stored != stated:
+        raise ValueError(
+            f"num_hidden_layers in the vision_config of config.json is the number of vision blocks in the weights, got "
+            f"{stated} for {stored} in {where}; take both from one checkpoint."
+        )
+
+
 def _platform(mesh: Mesh | None) -> str:
     if not isinstance(mesh, Mesh | None):
         raise TypeError(
@@ -196,6 +222,7 @@ def load(path: str | Path, *, dtype: Any, mesh: Mesh | None = None, cache: str |
         The model.
 
     Raises:
+        FileExistsError: the cache is a file, or lies below one.
         FileNotFoundError: a file is missing.
         ValueError: the folder holds another model, a damaged file or two sets of weights that differ, the dtype is
             another one, or tensors are missing, unexpected or of another shape.
@@ -209,6 +236,7 @@ def load(path: str | Path, *, dtype: Any, mesh: Mesh | None = None, cache: str |
     The example is not executed, because it needs the weights of a model.
     """
     dtype = compute_dtype(dtype, _platform(mesh))
+    cached = None if cache is None else output_folder("a cache of weights", cache)
     config, source = stored_config(path, dtype=dtype), Path(path)
     depth, tie_embeddings = config.vision.depth, config.text.tie_embeddings
     if read_config(path).text.tie_embeddings != tie_embeddings:
@@ -218,12 +246,13 @@ def load(path: str | Path, *, dtype: Any, mesh: Mesh | None = None, cache: str |
 
     def convert() -> Any:
         with open_folder(source) as tensors:
+            _check_vision_layers(vision_layers_of(source), tensors, str(source))
             tensors = fill_embedding(config.text, tensors)
             return read_parameters(
                 targets, tensors, depth=depth, tie_embeddings=tie_embeddings, where=str(source)
             )
 
-    params = convert() if cache is None else restore_or_convert(Path(cache), source, targets, convert)
+    params = convert() if cached is None else restore_or_convert(cached, source, targets, convert)
     return nnx.merge(graphdef, params)
 
 
@@ -256,6 +285,16 @@ def load_text(
             f"a text model has a TextConfig and arrays by key, got {type(config).__name__} and "
             f"{type(arrays).__name__}; pass config.text, and the arrays of safetensors.numpy.load_file."
         )
+    for key, array in arrays.items():
+        if (
+            not isinstance(key, str)
+            or not hasattr(array, "dtype")
+            or not jnp.issubdtype(array.dtype, jnp.floating)
+        ):
+            kind = getattr(array, "dtype", type(array).__name__)
+            raise TypeError(
+                f"weights are arrays of floats by their keys, got {kind} for {key!r}; convert it."
+            )
     where, dtype = "the arrays", compute_dtype(dtype, _platform(mesh))
     items = [(key, LazyTensor(x.shape, x.__getitem__)) for key, x in arrays.items() if not is_buffer(key)]
     tensors = by_canonical_key(items, where)

@@ -15,7 +15,8 @@ from safetensors.numpy import save as serialize
 
 from pid.llava.checkpoint.key_mapping import hub_key, is_stacked, is_transposed, tensor_keys
 from pid.llava.config import LlavaConfig, TextConfig, VisionConfig
-from pid.llava.model.llava import Llava
+from pid.llava.model.llava import Llava, check_model
+from pid.llava.model_folder.output_folder import create_folder, output_folder
 
 
 def text_fields(config: TextConfig) -> dict[str, Any]:
@@ -102,6 +103,10 @@ def save(model: Llava, folder: str | Path) -> None:
         model: the model.
         folder: the folder, which is created if it does not exist.
 
+    Raises:
+        FileExistsError: the folder is a file, or lies below one.
+        TypeError: the model is no `Llava`, or the folder no path.
+
     Example::
 
         llava.save(model, "folder")
@@ -109,8 +114,9 @@ def save(model: Llava, folder: str | Path) -> None:
 
     The example is not executed, because it needs the weights of a model.
     """
-    folder, arrays = Path(folder), tensors(model)
-    folder.mkdir(parents=True, exist_ok=True)
+    check_model(model)
+    folder, arrays = output_folder("a saved model", folder), tensors(model)
+    create_folder("a saved model", folder)
     fields = config_fields(model.config, next(iter(arrays.values())).dtype)
     (folder / "config.json").write_text(json.dumps(fields, indent=2) + "\n")
     (folder / "model.safetensors").write_bytes(serialize(arrays, {"format": "pt"}))

@@ -60,7 +60,7 @@ def weight_files(folder: Path) -> list[Path]:
     if missing := [name for name in names if not (folder / name).is_file()]:
         raise FileNotFoundError(
             f"a model folder has its weights as safetensors, found no {', '.join(missing)} in {folder}; "
-            f"{'download them all' if weight_map else _remedy(folder)}."
+            f"{_remedy(folder) if not weight_map or (folder / missing[0]).is_symlink() else 'download them all'}."
         )
     _check_index(folder, weight_map)
     return [folder / name for name in names]
@@ -68,6 +68,8 @@ def weight_files(folder: Path) -> list[Path]:
 
 def _remedy(folder: Path) -> str:
     """What to do about a folder without safetensors."""
+    if dangling := sorted(file.name for file in folder.iterdir() if file.is_symlink() and not file.exists()):
+        return f"{dangling[0]} is a link to a file that is not there: download it again, or copy what it points to"
     for pattern, (kind, remedy) in OTHER_FORMATS.items():
         if files := sorted(folder.glob(pattern)):
             return f"it has {files[0].name}, {kind}: {remedy}"

@@ -6,7 +6,7 @@ from typing import Any, Literal, get_args
 import jax.numpy as jnp
 import numpy as np
 
-from pid.llava.tokens import TokenType
+from pid.llava.tokens import MAX_TYPE, TokenType
 
 Collect = Literal["all", "pooled", "logits"]
 
@@ -52,7 +52,12 @@ def as_groups(groups: Any) -> tuple[int, ...]:
         ValueError: there are none, or one is not a type above PAD.
     """
     several = tuple(groups) if isinstance(groups, Iterable) and not isinstance(groups, str) else (groups,)
-    is_valid = all(isinstance(group, int | np.integer) and group > TokenType.PAD for group in several)
+    is_valid = all(
+        isinstance(group, int | np.integer)
+        and not isinstance(group, bool)
+        and TokenType.PAD < group <= MAX_TYPE
+        for group in several
+    )
     if not several or not is_valid:
         numbers = tuple(int(group) if isinstance(group, int) else group for group in several)
         raise ValueError(

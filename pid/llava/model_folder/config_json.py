@@ -116,6 +116,12 @@ def path_remedy(path: Path) -> str:
             "these are adapters (LoRA): merge them into their base model by merge_and_unload of peft, save it by "
             "save_pretrained, and pass that folder"
         )
+    if path.resolve().name == "snapshots":
+        return (
+            f"these are the revisions in the hub's cache: pass the folder of one, such as {path / min(names)}"
+        )
+    if (path / "config.json").is_symlink():
+        return "its config.json is a link to a file that is not there: download it again, or copy what it points to"
     if "snapshots" in names:
         return f"this is a folder of the hub's cache: pass the folder of a revision in {path / 'snapshots'}"
     if gguf := sorted(name for name in names if name.endswith(".gguf")):

@@ -79,7 +79,7 @@ def _sentence(fields: Mapping[str, Any], error: Exception) -> str:
     kinds = dict.fromkeys(re.findall(r" expected (?:an? )?(\w+)", str(error)))
     types = " or ".join(JSON_TYPES[kind] for kind in kinds if kind in JSON_TYPES)
     got = ", ".join(f"{field}={value!r:.80}" for field, value in refused.items())
-    return f"{name[1]} in config.json must be {types}, got {got or 'none'}; {REMEDY}."
+    return f"{name[1]} in config.json must be {types or 'of another type'}, got {got or 'none'}; {REMEDY}."
 
 
 def _shows(value: Any, text: str) -> bool:

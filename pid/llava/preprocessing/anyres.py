@@ -69,7 +69,7 @@ def anyres_rows(
         int32 (tokens,): tile·side² + patch, or -1 for the newline vector.
 
     Raises:
-        ValueError: the image has no pixels, or there are no pinpoints.
+        ValueError: the image has no pixels, there are no pinpoints, or one is not of whole tiles.
 
     Example:
         >>> from pid import llava
@@ -79,6 +79,21 @@ def anyres_rows(
     Reference:
         Liu et al. 2024, LLaVA-NeXT; `LlavaNextModel.pack_image_features` of transformers.
     """
+    pairs = (("size", size), *(("pinpoint", pinpoint) for pinpoint in pinpoints))
+    for name, pair in pairs:
+        if np.shape(pair) != (2,) or not np.issubdtype(np.asarray(pair).dtype, np.integer):
+            raise ValueError(f"a {name} is two whole numbers (height, width), got {pair!r}; pass pixels.")
+    if min(tile, side) < 1:
+        raise ValueError(
+            f"a tile has pixels and patches, got tile={tile} and side={side}; pass those of the model."
+        )
+    if partial := [
+        pinpoint for pinpoint in pinpoints if min(pinpoint) < 1 or np.any(np.asarray(pinpoint) % tile)
+    ]:
+        raise ValueError(
+            f"a pinpoint is a resolution of whole tiles of {tile} pixels, got {tuple(partial[0])}; take "
+            f"config.pinpoints and config.vision.image_size of one model."
+        )
     if min(size) < 1:
         raise ValueError(f"an image has at least one pixel each way, got (height, width) = {size}.")
     if not len(pinpoints):

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from pid.llava.preprocessing.host_arrays import to_host_array
-from pid.llava.tokens import TokenType
+from pid.llava.tokens import MAX_TYPE, TokenType
 
 
 def batch_types(
@@ -42,10 +42,12 @@ def batch_types(
 
 def _to_types(token_types: Any, shape: tuple[int, ...]) -> np.ndarray:
     types = to_host_array("token_types", token_types)
-    if types.shape != shape or not np.issubdtype(types.dtype, np.integer) or types.min(initial=0) < 0:
+    is_whole = types.shape == shape and np.issubdtype(types.dtype, np.integer)
+    if not is_whole or not 0 <= types.min(initial=0) <= types.max(initial=0) <= MAX_TYPE:
+        span = f" from {types.min()} to {types.max()}" * is_whole
         raise ValueError(
             f"token_types are integers from 0 in the shape of input_ids, {shape}, got {types.dtype} "
-            f"{types.shape}; see TokenType."
+            f"{types.shape}{span}; see TokenType, which ends at {MAX_TYPE}."
         )
     return types
 

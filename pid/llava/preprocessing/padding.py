@@ -10,7 +10,10 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from pid.llava.preprocessing.encoded_prompt import EncodedPrompt
-from pid.llava.tokens import TokenType
+from pid.llava.tokens import MAX_TYPE, TokenType
+
+MAX_ID = 2**31 - 1
+"""Largest token id: ids are int32."""
 
 
 class Batch(NamedTuple):
@@ -97,7 +100,9 @@ def pad(
         The batch, padded on the right.
 
     Raises:
-        ValueError: there are no prompts, a prompt exceeds `length` or `tiles`, or only some prompts have an image.
+        TypeError: the rows are of another type.
+        ValueError: there are no prompts, a prompt exceeds `length` or `tiles`, only some prompts have an image, ids and
+            types are not as many whole numbers, or a number is not whole.
 
     Example:
         >>> import numpy as np
@@ -107,7 +112,15 @@ def pad(
         >>> llava.pad([short, long]).token_types.tolist()
         [[3, 4, 0], [1, 3, 4]]
     """
-    rows = _to_list(rows)
+    rows = [_checked(row) for row in _to_list(rows)]
+    if (
+        not isinstance(pad_token, int | np.integer)
+        or isinstance(pad_token, bool)
+        or not 0 <= pad_token <= MAX_ID
+    ):
+        raise ValueError(
+            f"padding is a token id, a whole number from 0, got pad_token={pad_token!r}; pass one."
+        )
     images = [row.pixels for row in rows if row.pixels is not None]
     if len(shapes := {np.shape(image)[1:] for image in images}) > 1:
         raise ValueError(
@@ -143,7 +156,11 @@ def _to_list(rows: Any) -> list[EncodedPrompt]:
         TypeError: one of them is something else.
         ValueError: there are none.
     """
-    several: list[EncodedPrompt] = [rows] if isinstance(rows, EncodedPrompt) else list(rows or ())
+    if rows is not None and not isinstance(rows, Iterable):
+        raise TypeError(
+            f"rows are a list of EncodedPrompt, got {type(rows).__name__}; encode samples by llava.encode_prompts."
+        )
+    several: list[Any] = [rows] if isinstance(rows, EncodedPrompt) else list(rows or ())
     if not several:
         raise ValueError("a batch has at least one row, got none.")
     for row in several:
@@ -154,8 +171,38 @@ def _to_list(rows: Any) -> list[EncodedPrompt]:
     return several
 
 
+def _checked(row: EncodedPrompt) -> EncodedPrompt:
+    """The prompt with ids and types as arrays.
+
+    Raises:
+        ValueError: they are not as many whole numbers, or an image has no size. The message names the prompt.
+    """
+    for name, highest in (("ids", MAX_ID), ("types", MAX_TYPE)):
+        array = np.asarray(getattr(row, name))
+        is_whole = array.ndim == 1 and len(array) and np.issubdtype(array.dtype, np.integer)
+        if not is_whole or not 0 <= array.min() <= array.max() <= highest:
+            raise ValueError(
+                f"{name} of a row are whole numbers 0 … {highest} (T,), got {array.dtype} {array.shape} in row "
+                f"{row.name!r}; encode it again."
+            )
+        row = row._replace(**{name: array})
+    if row.ids.shape != row.types.shape:
+        raise ValueError(
+            f"a row has as many types as ids, got {len(row.types)} for {len(row.ids)} in row {row.name!r}; encode it "
+            f"again."
+        )
+    if row.pixels is not None and row.image_size is None:
+        raise ValueError(
+            f"an image has a size (height, width), got image_size=None in row {row.name!r}; encode it again."
+        )
+    return row
+
+
 def _capacity(unit: str, sizes: list[int], requested: int | None) -> int:
     largest = max(sizes)
+    is_whole = isinstance(requested, int | np.integer) and not isinstance(requested, bool)
+    if requested is not None and not is_whole:
+        raise ValueError(f"a batch has a whole number of {unit}, got {requested!r}; pass one, or None.")
     if requested is not None and requested < largest:
         raise ValueError(
             f"a batch has room for its longest row, {largest} {unit}, got {requested}; raise it."

@@ -78,7 +78,7 @@ class Prompt:
         return self.before + IMAGE * self.has_image + self.after
 
 
-def _check_text(what: str, text: object) -> None:
+def check_text(what: str, text: object) -> None:
     """Raise TypeError if it is no text, ValueError if UTF-8 cannot write it."""
     if not isinstance(text, str):
         remedy = "decode it" if isinstance(text, bytes) else "pass one"
@@ -100,7 +100,7 @@ def style_text(style: str) -> str:
         ValueError: the name is unknown, or the text does not have `{question}` once, or has `<image>` twice or behind
             it.
     """
-    _check_text("a style", style)
+    check_text("a style", style)
     text = STYLES.get(style, style)
     images, questions = text.count(IMAGE), text.count(QUESTION)
     if questions != 1 or images > 1 or (images and text.index(QUESTION) < text.index(IMAGE)):
@@ -123,7 +123,7 @@ def suffix_text(suffix: str) -> str:
         TypeError: it is no text.
         ValueError: the text does not begin with a space or a newline, or contains `<image>`.
     """
-    _check_text("a suffix", suffix)
+    check_text("a suffix", suffix)
     text = SUFFIXES.get(suffix, suffix)
     if text and not text[0].isspace() or IMAGE in text:
         raise ValueError(
@@ -160,7 +160,7 @@ def prompt(question: str, *, style: str = "vicuna_v1", suffix: str = "zhang") ->
     Reference:
         Liu et al. 2023 (LLaVA-1.5), conversation.py; Zhang et al. 2025 for the suffix "zhang".
     """
-    _check_text("a question", question)
+    check_text("a question", question)
     if not question.strip() or IMAGE in question:
         raise ValueError(
             f"a question is a text without {IMAGE}, got {question!r}; the prompt style places the image."

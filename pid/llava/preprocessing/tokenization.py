@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Int
 
 from pid.llava.preprocessing.prompts import Prompt
-from pid.llava.tokens import TokenType
+from pid.llava.tokens import MAX_TYPE, TokenType
 
 CharacterSpan = tuple[int, int, int]
 """(start, stop, type): characters start … stop - 1 of the question, and the type of their tokens."""
@@ -45,18 +45,21 @@ def check_spans(spans: Any, length: int) -> tuple[CharacterSpan, ...]:
     Raises:
         ValueError: one does not, or they are not triples of whole numbers.
     """
+    if isinstance(spans, np.ndarray) and spans.ndim == 2:
+        spans = map(tuple, spans.tolist())
     triples = tuple(spans) if isinstance(spans, Iterable) else (spans,)
     for span in triples:
         is_triple = isinstance(span, list | tuple) and len(span) == 3
-        if not is_triple or not all(isinstance(number, int | np.integer) for number in span):
+        is_whole = is_triple and all(isinstance(number, int | np.integer) for number in span)
+        if not is_whole or any(isinstance(number, bool) for number in span):
             raise ValueError(
                 f"spans are triples (start, stop, type) of whole numbers, got {span!r}; pass a list of them."
             )
         start, stop, token_type = span
-        if not 0 <= start < stop <= length or token_type <= TokenType.LAST:
+        if not 0 <= start < stop <= length or not TokenType.LAST < token_type <= MAX_TYPE:
             raise ValueError(
                 f"a span is characters start < stop of a question and a type from {TokenType.LAST + 1} on, got "
-                f"{(start, stop, token_type)} in one of {length} characters; correct it."
+                f"{(start, stop, token_type)} in one of {length} characters; correct it, with a type up to {MAX_TYPE}."
             )
     return triples
 

@@ -21,7 +21,7 @@ def places(tmp_path, monkeypatch):
     (tmp_path / "full" / "text.npz").write_text("no archive")
     (tmp_path / "file").write_text("text")
     monkeypatch.chdir(tmp_path / "work")
-    paths = {name: str(tmp_path / name) for name in ("here", "full", "file")}
+    paths = {name: str(tmp_path / name) for name in ("here", "full", "file")} | {"question": "{question}"}
     return paths | {"nowhere": str(tmp_path / "file" / "below")}
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from experiments import lra
-from experiments.run import Preempted
+from experiments.run import Preempted, open_console
 from experiments.run.distributed import Hosts
 from pid.interface import extras
 from pid.interface.command_options import check_ranges
@@ -90,6 +90,11 @@ def test_a_value_that_the_package_cannot_convert_is_a_bug_even_though_its_frame_
     [
         (OSError(errno.ENOSPC, "No space left on device", "run/rows"), 1, "the disk is full (run/rows)"),
         (RuntimeError("INTERNAL: write: No space left on device"), 1, "the disk is full"),
+        (
+            ValueError('RESOURCE_EXHAUSTED: Error writing local file "/run/5": No space left on device'),
+            1,
+            "the disk is full (/run/5); free some space",
+        ),
         (MemoryError(), 1, "more memory than there is"),
         (
             RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 8 bytes"),
@@ -112,6 +117,14 @@ def test_other_failures_are_a_sentence_too(error, code, words, capsys):
 def test_a_signal_keeps_its_code_and_a_result_is_returned():
     assert code_of(raises(Preempted(15))) == 143
     assert run_program(len, ["a", "b", "--traceback"]) == 2
+
+
+@pytest.mark.parametrize(("columns", "stays"), [("0", False), ("", False), ("70", True)])
+def test_a_terminal_of_0_columns_shows_everything(columns, stays, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", columns)
+    run_program(lambda words: open_console().print("a result"), [])
+    assert capsys.readouterr().out == "a result\n"
+    assert ("COLUMNS" in os.environ) is stays
 
 
 def test_version_is_printed_by_every_program(capsys):
@@ -145,6 +158,16 @@ def test_a_real_process_ends_with_the_sentence_and_code_2(tmp_path):
     assert (process.returncode, process.stdout) == (2, "")
     assert process.stderr == "--steps must be at least 1, got 0; write for example --steps 400.\n"
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+@pytest.mark.parametrize(("words", "code"), [(["verfy"], 2), (["--version"], 1), (["--help"], 1)])
+def test_the_code_stays_if_nobody_can_read_the_sentence(words, code):
+    command, variables = [sys.executable, "-m", "pid.llava", *words], dict(os.environ)
+    variables.pop("PYTHONUNBUFFERED", None)
+    with Path("/dev/full").open("wb") as full:
+        process = subprocess.run(command, cwd=ROOT, env=variables, stdout=full, stderr=full, check=False)
+    assert process.returncode == code
 
 
 def test_hosts_that_cannot_join_are_a_sentence(tmp_path):

@@ -149,6 +149,12 @@ def reshape(path):
     np.save(path, np.load(path).reshape(6, 7))
 
 
+def drop_files(path):
+    manifest = json.loads(path.read_text())
+    del manifest["files"]["test.y.npy"]["sha256"]
+    path.write_text(json.dumps(manifest))
+
+
 def scramble(path):
     path.write_bytes(bytes(path.stat().st_size))
 
@@ -161,6 +167,9 @@ def scramble(path):
         ("train.x.npy", alter, "has SHA-256"),
         ("manifest.json", truncate, "cannot be read"),
         ("manifest.json", lambda path: path.unlink(), "cannot be read"),
+        ("manifest.json", lambda path: path.write_bytes(b"\xff\xfe"), "cannot be read"),
+        ("manifest.json", lambda path: path.write_text("[]"), "is no object"),
+        ("manifest.json", drop_files, "does not describe all its files"),
     ],
 )
 def test_damage_is_refused_with_the_file_and_the_remedy(tmp_path, name, damage, words):

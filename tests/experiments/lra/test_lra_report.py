@@ -52,6 +52,40 @@ def test_every_difference_has_its_paired_interval_by_last_and_by_best():
     assert cells["best vs baseline"] == "-1.0 [-2.1, +0.1]"
 
 
+def test_hits_of_another_training_are_refused(tmp_path):
+    folder = run.Run(tmp_path)
+    (trained,), hits = trainings({"baseline": (0.40, 0.46)})
+    pair = hits["baseline", 0]
+    example_hits.check(folder, trained, pair, N)
+    example_hits.check(folder, trained, None, N)
+    for other, examples in ((Hits(pair.best, pair.best), N), (Hits(pair.last, pair.last), N), (pair, N + 1)):
+        with pytest.raises(
+            ValueError, match=r"hits must be those of the saved result, .* delete .*baseline-0"
+        ):
+            example_hits.check(folder, trained, other, examples)
+
+
+def test_damaged_hits_and_coefficients_are_named_with_their_remedy(tmp_path):
+    folder = run.Run(tmp_path)
+    example_hits.save(folder, "baseline", 0, trainings({"baseline": (0.4, 0.5)})[1]["baseline", 0])
+    path = tmp_path / "hits" / "baseline-0.npz"
+    for content in (path.read_bytes()[:60], b"", bytes(50)):
+        path.write_bytes(content)
+        with pytest.raises(
+            ValueError, match=r"baseline-0\.npz must be a whole \.npz, .* delete .*baseline-0"
+        ):
+            example_hits.load(folder, "baseline", 0)
+    with path.open("wb") as file:
+        np.savez(file, count=np.array(3))
+    with pytest.raises(ValueError, match="must have the hits of a training"):
+        example_hits.load(folder, "baseline", 0)
+    learned_coefficients.save(folder, "a", 0, {"alpha": [0.1]})
+    for content in ("[1]", '{"alpha": null}', '{"alpha": [[1], [1, 2]]}', '{"alpha": NaN}'):
+        (tmp_path / "coefficients" / "a-0.json").write_text(content)
+        with pytest.raises(ValueError, match=r"a-0\.json must have arrays of finite numbers, got "):
+            learned_coefficients.load(folder, "a", 0)
+
+
 def test_without_hits_a_difference_says_that_its_interval_is_not_known():
     results, hits = trainings({"baseline": (0.40, 0.46), "after_ffn": (0.45, 0.45)})
     del hits["baseline", 0]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 import socket
 import subprocess
 import sys
@@ -164,6 +165,18 @@ def test_a_run_folder_is_refused_and_resumed(ran, no_figures):
         pid_llava.main(
             dataclasses.replace(resumed, estimation=dataclasses.replace(config.estimation, draws=9))
         )
+
+
+def test_a_run_folder_without_a_prompt_style_goes_on(ran, tmp_path, no_figures):
+    """A release that had no option for it saved none: the style of the preset is taken, which it used."""
+    config, summary = ran
+    shutil.copytree(config.out, tmp_path / "run")
+    path = tmp_path / "run" / "config.json"
+    saved = json.loads(path.read_text())
+    del saved["capture"]["style"]
+    path.write_text(json.dumps(saved))
+    resumed = dataclasses.replace(config, out=tmp_path / "run", resume=True)
+    assert without_versions(pid_llava.main(resumed)) == without_versions(summary)
 
 
 def test_a_capture_that_was_interrupted_goes_on(ran, tmp_path, monkeypatch, no_figures):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from experiments.pid_llava import checkpoint, report
+from experiments.pid_llava import checkpoint, report, result_cache
 from experiments.pid_llava.config import Target
 from experiments.pid_llava.stages import capturing, decomposing, knockout_conditions, questions
 from pid import llava, toyworld
@@ -29,6 +29,14 @@ def captured(folders, tmp_path_factory):
     model = checkpoint.ModelFolder(folders[0], config.capture, config.mesh)
     (task,) = questions.make_questions(config)
     return config, model, task, capturing.capture_states(model, task, config, windows=True)
+
+
+def test_a_damaged_estimate_of_the_cache_is_named(tmp_path):
+    (tmp_path / "estimates").mkdir()
+    for content in (b"", b"junk", bytes(300)):
+        (tmp_path / "estimates" / "a.npz").write_bytes(content)
+        with pytest.raises(ValueError, match=r"must be whole, got .*a\.npz \(.*\); delete it, and --resume"):
+            result_cache.restore_or_estimate(tmp_path, "a", lambda: pytest.fail("estimated"))
 
 
 def test_a_capture_depends_on_weights_questions_prompt_and_cuts(captured, folders):

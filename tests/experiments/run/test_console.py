@@ -7,12 +7,14 @@ import os
 import re
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 
 from experiments import run
-from experiments.run import study
+from experiments.run import figures, study
 from experiments.run.console import SafeStream, encodable, failure, failure_code, open_console
 from experiments.run.report import Table
 from tests.helpers.tiny_program import Config, main
@@ -35,6 +37,15 @@ class FailingStream(io.StringIO):
 
 def ascii_stream():
     return io.TextIOWrapper(io.BytesIO(), encoding="ascii", write_through=True)
+
+
+@pytest.mark.parametrize("name", ["a$b$c", r"$\frac$", "line\nbreak", "\uff12", "tab\t"])
+def test_any_name_of_a_run_is_the_title_of_its_figures(name, tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        path = figures.save(Figure(), tmp_path, "curves", title=f"run folder {name}")
+    assert path.stat().st_size > 0
+    assert "\n" not in figures.without_math(name)
 
 
 def test_a_stream_records_its_first_error_and_shows_nothing_from_then_on():
@@ -188,6 +199,20 @@ def test_a_study_stops_before_its_next_part_and_a_finished_one_writes_everything
     (tmp_path / "summary.json").unlink()
     assert run_sums(FailingStream(errno.ENOSPC), monkeypatch, tmp_path, resume=True) == 1
     assert json.loads((tmp_path / "summary.json").read_text())["rows"] == [1, 1]
+
+
+class Seeded(Sums):
+    """The study with a seed for each part."""
+
+    def measure(self, runner):
+        return runner.rows(run.Part("a", lambda folder, say: {"value": 1}, seed) for seed in (0, 1))
+
+
+def test_a_row_of_another_part_or_seed_is_named(tmp_path):
+    run.run_study(Seeded(), Config(out=tmp_path), out=tmp_path, resume=False)
+    (tmp_path / "rows" / "a-1.json").write_text((tmp_path / "rows" / "a-0.json").read_text())
+    with pytest.raises(ValueError, match=r"a-1\.json must be the result of a, seed 1, got seed=0; delete it"):
+        run.run_study(Seeded(), Config(out=tmp_path), out=tmp_path, resume=True)
 
 
 def test_the_summary_is_written_before_a_result_is_printed(tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shutil
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -78,7 +79,11 @@ def test_times_are_left_out_by_the_names_of_their_keys():
 
 @pytest.mark.parametrize(
     ("changes", "words"),
-    [({"kills": 0}, "at least one kill, got 0"), ({"signal": "BOOM"}, "got BOOM; change --signal")],
+    [
+        ({"kills": 0}, "at least one kill, got 0"),
+        ({"signal": "BOOM"}, "got BOOM; change --signal"),
+        ({"signal": "STOP"}, "one that ends a process, .* got STOP; change --signal"),
+    ],
 )
 def test_impossible_tests_are_refused(changes, words):
     with pytest.raises(ValueError, match=words):
@@ -93,6 +98,9 @@ def test_impossible_tests_are_refused(changes, words):
         ("nolra", "got experiments.nolra, which does not exist"),
         ("nowhere.nolra", "got nowhere.nolra, which does not exist"),
         ("lra --kils 3", "got --kils; did you mean --kills?"),
+        ("lra -- --steps 3 --out x", "to which the test adds --out and --resume, got --out; drop it"),
+        ("lra -- --resume=true", "got --resume=true; drop it"),
+        ("lra -- --help", "got --help; drop it"),
         ("--seed -1 lra -- --seed 0", "--seed must be at least 0, got -1"),
     ],
 )
@@ -112,8 +120,29 @@ def test_the_help_has_the_place_of_the_program_and_of_its_arguments(capsys):
 
 def test_failing_program_is_refused_with_its_log(tmp_path):
     test = KillTest("tests.helpers.tiny_program", folder=tmp_path)
-    with pytest.raises(ValueError, match=r"got exit code 2; see .*reference.log"):
+    with pytest.raises(ValueError, match=r"got exit code 2 \(.*\); see .*reference.log"):
         run_test(test, ["--nonsense"])
+
+
+def test_refused_program_is_quoted_and_leaves_no_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with pytest.raises(
+        ValueError, match=r"got exit code 2 \(python -m json.tool: error: .*\); change the arguments"
+    ):
+        run_test(KillTest("json.tool"), ["--indent", "x"])
+    assert not list(tmp_path.iterdir())
+
+
+def test_folder_with_files_is_refused_and_left_alone(tmp_path):
+    (tmp_path / "kill-001").mkdir()
+    (tmp_path / "kill-001" / "mine").write_text("text")
+    with pytest.raises(
+        FileExistsError, match="a folder of its own, .* which has files; use another --folder"
+    ):
+        KillTest("tests.helpers.tiny_program", folder=tmp_path)
+    with pytest.raises(FileExistsError, match="a kill test needs a folder, got the file"):
+        KillTest("tests.helpers.tiny_program", folder=tmp_path / "kill-001" / "mine")
+    assert (tmp_path / "kill-001" / "mine").read_text() == "text"
 
 
 @pytest.mark.slow

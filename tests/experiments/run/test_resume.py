@@ -53,9 +53,9 @@ PROGRAMS = {
     "claims": Program(
         claims.command_line,
         CLAIMS,
-        "full --only entropy --seeds 4 5",
+        "full --only entropy artifact --seeds 4 5",
         "--only decay",
-        {"only": ("entropy", "decay")},
+        {"only": ("entropy", "artifact", "decay")},
         "--entropy.steps 0 4",
         r"entropy\.steps: saved \[0, 1, 4, .*\], now \[0, 4\]",
         "--only entropy",
@@ -63,7 +63,7 @@ PROGRAMS = {
     "pid_gaussian": Program(
         pid_gaussian.command_line,
         PID_GAUSSIAN,
-        "--study bias --seeds 2 --bias.repeats 3 --names a b",
+        "--study bias --seeds 2 --bias.repeats 3",
         "--seeds 1",
         {"seeds": (2, 1)},
         "--bias.repeats 20",
@@ -353,6 +353,31 @@ def test_damaged_row_is_named_with_its_remedy(tmp_path, content):
     with pytest.raises(
         ValueError, match=rf"{path} must have the fields of a result, got a difference in best_step"
     ):
+        run.read_result(folder, "after/embedding", 0, 20, run.LoopIntervals())
+
+
+RESULT = run.Result("after/embedding", 0, 20, 7, 1.0, 0.5, 10, 0.5, 1.0, 0.4, 0.45, 1e3, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("variant", "baseline"),
+        ("seed", 5),
+        ("steps", 19),
+        ("test_accuracy", None),
+        ("test_accuracy", "0.4"),
+        ("best_test_accuracy", 45.0),
+        ("parameters", True),
+    ],
+)
+def test_row_of_another_training_or_without_its_numbers_is_named(tmp_path, field, value):
+    folder = run.open_run(tmp_path, lra.Config(), continuation=LRA)
+    folder.finish("after/embedding", 0, RESULT._asdict() | {field: value})
+    words = (
+        rf"must be the result of after/embedding, seed 0, after 20 steps, got {field}={value!r}; delete it"
+    )
+    with pytest.raises(ValueError, match=words):
         run.read_result(folder, "after/embedding", 0, 20, run.LoopIntervals())
 
 

@@ -1,11 +1,14 @@
 """Signals: which ones stop a program, how it ends, and what stays ignored."""
 
+import hashlib
 import os
 import signal
+import threading
 
 import pytest
 
 from experiments import run
+from experiments.run import preemption
 from experiments.run.preemption import Preemption, stop_at_signals
 from tests.helpers.tiny_program import Config, main
 
@@ -95,3 +98,56 @@ def test_signal_of_a_training_inside_gets_its_own_line_only(tmp_path, capsys):
     output = capsys.readouterr()
     assert "step 7 is saved" in output.out
     assert output.err == ""
+
+
+class Ended(Exception):
+    """Stands for the end of the process."""
+
+
+@pytest.fixture
+def ends(monkeypatch):
+    """Exit codes with which the process would have ended, with little patience."""
+    codes = []
+
+    def end(code):
+        codes.append(code)
+        raise Ended
+
+    monkeypatch.setattr(preemption, "PATIENCE", 0.05)
+    monkeypatch.setattr(os, "_exit", end)
+    monkeypatch.setattr(threading, "excepthook", lambda arguments: None)  # for Ended
+    return codes
+
+
+def compute_outside_of_python():
+    """Keep the main thread from calling handlers, as XLA does while it compiles or computes."""
+    hashlib.pbkdf2_hmac("sha256", b"", b"", 1_000_000)
+
+
+def test_a_computation_that_does_not_return_to_python_is_ended(ends, capsys):
+    threading.Timer(0.05, send, [signal.SIGTERM]).start()
+    with pytest.raises(run.Preempted):
+        stop_at_signals()(compute_outside_of_python)()
+    assert ends == [128 + signal.SIGTERM]
+    assert "stopped by SIGTERM; what is finished is saved" in capsys.readouterr().err
+
+
+def test_a_second_request_ends_a_training_that_does_not_return_to_python(ends, monkeypatch):
+    monkeypatch.setattr(signal, "raise_signal", lambda number: None)
+    with Preemption() as stop:
+        for delay in (0.01, 0.05):
+            threading.Timer(delay, send, [signal.SIGINT]).start()
+        compute_outside_of_python()
+        assert stop.signal_of_any_host() == signal.SIGINT
+    assert ends == [128 + signal.SIGINT]
+
+
+def test_a_signal_that_is_handled_ends_nothing_else(ends):
+    with Preemption() as stop:
+        send(signal.SIGTERM)
+        assert stop.signal_of_any_host() == signal.SIGTERM
+        compute_outside_of_python()
+    with pytest.raises(run.Preempted), stop_at_signals():
+        send(signal.SIGTERM)
+    assert ends == []
+    assert signal.set_wakeup_fd(-1) == -1

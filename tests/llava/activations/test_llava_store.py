@@ -209,6 +209,17 @@ def test_shard_of_another_configuration_and_rows_stored_twice_are_refused(folder
         llava.Store.open(folder)
 
 
+@pytest.mark.parametrize("line", ["junk", "[]", '{"file": "a"}', "null"])
+def test_a_line_of_a_manifest_that_is_no_shard_is_named(folder, line):
+    manifest = folder / "manifest-0000.jsonl"
+    manifest.write_text(f"{manifest.read_text()}{line}\n")
+    for read in (llava.Store.open, lambda folder: ShardWriter(folder, CONFIG)):
+        with pytest.raises(
+            ValueError, match=r"manifest-0000\.jsonl must describe a shard, got line \d+ with"
+        ):
+            read(folder)
+
+
 def test_manifests_of_more_processes_than_now_are_seen_to(tmp_path):
     for index in range(3):
         save(ShardWriter(tmp_path, CONFIG, index=index, count=3), index)
@@ -229,3 +240,38 @@ def test_foreign_folders_and_empty_stores_are_refused(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(ValueError, match="needs a folder of its own, got .* with empty"):
         ShardWriter(tmp_path, CONFIG)
+
+
+DAMAGED_LINES = {
+    "words": b"garbage\n",
+    "empty": b"\n",
+    "zeros": b"\0" * 50 + b"\n",
+    "number": b"3\n",
+    "no fields": b"{}\n",
+    "later release": b'{"file": "a", "bytes": 1, "sha256": "", "config": "", "places": [], "names": [], "codec": 2}\n',
+}
+
+
+@pytest.mark.parametrize("line", DAMAGED_LINES)
+def test_line_that_is_no_shard_is_refused_by_its_number(folder, line):
+    """A power cut may leave zeros in the place of a line."""
+    with (folder / "manifest-0000.jsonl").open("ab") as file:
+        file.write(DAMAGED_LINES[line])
+    for read in (lambda: llava.Store.open(folder), lambda: ShardWriter(folder, CONFIG)):
+        with pytest.raises(
+            ValueError, match="must describe a shard, got line 4 with .*; delete the line"
+        ):
+            read()
+
+
+def test_copies_of_a_manifest_and_other_temporary_files_are_left_alone(folder):
+    for name in ("manifest-0000 (copy).jsonl", "manifest-old.jsonl", "notes.part", "a.b.part"):
+        (folder / name).write_bytes((folder / "manifest-0000.jsonl").read_bytes())
+    assert set(ShardWriter(folder, CONFIG).stored) == {f"row {place}" for place in range(5)}
+    assert llava.Store.open(folder).names == tuple(f"row {place}" for place in range(5))
+    assert (folder / "notes.part").is_file()
+
+
+def test_array_that_is_not_stored_is_no_damage(folder):
+    with pytest.raises(KeyError, match="by the names of array_name, got 'residual/none/4'"):
+        llava.Store.open(folder).gather("residual/none/4")

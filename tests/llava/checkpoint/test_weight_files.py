@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -124,3 +125,50 @@ def test_index_that_is_no_json_is_named(sharded):
     (sharded / INDEX).write_text("{")
     with pytest.raises(ValueError, match=re.escape(f"{INDEX} must be JSON, got ")):
         llava.load(sharded, dtype=jnp.float32)
+
+
+def in_the_cache_of_the_hub(folder):
+    """Move the files of a folder to `blobs` and link them, as the hub's cache does; return the revision."""
+    blobs, revision = folder / "blobs", folder / "snapshots" / "0a1b"
+    blobs.mkdir()
+    revision.mkdir(parents=True)
+    for name in ("config.json", "model.safetensors"):
+        (folder / name).rename(blobs / name)
+        (revision / name).symlink_to(Path("../../blobs") / name)
+    return revision
+
+
+def test_link_to_a_file_that_is_not_there_is_named(tmp_path):
+    revision = in_the_cache_of_the_hub(folder_of(NAME, tmp_path))
+    assert llava.load(revision, dtype="float32").config == loaded(NAME).config
+    with pytest.raises(FileNotFoundError, match="the revisions in the hub's cache: pass .* such as .*0a1b"):
+        llava.load(revision.parent, dtype="float32")
+    (tmp_path / "blobs" / "model.safetensors").unlink()
+    with pytest.raises(
+        FileNotFoundError, match="model.safetensors is a link to a file that is not there: download"
+    ):
+        llava.load(revision, dtype="float32")
+    (tmp_path / "blobs" / "config.json").unlink()
+    with pytest.raises(
+        FileNotFoundError, match="its config.json is a link to a file that is not there: download"
+    ):
+        llava.load(revision, dtype="float32")
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "base_model."])
+def test_names_of_a_wrapped_model_are_told_by_their_prefix(prefix, tmp_path):
+    folder_of(NAME, tmp_path, rename=lambda key: prefix + key)
+    with pytest.raises(
+        ValueError, match=f"the names have '{prefix}' before those of Hugging Face, as in {prefix}"
+    ):
+        llava.load(tmp_path, dtype="float32")
+
+
+@pytest.mark.parametrize("stated", [1, 2, 4])
+def test_vision_blocks_of_config_and_weights_are_as_many(stated, tmp_path):
+    """vision_feature_layer counts from the last block: with another number it would be the output of another one."""
+    folder_of(NAME, tmp_path, edit=lambda config, _: config["vision_config"].update(num_hidden_layers=stated))
+    with pytest.raises(
+        ValueError, match=f"vision blocks in the weights, got {stated} for 3 in .*; take both from one"
+    ):
+        llava.load(tmp_path, dtype="float32")

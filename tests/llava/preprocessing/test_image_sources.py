@@ -4,6 +4,7 @@ import io
 import struct
 import warnings
 import zlib
+from pathlib import PurePosixPath
 
 import numpy as np
 import pytest
@@ -149,3 +150,54 @@ def test_opened_file_is_read_every_time():
     file = io.BytesIO(encoded(Image.fromarray(COLORS)))
     for _ in range(2):
         np.testing.assert_array_equal(np.asarray(to_rgb(file)), COLORS)
+
+
+class Elsewhere:
+    """A tensor on a device, as NumPy sees it."""
+
+    def __array__(self, dtype=None, copy=None):
+        raise TypeError("can't convert cuda:0 device type tensor to numpy")
+
+
+class AsPath:
+    def __init__(self, path):
+        self.path = path
+
+    def __fspath__(self):
+        return str(self.path)
+
+
+def closed():
+    file = io.BytesIO(encoded(picture()))
+    file.close()
+    return file
+
+
+def test_any_path_is_a_path(tmp_path):
+    picture().save(tmp_path / "a.png")
+    expected = np.asarray(to_rgb(tmp_path / "a.png"))
+    for path in (AsPath(tmp_path / "a.png"), PurePosixPath(tmp_path / "a.png")):
+        np.testing.assert_array_equal(np.asarray(to_rgb(path)), expected)
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        (
+            Elsewhere(),
+            "in the memory of the host, got Elsewhere: can't convert cuda.* for a tensor by .detach",
+        ),
+        (np.ma.masked_less(COLORS, 255), "an image has all its pixels, got a masked array; fill it"),
+        (
+            closed(),
+            "a file opened in binary mode, got an opened file .BytesIO.: .* closed file.*; open it by",
+        ),
+        (io.StringIO("x"), "a file opened in binary mode, got an opened file .StringIO.: .*; open it by"),
+        ("file:///tmp/a.png", "a text for an image is the path of a file, got 'file:///tmp/a.png'; download"),
+        ("zip://a.png::b.zip", "a text for an image is the path of a file, got 'zip://a.png::b.zip'"),
+        ({"bytes": None, "path": None}, "has bytes or path, got bytes=None, path=None; pass"),
+    ],
+)
+def test_source_that_holds_no_picture_is_refused_with_the_remedy(source, words):
+    with pytest.raises(ValueError, match=words):
+        to_rgb(source)

@@ -141,3 +141,23 @@ def test_lists_of_tokens_are_served(monkeypatch):
     model: Any = build()
     logits, _ = model.decode(TOKENS[:, :4].tolist(), model.init_cache(3))
     np.testing.assert_allclose(model(TOKENS[:, :4].tolist()), logits, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("segments", [False, True])
+def test_chosen_rows_of_a_cache_continue_as_if_they_had_been_decoded(segments):
+    """The beams that go on, and one prompt for several continuations."""
+    model, rows = build(**MODELS["heat"]), [2, 0, 2, 1]
+    ids = np.array([[1] * 5, [1, 1, 1, 0, 0], [1, 1, 0, 0, 0]]) if segments else None
+    cache = model.decode(TOKENS[:, :5], model.init_cache(3, segments=segments), ids)[1]
+    expected = model.decode(TOKENS[:, 5], cache)[0][np.array(rows)]
+    picked = jax.jit(lambda cache, rows: cache.take(rows))(cache, jnp.asarray(rows))
+    logits, after = model.decode(TOKENS[rows, 5], picked)
+    np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-5)
+    assert int(after.length) == 6
+    if segments:
+        assert int(cache.take([1, 2]).length) == 3
+    for bad in ([3], [-1], [[0]]):
+        with pytest.raises(ValueError, match="rows are a list of integers in 0 … 2, got .*choose"):
+            cache.take(bad)
+    with pytest.raises(ValueError, match="rows must be integers"):
+        cache.take([0.5])

@@ -130,6 +130,19 @@ def test_twenty_eager_calls_compile_once(name, lowerings):
     assert not lowerings
 
 
+def test_another_scale_does_not_compile_again(lowerings):
+    for attend in (lambda s: evolved(PDES["Wave"], scale=s), plain_scaled):
+        attend(0.1)
+        lowerings.clear()
+        for scale in (0.2, 0.3):
+            attend(scale)
+        assert not lowerings
+
+
+def plain_scaled(scale):
+    return attention.dot_product_attention(QUERY, QUERY, QUERY, scale=scale)
+
+
 def test_every_public_name_is_among_the_cases():
     names = {name.replace(".", " ").replace(",", " ").split()[0] for name in CASES}
     assert set(pf.__all__) <= names | NO_COMPUTATION | CONFIGS | MODULES

@@ -6,16 +6,17 @@ The result is decoded and upright, in the color mode of its source.
 import io
 import re
 from collections.abc import Mapping
+from os import PathLike
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-ImageLike = Image.Image | np.ndarray | str | Path | bytes | BinaryIO | Mapping[str, Any]
+ImageLike = Image.Image | np.ndarray | str | PathLike[str] | bytes | BinaryIO | Mapping[str, Any]
 """What an image may come from. A `str` is the path of a file, a dictionary has `bytes` or `path`, as in `datasets`."""
 
-REMOTE = re.compile(r"(https?|ftp|s3|gs|hf|data):", re.IGNORECASE)
+REMOTE = re.compile(r"((https?|ftp|s3|gs|hf|data):|[a-z][a-z0-9+.-]+://)", re.IGNORECASE)
 BITS_PER_SAMPLE = 258  # a tag of TIFF
 FILES_OF_ONE_PICTURE = ("MPO", "PSD")
 """Formats whose further frames are no moments in time: previews of a photograph, layers of a drawing."""
@@ -36,13 +37,13 @@ def open_image(source: object) -> Image.Image:
         return _upright(source, "an opened image")
     if isinstance(source, bytes | bytearray | memoryview):
         return _from_file(io.BytesIO(source), f"{len(source)} bytes")
-    if isinstance(source, str | Path):
+    if isinstance(source, str | PathLike):
         path = _existing(source)
         return _from_file(path, f"{path.name} of {path.stat().st_size} bytes")
     if hasattr(source, "read"):
         return _from_file(source, f"an opened file ({type(source).__name__})")
     if hasattr(source, "__array__"):
-        return _from_array(np.asarray(source))
+        return _from_array(_to_array(source))
     if source is None:
         raise ValueError(
             "a sample has an image, got None; pass one, or a prompt style without <image> for text alone."
@@ -59,14 +60,28 @@ def _of_row(row: Mapping[str, Any]) -> object:
         ValueError: the dictionary has neither.
     """
     if (content := row.get("bytes")) is None and (content := row.get("path")) is None:
+        names = (f"{key}=None" if row[key] is None else str(key) for key in row)
         raise ValueError(
-            f"a dictionary of an image has bytes or path, got {', '.join(map(str, row)) or 'none'}; pass the image of "
-            f"the row alone."
+            f"a dictionary of an image has bytes or path, got {', '.join(names) or 'none'}; pass the image of the row "
+            f"alone."
         )
     return content
 
 
-def _existing(source: str | Path) -> Path:
+def _to_array(source: Any) -> np.ndarray:
+    """The array of an object of another library, which must be on the host and have no mask."""
+    if isinstance(source, np.ma.MaskedArray) and np.ma.is_masked(source):
+        raise ValueError("an image has all its pixels, got a masked array; fill it by its method filled.")
+    try:
+        return np.asarray(source)
+    except Exception as error:  # libraries raise many types
+        raise ValueError(
+            f"an image is an array in the memory of the host, got {type(source).__name__}: {error}; move it there, "
+            f"for a tensor by .detach().cpu().numpy()."
+        ) from error
+
+
+def _existing(source: str | PathLike[str]) -> Path:
     if isinstance(source, str) and REMOTE.match(source):
         raise ValueError(
             f"a text for an image is the path of a file, got {source[:60]!r}; download or decode it, and pass the "
@@ -99,7 +114,8 @@ def _from_array(array: np.ndarray) -> Image.Image:
 
 def _from_file(file: Any, label: str) -> Image.Image:
     try:
-        with Image.open(file) as image:
+        decoder = _open(file, label)
+        with decoder as image:
             return _upright(image, label)
     except UnidentifiedImageError as error:
         raise _unreadable(label, "it knows no such format") from error
@@ -107,6 +123,15 @@ def _from_file(file: Any, label: str) -> Image.Image:
         raise _too_large(label, error) from error
     except (OSError, SyntaxError) as error:  # PIL raises SyntaxError for a broken header
         raise _unreadable(label, error) from error
+
+
+def _open(file: Any, label: str) -> Image.Image:
+    try:
+        return Image.open(file)
+    except (TypeError, ValueError) as error:  # a closed file, or a file of text
+        raise ValueError(
+            f"an image is read from a file opened in binary mode, got {label}: {error}; open it by open(path, 'rb')."
+        ) from error
 
 
 def _upright(image: Image.Image, label: str) -> Image.Image:
