@@ -27,6 +27,7 @@ from pid.estimators.results import (
 from pid.features.feature_tables import FeatureTable
 from pid.features.input_arrays import Samples, Variable, read_samples
 from pid.features.kinds import check_kinds, detect_kinds
+from pid.features.resampling import group_samples
 from pid.interface.flags import Flag
 from pid.interface.scalars import random_key
 from pid.measures import PID
@@ -130,8 +131,16 @@ def _estimate(samples: Samples, config: dict[str, Any], key: Any) -> Estimate:
     flow_key, draws_key, null_key = jax.random.split(key, 3)
     gaussianize, groups, correction = config["gaussianize"], config["groups"], method_of(config["debias"])
     ci = draws_for(config["ci"], groups)
+    features = to_gaussian_features(
+        samples,
+        reduce=config["reduce"],
+        gaussianize=gaussianize,
+        key=flow_key,
+        groups=None if groups is None else np.asarray(group_samples(groups, samples.n).label),
+        series=_is_series(config),
+    )
     fit = fit_covariances(
-        to_gaussian_features(samples, reduce=config["reduce"], gaussianize=gaussianize, key=flow_key),
+        features,
         samples.n,
         measure=config["measure"],
         two_targets=has_two_targets(gaussianize),
@@ -164,6 +173,12 @@ def _estimate(samples: Samples, config: dict[str, Any], key: Any) -> Estimate:
         layer_names=samples.layer_names,
         variance=fit.features.variance,
     )
+
+
+def _is_series(config: dict[str, Any]) -> bool:
+    """Return whether a choice says that the samples are in the order of time."""
+    ci, null = config["ci"], config["null"]
+    return (ci is not None and ci.block is not None) or (null is not None and null.kind == "circular")
 
 
 def _kinds_of_layer(
@@ -240,7 +255,10 @@ def _estimate_labels(samples: Samples, config: dict[str, Any], key: jax.Array) -
     for layer in range(samples.num_layers):
         target, x, y = (variable.layer(layer) for variable in samples)
         labels = np.unique(target, axis=0, return_inverse=True)[1].reshape(-1)
-        result = estimate_labels(labels, x, y, key=key, draws=ci.draws, level=ci.level)
+        groups = (
+            None if config["groups"] is None else np.asarray(group_samples(config["groups"], samples.n).label)
+        )
+        result = estimate_labels(labels, x, y, key=key, draws=ci.draws, level=ci.level, groups=groups)
         rows.append([pid_to_array(pid) for pid in (result.pid, *result.ci)])
         dims.append((1, x.shape[1], y.shape[1]))
         note = (
@@ -250,7 +268,9 @@ def _estimate_labels(samples: Samples, config: dict[str, Any], key: jax.Array) -
         )
         columns = tuple(np.asarray(v.layer(layer), float) for v in samples)
         indicators = (labels[:, None] == np.unique(labels)[None, 1:]).astype(float)
-        found = dependence_flags(columns, (indicators, x, y), labels=config["groups"])
+        found = dependence_flags(
+            columns, (indicators, x, y), labels=config["groups"], accounted=groups is not None
+        )
         flags += [flag.of_layer(layer) for flag in (Flag(note, "note", "categorical target"), *found)]
     values, low, high = np.moveaxis(np.array(rows), 1, 0)
     return Estimate(

@@ -22,15 +22,18 @@ from pid.features.reduction import (
     dropped_information,
     reduce_by_components,
     reduce_by_regression,
+    reduce_target,
     to_columns,
 )
-from pid.features.regression import CrossFittedRegression
+from pid.features.regression import CrossFittedRegression, make_folds
 from pid.flow import FlowConfig
 from pid.gaussian.covariance import DOUBLE
 from pid.interface.flags import Flag
 
 MIN_WIDTH = 16
 """Minimum width to which layers of different widths are padded."""
+FOLDS = 10
+"""Folds of the regression that measures what principal components dropped."""
 VARIANCE_CAP = 3
 """Components chosen by variance take at most 1/3 as many dimensions as there are samples."""
 
@@ -79,6 +82,8 @@ def to_gaussian_features(
     reduce: PCA | CrossFittedRegression | None,
     gaussianize: Gaussianize | FlowConfig | str,
     key: jax.Array,
+    groups: np.ndarray | None = None,
+    series: bool = False,
 ) -> GaussianFeatures:
     """Reduce every variable of every layer, make it Gaussian, and leave out directions that do not exist.
 
@@ -88,10 +93,12 @@ def to_gaussian_features(
     layers = samples.num_layers
     flags: list[list[Flag]] = [[] for _ in range(layers)]
     columns = [_columns_of_layers(variable, flags, scores=gaussianize == "copula") for variable in samples]
-    reduced = [
-        _reduce(of_layer, reduce, key, messages)
-        for of_layer, messages in zip(zip(*columns, strict=True), flags, strict=True)
-    ]
+    num_folds = reduce.folds if isinstance(reduce, CrossFittedRegression) else FOLDS
+    folds = make_folds(key, samples.n, num_folds, groups=groups, series=series)
+    reduced = []
+    for layer, of_layer in enumerate(zip(*columns, strict=True)):
+        same_target = layer > 0 and of_layer[0] is columns[0][layer - 1]
+        reduced.append(_reduce(of_layer, reduce, folds, flags[layer], reduced[-1] if same_target else None))
     variables = [list(variable) for variable in zip(*((r.target, r.x, r.y) for r in reduced), strict=True)]
     if isinstance(reduce, PCA) and reduce.variance is not None:
         variables = _cap_dimensions(variables, flags)
@@ -131,17 +138,19 @@ def _columns_of_layers(variable: Variable, flags: list[list[Flag]], *, scores: b
 def _reduce(
     columns: tuple[np.ndarray, np.ndarray, np.ndarray],
     reduce: PCA | CrossFittedRegression | None,
-    key: jax.Array,
+    folds: np.ndarray,
     flags: list[Flag],
+    previous: Reduced | None,
 ) -> Reduced:
-    """Reduce the columns of one layer."""
+    """Reduce the columns of one layer; `previous` is a layer with the same target, which is reduced once."""
     if reduce is None:
         return Reduced(*columns, (1.0, 1.0, 1.0), 0.0, 0.0)
     if isinstance(reduce, PCA):
         reduced, messages = reduce_by_components(columns, reduce)
     else:
-        reduced, messages = reduce_by_regression(columns, reduce, key)
-    reduced = dropped_information(columns, reduced, 10, key)
+        target, messages = (previous.target, []) if previous else reduce_target(columns[0], reduce)
+        reduced = reduce_by_regression(columns, target, reduce, folds)
+    reduced = dropped_information(columns, reduced, folds)
     flags += [*messages, *reduction_flags(reduced, columns, reduce)]
     return reduced
 

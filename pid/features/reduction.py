@@ -6,12 +6,11 @@ n samples, d features, m coordinates of the target
 import math
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from pid.features.gaussianize import PCA, count_components, principal_components, rank_gaussian, standardize
-from pid.features.regression import CrossFittedRegression, cross_fitted_predictions, make_folds
+from pid.features.regression import CrossFittedRegression, cross_fitted_predictions
 from pid.gaussian import systems, wishart
 from pid.interface.flags import Flag
 
@@ -126,19 +125,30 @@ def reduce_by_components(columns: tuple[np.ndarray, ...], reduce: PCA) -> tuple[
     return reduced, [flag for _, flags in pairs for flag in flags]
 
 
+def reduce_target(columns: np.ndarray, reduce: CrossFittedRegression) -> tuple[np.ndarray, list[Flag]]:
+    """Return the target's columns, or its leading principal components if it is wide."""
+    limit = max(1, len(columns) // 9)
+    if columns.shape[1] <= min(reduce.max_features, limit):
+        return columns, []
+    return components_of("target", columns, PCA(min(reduce.components, limit)))
+
+
 def reduce_by_regression(
-    columns: tuple[np.ndarray, ...], reduce: CrossFittedRegression, key: jax.Array
-) -> tuple[Reduced, list[Flag]]:
-    """Reduce the target to principal components, and the sources to cross-fitted regressions of them."""
-    limit = max(1, len(columns[0]) // 9)
-    target, flags = columns[0], []
-    if target.shape[1] > min(reduce.max_features, limit):
-        target, flags = components_of("target", target, PCA(min(reduce.components, limit)))
+    columns: tuple[np.ndarray, ...], target: np.ndarray, reduce: CrossFittedRegression, folds: np.ndarray
+) -> Reduced:
+    """Reduce wide sources to cross-fitted regressions of the target.
+
+    Args:
+        columns: columns of target, x and y.
+        target: coordinates of the target, the result of `reduce_target`.
+        reduce: the reduction.
+        folds: result of `make_folds`.
+    """
+    limit = max(1, len(target) // 9)
     sources = columns[1:]
     wide = [source.shape[1] > min(reduce.max_features, limit) for source in sources]
     kept = list(sources)
     if any(wide):
-        folds = make_folds(key, len(target), reduce.folds)
         with systems.x64_context():
             parts = [
                 _predict(target, (source,), folds)[0] if cut else source
@@ -146,7 +156,7 @@ def reduce_by_regression(
             ]
             kept = _with_joint_part(target, sources, parts, wide, folds)
     shares = [explained_variance(c, k) for c, k in zip(columns, (target, *kept), strict=True)]
-    return Reduced(target, kept[0], kept[1], (shares[0], shares[1], shares[2]), 0.0, 0.0), flags
+    return Reduced(target, kept[0], kept[1], (shares[0], shares[1], shares[2]), 0.0, 0.0)
 
 
 def _predict(target: np.ndarray, sources: tuple[np.ndarray, ...], folds: np.ndarray) -> list[np.ndarray]:
@@ -177,35 +187,57 @@ def _with_joint_part(
     return longer if gain > m * extra / (2 * n * math.log(2)) else parts
 
 
-def dropped_information(
-    columns: tuple[np.ndarray, ...], reduced: Reduced, folds: int, key: jax.Array
-) -> Reduced:
+def dropped_information(columns: tuple[np.ndarray, ...], reduced: Reduced, folds: np.ndarray) -> Reduced:
     """Add what was dropped: the information of the cut sources and of the cut target, in bits.
 
-    The sources' features beside their coordinates are represented by the cross-fitted regression of the target on
-    them, or, if all features are at most half as many as the samples, by themselves.
+    If all features are at most half as many as the samples, the information of the sources is that of all features.
+    Else it is that of the cross-fitted regression on them, and what it would gain with more samples is extrapolated:
+    what is missing is proportional to 1/s with the s samples of a fit, and F folds and two give it at two values of s.
     """
     kept = (reduced.target, reduced.x, reduced.y)
     cut = [c.shape[1] > k.shape[1] or c.shape != k.shape for c, k in zip(columns, kept, strict=True)]
     n, coordinates = len(reduced.target), np.concatenate(kept[1:], axis=1)
     if coordinates.shape[1] + 2 * reduced.target.shape[1] >= n:
         return reduced  # the samples do not tell
-    fold_rows = make_folds(key, n, folds)
     base = joint_information(reduced.target, coordinates) if any(cut) else 0.0
     dropped = dropped_target = 0.0
     if any(cut[1:]):
         features = np.concatenate(columns[1:], axis=1)
-        if features.shape[1] + reduced.target.shape[1] > n // FEW_DIMENSIONS:
-            with systems.x64_context():
-                predictions = _predict(reduced.target, columns[1:], fold_rows)
-            features = np.concatenate([coordinates, *predictions], axis=1)
-        dropped = max(0.0, joint_information(reduced.target, features) - base)
+        if features.shape[1] + reduced.target.shape[1] <= n // FEW_DIMENSIONS:
+            dropped = joint_information(reduced.target, features) - base
+        else:
+            dropped = _dropped_of_wide(columns, reduced, folds, base)
     if cut[0]:
         rest = _rest_of(columns[0], reduced.target)
         with systems.x64_context():
-            predictions = _predict(rest, columns[1:], fold_rows)
-        dropped_target = max(0.0, joint_information(rest, np.concatenate(predictions, axis=1)))
-    return reduced._replace(dropped=dropped, dropped_target=dropped_target)
+            predictions = _predict(rest, columns[1:], folds)
+        dropped_target = joint_information(rest, np.concatenate(predictions, axis=1))
+    return reduced._replace(dropped=max(0.0, dropped), dropped_target=max(0.0, dropped_target))
+
+
+def _dropped_of_wide(
+    columns: tuple[np.ndarray, ...], reduced: Reduced, folds: np.ndarray, base: float
+) -> float:
+    """Return what the regression on all features adds to the coordinates, and what more samples would add, in bits."""
+    count, half = len(folds), len(folds) // 2
+    with systems.x64_context():
+        joint = _predict(reduced.target, columns[1:], folds)
+        added = (
+            joint_information(reduced.target, np.concatenate([reduced.x, reduced.y, *joint], axis=1)) - base
+        )
+        if count < 4:
+            return added
+        parts = [fold.ravel() for fold in (folds[:half], folds[half:])]
+        size = max(part.size for part in parts)
+        halves = np.stack([np.append(part, np.full(size - part.size, len(joint[0]))) for part in parts])
+        few, many = (
+            joint_information(
+                reduced.target,
+                np.concatenate([_predict(reduced.target, (s,), rows)[0] for s in columns[1:]], axis=1),
+            )
+            for rows in (halves, folds)
+        )
+    return max(added, (many - few) * count / (count - 2))
 
 
 def _rest_of(columns: np.ndarray, coordinates: np.ndarray) -> np.ndarray:

@@ -26,7 +26,7 @@ from jaxtyping import Array, Float, Int
 
 GRID = 10.0 ** np.arange(-4.0, 4.5, 0.5)
 """Ridge penalties that are tried, in units of the mean variance of a direction."""
-ROUNDS = 2
+ROUNDS = 4
 """Refits with a penalty for each feature."""
 MIN_GAIN = 0.01
 """Share of the held-out error by which the penalties of features have to be better than one penalty."""
@@ -85,12 +85,30 @@ class Predictions(NamedTuple):
     """Mean square of what is left of the target, over samples and coordinates."""
 
 
-def make_folds(key: Array, n: int, folds: int) -> np.ndarray:
-    """Distribute n samples at random over folds of equal size, (F, s); the number n stands for "no sample"."""
-    folds = min(folds, n)
-    size = -(-n // folds)
-    order = np.asarray(jax.random.permutation(key, n))
-    return np.append(order, np.full(folds * size - n, n)).reshape(size, folds).T
+def make_folds(
+    key: Array, n: int, folds: int, *, groups: np.ndarray | None = None, series: bool = False
+) -> np.ndarray:
+    """Distribute n samples over folds, (F, s); the number n stands for "no sample".
+
+    Args:
+        key: key of the random order.
+        n: number of samples.
+        folds: number of folds; fewer if there are fewer samples or groups.
+        groups: number of the group of every sample, 0 … G-1, (n,): a group lies in one fold, because its other samples
+            would tell about those of the fold. None for none.
+        series: whether the samples are a series; a fold is then a stretch of it, for the same reason.
+    """
+    if groups is not None:
+        fold_of_group = np.asarray(jax.random.permutation(key, int(groups.max()) + 1)) % folds
+        members = [np.flatnonzero(fold_of_group[groups] == fold) for fold in range(folds)]
+        members = [fold for fold in members if fold.size]
+    else:
+        order = np.arange(n) if series else np.asarray(jax.random.permutation(key, n))
+        members = np.array_split(order, min(folds, n))
+    rows = np.full((len(members), max(fold.size for fold in members)), n)
+    for row, fold in zip(rows, members, strict=True):
+        row[: fold.size] = fold
+    return rows
 
 
 def cross_fitted_predictions(

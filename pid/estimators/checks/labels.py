@@ -95,6 +95,7 @@ def estimate_labels(
     key: jax.Array,
     draws: int = 200,
     level: float = 0.9,
+    groups: np.ndarray | None = None,
     decompose: Callable[[np.ndarray], PID] | None = None,
 ) -> LabelEstimate:
     """Decompose the information that two sources carry about labels.
@@ -106,6 +107,8 @@ def estimate_labels(
         key: key of the folds and of the bootstrap.
         draws: bootstrap draws of the samples' scores.
         level: level of the intervals.
+        groups: number of the group of every sample, 0 … G-1, (n,): a group lies in one fold, and the bootstrap
+            resamples whole groups. None for independent samples.
         decompose: decomposition of a table p[t, x, y]; None for `pid.discrete.decompose`.
 
     Returns:
@@ -130,7 +133,9 @@ def estimate_labels(
     shares = counts / len(codes)
     seed = np.asarray(jax.random.bits(key, (2,), dtype=np.uint32))
     rng = np.random.default_rng(seed)
-    folds = _stratified_folds(codes, rng)
+    folds = (
+        _stratified_folds(codes, rng) if groups is None else rng.permutation(groups.max() + 1)[groups] % FOLDS
+    )
     sources = [_standardized(x), _standardized(y)]
     from_x, from_y = (_predict(codes, [source], folds, shares) for source in sources)
     candidates = [_predict(codes, sources, folds, shares), from_x, from_y]
@@ -140,8 +145,8 @@ def estimate_labels(
     table = _prediction_table(codes, from_x, from_y)
     overlap = _overlap((decompose or _discrete_decompose())(table))
     values = _atoms(gains.mean(axis=0), overlap, entropy)
-    rows = rng.integers(0, len(codes), size=(draws, len(codes)))
-    resampled = np.stack([_atoms(gains[row].mean(axis=0), overlap, entropy) for row in rows])
+    weights = _resample_weights(rng, draws, np.arange(len(codes)) if groups is None else groups)
+    resampled = np.stack([_atoms(weight @ gains / weight.sum(), overlap, entropy) for weight in weights])
     tail = (1 - level) / 2
     low, high = np.quantile(resampled, [tail, 1 - tail], axis=0)
     return LabelEstimate(
@@ -173,6 +178,13 @@ def _check_labels(labels: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarra
             f"labels with fewer, the rarest with {counts.min()}; merge rare labels or drop their samples."
         )
     return np.argsort(np.argsort(first))[codes]
+
+
+def _resample_weights(rng: np.random.Generator, draws: int, groups: np.ndarray) -> np.ndarray:
+    """Return how often each sample occurs in draws of groups with replacement, (B, n)."""
+    count = int(groups.max()) + 1
+    drawn = rng.integers(0, count, size=(draws, count))
+    return np.stack([np.bincount(row, minlength=count)[groups] for row in drawn]).astype(float)
 
 
 def _stratified_folds(codes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
