@@ -22,8 +22,8 @@ from experiments.pid_llava.config import Config, ConfigName, Estimation
 from experiments.pid_llava.stages.capturing import GROUPS, Capture
 from experiments.pid_llava.stages.knockout_conditions import ALL, BASELINE
 from pid import (
-    PCA,
     Bootstrap,
+    CrossFittedRegression,
     SeparableFlow,
     Shuffle,
     aggregate,
@@ -105,7 +105,7 @@ def estimate_config(name: ConfigName, size: Estimation, *, paired: bool) -> Esti
             shared_target=False, couplings=size.couplings, steps=size.steps, folds=size.folds
         )
         return config
-    config["reduce"] = PCA(components=size.components)
+    config["reduce"] = CrossFittedRegression(components=size.components)
     config["null"] = None if paired else Shuffle(size.shuffles, size.level)
     if paired:
         config["debias"] = "wishart"
