@@ -222,7 +222,6 @@ def test_the_table_on_planted_results():
     )
     first = ("QueryAttr", "a", "900", "0", "32", "0", "0", "32", "4.5 %", "90.9 %", "4.5 %", "0.0 %", "2.20")
     assert layers.rows[0] == (*first, "1 doubtful, 32 sound")
-    assert layers.rows[0] == first
     assert changes.rows[0] == ("QueryAttr", "a", "U_V", "0.200", "[0.200, 0.200]")
     assert changes.rows[4][2:] == ("total", "0.400", "[0.400, 0.400]")
     assert correlations.rows[0][:4] == ("QueryAttr", "a, b", "1.000", "1.000")
