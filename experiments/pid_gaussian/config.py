@@ -28,7 +28,7 @@ class Planted:
     """Number of samples. All layers share them, as the layers of one network do."""
     draws: Draws = 200
     """Number of bootstrap draws."""
-    shuffles: Count = 20
+    shuffles: Annotated[int, Range(2)] = 99
     """Number of permutations for the null distribution."""
     gaussianize: Literal["none", "copula"] = "copula"
     """Transformation of the marginals. The data are Gaussian already."""

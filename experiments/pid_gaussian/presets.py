@@ -18,7 +18,7 @@ atoms. Rotated warp, n = 3000: the raw estimate recovers 55 % of the joint infor
 FULL = dataclasses.replace(
     QUICK,
     preset="full",
-    planted=Planted(draws=500, shuffles=100, networks=30),
+    planted=Planted(draws=500, shuffles=199, networks=30),
     bias=Bias(repeats=100),
     coverage=Coverage(repeats=500),
     flow=Flow(n=10_000),

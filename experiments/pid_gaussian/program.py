@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
+from rich.console import Console
+from rich.text import Text
 
 from experiments import run
 from experiments.data.file_hashes import sha256
@@ -18,6 +20,7 @@ from experiments.pid_gaussian.studies import (
     transduction,
 )
 from experiments.pid_gaussian.study_arrays import ARRAYS
+from experiments.run.console import encodable
 from experiments.run.report import Table
 
 
@@ -29,6 +32,8 @@ class StudyFunctions(NamedTuple):
     report: Callable[[list[run.Row]], list[Table]]
     draw: Callable[[list[run.Row]], Figure] | None = None
     """None: the parts draw their own figures, or there is none."""
+    lines: Callable[[list[run.Row]], list[str]] | None = None
+    """Lines of text below the tables; None for no text."""
 
 
 STUDIES: dict[str, StudyFunctions] = {
@@ -43,7 +48,12 @@ STUDIES: dict[str, StudyFunctions] = {
         "warped data: raw, copula, flow", flow_recovery.parts, flow_recovery.report, flow_recovery.draw
     ),
     "speed": StudyFunctions("decompositions and draws per second", speed.parts, speed.report),
-    "activations": StudyFunctions("activations from a file", own_activations.parts, own_activations.report),
+    "activations": StudyFunctions(
+        "activations from a file",
+        own_activations.parts,
+        own_activations.report,
+        lines=own_activations.lines,
+    ),
 }
 
 
@@ -92,6 +102,12 @@ class GaussianStudy(run.Study[list[run.Row]]):
         """Yield the figure of the study, if it has one."""
         if self.functions.draw is not None:
             yield self.name, self.functions.draw(results)
+
+    def conclude(self, results: list[run.Row], console: Console) -> None:
+        """Print the report of an estimate without layers."""
+        if self.functions.lines is not None:
+            for line in ("", *self.functions.lines(results)):
+                console.print(Text(encodable(line, getattr(console.file, "encoding", None))))
 
     def summarize(self, results: list[run.Row], tables: list[Table]) -> dict[str, Any]:
         """Return the choice of the study, its tables and its rows."""

@@ -62,10 +62,11 @@ class Estimation:
     """Sizes of the estimates."""
 
     components: Count = 8
-    """Number of principal components of each variable (recommended configuration)."""
+    """Number of principal components of a wide target (recommended configuration), and of each variable in the
+    known effects."""
     draws: Annotated[int, Range(2)] = 200
     """Number of bootstrap draws."""
-    shuffles: Count = 20
+    shuffles: Annotated[int, Range(2)] = 99
     """Number of permutations for the null distribution (recommended configuration)."""
     level: Level = 0.9
     """Confidence level of all intervals."""
@@ -102,7 +103,7 @@ class Config:
     npz: Path | None = None
     """File (.npz, .safetensors) with your own arrays target, x and y, (layers, n, d), instead of models."""
     config: Literal["both", "recommended", "paper"] = "both"
-    """recommended: few components, copula, BROJA, bias correction. paper: 95 % of variance, one flow per pair, MMI."""
+    """recommended: the defaults of pid.estimate. paper: 95 % of variance, one flow per pair, MMI."""
     tasks: Annotated[tuple[str, ...], Choices(tuple(TASKS))] = tuple(TASKS)
     """Tasks to run, some or all of the six."""
     target: Target = "last"

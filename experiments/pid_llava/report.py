@@ -1,7 +1,9 @@
 """Tables of the results."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import combinations
+from typing import get_args
 
 import numpy as np
 
@@ -14,6 +16,8 @@ from experiments.pid_llava.stages.knockout_conditions import ALL, WINDOW
 from experiments.run.report import Table, interval, number, percent
 from experiments.run.report.paired import LEVEL, mean_difference
 from pid import compare, trajectory_correlation
+from pid.estimators import Estimate
+from pid.interface.flags import Verdict, Weight, by_weight
 
 SYMBOLS = {"unique_x": "U_V", "unique_y": "U_L", "redundancy": "R", "synergy": "S", "mi_joint": "total"}
 AGGREGATE_TITLES = {
@@ -97,14 +101,22 @@ def layer_table(decompositions: Sequence[Decomposition], aggregation: str) -> Ta
             for field in SYMBOLS
             if field != "mi_joint"
         )
-        rows.append((d.task, d.model, str(d.estimate.n), *peaks, *shares, number(total, 2)))
+        rows.append(
+            (d.task, d.model, str(d.estimate.n), *peaks, *shares, number(total, 2), verdicts_of(d.estimate))
+        )
     columns = ("task", "model", "n", *(f"peak {name}" for name in SYMBOLS.values()))
-    columns += (*(name for field, name in SYMBOLS.items() if field != "mi_joint"), "total, bits")
+    columns += (*(name for field, name in SYMBOLS.items() if field != "mi_joint"), "total, bits", "verdicts")
     return Table(
         f"Peak layers, and shares in {AGGREGATE_TITLES[aggregation]} ({decompositions[0].config})",
         columns,
         rows,
     )
+
+
+def verdicts_of(estimate: Estimate) -> str:
+    """Return how many layers have each verdict, the worst first: "2 not to be used, 5 sound"."""
+    counts = Counter(record["verdict"] for record in estimate.to_records())
+    return ", ".join(f"{counts[word]} {word}" for word in get_args(Verdict)[::-1] if counts[word])
 
 
 def knockout_table(decompositions: Sequence[Decomposition], aggregation: str) -> Table:
@@ -175,17 +187,18 @@ def effect_table(effects: Sequence[KnownEffect]) -> Table:
 
 def flag_table(decompositions: Sequence[Decomposition]) -> Table:
     """Return the flags of the estimates, each once, with the number of layers and the first task."""
-    tasks_by_flag: dict[str, list[str]] = {}
+    places: dict[str, dict[str, list[str]]] = {}
     for d in decompositions:
-        for flag in d.estimate.flags:
-            sentence = flag.split(": ", 1)[1]
-            tasks_by_flag.setdefault(_without_numbers(sentence), []).append(
-                f"{d.task} ({d.model}, {d.config})"
-            )
+        for flag in by_weight(d.estimate.flags):
+            sentence = _without_numbers(flag.split(": ", 1)[1])
+            where = places.setdefault(flag.weight, {}).setdefault(sentence, [])
+            where.append(f"{d.task} ({d.model}, {d.config})")
     rows = [
-        (sentence, f"{len(tasks)} layers, first in {tasks[0]}") for sentence, tasks in tasks_by_flag.items()
+        (weight, sentence, f"{len(where)} layers, first in {where[0]}")
+        for weight in get_args(Weight)[::-1]
+        for sentence, where in places.get(weight, {}).items()
     ]
-    return Table("Notes and warnings; # is a number that differs", ("flag", "where"), rows)
+    return Table("Flags, the heaviest first; # is a number that differs", ("weight", "flag", "where"), rows)
 
 
 def _without_numbers(sentence: str) -> str:

@@ -15,6 +15,7 @@ from pid.discrete.symbol_counts import check_counts, count_table
 from pid.discrete.table_decomposition import check_measure, decompose_checked, pid_from_union
 from pid.interface import Flag
 from pid.interface.ranges import MAX_INT
+from pid.interface.scalars import random_key
 from pid.measures import PID
 
 BiasMethod = Literal["miller_madow", "shuffle", "none"]
@@ -114,7 +115,7 @@ def from_counts(
         draws: bootstrap draws, 0 for no intervals, else 20 or more. 200 are usual.
         shuffles: draws of the null, 0 for none, else 20 or more.
         level: level of intervals and null, between 0 and 1.
-        key: random key, `jax.random.key(0)`.
+        key: random key, `jax.random.key(0)`, or an integer seed.
 
     Returns:
         DiscreteEstimate with fields of shape `()`, in bits.
@@ -172,7 +173,7 @@ def estimate(target: Any, x: Any, y: Any, *, key: Any, **options: Any) -> Discre
             variables are binned first, by `bin_equal_counts`.
         x: labels of the first source, likewise.
         y: labels of the second source, likewise.
-        key: random key, `jax.random.key(0)`.
+        key: random key, `jax.random.key(0)`, or an integer seed.
         **options: the keywords of `from_counts`: measure, debias, draws, shuffles, level.
 
     Returns:
@@ -193,15 +194,8 @@ def estimate(target: Any, x: Any, y: Any, *, key: Any, **options: Any) -> Discre
 
 
 def _generator(key: Any) -> np.random.Generator:
-    """Return NumPy's generator for a random key of JAX.
-
-    Raises:
-        ValueError: no random key.
-    """
-    try:
-        words = np.asarray(jax.random.key_data(key)).ravel()
-    except (TypeError, AttributeError, ValueError):
-        raise ValueError(f"key must be a random key, got {key!r}; pass jax.random.key(0).") from None
+    """Return NumPy's generator for a random key of JAX or an integer seed."""
+    words = np.asarray(jax.random.key_data(random_key(key))).ravel()
     return np.random.default_rng([int(word) for word in words])
 
 

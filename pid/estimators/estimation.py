@@ -37,24 +37,28 @@ from pid.measures import PID
 def estimate(target: Any, x: Any, y: Any, *, key: Any, **choices: Unpack[EstimateConfig]) -> Estimate:
     """Decompose the information that samples of two sources carry about a target.
 
-    samples → standardize → `reduce` → `gaussianize` → covariance → `measure` → `debias` → interval, null.
+    samples → `kinds` → normal scores → `reduce` → heavy tails → covariance → `measure` → `debias` → interval, null,
+    verdict.
 
     Args:
         target: samples `(n, d_target)` of any real dtype, n at least 8: an array, nested lists, or a table of pandas,
             polars, pyarrow or xarray. A single column of a table is one feature.
         x: samples `(n, d_x)` of the first source, in the same order; any width. Tables need equal row labels.
         y: samples `(n, d_y)` of the second source, in the same order; any width.
-        reduce: components of each variable on its own, a `PCA`; None keeps the features.
-        gaussianize: "none", "copula" (normal scores of each coordinate), "flow", or a `SeparableFlow` of your own.
+        reduce: reduction of wide variables: a `CrossFittedRegression`, which is aware of the target, or components of
+            each variable on its own, a `PCA`; None keeps the features.
+        gaussianize: "none", "copula" (normal scores of each feature), "flow" or "auto", or a `SeparableFlow` of your
+            own.
         measure: "broja" or "mmi".
         debias: "wishart" subtracts the exact bias of the three mutual informations and scales the union with the
             joint one; "bootstrap" subtracts the bias of parametric draws; "thinned" subtracts the exact bias and
-            selects and measures the directions of unique information on independent parts (recommended, five times
-            the work); "none". Or the method itself: `Wishart()`, `ParametricBootstrap()`,
+            selects and measures the directions of unique information on independent parts (five times the work);
+            "none". Or the method itself: `Wishart()`, `ParametricBootstrap()`,
             `WishartThinning()`.
         shrinkage: "ledoit_wolf" or "oas" shrinks the correlation matrix towards the identity; needs debias="none".
         ci: bootstrap draws for basic intervals, a `Bootstrap`; None for none.
-        null: shuffles for the null, a `Shuffle`; None for none. Their bias is subtracted as by "wishart".
+        null: shuffles for the null, a `Shuffle`; None for none. Its limits are order statistics of the shuffles, whose
+            bias is subtracted as by "wishart".
         kinds: kind of the columns by variable, such as `{"target": "categorical"}`; None detects them. A categorical
             target is estimated by cross-fitted predictions, and its interval by a bootstrap of their scores.
         groups: label of the group of every sample, `(n,)`, if samples of one group depend on each other; whole groups
@@ -63,9 +67,9 @@ def estimate(target: Any, x: Any, y: Any, *, key: Any, **choices: Unpack[Estimat
         **choices: everything but the samples and the key; `EstimateConfig` is the type of the dictionary.
 
     Returns:
-        Estimate, in bits. `flags` lists what was reduced or dropped, and what is doubtful. Intervals of the three
-        mutual informations cover as stated. Those of the atoms do so with "thinned"; with other methods they cover
-        less, because the remaining bias is not small compared with their width.
+        Estimate, in bits. `verdict` says whether to believe it, and `flags` why; `print` shows all. Intervals of the
+        three mutual informations cover as stated. Those of the atoms do so with "thinned"; with other methods they
+        cover less, because the remaining bias is not small compared with their width.
 
     Raises:
         TypeError: a choice that does not exist.

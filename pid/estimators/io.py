@@ -9,6 +9,7 @@ import glob
 import io
 import json
 import os
+import re
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -18,12 +19,13 @@ from typing import Any
 import numpy as np
 
 from pid.estimators.results import Estimate, Interval, Resampling, pid_from_array, pid_to_array
-from pid.interface.flags import Flag, to_flags
+from pid.interface.flags import Flag, by_weight, to_flags
 from pid.measures import PID
 
 PART = ".part"
 """End of the name of a file that is being written."""
 TRIES = 9  # of processes that write the same file at once
+NUMBER = re.compile(r"\d+(\.\d+)?")
 
 
 def save_estimate(path: str | os.PathLike[str], estimate: Estimate) -> None:
@@ -202,20 +204,42 @@ def _to_json(value: Any) -> Any:
     return value
 
 
-def group_flags(flags: Sequence[str]) -> list[str]:
-    """Merge equal flags of several layers into one line: "layers 0-2, 5: ...".
+def group_flags(flags: Sequence[str]) -> list[Flag]:
+    """Merge flags of several layers that differ at most in their numbers, the heaviest first.
+
+    Equal flags become "layers 0-2, 5: ...". Of flags with other numbers the first one is quoted:
+    "layers 0-2, 5 (layer 0 quoted): ...". Weight and kind stay.
 
     Args:
         flags: `Estimate.flags` of a layer-wise estimate, each of which begins with "layer l: ".
+
+    Example:
+        >>> from pid.estimators.io import group_flags
+        >>> from pid.interface.flags import Flag
+        >>> flags = [Flag(f"layer {i}: a bias of 0.{i} bits was taken.", "doubt", "large bias") for i in (1, 2, 4)]
+        >>> for flag in group_flags(flags):
+        ...     print(f"{flag.weight}: {flag}")
+        doubt: layers 1-2, 4 (layer 1 quoted): a bias of 0.1 bits was taken.
     """
-    layers: dict[str, list[int]] = {}
-    for flag in flags:
+    groups: dict[tuple[str, ...], dict[int, str]] = {}
+    for flag in by_weight(flags):
         layer, text = flag.split(": ", 1)
-        layers.setdefault(text, []).append(int(layer.removeprefix("layer ")))
-    return [f"layer{'s' * (len(numbers) > 1)} {_ranges(numbers)}: {text}" for text, numbers in layers.items()]
+        group = groups.setdefault((flag.weight, flag.kind, NUMBER.sub("#", text)), {})
+        group[int(layer.removeprefix("layer "))] = text
+    return [
+        Flag(_layers_and_text(texts), weight, kind)  # pyright: ignore[reportArgumentType]
+        for (weight, kind, _), texts in groups.items()
+    ]
 
 
-def _ranges(numbers: list[int]) -> str:
+def _layers_and_text(texts: dict[int, str]) -> str:
+    """Return "layers 0-2: ..." of the text of every layer."""
+    first = min(texts)
+    quoted = "" if len(set(texts.values())) == 1 else f" (layer {first} quoted)"
+    return f"layer{'s' * (len(texts) > 1)} {layer_ranges(sorted(texts))}{quoted}: {texts[first]}"
+
+
+def layer_ranges(numbers: Sequence[int]) -> str:
     """Format increasing numbers as ranges: "0-2, 5" from 0, 1, 2, 5."""
     starts = [n for n in numbers if n - 1 not in numbers]
     ends = [n for n in numbers if n + 1 not in numbers]

@@ -5,7 +5,7 @@ L layers; information is in bits.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import jax
 import numpy as np
@@ -19,6 +19,7 @@ from experiments.run.report import Table, interval, number, percent
 from pid import estimate, layerwise, paper_config, recommended_config
 from pid.estimators import Estimate, io
 from pid.estimators.results import FIELDS
+from pid.interface.flags import Verdict, by_weight
 
 CONFIGS = {"recommended": recommended_config, "paper": paper_config}
 LAYERS_IN_TABLE = 5  # at most; the files have all layers
@@ -46,6 +47,7 @@ def measure(data: Activations, config: Config, seed: int, folder: Path, say: Say
     estimator: Any = layerwise if layered else estimate
     result: Estimate = estimator(*data, key=jax.random.key(seed), **CONFIGS[config.config]())
     rows = io.write_tables(result, folder)
+    flags = io.group_flags(result.flags) if layered else by_weight(result.flags)
     title = f"pid_gaussian activations, run folder {folder.name}, {config.npz}, seed {seed}"
     figures.save_activations(folder, result, config.names, title)
     return to_json(
@@ -53,14 +55,25 @@ def measure(data: Activations, config: Config, seed: int, folder: Path, say: Say
             "names": config.names,
             "config": config.config,
             "layers": rows,
-            "flags": io.group_flags(result.flags) if layered else result.flags,
+            "verdict": result.verdict,
+            "flags": [{"weight": flag.weight, "kind": flag.kind, "flag": flag} for flag in flags],
+            "report": [] if layered else str(result).splitlines(),
         }
     )
 
 
 def report(rows: list[Row]) -> list[Table]:
-    """Return the tables of a few layers, of peaks and shares, and of flags."""
-    return [table for row in rows for table in (_layers(row), _summary(row), _flags(row)) if table.rows]
+    """Return the tables of layers: numbers of a few, peaks and shares, verdicts, flags; of one estimate its shares."""
+    tables = []
+    for row in rows:
+        layered = not row["report"]
+        tables += [_layers(row), _summary(row), _verdicts(row), _flags(row)] if layered else [_summary(row)]
+    return [table for table in tables if table.rows]
+
+
+def lines(rows: list[Row]) -> list[str]:
+    """Return the report of an estimate without layers, line by line; the tables report layers."""
+    return [line for row in rows for line in row["report"]]
 
 
 def _layers(row: Row) -> Table:
@@ -91,15 +104,28 @@ def _summary(row: Row) -> Table:
         values = [np.inf if record[field] is None else record[field] for record in row["layers"]]
         share = last[field] / joint if joint and last[field] is not None else None
         cells.append((_symbol(field, row["names"]), str(int(np.argmax(values))), percent(share)))
-    if len(row["layers"]) == 1:
+    if row["report"]:
         return Table("Shares", ("", "of the total"), [(name, share) for name, _, share in cells])
     return Table(
         "Peaks and the last layer", ("", "peak layer", "share of the total in the last layer"), cells
     )
 
 
+def _verdicts(row: Row) -> Table:
+    layers: dict[str, list[int]] = {}
+    for number_of_layer, record in enumerate(row["layers"]):
+        layers.setdefault(record["verdict"], []).append(number_of_layer)
+    order = sorted(layers, key=get_args(Verdict)[::-1].index)
+    cells = [(verdict, str(len(layers[verdict])), io.layer_ranges(layers[verdict])) for verdict in order]
+    return Table("Verdicts", ("verdict", "count", "layers"), cells)
+
+
 def _flags(row: Row) -> Table:
-    return Table("Notes and warnings", ("flag",), [(flag,) for flag in row["flags"]])
+    return Table(
+        "Flags, the heaviest first",
+        ("weight", "flag"),
+        [(flag["weight"], flag["flag"]) for flag in row["flags"]],
+    )
 
 
 def _symbol(field: str, names: Sequence[str]) -> str:

@@ -22,8 +22,8 @@ from experiments.pid_llava.config import Config, ConfigName, Estimation
 from experiments.pid_llava.stages.capturing import GROUPS, Capture
 from experiments.pid_llava.stages.knockout_conditions import ALL, BASELINE
 from pid import (
-    PCA,
     Bootstrap,
+    CrossFittedRegression,
     SeparableFlow,
     Shuffle,
     aggregate,
@@ -105,7 +105,7 @@ def estimate_config(name: ConfigName, size: Estimation, *, paired: bool) -> Esti
             shared_target=False, couplings=size.couplings, steps=size.steps, folds=size.folds
         )
         return config
-    config["reduce"] = PCA(components=size.components)
+    config["reduce"] = CrossFittedRegression(components=size.components)
     config["null"] = None if paired else Shuffle(size.shuffles, size.level)
     if paired:
         config["debias"] = "wishart"
@@ -119,10 +119,14 @@ class EstimateCache(NamedTuple):
     size: Estimation
     config: ConfigName
     seed: int
+    kinds: dict[str, str] | None = None
+    """Kinds of the variables that are stated; None detects them."""
 
     def estimate(self, facts: Any, read: Callable[[], Activations], *, paired: bool) -> Estimate:
         """Restore or make the estimate of every layer. `facts` identify the samples."""
         options = estimate_config(self.config, self.size, paired=paired)
+        if self.kinds is not None:
+            options["kinds"] = self.kinds
         name = result_cache.digest([facts, {key: repr(value) for key, value in options.items()}, self.seed])
         return result_cache.restore_or_estimate(
             self.folder, name, lambda: layerwise(*read(), key=jax.random.key(self.seed), **options)
@@ -139,7 +143,9 @@ def decompose(
     model: ModelFolder, capture: Capture, config: Config, name: ConfigName, say: Callable[[str], None]
 ) -> Decomposition:
     """Decompose baseline and full knockout of a task. Cached estimates are not repeated."""
-    cached = EstimateCache(config.cache, config.estimation, name, config.seed)
+    # rows of the output map are amounts, however few answers there are
+    kinds = {"target": "ordinal"} if config.target == "unembedding" else None
+    cached = EstimateCache(config.cache, config.estimation, name, config.seed, kinds)
 
     @cache  # two estimates need the variables of the baseline; none does if all are in the cache
     def variables(condition: str) -> Activations:

@@ -19,6 +19,7 @@ from experiments.run import report, to_json
 from pid import Bootstrap, Shuffle, estimate
 from pid.estimators.io import group_flags
 from pid.estimators.results import FIELDS
+from pid.interface.flags import Flag
 from tests.experiments.pid_gaussian.test_pid_gaussian import DRAWS, LAYERS, TINY, N
 
 LIGHT: dict[str, Any] = {
@@ -26,6 +27,7 @@ LIGHT: dict[str, Any] = {
     "ci": Bootstrap(DRAWS),
     "null": Shuffle(2),
 }
+CONFIG_OF_REPORT = LIGHT | {"debias": "none"}
 
 
 # Your own activations.
@@ -55,7 +57,11 @@ def test_layers_from_a_file_give_tables_and_figures(tmp_path, monkeypatch):
     for row, record in zip(written, records, strict=True):
         assert float(row["mi_joint"]) == pytest.approx(record["mi_joint"], rel=1e-5)
         assert {f"{f}{suffix}" for f in FIELDS for suffix in suffixes} <= set(row)
-    assert part["flags"][0] == "layers 0-4: target: only 4 of the 8 components asked for exist."
+    assert part["verdict"] == "sound"
+    assert [record["verdict"] for record in records] == ["sound"] * LAYERS
+    assert own_activations.report([part])[2] == report.Table(
+        "Verdicts", ("verdict", "count", "layers"), [("sound", "5", "0-4")]
+    )
     assert {path.name for path in (tmp_path / "run").glob("*.png")} == {
         "stack.png",
         "shares.png",
@@ -77,6 +83,39 @@ def test_one_layer_is_a_bar_and_half_precision_is_read(tmp_path, monkeypatch):
     assert [path.name for path in (tmp_path / "run").glob("*.png")] == ["bars.png"]
 
 
+def test_the_report_of_one_estimate_is_printed_with_its_verdict(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(own_activations.CONFIGS, "recommended", lambda: CONFIG_OF_REPORT)
+    samples = np.random.default_rng(0).normal(size=(3, N, 6))
+    np.savez(tmp_path / "mine.npz", target=samples[0], x=samples[1], y=samples[2])
+    config = dataclasses.replace(TINY, npz=tmp_path / "mine.npz", out=tmp_path / "run")
+    (part,) = pid_gaussian.main(config)["parts"]
+    printed = capsys.readouterr().out
+    report_of_api = str(estimate(*samples, key=jax.random.key(TINY.seeds[0]), **CONFIG_OF_REPORT))
+    assert report_of_api in printed
+    assert "verdict: not to be used" in printed
+    assert part["verdict"] == part["layers"][0]["verdict"] == "not to be used"
+    assert {"weight": "unusable", "kind": "uncorrected bias"}.items() <= part["flags"][0].items()
+    with (tmp_path / "run" / "table.csv").open() as file:
+        assert [row["verdict"] for row in csv.DictReader(file)] == ["not to be used"]
+
+
+def test_layers_are_reported_by_verdict_and_their_flags_by_weight():
+    flags = [
+        {"weight": "unusable", "kind": "large bias", "flag": "layer 1: a."},
+        {"weight": "note", "kind": "no information", "flag": "layers 0-2: b."},
+    ]
+    verdicts = ["sound", "not to be used", "sound"]
+    numbers = dict.fromkeys(
+        [f"{f}{s}" for f in FIELDS for s in ("", "_plugin", "_low", "_high", "_null_high")], 0.5
+    )
+    layers = [{"n": 9, "verdict": verdict, **numbers} for verdict in verdicts]
+    row = {"layers": layers, "names": ("a", "b"), "config": "recommended", "flags": flags, "report": []}
+    tables = own_activations.report([row])
+    assert [table.title for table in tables[2:]] == ["Verdicts", "Flags, the heaviest first"]
+    assert tables[2].rows == [("not to be used", "1", "1"), ("sound", "2", "0, 2")]
+    assert tables[3].rows == [("unusable", "layer 1: a."), ("note", "layers 0-2: b.")]
+
+
 def test_the_reader_gives_back_the_arrays_bit_for_bit(tmp_path):
     np.savez_compressed(tmp_path / "a.npz", **arrays())
     for name, array in read(tmp_path / "a.npz")._asdict().items():
@@ -86,6 +125,23 @@ def test_the_reader_gives_back_the_arrays_bit_for_bit(tmp_path):
 def test_equal_flags_of_layers_are_one_line():
     flags = ("layer 0: a: b", "layer 1: a: b", "layer 3: a: b", "layer 2: c")
     assert group_flags(flags) == ["layers 0-1, 3: a: b", "layer 2: c"]
+
+
+def test_flags_of_layers_keep_their_weight_and_differ_at_most_in_numbers():
+    flags = (
+        Flag("layer 0: kept of x 8 of 64 (11.5 %).", "note", "reduced features"),
+        Flag("layer 1: kept of x 8 of 64 (9 %).", "note", "reduced features"),
+        Flag("layer 1: 0.3 bits were dropped.", "doubt", "dropped information"),
+        Flag("layer 2: 2.5 bits were dropped.", "unusable", "dropped information"),
+    )
+    grouped = group_flags(flags)
+    assert grouped == [
+        "layer 2: 2.5 bits were dropped.",
+        "layer 1: 0.3 bits were dropped.",
+        "layers 0-1 (layer 0 quoted): kept of x 8 of 64 (11.5 %).",
+    ]
+    assert [flag.weight for flag in grouped] == ["unusable", "doubt", "note"]
+    assert grouped[0].kind == "dropped information"
 
 
 @pytest.mark.parametrize(

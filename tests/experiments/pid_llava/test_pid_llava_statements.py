@@ -221,14 +221,14 @@ def test_the_table_on_planted_results():
         report.flag_table(decompositions),
     )
     first = ("QueryAttr", "a", "900", "0", "32", "0", "0", "32", "4.5 %", "90.9 %", "4.5 %", "0.0 %", "2.20")
-    assert layers.rows[0] == first
+    assert layers.rows[0] == (*first, "1 doubtful, 32 sound")
     assert changes.rows[0] == ("QueryAttr", "a", "U_V", "0.200", "[0.200, 0.200]")
     assert changes.rows[4][2:] == ("total", "0.400", "[0.400, 0.400]")
     assert correlations.rows[0][:4] == ("QueryAttr", "a, b", "1.000", "1.000")
-    assert flags.rows == [("planted.", "2 layers, first in QueryAttr (a, recommended)")]
+    assert flags.rows == [("doubt", "planted.", "2 layers, first in QueryAttr (a, recommended)")]
     means = report.layer_table(decompositions, "mean_layers")
     assert "the mean over layers" in means.title
-    assert means.rows[0][-1] == f"{float(np.mean(FALLING + RISING)) + 0.1:.2f}"
+    assert means.rows[0][-2] == f"{float(np.mean(FALLING + RISING)) + 0.1:.2f}"
 
 
 def test_one_number_for_all_layers_has_draws_of_the_same_kind():

@@ -258,9 +258,7 @@ def test_line_that_is_no_shard_is_refused_by_its_number(folder, line):
     with (folder / "manifest-0000.jsonl").open("ab") as file:
         file.write(DAMAGED_LINES[line])
     for read in (lambda: llava.Store.open(folder), lambda: ShardWriter(folder, CONFIG)):
-        with pytest.raises(
-            ValueError, match="must describe a shard, got line 4 with .*; delete the line"
-        ):
+        with pytest.raises(ValueError, match="must describe a shard, got line 4 with .*; delete the line"):
             read()
 
 

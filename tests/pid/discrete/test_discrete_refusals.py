@@ -73,9 +73,12 @@ def test_bad_options_are_refused(options, words):
         discrete.from_counts(np.full((2, 2, 2), 4), key=KEY, **options)
 
 
-def test_a_key_is_no_number():
-    with pytest.raises(ValueError, match="key must be a random key, got 'seed'"):
-        discrete.from_counts(np.full((2, 2, 2), 4), key="seed")
+def test_a_key_is_a_key_or_an_integer_seed():
+    table = np.full((2, 2, 2), 4)
+    with pytest.raises(ValueError, match="key must be one random key of JAX or an integer seed, got 'seed'"):
+        discrete.from_counts(table, key="seed")
+    by_seed, by_key = (discrete.from_counts(table, key=key, draws=20, shuffles=0) for key in (0, KEY))
+    assert by_seed.ci == by_key.ci
 
 
 @pytest.mark.parametrize(
