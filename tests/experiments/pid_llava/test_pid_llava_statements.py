@@ -10,7 +10,7 @@ import pytest
 
 from experiments.pid_llava import checkpoint, known_effects, paper_claims, report
 from experiments.pid_llava.stages import capturing, decomposing
-from pid import estimate, toyworld
+from pid import Flag, estimate, toyworld
 from pid.estimators import Estimate
 from pid.estimators.results import Resampling, pid_from_array, pid_to_array
 from pid.llava import TokenType
@@ -33,7 +33,7 @@ def planted(vision, language, redundancy=0.1, synergy=0.0, *, noise=0.01, seed=0
     draws = all_quantities(*np.moveaxis(np.stack([vision, language, r, s], axis=-1) + shifts, -1, 0))
     pid = pid_from_array(value)
     resampling = Resampling("paired", count, 0.9, (0, 0))
-    flags, dims = ("layer 0: planted.",), ((1, 1, 1),) * len(vision)
+    flags, dims = (Flag("layer 0: planted."),), ((1, 1, 1),) * len(vision)
     return Estimate(pid, None, None, pid_from_array(draws), flags, 900, dims, pid, resampling)
 
 

@@ -32,10 +32,9 @@ def test_layers_of_different_widths_are_estimated_as_each_alone(options):
     layers, y = [X[:, :1], WIDE], [Y, Y[:, :2]]
     result = layerwise(layers, y, **options)
     assert result.dims == ((3, 1, 3), (3, 4 if "reduce" in options else 6, 2))
+    choices: dict[str, Any] = {**PLAIN, "debias": "wishart", **QUIET, **options}
     for layer in range(2):
-        alone = pid.estimate(
-            TARGET, layers[layer], y[layer], **{**PLAIN, "debias": "wishart", **QUIET, **options}, key=KEY
-        )
+        alone = pid.estimate(TARGET, layers[layer], y[layer], **choices, key=KEY)
         np.testing.assert_allclose(to_array(result.pid)[layer], to_array(alone.pid), atol=1e-10)
         if result.draws is not None and alone.draws is not None:
             np.testing.assert_allclose(to_array(result.draws)[:, layer], to_array(alone.draws), atol=1e-10)
