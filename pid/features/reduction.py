@@ -15,6 +15,10 @@ from pid.gaussian import systems, wishart
 from pid.interface.flags import Flag
 
 NAMES = ("target", "x", "y")
+SIGNIFICANT = 2.0
+"""Standard errors by which a prediction has to correlate with its coordinate of the target."""
+MIN_GAIN = 0.03
+"""Share of what each source alone leaves of the target that both together have to explain more."""
 FEW_DIMENSIONS = 2
 """The information of all features together is computed if they are at most 1/2 as many as the samples."""
 
@@ -159,9 +163,27 @@ def reduce_by_regression(
     return Reduced(target, kept[0], kept[1], (shares[0], shares[1], shares[2]), 0.0, 0.0)
 
 
-def _predict(target: np.ndarray, sources: tuple[np.ndarray, ...], folds: np.ndarray) -> list[np.ndarray]:
+def _regress(
+    target: np.ndarray, sources: tuple[np.ndarray, ...], folds: np.ndarray
+) -> tuple[list[np.ndarray], np.ndarray]:
+    """Return the parts of the sources in the cross-fitted regression of the target, and the prediction."""
     arrays = tuple(jnp.asarray(source) for source in sources)
-    return [np.asarray(part) for part in cross_fitted_predictions(jnp.asarray(target), arrays, folds).parts]
+    result = cross_fitted_predictions(jnp.asarray(target), arrays, folds)
+    return [np.asarray(part) for part in result.parts], np.asarray(result.prediction)
+
+
+def _predict(target: np.ndarray, sources: tuple[np.ndarray, ...], folds: np.ndarray) -> list[np.ndarray]:
+    """Return the parts of the sources in the regression of the target.
+
+    Coordinates of the target that are not predicted are left out, except the best one: their predictions would be other
+    combinations of the features in each fold, and no coordinates.
+    """
+    parts, prediction = _regress(target, sources, folds)
+    scale = np.maximum(prediction.std(axis=0) * target.std(axis=0), 1e-300)
+    correlation = np.mean(prediction * target, axis=0) / scale
+    mask = correlation > SIGNIFICANT / math.sqrt(len(target))
+    mask[np.argmax(correlation)] = True
+    return [part[:, mask] for part in parts]
 
 
 def _with_joint_part(
@@ -171,20 +193,24 @@ def _with_joint_part(
     wide: list[bool],
     folds: np.ndarray,
 ) -> list[np.ndarray]:
-    """Append the sources' parts of the joint regression if they add more information than their own bias."""
-    joint = _predict(target, sources, folds)
+    """Append the sources' parts of the joint regression if they add information.
+
+    They are used for the coordinates of the target that both sources together predict better than the coordinates of
+    each one do, as where a source explains the noise of the other, and only if they add more than their own bias.
+    """
+    joint, prediction = _regress(target, sources, folds)
+    basis = np.linalg.qr(np.concatenate(parts, axis=1))[0]
+    left = np.sum((target - basis @ (basis.T @ target)) ** 2, axis=0)
+    mask = np.sum((target - prediction) ** 2, axis=0) < (1 - MIN_GAIN) * left
+    n, m, extra = len(target), target.shape[1], sum(wide) * int(mask.sum())
+    if extra == 0 or m + extra + sum(part.shape[1] for part in parts) > n // 3:
+        return parts
     longer = [
-        np.concatenate([part, own], axis=1) if cut else part
+        np.concatenate([part, own[:, mask]], axis=1) if cut else part
         for part, own, cut in zip(parts, joint, wide, strict=True)
     ]
-    m, extra = target.shape[1], sum(wide) * target.shape[1]
-    n = len(target)
-    if m + sum(part.shape[1] for part in longer) > n // 3:
-        return parts
-    gain = joint_information(target, np.concatenate(longer, axis=1)) - joint_information(
-        target, np.concatenate(parts, axis=1)
-    )
-    return longer if gain > m * extra / (2 * n * math.log(2)) else parts
+    before, after = (joint_information(target, np.concatenate(s, axis=1)) for s in (parts, longer))
+    return longer if after - before > m * extra / (2 * n * math.log(2)) else parts
 
 
 def dropped_information(columns: tuple[np.ndarray, ...], reduced: Reduced, folds: np.ndarray) -> Reduced:

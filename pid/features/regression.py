@@ -8,10 +8,10 @@ fitted without it:
 
     z_i = x_i B_f,   B_f = argmin_B  1/n Σ_{j not in f} |m_j - x_j B|² + λ |B|²,   i in fold f
 
-The coordinates of all folds are in the units of the target, so that they can be pooled. λ minimizes the generalized
-cross-validation error. With fewer features than samples a second fit penalizes each feature by its own λ_j, the
-variance of its coefficients over their mean square (automatic relevance determination). It is used where it predicts
-better.
+The coordinates of all folds predict the same coordinate of the target, and are scaled to unit variance in the samples
+of the fit, so that they can be pooled. λ minimizes the generalized cross-validation error. With fewer features than
+samples a second fit penalizes each feature by its own λ_j, the variance of its coefficients over their mean square
+(automatic relevance determination). It is used where it predicts better.
 
     n samples, m coordinates of the target, d features of all sources, F folds, s samples in a fold
 """
@@ -79,7 +79,10 @@ class Predictions(NamedTuple):
     """Cross-fitted regression of the target on several sources together."""
 
     parts: tuple[Float[Array, "n m"], ...]
-    """The share of each source in the prediction of every sample; the prediction is their sum."""
+    """The part of each source in the prediction of every sample, with unit variance in the samples of each fit."""
+
+    prediction: Float[Array, "n m"]
+    """The prediction of the target."""
 
     error: Float[Array, ""]
     """Mean square of what is left of the target, over samples and coordinates."""
@@ -133,6 +136,11 @@ def _fold_rows(a: Float[Array, "n d"], folds: Int[Array, "f s"]) -> Float[Array,
 def _pool(rows: Float[Array, "f s d"], folds: Int[Array, "f s"], n: int) -> Float[Array, "n d"]:
     """Bring the rows of all folds into the order of the samples."""
     return jnp.zeros((n + 1, rows.shape[-1]), rows.dtype).at[folds].set(rows)[:n]
+
+
+def _scale(square: Float[Array, "*f m"], n: int) -> Float[Array, "*f m"]:
+    """Return the standard deviation of predictions from the sum of their squares over n samples; 1 if it is 0."""
+    return jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1) / n), 1)
 
 
 def _best_penalty(
@@ -190,11 +198,16 @@ def _by_features(target: Array, sources: tuple[Array, ...], folds: Array) -> Pre
     better = errors[1] < (1 - MIN_GAIN) * errors[0]
     chosen = jnp.where(better, coefficients[1], coefficients[0])
     edges = np.cumsum([0, *(source.shape[1] for source in sources)])
-    parts = tuple(
-        _pool(jnp.einsum("fsd,fdm->fsm", x_rows[..., a:b], chosen[:, a:b]), folds, n)
-        for a, b in zip(edges[:-1], edges[1:], strict=True)
-    )
-    return Predictions(parts, jnp.where(better, errors[1], errors[0]))
+
+    def part(a: int, b: int) -> Array:
+        own, rows = chosen[:, a:b], x_rows[..., a:b]
+        values = jnp.einsum("fsd,fdm->fsm", rows, own)
+        square = jnp.einsum("fdm,de,fem->fm", own, gram[a:b, a:b], own) - jnp.sum(values**2, axis=1)
+        return _pool(values / _scale(square, n)[:, None], folds, n)
+
+    parts = tuple(part(a, b) for a, b in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True))
+    prediction = jnp.where(better, relevance, ridge)
+    return Predictions(parts, prediction, jnp.where(better, errors[1], errors[0]))
 
 
 @jax.jit
@@ -220,7 +233,13 @@ def _by_samples(target: Array, sources: tuple[Array, ...], folds: Array) -> Pred
         block = jnp.where(absent[:, None] | absent[None, :], jnp.eye(rows.size), inverse[index][:, index])
         left = jnp.linalg.solve(block, jnp.where(absent[:, None], 0, solved[index]))
         dual = (solved - inverse[:, index] @ left) / n  # zero in the fold itself, up to rounding
-        return tuple(kernel[index] @ dual for kernel in kernels)
+        values = [kernel @ dual for kernel in kernels]
+        inside = [jnp.where(absent[:, None], 0, v[index]) for v in values]
+        scaled = [
+            own / _scale(jnp.sum(v**2, axis=0) - jnp.sum(own**2, axis=0), n)[None]
+            for v, own in zip(values, inside, strict=True)
+        ]
+        return (*scaled, sum(inside[1:], inside[0]))
 
-    parts = tuple(_pool(rows, folds, n) for rows in jax.lax.map(fold, folds))
-    return Predictions(parts, jnp.mean((target - sum(parts[1:], parts[0])) ** 2))
+    *parts, prediction = (_pool(rows, folds, n) for rows in jax.lax.map(fold, folds))
+    return Predictions(tuple(parts), prediction, jnp.mean((target - prediction) ** 2))
