@@ -34,6 +34,8 @@ MIN_WIDTH = 16
 """Minimum width to which layers of different widths are padded."""
 FOLDS = 10
 """Folds of the regression that measures what principal components dropped."""
+CUT_MULTIPLE = 4
+"""Coordinates of reduced variables are padded to this multiple, so that data sets of similar width share programs."""
 VARIANCE_CAP = 3
 """Components chosen by variance take at most 1/3 as many dimensions as there are samples."""
 
@@ -111,7 +113,8 @@ def to_gaussian_features(
     inflation = np.ones(layers)
     for layer, messages in enumerate(flags):
         inflation[layer] = _treat_heavy_tails(full_rank, layer, messages, copula=gaussianize == "copula")
-    parts, masks = zip(*map(_pad, full_rank), strict=True)
+    cut = any(r.variance != (1.0, 1.0, 1.0) for r in reduced)
+    parts, masks = zip(*(_pad(part, multiple=CUT_MULTIPLE if cut else 1) for part in full_rank), strict=True)
     plain = np.array([gaussianize == "copula" and r.variance == (1.0, 1.0, 1.0) for r in reduced])
     return GaussianFeatures(
         parts,
@@ -266,9 +269,9 @@ def _widen(values: np.ndarray, width: int) -> np.ndarray:
     return np.pad(values, ((0, 0), (0, width - values.shape[1])))
 
 
-def _pad(layers: Layers) -> tuple[np.ndarray, np.ndarray]:
+def _pad(layers: Layers, multiple: int = 1) -> tuple[np.ndarray, np.ndarray]:
     """Stack layers of different widths with zeros on the right, and return also the mask of their coordinates."""
-    width = max(layer.shape[1] for layer in layers)
+    width = -(-max(layer.shape[1] for layer in layers) // multiple) * multiple
     padded = np.stack([_widen(layer, width) for layer in layers])
     masks = np.stack([np.arange(width) < layer.shape[1] for layer in layers])
     return padded, masks

@@ -28,6 +28,8 @@ GRID = 10.0 ** np.arange(-4.0, 4.5, 0.5)
 """Ridge penalties that are tried, in units of the mean variance of a direction."""
 ROUNDS = 4
 """Refits with a penalty for each feature."""
+ROW_MULTIPLE, FOLD_MULTIPLE = 128, 16
+"""Rows of zeros fill the samples and the folds up to these multiples, so that similar data share programs."""
 MIN_GAIN = 0.01
 """Share of the held-out error by which the penalties of features have to be better than one penalty."""
 
@@ -126,7 +128,13 @@ def cross_fitted_predictions(
     """
     n, features = target.shape[0], sum(source.shape[1] for source in sources)
     program = _by_features if features <= n else _by_samples
-    return program(target, tuple(sources), folds)
+    rows, columns = -n % ROW_MULTIPLE, -folds.shape[1] % FOLD_MULTIPLE
+    padded_folds = np.pad(
+        np.where(folds == n, n + rows, folds), ((0, 0), (0, columns)), constant_values=n + rows
+    )
+    padded = [jnp.pad(a, ((0, rows), (0, 0))) for a in (target, *sources)]
+    result = program(padded[0], tuple(padded[1:]), padded_folds, n)
+    return Predictions(tuple(part[:n] for part in result.parts), result.prediction[:n], result.error)
 
 
 def _fold_rows(a: Float[Array, "n d"], folds: Int[Array, "f s"]) -> Float[Array, "f s d"]:
@@ -138,7 +146,7 @@ def _pool(rows: Float[Array, "f s d"], folds: Int[Array, "f s"], n: int) -> Floa
     return jnp.zeros((n + 1, rows.shape[-1]), rows.dtype).at[folds].set(rows)[:n]
 
 
-def _scale(square: Float[Array, "*f m"], n: int) -> Float[Array, "*f m"]:
+def _scale(square: Float[Array, "*f m"], n: Array | int) -> Float[Array, "*f m"]:
     """Return the standard deviation of predictions from the sum of their squares over n samples; 1 if it is 0."""
     return jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1) / n), 1)
 
@@ -148,7 +156,7 @@ def _best_penalty(
     projections: Float[Array, "r m"],
     total: Float[Array, ""],
     features: int,
-    n: int,
+    n: Array | int,
 ) -> Float[Array, ""]:
     """Return the λ that minimizes n · RSS / (n - df)², given the spectrum of the sources' covariance.
 
@@ -167,9 +175,9 @@ def _best_penalty(
 
 
 @jax.jit
-def _by_features(target: Array, sources: tuple[Array, ...], folds: Array) -> Predictions:
+def _by_features(target: Array, sources: tuple[Array, ...], folds: Array, n: Array | int) -> Predictions:
     """Solve the normal equations of the features."""
-    x, n = jnp.concatenate(sources, axis=1), target.shape[0]
+    x, size = jnp.concatenate(sources, axis=1), target.shape[0]
     d = x.shape[1]
     gram, cross = x.T @ x, x.T @ target
     variances, vectors = jnp.linalg.eigh(gram / n)
@@ -193,8 +201,8 @@ def _by_features(target: Array, sources: tuple[Array, ...], folds: Array) -> Pre
 
     x_rows = _fold_rows(x, folds)
     coefficients = jax.lax.map(fold, (x_rows, _fold_rows(target, folds)))
-    ridge, relevance = (_pool(jnp.einsum("fsd,fdm->fsm", x_rows, b), folds, n) for b in coefficients)
-    errors = [jnp.mean((target - prediction) ** 2) for prediction in (ridge, relevance)]
+    ridge, relevance = (_pool(jnp.einsum("fsd,fdm->fsm", x_rows, b), folds, size) for b in coefficients)
+    errors = [jnp.sum((target - p) ** 2) / n / target.shape[1] for p in (ridge, relevance)]
     better = errors[1] < (1 - MIN_GAIN) * errors[0]
     chosen = jnp.where(better, coefficients[1], coefficients[0])
     edges = np.cumsum([0, *(source.shape[1] for source in sources)])
@@ -203,7 +211,7 @@ def _by_features(target: Array, sources: tuple[Array, ...], folds: Array) -> Pre
         own, rows = chosen[:, a:b], x_rows[..., a:b]
         values = jnp.einsum("fsd,fdm->fsm", rows, own)
         square = jnp.einsum("fdm,de,fem->fm", own, gram[a:b, a:b], own) - jnp.sum(values**2, axis=1)
-        return _pool(values / _scale(square, n)[:, None], folds, n)
+        return _pool(values / _scale(square, n)[:, None], folds, size)
 
     parts = tuple(part(a, b) for a, b in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True))
     prediction = jnp.where(better, relevance, ridge)
@@ -211,13 +219,13 @@ def _by_features(target: Array, sources: tuple[Array, ...], folds: Array) -> Pre
 
 
 @jax.jit
-def _by_samples(target: Array, sources: tuple[Array, ...], folds: Array) -> Predictions:
+def _by_samples(target: Array, sources: tuple[Array, ...], folds: Array, n: Array | int) -> Predictions:
     """Solve the equations of the samples, fewer than features, with K = Σ X Xᵀ and Q = (K/n + λ)⁻¹.
 
     What the fit without fold f leaves of the fold is (Q_ff)⁻¹ (Q M)_f. Its dual coefficients are Q M' / n, where M' has
     the predictions in the place of the fold.
     """
-    n = target.shape[0]
+    size = target.shape[0]
     kernels = [source @ source.T for source in sources]
     values, vectors = jnp.linalg.eigh(sum(kernels[1:], kernels[0]) / n)
     variances = jnp.maximum(values, 0)
@@ -228,7 +236,7 @@ def _by_samples(target: Array, sources: tuple[Array, ...], folds: Array) -> Pred
     solved = inverse @ target
 
     def fold(rows: Array) -> tuple[Array, ...]:
-        absent = rows == n
+        absent = rows == size
         index = jnp.where(absent, 0, rows)
         block = jnp.where(absent[:, None] | absent[None, :], jnp.eye(rows.size), inverse[index][:, index])
         left = jnp.linalg.solve(block, jnp.where(absent[:, None], 0, solved[index]))
@@ -241,5 +249,6 @@ def _by_samples(target: Array, sources: tuple[Array, ...], folds: Array) -> Pred
         ]
         return (*scaled, sum(inside[1:], inside[0]))
 
-    *parts, prediction = (_pool(rows, folds, n) for rows in jax.lax.map(fold, folds))
-    return Predictions(tuple(parts), prediction, jnp.mean((target - prediction) ** 2))
+    *parts, prediction = (_pool(rows, folds, size) for rows in jax.lax.map(fold, folds))
+    error = jnp.sum((target - prediction) ** 2) / n / target.shape[1]
+    return Predictions(tuple(parts), prediction, error)
