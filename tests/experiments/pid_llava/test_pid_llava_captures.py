@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from experiments.data.activation_files import Activations
 from experiments.pid_llava import checkpoint, report
-from experiments.pid_llava.config import Target
+from experiments.pid_llava.config import Estimation, Target
 from experiments.pid_llava.stages import capturing, decomposing, knockout_conditions, questions
-from pid import llava, toyworld
+from pid import compare, llava, toyworld
 from pid.llava import Knockout, TokenType
 from tests.helpers import gqa_folder, llava_folder, toy_llava
 
@@ -152,3 +153,14 @@ def test_questions_of_gqa_come_with_their_images(tmp_path):
     assert rows[0].image_size == (6, 8)
     assert (rows[0].types == TokenType.QUESTION).any()
     assert "H(Y)" in tasks[0].warnings[0]
+
+
+def test_rows_of_the_output_map_of_two_answers_are_compared_in_pairs(tmp_path):
+    """A target of two rows looks like labels, whose estimates have no paired draws."""
+    rng = np.random.default_rng(0)
+    answers, x, y = rng.integers(0, 2, 60), *rng.normal(size=(2, 2, 60, 2))
+    data = Activations(rng.normal(size=(2, 3))[answers], x, y)
+    size = Estimation(draws=4, shuffles=2)
+    cached = decomposing.EstimateCache(tmp_path, size, "recommended", 0, {"target": "ordinal"})
+    estimate = cached.estimate("rows", lambda: data, paired=True)
+    np.testing.assert_array_equal(compare(estimate, estimate).difference.mi_joint, 0)

@@ -8,11 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.data.activation_files import Activations
 from experiments.pid_llava import checkpoint, known_effects, paper_claims, report
-from experiments.pid_llava.config import Estimation
 from experiments.pid_llava.stages import capturing, decomposing
-from pid import compare, estimate, toyworld
+from pid import estimate, toyworld
 from pid.estimators import Estimate
 from pid.estimators.results import Resampling, pid_from_array, pid_to_array
 from pid.llava import TokenType
@@ -243,14 +241,3 @@ def test_one_number_for_all_layers_has_draws_of_the_same_kind():
         expected = by_layer[:, layer] if layer is not None else by_layer.mean(axis=1)
         np.testing.assert_allclose(aggregated.draws.unique_x, expected)
         assert np.shape(aggregated.pid.unique_x) == ()
-
-
-def test_rows_of_the_output_map_of_two_answers_are_compared_in_pairs(tmp_path):
-    """A target of two rows looks like labels, whose estimates have no paired draws."""
-    rng = np.random.default_rng(0)
-    answers, x, y = rng.integers(0, 2, 60), *rng.normal(size=(2, 2, 60, 2))
-    data = Activations(rng.normal(size=(2, 3))[answers], x, y)
-    size = Estimation(draws=4, shuffles=2)
-    cached = decomposing.EstimateCache(tmp_path, size, "recommended", 0, {"target": "ordinal"})
-    estimate = cached.estimate("rows", lambda: data, paired=True)
-    np.testing.assert_array_equal(compare(estimate, estimate).difference.mi_joint, 0)
