@@ -132,15 +132,15 @@ def _bias_of_scores(covs: np.ndarray, features: GaussianFeatures, n: int) -> np.
     if len(features.parts) != 3:
         return bias
     for layer, (cov, mask) in enumerate(zip(covs, features.mask, strict=True)):
-        kept = cov[np.ix_(mask, mask)]
+        existing = cov[np.ix_(mask, mask)]
         dims = features.counts[layer]
-        information = _informations(kept, dims)
+        information = _informations(existing, dims)
         if not features.are_scores[layer] or not SMALL_LOSS < 5 * information[2] / n < math.inf:
             continue
-        rng, root = np.random.default_rng(0), np.linalg.cholesky(kept)
+        rng, root = np.random.default_rng(0), np.linalg.cholesky(existing)
         losses = []
         for _ in range(SIMULATIONS):
-            samples = rng.standard_normal((n, len(kept))) @ root.T
+            samples = rng.standard_normal((n, len(existing))) @ root.T
             losses.append(
                 _informations(np.cov(_scores(samples).T), dims) - _informations(np.cov(samples.T), dims)
             )

@@ -22,8 +22,8 @@ def reduction_flags(
     reduced: Reduced, columns: tuple[np.ndarray, ...], reduce: PCA | CrossFittedRegression
 ) -> list[Flag]:
     """Return what was kept of each variable that was cut, and a doubt if what was dropped is informative."""
-    kept = (reduced.target, reduced.x, reduced.y)
-    sizes = [(name, c.shape[1], k.shape[1]) for name, c, k in zip(NAMES, columns, kept, strict=True)]
+    coordinates = (reduced.target, reduced.x, reduced.y)
+    sizes = [(name, c.shape[1], k.shape[1]) for name, c, k in zip(NAMES, columns, coordinates, strict=True)]
     cut = [
         f"{name} {k} coordinates of {d} features ({100 * share:.0f} % of the variance)"
         for (name, d, k), share in zip(sizes, reduced.variance, strict=True)
@@ -31,7 +31,7 @@ def reduction_flags(
     ]
     if not cut:
         return []
-    information = joint_information(reduced.target, np.concatenate(kept[1:], axis=1))
+    information = joint_information(reduced.target, np.concatenate(coordinates[1:], axis=1))
     flags = [Flag(f"kept of {'; of '.join(cut)}.", "note", "reduced features")]
     if (weight := _weight(reduced.dropped, information)) is not None:
         remedy = (

@@ -1,0 +1,1 @@
+"""Tests of the features of an estimate: reduction, Gaussianization, resampling, dependence."""
