@@ -179,7 +179,7 @@ class WishartThinning(BiasCorrection):
     ) -> Corrected:
         """Subtract the exact bias, and replace the unique information by the thinned one."""
         wishart = Wishart()
-        if not self._applies(fit):
+        if not thinning_applies(fit):
             return wishart.correct(fit, plugin, ci, key)
         half_unique = wishart_thinning.estimate_half_unique(fit, jax.random.fold_in(key, 1))
         values = replace_unique(plugin, fit.bias, half_unique)
@@ -203,20 +203,20 @@ class WishartThinning(BiasCorrection):
 
     def limitations(self, fit: CovarianceFit) -> list[str]:
         """Warn if the samples are too few to be split."""
-        if self._applies(fit) or fit.measure == "mmi":
+        if thinning_applies(fit) or fit.measure == "mmi":
             return []
         return [
             f"n={fit.n} samples are too few to be split in {fit.covs.shape[-1]} dimensions; the union was corrected "
             f"as by debias='wishart'."
         ]
 
-    @staticmethod
-    def _applies(fit: CovarianceFit) -> bool:
-        """Return whether the union needs thinning (MMI's is max(I_x, I_y)) and the samples suffice to be split."""
-        return (
-            fit.measure != "mmi"
-            and wishart_thinning.split_sizes(fit.covs.shape[-1], (fit.effective_n or fit.n) - 1) is not None
-        )
+
+def thinning_applies(fit: CovarianceFit) -> bool:
+    """Return whether the union needs thinning (MMI's is max(I_x, I_y)) and the samples suffice to be split."""
+    return (
+        fit.measure != "mmi"
+        and wishart_thinning.split_sizes(fit.covs.shape[-1], (fit.effective_n or fit.n) - 1) is not None
+    )
 
 
 METHODS: dict[str, BiasCorrection] = {
