@@ -199,10 +199,11 @@ def dropped_information(
             features = np.concatenate([coordinates, *predictions], axis=1)
         dropped = max(0.0, joint_information(reduced.target, features) - base)
     if cut[0]:
-        rest = _rest_of(columns[0], reduced.target)
-        with systems.x64_context():
-            predictions = _predict(rest, columns[1:], fold_rows)
-        dropped_target = max(0.0, joint_information(rest, np.concatenate(predictions, axis=1)))
+        rest, features = _rest_of(columns[0], reduced.target), np.concatenate(columns[1:], axis=1)
+        if features.shape[1] > 2 * rest.shape[1]:  # the number of predictions
+            with systems.x64_context():
+                features = np.concatenate(_predict(rest, columns[1:], fold_rows), axis=1)
+        dropped_target = max(0.0, joint_information(rest, features))
     return reduced._replace(dropped=dropped, dropped_target=dropped_target)
 
 

@@ -74,7 +74,9 @@ def normal_scores(x: np.ndarray, *, break_ties: bool = False) -> np.ndarray:
         if tied and break_ties and ordered[0] < ordered[-1]:
             order = np.lexsort((random, column))
         elif tied:
-            doubled[:, j] = np.searchsorted(ordered, column, "left") + np.searchsorted(ordered, column, "right")
+            doubled[:, j] = np.searchsorted(ordered, column, "left") + np.searchsorted(
+                ordered, column, "right"
+            )
             continue
         doubled[order, j] = 2 * np.arange(n) + 1
     return _standardize(scores_by_doubled_rank[doubled - 1])
@@ -240,7 +242,9 @@ def _unit(values: np.ndarray, axis: int = 0) -> np.ndarray:
 
 def _correlate(unit: np.ndarray, columns: np.ndarray) -> np.ndarray:
     """Correlate centered unit rows (d, K, n) with columns (d, n, m); a constant column gives zeros."""
-    average = np.full(columns.shape[1], 1 / columns.shape[1], columns.dtype)  # faster than a mean along a middle axis
+    average = np.full(
+        columns.shape[1], 1 / columns.shape[1], columns.dtype
+    )  # faster than a mean along a middle axis
     variance = average @ np.square(columns) - np.square(average @ columns)
     rounding = 100 * np.finfo(columns.dtype).eps
     norm = np.sqrt(np.where(variance > rounding, variance, np.inf) * columns.shape[1])

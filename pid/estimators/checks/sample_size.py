@@ -20,14 +20,14 @@ from pid.estimators.bias_correction import (
 )
 from pid.estimators.config import BiasCorrection
 from pid.estimators.covariance_fit import CovarianceFit
-from pid.estimators.results import Interval, pid_from_array
+from pid.estimators.results import Interval, pid_from_array, pid_to_array
 from pid.interface.flags import Flag
 from pid.measures import PID
 
 MIN_BIAS = 0.1
 """A bias of the joint information above this, in bits, is worth a warning."""
 SMALL_BIAS = 0.02
-"""A value that is outside its interval by less than this, in bits, is not worth a warning."""
+"""A bias above half the width of the interval by less than this, in bits, is not worth a warning."""
 LARGE_SHARE = 0.5
 """A bias above this share of the corrected joint information makes the atoms doubtful."""
 
@@ -102,7 +102,7 @@ def known_bias_flags(
     interval: Interval | None,
     key: jax.Array,
 ) -> list[list[Flag]]:
-    """Return flags of every layer about an atom whose interval excludes what remains of it without its known bias.
+    """Return flags of every layer about an atom whose known bias is larger than half the width of its interval.
 
     Args:
         fit: covariances of all layers.
@@ -119,24 +119,20 @@ def known_bias_flags(
     unbiased = replace_unique(plugin, fit.bias, wishart_thinning.estimate_half_unique(fit, key))
     for layer, own in enumerate(flags):
         value, right = pid_from_array(values[layer]), pid_from_array(unbiased[layer])
-        excess = {}
-        for name in PID._fields[:4]:
-            low, high, expected = (
-                float(v)
-                for v in (
-                    np.asarray(getattr(interval.low, name))[layer],
-                    np.asarray(getattr(interval.high, name))[layer],
-                    getattr(right, name),
-                )
-            )
-            excess[name] = max(low - expected, expected - high)
+        ends = [pid_from_array(np.asarray(pid_to_array(end))[layer]) for end in (interval.low, interval.high)]
+        excess = {
+            name: abs(getattr(value, name) - getattr(right, name))
+            - (getattr(ends[1], name) - getattr(ends[0], name)) / 2
+            for name in PID._fields[:4]
+        }
         worst = max(excess, key=lambda name: excess[name])
         if not excess[worst] > SMALL_BIAS:
             continue
+        half = (getattr(ends[1], worst) - getattr(ends[0], worst)) / 2
         text = (
-            f"{worst} has a known bias of {getattr(value, worst) - getattr(right, worst):+.2f} bits, larger than its "
-            f"interval allows: directions of unique information are selected and measured on the same samples; use "
-            f"debias='thinned'."
+            f"{worst} has a known bias of {getattr(value, worst) - getattr(right, worst):+.2f} bits, larger than half "
+            f"the width of its interval, {half:.2f}: directions of unique information are selected and measured on the "
+            f"same samples; use debias='thinned'."
         )
         own.append(Flag(text, "doubt", "known bias"))
     return flags
