@@ -149,19 +149,20 @@ def _by_features(target: Array, sources: tuple[Array, ...], folds: Array) -> Pre
     variances, vectors = jnp.linalg.eigh(gram / n)
     variances = jnp.maximum(variances, 0)
     penalty = _best_penalty(variances, vectors.T @ cross / n, jnp.sum(target**2) / n, d, n)
-    scale = jnp.mean(target**2, axis=0)[None]
+    total = jnp.sum(target**2, axis=0)
 
     def fold(rows: tuple[Array, Array]) -> tuple[Array, Array]:
         x_rows, m_rows = rows
         covariance, moment = (gram - x_rows.T @ x_rows) / n, (cross - x_rows.T @ m_rows) / n
+        scale = (total - jnp.sum(m_rows**2, axis=0)) / n
 
         def solve(penalties: Array) -> Array:
             return jnp.linalg.solve(covariance + jnp.diag(penalties), moment)
 
         def refit(_: Array | int, coefficients: Array) -> Array:
-            left = 1 - jnp.sum(coefficients * moment, axis=0) / scale[0]
+            left = 1 - jnp.sum(coefficients * moment, axis=0) / scale
             variance = jnp.mean(jnp.maximum(left, 0.01)) / n
-            return solve(variance / jnp.maximum(jnp.mean(coefficients**2 / scale, axis=1), 1e-9))
+            return solve(variance / jnp.maximum(jnp.mean(coefficients**2 / scale[None], axis=1), 1e-9))
 
         ridge = solve(jnp.full(d, penalty))
         return ridge, jax.lax.fori_loop(0, ROUNDS, refit, ridge)

@@ -73,8 +73,8 @@ def test_a_bias_that_is_removed_is_not_said():
 
 def test_a_small_bias_is_not_said():
     """Sources of unequal gain have no directions that are selected by noise."""
-    (target, x, noise), _ = equally_good(20)
-    y = 0.3 * target + np.random.default_rng(1).normal(size=noise.shape)
+    (target, x, noise), _ = equally_good(20, n=900, d=4)
+    y = 0.5 * target + np.random.default_rng(1).normal(size=noise.shape)
     assert flagged(layerwise(target, x, y, debias="wishart", null=None, key=KEY, **PLAIN)) == 0
 
 
