@@ -104,7 +104,7 @@ def cross_fitted_predictions(
         folds: result of `make_folds`.
     """
     n, features = target.shape[0], sum(source.shape[1] for source in sources)
-    program = _by_features if features <= n else _by_samples
+    program = predict_by_features if features <= n else predict_by_samples
     return program(target, tuple(sources), folds)
 
 
@@ -141,7 +141,7 @@ def _best_penalty(
 
 
 @jax.jit
-def _by_features(target: Array, sources: tuple[Array, ...], folds: Array) -> Predictions:
+def predict_by_features(target: Array, sources: tuple[Array, ...], folds: Array) -> Predictions:
     """Solve the normal equations of the features."""
     x, n = jnp.concatenate(sources, axis=1), target.shape[0]
     d = x.shape[1]
@@ -182,7 +182,7 @@ def _by_features(target: Array, sources: tuple[Array, ...], folds: Array) -> Pre
 
 
 @jax.jit
-def _by_samples(target: Array, sources: tuple[Array, ...], folds: Array) -> Predictions:
+def predict_by_samples(target: Array, sources: tuple[Array, ...], folds: Array) -> Predictions:
     """Solve the equations of the samples, fewer than features, with K = Σ X Xᵀ and Q = (K/n + λ)⁻¹.
 
     What the fit without fold f leaves of the fold is (Q_ff)⁻¹ (Q M)_f. Its dual coefficients are Q M' / n, where M' has

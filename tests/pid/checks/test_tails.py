@@ -50,8 +50,8 @@ def test_more_coordinates_than_samples_are_not_tested():
 
 def test_heavy_tails_are_doubted():
     assert tail_flags(1.0, N, None) == []
-    (kept,) = tail_flags(2.0, N, None)
+    (plain,) = tail_flags(2.0, N, None)
     (replaced,) = tail_flags(1.3, N, 5.0)
-    assert kept.weight == replaced.weight == "doubt"
-    assert "those of 450 samples" in kept
+    assert plain.weight == replaced.weight == "doubt"
+    assert "those of 450 samples" in plain
     assert "5 degrees of freedom" in replaced

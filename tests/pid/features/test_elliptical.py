@@ -58,11 +58,11 @@ def test_the_likelihood_is_that_of_the_joint_over_the_marginal_densities(freedom
 
 
 @pytest.mark.parametrize(
-    ("freedom", "found"), [(2.0, (2, 2.5)), (3.0, (2.5, 4)), (5.0, (4, 7)), (np.inf, (30, 30))]
+    ("freedom", "bounds"), [(2.0, (2, 2.5)), (3.0, (2.5, 4)), (5.0, (4, 7)), (np.inf, (30, 30))]
 )
-def test_degrees_of_freedom_and_scatter_are_recovered(freedom, found):
+def test_degrees_of_freedom_and_scatter_are_recovered(freedom, bounds):
     for seed in range(3):
         warped = np.exp(0.2 * np.clip(student(freedom, seed=seed), -50, 50))
         rows, estimated = elliptical.student_rows(normal_scores(warped))
-        assert found[0] <= estimated <= found[1]
+        assert bounds[0] <= estimated <= bounds[1]
         np.testing.assert_allclose(correlation(rows.T @ rows), CORR, atol=0.12)

@@ -60,11 +60,11 @@ def test_collinear_columns_count_once():
 def test_explained_variance_is_that_of_a_regression():
     columns = np.random.default_rng(0).normal(size=(50, 6)) @ np.diag([3, 2, 1, 1, 1, 1])
     deviation = columns - columns.mean(axis=0)
-    kept = columns[:, :2] @ np.array([[1, 2], [0, 1.0]])
-    design = kept - kept.mean(axis=0)
+    coordinates = columns[:, :2] @ np.array([[1, 2], [0, 1.0]])
+    design = coordinates - coordinates.mean(axis=0)
     rest = deviation - design @ np.linalg.lstsq(design, deviation, rcond=None)[0]
     expected = 1 - np.sum(rest**2) / np.sum(deviation**2)
-    assert reduction.explained_variance(columns, kept) == pytest.approx(expected, abs=1e-12)
+    assert reduction.explained_variance(columns, coordinates) == pytest.approx(expected, abs=1e-12)
     assert reduction.explained_variance(columns, columns) == 1
 
 
@@ -80,12 +80,12 @@ def test_a_signal_of_small_variance_is_kept():
     target, x, y = weak_signal()
     complete = reduction.joint_information(target, np.hstack([x[:, :2], y[:, :2]]))
     by_default, by_components = (reduce((target, x, y), choice) for choice in (DEFAULT, PCA(8)))
-    kept = [
+    shares = [
         reduction.joint_information(r.target, np.hstack([r.x, r.y])) / complete
         for r in (by_default, by_components)
     ]
-    assert kept[0] > 0.85
-    assert kept[1] < 0.1
+    assert shares[0] > 0.85
+    assert shares[1] < 0.1
 
 
 def test_what_was_dropped_is_measured():

@@ -87,9 +87,9 @@ def test_a_prediction_is_the_ridge_regression_without_its_fold(x64, d):
 def test_both_forms_are_equal(x64, n):
     target, x = dense(30, n=n)
     sources = x[:, :12], x[:, 12:]
-    by_features, error = predict(target, *sources, program=regression._by_features)
-    by_samples, other_error = predict(target, *sources, program=regression._by_samples)
-    for a, b in zip(by_features, by_samples, strict=True):
+    from_features, error = predict(target, *sources, program=regression.predict_by_features)
+    from_samples, other_error = predict(target, *sources, program=regression.predict_by_samples)
+    for a, b in zip(from_features, from_samples, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-12)
     assert error == pytest.approx(other_error, abs=1e-12)
 
