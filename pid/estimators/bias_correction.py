@@ -162,8 +162,11 @@ class WishartThinning(BiasCorrection):
 
     Directions are selected and measured on independent parts (`wishart_thinning`). This method is recommended:
     intervals of the atoms cover as stated too. It takes five times the work of `Wishart`. It equals `Wishart` for MMI
-    and if the samples are too few to be split. With paired draws the values are thinned, and the draws are corrected
-    as by `Wishart`.
+    and if the samples are too few to be split.
+
+    Draws of resampled samples are corrected as by `Wishart`. They describe the mutual informations; the deviations of
+    the atoms are those of thinned parametric draws with the effective number of samples, times the ratio of the
+    deviations of the informations of both kinds of draws if that is above 1.
 
     Example:
         >>> from pid.estimators import WishartThinning
@@ -179,21 +182,28 @@ class WishartThinning(BiasCorrection):
     ) -> Corrected:
         """Subtract the exact bias, and replace the unique information by the thinned one."""
         wishart = Wishart()
-        if not self._applies(fit):
+        if not thinning_applies(fit):
             return wishart.correct(fit, plugin, ci, key)
         half_unique = wishart_thinning.estimate_half_unique(fit, jax.random.fold_in(key, 1))
         values = replace_unique(plugin, fit.bias, half_unique)
         if ci is None:
             return Corrected(values, None, None)
         draws = bootstrap.draw(fit, ci, key)
-        if ci.kind == "paired":
-            return _around_mean(values, wishart.correct_values(fit, draws))
+        parametric = draws if ci.kind == "parametric" else bootstrap.draw_parametric(fit, key, ci.draws)
         thinned = wishart_thinning.draw_half_unique(fit, key, ci.draws)
+        atoms = _normal_atoms(fit, plugin, half_unique, parametric, thinned)
+        if ci.kind == "paired":
+            resampled = wishart.correct_values(fit, draws)
+            scale = _excess_deviation(fit, draws, parametric)[:, None]
+            atoms = atoms._replace(deviation=atoms.deviation * scale)
+            return Corrected(
+                values, resampled, SamplingDistribution(resampled, resampled.mean(axis=0), atoms)
+            )
         half_unique_draws = np.stack([thinned[..., :2].mean(axis=-1), thinned[..., 2]], axis=-1)
         distribution = SamplingDistribution(
             wishart.correct_values(fit, draws),
             plugin,
-            _normal_atoms(fit, plugin, half_unique, draws, thinned),
+            atoms,
         )
         return Corrected(values, replace_unique(draws, fit.bias, half_unique_draws), distribution)
 
@@ -203,20 +213,20 @@ class WishartThinning(BiasCorrection):
 
     def limitations(self, fit: CovarianceFit) -> list[str]:
         """Warn if the samples are too few to be split."""
-        if self._applies(fit) or fit.measure == "mmi":
+        if thinning_applies(fit) or fit.measure == "mmi":
             return []
         return [
             f"n={fit.n} samples are too few to be split in {fit.covs.shape[-1]} dimensions; the union was corrected "
             f"as by debias='wishart'."
         ]
 
-    @staticmethod
-    def _applies(fit: CovarianceFit) -> bool:
-        """Return whether the union needs thinning (MMI's is max(I_x, I_y)) and the samples suffice to be split."""
-        return (
-            fit.measure != "mmi"
-            and wishart_thinning.split_sizes(fit.covs.shape[-1], (fit.effective_n or fit.n) - 1) is not None
-        )
+
+def thinning_applies(fit: CovarianceFit) -> bool:
+    """Return whether the union needs thinning (MMI's is max(I_x, I_y)) and the samples suffice to be split."""
+    return (
+        fit.measure != "mmi"
+        and wishart_thinning.split_sizes(fit.covs.shape[-1], (fit.effective_n or fit.n) - 1) is not None
+    )
 
 
 METHODS: dict[str, BiasCorrection] = {
@@ -253,6 +263,20 @@ def _normal_atoms(
         )
         deviation[layer] = wishart_thinning.atom_deviations(draws[:, layer, INFORMATION], thinned[:, layer])
     return NormalAtoms(center, deviation, layers)
+
+
+def _excess_deviation(fit: CovarianceFit, draws: np.ndarray, parametric: np.ndarray) -> np.ndarray:
+    """Return how much larger deviations of resampled informations are than parametric ones with heavy tails, (L,).
+
+    At least 1: a bootstrap of few blocks sees too little.
+    """
+    with np.errstate(invalid="ignore"):  # infinite information
+        resampled, expected = (
+            values[..., INFORMATION].std(axis=0).mean(axis=-1) for values in (draws, parametric)
+        )
+    expected = expected * np.sqrt(fit.features.inflation)
+    mask = np.isfinite(resampled) & (expected > 0)
+    return np.maximum(np.where(mask, resampled, 1) / np.where(mask, expected, 1), 1)
 
 
 def subtract_wishart_bias(values: np.ndarray, bias: np.ndarray, measure: str) -> np.ndarray:

@@ -11,7 +11,7 @@ from pid.estimators.bias_correction import method_of
 from pid.estimators.checks.assumptions import assumption_flags
 from pid.estimators.checks.dependence import dependence_flags
 from pid.estimators.checks.labels import estimate_labels
-from pid.estimators.checks.sample_size import warnings_for
+from pid.estimators.checks.sample_size import known_bias_flags, warnings_for
 from pid.estimators.config import Bootstrap, EstimateConfig, complete, flow_of, has_two_targets, show_choices
 from pid.estimators.covariance_fit import CovarianceFit, fit_covariances
 from pid.estimators.effective_size import account_for_dependence, describe_scheme, draws_for
@@ -154,6 +154,8 @@ def _estimate(samples: Samples, config: dict[str, Any], key: Any) -> Estimate:
     fit = account_for_dependence(fit, ci, config["null"], groups)
     plugin = bootstrap.plugin(fit)
     corrected = correction.correct(fit, plugin, ci, draws_key)
+    interval = intervals.interval_of(fit, corrected, ci)
+    biased = known_bias_flags(fit, correction, corrected.values, plugin, interval, draws_key)
     flags = [
         flag.of_layer(layer)
         for layer in range(samples.num_layers)
@@ -161,11 +163,12 @@ def _estimate(samples: Samples, config: dict[str, Any], key: Any) -> Estimate:
             *fit.features.flags[layer],
             *_assumption_flags(samples, layer, fit, corrected.values[layer], config, kinds[layer]),
             *warnings_for(fit, correction, corrected.values[layer], plugin[layer], layer),
+            *biased[layer],
         )
     ]
     return Estimate(
         pid=pid_from_array(corrected.values),
-        ci=intervals.interval_of(fit, corrected, ci),
+        ci=interval,
         null=intervals.null_interval(fit, correction, config["null"], null_key),
         draws=None if corrected.draws is None else pid_from_array(corrected.draws),
         flags=tuple(flags),

@@ -59,7 +59,7 @@ class GaussianFeatures(NamedTuple):
     """Factor by which heavy tails inflate the variance of second moments, (L,); 1 without heavy tails."""
 
     are_scores: np.ndarray
-    """Whether all coordinates of a layer are rank-Gaussian scores of single features, (L,)."""
+    """Whether all coordinates of a layer are rank scores of single features, normal or Student's, (L,)."""
 
     @property
     def values(self) -> np.ndarray:
@@ -122,7 +122,7 @@ def to_gaussian_features(
         tuple(map(tuple, flags)),
         tuple(r.variance for r in reduced),
         inflation,
-        plain & (inflation == 1),
+        plain,
     )
 
 

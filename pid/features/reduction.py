@@ -238,10 +238,11 @@ def dropped_information(columns: tuple[np.ndarray, ...], reduced: Reduced, folds
         else:
             dropped = _dropped_of_wide(columns, reduced, folds, base)
     if cut[0]:
-        rest = _rest_of(columns[0], reduced.target)
-        with systems.x64_context():
-            predictions = _predict(rest, columns[1:], folds)
-        dropped_target = joint_information(rest, np.concatenate(predictions, axis=1))
+        rest, features = _rest_of(columns[0], reduced.target), np.concatenate(columns[1:], axis=1)
+        if features.shape[1] > 2 * rest.shape[1]:  # the number of predictions
+            with systems.x64_context():
+                features = np.concatenate(_predict(rest, columns[1:], folds), axis=1)
+        dropped_target = joint_information(rest, features)
     return reduced._replace(dropped=max(0.0, dropped), dropped_target=max(0.0, dropped_target))
 
 

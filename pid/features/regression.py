@@ -127,7 +127,7 @@ def cross_fitted_predictions(
         folds: result of `make_folds`.
     """
     n, features = target.shape[0], sum(source.shape[1] for source in sources)
-    program = _by_features if features <= n else _by_samples
+    program = predict_by_features if features <= n else predict_by_samples
     rows, columns = -n % ROW_MULTIPLE, -folds.shape[1] % FOLD_MULTIPLE
     padded_folds = np.pad(
         np.where(folds == n, n + rows, folds), ((0, 0), (0, columns)), constant_values=n + rows
@@ -175,7 +175,9 @@ def _best_penalty(
 
 
 @jax.jit
-def _by_features(target: Array, sources: tuple[Array, ...], folds: Array, n: Array | int) -> Predictions:
+def predict_by_features(
+    target: Array, sources: tuple[Array, ...], folds: Array, n: Array | int
+) -> Predictions:
     """Solve the normal equations of the features."""
     x, size = jnp.concatenate(sources, axis=1), target.shape[0]
     d = x.shape[1]
@@ -183,18 +185,20 @@ def _by_features(target: Array, sources: tuple[Array, ...], folds: Array, n: Arr
     variances, vectors = jnp.linalg.eigh(gram / n)
     variances = jnp.maximum(variances, 0)
     penalty = _best_penalty(variances, vectors.T @ cross / n, jnp.sum(target**2) / n, d, n)
+    total = jnp.sum(target**2, axis=0)
 
     def fold(rows: tuple[Array, Array]) -> tuple[Array, Array]:
         x_rows, m_rows = rows
         covariance, moment = (gram - x_rows.T @ x_rows) / n, (cross - x_rows.T @ m_rows) / n
+        scale = (total - jnp.sum(m_rows**2, axis=0)) / n
 
         def solve(penalties: Array) -> Array:
             return jnp.linalg.solve(covariance + jnp.diag(penalties), moment)
 
         def refit(_: Array | int, coefficients: Array) -> Array:
-            left = 1 - jnp.sum(coefficients * moment, axis=0)
+            left = 1 - jnp.sum(coefficients * moment, axis=0) / scale
             variance = jnp.mean(jnp.maximum(left, 0.01)) / n
-            return solve(variance / jnp.maximum(jnp.mean(coefficients**2, axis=1), 1e-9))
+            return solve(variance / jnp.maximum(jnp.mean(coefficients**2 / scale[None], axis=1), 1e-9))
 
         ridge = solve(jnp.full(d, penalty))
         return ridge, jax.lax.fori_loop(0, ROUNDS, refit, ridge)
@@ -219,7 +223,9 @@ def _by_features(target: Array, sources: tuple[Array, ...], folds: Array, n: Arr
 
 
 @jax.jit
-def _by_samples(target: Array, sources: tuple[Array, ...], folds: Array, n: Array | int) -> Predictions:
+def predict_by_samples(
+    target: Array, sources: tuple[Array, ...], folds: Array, n: Array | int
+) -> Predictions:
     """Solve the equations of the samples, fewer than features, with K = Σ X Xᵀ and Q = (K/n + λ)⁻¹.
 
     What the fit without fold f leaves of the fold is (Q_ff)⁻¹ (Q M)_f. Its dual coefficients are Q M' / n, where M' has

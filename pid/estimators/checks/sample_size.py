@@ -1,20 +1,33 @@
 """Check of the number of samples: bias, infinite information, information that is lost in its bias.
 
+What "wishart" and "bootstrap" leave of the bias of the atoms is measured by "thinned", which removes it.
+
 m, x, y coordinates, n samples; information in bits
 """
 
 import math
 
+import jax
 import numpy as np
 
-from pid.estimators.bias_correction import Uncorrected
+from pid.estimators import wishart_thinning
+from pid.estimators.bias_correction import (
+    ParametricBootstrap,
+    Uncorrected,
+    Wishart,
+    replace_unique,
+    thinning_applies,
+)
 from pid.estimators.config import BiasCorrection
 from pid.estimators.covariance_fit import CovarianceFit
-from pid.estimators.results import pid_from_array
+from pid.estimators.results import Interval, pid_from_array, pid_to_array
 from pid.interface.flags import Flag
+from pid.measures import PID
 
 MIN_BIAS = 0.1
 """A bias of the joint information above this, in bits, is worth a warning."""
+SMALL_BIAS = 0.02
+"""A bias above half the width of the interval by less than this, in bits, is not worth a warning."""
 LARGE_SHARE = 0.5
 """A bias above this share of the corrected joint information makes the atoms doubtful."""
 
@@ -79,3 +92,47 @@ def _lost(correction: BiasCorrection, values: np.ndarray, plugin: np.ndarray) ->
     if not lost:
         return []
     return [Flag(f"{' and '.join(lost)} is not above its bias and was set to 0.", "note", "no information")]
+
+
+def known_bias_flags(
+    fit: CovarianceFit,
+    correction: BiasCorrection,
+    values: np.ndarray,
+    plugin: np.ndarray,
+    interval: Interval | None,
+    key: jax.Array,
+) -> list[list[Flag]]:
+    """Return flags of every layer about an atom whose known bias is larger than half the width of its interval.
+
+    Args:
+        fit: covariances of all layers.
+        correction: method of the estimate; only "wishart" and "bootstrap" leave a bias of the atoms that is known.
+        values: corrected fields of the PID, (L, F).
+        plugin: uncorrected fields, (L, F).
+        interval: interval of the values; None for none, and then no flags.
+        key: key of the splits.
+    """
+    flags: list[list[Flag]] = [[] for _ in values]
+    leaves_bias = isinstance(correction, Wishart | ParametricBootstrap) and thinning_applies(fit)
+    if interval is None or not leaves_bias:
+        return flags
+    unbiased = replace_unique(plugin, fit.bias, wishart_thinning.estimate_half_unique(fit, key))
+    for layer, own in enumerate(flags):
+        value, right = pid_from_array(values[layer]), pid_from_array(unbiased[layer])
+        ends = [pid_from_array(np.asarray(pid_to_array(end))[layer]) for end in (interval.low, interval.high)]
+        excess = {
+            name: abs(getattr(value, name) - getattr(right, name))
+            - (getattr(ends[1], name) - getattr(ends[0], name)) / 2
+            for name in PID._fields[:4]
+        }
+        worst = max(excess, key=lambda name: excess[name])
+        if not excess[worst] > SMALL_BIAS:
+            continue
+        half = (getattr(ends[1], worst) - getattr(ends[0], worst)) / 2
+        text = (
+            f"{worst} has a known bias of {getattr(value, worst) - getattr(right, worst):+.2f} bits, larger than half "
+            f"the width of its interval, {half:.2f}: directions of unique information are selected and measured on the "
+            f"same samples; use debias='thinned'."
+        )
+        own.append(Flag(text, "doubt", "known bias"))
+    return flags
