@@ -16,6 +16,7 @@ from experiments.pid_gaussian.studies import (
     own_activations,
     speed,
     transduction,
+    trust,
 )
 from experiments.pid_gaussian.study_arrays import ARRAYS
 from experiments.run.report import Table
@@ -42,6 +43,7 @@ STUDIES: dict[str, StudyFunctions] = {
     "flow": StudyFunctions(
         "warped data: raw, copula, flow", flow_recovery.parts, flow_recovery.report, flow_recovery.draw
     ),
+    "trust": StudyFunctions("verdicts in known situations", trust.parts, trust.report, trust.draw),
     "speed": StudyFunctions("decompositions and draws per second", speed.parts, speed.report),
     "activations": StudyFunctions("activations from a file", own_activations.parts, own_activations.report),
 }
