@@ -4,7 +4,7 @@
     python -m experiments.pid_gaussian --study bias           # remaining bias by correction and dimension
     python -m experiments.pid_gaussian --study coverage       # how often the intervals contain the truth
     python -m experiments.pid_gaussian --study flow           # warped data: raw, copula, flow
-    python -m experiments.pid_gaussian --study trust          # verdicts where an estimate is right, and where it misleads
+    python -m experiments.pid_gaussian --study trust          # verdicts where an estimate is right or misleads
     python -m experiments.pid_gaussian --study speed          # decompositions and bootstrap draws per second
     python -m experiments.pid_gaussian --npz FILE             # your own arrays target, x, y: tables and figures
     python -m experiments.pid_gaussian full --study coverage  # more repeats

@@ -100,7 +100,9 @@ def _counts(rng: Rng) -> Case:
 
 def _ratings(rng: Rng) -> Case:
     x, y, noise = rng.standard_normal((3, N, 1))
-    return Case(np.clip(np.round(50 + 12 * (x + noise)), 0, 100), x, np.clip(np.round(20 + 6 * (x + y)), 0, 40))
+    return Case(
+        np.clip(np.round(50 + 12 * (x + noise)), 0, 100), x, np.clip(np.round(20 + 6 * (x + y)), 0, 40)
+    )
 
 
 def _rounded(rng: Rng) -> Case:
@@ -121,7 +123,9 @@ def _sorted(rng: Rng) -> Case:
 
 def _duplicate_features(rng: Rng) -> Case:
     case = linear(rng, (2, 3, 3))
-    return case._replace(x=np.hstack([case.x, case.x[:, :1], np.ones((N, 1))]), y=np.hstack([case.y, 2 * case.y]))
+    return case._replace(
+        x=np.hstack([case.x, case.x[:, :1], np.ones((N, 1))]), y=np.hstack([case.y, 2 * case.y])
+    )
 
 
 def _heavy_tails(rng: Rng, freedom: float) -> Case:
@@ -261,7 +265,9 @@ def _parabola(rng: Rng) -> Case:
 def _ring(rng: Rng) -> Case:
     angle = rng.uniform(0, 2 * np.pi, (N, 1))
     return Case(
-        _with_noise(rng, np.cos(angle), 0.2), _with_noise(rng, np.sin(angle), 0.2), rng.standard_normal((N, 2))
+        _with_noise(rng, np.cos(angle), 0.2),
+        _with_noise(rng, np.sin(angle), 0.2),
+        rng.standard_normal((N, 2)),
     )
 
 
@@ -307,7 +313,9 @@ def _zero_inflated(rng: Rng) -> Case:
 
 def _above_the_entropy(rng: Rng) -> Case:
     grade, noise = rng.binomial(6, 0.5, (N, 1)), 0.05 * rng.standard_normal((2, N, 3))
-    return Case(grade, grade + noise[0], grade + noise[1], {"kinds": {"target": "ordinal"}, "gaussianize": "none"})
+    return Case(
+        grade, grade + noise[0], grade + noise[1], {"kinds": {"target": "ordinal"}, "gaussianize": "none"}
+    )
 
 
 UNSOUND = (

@@ -117,6 +117,17 @@ def test_normal_scores_cost_a_gaussian_sample_at_most_3_hundredths_of_a_bit():
     assert np.mean(losses) < 0.03
 
 
+@pytest.mark.parametrize("noise", [0.1, 0.03])
+def test_high_information_is_no_heavy_tail(noise):
+    rng = np.random.default_rng(0)
+    mixing = np.vstack([np.eye(2, 8), np.hstack([rng.normal(size=(6, 2)), noise * np.eye(6)])])
+    samples = np.split(rng.normal(size=(900, 8)) @ mixing.T, [2, 5], axis=1)
+    truth = decompose(mixing @ mixing.T, (2, 3, 3))
+    estimate = pid.estimate(*samples, key=0, **FAST)
+    assert estimate.verdict == "sound"
+    assert joint(estimate) == pytest.approx(float(truth.mi_joint), rel=0.03)
+
+
 @pytest.mark.parametrize("count", [1, 5])
 def test_samples_far_out_change_nothing_by_default(count):
     samples, _ = gaussian(900)
@@ -180,7 +191,9 @@ def autoregressive(phi, d, rng):
     return z
 
 
-@pytest.mark.parametrize(("phi", "verdicts"), [(0.9, {"not to be used"}), (0.5, {"doubtful", "not to be used"})])
+@pytest.mark.parametrize(
+    ("phi", "verdicts"), [(0.9, {"not to be used"}), (0.5, {"doubtful", "not to be used"})]
+)
 def test_series_are_said(phi, verdicts):
     rng = np.random.default_rng(0)
     series = [autoregressive(phi, 4, rng) for _ in range(3)]
