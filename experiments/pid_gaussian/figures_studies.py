@@ -5,6 +5,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from experiments.pid_gaussian.quantities import SYMBOLS
 from experiments.run import Row
@@ -134,6 +135,6 @@ def draw_verdicts(counts: list[Row]) -> Figure:
             start = start + shares
         panel.set(title="sound" if sound else "unsound", xlabel="% of the data sets", xlim=(0, 100))
         panel.set_ylim(-0.6, max(len(rows), 1) - 0.4)
-    handles = [mpl.patches.Patch(color=color, label=verdict) for verdict, color in VERDICT_COLORS.items()]
+    handles = [Patch(color=color, label=verdict) for verdict, color in VERDICT_COLORS.items()]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), title="verdict")
     return figure

@@ -64,13 +64,15 @@ def linear(rng: Rng, dims: tuple[int, int, int], n: int = N, *, noise: float = 1
     mixing[m + x :, : m + x] += 0.25 * shared @ mixing[m : m + x, : m + x] / x**0.5
     samples = rows(m + x + y) @ mixing.T
     truth = decompose(mixing @ mixing.T, dims)
-    return Case(*np.split(samples, [m, m + x], axis=1), truth=truth)
+    target, first, second = np.split(samples, [m, m + x], axis=1)
+    return Case(target, first, second, truth=truth)
 
 
 def independent(rng: Rng, dims: tuple[int, int, int], n: int) -> Case:
     """Draw independent variables."""
-    zero = PID(*np.zeros(len(PID._fields)))
-    return Case(*(rng.standard_normal((n, d)) for d in dims), truth=zero)
+    target, x, y = (rng.standard_normal((n, d)) for d in dims)
+    zero = np.zeros(())
+    return Case(target, x, y, truth=PID(zero, zero, zero, zero, zero, zero, zero, zero))
 
 
 def _warped(rng: Rng) -> Case:
@@ -238,12 +240,14 @@ def _series(rng: Rng) -> Case:
 
 
 def _walks(rng: Rng) -> Case:
-    return Case(*(np.cumsum(rng.standard_normal((N, 2)), axis=0) for _ in range(3)))
+    target, x, y = np.cumsum(rng.standard_normal((3, N, 2)), axis=1)
+    return Case(target, x, y)
 
 
 def _drift(rng: Rng) -> Case:
     trend = np.linspace(-2, 2, N)[:, None]
-    return Case(*(trend + rng.standard_normal((N, 2)) for _ in range(3)))
+    target, x, y = trend + rng.standard_normal((3, N, 2))
+    return Case(target, x, y)
 
 
 def _repeated_rows(rng: Rng) -> Case:

@@ -238,7 +238,7 @@ def neighbor_test(
     best, tests = NO_NEIGHBORS, 0
     for columns in _neighborhoods(s.shape[1], widths):
         weights = _neighbor_weights(s[:, columns])
-        squared = weights @ weights
+        squared = csr_array(weights @ weights)
         variance, third = 2 * squared.diagonal().sum(), 8 * squared.multiply(weights).sum()
         moran = np.einsum("nf,nf->f", functions, weights @ functions) * n
         scores = (moran + NEIGHBORS - n * NEIGHBORS * smooth) / np.sqrt(variance)

@@ -1,5 +1,7 @@
 """Inputs on which a Gaussian decomposition misleads: the right value, or a verdict that says so."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -8,7 +10,7 @@ from pid.estimators.config import DEFAULTS
 from pid.estimators.results import FIELDS
 from pid.measures import decompose
 
-FAST = {"ci": None, "null": None}
+FAST: Any = {"ci": None, "null": None}
 
 
 def kinds(estimate, weight="unusable"):
