@@ -248,7 +248,7 @@ def neighbor_test(
             freedom = 8 * variance**3 / third**2
             p_value = float(chi2.sf(freedom + scores[i] * np.sqrt(2 * freedom), freedom))
             best = NeighborTest(p_value, float(scores[i]), i % rest.shape[1], columns)
-    return best._replace(p_value=min(1.0, tests * best.p_value))
+    return best._replace(p_value=min(1.0, max(tests, 1) * best.p_value))
 
 
 def _source_ratio(s: np.ndarray) -> float:

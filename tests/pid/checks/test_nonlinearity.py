@@ -205,6 +205,11 @@ def test_neighbors_of_independent_residuals_are_not_alike():
     assert np.median(p_values) > 0.3
 
 
+def test_many_coordinates_are_not_searched_for_neighbors():
+    s, rest = np.random.default_rng(0).normal(size=(2, 200, 8))
+    assert neighbor_test(rest, np.zeros(8), s, (4, 4)).p_value == 1
+
+
 def test_the_statistic_of_neighbors_is_morans():
     rng = np.random.default_rng(0)
     s, rest = np.linalg.qr(rng.normal(size=(60, 2)))[0] * 60**0.5, rng.normal(size=(60, 1))

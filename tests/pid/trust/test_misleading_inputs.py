@@ -145,6 +145,7 @@ def test_samples_far_out_change_nothing_by_default(count):
     for part in moved:
         part[:count] *= 1e4
     after = pid.estimate(*moved, key=0, **FAST)
+    assert before.ci is not None
     assert before.ci.low.mi_joint < joint(after) < before.ci.high.mi_joint or after.verdict != "sound"
 
 
@@ -216,6 +217,8 @@ def test_with_blocks_independent_series_are_not_above_the_null():
     series = [autoregressive(0.9, 4, rng) for _ in range(3)]
     choices = {"ci": pid.Bootstrap(20, kind="paired", block="auto"), "null": pid.Shuffle(19, kind="circular")}
     estimate = pid.estimate(*series, key=0, **choices)
+    assert estimate.null is not None
+    assert estimate.ci is not None
     assert joint(estimate) <= estimate.null.high.mi_joint
     assert estimate.ci.low.mi_joint < 0.1
 
@@ -278,6 +281,7 @@ def test_the_limit_of_the_null_is_exceeded_as_often_as_it_says():
     target, x, y = np.random.default_rng(0).normal(size=(3, 100, 64, 2))
     null = pid.Shuffle(draws=39)
     estimate = pid.layerwise(target, x, y, key=0, debias="wishart", ci=None, null=null)
+    assert estimate.null is not None
     assert null.tail == pytest.approx(0.05)
     exceeded = np.mean(np.asarray(estimate.pid.mi_joint) > np.asarray(estimate.null.high.mi_joint))
     assert exceeded <= 0.05 + 3 * (0.05 * 0.95 / 100) ** 0.5

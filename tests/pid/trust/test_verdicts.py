@@ -1,5 +1,7 @@
 """Verdicts on situations whose estimate is known to be right or to mislead, and the table that counts them."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -18,7 +20,7 @@ def verdict():
 
     def of(name, seed=SEED):
         case = SITUATIONS[name].generate(np.random.default_rng((seed, NAMES.index(name))))
-        choices = {"ci": None, "null": None} | case.choices
+        choices: Any = {"ci": None, "null": None} | case.choices
         return pid.estimate(case.target, case.x, case.y, key=seed, **choices)
 
     return of
