@@ -34,7 +34,7 @@ MAX_NEIGHBOR_COORDINATES = 4
 """Source coordinates in all of which neighbors are near; of more, only pairs are looked at."""
 MAX_NEIGHBORHOODS = 9
 """Pairs of source coordinates in which neighbors are sought."""
-NEIGHBOR_RANK_ERROR = 2.0
+NEIGHBOR_RANK_ERROR = 4.0
 """Share of a residual, times n, that errors of the normal scores make a smooth function of the sources.
 
 It is per ratio of explained to residual variance, the largest of all residuals and of all source coordinates given the
