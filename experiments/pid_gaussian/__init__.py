@@ -4,6 +4,7 @@
     python -m experiments.pid_gaussian --study bias           # remaining bias by correction and dimension
     python -m experiments.pid_gaussian --study coverage       # how often the intervals contain the truth
     python -m experiments.pid_gaussian --study flow           # warped data: raw, copula, flow
+    python -m experiments.pid_gaussian --study trust          # verdicts where an estimate is right or misleads
     python -m experiments.pid_gaussian --study speed          # decompositions and bootstrap draws per second
     python -m experiments.pid_gaussian --npz FILE             # your own arrays target, x, y: tables and figures
     python -m experiments.pid_gaussian full --study coverage  # more repeats
@@ -30,6 +31,7 @@ from experiments.pid_gaussian.config import Coverage as Coverage
 from experiments.pid_gaussian.config import Flow as Flow
 from experiments.pid_gaussian.config import Planted as Planted
 from experiments.pid_gaussian.config import Speed as Speed
+from experiments.pid_gaussian.config import Trust as Trust
 from experiments.pid_gaussian.presets import PRESETS as PRESETS
 from experiments.pid_gaussian.presets import command_line as command_line
 from experiments.pid_gaussian.program import main as main

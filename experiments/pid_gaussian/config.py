@@ -10,7 +10,7 @@ from pid.flow.config import MIN_ROWS
 from pid.interface.command_options import HIDDEN
 from pid.interface.ranges import Count, Level, Range, Seed
 
-StudyName = Literal["planted", "bias", "coverage", "flow", "speed"]
+StudyName = Literal["planted", "bias", "coverage", "flow", "trust", "speed"]
 PLANTED_D = 4  # dimension of target, x and y each in the planted layers
 Draws = Annotated[int, Range(2)]
 """A number of bootstrap draws."""
@@ -87,6 +87,16 @@ class Flow:
 
 
 @dataclasses.dataclass(frozen=True)
+class Trust:
+    """Verdicts in situations where an estimate is known to be right or to mislead."""
+
+    repeats: Count = 20
+    """Number of data sets of every situation, for each seed."""
+    draws: Draws = 100
+    """Number of bootstrap draws."""
+
+
+@dataclasses.dataclass(frozen=True)
 class Speed:
     """Decompositions and bootstrap draws per second, and a campaign of many layers and tasks."""
 
@@ -113,7 +123,8 @@ class Config:
     preset: Annotated[str, HIDDEN] = "quick"
     """Name of the preset."""
     study: StudyName = "planted"
-    """Study on generated data: planted layers, remaining bias, coverage of intervals, warped data, or timings."""
+    """Study on generated data: planted layers, remaining bias, coverage of intervals, warped data, verdicts, or
+    timings."""
     npz: Path | None = None
     """File (.npz, .safetensors) with your own arrays target, x and y, (n, d) or (layers, n, d), instead of a study."""
     config: Literal["recommended", "paper"] = "recommended"
@@ -134,6 +145,8 @@ class Config:
     """Study coverage: how often intervals contain the truth, on the structured system."""
     flow: Flow = Flow()
     """Study flow: Gaussian data warped coordinate by coordinate, without and with a rotation."""
+    trust: Trust = Trust()
+    """Study trust: verdicts in situations where an estimate is known to be right or to mislead."""
     speed: Speed = Speed()
     """Study speed: decompositions and bootstrap draws per second, and a campaign of many layers and tasks."""
 

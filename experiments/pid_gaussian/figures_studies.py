@@ -5,6 +5,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from experiments.pid_gaussian.quantities import SYMBOLS
 from experiments.run import Row
@@ -20,6 +21,7 @@ COLORS = {
     "bootstrap": "#E69F00",
     "thinned": "#009E73",
 }
+VERDICT_COLORS = {"sound": "#009E73", "doubtful": "#E69F00", "not to be used": "#D55E00"}
 
 
 @mpl.rc_context(STYLE)
@@ -117,4 +119,22 @@ def draw_flow(rows: list[Row]) -> Figure:
     seeds = list(dict.fromkeys(row["seed"] for row in rows))
     figure.legend(handles[::-1], labels[::-1], loc="outside right center")
     figure.suptitle(f"synthetic data; {seeds_label(seeds)}")
+    return figure
+
+
+@mpl.rc_context(STYLE)
+def draw_verdicts(counts: list[Row]) -> Figure:
+    """Draw the shares of the verdicts on every situation as stacked bars, sound situations on the left."""
+    figure = Figure(figsize=(12.4, 0.2 * len(counts) / 2 + 1.4), layout="constrained")
+    for panel, sound in zip(figure.subplots(1, 2), (True, False), strict=True):
+        rows = [row for row in counts if (row["kind"] == "sound") == sound][::-1]
+        start = np.zeros(len(rows))
+        for verdict, color in VERDICT_COLORS.items():
+            shares = np.array([100 * row["shares"][verdict] for row in rows])
+            panel.barh([row["situation"] for row in rows], shares, left=start, color=color, label=verdict)
+            start = start + shares
+        panel.set(title="sound" if sound else "unsound", xlabel="% of the data sets", xlim=(0, 100))
+        panel.set_ylim(-0.6, max(len(rows), 1) - 0.4)
+    handles = [Patch(color=color, label=verdict) for verdict, color in VERDICT_COLORS.items()]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), title="verdict")
     return figure

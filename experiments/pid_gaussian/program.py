@@ -18,6 +18,7 @@ from experiments.pid_gaussian.studies import (
     own_activations,
     speed,
     transduction,
+    trust,
 )
 from experiments.pid_gaussian.study_arrays import ARRAYS
 from experiments.run.console import encodable
@@ -47,6 +48,7 @@ STUDIES: dict[str, StudyFunctions] = {
     "flow": StudyFunctions(
         "warped data: raw, copula, flow", flow_recovery.parts, flow_recovery.report, flow_recovery.draw
     ),
+    "trust": StudyFunctions("verdicts in known situations", trust.parts, trust.report, trust.draw),
     "speed": StudyFunctions("decompositions and draws per second", speed.parts, speed.report),
     "activations": StudyFunctions(
         "activations from a file",

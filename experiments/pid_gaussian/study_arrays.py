@@ -27,6 +27,7 @@ ARRAYS: dict[StudyName, Arrays] = {
         ("flow.n", "flow.target"): 16,
         ("flow.source", "flow.source"): 32,
     },
+    "trust": {("trust.repeats",): FIELDS, ("trust.draws",): FIELDS},
     "speed": {
         ("speed.batch", "speed.dims", "speed.dims"): 192,
         ("speed.n", "speed.dims"): 48,

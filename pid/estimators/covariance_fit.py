@@ -167,4 +167,4 @@ def _informations(cov: np.ndarray, dims: np.ndarray) -> np.ndarray:
 
     with np.errstate(invalid="ignore"):
         values = [log_det(target) + log_det(s) - log_det(np.append(target, s)) for s in sources]
-    return np.nan_to_num(np.array(values) / (2 * math.log(2)), nan=np.inf)
+    return np.nan_to_num(np.array(values) / (2 * math.log(2)), nan=np.inf, posinf=np.inf)

@@ -249,7 +249,7 @@ def _assumption_flags(
         else _kinds_of_layer(samples, layer, None),
         groups=config["groups"],
         accounted=accounted,
-        effective_size=fit.effective_n,
+        effective_size=None if fit.effective_n is None else float(fit.effective_n),
         elliptical=bool(fit.features.inflation[layer] > 1),
         flow=flow_of(config["gaussianize"]) is not None,
     )

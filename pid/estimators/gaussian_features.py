@@ -11,7 +11,7 @@ import numpy as np
 
 from pid import flow as flows
 from pid.estimators.checks.reduced_information import reduction_flags
-from pid.estimators.checks.tails import tail_flags, variance_inflation
+from pid.estimators.checks.tails import SCORE_VARIANCE, tail_flags, variance_inflation
 from pid.estimators.config import Gaussianize, flow_of
 from pid.features.elliptical import student_rows
 from pid.features.gaussianize import PCA
@@ -165,7 +165,7 @@ def _treat_heavy_tails(parts: list[Layers], layer: int, flags: list[Flag], *, co
     """
     values = np.concatenate([part[layer] for part in parts], axis=1)
     n, d = values.shape
-    inflation = variance_inflation(values)
+    inflation = variance_inflation(values, least_variance=SCORE_VARIANCE if copula else 0.0)
     if inflation == 1:
         return 1.0
     freedom = None

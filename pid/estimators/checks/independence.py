@@ -12,9 +12,12 @@ interactions.
 """
 
 import math
+from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
+from scipy.sparse import csr_array
+from scipy.spatial import KDTree
 from scipy.special import ndtr, ndtri
 from scipy.stats import chi2
 
@@ -28,6 +31,18 @@ MAX_SAMPLES = 2000
 """Samples in a test; of more, evenly spaced ones are taken."""
 SOURCES_AT_ONCE = 16
 """Source coordinates whose residuals are in memory at once."""
+NEIGHBORS = 6
+"""Nearest neighbors whose residuals are compared."""
+MAX_NEIGHBOR_COORDINATES = 4
+"""Source coordinates in all of which neighbors are near; of more, only pairs are looked at."""
+MAX_NEIGHBORHOODS = 9
+"""Pairs of source coordinates in which neighbors are sought."""
+NEIGHBOR_RANK_ERROR = 4.0
+"""Share of a residual, times n, that errors of the normal scores make a smooth function of the sources.
+
+It is per ratio of explained to residual variance, the largest of all residuals and of all source coordinates given the
+others; measured, and rounded up.
+"""
 SAMPLES_PER_COORDINATE = 12
 """Samples that the linear prediction needs for each coordinate of the sources."""
 RANK_ERROR = (0.15, 0.05, 0.01)
@@ -191,6 +206,90 @@ def interaction_test(
     return IndependenceTest(min(1.0, 3 * float(min(p_values))), largest, squares)
 
 
+class NeighborTest(NamedTuple):
+    """Result of the tests of autocorrelation of the residuals between neighbors in a few source coordinates."""
+
+    p_value: float
+    """Probability of a statistic as extreme under a Gaussian copula, corrected for the number of tests."""
+
+    largest: float
+    """Largest autocorrelation, in standard errors."""
+
+    residual: int
+    """Column of the residual with the largest one."""
+
+    columns: tuple[int, ...]
+    """Source coordinates in which neighbors are near."""
+
+
+NO_NEIGHBORS = NeighborTest(1.0, 0.0, 0, ())
+"""Result where nothing was tested."""
+
+
+def neighbor_test(
+    rest: np.ndarray, ratio: np.ndarray, s: np.ndarray, widths: tuple[int, ...]
+) -> NeighborTest:
+    """Test whether residuals, (n, m), of samples with similar source coordinates s, (n, d), are alike.
+
+    Any function of few coordinates makes them so, however often it changes its sign: a checkerboard, a ring. The
+    statistic is Moran's, fᵀ W f with the weights W of the k nearest neighbors, for f = c_1 and c_2 of each residual.
+    Its law under permutation is a gamma law with its first three cumulants. Neighbors are near in all coordinates, if
+    these are few, or in two of them.
+
+    Args:
+        rest: residuals (n, m) of independent samples.
+        ratio: of explained to residual variance, (m,), from `linear_residual`.
+        s: coordinates of the sources side by side, (n, d).
+        widths: number of coordinates of each source.
+
+    Reference:
+        Moran, "Notes on continuous stochastic phenomena", Biometrika 1950.
+    """
+    n = len(s)
+    functions = _unit(np.hstack([*_cosines(rest, 2)]))
+    smooth = min(1.0, NEIGHBOR_RANK_ERROR * max(float(ratio.max(initial=0)), _source_ratio(s)) / n)
+    best, tests = NO_NEIGHBORS, 0
+    for columns in _neighborhoods(s.shape[1], widths):
+        weights = _neighbor_weights(s[:, columns])
+        squared = csr_array(weights @ weights)
+        variance, third = 2 * squared.diagonal().sum(), 8 * squared.multiply(weights).sum()
+        moran = np.einsum("nf,nf->f", functions, weights @ functions) * n
+        scores = (moran + NEIGHBORS - n * NEIGHBORS * smooth) / np.sqrt(variance)
+        tests += len(scores)
+        i = int(np.argmax(scores))
+        if scores[i] > best.largest:
+            freedom = 8 * variance**3 / third**2
+            p_value = float(chi2.sf(freedom + scores[i] * np.sqrt(2 * freedom), freedom))
+            best = NeighborTest(p_value, float(scores[i]), i % rest.shape[1], columns)
+    return best._replace(p_value=min(1.0, max(tests, 1) * best.p_value))
+
+
+def _source_ratio(s: np.ndarray) -> float:
+    """Return the largest ratio of explained to residual variance of a coordinate given the others it is no copy of."""
+    values, vectors = np.linalg.eigh(s.T @ s / len(s))
+    inverse = np.where(values > 1e-9 * values[-1], 1 / np.maximum(values, 1e-12), 0)
+    return float(np.max(np.square(vectors) @ inverse)) - 1
+
+
+def _neighborhoods(d: int, widths: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """Return the sets of source coordinates in which neighbors are sought."""
+    pairs = list(combinations(range(d), 2))
+    if len(pairs) > MAX_NEIGHBORHOODS and len(widths) == 2:
+        pairs = [(i, widths[0] + j) for i in range(widths[0]) for j in range(widths[1])]
+    pairs = pairs if len(pairs) <= MAX_NEIGHBORHOODS else []
+    return [*([tuple(range(d))] if d <= MAX_NEIGHBOR_COORDINATES and d != 2 else []), *pairs]
+
+
+def _neighbor_weights(s: np.ndarray) -> csr_array:
+    """Return (W + Wᵀ) / 2 with W_ij = 1 if j is one of the k nearest neighbors of i, sparse."""
+    n = len(s)
+    nearest = KDTree(s).query(s, k=NEIGHBORS + 1)[1]
+    rows = np.repeat(np.arange(n), NEIGHBORS + 1)
+    others = nearest.ravel() != rows
+    weights = csr_array((np.ones(others.sum()), (rows[others], nearest.ravel()[others])), shape=(n, n))
+    return csr_array((weights + weights.T) / 2)
+
+
 def _permutation_p_value(left: np.ndarray, right: np.ndarray, cross: np.ndarray) -> float:
     """Compute the p-value of n Σ corr² between unit columns, by the gamma law with its moments under permutation.
 
@@ -269,8 +368,14 @@ def reduced_target(a: np.ndarray) -> np.ndarray:
 
 def reduced_sources(sources: list[np.ndarray]) -> np.ndarray:
     """Return the sources side by side, each reduced to as many principal components as the samples allow."""
+    counts = widths_of(sources)
+    return np.hstack([principal_scores(s, count) for s, count in zip(sources, counts, strict=True)])
+
+
+def widths_of(sources: list[np.ndarray]) -> tuple[int, ...]:
+    """Return the number of coordinates of each source in `reduced_sources`."""
     count = max(2, min(MAX_COORDINATES, len(sources[0]) // (SAMPLES_PER_COORDINATE * 2)))
-    return np.hstack([principal_scores(s, count) for s in sources])
+    return tuple(min(count, s.shape[1]) for s in sources)
 
 
 def gaussianize_radius(rest: np.ndarray, s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -22,11 +22,13 @@ from scipy.special import digamma
 
 from pid.estimators.checks.independence import (
     linear_residual,
+    neighbor_test,
     normal_scores,
     pair_residual,
     pair_test,
     reduced_sources,
     reduced_target,
+    widths_of,
 )
 
 MAX_POINTS = 2000
@@ -100,9 +102,10 @@ def neighbor_information(
 ) -> NeighborInformation:
     """Estimate the three informations by nearest neighbors in few directions.
 
-    Two kinds of directions are tried, and the larger value counts: the pair of a target and a source coordinate that
-    deviates most from a Gaussian copula; and a coordinate of the target's residual with the two leading eigenvectors
-    of E[r s sᵀ] or E[(r² - 1) s sᵀ], the directions of its quadratic dependence on the source. Each half of the samples
+    Three kinds of directions are tried, and the largest value counts: the pair of a target and a source coordinate that
+    deviates most from a Gaussian copula; a coordinate of the target's residual with the two leading eigenvectors of
+    E[r s sᵀ] or E[(r² - 1) s sᵀ], the directions of its quadratic dependence on the source; and one with the few source
+    coordinates in which samples with near values have the most similar residuals. Each half of the samples
     selects the directions in which the other half is measured, so that the selection invents nothing.
 
     Args:
@@ -139,21 +142,28 @@ def neighbor_information(
 def _residual_information(a: np.ndarray, sources: list[np.ndarray], neighbors: int) -> float:
     """Estimate the information between the linear residual of a and the sources, by two halves."""
     s, few = np.hstack(sources), reduced_sources(sources)
-    rest, _ = linear_residual(reduced_target(a), few)
+    rest, ratio = linear_residual(reduced_target(a), few)
+    widths = widths_of(sources)
     order = np.random.default_rng(0).permutation(len(a))
     halves = np.array_split(order, 2)
     gains = [
         [neighbor_mutual_information(*pair, neighbors=neighbors) for pair in pairs]
         for train, test in (halves, halves[::-1])
-        for pairs in [_directions(a, s, rest, few, train, test)]
+        for pairs in [_directions(a, s, (rest, ratio, few), widths, train, test)]
     ]
     return float(np.mean(gains, axis=0).max())
 
 
 def _directions(
-    a: np.ndarray, s: np.ndarray, rest: np.ndarray, few: np.ndarray, train: np.ndarray, test: np.ndarray
+    a: np.ndarray,
+    s: np.ndarray,
+    residual: tuple[np.ndarray, np.ndarray, np.ndarray],
+    widths: tuple[int, ...],
+    train: np.ndarray,
+    test: np.ndarray,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield pairs of residual and source directions for the test samples, chosen by the training samples."""
+    rest, ratio, few = residual
     statistics = pair_test(a[train], s[train]).statistics
     i, j = np.unravel_index(np.argmax(statistics), statistics.shape)
     yield pair_residual(a[:, i], s[:, j])[test][:, None], s[test, j][:, None]
@@ -166,3 +176,6 @@ def _directions(
     eigenvalues, vectors = np.linalg.eigh(moments[chosen])
     leading = vectors[:, np.argsort(-np.abs(eigenvalues))[:2]]
     yield rest[test, chosen % r.shape[1]][:, None], few[test] @ leading
+    near = neighbor_test(rest[train], ratio, few[train], widths)
+    columns = list(near.columns or (0,))
+    yield rest[test, near.residual][:, None], few[test][:, columns]

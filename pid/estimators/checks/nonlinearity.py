@@ -11,13 +11,16 @@ import numpy as np
 from pid.estimators.checks.independence import (
     MAX_PAIRS,
     MAX_SAMPLES,
+    NO_NEIGHBORS,
     gaussianize_radius,
     interaction_test,
     linear_residual,
+    neighbor_test,
     normal_scores,
     pair_test,
     reduced_sources,
     reduced_target,
+    widths_of,
 )
 from pid.estimators.checks.neighbors import NeighborInformation, neighbor_information
 from pid.interface.flags import Flag
@@ -60,7 +63,8 @@ def check_gaussian_copula(
     """Test whether target and sources depend on each other as a Gaussian copula would.
 
     The residual of the normal scores of the target, after their linear prediction, must be independent of the
-    sources. Tested are cosines of every pair of coordinates, and squares and products of coordinates.
+    sources. Tested are cosines of every pair of coordinates, squares and products of coordinates, and, if samples are
+    independent and the sources have few coordinates, whether residuals of neighbors are alike.
 
     Args:
         target: samples (n, m); only the ranks of each column count.
@@ -88,7 +92,8 @@ def check_gaussian_copula(
     pairs = pair_test(scores[0][:, : max(1, MAX_PAIRS // sources.shape[1])], sources, inflation=inflation)
     rest, ratio = linear_residual(reduced_target(scores[0]), few)
     interactions = interaction_test(rest, ratio, few, inflation=inflation)
-    p_value = min(1.0, 2 * float(min(pairs.p_value, interactions.p_value)))
+    near = neighbor_test(rest, ratio, few, widths_of(scores[1:])) if inflation == 1 else NO_NEIGHBORS
+    p_value = min(1.0, 3 * float(min(pairs.p_value, interactions.p_value, near.p_value)))
     shared = p_value < LEVEL and interactions.squares >= SHARED_SCALE
     if shared:  # an elliptical law is Gaussian once all rows have Gaussian lengths
         rest, few = gaussianize_radius(rest, few)
@@ -97,7 +102,8 @@ def check_gaussian_copula(
             interaction_test(rest, ratio, few, inflation=inflation).p_value,
         )
         shared = left > min(LEVEL, max(p_value, 1e-300) ** ELLIPTICAL_SHARE)
-    return NonlinearityTest(p_value, max(pairs.largest, interactions.largest), bool(shared))
+    largest = max(pairs.largest, interactions.largest, near.largest)
+    return NonlinearityTest(p_value, largest, bool(shared))
 
 
 def nonlinearity_flags(

@@ -31,6 +31,9 @@ SMALL_BIAS = 0.02
 LARGE_SHARE = 0.5
 """A bias above this share of the corrected joint information makes the atoms doubtful."""
 
+LARGE_LOSS = 0.5
+"""A loss of rank scores above this, in bits, is too large to be corrected well."""
+
 
 def warnings_for(
     fit: CovarianceFit, correction: BiasCorrection, values: np.ndarray, plugin: np.ndarray, layer: int
@@ -39,6 +42,7 @@ def warnings_for(
     return (
         *_infinite(plugin),
         *_few_samples(fit, correction, values, layer),
+        *_lost_by_scores(float(fit.bias[layer, 2]), values),
         *(Flag(text, "doubt", "correction not possible") for text in correction.limitations(fit)),
         *_lost(correction, values, plugin),
     )
@@ -82,6 +86,18 @@ def _few_samples(
         f"are doubtful."
     )
     return [Flag(text, "doubt", "large bias")]
+
+
+def _lost_by_scores(bias: float, values: np.ndarray) -> list[Flag]:
+    """Return a flag if the information is so high that the errors of rank scores hide a part of it."""
+    if bias >= -LARGE_LOSS:
+        return []
+    text = (
+        f"normal scores lose about {-bias:.1f} bits of so high an information, which were added to the "
+        f"{pid_from_array(values).mi_joint:.1f} bits; the loss may be larger. If the features are Gaussian as they "
+        f"are, use gaussianize='none', else more samples."
+    )
+    return [Flag(text, "doubt", "high information")]
 
 
 def _lost(correction: BiasCorrection, values: np.ndarray, plugin: np.ndarray) -> list[Flag]:

@@ -20,8 +20,21 @@ SIGNIFICANT = 4.0
 """Standard errors above which the kurtosis differs from a Gaussian one."""
 
 
-def variance_inflation(z: np.ndarray) -> float:
+SCORE_VARIANCE = 0.1
+"""Smallest variance of a direction of rank scores that is looked at.
+
+The score of the largest of n Gaussian samples has an error of about 0.4. In a direction of less variance, which exists
+where the information is high, these errors alone look like heavy tails. A common scale shows in all directions.
+"""
+
+
+def variance_inflation(z: np.ndarray, *, least_variance: float = 0.0) -> float:
     """Compute 1 + κ of the coordinates (n, D) if it is significantly above 1, else 1.
+
+    Args:
+        z: coordinates (n, D).
+        least_variance: smallest variance of a principal component of the standardized coordinates that counts;
+            `SCORE_VARIANCE` for rank scores.
 
     Reference:
         Mardia, "Measures of multivariate skewness and kurtosis", Biometrika 1970; Tyler, "Robustness and efficiency
@@ -31,8 +44,9 @@ def variance_inflation(z: np.ndarray) -> float:
     if n <= d + 1:
         return 1.0
     centered = z - z.mean(axis=0)
-    left, values, _ = np.linalg.svd(centered, full_matrices=False)
-    left = left[:, values > 1e-9 * values[0]]
+    deviation = centered.std(axis=0)
+    left, values, _ = np.linalg.svd(centered / np.where(deviation > 0, deviation, 1), full_matrices=False)
+    left = left[:, (values > 1e-9 * values[0]) & (values**2 >= least_variance * n)]
     d = left.shape[1]
     kurtosis = float(np.mean((n * np.sum(left**2, axis=1)) ** 2))
     expected = d * (d + 2) * (n - 1) / (n + 1)

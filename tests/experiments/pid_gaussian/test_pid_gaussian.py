@@ -16,8 +16,9 @@ from experiments.pid_gaussian.studies import (
     flow_recovery,
     speed,
     transduction,
+    trust,
 )
-from experiments.pid_gaussian.systems import planted, structured, warped
+from experiments.pid_gaussian.systems import planted, situations, structured, warped
 from pid import Interval
 from pid.estimators.results import FIELDS, pid_from_array, pid_to_array
 from tests.helpers import pid_oracle as oracle
@@ -29,6 +30,7 @@ TINY = pid_gaussian.Config(
     bias=pid_gaussian.Bias(structured=(9,), null=(9,), n=N, repeats=2, methods=("wishart", "none")),
     coverage=pid_gaussian.Coverage(d=9, n=N, repeats=2, at_once=1, draws=DRAWS, methods=("wishart",)),
     flow=pid_gaussian.Flow(n=100, target=4, source=4),
+    trust=pid_gaussian.Trust(repeats=2, draws=DRAWS),
     speed=pid_gaussian.Speed(dims=(9,), batch=2, n=N, draws=DRAWS, layers=1, sets=1, d=9),
 )
 
@@ -202,6 +204,7 @@ def test_an_existing_folder_is_refused_and_left_alone(ran):
             2,
         ),
         ("flow", ["data", "by"], 6, 4),
+        ("trust", ["situation", "kind", "sound", "doubtful", "not to be used"], 2, 2),
         ("speed", ["d", "ms per decomposition", "decompositions per second", "draws per second"], 1, 2),
     ],
 )
@@ -209,6 +212,8 @@ def test_a_study_has_its_columns_and_its_parts(study, columns, rows, parts, tmp_
     monkeypatch.setattr(
         flow_recovery, "METHODS", {"raw": "none", "copula": "copula"}
     )  # the flow has its own tests
+    few = ("Gaussian, 1-1-1, n = 300", "rows repeated three times")
+    monkeypatch.setattr(trust, "SITUATIONS", {name: situations.SITUATIONS[name] for name in few})
     summary = pid_gaussian.main(dataclasses.replace(TINY, study=study, out=tmp_path / "run"))
     first = summary["tables"][0]
     assert first["columns"][: len(columns)] == columns

@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
+from scipy.special import ndtr
 
 from pid.estimators.checks.independence import (
     gaussianize_radius,
     interaction_test,
     linear_residual,
+    neighbor_test,
     normal_scores,
     pair_test,
 )
@@ -51,6 +53,7 @@ def situation(name, n, seed):
     angle = rng.uniform(0, 2 * np.pi, (n, 1))
     sign = rng.choice([-1.0, 1.0], (n, 1))
     cells, column = rng.integers(0, 2, (n, 1)), rng.uniform(0, 4, (n, 1))
+    rows = rng.uniform(0, 4, (n, 1))
     along = wide_x.sum(axis=1, keepdims=True) / np.sqrt(8)
     return {
         "parabola": (x**2 + 0.3 * noise, x, y),
@@ -64,6 +67,7 @@ def situation(name, n, seed):
         "checkerboard": (2 * cells + np.floor(column) % 2 + rng.uniform(size=(n, 1)), column, y),
         "product of signs": (np.sign(x * y) + 0.3 * noise, x, y),
         "binary product of signs": (np.sign(x * y), x, y),
+        "checkerboard of both": ((np.floor(column) + np.floor(rows)) % 2 + 0.2 * noise, column, rows),
         "parabola along a direction": (along**2 + 0.3 * noise, wide_x, wide_y),
         "line and parabola": (wide_x[:, :4] + wide_x[:, 4:] ** 2 + rng.normal(size=(n, 4)), wide_x, wide_y),
     }[name]
@@ -80,7 +84,7 @@ SINGLE = (
     "two regimes",
 )
 WIDE = ("checkerboard", "parabola along a direction", "line and parabola")
-JOINT = ("product of signs", "binary product of signs")
+JOINT = ("product of signs", "binary product of signs", "checkerboard of both")
 
 
 @pytest.mark.parametrize("name", [*SINGLE, *WIDE, *JOINT])
@@ -190,6 +194,35 @@ def test_an_elliptical_law_becomes_gaussian():
     a, s = gaussianize_radius(z[:, :2] / z[:, :2].std(axis=0), z[:, 2:] / z[:, 2:].std(axis=0))
     kurtosis = np.mean(np.hstack([a, s]) ** 4, axis=0)
     np.testing.assert_allclose(kurtosis, 3, atol=0.6)
+
+
+def test_neighbors_of_independent_residuals_are_not_alike():
+    p_values = []
+    for seed in range(60):
+        s, rest = np.random.default_rng(seed).normal(size=(2, 200, 3))
+        p_values.append(neighbor_test(rest, np.zeros(3), s, (1, 2)).p_value)
+    assert np.mean(np.array(p_values) < 0.05) <= 0.1
+    assert np.median(p_values) > 0.3
+
+
+def test_many_coordinates_are_not_searched_for_neighbors():
+    s, rest = np.random.default_rng(0).normal(size=(2, 200, 8))
+    assert neighbor_test(rest, np.zeros(8), s, (4, 4)).p_value == 1
+
+
+def test_the_statistic_of_neighbors_is_morans():
+    rng = np.random.default_rng(0)
+    s, rest = np.linalg.qr(rng.normal(size=(60, 2)))[0] * 60**0.5, rng.normal(size=(60, 1))
+    distance = np.linalg.norm(s[:, None] - s[None], axis=2)
+    w = (np.argsort(np.argsort(distance, axis=1), axis=1) <= 6).astype(float) - np.eye(60)
+    w = (w + w.T) / 2
+    theta = np.pi * ndtr(rest)
+    scores = []
+    for f in (np.cos(theta), np.cos(2 * theta)):
+        f = (f - f.mean()) / np.linalg.norm(f - f.mean())
+        scores.append(float((60 * f.T @ w @ f + 6)[0, 0]) / np.sqrt(2 * np.trace(w @ w)))
+    test = neighbor_test(rest, np.zeros(1), s, (1, 1))
+    assert test.largest == pytest.approx(max(scores), abs=1e-9)
 
 
 @pytest.mark.parametrize("rho", [0, 0.6, 0.9])

@@ -38,8 +38,8 @@ def folds_of(n=N):
 
 def predict(target, *sources, program=regression.cross_fitted_predictions):
     arrays = tuple(jnp.asarray(source) for source in sources)
-    result = program(jnp.asarray(target), arrays, folds_of(len(target)))
-    return [np.asarray(part) for part in result.parts], float(result.error)
+    count = () if program is regression.cross_fitted_predictions else (len(target),)
+    return program(jnp.asarray(target), arrays, folds_of(len(target)), *count)
 
 
 def best_penalty(target, x):
@@ -54,15 +54,20 @@ def best_penalty(target, x):
     return penalties[np.argmin(errors)]
 
 
-def leave_out_each_fold(target, x):
-    """Predict each fold by a ridge regression on all other samples."""
+def leave_out_each_fold(target, x, columns=slice(None), *, unit=False):
+    """Predict each fold by a ridge regression on all other samples.
+
+    Only the features `columns` are used for the prediction, with `unit` divided by its deviation in the other samples.
+    """
     n, d = x.shape
     penalty, prediction = best_penalty(target, x), np.zeros_like(target)
     for fold in folds_of(n):
         rows = fold[fold < n]
         rest = np.setdiff1d(np.arange(n), rows)
         gram = x[rest].T @ x[rest] / n + penalty * np.eye(d)
-        prediction[rows] = x[rows] @ np.linalg.solve(gram, x[rest].T @ target[rest] / n)
+        own = np.linalg.solve(gram, x[rest].T @ target[rest] / n)[columns]
+        scale = np.sqrt(np.sum((x[rest][:, columns] @ own) ** 2, axis=0) / n) if unit else 1
+        prediction[rows] = x[rows][:, columns] @ own / scale
     return prediction
 
 
@@ -77,29 +82,42 @@ def test_folds_hold_every_sample_once(n):
 @pytest.mark.parametrize("d", [5, 60, 89, 91, 200])
 def test_a_prediction_is_the_ridge_regression_without_its_fold(x64, d):
     target, x = dense(d)
-    (prediction,), error = predict(target, x)
+    result = predict(target, x)
     expected = leave_out_each_fold(target, x)
-    np.testing.assert_allclose(prediction, expected, atol=1e-9)
-    assert error == pytest.approx(np.mean((target - expected) ** 2), abs=1e-9)
+    np.testing.assert_allclose(result.prediction, expected, atol=1e-9)
+    assert float(result.error) == pytest.approx(np.mean((target - expected) ** 2), abs=1e-9)
 
 
 @pytest.mark.parametrize("n", [N, N - 1])  # with folds of equal and of different sizes
 def test_both_forms_are_equal(x64, n):
     target, x = dense(30, n=n)
     sources = x[:, :12], x[:, 12:]
-    from_features, error = predict(target, *sources, program=regression.predict_by_features)
-    from_samples, other_error = predict(target, *sources, program=regression.predict_by_samples)
-    for a, b in zip(from_features, from_samples, strict=True):
+    results = [
+        predict(target, *sources, program=program)
+        for program in (regression.predict_by_features, regression.predict_by_samples)
+    ]
+    for a, b in zip(*map(jax.tree.leaves, results), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-12)
-    assert error == pytest.approx(other_error, abs=1e-12)
 
 
 @pytest.mark.parametrize("d", [60, 200])
-def test_parts_of_the_sources_add_up_to_the_prediction(x64, d):
+def test_parts_have_unit_variance_in_the_samples_of_each_fit(x64, d):
     target, x = dense(d)
-    parts, _ = predict(target, x[:, : d // 3], x[:, d // 3 :])
-    (whole,), _ = predict(target, x)
-    np.testing.assert_allclose(parts[0] + parts[1], whole, atol=1e-9)
+    x_columns, y_columns = slice(d // 3), slice(d // 3, None)
+    parts = predict(target, x[:, x_columns], x[:, y_columns]).parts
+    for part, columns in zip(parts, (x_columns, y_columns), strict=True):
+        expected = leave_out_each_fold(target, x, columns, unit=True)
+        np.testing.assert_allclose(part, expected, atol=1e-9)
+
+
+@pytest.mark.parametrize("d", [60, 200])
+def test_rows_that_fill_up_the_samples_change_nothing(x64, d):
+    target, x = dense(d)
+    program = regression.predict_by_features if d <= N else regression.predict_by_samples
+    for a, b in zip(
+        *map(jax.tree.leaves, (predict(target, x), predict(target, x, program=program))), strict=True
+    ):
+        np.testing.assert_allclose(a, b, atol=1e-12)
 
 
 @pytest.mark.parametrize("samples", [dense(20), dense(200), sparse(n=N)], ids=["narrow", "wide", "sparse"])
@@ -109,7 +127,7 @@ def test_the_target_of_a_fold_does_not_change_its_coefficients(x64, samples):
     rows = folds_of()[2]
     changed = target.copy()
     changed[rows] += 0.01 * np.random.default_rng(1).normal(size=(len(rows), M))
-    (before,), (after,) = predict(target, x)[0], predict(changed, x)[0]
+    before, after = (np.asarray(predict(t, x).prediction) for t in (target, changed))
     np.testing.assert_allclose(after[rows], before[rows], atol=1e-10)
     others = np.setdiff1d(np.arange(N), rows)
     assert np.abs(after[others] - before[others]).max() > 1e-5
@@ -117,15 +135,17 @@ def test_the_target_of_a_fold_does_not_change_its_coefficients(x64, samples):
 
 def test_the_scale_of_the_target_does_not_count(x64):
     target, x = sparse()
-    (prediction,), _ = predict(target, x)
-    np.testing.assert_allclose(predict(5 * target, x)[0][0], 5 * prediction, atol=1e-9)
+    small, large = predict(target, x), predict(5 * target, x)
+    np.testing.assert_allclose(large.prediction, 5 * small.prediction, atol=1e-9)
+    np.testing.assert_allclose(large.parts[0], small.parts[0], atol=1e-9)
 
 
 def test_few_informative_features_are_found_by_penalties_of_their_own(x64):
     target, x = sparse()
-    (prediction,), error = predict(target, x)
+    result = predict(target, x)
+    error = float(result.error)
     ridge_error = np.mean((target - leave_out_each_fold(target, x)) ** 2)
-    assert error == pytest.approx(np.mean((target - prediction) ** 2))
+    assert error == pytest.approx(np.mean((target - np.asarray(result.prediction)) ** 2))
     assert 0.9 < error < (1 - regression.MIN_GAIN) * ridge_error
 
 
@@ -134,8 +154,8 @@ def test_no_information_is_invented(x64, d):
     gains = []
     for seed in range(10):
         target, x = np.split(np.random.default_rng(seed).normal(size=(300, M + d)), [M], axis=1)
-        (prediction,), _ = predict(center(target), center(x))
-        gains.append(joint_information(target, prediction))
+        result = predict(center(target), center(x))
+        gains.append(joint_information(target, np.asarray(result.parts[0])))
     assert abs(np.mean(gains)) < 0.02
 
 

@@ -1,0 +1,1 @@
+"""Verdicts: what misleads is either right or said."""
