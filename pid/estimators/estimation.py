@@ -265,7 +265,7 @@ def _estimate_labels(samples: Samples, config: dict[str, Any], key: jax.Array) -
         groups = (
             None if config["groups"] is None else np.asarray(group_samples(config["groups"], samples.n).label)
         )
-        result = estimate_labels(labels, x, y, key=key, draws=ci.draws, level=ci.level, groups=groups)
+        result = estimate_labels(labels, x, y, key=key, draws=ci.draws, level=ci.level, group_labels=groups)
         rows.append([pid_to_array(pid) for pid in (result.pid, *result.ci)])
         dims.append((1, x.shape[1], y.shape[1]))
         note = (
@@ -275,10 +275,10 @@ def _estimate_labels(samples: Samples, config: dict[str, Any], key: jax.Array) -
         )
         columns = tuple(np.asarray(v.layer(layer), float) for v in samples)
         indicators = (labels[:, None] == np.unique(labels)[None, 1:]).astype(float)
-        found = dependence_flags(
+        dependence = dependence_flags(
             columns, (indicators, x, y), labels=config["groups"], accounted=groups is not None
         )
-        flags += [flag.of_layer(layer) for flag in (Flag(note, "note", "categorical target"), *found)]
+        flags += [flag.of_layer(layer) for flag in (Flag(note, "note", "categorical target"), *dependence)]
     values, low, high = np.moveaxis(np.array(rows), 1, 0)
     return Estimate(
         pid=pid_from_array(values),

@@ -10,12 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from pid import flow as flows
-from pid.estimators.checks.reduced_information import reduction_flags
-from pid.estimators.checks.tails import SCORE_VARIANCE, tail_flags, variance_inflation
 from pid.estimators.config import Gaussianize, flow_of
 from pid.features.elliptical import student_rows
 from pid.features.gaussianize import PCA
 from pid.features.input_arrays import Samples, Variable
+from pid.features.reduced_information import reduction_flags
 from pid.features.reduction import (
     NAMES,
     Reduced,
@@ -26,6 +25,7 @@ from pid.features.reduction import (
     to_columns,
 )
 from pid.features.regression import CrossFittedRegression, make_folds
+from pid.features.tails import SCORE_VARIANCE, tail_flags, variance_inflation
 from pid.flow import FlowConfig
 from pid.gaussian.covariance import DOUBLE
 from pid.interface.flags import Flag
@@ -84,8 +84,8 @@ def to_gaussian_features(
     reduce: PCA | CrossFittedRegression | None,
     gaussianize: Gaussianize | FlowConfig | str,
     key: jax.Array,
-    groups: np.ndarray | None = None,
-    series: bool = False,
+    groups: np.ndarray | None,
+    series: bool,
 ) -> GaussianFeatures:
     """Reduce every variable of every layer, make it Gaussian, and leave out directions that do not exist.
 

@@ -7,6 +7,8 @@ gaussianize      standardization, PCA, rank-based Gaussian scores
 regression       cross-fitted regression of the target on wide sources
 elliptical       scores of Student's t and Tyler's scatter for heavy tails
 reduction        few coordinates of target, x and y, and what they keep
+reduced_information  what a reduction dropped although it is informative
+tails            heavy tails, and how many samples they leave
 resampling       blocks, circular shifts, groups; lagged columns
 autocorrelation  inflation of moments by dependent samples, effective sample size
 """

@@ -85,11 +85,11 @@ def components_of(name: str, columns: np.ndarray, reduce: PCA) -> tuple[np.ndarr
         if reduce.variance is not None:
             count = int(count_components(components.variances, components.total, reduce.variance))
             mask &= np.arange(mask.size) < count
-        kept = np.asarray(components.scores)[:, mask]
+        scores = np.asarray(components.scores)[:, mask]
     if reduce.variance is None and mask.sum() < requested:
         text = f"{name}: only {mask.sum()} of the {requested} components asked for exist."
-        return kept, [Flag(text, "note", "missing components")]
-    return kept, []
+        return scores, [Flag(text, "note", "missing components")]
+    return scores, []
 
 
 def explained_variance(columns: np.ndarray, coordinates: np.ndarray) -> float:
@@ -127,8 +127,8 @@ def _log_det(corr: np.ndarray) -> float:
 def reduce_by_components(columns: tuple[np.ndarray, ...], reduce: PCA) -> tuple[Reduced, list[Flag]]:
     """Reduce each variable to its own principal components."""
     pairs = [components_of(name, c, reduce) for name, c in zip(NAMES, columns, strict=True)]
-    target, x, y = (kept for kept, _ in pairs)
-    shares = [explained_variance(c, kept) for c, (kept, _) in zip(columns, pairs, strict=True)]
+    target, x, y = (coordinates for coordinates, _ in pairs)
+    shares = [explained_variance(c, coordinates) for c, (coordinates, _) in zip(columns, pairs, strict=True)]
     reduced = Reduced(target, x, y, (shares[0], shares[1], shares[2]), 0.0, 0.0)
     return reduced, [flag for _, flags in pairs for flag in flags]
 
@@ -155,16 +155,16 @@ def reduce_by_regression(
     limit = max(1, len(target) // 9)
     sources = columns[1:]
     wide = [source.shape[1] > min(reduce.max_features, limit) for source in sources]
-    kept = list(sources)
+    coordinates = list(sources)
     if any(wide):
         with systems.x64_context():
             parts = [
                 _predict(target, (source,), folds)[0] if cut else source
                 for source, cut in zip(sources, wide, strict=True)
             ]
-            kept = _with_joint_part(target, sources, parts, wide, folds)
-    shares = [explained_variance(c, k) for c, k in zip(columns, (target, *kept), strict=True)]
-    return Reduced(target, kept[0], kept[1], (shares[0], shares[1], shares[2]), 0.0, 0.0)
+            coordinates = _with_joint_part(target, sources, parts, wide, folds)
+    shares = [explained_variance(c, k) for c, k in zip(columns, (target, *coordinates), strict=True)]
+    return Reduced(target, coordinates[0], coordinates[1], (shares[0], shares[1], shares[2]), 0.0, 0.0)
 
 
 def _regress(
@@ -224,9 +224,9 @@ def dropped_information(columns: tuple[np.ndarray, ...], reduced: Reduced, folds
     Else it is that of the cross-fitted regression on them, and what it would gain with more samples is extrapolated:
     what is missing is proportional to 1/s with the s samples of a fit, and F folds and two give it at two values of s.
     """
-    kept = (reduced.target, reduced.x, reduced.y)
-    cut = [c.shape[1] > k.shape[1] or c.shape != k.shape for c, k in zip(columns, kept, strict=True)]
-    n, coordinates = len(reduced.target), np.concatenate(kept[1:], axis=1)
+    parts = (reduced.target, reduced.x, reduced.y)
+    cut = [c.shape[1] > k.shape[1] or c.shape != k.shape for c, k in zip(columns, parts, strict=True)]
+    n, coordinates = len(reduced.target), np.concatenate(parts[1:], axis=1)
     if coordinates.shape[1] + 2 * reduced.target.shape[1] >= n:
         return reduced  # the samples do not tell
     base = joint_information(reduced.target, coordinates) if any(cut) else 0.0

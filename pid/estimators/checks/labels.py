@@ -95,7 +95,7 @@ def estimate_labels(
     key: jax.Array,
     draws: int = 200,
     level: float = 0.9,
-    groups: np.ndarray | None = None,
+    group_labels: np.ndarray | None = None,
     decompose: Callable[[np.ndarray], PID] | None = None,
 ) -> LabelEstimate:
     """Decompose the information that two sources carry about labels.
@@ -107,7 +107,7 @@ def estimate_labels(
         key: key of the folds and of the bootstrap.
         draws: bootstrap draws of the samples' scores.
         level: level of the intervals.
-        groups: number of the group of every sample, 0 … G-1, (n,): a group lies in one fold, and the bootstrap
+        group_labels: number of the group of every sample, 0 … G-1, (n,): a group lies in one fold, and the bootstrap
             resamples whole groups. None for independent samples.
         decompose: decomposition of a table p[t, x, y]; None for `pid.discrete.decompose`.
 
@@ -134,7 +134,9 @@ def estimate_labels(
     seed = np.asarray(jax.random.bits(key, (2,), dtype=np.uint32))
     rng = np.random.default_rng(seed)
     folds = (
-        _stratified_folds(codes, rng) if groups is None else rng.permutation(groups.max() + 1)[groups] % FOLDS
+        _stratified_folds(codes, rng)
+        if group_labels is None
+        else rng.permutation(group_labels.max() + 1)[group_labels] % FOLDS
     )
     sources = [_standardized(x), _standardized(y)]
     from_x, from_y = (_predict(codes, [source], folds, shares) for source in sources)
@@ -145,7 +147,7 @@ def estimate_labels(
     table = _prediction_table(codes, from_x, from_y)
     overlap = _overlap((decompose or _discrete_decompose())(table))
     values = _atoms(gains.mean(axis=0), overlap, entropy)
-    weights = _resample_weights(rng, draws, np.arange(len(codes)) if groups is None else groups)
+    weights = _resample_weights(rng, draws, np.arange(len(codes)) if group_labels is None else group_labels)
     resampled = np.stack([_atoms(weight @ gains / weight.sum(), overlap, entropy) for weight in weights])
     tail = (1 - level) / 2
     low, high = np.quantile(resampled, [tail, 1 - tail], axis=0)

@@ -133,7 +133,7 @@ def known_bias_flags(
     if interval is None or not leaves_bias:
         return flags
     unbiased = replace_unique(plugin, fit.bias, wishart_thinning.estimate_half_unique(fit, key))
-    for layer, own in enumerate(flags):
+    for layer in np.flatnonzero(np.isfinite(plugin).all(axis=-1)):
         value, right = pid_from_array(values[layer]), pid_from_array(unbiased[layer])
         ends = [pid_from_array(np.asarray(pid_to_array(end))[layer]) for end in (interval.low, interval.high)]
         excess = {
@@ -150,5 +150,5 @@ def known_bias_flags(
             f"the width of its interval, {half:.2f}: directions of unique information are selected and measured on the "
             f"same samples; use debias='thinned'."
         )
-        own.append(Flag(text, "doubt", "known bias"))
+        flags[layer].append(Flag(text, "doubt", "known bias"))
     return flags

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pid.estimators.checks.tails import tail_flags, variance_inflation
+from pid.features.tails import tail_flags, variance_inflation
 
 N, D = 900, 6
 

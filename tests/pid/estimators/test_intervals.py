@@ -1,5 +1,7 @@
 """Ends of intervals and limits of the null: order statistics by their definition, a value inside its interval."""
 
+from typing import Any
+
 import jax
 import numpy as np
 import pytest
@@ -55,9 +57,10 @@ def flagged(estimate):
 @pytest.mark.parametrize(("debias", "count"), [("wishart", 19), ("bootstrap", 11)])
 def test_a_known_bias_larger_than_its_interval_is_said(debias, count):
     samples, _ = equally_good(20)
-    options = {**PLAIN, "debias": debias, "null": None, "key": KEY}
+    options: dict[str, Any] = {**PLAIN, "debias": debias, "null": None, "key": KEY}
     assert flagged(layerwise(*samples, **options)) >= count
-    assert flagged(layerwise(*samples, **(options | {"ci": None}))) == 0
+    without: dict[str, Any] = options | {"ci": None}
+    assert flagged(layerwise(*samples, **without)) == 0
 
 
 def test_a_bias_that_is_removed_is_not_said():

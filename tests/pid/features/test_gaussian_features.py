@@ -30,7 +30,8 @@ from tests.pid.gaussian_samples import (
 def test_only_wide_variables_are_reduced():
     """A wide target keeps components, a wide source becomes a coordinate for each one of the target's."""
     rng = np.random.default_rng(0)
-    target, x, y = (rng.normal(size=(300, d)) for d in (24, 20, 16))
+    x, y = rng.normal(size=(300, 20)), rng.normal(size=(300, 16))
+    target = np.concatenate([3 * (x[:, :8] + rng.normal(size=(300, 8))), rng.normal(size=(300, 16))], axis=1)
     result = estimate(target, x, y, **QUIET, key=KEY)
     assert result.dims == (8, 8, 16)
     assert any("kept of target 8 coordinates of 24 features" in flag for flag in result.flags)
