@@ -214,6 +214,10 @@ class EstimateConfig(TypedDict, total=False):
     """Kind of the columns by the name of the variable, such as {"target": "categorical"}, or one for each column:
     "continuous", "ordinal", "categorical", "count" or "mixed"; what is not stated is detected. None detects all."""
 
+    checks: bool
+    """Whether to test the samples for dependence between rows, nonlinear dependence and kinds of columns. Simulations
+    of many data sets whose law is known need no tests."""
+
     groups: Any
     """Label of the group of every sample, (n,), if samples of one group depend on each other; None for none."""
 
@@ -227,6 +231,7 @@ DEFAULTS = EstimateConfig(
     ci=Bootstrap(),
     null=Shuffle(),
     kinds=None,
+    checks=True,
     groups=None,
 )
 
@@ -299,6 +304,8 @@ def complete(choices: EstimateConfig) -> dict[str, Any]:
 def _check(config: dict[str, Any]) -> None:
     gaussianize, debias = config["gaussianize"], config["debias"]
     _check_type("reduce", config["reduce"], CrossFittedRegression, PCA)
+    if not isinstance(config["checks"], bool):
+        raise ValueError(f"checks must be True or False, got {config['checks']!r}.")
     _check_type("ci", config["ci"], Bootstrap)
     _check_type("null", config["null"], Shuffle)
     if not isinstance(gaussianize, FlowConfig):

@@ -61,6 +61,7 @@ def estimate(target: Any, x: Any, y: Any, *, key: Any, **choices: Unpack[Estimat
             bias is subtracted as by "wishart".
         kinds: kind of the columns by variable, such as `{"target": "categorical"}`; None detects them. A categorical
             target is estimated by cross-fitted predictions, and its interval by a bootstrap of their scores.
+        checks: whether to test the samples for dependence between rows, nonlinear dependence and kinds of columns.
         groups: label of the group of every sample, `(n,)`, if samples of one group depend on each other; whole groups
             are then resampled and shuffled, and the bias is that of the effective number of samples.
         key: key of everything random, or an integer seed; equal keys give equal results.
@@ -103,7 +104,7 @@ def layerwise(target: Any, x: Any, y: Any, *, key: Any, **choices: Unpack[Estima
         y: samples `(L, n, d_y)` or `(n, d_y)` of the second source, or a list or dictionary of layers. At least one of
             the three has layers.
         key: key of everything random, or an integer seed; equal keys give equal results.
-        reduce, gaussianize, measure, debias, shrinkage, ci, null, kinds, groups: choices, as in `estimate`.
+        reduce, gaussianize, measure, debias, shrinkage, ci, null, kinds, checks, groups: choices, as in `estimate`.
         **choices: all of these; `EstimateConfig` is the type of the dictionary.
 
     Returns:
@@ -234,7 +235,9 @@ def _assumption_flags(
     config: dict[str, Any],
     kinds: tuple[tuple[str, ...], ...],
 ) -> list[Flag]:
-    """Return the flags of the assumptions of one layer."""
+    """Return the flags of the assumptions of one layer; none without `checks`."""
+    if not config["checks"]:
+        return []
     pid, parts = pid_from_array(values), fit.features.parts
     target, x, y = (
         part[layer][:, mask[layer]] for part, mask in ((parts[i], fit.features.masks[i]) for i in (0, -2, -1))
@@ -302,7 +305,9 @@ def _resampling(ci: Bootstrap | None, key: jax.Array, scheme: str) -> Resampling
 
 def _record_choices(config: dict[str, Any]) -> tuple[tuple[str, str], ...]:
     """Return all choices that change the numbers, by name; a short name counts as what it stands for."""
-    choices = {name: value for name, value in config.items() if name not in ("ci", "null", "groups")}
+    choices = {
+        name: value for name, value in config.items() if name not in ("ci", "null", "groups", "checks")
+    }
     choices["debias"] = method_of(config["debias"])
     choices["gaussianize"] = flow_of(config["gaussianize"]) or config["gaussianize"]
     return tuple((name, _describe(value)) for name, value in choices.items())

@@ -45,6 +45,7 @@ def measure(name: str, d: int, gains: structured.Gains, size: Bias, seed: int, s
         estimate = layerwise(
             *data,
             reduce=None,
+            checks=False,
             gaussianize="none",
             debias=method,
             ci=None,

@@ -98,7 +98,7 @@ def test_truth_values_and_codes_are_numbers():
     np.testing.assert_array_equal(read(TARGET > 0).layer(0), (TARGET > 0).astype(float))
     assert read((TARGET > 0).astype(object)).layers[0].kinds == ("boolean", "boolean")
     assert read((TARGET > 0).astype(np.uint8)).layers[0].kinds == ("integer", "integer")
-    result = pid.estimate(TARGET > 0, X, Y, **PLAIN, **QUIET, key=0)
+    result = pid.estimate(TARGET, X > 0, Y, **PLAIN, **QUIET, key=0)
     assert np.isfinite(result.pid.mi_joint)
 
 
@@ -219,9 +219,19 @@ REFUSED = {
 
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_is_no_table_of_numbers_is_refused_in_words(case):
-    target, words = REFUSED[case]
-    with pytest.raises(ValueError, match=words):
-        pid.estimate(target, X, Y, key=KEY)
+    data, words = REFUSED[case]
+    are_labels = "labels" in words  # which a target may have
+    arrays = (TARGET, data) if are_labels else (data, X)
+    with pytest.raises(ValueError, match=words.replace("target", "x") if are_labels else words):
+        pid.estimate(*arrays, Y, key=KEY)
+
+
+@pytest.mark.parametrize("case", ["bytes", "category"])
+def test_a_target_of_labels_is_served(case):
+    """Texts and categories are labels of a target, whose information is at most their entropy of one bit."""
+    result = pid.estimate(REFUSED[case][0], X, Y, key=KEY)
+    assert 0 <= result.pid.mi_joint <= 1
+    assert any(flag.kind == "categorical target" for flag in result.flags)
 
 
 def test_traced_samples_are_refused_in_words():

@@ -93,13 +93,24 @@ def test_increasing_maps_of_coordinates_change_nothing_for_the_copula():
 @pytest.mark.parametrize("function", [estimate, layerwise], ids=lambda f: f.__name__)
 def test_the_signature_shows_every_choice_with_its_default(function):
     parameters = inspect.signature(function).parameters
-    choices = ["reduce", "gaussianize", "measure", "debias", "shrinkage", "ci", "null", "kinds", "groups"]
+    choices = [
+        "reduce",
+        "gaussianize",
+        "measure",
+        "debias",
+        "shrinkage",
+        "ci",
+        "null",
+        "kinds",
+        "checks",
+        "groups",
+    ]
     assert list(parameters) == ["target", "x", "y", *choices, "key"]
     defaults = [parameters[name].default for name in choices]
-    choices_without = [None, None]
+    kinds, checks, groups = None, True, None
     assert defaults == [
         *(CrossFittedRegression(), "copula", "broja", "thinned", None, Bootstrap(), Shuffle()),
-        *choices_without,
+        *(kinds, checks, groups),
     ]
     assert all(parameters[name].kind is inspect.Parameter.KEYWORD_ONLY for name in [*choices, "key"])
 
