@@ -33,7 +33,7 @@ def feature_map(
     x: Float[Array, "b t n h"],
     omega: Float[Array, "f h"],
     *,
-    scale: float,
+    scale: Float[Array, ""] | float,
     normalize_over: int | tuple[int, ...] | None,
 ) -> Float[Array, "b t n f"]:
     """Return φ(√scale · x), divided by its largest value along the axes `normalize_over`, if any.
