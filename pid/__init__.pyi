@@ -7,7 +7,6 @@ from .estimators import Bootstrap as Bootstrap
 from .estimators import Comparison as Comparison
 from .estimators import Estimate as Estimate
 from .estimators import EstimateConfig as EstimateConfig
-from .estimators import Interval as Interval
 from .estimators import ParametricBootstrap as ParametricBootstrap
 from .estimators import Shuffle as Shuffle
 from .estimators import Wishart as Wishart
@@ -33,6 +32,7 @@ from .gaussian import mutual_information as mutual_information
 from .interface import Flag as Flag
 from .measures import PID as PID
 from .measures import Certificate as Certificate
+from .measures import Interval as Interval
 from .measures import certificate as certificate
 from .measures import decompose as decompose
 

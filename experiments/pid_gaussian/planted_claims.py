@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pid.estimators import Comparison, Interval
-from pid.measures import PID
+from pid.estimators import Comparison
+from pid.measures import PID, Interval
 
 EARLY, LATE = 10 / 32, 20 / 32  # depths at which the early layers end and the late layers begin
 

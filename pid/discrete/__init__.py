@@ -8,11 +8,11 @@ pointwise_redundancy  I_min, and common change in surprisal with its law of larg
 table_decomposition   `decompose`: table to PID by a measure of choice; `certificate`
 symbol_binning        numbers to symbols
 symbol_counts         samples of labels to a table of counts
+label_prediction      labels and continuous sources: information by cross-fitted predictions
 count_estimates       `from_counts` and `estimate`: bias correction, intervals, null, flags
 """
 
 from pid.discrete.count_estimates import DiscreteEstimate as DiscreteEstimate
-from pid.discrete.count_estimates import DiscreteInterval as DiscreteInterval
 from pid.discrete.count_estimates import estimate as estimate
 from pid.discrete.count_estimates import from_counts as from_counts
 from pid.discrete.symbol_binning import bin_equal_counts as bin_equal_counts

@@ -5,7 +5,7 @@ primal   A coupling q is rounded to one with exactly the marginals p(t,x) and p(
 dual     λ is lowered until Σ_t exp(λ(t,x) + μ(t,y)) ≤ 1 in every cell; then H(T) + Σ p(t,x) λ + Σ p(t,y) μ bounds it
          from below, because Σ q log q(t|x,y) ≥ Σ q (λ + μ) for every q (Gibbs' inequality).
 
-Neither depends on how the solution was found.
+Neither depends on the method of solution.
 """
 
 import jax

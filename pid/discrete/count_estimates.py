@@ -16,7 +16,7 @@ from pid.discrete.table_decomposition import check_measure, decompose_checked, p
 from pid.interface import Flag
 from pid.interface.ranges import MAX_INT
 from pid.interface.scalars import random_key
-from pid.measures import PID
+from pid.measures import PID, Interval
 
 BiasMethod = Literal["miller_madow", "shuffle", "none"]
 LARGE_SHARE = 0.5
@@ -25,23 +25,6 @@ FEW_PER_CELL = 1.0
 """Fewer samples than this for each combination of a target and a pair (x, y) that occurs are too few."""
 MIN_BIAS = 0.1
 """An uncorrected bias of the joint information above this, in bits, is worth a doubt."""
-
-
-class DiscreteInterval(NamedTuple):
-    """Lower and upper end of an interval for every field of a PID.
-
-    Example:
-        >>> import pid
-        >>> ends = pid.discrete.DiscreteInterval(low=pid.PID(*[0.0] * 8), high=pid.PID(*[1.0] * 8))
-        >>> ends.high.synergy - ends.low.synergy
-        1.0
-    """
-
-    low: PID
-    """Lower ends, in bits."""
-
-    high: PID
-    """Upper ends, in bits."""
 
 
 class DiscreteEstimate(NamedTuple):
@@ -61,10 +44,10 @@ class DiscreteEstimate(NamedTuple):
     plugin: PID
     """The decomposition of the observed frequencies, without correction."""
 
-    ci: DiscreteInterval | None
+    ci: Interval | None
     """Bootstrap intervals around the corrected values; None for draws=0."""
 
-    null: DiscreteInterval | None
+    null: Interval | None
     """Quantiles of the corrected values with the target shuffled against both sources; None for shuffles=0."""
 
     n: int
@@ -158,8 +141,8 @@ def from_counts(
     return DiscreteEstimate(
         _to_pid(value * bits),
         _to_pid(plugin * bits),
-        None if ci is None else DiscreteInterval(*(_to_pid(end * bits) for end in ci)),
-        None if null_ends is None else DiscreteInterval(*(_to_pid(end * bits) for end in null_ends)),
+        None if ci is None else Interval(*(_to_pid(end * bits) for end in ci)),
+        None if null_ends is None else Interval(*(_to_pid(end * bits) for end in null_ends)),
         n,
         tuple(sample_flags(table, plugin * bits, value * bits, debias)),
     )
@@ -314,7 +297,7 @@ def sample_flags(
         flags.append(
             Flag(
                 f"{n} samples for {targets} values of the target and {pairs} pairs of values of the sources: most of "
-                f"the {cells} combinations were not seen, and no correction can make up for it; merge values, use "
+                f"the {cells} combinations do not occur, and no correction can make up for it; merge values, use "
                 f"fewer bins, or collect {math.ceil(4 * cells)} samples.",
                 "unusable",
                 "too few samples for the table",

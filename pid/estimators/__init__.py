@@ -34,5 +34,5 @@ from pid.estimators.estimation import layerwise as layerwise
 from pid.estimators.io import load_estimate as load_estimate
 from pid.estimators.io import save_estimate as save_estimate
 from pid.estimators.results import Estimate as Estimate
-from pid.estimators.results import Interval as Interval
 from pid.estimators.results import Resampling as Resampling
+from pid.measures import Interval as Interval

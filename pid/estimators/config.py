@@ -193,7 +193,8 @@ class EstimateConfig(TypedDict, total=False):
     """Reduction of wide variables: `CrossFittedRegression`, aware of the target, or `PCA`; None keeps all features."""
 
     gaussianize: Gaussianize | FlowConfig | str
-    """Map of the features to Gaussian ones: "none", "copula", "flow", or a `SeparableFlow`."""
+    """Map of the features to Gaussian ones: "none", "copula", "flow", or a `SeparableFlow`. A flow that is no better on
+    held-out samples gives way to the copula, so "auto" is another name of "flow"."""
 
     measure: Measure | str
     """Measure of the decomposition: "broja" or "mmi"."""

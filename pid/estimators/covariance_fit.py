@@ -7,13 +7,14 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import ndtri
 
 from pid.estimators.config import Bootstrap
 from pid.estimators.gaussian_features import GaussianFeatures
+from pid.features.normal_scores import normal_scores
 from pid.features.resampling import INDEPENDENT, Sampling
 from pid.gaussian import systems, wishart
 from pid.gaussian.covariance import DOUBLE, Dims
+from pid.gaussian.information import mutual_information
 from pid.gaussian.shrinkage import shrink, shrinkage_intensity
 
 SIMULATIONS = 4
@@ -134,37 +135,16 @@ def _bias_of_scores(covs: np.ndarray, features: GaussianFeatures, n: int) -> np.
     for layer, (cov, mask) in enumerate(zip(covs, features.mask, strict=True)):
         existing = cov[np.ix_(mask, mask)]
         dims = features.counts[layer]
-        information = _informations(existing, dims)
-        if not features.are_scores[layer] or not SMALL_LOSS < 5 * information[2] / n < math.inf:
+        information = mutual_information(existing, dims)
+        if not features.are_scores[layer] or not SMALL_LOSS < 5 * information.joint / n < math.inf:
             continue
-        rng, root = np.random.default_rng(0), np.linalg.cholesky(existing)
-        losses = []
-        for _ in range(SIMULATIONS):
-            samples = rng.standard_normal((n, len(existing))) @ root.T
-            losses.append(
-                _informations(np.cov(_scores(samples).T), dims) - _informations(np.cov(samples.T), dims)
-            )
-        bias[layer] = np.minimum(np.mean(losses, axis=0), 0)
+        rng = np.random.default_rng(0)
+        values, vectors = np.linalg.eigh(existing)
+        root = vectors * np.sqrt(np.maximum(values, 0))
+        simulated = [rng.standard_normal((n, len(existing))) @ root.T for _ in range(SIMULATIONS)]
+        covs_of = [np.cov(a.T) for samples in simulated for a in (normal_scores(samples), samples)]
+        scored, plain = (
+            np.stack(mutual_information(np.stack(covs_of), dims), axis=-1).reshape(-1, 2, 3).mean(axis=0)
+        )
+        bias[layer] = np.minimum(scored - plain, 0)
     return bias
-
-
-def _scores(samples: np.ndarray) -> np.ndarray:
-    """Compute rank-Gaussian scores of columns without ties."""
-    n = len(samples)
-    ranks = samples.argsort(axis=0).argsort(axis=0)
-    return ndtri((np.arange(n) + 0.5) / n)[ranks]
-
-
-def _informations(cov: np.ndarray, dims: np.ndarray) -> np.ndarray:
-    """Compute I_x, I_y and I_xy in bits; infinite where the covariance is singular."""
-    m, x = dims[0], dims[0] + dims[1]
-    target, every = np.arange(m), np.arange(len(cov))
-    sources = (every[m:x], every[x:], every[m:])
-
-    def log_det(index: np.ndarray) -> float:
-        sign, value = np.linalg.slogdet(cov[np.ix_(index, index)])
-        return value if sign > 0 and value > -30 * len(index) else -np.inf
-
-    with np.errstate(invalid="ignore"):
-        values = [log_det(target) + log_det(s) - log_det(np.append(target, s)) for s in sources]
-    return np.nan_to_num(np.array(values) / (2 * math.log(2)), nan=np.inf, posinf=np.inf)

@@ -6,11 +6,11 @@ from typing import Any, Unpack
 import jax
 import numpy as np
 
+from pid.discrete.label_prediction import estimate_labels
 from pid.estimators import bootstrap, intervals
 from pid.estimators.bias_correction import method_of
 from pid.estimators.checks.assumptions import assumption_flags
 from pid.estimators.checks.dependence import dependence_flags
-from pid.estimators.checks.labels import estimate_labels
 from pid.estimators.checks.sample_size import known_bias_flags, warnings_for
 from pid.estimators.config import Bootstrap, EstimateConfig, complete, flow_of, has_two_targets, show_choices
 from pid.estimators.covariance_fit import CovarianceFit, fit_covariances
@@ -31,6 +31,9 @@ from pid.features.resampling import group_samples
 from pid.interface.flags import Flag
 from pid.interface.scalars import random_key
 from pid.measures import PID
+
+Kinds = tuple[tuple[str, ...], ...]
+"""Kind of every column of target, x and y."""
 
 
 @show_choices
@@ -132,7 +135,7 @@ def _estimate(samples: Samples, config: dict[str, Any], key: Any) -> Estimate:
     kinds = [_kinds_of_layer(samples, layer, config["kinds"]) for layer in range(samples.num_layers)]
     if any(all(kind == "categorical" for kind in of_layer[0]) for of_layer in kinds):
         return _estimate_labels(samples, config, key)
-    samples = _with_indicators(samples, config["kinds"])
+    samples, kinds = _with_indicators(samples, kinds, config["kinds"])
     flow_key, draws_key, null_key = jax.random.split(key, 3)
     gaussianize, groups, correction = config["gaussianize"], config["groups"], method_of(config["debias"])
     ci = draws_for(config["ci"], groups)
@@ -189,9 +192,7 @@ def _is_series(config: dict[str, Any]) -> bool:
     return (ci is not None and ci.block is not None) or (null is not None and null.kind == "circular")
 
 
-def _kinds_of_layer(
-    samples: Samples, layer: int, stated: Mapping[str, Any] | None
-) -> tuple[tuple[str, ...], ...]:
+def _kinds_of_layer(samples: Samples, layer: int, stated: Mapping[str, Any] | None) -> Kinds:
     """Return the kinds of the columns of target, x and y: as stated and checked, else as detected."""
     kinds = []
     for variable in samples:
@@ -204,27 +205,37 @@ def _kinds_of_layer(
     return tuple(kinds)
 
 
-def _with_indicators(samples: Samples, stated: Mapping[str, Any] | None) -> Samples:
-    """Replace source columns that are stated to be categorical by one column of 0 and 1 for each label but one."""
-    stated = stated or {}
+def _with_indicators(
+    samples: Samples, kinds: list[Kinds], stated: Mapping[str, Any] | None
+) -> tuple[Samples, list[Kinds]]:
+    """Replace source columns that are stated to be categorical by one column of 0 and 1 for each label but one.
 
-    def encode(variable: Variable) -> Variable:
-        if variable.name == "target" or "categorical" not in np.atleast_1d(stated.get(variable.name, ())):
-            return variable
-        layers = []
-        for table in variable.layers:
-            columns = []
-            for column, kind in zip(
-                np.asarray(table.values).T,
-                check_kinds(variable.name, stated[variable.name], table.values),
-                strict=True,
-            ):
-                values = np.unique(column)
-                columns += [column == v for v in values[1:]] if kind == "categorical" else [column]
-            layers.append(FeatureTable(np.stack(columns, axis=1).astype(float), ("real",) * len(columns)))
-        return variable._replace(layers=tuple(layers))
+    Such a source has no kinds any more: its columns are ours.
+    """
 
-    return Samples(*map(encode, samples))
+    def is_encoded(variable: Variable) -> bool:
+        words = np.atleast_1d((stated or {}).get(variable.name, ()))
+        return variable.name != "target" and "categorical" in words
+
+    def encode(table: FeatureTable, of_columns: tuple[str, ...]) -> FeatureTable:
+        columns = []
+        for column, kind in zip(np.asarray(table.values).T, of_columns, strict=True):
+            is_label = kind == "categorical"
+            columns += [column == value for value in np.unique(column)[1:]] if is_label else [column]
+        return FeatureTable(np.stack(columns, axis=1).astype(float), ("real",) * len(columns))
+
+    encoded = [
+        variable._replace(
+            layers=tuple(encode(table, kinds[layer][i]) for layer, table in enumerate(variable.layers))
+        )
+        if is_encoded(variable)
+        else variable
+        for i, variable in enumerate(samples)
+    ]
+    return Samples(*encoded), [
+        tuple(() if is_encoded(variable) else own for variable, own in zip(samples, of_layer, strict=True))
+        for of_layer in kinds
+    ]
 
 
 def _assumption_flags(
@@ -233,7 +244,7 @@ def _assumption_flags(
     fit: CovarianceFit,
     values: np.ndarray,
     config: dict[str, Any],
-    kinds: tuple[tuple[str, ...], ...],
+    kinds: Kinds,
 ) -> list[Flag]:
     """Return the flags of the assumptions of one layer; none without `checks`."""
     if not config["checks"]:
@@ -247,9 +258,7 @@ def _assumption_flags(
         (samples.target.layer(layer), samples.x.layer(layer), samples.y.layer(layer)),
         (target, x, y),
         (float(pid.mi_x), float(pid.mi_y), float(pid.mi_joint)),
-        kinds=kinds
-        if len(kinds[1]) == samples.x.layer(layer).shape[1]
-        else _kinds_of_layer(samples, layer, None),
+        kinds=kinds,
         groups=config["groups"],
         accounted=accounted,
         effective_size=None if fit.effective_n is None else float(fit.effective_n),

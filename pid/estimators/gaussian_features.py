@@ -14,6 +14,7 @@ from pid.estimators.config import Gaussianize, flow_of
 from pid.features.elliptical import student_rows
 from pid.features.gaussianize import PCA
 from pid.features.input_arrays import Samples, Variable
+from pid.features.kinds import FEW_VALUES
 from pid.features.reduced_information import reduction_flags
 from pid.features.reduction import (
     NAMES,
@@ -115,7 +116,8 @@ def to_gaussian_features(
         inflation[layer] = _treat_heavy_tails(full_rank, layer, messages, copula=gaussianize == "copula")
     cut = any(r.variance != (1.0, 1.0, 1.0) for r in reduced)
     parts, masks = zip(*(_pad(part, multiple=CUT_MULTIPLE if cut else 1) for part in full_rank), strict=True)
-    plain = np.array([gaussianize == "copula" and r.variance == (1.0, 1.0, 1.0) for r in reduced])
+    single = [gaussianize == "copula" and r.variance == (1.0, 1.0, 1.0) for r in reduced]
+    plain = np.array([own and not _has_few_values(full_rank, layer) for layer, own in enumerate(single)])
     return GaussianFeatures(
         parts,
         masks,
@@ -156,6 +158,11 @@ def _reduce(
     reduced = dropped_information(columns, reduced, folds)
     flags += [*messages, *reduction_flags(reduced, columns, reduce)]
     return reduced
+
+
+def _has_few_values(parts: list[Layers], layer: int) -> bool:
+    """Return whether a coordinate takes at most `FEW_VALUES` values: its ranks are mostly ties, and no Gaussian's."""
+    return any(len(np.unique(column)) <= FEW_VALUES for part in parts for column in part[layer].T)
 
 
 def _treat_heavy_tails(parts: list[Layers], layer: int, flags: list[Flag], *, copula: bool) -> float:

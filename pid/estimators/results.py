@@ -12,30 +12,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from pid.interface.flags import Flag, Verdict, by_weight, verdict
-from pid.measures import PID
+from pid.measures import PID, Interval
 
 Dims = tuple[int, ...]
 Shares = tuple[float, float, float]
 
 FIELDS = ("redundancy", "unique_x", "unique_y", "synergy", "mi_x", "mi_y", "mi_joint")
 """Fields of a PID that records and tables list: all but the union, which is R + U_x + U_y."""
-
-
-class Interval(NamedTuple):
-    """Lower and upper end of an interval for every field of a PID.
-
-    Example:
-        >>> import pid
-        >>> ends = pid.Interval(low=pid.PID(*[0.0] * 8), high=pid.PID(*[1.0] * 8))
-        >>> ends.high.synergy - ends.low.synergy
-        1.0
-    """
-
-    low: PID
-    """Lower ends."""
-
-    high: PID
-    """Upper ends."""
 
 
 class Resampling(NamedTuple):

@@ -111,9 +111,8 @@ def joint_information(target: np.ndarray, sources: np.ndarray) -> float:
     values = np.concatenate([target, sources], axis=1)
     corr = np.corrcoef(values.T).reshape(m + d, m + d)
     logs = [_log_det(corr[:m, :m]), _log_det(corr[m:, m:]), _log_det(corr)]
-    steps = np.append(
-        0, np.cumsum(digamma((n - np.arange(1, m + d + 1)) / 2))
-    )  # as `wishart.log_determinant_bias`
+    # as `wishart.log_determinant_bias`, which compiles for every shape
+    steps = np.append(0, np.cumsum(digamma((n - np.arange(1, m + d + 1)) / 2)))
     bias = steps[m] + steps[d] - steps[m + d]
     return float((logs[0] + logs[1] - logs[2] - bias) / (2 * math.log(2)))
 
@@ -135,10 +134,14 @@ def reduce_by_components(columns: tuple[np.ndarray, ...], reduce: PCA) -> tuple[
 
 def reduce_target(columns: np.ndarray, reduce: CrossFittedRegression) -> tuple[np.ndarray, list[Flag]]:
     """Return the target's columns, or its leading principal components if it is wide."""
-    limit = max(1, len(columns) // 9)
-    if columns.shape[1] <= min(reduce.max_features, limit):
+    if not is_wide(columns, reduce):
         return columns, []
-    return components_of("target", columns, PCA(min(reduce.components, limit)))
+    return components_of("target", columns, PCA(min(reduce.components, max(1, len(columns) // 9))))
+
+
+def is_wide(columns: np.ndarray, reduce: CrossFittedRegression) -> bool:
+    """Return whether a variable has more features than it may keep."""
+    return columns.shape[1] > min(reduce.max_features, max(1, len(columns) // 9))
 
 
 def reduce_by_regression(
@@ -152,9 +155,8 @@ def reduce_by_regression(
         reduce: the reduction.
         folds: result of `make_folds`.
     """
-    limit = max(1, len(target) // 9)
     sources = columns[1:]
-    wide = [source.shape[1] > min(reduce.max_features, limit) for source in sources]
+    wide = [is_wide(source, reduce) for source in sources]
     coordinates = list(sources)
     if any(wide):
         with systems.x64_context():

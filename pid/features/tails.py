@@ -60,7 +60,7 @@ def tail_flags(inflation: float, n: int, freedom: float | None) -> list[Flag]:
     Args:
         inflation: variance inflation that bias and intervals use.
         n: number of samples.
-        freedom: degrees of freedom of the t copula whose scores were used; None if the coordinates were kept.
+        freedom: degrees of freedom of the t copula whose scores were used; None if the coordinates stay as they are.
     """
     if inflation == 1:
         return []

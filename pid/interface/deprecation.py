@@ -95,7 +95,7 @@ def accept_former_fields(**names: str) -> Callable[[C], C]:
                     fields[name] = fields.pop(former)
             init(self, *args, **fields)
 
-        setattr(cls, "__init__", init_by_either_name)  # noqa: B010  with it
+        setattr(cls, "__init__", init_by_either_name)  # noqa: B010  pyright warns of direct assignment
         return add_former_properties(**names)(cls)
 
     return decorate

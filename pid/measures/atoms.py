@@ -75,6 +75,23 @@ class PID(NamedTuple):
         return Shares(*(_share(atom, self.mi_joint) for atom in self[:4]))
 
 
+class Interval(NamedTuple):
+    """Lower and upper end of an interval for every field of a PID.
+
+    Example:
+        >>> import pid
+        >>> ends = pid.Interval(low=pid.PID(*[0.0] * 8), high=pid.PID(*[1.0] * 8))
+        >>> ends.high.synergy - ends.low.synergy
+        1.0
+    """
+
+    low: PID
+    """Lower ends, in bits."""
+
+    high: PID
+    """Upper ends, in bits."""
+
+
 def _share(atom: Values, total: Values) -> Values:
     xp = jnp if hasattr(total, "aval") else np
     defined = (total > 0) & xp.isfinite(total)

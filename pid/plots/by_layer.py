@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from pid.estimators import Comparison, Estimate, Interval
+from pid.estimators import Comparison, Estimate
 from pid.interface.deprecation import accept_former_keyword
-from pid.measures import PID
+from pid.measures import PID, Interval
 from pid.plots.style import (
     ATOMS,
     NULL,

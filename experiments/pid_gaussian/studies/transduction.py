@@ -19,10 +19,10 @@ from experiments.pid_gaussian.systems import planted
 from experiments.run import Part, Row, Say, to_json
 from experiments.run.report import Table, interval, number, percent
 from pid import PCA, Bootstrap, Shuffle, certificate, compare, layerwise, recommended_config
-from pid.estimators import Comparison, Estimate, Interval
+from pid.estimators import Comparison, Estimate
 from pid.estimators.config import EstimateConfig
 from pid.estimators.results import FIELDS, pid_from_array, pid_to_array
-from pid.measures import PID
+from pid.measures import PID, Interval
 
 FIELDS_IN_TABLE = ("mi_joint", "unique_x", "unique_y", "redundancy", "synergy")
 DEPTHS = (0, 0.25, 0.5, 0.75, 1)

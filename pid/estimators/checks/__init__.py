@@ -5,6 +5,5 @@ dependence           order of the rows, drift, repeated rows, groups
 independence         tests of what a linear prediction of normal scores leaves
 neighbors            mutual information from nearest neighbors, in few directions
 nonlinearity         flags about dependence that a Gaussian model cannot see
-labels               information about a categorical target
 assumptions          all checks of one layer
 """

@@ -15,7 +15,7 @@ from pid.features.reduction import NAMES
 from pid.interface.flags import Flag, verdict
 
 MAX_COLUMNS = 256
-"""Columns of a variable that are looked at one by one; of wider ones so many are taken at equal distances."""
+"""Columns of a variable that are checked one by one; of wider ones so many are taken at equal distances."""
 
 Parts = tuple[np.ndarray, np.ndarray, np.ndarray]
 
@@ -38,25 +38,25 @@ def assumption_flags(
         samples: target, x and y as they came, (n, d) each.
         coordinates: their Gaussian coordinates, (n, k) each.
         information: estimated I_x, I_y and I_xy in bits.
-        kinds: kind of every column of target, x and y.
+        kinds: kind of every column of target, x and y; of one without kinds nothing is said.
         groups: label of the group of every sample, or None.
         accounted: whether the estimate resamples blocks, shifts or groups.
         effective_size: number of independent samples that weigh as much; None for n.
         elliptical: whether heavy tails have been found and treated.
         flow: whether a flow made the coordinates, which may have straightened what the samples bend.
     """
-    looked_at = (_some_columns(samples[0]), _some_columns(samples[1]), _some_columns(samples[2]))
+    columns = (_some_columns(samples[0]), _some_columns(samples[1]), _some_columns(samples[2]))
     flags = [
         flag
         for name, array, own in zip(NAMES, samples, kinds, strict=True)
         for flag in flags_of_kinds(name, _some_columns(array), _some(own))
     ]
-    dependence = dependence_flags(looked_at, coordinates, labels=groups, accounted=accounted)
+    dependence = dependence_flags(columns, coordinates, labels=groups, accounted=accounted)
     flags += dependence
     if verdict(dependence) != "not to be used":  # dependent rows look nonlinear
-        target, x, y = coordinates if flow else looked_at
-        bent = nonlinearity_flags(target, x, y, mi=information, effective_size=effective_size)
-        flags += [flag for flag in bent if not (elliptical and flag.kind == "heavy tails")]
+        target, x, y = coordinates if flow else columns
+        nonlinear = nonlinearity_flags(target, x, y, mi=information, effective_size=effective_size)
+        flags += [flag for flag in nonlinear if not (elliptical and flag.kind == "heavy tails")]
     return flags + _entropy_flags(samples[0], information)
 
 

@@ -386,7 +386,7 @@ def _constant(samples: tuple[np.ndarray, ...], row_labels: tuple[np.ndarray, ...
         flags.append(
             Flag(
                 f"{name} stands still from one row to the next in {still} of {n - 1} steps, {expected:.0f} of which "
-                f"are expected by chance; drop stretches where a value is held, or pass groups= with one label for "
+                f"are expected by chance; drop stretches of constant values, or pass groups= with one label for "
                 f"each stretch.",
                 "doubt" if still - expected > 0.05 * n else "note",
                 REPEATED,

@@ -18,8 +18,10 @@ from typing import NamedTuple
 import numpy as np
 from scipy.sparse import csr_array
 from scipy.spatial import KDTree
-from scipy.special import ndtr, ndtri
+from scipy.special import ndtr
 from scipy.stats import chi2
+
+from pid.features.normal_scores import principal_scores, to_unit_variance
 
 NUM_COSINES = 5
 """Frequencies of each coordinate in the test of pairs."""
@@ -66,45 +68,6 @@ class IndependenceTest(NamedTuple):
     """Mean correlation of c_2(residual) with c_2(source), in standard errors: positive where scales are shared."""
 
 
-def normal_scores(x: np.ndarray, *, break_ties: bool = False) -> np.ndarray:
-    """Compute Φ⁻¹((r - 1/2) / n) per column of x, (n, d), with ranks r, and standardize the scores.
-
-    Ties get their average rank. With `break_ties` they get theirs in a random order that is always the same, so that
-    the residual of a tied column is no function of its prediction. A constant column becomes zeros.
-
-    Example:
-        >>> import numpy as np
-        >>> normal_scores(np.array([[3.0], [9.0], [4.0]])).round(2).ravel().tolist()
-        [-1.22, 1.22, 0.0]
-    """
-    x = np.asarray(x, dtype=np.float64)
-    n = len(x)
-    scores_by_doubled_rank = ndtri(np.arange(1, 2 * n) / (2 * n))
-    random = np.random.default_rng(0).random(n)
-    doubled = np.empty(x.shape, dtype=int)
-    for j, column in enumerate(x.T):
-        order = np.argsort(column)
-        ordered = column[order]
-        tied = np.any(ordered[1:] == ordered[:-1])
-        if tied and break_ties and ordered[0] < ordered[-1]:
-            order = np.lexsort((random, column))
-        elif tied:
-            doubled[:, j] = np.searchsorted(ordered, column, "left") + np.searchsorted(
-                ordered, column, "right"
-            )
-            continue
-        doubled[order, j] = 2 * np.arange(n) + 1
-    return _standardize(scores_by_doubled_rank[doubled - 1])
-
-
-def principal_scores(z: np.ndarray, count: int) -> np.ndarray:
-    """Compute the leading `count` principal components of standardized columns z, (n, d), with variance 1."""
-    if z.shape[1] <= count:
-        return z
-    _, vectors = np.linalg.eigh(z.T @ z)
-    return _standardize(z @ vectors[:, ::-1][:, :count])
-
-
 def linear_residual(a: np.ndarray, s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Compute the studentized residual of a, (n, m), after its least-squares prediction by s, (n, d).
 
@@ -119,7 +82,7 @@ def linear_residual(a: np.ndarray, s: np.ndarray) -> tuple[np.ndarray, np.ndarra
     leverage = 1 / len(s) + np.sum(np.square(basis), axis=1, keepdims=True)
     rest = a - basis @ (basis.T @ a)
     noise = rest.var(axis=0)
-    studentized = np.where(noise > 1e-12, _standardize(rest / np.sqrt(np.maximum(1 - leverage, 1e-3))), 0)
+    studentized = np.where(noise > 1e-12, to_unit_variance(rest / np.sqrt(np.maximum(1 - leverage, 1e-3))), 0)
     return studentized, (a.var(axis=0) - noise) / np.maximum(noise, 1e-12)
 
 
@@ -355,10 +318,6 @@ def _orthonormal(rows: np.ndarray) -> np.ndarray:
     values, vectors = np.linalg.eigh(rows @ rows.transpose(0, 2, 1))
     scale = np.where(values > 1e-6, values, np.inf) ** -0.5
     return (vectors * scale[:, None, :] @ vectors.transpose(0, 2, 1)) @ rows
-
-
-def _standardize(z: np.ndarray) -> np.ndarray:
-    return _unit(z) * np.sqrt(len(z))
 
 
 def reduced_target(a: np.ndarray) -> np.ndarray:

@@ -23,13 +23,13 @@ from scipy.special import digamma
 from pid.estimators.checks.independence import (
     linear_residual,
     neighbor_test,
-    normal_scores,
     pair_residual,
     pair_test,
     reduced_sources,
     reduced_target,
     widths_of,
 )
+from pid.features.normal_scores import normal_scores
 
 MAX_POINTS = 2000
 """Samples among which neighbors are searched; of more, evenly spaced ones are taken."""

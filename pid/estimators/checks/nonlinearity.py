@@ -16,13 +16,13 @@ from pid.estimators.checks.independence import (
     interaction_test,
     linear_residual,
     neighbor_test,
-    normal_scores,
     pair_test,
     reduced_sources,
     reduced_target,
     widths_of,
 )
 from pid.estimators.checks.neighbors import NeighborInformation, neighbor_information
+from pid.features.normal_scores import normal_scores
 from pid.interface.flags import Flag
 
 MIN_SAMPLES = 50

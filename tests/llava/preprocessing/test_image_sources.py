@@ -193,7 +193,10 @@ def test_any_path_is_a_path(tmp_path):
             "a file opened in binary mode, got an opened file .BytesIO.: .* closed file.*; open it by",
         ),
         (io.StringIO("x"), "a file opened in binary mode, got an opened file .StringIO.: .*; open it by"),
-        ("file:///tmp/a.png", "a text for an image is the path of a file, got 'file:///tmp/a.png'; download"),
+        (
+            "file:///pictures/a.png",
+            "a text for an image is the path of a file, got 'file:///pictures/a.png'; download",
+        ),
         ("zip://a.png::b.zip", "a text for an image is the path of a file, got 'zip://a.png::b.zip'"),
         ({"bytes": None, "path": None}, "has bytes or path, got bytes=None, path=None; pass"),
     ],

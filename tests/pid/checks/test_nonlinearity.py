@@ -9,11 +9,11 @@ from pid.estimators.checks.independence import (
     interaction_test,
     linear_residual,
     neighbor_test,
-    normal_scores,
     pair_test,
 )
 from pid.estimators.checks.neighbors import neighbor_information, neighbor_mutual_information
 from pid.estimators.checks.nonlinearity import check_gaussian_copula, nonlinearity_flags
+from pid.features.normal_scores import normal_scores
 
 WARPS = [lambda z: z, np.exp, lambda z: z**3, lambda z: np.sinh(2 * z), lambda z: np.round(z, 2)]
 

@@ -188,3 +188,19 @@ def test_refusals():
 def test_refused_choices(make, words):
     with pytest.raises(ValueError, match=words):
         make()
+
+
+@pytest.mark.parametrize("name", ["x", "y"])
+def test_a_source_of_labels_is_invariant_to_renumbering(name):
+    """A source that is stated to be categorical becomes indicators, about which nothing is flagged."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, 400)
+    target = np.array([0.0, 2, -1])[labels][:, None] + rng.normal(size=(400, 1))
+    other = rng.normal(size=(400, 2))
+    results = []
+    for numbers in ([0, 1, 2], [1, 0, 2]):
+        samples = {"target": target, "x": other, "y": other} | {name: np.array(numbers)[labels][:, None]}
+        results.append(estimate(**samples, kinds={name: "categorical"}, debias="wishart", **QUIET, key=KEY))
+    np.testing.assert_allclose(to_array(results[0].pid), to_array(results[1].pid), atol=1e-9)
+    assert float(getattr(results[0].pid, f"mi_{name}")) > 0.3
+    assert not [flag for flag in results[0].flags if flag.kind == "kind of variable"]

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from pid.estimators.checks.independence import normal_scores
 from pid.features import elliptical
+from pid.features.normal_scores import normal_scores
 
 N, D = 900, 6
 CORR = 0.6 ** np.abs(np.subtract.outer(np.arange(D), np.arange(D)))

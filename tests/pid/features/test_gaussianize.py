@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 
 from pid.features.gaussianize import PCA, count_components, principal_components, rank_gaussian, standardize
+from pid.features.normal_scores import normal_scores
 
 
 def random(*shape, seed=0):
@@ -181,3 +182,12 @@ def test_a_reduction_that_means_nothing_is_refused(fields, words):
 def test_no_components_are_refused():
     with pytest.raises(ValueError, match="k >= 1, got 0"):
         principal_components(jnp.ones((3, 2)), 0)
+
+
+def test_scores_on_the_host_are_those_on_the_device(x64):
+    """With ties, constant columns and without."""
+    rng = np.random.default_rng(0)
+    x = np.stack(
+        [rng.normal(size=50), rng.integers(0, 4, 50), np.ones(50), np.exp(rng.normal(size=50))], axis=1
+    )
+    np.testing.assert_allclose(normal_scores(x), rank_gaussian(x), atol=1e-12)

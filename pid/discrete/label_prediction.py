@@ -12,17 +12,16 @@ that of the table p(t, t̂_x, t̂_y) of the predicted labels; the synergy is wha
 """
 
 from collections.abc import Callable, Sequence
-from importlib import import_module
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
 from scipy.optimize import minimize
 from scipy.special import log_softmax
 
-from pid.estimators.checks.independence import principal_scores
-from pid.estimators.results import Interval, pid_from_array
-from pid.measures import PID
+from pid.discrete.table_decomposition import decompose
+from pid.features.normal_scores import principal_scores, to_unit_variance
+from pid.measures import PID, Interval
 
 FOLDS = 5
 MIN_PER_LABEL = 10
@@ -96,7 +95,6 @@ def estimate_labels(
     draws: int = 200,
     level: float = 0.9,
     group_labels: np.ndarray | None = None,
-    decompose: Callable[[np.ndarray], PID] | None = None,
 ) -> LabelEstimate:
     """Decompose the information that two sources carry about labels.
 
@@ -109,7 +107,6 @@ def estimate_labels(
         level: level of the intervals.
         group_labels: number of the group of every sample, 0 … G-1, (n,): a group lies in one fold, and the bootstrap
             resamples whole groups. None for independent samples.
-        decompose: decomposition of a table p[t, x, y]; None for `pid.discrete.decompose`.
 
     Returns:
         LabelEstimate. The three informations lie between 0 and the entropy. They are lower bounds in expectation,
@@ -123,8 +120,7 @@ def estimate_labels(
         >>> rng = np.random.default_rng(0)
         >>> labels = rng.integers(0, 2, 400)
         >>> x, y = labels[:, None] + 0.1 * rng.normal(size=(2, 400, 1))
-        >>> copies = lambda p: PID(*np.array([1, 0, 0, 0, 1, 1, 1, 1]))  # stands for pid.discrete.decompose
-        >>> result = estimate_labels(labels, x, y, key=jax.random.key(0), decompose=copies)
+        >>> result = estimate_labels(labels, x, y, key=jax.random.key(0))
         >>> round(result.mi_x, 2), round(float(result.pid.redundancy), 2), round(result.entropy, 2)
         (0.99, 0.99, 0.99)
     """
@@ -138,23 +134,23 @@ def estimate_labels(
         if group_labels is None
         else rng.permutation(group_labels.max() + 1)[group_labels] % FOLDS
     )
-    sources = [_standardized(x), _standardized(y)]
+    sources = [_standardize(x), _standardize(y)]
     from_x, from_y = (_predict(codes, [source], folds, shares) for source in sources)
     candidates = [_predict(codes, sources, folds, shares), from_x, from_y]
     joint = max(candidates, key=lambda prediction: prediction.gain.mean())
     gains = np.stack([from_x.gain, from_y.gain, joint.gain], axis=1)
     entropy = float(-np.sum(shares * np.log2(shares)))
     table = _prediction_table(codes, from_x, from_y)
-    overlap = _overlap((decompose or _discrete_decompose())(table))
+    overlap = _overlap(decompose(table))
     values = _atoms(gains.mean(axis=0), overlap, entropy)
     weights = _resample_weights(rng, draws, np.arange(len(codes)) if group_labels is None else group_labels)
     resampled = np.stack([_atoms(weight @ gains / weight.sum(), overlap, entropy) for weight in weights])
     tail = (1 - level) / 2
     low, high = np.quantile(resampled, [tail, 1 - tail], axis=0)
     return LabelEstimate(
-        pid=pid_from_array(values),
+        pid=_to_pid(values),
         entropy=entropy,
-        ci=Interval(pid_from_array(np.minimum(low, values)), pid_from_array(np.maximum(high, values))),
+        ci=Interval(_to_pid(np.minimum(low, values)), _to_pid(np.maximum(high, values))),
         methods=(from_x.method, from_y.method, joint.method),
         num_labels=len(counts),
     )
@@ -210,7 +206,9 @@ def _predict(
         (METHODS[1], s, _logistic),
     ]
     if (len(rows) + s.shape[1]) * SAMPLES_PER_TERM <= len(s):
-        designs.append((METHODS[2], np.hstack([s, _standardized(few[:, rows] * few[:, columns])]), _logistic))
+        designs.append(
+            (METHODS[2], np.hstack([s, to_unit_variance(few[:, rows] * few[:, columns])]), _logistic)
+        )
     n, floor = len(codes), np.log(FLOOR * shares)
     predictions = []
     for method, design, fit in designs:
@@ -306,11 +304,12 @@ def _atoms(information: np.ndarray, overlap: float, entropy: float) -> np.ndarra
     return np.array([shared, mi_x - shared, mi_y - shared, joint - union, mi_x, mi_y, joint, union])
 
 
-def _standardized(x: np.ndarray) -> np.ndarray:
+def _standardize(x: np.ndarray) -> np.ndarray:
+    """Standardize columns of any scale; a constant column becomes zeros."""
     x = np.asarray(x, dtype=np.float64)
     scale = x.std(axis=0)
     return (x - x.mean(axis=0)) / np.where(scale > 0, scale, np.inf)
 
 
-def _discrete_decompose() -> Callable[[np.ndarray], Any]:
-    return import_module("pid.discrete").decompose
+def _to_pid(values: np.ndarray) -> PID:
+    return PID(*values)

@@ -4,28 +4,14 @@ import jax
 import numpy as np
 import pytest
 
-from pid.estimators.checks.labels import METHODS, estimate_labels
-from pid.measures import PID
+from pid.discrete.label_prediction import METHODS, estimate_labels
 
 KEY = jax.random.key(0)
 N = 2000
 
 
-def table_information(p):
-    product = p.sum(axis=1, keepdims=True) * p.sum(axis=0, keepdims=True)
-    return float(np.sum(p[p > 0] * np.log2(p[p > 0] / product[p > 0])))
-
-
-def minimal_redundancy(p):
-    """Decompose a table p[t, x, y] with R = min(I_x, I_y), as BROJA does where one source is enough."""
-    mi_x, mi_y = table_information(p.sum(axis=2)), table_information(p.sum(axis=1))
-    joint, shared = table_information(p.reshape(len(p), -1)), min(mi_x, mi_y)
-    union = max(mi_x, mi_y)
-    return PID(*np.array([shared, mi_x - shared, mi_y - shared, joint - union, mi_x, mi_y, joint, union]))
-
-
 def estimate(labels, x, y, **options):
-    return estimate_labels(labels, x, y, key=KEY, decompose=minimal_redundancy, **options)
+    return estimate_labels(labels, x, y, key=KEY, **options)
 
 
 def mixture(num_labels, distance, d=8, seed=0):

@@ -1,0 +1,53 @@
+"""Normal scores and principal scores on the host, for checks of few columns of any shape without compilation.
+
+n samples, d columns
+"""
+
+import numpy as np
+from scipy.special import ndtri
+
+
+def to_unit_variance(z: np.ndarray) -> np.ndarray:
+    """Standardize columns of a scale near 1, (n, d), divisor n; what varies by less than 1e-9 becomes zeros."""
+    centered = z - z.mean(axis=0)
+    scale = np.sqrt(np.mean(centered**2, axis=0))
+    return centered / np.where(scale > 1e-9, scale, np.inf)
+
+
+def normal_scores(x: np.ndarray, *, break_ties: bool = False) -> np.ndarray:
+    """Compute Φ⁻¹((r - 1/2) / n) per column of x, (n, d), with ranks r, and standardize the scores.
+
+    Ties get their average rank. With `break_ties` they get theirs in a random order that is always the same, so that
+    the residual of a tied column is no function of its prediction. A constant column becomes zeros.
+
+    Example:
+        >>> import numpy as np
+        >>> normal_scores(np.array([[3.0], [9.0], [4.0]])).round(2).ravel().tolist()
+        [-1.22, 1.22, 0.0]
+    """
+    x = np.asarray(x, dtype=np.float64)
+    n = len(x)
+    scores_by_doubled_rank = ndtri(np.arange(1, 2 * n) / (2 * n))
+    random = np.random.default_rng(0).random(n)
+    doubled = np.empty(x.shape, dtype=int)
+    for j, column in enumerate(x.T):
+        order = np.argsort(column)
+        ordered = column[order]
+        tied = np.any(ordered[1:] == ordered[:-1])
+        if tied and break_ties and ordered[0] < ordered[-1]:
+            order = np.lexsort((random, column))
+        elif tied:
+            doubled[:, j] = np.searchsorted(ordered, column, "left") + np.searchsorted(
+                ordered, column, "right"
+            )
+            continue
+        doubled[order, j] = 2 * np.arange(n) + 1
+    return to_unit_variance(scores_by_doubled_rank[doubled - 1])
+
+
+def principal_scores(z: np.ndarray, count: int) -> np.ndarray:
+    """Compute the leading `count` principal components of standardized columns z, (n, d), with variance 1."""
+    if z.shape[1] <= count:
+        return z
+    _, vectors = np.linalg.eigh(z.T @ z)
+    return to_unit_variance(z @ vectors[:, ::-1][:, :count])
