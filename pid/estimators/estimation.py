@@ -1,10 +1,14 @@
 """`estimate` and `layerwise`: from samples to a PID with intervals, null and warnings."""
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from functools import cache
 from typing import Any, Unpack
 
 import jax
 import numpy as np
+from threadpoolctl import ThreadpoolController
 
 from pid.discrete.label_prediction import estimate_labels
 from pid.estimators import bootstrap, intervals
@@ -136,6 +140,22 @@ def _estimate(samples: Samples, config: dict[str, Any], key: Any) -> Estimate:
     if any(all(kind == "categorical" for kind in of_layer[0]) for of_layer in kinds):
         return _estimate_labels(samples, config, key)
     samples, kinds = _with_indicators(samples, kinds, config["kinds"])
+    has_small_matrices = sum(variable.layer(0).shape[1] for variable in samples) <= samples.n
+    one_thread = _blas_libraries().limit(limits=1, user_api="blas") if has_small_matrices else nullcontext()
+    with one_thread:  # more would wait for each other
+        return _estimate_gaussian(samples, kinds, config, key)
+
+
+@cache
+def _blas_libraries() -> ThreadpoolController:
+    """Return the BLAS of NumPy and of SciPy, which jaxlib uses on CPU."""
+    return ThreadpoolController()
+
+
+def _estimate_gaussian(
+    samples: Samples, kinds: list[Kinds], config: dict[str, Any], key: jax.Array
+) -> Estimate:
+    """Decompose the information of the Gaussian model."""
     flow_key, draws_key, null_key = jax.random.split(key, 3)
     gaussianize, groups, correction = config["gaussianize"], config["groups"], method_of(config["debias"])
     ci = draws_for(config["ci"], groups)
@@ -157,23 +177,33 @@ def _estimate(samples: Samples, config: dict[str, Any], key: Any) -> Estimate:
     )
     fit = account_for_dependence(fit, ci, config["null"], groups)
     plugin = bootstrap.plugin(fit)
-    corrected = correction.correct(fit, plugin, ci, draws_key)
-    interval = intervals.interval_of(fit, corrected, ci)
-    biased = known_bias_flags(fit, correction, corrected.values, plugin, interval, draws_key)
-    flags = [
-        flag.of_layer(layer)
-        for layer in range(samples.num_layers)
-        for flag in (
-            *fit.features.flags[layer],
-            *_assumption_flags(samples, layer, fit, corrected.values[layer], config, kinds[layer]),
-            *warnings_for(fit, correction, corrected.values[layer], plugin[layer], layer),
-            *biased[layer],
-        )
-    ]
+    known = correction.correct_values(fit, plugin)
+    with ThreadPoolExecutor(
+        max_workers=1
+    ) as pool:  # the checks run on the host, beside the draws on the device
+        layers = range(samples.num_layers)
+        checks = [
+            pool.submit(_assumption_flags, samples, layer, fit, known[layer], config, kinds[layer])
+            for layer in layers
+        ]
+        corrected = correction.correct(fit, plugin, ci, draws_key)
+        interval = intervals.interval_of(fit, corrected, ci)
+        biased = known_bias_flags(fit, correction, corrected.values, plugin, interval, draws_key)
+        null = intervals.null_interval(fit, correction, config["null"], null_key)
+        flags = [
+            flag.of_layer(layer)
+            for layer in layers
+            for flag in (
+                *fit.features.flags[layer],
+                *checks[layer].result(),
+                *warnings_for(fit, correction, corrected.values[layer], plugin[layer], layer),
+                *biased[layer],
+            )
+        ]
     return Estimate(
         pid=pid_from_array(corrected.values),
         ci=interval,
-        null=intervals.null_interval(fit, correction, config["null"], null_key),
+        null=null,
         draws=None if corrected.draws is None else pid_from_array(corrected.draws),
         flags=tuple(flags),
         n=fit.n,

@@ -4,7 +4,7 @@ feature_tables       any array or table to real numbers, names and kinds of colu
 input_arrays         samples of target, x and y, with or without layers
 kinds                continuous, ordinal, categorical, count, mixed: detection, refusals, flags
 gaussianize          standardization, PCA, rank-based Gaussian scores
-normal_scores        the scores on the host, for checks
+normal_scores        the scores on the host, without compilation
 regression           cross-fitted regression of the target on wide sources
 elliptical           scores of Student's t and Tyler's scatter for heavy tails
 reduction            few coordinates of target, x and y, and what they keep

@@ -65,8 +65,8 @@ class ColumnSummary(NamedTuple):
 def summarize_column(column: np.ndarray) -> ColumnSummary:
     """Summarize the values of one column of finite numbers, (n,)."""
     values, counts = np.unique(column, return_counts=True)
-    order = np.sort(counts)[::-1]
     n = len(column)
+    order = np.sort(counts)[::-1] if len(counts) < n else counts
     return ColumnSummary(
         distinct=len(values),
         per_value=n / len(values),
@@ -118,7 +118,17 @@ def detect_kinds(array: np.ndarray, hint: str | None = None) -> tuple[str, ...]:
         return ("categorical",) * array.shape[1]
     if hint == "ordered":
         return ("ordinal",) * array.shape[1]
-    return tuple(_detect(summarize_column(column)) for column in array.T)
+    whole = np.all(array == np.round(array), axis=0)
+    return tuple(
+        "continuous" if distinct and not has_only_whole else _detect(summarize_column(column))
+        for column, distinct, has_only_whole in zip(array.T, _are_distinct(array), whole, strict=True)
+    )
+
+
+def _are_distinct(array: np.ndarray) -> np.ndarray:
+    """Return for every column whether no value repeats."""
+    ordered = np.sort(np.ascontiguousarray(array.T), axis=1)
+    return np.all(ordered[:, 1:] != ordered[:, :-1], axis=1)
 
 
 def _detect(summary: ColumnSummary) -> Kind:
@@ -136,6 +146,27 @@ def _detect(summary: ColumnSummary) -> Kind:
     if not summary.unimodal:
         return "categorical"
     return "count" if summary.smallest == 0 and summary.tail < 0.2 else "ordinal"
+
+
+def number_rows(array: np.ndarray) -> np.ndarray:
+    """Number the different rows in the order in which they occur first, and return the number of every row, (n,).
+
+    Example:
+        >>> import numpy as np
+        >>> number_rows(np.array([[5, 0], [2, 1], [5, 0], [5, 1]])).tolist()
+        [0, 1, 0, 2]
+    """
+    few = array[:, np.unique(np.linspace(0, array.shape[1] - 1, 16).astype(int))]
+    if np.any(_are_distinct(few)):
+        return np.arange(len(array))
+    label = _number_by_bytes(few)
+    return label if label.max() + 1 == len(array) or few.shape == array.shape else _number_by_bytes(array)
+
+
+def _number_by_bytes(array: np.ndarray) -> np.ndarray:
+    rows = np.ascontiguousarray(array) + 0.0  # -0.0 becomes 0.0
+    numbers: dict[bytes, int] = {}
+    return np.array([numbers.setdefault(row.tobytes(), len(numbers)) for row in rows])
 
 
 def check_kinds(name: str, kinds_given: str | Sequence[str], array: np.ndarray) -> tuple[str, ...]:
@@ -224,10 +255,15 @@ def flags_of_kinds(name: str, array: np.ndarray, kinds: Sequence[str]) -> list[F
         the labels changes the estimate; pass kinds={'target': 'categorical'}, or 'ordinal' if their order counts.
     """
     array = np.asarray(array)
-    summaries = [summarize_column(column) for column in array.T]
+    distinct = _are_distinct(array)
+    summaries = {
+        j: summarize_column(array[:, j])
+        for j, kind in enumerate(kinds)
+        if not (kind == "continuous" and distinct[j])
+    }
     flags = []
     for kind in KINDS:
-        columns = [j for j, of in enumerate(kinds) if of == kind and summaries[j].distinct > 1]
+        columns = [j for j, summary in summaries.items() if kinds[j] == kind and summary.distinct > 1]
         if kind == "continuous":
             columns = [j for j in columns if _is_few(summaries[j])]
         if columns:

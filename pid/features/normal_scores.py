@@ -1,4 +1,4 @@
-"""Normal scores and principal scores on the host, for checks of few columns of any shape without compilation.
+"""Normal scores and principal scores on the host, for columns of any shape without compilation.
 
 n samples, d columns
 """

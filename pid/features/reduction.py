@@ -6,11 +6,11 @@ n samples, d features, m coordinates of the target
 import math
 from typing import NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 from scipy.special import digamma
 
-from pid.features.gaussianize import PCA, count_components, principal_components, rank_gaussian, standardize
+from pid.features.gaussianize import PCA, count_components, principal_components, standardize
+from pid.features.normal_scores import normal_scores
 from pid.features.regression import CrossFittedRegression, cross_fitted_predictions
 from pid.gaussian import systems
 from pid.interface.flags import Flag
@@ -20,6 +20,8 @@ SIGNIFICANT = 2.0
 """Standard errors by which a prediction has to correlate with its coordinate of the target."""
 MIN_GAIN = 0.03
 """Share of what each source alone leaves of the target that both together have to explain more."""
+CHANCE = 4.0
+"""Standard errors of independent samples up to which dropped information is chance."""
 FEW_DIMENSIONS = 2
 """The information of all features together is computed if they are at most 1/2 as many as the samples."""
 
@@ -40,10 +42,10 @@ class Reduced(NamedTuple):
     """Share of the variance of each variable that its coordinates explain."""
 
     dropped: float
-    """Bits about the target's coordinates that the sources have beyond their own coordinates; 0 if nothing is cut."""
+    """Bits about the target's coordinates that the sources have beyond their own; 0 if they are within chance."""
 
     dropped_target: float
-    """Bits about what was cut from the target that the sources have; 0 if nothing is cut."""
+    """Bits about what was cut from the target that the sources have; 0 if they are within chance."""
 
 
 def to_columns(name: str, array: np.ndarray, *, scores: bool) -> tuple[np.ndarray, list[Flag]]:
@@ -69,7 +71,7 @@ def to_columns(name: str, array: np.ndarray, *, scores: bool) -> tuple[np.ndarra
                 )
             )
         values = np.asarray(standardized.values)[:, ~constant]
-        return (np.asarray(rank_gaussian(values)) if scores else values), flags
+        return (normal_scores(values) if scores else values), flags
 
 
 def components_of(name: str, columns: np.ndarray, reduce: PCA) -> tuple[np.ndarray, list[Flag]]:
@@ -117,6 +119,14 @@ def joint_information(target: np.ndarray, sources: np.ndarray) -> float:
     return float((logs[0] + logs[1] - logs[2] - bias) / (2 * math.log(2)))
 
 
+def beyond_chance(information: float, n: int, m: int, d: int) -> float:
+    """Return the information of m with d coordinates in bits, or 0 if independent samples could have it.
+
+    2 n I nats of independent samples is a χ² variate with m d degrees of freedom, whose variance is 2 m d.
+    """
+    return information if information > CHANCE * math.sqrt(2 * m * d) / (2 * n * math.log(2)) else 0.0
+
+
 def _log_det(corr: np.ndarray) -> float:
     """Return log det over the directions that exist."""
     values = np.linalg.eigvalsh(corr)
@@ -159,12 +169,11 @@ def reduce_by_regression(
     wide = [is_wide(source, reduce) for source in sources]
     coordinates = list(sources)
     if any(wide):
-        with systems.x64_context():
-            parts = [
-                _predict(target, (source,), folds)[0] if cut else source
-                for source, cut in zip(sources, wide, strict=True)
-            ]
-            coordinates = _with_joint_part(target, sources, parts, wide, folds)
+        parts = [
+            _predict(target, (source,), folds)[0] if cut else source
+            for source, cut in zip(sources, wide, strict=True)
+        ]
+        coordinates = _with_joint_part(target, sources, parts, wide, folds)
     shares = [explained_variance(c, k) for c, k in zip(columns, (target, *coordinates), strict=True)]
     return Reduced(target, coordinates[0], coordinates[1], (shares[0], shares[1], shares[2]), 0.0, 0.0)
 
@@ -173,8 +182,8 @@ def _regress(
     target: np.ndarray, sources: tuple[np.ndarray, ...], folds: np.ndarray
 ) -> tuple[list[np.ndarray], np.ndarray]:
     """Return the parts of the sources in the cross-fitted regression of the target, and the prediction."""
-    arrays = tuple(jnp.asarray(source) for source in sources)
-    result = cross_fitted_predictions(jnp.asarray(target), arrays, folds)
+    with systems.x64_context():
+        result = cross_fitted_predictions(target, sources, folds)
     return [np.asarray(part) for part in result.parts], np.asarray(result.prediction)
 
 
@@ -237,15 +246,17 @@ def dropped_information(columns: tuple[np.ndarray, ...], reduced: Reduced, folds
         features = np.concatenate(columns[1:], axis=1)
         if features.shape[1] + reduced.target.shape[1] <= n // FEW_DIMENSIONS:
             dropped = joint_information(reduced.target, features) - base
+            d = features.shape[1]
         else:
             dropped = _dropped_of_wide(columns, reduced, folds, base)
+            d = coordinates.shape[1] + 2 * reduced.target.shape[1]
+        dropped = beyond_chance(dropped, n, reduced.target.shape[1], d)
     if cut[0]:
         rest, features = _rest_of(columns[0], reduced.target), np.concatenate(columns[1:], axis=1)
         if features.shape[1] > 2 * rest.shape[1]:  # the number of predictions
-            with systems.x64_context():
-                features = np.concatenate(_predict(rest, columns[1:], folds), axis=1)
-        dropped_target = joint_information(rest, features)
-    return reduced._replace(dropped=max(0.0, dropped), dropped_target=max(0.0, dropped_target))
+            features = np.concatenate(_predict(rest, columns[1:], folds), axis=1)
+        dropped_target = beyond_chance(joint_information(rest, features), n, rest.shape[1], features.shape[1])
+    return reduced._replace(dropped=dropped, dropped_target=dropped_target)
 
 
 def _dropped_of_wide(
@@ -253,23 +264,20 @@ def _dropped_of_wide(
 ) -> float:
     """Return what the regression on all features adds to the coordinates, and what more samples would add, in bits."""
     count, half = len(folds), len(folds) // 2
-    with systems.x64_context():
-        joint = _predict(reduced.target, columns[1:], folds)
-        added = (
-            joint_information(reduced.target, np.concatenate([reduced.x, reduced.y, *joint], axis=1)) - base
+    joint = _predict(reduced.target, columns[1:], folds)
+    added = joint_information(reduced.target, np.concatenate([reduced.x, reduced.y, *joint], axis=1)) - base
+    if count < 4:
+        return added
+    parts = [fold.ravel() for fold in (folds[:half], folds[half:])]
+    size = max(part.size for part in parts)
+    halves = np.stack([np.append(part, np.full(size - part.size, len(joint[0]))) for part in parts])
+    few, many = (
+        joint_information(
+            reduced.target,
+            np.concatenate([_predict(reduced.target, (s,), rows)[0] for s in columns[1:]], axis=1),
         )
-        if count < 4:
-            return added
-        parts = [fold.ravel() for fold in (folds[:half], folds[half:])]
-        size = max(part.size for part in parts)
-        halves = np.stack([np.append(part, np.full(size - part.size, len(joint[0]))) for part in parts])
-        few, many = (
-            joint_information(
-                reduced.target,
-                np.concatenate([_predict(reduced.target, (s,), rows)[0] for s in columns[1:]], axis=1),
-            )
-            for rows in (halves, folds)
-        )
+        for rows in (halves, folds)
+    )
     return max(added, (many - few) * count / (count - 2))
 
 

@@ -80,13 +80,13 @@ class CrossFittedRegression:
 class Predictions(NamedTuple):
     """Cross-fitted regression of the target on several sources together."""
 
-    parts: tuple[Float[Array, "n m"], ...]
+    parts: tuple[Float[Array | np.ndarray, "n m"], ...]
     """The part of each source in the prediction of every sample, with unit variance in the samples of each fit."""
 
-    prediction: Float[Array, "n m"]
+    prediction: Float[Array | np.ndarray, "n m"]
     """The prediction of the target."""
 
-    error: Float[Array, ""]
+    error: Float[Array | np.ndarray, ""]
     """Mean square of what is left of the target, over samples and coordinates."""
 
 
@@ -117,7 +117,7 @@ def make_folds(
 
 
 def cross_fitted_predictions(
-    target: Float[Array, "n m"], sources: tuple[Float[Array, "n _"], ...], folds: np.ndarray
+    target: np.ndarray, sources: tuple[np.ndarray, ...], folds: np.ndarray
 ) -> Predictions:
     """Predict every sample of the target by coefficients that were fitted without its fold.
 
@@ -132,8 +132,8 @@ def cross_fitted_predictions(
     padded_folds = np.pad(
         np.where(folds == n, n + rows, folds), ((0, 0), (0, columns)), constant_values=n + rows
     )
-    padded = [jnp.pad(a, ((0, rows), (0, 0))) for a in (target, *sources)]
-    result = program(padded[0], tuple(padded[1:]), padded_folds, n)
+    padded = [np.pad(a, ((0, rows), (0, 0))) for a in (target, *sources)]
+    result = jax.device_get(program(padded[0], tuple(padded[1:]), padded_folds, n))
     return Predictions(tuple(part[:n] for part in result.parts), result.prediction[:n], result.error)
 
 

@@ -178,7 +178,19 @@ def null_orders(key: Array, n: int, draws: int, sampling: Sampling = INDEPENDENT
         low, high = sampling.min_shift, n - sampling.min_shift + 1
         shift = jax.vmap(lambda k: jax.random.randint(k, (), low, high))(keys)
         return (jnp.arange(n)[None] + shift[:, None]) % n
-    return jax.vmap(lambda k: jax.random.permutation(k, n))(keys)
+    return jax.vmap(lambda k: _permutation(k, n))(keys)
+
+
+def _permutation(key: Array, n: int) -> Int[Array, " n"]:
+    """Draw a permutation by one sort of random numbers whose last bits are the indices.
+
+    Sorting without a second array takes a quarter of the time on CPU. Without 64-bit numbers there are too few bits.
+    """
+    if jax.dtypes.canonicalize_dtype(jnp.uint64) != jnp.uint64:
+        return jax.random.permutation(key, n)
+    index = jnp.arange(n, dtype=jnp.uint64)
+    mask = jnp.uint64((1 << max(n - 1, 1).bit_length()) - 1)
+    return (jnp.sort((jax.random.bits(key, (n,), jnp.uint64) & ~mask) | index) & mask).astype(int)
 
 
 def embed(series: Any, lags: int | Sequence[int]) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 
 from pid.estimators.checks.dependence import dependence_flags
 from pid.estimators.checks.nonlinearity import nonlinearity_flags
-from pid.features.kinds import flags_of_kinds
+from pid.features.kinds import flags_of_kinds, number_rows
 from pid.features.reduction import NAMES
 from pid.interface.flags import Flag, verdict
 
@@ -74,7 +74,7 @@ def _indices(d: int) -> np.ndarray:
 
 def _entropy_flags(target: np.ndarray, information: tuple[float, float, float]) -> list[Flag]:
     """Return a flag if the information exceeds the entropy of a target with repeated rows."""
-    _, counts = np.unique(np.asarray(target, float), axis=0, return_counts=True)
+    counts = np.bincount(number_rows(np.asarray(target, float)))
     if len(counts) > len(target) / 2:
         return []
     shares = counts / counts.sum()

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pid.features.autocorrelation import summation_window
+from pid.features.kinds import number_rows
 from pid.features.resampling import group_samples
 from pid.interface.flags import Flag, Weight
 
@@ -76,7 +77,7 @@ def dependence_flags(
     sources = _orthonormal(np.concatenate([x, y], axis=1))
     if labels is not None:
         return _grouped(target, sources, labels)
-    row_labels = tuple(map(_row_labels, samples))
+    row_labels = tuple(map(number_rows, samples))
     repeats = _repeated(samples, row_labels, (target, sources), accounted=accounted)
     if any(flag.weight == "unusable" for flag in repeats):
         return repeats  # neighbors that are equal are autocorrelated, too
@@ -268,7 +269,7 @@ def _repeated(
     accounted: bool,
 ) -> list[Flag]:
     """Say whether complete rows are repeated, exactly or nearly."""
-    label = _row_labels(np.stack(row_labels, axis=1))
+    label = number_rows(np.stack(row_labels, axis=1))
     n = len(label)
     distinct = int(label.max()) + 1
     if distinct < n and any(_is_continuous(a, label) for a in samples):
@@ -329,19 +330,6 @@ def _shared(
             )
         )
     return flags[:1]
-
-
-def _row_labels(a: np.ndarray) -> np.ndarray:
-    """Number the different rows in the order in which they occur first, and return the number of every row."""
-    few = a[:, np.unique(np.linspace(0, a.shape[1] - 1, 16).astype(int))]
-    label = _number_rows(few)
-    return label if label.max() + 1 == len(a) or few.shape == a.shape else _number_rows(a)
-
-
-def _number_rows(a: np.ndarray) -> np.ndarray:
-    rows = np.ascontiguousarray(a) + 0.0  # -0.0 becomes 0.0
-    numbers: dict[bytes, int] = {}
-    return np.array([numbers.setdefault(row.tobytes(), len(numbers)) for row in rows])
 
 
 def _is_continuous(a: np.ndarray, label: np.ndarray) -> bool:

@@ -1,10 +1,13 @@
 """Dependence that a Gaussian cannot see is flagged with both numbers; a Gaussian copula is not flagged."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 from scipy.special import ndtr
 
 from pid.estimators.checks.independence import (
+    RANK_ERROR,
     gaussianize_radius,
     interaction_test,
     linear_residual,
@@ -175,6 +178,53 @@ def test_residuals_are_orthogonal_to_the_source_and_of_unit_variance():
     assert np.abs(rest.T @ normal_scores(s) / 300).max() < 0.02  # studentized: orthogonal up to the leverages
     np.testing.assert_allclose(rest.std(axis=0), 1)
     assert np.all((ratio > 5) & (ratio < 13))
+
+
+def correlate(a, b):
+    return float(np.corrcoef(a, b)[0, 1] * len(a) ** 0.5)
+
+
+def test_the_largest_correlation_of_pairs_in_double_precision():
+    a, s = (normal_scores(v) for v in np.random.default_rng(8).normal(size=(2, 400, 3)))
+    a = a + 0.5 * s**2
+    a = (a - a.mean(axis=0)) / a.std(axis=0)
+
+    def cosines(z):
+        return np.sqrt(2) * np.cos(np.arange(1, 6)[:, None] * np.pi * ndtr(z))
+
+    largest = []
+    for column, source in product(a.T, s.T):
+        rho = column @ source / 400
+        unit = cosines(source) - cosines(source).mean(axis=1, keepdims=True)
+        unit /= np.linalg.norm(unit, axis=1, keepdims=True)
+        values, vectors = np.linalg.eigh(unit @ unit.T)
+        symmetric = vectors / np.sqrt(values) @ vectors.T @ unit
+        rest = cosines((column - rho * source) / np.sqrt(1 - rho**2))
+        error = np.sqrt(1 + RANK_ERROR[2] * rho**2 / (1 - rho**2))
+        largest += [abs(correlate(u, v)) / error for u, v in product(symmetric, rest)]
+    assert abs(pair_test(a, s).largest - max(largest)) < 0.01
+
+
+def test_the_largest_correlation_of_products_of_columns():
+    s, rest = np.random.default_rng(9).normal(size=(2, 300, 3))
+    ratio = np.array([0.5, 2.0, 0.1])
+    first_s, first_r = (np.cos(np.pi * ndtr(v)) for v in (s, rest))
+    second_s, second_r = (np.cos(2 * np.pi * ndtr(v)) for v in (s, rest))
+    pairs = [(0, 1), (0, 2), (1, 2)]
+    quadratic = [*second_s.T, *(first_s[:, i] * first_s[:, j] for i, j in pairs)]
+    largest = [
+        abs(correlate(first_r[:, i], q)) / np.sqrt(1 + RANK_ERROR[0] * ratio[i])
+        for i in range(3)
+        for q in quadratic
+    ]
+    of_residual = [
+        *((second_r[:, i], ratio[i]) for i in range(3)),
+        *((first_r[:, i] * first_r[:, j], max(ratio[i], ratio[j])) for i, j in pairs),
+    ]
+    for r, own in of_residual:
+        for q in (*first_s.T, *quadratic):
+            largest.append(abs(correlate(r, q)) / np.sqrt(1 + RANK_ERROR[1] * own))
+    np.testing.assert_allclose(interaction_test(rest, ratio, s).largest, max(largest), rtol=1e-6)
 
 
 def test_p_values_of_independent_data_are_at_least_uniform():

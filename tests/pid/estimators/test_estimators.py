@@ -5,6 +5,7 @@ import inspect
 import jax
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info
 
 from pid import (
     PCA,
@@ -18,6 +19,7 @@ from pid import (
     paper_config,
     recommended_config,
 )
+from pid.estimators import bootstrap
 from pid.gaussian import information_bias
 from tests.pid.gaussian_samples import DIMS, KEY, PLAIN, QUIET, layered, small, to_array
 
@@ -65,6 +67,23 @@ def test_a_layer_is_estimated_as_it_would_be_alone(debias):
     ):
         np.testing.assert_allclose(to_array(layers)[1], to_array(single), atol=1e-12)
     np.testing.assert_allclose(layered_result.draws.union[:, 1], alone.draws.union, atol=1e-12)
+
+
+def test_blas_has_one_thread_during_an_estimate(monkeypatch):
+    numbers = []
+
+    def look(*args):
+        numbers.append(
+            {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}
+        )
+        return plugin(*args)
+
+    plugin = bootstrap.plugin
+    monkeypatch.setattr(bootstrap, "plugin", look)
+    before = threadpool_info()
+    estimate(*small(), **PLAIN, **QUIET, key=KEY)
+    assert numbers == [{1}]
+    assert threadpool_info() == before
 
 
 def test_equal_keys_give_equal_results_and_others_do_not():

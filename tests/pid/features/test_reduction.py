@@ -103,6 +103,14 @@ def test_what_was_dropped_is_measured():
     assert dropped[1] > 0.8
 
 
+def test_independent_samples_have_no_information_beyond_chance():
+    rng = np.random.default_rng(0)
+    values = [reduction.joint_information(*rng.normal(size=(2, 300, 6))) for _ in range(200)]
+    assert np.std(values) == pytest.approx(np.sqrt(2 * 36) / (2 * 300 * np.log(2)), rel=0.15)
+    assert not any(reduction.beyond_chance(value, 300, 6, 6) for value in values)
+    assert reduction.beyond_chance(0.2, 300, 6, 6) == 0.2
+
+
 def test_what_was_dropped_of_a_wide_target_is_measured():
     rng = np.random.default_rng(0)
     target = rng.normal(size=(N, 40)) * np.r_[np.full(8, 5.0), np.ones(32)]

@@ -73,6 +73,15 @@ def test_whole_groups_are_resampled():
     np.testing.assert_allclose(counts, np.round(counts), atol=1e-6)
 
 
+@pytest.mark.parametrize("double", [False, True])
+def test_orders_are_uniform_permutations(double):
+    with jax.enable_x64(double):
+        orders = np.asarray(null_orders(KEY, 3, 6000))
+    assert np.all(np.sort(orders, axis=1) == np.arange(3))
+    _, counts = np.unique(orders, axis=0, return_counts=True)
+    np.testing.assert_allclose(counts, 1000, atol=4 * (6000 * 5 / 36) ** 0.5)
+
+
 def test_circular_orders_shift_by_at_least_the_minimum():
     orders = np.asarray(null_orders(KEY, 30, 200, Sampling(min_shift=7)))
     assert np.all((orders - np.arange(30) - orders[:, :1]) % 30 == 0)
