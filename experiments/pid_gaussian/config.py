@@ -59,9 +59,13 @@ class Coverage:
     """How often intervals contain the truth, on the structured system."""
 
     d: Count = 12
-    """Dimensions d of target, x and y each, 9 or more."""
+    """Dimensions d of target, x and y each, 4 or more; below 9 the system has other gains."""
     n: Count = 900
     """Number of samples."""
+    rows: Literal["independent", "student", "series"] = "independent"
+    """Law of the samples: Gaussian, t with 5 degrees of freedom, or an autoregressive series, .9 (take d 4)."""
+    gaussianize: Literal["none", "copula"] = "copula"
+    """Transformation of the marginals."""
     repeats: Count = 100
     """Number of data sets for each seed."""
     at_once: Count = 25
@@ -190,13 +194,13 @@ class Config:
                 f"the planted model needs three layers or more and a network, got {self.planted.layers} and "
                 f"{self.planted.networks}; raise --planted.layers or --planted.networks."
             )
-        for name, d in (
-            ("bias.structured", min(self.bias.structured, default=9)),
-            ("coverage.d", self.coverage.d),
+        for name, d, least in (
+            ("bias.structured", min(self.bias.structured, default=9), 9),
+            ("coverage.d", self.coverage.d, 4),
         ):
-            if d < 9:
+            if d < least:
                 raise ValueError(
-                    f"the structured system needs 9 dimensions or more, got {d}; raise --{name}."
+                    f"the structured system needs {least} dimensions or more, got {d}; raise --{name}."
                 )
         needed = {
             "planted.n": (self.planted.n, 3 * PLANTED_D + 2),

@@ -25,6 +25,7 @@ USED_BY: dict[ConfigName, tuple[str, ...]] = {
 }
 """Configuration -> the options of an estimate that only it uses."""
 FLOW_ROWS = 100  # rows that a flow needs
+MIN_PRODUCT_ROWS = 100  # rows that predictions of two answers need
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,6 +85,9 @@ class Corners:
 
     rows: Natural = 600
     """Number of questions at each corner of each task. 0 skips the corners."""
+    product_rows: Natural = 4000
+    """Number of questions at the corner where both sources are needed, for predictions of the answer by products of
+    the two. 0 skips these."""
     tasks: Annotated[tuple[str, ...], Choices(tuple(TASKS))] = tuple(
         name for name, task in TASKS.items() if task.options == 0
     )
@@ -191,6 +195,11 @@ class Config:
             raise ValueError(
                 f"a corner needs {needed} rows or none, got {corners.rows}; raise --corners.rows."
             )
+        if 0 < corners.product_rows < MIN_PRODUCT_ROWS:
+            raise ValueError(
+                f"predictions of an answer need {MIN_PRODUCT_ROWS} rows or none, got {corners.product_rows}; raise "
+                f"--corners.product-rows."
+            )
         if len({*corners.tasks}) < len(corners.tasks):
             raise ValueError(
                 f"tasks at the corners are different, got {', '.join(corners.tasks)}; change --corners.tasks."
@@ -222,7 +231,7 @@ class Config:
         if self.data is not None:
             idle["corners"] = run.Idle("the toy world", "--data")
         if not self.corners.rows:
-            idle["corners.tasks"] = run.Idle("--corners.rows", "0")
+            idle |= dict.fromkeys(("corners.tasks", "corners.product_rows"), run.Idle("--corners.rows", "0"))
         if not self.capture.windows:
             idle["capture.width"] = run.Idle("--capture.windows", "--capture.windows false")
         for config, names in USED_BY.items():

@@ -17,8 +17,10 @@ An answer is one of two words, with H(Y) = 1 bit, and Gaussian information about
 
 whose residual variance is at least 1/3 of 4/3, so that a source with the full answer has ½ log₂ 4 = 1 bit. This is the
 information of a linear readout of pooled states. It may miss information in products of the two sources, such as the
-synergy at the corner where both are needed; the effect is then not decidable. At that corner a second effect is
-measured: the knockout removes the information about the answer from the question tokens.
+synergy at the corner where both are needed; the effect is then not decidable. At that corner the same effect is
+measured again by a categorical target, whose cross-fitted predictions read products of the principal components of
+both sources. It needs thousands of questions (`product_rows`). A third effect there: the knockout removes the
+information about the answer from the question tokens.
 
 The probability of the right answer, over the questions answered correctly, must fall or stay (`EXPECTED.knockout`). It
 counts as unchanged if it changes by less than .05.
@@ -65,11 +67,11 @@ class KnownEffect(NamedTuple):
     high: float
 
 
-def corner_questions(config: Config, corner: str, task: str) -> questions.Questions:
-    """Return the questions of a task at a corner."""
-    leak_rates = EXPECTED[corner].leak_rates
+def corner_questions(config: Config, corner: str, task: str, rows: int | None = None) -> questions.Questions:
+    """Return the questions of a task at a corner, `corners.rows` unless another number is given."""
+    count = config.corners.rows if rows is None else rows
     return questions.make_toy_questions(
-        task, leak_rates, config.corners.rows, config.seed, f"{corner}: {task}"
+        task, EXPECTED[corner].leak_rates, count, config.seed, f"{corner}: {task}"
     )
 
 
@@ -87,6 +89,8 @@ def measure(model: ModelFolder, corner: str, task: str, config: Config) -> list[
 
     add(claim_of(expected, task), *_mean(knockout, lambda pid: signed_gap(expected, pid)))
     if expected.atom == "synergy":
+        if config.corners.product_rows:
+            add(f"{claim_of(expected, task)}, read by products", *_read_products(model, corner, task, config))
         base_information, base_draws = _mean(base, lambda pid: np.asarray(pid.mi_y))
         information, draws = _mean(knockout, lambda pid: np.asarray(pid.mi_y))
         claim = "the knockout removes the answer from the question tokens"
@@ -154,7 +158,12 @@ def _estimate(capture: Capture, target: np.ndarray, condition: str, config: Conf
         ci=Bootstrap(size.draws, size.level, "paired"),
         null=None,
     )
+    return _restore_or_estimate(capture, target, condition, config, options)
 
+
+def _restore_or_estimate(
+    capture: Capture, target: np.ndarray, condition: str, config: Config, options: EstimateConfig
+) -> Estimate:
     def make() -> Estimate:
         x, y = (
             np.asarray(capture.store.states(condition, group))
@@ -170,6 +179,19 @@ def _estimate(capture: Capture, target: np.ndarray, condition: str, config: Conf
         {key: repr(value) for key, value in options.items()},
     ]
     return result_cache.restore_or_estimate(config.cache, result_cache.digest(facts), make)
+
+
+def _read_products(model: ModelFolder, corner: str, task: str, config: Config) -> tuple[float, np.ndarray]:
+    """Return the mean gap under the knockout by predictions of the answer, and its draws."""
+    corner_task = corner_questions(config, corner, task, config.corners.product_rows)
+    capture = capture_states(model, corner_task, config, windows=False)
+    answers = np.unique(corner_task.answers, return_inverse=True)[1][:, None]
+    options = EstimateConfig(
+        kinds={"target": "categorical"},
+        ci=Bootstrap(config.estimation.draws, config.estimation.level, "paired"),
+    )
+    estimate = _restore_or_estimate(capture, answers, ALL, config, options)
+    return _mean(estimate, lambda pid: signed_gap(EXPECTED[corner], pid))
 
 
 def _mean(estimate: Estimate, statistic) -> tuple[float, np.ndarray]:

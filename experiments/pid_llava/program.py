@@ -29,7 +29,12 @@ DRAWS: run.Arrays = {
     ("estimation.shuffles",): 192,
     ("estimation.couplings",): 4096,
 }
-QUESTIONS: run.Arrays = {("capture.rows",): 1000, ("corners.rows",): 1000, ("capture.batch",): 1000}
+QUESTIONS: run.Arrays = {
+    ("capture.rows",): 1000,
+    ("corners.rows",): 1000,
+    ("corners.product-rows",): 1000,
+    ("capture.batch",): 1000,
+}
 """Bytes of a question of the toy world, with its picture. GQA has as many as it has."""
 
 

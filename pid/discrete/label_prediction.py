@@ -51,6 +51,9 @@ class LabelEstimate(NamedTuple):
     ci: Interval
     """Intervals of all fields by bootstrap of the samples' scores; the predictions and the table are not refitted."""
 
+    draws: PID
+    """Fields of every bootstrap draw, (B,). Equal keys resample the same samples."""
+
     methods: tuple[str, str, str]
     """The prediction that scored best from x, from y and from both; see `METHODS`."""
 
@@ -143,7 +146,8 @@ def estimate_labels(
     table = _prediction_table(codes, from_x, from_y)
     overlap = _overlap(decompose(table))
     values = _atoms(gains.mean(axis=0), overlap, entropy)
-    weights = _resample_weights(rng, draws, np.arange(len(codes)) if group_labels is None else group_labels)
+    units = np.arange(len(codes)) if group_labels is None else group_labels
+    weights = _resample_weights(np.random.default_rng((*seed, 1)), draws, units)
     resampled = np.stack([_atoms(weight @ gains / weight.sum(), overlap, entropy) for weight in weights])
     tail = (1 - level) / 2
     low, high = np.quantile(resampled, [tail, 1 - tail], axis=0)
@@ -151,6 +155,7 @@ def estimate_labels(
         pid=_to_pid(values),
         entropy=entropy,
         ci=Interval(_to_pid(np.minimum(low, values)), _to_pid(np.maximum(high, values))),
+        draws=PID(*resampled.T),
         methods=(from_x.method, from_y.method, joint.method),
         num_labels=len(counts),
     )
@@ -173,7 +178,8 @@ def _check_labels(labels: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarra
         rare = int(np.sum(counts < MIN_PER_LABEL))
         raise ValueError(
             f"a categorical target needs at least {MIN_PER_LABEL} samples of each label, got {rare} of {len(counts)} "
-            f"labels with fewer, the rarest with {counts.min()}; merge rare labels or drop their samples."
+            f"labels with fewer, the rarest with {counts.min()}; merge rare labels, drop their samples, or pass "
+            f"kinds={{'target': 'ordinal'}} if their order counts."
         )
     return np.argsort(np.argsort(first))[codes]
 

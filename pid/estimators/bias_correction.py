@@ -113,7 +113,7 @@ class Wishart(BiasCorrection):
         The truth of parametric draws is the plug-in. Their corrected values are centered on it, so that intervals also
         account for the remaining bias. Paired draws are centered on their own mean.
         """
-        values = self.correct_values(fit, plugin)
+        values = subtract_wishart_bias(plugin, fit.bias, fit.measure)
         if ci is None:
             return Corrected(values, None, None)
         draws = self.correct_values(fit, bootstrap.draw(fit, ci, key))
@@ -122,8 +122,8 @@ class Wishart(BiasCorrection):
         return _around_mean(values, draws)
 
     def correct_values(self, fit: CovarianceFit, values: np.ndarray) -> np.ndarray:
-        """Subtract the exact bias."""
-        return subtract_wishart_bias(values, fit.bias, fit.measure)
+        """Subtract the exact bias of Gaussian samples."""
+        return subtract_wishart_bias(values, fit.bias_of_draws, fit.measure)
 
 
 @dataclass(frozen=True)
@@ -205,7 +205,7 @@ class WishartThinning(BiasCorrection):
             plugin,
             atoms,
         )
-        return Corrected(values, replace_unique(draws, fit.bias, half_unique_draws), distribution)
+        return Corrected(values, replace_unique(draws, fit.bias_of_draws, half_unique_draws), distribution)
 
     def correct_values(self, fit: CovarianceFit, values: np.ndarray) -> np.ndarray:
         """Subtract the exact bias, as `Wishart` does."""
@@ -238,6 +238,18 @@ METHODS: dict[str, BiasCorrection] = {
 def method_of(debias: BiasCorrection | str | None) -> BiasCorrection:
     """Return the method itself, or the method with this short name; None means "none"."""
     return debias if isinstance(debias, BiasCorrection) else METHODS[debias or "none"]
+
+
+def corrected_information(
+    fit: CovarianceFit, correction: BiasCorrection, plugin: np.ndarray
+) -> list[tuple[float, float, float]]:
+    """Return I_x, I_y and I_xy of every layer before any draws, less their exact bias if they are corrected."""
+    uncorrected = isinstance(correction, Uncorrected)
+    values = pid_from_array(plugin if uncorrected else subtract_wishart_bias(plugin, fit.bias, fit.measure))
+    return [
+        (float(x), float(y), float(joint))
+        for x, y, joint in zip(values.mi_x, values.mi_y, values.mi_joint, strict=True)
+    ]
 
 
 def _around_mean(values: np.ndarray, draws: np.ndarray) -> Corrected:

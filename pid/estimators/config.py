@@ -170,7 +170,7 @@ class BiasCorrection(ABC):
 
     @abstractmethod
     def correct_values(self, fit: Any, values: np.ndarray) -> np.ndarray:
-        """Correct the fields (..., L, F) of resampled or shuffled data, without further draws."""
+        """Correct the fields (..., L, F) of drawn, resampled or shuffled data, without further draws."""
 
     def limitations(self, fit: Any) -> list[str]:
         """Return warnings if this method does not apply to the data and another is used; none by default."""

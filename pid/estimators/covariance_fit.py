@@ -35,6 +35,9 @@ class CovarianceFit(NamedTuple):
     bias: np.ndarray
     """Bias of I_x, I_y and I_xy in bits, (L, 3): of Gaussian samples times the inflation, and of rank scores."""
 
+    bias_of_draws: np.ndarray
+    """Bias of I_x, I_y and I_xy of parametric draws and of shuffles in bits, (L, 3): of Gaussian samples alone."""
+
     n: int
     """Number of samples."""
 
@@ -90,8 +93,9 @@ def fit_covariances(
         )
     z = features.values - features.values.mean(axis=1, keepdims=True)
     covs = np.stack([_covariance(*layer, shrinkage) for layer in zip(z, features.mask, strict=True)])
-    bias = _bias(covs, features, n) * features.inflation[:, None] + _bias_of_scores(covs, features, n)
-    return CovarianceFit(features, covs, bias, n, measure, two_targets, shrinkage)
+    gaussian = _bias(covs, features, n)
+    bias = gaussian * features.inflation[:, None] + _bias_of_scores(covs, features, n)
+    return CovarianceFit(features, covs, bias, gaussian, n, measure, two_targets, shrinkage)
 
 
 def _covariance(z: np.ndarray, mask: np.ndarray, shrinkage: str | None) -> np.ndarray:

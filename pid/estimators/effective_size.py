@@ -70,6 +70,7 @@ def account_for_dependence(
     smallest = STEP ** math.floor(math.log(fit.n / max(1.0, float(ratios.max())), STEP))
     return fit._replace(
         bias=bias,
+        bias_of_draws=bias,
         sampling=Sampling(1 if block is None else auto, scale, shift, indexed),
         effective_n=min(fit.n, max(math.ceil(smallest), fit.covs.shape[-1] + 2)),
     )

@@ -10,9 +10,9 @@ import jax
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-from pid.discrete.label_prediction import estimate_labels
+from pid.discrete.label_prediction import MIN_PER_LABEL, estimate_labels
 from pid.estimators import bootstrap, intervals
-from pid.estimators.bias_correction import method_of
+from pid.estimators.bias_correction import corrected_information, method_of
 from pid.estimators.checks.assumptions import assumption_flags
 from pid.estimators.checks.dependence import dependence_flags
 from pid.estimators.checks.sample_size import known_bias_flags, warnings_for
@@ -30,7 +30,7 @@ from pid.estimators.results import (
 )
 from pid.features.feature_tables import FeatureTable
 from pid.features.input_arrays import Samples, Variable, read_samples
-from pid.features.kinds import check_kinds, detect_kinds
+from pid.features.kinds import check_kinds, detect_kinds, number_rows
 from pid.features.resampling import group_samples
 from pid.interface.flags import Flag
 from pid.interface.scalars import random_key
@@ -137,7 +137,7 @@ def layerwise(target: Any, x: Any, y: Any, *, key: Any, **choices: Unpack[Estima
 def _estimate(samples: Samples, config: dict[str, Any], key: Any) -> Estimate:
     key = random_key(key)
     kinds = [_kinds_of_layer(samples, layer, config["kinds"]) for layer in range(samples.num_layers)]
-    if any(all(kind == "categorical" for kind in of_layer[0]) for of_layer in kinds):
+    if any(_is_one_label(samples, layer, kinds[layer][0], config) for layer in range(samples.num_layers)):
         return _estimate_labels(samples, config, key)
     samples, kinds = _with_indicators(samples, kinds, config["kinds"])
     has_small_matrices = sum(variable.layer(0).shape[1] for variable in samples) <= samples.n
@@ -177,13 +177,13 @@ def _estimate_gaussian(
     )
     fit = account_for_dependence(fit, ci, config["null"], groups)
     plugin = bootstrap.plugin(fit)
-    known = correction.correct_values(fit, plugin)
+    information = corrected_information(fit, correction, plugin)
     with ThreadPoolExecutor(
         max_workers=1
     ) as pool:  # the checks run on the host, beside the draws on the device
         layers = range(samples.num_layers)
         checks = [
-            pool.submit(_assumption_flags, samples, layer, fit, known[layer], config, kinds[layer])
+            pool.submit(_assumption_flags, samples, layer, fit, information[layer], config, kinds[layer])
             for layer in layers
         ]
         corrected = correction.correct(fit, plugin, ci, draws_key)
@@ -214,6 +214,14 @@ def _estimate_gaussian(
         layer_names=samples.layer_names,
         variance=fit.features.variance,
     )
+
+
+def _is_one_label(samples: Samples, layer: int, kinds: tuple[str, ...], config: dict[str, Any]) -> bool:
+    """Return whether each row of the target is a label: as stated, or as detected if samples repeat the rows."""
+    if not all(kind == "categorical" for kind in kinds):
+        return False
+    labels = number_rows(samples.target.layer(layer))
+    return "target" in (config["kinds"] or ()) or MIN_PER_LABEL * (int(labels.max()) + 1) <= samples.n
 
 
 def _is_series(config: dict[str, Any]) -> bool:
@@ -272,14 +280,14 @@ def _assumption_flags(
     samples: Samples,
     layer: int,
     fit: CovarianceFit,
-    values: np.ndarray,
+    information: tuple[float, float, float],
     config: dict[str, Any],
     kinds: Kinds,
 ) -> list[Flag]:
     """Return the flags of the assumptions of one layer; none without `checks`."""
     if not config["checks"]:
         return []
-    pid, parts = pid_from_array(values), fit.features.parts
+    parts = fit.features.parts
     target, x, y = (
         part[layer][:, mask[layer]] for part, mask in ((parts[i], fit.features.masks[i]) for i in (0, -2, -1))
     )
@@ -287,7 +295,7 @@ def _assumption_flags(
     return assumption_flags(
         (samples.target.layer(layer), samples.x.layer(layer), samples.y.layer(layer)),
         (target, x, y),
-        (float(pid.mi_x), float(pid.mi_y), float(pid.mi_joint)),
+        information,
         kinds=kinds,
         groups=config["groups"],
         accounted=accounted,
@@ -300,7 +308,7 @@ def _assumption_flags(
 def _estimate_labels(samples: Samples, config: dict[str, Any], key: jax.Array) -> Estimate:
     """Decompose the information about a categorical target: cross-fitted predictions, no Gaussian model."""
     ci = config["ci"] or Bootstrap(draws=2)
-    rows, flags, dims = [], [], []
+    rows, draws, flags, dims = [], [], [], []
     for layer in range(samples.num_layers):
         target, x, y = (variable.layer(layer) for variable in samples)
         labels = np.unique(target, axis=0, return_inverse=True)[1].reshape(-1)
@@ -309,6 +317,7 @@ def _estimate_labels(samples: Samples, config: dict[str, Any], key: jax.Array) -
         )
         result = estimate_labels(labels, x, y, key=key, draws=ci.draws, level=ci.level, group_labels=groups)
         rows.append([pid_to_array(pid) for pid in (result.pid, *result.ci)])
+        draws.append(pid_to_array(result.draws))
         dims.append((1, x.shape[1], y.shape[1]))
         note = (
             f"the target is categorical, {result.num_labels} labels with an entropy of {result.entropy:.2f} bits: the "
@@ -326,12 +335,12 @@ def _estimate_labels(samples: Samples, config: dict[str, Any], key: jax.Array) -
         pid=pid_from_array(values),
         ci=None if config["ci"] is None else Interval(pid_from_array(low), pid_from_array(high)),
         null=None,
-        draws=None,
+        draws=None if config["ci"] is None else pid_from_array(np.stack(draws, axis=1)),
         flags=tuple(flags),
         n=samples.n,
         dims=tuple(dims),
         plugin=pid_from_array(values),
-        resampling=_resampling(config["ci"], key, "samples"),
+        resampling=_resampling(config["ci"] and Bootstrap(ci.draws, ci.level, "paired"), key, "scores"),
         choices=_record_choices(config),
         layer_names=samples.layer_names,
         variance=((1.0, 1.0, 1.0),) * samples.num_layers,

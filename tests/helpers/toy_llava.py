@@ -89,7 +89,7 @@ def tiny(*models: Path, cache: Path, **changes) -> pid_llava.Config:
             rows=24, samples=20, only_correct=False, least=12, batch=8, style=toyworld.STYLE, suffix="none"
         ),
         estimation=pid_llava.Estimation(components=2, draws=8, shuffles=2),
-        corners=pid_llava.Corners(rows=16, tasks=("QueryAttr",)),
+        corners=pid_llava.Corners(rows=16, product_rows=0, tasks=("QueryAttr",)),
     )
     return dataclasses.replace(config, **changes)
 

@@ -21,6 +21,17 @@ from experiments.run.report import Table, number
 from pid import Bootstrap, layerwise
 from pid.estimators.results import FIELDS
 
+SAMPLERS = {
+    "independent": structured.sample,
+    "student": structured.sample_heavy_tails,
+    "series": structured.sample_series,
+}
+ROWS = {
+    "independent": "independent samples",
+    "student": "samples with heavy tails, t(5)",
+    "series": "an autoregressive series, .9",
+}
+
 
 def parts(config: Config, seed: int) -> list[Part]:
     """Return one part for each correction and chunk. All corrections use the same data."""
@@ -39,25 +50,35 @@ def parts(config: Config, seed: int) -> list[Part]:
 def measure(method: str, chunk: int, size: Coverage, seed: int) -> Row:
     """Return estimates and ends of intervals of one chunk of data sets."""
     gains = structured.gains(size.d)
-    estimate = layerwise(
-        *structured.sample(gains, size.at_once, size.n, seed, chunk),
-        reduce=None,
-        checks=False,
-        gaussianize="none",
-        debias=method,
-        ci=Bootstrap(size.draws, size.level),
-        null=None,
-        key=jax.random.fold_in(jax.random.key(seed), chunk),
-    )
-    assert estimate.ci is not None
+    sample = SAMPLERS[size.rows]
+    series = {"kind": "paired", "block": "auto"} if size.rows == "series" else {}
+    groups = np.split(
+        np.arange(size.at_once), size.at_once if series else 1
+    )  # each series has its effective size
+    key = jax.random.fold_in(jax.random.key(seed), chunk)
+    data = sample(gains, size.at_once, size.n, seed, chunk)
+    estimates = [
+        layerwise(
+            *(variable[group] for variable in data),
+            reduce=None,
+            checks=False,
+            gaussianize=size.gaussianize,
+            debias=method,
+            ci=Bootstrap(size.draws, size.level, **series),
+            null=None,
+            key=key,
+        )
+        for group in groups
+    ]
+    intervals = [estimate.ci for estimate in estimates if estimate.ci is not None]
     pids = {
-        "truth": structured.truth(gains),
-        "value": estimate.pid,
-        "low": estimate.ci.low,
-        "high": estimate.ci.high,
+        "value": [estimate.pid for estimate in estimates],
+        "low": [interval.low for interval in intervals],
+        "high": [interval.high for interval in intervals],
     }
-    labels = {"method": method, "d": size.d, "n": size.n, "level": size.level}
-    return to_json(labels | {name: by_field(pid) for name, pid in pids.items()})
+    labels = {"method": method, "d": size.d, "n": size.n, "level": size.level, "rows": size.rows}
+    columns = {name: by_field(jax.tree.map(lambda *a: np.concatenate(a), *pid)) for name, pid in pids.items()}
+    return to_json(labels | {"truth": by_field(structured.truth(gains))} | columns)
 
 
 def count_coverage(rows: list[Row]) -> list[Row]:
@@ -106,7 +127,8 @@ def report(rows: list[Row]) -> list[Table]:
     ]
     first = rows[0]
     system = (
-        f"structured system, d = {first['d']}, n = {first['n']}, {counts[0]['count']} data sets (synthetic)"
+        f"structured system, d = {first['d']}, n = {first['n']}, {ROWS[first['rows']]}, {counts[0]['count']} data sets "
+        f"(synthetic)"
     )
     title = f"Coverage of {100 * first['level']:.0f} % intervals, ±: one standard error: {system}"
     columns = ("correction", "bits", "truth", "mean", "bias", "sd", "bias / sd", "width", "coverage")

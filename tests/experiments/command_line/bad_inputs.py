@@ -230,6 +230,7 @@ LLAVA = [
     ("--npz {full}/text.npz --model {here}", "--model", "got --npz", "drop it"),
     ("--npz {full}/text.npz --capture.rows 300", "--capture.rows", "got --npz", "drop it"),
     ("--data {full} --corners.rows 50", "--corners.rows", "got --data", "the toy world"),
+    ("--corners.product-rows 20", "got 20", "--corners.product-rows"),
     ("--corners.rows 0 --corners.tasks QueryAttr", "--corners.tasks", "got 0", "--corners.rows"),
     ("--capture.no-windows --capture.width 3", "--capture.width", "got --capture.windows false"),
     ("--config paper --estimation.shuffles 3", "--estimation.shuffles", "--config recommended"),

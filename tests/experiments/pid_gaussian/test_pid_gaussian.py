@@ -83,6 +83,31 @@ def test_the_structured_system_has_its_known_answer_and_nothing_has_none():
     assert np.abs(structured.truth(structured.zero_gains(9))).max() < 1e-12
 
 
+def test_series_and_heavy_tails_have_the_moments_of_the_structured_system():
+    gains = structured.gains(4)
+    cov = structured.covariance(gains)
+    series = np.concatenate(structured.sample_series(gains, 40, 900, 0), axis=-1)
+    np.testing.assert_allclose(np.einsum("rni,rnj->ij", series, series) / 36_000, cov, atol=0.35)
+    lagged = np.einsum("rni,rnj->ij", series[:, 1:], series[:, :-1]) / 35_960
+    np.testing.assert_allclose(lagged, 0.9 * cov, atol=0.35)
+    tails = np.concatenate(structured.sample_heavy_tails(gains, 40, 900, 0), axis=-1).reshape(36_000, 12)
+    np.testing.assert_allclose(np.cov(tails.T), 5 / 3 * cov, atol=0.25)  # variance of t(5)
+    assert np.mean((tails[:, 0] / tails[:, 0].std()) ** 4) > 5
+
+
+@pytest.mark.parametrize("rows", ["student", "series"])
+def test_coverage_of_other_rows_is_measured_by_the_same_program(rows):
+    size = pid_gaussian.Coverage(
+        d=4, n=400, rows=rows, repeats=2, at_once=2, draws=DRAWS, methods=("thinned",)
+    )
+    row = coverage.measure("thinned", 0, size, 0)
+    assert row["rows"] == rows
+    truth = structured.truth(structured.gains(4)).mi_joint
+    low, value, high = (np.array(row[end]["mi_joint"]) for end in ("low", "value", "high"))
+    assert np.all((low < value) & (value < high))
+    np.testing.assert_allclose(value, truth, atol=1.0)
+
+
 def test_warps_share_one_gaussian_system_and_are_undone_by_their_inverses():
     elementwise, rotated = (warped.generate(50, 4, 4, 1, rotated=flag) for flag in (False, True))
     np.testing.assert_allclose(pid_to_array(elementwise.truth), pid_to_array(rotated.truth))
@@ -126,7 +151,14 @@ def test_coverage_and_bias_are_counted_over_chunks_and_seeds():
     def row(seed, values):
         numbers = {role: {f: values for f in FIELDS} for role in ("value", "low")}
         high = {"high": {f: [v + 1 for v in values] for f in FIELDS}}
-        labels = {"method": "wishart", "d": 9, "n": N, "level": 0.9, "truth": dict.fromkeys(FIELDS, 2.5)}
+        labels = {
+            "method": "wishart",
+            "d": 9,
+            "n": N,
+            "level": 0.9,
+            "rows": "independent",
+            "truth": dict.fromkeys(FIELDS, 2.5),
+        }
         return {"part": "", "seed": seed, **labels, **numbers, **high}
 
     result = coverage.count_coverage([row(0, [1.0, 2.0]), row(1, [2.5, 4.0])])
@@ -309,7 +341,7 @@ def test_what_cannot_be_read_exits_with_2_and_a_suggestion(words, message, capsy
         ({"npz": "a.npz", "seeds": (0, 1)}, "estimated with one seed"),
         ({"planted": pid_gaussian.Planted(layers=2)}, "three layers or more"),
         ({"bias": pid_gaussian.Bias(structured=(8,))}, "raise --bias.structured"),
-        ({"coverage": pid_gaussian.Coverage(d=8)}, "raise --coverage.d"),
+        ({"coverage": pid_gaussian.Coverage(d=3)}, "raise --coverage.d"),
         ({"coverage": pid_gaussian.Coverage(repeats=1)}, "raise --coverage.repeats"),
         ({"coverage": pid_gaussian.Coverage(repeats=30)}, "multiple of coverage.at_once, got 30 and 25"),
         ({"speed": pid_gaussian.Speed(n=300)}, "raise --speed.n"),

@@ -349,6 +349,7 @@ def test_activations_of_your_own_are_decomposed_by_layer(tmp_path):
             "needs 100 samples, got capture.least=50",
         ),
         ({"corners": pid_llava.Corners(rows=5)}, "needs 26 rows or none, got 5"),
+        ({"corners": pid_llava.Corners(product_rows=20)}, "need 100 rows or none, got 20"),
         ({"corners": pid_llava.Corners(tasks=("ChooseCat",))}, "tells nothing, got ChooseCat"),
     ],
 )

@@ -147,7 +147,10 @@ def test_a_source_that_tells_the_answer_fully_tells_one_bit_and_never_more():
 
 
 class PlantedStore:
-    """A store of three layers whose states have the information of a corner's scene and question on the answer (±1)."""
+    """A store of three layers whose states have the information of a corner's scene and question on the answer (±1).
+
+    Where both are needed the answer is the product of their second coordinates.
+    """
 
     def __init__(self, signs, expected=toyworld.EXPECTED["both needed"]):
         rng = np.random.default_rng(0)
@@ -155,8 +158,10 @@ class PlantedStore:
             TokenType.IMAGE: expected.leak_rates.vision,
             TokenType.QUESTION: expected.leak_rates.language,
         }
+        key = rng.choice([-1.0, 1.0], len(signs)) * (sum(leak_rates.values()) == 0)
+        second = {TokenType.IMAGE: signs * key, TokenType.QUESTION: key}
         self._states = {
-            group: np.stack([rate * signs, np.zeros_like(signs)], axis=-1)
+            group: np.stack([rate * signs, second[group]], axis=-1)
             + 0.2 * rng.standard_normal((3, len(signs), 2))
             for group, rate in leak_rates.items()
         }
@@ -184,19 +189,24 @@ def test_the_fall_is_that_of_the_right_answers_alone():
 
 
 def test_corners_of_a_model_that_reads_the_inputs_come_out(tmp_path, monkeypatch):
-    """All effects come out but the synergy of a product: no linear readout detects it, so it is not decidable."""
+    """All effects come out. No linear readout detects the synergy of a product; products of the sources do."""
     folder = toy_llava.write(tmp_path / "model")
     config = toy_llava.tiny(folder, cache=tmp_path)
     model = checkpoint.ModelFolder(folder, config.capture, config.mesh)
-    config = dataclasses.replace(config, corners=dataclasses.replace(config.corners, rows=60))
+    config = dataclasses.replace(
+        config, corners=dataclasses.replace(config.corners, rows=60, product_rows=1200)
+    )
     verdicts = {}
     for corner, expected in toyworld.EXPECTED.items():
-        answers = np.array(known_effects.corner_questions(config, corner, "QueryAttr").answers)
-        capture = PlantedStore(np.where(answers == "left", -1.0, 1.0), expected).captured(corner)
-        monkeypatch.setattr(known_effects, "capture_states", lambda *_, capture=capture, **__: capture)
+
+        def capture(_, task, *__, corner=corner, expected=expected, **___):
+            signs = np.where(np.array(task.answers) == "left", -1.0, 1.0)
+            return PlantedStore(signs, expected).captured(f"{corner} {len(signs)}")
+
+        monkeypatch.setattr(known_effects, "capture_states", capture)
         verdicts[corner] = [row.verdict for row in known_effects.measure(model, corner, "QueryAttr", config)]
     assert verdicts == {
-        "both needed": ["not decidable", "not decidable", "holds"],
+        "both needed": ["not decidable", "holds", "not decidable", "holds"],
         "words suffice": ["holds", "holds"],
         "image suffices": ["holds"],
         "either suffices": ["holds", "holds"],

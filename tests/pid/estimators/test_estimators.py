@@ -209,6 +209,18 @@ def test_refused_choices(make, words):
         make()
 
 
+def test_several_columns_of_labels_with_few_samples_of_each_row_are_no_label():
+    rng = np.random.default_rng(0)
+    target = rng.choice([0, 1, 8, 16], size=(400, 5))
+    x, y = (target + rng.normal(size=(2, 400, 5))).astype(float)
+    result = estimate(target, x, y, key=KEY, **QUIET)
+    assert result.verdict == "not to be used"
+    assert "looks categorical" in " ".join(result.reasons) or "look categorical" in " ".join(result.reasons)
+    assert estimate(target, x, y, key=KEY, kinds={"target": "ordinal"}, **QUIET).verdict != "not to be used"
+    with pytest.raises(ValueError, match="'target': 'ordinal'"):
+        estimate(target, x, y, key=KEY, kinds={"target": "categorical"}, **QUIET)
+
+
 @pytest.mark.parametrize("name", ["x", "y"])
 def test_a_source_of_labels_is_invariant_to_renumbering(name):
     """A source that is stated to be categorical becomes indicators, about which nothing is flagged."""
