@@ -154,7 +154,9 @@ def judge_pairs(decompositions: Sequence[Decomposition]) -> list[Statement]:
         value = float(lowest_correlation(first.estimate.pid, second.estimate.pid))
         draws = lowest_correlation(first_draws, second_draws, count)
         low, high = basic_interval(value - MIN_CORRELATION, draws - MIN_CORRELATION, level)
-        margin = f"[{low:.3f}, {high:.3f}]" if np.isfinite(low) else "undefined, as one does not vary in a draw"
+        margin = (
+            f"[{low:.3f}, {high:.3f}]" if np.isfinite(low) else "undefined, as one does not vary in a draw"
+        )
         numbers = f"r = {value:.3f}, the lower of U_V and U_L; margin {margin}"
         names = f"{first.model}, {second.model}"
         statements.append(Statement(claim, first.config, names, first.task, verdict(low, high), numbers))

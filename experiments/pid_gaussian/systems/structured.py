@@ -59,7 +59,7 @@ def sample(channels: Gains, repeats: int, n: int, *seed: int) -> Data:
     """Draw independent data sets."""
     rng = np.random.default_rng(seed)
     m, noise_x, noise_y = (rng.standard_normal((repeats, n, len(channels[0]))) for _ in range(3))
-    return _observe(channels, m, noise_x, noise_y)
+    return _through_channels(channels, m, noise_x, noise_y)
 
 
 def sample_heavy_tails(channels: Gains, repeats: int, n: int, *seed: int) -> Data:
@@ -81,8 +81,8 @@ def sample_series(channels: Gains, repeats: int, n: int, *seed: int) -> Data:
     white = rng.standard_normal((3, repeats, n + 300, len(channels[0])))
     filtered = lfilter([(1 - AUTOCORRELATION**2) ** 0.5], [1, -AUTOCORRELATION], white, axis=2)
     series = np.asarray(filtered)[:, :, 300:]
-    return _observe(channels, *series)
+    return _through_channels(channels, *series)
 
 
-def _observe(channels: Gains, m: np.ndarray, noise_x: np.ndarray, noise_y: np.ndarray) -> Data:
+def _through_channels(channels: Gains, m: np.ndarray, noise_x: np.ndarray, noise_y: np.ndarray) -> Data:
     return m, channels[0] * m + noise_x, channels[1] * m + noise_y

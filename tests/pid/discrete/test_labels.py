@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 
+import pid
 from pid.discrete.label_prediction import METHODS, estimate_labels
 
 KEY = jax.random.key(0)
@@ -107,7 +108,28 @@ def test_atoms_add_up_and_intervals_contain_the_values():
 def test_equal_keys_give_equal_results():
     labels, x, _ = mixture(2, 1.5)
     first, second = (estimate(labels, x, x[:, :2], draws=20) for _ in range(2))
-    assert first == second
+    assert first._replace(draws=second.draws) == second
+    np.testing.assert_array_equal(first.draws, second.draws)
+
+
+def test_draws_scatter_about_the_estimate_and_within_its_interval():
+    labels, x, _ = mixture(2, 1.5)
+    result = estimate(labels, x, x[:, :2], draws=400)
+    assert abs(np.mean(result.draws.mi_x) - result.mi_x) < 0.005
+    share = np.mean((result.ci.low.mi_x <= result.draws.mi_x) & (result.draws.mi_x <= result.ci.high.mi_x))
+    assert share == pytest.approx(0.9, abs=0.02)
+
+
+def test_estimates_of_one_target_are_compared_by_the_same_samples():
+    labels, x, _ = mixture(2, 1.5)
+    noise = np.random.default_rng(2).normal(size=x.shape)
+    options = {"key": KEY, "kinds": {"target": "categorical"}, "ci": pid.Bootstrap(200, kind="paired")}
+    base, other = (pid.estimate(labels[:, None], z, noise, **options) for z in (x, x + 0.1 * noise))
+    change = pid.compare(base, other)
+    assert change.ci.high.mi_x - change.ci.low.mi_x < 0.5 * (base.ci.high.mi_x - base.ci.low.mi_x)
+    gaussian = pid.estimate(x[:, :1], x, noise, key=KEY, ci=pid.Bootstrap(200, kind="paired"))
+    with pytest.raises(ValueError, match="same resamples"):
+        pid.compare(base, gaussian)
 
 
 @pytest.mark.parametrize(

@@ -130,9 +130,9 @@ def test_intervals_of_a_series_cover():
 
 
 @pytest.mark.exhaustive
-@pytest.mark.parametrize("freedom", [np.inf, 5.0])
+@pytest.mark.parametrize("freedom", [np.inf, 5.0, 3.0])
 def test_intervals_of_the_default_choices_cover(freedom):
-    """All seven numbers of a Gaussian system, and of t(5) samples with its scatter."""
+    """All seven numbers of a Gaussian system, and of t samples with its scatter."""
     g, h = np.diag([2, 1.5, 0, 0]), np.diag([2, 0, 1.5, 0])
     truth = to_array(decompose(oracle.channel_system(g, h), (4, 4, 4)))
     rng = np.random.default_rng(0)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import pid
+from experiments.pid_gaussian.systems import structured
 from pid.estimators.config import DEFAULTS
 from pid.estimators.results import FIELDS
 from pid.measures import decompose
@@ -163,6 +164,24 @@ def test_a_t_distribution_is_said():
     scale = np.sqrt(3 / np.random.default_rng(1).chisquare(3, size=(900, 1)))
     estimate = pid.estimate(*(part * scale for part in samples), key=0, **FAST)
     assert "heavy tails" in {flag.kind for flag in estimate.reasons}
+
+
+def test_intervals_of_a_t_distribution_cover():
+    """All seven numbers of 60 data sets with 3 degrees of freedom; the truth is that of the scatter matrix."""
+    gains = structured.gains(4)
+    target, x, y = structured.sample(gains, 60, 900, 7)
+    scale = np.sqrt(3 / np.random.default_rng(1).chisquare(3, size=(60, 900, 1)))
+    result = pid.layerwise(scale * target, scale * x, scale * y, null=None, checks=False, key=0)
+    truth = structured.truth(gains)
+    assert result.ci is not None
+    inside = [
+        (getattr(result.ci.low, field) <= getattr(truth, field))
+        & (getattr(truth, field) <= getattr(result.ci.high, field))
+        for field in FIELDS
+    ]
+    coverage = np.mean(inside, axis=1)
+    assert np.all(coverage > 0.85 - 3 * (0.85 * 0.15 / 60) ** 0.5), coverage
+    assert np.mean(coverage) > 0.85
 
 
 # Labels.
