@@ -106,12 +106,12 @@ def _wait_for_first(connection: socket.socket) -> None:
 def end(index: int) -> None:
     """End this process, whose computation waits for process `index` for ever, with one sentence."""
     sys.stdout.flush()
-    print(
+    sentence = (
         f"host {index} of {jax.process_count()} has ended before the others, so host {jax.process_index()} ends "
-        f"too; start all of them again with --resume to go on from the last checkpoint",
-        file=sys.stderr,
-        flush=True,
+        f"too; start all of them again with --resume to go on from the last checkpoint\n"
     )
+    sys.stderr.write(sentence)  # one call: the main thread may print its own error at the same time
+    sys.stderr.flush()
     os._exit(1)  # the main thread waits inside a collective operation and cannot raise
 
 
