@@ -26,8 +26,8 @@ lra: $(VENV)/.experiments
 test: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(PYRIGHT) & types=$$!; \
-		$(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder -m 'not exhaustive and not codegen' && wait $$types
+	$(PYRIGHT)
+	$(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder -m 'not exhaustive and not codegen'
 	$(PYTEST) -n 2 -m codegen --optimize $$(grep -rl --include='test_*.py' mark.codegen tests)
 
 check: $(VENV)/.test

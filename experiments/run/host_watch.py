@@ -11,6 +11,7 @@ import secrets
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +20,8 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 GOODBYE = b"bye!"
+PATIENCE = 2.0
+"""Seconds within which the connection of a lost host is closed."""
 TOKEN, PORT, NAME = 16, 2, 230
 """Bytes of the secret of a run, of the port of process 0, and of its name."""
 
@@ -37,6 +40,7 @@ def watch_hosts(coordinator: str | None) -> None:
         name = socket.gethostname().encode()[:NAME].ljust(NAME, b"\0")
         own = secrets.token_bytes(TOKEN) + server.getsockname()[1].to_bytes(PORT, "big") + name
         own = np.frombuffer(own, np.uint8)
+    sys.excepthook = _wait_before(sys.excepthook)
     shared = np.asarray(multihost_utils.broadcast_one_to_all(own)).astype(np.uint8).tobytes()
     token, port, name = shared[:TOKEN], shared[TOKEN : TOKEN + PORT], shared[TOKEN + PORT :].rstrip(b"\0")
     if server is not None:
@@ -82,6 +86,16 @@ class _Server:
         for peer in self._others.values():
             if not _has_failed():
                 _send(peer, GOODBYE)
+
+
+def _wait_before(report: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a hook that waits before it reports an error: a lost host breaks collectives before it is noticed here."""
+
+    def hook(*error: Any) -> Any:
+        time.sleep(PATIENCE)
+        return report(*error)
+
+    return hook
 
 
 def _connect(host: str, port: int, token: bytes) -> None:

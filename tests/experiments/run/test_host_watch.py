@@ -62,10 +62,12 @@ def test_killed_host_is_named_at_once_by_the_other(victim, tmp_path):
     seconds = time.monotonic() - start
     hosts[victim].communicate()
     assert hosts[1 - victim].returncode == 1
-    assert output.splitlines()[-1] == (
+    sentence = (
         f"host {victim} of 2 has ended before the others, so host {1 - victim} ends too; start all of them again with "
         f"--resume to go on from the last checkpoint"
     )
+    assert sentence in output.splitlines()  # JAX's own threads may log that they have lost a peer, too
+    assert "Traceback" not in output
     assert seconds < 10
     assert main(Config(out=tmp_path / "run", resume=True, steps=200, pause=0.0))
 
