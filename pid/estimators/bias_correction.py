@@ -161,7 +161,7 @@ class WishartThinning(BiasCorrection):
     """Subtraction of the exact bias, with unique information from split covariances. Short name "thinned".
 
     Directions are selected and measured on independent parts (`wishart_thinning`). This method is recommended:
-    intervals of the atoms cover as stated too. It takes five times the work of `Wishart`. It equals `Wishart` for MMI
+    intervals of the atoms cover as stated too. It takes twice the time of `Wishart`. It equals `Wishart` for MMI
     and if the samples are too few to be split.
 
     Draws of resampled samples are corrected as by `Wishart`. They describe the mutual informations; the deviations of
@@ -191,7 +191,7 @@ class WishartThinning(BiasCorrection):
         draws = bootstrap.draw(fit, ci, key)
         parametric = draws if ci.kind == "parametric" else bootstrap.draw_parametric(fit, key, ci.draws)
         thinned = wishart_thinning.draw_half_unique(fit, key, ci.draws)
-        atoms = _normal_atoms(fit, plugin, half_unique, parametric, thinned)
+        atoms = _normal_atoms(fit, plugin, half_unique, parametric[: len(thinned)], thinned)
         if ci.kind == "paired":
             resampled = wishart.correct_values(fit, draws)
             scale = _excess_deviation(fit, draws, parametric)[:, None]
@@ -199,13 +199,12 @@ class WishartThinning(BiasCorrection):
             return Corrected(
                 values, resampled, SamplingDistribution(resampled, resampled.mean(axis=0), atoms)
             )
-        half_unique_draws = np.stack([thinned[..., :2].mean(axis=-1), thinned[..., 2]], axis=-1)
         distribution = SamplingDistribution(
             wishart.correct_values(fit, draws),
             plugin,
             atoms,
         )
-        return Corrected(values, replace_unique(draws, fit.bias_of_draws, half_unique_draws), distribution)
+        return Corrected(values, _correct_draws(fit, draws, thinned), distribution)
 
     def correct_values(self, fit: CovarianceFit, values: np.ndarray) -> np.ndarray:
         """Subtract the exact bias, as `Wishart` does."""
@@ -254,6 +253,16 @@ def corrected_information(
 
 def _around_mean(values: np.ndarray, draws: np.ndarray) -> Corrected:
     return Corrected(values, draws, SamplingDistribution(draws, draws.mean(axis=0)))
+
+
+def _correct_draws(fit: CovarianceFit, draws: np.ndarray, thinned: np.ndarray) -> np.ndarray:
+    """Subtract the exact bias, and from the plug-in value of ê its mean bias over the draws that were split."""
+    fields = pid_from_array(draws)
+    with np.errstate(invalid="ignore"):  # infinite information: such systems are not corrected
+        half_unique = fields.union - (fields.mi_x + fields.mi_y) / 2
+        excess = half_unique[: len(thinned)] - thinned[..., :2].mean(axis=-1)
+        corrected = half_unique - np.maximum(excess.mean(axis=0), 0)
+    return replace_unique(draws, fit.bias_of_draws, np.stack([corrected, half_unique], axis=-1))
 
 
 def _normal_atoms(

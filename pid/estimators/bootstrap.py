@@ -200,13 +200,15 @@ def shuffled_values(
 
 
 def stream_draws(
-    chunk: Callable[[Array, int], Float[Array, "l c k"]], key: Array, draws: int
+    chunk: Callable[[Array, int], Float[Array, "l c k"]], key: Array, draws: int, first: int | None = None
 ) -> Float[Array, "b l k"]:
-    """Compute all draws by the fewest calls `chunk(key, count)` of equal size, and drop the surplus."""
+    """Compute all draws, or the `first` of them, by the fewest calls `chunk(key, count)` of equal size."""
     chunks = -(-draws // CHUNK)
     count = -(-draws // chunks)
-    values = jnp.moveaxis(jax.lax.map(lambda k: chunk(k, count), jax.random.split(key, chunks)), 2, 1)
-    return values.reshape(-1, *values.shape[2:])[:draws]
+    wanted = draws if first is None else min(first, draws)
+    keys = jax.random.split(key, chunks)[: -(-wanted // count)]
+    values = jnp.moveaxis(jax.lax.map(lambda k: chunk(k, count), keys), 2, 1)
+    return values.reshape(-1, *values.shape[2:])[:wanted]
 
 
 def _weighted_products(weights: Float[Array, "c n"], z: Float[Array, "n d"]) -> Float[Array, "c p"]:

@@ -59,7 +59,7 @@ def estimate(target: Any, x: Any, y: Any, *, key: Any, **choices: Unpack[Estimat
         measure: "broja" or "mmi".
         debias: "wishart" subtracts the exact bias of the three mutual informations and scales the union with the
             joint one; "bootstrap" subtracts the bias of parametric draws; "thinned" subtracts the exact bias and
-            selects and measures the directions of unique information on independent parts (five times the work);
+            selects and measures the directions of unique information on independent parts (twice the time);
             "none". Or the method itself: `Wishart()`, `ParametricBootstrap()`,
             `WishartThinning()`.
         shrinkage: "ledoit_wolf" or "oas" shrinks the correlation matrix towards the identity; needs debias="none".

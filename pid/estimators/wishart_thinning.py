@@ -38,6 +38,8 @@ from pid.gaussian.information import cholesky, log_det
 
 SPLITS = 60
 """Splits over which the estimate is averaged."""
+MAX_DRAWS = 100
+"""Parametric draws that are split; their deviations are those of all draws to 7 %."""
 LARGE_SHARE = 0.5
 """Larger of the two shares of the degrees of freedom that select directions."""
 MIN_SMALL_SHARE, MAX_SMALL_SHARE = 0.25, 0.4
@@ -74,7 +76,10 @@ def estimate_half_unique(fit: CovarianceFit, key: jax.Array) -> np.ndarray:
 
 
 def draw_half_unique(fit: CovarianceFit, key: jax.Array, draws: int) -> np.ndarray:
-    """Estimate ê from two splits, and its plug-in value, for the parametric draws of this key; bits, (B, L, 3)."""
+    """Estimate ê from two splits, and its plug-in value, for the first parametric draws of this key; bits, (B, L, 3).
+
+    They are at most `MAX_DRAWS` of the `draws`.
+    """
     arrays = (fit.covs, fit.features.mask, fit.features.counts)
     return bootstrap.run_in_bits(half_unique_draws, bootstrap.spec_of(fit), *arrays, key, draws)
 
@@ -109,7 +114,8 @@ def half_unique_draws(
 ) -> Float[Array, "b l 3"]:
     """Compute ê from two splits, and its plug-in value, for the draws of `parametric_values` with this key, in nats.
 
-    The covariance of the first two over draws is the sampling variance of ê, without the noise of splitting.
+    The covariance of the first two over draws is the sampling variance of ê, without the noise of splitting. Only the
+    first `MAX_DRAWS` draws are split.
     """
     d, nu = covs.shape[-1], spec.n - 1
     layers = Layer(jax.lax.map(matrix_root, covs), masks, counts)
@@ -127,7 +133,7 @@ def half_unique_draws(
         values = systems.map_or_vmap(draw, (bartlett, factors.reshape(count, 2, *factors.shape[1:])))
         return jnp.moveaxis(values, 0, 1)
 
-    return stream_draws(chunk, key, draws)
+    return stream_draws(chunk, key, draws, first=MAX_DRAWS)
 
 
 def sample_split_factors(
