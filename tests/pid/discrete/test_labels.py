@@ -126,6 +126,7 @@ def test_estimates_of_one_target_are_compared_by_the_same_samples():
     options = {"key": KEY, "kinds": {"target": "categorical"}, "ci": pid.Bootstrap(200, kind="paired")}
     base, other = (pid.estimate(labels[:, None], z, noise, **options) for z in (x, x + 0.1 * noise))
     change = pid.compare(base, other)
+    assert base.ci is not None
     assert change.ci.high.mi_x - change.ci.low.mi_x < 0.5 * (base.ci.high.mi_x - base.ci.low.mi_x)
     gaussian = pid.estimate(x[:, :1], x, noise, key=KEY, ci=pid.Bootstrap(200, kind="paired"))
     with pytest.raises(ValueError, match="same resamples"):
