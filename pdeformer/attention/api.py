@@ -34,7 +34,14 @@ from pdeformer.attention.options import (
     select_method,
     split_arrays,
 )
-from pdeformer.attention.types import AttentionMask, attention_mask, check_shapes, convert_ids
+from pdeformer.attention.types import (
+    AttentionMask,
+    Precision,
+    attention_mask,
+    check_shapes,
+    convert_ids,
+    product_precision,
+)
 from pdeformer.integrators.compilation import compile_once
 from pdeformer.integrators.meshes import with_automatic_axes
 from pdeformer.pde import PDE
@@ -58,6 +65,7 @@ def dot_product_attention(
     method: PlainMethod = "auto",
     key_segment_ids: Shaped[Array | np.ndarray, "..."] | list | None = None,
     causal: bool | None = None,
+    precision: Precision | None = None,
 ) -> Float[Array, "b t n h"]:
     """Compute softmax(Q Kᵀ · scale) V for every head, in O(T) memory on CPU.
 
@@ -83,6 +91,8 @@ def dot_product_attention(
             padded keys are in cross-attention: `jnp.arange(S) < lengths[:, None]`. `segment_ids` are then those of the
             queries, and None means 1. None means `segment_ids`.
         causal: Another name of `is_causal`; None means that it is left out.
+        precision: Precision of products of float32 on TPU and GPU: "highest", "high" or "default", one pass of bfloat16
+            or TF32. None means "highest" for float32, and "default" if query, key and value are shorter.
 
     Returns:
         Shape (B, T, N, H), dtype of `value`. A padded query, or one that may attend no key, returns exactly 0, as with
@@ -111,6 +121,11 @@ def dot_product_attention(
         check_number("scale", scale, scalar=True)
     check_window(window)
     _check_method(method, dropout)
+    if precision not in (None, *get_args(Precision)):
+        raise ValueError(
+            f"precision must be one of {', '.join(get_args(Precision))} or None, got {precision!r}; leave it out."
+        )
+    precision = product_precision(precision, query, key, value)
     causal = resolve_causal(is_causal=is_causal, causal=causal)
     ids = convert_ids(segment_ids, key_segment_ids, query, key)
     if 0 in (*query.shape, *key.shape):
@@ -118,12 +133,20 @@ def dot_product_attention(
     if method == "auto":
         method = "chunked" if dropout > 0 or jax.default_backend() == "cpu" else "xla"
     arrays = query, key, value, *ids, dropout_key if dropout > 0 else None
-    return _plain(arrays, scale, causal=causal, window=window, dropout=dropout, method=method)
+    static: Any = dict(causal=causal, window=window, dropout=dropout, method=method, precision=precision)
+    return _plain(arrays, scale, **static)
 
 
-@compile_once("causal", "window", "dropout", "method")
+@compile_once("causal", "window", "dropout", "method", "precision")
 def _plain(
-    arrays: tuple, scale: Any, *, causal: bool, window: int | None, dropout: float, method: str
+    arrays: tuple,
+    scale: Any,
+    *,
+    causal: bool,
+    window: int | None,
+    dropout: float,
+    method: str,
+    precision: Precision,
 ) -> Array:
     def attend(
         query: Array, key: Array, value: Array, query_ids: Any, key_ids: Any, random: Any, *array: Array
@@ -135,13 +158,14 @@ def _plain(
         result, common = value.dtype, jnp.result_type(query, key, value)
         query, key, value = query.astype(common), key.astype(common), value.astype(common)
         if method == "xla":
-            return _xla_attention(query, key, value, mask, factor).astype(result)
+            with jax.default_matmul_precision(precision):
+                return _xla_attention(query, key, value, mask, factor).astype(result)
         if isinstance(factor, jax.Array):
             wide = compute_dtype(query)
             query, key, value = query.astype(wide) * factor.astype(wide), key.astype(wide), value.astype(wide)
             factor = 1.0
         bits = None if random is None else draw_dropout_bits(random, query, key)
-        options: Any = dict(scale=factor, dropout=dropout, dropout_bits=bits)
+        options: Any = dict(scale=factor, dropout=dropout, dropout_bits=bits, precision=precision)
         return chunked_attention(query, key, value, mask, **options).output.astype(result)
 
     array = (jnp.asarray(scale),) if isinstance(scale, jax.Array | np.ndarray) else ()
@@ -305,7 +329,9 @@ def pde_attention_weights(
 @compile_once("options")
 def _weights(query: Array, key: Array, pde: Any, arrays: Any, *, options: AttentionOptions) -> Array:
     def weights(query: Array, key: Array, pde: Any, arrays: Any) -> Array:
-        return materialized_weights(*_prepare(query, key, None, pde, replace(options, **arrays)))[0]
+        problem = _prepare(query, key, None, pde, replace(options, **arrays))
+        with jax.default_matmul_precision(problem.spec.precision):
+            return materialized_weights(*problem)[0]
 
     batch, length, heads, _ = jax.typeof(query).sharding.spec
     spec = PartitionSpec(batch, heads, length, None)

@@ -24,7 +24,13 @@ from jax import lax
 from jaxtyping import Array, Float, Int, Integer, UInt32
 
 from pdeformer.attention.dropout import keep_mask
-from pdeformer.attention.types import AttentionMask, AttentionOutput, DropoutBits
+from pdeformer.attention.types import (
+    AttentionMask,
+    AttentionOutput,
+    DropoutBits,
+    Precision,
+    product_precision,
+)
 from pdeformer.integrators.linear_map import LinearMap
 from pdeformer.integrators.meshes import serial_loops, vary_alike
 
@@ -43,6 +49,8 @@ class StaticArgs(NamedTuple):
     """Query rows of a chunk."""
     serial: bool
     """Process one head after another instead of all in parallel."""
+    precision: Precision
+    """Precision of the products."""
 
 
 def chunked_attention(
@@ -56,6 +64,7 @@ def chunked_attention(
     dropout_bits: DropoutBits | None = None,
     chunk: int = CHUNK,
     serial: bool | None = None,
+    precision: Precision | None = None,
 ) -> AttentionOutput:
     """Return attention and the log-sum-exp of its scores before dropout; both are twice differentiable.
 
@@ -65,7 +74,8 @@ def chunked_attention(
     batch, length, heads, width = query.shape
     grouped = query.reshape(batch, length, key.shape[2], heads // key.shape[2], width)
     serial = serial_loops(query) if serial is None else serial
-    static = StaticArgs(scale, dropout, _even_chunk(length, chunk), serial)
+    precision = product_precision(precision, query, key, value)
+    static = StaticArgs(scale, dropout, _even_chunk(length, chunk), serial, precision)
     arrays = grouped, key, value, mask or AttentionMask(), None if dropout == 0 else dropout_bits
     leaves, structure = jax.tree.flatten(arrays)
     output, lse = _attend(static, *jax.tree.unflatten(structure, vary_alike(*leaves)))
@@ -111,7 +121,8 @@ def _map_heads(static: StaticArgs, function: Callable, arrays: Any, mask: Attent
     ids = mask.query_ids, mask.key_ids
 
     def apply_to_head(arrays: Any, ids: Any) -> Any:
-        return function(arrays, AttentionMask(mask.low, mask.high, *ids))
+        with jax.default_matmul_precision(static.precision):  # here, because derivatives are traced later
+            return function(arrays, AttentionMask(mask.low, mask.high, *ids))
 
     if not static.serial:
         return jax.vmap(jax.vmap(apply_to_head, in_axes=(1, None), out_axes=1))(arrays, ids)

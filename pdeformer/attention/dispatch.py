@@ -23,7 +23,13 @@ from pdeformer.attention.options import (
     check_options,
 )
 from pdeformer.attention.tiled import tiled_attention
-from pdeformer.attention.types import AttentionInputs, AttentionMask, AttentionOutput, check_shapes
+from pdeformer.attention.types import (
+    AttentionInputs,
+    AttentionMask,
+    AttentionOutput,
+    check_shapes,
+    product_precision,
+)
 from pdeformer.pde import PDE, ReactionDiffusion
 
 
@@ -82,6 +88,7 @@ def prepare(
     `pde` has the coefficients of `scale_coefficients`.
     """
     dtype = compute_dtype(query, key, query if value is None else value)
+    precision = product_precision(options.precision, query, key, query if value is None else value)
     heads, steps = query.shape[2], options.steps
     shapes = [jnp.shape(x) for x in jax.tree.leaves(pde)]
     pde = jax.tree.map(lambda x: jnp.broadcast_to(x, (steps, heads)), pde)
@@ -97,10 +104,13 @@ def prepare(
     scale: Any = max(query.shape[-1], 1) ** -0.5 if options.scale is None else options.scale
     if options.base == "performer":
         assert options.feature_key is not None
-        omega = performer.draw_projection(options.feature_key, options.features or 0, query.shape[-1], dtype)
-        query = performer.feature_map(query, omega, scale=scale, normalize_over=-1)
         key_axes = None if options.is_causal else (1, 3)
-        key = performer.feature_map(key, omega, scale=scale, normalize_over=key_axes)
+        with jax.default_matmul_precision(precision):
+            omega = performer.draw_projection(
+                options.feature_key, options.features or 0, query.shape[-1], dtype
+            )
+            query = performer.feature_map(query, omega, scale=scale, normalize_over=-1)
+            key = performer.feature_map(key, omega, scale=scale, normalize_over=key_axes)
     else:
         query = query * (jnp.asarray(scale, dtype) if isinstance(scale, jax.Array) else scale)
     spec = EvolutionSpec(
@@ -114,6 +124,7 @@ def prepare(
         shared=all(len(x) == 0 for x in shapes),
         constant=all(len(x) < 2 for x in shapes),
         dropout=float(options.dropout),
+        precision=precision,
     )
     return EvolutionProblem(spec, pde, AttentionInputs(query, key, value, mask, dropout_bits))
 
@@ -126,6 +137,11 @@ def zero_padding(x: Array, ids: Array | None, dtype: Any) -> Array:
 
 def run(problem: EvolutionProblem, method: str) -> AttentionOutput:
     """Return the output, and the log-sum-exp of the scores before the evolution."""
+    with jax.default_matmul_precision(problem.spec.precision):
+        return _run(problem, method)
+
+
+def _run(problem: EvolutionProblem, method: str) -> AttentionOutput:
     spec, pde, inputs = problem
     if method == "materialized":
         return materialized_attention(spec, pde, inputs)

@@ -74,7 +74,14 @@ def base_attention(spec: EvolutionSpec, inputs: AttentionInputs) -> AttentionOut
     assert value is not None
     if not spec.random_features:
         return chunked_attention(
-            query, key, value, mask, scale=1.0, dropout=spec.dropout, dropout_bits=dropout_bits
+            query,
+            key,
+            value,
+            mask,
+            scale=1.0,
+            dropout=spec.dropout,
+            dropout_bits=dropout_bits,
+            precision=spec.precision,
         )
     if mask.low is None and mask.query_ids is None:
         return linear_attention(query, key, value, mask.high)

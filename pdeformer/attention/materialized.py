@@ -20,7 +20,13 @@ from jaxtyping import Array, Bool, Float
 
 from pdeformer import stencil
 from pdeformer.attention.dropout import drop_weights
-from pdeformer.attention.types import AttentionInputs, AttentionMask, AttentionOutput, DropoutBits
+from pdeformer.attention.types import (
+    AttentionInputs,
+    AttentionMask,
+    AttentionOutput,
+    DropoutBits,
+    Precision,
+)
 from pdeformer.integrators.linear_map import LinearMap
 from pdeformer.integrators.meshes import vary_alike
 from pdeformer.pde import PDE, AdvectionDiffusion, Diffusion, ReactionDiffusion, Wave, reaction_flow
@@ -51,6 +57,8 @@ class EvolutionSpec:
     """One coefficient for all steps."""
     dropout: float
     """Probability of dropping a weight."""
+    precision: Precision
+    """Precision of the products."""
 
 
 def integrate(pde: PDE, order: str, u: Float[Array, "*b s c"], graph: Path) -> Float[Array, "*b s c"]:

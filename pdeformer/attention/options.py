@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray, Shaped
 
+from pdeformer.attention.types import Precision
 from pdeformer.pde import PDE, REACTIONS, AdvectionDiffusion, Coefficient, Diffusion, ReactionDiffusion, Wave
 from pdeformer.stencil.arguments import check_number, check_random_key, resolve_causal, static_number
 
@@ -52,6 +53,10 @@ class EvolutionOptions:
     pseudo-time, then the diffusion steps. The last one, and a single "euler" step, cost two plain attentions."""
     features: int | None = None
     """Number of random features of base "performer"; 4 times the head width is a start."""
+    precision: Precision | None = None
+    """Precision of products of float32 on TPU and GPU: "highest", "high" or "default", one pass of bfloat16 or TF32,
+    which is faster and has errors of 1e-2 of the largest output. None means "highest" for float32, and "default" if
+    query, key and value are shorter."""
 
 
 @dataclass(frozen=True, kw_only=True)

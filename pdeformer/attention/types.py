@@ -4,12 +4,27 @@ B batch, T query tokens, S key tokens, N query heads, K key heads, G = N/K, F qu
 t query index, s key index
 """
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Integer, UInt32
 
 from pdeformer.stencil.arguments import check_floating, check_random_key, convert_segment_ids
+
+Precision: TypeAlias = Literal["highest", "high", "default"]
+"""Precision of products of float32 on TPU and GPU: all digits, half of them more than one pass, or one pass of
+bfloat16 or TF32. CPUs have all digits always."""
+
+
+def product_precision(precision: Precision | None, *arrays: Array) -> Precision:
+    """Return the precision of all products of an attention; `jax.default_matmul_precision` has no effect on them.
+
+    None is "highest" for arrays of float32 and float64, whose results are promised to 3e-5, and "default" if all are
+    shorter, because one pass has as many digits as they do.
+    """
+    if precision is not None:
+        return precision
+    return "default" if all(jnp.finfo(x.dtype).bits < 32 for x in arrays) else "highest"
 
 
 class AttentionOutput(NamedTuple):

@@ -142,7 +142,10 @@ class AdaptiveStencil(nnx.Module):
         """Return κ, `(K, 1, 1, D)`, or `(K, B, T, D)` if every token has its own."""
         logit = at_least_float32(self.rate)[None, None]
         if self.gate is not None:
-            logit = logit + (standardize(u) @ at_least_float32(self.gate))[..., None]
+            logit = (
+                logit
+                + jnp.matmul(standardize(u), at_least_float32(self.gate), precision="highest")[..., None]
+            )
         share = jax.nn.softmax(at_least_float32(self.share), axis=-2)[:, None, None]
         return MAX_WEIGHT_SUM * jax.nn.sigmoid(logit)[None] * share
 

@@ -26,7 +26,13 @@ from pdeformer.attention.options import (
     check_options,
 )
 from pdeformer.layers import constraints
-from pdeformer.layers.multihead import FlaxArguments, dropout_of, refuse_unserved, segments_of
+from pdeformer.layers.multihead import (
+    FlaxArguments,
+    dropout_of,
+    precision_of,
+    refuse_unserved,
+    segments_of,
+)
 from pdeformer.layers.signature import InitSignature
 from pdeformer.layers.stable_stencil import Segments, at_least_float32, broadcast_segments, check_dtypes
 from pdeformer.pde import PDE, AdvectionDiffusion, Diffusion, Reaction, ReactionDiffusion, Wave
@@ -41,6 +47,7 @@ OWNERS: dict[str, tuple[str, ...]] = {  # the kinds that have an option; every k
     "speed": ("wave",),
     "reaction": ("reaction-diffusion",),
     "order": ("reaction-diffusion",),
+    "precision": get_args(Kind),
 }
 
 
@@ -318,7 +325,7 @@ class PDEAttention(nnx.Module):
             broadcast_dropout: Without effect: every head of every row has its own dropout mask.
             deterministic: Leave out the dropout of `dropout_rate`.
             dtype: dtype to which query, key and value are converted; None is that of the layer.
-            precision: Refused: set `jax.default_matmul_precision`.
+            precision: Precision of products of float32, a name or a `jax.lax.Precision`; None is that of the layer.
             module: Refused: the weights are never formed, and cannot be sown.
             key_segment_ids: int or bool (B, S), segment ids of the keys if they are other tokens than the queries.
             causal: Another name of `is_causal`; None means that it is left out.
@@ -352,7 +359,7 @@ class PDEAttention(nnx.Module):
             dropout_key=dropout_key,
             feature_key=self._feature_key(),
         )
-        output = pde_attention(query, key, value, self.pde(), **vars(options))
+        output = pde_attention(query, key, value, self.pde(), **vars(options) | precision_of(flax))
         return output.reshape(*leading, *output.shape[1:])
 
     def init_cache(

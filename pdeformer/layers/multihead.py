@@ -5,6 +5,7 @@ B batch, T query tokens, S key tokens, N heads
 
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
@@ -47,11 +48,14 @@ def refuse_unserved(arguments: FlaxArguments) -> None:
             "PDEAttention never forms its weights and cannot sow them, got module (sow_weights=True); use "
             "pde_attention_weights."
         )
-    if arguments.precision is not None:
-        raise ValueError(
-            f"PDEAttention takes its precision from jax.default_matmul_precision, got precision="
-            f"{arguments.precision!r}; set it there."
-        )
+
+
+def precision_of(arguments: FlaxArguments) -> dict[str, Any]:
+    """Return the keyword argument of a precision, a name or a `jax.lax.Precision`, if there is one."""
+    precision = arguments.precision
+    if precision is None:
+        return {}
+    return {"precision": precision.name.lower() if isinstance(precision, jax.lax.Precision) else precision}
 
 
 def dropout_of(arguments: FlaxArguments, dropout: float, dropout_key: Any) -> tuple[float, Any]:

@@ -138,7 +138,10 @@ class MultiScaleStencil(nnx.Module):
         if self.gate is None:
             return stable_weights(weights)[:, None, None]
         logits = (
-            _segment_mean(standardize(u), segment_ids) @ at_least_float32(self.gate) + weights[None, None]
+            jnp.matmul(
+                _segment_mean(standardize(u), segment_ids), at_least_float32(self.gate), precision="highest"
+            )
+            + weights[None, None]
         )
         return jnp.moveaxis(stable_weights(logits[..., None]), -2, 0)
 

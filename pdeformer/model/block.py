@@ -34,6 +34,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from pdeformer.attention import AttentionCache, dot_product_attention, pde_attention_decode
 from pdeformer.attention.decode import occupied
+from pdeformer.attention.types import Precision
 from pdeformer.layers import Layer
 from pdeformer.model.config import ModelConfig
 
@@ -105,12 +106,14 @@ class Attention(nnx.Module):
         self.value = linear(config, width, inner, rngs, bias=bias)
         self.out = linear(config, inner, width, rngs, bias=bias)
         self.evolution = config.attention.build(config.heads)
+        self.precision: Precision | None = config.attention.precision
 
     def __call__(
         self, u: Float[Array, "b t d"], segment_ids: Int[Array, "b t"] | None, *, key: Key[Array, ""] | None
     ) -> Float[Array, "b t d"]:
         """Mix the tokens of every segment; `key` draws the attention dropout."""
-        attend = dot_product_attention if self.evolution is None else self.evolution
+        plain = partial(dot_product_attention, precision=self.precision)
+        attend = plain if self.evolution is None else self.evolution
         output = attend(
             *self._project(u),
             segment_ids=segment_ids,
@@ -124,7 +127,7 @@ class Attention(nnx.Module):
         self, u: Float[Array, "b t d"], cache: AttentionCache, segment_ids: Int[Array, "b t"] | None
     ) -> tuple[Float[Array, "b t d"], AttentionCache]:
         """Mix new tokens with the earlier ones of the cache, and append them to it."""
-        plain = partial(pde_attention_decode, pde=None, steps=0)
+        plain = partial(pde_attention_decode, pde=None, steps=0, precision=self.precision)
         decode = plain if self.evolution is None else self.evolution.decode
         output, cache = decode(*self._project(u), cache=cache, segment_ids=segment_ids)
         return self.out(output.reshape(*u.shape[:2], self.out.in_features)), cache

@@ -4,7 +4,9 @@ d = d_m + d_x + d_y coordinates, in the order target, x, y
 """
 
 import math
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +17,23 @@ from jaxtyping import Array, Float
 from pid.interface.scalars import real_number
 
 Dims = tuple[int, int, int]
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def highest_precision(function: Callable[P, R]) -> Callable[P, R]:
+    """Compute the products of a function with all digits of float32, on TPU and GPU too.
+
+    One pass of bfloat16, the default of a TPU, would cost thousandths of a bit. Rules of derivatives and of batches are
+    traced later than what calls them, and need this themselves.
+    """
+
+    @wraps(function)
+    def precise(*args: P.args, **options: P.kwargs) -> R:
+        with jax.default_matmul_precision("highest"):
+            return function(*args, **options)
+
+    return precise
 
 
 class Tolerance(NamedTuple):

@@ -17,7 +17,7 @@ from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float
 
 from pid.gaussian import covariance, systems
-from pid.gaussian.covariance import Dims, Tolerance
+from pid.gaussian.covariance import Dims, Tolerance, highest_precision
 from pid.gaussian.systems import InformationMeasure
 
 
@@ -108,6 +108,7 @@ def mutual_information(cov: Any, dims: Any, *, base: Any = 2) -> Any:
     return MI(*(values[..., i] for i in range(3)))
 
 
+@highest_precision
 def _pair_information(cov: Any, dims: tuple[int, ...], base: Any) -> Any:
     """Compute I(A;B) as I(M;X) with an independent y of one coordinate."""
     covariance.check_size(cov, dims, "a, b")
@@ -120,6 +121,7 @@ def _pair_information(cov: Any, dims: tuple[int, ...], base: Any) -> Any:
     return systems.compute(Information((a, b, 1), covariance.tolerance_of(cov.dtype)), padded, base)[..., 0]
 
 
+@highest_precision
 def conditional_information(cov: Any, dims: Any, *, base: Any = 2) -> ConditionalMI:
     """Compute the mutual information of a jointly Gaussian target with each source, given the other source.
 
@@ -178,6 +180,7 @@ def information_correlation(information: Any, *, base: Any = 2) -> Any:
     return xp.sqrt(-xp.expm1(-2 * nats_per_unit * xp.maximum(xp.asarray(information), 0)))
 
 
+@highest_precision
 def entropy(cov: Float[Array, "*b d d"], *, base: Any = 2) -> Float[Array, "*b"]:
     """Compute the differential entropy ½ log det(2πe S) of a Gaussian with non-singular covariance S."""
     log_determinant = jnp.linalg.slogdet(cov)[1]

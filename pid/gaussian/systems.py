@@ -9,8 +9,8 @@ one system after another, because a vmapped graph of several LAPACK calls can ha
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any, NamedTuple
@@ -22,7 +22,7 @@ from jax.custom_batching import custom_vmap
 from jaxtyping import Array, Float
 
 from pid.gaussian import covariance
-from pid.gaussian.covariance import Dims, Tolerance
+from pid.gaussian.covariance import Dims, Tolerance, highest_precision
 
 
 @dataclass(frozen=True)
@@ -84,9 +84,11 @@ def compute(measure: InformationMeasure, cov: Any, base: Any) -> Float[Array | n
     return jnp.asarray(values, cov.dtype) if isinstance(cov, jax.Array) else values
 
 
-def x64_context() -> AbstractContextManager:
-    """Return a context that enables float64 where the default device has it."""
-    return jax.enable_x64(jax.default_backend() != "tpu")
+@contextmanager
+def x64_context() -> Iterator[None]:
+    """Enable float64 where the default device has it, and all digits of products of float32."""
+    with jax.enable_x64(jax.default_backend() != "tpu"), jax.default_matmul_precision("highest"):
+        yield
 
 
 def to_float64(x: Any) -> np.ndarray:
@@ -118,6 +120,7 @@ def evaluate(measure: InformationMeasure, cov: Float[Array, "d d"]) -> Outcome:
 
 
 @evaluate.defjvp
+@highest_precision
 def _evaluate_jvp(measure: InformationMeasure, primals: tuple[Array], tangents: tuple[Array]) -> tuple:
     (cov,), (tangent,) = primals, tangents
     outcome = evaluate(measure, cov)
@@ -162,6 +165,7 @@ def _prepare(cov: Float[Array, "d d"]) -> tuple[Array, Array, Array, Array]:
     return (corr + corr.T) / 2, scale, asymmetry, finite
 
 
+@highest_precision
 def _outcome(measure: InformationMeasure, cov: Array) -> Outcome:
     corr, _, asymmetry, finite = _prepare(cov)
     values, pivot = measure.from_cholesky(corr)
@@ -170,6 +174,7 @@ def _outcome(measure: InformationMeasure, cov: Array) -> Outcome:
     return _finish(measure, values, asymmetry, smallest, finite)
 
 
+@highest_precision
 def evaluate_batch(measure: InformationMeasure, covs: Float[Array, "n d d"]) -> Outcome:
     """Evaluate a measure on a batch in parallel; eigenvalues are computed only if some system needs them."""
     corr, _, asymmetry, finite = jax.vmap(_prepare)(covs)
@@ -208,6 +213,7 @@ def clip_rounding(values: Float[Array, " k"], pivot: Float[Array, ""], d: int) -
     return jnp.where((values < 0) & (values >= -rounding), 0, values)
 
 
+@highest_precision
 def _gradients(measure: InformationMeasure, cov: Array) -> Float[Array, "k d d"]:
     corr, scale, _, finite = _prepare(cov)
     return jnp.where(finite, measure.gradient(corr) / scale[None, :, None] / scale[None, None, :], jnp.nan)

@@ -19,6 +19,7 @@ from jax.scipy.special import digamma
 from jaxtyping import Array, Float, Int
 
 from pid.gaussian import covariance
+from pid.gaussian.covariance import highest_precision
 from pid.gaussian.information import MI
 from pid.interface.deprecation import accept_former_keyword
 
@@ -75,6 +76,7 @@ def _pair_bias(
     return (b[0] + b[1] - b[2]) / 2
 
 
+@highest_precision
 def sample(key: Key, cov: Float[Array, "d d"], n: int) -> Float[Array, "n d"]:
     """Draw n samples of N(0, S), S non-singular."""
     factor = jnp.linalg.cholesky(cov)
@@ -134,6 +136,7 @@ def sample_covariance(key: Key, factor: Float[Array, "d d"], nu: int) -> Float[A
     return from_bartlett(factor, sample_bartlett(key, factor.shape[-1], nu, factor.dtype), nu)
 
 
+@highest_precision
 def from_bartlett(factor: Float[Array, "d d"], a: Float[Array, "d d"], nu: int) -> Float[Array, "d d"]:
     """Return the sample covariance L A Aᵀ Lᵀ / ν of a Bartlett factor A."""
     root = factor @ a

@@ -22,7 +22,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from pid.gaussian import covariance, systems
-from pid.gaussian.covariance import Dims, Tolerance
+from pid.gaussian.covariance import Dims, Tolerance, highest_precision
 from pid.gaussian.information import cholesky, log_det, whitener
 from pid.measures.decomposition import decompose
 
@@ -120,6 +120,7 @@ def _clip(values: Any, union: Any) -> Any:
 
 
 @partial(jax.jit, static_argnums=(1, 2))
+@highest_precision
 def _certify_all(cov: Array, dims: Dims, tolerance: Tolerance) -> tuple:
     flat = cov.reshape(-1, *cov.shape[-2:])
     results = jax.lax.map(partial(_certify, dims=dims, tolerance=tolerance), flat)
@@ -142,6 +143,7 @@ class Channels(NamedTuple):
     """1 where the white coordinate exists, else 0."""
 
 
+@highest_precision
 def channels(cov: Float[Array, "d d"], dims: Dims, tolerance: Tolerance) -> Channels:
     """Compute the channels H_x and H_y with white noise; whitening uses Cholesky factors where they exist."""
     corr, scale = covariance.correlation((cov + cov.T) / 2)
@@ -198,6 +200,7 @@ def _inverse_within_rank(matrix: Float[Array, "m m"], tolerance: Tolerance) -> F
     return vectors * jnp.where(exists, 1 / jnp.where(exists, values, 1), 0)[None, :] @ vectors.T
 
 
+@highest_precision
 def union_information(
     x: Float[Array, "x m"], y: Float[Array, "y m"], coupling: Float[Array, "x y"]
 ) -> Float[Array, ""]:

@@ -27,7 +27,7 @@ from jaxtyping import Array, Bool, Float, Int
 from pid.interface.deprecation import add_former_properties
 from pid.llava.config import TextConfig
 from pid.llava.model.choices import Collect
-from pid.llava.model.layers import linear, normal, stack
+from pid.llava.model.layers import linear, normal, precision_of, stack
 from pid.llava.tokens import TokenType
 
 FORMER_NORMALIZED = "normalized".replace("z", "s")
@@ -143,7 +143,7 @@ def knockout_pairs(
     size = knockout_mask.shape[-1]
     query, key = (jax.nn.one_hot(types, size, dtype=jnp.float32) for types in (query_types, key_types))
     table = jnp.broadcast_to(knockout_mask, (query_types.shape[0], *knockout_mask.shape[1:]))
-    return jnp.einsum("btx,bxy,bsy->bts", query, table.astype(jnp.float32), key) > 0.5
+    return jnp.einsum("btx,bxy,bsy->bts", query, table.astype(jnp.float32), key, precision="highest") > 0.5
 
 
 def attention(
@@ -155,11 +155,9 @@ def attention(
     keys: under `vmap` a cache that all conditions share stays one array. Scores, softmax and sums are float32.
     """
     by_key_head = rearrange(query, "b t (k g) h -> b t k g h", k=caches[0].key.shape[2])
+    products: Any = {"preferred_element_type": jnp.float32, "precision": precision_of(query.dtype)}
     scores = jnp.concatenate(
-        [
-            jnp.einsum("btkgh,bskh->bktgs", by_key_head, cache.key, preferred_element_type=jnp.float32)
-            for cache in caches
-        ],
+        [jnp.einsum("btkgh,bskh->bktgs", by_key_head, cache.key, **products) for cache in caches],
         axis=-1,
     )
     mask = mask[:, None, :, None]
@@ -168,7 +166,7 @@ def attention(
     ends = np.cumsum([cache.key.shape[1] for cache in caches])[:-1]
     shares = jnp.split(weights.astype(query.dtype), ends, axis=-1)
     mixture = sum(
-        jnp.einsum("bktgs,bskh->btkgh", share, cache.value, preferred_element_type=jnp.float32)
+        jnp.einsum("bktgs,bskh->btkgh", share, cache.value, **products)
         for share, cache in zip(shares, caches, strict=True)
     )
     return rearrange(jnp.asarray(mixture, query.dtype), "b t k g h -> b t (k g) h")
@@ -298,7 +296,8 @@ class LanguageModel(nnx.Module):
 
     def logits(self, final: Float[Array, "b t d"]) -> Float[Array, "b t v"]:
         """Apply the output map, which may be tied to the embedding; float32."""
-        logits = self.embed.attend(final) if self.head is None else self.head(final)
+        with jax.default_matmul_precision(precision_of(final.dtype).name.lower()):
+            logits = self.embed.attend(final) if self.head is None else self.head(final)
         return logits.astype(jnp.float32)
 
     def last_token_logits(

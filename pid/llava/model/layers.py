@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Key
 
@@ -19,10 +20,22 @@ def normal(key: Key[Array, ""], shape: tuple[int, ...], dtype: Any, **_: Any) ->
     return 0.02 * jax.random.normal(key, (math.prod(shape),), dtype).reshape(shape)
 
 
+def precision_of(dtype: Any) -> jax.lax.Precision:
+    """Return the precision of products of this dtype: float32 has all digits on every device, bfloat16 one pass."""
+    return jax.lax.Precision.HIGHEST if jnp.finfo(dtype).bits >= 32 else jax.lax.Precision.DEFAULT
+
+
 def linear(inputs: int, outputs: int, *, bias: bool, dtype: Any, rngs: nnx.Rngs) -> nnx.Linear:
     """Make the layer x ↦ xW + b, with parameters and results in `dtype`."""
     return nnx.Linear(
-        inputs, outputs, use_bias=bias, dtype=dtype, param_dtype=dtype, kernel_init=normal, rngs=rngs
+        inputs,
+        outputs,
+        use_bias=bias,
+        dtype=dtype,
+        param_dtype=dtype,
+        precision=precision_of(dtype),
+        kernel_init=normal,
+        rngs=rngs,
     )
 
 

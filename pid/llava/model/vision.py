@@ -18,7 +18,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from pid.llava.config import VisionConfig
-from pid.llava.model.layers import layer_norm, linear, normal, stack
+from pid.llava.model.layers import layer_norm, linear, normal, precision_of, stack
 
 
 def quick_gelu(x: Float[Array, "*s"]) -> Float[Array, "*s"]:
@@ -57,7 +57,8 @@ class VisionBlock(nnx.Module):
             rearrange(project(normed), "m s (n h) -> m s n h", n=self.heads)
             for project in (self.query, self.key, self.value)
         )
-        mixture = jax.nn.dot_product_attention(query, key, value)
+        with jax.default_matmul_precision(precision_of(query.dtype).name.lower()):
+            mixture = jax.nn.dot_product_attention(query, key, value)
         u = u + self.out(rearrange(mixture, "m s n h -> m s (n h)"))
         return u + self.down(ACTIVATIONS[self.activation](self.up(self.norm_ffn(u))))
 
@@ -89,7 +90,8 @@ class VisionTower(nnx.Module):
         size = self.config.patch_size
         pixels = pixels[..., : self.config.side * size, : self.config.side * size]
         patches = rearrange(pixels.astype(self.dtype), "m c (i y) (j x) -> m (i j) (c y x)", y=size, x=size)
-        u = patches @ rearrange(self.patches[...], "d c y x -> (c y x) d")
+        kernel = rearrange(self.patches[...], "d c y x -> (c y x) d")
+        u = jnp.matmul(patches, kernel, precision=precision_of(patches.dtype))
         first = jnp.broadcast_to(self.class_embedding[...][None, None], (u.shape[0], 1, u.shape[2]))
         u = self.norm(jnp.concatenate([first, u], axis=1) + self.positions[...][None])
         if self.blocks is None:
