@@ -29,11 +29,11 @@ def highest_precision(function: Callable[P, R]) -> Callable[P, R]:
     """
 
     @wraps(function)
-    def precise(*args: P.args, **options: P.kwargs) -> R:
+    def with_all_digits(*args: P.args, **options: P.kwargs) -> R:
         with jax.default_matmul_precision("highest"):
             return function(*args, **options)
 
-    return precise
+    return with_all_digits
 
 
 class Tolerance(NamedTuple):

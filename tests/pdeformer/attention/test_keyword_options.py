@@ -27,6 +27,7 @@ PROMISES = dict(
     method="auto",
     order="strang",
     features=None,
+    precision=None,
     feature_key=None,
     dropout=0.0,
     dropout_key=None,

@@ -205,7 +205,6 @@ def test_arguments_of_flax_without_a_meaning_are_refused():
         ({"mask": nnx.make_causal_mask(jnp.ones((2, 5)))}, r"pass segment_ids and is_causal instead"),
         ({"bias": jnp.zeros(1)}, "has no bias"),
         ({"module": nnx.Module()}, "use pde_attention_weights"),
-        ({"precision": "highest"}, "jax.default_matmul_precision"),
         ({"dropout_rate": 0.5}, "pass dropout_rng"),
         ({"dropout_rate": 0.5, "dropout": 0.5}, "name one number"),
     ):
