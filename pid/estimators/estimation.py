@@ -178,9 +178,8 @@ def _estimate_gaussian(
     fit = account_for_dependence(fit, ci, config["null"], groups)
     plugin = bootstrap.plugin(fit)
     information = corrected_information(fit, correction, plugin)
-    with ThreadPoolExecutor(
-        max_workers=1
-    ) as pool:  # the checks run on the host, beside the draws on the device
+    # The checks run on the host, beside the draws on the device.
+    with ThreadPoolExecutor(max_workers=1) as pool:
         layers = range(samples.num_layers)
         checks = [
             pool.submit(_assumption_flags, samples, layer, fit, information[layer], config, kinds[layer])
