@@ -87,8 +87,8 @@ def prepare(
 
     `pde` has the coefficients of `scale_coefficients`.
     """
-    dtype = compute_dtype(query, key, query if value is None else value)
-    precision = product_precision(options.precision, query, key, query if value is None else value)
+    arrays = (query, key) if value is None else (query, key, value)
+    dtype, precision = compute_dtype(*arrays), product_precision(options.precision, *arrays)
     heads, steps = query.shape[2], options.steps
     shapes = [jnp.shape(x) for x in jax.tree.leaves(pde)]
     pde = jax.tree.map(lambda x: jnp.broadcast_to(x, (steps, heads)), pde)

@@ -55,7 +55,7 @@ class EvolutionOptions:
     """Number of random features of base "performer"; 4 times the head width is a start."""
     precision: Precision | None = None
     """Precision of products of float32 on TPU and GPU: "highest", "high" or "default", one pass of bfloat16 or TF32,
-    which is faster and has errors of 1e-2 of the largest output. None means "highest" for float32, and "default" if
+    which is faster and has errors of 4e-3 of the largest output. None means "highest" for float32, and "default" if
     query, key and value are shorter."""
 
 

@@ -29,6 +29,7 @@ from pid.features.gaussianize import rank_gaussian, standardize
 from pid.flow.config import FlowConfig, Rows, check_rows
 from pid.flow.model import FlowLatents, transform
 from pid.flow.training import KINDS, HeldOutScores, select_model, train_with_holdout
+from pid.gaussian.covariance import highest_precision
 
 RIDGE = 1e-6  # added to the covariance of the latents in A; their variances are about 1
 
@@ -122,7 +123,7 @@ def _cross_fit_layers(flow: FlowConfig, target: Array, x: Array, y: Array, keys:
 
 
 @partial(jax.jit, static_argnames="flow")
-@jax.default_matmul_precision("highest")
+@highest_precision
 def cross_fit_layer(flow: FlowConfig, target: Array, x: Array, y: Array, key: Array) -> CrossFit:
     """Cross-fit one layer: one compiled program per shape and configuration."""
     rows, n = flow.bijection_inputs(target, x, y), target.shape[0]

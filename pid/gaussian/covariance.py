@@ -4,9 +4,7 @@ d = d_m + d_x + d_y coordinates, in the order target, x, y
 """
 
 import math
-from collections.abc import Callable
-from functools import wraps
-from typing import Any, NamedTuple, ParamSpec, TypeVar
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,23 +15,12 @@ from jaxtyping import Array, Float
 from pid.interface.scalars import real_number
 
 Dims = tuple[int, int, int]
-P = ParamSpec("P")
-R = TypeVar("R")
+highest_precision = jax.default_matmul_precision("highest")
+"""Decorator of functions whose products have all digits of float32, on TPU and GPU too.
 
-
-def highest_precision(function: Callable[P, R]) -> Callable[P, R]:
-    """Compute the products of a function with all digits of float32, on TPU and GPU too.
-
-    One pass of bfloat16, the default of a TPU, would cost thousandths of a bit. Rules of derivatives and of batches are
-    traced later than what calls them, and need this themselves.
-    """
-
-    @wraps(function)
-    def with_all_digits(*args: P.args, **options: P.kwargs) -> R:
-        with jax.default_matmul_precision("highest"):
-            return function(*args, **options)
-
-    return with_all_digits
+One pass of bfloat16, the default of a TPU, would cost thousandths of a bit. Rules of derivatives and of batches are
+traced later than what calls them, and need it themselves.
+"""
 
 
 class Tolerance(NamedTuple):

@@ -52,9 +52,8 @@ def measure(method: str, chunk: int, size: Coverage, seed: int) -> Row:
     gains = structured.gains(size.d)
     sample = SAMPLERS[size.rows]
     series = {"kind": "paired", "block": "auto"} if size.rows == "series" else {}
-    groups = np.split(
-        np.arange(size.at_once), size.at_once if series else 1
-    )  # each series has its effective size
+    # Every series has an effective size of its own, which layers would share.
+    groups = np.split(np.arange(size.at_once), size.at_once if series else 1)
     key = jax.random.fold_in(jax.random.key(seed), chunk)
     data = sample(gains, size.at_once, size.n, seed, chunk)
     estimates = [

@@ -38,7 +38,7 @@ def assumption_flags(
         samples: target, x and y as they came, (n, d) each.
         coordinates: their Gaussian coordinates, (n, k) each.
         information: estimated I_x, I_y and I_xy in bits.
-        kinds: kind of every column of target, x and y; of one without kinds nothing is said.
+        kinds: kind of every column of target, x and y; a variable without kinds has no flags about them.
         groups: label of the group of every sample, or None.
         accounted: whether the estimate resamples blocks, shifts or groups.
         effective_size: number of independent samples that weigh as much; None for n.
