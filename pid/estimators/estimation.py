@@ -1,7 +1,7 @@
 """`estimate` and `layerwise`: from samples to a PID with intervals, null and warnings."""
 
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from functools import cache
 from typing import Any, Unpack
@@ -13,13 +13,14 @@ from threadpoolctl import ThreadpoolController
 from pid.discrete.label_prediction import MIN_PER_LABEL, estimate_labels
 from pid.estimators import bootstrap, intervals
 from pid.estimators.bias_correction import corrected_information, method_of
-from pid.estimators.checks.assumptions import assumption_flags
+from pid.estimators.checks.assumptions import assumption_flags, test_copula
 from pid.estimators.checks.dependence import dependence_flags
+from pid.estimators.checks.nonlinearity import NonlinearityTest
 from pid.estimators.checks.sample_size import known_bias_flags, warnings_for
 from pid.estimators.config import Bootstrap, EstimateConfig, complete, flow_of, has_two_targets, show_choices
 from pid.estimators.covariance_fit import CovarianceFit, fit_covariances
 from pid.estimators.effective_size import account_for_dependence, describe_scheme, draws_for
-from pid.estimators.gaussian_features import to_gaussian_features
+from pid.estimators.gaussian_features import FeatureColumns, feature_columns, to_gaussian_features
 from pid.estimators.results import (
     Estimate,
     Interval,
@@ -157,32 +158,19 @@ def _estimate_gaussian(
 ) -> Estimate:
     """Decompose the information of the Gaussian model."""
     flow_key, draws_key, null_key = jax.random.split(key, 3)
-    gaussianize, groups, correction = config["gaussianize"], config["groups"], method_of(config["debias"])
-    ci = draws_for(config["ci"], groups)
-    features = to_gaussian_features(
-        samples,
-        reduce=config["reduce"],
-        gaussianize=gaussianize,
-        key=flow_key,
-        groups=None if groups is None else np.asarray(group_samples(groups, samples.n).label),
-        series=_is_series(config),
-    )
-    fit = fit_covariances(
-        features,
-        samples.n,
-        measure=config["measure"],
-        two_targets=has_two_targets(gaussianize),
-        shrinkage=config["shrinkage"],
-        ci=ci,
-    )
-    fit = account_for_dependence(fit, ci, config["null"], groups)
-    plugin = bootstrap.plugin(fit)
-    information = corrected_information(fit, correction, plugin)
-    # The checks run on the host, beside the draws on the device.
+    correction, ci = method_of(config["debias"]), draws_for(config["ci"], config["groups"])
+    layers = range(samples.num_layers)
+    # The checks run on the host, beside the programs on the device.
     with ThreadPoolExecutor(max_workers=1) as pool:
-        layers = range(samples.num_layers)
+        columns = feature_columns(samples, scores=config["gaussianize"] == "copula")
+        tests = [_start_copula_test(pool, columns, layer, config) for layer in layers]
+        fit = _fit(columns, config, ci, flow_key)
+        plugin = bootstrap.plugin(fit)
+        information = corrected_information(fit, correction, plugin)
         checks = [
-            pool.submit(_assumption_flags, samples, layer, fit, information[layer], config, kinds[layer])
+            pool.submit(
+                _assumption_flags, samples, layer, fit, information[layer], config, kinds[layer], tests[layer]
+            )
             for layer in layers
         ]
         corrected = correction.correct(fit, plugin, ci, draws_key)
@@ -213,6 +201,40 @@ def _estimate_gaussian(
         layer_names=samples.layer_names,
         variance=fit.features.variance,
     )
+
+
+def _fit(
+    columns: FeatureColumns, config: dict[str, Any], ci: Bootstrap | None, key: jax.Array
+) -> CovarianceFit:
+    """Reduce the features to Gaussian coordinates, and fit their covariances."""
+    gaussianize, groups, n = config["gaussianize"], config["groups"], len(columns.variables[0][0])
+    features = to_gaussian_features(
+        columns,
+        reduce=config["reduce"],
+        gaussianize=gaussianize,
+        key=key,
+        groups=None if groups is None else np.asarray(group_samples(groups, n).label),
+        series=_is_series(config),
+    )
+    fit = fit_covariances(
+        features,
+        n,
+        measure=config["measure"],
+        two_targets=has_two_targets(gaussianize),
+        shrinkage=config["shrinkage"],
+        ci=ci,
+    )
+    return account_for_dependence(fit, ci, config["null"], groups)
+
+
+def _start_copula_test(
+    pool: ThreadPoolExecutor, columns: FeatureColumns, layer: int, config: dict[str, Any]
+) -> Future[NonlinearityTest] | None:
+    """Start the test of one layer if it needs nothing but the samples: they are independent, and no flow bends them."""
+    own_coordinates = flow_of(config["gaussianize"]) is not None
+    if not config["checks"] or own_coordinates or config["groups"] is not None or _is_series(config):
+        return None
+    return pool.submit(test_copula, columns.layer(layer), are_scores=columns.are_scores)
 
 
 def _is_one_label(samples: Samples, layer: int, kinds: tuple[str, ...], config: dict[str, Any]) -> bool:
@@ -282,6 +304,7 @@ def _assumption_flags(
     information: tuple[float, float, float],
     config: dict[str, Any],
     kinds: Kinds,
+    copula_test: Future[NonlinearityTest] | None,
 ) -> list[Flag]:
     """Return the flags of the assumptions of one layer; none without `checks`."""
     if not config["checks"]:
@@ -301,6 +324,7 @@ def _assumption_flags(
         effective_size=None if fit.effective_n is None else float(fit.effective_n),
         elliptical=bool(fit.features.inflation[layer] > 1),
         flow=flow_of(config["gaussianize"]) is not None,
+        copula_test=None if copula_test is None else copula_test.result,
     )
 
 

@@ -41,6 +41,28 @@ VARIANCE_CAP = 3
 """Components chosen by variance take at most 1/3 as many dimensions as there are samples."""
 
 
+Layers = list[np.ndarray]
+"""One variable: (n, k) for every layer."""
+
+
+class FeatureColumns(NamedTuple):
+    """The features that vary, before any reduction."""
+
+    variables: tuple[Layers, Layers, Layers]
+    """Target, x and y: (n, d) for every layer, standardized or as normal scores."""
+
+    flags: tuple[tuple[Flag, ...], ...]
+    """Flags of every layer."""
+
+    are_scores: bool
+    """Whether the columns are normal scores."""
+
+    def layer(self, layer: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return target, x and y of one layer."""
+        target, x, y = (variable[layer] for variable in self.variables)
+        return target, x, y
+
+
 class GaussianFeatures(NamedTuple):
     """Gaussian coordinates of every layer, padded with zeros to the widest layer."""
 
@@ -79,8 +101,19 @@ class GaussianFeatures(NamedTuple):
         return counts[:, [0, -2, -1]]
 
 
+def feature_columns(samples: Samples, *, scores: bool) -> FeatureColumns:
+    """Standardize the features that vary, or compute their normal scores.
+
+    Raises:
+        ValueError: a variable without any variance.
+    """
+    flags: list[list[Flag]] = [[] for _ in range(samples.num_layers)]
+    target, x, y = (_columns_of_layers(variable, flags, scores=scores) for variable in samples)
+    return FeatureColumns((target, x, y), tuple(map(tuple, flags)), scores)
+
+
 def to_gaussian_features(
-    samples: Samples,
+    columns: FeatureColumns,
     *,
     reduce: PCA | CrossFittedRegression | None,
     gaussianize: Gaussianize | FlowConfig | str,
@@ -88,19 +121,15 @@ def to_gaussian_features(
     groups: np.ndarray | None,
     series: bool,
 ) -> GaussianFeatures:
-    """Reduce every variable of every layer, make it Gaussian, and leave out directions that do not exist.
-
-    Raises:
-        ValueError: a variable without any variance.
-    """
-    layers = samples.num_layers
-    flags: list[list[Flag]] = [[] for _ in range(layers)]
-    columns = [_columns_of_layers(variable, flags, scores=gaussianize == "copula") for variable in samples]
+    """Reduce every variable of every layer, make it Gaussian, and leave out directions that do not exist."""
+    flags, targets = [list(messages) for messages in columns.flags], columns.variables[0]
+    layers = len(targets)
     num_folds = reduce.folds if isinstance(reduce, CrossFittedRegression) else FOLDS
-    folds = make_folds(key, samples.n, num_folds, groups=groups, series=series)
+    folds = make_folds(key, len(targets[0]), num_folds, groups=groups, series=series)
     reduced = []
-    for layer, of_layer in enumerate(zip(*columns, strict=True)):
-        same_target = layer > 0 and of_layer[0] is columns[0][layer - 1]
+    for layer in range(layers):
+        of_layer = columns.layer(layer)
+        same_target = layer > 0 and targets[layer] is targets[layer - 1]
         reduced.append(_reduce(of_layer, reduce, folds, flags[layer], reduced[-1] if same_target else None))
     variables = [list(variable) for variable in zip(*((r.target, r.x, r.y) for r in reduced), strict=True)]
     if isinstance(reduce, PCA) and reduce.variance is not None:
@@ -126,10 +155,6 @@ def to_gaussian_features(
         inflation,
         plain,
     )
-
-
-Layers = list[np.ndarray]
-"""One variable: (n, k) for every layer."""
 
 
 def _columns_of_layers(variable: Variable, flags: list[list[Flag]], *, scores: bool) -> Layers:

@@ -38,8 +38,8 @@ from pid.gaussian.information import cholesky, log_det
 
 SPLITS = 60
 """Splits over which the estimate is averaged."""
-MAX_DRAWS = 100
-"""Parametric draws that are split; their deviations are those of all draws to 7 %."""
+MAX_DRAWS = 50
+"""Parametric draws that are split; their deviations are those of all draws to 10 %."""
 LARGE_SHARE = 0.5
 """Larger of the two shares of the degrees of freedom that select directions."""
 MIN_SMALL_SHARE, MAX_SMALL_SHARE = 0.25, 0.4

@@ -22,6 +22,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.scipy.linalg import cho_solve
 from jaxtyping import Array, Float, Int
 
 GRID = 10.0 ** np.arange(-4.0, 4.5, 0.5)
@@ -193,7 +194,13 @@ def predict_by_features(
         scale = (total - jnp.sum(m_rows**2, axis=0)) / n
 
         def solve(penalties: Array) -> Array:
-            return jnp.linalg.solve(covariance + jnp.diag(penalties), moment)
+            matrix = covariance + jnp.diag(penalties)
+            factor = jnp.linalg.cholesky(matrix)  # half the time of LU, but rounding may leave no factor
+            return jax.lax.cond(
+                jnp.isfinite(factor[-1, -1]),
+                lambda: cho_solve((factor, True), moment),
+                lambda: jnp.linalg.solve(matrix, moment),
+            )
 
         def refit(_: Array | int, coefficients: Array) -> Array:
             left = 1 - jnp.sum(coefficients * moment, axis=0) / scale

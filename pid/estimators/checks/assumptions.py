@@ -3,13 +3,13 @@
 n samples, d columns
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from pid.estimators.checks.dependence import dependence_flags
-from pid.estimators.checks.nonlinearity import nonlinearity_flags
+from pid.estimators.checks.nonlinearity import NonlinearityTest, check_gaussian_copula, nonlinearity_flags
 from pid.features.kinds import flags_of_kinds, number_rows
 from pid.features.reduction import NAMES
 from pid.interface.flags import Flag, verdict
@@ -31,6 +31,7 @@ def assumption_flags(
     effective_size: float | int | None,
     elliptical: bool,
     flow: bool,
+    copula_test: Callable[[], NonlinearityTest] | None,
 ) -> list[Flag]:
     """Return the flags of all checks for one layer.
 
@@ -44,6 +45,7 @@ def assumption_flags(
         effective_size: number of independent samples that weigh as much; None for n.
         elliptical: whether heavy tails have been found and treated.
         flow: whether a flow made the coordinates, which may have straightened what the samples bend.
+        copula_test: gives the result of `test_copula` for these samples, if it runs beside the estimate.
     """
     columns = (_some_columns(samples[0]), _some_columns(samples[1]), _some_columns(samples[2]))
     flags = [
@@ -55,9 +57,16 @@ def assumption_flags(
     flags += dependence
     if verdict(dependence) != "not to be used":  # dependent rows look nonlinear
         target, x, y = coordinates if flow else columns
-        nonlinear = nonlinearity_flags(target, x, y, mi=information, effective_size=effective_size)
+        test = None if copula_test is None else copula_test()
+        nonlinear = nonlinearity_flags(target, x, y, mi=information, effective_size=effective_size, test=test)
         flags += [flag for flag in nonlinear if not (elliptical and flag.kind == "heavy tails")]
     return flags + _entropy_flags(samples[0], information)
+
+
+def test_copula(columns: Parts, *, are_scores: bool) -> NonlinearityTest:
+    """Test the columns of target, x and y that vary, as `assumption_flags` tests independent samples."""
+    target, x, y = map(_some_columns, columns)
+    return check_gaussian_copula(target, x, y, are_scores=are_scores)
 
 
 def _some(values: Sequence[str]) -> list[str]:

@@ -106,19 +106,20 @@ def pair_test(a: np.ndarray, s: np.ndarray, *, inflation: float = 1.0) -> PairTe
     χ² with K² degrees of freedom, and by the largest correlation. `inflation` is the factor by which dependence between
     samples raises the variance of correlations: samples per independent sample.
 
-    Cosines of residuals are in single precision, with Φ to 2e-4, which takes an eighth of the time and moves a
-    correlation by less than 0.01 standard errors.
+    Cosines are in single precision, with Φ to 2e-4, which takes an eighth of the time and moves a correlation by less
+    than 0.01 standard errors.
     """
     n, m, d = len(a), a.shape[1], s.shape[1]
     rho = (a.T @ s / n).clip(-1, 1).T  # (d, m)
     noise = np.maximum(np.sqrt(1 - np.square(rho)), 1e-4)
-    of_source = _orthonormal(_unit(_cosines(s.T, NUM_COSINES).transpose(1, 0, 2), axis=2))  # (d, K, n)
+    cosines = _cosines(s.T.astype(np.float32), NUM_COSINES).transpose(1, 0, 2)
+    of_source = _orthonormal(_unit(cosines, axis=2))  # (d, K, n)
     z = np.empty((d, NUM_COSINES, NUM_COSINES, m))
     for start in range(0, d, SOURCES_AT_ONCE):
         chunk = slice(start, start + SOURCES_AT_ONCE)
         rest = (a[None] - s.T[chunk, :, None] * rho[chunk, None, :]) / noise[chunk, None, :]  # (c, n, m)
         for k, cosine in enumerate(_cosines(rest.astype(np.float32), NUM_COSINES)):
-            z[chunk, k] = _correlate(of_source[chunk].astype(np.float32), cosine)
+            z[chunk, k] = _correlate(of_source[chunk], cosine)
     z *= np.sqrt(n) / np.sqrt(inflation * (1 + RANK_ERROR[2] * np.square(rho / noise)))[:, None, None, :]
     largest = float(np.abs(z).max())
     statistics = np.square(z).sum(axis=(1, 2)).T
@@ -271,9 +272,9 @@ def _power_traces(corr: np.ndarray) -> tuple[float, float, float]:
 
 
 def _units(z: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return c_1 and c_2 of every column and c_1 c_1 of every pair of columns, as centered unit columns."""
-    first, second = _cosines(z, 2)
-    products = np.empty((len(z), z.shape[1] * (z.shape[1] - 1) // 2), order="F")
+    """Return c_1 and c_2 of every column and c_1 c_1 of every pair, as centered unit columns of single precision."""
+    first, second = _cosines(z, 2).astype(np.float32)
+    products = np.empty((len(z), z.shape[1] * (z.shape[1] - 1) // 2), np.float32, order="F")
     rows, columns = np.triu_indices(z.shape[1], 1)
     by_column = np.ascontiguousarray(first.T)
     np.multiply(by_column[rows], by_column[columns], out=products.T)
@@ -303,7 +304,8 @@ def _unit(values: np.ndarray, axis: int = 0) -> np.ndarray:
     """Center along an axis and divide by the norm; what is constant becomes zeros."""
     centered = values - values.mean(axis=axis, keepdims=True)
     norm = np.sqrt(np.sum(np.square(centered), axis=axis, keepdims=True))
-    return centered / np.where(norm > 1e-9 * np.sqrt(values.shape[axis]), norm, np.inf)
+    rounding = max(1e-9, 10 * float(np.finfo(values.dtype).eps)) * np.sqrt(values.shape[axis])
+    return centered / np.where(norm > rounding, norm, norm.dtype.type(np.inf))
 
 
 def _correlate(unit: np.ndarray, columns: np.ndarray) -> np.ndarray:
@@ -320,7 +322,7 @@ def _correlate(unit: np.ndarray, columns: np.ndarray) -> np.ndarray:
 def _orthonormal(rows: np.ndarray) -> np.ndarray:
     """Make unit rows (d, K, n) orthonormal, where a column of few values has fewer than K directions."""
     values, vectors = np.linalg.eigh(rows @ rows.transpose(0, 2, 1))
-    scale = np.where(values > 1e-6, values, np.inf) ** -0.5
+    scale = np.where(values > 1e-5, values, values.dtype.type(np.inf)) ** -0.5
     return (vectors * scale[:, None, :] @ vectors.transpose(0, 2, 1)) @ rows
 
 

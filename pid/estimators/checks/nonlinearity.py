@@ -58,7 +58,12 @@ class NonlinearityTest(NamedTuple):
 
 
 def check_gaussian_copula(
-    target: np.ndarray, x: np.ndarray, y: np.ndarray, *, effective_size: float | int | None = None
+    target: np.ndarray,
+    x: np.ndarray,
+    y: np.ndarray,
+    *,
+    effective_size: float | int | None = None,
+    are_scores: bool = False,
 ) -> NonlinearityTest:
     """Test whether target and sources depend on each other as a Gaussian copula would.
 
@@ -71,6 +76,7 @@ def check_gaussian_copula(
         x: samples (n, d_x) of the first source.
         y: samples (n, d_y) of the second source.
         effective_size: number of independent samples that weigh as much, at most n; None for n.
+        are_scores: whether the columns are normal scores already.
 
     Returns:
         NonlinearityTest, of at most 2000 evenly spaced samples. Variables with more than 12 columns are reduced to 12
@@ -86,7 +92,12 @@ def check_gaussian_copula(
     """
     n = len(target)
     thinned = np.linspace(0, n - 1, min(n, MAX_SAMPLES)).astype(int)
-    scores = [normal_scores(np.asarray(v)[thinned], break_ties=v is target) for v in (target, x, y)]
+    scores = [
+        v
+        if are_scores and v is not target and len(thinned) == n
+        else normal_scores(np.asarray(v)[thinned], break_ties=v is target)
+        for v in (target, x, y)
+    ]
     sources, few = np.hstack(scores[1:]), reduced_sources(scores[1:])
     inflation = max(1.0, len(thinned) / (effective_size or n))
     pairs = pair_test(scores[0][:, : max(1, MAX_PAIRS // sources.shape[1])], sources, inflation=inflation)
@@ -113,6 +124,7 @@ def nonlinearity_flags(
     *,
     mi: tuple[float, float, float],
     effective_size: float | int | None = None,
+    test: NonlinearityTest | None = None,
 ) -> list[Flag]:
     """Return flags about dependence that the Gaussian information does not contain.
 
@@ -122,6 +134,7 @@ def nonlinearity_flags(
         y: samples (n, d_y) of the second source.
         mi: Gaussian I(M;X), I(M;Y), I(M;X,Y) in bits.
         effective_size: number of independent samples that weigh as much, at most n; None for n.
+        test: result of `check_gaussian_copula` for these arguments, if it is there already.
 
     Returns:
         No flag for a Gaussian copula, except in about one data set of 1000. "heavy tails" (a doubt) where a scale that
@@ -139,7 +152,7 @@ def nonlinearity_flags(
     """
     if len(target) < MIN_SAMPLES:
         return []
-    test = check_gaussian_copula(target, x, y, effective_size=effective_size)
+    test = test or check_gaussian_copula(target, x, y, effective_size=effective_size)
     if test.p_value >= LEVEL:
         return []
     if test.shared_scale:
