@@ -16,6 +16,7 @@ from pdeformer.layers.signature import InitSignature
 from pdeformer.model.block import Block, dropout, layer_norm, named_key
 from pdeformer.model.config import ModelConfig
 from pdeformer.pde import is_concrete
+from pdeformer.sharding import constrain_residual
 from pdeformer.stencil.arguments import convert_segment_ids
 
 Tokens: TypeAlias = Integer[Array | np.ndarray, "b t"]
@@ -153,7 +154,7 @@ class Trunk(nnx.Module):
             segment_ids = jnp.concatenate(
                 [jnp.max(segment_ids, axis=1, keepdims=True, initial=0), segment_ids], axis=1
             )
-        u = self.embed(tokens, segment_ids)
+        u = constrain_residual(self.embed(tokens, segment_ids))
         if self.after_embedding is not None:
             u = self.after_embedding(u, segment_ids, causal=self.causal)
         u = dropout(u, self.config.dropout, None if key is None else named_key(key, "embed"))
@@ -228,6 +229,6 @@ def _scan_blocks(
 ) -> Array:
     def run_block(u: Array, layer: tuple[Any, Array | None]) -> tuple[Array, None]:
         params, key = layer
-        return nnx.merge(graphdef, params)(u, segment_ids, key=key), None
+        return constrain_residual(nnx.merge(graphdef, params)(u, segment_ids, key=key)), None
 
     return jax.lax.scan(jax.checkpoint(run_block) if remat else run_block, u, (params, keys))[0]

@@ -320,7 +320,8 @@ def make_train_step(
     def train_step(state: TrainState, batch: Any, key: Any) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(key, state.step)
         micro_batches = _micro_batches(batch, optimizer.accumulate, mesh)
-        grads, sums = _accumulate(jax.grad(loss_and_sums, has_aux=True), state.params, micro_batches, key)
+        with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+            grads, sums = _accumulate(jax.grad(loss_and_sums, has_aux=True), state.params, micro_batches, key)
         grads = jax.tree.map(lambda g: g / sums.weight, grads)
         loss, norm = sums.loss / sums.weight, optax.tree.norm(grads)
         finite = jnp.isfinite(loss) & jnp.isfinite(norm)
@@ -416,7 +417,8 @@ def make_evaluate(
         def loss(batch: Any) -> Sums:
             return loss_fn(nnx.merge(graphdef, params), batch, None)
 
-        return _sums_and_hits(loss, batch) if with_hits else (loss(batch), None)
+        with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+            return _sums_and_hits(loss, batch) if with_hits else (loss(batch), None)
 
     in_shardings = (shardings.params, sharding.batch_sharding(mesh))
     step = jax.jit(sums_of_batch, in_shardings=in_shardings, out_shardings=sharding.replicated_sharding(mesh))
