@@ -15,6 +15,7 @@ the path of its parameter, so the same rules place it beside the parameter.
 import warnings
 from typing import Any
 
+from pdeformer.integrators.sequence_parallel import evolve_sequence_parallel as evolve_sequence_parallel
 from pdeformer.sharding.global_batches import batch_sharding as batch_sharding
 from pdeformer.sharding.global_batches import put_batch as put_batch
 from pdeformer.sharding.mesh import AXES as AXES
@@ -32,6 +33,7 @@ __all__ = [
     "RULES",
     "batch_sharding",
     "constrain_residual",
+    "evolve_sequence_parallel",
     "make_mesh",
     "path_name",
     "put_batch",
