@@ -99,7 +99,7 @@ def evolve_sequence_parallel(
     jax.eval_shape(lambda: evolve(u, pde, steps=steps, dt=dt, **options, **causality))  # checks all arguments
     if steps == 0 or u.size == 0:
         return u
-    _check_mesh(mesh, u.shape[axis])
+    check_sequence_mesh(mesh, u.shape[axis])
     state = u[:, None] if u.ndim == 1 else jnp.moveaxis(u, axis, -2)
     ids = None if segment_ids is None else fit_segment_ids(segment_ids, state.shape[:-1])
     if isinstance(mesh, Mesh) and is_concrete(state):
@@ -110,7 +110,12 @@ def evolve_sequence_parallel(
     return after[:, 0] if u.ndim == 1 else jnp.moveaxis(after, -2, axis)
 
 
-def _check_mesh(mesh: Mesh | AbstractMesh, length: int) -> None:
+def check_sequence_mesh(mesh: Mesh | AbstractMesh, length: int) -> None:
+    """Check that a mesh splits sequences of `length` tokens.
+
+    Raises:
+        ValueError: it has no axis "seq", or that axis does not divide the tokens.
+    """
     if AXIS not in mesh.shape:
         raise ValueError(
             f"sequences are split over the mesh axis 'seq', got a mesh of {mesh.axis_names}; make it with make_mesh."
@@ -202,7 +207,7 @@ def _evolve_shard(
     ):
         slab = exchange_rows(u, before, after, ring=boundary == "periodic")
         if boundary != "periodic":
-            slab = _reflect(slab, before, after, "causal" if causal else boundary)
+            slab = mirror_halo(slab, before, after, "causal" if causal else boundary)
         result = evolve_slab(slab, method=method, boundary="neumann" if causal else "periodic")
     else:
         slab, ids = exchange_segments(u, segment_ids, before, after)
@@ -226,8 +231,18 @@ def _has_image(pde: PDE, boundary: str, *, causal: bool) -> bool:
     return causal or isinstance(pde, even if boundary == "neumann" else Diffusion | Wave)
 
 
-def _reflect(slab: Array, before: int, after: int, wall: str) -> Array:
-    """Fill the halo beyond both ends of the sequence with the mirror image of the shard."""
+def mirror_halo(slab: Array, before: int, after: int, wall: str) -> Array:
+    """Fill the halo beyond both ends of the sequence with the mirror image of the shard.
+
+    Args:
+        slab: a shard with its halo; shards are longer than halos.
+        before: rows of the left halo.
+        after: rows of the right halo.
+        wall: "neumann", "dirichlet", "copy" or "causal".
+
+    Returns:
+        The slab.
+    """
     total, index, last = slab.shape[-2], lax.axis_index(AXIS), lax.axis_size(AXIS) - 1
     if wall == "copy":  # 2 u_0 - u_k needs the digits of the computation
         slab = slab.astype(jnp.promote_types(slab.dtype, jnp.float32))

@@ -6,6 +6,8 @@ mesh             `make_mesh`: the axes "data", "seq" and "model", laid out along
 partition_rules  `RULES`: the path of a parameter decides its placement
 global_batches   the rows of a batch that a host prepares, and the global arrays made of them
 residual_stream  the placement of activations on the ambient mesh
+ring_attention   attention over a split sequence: the keys travel around the ring of devices
+sequence_attention  evolved attention over a split sequence
 
 Models do not refer to devices. The path of a parameter decides its placement: the first pattern of `RULES` that
 matches the path applies, and a parameter without a match is replicated. The path of an optimizer moment contains
@@ -27,15 +29,21 @@ from pdeformer.sharding.partition_rules import spec_of as spec_of
 from pdeformer.sharding.partition_rules import state_shardings as state_shardings
 from pdeformer.sharding.residual_stream import constrain_residual as constrain_residual
 from pdeformer.sharding.residual_stream import residual_spec as residual_spec
+from pdeformer.sharding.sequence_attention import attend_on_mesh as attend_on_mesh
+from pdeformer.sharding.sequence_attention import (
+    pde_attention_sequence_parallel as pde_attention_sequence_parallel,
+)
 
 __all__ = [
     "AXES",
     "RULES",
+    "attend_on_mesh",
     "batch_sharding",
     "constrain_residual",
     "evolve_sequence_parallel",
     "make_mesh",
     "path_name",
+    "pde_attention_sequence_parallel",
     "put_batch",
     "replicated_sharding",
     "residual_spec",
