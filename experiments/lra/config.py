@@ -32,6 +32,8 @@ class Mesh:
     """Devices that share the examples of a batch. -1 takes all that --mesh.model leaves."""
     model: int = 1
     """Devices that share the heads and the feed-forward units. -1 takes all that --mesh.data leaves."""
+    seq: int = 1
+    """Devices that share the tokens of a sequence, for long ones; sequences are padded to a multiple of it."""
 
 
 @dataclasses.dataclass(frozen=True)

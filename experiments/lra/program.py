@@ -60,7 +60,7 @@ def main(config: Config) -> dict[str, Any]:
         ValueError: the configuration cannot be trained; raised before the program reads or writes data.
     """
     run.join_hosts(config.hosts, config.out)
-    mesh = sharding.make_mesh(config.mesh.data, config.mesh.model)
+    mesh = sharding.make_mesh(config.mesh.data, config.mesh.model, config.mesh.seq)
     check(config, mesh)
     out = config.out or run.next_folder(Path("runs/lra"), config.preset)
     with run.open_run(out, config, resume=config.resume, continuation=CONTINUATION) as folder:

@@ -133,6 +133,63 @@ def sequence_shards(length: int) -> int:
     return 1 if length % shards else shards
 
 
+def evolve_on_mesh(
+    u: Float[Array, "*b t d"],
+    pde: PDE,
+    *,
+    steps: int,
+    segment_ids: Array | None = None,
+    causal: bool = False,
+) -> Float[Array, "*b t d"]:
+    """Return `evolve`, with the sequence split if the ambient mesh can split it, see `sequence_shards`.
+
+    Args:
+        u: the state `(..., T, D)`.
+        pde: the equation, as in `evolve`.
+        steps: the number of steps.
+        segment_ids: ids `(..., T)`, or None.
+        causal: whether no output may depend on a later token.
+
+    Returns:
+        The state after all steps.
+    """
+    options: Any = dict(steps=steps, segment_ids=segment_ids, causal=causal)
+    if steps == 0 or u.size == 0 or sequence_shards(u.shape[-2]) == 1:
+        return evolve(u, pde, **options)
+    jax.eval_shape(lambda: evolve(u, pde, **options))  # checks all arguments
+    pde = jax.tree.map(jnp.asarray, pde.scaled_widely(1.0))
+    static: Any = dict(mesh=None, steps=steps, boundary="neumann", method="auto", causal=causal)
+    return _evolve_on_mesh(u, pde, segment_ids, **static)
+
+
+def map_with_halo(
+    function: Callable[..., Array],
+    u: Float[Array, "*b t d"],
+    segment_ids: Array | None,
+    *operands: Any,
+    radius: int,
+) -> Array:
+    """Return `function(u, segment_ids, *operands)` of the whole sequence, computed by shards of the ambient mesh.
+
+    Args:
+        function: maps states, their ids and the operands to one row for each token, which depends on tokens at most
+            `radius` places away.
+        u: the state `(..., T, D)`.
+        segment_ids: ids `(..., T)`, or None; the function receives ids in any case.
+        operands: trees of arrays that every device has whole.
+        radius: the rows of a halo.
+
+    Returns:
+        The result, `(..., T, ...)`.
+    """
+
+    def apply(u: Array, segment_ids: Array | None, *operands: Any) -> Array:
+        slab, ids = exchange_segments(u, segment_ids, radius, radius)
+        return rows(function(slab, ids, *operands), radius, radius + u.shape[-2])
+
+    return map_shards(apply, u, segment_ids, *operands)
+
+
 def map_shards(
     function: Callable[..., Array],
     u: Float[Array, "*b t d"],

@@ -50,7 +50,7 @@ from pdeformer.attention.types import (
 )
 from pdeformer.integrators.compilation import compile_once
 from pdeformer.integrators.meshes import ambient_axes
-from pdeformer.integrators.sequence_parallel import check_sequence_mesh, mirror_halo
+from pdeformer.integrators.sequence_parallel import check_sequence_mesh, mirror_halo, sequence_shards
 from pdeformer.pde import PDE, Diffusion, ReactionDiffusion, Wave, is_concrete
 from pdeformer.sharding.ring_attention import RingArgs, RingInputs, ring_attention
 from pdeformer.stencil import rows
@@ -120,8 +120,11 @@ def pde_attention_sequence_parallel(
     return _attend(query, key, value, pde, options, mesh)
 
 
-def attend_on_mesh(query: Array, key: Array, value: Array, pde: Any, **keywords: Any) -> Array | None:
-    """Return `pde_attention_sequence_parallel` on the ambient mesh; None if that does not split this sequence.
+def pde_attention_on_mesh(query: Array, key: Array, value: Array, pde: Any, **keywords: Any) -> Array:
+    """Return `pde_attention`, with the sequence split if the ambient mesh can split it.
+
+    It cannot without an axis "seq" of several devices, for sequences that this axis does not divide, for other keys
+    than queries, and for the method "materialized".
 
     Args:
         query: Shape (B, T, N, H).
@@ -131,15 +134,17 @@ def attend_on_mesh(query: Array, key: Array, value: Array, pde: Any, **keywords:
         keywords: Those of `pde_attention`.
 
     Returns:
-        The attention, or None: without an axis "seq" of several devices, for sequences that it does not divide, for
-        other keys than queries, and for the method "materialized".
+        The attention, (B, T, N, H).
     """
-    shards, length = ambient_axes().get(AXIS, 1), query.shape[1]
-    options = AttentionOptions(**keywords)
-    if shards == 1 or length % shards or key.shape[1] != length or options.method == "materialized":
-        return None
-    jax.eval_shape(lambda: pde_attention(query, key, value, pde, **keywords))
-    return _attend(query, key, value, pde, options, None)
+    if not splits_attention(query, key) or keywords.get("method") == "materialized":
+        return pde_attention(query, key, value, pde, **keywords)
+    jax.eval_shape(lambda: pde_attention(query, key, value, pde, **keywords))  # checks all arguments
+    return _attend(query, key, value, pde, AttentionOptions(**keywords), None)
+
+
+def splits_attention(query: Array, key: Array) -> bool:
+    """Return whether the ambient mesh splits the sequence of this attention over several devices."""
+    return sequence_shards(query.shape[1]) > 1 and key.shape[1] == query.shape[1] and query.size > 0
 
 
 def _check(query: Array, key: Array, options: AttentionOptions) -> None:
