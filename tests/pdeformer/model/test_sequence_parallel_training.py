@@ -35,7 +35,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 def config(variant, **options):
     sizes: Any = dict(vocabulary=12, width=8, heads=2, ffn=16, layers=2, classes=3, max_len=40)
-    return ModelConfig(**sizes | VARIANTS[variant] | options)
+    rates = {"dropout": 0.0, "attention_dropout": 0.0}
+    return ModelConfig(**sizes | rates | VARIANTS[variant] | options)
 
 
 def one_step(config, batch, mesh, key):
@@ -61,7 +62,7 @@ def check(config, batch):
 def test_a_training_step_equals_the_one_on_one_device():
     """Loss, gradient norm, parameters and moments, for 30 tokens and CLS that are padded to 32."""
     batch = BATCH | {name: BATCH[name][:, :30] for name in ("tokens", "segment_ids")}
-    check(config("heat", pooling="cls", attention=DIFFUSION, dropout=0.0), batch)
+    check(config("heat", pooling="cls", attention=DIFFUSION), batch)
 
 
 @pytest.mark.exhaustive
@@ -69,7 +70,7 @@ def test_a_training_step_equals_the_one_on_one_device():
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_training_step_of_every_variant_equals_the_one_on_one_device(variant, pooling):
     """With mean pooling the 31 tokens are padded to 32."""
-    check(config(variant, pooling=pooling, dropout=0.0), BATCH)
+    check(config(variant, pooling=pooling), BATCH)
 
 
 @pytest.mark.exhaustive
