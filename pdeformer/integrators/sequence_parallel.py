@@ -230,9 +230,8 @@ def map_shards(
 
 
 def _state_spec(u: Array, axes: dict[str, int]) -> PartitionSpec:
-    lead = [None] * (u.ndim - 2)
-    if lead and u.shape[0] % axes.get("data", 1) == 0 and "data" in axes:
-        lead[0] = "data"
+    split = u.ndim > 2 and "data" in axes and u.shape[0] % axes["data"] == 0
+    lead = ("data" if split else None, *[None] * (u.ndim - 3)) if u.ndim > 2 else ()
     return PartitionSpec(*lead, AXIS, None)
 
 

@@ -36,7 +36,7 @@ from pdeformer.layers.multihead import (
 from pdeformer.layers.signature import InitSignature
 from pdeformer.layers.stable_stencil import Segments, at_least_float32, broadcast_segments, check_dtypes
 from pdeformer.pde import PDE, AdvectionDiffusion, Diffusion, Reaction, ReactionDiffusion, Wave
-from pdeformer.sharding import pde_attention_on_mesh
+from pdeformer.sharding.sequence_attention import pde_attention_on_mesh
 from pdeformer.stencil.arguments import check_integer, resolve_causal
 
 P = ParamSpec("P")

@@ -37,7 +37,7 @@ from pdeformer.attention.decode import occupied
 from pdeformer.attention.types import Precision
 from pdeformer.layers import Layer
 from pdeformer.model.config import ModelConfig
-from pdeformer.sharding import pde_attention_on_mesh, splits_attention
+from pdeformer.sharding.sequence_attention import pde_attention_on_mesh, splits_attention
 
 
 def named_key(key: Key[Array, ""], name: str) -> Key[Array, ""]:

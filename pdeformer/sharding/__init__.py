@@ -29,11 +29,9 @@ from pdeformer.sharding.partition_rules import spec_of as spec_of
 from pdeformer.sharding.partition_rules import state_shardings as state_shardings
 from pdeformer.sharding.residual_stream import constrain_residual as constrain_residual
 from pdeformer.sharding.residual_stream import residual_spec as residual_spec
-from pdeformer.sharding.sequence_attention import pde_attention_on_mesh as pde_attention_on_mesh
 from pdeformer.sharding.sequence_attention import (
     pde_attention_sequence_parallel as pde_attention_sequence_parallel,
 )
-from pdeformer.sharding.sequence_attention import splits_attention as splits_attention
 
 __all__ = [
     "AXES",
@@ -43,13 +41,11 @@ __all__ = [
     "evolve_sequence_parallel",
     "make_mesh",
     "path_name",
-    "pde_attention_on_mesh",
     "pde_attention_sequence_parallel",
     "put_batch",
     "replicated_sharding",
     "residual_spec",
     "spec_of",
-    "splits_attention",
     "state_shardings",
 ]
 

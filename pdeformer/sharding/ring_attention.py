@@ -61,9 +61,10 @@ def ring_attention(static: RingArgs, inputs: RingInputs) -> AttentionOutput:
 
     Reverse mode is served once; there is no forward mode.
     """
-    leaves, structure = jax.tree.flatten((inputs, lax.axis_index(AXIS)))
-    inputs, _ = jax.tree.unflatten(structure, vary_alike(*leaves))
-    return AttentionOutput(*_attend(static, *inputs[:3], inputs.ids, inputs.dropout_bits))
+    leaves, structure = jax.tree.flatten(inputs)
+    *leaves, _ = vary_alike(*leaves, lax.axis_index(AXIS))
+    attend: Any = _attend
+    return AttentionOutput(*attend(static, *jax.tree.unflatten(structure, leaves)))
 
 
 class _Shard(NamedTuple):
@@ -108,8 +109,8 @@ def _forward(
     nothing = AttentionOutput(*vary_alike(*nothing, query)[:2])
     last = lax.axis_size(AXIS) - 1
     (total, shard), _ = lax.scan(turn, (nothing, own), jnp.arange(last))
-    output = tuple(attend(total, shard, jnp.int32(last)))
-    return output, (query, key, value, ids, bits, *output)
+    output, lse = attend(total, shard, jnp.int32(last))
+    return (output, lse), (query, key, value, ids, bits, output, lse)
 
 
 def _backward(static: RingArgs, residuals: Any, cotangents: tuple[Array, Array]) -> tuple[Any, ...]:

@@ -107,7 +107,12 @@ def pde_attention_sequence_parallel(
         >>> attend(query, key, value, Diffusion(0.25), mesh, steps=1)[0, :, 0, 0].tolist()
         [3.0, 3.0, 3.0]
     """
-    query, key, value = jnp.asarray(query), jnp.asarray(key), jnp.asarray(value)
+    return _split_attention(jnp.asarray(query), jnp.asarray(key), jnp.asarray(value), pde, mesh, options)
+
+
+def _split_attention(
+    query: Array, key: Array, value: Array, pde: Any, mesh: Mesh | AbstractMesh, options: AttentionOptions
+) -> Array:
     keywords: Any = vars(options)
     jax.eval_shape(lambda: pde_attention(query, key, value, pde, **keywords))  # checks all arguments
     _check(query, key, options)
@@ -176,14 +181,14 @@ class _Specs(NamedTuple):
     ids: PartitionSpec
     coefficients: PartitionSpec
 
-    def of(self, inputs: AttentionInputs) -> AttentionInputs:
+    def of(self, inputs: AttentionInputs) -> Any:
         """Return the specs of the arrays of `inputs`."""
-        ids = None if inputs.mask.query_ids is None else self.ids
-        mask = AttentionMask(None, None, ids, ids)
-        bits = (
-            None if inputs.dropout_bits is None else DropoutBits(self.tokens, PartitionSpec(*self.tokens[:3]))
-        )
-        return AttentionInputs(self.tokens, self.tokens, self.tokens, mask, bits)
+        tree: Any = (self.tokens, self.ids, PartitionSpec(*self.tokens[:3]))
+        tokens, ids, bits = tree
+        if inputs.mask.query_ids is None:
+            ids = None
+        both = None if inputs.dropout_bits is None else DropoutBits(tokens, bits)
+        return AttentionInputs(tokens, tokens, tokens, AttentionMask(None, None, ids, ids), both)
 
 
 def _specs(query: Array, key: Array, axes: dict[str, int]) -> _Specs:
@@ -210,8 +215,9 @@ def _attend_on_mesh(
 ) -> Array:
     axes = ambient_axes() if mesh is None else dict(mesh.shape)
     options = replace(options, **arrays)
+    ids: Any = (options.segment_ids, options.key_segment_ids)
     window, causal = options.window, options.is_causal
-    mask = AttentionMask(None, None, options.segment_ids, options.key_segment_ids)
+    mask = AttentionMask(None, None, *ids)
     spec, scaled, inputs = prepare(query, key, value, pde, options, mask)
     bounds = _Bounds.of(window, causal=causal)
     specs = _specs(query, key, axes)
@@ -248,7 +254,8 @@ def _attend_shard(
     if method == "tiled" or isinstance(pde, ReactionDiffusion):
         return run(EvolutionProblem(spec, pde, _collect_keys(bounds, inputs)), method).output
     with jax.default_matmul_precision(spec.precision):
-        return _folded(spec, bounds, pde, inputs).output
+        output = _base(spec, bounds, inputs) if pde is None else _folded(spec, bounds, pde, inputs)
+        return output.output
 
 
 def _collect_keys(bounds: _Bounds, inputs: AttentionInputs) -> AttentionInputs:
@@ -276,12 +283,8 @@ def _base(spec: EvolutionSpec, bounds: _Bounds, inputs: AttentionInputs) -> Atte
     return ring_attention(static, RingInputs(query, key, value, ids, bits))
 
 
-def _folded(
-    spec: EvolutionSpec, bounds: _Bounds, pde: PDE | None, inputs: AttentionInputs
-) -> AttentionOutput:
+def _folded(spec: EvolutionSpec, bounds: _Bounds, pde: PDE, inputs: AttentionInputs) -> AttentionOutput:
     """Compute `attention.folded.folded_attention` on one shard."""
-    if pde is None:
-        return _base(spec, bounds, inputs)
     pde = jax.tree.map(lambda x: x[:, :1], pde) if spec.shared else pde
     if spec.renormalize and not conserves_mass(spec, pde):
         return _renormalized(spec, bounds, pde, inputs)

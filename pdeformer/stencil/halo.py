@@ -11,7 +11,7 @@ that the edges of the path graph end there without another rule.
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Shaped
 
 from pdeformer.stencil.path_graph import rows
 
@@ -19,7 +19,7 @@ AXIS = "seq"
 """The mesh axis that splits sequences."""
 
 
-def exchange_rows(u: Float[Array, "*b t d"], before: int, after: int, *, ring: bool = False) -> Array:
+def exchange_rows(u: Shaped[Array, "*b t d"], before: int, after: int, *, ring: bool = False) -> Array:
     """Return the shard with `before` rows of the devices to the left and `after` rows of those to the right.
 
     A halo that is longer than a shard takes one collective-permute for each device it reaches.
