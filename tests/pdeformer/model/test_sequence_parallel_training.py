@@ -80,6 +80,7 @@ def test_dropout_draws_the_same_bits_on_any_mesh(variant):
     check(config(variant, pooling="cls", dropout=0.2, attention_dropout=0.2), BATCH)
 
 
+@pytest.mark.exhaustive
 def test_padding_for_the_mesh_is_never_read():
     """29 tokens and CLS are padded to 32; without segment ids all tokens are one segment."""
     model = Classifier(config("heat", pooling="cls"), nnx.Rngs(0))
