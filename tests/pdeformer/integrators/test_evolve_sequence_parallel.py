@@ -80,7 +80,7 @@ def test_every_equation_wall_and_segment_equals_one_device(name, boundary, segme
 
 
 def test_a_halo_longer_than_a_shard_reaches_several_devices(x64):
-    check("advection", "neumann", "packed rows", steps=11)
+    check("diffusion", "neumann", "one segment", steps=11)
 
 
 def collectives(function, *arguments):
