@@ -167,10 +167,12 @@ class Trunk(nnx.Module):
         """Append padding until the axis "seq" of the ambient mesh divides the sequence; return also its own length.
 
         The CLS token makes the lengths of most tasks odd. Padding is never read, so no result changes; only dropout
-        draws other bits for another shape.
+        draws other bits for another shape. Long shards get whole tiles of 128 tokens, at up to 1/16 more tokens.
         """
         length = tokens.shape[1] + (self.embed.cls is not None)
-        missing = -length % ambient_axes().get("seq", 1)
+        shards = ambient_axes().get("seq", 1)
+        unit = next(unit for unit in (128, 8, 1) if unit == 1 or 16 * unit * shards <= length)
+        missing = -length % (unit * shards) if shards > 1 else 0
         if missing == 0:
             return tokens, segment_ids, length
         ids = jnp.ones((len(tokens), length), jnp.int32) if segment_ids is None else segment_ids

@@ -24,6 +24,7 @@ from jaxtyping import Array, Float
 from pdeformer.attention.chunked import chunked_attention, chunked_gradients
 from pdeformer.attention.folded import join
 from pdeformer.attention.types import AttentionMask, AttentionOutput, DropoutBits, Precision
+from pdeformer.integrators.explicit import keep_inside_loop
 from pdeformer.integrators.meshes import vary_alike
 from pdeformer.stencil.halo import AXIS
 
@@ -86,6 +87,19 @@ def _attend(
 def _forward(
     static: RingArgs, query: Array, key: Array, value: Array, ids: Any, bits: DropoutBits | None
 ) -> tuple[tuple[Array, Array], Any]:
+    """Return the output and log-sum-exp, and the residuals.
+
+    A scan over layers computes before its loop what depends on no layer, and keeps it: here masks and constants of
+    T²/p numbers. Under `checkpoint` it keeps nothing but the arguments.
+    """
+    arrays = keep_inside_loop((query, key, value, ids, bits))
+    output, lse = jax.checkpoint(partial(_attend_ring, static), prevent_cse=False)(*arrays)
+    return (output, lse), (query, key, value, ids, bits, output, lse)
+
+
+def _attend_ring(
+    static: RingArgs, query: Array, key: Array, value: Array, ids: Any, bits: DropoutBits | None
+) -> tuple[Array, Array]:
     """Attend to every shard in turn; the last one goes no further."""
     own = _Shard(key, value, None if ids is None else ids[1], None if bits is None else bits.key)
 
@@ -110,12 +124,12 @@ def _forward(
     last = lax.axis_size(AXIS) - 1
     (total, shard), _ = lax.scan(turn, (nothing, own), jnp.arange(last))
     output, lse = attend(total, shard, jnp.int32(last))
-    return (output, lse), (query, key, value, ids, bits, output, lse)
+    return output, lse
 
 
 def _backward(static: RingArgs, residuals: Any, cotangents: tuple[Array, Array]) -> tuple[Any, ...]:
     """Send every shard of keys around the ring with its gradients, which come home after p turns."""
-    query, key, value, ids, bits, output, lse = residuals
+    query, key, value, ids, bits, output, lse = keep_inside_loop(residuals)
     whole, cotangent = AttentionOutput(output, lse), AttentionOutput(*cotangents)
     own = _Shard(key, value, None if ids is None else ids[1], None if bits is None else bits.key)
 
