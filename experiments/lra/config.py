@@ -34,6 +34,8 @@ class Mesh:
     """Devices that share the heads and the feed-forward units. -1 takes all that --mesh.data leaves."""
     seq: int = 1
     """Devices that share the tokens of a sequence, for long ones; sequences are padded to a multiple of it."""
+    fsdp: bool = False
+    """Split the weights and the moments of the optimizer over the data devices as well, to save memory."""
 
 
 @dataclasses.dataclass(frozen=True)

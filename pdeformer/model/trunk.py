@@ -17,7 +17,7 @@ from pdeformer.layers.signature import InitSignature
 from pdeformer.model.block import Block, dropout, layer_norm, named_key
 from pdeformer.model.config import ModelConfig
 from pdeformer.pde import is_concrete
-from pdeformer.sharding import constrain_residual
+from pdeformer.sharding import collect_tables, constrain_residual
 from pdeformer.stencil.arguments import convert_segment_ids
 
 Tokens: TypeAlias = Integer[Array | np.ndarray, "b t"]
@@ -156,7 +156,7 @@ class Trunk(nnx.Module):
                 [jnp.max(segment_ids, axis=1, keepdims=True, initial=0), segment_ids], axis=1
             )
         tokens, segment_ids, length = self._fill_shards(tokens, segment_ids)
-        u = constrain_residual(self.embed(tokens, segment_ids))
+        u = constrain_residual(self._embedding(tokens.size)(tokens, segment_ids))
         if self.after_embedding is not None:
             u = self.after_embedding(u, segment_ids, causal=self.causal)
         u = dropout(u, self.config.dropout, None if key is None else named_key(key, "embed"))
@@ -178,6 +178,11 @@ class Trunk(nnx.Module):
         ids = jnp.ones((len(tokens), length), jnp.int32) if segment_ids is None else segment_ids
         widths = ((0, 0), (0, missing))
         return jnp.pad(tokens, widths), jnp.pad(ids, widths), length
+
+    def _embedding(self, tokens: int) -> Embedding:
+        """Return the embedding with tables that are placed for this many tokens."""
+        graphdef, tables = nnx.split(self.embed)
+        return nnx.merge(graphdef, collect_tables(tables, tokens))
 
     def set_view(self, *, deterministic: bool | None = None) -> None:
         """Set the flag of the dropout in a view of the model; `nnx.view(model, deterministic=True)` calls it."""

@@ -19,6 +19,7 @@ from typing import Any
 
 from pdeformer.integrators.sequence_parallel import evolve_sequence_parallel as evolve_sequence_parallel
 from pdeformer.sharding.global_batches import batch_sharding as batch_sharding
+from pdeformer.sharding.global_batches import host_rows as host_rows
 from pdeformer.sharding.global_batches import put_batch as put_batch
 from pdeformer.sharding.mesh import AXES as AXES
 from pdeformer.sharding.mesh import make_mesh as make_mesh
@@ -27,6 +28,7 @@ from pdeformer.sharding.partition_rules import path_name as path_name
 from pdeformer.sharding.partition_rules import replicated_sharding as replicated_sharding
 from pdeformer.sharding.partition_rules import spec_of as spec_of
 from pdeformer.sharding.partition_rules import state_shardings as state_shardings
+from pdeformer.sharding.residual_stream import collect_tables as collect_tables
 from pdeformer.sharding.residual_stream import constrain_residual as constrain_residual
 from pdeformer.sharding.residual_stream import residual_spec as residual_spec
 from pdeformer.sharding.sequence_attention import (
@@ -37,8 +39,10 @@ __all__ = [
     "AXES",
     "RULES",
     "batch_sharding",
+    "collect_tables",
     "constrain_residual",
     "evolve_sequence_parallel",
+    "host_rows",
     "make_mesh",
     "path_name",
     "pde_attention_sequence_parallel",

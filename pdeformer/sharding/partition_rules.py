@@ -4,6 +4,7 @@ Legend: D channels, F feed-forward width, L layers, N heads, H head width, V voc
 """
 
 import logging
+import math
 import re
 import warnings
 from typing import Any
@@ -32,6 +33,13 @@ RULES: tuple[tuple[str, PartitionSpec], ...] = (
 """Pairs of a regular expression, searched in the parameter's path, and a `PartitionSpec`; the first match wins."""
 
 
+MATRIX_PATTERN = r"(^|/)(kernel|embedding)$"
+"""Names of the parameters that are split over "data" on request: matrices, which are nearly all of the weights."""
+
+STACK_PATTERN = r"(^|/)blocks/(?!\d)"
+"""Names of the parameters of stacked blocks, whose axis 0 is the layer."""
+
+
 def path_name(path: tuple[Any, ...]) -> str:
     """Return the name of a leaf: its keys joined by "/", as in `params/blocks/attention/query/kernel`.
 
@@ -55,17 +63,22 @@ def path_name(path: tuple[Any, ...]) -> str:
     return jax.tree_util.keystr(path, simple=True, separator="/")
 
 
-def spec_of(name: str, shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
+def spec_of(name: str, shape: tuple[int, ...], mesh: Mesh, *, fsdp: bool = False) -> PartitionSpec:
     """Return the `PartitionSpec` of a parameter: that of the first matching rule, else replicated.
 
     A parameter is also replicated, and logged, if the mesh has no such axis, if a mesh axis does not divide the
     dimension it would split, or
     if the parameter has fewer dimensions than its rule.
 
+    With `fsdp`, a kernel or an embedding is split over "data" too, in its largest dimension that no rule splits and
+    that "data" divides, or else in the dimension that the rule splits. The axis L of stacked blocks stays whole, so
+    that each layer is collected when it is used.
+
     Args:
         name: the path of the parameter, see `path_name`.
         shape: the shape of the parameter.
         mesh: the mesh, see `make_mesh`.
+        fsdp: whether to split it over "data" as well (fully sharded data parallelism).
 
     Returns:
         The spec; `PartitionSpec()` means replicated.
@@ -74,7 +87,18 @@ def spec_of(name: str, shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
         >>> from pdeformer import sharding
         >>> spec_of("head/kernel", (8, 4), sharding.make_mesh(data=1))
         P(None, 'model')
+        >>> spec_of("head/kernel", (8, 4), sharding.make_mesh(data=1), fsdp=True)
+        P('data', 'model')
+
+    Reference:
+        Rajbhandari et al., "ZeRO: Memory Optimizations Toward Training Trillion Parameter Models", SC 2020.
     """
+    spec = _fitting_rule(name, shape, mesh)
+    return _split_over_data(name, shape, spec, mesh) if fsdp and "data" in mesh.shape else spec
+
+
+def _fitting_rule(name: str, shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
+    """Return the rule of a parameter, or a replicated spec, which is logged, if the rule does not fit."""
     spec = _rule_of(name)
     if len(spec) > len(shape):
         log.info("%s %s is replicated: the rule %s has more dimensions", name, shape, spec)
@@ -93,11 +117,33 @@ def spec_of(name: str, shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
     return spec
 
 
+def _split_over_data(name: str, shape: tuple[int, ...], spec: PartitionSpec, mesh: Mesh) -> PartitionSpec:
+    """Return the spec of a kernel or an embedding with one dimension split over "data", if one can be."""
+    if not re.search(MATRIX_PATTERN, name):
+        return spec
+    axes = [*spec, *[None] * (len(shape) - len(spec))]
+    first = 1 if re.search(STACK_PATTERN, name) else 0
+    free = [d for d in range(first, len(shape)) if axes[d] is None]
+    split = [d for d in range(first, len(shape)) if axes[d] is not None]
+    for d in (*sorted(free, key=lambda d: -shape[d]), *split):
+        names = ("data",) if axes[d] is None else (axes[d], "data")
+        if shape[d] % math.prod(mesh.shape[name] for name in names) == 0:
+            axes[d] = names[0] if len(names) == 1 else names
+            return PartitionSpec(*axes)
+    log.info(
+        "%s %s is not split over data=%d, which divides none of its dimensions",
+        name,
+        shape,
+        mesh.shape["data"],
+    )
+    return spec
+
+
 def _rule_of(name: str) -> PartitionSpec:
     return next((spec for pattern, spec in RULES if re.search(pattern, name)), PartitionSpec())
 
 
-def state_shardings(abstract_state: Any, mesh: Mesh) -> Any:
+def state_shardings(abstract_state: Any, mesh: Mesh, *, fsdp: bool = False) -> Any:
     """Return the `NamedSharding` of every leaf of a tree of shapes, by `RULES`.
 
     It warns, with the names of the leaves, if the mesh has devices along "model" and every leaf is replicated: no name
@@ -107,6 +153,7 @@ def state_shardings(abstract_state: Any, mesh: Mesh) -> Any:
         abstract_state: a tree of arrays or shapes, as from `jax.eval_shape`, `nnx.state(model)` or the state of an
             optimizer.
         mesh: the mesh, see `make_mesh`.
+        fsdp: whether to split kernels, embeddings and their moments over "data" as well, see `spec_of`.
 
     Returns:
         A tree of the same structure.
@@ -120,7 +167,7 @@ def state_shardings(abstract_state: Any, mesh: Mesh) -> Any:
     """
 
     def place(path: tuple[Any, ...], leaf: Any) -> NamedSharding:
-        return NamedSharding(mesh, spec_of(path_name(path), np.shape(leaf), mesh))
+        return NamedSharding(mesh, spec_of(path_name(path), np.shape(leaf), mesh, fsdp=fsdp))
 
     shardings = jax.tree_util.tree_map_with_path(place, abstract_state)
     if mesh.shape.get("model", 1) > 1:
