@@ -6,12 +6,12 @@ stencil      the path graph of a token sequence and its Laplacian; checks that f
 pde          the four equations, their stability and one explicit step
 integrators  `evolve`: many steps as a scan, a convolution or modes; causal forms
 attention    `pde_attention`: attention weights or logits that a PDE evolves; decoding
+sharding     meshes, the placement of parameters, batches and activations
 layers       diffusion layers and PDE attention as flax.nnx modules
 model        a Transformer with seven places for a diffusion layer
 cta          the official Continuous-Time Attention layers and checkpoints
 diagnostics  token similarity, spectra and energies of hidden states
 plots        `plots.evolution`: how a state changes over pseudo-time
-sharding     one table of rules: parameter paths to partition specs
 train        optimizer and the training step
 """
 

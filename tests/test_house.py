@@ -26,12 +26,12 @@ ROOMS = {
         "pde",
         "integrators",
         "attention",
+        "sharding",
         "layers",
         "model",
         "cta",
         "diagnostics",
         "plots",
-        "sharding",
         "train",
     ),
     "pid": (
@@ -50,7 +50,7 @@ ROOMS = {
     "experiments": ("blas", "run", "data"),  # The programs stand below both and do not import each other.
 }
 JAX_ONLY = {
-    "pdeformer": ("arguments", "stencil", "pde", "integrators", "attention"),
+    "pdeformer": ("arguments", "stencil", "pde", "integrators", "attention", "sharding"),
     "pid": ("gaussian", "measures", "discrete"),
 }
 MAY_IMPORT = {

@@ -32,6 +32,10 @@ class Mesh:
     """Devices that share the examples of a batch. -1 takes all that --mesh.model leaves."""
     model: int = 1
     """Devices that share the heads and the feed-forward units. -1 takes all that --mesh.data leaves."""
+    seq: int = 1
+    """Devices that share the tokens of a sequence, for long ones; sequences are padded to a multiple of it."""
+    fsdp: bool = False
+    """Split the weights and the moments of the optimizer over the data devices as well, to save memory."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -60,7 +60,7 @@ def main(config: Config) -> dict[str, Any]:
         ValueError: the configuration cannot be trained; raised before the program reads or writes data.
     """
     run.join_hosts(config.hosts, config.out)
-    mesh = sharding.make_mesh(config.mesh.data, config.mesh.model)
+    mesh = sharding.make_mesh(config.mesh.data, config.mesh.model, config.mesh.seq)
     check(config, mesh)
     out = config.out or run.next_folder(Path("runs/lra"), config.preset)
     with run.open_run(out, config, resume=config.resume, continuation=CONTINUATION) as folder:
@@ -183,7 +183,7 @@ def train_one(
         return result
     data = splits["train"]
     model = config.network(config.variants()[variant], len(data.vocabulary), data.classes)
-    programs = run.make_programs(builder(model), config.optimizer, config.steps, mesh)
+    programs = run.make_programs(builder(model), config.optimizer, config.steps, mesh, fsdp=config.mesh.fsdp)
 
     hits: list[Any] = []  # of the last weights, and then of the best ones if they differ
 
@@ -225,16 +225,16 @@ def builder(model: ModelConfig) -> Callable[[nnx.Rngs], Classifier]:
 
 def batch(config: Config, split: arrays.Split, mesh: Mesh, *, seed: int, step: int) -> dict[str, jax.Array]:
     """Return the training batch of a step on the mesh; all variants get the same batch."""
-    host, hosts = jax.process_index(), jax.process_count()
-    rows = arrays.batch(split, config.batch, seed=seed, step=step, host=host, hosts=hosts)
-    return sharding.put_batch(rows._asdict(), mesh)
+    rows = sharding.host_rows(config.batch, mesh)
+    own = arrays.batch(split, config.batch, seed=seed, step=step, rows=rows)
+    return sharding.put_batch(own._asdict(), mesh, rows=config.batch)
 
 
 def all_examples(config: Config, split: arrays.Split, mesh: Mesh) -> Iterator[dict[str, jax.Array]]:
     """Yield every example of a split once, in batches of the size of a micro-batch."""
-    size, host, hosts = config.batch // config.optimizer.accumulate, jax.process_index(), jax.process_count()
-    for rows in arrays.evaluation_batches(split, size, host=host, hosts=hosts):
-        yield sharding.put_batch(rows._asdict(), mesh)
+    size = config.batch // config.optimizer.accumulate
+    for own in arrays.evaluation_batches(split, size, rows=sharding.host_rows(size, mesh)):
+        yield sharding.put_batch(own._asdict(), mesh, rows=size)
 
 
 def conclude(

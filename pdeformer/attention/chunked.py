@@ -71,15 +71,66 @@ def chunked_attention(
     `serial` processes one head after another, which is faster on CPU and the default there; otherwise heads run in
     parallel. All other arguments are as in `dot_product_attention`, whose checks are omitted.
     """
-    batch, length, heads, width = query.shape
-    grouped = query.reshape(batch, length, key.shape[2], heads // key.shape[2], width)
+    batch, length, heads, _ = query.shape
     serial = serial_loops(query) if serial is None else serial
     precision = product_precision(precision, query, key, value)
     static = StaticArgs(scale, dropout, _even_chunk(length, chunk), serial, precision)
-    arrays = grouped, key, value, mask or AttentionMask(), None if dropout == 0 else dropout_bits
+    arrays = (
+        _by_key_head(query, key),
+        key,
+        value,
+        mask or AttentionMask(),
+        None if dropout == 0 else dropout_bits,
+    )
     leaves, structure = jax.tree.flatten(arrays)
     output, lse = _attend(static, *jax.tree.unflatten(structure, vary_alike(*leaves)))
     return AttentionOutput(output.reshape(batch, length, heads, -1), lse.reshape(batch, length, heads))
+
+
+def chunked_gradients(
+    query: Float[Array, "b t n h"],
+    key: Float[Array, "b s k h"],
+    value: Float[Array, "b s k d"],
+    mask: AttentionMask,
+    whole: AttentionOutput,
+    cotangent: AttentionOutput,
+    *,
+    scale: float,
+    dropout: float = 0.0,
+    dropout_bits: DropoutBits | None = None,
+    precision: Precision | None = None,
+) -> tuple[Array, Array, Array]:
+    """Return what these keys add to the gradients of an attention over more keys.
+
+    Args:
+        query: All queries.
+        key: Some of the keys.
+        value: Their values.
+        mask: Which of these keys a query may attend.
+        whole: Output and log-sum-exp of the attention over all keys.
+        cotangent: The cotangents of `whole`.
+        scale: Factor of the scores.
+        dropout: As in `chunked_attention`, as are the other arguments.
+        dropout_bits: Bits of the queries and of these keys.
+        precision: Precision of the products.
+
+    Returns:
+        A part of the gradient of `query`, and the gradients of `key` and of `value`.
+    """
+    length, serial = query.shape[1], serial_loops(query)
+    precision = product_precision(precision, query, key, value)
+    static = StaticArgs(scale, dropout, _even_chunk(length, CHUNK), serial, precision)
+    bits = None if dropout == 0 else dropout_bits
+    grouped = [_by_key_head(x, key) for x in (query, *whole, *cotangent)]
+    residuals = grouped[0], key, value, mask, bits, *grouped[1:3]
+    leaves, structure = jax.tree.flatten((residuals, tuple(grouped[3:])))
+    d_query, d_key, d_value = _attend_backward(static, *jax.tree.unflatten(structure, vary_alike(*leaves)))
+    return d_query.reshape(query.shape), d_key, d_value
+
+
+def _by_key_head(x: Array, key: Array) -> Array:
+    """Split the heads of (B, T, N, ...) by key heads: (B, T, K, G, ...)."""
+    return x.reshape(*x.shape[:2], key.shape[2], -1, *x.shape[3:])
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))

@@ -12,8 +12,10 @@ causal           the causal forms
 propagator       the linear propagator as one JAX primitive with its own derivative rules
 linear_map       a linear map with its own transpose as one JAX primitive
 api              `evolve`, its checks and the selection of a method
+sequence_parallel  `evolve` with the sequence split over devices
 """
 
 from pdeformer.integrators.api import evolve as evolve
+from pdeformer.integrators.sequence_parallel import evolve_sequence_parallel as evolve_sequence_parallel
 
-__all__ = ["evolve"]
+__all__ = ["evolve", "evolve_sequence_parallel"]

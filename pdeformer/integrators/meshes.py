@@ -21,6 +21,16 @@ def on_mesh(x: Any) -> bool:
     return any(size > 1 for size in sizes)
 
 
+def ambient_axes() -> dict[str, int]:
+    """Return the sizes of the automatic axes of the ambient mesh by their names; empty without an ambient mesh.
+
+    `jax.set_mesh` and `jax.sharding.use_abstract_mesh` set it; inside `shard_map` its manual axes are left out.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    axes = zip(mesh.axis_names, mesh.axis_sizes, mesh.axis_types, strict=True)
+    return {name: size for name, size, kind in axes if kind == AxisType.Auto}
+
+
 def serial_loops(x: Array) -> bool:
     """Return whether a loop over examples should take one after another: on CPU, but not `on_mesh`."""
     return jax.default_backend() == "cpu" and not on_mesh(x)

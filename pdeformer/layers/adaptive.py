@@ -11,6 +11,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from pdeformer import stencil
+from pdeformer.integrators.sequence_parallel import map_with_halo, sequence_shards
 from pdeformer.layers.signature import InitSignature
 from pdeformer.layers.stable_stencil import (
     MAX_WEIGHT_SUM,
@@ -150,15 +151,10 @@ class AdaptiveStencil(nnx.Module):
         return MAX_WEIGHT_SUM * jax.nn.sigmoid(logit)[None] * share
 
     def _unconstrained_change(self, u: Array, segment_ids: Array | None) -> Array:
-        kernel, radius = at_least_float32(self.kernel), self.radius
-        runs = None if segment_ids is None else stencil.run_ids(segment_ids)
-        change = jnp.sum(kernel, axis=0)[None, None] * u
-        for k in range(1, min(radius, u.shape[-2] - 1) + 1):
-            edges = stencil.difference(u, k, runs)
-            right, left = kernel[None, None, radius + k], kernel[None, None, radius - k]
-            # the left end of an edge receives right·edges, the right end -left·edges
-            change += stencil.divergence(right * edges, k) + stencil.receive((left - right) * edges, k)
-        return change
+        kernel = at_least_float32(self.kernel)
+        if sequence_shards(u.shape[-2]) > 1:
+            return map_with_halo(_convolve_runs, u, segment_ids, kernel, radius=self.radius)
+        return _convolve_runs(u, segment_ids, kernel)
 
     def taps(self) -> Float[Array, "*l d k"]:
         """Return the weights of tokens j-K … j+K far from walls.
@@ -173,3 +169,16 @@ class AdaptiveStencil(nnx.Module):
         rate = MAX_WEIGHT_SUM * jax.nn.sigmoid(at_least_float32(self.rate))
         kappa = rate[..., None, :] * jax.nn.softmax(at_least_float32(self.share), axis=-2)
         return symmetric_taps(kappa, self._offsets())
+
+
+def _convolve_runs(u: Array, segment_ids: Array | None, kernel: Array) -> Array:
+    """Return Σ_k f_k u_{j+k} with any kernel `(2K+1, D)`; u_j itself replaces a neighbor beyond its run."""
+    radius = kernel.shape[0] // 2
+    runs = None if segment_ids is None else stencil.run_ids(segment_ids)
+    change = jnp.sum(kernel, axis=0)[None, None] * u
+    for k in range(1, min(radius, u.shape[-2] - 1) + 1):
+        edges = stencil.difference(u, k, runs)
+        right, left = kernel[None, None, radius + k], kernel[None, None, radius - k]
+        # the left end of an edge receives right·edges, the right end -left·edges
+        change += stencil.divergence(right * edges, k) + stencil.receive((left - right) * edges, k)
+    return change

@@ -15,7 +15,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Key, Shaped
 
-from pdeformer.attention import AttentionCache, init_cache, pde_attention, pde_attention_decode
+from pdeformer.attention import AttentionCache, init_cache, pde_attention_decode
 from pdeformer.attention.keywords import check_words, keyword_options
 from pdeformer.attention.options import (
     AttentionOptions,
@@ -36,6 +36,7 @@ from pdeformer.layers.multihead import (
 from pdeformer.layers.signature import InitSignature
 from pdeformer.layers.stable_stencil import Segments, at_least_float32, broadcast_segments, check_dtypes
 from pdeformer.pde import PDE, AdvectionDiffusion, Diffusion, Reaction, ReactionDiffusion, Wave
+from pdeformer.sharding.sequence_attention import pde_attention_on_mesh
 from pdeformer.stencil.arguments import check_integer, resolve_causal
 
 P = ParamSpec("P")
@@ -359,7 +360,7 @@ class PDEAttention(nnx.Module):
             dropout_key=dropout_key,
             feature_key=self._feature_key(),
         )
-        output = pde_attention(query, key, value, self.pde(), **vars(options) | precision_of(flax))
+        output = pde_attention_on_mesh(query, key, value, self.pde(), **vars(options) | precision_of(flax))
         return output.reshape(*leading, *output.shape[1:])
 
     def init_cache(

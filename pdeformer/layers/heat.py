@@ -11,7 +11,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
-from pdeformer.integrators import evolve
+from pdeformer.integrators.sequence_parallel import evolve_on_mesh
 from pdeformer.layers.signature import InitSignature
 from pdeformer.layers.stable_stencil import (
     MAX_WEIGHT_SUM,
@@ -117,7 +117,7 @@ class HeatLayer(nnx.Module):
         u = jnp.asarray(u)
         check_hidden_states(u, "HeatLayer")
         ids = None if segment_ids is None else broadcast_segments(segment_ids, u.shape[:-1])
-        after = evolve(u, Diffusion(self.alpha), steps=self.steps, segment_ids=ids, causal=causal)
+        after = evolve_on_mesh(u, Diffusion(self.alpha), steps=self.steps, segment_ids=ids, causal=causal)
         return after if self.dtype is None else after.astype(self.dtype)
 
     def taps(self) -> Float[Array, "*l k"]:

@@ -8,6 +8,7 @@ and the weights of all offsets sum to at most 1/2 (`MAX_WEIGHT_SUM`). One step i
 """
 
 from collections.abc import Callable
+from functools import partial
 from math import log, prod
 from typing import Any, TypeAlias
 
@@ -17,6 +18,7 @@ import numpy as np
 from jaxtyping import Array, Float, Shaped
 
 from pdeformer import stencil
+from pdeformer.integrators.sequence_parallel import map_with_halo, sequence_shards
 from pdeformer.stencil.arguments import check_dtype, convert_segment_ids, static_number
 
 MAX_WEIGHT_SUM = 0.5
@@ -99,8 +101,11 @@ def diffuse(
     """Return the change Σ_k -D_kᵀ diag(w_k) D_k u of one step.
 
     `weights` is (K, B, T, D), or 1 in place of B, T or D. The weight of an edge is the mean of `weights` over its
-    two ends, so the matrix is symmetric. A causal step changes only the later end of an edge.
+    two ends, so the matrix is symmetric. A causal step changes only the later end of an edge. If the ambient mesh
+    splits the sequence, every shard gets the rows of its neighbors that its edges reach.
     """
+    if sequence_shards(u.shape[-2]) > 1:
+        return _diffuse_shards(u, segment_ids, offsets, weights, causal=causal)
     scatter = stencil.receive if causal else stencil.divergence
     runs = None if segment_ids is None else stencil.run_ids(segment_ids)
     change, length = jnp.zeros_like(u), u.shape[-2]
@@ -109,6 +114,31 @@ def diffuse(
             per_edge = weight if weight.shape[-2] == 1 else (weight[:, k:] + weight[:, : length - k]) / 2
             change += scatter(per_edge * stencil.difference(u, k, runs), k)
     return change
+
+
+def _diffuse_shards(
+    u: Array, segment_ids: Array | None, offsets: tuple[int, ...], weights: Array, *, causal: bool
+) -> Array:
+    """Compute `diffuse` by shards; weights of single tokens travel as channels beside their states."""
+    step = partial(diffuse, offsets=offsets, causal=causal)
+    if weights.shape[-3:-1] == (1, 1):
+        return map_with_halo(
+            lambda u, ids, weights: step(u, ids, weights=weights),
+            u,
+            segment_ids,
+            weights,
+            radius=max(offsets),
+        )
+    batch, length, channels = u.shape
+    count, width = weights.shape[0], weights.shape[-1]
+    per_token = jnp.broadcast_to(weights, (count, batch, length, width))
+    packed = jnp.concatenate([u, *per_token], axis=-1)
+
+    def unpack_and_step(packed: Array, ids: Array) -> Array:
+        columns = packed[..., channels:].reshape(*packed.shape[:2], count, width)
+        return step(packed[..., :channels], ids, weights=jnp.moveaxis(columns, -2, 0))
+
+    return map_with_halo(unpack_and_step, packed, segment_ids, radius=max(offsets))
 
 
 def stable_weights(parameters: Array) -> Array:

@@ -25,7 +25,7 @@ Dropout acts on the output of a sublayer after its hook. Every hook of a block h
 import zlib
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -37,6 +37,7 @@ from pdeformer.attention.decode import occupied
 from pdeformer.attention.types import Precision
 from pdeformer.layers import Layer
 from pdeformer.model.config import ModelConfig
+from pdeformer.sharding.sequence_attention import pde_attention_on_mesh, splits_attention
 
 
 def named_key(key: Key[Array, ""], name: str) -> Key[Array, ""]:
@@ -112,10 +113,13 @@ class Attention(nnx.Module):
         self, u: Float[Array, "b t d"], segment_ids: Int[Array, "b t"] | None, *, key: Key[Array, ""] | None
     ) -> Float[Array, "b t d"]:
         """Mix the tokens of every segment; `key` draws the attention dropout."""
-        plain = partial(dot_product_attention, precision=self.precision)
+        query, key_tokens, value = self._project(u)
+        plain: Any = partial(dot_product_attention, precision=self.precision)
+        if splits_attention(query, key_tokens):
+            plain = partial(pde_attention_on_mesh, pde=None, steps=0, precision=self.precision)
         attend = plain if self.evolution is None else self.evolution
         output = attend(
-            *self._project(u),
+            *(query, key_tokens, value),
             segment_ids=segment_ids,
             is_causal=self.causal,
             dropout=0.0 if key is None else self.rate,

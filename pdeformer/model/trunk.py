@@ -12,10 +12,12 @@ from flax import nnx
 from jaxtyping import Array, Float, Int, Integer, Key, Shaped
 
 from pdeformer.integrators.compilation import compile_once
+from pdeformer.integrators.meshes import ambient_axes
 from pdeformer.layers.signature import InitSignature
 from pdeformer.model.block import Block, dropout, layer_norm, named_key
 from pdeformer.model.config import ModelConfig
 from pdeformer.pde import is_concrete
+from pdeformer.sharding import collect_tables, constrain_residual
 from pdeformer.stencil.arguments import convert_segment_ids
 
 Tokens: TypeAlias = Integer[Array | np.ndarray, "b t"]
@@ -153,12 +155,34 @@ class Trunk(nnx.Module):
             segment_ids = jnp.concatenate(
                 [jnp.max(segment_ids, axis=1, keepdims=True, initial=0), segment_ids], axis=1
             )
-        u = self.embed(tokens, segment_ids)
+        tokens, segment_ids, length = self._fill_shards(tokens, segment_ids)
+        u = constrain_residual(self._embedding(tokens.size)(tokens, segment_ids))
         if self.after_embedding is not None:
             u = self.after_embedding(u, segment_ids, causal=self.causal)
         u = dropout(u, self.config.dropout, None if key is None else named_key(key, "embed"))
-        u = self.run_blocks(u, segment_ids, key)
+        u = self.run_blocks(u, segment_ids, key)[:, :length]
         return u if self.norm is None else self.norm(u)
+
+    def _fill_shards(self, tokens: Array, segment_ids: Array | None) -> tuple[Array, Array | None, int]:
+        """Append padding until the axis "seq" of the ambient mesh divides the sequence; return also its own length.
+
+        The CLS token makes the lengths of most tasks odd. Padding is never read, so no result changes; only dropout
+        draws other bits for another shape. Long shards get whole tiles of 128 tokens, at up to 1/16 more tokens.
+        """
+        length = tokens.shape[1] + (self.embed.cls is not None)
+        shards = ambient_axes().get("seq", 1)
+        unit = next(unit for unit in (128, 8, 1) if unit == 1 or 16 * unit * shards <= length)
+        missing = -length % (unit * shards) if shards > 1 else 0
+        if missing == 0:
+            return tokens, segment_ids, length
+        ids = jnp.ones((len(tokens), length), jnp.int32) if segment_ids is None else segment_ids
+        widths = ((0, 0), (0, missing))
+        return jnp.pad(tokens, widths), jnp.pad(ids, widths), length
+
+    def _embedding(self, tokens: int) -> Embedding:
+        """Return the embedding with tables that are placed for this many tokens."""
+        graphdef, tables = nnx.split(self.embed)
+        return nnx.merge(graphdef, collect_tables(tables, tokens))
 
     def set_view(self, *, deterministic: bool | None = None) -> None:
         """Set the flag of the dropout in a view of the model; `nnx.view(model, deterministic=True)` calls it."""
@@ -228,6 +252,6 @@ def _scan_blocks(
 ) -> Array:
     def run_block(u: Array, layer: tuple[Any, Array | None]) -> tuple[Array, None]:
         params, key = layer
-        return nnx.merge(graphdef, params)(u, segment_ids, key=key), None
+        return constrain_residual(nnx.merge(graphdef, params)(u, segment_ids, key=key)), None
 
     return jax.lax.scan(jax.checkpoint(run_block) if remat else run_block, u, (params, keys))[0]

@@ -9,6 +9,7 @@ Operators act along axis -2 of `(..., T, D)`. The token spacing is 1. Files, eac
 arguments    conversions and checks of segment ids, states and options that functions share
 path_graph   the edges of the path, and the rule at the ends of its runs
 differences  neighbors, the Laplacian, differences along edges, taps and modes
+halo         the rows that a shard of a sequence needs from its neighbors
 """
 
 from pdeformer.stencil.differences import Neighbors as Neighbors

@@ -197,7 +197,13 @@ def classification_loss(model: Any, batch: dict[str, Any], key: Any = None) -> S
 
 
 def init_state(
-    build: Callable[[nnx.Rngs], Any], optimizer: Optimizer, steps: int, mesh: Mesh, *, seed: int
+    build: Callable[[nnx.Rngs], Any],
+    optimizer: Optimizer,
+    steps: int,
+    mesh: Mesh,
+    *,
+    seed: int,
+    fsdp: bool = False,
 ) -> tuple[Any, TrainState, TrainState]:
     """Initialize a model and its optimizer on a mesh; no device holds a full copy of a sharded weight.
 
@@ -207,6 +213,7 @@ def init_state(
         steps: the number of updates of the run.
         mesh: the mesh, see `sharding.make_mesh`.
         seed: the seed of the weights.
+        fsdp: whether weights and moments are split over "data" as well, see `sharding.spec_of`.
 
     Returns:
         (graphdef, state, shardings): the structure of the model, the state at step 0, and the sharding of each of
@@ -223,12 +230,12 @@ def init_state(
         >>> int(state.step), state.params["kernel"].shape
         (0, (2, 3))
     """
-    graphdef, init, shardings = make_init(build, optimizer, steps, mesh)
+    graphdef, init, shardings = make_init(build, optimizer, steps, mesh, fsdp=fsdp)
     return graphdef, init(jax.random.key(seed)), shardings
 
 
 def make_init(
-    build: Callable[[nnx.Rngs], Any], optimizer: Optimizer, steps: int, mesh: Mesh
+    build: Callable[[nnx.Rngs], Any], optimizer: Optimizer, steps: int, mesh: Mesh, *, fsdp: bool = False
 ) -> tuple[Any, Callable[[Any], TrainState], TrainState]:
     """Make a jitted initializer of a model and its optimizer: `init_state` for many seeds, compiled once.
 
@@ -237,6 +244,7 @@ def make_init(
         optimizer: the configuration of the optimizer.
         steps: the number of updates of the run.
         mesh: the mesh, see `sharding.make_mesh`.
+        fsdp: whether weights and moments are split over "data" as well, see `sharding.spec_of`.
 
     Returns:
         (graphdef, init, shardings): the structure of the model, the jitted function `init(key) -> state`, and the
@@ -267,7 +275,7 @@ def make_init(
             f"every array of a model must be an nnx.Param, got others at {names}; compute constants in "
             f"__call__ and pass keys as arguments."
         )
-    shardings = sharding.state_shardings(jax.eval_shape(init, jax.random.key(0)), mesh)
+    shardings = sharding.state_shardings(jax.eval_shape(init, jax.random.key(0)), mesh, fsdp=fsdp)
     return graphdef, jax.jit(init, out_shardings=shardings), shardings
 
 
@@ -320,7 +328,8 @@ def make_train_step(
     def train_step(state: TrainState, batch: Any, key: Any) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(key, state.step)
         micro_batches = _micro_batches(batch, optimizer.accumulate, mesh)
-        grads, sums = _accumulate(jax.grad(loss_and_sums, has_aux=True), state.params, micro_batches, key)
+        with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+            grads, sums = _accumulate(jax.grad(loss_and_sums, has_aux=True), state.params, micro_batches, key)
         grads = jax.tree.map(lambda g: g / sums.weight, grads)
         loss, norm = sums.loss / sums.weight, optax.tree.norm(grads)
         finite = jnp.isfinite(loss) & jnp.isfinite(norm)
@@ -416,7 +425,8 @@ def make_evaluate(
         def loss(batch: Any) -> Sums:
             return loss_fn(nnx.merge(graphdef, params), batch, None)
 
-        return _sums_and_hits(loss, batch) if with_hits else (loss(batch), None)
+        with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+            return _sums_and_hits(loss, batch) if with_hits else (loss(batch), None)
 
     in_shardings = (shardings.params, sharding.batch_sharding(mesh))
     step = jax.jit(sums_of_batch, in_shardings=in_shardings, out_shardings=sharding.replicated_sharding(mesh))

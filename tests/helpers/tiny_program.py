@@ -23,6 +23,7 @@ class Mesh:
 
     data: int = 1
     model: int = 1
+    fsdp: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,11 +52,11 @@ LOSSES: dict[str, train.LossFunction] = {
 }
 
 
-def rows_of(batch):
-    """Return the rows of this host."""
-    rows = len(batch["labels"]) // jax.process_count()
-    first = jax.process_index() * rows
-    return jax.tree.map(lambda x: x[first : first + rows], batch)
+def put_rows(batch, mesh):
+    """Put the rows of this host on the mesh."""
+    size = len(batch["labels"])
+    own = sharding.host_rows(size, mesh)
+    return sharding.put_batch(jax.tree.map(lambda x: x[own], batch), mesh, rows=size)
 
 
 def main(config: Config, spy: Callable[[int], None] = lambda step: None) -> list[run.Result]:
@@ -72,7 +73,7 @@ def train_all(config: Config, folder: run.Run, spy: Callable[[int], None]) -> li
     def batch(step):
         spy(step)
         time.sleep(config.pause if step >= 4 else 0)
-        return sharding.put_batch(rows_of(tiny.batch_of(step)), mesh)
+        return put_rows(tiny.batch_of(step), mesh)
 
     results = []
     for variant in config.variants:
@@ -80,13 +81,15 @@ def train_all(config: Config, folder: run.Run, spy: Callable[[int], None]) -> li
 
         def test(params, evaluate, variant=variant, hits=hits):
             """Evaluate, and save which examples are right before the row of the training is."""
-            evaluation = evaluate(params, [sharding.put_batch(rows_of(TEST), mesh)], hits)
+            evaluation = evaluate(params, [put_rows(TEST, mesh)], hits)
             if run.is_first():
                 content = json.dumps(run.to_json(hits)).encode()
                 run.write_atomically(folder.folder / f"hits-{variant}.json", content)
             return evaluation
 
-        programs = run.make_programs(tiny.build, config.optimizer, config.steps, mesh, LOSSES[variant])
+        programs = run.make_programs(
+            tiny.build, config.optimizer, config.steps, mesh, LOSSES[variant], fsdp=config.mesh.fsdp
+        )
         results.append(
             run.train(
                 folder,
@@ -96,9 +99,7 @@ def train_all(config: Config, folder: run.Run, spy: Callable[[int], None]) -> li
                 state=programs.init(jax.random.key(0)),
                 step_fn=programs.step,
                 batch_fn=batch,
-                evaluate_fn=lambda params, f=programs.evaluate: f(
-                    params, [sharding.put_batch(rows_of(VALIDATION), mesh)]
-                ),
+                evaluate_fn=lambda params, f=programs.evaluate: f(params, [put_rows(VALIDATION, mesh)]),
                 test_fn=functools.partial(test, evaluate=programs.evaluate),
                 tokens_per_step=16 * tiny.TOKENS,
                 cadence=config.cadence,

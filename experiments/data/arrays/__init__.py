@@ -1,12 +1,14 @@
-"""Data sets as fixed-shape uint8 arrays on disk, and batches that depend only on (seed, step, host).
+"""Data sets as fixed-shape uint8 arrays on disk, and batches that depend only on (seed, step, rows).
 
 store    `prepare`: write the arrays once, then check and memory-map them
 batches  training batches, evaluation batches, and the same batches for grain
 
     splits = prepare(builder, max_len=2000, data_dir="data")
-    batch(splits["train"], 32, seed=0, step=1234, host=0, hosts=1)
-    evaluation_batches(splits["val"], 32, host=0, hosts=1)       # the last batch padded with weight 0
-    grain_batches(splits["train"], 32, seed=0, steps=5000)       # the same batches as a grain.MapDataset
+    batch(splits["train"], 32, seed=0, step=1234)
+    evaluation_batches(splits["val"], 32)                    # the last batch padded with weight 0
+    grain_batches(splits["train"], 32, seed=0, steps=5000)   # the same batches as a grain.MapDataset
+
+On several hosts each prepares its rows of every batch: rows=sharding.host_rows(32, mesh).
 
 Any TFDS builder with examples {"tokens", "label"} serves as the source (see `prepare`).
 """

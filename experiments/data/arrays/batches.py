@@ -1,6 +1,8 @@
-"""Batches as a pure function of (seed, step, host), so that a resumed run needs only its step.
+"""Batches as a pure function of (seed, step, rows), so that a resumed run needs only its step.
 
-n examples, B rows of a global batch, b = B / hosts rows of this host, T tokens
+On several hosts, each prepares the rows of the global batch that its devices hold, `sharding.host_rows(B, mesh)`.
+
+n examples, B rows of a global batch, b rows of this host, T tokens
 """
 
 import functools
@@ -11,6 +13,9 @@ import numpy as np
 from jaxtyping import Float32, Int, Int32, UInt8
 
 from experiments.data.arrays.store import Split
+
+Rows = Int[np.ndarray, " b"]
+"""Rows of a global batch, by their indices 0 … B-1."""
 
 
 class Batch(NamedTuple):
@@ -27,27 +32,24 @@ class Batch(NamedTuple):
 
 
 def batch_indices(
-    size: int, batch_size: int, *, seed: int, step: int, host: int = 0, hosts: int = 1
+    size: int, batch_size: int, *, seed: int, step: int, rows: Rows | None = None
 ) -> Int[np.ndarray, " b"]:
-    """Return the indices of the examples of training batch `step` for this host.
+    """Return the indices of the examples in some rows of training batch `step`; None is all rows.
 
     Epoch e visits the n = size examples in the order Generator(Philox(key=(seed, e))).permutation(n) and drops the
-    last n mod B of them. Batch s of an epoch has its rows sB to (s + 1)B, and host h has rows sB + hb to
-    sB + (h + 1)b. The union over all hosts is the same batch for any number of hosts.
+    last n mod B of them. Row i of batch s of an epoch is at place sB + i of this order, whoever prepares it.
 
     Raises:
-        ValueError: B exceeds n or is not a multiple of hosts, or a number is out of range.
+        ValueError: B exceeds n, or a number or a row is out of range.
     """
-    _check(batch_size, host, hosts)
+    rows = _check_rows(batch_size, rows)
     if not (batch_size <= size and step >= 0 and seed >= 0):
         raise ValueError(
             "a training batch needs batch_size <= examples, step >= 0 and seed >= 0, got "
             f"batch_size={batch_size}, examples={size}, step={step}, seed={seed}; lower the batch size."
         )
     epoch, s = divmod(step, size // batch_size)
-    b = batch_size // hosts
-    first = s * batch_size + host * b
-    return _permutation(size, seed, epoch)[first : first + b]
+    return _permutation(size, seed, epoch)[s * batch_size + rows]
 
 
 @functools.lru_cache(maxsize=4)  # the current epochs of a few concurrent runs
@@ -58,43 +60,44 @@ def _permutation(size: int, seed: int, epoch: int) -> Int[np.ndarray, " n"]:
     return order
 
 
-def batch(split: Split, batch_size: int, *, seed: int, step: int, host: int = 0, hosts: int = 1) -> Batch:
-    """Return the rows of training batch `step` for this host, all of weight 1; see `batch_indices`."""
-    size = len(split.labels)
-    rows = batch_indices(size, batch_size, seed=seed, step=step, host=host, hosts=hosts)
-    return _gather(split, rows, np.ones(len(rows), np.float32))
+def batch(split: Split, batch_size: int, *, seed: int, step: int, rows: Rows | None = None) -> Batch:
+    """Return some rows of training batch `step`, all of weight 1; see `batch_indices`."""
+    examples = batch_indices(len(split.labels), batch_size, seed=seed, step=step, rows=rows)
+    return _gather(split, examples, np.ones(len(examples), np.float32))
 
 
-def evaluation_batches(split: Split, batch_size: int, *, host: int = 0, hosts: int = 1) -> Iterator[Batch]:
-    """Return every example once and in order: ceil(n / B) batches of one shape, on every host.
+def evaluation_batches(split: Split, batch_size: int, *, rows: Rows | None = None) -> Iterator[Batch]:
+    """Return every example once and in order: some rows of ceil(n / B) batches of B rows; None is all rows.
 
     A row past the end repeats the last example with weight 0; unlike an empty row, it is valid input for any model.
 
     Raises:
-        ValueError: B is not a multiple of hosts, or host is out of range.
+        ValueError: a row is out of range.
     """
-    _check(batch_size, host, hosts)
-    size, b = len(split.labels), batch_size // hosts
-    rows = (host * b + np.arange(start, start + b) for start in range(0, size, batch_size))
-    return (_gather(split, np.minimum(r, size - 1), (r < size).astype(np.float32)) for r in rows)
+    rows, size = _check_rows(batch_size, rows), len(split.labels)
+    places = (start + rows for start in range(0, size, batch_size))
+    return (_gather(split, np.minimum(p, size - 1), (p < size).astype(np.float32)) for p in places)
 
 
-def grain_batches(
-    split: Split, batch_size: int, *, seed: int, steps: int, host: int = 0, hosts: int = 1
-) -> Any:
+def grain_batches(split: Split, batch_size: int, *, seed: int, steps: int, rows: Rows | None = None) -> Any:
     """Return the batches of steps 0 to `steps` - 1 as a `grain.MapDataset`, with its iterators and checkpoints."""
     import grain  # here, because the import takes three seconds
 
-    batch_of_step = functools.partial(batch, split, batch_size, seed=seed, host=host, hosts=hosts)
+    batch_of_step = functools.partial(batch, split, batch_size, seed=seed, rows=rows)
     return grain.MapDataset.range(steps).map(lambda step: batch_of_step(step=int(step)))
 
 
-def _check(batch_size: int, host: int, hosts: int) -> None:
-    if not (0 <= host < hosts and batch_size >= 1 and batch_size % hosts == 0):
+def _check_rows(batch_size: int, rows: Rows | None) -> Rows:
+    """Return the rows, all of them for None. Raises ValueError unless they are rows of the batch."""
+    if batch_size < 1:
+        raise ValueError(f"a batch has one row or more, got batch_size={batch_size}; raise it.")
+    rows = np.arange(batch_size) if rows is None else rows
+    if len(rows) and not 0 <= rows.min() <= rows.max() < batch_size:
         raise ValueError(
-            "a global batch must be a multiple of hosts, and host one of them, got "
-            f"batch_size={batch_size}, host={host}, hosts={hosts}; change the batch size."
+            f"rows lie in the global batch, 0 … {batch_size - 1}, got {rows.min()} … {rows.max()}; take "
+            f"sharding.host_rows({batch_size}, mesh)."
         )
+    return rows
 
 
 def _gather(split: Split, rows: Int[np.ndarray, " b"], weights: Float32[np.ndarray, " b"]) -> Batch:

@@ -30,12 +30,14 @@ def make_programs(
     steps: int,
     mesh: Mesh,
     loss_fn: train.LossFunction = train.classification_loss,
+    *,
+    fsdp: bool = False,
 ) -> Programs:
-    """Return the programs of the model `build(rngs)`.
+    """Return the programs of the model `build(rngs)`; with `fsdp` its state is split over "data" as well.
 
     Equal arguments return the same programs, so callers pass the same function objects as `build` and `loss_fn`.
     """
-    graphdef, init, shardings = train.make_init(build, optimizer, steps, mesh)
+    graphdef, init, shardings = train.make_init(build, optimizer, steps, mesh, fsdp=fsdp)
     step = train.make_train_step(graphdef, optimizer, steps, mesh, shardings, loss_fn)
     evaluate = train.make_evaluate(graphdef, mesh, shardings, loss_fn, with_hits=True)
     return Programs(graphdef, init, step, evaluate)

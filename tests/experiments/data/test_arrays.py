@@ -219,9 +219,17 @@ def test_examples_that_do_not_fit_are_refused(tmp_path, builder, max_len, words)
 def test_the_parts_of_the_hosts_joined_are_the_batch_of_one_host(hosts):
     for step in (0, 5, 6, 40):
         parts = [
-            arrays.batch_indices(50, 8, seed=3, step=step, host=host, hosts=hosts) for host in range(hosts)
+            arrays.batch_indices(50, 8, seed=3, step=step, rows=rows)
+            for rows in np.split(np.arange(8), hosts)
         ]
         np.testing.assert_array_equal(np.concatenate(parts), arrays.batch_indices(50, 8, seed=3, step=step))
+
+
+def test_hosts_that_hold_the_same_rows_prepare_the_same_examples():
+    full = arrays.batch_indices(50, 8, seed=3, step=7)
+    for rows in ([0, 1, 4, 5], [2, 3, 4, 5], [7]):
+        part = arrays.batch_indices(50, 8, seed=3, step=7, rows=np.array(rows))
+        np.testing.assert_array_equal(part, full[rows])
 
 
 def test_an_epoch_is_the_philox_permutation_cut_into_batches():
@@ -254,8 +262,8 @@ def test_a_batch_depends_on_its_step_and_on_nothing_before():
 
 def test_a_batch_holds_its_rows_with_segments_on_the_tokens_alone():
     split = numbered(20)
-    rows = arrays.batch_indices(20, 4, seed=1, step=2, host=1, hosts=2)
-    result = arrays.batch(split, 4, seed=1, step=2, host=1, hosts=2)
+    rows = arrays.batch_indices(20, 4, seed=1, step=2, rows=np.array([2, 3]))
+    result = arrays.batch(split, 4, seed=1, step=2, rows=np.array([2, 3]))
     np.testing.assert_array_equal(result.labels, rows)
     np.testing.assert_array_equal(result.tokens[:, 0], rows)
     for row, segments in zip(rows, result.segment_ids, strict=True):
@@ -268,7 +276,7 @@ def test_a_batch_holds_its_rows_with_segments_on_the_tokens_alone():
 @pytest.mark.parametrize("hosts", [1, 2, 4])
 def test_evaluation_sees_every_example_once_in_batches_of_one_shape_on_every_host(size, hosts):
     split = numbered(size)
-    parts = [list(arrays.evaluation_batches(split, 8, host=host, hosts=hosts)) for host in range(hosts)]
+    parts = [list(arrays.evaluation_batches(split, 8, rows=rows)) for rows in np.split(np.arange(8), hosts)]
     assert {len(part) for part in parts} == {-(-size // 8)}
     assert {batch.tokens.shape for part in parts for batch in part} == {(8 // hosts, 4)}
     steps = [[field for field in zip(*step, strict=True)] for step in zip(*parts, strict=True)]
@@ -293,19 +301,18 @@ def test_grain_serves_the_same_batches():
         ({"size": 7}, "batch_size=8, examples=7"),
         ({"step": -1}, "step=-1"),
         ({"seed": -1}, "seed=-1"),
-        ({"hosts": 3}, "hosts=3"),
-        ({"host": 2, "hosts": 2}, "host=2, hosts=2"),
+        ({"rows": np.array([3, 8])}, "0 … 7, got 3 … 8"),
+        ({"rows": np.array([-1, 2])}, "0 … 7, got -1 … 2"),
         ({"batch_size": 0}, "batch_size=0"),
     ],
 )
 def test_a_batch_that_cannot_be_is_refused(arguments, words):
-    with pytest.raises(ValueError, match="change the batch size|lower the batch size") as error:
+    with pytest.raises(ValueError, match="raise it|lower the batch size|host_rows") as error:
         arrays.batch_indices(**{"size": 50, "batch_size": 8, "seed": 0, "step": 0, **arguments})
     assert words in str(error.value)
-    if "hosts" in arguments:
-        hosts = {"host": arguments.get("host", 0), "hosts": arguments["hosts"]}
-        with pytest.raises(ValueError, match="multiple of hosts"):
-            arrays.evaluation_batches(numbered(9), 8, **hosts)
+    if "rows" in arguments:
+        with pytest.raises(ValueError, match="rows lie in the global batch"):
+            arrays.evaluation_batches(numbered(9), 8, rows=arguments["rows"])
 
 
 def test_configurations_are_kept_apart_by_folder(tmp_path):
