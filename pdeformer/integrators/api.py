@@ -132,7 +132,9 @@ def _evolve(
     initial: Array, pde: PDE, segment_ids: Any, *, steps: int, boundary: str, method: str, causal: bool
 ) -> Array:
     def compute(initial: Array, pde: PDE, segment_ids: Any) -> Array:
-        casts = not isinstance(pde, ReactionDiffusion) and LINEAR_METHODS[_full_name(method, causal=causal)].casts
+        casts = (
+            not isinstance(pde, ReactionDiffusion) and LINEAR_METHODS[_full_name(method, causal=causal)].casts
+        )
         state = initial if casts else initial.astype(jnp.promote_types(initial.dtype, jnp.float32))
         graph = stencil.path(state.shape[-2], segment_ids, boundary, ndim=state.ndim)
         leaves, structure = jax.tree.flatten((state, pde, graph))
@@ -140,7 +142,7 @@ def _evolve(
         # zeros in place of padding, so that no number there, NaN included, reaches a result or a gradient
         clean = state if graph.valid is None or casts else jnp.where(graph.valid, state, 0)
         after = _run(pde, clean, graph, steps, method, causal=causal)
-        if graph.valid is not None:
+        if graph.valid is not None and not casts:
             after = jnp.where(graph.valid, after, state)
         return after.astype(initial.dtype)
 

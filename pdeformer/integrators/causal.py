@@ -21,7 +21,14 @@ from pdeformer import stencil
 from pdeformer.integrators.channel_blocks import map_channel_blocks
 from pdeformer.integrators.convolution import convolve
 from pdeformer.integrators.explicit import impulse_response, keep_inside_loop
-from pdeformer.integrators.reflection import find_runs, store_on_cpu, take_tokens, without_padding
+from pdeformer.integrators.reflection import (
+    find_runs,
+    keep_padding,
+    run_alone,
+    store_on_cpu,
+    take_tokens,
+    without_padding,
+)
 from pdeformer.pde import AdvectionDiffusion, Diffusion
 from pdeformer.stencil import Path, rows
 
@@ -121,9 +128,7 @@ def apply(pde: CausalLinear, u: Array, graph: Path, steps: int, *, adjoint: bool
     kernel = taps(pde, steps)
     max_lag, length = kernel.shape[-2] - 1, u.shape[-2]
     if graph.valid is not None:
-        if graph.left.shape[-1] != 1 or u.shape[-1] == 1:
-            return causal_convolution(without_padding(u, graph), kernel, graph, adjoint=adjoint)
-        return (_adjoint_on_runs if adjoint else _convolve_runs)(u, kernel, graph)
+        return run_alone(partial(_convolve_runs, graph, adjoint=adjoint), u, kernel)
     if adjoint:
         return _adjoint(u, kernel)
     start = jnp.broadcast_to(rows(u, 0, 1), (*u.shape[:-2], max_lag, u.shape[-1]))
@@ -133,27 +138,39 @@ def apply(pde: CausalLinear, u: Array, graph: Path, steps: int, *, adjoint: bool
     return jnp.concatenate([head, convolve(u, kernel)], axis=-2)
 
 
-def _convolve_runs(u: Array, kernel: Array, graph: Path) -> Array:
+def _convolve_runs(graph: Path, u: Array, kernel: Array, *, adjoint: bool) -> Array:
+    """Convolve on all runs; padding does not change."""
+    if graph.left.shape[-1] != 1 or u.shape[-1] == 1:
+        after = causal_convolution(without_padding(u, graph), kernel, graph, adjoint=adjoint)
+    elif adjoint:
+        after = _sum_later_tokens(u, kernel, graph)
+    else:
+        after = _sum_earlier_tokens(u, kernel, graph)
+    return keep_padding(u, after, graph)
+
+
+def _sum_earlier_tokens(u: Array, kernel: Array, graph: Path) -> Array:
     """Return y_t = Σ_k c_k u_{max(t-k, a)}, where a is the first token of the run."""
     first, _, token = find_runs(graph)
     lags = range(kernel.shape[-2])
     index = store_on_cpu(*(jnp.maximum(token - k, first) for k in lags))
     terms = [rows(kernel, k, k + 1) * take_tokens(u, index[k]) for k in lags]
-    return jnp.where(graph.valid, sum(terms[1:], terms[0]), 0)
+    return sum(terms[1:], terms[0])
 
 
-def _adjoint_on_runs(u: Array, kernel: Array, graph: Path) -> Array:
+def _sum_later_tokens(u: Array, kernel: Array, graph: Path) -> Array:
     """Return x_j = Σ_k c_k u_{j+k} within the run; its first token adds Σ_m u_{a+m} Σ_{k>m} c_k."""
     _, last, token = find_runs(graph)
     lags = range(kernel.shape[-2])
     later = jnp.flip(jnp.cumsum(jnp.flip(kernel, -2), axis=-2), -2)  # Σ_{k≥m} c_k
     index = store_on_cpu(*(jnp.minimum(token + k, last) for k in lags))
-    total = jnp.zeros(u.shape, kernel.dtype)
-    for k in lags:
+
+    def term(k: int) -> Array:
         weight = jnp.where(graph.left, rows(kernel, k, k + 1), rows(later, k, k + 1))
-        inside = (token + k <= last)[..., None]
-        total += weight * jnp.where(inside, take_tokens(u, index[k]), 0)
-    return jnp.where(graph.valid, total, 0)
+        return weight * jnp.where((token + k <= last)[..., None], take_tokens(u, index[k]), 0)
+
+    terms = [term(k) for k in lags]
+    return sum(terms[1:], terms[0])
 
 
 def _adjoint(u: Array, kernel: Array) -> Array:

@@ -39,7 +39,7 @@ class LinearMethod(NamedTuple):
     `direction` is an equation with the tangents ċ in place of the coefficients.
     """
     casts: bool = False
-    """Whether `apply` takes shorter floats and computes in float32, and takes any number in padding."""
+    """Whether `apply` takes shorter floats and computes in float32, and lets padding hold any number, NaN included."""
 
 
 def _forward_mode_sensitivity(apply: Callable) -> Callable:
@@ -111,6 +111,7 @@ def _sensitivity(u: Array, leaves: Any, tangents: dict, *, coefficients: int, **
     """
     dtype = u.dtype
     u = u.astype(jnp.promote_types(dtype, jnp.float32))
+    graph = jax.tree.unflatten(params["structure"], leaves)[1]
     shape = jnp.broadcast_shapes(*(t.shape for t in tangents.values()))
     stacked = jnp.stack([jnp.broadcast_to(t, shape) for t in tangents.values()])
     one_hot = jnp.eye(coefficients, dtype=u.dtype)[np.array(list(tangents))]
@@ -119,7 +120,9 @@ def _sensitivity(u: Array, leaves: Any, tangents: dict, *, coefficients: int, **
     def add(total: Array, term: tuple[Array, Array]) -> tuple[Array, None]:
         tangent, unit = term
         directions = unit.reshape((coefficients,) + (1,) * u.ndim)
-        return total + _bind(derivative_p, u, *leaves, *directions, **params) * tangent, None
+        change = _bind(derivative_p, u, *leaves, *directions, **params) * tangent
+        # so that no cotangent of padding, NaN included, reaches a coefficient
+        return total + (change if graph.valid is None else jnp.where(graph.valid, change, 0)), None
 
     return jax.lax.scan(add, jnp.zeros_like(u), (stacked, one_hot))[0].astype(dtype)
 

@@ -4,7 +4,7 @@ A wall is a mirror. With g the taps of n steps on the infinite line and m_k(j) t
 token j when every wall of its run reflects::
 
     neumann      y_j = Σ_k g(k) u[m_k(j)]            the mirror lies half a token beyond the end of the run
-    dirichlet    y_j = Σ_k g(k) s_k(j) u[m_k(j)]     it lies one token beyond: s = 0 there, -1 after an odd number of walls
+    dirichlet    y_j = Σ_k g(k) s_k(j) u[m_k(j)]     it lies one token beyond: s = 0 there, -1 after an odd number
     periodic     y_j = Σ_k g(k) u[(j + k) mod T]
 
 The first two need a symmetric operator. Advection and "copy" have no mirror: there the row of M of a token depends on
@@ -19,7 +19,7 @@ No token of another run is ever read.
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -70,38 +70,57 @@ def take_tokens(u: Array, index: Array) -> Array:
     shared = [isinstance(size, int) and size == 1 for size in index.shape[:-1]]
     for is_shared in reversed(shared):
         take = jax.vmap(take, in_axes=(0, None if is_shared else 0))
-    return take(u, index.reshape([size for size, one in zip(index.shape, [*shared, False], strict=True) if not one]))
+    return take(
+        u, index.reshape([size for size, one in zip(index.shape, [*shared, False], strict=True) if not one])
+    )
 
 
 def apply(pde: Linear, u: Array, graph: Path, steps: int, *, adjoint: bool = False) -> Array:
     """Compute `steps` steps of dt = 1 on every run; arguments and result are those of `explicit.integrate`.
 
-    Tokens of padding may hold any number, NaN included, and become 0.
+    Padding may hold any number, NaN included, and does not change.
     """
-    if has_mirror(pde, graph) and not _is_narrow(u):
-        taps = impulse_response(pde, steps)
-        taps = jnp.flip(taps, axis=-2) if adjoint else taps
-        return _convolve(taps, u, graph, symmetric=not isinstance(pde, AdvectionDiffusion))
-    if _has_table(pde, u, graph, steps):
-        return _multiply(_table(pde, graph.boundary, steps, adjoint=adjoint), u, graph)
-    return integrate(pde, without_padding(u, graph), graph, steps, adjoint=adjoint)
+
+    def evolve_all(u: Array, pde: Linear) -> Array:
+        if has_mirror(pde, graph) and not _is_narrow(u):
+            taps = impulse_response(pde, steps)
+            taps = jnp.flip(taps, axis=-2) if adjoint else taps
+            after = _convolve(taps, u, graph, symmetric=not isinstance(pde, AdvectionDiffusion))
+        elif _has_table(pde, u, graph, steps):
+            after = _multiply(_table(pde, graph.boundary, steps, adjoint=adjoint), u, graph)
+        else:
+            after = integrate(pde, without_padding(u, graph), graph, steps, adjoint=adjoint)
+        return keep_padding(u, after, graph)
+
+    return run_alone(evolve_all, u, pde)
 
 
 def sensitivity(pde: Linear, direction: Linear, u: Array, graph: Path, steps: int) -> Array:
     """Return (∂M/∂c · ċ) u; arguments are those of `explicit.sensitivity`."""
-    if has_mirror(pde, graph) and not _is_narrow(u):
-        taps = jax.jvp(partial(impulse_response, steps=steps), (pde,), (direction,))[1]
-        return _convolve(taps, u, graph, symmetric=not isinstance(pde, AdvectionDiffusion))
-    if _has_table(pde, u, graph, steps):
-        table = jax.jvp(lambda pde: _table(pde, graph.boundary, steps, adjoint=False), (pde,), (direction,))[1]
-        return _multiply(table, u, graph)
-    return explicit.sensitivity(pde, direction, without_padding(u, graph), graph, steps)
+
+    def differentiate(u: Array, pde: Linear, direction: Linear) -> Array:
+        if has_mirror(pde, graph) and not _is_narrow(u):
+            taps = jax.jvp(partial(impulse_response, steps=steps), (pde,), (direction,))[1]
+            change = _convolve(taps, u, graph, symmetric=not isinstance(pde, AdvectionDiffusion))
+        elif _has_table(pde, u, graph, steps):
+            table = partial(_table, boundary=graph.boundary, steps=steps, adjoint=False)
+            change = _multiply(jax.jvp(table, (pde,), (direction,))[1], u, graph)
+        else:
+            change = explicit.sensitivity(pde, direction, without_padding(u, graph), graph, steps)
+        return change if graph.valid is None else jnp.where(graph.valid, change, 0)
+
+    return run_alone(differentiate, u, pde, direction)
 
 
 def without_padding(u: Array, graph: Path) -> Array:
     """Return `u` in at least float32, with zeros in place of padding, so that no number there reaches a result."""
     u = u.astype(jnp.promote_types(u.dtype, jnp.float32))
     return u if graph.valid is None else jnp.where(graph.valid, u, 0)
+
+
+def keep_padding(u: Array, after: Array, graph: Path) -> Array:
+    """Return the state `after`, with the tokens of padding of `u`."""
+    return after if graph.valid is None else jnp.where(graph.valid, after, u)
 
 
 def has_mirror(pde: Linear, graph: Path) -> bool:
@@ -115,9 +134,21 @@ def _is_narrow(u: Array) -> bool:
     return isinstance(u.shape[-1], int) and u.shape[-1] == 1 and jax.default_backend() == "cpu"
 
 
+def run_alone(function: Callable[..., Array], u: Array, *arrays: Any) -> Array:
+    """Return function(u, *arrays); on CPU XLA fuses it with nothing else.
+
+    Otherwise XLA would take every token again for every use of the result, and tokens of a result for every tap.
+    """
+    if jax.default_backend() != "cpu":
+        return function(u, *arrays)
+    shape = jax.eval_shape(function, u, *arrays)
+    always = jax.lax.optimization_barrier(jnp.array(1)) > 0
+    return jax.lax.cond(always, function, lambda u, *_: jnp.zeros_like(u, shape.dtype), u, *arrays)
+
+
 def store_on_cpu(*arrays: Array) -> tuple[Array, ...]:
     """Store small arrays on CPU, where a loop over tokens and channels would compute them once per channel."""
-    return jax.lax.optimization_barrier(arrays) if jax.default_backend() == "cpu" else arrays
+    return tuple(jax.lax.optimization_barrier(arrays)) if jax.default_backend() == "cpu" else arrays
 
 
 def _convolve(taps: Array, u: Array, graph: Path, *, symmetric: bool) -> Array:
@@ -129,16 +160,18 @@ def _convolve(taps: Array, u: Array, graph: Path, *, symmetric: bool) -> Array:
     index = store_on_cpu(*index)
 
     def term(i: int) -> Array:
-        values = take_tokens(u, index[i]).astype(taps.dtype)
-        return values if sign[i] is None else sign[i][..., None] * values
+        values, factor = take_tokens(u, index[i]).astype(taps.dtype), sign[i]
+        return values if factor is None else factor[..., None] * values
 
     total = rows(taps, steps, steps + 1) * u
     for k in range(1, steps + 1):
         right, left = term(2 * k - 1), term(2 * k)
         tap = rows(taps, steps + k, steps + k + 1)
         # taps[n + k] is the effect on the token k places to the right
-        total += tap * (right + left) if symmetric else tap * left + rows(taps, steps - k, steps - k + 1) * right
-    return total if graph.valid is None else jnp.where(graph.valid, total, 0)
+        total += (
+            tap * (right + left) if symmetric else tap * left + rows(taps, steps - k, steps - k + 1) * right
+        )
+    return total
 
 
 def _reflect(runs: Runs, k: int, boundary: str) -> tuple[Array, Array | None]:
@@ -185,7 +218,7 @@ def _table(pde: Linear, boundary: str, steps: int, *, adjoint: bool) -> Array:
     node = np.arange(size)[:, None]
     valid = (node >= margin - before) & (node <= margin + after)
     left, right = valid & (node > margin - before), valid & (node < margin + after)
-    graph = Path(*map(jnp.asarray, (left, right, valid)), boundary)
+    graph = Path(jnp.asarray(left), jnp.asarray(right), jnp.asarray(valid), boundary)
     pde = jax.tree.map(lambda c: c.reshape(1, 1, -1), pde)
     leaves = jax.tree.leaves(pde)
     shape = (len(valid), size, max(c.shape[-1] for c in leaves))
@@ -199,11 +232,11 @@ def _multiply(table: Array, u: Array, graph: Path) -> Array:
     first, last, token = find_runs(graph)
     entry = jnp.minimum(token - first, margin) * (margin + 1) + jnp.minimum(last - token, margin)
     entry, table = store_on_cpu(entry, table)
-    total: Array | None = None
-    for k in range(1 - margin, margin):
+
+    def term(k: int) -> Array:
         inside = (token + k >= first) & (token + k <= last)
         weight = table[:, margin + k].at[entry].get(mode="promise_in_bounds")
-        term = weight * take_tokens(u, jnp.where(inside, token + k, token))  # the weight beyond a wall is 0
-        total = term if total is None else total + term
-    assert total is not None
-    return total if graph.valid is None else jnp.where(graph.valid, total, 0)
+        return weight * take_tokens(u, jnp.where(inside, token + k, token))  # the weight beyond a wall is 0
+
+    terms = [term(k) for k in range(1 - margin, margin)]
+    return sum(terms[1:], terms[0])
