@@ -112,6 +112,7 @@ def _sensitivity(u: Array, leaves: Any, tangents: dict, *, coefficients: int, **
     dtype = u.dtype
     u = u.astype(jnp.promote_types(dtype, jnp.float32))
     graph = jax.tree.unflatten(params["structure"], leaves)[1]
+    masked = graph.valid is not None and LINEAR_METHODS[params["method"]].casts
     shape = jnp.broadcast_shapes(*(t.shape for t in tangents.values()))
     stacked = jnp.stack([jnp.broadcast_to(t, shape) for t in tangents.values()])
     one_hot = jnp.eye(coefficients, dtype=u.dtype)[np.array(list(tangents))]
@@ -122,7 +123,7 @@ def _sensitivity(u: Array, leaves: Any, tangents: dict, *, coefficients: int, **
         directions = unit.reshape((coefficients,) + (1,) * u.ndim)
         change = _bind(derivative_p, u, *leaves, *directions, **params) * tangent
         # so that no cotangent of padding, NaN included, reaches a coefficient
-        return total + (change if graph.valid is None else jnp.where(graph.valid, change, 0)), None
+        return total + (jnp.where(graph.valid, change, 0) if masked else change), None
 
     return jax.lax.scan(add, jnp.zeros_like(u), (stacked, one_hot))[0].astype(dtype)
 
