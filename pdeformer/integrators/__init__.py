@@ -6,6 +6,7 @@ compilation      eager calls that compile once for each shape
 meshes           loops on one CPU and on meshes, explicit axes, varying arrays
 channel_blocks   computes a function of a state one block of channels at a time
 explicit         a `lax.scan` of explicit steps: the definition, its adjoint and sensitivities
+reflection       taps of a run of tokens by reflected index: segments, padding and short runs
 convolution      one convolution with 2n+1 taps instead of n steps
 spectral         one transfer function over cosine, sine or Fourier modes
 causal           the causal forms

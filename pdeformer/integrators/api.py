@@ -11,7 +11,7 @@ from pdeformer import stencil
 from pdeformer.integrators.compilation import compile_once
 from pdeformer.integrators.explicit import integrate_reaction
 from pdeformer.integrators.meshes import on_mesh, vary_alike, with_automatic_axes
-from pdeformer.integrators.propagator import propagate
+from pdeformer.integrators.propagator import LINEAR_METHODS, propagate
 from pdeformer.pde import (
     PDE,
     AdvectionDiffusion,
@@ -76,7 +76,7 @@ def evolve(
         causal: whether no output may depend on a later token. `integrators.causal` defines the causal forms.
             They need the boundary "neumann"; the wave has no causal form.
         method: "scan" takes explicit steps and is the definition. "taps" is one convolution with 2·steps+1 taps
-            (linear equations without segments). "spectral" multiplies modes (linear equations without segments;
+            (linear equations). "spectral" multiplies modes (linear equations without segments;
             advection on the ring only). "auto" selects the fastest exact method for these arguments. All methods
             agree to 1e-5 in float32 (up to 32 steps) and to 1e-12 in float64.
         is_causal: another name of `causal`, the one of attention; None means that it is left out.
@@ -132,23 +132,30 @@ def _evolve(
     initial: Array, pde: PDE, segment_ids: Any, *, steps: int, boundary: str, method: str, causal: bool
 ) -> Array:
     def compute(initial: Array, pde: PDE, segment_ids: Any) -> Array:
-        state = initial.astype(jnp.promote_types(initial.dtype, jnp.float32))
+        casts = (
+            not isinstance(pde, ReactionDiffusion) and LINEAR_METHODS[_full_name(method, causal=causal)].casts
+        )
+        state = initial if casts else initial.astype(jnp.promote_types(initial.dtype, jnp.float32))
         graph = stencil.path(state.shape[-2], segment_ids, boundary, ndim=state.ndim)
         leaves, structure = jax.tree.flatten((state, pde, graph))
         state, pde, graph = jax.tree.unflatten(structure, vary_alike(*leaves))
         # zeros in place of padding, so that no number there, NaN included, reaches a result or a gradient
-        clean = state if graph.valid is None else jnp.where(graph.valid, state, 0)
+        clean = state if graph.valid is None or casts else jnp.where(graph.valid, state, 0)
         after = _run(pde, clean, graph, steps, method, causal=causal)
-        if graph.valid is not None:
+        if graph.valid is not None and not casts:
             after = jnp.where(graph.valid, after, state)
         return after.astype(initial.dtype)
 
     return with_automatic_axes(compute, jax.typeof(initial).sharding)(initial, pde, segment_ids)
 
 
+def _full_name(method: str, *, causal: bool) -> str:
+    return f"causal {method}" if causal else method
+
+
 def _run(pde: Any, u: Array, graph: Path, steps: int, method: str, *, causal: bool) -> Array:
     if not isinstance(pde, ReactionDiffusion):
-        return propagate(pde, u, graph, steps=steps, method=f"causal {method}" if causal else method)
+        return propagate(pde, u, graph, steps=steps, method=_full_name(method, causal=causal))
     if not causal:
         return integrate_reaction(pde, u, graph, steps)
     u = pde.apply_reaction(u, steps / 2, graph)
@@ -168,9 +175,9 @@ def applicable_methods(pde: PDE, boundary: str, *, segmented: bool, causal: bool
     Returns:
         Names of methods, "scan" first.
     """
-    if segmented or (isinstance(pde, ReactionDiffusion) and not causal):
+    if isinstance(pde, ReactionDiffusion) and not causal:
         return ("scan",)
-    if causal:
+    if causal or segmented:
         return ("scan", "taps")
     advection_at_walls = isinstance(pde, AdvectionDiffusion) and boundary != "periodic"
     return ("scan", "taps") if advection_at_walls else ("scan", "taps", "spectral")

@@ -38,6 +38,8 @@ class LinearMethod(NamedTuple):
 
     `direction` is an equation with the tangents ċ in place of the coefficients.
     """
+    casts: bool = False
+    """Whether `apply` takes shorter floats and computes in float32, and lets padding hold any number, NaN included."""
 
 
 def _forward_mode_sensitivity(apply: Callable) -> Callable:
@@ -51,10 +53,10 @@ def _forward_mode_sensitivity(apply: Callable) -> Callable:
 
 LINEAR_METHODS: dict[str, LinearMethod] = {
     "scan": LinearMethod(explicit.integrate, explicit.sensitivity),
-    "taps": LinearMethod(convolution.apply, convolution.sensitivity),
+    "taps": LinearMethod(convolution.apply, convolution.sensitivity, casts=True),
     "spectral": LinearMethod(spectral.apply, _forward_mode_sensitivity(spectral.apply)),
     "causal scan": LinearMethod(causal.integrate, causal.sensitivity),
-    "causal taps": LinearMethod(causal.apply, _forward_mode_sensitivity(causal.apply)),
+    "causal taps": LinearMethod(causal.apply, _forward_mode_sensitivity(causal.apply), casts=True),
 }
 
 
@@ -63,7 +65,7 @@ def propagate(pde: Linear, u: Array, graph: Path, *, steps: int, method: str) ->
 
     Args:
         pde: the equation in units of the time step; every coefficient has the rank of `u` and broadcasts against it.
-        u: the state `(..., T, D)`.
+        u: the state `(..., T, D)`, in at least float32 unless the method casts.
         graph: the path graph; every mask has the rank of `u` and broadcasts against it.
         steps: the number of steps, ≥ 1.
         method: a key of `LINEAR_METHODS`.
@@ -81,7 +83,7 @@ def _bind(primitive: Primitive, *arrays: Any, **params: Any) -> Array:
 
 def _apply(u: Array, *leaves: Array, structure: Any, steps: int, method: str, adjoint: bool) -> Array:
     pde, graph = jax.tree.unflatten(structure, leaves)
-    return LINEAR_METHODS[method].apply(pde, u, graph, steps, adjoint=adjoint)
+    return LINEAR_METHODS[method].apply(pde, u, graph, steps, adjoint=adjoint).astype(u.dtype)
 
 
 def _derivative(
@@ -107,6 +109,10 @@ def _sensitivity(u: Array, leaves: Any, tangents: dict, *, coefficients: int, **
 
     The loop is checkpointed, so that the backward pass holds one derivative at a time.
     """
+    dtype = u.dtype
+    u = u.astype(jnp.promote_types(dtype, jnp.float32))
+    graph = jax.tree.unflatten(params["structure"], leaves)[1]
+    masked = graph.valid is not None and LINEAR_METHODS[params["method"]].casts
     shape = jnp.broadcast_shapes(*(t.shape for t in tangents.values()))
     stacked = jnp.stack([jnp.broadcast_to(t, shape) for t in tangents.values()])
     one_hot = jnp.eye(coefficients, dtype=u.dtype)[np.array(list(tangents))]
@@ -115,9 +121,11 @@ def _sensitivity(u: Array, leaves: Any, tangents: dict, *, coefficients: int, **
     def add(total: Array, term: tuple[Array, Array]) -> tuple[Array, None]:
         tangent, unit = term
         directions = unit.reshape((coefficients,) + (1,) * u.ndim)
-        return total + _bind(derivative_p, u, *leaves, *directions, **params) * tangent, None
+        change = _bind(derivative_p, u, *leaves, *directions, **params) * tangent
+        # so that no cotangent of padding, NaN included, reaches a coefficient
+        return total + (jnp.where(graph.valid, change, 0) if masked else change), None
 
-    return jax.lax.scan(add, jnp.zeros_like(u), (stacked, one_hot))[0]
+    return jax.lax.scan(add, jnp.zeros_like(u), (stacked, one_hot))[0].astype(dtype)
 
 
 def _jvp(primals: Any, tangents: Any, **params: Any) -> tuple[Any, Any]:

@@ -69,9 +69,9 @@ REFUSALS = {
         dict(boundary="periodic", segment_ids=jnp.ones(T, jnp.int32)),
         "knows no segments, got segment_ids; use 'neumann'",
     ),
-    "taps on segments": (
-        dict(method="taps", segment_ids=jnp.ones(T, jnp.int32)),
-        "segment_ids given; use 'scan'",
+    "modes on segments": (
+        dict(method="spectral", segment_ids=jnp.ones(T, jnp.int32)),
+        "segment_ids given; use 'scan' or 'taps'",
     ),
     "taps on a reaction": (
         dict(pde=PDES["allen-cahn"], method="taps"),
