@@ -27,7 +27,7 @@ from jaxtyping import Array, Bool, Float, Int
 from pid.interface.deprecation import add_former_properties
 from pid.llava.config import TextConfig
 from pid.llava.model.choices import Collect
-from pid.llava.model.layers import linear, normal, precision_of, stack
+from pid.llava.model.layers import distinct, linear, normal, precision_of, run_layers, separate, stack
 from pid.llava.tokens import TokenType
 
 FORMER_NORMALIZED = "normalized".replace("z", "s")
@@ -108,10 +108,14 @@ def prepend(first: Any, later: Any) -> Any:
     return jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), first, later)
 
 
+def inverse_rms(u: Float[Array, "*s d"], eps: float) -> Float[Array, "*s one"]:
+    """Compute 1 / √(mean u² + ε) over the channels, in float32."""
+    return jax.lax.rsqrt(jnp.mean(jnp.square(u.astype(jnp.float32)), axis=-1, keepdims=True) + eps)
+
+
 def rms_normalize(u: Float[Array, "*s d"], eps: float) -> Float[Array, "*s d"]:
     """Compute u / √(mean u² + ε) over the channels, in float32."""
-    u = u.astype(jnp.float32)
-    return u * jax.lax.rsqrt(jnp.mean(jnp.square(u), axis=-1, keepdims=True) + eps)
+    return u.astype(jnp.float32) * inverse_rms(u, eps)
 
 
 def rope_cos_sin(positions: Int[Array, "b t"], width: int, theta: float) -> tuple[Array, Array]:
@@ -194,8 +198,14 @@ def pool(weights: Float[Array, "b g t"], u: Float[Array, "b t d"]) -> Float[Arra
 def pool_raw_and_normalized(
     weights: Float[Array, "b g t"], u: Float[Array, "b t d"], eps: float
 ) -> tuple[Array, Array]:
-    """The group means of u, and of u with each token divided by its root mean square: both (B, G, D)."""
-    return pool(weights, u), pool(weights, rms_normalize(u, eps))
+    """The group means of u, and of u with each token divided by its root mean square: both (B, G, D).
+
+    The root mean squares enter the weights, so that one product reads the states once.
+    """
+    scale = inverse_rms(u, eps)[:, None, :, 0]
+    both = pool(jnp.concatenate([weights, weights * scale], axis=1), u)
+    raw, normalized = jnp.split(both, 2, axis=1)
+    return raw, normalized
 
 
 class RMSNorm(nnx.Module):
@@ -242,18 +252,21 @@ class Block(nnx.Module):
         """
         normed = self.norm_attention(u)
         query, key, value = (
-            rearrange(project(normed), "b t (n h) -> b t n h", h=self.head_dim)
-            for project in (self.query, self.key, self.value)
+            rearrange(project(x), "b t (n h) -> b t n h", h=self.head_dim)
+            for project, x in zip((self.query, self.key, self.value), distinct(normed, 3), strict=True)
         )
         cache = KVCache(apply_rope(key, *rope), value)
         mixture = attention(apply_rope(query, *rope), (*caches, cache), mask)
         u = u + self.out(rearrange(mixture, "b t n h -> b t (n h)"))
-        normed = self.norm_ffn(u)
-        return u + self.down(jax.nn.silu(self.gate(normed)) * self.up(normed)), cache
+        gated, up = distinct(self.norm_ffn(u), 2)
+        return u + self.down(jax.nn.silu(self.gate(gated)) * self.up(up)), cache
 
 
 class LanguageModel(nnx.Module):
-    """Embedding, L blocks stacked on a leading layer axis, a last norm and the output map.
+    """Embedding, L blocks, a last norm and the output map.
+
+    The blocks are stacked on a leading layer axis, except in a model that `load` placed on a GPU, where `blocks` is a
+    list.
 
     Args:
         config: configuration of a Llama or Mistral.
@@ -288,11 +301,15 @@ class LanguageModel(nnx.Module):
             embedding_init=normal,
             rngs=rngs,
         )
-        self.blocks = stack(lambda rngs: Block(config, dtype=dtype, rngs=rngs), config.num_layers, rngs)
+        self.blocks: Any = stack(lambda rngs: Block(config, dtype=dtype, rngs=rngs), config.num_layers, rngs)
         self.norm = RMSNorm(width, config.norm_eps, dtype=dtype)
         self.head = (
             None if config.tie_embeddings else linear(width, vocabulary, bias=False, dtype=dtype, rngs=rngs)
         )
+
+    def separate_layers(self) -> None:
+        """Replace the stack of blocks by a list, and delete the stacked arrays."""
+        self.blocks = separate(self.blocks)
 
     def logits(self, final: Float[Array, "b t d"]) -> Float[Array, "b t v"]:
         """Apply the output map, which may be tied to the embedding; float32."""
@@ -315,19 +332,6 @@ class LanguageModel(nnx.Module):
         rope = rope_cos_sin(positions, self.config.head_dim, self.config.rope_theta)
         return AttentionContext(types[:, start:], types, causal & not_padding[:, None, :], rope)
 
-    def scan_layers(self, layer: Callable[..., tuple[Any, Any]], carry: Any, *inputs: Any) -> tuple[Any, Any]:
-        """Scan `carry, output = layer(block, carry, *input)` over all layers.
-
-        Inputs and outputs have a leading layer axis.
-        """
-        graphdef, params = nnx.split(self.blocks)
-
-        def step(carry: Any, layers: tuple[Any, tuple]) -> tuple[Any, Any]:
-            params, inputs = layers
-            return layer(nnx.merge(graphdef, params), carry, *inputs)
-
-        return jax.lax.scan(step, carry, (params, inputs))
-
     def run_segment(
         self,
         u: Float[Array, "b t d"],
@@ -348,7 +352,7 @@ class LanguageModel(nnx.Module):
             u, cache = block(u, context.mask(knockout_mask), context.rope)
             return u, (record(u), cache if return_cache else None)
 
-        last, (later, cache) = self.scan_layers(layer, u, knockout_mask)
+        last, (later, cache) = run_layers(self.blocks, layer, u, knockout_mask)
         return SegmentOutput(last, prepend(record(u), later), cache)
 
     def __call__(
