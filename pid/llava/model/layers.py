@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jax.sharding import NamedSharding, PartitionSpec
-from jaxtyping import Array, Key
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jaxtyping import Array, Float, Key
 
 M = TypeVar("M", bound=nnx.Module)
 
@@ -48,6 +48,25 @@ def layer_norm(width: int, eps: float, *, dtype: Any, rngs: nnx.Rngs) -> nnx.Lay
     """LayerNorm that computes the variance from centered values in float32."""
     return nnx.LayerNorm(
         width, epsilon=eps, dtype=dtype, param_dtype=dtype, use_fast_variance=False, rngs=rngs
+    )
+
+
+def has_axes(mesh: Any) -> bool:
+    """Whether the mesh of a traced array has the axes "data" and "model", which XLA may place arrays over."""
+    return set(mesh.axis_names) == {"data", "model"} and set(mesh.axis_types) == {AxisType.Auto}
+
+
+def whole_and_split(u: Float[Array, "b t d"]) -> tuple[Array, Array]:
+    """Return u with all channels on every device, and u with the channels split over the axis "model" of its mesh.
+
+    Neither moves data where u follows a sum over that axis. Both are u without such a mesh.
+    """
+    mesh = jax.typeof(u).sharding.mesh
+    if mesh.empty or not has_axes(mesh) or u.shape[-1] % mesh.shape["model"]:
+        return u, u
+    whole = jax.lax.with_sharding_constraint(u, NamedSharding(mesh, PartitionSpec("data", None, None)))
+    return whole, jax.lax.with_sharding_constraint(
+        whole, NamedSharding(mesh, PartitionSpec("data", None, "model"))
     )
 
 

@@ -18,6 +18,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from pid.llava.config import VisionConfig
+from pid.llava.model.attention import KVCache, attention
 from pid.llava.model.layers import distinct, layer_norm, linear, normal, precision_of, run_layers, stack
 
 
@@ -57,8 +58,7 @@ class VisionBlock(nnx.Module):
             rearrange(project(x), "m s (n h) -> m s n h", n=self.heads)
             for project, x in zip((self.query, self.key, self.value), distinct(normed, 3), strict=True)
         )
-        with jax.default_matmul_precision(precision_of(query.dtype).name.lower()):
-            mixture = jax.nn.dot_product_attention(query, key, value)
+        mixture = attention(query, (KVCache(key, value),), None)
         u = u + self.out(rearrange(mixture, "m s n h -> m s (n h)"))
         return u + self.down(ACTIVATIONS[self.activation](self.up(self.norm_ffn(u))))
 
