@@ -16,6 +16,7 @@ from flax import nnx
 from pid import llava
 from pid.llava import Knockout, TokenType
 from pid.llava.checkpoint.loading import abstract_model
+from pid.llava.model import attention as attention_file
 from pid.llava.model import language_model as language_file
 from pid.llava.model import llava as model_file
 from pid.llava.model.language_model import LanguageModel
@@ -68,7 +69,7 @@ def test_edges_are_cut_by_the_types_of_query_and_key_of_each_sample():
     table = np.zeros((2, 5, 5), bool)
     table[0, TokenType.QUESTION, TokenType.IMAGE] = table[1, TokenType.LAST, TokenType.TEXT] = True
     types = np.array([[1, 2, 3, 4, 7], [1, 2, 3, 4, 7]], np.int32)
-    pairs = jax.jit(language_file.knockout_pairs)(table, types, types)
+    pairs = jax.jit(attention_file.knockout_pairs)(table, types, types)
     assert np.argwhere(pairs).tolist() == [
         [0, 2, 1],
         [1, 3, 0],

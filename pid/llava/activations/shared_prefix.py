@@ -33,6 +33,7 @@ from pid.llava.model.language_model import (
     pool_raw_and_normalized,
     prepend,
 )
+from pid.llava.model.layers import run_layers
 from pid.llava.preprocessing.device_inputs import DeviceInputs
 
 ROUNDS = 8  # largest number of steps in which a layer runs all conditions
@@ -117,9 +118,9 @@ def _run_suffixes(
 ) -> tuple[Float[Array, "c b s d"], Any]:
     """Run the suffix after `cache` under each knockout mask; return its last states and records (L+1, C, …).
 
-    The first run has no knockout. The conditions follow in the order of their first knockout layer. A layer runs, a few
-    at a time, the conditions whose first knockout layer it has reached. The states of the other conditions equal those
-    of the first run.
+    The first run has no knockout. The conditions follow in the order of their first knockout layer. A layer runs and
+    records, a few at a time, the conditions whose first knockout layer it has reached. States and records of the other
+    conditions equal those of the first run.
     """
     first = first_knockout_layer(masks)
     order = jnp.argsort(first)
@@ -131,26 +132,36 @@ def _run_suffixes(
     def layer(
         block: Block, states: Array, number: Array, layer_mask: Array, cache: KVCache
     ) -> tuple[Array, Any]:
-        is_active = start_layers <= number
+        baseline = states[:1]
 
-        def run_chunk(index: Array, states: Array) -> Array:
-            inputs, masks = (
-                jax.lax.dynamic_slice_in_dim(x, index * chunk, chunk) for x in (states, layer_mask)
+        def run_chunk(index: Array, arrays: tuple[Array, Any]) -> tuple[Array, Any]:
+            states, starts, masks = (
+                jax.lax.dynamic_slice_in_dim(x, index * chunk, chunk)
+                for x in (arrays[0], start_layers, layer_mask)
             )
+            inputs = jnp.where(starts[:, None, None, None] < number, states, baseline)
             outputs = jax.vmap(lambda u, mask: block(u, context.mask(mask), context.rope, (cache,))[0])(
                 inputs, masks
             )
-            return jax.lax.dynamic_update_slice_in_dim(states, outputs, index * chunk, 0)
+            return jax.tree.map(
+                lambda whole, part: jax.lax.dynamic_update_slice_in_dim(whole, part, index * chunk, 0),
+                arrays,
+                (outputs, jax.vmap(record)(outputs)),
+            )
 
-        states = jax.lax.fori_loop(0, -(-jnp.sum(is_active) // chunk), run_chunk, states)
-        states = jnp.where(is_active[:, None, None, None], states, states[:1])
-        return states, jax.vmap(record)(states)
+        rounds = -(-jnp.sum(start_layers <= number) // chunk)
+        shapes = jax.eval_shape(jax.vmap(record), states)
+        records = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+        return jax.lax.fori_loop(0, rounds, run_chunk, (states, records))
 
+    points = jnp.arange(1 + masks.shape[1])
     states = jnp.broadcast_to(u, (len(start_layers), *u.shape))
-    states, later = language.scan_layers(layer, states, jnp.arange(masks.shape[1]), layer_masks, cache)
-    records = prepend(jax.vmap(record)(jnp.broadcast_to(u, states.shape)), later)
-    inverse_order = 1 + jnp.argsort(order)
-    return states[inverse_order], jax.tree.map(lambda x: x[:, inverse_order], records)
+    states, later = run_layers(language.blocks, layer, states, points[:-1], layer_masks, cache)
+    earlier = jax.tree.map(lambda x: jnp.broadcast_to(x, (len(states), *x.shape)), record(u))
+    place = 1 + jnp.argsort(order)
+    last = jnp.where((first < len(masks[0]))[:, None, None, None], states[place], states[:1])
+    has_begun = (first[None] < points[:, None])[..., None, None, None]
+    return last, jax.tree.map(lambda x: jnp.where(has_begun, x[:, place], x[:, :1]), prepend(earlier, later))
 
 
 def run_without_sharing(

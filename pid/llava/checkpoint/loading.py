@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -46,6 +46,7 @@ from pid.llava.model_folder.config_json import check_not_quantized, read_config_
 from pid.llava.model_folder.output_folder import output_folder
 from pid.llava.partitioning import shardings
 
+M = TypeVar("M", Llava, LanguageModel)
 TEXT_LAYER = r"language_model\.layers\.\d+\."
 
 
@@ -192,6 +193,13 @@ def _platform(mesh: Mesh | None) -> str:
     return device.platform
 
 
+def _placed(model: M, mesh: Mesh | None) -> M:
+    """Separate the layers of a model on a GPU, where a scan would copy their weights in every pass."""
+    if _platform(mesh) == "gpu":
+        model.separate_layers()
+    return model
+
+
 def stored_config(path: str | Path, *, dtype: Any) -> LlavaConfig:
     """The configuration of a Hugging Face folder by its config.json and its tensors: that of the model that is loaded.
 
@@ -253,7 +261,7 @@ def load(path: str | Path, *, dtype: Any, mesh: Mesh | None = None, cache: str |
             )
 
     params = convert() if cached is None else restore_or_convert(cached, source, targets, convert)
-    return nnx.merge(graphdef, params)
+    return _placed(nnx.merge(graphdef, params), mesh)
 
 
 def load_text(
@@ -308,4 +316,4 @@ def load_text(
         tie_embeddings=stored.tie_embeddings,
         where=where,
     )
-    return nnx.merge(graphdef, params)
+    return _placed(nnx.merge(graphdef, params), mesh)

@@ -26,8 +26,18 @@ from jaxtyping import Array, Bool, Float, Int
 
 from pid.interface.deprecation import add_former_properties
 from pid.llava.config import TextConfig
+from pid.llava.model.attention import AttentionMask, KVCache, attention
 from pid.llava.model.choices import Collect
-from pid.llava.model.layers import linear, normal, precision_of, stack
+from pid.llava.model.layers import (
+    distinct,
+    linear,
+    normal,
+    precision_of,
+    run_layers,
+    separate,
+    stack,
+    whole_and_split,
+)
 from pid.llava.tokens import TokenType
 
 FORMER_NORMALIZED = "normalized".replace("z", "s")
@@ -66,15 +76,6 @@ class Output(NamedTuple):
     """The logits `(B, T, V)`. Pooled: the logits of the last token `(B, V)`."""
 
 
-class KVCache(NamedTuple):
-    """Keys with rotary positions, and values, of earlier tokens."""
-
-    key: Float[Array, "*l b s k h"]
-    """Keys (B, S, K, H) of one layer; a leading axis L for all layers."""
-    value: Float[Array, "*l b s k h"]
-    """Values in the same shape."""
-
-
 class SegmentOutput(NamedTuple):
     """The result of all layers on a segment of consecutive tokens."""
 
@@ -87,20 +88,18 @@ class SegmentOutput(NamedTuple):
 
 
 class AttentionContext(NamedTuple):
-    """Types, causal mask and rotary angles for the last T tokens of a sequence of S tokens."""
+    """Types and rotary angles for the last T tokens of a sequence of S tokens."""
 
     query_types: Int[Array, "b t"]
     """The types of the T tokens."""
     key_types: Int[Array, "b s"]
     """The types of all S tokens."""
-    causal_mask: Bool[Array, "b t s"]
-    """True where the key is neither a later token nor padding."""
     rope: tuple[Array, Array]
     """cos and sin of the T positions, see `rope_cos_sin`."""
 
-    def mask(self, knockout_mask: Bool[Array, "one y y"]) -> Bool[Array, "b t s"]:
-        """The attention mask of one layer: the causal mask without the pairs that the knockout mask removes."""
-        return self.causal_mask & ~knockout_pairs(knockout_mask, self.query_types, self.key_types)
+    def mask(self, knockout_mask: Bool[Array, "one y y"]) -> AttentionMask:
+        """The attention mask of one layer."""
+        return AttentionMask(self.query_types, self.key_types, knockout_mask)
 
 
 def prepend(first: Any, later: Any) -> Any:
@@ -108,10 +107,14 @@ def prepend(first: Any, later: Any) -> Any:
     return jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), first, later)
 
 
+def inverse_rms(u: Float[Array, "*s d"], eps: float) -> Float[Array, "*s one"]:
+    """Compute 1 / √(mean u² + ε) over the channels, in float32."""
+    return jax.lax.rsqrt(jnp.mean(jnp.square(u.astype(jnp.float32)), axis=-1, keepdims=True) + eps)
+
+
 def rms_normalize(u: Float[Array, "*s d"], eps: float) -> Float[Array, "*s d"]:
     """Compute u / √(mean u² + ε) over the channels, in float32."""
-    u = u.astype(jnp.float32)
-    return u * jax.lax.rsqrt(jnp.mean(jnp.square(u), axis=-1, keepdims=True) + eps)
+    return u.astype(jnp.float32) * inverse_rms(u, eps)
 
 
 def rope_cos_sin(positions: Int[Array, "b t"], width: int, theta: float) -> tuple[Array, Array]:
@@ -130,46 +133,6 @@ def apply_rope(
     first, second = jnp.split(x, 2, axis=-1)
     quarter_turn = jnp.concatenate([-second, first], axis=-1)
     return x * cos.astype(x.dtype) + quarter_turn * sin.astype(x.dtype)
-
-
-def knockout_pairs(
-    knockout_mask: Bool[Array, "one y y"], query_types: Int[Array, "b t"], key_types: Int[Array, "b s"]
-) -> Bool[Array, "b t s"]:
-    """Whether the pair of query t and key s is removed: knockout_mask[b, query_types[b, t], key_types[b, s]].
-
-    A `TokenType` beyond the size of the mask is never removed. Computed as two small matrix products, which a mesh
-    can split.
-    """
-    size = knockout_mask.shape[-1]
-    query, key = (jax.nn.one_hot(types, size, dtype=jnp.float32) for types in (query_types, key_types))
-    table = jnp.broadcast_to(knockout_mask, (query_types.shape[0], *knockout_mask.shape[1:]))
-    return jnp.einsum("btx,bxy,bsy->bts", query, table.astype(jnp.float32), key, precision="highest") > 0.5
-
-
-def attention(
-    query: Float[Array, "b t n h"], caches: tuple[KVCache, ...], mask: Bool[Array, "b t s"]
-) -> Float[Array, "b t n h"]:
-    """softmax(QKᵀ/√H) V over the unmasked of the S keys of all caches. A query whose keys are all masked gets 0.
-
-    Each of the K key heads serves N/K consecutive query heads. The scores of the caches are concatenated, never their
-    keys: under `vmap` a cache that all conditions share stays one array. Scores, softmax and sums are float32.
-    """
-    by_key_head = rearrange(query, "b t (k g) h -> b t k g h", k=caches[0].key.shape[2])
-    products: Any = {"preferred_element_type": jnp.float32, "precision": precision_of(query.dtype)}
-    scores = jnp.concatenate(
-        [jnp.einsum("btkgh,bskh->bktgs", by_key_head, cache.key, **products) for cache in caches],
-        axis=-1,
-    )
-    mask = mask[:, None, :, None]
-    scores = jnp.where(mask, scores * query.shape[-1] ** -0.5, jnp.finfo(jnp.float32).min)
-    weights = jnp.where(jnp.any(mask, axis=-1, keepdims=True), jax.nn.softmax(scores, axis=-1), 0)
-    ends = np.cumsum([cache.key.shape[1] for cache in caches])[:-1]
-    shares = jnp.split(weights.astype(query.dtype), ends, axis=-1)
-    mixture = sum(
-        jnp.einsum("bktgs,bskh->btkgh", share, cache.value, **products)
-        for share, cache in zip(shares, caches, strict=True)
-    )
-    return rearrange(jnp.asarray(mixture, query.dtype), "b t k g h -> b t (k g) h")
 
 
 def group_weights(types: Int[Array, "b t"], groups: tuple[int, ...]) -> Float[Array, "b g t"]:
@@ -194,8 +157,16 @@ def pool(weights: Float[Array, "b g t"], u: Float[Array, "b t d"]) -> Float[Arra
 def pool_raw_and_normalized(
     weights: Float[Array, "b g t"], u: Float[Array, "b t d"], eps: float
 ) -> tuple[Array, Array]:
-    """The group means of u, and of u with each token divided by its root mean square: both (B, G, D)."""
-    return pool(weights, u), pool(weights, rms_normalize(u, eps))
+    """The group means of u, and of u with each token divided by its root mean square: both (B, G, D).
+
+    The root mean squares enter the weights, so that one product reads the states once. On a mesh each device computes
+    the means of its share of the channels.
+    """
+    u = whole_and_split(u)[1]
+    scale = inverse_rms(u, eps)[:, None, :, 0]
+    both = pool(jnp.concatenate([weights, weights * scale], axis=1), u)
+    raw, normalized = jnp.split(both, 2, axis=1)
+    return raw, normalized
 
 
 class RMSNorm(nnx.Module):
@@ -232,7 +203,7 @@ class Block(nnx.Module):
     def __call__(
         self,
         u: Float[Array, "b t d"],
-        mask: Bool[Array, "b t s"],
+        mask: AttentionMask,
         rope: tuple[Array, Array],
         caches: tuple[KVCache, ...] = (),
     ) -> tuple[Float[Array, "b t d"], KVCache]:
@@ -242,18 +213,21 @@ class Block(nnx.Module):
         """
         normed = self.norm_attention(u)
         query, key, value = (
-            rearrange(project(normed), "b t (n h) -> b t n h", h=self.head_dim)
-            for project in (self.query, self.key, self.value)
+            rearrange(project(x), "b t (n h) -> b t n h", h=self.head_dim)
+            for project, x in zip((self.query, self.key, self.value), distinct(normed, 3), strict=True)
         )
         cache = KVCache(apply_rope(key, *rope), value)
         mixture = attention(apply_rope(query, *rope), (*caches, cache), mask)
         u = u + self.out(rearrange(mixture, "b t n h -> b t (n h)"))
-        normed = self.norm_ffn(u)
-        return u + self.down(jax.nn.silu(self.gate(normed)) * self.up(normed)), cache
+        gated, up = distinct(self.norm_ffn(u), 2)
+        return u + self.down(jax.nn.silu(self.gate(gated)) * self.up(up)), cache
 
 
 class LanguageModel(nnx.Module):
-    """Embedding, L blocks stacked on a leading layer axis, a last norm and the output map.
+    """Embedding, L blocks, a last norm and the output map.
+
+    The blocks are stacked on a leading layer axis, except in a model that `load` placed on a GPU, where `blocks` is a
+    list.
 
     Args:
         config: configuration of a Llama or Mistral.
@@ -288,11 +262,15 @@ class LanguageModel(nnx.Module):
             embedding_init=normal,
             rngs=rngs,
         )
-        self.blocks = stack(lambda rngs: Block(config, dtype=dtype, rngs=rngs), config.num_layers, rngs)
+        self.blocks: Any = stack(lambda rngs: Block(config, dtype=dtype, rngs=rngs), config.num_layers, rngs)
         self.norm = RMSNorm(width, config.norm_eps, dtype=dtype)
         self.head = (
             None if config.tie_embeddings else linear(width, vocabulary, bias=False, dtype=dtype, rngs=rngs)
         )
+
+    def separate_layers(self) -> None:
+        """Replace the stack of blocks by a list, and delete the stacked arrays."""
+        self.blocks = separate(self.blocks)
 
     def logits(self, final: Float[Array, "b t d"]) -> Float[Array, "b t v"]:
         """Apply the output map, which may be tied to the embedding; float32."""
@@ -310,23 +288,9 @@ class LanguageModel(nnx.Module):
     def attention_context(self, types: Int[Array, "b s"], start: int) -> AttentionContext:
         """The attention context of the tokens from index `start` on, given the types of all tokens."""
         not_padding = types > TokenType.PAD
-        causal = jnp.tril(jnp.ones((types.shape[1] - start, types.shape[1]), bool), start)[None]
         positions = jnp.maximum(jnp.cumsum(not_padding, axis=1) - 1, 0)[:, start:]
         rope = rope_cos_sin(positions, self.config.head_dim, self.config.rope_theta)
-        return AttentionContext(types[:, start:], types, causal & not_padding[:, None, :], rope)
-
-    def scan_layers(self, layer: Callable[..., tuple[Any, Any]], carry: Any, *inputs: Any) -> tuple[Any, Any]:
-        """Scan `carry, output = layer(block, carry, *input)` over all layers.
-
-        Inputs and outputs have a leading layer axis.
-        """
-        graphdef, params = nnx.split(self.blocks)
-
-        def step(carry: Any, layers: tuple[Any, tuple]) -> tuple[Any, Any]:
-            params, inputs = layers
-            return layer(nnx.merge(graphdef, params), carry, *inputs)
-
-        return jax.lax.scan(step, carry, (params, inputs))
+        return AttentionContext(types[:, start:], types, rope)
 
     def run_segment(
         self,
@@ -348,7 +312,7 @@ class LanguageModel(nnx.Module):
             u, cache = block(u, context.mask(knockout_mask), context.rope)
             return u, (record(u), cache if return_cache else None)
 
-        last, (later, cache) = self.scan_layers(layer, u, knockout_mask)
+        last, (later, cache) = run_layers(self.blocks, layer, u, knockout_mask)
         return SegmentOutput(last, prepend(record(u), later), cache)
 
     def __call__(

@@ -1,5 +1,9 @@
 """Linear maps, LayerNorm and stacks of blocks, shared by vision tower, projector and language model.
 
+The blocks of a model are one block whose parameters have a leading layer axis, or a list of blocks. A scan over a stack
+compiles one layer. On a GPU it also copies the weights of each layer before their product, so a model that is loaded
+there has a list, whose layers are compiled one by one.
+
 Parameters are drawn from N(0, 0.02²), as Hugging Face does. Loading a checkpoint overwrites all of them.
 """
 
@@ -10,7 +14,8 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Key
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jaxtyping import Array, Float, Key
 
 M = TypeVar("M", bound=nnx.Module)
 
@@ -46,6 +51,83 @@ def layer_norm(width: int, eps: float, *, dtype: Any, rngs: nnx.Rngs) -> nnx.Lay
     )
 
 
+def has_axes(mesh: Any) -> bool:
+    """Whether the mesh of a traced array has the axes "data" and "model", which XLA may place arrays over."""
+    return set(mesh.axis_names) == {"data", "model"} and set(mesh.axis_types) == {AxisType.Auto}
+
+
+def whole_and_split(u: Float[Array, "b t d"]) -> tuple[Array, Array]:
+    """Return u with all channels on every device, and u with the channels split over the axis "model" of its mesh.
+
+    Neither moves data where u follows a sum over that axis. Both are u without such a mesh.
+    """
+    mesh = jax.typeof(u).sharding.mesh
+    if mesh.empty or not has_axes(mesh) or u.shape[-1] % mesh.shape["model"]:
+        return u, u
+    whole = jax.lax.with_sharding_constraint(u, NamedSharding(mesh, PartitionSpec("data", None, None)))
+    return whole, jax.lax.with_sharding_constraint(
+        whole, NamedSharding(mesh, PartitionSpec("data", None, "model"))
+    )
+
+
+def distinct(x: Array, count: int) -> list[Array]:
+    """Return x as `count` values that XLA takes for different ones.
+
+    XLA:GPU merges the products of one array with several small matrices into one, and to that end copies the matrices
+    next to each other in every call.
+    """
+    copies = [x]
+    while jax.default_backend() == "gpu" and len(copies) < count:
+        copies.append(jax.lax.optimization_barrier(copies[-1]))
+    return copies if len(copies) == count else count * copies
+
+
 def stack(build: Callable[[nnx.Rngs], M], layers: int, rngs: nnx.Rngs) -> M:
     """Build `layers` modules as one: every parameter has a leading layer axis, to be scanned over."""
     return nnx.vmap(lambda key: build(nnx.Rngs(key)))(jax.random.split(rngs.params(), layers))
+
+
+def _unstack(x: Any) -> list[Any]:
+    """The layers of a stacked array, which is deleted; the shapes of the layers, given a shape."""
+    place = x.sharding
+    if isinstance(place, NamedSharding):
+        place = NamedSharding(place.mesh, PartitionSpec(*place.spec[1:]))
+    if isinstance(x, jax.ShapeDtypeStruct):
+        return [jax.ShapeDtypeStruct(x.shape[1:], x.dtype, sharding=place)] * x.shape[0]
+    layers = jax.block_until_ready(jax.jit(list, out_shardings=place)(x))
+    x.delete()
+    return layers
+
+
+def separate(blocks: nnx.Module) -> Any:
+    """Turn a stack of blocks into a list of blocks.
+
+    The stacked arrays are deleted one after another, so that memory grows by one of them only.
+    """
+    graphdef, params = nnx.split(blocks)
+    leaves, tree = jax.tree.flatten(params)
+    return nnx.List(
+        nnx.merge(graphdef, tree.unflatten(layer)) for layer in zip(*map(_unstack, leaves), strict=True)
+    )
+
+
+def run_layers(
+    blocks: Any, layer: Callable[..., tuple[Any, Any]], carry: Any, *inputs: Any
+) -> tuple[Any, Any]:
+    """Run `carry, output = layer(block, carry, *input)` through all layers of a stack or a list of blocks.
+
+    Inputs and outputs have a leading layer axis.
+    """
+    if isinstance(blocks, nnx.List):
+        outputs = []
+        for index, block in enumerate(blocks):
+            carry, output = layer(block, carry, *jax.tree.map(lambda x: x[index], inputs))  # noqa: B023
+            outputs.append(output)
+        return carry, jax.tree.map(lambda *x: jnp.stack(x), *outputs)
+    graphdef, params = nnx.split(blocks)
+
+    def step(carry: Any, layers: tuple[Any, tuple]) -> tuple[Any, Any]:
+        params, inputs = layers
+        return layer(nnx.merge(graphdef, params), carry, *inputs)
+
+    return jax.lax.scan(step, carry, (params, inputs))

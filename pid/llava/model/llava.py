@@ -21,7 +21,7 @@ from pid.llava.config import LlavaConfig
 from pid.llava.knockout import Knockout
 from pid.llava.model.choices import Collect, as_groups, check_collect
 from pid.llava.model.language_model import GROUPS, LanguageModel, Output
-from pid.llava.model.layers import linear, normal
+from pid.llava.model.layers import linear, normal, separate
 from pid.llava.model.vision import VisionTower, exact_gelu
 from pid.llava.partitioning import put_inputs
 from pid.llava.preprocessing.batch_types import check_padding_is_marked
@@ -77,6 +77,12 @@ class Llava(nnx.Module):
         self.projector = Projector(config.vision.hidden_size, width, dtype=dtype, rngs=rngs)
         self.language = LanguageModel(config.text, dtype=dtype, rngs=rngs)
         self.newline = None if config.pinpoints is None else nnx.Param(normal(rngs.params(), (width,), dtype))
+
+    def separate_layers(self) -> None:
+        """Replace stacks of blocks by lists, and delete the stacked arrays, see `pid.llava.model.layers`."""
+        self.language.separate_layers()
+        if self.vision.blocks is not None:
+            self.vision.blocks = separate(self.vision.blocks)
 
     def features(self, pixels: Float[Array, "b m c y x"]) -> Float[Array, "b r d"]:
         """The feature table of each sample: its M·P projected patches, then the newline vector."""

@@ -18,7 +18,8 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from pid.llava.config import VisionConfig
-from pid.llava.model.layers import layer_norm, linear, normal, precision_of, stack
+from pid.llava.model.attention import KVCache, attention
+from pid.llava.model.layers import distinct, layer_norm, linear, normal, precision_of, run_layers, stack
 
 
 def quick_gelu(x: Float[Array, "*s"]) -> Float[Array, "*s"]:
@@ -54,11 +55,10 @@ class VisionBlock(nnx.Module):
         """Apply the block to the states of M tiles."""
         normed = self.norm_attention(u)
         query, key, value = (
-            rearrange(project(normed), "m s (n h) -> m s n h", n=self.heads)
-            for project in (self.query, self.key, self.value)
+            rearrange(project(x), "m s (n h) -> m s n h", n=self.heads)
+            for project, x in zip((self.query, self.key, self.value), distinct(normed, 3), strict=True)
         )
-        with jax.default_matmul_precision(precision_of(query.dtype).name.lower()):
-            mixture = jax.nn.dot_product_attention(query, key, value)
+        mixture = attention(query, (KVCache(key, value),), None)
         u = u + self.out(rearrange(mixture, "m s n h -> m s (n h)"))
         return u + self.down(ACTIVATIONS[self.activation](self.up(self.norm_ffn(u))))
 
@@ -75,7 +75,7 @@ class VisionTower(nnx.Module):
         self.class_embedding = nnx.Param(normal(rngs.params(), (width,), dtype))
         self.positions = nnx.Param(normal(rngs.params(), (1 + config.patches, width), dtype))
         self.norm = layer_norm(width, config.norm_eps, dtype=dtype, rngs=rngs)
-        self.blocks = (
+        self.blocks: Any = (
             stack(lambda rngs: VisionBlock(config, dtype=dtype, rngs=rngs), config.depth, rngs)
             if config.depth
             else None
@@ -96,13 +96,12 @@ class VisionTower(nnx.Module):
         u = self.norm(jnp.concatenate([first, u], axis=1) + self.positions[...][None])
         if self.blocks is None:
             return u[None]
-        graphdef, params = nnx.split(self.blocks)
 
-        def run(u: Array, params: Any) -> tuple[Array, Array]:
-            u = nnx.merge(graphdef, params)(u)
+        def run(block: VisionBlock, u: Array) -> tuple[Array, Array]:
+            u = block(u)
             return u, u
 
-        return jnp.concatenate([u[None], jax.lax.scan(run, u, params)[1]])
+        return jnp.concatenate([u[None], run_layers(self.blocks, run, u)[1]])
 
     def __call__(self, pixels: Float[Array, "m colors y x"]) -> Float[Array, "m s c"]:
         """The features of the P patches: the last state without CLS."""
