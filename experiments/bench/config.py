@@ -124,6 +124,7 @@ class Config:
                     f"--{name}."
                 )
         run.check_ranges(self)
+        run.check_paths(self)
         run.check_resume(resume=self.resume, out=self.out)
         if self.llava.head_width % 2:
             raise ValueError(

@@ -196,6 +196,7 @@ class Config:
         run.check_seeds(self.seeds)
         run.check_resume(resume=self.resume, out=self.out)
         run.check_ranges(self)
+        run.check_paths(self)
         counts = {
             "decay.steps": 1,
             "decay.peaks": 2,

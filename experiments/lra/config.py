@@ -160,6 +160,7 @@ class Config:
             )
         run.check_seeds(self.seeds)
         run.check_ranges(self)
+        run.check_paths(self)
         run.check_resume(resume=self.resume, out=self.out)
         self._check_source()
         self.data()

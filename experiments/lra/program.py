@@ -62,6 +62,7 @@ def main(config: Config) -> dict[str, Any]:
     run.join_hosts(config.hosts, config.out)
     mesh = sharding.make_mesh(config.mesh.data, config.mesh.model, config.mesh.seq)
     check(config, mesh)
+    run.introduce_process(mesh.shape)
     out = config.out or run.next_folder(Path("runs/lra"), config.preset)
     with run.open_run(out, config, resume=config.resume, continuation=CONTINUATION) as folder:
         return compare(config, mesh, folder)

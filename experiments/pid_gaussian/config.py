@@ -170,6 +170,7 @@ class Config:
         if len(set(self.names)) < 2:
             raise ValueError(f"two sources have two names, got {' '.join(self.names)}; change --names.")
         run.check_ranges(self)
+        run.check_paths(self)
         self._check_sizes()
 
     def idle_options(self) -> dict[str, run.Idle]:

@@ -160,6 +160,7 @@ class Config:
                 f"models have the names of their folders, got {', '.join(names)}; rename one, or link to it."
             )
         run.check_ranges(self)
+        run.check_paths(self)
         if self.capture.style != AUTO and IMAGE not in style_text(self.capture.style):
             raise ValueError(
                 f"every question has an image, got the prompt style {self.capture.style!r} without {IMAGE}; add it to "

@@ -61,13 +61,14 @@ def main(config: Config) -> dict[str, Any]:
         PermissionError: --cache cannot be written.
         ValueError: a file is not a valid model or data file, or the run to resume has another configuration.
     """
-    run.join_hosts(config.hosts, config.out)
+    run.join_hosts(config.hosts, config.out, {"--cache": config.cache})
     if not config.cache.is_dir():
         run.check_folder(config.cache, "--cache")
     run.check_memory(config, DRAWS)
     if config.npz is None and config.data is None:
         run.check_memory(config, QUESTIONS)
     study = ModelStudy(config) if config.npz is None else FileStudy(config)
+    run.introduce_process({"data": config.mesh.data, "model": config.mesh.model})
     return run.run_study(study, config, out=config.out, resume=config.resume)
 
 

@@ -2,15 +2,15 @@
 
 Files in import order:
 
-host_watch    ends the other processes with a sentence when one is gone
+termination   signals, and the end of another process
 distributed   several processes that work on one run
 folder        the folder of a run, atomic writes, results as JSON
-preemption    signals that stop a program
 console       output whose failure does not end a run, and the width of a line
 progress      bars, plain lines and the clock of a training
 training      checkpoints, compiled programs and the loop around the training step
 report        differences with their intervals, and tables
 figures       style and colors of figures, and their PNG files
+compilation_cache  compiled programs on disk
 command_line  presets, options under old names, checks of seeds and of --resume
 entry_point   the door of every program: a sentence and an exit code for errors of the user
 study         interface and runner of the programs that measure
@@ -31,6 +31,7 @@ from experiments.run.console import safe_output as safe_output
 from experiments.run.distributed import Hosts as Hosts
 from experiments.run.distributed import barrier as barrier
 from experiments.run.distributed import broadcast_from_first as broadcast_from_first
+from experiments.run.distributed import introduce_process as introduce_process
 from experiments.run.distributed import is_first as is_first
 from experiments.run.distributed import join_hosts as join_hosts
 from experiments.run.entry_point import run_program as run_program
@@ -49,15 +50,15 @@ from experiments.run.folder.opening import open_run as open_run
 from experiments.run.folder.provenance import versions as versions
 from experiments.run.folder.run_folder import Run as Run
 from experiments.run.folder.run_folder import remedy_of_row as remedy_of_row
-from experiments.run.preemption import Preempted as Preempted
-from experiments.run.preemption import end_process as end_process
-from experiments.run.preemption import stop_at_signals as stop_at_signals
 from experiments.run.study import Part as Part
 from experiments.run.study import Row as Row
 from experiments.run.study import Runner as Runner
 from experiments.run.study import Say as Say
 from experiments.run.study import Study as Study
 from experiments.run.study import run_study as run_study
+from experiments.run.termination.preemption import Preempted as Preempted
+from experiments.run.termination.preemption import end_process as end_process
+from experiments.run.termination.preemption import stop_at_signals as stop_at_signals
 from experiments.run.training.checkpoints import Checkpoints as Checkpoints
 from experiments.run.training.compiled import make_programs as make_programs
 from experiments.run.training.train_loop import LoopIntervals as LoopIntervals
@@ -65,5 +66,6 @@ from experiments.run.training.train_loop import Result as Result
 from experiments.run.training.train_loop import read_result as read_result
 from experiments.run.training.train_loop import train as train
 from pid.interface.command_options import check_ranges as check_ranges
+from pid.interface.local_paths import check_paths as check_paths
 from pid.interface.memory_check import Arrays as Arrays
 from pid.interface.memory_check import check_memory as check_memory

@@ -18,7 +18,7 @@ import jax
 from rich.console import Console
 
 from experiments.run.distributed import is_first
-from experiments.run.preemption import DISPLAY_FAILURE, Preempted
+from experiments.run.termination.preemption import DISPLAY_FAILURE, Preempted
 
 REPLACEMENTS = str.maketrans(
     {"±": "+-", "→": "->", "←": "<-", "−": "-", "–": "-", "—": "-", "…": "...", "·": "*", "×": "x", "÷": "/"}

@@ -1,7 +1,10 @@
 """Several processes that work on one run."""
 
 import dataclasses
-from collections.abc import Callable
+import secrets
+import sys
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -9,9 +12,11 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from experiments.run.host_watch import watch_hosts
+from experiments.run.termination.host_watch import watch_hosts
 
 X = TypeVar("X")
+SHARED_PATIENCE = 4.0
+"""Seconds in which a file of process 0 becomes visible to all hosts that share its folder."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,8 +73,17 @@ def start_devices() -> None:
     jax.devices()
 
 
-def join_hosts(hosts: Hosts, out: Path | None) -> None:
-    """Join the other processes, if there are any. Raises ValueError without a shared run folder, or if that fails."""
+def join_hosts(hosts: Hosts, out: Path | None, shared: Mapping[str, Path] | None = None) -> None:
+    """Join the other processes, if there are any.
+
+    Args:
+        hosts: how.
+        out: the run folder.
+        shared: option -> other folder that all hosts share.
+
+    Raises:
+        ValueError: there is no run folder, a folder is not shared by all hosts, or they cannot join each other.
+    """
     if not hosts.several:
         return
     if out is None:
@@ -77,6 +91,7 @@ def join_hosts(hosts: Hosts, out: Path | None) -> None:
             "several hosts share one run folder, got no --out; pass the same --out to all of them."
         )
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    jax.config.update("jax_enable_preemption_service", False)  # noqa: FBT003  it would take SIGTERM from our handlers
     if jax.distributed.is_initialized():
         return
     try:
@@ -88,6 +103,71 @@ def join_hosts(hosts: Hosts, out: Path | None) -> None:
             f"--hosts.index, or that --hosts.join runs on a cluster."
         ) from error
     watch_hosts(hosts.coordinator)
+    for option, folder in ({"--out": out} | dict(shared or {})).items():
+        check_shared(option, folder.absolute())
+
+
+def are_joined() -> bool:
+    """Return whether this process has joined others. Unlike JAX's count of processes, this starts no device."""
+    return jax.distributed.is_initialized()
+
+
+def introduce_process(mesh: Mapping[str, int] | None = None) -> None:
+    """Print one line on standard error, by which the logs of all hosts can be told apart.
+
+    Args:
+        mesh: axis -> devices along it; None if the program has no mesh.
+    """
+    devices = jax.device_count()
+    shape = f", mesh {' '.join(f'{name}={size}' for name, size in mesh.items())}" if mesh else ""
+    print(
+        f"process {jax.process_index()} of {jax.process_count()}, {devices} device{'s' * (devices != 1)}{shape}",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
+def check_shared(option: str, folder: Path) -> None:
+    """Raise ValueError on all hosts unless they see the same folder. It need not exist, as long as one above it does.
+
+    Process 0 writes a small file there for a moment, and all look for it.
+
+    Args:
+        option: name of the option, for the message.
+        folder: absolute path.
+    """
+    levels = broadcast_from_first(_levels_below(folder))
+    number = broadcast_from_first(secrets.randbelow(2**31))
+    places = [folder, *folder.parents]
+    path = (places[levels] if levels < len(places) else folder) / f".shared-{number:08x}.part"
+    try:
+        call_on_first(lambda: path.touch())
+        visible = multihost_utils.process_allgather(np.bool_(_appears(path)))
+    finally:
+        if is_first():
+            path.unlink(missing_ok=True)
+    if not np.all(visible):
+        blind = ", ".join(str(index) for index in np.flatnonzero(~np.asarray(visible)))
+        raise ValueError(
+            f"several hosts share one folder, got {option} {folder}, where process {blind} of {jax.process_count()} "
+            f"does not see the files of process 0; use a folder on a disk that all hosts mount, such as NFS, "
+            f"Filestore or Lustre."
+        )
+
+
+def _levels_below(folder: Path) -> int:
+    """Return how many levels a folder is below the first one that exists."""
+    return next(level for level, path in enumerate((folder, *folder.parents)) if path.is_dir())
+
+
+def _appears(path: Path) -> bool:
+    """Return whether a file is there, after some patience with the caches of network file systems."""
+    deadline = time.monotonic() + SHARED_PATIENCE
+    while not path.exists():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.1)
+    return True
 
 
 def is_first() -> bool:

@@ -26,9 +26,9 @@ from experiments.run.distributed import barrier, is_first
 from experiments.run.folder.continuation import Continuation
 from experiments.run.folder.opening import next_folder, open_run
 from experiments.run.folder.run_folder import Run
-from experiments.run.preemption import stop_at_signals
 from experiments.run.progress import StudyProgress
 from experiments.run.report import Layout, Table, show
+from experiments.run.termination.preemption import stop_at_signals
 
 R = TypeVar("R")
 Row = dict[str, Any]

@@ -20,6 +20,7 @@ import numpy as np
 
 from pid.estimators.results import Estimate, Interval, Resampling, pid_from_array, pid_to_array
 from pid.interface.flags import Flag, by_weight, to_flags
+from pid.interface.local_paths import check_local
 from pid.measures import PID
 
 PART = ".part"
@@ -39,6 +40,7 @@ def save_estimate(path: str | os.PathLike[str], estimate: Estimate) -> None:
 
     Raises:
         OSError: the file cannot be written.
+        ValueError: the path is the address of an object store.
 
     Example:
         >>> import tempfile, jax, numpy as np
@@ -50,7 +52,7 @@ def save_estimate(path: str | os.PathLike[str], estimate: Estimate) -> None:
         ...     pid.load_estimate(f"{folder}/result.npz") == result
         True
     """
-    target = Path(path)
+    check_local(target := Path(path), "an estimate's file")
     target.parent.mkdir(parents=True, exist_ok=True)
     buffer = io.BytesIO()
     np.savez(buffer, **_to_arrays(estimate))

@@ -6,6 +6,7 @@ deprecation      former names of attributes and keywords, with a warning
 extras           optional dependencies of the rooms
 ranges           ranges of numeric options
 command_options  options of a configuration: name, type, range, choices, default, description
+local_paths      paths against addresses of object stores
 values           words of a command line to values
 spelling         names of options in other spellings
 parsing          arguments to a configuration

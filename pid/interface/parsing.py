@@ -5,9 +5,11 @@ import re
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from pid.interface.command_options import Option, default_of, options_of
+from pid.interface.local_paths import check_local
 from pid.interface.spelling import Resolved, resolve
 from pid.interface.values import TRUTH, read
 
@@ -79,6 +81,9 @@ def build(kind: type[C], arguments: Sequence[str], program: str) -> C:
         raise ValueError(
             f"{program.split()[-1].rpartition('.')[2]} takes {names}, got {got}; see {program} --help."
         )
+    for option, word in zip(positional, parsed.words, strict=True):
+        if option.kind is Path:
+            check_local(word, option.path[-1].upper())
     words = {option.path: option.kind(word) for option, word in zip(positional, parsed.words, strict=True)}
     config: Any = replace(kind, parsed.values | words)
     return config

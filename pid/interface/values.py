@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from pid.interface.command_options import Option
+from pid.interface.local_paths import check_local
 from pid.interface.ranges import MAX_INT, Range
 
 TRUTH = {
@@ -89,6 +90,8 @@ def _read_one(option: Option, word: str) -> Any:
     if option.kind in (str, Path):
         if not word:
             raise ValueError(f"--{option.name} takes {rule(option)}, got ''; {example(option)}.")
+        if option.kind is Path:
+            check_local(word, f"--{option.name}")
         return option.kind(word)
     try:
         value = {int: _read_int, float: float, bool: _read_bool}[option.kind](word)

@@ -2,11 +2,13 @@
 
 import dataclasses
 import functools
+import hashlib
 import json
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -40,12 +42,22 @@ class Config:
     pause: float = 0.0
     """Delay in seconds of each batch from the fifth on, so that a signal arrives during training."""
     coordinator: str = ""
-    """Address of the first of two hosts; empty for one host."""
+    """Address of the first of several hosts; empty for one host."""
     host: int = 0
-    """Index of this host, 0 or 1."""
+    """Index of this host."""
+    count: int = 2
+    """Number of hosts."""
+    stay_in: Literal["", "data", "compile", "checkpoint"] = ""
+    """Where the program stays for a while, after it has written a file beside the run folder."""
+
+    @property
+    def hosts(self) -> run.Hosts:
+        """How this process joins the others."""
+        several = {"coordinator": self.coordinator, "count": self.count, "index": self.host}
+        return run.Hosts(**several) if self.coordinator else run.Hosts()
 
 
-MAY_CHANGE_ON_RESUME = (*run.MAY_CHANGE_ON_RESUME, "pause", "coordinator", "host")
+MAY_CHANGE_ON_RESUME = (*run.MAY_CHANGE_ON_RESUME, "pause", "coordinator", "host", "count", "stay_in")
 LOSSES: dict[str, train.LossFunction] = {
     "plain": train.classification_loss,
     "steady": lambda model, batch, key: train.classification_loss(model, batch, None),
@@ -62,6 +74,7 @@ def put_rows(batch, mesh):
 def main(config: Config, spy: Callable[[int], None] = lambda step: None) -> list[run.Result]:
     """Train every variant; `spy` is called with the step before each batch is made."""
     out, may_change = config.out, MAY_CHANGE_ON_RESUME
+    run.join_hosts(config.hosts, config.out)
     with run.open_run(out, config, resume=config.resume, may_change=may_change) as folder:
         return train_all(config, folder, spy)
 
@@ -72,6 +85,9 @@ def train_all(config: Config, folder: run.Run, spy: Callable[[int], None]) -> li
 
     def batch(step):
         spy(step)
+        if config.stay_in == "data" and step == 0:
+            mark(config)
+            time.sleep(60)
         time.sleep(config.pause if step >= 4 else 0)
         return put_rows(tiny.batch_of(step), mesh)
 
@@ -97,7 +113,9 @@ def train_all(config: Config, folder: run.Run, spy: Callable[[int], None]) -> li
                 seed=0,
                 steps=config.steps,
                 state=programs.init(jax.random.key(0)),
-                step_fn=programs.step,
+                step_fn=SlowCompilation(config, programs.step)
+                if config.stay_in == "compile"
+                else programs.step,
                 batch_fn=batch,
                 evaluate_fn=lambda params, f=programs.evaluate: f(params, [put_rows(VALIDATION, mesh)]),
                 test_fn=functools.partial(test, evaluate=programs.evaluate),
@@ -110,12 +128,47 @@ def train_all(config: Config, folder: run.Run, spy: Callable[[int], None]) -> li
     return results
 
 
+def mark(config: Config) -> None:
+    """Say that the program is where it stays for a while."""
+    (config.out.parent / f"{config.stay_in}-{config.host}").touch()
+
+
+class SlowCompilation:
+    """A step whose compilation does not return to Python for a minute."""
+
+    def __init__(self, config: Config, step: Any) -> None:
+        self.config, self.step = config, step
+
+    def lower(self, *arguments: Any) -> Any:
+        mark(self.config)
+        hashlib.pbkdf2_hmac("sha256", b"", b"", 100_000_000)
+        return self.step.lower(*arguments)
+
+
+def wait_slowly(wait: Callable[[Any], None], config: Config) -> Callable[[Any], None]:
+    """Return `Checkpoints.wait` with a delay."""
+
+    def slow(checkpoints: Any) -> None:
+        mark(config)
+        time.sleep(1)
+        wait(checkpoints)
+
+    return slow
+
+
+class Reader:
+    """The command line of this program."""
+
+    def read(self, words: list[str]) -> Config:
+        config = tyro.cli(Config, args=words)
+        if config.stay_in == "checkpoint":
+            setattr(run.Checkpoints, "wait", wait_slowly(run.Checkpoints.wait, config))  # noqa: B010
+        return config
+
+
 WEIGHTS = {"weights": np.ones(32, np.float32)}
 VALIDATION, TEST = (tiny.batch_of(step, 32) | WEIGHTS for step in (10_000, 10_001))
 
 if __name__ == "__main__":
-    config = tyro.cli(Config)
-    if config.coordinator:
-        run.join_hosts(run.Hosts(coordinator=config.coordinator, count=2, index=config.host), config.out)
-    main(config)
-    sys.exit(0)
+    reader: Any = Reader()
+    run.run_program(reader, run.stop_at_signals()(main), sys.argv[1:])

@@ -81,6 +81,7 @@ class Train:
         run.check_seeds(self.seeds)
         run.check_resume(resume=self.resume, out=self.out)
         run.check_ranges(self)
+        run.check_paths(self)
         if min(self.validation, self.test) < len(curriculum.CORNERS):
             raise ValueError(
                 f"validation and test need some examples of every task, got {self.validation} and {self.test}; "

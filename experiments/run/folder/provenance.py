@@ -72,6 +72,11 @@ def check_streams(first: Mapping[str, Any], now: Mapping[str, Any], folder: Path
             )
 
 
+def processor() -> tuple[str, str]:
+    """Return architecture and model of the processor."""
+    return platform.machine(), _cpu()
+
+
 def _cores() -> int:
     """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -16,8 +16,8 @@ import jax
 from experiments.run.console import failure_code, stop_if_failed
 from experiments.run.distributed import broadcast_from_first, call_on_first
 from experiments.run.folder.run_folder import Run
-from experiments.run.preemption import Preemption
 from experiments.run.progress import Clock, TrainingProgress
+from experiments.run.termination.preemption import Preemption
 from experiments.run.training.checkpoints import Checkpoints
 from experiments.run.training.resumption import Training, find_gap, find_start
 from pdeformer.train import Evaluation, Metrics
@@ -98,8 +98,10 @@ def train(
 ) -> Result:
     """Train to `steps` updates, from the last checkpoint of (variant, seed) if the run has one.
 
-    A finished training is not repeated. After a signal (see `Preemption`) the loop finishes the step (and an evaluation
-    that is due with it), saves the state and raises `Preempted`. A second SIGTERM or SIGINT ends the process at once.
+    A finished training is not repeated. A signal before the first step, such as during compilation, stops the program
+    at once (`stop_at_signals` has to be around it). After a later signal (see `Preemption`) the loop finishes the step
+    (and an evaluation that is due with it), saves the state and raises `Preempted`. A second SIGTERM or SIGINT ends the
+    process at once.
 
     A last checkpoint that is damaged or lacks records in `metrics.jsonl` is moved aside, and the training goes on from
     the one before it.
@@ -132,14 +134,16 @@ def train(
     notes: list[str] = []
     training = _training(run, variant, seed, steps, cadence)
     start = broadcast_from_first(call_on_first(lambda: find_start(training, notes)) or 0)
-    with Preemption() as stop, Checkpoints(training.checkpoints, keep=cadence.keep) as checkpoints:
+    with Checkpoints(training.checkpoints, keep=cadence.keep) as checkpoints:
         state = checkpoints.restore(state) if start else state
         run.truncate_after(variant, seed, start)
         key = jax.jit(_stream, out_shardings=state.step.sharding)(seed)  # made on every device of every host
         start_time = time.perf_counter()
         compiled = step_fn.lower(state, batch_fn(start), key).compile()
         compile_seconds = time.perf_counter() - start_time
-        with TrainingProgress(f"{variant}, seed {seed}", steps, start, tokens_per_step) as progress:
+        title = f"{variant}, seed {seed}"
+        # Until here a signal stops the program at once, since there is nothing to save.
+        with Preemption() as stop, TrainingProgress(title, steps, start, tokens_per_step) as progress:
             for note in notes:
                 progress.say(note)
             resumed = f"resumed at step {start}, " if start else ""
@@ -150,6 +154,7 @@ def train(
             test = best_test = test_fn(state.params)
             if best.step != steps:
                 best_test = test_fn(checkpoints.restore(state, best.step).params)
+            checkpoints.wait()
     seconds = loop.clock.read()
     speed = tokens_per_step * (steps - start) / seconds if seconds else 0.0
     validation = (last.loss, last.accuracy, best.step, best.accuracy)

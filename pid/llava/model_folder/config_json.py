@@ -10,6 +10,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from pid.interface.local_paths import check_local
+
 CHECK_THE_PATH = "check the path"
 HUB_NAME = r"[\w.-]+/[\w.-]+"
 LFS = b"version https://git-lfs"
@@ -70,10 +72,13 @@ def to_folder(path: object) -> Path:
 
     Raises:
         TypeError: it is no path.
+        ValueError: it is the address of an object store.
     """
     if not isinstance(path, str | PathLike):
         raise TypeError(f"a model folder is a path, got {type(path).__name__}; pass the path of the folder.")
-    return Path(path)
+    folder: Path = Path(path)
+    check_local(folder, "a model folder")
+    return folder
 
 
 def read_config_fields(path: str | Path) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 from os import PathLike
 from pathlib import Path
 
+from pid.interface.local_paths import check_local
+
 
 def output_folder(what: str, path: object) -> Path:
     """The path of a folder that may be written. It is not created.
@@ -14,9 +16,11 @@ def output_folder(what: str, path: object) -> Path:
     Raises:
         FileExistsError: the path, or a part of it, is a file.
         TypeError: it is no path.
+        ValueError: it is the address of an object store.
     """
     if not isinstance(path, str | PathLike):
         raise TypeError(f"{what} is the path of a folder, got {type(path).__name__}; name a folder.")
+    check_local(path, what)
     folder: Path = Path(path)
     for part in (folder, *folder.parents):
         if part.exists() and not part.is_dir():

@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 
 from experiments import run
-from experiments.run.preemption import Preemption
 from experiments.run.progress import Clock
+from experiments.run.termination.preemption import Preemption
 from pdeformer import sharding, train
 from tests.helpers import tiny
 from tests.helpers.tiny_program import Config, Mesh, main

@@ -8,8 +8,8 @@ import threading
 import pytest
 
 from experiments import run
-from experiments.run import preemption
-from experiments.run.preemption import Preemption, stop_at_signals
+from experiments.run.termination import preemption
+from experiments.run.termination.preemption import Preemption, stop_at_signals
 from tests.helpers.tiny_program import Config, main
 
 NAMES = ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU")

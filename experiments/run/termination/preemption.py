@@ -1,4 +1,8 @@
-"""Handle preemption: after a signal a training saves and stops, and a program that measures stops at once.
+"""Handle preemption: after a signal a training saves and stops, and everything else stops at once.
+
+`stop_at_signals` stands around a whole program: what it has finished is saved, so nothing else has to be saved.
+`Preemption` stands around the steps of a training, which save first. Of several hosts, one that `stop_at_signals`
+stops tells the others, which end too; the hosts of a training agree on the step that they save.
 
 Python calls a handler when the main thread returns to Python, so not while XLA compiles or computes. `_Watch` ends the
 process if that takes too long.
@@ -17,6 +21,8 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from experiments.run.termination.host_watch import announce
+
 REQUESTS = (signal.SIGTERM, signal.SIGINT)
 """Signals of somebody who waits for the end: a second one ends the process at once."""
 WARNINGS = tuple(
@@ -25,6 +31,8 @@ WARNINGS = tuple(
 """Signals of a closed terminal and of batch systems before a limit. They may arrive several times."""
 PATIENCE = 3.0
 """Seconds in which the main thread may handle a signal that ends the process."""
+GRACE = 10.0
+"""Seconds in which a program that a signal stops may leave what it is in, such as a barrier of several hosts."""
 DISPLAY_FAILURE = 128
 """Stands in the place of a signal's number for a display that failed; no signal has this number."""
 
@@ -35,9 +43,10 @@ class Preempted(SystemExit):
     A display that failed stops it too: with exit code 141 after a closed pipe, as for SIGPIPE, and 1 otherwise.
     """
 
-    def __init__(self, number: int) -> None:
-        """Take the number of the signal, or `DISPLAY_FAILURE`."""
+    def __init__(self, number: int, *, is_alone: bool = False) -> None:
+        """Take the number of the signal, or `DISPLAY_FAILURE`, and whether the other hosts do not know of it."""
         super().__init__(1 if number == DISPLAY_FAILURE else 128 + number)
+        self.is_alone = is_alone
 
 
 class Preemption:
@@ -95,29 +104,46 @@ class Preemption:
 
 
 @contextlib.contextmanager
-def stop_at_signals() -> Iterator[None]:
+def stop_at_signals(state: str = "what is finished is saved, continue with --resume") -> Iterator[None]:
     """Stop the block at a signal by `Preempted`, after one line on stderr. Also a decorator: `@stop_at_signals()`.
 
-    For work whose parts are saved as soon as they are finished, so that nothing else has to be saved.
+    For work whose parts are saved as soon as they are finished, so that nothing else has to be saved. Other hosts are
+    told at once. A block that does not end within `GRACE` ends with the process.
+
+    Args:
+        state: the end of that line.
     """
-    numbers = []
+    numbers: list[int] = []
+    timers: list[threading.Timer] = []
 
     def stop(number: int, frame: Any) -> None:
         del frame
         numbers.append(number)
-        raise Preempted(number)
+        announce(128 + number)
+        timers.append(_exit_later(128 + number))
+        raise Preempted(number, is_alone=True)
+
+    def sentence(number: int) -> str:
+        return f"stopped by {signal.Signals(number).name}; {state}"
 
     try:
-        with _handler(stop, _Watch(is_handled=lambda number, count: bool(numbers), sentence=_stopped_by)):
+        with _handler(stop, _Watch(is_handled=lambda number, count: bool(numbers), sentence=sentence)):
             yield
     except Preempted:
         if numbers:
-            print(_stopped_by(numbers[0]), file=sys.stderr)
+            print(sentence(numbers[0]), file=sys.stderr)
         raise
+    finally:
+        for timer in timers:
+            timer.cancel()
 
 
-def _stopped_by(number: int) -> str:
-    return f"stopped by {signal.Signals(number).name}; what is finished is saved, continue with --resume"
+def _exit_later(code: int) -> threading.Timer:
+    """End the process after `GRACE`, unless the timer is canceled."""
+    timer = threading.Timer(GRACE, os._exit, (code,))
+    timer.daemon = True
+    timer.start()
+    return timer
 
 
 class _Watch:
@@ -164,16 +190,17 @@ class _Watch:
             if self._sentence is not None:
                 print(self._sentence(number), file=sys.stderr)
             sys.stderr.flush()
+        announce(128 + number)
         os._exit(128 + number)
 
 
 def end_process(stopped: Preempted) -> NoReturn:
     """End the process with the exit code of `stopped`. For the outermost function of a program.
 
-    This leaves out the teardown of Python and JAX, which can crash while a computation still runs. Several hosts end as
-    usual, so that they take leave of each other.
+    This leaves out the teardown of Python and JAX, which can crash while a computation still runs. Several hosts that
+    stop at the same step end as usual, so that they take leave of each other.
     """
-    if jax.process_count() > 1:
+    if not stopped.is_alone and jax.process_count() > 1:
         raise stopped
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
