@@ -15,7 +15,7 @@ from experiments.aot.cases.case import Case
 from experiments.aot.cases.catalog import QUICK, all_cases
 from experiments.aot.config import CONTINUATION, Config
 from experiments.aot.figures import draw_memory, draw_roofline
-from experiments.aot.report import tables
+from experiments.aot.report import markdown, tables
 from experiments.aot.subprocesses import Pool
 from experiments.aot.targets import TARGETS, missing_wheel
 from experiments.aot.verdict import finish, violations
@@ -82,10 +82,12 @@ class AotStudy(run.Study[dict[str, run.Row]]):
         """Take the cases, the configuration, and sentences about what is left out."""
         self.cases, self.config, self.notes = cases, config, notes
         self.stem, self.count = "aot", len(cases)
+        self.folder: Path | None = None
         self.title = f"{len(cases)} programs for absent machines, jax {jax.__version__}; nothing runs"
 
     def measure(self, runner: run.Runner) -> dict[str, run.Row]:
         """Compile the cases, a few at a time."""
+        self.folder = runner.folder.folder
         unfinished = [case for name, case in self.cases.items() if runner.folder.row(name, 0) is None]
         with Pool(self.config.jobs, self.config.timeout) as pool:
             names = {future: name for name, future in pool.submit(unfinished).items()}
@@ -116,8 +118,9 @@ class AotStudy(run.Study[dict[str, run.Row]]):
                 yield name, figure
 
     def summarize(self, results: dict[str, run.Row], tables: list[Table]) -> dict[str, Any]:
-        """Return the configuration, all rows, and what does not reach its bound."""
-        del tables
+        """Return the configuration, all rows, and what does not reach its bound; write the tables in Markdown."""
+        if self.folder is not None and run.is_first():
+            run.write_atomically(self.folder / "tables.md", markdown(tables).encode())
         broken = [violation._asdict() for violation in violations(self.cases, results)]
         return {
             "config": run.to_json(self.config),

@@ -21,6 +21,15 @@ def tables(rows: Sequence[Row]) -> list[Table]:
     ]
 
 
+def markdown(tables: Sequence[Table]) -> str:
+    """Return the tables in Markdown, each under its title."""
+    parts = []
+    for table in tables:
+        lines = [table.columns, ("---",) * len(table.columns), *table.rows]
+        parts += [f"## {table.title}", "\n".join(f"| {' | '.join(line)} |" for line in lines)]
+    return "\n\n".join(parts) + "\n"
+
+
 def cells(row: Row) -> tuple[str, ...]:
     """Return the cells of one program."""
     head = (row["machine"], row["program"])
