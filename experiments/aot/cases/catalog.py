@@ -22,7 +22,7 @@ QUICK = (
     "v5e-1, evolve, shared",
     "v5e-1, evolve, segments",
     "v5e-1, folded attention, T=8192",
-    "v5e-1, training step, two-layer, float32, batch 32, one device",
+    "v5e-1, training step, two-layer, bfloat16, batch 32, one device",
 )
 """Names of the cases of `--quick`: five programs for one chip."""
 

@@ -111,7 +111,7 @@ def cases() -> list[Case]:
     unchanged = Bound("collective_bytes", 1.01 * FORMER_COLLECTIVES["two-layer"])
     quarter = Bound("collective_bytes", FORMER_COLLECTIVES["paper"] / 4)
     return [
-        two_layer("v5e-1", Layout(1), 32),
+        two_layer("v5e-1", Layout(1), 32, dtype="bfloat16"),
         two_layer("h100-1", Layout(1), 32),
         two_layer("v5e-8", Layout(8), 256),
         two_layer("v5e-8", Layout(8), 256, dtype="bfloat16"),
