@@ -56,7 +56,7 @@ class Pool:
         platform, start = TARGETS[case.target].platform, time.perf_counter()
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder, "row.json")
-            dump = Path(folder, "schedule") if case.has_schedule and platform == "tpu" else None
+            dump = Path(folder, "schedule") if platform == "tpu" else None
             if dump is not None:
                 dump.mkdir()
             words = [sys.executable, "-m", MODULE, case.name, str(file), *([str(dump)] if dump else [])]

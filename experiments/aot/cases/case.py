@@ -65,8 +65,6 @@ class Case:
     """Tokens of a sequence, for the figure of memory; 0 leaves it out."""
     bounds: tuple[Bound, ...] = ()
     """What it must reach, beside fitting the memory."""
-    has_schedule: bool = False
-    """Whether the cycles of its kernels are read from the schedule of a TPU."""
 
     @property
     def name(self) -> str:

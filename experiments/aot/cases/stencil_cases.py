@@ -77,7 +77,6 @@ def cases() -> list[Case]:
                         bounds=(Bound("bytes_ratio", BACKWARD),)
                         if backward
                         else (Bound("bytes_ratio", FORWARD), *schedule),
-                        has_schedule=True,
                     )
                 )
     return result

@@ -41,7 +41,9 @@ def measure(case: Case, dump: str | None = None) -> Row:
             return {"status": "does not fit", "reason": str(error).splitlines()[0][:300]}
     row = cost(traced, compiled, workload, target)
     if dump is not None:
-        row["cycles"] += schedule.kernel_cycles(traced.jaxpr, dump)
+        trips = workload.unknown_trips
+        row["kernel_cycles"] = schedule.kernel_cycles(traced.jaxpr, dump, unknown_trips=trips)
+        row["cycles"] += row["kernel_cycles"]
     return {"status": "compiled", "compile_seconds": time.perf_counter() - start, **row}
 
 
