@@ -24,7 +24,7 @@ class Workload(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Bound:
-    """What a measured quantity must not exceed: a number, or a multiple of the same quantity of another case."""
+    """What a measured quantity must not exceed: a number, or `at_most` · (that of another case) + `plus`."""
 
     quantity: str
     """Name of an entry of the row of a case."""
@@ -34,6 +34,8 @@ class Bound:
     """Program of the other case, on the same machine."""
     of_quantity: str = ""
     """Its quantity, if it is another one."""
+    plus: float = 0.0
+    """What may be added to the multiple."""
 
     def limit(self, others: dict[str, dict[str, Any]]) -> float | None:
         """Return the largest value, None if the other case has no such quantity.
@@ -44,7 +46,7 @@ class Bound:
         if not self.of:
             return self.at_most
         reference = others.get(self.of, {}).get(self.of_quantity or self.quantity)
-        return None if reference is None else self.at_most * reference
+        return None if reference is None else self.at_most * reference + self.plus
 
 
 @dataclasses.dataclass(frozen=True)

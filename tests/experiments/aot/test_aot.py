@@ -110,6 +110,7 @@ def test_a_finished_row_has_times_and_shares():
         ((Bound("cycles", 1.0, "q"),), {}, None),
         ((Bound("cycles", 0.9, "q"),), {}, "v5e-1, p: cycles is 3000, at most 2700"),
         ((Bound("moved_bytes", 1.0, "q", "temporary_bytes"),), {}, "moved_bytes is 300, at most 50"),
+        ((Bound("cycles", 0.9, "q", plus=300),), {}, None),
         ((Bound("cycles", 0.9, "absent"),), {}, None),
         ((), {"total_bytes": 2e10}, "needs 20.0 GB of 16.9 GB"),
         ((), {"status": "does not fit", "reason": "RESOURCE_EXHAUSTED"}, "does not fit: RESOURCE_EXHAUSTED"),
