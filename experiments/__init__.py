@@ -3,11 +3,13 @@
 blas          one BLAS thread
 run/          what the programs share: run folder, training loop, studies, tables, command line
 data/         data sets
+roofline/     what compiled programs cost, and the least that a chip would need
 lra/          Long Range Arena: a Transformer with a PDE in it, and its baseline
 claims/       claims of the Continuous-Time Attention paper, measured
 pid_gaussian/ Gaussian partial information decomposition of samples, and of your own activations
 pid_llava/    how vision becomes language inside a LLaVA
 bench/        time and memory of the fast forms beside the plain ones
+aot/          programs compiled for accelerators that are not attached, and what they cost there
 """
 
 import os

@@ -47,7 +47,12 @@ ROOMS = {
         "llava",
         "toyworld",
     ),
-    "experiments": ("blas", "run", "data"),  # The programs stand below both and do not import each other.
+    "experiments": (
+        "blas",
+        "run",
+        "data",
+        "roofline",
+    ),  # The programs stand below both and do not import each other.
 }
 JAX_ONLY = {
     "pdeformer": ("arguments", "stencil", "pde", "integrators", "attention", "sharding"),

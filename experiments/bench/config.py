@@ -8,8 +8,8 @@ from experiments import run
 from pid.interface.ranges import Count, Positive
 
 SectionName = Literal["evolved", "attention", "taps", "backward", "pid", "llava"]
-MAY_CHANGE_ON_RESUME = (*run.MAY_CHANGE_ON_RESUME, "only")
-"""Fields that may change on resume: the folder, and the choice of sections."""
+MAY_CHANGE_ON_RESUME = (*run.MAY_CHANGE_ON_RESUME, "only", "compare")
+"""Fields that may change on resume: the folder, the choice of sections, and the run to compare with."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +96,8 @@ class Config:
     """Run folder. Default: the next free number under runs/bench/. Nothing is ever overwritten."""
     resume: bool = False
     """Continue the run in --out. Finished parts are not repeated."""
+    compare: Path | None = None
+    """The summary.json of an earlier run. The tables then have, for each row, its time over the present one."""
     lengths: tuple[Count, ...] = (512, 2048, 8192, 16384)
     """Numbers of tokens in section evolved. Heads, width and batch are those of `attention`."""
     steps: Count = 4

@@ -13,7 +13,7 @@ from pdeformer.attention import dot_product_attention
 
 
 def attention_rows(config: Config) -> Iterator[Row]:
-    """Time chunked attention against `jax.nn.dot_product_attention` with the same mask, forward and backward."""
+    """Time our attention against `jax.nn.dot_product_attention` with the same mask, forward and backward."""
     size = config.attention
     shape = (size.batch, size.tokens, size.heads, size.width)
     arrays = [jax.random.normal(key, shape) for key in jax.random.split(jax.random.key(0), 4)]
@@ -32,7 +32,7 @@ def attention_rows(config: Config) -> Iterator[Row]:
         for direction, program in (("forward", _forward), ("fwd + bwd", _forward_backward)):
             ours, theirs = (
                 partial(program, partial(dot_product_attention, is_causal=is_causal, method=method))
-                for method in ("chunked", "xla")
+                for method in ("auto", "xla")
             )
             yield Row(
                 f"{name}, {direction}",
@@ -56,10 +56,10 @@ def _state(config: Config) -> jax.Array:
 
 
 def taps_rows(config: Config) -> Iterator[Row]:
-    """Time one convolution with 2n+1 taps against n scanned heat steps, with a constant and a traced coefficient."""
+    """Time n heat steps in one pass against a scan of them: constant and traced coefficient, and segments."""
     u, alpha = _state(config), jnp.float32(0.2)
     for steps in (4, 8):
-        taps, scan = (partial(evolve, steps=steps, method=method) for method in ("taps", "scan"))
+        taps, scan = (partial(evolve, steps=steps, method=method) for method in ("auto", "scan"))
         constant = paired(
             lambda u, taps=taps: taps(u, Diffusion(0.2)),
             lambda u, scan=scan: scan(u, Diffusion(0.2)),
@@ -77,6 +77,12 @@ def taps_rows(config: Config) -> Iterator[Row]:
             seconds=config.seconds,
         )
         yield Row(f"{steps} steps, traced", traced)
+    ids = jnp.broadcast_to(1 + 4 * jnp.arange(u.shape[1]) // u.shape[1], u.shape[:2])
+    segments = (
+        lambda u, ids, method=method: evolve(u, Diffusion(0.2), steps=8, segment_ids=ids, method=method)
+        for method in ("auto", "scan")
+    )
+    yield Row("8 steps, 4 segments", paired(*segments, u, ids, pairs=config.pairs, seconds=config.seconds))
 
 
 def backward_rows(config: Config) -> Iterator[Row]:

@@ -1,4 +1,4 @@
-"""Time two programs against each other, and read their planned memory."""
+"""Time two programs against each other, and read their planned memory and what they have to do at least."""
 
 import math
 import time
@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+
+from experiments.roofline import matrix_flops
 
 MIN_PAIRS = 2  # also beyond the time limit
 
@@ -22,6 +24,10 @@ class Paired(NamedTuple):
     pairs: int
     ratio_low: float = math.nan  # 95 % interval of the median ratio over the pairs
     ratio_high: float = math.nan
+    first_flops: dict[str, float] | None = None
+    """Operations of the matrix products of the first program by kind; None if it is not one compiled program."""
+    first_least_bytes: int = 0
+    """Bytes of the arguments and results of the first program."""
 
 
 class Row(NamedTuple):
@@ -33,11 +39,18 @@ class Row(NamedTuple):
 
 def paired(first: Callable, second: Callable, *args, pairs: int = 20, seconds: float = math.inf) -> Paired:
     """Compile two functions for `args`, warm them up, and time an even number of pairs in the order A B, B A, ..."""
-    programs = [jax.jit(f).lower(*args).compile() for f in (first, second)]
+    traced = [jax.jit(f).trace(*args) for f in (first, second)]
+    programs = [trace.lower().compile() for trace in traced]
     calls = [lambda p=program: jax.block_until_ready(p(*args)) for program in programs]
     first_bytes, second_bytes = (temporaries(program) for program in programs)
     timed = paired_calls(calls[0], calls[1], pairs=pairs, seconds=seconds)
-    return timed._replace(first_bytes=first_bytes, second_bytes=second_bytes)
+    plan: Any = programs[0].memory_analysis()
+    return timed._replace(
+        first_bytes=first_bytes,
+        second_bytes=second_bytes,
+        first_flops=dict(matrix_flops(traced[0].jaxpr)),
+        first_least_bytes=plan.argument_size_in_bytes + plan.output_size_in_bytes,
+    )
 
 
 def paired_calls(

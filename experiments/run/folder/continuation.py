@@ -21,7 +21,7 @@ The `config.py` of a program may add others.
 LOCK = "lock"
 REMAINS = (LOCK, "versions.json", "starts.jsonl")
 """Files that a start may leave if it ends before it has written its configuration."""
-SUFFIXES = {".json", ".jsonl", ".png", ".csv"}
+SUFFIXES = {".json", ".jsonl", ".png", ".csv", ".md"}
 """Suffixes of the files of a run, without those of its arrays."""
 FOLDERS = ("rows", "checkpoints", "hits", "stencils", "coefficients", "models")
 """Folders in a run."""

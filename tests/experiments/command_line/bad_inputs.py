@@ -270,6 +270,15 @@ BENCH = [
     ("--only llava --llava.prefix 2000000000", "llava.prefix=2000000000", "--llava.prefix"),
     ("--only taps --state.tokens 2000000000", "state.tokens=2000000000", "--state.tokens"),
 ]
+AOT = [
+    ("--only evlove", "got 'evlove'; did you mean evolve?"),
+    ("--machines v5e-8 v5e-8", "got v5e-8 v5e-8", "--machines"),
+    ("--match nothing", "--match 'nothing'", "choose more"),
+    ("--timeout 0", "got 0", "--timeout"),
+    ("--quick --only evolve", "--only", "got --quick", "the full set"),
+    ("--out {full}", "{full}", "--resume"),
+    ("--resume", "no --out", "--out"),
+]
 PARITY = [
     ("", "got none", "python -m pid.llava sizes"),
     ("verfy {here}", "got verfy; did you mean verify?"),
@@ -291,5 +300,6 @@ BAD_INPUTS = {
     "experiments.pid_gaussian": GAUSSIAN,
     "experiments.pid_llava": LLAVA,
     "experiments.bench": BENCH,
+    "experiments.aot": AOT,
     "pid.llava": PARITY,
 }

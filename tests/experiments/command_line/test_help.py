@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments import bench, claims, lra, pid_gaussian, pid_llava
+from experiments import aot, bench, claims, lra, pid_gaussian, pid_llava
 from experiments.pid_llava.toy import toy_training
 from experiments.run.killtest.kills import KillTest
 from pid.interface.command_options import options_of
@@ -24,6 +24,7 @@ LINES = {
     "pid_llava": pid_llava.command_line,
     "train": toy_training.command_line,
     "bench": bench.command_line,
+    "aot": aot.command_line,
 }
 TEXTS = [
     pytest.param(line, preset, id=f"{name} {preset}")

@@ -1,0 +1,141 @@
+"""Operations of traced programs, blocks that kernels fetch again, and the least time of a chip."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import pytest
+from jax.experimental import pallas as pl
+
+from experiments.roofline import CHIPS, estimate, matrix_flops, repeated_bytes
+
+PRODUCT = 2 * 8 * 16 * 4
+
+
+def traced(f, *shapes, dtype=jnp.float32):
+    return jax.jit(f).trace(*(jax.ShapeDtypeStruct(shape, dtype) for shape in shapes)).jaxpr
+
+
+def test_operations_of_a_product_by_type_and_precision():
+    shapes = ((8, 16), (16, 4))
+    assert matrix_flops(traced(jnp.matmul, *shapes)) == {"float32 default": PRODUCT}
+    assert matrix_flops(traced(jnp.matmul, *shapes, dtype=jnp.bfloat16)) == {"bfloat16": PRODUCT}
+    highest = partial(jnp.matmul, precision="highest")
+    assert matrix_flops(traced(highest, *shapes)) == {"float32 highest": PRODUCT}
+
+
+def test_operations_of_a_batched_product_its_gradient_and_a_convolution():
+    einsum = partial(jnp.einsum, "bij,bjk->bik")
+    assert sum(matrix_flops(traced(einsum, (3, 8, 16), (3, 16, 4))).values()) == 3 * PRODUCT
+    gradient = jax.grad(lambda a, b: jnp.sum((a @ b) ** 2), (0, 1))
+    assert sum(matrix_flops(traced(gradient, (8, 16), (16, 4))).values()) == 3 * PRODUCT
+
+    def convolve(x, kernel):
+        return jax.lax.conv(x, kernel, (1, 1), "VALID")
+
+    flops = matrix_flops(traced(convolve, (2, 3, 10, 10), (5, 3, 3, 3)))
+    assert sum(flops.values()) == 2 * (2 * 5 * 8 * 8) * (3 * 3 * 3)
+
+
+def test_loops_branches_and_rematerialization():
+    def scan(c):
+        return jax.lax.scan(lambda c, _: (c @ c, None), c, length=7)[0]
+
+    def loop(c):
+        return jax.lax.while_loop(lambda c: c[0, 0] < 1, lambda c: c @ c, c)
+
+    def branch(c):
+        return jax.lax.cond(c[0, 0] > 0, lambda c: c @ c @ c, lambda c: c @ c, c)
+
+    square = 2 * 8**3
+    assert sum(matrix_flops(traced(scan, (8, 8))).values()) == 7 * square
+    assert sum(matrix_flops(traced(loop, (8, 8)), unknown_trips=2.5).values()) == 2.5 * square
+    assert sum(matrix_flops(traced(branch, (8, 8))).values()) == 2 * square
+    remat = jax.grad(lambda c: jnp.sum(jax.checkpoint(lambda c: jnp.sin(c @ c))(c)))
+    assert sum(matrix_flops(traced(remat, (8, 8))).values()) == 4 * square
+
+
+def test_a_shard_map_counts_on_every_device():
+    mesh = jax.make_mesh((4, 2), ("x", "y"), axis_types=(jax.sharding.AxisType.Auto,) * 2)
+    for axes in ({"x"}, {"x", "y"}):
+        f = jax.shard_map(
+            lambda a: a @ a.T,
+            mesh=mesh,
+            in_specs=jax.P("x"),
+            out_specs=jax.P("x"),
+            axis_names=axes,
+            check_vma=False,
+        )
+        inner = 2 * 2 * 2 * 16  # (2, 16) times (16, 2) on each device
+        assert sum(matrix_flops(traced(f, (8, 16))).values()) == (4 if axes == {"x"} else 8) * inner
+
+
+def copy_kernel(index_map, grid, **spec):
+    """Copy blocks (8, 128) of a (32, 128) array; the index map says which."""
+
+    def kernel(source, target):
+        target[...] = source[...] * 2
+
+    block = pl.BlockSpec((8, 128), index_map, **spec)
+    out = pl.BlockSpec((8, 128), lambda *index: (index[0], 0))
+    shape = jax.ShapeDtypeStruct((8 * grid[0], 128), jnp.float32)
+    return pl.pallas_call(kernel, grid=grid, in_specs=[block], out_specs=out, out_shape=shape)
+
+
+@pytest.mark.parametrize(
+    ("index_map", "grid", "again"),
+    [
+        (lambda i: (i, 0), (4,), 0),
+        (lambda i: (i // 2, 0), (8,), 0),
+        (lambda i: (i % 4, 0), (8,), 4),
+        (lambda i, j: (j, 0), (4, 4), 12),
+        (lambda i, j: (i, 0), (4, 4), 0),
+    ],
+)
+def test_a_block_is_fetched_when_its_index_changes(index_map, grid, again):
+    jaxpr = traced(copy_kernel(index_map, grid), (32, 128))
+    assert repeated_bytes(jaxpr) == again * 8 * 128 * 4
+
+
+def test_a_kernel_counts_its_grid_and_the_loop_around_it():
+    def kernel(a, out):
+        out[...] = a[...] @ a[...]
+
+    def call(x):
+        block = pl.BlockSpec((8, 8), lambda i: (i % 2, 0))
+        return pl.pallas_call(
+            kernel,
+            grid=(4,),
+            in_specs=[block],
+            out_specs=block,
+            out_shape=jax.ShapeDtypeStruct(x.shape, x.dtype),
+        )(x)
+
+    def loop(x):
+        return jax.lax.scan(lambda x, _: (call(x), None), x, length=3)[0]
+
+    jaxpr = traced(loop, (16, 8))
+    assert sum(matrix_flops(jaxpr).values()) == 3 * 4 * 2 * 8**3
+    assert repeated_bytes(jaxpr) == 3 * 2 * (2 * 8 * 8 * 4)  # operand and result, two blocks again each
+
+
+def test_least_and_expected_time():
+    chip = CHIPS["v5e"]
+    times = estimate(
+        chip, flops={"bfloat16": 197e9}, moved=4 * 819e6, least_bytes=819e6, collective_bytes={}, cycles=3e6
+    )
+    assert times.compute == pytest.approx(1e-3)
+    assert times.memory == pytest.approx(4e-3)
+    assert times.cycles == pytest.approx(2e-3)
+    assert times.least == pytest.approx(1e-3)
+    assert (times.expected, times.bound_by, times.share) == (times.memory, "memory", pytest.approx(0.25))
+
+
+def test_precision_and_network():
+    chip = CHIPS["v5e"]
+    assert chip.rate("float32 highest") == pytest.approx(chip.rate("bfloat16") / 6)
+    assert CHIPS["H100"].rate("float32 highest") == pytest.approx(67e12)
+    both = {"all-reduce": 1e6, "all-gather": 1e6}
+    times = estimate(chip, flops={}, moved=0, least_bytes=0, collective_bytes=both, cycles=0)
+    assert times.network == pytest.approx(3e6 / chip.network)
+    assert times.bound_by == "network"
