@@ -5,11 +5,12 @@ import itertools
 from typing import Any
 
 KINDS = {"v5e": "TPU v5 lite", "v6e": "TPU v6 lite", "v5p": "TPU v5"}
+# Chips of one host along each axis of the torus.
 HOST_BOUNDS = {
     "v5e": (2, 2),
     "v6e": (2, 2),
     "v5p": (2, 2, 1),
-}  # chips of one host along each axis of the torus
+}
 
 
 @dataclasses.dataclass(frozen=True)
