@@ -1,4 +1,6 @@
-"""Batches on the meshes of two hosts (`python -m tests.helpers.two_hosts ADDRESS HOST`), for tests of their rows.
+"""Batches on the meshes of two hosts, for tests of their rows.
+
+    python -m tests.pdeformer.sharding.two_hosts ADDRESS HOST
 
 Each host has four devices. It prints, for every mesh, whether all its devices have the rows of the global batch.
 """
@@ -15,7 +17,7 @@ from jax.sharding import AxisType, Mesh
 from experiments.data.arrays import Split, batch, evaluation_batches
 from pdeformer import sharding
 
-ROWS, EXAMPLES = 16, 40
+ROWS, EXAMPLES = 16, 24
 LAYOUTS = {
     "host by host": list(range(8)),
     "alternating": [0, 4, 1, 5, 2, 6, 3, 7],
@@ -53,10 +55,10 @@ def agrees(rows: jax.Array, expected: np.ndarray) -> bool:
     )
 
 
-def sums_agree(rows: jax.Array, expected: np.ndarray) -> bool:
+def sums_agree(rows: jax.Array, expected: np.ndarray, mesh: Mesh) -> bool:
     """Return whether a program that both hosts run adds the rows to the sum of the global batch."""
-    replicated = sharding.replicated_sharding(rows.sharding.mesh)
-    return int(jax.jit(jnp.sum, out_shardings=replicated)(rows)) == expected.sum()
+    replicated = sharding.replicated_sharding(mesh)
+    return int(jax.jit(jnp.sum, out_shardings=replicated)(rows)) == int(expected.sum())
 
 
 def main(address: str, host: int) -> dict[str, bool]:
@@ -76,7 +78,7 @@ def main(address: str, host: int) -> dict[str, bool]:
         if "alternating" in name:
             part, full = pairs[0]
             labels = sharding.put_batch({"labels": part.labels}, mesh, rows=ROWS)["labels"]
-            result[name] &= sums_agree(labels, full.labels)
+            result[name] &= sums_agree(labels, full.labels, mesh)
         try:
             sharding.put_batch({"labels": np.zeros(8)}, mesh)
             result[f"{name} without rows"] = True
