@@ -4,6 +4,7 @@ A loop over examples is fastest on one CPU. On a mesh whose axis splits the exam
 an all-gather, so all examples run side by side there.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -29,6 +30,19 @@ def ambient_axes() -> dict[str, int]:
     mesh = jax.sharding.get_abstract_mesh()
     axes = zip(mesh.axis_names, mesh.axis_sizes, mesh.axis_types, strict=True)
     return {name: size for name, size, kind in axes if kind == AxisType.Auto}
+
+
+def row_axes(rows: int, axes: dict[str, int]) -> tuple[str, ...]:
+    """Return the mesh axes that split the rows of a batch of activations: "data" and "model", "data" alone, or none.
+
+    Args:
+        rows: the number of rows, which the product of the axes divides.
+        axes: the sizes of the mesh axes by their names, as from `ambient_axes`.
+    """
+    for names in (("data", "model"), ("data",)):
+        if all(name in axes for name in names) and rows % math.prod(axes[name] for name in names) == 0:
+            return names
+    return ()
 
 
 def serial_loops(x: Array) -> bool:

@@ -20,7 +20,7 @@ import jax
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float
 
-from pdeformer.integrators.meshes import ambient_axes
+from pdeformer.integrators.meshes import ambient_axes, row_axes
 
 
 def residual_spec(shape: tuple[int, ...], axes: dict[str, int]) -> PartitionSpec:
@@ -42,12 +42,8 @@ def residual_spec(shape: tuple[int, ...], axes: dict[str, int]) -> PartitionSpec
         >>> residual_spec((4, 2049, 512), {"data": 4, "seq": 2, "model": 4})
         P('data', None, None)
     """
-
-    def divides(names: tuple[str, ...], size: int) -> bool:
-        return all(name in axes for name in names) and size % math.prod(axes[name] for name in names) == 0
-
-    rows = next((names for names in (("data", "model"), ("data",)) if divides(names, shape[0])), ())
-    tokens = "seq" if divides(("seq",), shape[1]) else None
+    rows = row_axes(shape[0], axes)
+    tokens = "seq" if "seq" in axes and shape[1] % axes["seq"] == 0 else None
     return PartitionSpec(rows if len(rows) > 1 else rows[0] if rows else None, tokens, None)
 
 
