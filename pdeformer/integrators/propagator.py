@@ -22,7 +22,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array
 
-from pdeformer.integrators import causal, convolution, explicit, spectral
+from pdeformer.integrators import causal, convolution, explicit, kernels, spectral
 from pdeformer.integrators.explicit import Linear
 from pdeformer.integrators.meshes import vary_alike
 from pdeformer.stencil import Path
@@ -60,6 +60,16 @@ LINEAR_METHODS: dict[str, LinearMethod] = {
 }
 
 
+def is_kernel(method: str) -> bool:
+    """Return whether a method is a kernel, as "kernel tpu"."""
+    return method.removeprefix("causal ").startswith("kernel")
+
+
+def casts(method: str) -> bool:
+    """Return whether a method takes shorter floats and any number in padding, see `LinearMethod.casts`."""
+    return is_kernel(method) or LINEAR_METHODS[method].casts
+
+
 def propagate(pde: Linear, u: Array, graph: Path, *, steps: int, method: str) -> Array:
     """Compute `steps` steps of dt = 1 of a linear equation by a named method.
 
@@ -68,11 +78,14 @@ def propagate(pde: Linear, u: Array, graph: Path, *, steps: int, method: str) ->
         u: the state `(..., T, D)`, in at least float32 unless the method casts.
         graph: the path graph; every mask has the rank of `u` and broadcasts against it.
         steps: the number of steps, ≥ 1.
-        method: a key of `LINEAR_METHODS`.
+        method: a key of `LINEAR_METHODS`, or the name of a kernel, with "causal " in front of it in the causal form.
 
     Returns:
         M(c) u, of the shape and dtype of `u`.
     """
+    if is_kernel(method):
+        name, is_causal = method.removeprefix("causal "), method.startswith("causal ")
+        return kernels.propagate(pde, u, graph, steps=steps, name=name, causal=is_causal)
     leaves, structure = jax.tree.flatten((pde, graph))
     return _bind(propagate_p, u, *leaves, structure=structure, steps=steps, method=method, adjoint=False)
 
