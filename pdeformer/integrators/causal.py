@@ -21,6 +21,14 @@ from pdeformer import stencil
 from pdeformer.integrators.channel_blocks import map_channel_blocks
 from pdeformer.integrators.convolution import convolve
 from pdeformer.integrators.explicit import impulse_response, keep_inside_loop
+from pdeformer.integrators.reflection import (
+    find_runs,
+    keep_padding,
+    run_alone,
+    store_on_cpu,
+    take_tokens,
+    without_padding,
+)
 from pdeformer.pde import AdvectionDiffusion, Diffusion
 from pdeformer.stencil import Path, rows
 
@@ -113,13 +121,14 @@ def taps(pde: CausalLinear, steps: int) -> Array:
 
 
 def apply(pde: CausalLinear, u: Array, graph: Path, steps: int, *, adjoint: bool = False) -> Array:
-    """Compute `taps` in one convolution over a sequence without segments.
+    """Compute `taps` in one convolution, on any segments; arguments and result are those of `explicit.integrate`.
 
-    Arguments and result are those of `explicit.integrate`.
+    `u` may be shorter floats, and the result is in at least float32. Padding may hold any number and becomes 0.
     """
-    del graph  # without segments the only wall is before token 0
     kernel = taps(pde, steps)
     max_lag, length = kernel.shape[-2] - 1, u.shape[-2]
+    if graph.valid is not None:
+        return run_alone(partial(_convolve_runs, graph, adjoint=adjoint), u, kernel)
     if adjoint:
         return _adjoint(u, kernel)
     start = jnp.broadcast_to(rows(u, 0, 1), (*u.shape[:-2], max_lag, u.shape[-1]))
@@ -127,6 +136,41 @@ def apply(pde: CausalLinear, u: Array, graph: Path, steps: int, *, adjoint: bool
         return convolve(jnp.concatenate([start, u], axis=-2), kernel)
     head = convolve(jnp.concatenate([start, rows(u, 0, max_lag)], axis=-2), kernel)
     return jnp.concatenate([head, convolve(u, kernel)], axis=-2)
+
+
+def _convolve_runs(graph: Path, u: Array, kernel: Array, *, adjoint: bool) -> Array:
+    """Convolve on all runs; padding does not change."""
+    if graph.left.shape[-1] != 1 or u.shape[-1] == 1:
+        after = causal_convolution(without_padding(u, graph), kernel, graph, adjoint=adjoint)
+    elif adjoint:
+        after = _sum_later_tokens(u, kernel, graph)
+    else:
+        after = _sum_earlier_tokens(u, kernel, graph)
+    return keep_padding(u, after, graph)
+
+
+def _sum_earlier_tokens(u: Array, kernel: Array, graph: Path) -> Array:
+    """Return y_t = Σ_k c_k u_{max(t-k, a)}, where a is the first token of the run."""
+    first, _, token = find_runs(graph)
+    lags = range(kernel.shape[-2])
+    index = store_on_cpu(*(jnp.maximum(token - k, first) for k in lags))
+    terms = [rows(kernel, k, k + 1) * take_tokens(u, index[k]) for k in lags]
+    return sum(terms[1:], terms[0])
+
+
+def _sum_later_tokens(u: Array, kernel: Array, graph: Path) -> Array:
+    """Return x_j = Σ_k c_k u_{j+k} within the run; its first token adds Σ_m u_{a+m} Σ_{k>m} c_k."""
+    _, last, token = find_runs(graph)
+    lags = range(kernel.shape[-2])
+    later = jnp.flip(jnp.cumsum(jnp.flip(kernel, -2), axis=-2), -2)  # Σ_{k≥m} c_k
+    index = store_on_cpu(*(jnp.minimum(token + k, last) for k in lags))
+
+    def term(k: int) -> Array:
+        weight = jnp.where(graph.left, rows(kernel, k, k + 1), rows(later, k, k + 1))
+        return weight * jnp.where((token + k <= last)[..., None], take_tokens(u, index[k]), 0)
+
+    terms = [term(k) for k in lags]
+    return sum(terms[1:], terms[0])
 
 
 def _adjoint(u: Array, kernel: Array) -> Array:

@@ -22,7 +22,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array
 
-from pdeformer.integrators import causal, convolution, explicit, spectral
+from pdeformer.integrators import causal, convolution, explicit, kernels, spectral
 from pdeformer.integrators.explicit import Linear
 from pdeformer.integrators.meshes import vary_alike
 from pdeformer.stencil import Path
@@ -38,6 +38,8 @@ class LinearMethod(NamedTuple):
 
     `direction` is an equation with the tangents ċ in place of the coefficients.
     """
+    casts: bool = False
+    """Whether `apply` takes shorter floats and computes in float32, and lets padding hold any number, NaN included."""
 
 
 def _forward_mode_sensitivity(apply: Callable) -> Callable:
@@ -51,11 +53,21 @@ def _forward_mode_sensitivity(apply: Callable) -> Callable:
 
 LINEAR_METHODS: dict[str, LinearMethod] = {
     "scan": LinearMethod(explicit.integrate, explicit.sensitivity),
-    "taps": LinearMethod(convolution.apply, convolution.sensitivity),
+    "taps": LinearMethod(convolution.apply, convolution.sensitivity, casts=True),
     "spectral": LinearMethod(spectral.apply, _forward_mode_sensitivity(spectral.apply)),
     "causal scan": LinearMethod(causal.integrate, causal.sensitivity),
-    "causal taps": LinearMethod(causal.apply, _forward_mode_sensitivity(causal.apply)),
+    "causal taps": LinearMethod(causal.apply, _forward_mode_sensitivity(causal.apply), casts=True),
 }
+
+
+def is_kernel(method: str) -> bool:
+    """Return whether a method is a kernel, as "kernel tpu"."""
+    return method.removeprefix("causal ").startswith("kernel")
+
+
+def casts(method: str) -> bool:
+    """Return whether a method takes shorter floats and any number in padding, see `LinearMethod.casts`."""
+    return is_kernel(method) or LINEAR_METHODS[method].casts
 
 
 def propagate(pde: Linear, u: Array, graph: Path, *, steps: int, method: str) -> Array:
@@ -63,14 +75,17 @@ def propagate(pde: Linear, u: Array, graph: Path, *, steps: int, method: str) ->
 
     Args:
         pde: the equation in units of the time step; every coefficient has the rank of `u` and broadcasts against it.
-        u: the state `(..., T, D)`.
+        u: the state `(..., T, D)`, in at least float32 unless the method casts.
         graph: the path graph; every mask has the rank of `u` and broadcasts against it.
         steps: the number of steps, ≥ 1.
-        method: a key of `LINEAR_METHODS`.
+        method: a key of `LINEAR_METHODS`, or the name of a kernel, with "causal " in front of it in the causal form.
 
     Returns:
         M(c) u, of the shape and dtype of `u`.
     """
+    if is_kernel(method):
+        name, is_causal = method.removeprefix("causal "), method.startswith("causal ")
+        return kernels.propagate(pde, u, graph, steps=steps, name=name, causal=is_causal)
     leaves, structure = jax.tree.flatten((pde, graph))
     return _bind(propagate_p, u, *leaves, structure=structure, steps=steps, method=method, adjoint=False)
 
@@ -81,7 +96,7 @@ def _bind(primitive: Primitive, *arrays: Any, **params: Any) -> Array:
 
 def _apply(u: Array, *leaves: Array, structure: Any, steps: int, method: str, adjoint: bool) -> Array:
     pde, graph = jax.tree.unflatten(structure, leaves)
-    return LINEAR_METHODS[method].apply(pde, u, graph, steps, adjoint=adjoint)
+    return LINEAR_METHODS[method].apply(pde, u, graph, steps, adjoint=adjoint).astype(u.dtype)
 
 
 def _derivative(
@@ -107,6 +122,10 @@ def _sensitivity(u: Array, leaves: Any, tangents: dict, *, coefficients: int, **
 
     The loop is checkpointed, so that the backward pass holds one derivative at a time.
     """
+    dtype = u.dtype
+    u = u.astype(jnp.promote_types(dtype, jnp.float32))
+    graph = jax.tree.unflatten(params["structure"], leaves)[1]
+    masked = graph.valid is not None and LINEAR_METHODS[params["method"]].casts
     shape = jnp.broadcast_shapes(*(t.shape for t in tangents.values()))
     stacked = jnp.stack([jnp.broadcast_to(t, shape) for t in tangents.values()])
     one_hot = jnp.eye(coefficients, dtype=u.dtype)[np.array(list(tangents))]
@@ -115,9 +134,11 @@ def _sensitivity(u: Array, leaves: Any, tangents: dict, *, coefficients: int, **
     def add(total: Array, term: tuple[Array, Array]) -> tuple[Array, None]:
         tangent, unit = term
         directions = unit.reshape((coefficients,) + (1,) * u.ndim)
-        return total + _bind(derivative_p, u, *leaves, *directions, **params) * tangent, None
+        change = _bind(derivative_p, u, *leaves, *directions, **params) * tangent
+        # so that no cotangent of padding, NaN included, reaches a coefficient
+        return total + (jnp.where(graph.valid, change, 0) if masked else change), None
 
-    return jax.lax.scan(add, jnp.zeros_like(u), (stacked, one_hot))[0]
+    return jax.lax.scan(add, jnp.zeros_like(u), (stacked, one_hot))[0].astype(dtype)
 
 
 def _jvp(primals: Any, tangents: Any, **params: Any) -> tuple[Any, Any]:
