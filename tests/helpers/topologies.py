@@ -2,15 +2,15 @@
 
 import dataclasses
 import itertools
-
-import jax
+from typing import Any
 
 KINDS = {"v5e": "TPU v5 lite", "v6e": "TPU v6 lite", "v5p": "TPU v5"}
+# Chips of one host along each axis of the torus.
 HOST_BOUNDS = {
     "v5e": (2, 2),
     "v6e": (2, 2),
     "v5p": (2, 2, 1),
-}  # chips of one host along each axis of the torus
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +44,7 @@ def chips(name: str, slices: int = 1) -> list[Chip]:
     return sorted(result, key=lambda chip: (chip.process_index, chip.id))
 
 
-def tpu_topology(name: str, slices: int = 1) -> list[jax.Device]:
+def tpu_topology(name: str, slices: int = 1) -> list[Any]:
     """Return the devices of a topology from libtpu."""
     from jax.experimental import topologies
 

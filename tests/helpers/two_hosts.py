@@ -53,9 +53,9 @@ def agrees(rows: jax.Array, expected: np.ndarray) -> bool:
     )
 
 
-def sums_agree(rows: jax.Array, expected: np.ndarray) -> bool:
+def sums_agree(rows: jax.Array, expected: np.ndarray, mesh: Mesh) -> bool:
     """Return whether a program that both hosts run adds the rows to the sum of the global batch."""
-    replicated = sharding.replicated_sharding(rows.sharding.mesh)
+    replicated = sharding.replicated_sharding(mesh)
     return int(jax.jit(jnp.sum, out_shardings=replicated)(rows)) == int(expected.sum())
 
 
@@ -76,7 +76,7 @@ def main(address: str, host: int) -> dict[str, bool]:
         if "alternating" in name:
             part, full = pairs[0]
             labels = sharding.put_batch({"labels": part.labels}, mesh, rows=ROWS)["labels"]
-            result[name] &= sums_agree(labels, full.labels)
+            result[name] &= sums_agree(labels, full.labels, mesh)
         try:
             sharding.put_batch({"labels": np.zeros(8)}, mesh)
             result[f"{name} without rows"] = True

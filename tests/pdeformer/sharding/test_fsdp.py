@@ -1,5 +1,7 @@
 """Weights and moments that are split over "data" as well: placement, memory, the same numbers, checkpoints."""
 
+from typing import Any
+
 import jax
 import numpy as np
 import pytest
@@ -77,7 +79,7 @@ def test_weights_are_the_same_numbers():
 
 @pytest.mark.parametrize("fsdp", [pytest.param(False, marks=pytest.mark.exhaustive), True])
 def test_checkpoints_go_over_to_the_other_placement(fsdp, tmp_path):
-    mesh = {"data": 2, "model": 2}
+    mesh: Any = {"data": 2, "model": 2}
     (whole,) = main(Config(out=tmp_path / "whole", mesh=Mesh(**mesh), steps=6))
     with pytest.raises(InterruptedError):
         main(Config(out=tmp_path / "run", mesh=Mesh(**mesh, fsdp=fsdp), steps=6), spy=stop_at(4))
