@@ -225,7 +225,7 @@ def select_method(
             return kernel
     exact = applicable_methods(pde, boundary, segmented=segmented, causal=causal)
     if method == "auto":
-        if "taps" not in exact or (segmented and platform == "tpu"):  # a TPU gathers one token after another
+        if "taps" not in exact:
             return "scan"
         if steps <= MAX_TAPS_STEPS:
             return "taps"

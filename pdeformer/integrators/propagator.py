@@ -102,7 +102,10 @@ def _apply(u: Array, *leaves: Array, structure: Any, steps: int, method: str, ad
 def _derivative(
     u: Array, *leaves_and_tangents: Array, structure: Any, steps: int, method: str, adjoint: bool
 ) -> Array:
-    """Return (∂M/∂c · ċ) u for tangents ċ that are the same for all tokens and channels of a sequence."""
+    """Return (∂M/∂c · ċ) u for tangents ċ that are the same for all tokens and channels of a sequence.
+
+    `u` may be shorter floats if the method casts; the result is in at least float32.
+    """
     count = structure.num_leaves
     leaves, tangents = leaves_and_tangents[:count], leaves_and_tangents[count:]
     pde, graph = jax.tree.unflatten(structure, leaves)
@@ -114,7 +117,14 @@ def _derivative(
     def sensitivity(x: Array) -> Array:
         return LINEAR_METHODS[method].sensitivity(pde, direction, x, graph, steps)
 
-    return jax.linear_transpose(sensitivity, u)(u)[0] if adjoint else sensitivity(u)
+    if not adjoint:
+        return sensitivity(u)
+    u = u.astype(_at_least_float32(u.dtype))
+    return jax.linear_transpose(sensitivity, u)(u)[0]
+
+
+def _at_least_float32(dtype: Any) -> Any:
+    return jnp.promote_types(dtype, jnp.float32)
 
 
 def _sensitivity(u: Array, leaves: Any, tangents: dict, *, coefficients: int, **params: Any) -> Array:
@@ -122,13 +132,12 @@ def _sensitivity(u: Array, leaves: Any, tangents: dict, *, coefficients: int, **
 
     The loop is checkpointed, so that the backward pass holds one derivative at a time.
     """
-    dtype = u.dtype
-    u = u.astype(jnp.promote_types(dtype, jnp.float32))
+    dtype = _at_least_float32(u.dtype)
     graph = jax.tree.unflatten(params["structure"], leaves)[1]
     masked = graph.valid is not None and LINEAR_METHODS[params["method"]].casts
     shape = jnp.broadcast_shapes(*(t.shape for t in tangents.values()))
     stacked = jnp.stack([jnp.broadcast_to(t, shape) for t in tangents.values()])
-    one_hot = jnp.eye(coefficients, dtype=u.dtype)[np.array(list(tangents))]
+    one_hot = jnp.eye(coefficients, dtype=dtype)[np.array(list(tangents))]
 
     @jax.checkpoint
     def add(total: Array, term: tuple[Array, Array]) -> tuple[Array, None]:
@@ -138,7 +147,7 @@ def _sensitivity(u: Array, leaves: Any, tangents: dict, *, coefficients: int, **
         # so that no cotangent of padding, NaN included, reaches a coefficient
         return total + (jnp.where(graph.valid, change, 0) if masked else change), None
 
-    return jax.lax.scan(add, jnp.zeros_like(u), (stacked, one_hot))[0].astype(dtype)
+    return jax.lax.scan(add, jnp.zeros_like(u, dtype), (stacked, one_hot))[0].astype(u.dtype)
 
 
 def _jvp(primals: Any, tangents: Any, **params: Any) -> tuple[Any, Any]:
@@ -176,11 +185,20 @@ def _batch(primitive: Primitive, args: Any, dims: Any, **params: Any) -> tuple[A
     return primitive.bind(u, *front[1:], **params), 0
 
 
-def _primitive(name: str, function: Callable, jvp: Callable, static: tuple[str, ...]) -> Primitive:
-    """Make a primitive that no JAX transformation rewrites: XLA compiles the loops of `function` unchanged."""
+def _primitive(
+    name: str, function: Callable, jvp: Callable, static: tuple[str, ...], *, lengthens: bool
+) -> Primitive:
+    """Make a primitive that no JAX transformation rewrites: XLA compiles the loops of `function` unchanged.
+
+    `lengthens` says whether its result is in at least float32; otherwise it has the dtype of u.
+    """
+
+    def abstract(u: Any, *leaves: Any, **params: Any) -> Any:
+        return u.update(dtype=_at_least_float32(u.dtype)) if lengthens else u
+
     primitive = Primitive(name)
     primitive.def_impl(jax.jit(function, static_argnames=static))
-    primitive.def_abstract_eval(lambda u, *leaves, **params: u)
+    primitive.def_abstract_eval(abstract)
     ad.primitive_jvps[primitive] = jvp
     batching.primitive_batchers[primitive] = partial(_batch, primitive)
     mlir.register_lowering(primitive, mlir.lower_fun(function, multiple_results=False))
@@ -188,6 +206,8 @@ def _primitive(name: str, function: Callable, jvp: Callable, static: tuple[str, 
 
 
 PARAMETERS = ("structure", "steps", "method", "adjoint")
-propagate_p = _primitive("pde_propagate", _apply, _jvp, PARAMETERS)
+propagate_p = _primitive("pde_propagate", _apply, _jvp, PARAMETERS, lengthens=False)
 ad.primitive_transposes[propagate_p] = _transpose
-derivative_p = _primitive("pde_propagate_derivative", _derivative, _derivative_jvp, PARAMETERS)
+derivative_p = _primitive(
+    "pde_propagate_derivative", _derivative, _derivative_jvp, PARAMETERS, lengthens=True
+)
