@@ -58,7 +58,9 @@ def apply_propagator(
         if not spec.constant:
             return integrate(coefficients, spec.order, u, graph)
         first = jax.tree.map(lambda x: x[0], coefficients)
-        method = select_method(first, "auto", spec.steps, "neumann", segmented=ids is not None, causal=False)
+        method = select_method(
+            first, "auto", spec.steps, "neumann", segmented=ids is not None, causal=False, state=u
+        )
         return propagate(first, u, graph, steps=spec.steps, method=method)
 
     flat = u.reshape(batch, length, -1)

@@ -10,8 +10,9 @@ reflection       taps of a run of tokens by reflected index: segments, padding a
 convolution      one convolution with 2n+1 taps instead of n steps
 spectral         one transfer function over cosine, sine or Fourier modes
 causal           the causal forms
-propagator       the linear propagator as one JAX primitive with its own derivative rules
 linear_map       a linear map with its own transpose as one JAX primitive
+kernels          Pallas kernels for TPU and GPU
+propagator       the linear propagator as one JAX primitive with its own derivative rules
 api              `evolve`, its checks and the selection of a method
 sequence_parallel  `evolve` with the sequence split over devices
 """

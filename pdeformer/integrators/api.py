@@ -8,10 +8,11 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Shaped
 
 from pdeformer import stencil
+from pdeformer.integrators import kernels
 from pdeformer.integrators.compilation import compile_once
 from pdeformer.integrators.explicit import integrate_reaction
 from pdeformer.integrators.meshes import on_mesh, vary_alike, with_automatic_axes
-from pdeformer.integrators.propagator import LINEAR_METHODS, propagate
+from pdeformer.integrators.propagator import casts, propagate
 from pdeformer.pde import (
     PDE,
     AdvectionDiffusion,
@@ -26,7 +27,7 @@ from pdeformer.pde import (
 from pdeformer.stencil import Boundary, Path
 from pdeformer.stencil.arguments import fit_segment_ids, resolve_causal
 
-Method = Literal["auto", "scan", "taps", "spectral"]
+Method = Literal["auto", "scan", "taps", "spectral", "kernel"]
 METHODS: tuple[str, ...] = get_args(Method)
 MAX_TAPS_STEPS = 64  # steps up to which one pass of taps beats the FFT (measured on CPU, T = 4096)
 
@@ -77,7 +78,9 @@ def evolve(
             They need the boundary "neumann"; the wave has no causal form.
         method: "scan" takes explicit steps and is the definition. "taps" is one convolution with 2·steps+1 taps
             (linear equations). "spectral" multiplies modes (linear equations without segments;
-            advection on the ring only). "auto" selects the fastest exact method for these arguments. All methods
+            advection on the ring only). "kernel" is one kernel of the TPU or GPU at hand, which reads the state once
+            and writes it once (diffusion between "neumann" walls; a CPU has none). "auto" selects the fastest exact
+            method for these arguments and this device. All methods
             agree to 1e-5 in float32 (up to 32 steps) and to 1e-12 in float64.
         is_causal: another name of `causal`, the one of attention; None means that it is left out.
 
@@ -119,10 +122,11 @@ def evolve(
     if steps == 0 or u.size == 0:
         return u
     automatic = method == "auto"
-    method = select_method(pde, method, steps, boundary, segmented=ids is not None, causal=causal)
+    scaled = pde.scaled_widely(dt).cast(jnp.promote_types(u.dtype, jnp.float32), state.ndim)
+    arguments: Any = dict(segmented=ids is not None, causal=causal, state=state)
+    method = select_method(scaled, method, int(steps), boundary, **arguments)
     if automatic and method == "spectral" and on_mesh(u):
         method = "scan"  # because the compiler would gather the batch for an FFT
-    scaled = pde.scaled_widely(dt).cast(jnp.promote_types(u.dtype, jnp.float32), state.ndim)
     after = _evolve(state, scaled, ids, steps=int(steps), boundary=boundary, method=method, causal=causal)
     return _tokens_to_axis(after, axis, u.ndim)
 
@@ -132,17 +136,15 @@ def _evolve(
     initial: Array, pde: PDE, segment_ids: Any, *, steps: int, boundary: str, method: str, causal: bool
 ) -> Array:
     def compute(initial: Array, pde: PDE, segment_ids: Any) -> Array:
-        casts = (
-            not isinstance(pde, ReactionDiffusion) and LINEAR_METHODS[_full_name(method, causal=causal)].casts
-        )
-        state = initial if casts else initial.astype(jnp.promote_types(initial.dtype, jnp.float32))
+        as_it_is = not isinstance(pde, ReactionDiffusion) and casts(_full_name(method, causal=causal))
+        state = initial if as_it_is else initial.astype(jnp.promote_types(initial.dtype, jnp.float32))
         graph = stencil.path(state.shape[-2], segment_ids, boundary, ndim=state.ndim)
         leaves, structure = jax.tree.flatten((state, pde, graph))
         state, pde, graph = jax.tree.unflatten(structure, vary_alike(*leaves))
         # zeros in place of padding, so that no number there, NaN included, reaches a result or a gradient
-        clean = state if graph.valid is None or casts else jnp.where(graph.valid, state, 0)
+        clean = state if graph.valid is None or as_it_is else jnp.where(graph.valid, state, 0)
         after = _run(pde, clean, graph, steps, method, causal=causal)
-        if graph.valid is not None and not casts:
+        if graph.valid is not None and not as_it_is:
             after = jnp.where(graph.valid, after, state)
         return after.astype(initial.dtype)
 
@@ -183,23 +185,44 @@ def applicable_methods(pde: PDE, boundary: str, *, segmented: bool, causal: bool
     return ("scan", "taps") if advection_at_walls else ("scan", "taps", "spectral")
 
 
-def select_method(pde: PDE, method: str, steps: int, boundary: str, *, segmented: bool, causal: bool) -> str:
+def select_method(
+    pde: PDE,
+    method: str,
+    steps: int,
+    boundary: str,
+    *,
+    segmented: bool,
+    causal: bool,
+    state: Array | None = None,
+) -> str:
     """Return the method to run; "auto" selects the fastest exact method.
 
     Args:
-        pde: the equation; only its type matters.
+        pde: the equation; its type matters, and for a kernel the shape of its coefficients.
         method: the name of a method, or "auto".
         steps: the number of steps.
         boundary: the rule at the ends of a run.
         segmented: whether there are segments.
         causal: whether to use the causal form.
+        state: the state `(..., T, D)`; without it no kernel is selected.
 
     Returns:
-        "scan", "taps" or "spectral".
+        "scan", "taps", "spectral" or the name of a kernel, as "kernel tpu".
 
     Raises:
         ValueError: the method does not apply.
     """
+    platform = jax.default_backend()
+    arguments: Any = dict(steps=steps, boundary=boundary, segmented=segmented, causal=causal)
+    if method == "kernel":
+        refusal = kernels.explain_refusal(pde, state, platform, **arguments)
+        if refusal is not None:
+            raise ValueError(f"method 'kernel' does not serve this call: {refusal}; use 'auto'.")
+        return f"kernel {platform}"
+    if method == "auto" and state is not None:
+        kernel = kernels.select_kernel(pde, state, **arguments)
+        if kernel is not None:
+            return kernel
     exact = applicable_methods(pde, boundary, segmented=segmented, causal=causal)
     if method == "auto":
         if "taps" not in exact:

@@ -79,3 +79,11 @@ def vary_alike(*arrays: Any) -> tuple[Any, ...]:
 def _varying_axes(x: Any) -> frozenset:
     aval: Any = jax.typeof(x)
     return aval.manual_axis_type.varying if hasattr(aval, "manual_axis_type") else aval.vma
+
+
+def output_shape(shape: tuple[int, ...], dtype: Any, like: Any) -> jax.ShapeDtypeStruct:
+    """Return the shape of an output that varies over the same manual axes as the array `like`, for `pallas_call`."""
+    aval: Any = jax.typeof(like)
+    key = "manual_axis_type" if hasattr(aval, "manual_axis_type") else "vma"
+    varying: Any = {key: getattr(aval, key)}
+    return jax.ShapeDtypeStruct(shape, dtype, **varying)

@@ -22,7 +22,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array
 
-from pdeformer.integrators import causal, convolution, explicit, spectral
+from pdeformer.integrators import causal, convolution, explicit, kernels, spectral
 from pdeformer.integrators.explicit import Linear
 from pdeformer.integrators.meshes import vary_alike
 from pdeformer.stencil import Path
@@ -60,6 +60,16 @@ LINEAR_METHODS: dict[str, LinearMethod] = {
 }
 
 
+def is_kernel(method: str) -> bool:
+    """Return whether a method is a kernel, as "kernel tpu"."""
+    return method.removeprefix("causal ").startswith("kernel")
+
+
+def casts(method: str) -> bool:
+    """Return whether a method takes shorter floats and any number in padding, see `LinearMethod.casts`."""
+    return is_kernel(method) or LINEAR_METHODS[method].casts
+
+
 def propagate(pde: Linear, u: Array, graph: Path, *, steps: int, method: str) -> Array:
     """Compute `steps` steps of dt = 1 of a linear equation by a named method.
 
@@ -68,11 +78,14 @@ def propagate(pde: Linear, u: Array, graph: Path, *, steps: int, method: str) ->
         u: the state `(..., T, D)`, in at least float32 unless the method casts.
         graph: the path graph; every mask has the rank of `u` and broadcasts against it.
         steps: the number of steps, ≥ 1.
-        method: a key of `LINEAR_METHODS`.
+        method: a key of `LINEAR_METHODS`, or the name of a kernel, with "causal " in front of it in the causal form.
 
     Returns:
         M(c) u, of the shape and dtype of `u`.
     """
+    if is_kernel(method):
+        name, is_causal = method.removeprefix("causal "), method.startswith("causal ")
+        return kernels.propagate(pde, u, graph, steps=steps, name=name, causal=is_causal)
     leaves, structure = jax.tree.flatten((pde, graph))
     return _bind(propagate_p, u, *leaves, structure=structure, steps=steps, method=method, adjoint=False)
 
@@ -89,7 +102,10 @@ def _apply(u: Array, *leaves: Array, structure: Any, steps: int, method: str, ad
 def _derivative(
     u: Array, *leaves_and_tangents: Array, structure: Any, steps: int, method: str, adjoint: bool
 ) -> Array:
-    """Return (∂M/∂c · ċ) u for tangents ċ that are the same for all tokens and channels of a sequence."""
+    """Return (∂M/∂c · ċ) u for tangents ċ that are the same for all tokens and channels of a sequence.
+
+    `u` may be shorter floats if the method casts; the result is in at least float32.
+    """
     count = structure.num_leaves
     leaves, tangents = leaves_and_tangents[:count], leaves_and_tangents[count:]
     pde, graph = jax.tree.unflatten(structure, leaves)
@@ -101,7 +117,14 @@ def _derivative(
     def sensitivity(x: Array) -> Array:
         return LINEAR_METHODS[method].sensitivity(pde, direction, x, graph, steps)
 
-    return jax.linear_transpose(sensitivity, u)(u)[0] if adjoint else sensitivity(u)
+    if not adjoint:
+        return sensitivity(u)
+    u = u.astype(_at_least_float32(u.dtype))
+    return jax.linear_transpose(sensitivity, u)(u)[0]
+
+
+def _at_least_float32(dtype: Any) -> Any:
+    return jnp.promote_types(dtype, jnp.float32)
 
 
 def _sensitivity(u: Array, leaves: Any, tangents: dict, *, coefficients: int, **params: Any) -> Array:
@@ -109,13 +132,12 @@ def _sensitivity(u: Array, leaves: Any, tangents: dict, *, coefficients: int, **
 
     The loop is checkpointed, so that the backward pass holds one derivative at a time.
     """
-    dtype = u.dtype
-    u = u.astype(jnp.promote_types(dtype, jnp.float32))
+    dtype = _at_least_float32(u.dtype)
     graph = jax.tree.unflatten(params["structure"], leaves)[1]
     masked = graph.valid is not None and LINEAR_METHODS[params["method"]].casts
     shape = jnp.broadcast_shapes(*(t.shape for t in tangents.values()))
     stacked = jnp.stack([jnp.broadcast_to(t, shape) for t in tangents.values()])
-    one_hot = jnp.eye(coefficients, dtype=u.dtype)[np.array(list(tangents))]
+    one_hot = jnp.eye(coefficients, dtype=dtype)[np.array(list(tangents))]
 
     @jax.checkpoint
     def add(total: Array, term: tuple[Array, Array]) -> tuple[Array, None]:
@@ -125,7 +147,7 @@ def _sensitivity(u: Array, leaves: Any, tangents: dict, *, coefficients: int, **
         # so that no cotangent of padding, NaN included, reaches a coefficient
         return total + (jnp.where(graph.valid, change, 0) if masked else change), None
 
-    return jax.lax.scan(add, jnp.zeros_like(u), (stacked, one_hot))[0].astype(dtype)
+    return jax.lax.scan(add, jnp.zeros_like(u, dtype), (stacked, one_hot))[0].astype(u.dtype)
 
 
 def _jvp(primals: Any, tangents: Any, **params: Any) -> tuple[Any, Any]:
@@ -163,11 +185,20 @@ def _batch(primitive: Primitive, args: Any, dims: Any, **params: Any) -> tuple[A
     return primitive.bind(u, *front[1:], **params), 0
 
 
-def _primitive(name: str, function: Callable, jvp: Callable, static: tuple[str, ...]) -> Primitive:
-    """Make a primitive that no JAX transformation rewrites: XLA compiles the loops of `function` unchanged."""
+def _primitive(
+    name: str, function: Callable, jvp: Callable, static: tuple[str, ...], *, lengthens: bool
+) -> Primitive:
+    """Make a primitive that no JAX transformation rewrites: XLA compiles the loops of `function` unchanged.
+
+    `lengthens` says whether its result is in at least float32; otherwise it has the dtype of u.
+    """
+
+    def abstract(u: Any, *leaves: Any, **params: Any) -> Any:
+        return u.update(dtype=_at_least_float32(u.dtype)) if lengthens else u
+
     primitive = Primitive(name)
     primitive.def_impl(jax.jit(function, static_argnames=static))
-    primitive.def_abstract_eval(lambda u, *leaves, **params: u)
+    primitive.def_abstract_eval(abstract)
     ad.primitive_jvps[primitive] = jvp
     batching.primitive_batchers[primitive] = partial(_batch, primitive)
     mlir.register_lowering(primitive, mlir.lower_fun(function, multiple_results=False))
@@ -175,6 +206,8 @@ def _primitive(name: str, function: Callable, jvp: Callable, static: tuple[str, 
 
 
 PARAMETERS = ("structure", "steps", "method", "adjoint")
-propagate_p = _primitive("pde_propagate", _apply, _jvp, PARAMETERS)
+propagate_p = _primitive("pde_propagate", _apply, _jvp, PARAMETERS, lengthens=False)
 ad.primitive_transposes[propagate_p] = _transpose
-derivative_p = _primitive("pde_propagate_derivative", _derivative, _derivative_jvp, PARAMETERS)
+derivative_p = _primitive(
+    "pde_propagate_derivative", _derivative, _derivative_jvp, PARAMETERS, lengthens=True
+)

@@ -86,7 +86,7 @@ def apply(pde: Linear, u: Array, graph: Path, steps: int, *, adjoint: bool = Fal
             taps = impulse_response(pde, steps)
             taps = jnp.flip(taps, axis=-2) if adjoint else taps
             after = _convolve(taps, u, graph, symmetric=not isinstance(pde, AdvectionDiffusion))
-        elif _has_table(pde, u, graph, steps):
+        elif has_table(pde, u, graph, steps):
             after = _multiply(_table(pde, graph.boundary, steps, adjoint=adjoint), u, graph)
         else:
             after = integrate(pde, without_padding(u, graph), graph, steps, adjoint=adjoint)
@@ -102,7 +102,7 @@ def sensitivity(pde: Linear, direction: Linear, u: Array, graph: Path, steps: in
         if has_mirror(pde, graph) and not _is_narrow(u):
             taps = jax.jvp(partial(impulse_response, steps=steps), (pde,), (direction,))[1]
             change = _convolve(taps, u, graph, symmetric=not isinstance(pde, AdvectionDiffusion))
-        elif _has_table(pde, u, graph, steps):
+        elif has_table(pde, u, graph, steps):
             table = partial(_table, boundary=graph.boundary, steps=steps, adjoint=False)
             change = _multiply(jax.jvp(table, (pde,), (direction,))[1], u, graph)
         else:
@@ -178,18 +178,18 @@ def _reflect(runs: Runs, k: int, boundary: str) -> tuple[Array, Array | None]:
     """Return the token that is met k places to the right of every token, and its sign, None for 1."""
     size = runs.last - runs.first + 1
     if boundary == "dirichlet":  # the nodes 0 and size + 1 are the mirrors
-        node = _modulo(runs.token - runs.first + 1 + k, 2 * (size + 1))
+        node = modulo(runs.token - runs.first + 1 + k, 2 * (size + 1))
         beyond = node > size
         sign = jnp.where((node == 0) | (node == size + 1), 0, jnp.where(beyond, -1, 1))
         node = jnp.where(beyond, 2 * (size + 1) - node, node)
         return runs.first + jnp.clip(node - 1, 0, size - 1), sign.astype(jnp.float32)
     if boundary == "periodic":
-        return _modulo(runs.token + k, runs.token.size), None
-    place = _modulo(runs.token - runs.first + k, 2 * size)
+        return modulo(runs.token + k, runs.token.size), None
+    place = modulo(runs.token - runs.first + k, 2 * size)
     return runs.first + jnp.minimum(place, 2 * size - 1 - place), None
 
 
-def _modulo(x: Array, period: Array | int) -> Array:
+def modulo(x: Array, period: Array | int) -> Array:
     """Return x mod period by a quotient in float32, because CPUs divide integers one at a time.
 
     The quotients are small, and half a unit keeps them away from integers.
@@ -199,7 +199,7 @@ def _modulo(x: Array, period: Array | int) -> Array:
     return jnp.where(rest < 0, rest + period, jnp.where(rest >= period, rest - period, rest))
 
 
-def _has_table(pde: Linear, u: Array, graph: Path, steps: int) -> bool:
+def has_table(pde: Linear, u: Array, graph: Path, steps: int) -> bool:
     """Return whether all sequences share the coefficients, and the table is no larger than a state."""
     leaves = jax.tree.leaves(pde)
     shared = graph.left.shape[-1] == 1 and all(c.size == c.shape[-1] for c in leaves)

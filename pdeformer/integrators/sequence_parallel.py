@@ -264,7 +264,9 @@ def _evolve_shard(
         slab = exchange_rows(u, before, after, ring=boundary == "periodic")
         if boundary != "periodic":
             slab = mirror_halo(slab, before, after, "causal" if causal else boundary)
-        result = evolve_slab(slab, method=method, boundary="neumann" if causal else "periodic")
+        # any boundary: both ends of the slab are dropped, and walls have the most kernels
+        ends = "periodic" if method == "spectral" else "neumann"
+        result = evolve_slab(slab, method=method, boundary=ends)
     else:
         slab, ids = exchange_segments(u, segment_ids, before, after)
         method = "scan" if method == "scan" else "auto"

@@ -8,8 +8,9 @@ Rows of 512 tokens pass through fast memory, each with a halo of 16 tokens. Two 
     filter    one diffusivity per channel, no segments: 2n + 1 taps, symmetric pairs added first, beyond a wall the
               mirror image
 
-M is symmetric. The backward pass is one kernel too: of the cotangent ȳ and the state u it makes ū = M ȳ and the terms
-of ᾱ = Σ u (∂M/∂α) ȳ, with ∂M/∂α = n (I + αL)^{n-1} L for the matrix, and the derivatives of the taps for the filter.
+M of a diffusion is symmetric. The backward pass is one kernel too: of the cotangent ȳ and the state u it makes
+ū = M ȳ and the terms of ᾱ = Σ u (∂M/∂α) ȳ. For the matrix ∂M/∂α = n (I + αL)^{n-1} L, and the filter takes the
+derivatives of its taps. The causal form has a matrix too, with the transpose in the backward pass.
 
 The arithmetic is that of float32. A bfloat16 state meets a matrix in two parts of bfloat16, which have 16 bits.
 
@@ -27,8 +28,9 @@ from jax.experimental.pallas import tpu as pltpu
 from jaxtyping import Array, Int
 
 from pdeformer.integrators.explicit import impulse_response
+from pdeformer.integrators.meshes import output_shape
 from pdeformer.pde import Diffusion
-from pdeformer.stencil import rows
+from pdeformer.stencil import half_line_taps, rows
 
 HALO = 16  # tokens beside a row of tokens; also the largest number of steps
 TILE = 128  # tokens of one product
@@ -53,6 +55,17 @@ class Tiling(NamedTuple):
     """Blocks of channels; the last one may be ragged."""
 
 
+class Operator(NamedTuple):
+    """The operator of the matrix form."""
+
+    steps: int
+    """The number of steps n."""
+    causal: bool
+    """Whether it is the causal form."""
+    adjoint: bool
+    """Whether it is Mᵀ."""
+
+
 def make_tiling(length: int, channels: int) -> Tiling:
     """Return the blocks of a state of T = `length` ≥ 128 tokens."""
     tokens = 4 * TILE if length >= 4 * TILE else TILE
@@ -61,7 +74,14 @@ def make_tiling(length: int, channels: int) -> Tiling:
 
 
 def apply_matrix(
-    u: Array, alpha: Array, codes: Int[Array, "b t"] | None, steps: int, *, interpret: Any = False
+    u: Array,
+    alpha: Array,
+    codes: Int[Array, "b t"] | None,
+    steps: int,
+    *,
+    causal: bool = False,
+    adjoint: bool = False,
+    interpret: Any = False,
 ) -> Array:
     """Take n steps of one diffusivity.
 
@@ -70,19 +90,29 @@ def apply_matrix(
         alpha: the diffusivity in units of the time step, a float32 scalar.
         codes: the edges of every token, see `encode_edges`; None is one run.
         steps: the number of steps n, 1 ≤ n ≤ 16.
+        causal: whether to use the causal form.
+        adjoint: whether to apply Mᵀ, which differs from M in the causal form only.
         interpret: whether to interpret the kernel, as `pallas_call` takes it.
 
     Returns:
         The state after n steps, of the shape and dtype of `u`.
     """
-    return _call_matrix(u, None, alpha, codes, steps, interpret)[0]
+    return _call_matrix(u, None, alpha, codes, Operator(steps, causal, adjoint), interpret)[0]
 
 
 def pull_back_matrix(
-    cotangent: Array, u: Array, alpha: Array, codes: Array | None, steps: int, *, interpret: Any = False
+    cotangent: Array,
+    u: Array,
+    alpha: Array,
+    codes: Array | None,
+    steps: int,
+    *,
+    causal: bool = False,
+    interpret: Any = False,
 ) -> tuple[Array, Array]:
-    """Return ū = M ȳ and the float32 scalar ᾱ = Σ u (∂M/∂α) ȳ; arguments are those of `apply_matrix`."""
-    u_bar, terms = _call_matrix(cotangent, u, alpha, codes, steps, interpret)
+    """Return ū = Mᵀ ȳ and the float32 scalar ᾱ = Σ u (∂M/∂α)ᵀ ȳ; arguments are those of `apply_matrix`."""
+    operator = Operator(steps, causal, adjoint=True)
+    u_bar, terms = _call_matrix(cotangent, u, alpha, codes, operator, interpret)
     return u_bar, jnp.sum(terms)
 
 
@@ -143,9 +173,9 @@ def _call(kernel: Any, u: Array, weight: Array | None, operands: list, dtype: An
     batch, length, channels = u.shape
     tiling = make_tiling(length, channels)
     specs = _specs(tiling, length)
-    outputs = [jax.ShapeDtypeStruct(u.shape, u.dtype)]
+    outputs = [output_shape(u.shape, u.dtype, u)]
     if weight is not None:
-        outputs.append(jax.ShapeDtypeStruct((batch, tiling.blocks, 1, channels), jnp.float32))
+        outputs.append(output_shape((batch, tiling.blocks, 1, channels), jnp.float32, u))
     states = [(u, specs[name]) for name in ("before", "here", "after")]
     states += [] if weight is None else [(weight, specs["here"])]
     arrays, blocks = zip(*operands, *states, strict=True)
@@ -198,16 +228,21 @@ def _walls(length: int, tokens: int) -> list[tuple[int, int]]:
 # the matrix
 
 
-def _matrices(code: Array, alpha: Array, steps: int, roll: Callable = pltpu.roll) -> tuple[Array, Array]:
+def _matrices(
+    code: Array, weights: Any, operator: Operator, roll: Callable = pltpu.roll
+) -> tuple[Array, Array]:
     """Return M and ∂M/∂α of the tokens of a tile, `(..., 128, 256)`; column i is token i - 16 of the tile.
 
-    M A of the matrix A = I + αL of one step is M_ji + α (e_{i,i-1} (M_{j,i-1} - M_ji) + e_{i,i+1} (M_{j,i+1} - M_ji)),
-    with e = 1 for an edge, else 0.
+    With e = 1 for an edge, else 0, a product of a matrix X with a matrix of one step is::
+
+        X L      e_{i,i-1} (X_{j,i-1} - X_ji) + e_{i,i+1} (X_{j,i+1} - X_ji)
+        X S      e_{i,i+1} X_{j,i+1} + (1 - e_{i,i-1}) X_ji      S shifts by one token, but not beyond a wall
+        X Sᵀ     e_{i,i-1} X_{j,i-1} + (1 - e_{i,i-1}) X_ji
 
     Args:
         code: the codes of the tokens, `(..., 1, 256)`, 0 beyond the 160 that the tile reads.
-        alpha: the diffusivity.
-        steps: the number of steps n.
+        weights: of a diffusion α, `(1, 1)`; in the causal form the n+1 weights and their derivatives, `(2, n+1)`.
+        operator: the operator.
         roll: the function that rolls an array, inside a kernel or outside.
     """
     left, right = ((code & bit != 0).astype(jnp.float32) for bit in (LEFT, RIGHT))
@@ -219,21 +254,43 @@ def _matrices(code: Array, alpha: Array, steps: int, roll: Callable = pltpu.roll
     def laplacian(x: Array) -> Array:
         return left * (roll(x, 1, axis) - x) + right * (roll(x, LANES - 1, axis) - x)
 
-    for _ in range(steps - 1):
+    def shift(x: Array) -> Array:
+        moved = left * roll(x, 1, axis) if operator.adjoint else right * roll(x, LANES - 1, axis)
+        return moved + (1 - left) * x
+
+    if operator.causal:
+        sums = [weights[i, 0] * matrix for i in range(2)]
+        for k in range(1, operator.steps + 1):
+            matrix = shift(matrix)
+            sums = [total + weights[i, k] * matrix for i, total in enumerate(sums)]
+        return sums[0], sums[1]
+    alpha = weights[0, 0]
+    for _ in range(operator.steps - 1):
         matrix = matrix + alpha * laplacian(matrix)
     change = laplacian(matrix)
-    return matrix + alpha * change, steps * change
+    return matrix + alpha * change, operator.steps * change
+
+
+def _weights(alpha: Array, operator: Operator) -> Array:
+    """Return the numbers of which `_matrices` makes the operator."""
+    alpha = alpha.astype(jnp.float32).reshape(1, 1)
+    if not operator.causal:
+        return alpha
+
+    def taps(alpha: Array) -> Array:
+        return half_line_taps(impulse_response(Diffusion(alpha), operator.steps))[:, 0]
+
+    return jnp.stack(jax.jvp(taps, (alpha,), (jnp.ones_like(alpha),)))
 
 
 def _call_matrix(
-    u: Array, weight: Array | None, alpha: Array, codes: Array | None, steps: int, interpret: Any
+    u: Array, weight: Array | None, alpha: Array, codes: Array | None, operator: Operator, interpret: Any
 ) -> Any:
-    batch, length, channels = u.shape
-    tiling = make_tiling(length, channels)
-    alpha = alpha.astype(jnp.float32).reshape(1, 1)
-    if codes is None:
-        operands = [_table(alpha, length, steps)]
-    else:
+    length = u.shape[1]
+    tiling = make_tiling(*u.shape[1:])
+    weights = _weights(alpha, operator)
+    operands = [_table(weights, length, operator)]
+    if codes is not None:
         size = tiling.blocks * tiling.tokens + 2 * HALO
         padded = jnp.pad(codes, ((0, 0), (HALO, size - length - HALO)))
         start = (
@@ -242,21 +299,21 @@ def _call_matrix(
         blocks = jnp.pad(padded[:, start], ((0, 0), (0, 0), (0, TILE - 2 * HALO)))[:, :, None]
         shared = codes.shape[0] == 1
         spec = pl.BlockSpec((None, None, 1, blocks.shape[-1]), lambda b, t, d: (0 if shared else b, t, 0, 0))
-        operands = [(alpha, pl.BlockSpec(memory_space=pltpu.SMEM)), (blocks, spec)]
+        operands = [(weights, pl.BlockSpec(memory_space=pltpu.SMEM)), (blocks, spec)]
     kernel = partial(
-        _matrix_kernel, length=length, steps=steps, segmented=codes is not None, back=weight is not None
+        _matrix_kernel, length=length, operator=operator, segmented=codes is not None, back=weight is not None
     )
     return _call(kernel, u, weight, operands, u.dtype, interpret)
 
 
-def _table(alpha: Array, length: int, steps: int) -> tuple[Array, pl.BlockSpec]:
+def _table(weights: Array, length: int, operator: Operator) -> tuple[Array, pl.BlockSpec]:
     """Return M and ∂M/∂α of the tiles of one run: of its first, any inner, the last but one and the last."""
     tiles = pl.cdiv(length, TILE)
     kinds = jnp.array([*range(tiles)] if tiles <= 4 else [0, 1, tiles - 2, tiles - 1])
     token = TILE * kinds[:, None] - HALO + jnp.arange(LANES)[None]
     inside = (token >= 0) & (token < length) & (jnp.arange(LANES)[None] < WIDTH)
     codes = encode_edges(inside & (token > 0), inside & (token < length - 1), inside)[:, None, :]
-    table = jnp.stack(_matrices(codes, alpha, steps, jnp.roll), axis=1)
+    table = jnp.stack(_matrices(codes, weights, operator, jnp.roll), axis=1)
     return table, pl.BlockSpec(table.shape, lambda b, t, d: (0, 0, 0, 0))
 
 
@@ -267,11 +324,12 @@ def _kind(tile: Array, tiles: int) -> Array:
     return jnp.where(tile == 0, 0, jnp.where(tile < tiles - 2, 1, jnp.minimum(tile - tiles + 4, 3)))
 
 
-def _matrix_kernel(*refs: Any, length: int, steps: int, segmented: bool, back: bool) -> None:
+def _matrix_kernel(*refs: Any, length: int, operator: Operator, segmented: bool, back: bool) -> None:
     operands, refs = refs[: 1 + segmented], refs[1 + segmented :]
     before, here, after, *rest, scratch = refs
     weight = rest.pop(0) if back else None
-    out, terms = (*rest, None)[:2]
+    outputs: list[Any] = [*rest, None]
+    out, terms = outputs[:2]
     t, tokens = pl.program_id(1), here.shape[0]
     _load(before, here, after, scratch)
     if not segmented:
@@ -283,10 +341,10 @@ def _matrix_kernel(*refs: Any, length: int, steps: int, segmented: bool, back: b
         x = scratch[pl.ds(s * TILE, WIDTH)]
         valid = None
         if segmented:
-            alpha, codes = operands
+            weights, codes = operands
             lane = jax.lax.broadcasted_iota(jnp.int32, (1, LANES), 1)
             code = jnp.where(lane < WIDTH, codes[:, s * TILE : s * TILE + LANES], 0)
-            matrix, derivative = _matrices(code, alpha[0, 0], steps)
+            matrix, derivative = _matrices(code, weights, operator)
             valid = _to_column(code & VALID != 0)
             x = jnp.where(valid, x.astype(jnp.float32), 0).astype(x.dtype)
             valid = valid[HALO : HALO + TILE]
@@ -343,7 +401,8 @@ def _filter_kernel(
 ) -> None:
     *rest, scratch = refs
     weight = rest.pop(0) if back else None
-    out, terms = (*rest, None)[:2]
+    outputs: list[Any] = [*rest, None]
+    out, terms = outputs[:2]
     t, tokens = pl.program_id(1), here.shape[0]
     _load(before, here, after, scratch)
     _mirror(scratch, length, steps)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pdeformer import evolve, sharding
+from pdeformer import Diffusion, evolve, sharding
 from pdeformer.stencil import halo
 from tests.helpers.evolve_cases import BOUNDARIES, CAUSAL, PDES, WALLS, D
 
@@ -163,3 +163,13 @@ def test_a_mesh_without_the_axis_is_refused():
     other = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
     with pytest.raises(ValueError, match=re.escape("the mesh axis 'seq', got a mesh of ('data',)")):
         sharding.evolve_sequence_parallel(U, PDES["diffusion"], steps=2, mesh=other)
+
+
+@pytest.mark.parametrize("platform", ["tpu", "gpu"])
+def test_a_shard_is_served_by_the_kernel_of_its_platform(platform, monkeypatch):
+    """Inside `shard_map` with its check, with segments or without."""
+    monkeypatch.setattr(jax, "default_backend", lambda: platform)
+    for ids in (None, jnp.ones((2, 2048), jnp.int32)):
+        arguments: dict[str, Any] = {"steps": 3, "segment_ids": ids, "mesh": mesh()}
+        run = partial(sharding.evolve_sequence_parallel, pde=Diffusion(0.2), **arguments)
+        assert "pallas_call" in str(jax.make_jaxpr(run)(jnp.zeros((2, 2048, 128))))

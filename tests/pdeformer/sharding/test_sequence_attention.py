@@ -13,8 +13,9 @@ RNG = np.random.default_rng(5)
 B, T, N, K, H = 2, 32, 4, 2, 3
 QUERY, VALUES = (RNG.normal(size=(B, T, N, H)) for _ in range(2))
 KEY, VALUE = (RNG.normal(size=(B, T, K, H)) for _ in range(2))
-IDS = np.sort(RNG.integers(0, 4, (B, T)), axis=1).astype(np.int32)
-IDS[:, 11:13] = 0
+IDS = np.array(
+    [[1] * 19 + [2] * 11 + [0] * 2, [0] * 2 + [4] * 3 + [0] + [4] * 26], np.int32
+)  # across all cuts
 PDES: dict[str, Any] = {
     "none": None,
     "diffusion": Diffusion(0.3),

@@ -1,0 +1,250 @@
+"""The door to the kernels: which of them serves a call, one function for all, and its derivatives.
+
+    platform    kernel                       serves diffusion with Neumann walls and
+    tpu         pallas_tpu, matrix           one diffusivity; segments, the causal form
+    tpu         pallas_tpu, filter           one diffusivity per channel; one run
+    gpu         pallas_gpu                   both; segments
+
+A name such as "kernel tpu" states the platform, so that a program for it can be made on another machine.
+"kernel tpu interpreted" runs the kernel in the interpreter of Pallas, for tests.
+
+The tangent of a kernel is a `LinearMap` whose transpose is the kernel of the backward pass, which reads the state and
+the cotangent once. Further derivatives and the forward mode in the coefficient use the taps.
+"""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.custom_derivatives import SymbolicZero
+from jaxtyping import Array
+
+from pdeformer import stencil
+from pdeformer.integrators import causal, convolution
+from pdeformer.integrators.kernels import pallas_gpu, pallas_tpu
+from pdeformer.integrators.linear_map import LinearMap
+from pdeformer.integrators.meshes import on_mesh
+from pdeformer.pde import Diffusion
+from pdeformer.stencil import Path
+
+MAX_STEPS = pallas_tpu.HALO
+MIN_TOKENS = pallas_tpu.TILE
+DTYPES = (jnp.bfloat16, jnp.float32)
+
+
+class Call(NamedTuple):
+    """The static arguments of a kernel."""
+
+    name: str
+    """The name of the kernel, as "kernel tpu"."""
+    steps: int
+    """The number of steps."""
+    causal: bool
+    """Whether it is the causal form."""
+
+    @property
+    def platform(self) -> str:
+        """The platform, "tpu" or "gpu"."""
+        return self.name.split()[1]
+
+    @property
+    def interpret(self) -> bool:
+        """Whether the kernel is interpreted."""
+        return self.name.endswith("interpreted")
+
+
+def explain_refusal(
+    pde: Any, state: Any, platform: str, *, steps: int, boundary: str, segmented: bool, causal: bool
+) -> str | None:
+    """Return why no kernel serves a call, or None if one does.
+
+    Args:
+        pde: the equation, its coefficients of any rank.
+        state: the state `(..., T, D)`, or its shape and dtype.
+        platform: "tpu", "gpu" or another platform of JAX.
+        steps: the number of steps.
+        boundary: the rule at the ends of a run.
+        segmented: whether there are segments.
+        causal: whether to use the causal form.
+    """
+    if platform not in ("tpu", "gpu"):
+        return f"there is no kernel for the platform {platform!r}"
+    if not isinstance(pde, Diffusion) or boundary != "neumann":
+        return "the kernels are written for Diffusion with boundary 'neumann'"
+    if state.dtype not in DTYPES:
+        return f"the kernels take float32 and bfloat16, got {state.dtype}"
+    if not 1 <= steps <= MAX_STEPS or not all(isinstance(size, int) for size in state.shape):
+        return f"the kernels take 1 to {MAX_STEPS} steps and static shapes, got {steps} steps"
+    if state.shape[-2] < MIN_TOKENS:
+        return f"the kernels need {MIN_TOKENS} tokens, got {state.shape[-2]}"
+    shape = np.shape(pde.alpha)
+    scalar, per_channel = (
+        np.prod(shape) == 1,
+        len(shape) > 0 and np.prod(shape) == shape[-1] == state.shape[-1],
+    )
+    if not scalar and not per_channel:
+        return f"the kernels take one coefficient, or one per channel, got shape {shape}"
+    if not scalar and platform == "tpu" and (segmented or causal):
+        return "the kernel for TPU takes one coefficient for all channels with segments or causal=True"
+    if causal and platform == "gpu":
+        return "the kernel for GPU has no causal form"
+    return None
+
+
+def propagate(pde: Any, u: Array, graph: Path, *, steps: int, name: str, causal: bool) -> Array:
+    """Compute `steps` steps of dt = 1 by a kernel for which `explain_refusal` is None.
+
+    Args:
+        pde: the equation in units of the time step.
+        u: the state `(..., T, D)`; padding may hold any number and does not change.
+        graph: the path graph.
+        steps: the number of steps.
+        name: the name of the kernel, as "kernel tpu".
+        causal: whether to use the causal form.
+
+    Returns:
+        M u, of the shape and dtype of `u`.
+    """
+    assert isinstance(pde, Diffusion)
+    alpha = pde.alpha.reshape(-1)
+    edges = None
+    if graph.valid is not None:
+        codes = pallas_tpu.encode_edges(graph.left[..., 0], graph.right[..., 0], graph.valid[..., 0])
+        if codes.size > codes.shape[-1]:
+            codes = jnp.broadcast_to(codes, u.shape[:-1])
+        edges = codes.reshape(-1, u.shape[-2])
+    state = u.reshape(-1, *u.shape[-2:])
+    return _evolve(Call(name, steps, causal), alpha, edges, state).reshape(u.shape)
+
+
+def _graph(edges: Array | None, length: int) -> Path:
+    if edges is None:
+        return stencil.path(length, None, "neumann", ndim=3)
+    left, right, valid = (
+        (edges[..., None] & bit) != 0 for bit in (pallas_tpu.LEFT, pallas_tpu.RIGHT, pallas_tpu.VALID)
+    )
+    return Path(left, right, valid, "neumann")
+
+
+def _by_taps(call: Call, alpha: Array, edges: Array | None, u: Array) -> Array:
+    """Compute the same by taps, the twin of the kernels, which every transformation of JAX takes."""
+    method = causal if call.causal else convolution
+    after = method.apply(Diffusion(alpha.reshape(1, 1, -1)), u, _graph(edges, u.shape[1]), call.steps)
+    return after.astype(u.dtype)
+
+
+def _run(call: Call, alpha: Array, edges: Array | None, u: Array, *, adjoint: bool = False) -> Array:
+    options = {"interpret": call.interpret}
+    if call.platform == "gpu":
+        return pallas_gpu.apply(u, alpha, _ends(edges), call.steps, **options)
+    if alpha.size > 1:
+        return pallas_tpu.apply_filter(u, alpha, call.steps, **options)
+    return pallas_tpu.apply_matrix(
+        u, alpha, edges, call.steps, causal=call.causal, adjoint=adjoint, **options
+    )
+
+
+def _ends(edges: Array | None) -> tuple[Array, Array] | None:
+    """Return the first and last token of every run as `pallas_gpu` takes them."""
+    if edges is None:
+        return None
+    graph = _graph(edges, edges.shape[-1])
+    first, last, _ = convolution.reflection.find_runs(graph)
+    return first, jnp.where(graph.valid[..., 0], last, first - 1)  # pyright: ignore[reportOptionalSubscript]
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _evolve(call: Call, alpha: Array, edges: Array | None, u: Array) -> Array:
+    return _run(call, alpha, edges, u)
+
+
+@partial(_evolve.defjvp, symbolic_zeros=True)
+def _(call: Call, primals: Any, tangents: Any) -> tuple[Array, Array]:
+    alpha, edges, u = primals
+    alpha_dot, _, u_dot = tangents
+    y = _evolve(call, alpha, edges, u)
+    if isinstance(alpha_dot, SymbolicZero):
+        return y, _along_state(call, (alpha, edges), (u_dot,))[0]
+    u_dot = jnp.zeros_like(u) if isinstance(u_dot, SymbolicZero) else u_dot
+    return y, _along_both(call, (alpha, edges, u), (alpha_dot, u_dot))[0]
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _pull_back(
+    call: Call, alpha: Array, edges: Array | None, u: Array, cotangent: Array
+) -> tuple[Array, Array]:
+    """Return ᾱ and ū."""
+    options = {"interpret": call.interpret}
+    if call.platform == "gpu":
+        u_bar, terms = pallas_gpu.pull_back(cotangent, u, alpha, _ends(edges), call.steps, **options)
+    elif alpha.size > 1:
+        u_bar, terms = pallas_tpu.pull_back_filter(cotangent, u, alpha, call.steps, **options)
+    else:
+        u_bar, terms = pallas_tpu.pull_back_matrix(
+            cotangent, u, alpha, edges, call.steps, causal=call.causal, **options
+        )
+    alpha_bar = terms if alpha.size > 1 else jnp.sum(terms).reshape(1)
+    return alpha_bar.astype(alpha.dtype), u_bar
+
+
+@_pull_back.defjvp
+def _(call: Call, primals: Any, tangents: Any) -> tuple[Any, Any]:
+    edges = primals[1]
+
+    def by_taps(alpha: Array, u: Array, cotangent: Array) -> tuple[Array, Array]:
+        return jax.vjp(lambda alpha, u: _by_taps(call, alpha, edges, u), alpha, u)[1](cotangent)
+
+    changes = jax.jvp(by_taps, primals[:1] + primals[2:], tangents[:1] + tangents[2:])[1]
+    return _pull_back(call, *primals), changes
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _adjoint(call: Call, alpha: Array, edges: Array | None, cotangent: Array) -> Array:
+    return _run(call, alpha, edges, cotangent, adjoint=True)
+
+
+@_adjoint.defjvp
+def _(call: Call, primals: Any, tangents: Any) -> tuple[Array, Array]:
+    edges = primals[1]
+
+    def by_taps(alpha: Array, cotangent: Array) -> Array:
+        return jax.linear_transpose(lambda u: _by_taps(call, alpha, edges, u), cotangent)(cotangent)[0]
+
+    change = jax.jvp(by_taps, primals[:1] + primals[2:], tangents[:1] + tangents[2:])[1]
+    return _adjoint(call, *primals), change
+
+
+def _apply_along_state(call: Call, residuals: Any, x: tuple[Array]) -> tuple[Array]:
+    return (_evolve(call, *residuals, x[0]),)
+
+
+def _transpose_along_state(call: Call, residuals: Any, y: tuple[Array]) -> tuple[Array]:
+    return (_adjoint(call, *residuals, y[0]),)
+
+
+def _apply_along_both(call: Call, residuals: Any, x: tuple[Array, Array]) -> tuple[Array]:
+    alpha, edges, u = residuals
+    alpha_dot, u_dot = x
+    change = jax.jvp(lambda alpha: _by_taps(call, alpha, edges, u), (alpha,), (alpha_dot,))[1]
+    return (_evolve(call, alpha, edges, u_dot) + change,)
+
+
+def _transpose_along_both(call: Call, residuals: Any, y: tuple[Array]) -> tuple[Array, Array]:
+    return _pull_back(call, *residuals, y[0])
+
+
+_along_state = LinearMap("pde_kernel_along_state", _apply_along_state, _transpose_along_state)
+_along_both = LinearMap("pde_kernel_along_both", _apply_along_both, _transpose_along_both)
+
+
+def select_kernel(pde: Any, state: Array, **arguments: Any) -> str | None:
+    """Return the name of the kernel for the present platform, or None if none serves; arguments as `explain_refusal`.
+
+    A state that the compiler may split over several devices has none.
+    """
+    platform = jax.default_backend()
+    if on_mesh(state) or explain_refusal(pde, state, platform, **arguments) is not None:
+        return None
+    return f"kernel {platform}"
