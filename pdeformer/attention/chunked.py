@@ -82,6 +82,33 @@ def chunked_attention(
     return AttentionOutput(output.reshape(batch, length, heads, -1), lse.reshape(batch, length, heads))
 
 
+def chunked_gradients(
+    query: Float[Array, "b t n h"],
+    key: Float[Array, "b s k h"],
+    value: Float[Array, "b s k d"],
+    mask: AttentionMask,
+    lse: Float[Array, "b t n"],
+    delta: Float[Array, "b t n"],
+    d_output: Float[Array, "b t n d"],
+    *,
+    scale: float,
+    precision: Precision | None = None,
+) -> tuple[Array, Array, Array]:
+    """Return the gradients of query, key and value for a given lse and δ = dO·O − dlse; they are differentiable."""
+    batch, length, heads, width = query.shape
+    groups = key.shape[2]
+
+    def grouped(x: Array) -> Array:
+        return x.reshape(batch, length, groups, heads // groups, *x.shape[3:])
+
+    precision = product_precision(precision, query, key, value)
+    static = StaticArgs(scale, 0.0, _even_chunk(length, CHUNK), serial_loops(query), precision)
+    d_output = grouped(d_output.astype(jnp.promote_types(d_output.dtype, jnp.float32)))
+    residuals = grouped(query), key, value, mask, None, jnp.zeros_like(d_output), grouped(lse)
+    d_query, d_key, d_value = _attend_backward(static, residuals, (d_output, -grouped(delta)))
+    return d_query.reshape(query.shape), d_key, d_value
+
+
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _attend(
     static: StaticArgs,
