@@ -14,6 +14,8 @@ import pytest
 from pdeformer import Diffusion, dot_product_attention, pde_attention
 from pdeformer.attention import explain
 from pdeformer.attention.plain import kernel_choice
+from pdeformer.attention.plain.kernel_interface import KernelSpec
+from pdeformer.attention.types import product_precision
 
 TOKENS = 640
 X = jax.ShapeDtypeStruct((1, TOKENS, 4, 64), jnp.bfloat16)
@@ -95,6 +97,28 @@ def test_programs_for_accelerators_hold_the_kernel_and_no_square_of_the_tokens(p
 def test_a_program_for_another_platform_than_the_backend_has_no_kernel():
     text = lowered(dot_product_attention, "cpu", "tpu")
     assert "custom_call" not in text
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype", "precision", "exact"),
+    [
+        ("mosaic", jnp.float32, None, True),
+        ("triton", jnp.float32, "highest", True),
+        ("triton", jnp.float32, "default", False),
+        ("mosaic", jnp.bfloat16, None, False),
+    ],
+)
+def test_products_of_float32_in_a_kernel_have_all_digits_unless_asked(name, dtype, precision, exact):
+    x = like(dtype=dtype)
+    spec = KernelSpec(name, None, 0, 1.0, product_precision(precision, x))
+    row = jax.ShapeDtypeStruct((1, 4, TOKENS), jnp.float32)
+    kernel = kernel_choice.kernel_of(name)
+    forward = str(jax.make_jaxpr(kernel.forward, static_argnums=0)(spec, x, x, x))
+    backward = str(jax.make_jaxpr(kernel.backward, static_argnums=0)(spec, x, x, x, row, row, x))
+    for program, least in ((forward, 2), (backward, 7)):
+        products = program.count("dot_general[")
+        assert products >= least
+        assert program.count("HIGHEST") == (2 * products if exact else 0)
 
 
 @pytest.mark.exhaustive
