@@ -21,7 +21,7 @@ combination raises a ValueError that says what to use instead.
 types           named tuples for outputs, masks, dropout bits and inputs; the check of shapes
 dropout         draws the dropout bits and decides which pairs are kept
 chunked         plain softmax attention in O(T) memory
-performer       plain attention with random features, in O(T) time
+plain           plain attention with random features, and by the fused kernels of accelerators
 keywords        turns the fields of a dataclass into keyword arguments
 options         the options, each defined once; their checks; the methods that are exact for them
 materialized    the definition: the evolved matrix of weights
@@ -40,10 +40,14 @@ from pdeformer.attention.decode import AttentionCache as AttentionCache
 from pdeformer.attention.decode import init_cache as init_cache
 from pdeformer.attention.decode import pde_attention_decode as pde_attention_decode
 from pdeformer.attention.decode import step_budget as step_budget
+from pdeformer.attention.plain.kernel_choice import AttentionKernel as AttentionKernel
+from pdeformer.attention.plain.kernel_choice import explain as explain
 
 __all__ = [
     "AttentionCache",
+    "AttentionKernel",
     "dot_product_attention",
+    "explain",
     "init_cache",
     "pde_attention",
     "pde_attention_decode",

@@ -19,6 +19,7 @@ from pdeformer.attention.dispatch import (
     EvolutionProblem,
     check_call,
     compute_dtype,
+    may_use_kernel,
     prepare,
     run,
     scale_coefficients,
@@ -34,6 +35,9 @@ from pdeformer.attention.options import (
     select_method,
     split_arrays,
 )
+from pdeformer.attention.plain.fused import fused_attention, scale_query
+from pdeformer.attention.plain.kernel_choice import explain, select_kernel
+from pdeformer.attention.plain.kernel_interface import KernelSpec
 from pdeformer.attention.types import (
     AttentionMask,
     Precision,
@@ -48,7 +52,7 @@ from pdeformer.pde import PDE
 from pdeformer.stencil.arguments import check_number, resolve_causal, static_number
 
 P = ParamSpec("P")
-PlainMethod = Literal["auto", "chunked", "xla"]
+PlainMethod = Literal["auto", "chunked", "fused", "xla"]
 
 
 def dot_product_attention(
@@ -67,7 +71,7 @@ def dot_product_attention(
     causal: bool | None = None,
     precision: Precision | None = None,
 ) -> Float[Array, "b t n h"]:
-    """Compute softmax(Q Kᵀ · scale) V for every head, in O(T) memory on CPU.
+    """Compute softmax(Q Kᵀ · scale) V for every head, in O(T) memory.
 
     The softmax and all sums have at least float32. Padding is never read: NaN there reaches no output and no
     gradient. Elsewhere a masked key has the weight 0, and 0 times NaN is NaN: a number that is not finite in another
@@ -85,8 +89,9 @@ def dot_product_attention(
         dropout: Probability in [0, 1) of dropping a weight, static under `jit`. The others are divided by
             1 − dropout. The dropout mask is a function of `dropout_key` and is recomputed in the backward pass.
         dropout_key: Random key, needed if dropout > 0.
-        method: "chunked" needs O(T) memory; "xla" is `jax.nn.dot_product_attention` and has no dropout; "auto" is
-            "chunked" on CPU and for dropout, else "xla".
+        method: "fused" is a kernel of TPU or GPU, "chunked" plain JAX; both need O(T) memory. "auto" is "fused" where
+            `attention.explain` finds a kernel, else "chunked". "xla" is `jax.nn.dot_product_attention`, which may form
+            all T · S scores, and has no dropout.
         key_segment_ids: int or bool (B, S), segment ids of the keys if they are other tokens than the queries, as
             padded keys are in cross-attention: `jnp.arange(S) < lengths[:, None]`. `segment_ids` are then those of the
             queries, and None means 1. None means `segment_ids`.
@@ -130,14 +135,22 @@ def dot_product_attention(
     ids = convert_ids(segment_ids, key_segment_ids, query, key)
     if 0 in (*query.shape, *key.shape):
         return jnp.zeros(query.shape, value.dtype)
-    if method == "auto":
-        method = "chunked" if dropout > 0 or jax.default_backend() == "cpu" else "xla"
+    kernel = None
+    if method in ("auto", "fused"):
+        case: Any = dict(segmented=ids[0] is not None, dropout=dropout, precision=precision)
+        kernel = select_kernel(query, key, value, is_causal=causal, window=window, **case)
+        if method == "fused" and kernel is None:
+            masks: Any = dict(segment_ids=ids[0], is_causal=causal, window=window)
+            refused = explain(query, key, value, **masks, dropout=dropout, precision=precision).refused
+            reasons = "; ".join(f"{name} {reason}" for name, reason in refused)
+            raise ValueError(f"no fused kernel serves this call: {reasons}; use method='auto'.")
+        method = "chunked" if kernel is None else "fused"
     arrays = query, key, value, *ids, dropout_key if dropout > 0 else None
     static: Any = dict(causal=causal, window=window, dropout=dropout, method=method, precision=precision)
-    return _plain(arrays, scale, **static)
+    return _plain(arrays, scale, kernel=kernel, **static)
 
 
-@compile_once("causal", "window", "dropout", "method", "precision")
+@compile_once("causal", "window", "dropout", "method", "precision", "kernel")
 def _plain(
     arrays: tuple,
     scale: Any,
@@ -147,6 +160,7 @@ def _plain(
     dropout: float,
     method: str,
     precision: Precision,
+    kernel: KernelSpec | None,
 ) -> Array:
     def attend(
         query: Array, key: Array, value: Array, query_ids: Any, key_ids: Any, random: Any, *array: Array
@@ -160,6 +174,9 @@ def _plain(
         if method == "xla":
             with jax.default_matmul_precision(precision):
                 return _xla_attention(query, key, value, mask, factor).astype(result)
+        if kernel is not None:
+            query, spec = scale_query(query, factor, kernel)
+            return fused_attention(spec, query, key, value, query_ids, key_ids).output.astype(result)
         if isinstance(factor, jax.Array):
             wide = compute_dtype(query)
             query, key, value = query.astype(wide) * factor.astype(wide), key.astype(wide), value.astype(wide)
@@ -265,15 +282,30 @@ def pde_attention(
         method = "tiled"  # windows of 2n keys would be longer than the rows
     if 0 in (*query.shape, *key.shape):
         return jnp.zeros(query.shape, value.dtype)
-    return _attend(query, key, value, pde, arrays, options=static, method=method)
+    kernel = None
+    if method == "folded" and may_use_kernel(pde, options):
+        case: Any = dict(
+            segmented="segment_ids" in arrays, dropout=static.dropout, precision=options.precision
+        )
+        mask: Any = dict(is_causal=options.is_causal, window=options.window)
+        kernel = select_kernel(query, key, value, **mask, **case)
+    return _attend(query, key, value, pde, arrays, options=static, method=method, kernel=kernel)
 
 
-@compile_once("options", "method")
+@compile_once("options", "method", "kernel")
 def _attend(
-    query: Array, key: Array, value: Array, pde: Any, arrays: Any, *, options: AttentionOptions, method: str
+    query: Array,
+    key: Array,
+    value: Array,
+    pde: Any,
+    arrays: Any,
+    *,
+    options: AttentionOptions,
+    method: str,
+    kernel: KernelSpec | None,
 ) -> Array:
     def attend(query: Array, key: Array, value: Array, pde: Any, arrays: Any) -> Array:
-        problem = _prepare(query, key, value, pde, replace(options, **arrays))
+        problem = _prepare(query, key, value, pde, replace(options, **arrays), kernel)
         return run(problem, method).output.astype(value.dtype)
 
     like = jax.typeof(query).sharding
@@ -350,8 +382,10 @@ def _check(
     return scaled, static, arrays
 
 
-def _prepare(query: Array, key: Array, value: Any, pde: Any, options: Any) -> EvolutionProblem:
+def _prepare(
+    query: Array, key: Array, value: Any, pde: Any, options: Any, kernel: KernelSpec | None = None
+) -> EvolutionProblem:
     ids, key_ids, window = options.segment_ids, options.key_segment_ids, options.window
     lengths = query.shape[1], key.shape[1]
     mask = attention_mask(*lengths, ids, key_ids, is_causal=options.is_causal, window=window)
-    return prepare(query, key, value, pde, options, mask)
+    return prepare(query, key, value, pde, options, mask, kernel)

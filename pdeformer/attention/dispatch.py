@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from pdeformer.attention import performer
 from pdeformer.attention.dropout import draw_dropout_bits
 from pdeformer.attention.euler_reaction import euler_reaction
 from pdeformer.attention.folded import base_attention, folded_attention, repeat_key_heads
@@ -22,6 +21,8 @@ from pdeformer.attention.options import (
     check_meaning,
     check_options,
 )
+from pdeformer.attention.plain import fused, performer
+from pdeformer.attention.plain.kernel_interface import KernelSpec
 from pdeformer.attention.tiled import tiled_attention
 from pdeformer.attention.types import (
     AttentionInputs,
@@ -70,6 +71,12 @@ def scale_coefficients(pde: Any, options: AttentionOptions, *arrays: Array) -> P
     return pde.scaled(jnp.asarray(options.dt, dtype))
 
 
+def may_use_kernel(pde: Any, options: AttentionOptions) -> bool:
+    """Return whether a fused kernel can stand in the fold: softmax of the scores, no reaction, no row of ones."""
+    renormalized = options.renormalize == "l1" and pde is not None
+    return options.base == "softmax" and not isinstance(pde, ReactionDiffusion) and not renormalized
+
+
 def compute_dtype(*arrays: Array) -> Any:
     """Return the widest dtype of the arrays, at least float32."""
     return jnp.promote_types(jnp.result_type(*arrays), jnp.float32)
@@ -82,10 +89,12 @@ def prepare(
     pde: PDE | None,
     options: AttentionOptions,
     mask: AttentionMask,
+    kernel: KernelSpec | None = None,
 ) -> EvolutionProblem:
     """Convert arrays to at least float32, zero their padding, and scale the query or map it to random features.
 
-    `pde` has the coefficients of `scale_coefficients`.
+    `pde` has the coefficients of `scale_coefficients`. For a fused `kernel`, which does all of this itself, the arrays
+    stay as they are.
     """
     arrays = (query, key) if value is None else (query, key, value)
     dtype, precision = compute_dtype(*arrays), product_precision(options.precision, *arrays)
@@ -98,11 +107,14 @@ def prepare(
     dropout_bits = None
     if options.dropout > 0 and options.dropout_key is not None:
         dropout_bits = draw_dropout_bits(options.dropout_key, query, key)
-    query = zero_padding(query, mask.query_ids, dtype)
-    key = zero_padding(key, mask.key_ids, dtype)
-    value = None if value is None else zero_padding(value, mask.key_ids, dtype)
     scale: Any = max(query.shape[-1], 1) ** -0.5 if options.scale is None else options.scale
-    if options.base == "performer":
+    if kernel is None:
+        query = zero_padding(query, mask.query_ids, dtype)
+        key = zero_padding(key, mask.key_ids, dtype)
+        value = None if value is None else zero_padding(value, mask.key_ids, dtype)
+    if kernel is not None:
+        query, kernel = fused.scale_query(query, scale, kernel)
+    elif options.base == "performer":
         assert options.feature_key is not None
         key_axes = None if options.is_causal else (1, 3)
         with jax.default_matmul_precision(precision):
@@ -125,6 +137,7 @@ def prepare(
         constant=all(len(x) < 2 for x in shapes),
         dropout=float(options.dropout),
         precision=precision,
+        kernel=kernel,
     )
     return EvolutionProblem(spec, pde, AttentionInputs(query, key, value, mask, dropout_bits))
 

@@ -29,7 +29,9 @@ from pdeformer import stencil
 from pdeformer.attention.chunked import chunked_attention
 from pdeformer.attention.dropout import drop_weights
 from pdeformer.attention.materialized import EvolutionSpec, integrate, scores, softmax
-from pdeformer.attention.performer import linear_attention
+from pdeformer.attention.plain.causal_diagonals import MOST_STEPS, diagonal_band
+from pdeformer.attention.plain.fused import fused_attention
+from pdeformer.attention.plain.performer import linear_attention
 from pdeformer.attention.tiled import HeadInputs, map_heads, tiled_attention
 from pdeformer.attention.types import AttentionInputs, AttentionMask, AttentionOutput, DropoutBits
 from pdeformer.integrators.api import select_method
@@ -43,7 +45,12 @@ CHUNK = 64  # rows whose windows are cut out of one matrix product; more rows wa
 def apply_propagator(
     spec: EvolutionSpec, pde: PDE, u: Float[Array, "b t n d"], ids: Array | None, *, adjoint: bool = False
 ) -> Float[Array, "b t n d"]:
-    """Return M u along the tokens, or Mᵀ u, in every head; coefficients have shape (steps, N or 1)."""
+    """Return M u along the tokens, or Mᵀ u, in every head; coefficients have shape (steps, N or 1).
+
+    The steps have at least float32, the result has the dtype of u.
+    """
+    if ids is not None and spec.kernel is not None:
+        u = jnp.where((ids > 0)[:, :, None, None], u, 0)
     batch, length, heads, width = u.shape
     graph = stencil.path(length, ids, "neumann", ndim=3)
 
@@ -63,17 +70,19 @@ def apply_propagator(
         )
         return propagate(first, u, graph, steps=spec.steps, method=method)
 
-    flat = u.reshape(batch, length, -1)
+    flat = u.reshape(batch, length, -1).astype(jnp.promote_types(u.dtype, jnp.float32))
     result = (
         jax.vjp(apply, flat)[1](flat)[0] if adjoint else apply(flat)
     )  # the vjp of a linear map is its transpose
-    return result.reshape(u.shape)
+    return result.astype(u.dtype).reshape(u.shape)
 
 
 def base_attention(spec: EvolutionSpec, inputs: AttentionInputs) -> AttentionOutput:
-    """Compute attention without evolution by the fastest exact method; `query` is scaled."""
+    """Compute attention without evolution by the fastest exact method; `query` is scaled, or the kernel scales."""
     query, key, value, mask, dropout_bits = inputs
     assert value is not None
+    if spec.kernel is not None:
+        return fused_attention(spec.kernel, query, key, value, mask.query_ids, mask.key_ids)
     if not spec.random_features:
         return chunked_attention(
             query,
@@ -112,10 +121,43 @@ def folded_attention(spec: EvolutionSpec, pde: PDE, inputs: AttentionInputs) -> 
         evolved = inputs._replace(value=propagate_along(value, mask.key_ids, adjoint=True))
     if spec.causal:
         assert mask.high is not None
-        past = base_attention(spec, evolved._replace(mask=mask._replace(high=mask.high - spec.steps)))
-        return join(past, causal_band(spec, pde, inputs))
+        past_mask, past_kernel = mask._replace(high=mask.high - spec.steps), spec.kernel
+        if past_kernel is not None and past_kernel.high is not None:
+            past_kernel = past_kernel._replace(high=past_kernel.high - spec.steps)
+        past = base_attention(replace(spec, kernel=past_kernel), evolved._replace(mask=past_mask))
+        return join(past, _recent_keys(spec, pde, inputs))
     output, lse = base_attention(spec, evolved)
     return AttentionOutput(propagate_along(output, mask.query_ids) if by_query else output, lse)
+
+
+def _recent_keys(spec: EvolutionSpec, pde: PDE, inputs: AttentionInputs) -> AttentionOutput:
+    """Attend with the last n weights of every causal row, in the form of the device."""
+    query, key, value, mask, _ = inputs
+    kernel = spec.kernel
+    if kernel is None or value is None:
+        return causal_band(spec, pde, inputs)
+    if spec.steps > MOST_STEPS or query.shape[1] != key.shape[1]:
+        return causal_band(replace(spec, kernel=None), pde, _scaled_float32(kernel.scale, inputs))
+    runs = None if mask.key_ids is None else stencil.run_ids(mask.key_ids)
+
+    def band(pde: PDE, query: Array, key: Array, value: Array) -> AttentionOutput:
+        static: Any = dict(steps=spec.steps, scale=kernel.scale, low=kernel.low)
+        return diagonal_band(pde, query, key, value, mask.key_ids, runs, **static)
+
+    return jax.checkpoint(band)(pde, query, key, value)
+
+
+def _scaled_float32(scale: float, inputs: AttentionInputs) -> AttentionInputs:
+    """Return the inputs as the forms without a kernel expect them."""
+    query, key, value, mask, _ = inputs
+
+    def widen(x: Array, ids: Array | None) -> Array:
+        x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        return x if ids is None else jnp.where((ids > 0)[:, :, None, None], x, 0)
+
+    assert value is not None
+    query = widen(query, mask.query_ids) * scale
+    return inputs._replace(query=query, key=widen(key, mask.key_ids), value=widen(value, mask.key_ids))
 
 
 def conserves_mass(spec: EvolutionSpec, pde: PDE) -> bool:

@@ -20,6 +20,7 @@ from jaxtyping import Array, Bool, Float
 
 from pdeformer import stencil
 from pdeformer.attention.dropout import drop_weights
+from pdeformer.attention.plain.kernel_interface import KernelSpec
 from pdeformer.attention.types import (
     AttentionInputs,
     AttentionMask,
@@ -59,6 +60,8 @@ class EvolutionSpec:
     """Probability of dropping a weight."""
     precision: Precision
     """Precision of the products."""
+    kernel: KernelSpec | None = None
+    """The fused kernel of the attention; the inputs then have their own dtype, and the kernel scales the scores."""
 
 
 def integrate(pde: PDE, order: str, u: Float[Array, "*b s c"], graph: Path) -> Float[Array, "*b s c"]:

@@ -16,7 +16,7 @@ Precision: TypeAlias = Literal["highest", "high", "default"]
 bfloat16 or TF32. CPUs have all digits always."""
 
 
-def product_precision(precision: Precision | None, *arrays: Array) -> Precision:
+def product_precision(precision: Precision | None, *arrays: Any) -> Precision:
     """Return the precision of all products of an attention; `jax.default_matmul_precision` has no effect on them.
 
     None is "highest" for arrays of float32 and float64, whose results are promised to 3e-5, and "default" if all are
@@ -139,8 +139,8 @@ def convert_ids(
     return ids, key_ids
 
 
-def check_shapes(query: Array, key: Array, value: Array, dropout: Any, dropout_key: Any) -> None:
-    """Check that dtypes, shapes and dropout fit together.
+def check_shapes(query: Any, key: Any, value: Any, dropout: Any, dropout_key: Any) -> None:
+    """Check that dtypes, shapes and dropout of arrays, or of `jax.ShapeDtypeStruct`s, fit together.
 
     Raises:
         ValueError: They do not; the text names the rule, the values and a remedy.
@@ -174,6 +174,6 @@ def check_dropout(dropout: float, dropout_key: Any) -> None:
         check_random_key("dropout_key", dropout_key)
 
 
-def _match(query: Array, key: Array) -> bool:
+def _match(query: Any, key: Any) -> bool:
     """Return whether query and key have one batch and one head width."""
     return (query.shape[0], query.shape[3]) == (key.shape[0], key.shape[3])

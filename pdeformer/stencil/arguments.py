@@ -83,7 +83,7 @@ def _to_array(name: str, values: Any) -> Any:
         ) from error
 
 
-def check_floating(function: str, **arrays: Array) -> None:
+def check_floating(function: str, **arrays: Any) -> None:
     """Check that arrays are real floating numbers.
 
     Args:

@@ -1,0 +1,154 @@
+"""Attention by a fused kernel, with derivatives to any order.
+
+The forward pass and reverse mode run the kernel. Forward mode, and derivatives of the backward pass, run the chunked
+form, and so does any platform but that of the kernel: the choice is made when the program is lowered.
+
+    B batch, T query tokens, S key tokens, N heads, K key heads, H head width
+"""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float, Integer
+
+from pdeformer.attention import chunked
+from pdeformer.attention.plain.kernel_choice import kernel_of
+from pdeformer.attention.plain.kernel_interface import KernelSpec
+from pdeformer.attention.plain.kernel_mesh import on_every_device
+from pdeformer.attention.types import AttentionMask, AttentionOutput
+from pdeformer.integrators.linear_map import LinearMap
+
+Ids = tuple[Array, ...]
+
+
+def fused_attention(
+    spec: KernelSpec,
+    query: Float[Array, "b t n h"],
+    key: Float[Array, "b s k h"],
+    value: Float[Array, "b s k h"],
+    query_ids: Integer[Array, "b t"] | None = None,
+    key_ids: Integer[Array, "b s"] | None = None,
+) -> AttentionOutput:
+    """Return attention in the dtype of `value`, and the log-sum-exp of its scores in float32."""
+    ids = () if query_ids is None or key_ids is None else (query_ids, key_ids)
+    output, lse = _attend(spec, query, key, value, ids)
+    return AttentionOutput(output, jnp.swapaxes(lse, 1, 2))
+
+
+def scale_query(query: Array, scale: Any, spec: KernelSpec) -> tuple[Array, KernelSpec]:
+    """Give the scale to the kernel, or to the query if the scale is an array."""
+    if not isinstance(scale, jax.Array):
+        return query, spec._replace(scale=float(scale))
+    wide = query.astype(jnp.promote_types(query.dtype, jnp.float32))
+    return (wide * scale.astype(wide.dtype)).astype(query.dtype), spec._replace(scale=1.0)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _attend(spec: KernelSpec, query: Array, key: Array, value: Array, ids: Ids) -> tuple[Array, Array]:
+    """Return output (B, T, N, H) and lse (B, N, T)."""
+    kernel = kernel_of(spec.name)
+
+    def by_kernel(*arrays: Array) -> tuple[Array, ...]:
+        return tuple(on_every_device(kernel.forward, spec, *arrays))
+
+    output, lse = _on_platform(spec, by_kernel, partial(_by_chunks, spec), query, key, value, *ids)
+    return output, lse
+
+
+@_attend.defjvp
+def _attend_jvp(spec: KernelSpec, primals: Any, tangents: Any) -> tuple[Any, Any]:
+    output = _attend(spec, *primals)
+    return output, _tangent(spec, (*primals, *output), tangents[:3])
+
+
+def _attend_tangent(spec: KernelSpec, residuals: Any, tangents: Any) -> tuple[Array, ...]:
+    query, key, value, ids, _, _ = residuals
+    return jax.jvp(lambda *qkv: _by_chunks(spec, *qkv, *ids), (query, key, value), tangents)[1]
+
+
+def _attend_backward(spec: KernelSpec, residuals: Any, cotangents: Any) -> tuple[Array, ...]:
+    query, key, value, ids, output, lse = residuals
+    d_output, d_lse = cotangents
+    any_key = lse > -jnp.inf
+    if ids or spec.low is not None or spec.high is not None:
+        d_output = jnp.where(jnp.swapaxes(any_key, 1, 2)[..., None], d_output, 0)
+    product = d_output.astype(jnp.float32) * output.astype(jnp.float32)
+    delta = jnp.where(any_key, jnp.swapaxes(product.sum(-1), 1, 2) - d_lse, 0)
+    return _gradients(spec, query, key, value, ids, lse, delta, d_output)
+
+
+_tangent = LinearMap("fused_attention_tangent", _attend_tangent, _attend_backward)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _gradients(
+    spec: KernelSpec,
+    query: Array,
+    key: Array,
+    value: Array,
+    ids: Ids,
+    lse: Array,
+    delta: Array,
+    d_output: Array,
+) -> tuple[Array, ...]:
+    kernel = kernel_of(spec.name)
+
+    def by_kernel(*arrays: Array) -> tuple[Array, ...]:
+        return tuple(on_every_device(kernel.backward, spec, *arrays))
+
+    arrays = query, key, value, *ids, lse, delta, d_output
+    return _on_platform(spec, by_kernel, partial(_gradients_by_chunks, spec), *arrays)
+
+
+@_gradients.defjvp
+def _gradients_jvp(spec: KernelSpec, primals: Any, tangents: Any) -> tuple[Any, Any]:
+    ids = primals[3]
+
+    def differentiable(*arrays: Array) -> tuple[Array, ...]:
+        return _gradients_by_chunks(spec, *arrays[:3], *ids, *arrays[3:])
+
+    arrays, directions = (xs[:3] + xs[4:] for xs in (primals, tangents))
+    return _gradients(spec, *primals), jax.jvp(differentiable, arrays, directions)[1]
+
+
+def _on_platform(spec: KernelSpec, by_kernel: Any, by_chunks: Any, *arrays: Array) -> tuple[Array, ...]:
+    if spec.interpret:
+        return by_kernel(*arrays)
+    return lax.platform_dependent(*arrays, default=by_chunks, **{kernel_of(spec.name).platform: by_kernel})
+
+
+def _chunk_arguments(spec: KernelSpec, ids: Any) -> AttentionMask:
+    low, high = (None if bound is None else jnp.int32(bound) for bound in (spec.low, spec.high))
+    return AttentionMask(low, high, *(ids or (None, None)))
+
+
+def _by_chunks(spec: KernelSpec, query: Array, key: Array, value: Array, *ids: Array) -> tuple[Array, Array]:
+    mask = _chunk_arguments(spec, ids)
+    output, lse = chunked.chunked_attention(
+        query, key, value, mask, scale=spec.scale, precision=spec.precision
+    )
+    return output.astype(value.dtype), jnp.swapaxes(lse, 1, 2).astype(jnp.float32)
+
+
+def _gradients_by_chunks(
+    spec: KernelSpec, query: Array, key: Array, value: Array, *rest: Array
+) -> tuple[Array, ...]:
+    *ids, lse, delta, d_output = rest
+    mask = _chunk_arguments(spec, ids)
+    lse, delta = (jnp.swapaxes(x, 1, 2) for x in (lse, delta))
+    d_output = d_output.astype(jnp.promote_types(d_output.dtype, jnp.float32))
+    # δ = dO·O − dlse is given: O = 0 and dlse = −δ have the same one.
+    whole = AttentionOutput(jnp.zeros_like(d_output), lse)
+    return chunked.chunked_gradients(
+        query,
+        key,
+        value,
+        mask,
+        whole,
+        AttentionOutput(d_output, -delta),
+        scale=spec.scale,
+        precision=spec.precision,
+    )

@@ -1,0 +1,110 @@
+"""Kernels under `jax.vmap`, and on meshes that split the examples or the heads.
+
+XLA cannot split a kernel by itself. Every device runs it on its own examples and key heads; tokens are gathered.
+A mapped axis becomes more examples.
+
+    B batch, T query tokens, S key tokens, N heads, K key heads, H head width
+"""
+
+from collections.abc import Callable
+from functools import cache, partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.custom_batching import custom_vmap
+from jax.experimental.custom_partitioning import custom_partitioning
+from jax.sharding import NamedSharding, PartitionSpec
+from jaxtyping import Array
+
+from pdeformer.attention.plain.kernel_interface import KernelSpec
+
+
+def on_every_device(function: Callable[..., tuple], spec: KernelSpec, *arrays: Array) -> tuple[Array, ...]:
+    """Run a function of `kernel_interface.Kernel`; mapped and split axes become its examples and heads."""
+    return _mapped(function, spec)(*arrays)
+
+
+@cache
+def _mapped(function: Callable[..., tuple], spec: KernelSpec) -> Callable[..., tuple]:
+    @custom_vmap
+    def call(*arrays: Array) -> tuple[Array, ...]:
+        return _partitioned(function)(spec, *arrays)
+
+    def rule(size: int, is_mapped: Any, *arrays: Array) -> tuple[tuple[Array, ...], Any]:
+        batch = arrays[0].shape[1 if is_mapped[0] else 0]
+        arrays = tuple(
+            x if mapped else jnp.broadcast_to(x, (size, *x.shape))
+            for x, mapped in zip(arrays, is_mapped, strict=True)
+        )
+        results = call(*(x.reshape(size * batch, *x.shape[2:]) for x in arrays))
+        results = tuple(x.reshape(size, batch, *x.shape[1:]) for x in results)
+        return results, (True,) * len(results)
+
+    call.def_vmap(rule)
+    return call
+
+
+@cache
+def _partitioned(function: Callable[..., tuple]) -> Callable[..., tuple]:
+    @partial(custom_partitioning, static_argnums=(0,))
+    def call(spec: KernelSpec, *arrays: Array) -> tuple[Array, ...]:
+        return function(spec, *arrays)
+
+    def partition(spec: KernelSpec, mesh: Any, arguments: Any, results: Any) -> Any:
+        mesh = arguments[0].sharding.mesh
+        batch, heads = _split_axes(mesh, arguments[0], arguments[1])
+
+        def sharding(x: Any) -> NamedSharding:
+            places = {2: (batch, None), 3: (batch, heads, None), 4: (batch, None, heads, None)}
+            return NamedSharding(mesh, PartitionSpec(*places[len(x.shape)]))
+
+        return (
+            mesh,
+            partial(function, spec),
+            jax.tree.map(sharding, results),
+            tuple(map(sharding, arguments)),
+        )
+
+    call.def_partition(partition=partition, sharding_rule=_rule)
+    return call
+
+
+def _split_axes(mesh: Any, query: Any, key: Any) -> tuple[Any, Any]:
+    """Return the mesh axes that split the examples and the heads; None where they do not divide evenly."""
+
+    def axes(x: Any, axis: int, size: int) -> Any:
+        spec = tuple(x.sharding.spec) + (None,) * 4
+        names = () if spec[axis] is None else spec[axis] if isinstance(spec[axis], tuple) else (spec[axis],)
+        parts = 1
+        for name in names:
+            parts *= mesh.shape[name]
+        return names if names and size % parts == 0 else None
+
+    batch = axes(query, 0, query.shape[0])
+    heads = axes(key, 2, key.shape[2])
+    return batch, heads if heads is None or not set(heads) & set(batch or ()) else None
+
+
+def _rule(spec: KernelSpec, mesh: Any, values: Any, results: Any) -> Any:
+    """Return the rule of Shardy: examples and key heads may be split, nothing else."""
+    del spec, mesh
+    shapes = [tuple(x.shape) for x in values]
+    group = shapes[0][2] // max(shapes[1][2], 1)
+    query_heads = "n" if group == 1 else "(n g)"
+    query, key = f"b t {query_heads} h", "b s n h"
+    names = [query, key, key]
+    for shape in shapes[3:]:
+        if len(shape) == 2:
+            names.append("b t" if len(names) == 3 else "b s")
+        else:
+            names.append(query if len(shape) == 4 else f"b {query_heads} t")
+    outputs = [query, f"b {query_heads} t"] if len(results) == 2 else [query, key, key]
+    whole = ("t", "h", "s") if group == 1 else ("t", "g", "h", "s")  # in the order of their first use
+    sizes = {} if group == 1 else {"g": group}
+    rule = f"{', '.join(names)} -> {', '.join(outputs)}"
+    return rule, {"need_replication_factors": _used(whole, rule), **sizes}
+
+
+def _used(factors: tuple[str, ...], rule: str) -> tuple[str, ...]:
+    return tuple(factor for factor in factors if factor in rule.replace(">", " ").split() or factor == "g")

@@ -1,0 +1,1 @@
+"""Tests of the fused attention kernels, and of the attention around them."""
