@@ -5,11 +5,12 @@ import re
 import socket
 import subprocess
 import sys
-from types import SimpleNamespace
+from typing import NamedTuple
 
 import jax
 import numpy as np
 import pytest
+from jax.sharding import SingleDeviceSharding
 
 from pid import llava
 from pid.llava.activations.host_group import check_takes_all_hosts, from_first_host, replicated
@@ -17,9 +18,17 @@ from pid.llava.partitioning import MeshShape, spans_hosts
 from tests.helpers import tiny_llava
 
 
+class FakeDevice(NamedTuple):
+    process_index: int
+
+
 def sharding_of(*hosts):
-    """A stand-in for the sharding of an array on devices of these processes."""
-    return SimpleNamespace(device_set={SimpleNamespace(process_index=host) for host in hosts})
+    """The sharding of an array on devices of these processes."""
+
+    class OnHosts(SingleDeviceSharding):
+        device_set = frozenset(map(FakeDevice, hosts))
+
+    return OnHosts(jax.devices()[0])
 
 
 def free_port():
@@ -85,4 +94,4 @@ def test_one_host_alone_has_its_own_results_and_errors():
     with pytest.raises(ValueError, match="invalid literal"):
         from_first_host(lambda: int("one"))
     array = np.arange(3)
-    assert replicated(jax.sharding.SingleDeviceSharding(jax.devices()[0]))(array) is array
+    assert replicated(SingleDeviceSharding(jax.devices()[0]))(array) is array
