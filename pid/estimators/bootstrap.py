@@ -4,7 +4,8 @@
 
 A coordinate that a layer does not have is replaced, in every draw, by an independent one of unit variance, which
 changes nothing. Draws are computed in chunks and moments in blocks of samples, so that memory grows neither with the
-number of draws nor with n D².
+number of draws nor with n D². The CPU takes one layer of one chunk after another, an accelerator as many layers and
+chunks at once as `MAX_ENTRIES` allows, since a factorization of 50 small matrices leaves it idle.
 """
 
 from collections.abc import Callable
@@ -26,6 +27,8 @@ from pid.measures.decomposition import make_measure
 
 CHUNK = 64
 """Maximum number of draws in memory at once."""
+MAX_ENTRIES = 1 << 22
+"""Maximum number of entries of covariances that an accelerator works on at once: 10,000 systems of 20 coordinates."""
 MAX_PRODUCTS = 1 << 21
 """Maximum number of products of two coordinates in memory at once: 16 MiB in float64."""
 
@@ -98,7 +101,7 @@ def plugin_values(
     spec: BootstrapSpec, covs: Float[Array, "l d d"], masks: Bool[Array, "l d"]
 ) -> Float[Array, "l k"]:
     """Compute the plug-in values of every layer, in nats."""
-    return jax.lax.map(lambda layer: _atoms(spec, *layer), (covs, masks))
+    return map_in_batches(lambda layer: _atoms(spec, *layer), (covs, masks), covs[0].size)
 
 
 @partial(jax.jit, static_argnums=(0, 4))
@@ -109,7 +112,7 @@ def parametric_values(
 
     The distribution has n - 1 degrees of freedom. All layers share the Bartlett factors.
     """
-    factors, nu = jax.lax.map(matrix_root, covs), spec.n - 1
+    factors, nu = map_in_batches(matrix_root, covs, covs[0].size), spec.n - 1
 
     def chunk(key: Array, count: int) -> Array:
         bartlett = wishart.sample_bartlett(key, covs.shape[-1], np.full(count, nu), covs.dtype)
@@ -118,9 +121,9 @@ def parametric_values(
             factor, mask = arrays
             return jax.vmap(lambda a: _atoms(spec, wishart.from_bartlett(factor, a, nu), mask))(bartlett)
 
-        return jax.lax.map(layer, (factors, masks))
+        return map_in_batches(layer, (factors, masks), count * covs[0].size)
 
-    return stream_draws(chunk, key, draws)
+    return stream_draws(chunk, key, draws, covs.size)
 
 
 @partial(jax.jit, static_argnums=(0, 4))
@@ -152,9 +155,9 @@ def paired_values(
             covs = (moments - n * mean[:, :, None] * mean[:, None, :]) / (n - 1)
             return jax.vmap(lambda cov: _atoms(spec, cov, mask))(covs)
 
-        return jax.lax.map(layer, (centered, masks))
+        return map_in_batches(layer, (centered, masks), count * size**2)
 
-    return stream_draws(chunk, key, draws)
+    return stream_draws(chunk, key, draws, len(masks) * size**2)
 
 
 @partial(jax.jit, static_argnums=(0, 5))
@@ -194,20 +197,37 @@ def shuffled_values(
             covs = jax.vmap(shuffle)(orders) if fits else jax.lax.map(shuffle, orders)
             return jax.vmap(lambda cov: _atoms(spec, cov, mask))(covs)
 
-        return jax.lax.map(layer, (centered, covs, masks))
+        return map_in_batches(layer, (centered, covs, masks), count * covs[0].size)
 
-    return stream_draws(chunk, key, draws)
+    return stream_draws(chunk, key, draws, covs.size)
+
+
+def map_in_batches(f: Callable[[Any], Any], xs: Any, entries: int) -> Any:
+    """Apply f along the first axis: one element after another on CPU, many at once on accelerators.
+
+    `entries` is the number of entries of the covariances of one element.
+    """
+    size = None if jax.default_backend() == "cpu" else max(1, MAX_ENTRIES // entries)
+    return jax.lax.map(f, xs, batch_size=size)
 
 
 def stream_draws(
-    chunk: Callable[[Array, int], Float[Array, "l c k"]], key: Array, draws: int, first: int | None = None
+    chunk: Callable[[Array, int], Float[Array, "l c k"]],
+    key: Array,
+    draws: int,
+    entries: int,
+    first: int | None = None,
 ) -> Float[Array, "b l k"]:
-    """Compute all draws, or the `first` of them, by the fewest calls `chunk(key, count)` of equal size."""
+    """Compute all draws, or the `first` of them, by the fewest chunks `chunk(key, count)` of equal size.
+
+    `entries` is the number of entries of the covariances of one draw. The draws do not depend on how many chunks run at
+    once.
+    """
     chunks = -(-draws // CHUNK)
     count = -(-draws // chunks)
     wanted = draws if first is None else min(first, draws)
     keys = jax.random.split(key, chunks)[: -(-wanted // count)]
-    values = jnp.moveaxis(jax.lax.map(lambda k: chunk(k, count), keys), 2, 1)
+    values = jnp.moveaxis(map_in_batches(lambda k: chunk(k, count), keys, count * entries), 2, 1)
     return values.reshape(-1, *values.shape[2:])[:wanted]
 
 

@@ -31,7 +31,14 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
 from pid.estimators import bootstrap
-from pid.estimators.bootstrap import BootstrapSpec, matrix_root, replace_missing, stream_draws
+from pid.estimators.bootstrap import (
+    CHUNK,
+    BootstrapSpec,
+    map_in_batches,
+    matrix_root,
+    replace_missing,
+    stream_draws,
+)
 from pid.estimators.covariance_fit import CovarianceFit
 from pid.gaussian import covariance, systems, wishart
 from pid.gaussian.information import cholesky, log_det
@@ -100,7 +107,8 @@ def half_unique_values(
         values = _half_unique(spec, layer, splits)
         return jnp.stack([jnp.mean(values[:-1]), values[-1]])
 
-    return jax.lax.map(values_of, Layer(jax.lax.map(matrix_root, covs), masks, counts))
+    roots = map_in_batches(matrix_root, covs, covs[0].size)
+    return map_in_batches(values_of, Layer(roots, masks, counts), (4 * SPLITS + 1) * covs[0].size)
 
 
 @partial(jax.jit, static_argnums=(0, 5))
@@ -117,14 +125,16 @@ def half_unique_draws(
     The covariance of the first two over draws is the sampling variance of ê, without the noise of splitting. Only the
     first `MAX_DRAWS` draws are split.
     """
-    d, nu = covs.shape[-1], spec.n - 1
-    layers = Layer(jax.lax.map(matrix_root, covs), masks, counts)
+    d, nu, parts = covs.shape[-1], spec.n - 1, 9  # two splits have eight parts, and the whole is the ninth
+    layers = Layer(map_in_batches(matrix_root, covs, covs[0].size), masks, counts)
 
     def draw(arrays: tuple[Array, Array]) -> Array:
         bartlett, factors = arrays
         splits = systems.map_or_vmap(beta_variates, factors)
-        return jax.lax.map(
-            lambda layer: _half_unique(spec, layer._replace(root=layer.root @ bartlett), splits), layers
+        return map_in_batches(
+            lambda layer: _half_unique(spec, layer._replace(root=layer.root @ bartlett), splits),
+            layers,
+            CHUNK * parts * d * d,
         )
 
     def chunk(key: Array, count: int) -> Array:
@@ -133,7 +143,7 @@ def half_unique_draws(
         values = systems.map_or_vmap(draw, (bartlett, factors.reshape(count, 2, *factors.shape[1:])))
         return jnp.moveaxis(values, 0, 1)
 
-    return stream_draws(chunk, key, draws, first=MAX_DRAWS)
+    return stream_draws(chunk, key, draws, parts * covs.size, first=MAX_DRAWS)
 
 
 def sample_split_factors(

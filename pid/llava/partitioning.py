@@ -15,6 +15,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import mesh_utils
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec, Sharding
 
 log = logging.getLogger(__name__)
@@ -60,29 +61,38 @@ class MeshShape:
         return AbstractMesh((self.data, self.model), ("data", "model"), axis_types=(AxisType.Auto,) * 2)
 
     def check_devices(self) -> None:
-        """Check that this host has data × model devices.
+        """Check that data × model devices of this host, or all devices of all hosts, form the mesh.
 
         Raises:
-            ValueError: it has fewer.
+            ValueError: this host has fewer, and all hosts together have another number.
         """
         size, devices = self.data * self.model, jax.local_device_count()
-        if size > devices:
+        if size > devices and size != jax.device_count():
+            hosts = (
+                "one host"
+                if jax.process_count() == 1
+                else f"one host, or all {jax.device_count()} of all hosts"
+            )
             raise ValueError(
-                f"a mesh has data x model devices of one host, got data={self.data}, model={self.model} for {devices} "
+                f"a mesh has data x model devices of {hosts}, got data={self.data}, model={self.model} for {devices} "
                 f"devices; lower --mesh.data or --mesh.model."
             )
 
     def concrete(self) -> Mesh:
-        """The mesh of the first data × model devices of this host.
+        """The mesh of the first data × model devices of this host; of all hosts if it takes more than this one has.
+
+        With several hosts every process makes the same mesh, loads the same model onto it and calls the same functions.
 
         Raises:
-            ValueError: this host has fewer devices.
+            ValueError: this host has fewer devices, and all hosts together have another number.
         """
         self.check_devices()
-        devices = jax.local_devices()[: self.data * self.model]
-        return jax.make_mesh(
-            (self.data, self.model), ("data", "model"), axis_types=(AxisType.Auto,) * 2, devices=devices
-        )
+        shape, size = (self.data, self.model), self.data * self.model
+        if size > jax.local_device_count():
+            devices = mesh_utils.create_device_mesh(shape, jax.devices(), allow_split_physical_axes=True)
+            return Mesh(devices, ("data", "model"))
+        devices = jax.local_devices()[:size]
+        return jax.make_mesh(shape, ("data", "model"), axis_types=(AxisType.Auto,) * 2, devices=devices)
 
 
 def partition_spec(name: str, shape: tuple[int, ...], mesh: Mesh | AbstractMesh) -> PartitionSpec:
@@ -150,8 +160,22 @@ def input_sharding(name: str, mesh: Mesh | AbstractMesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec() if name == "knockout_mask" else PartitionSpec("data"))
 
 
+def spans_hosts(sharding: Sharding) -> bool:
+    """Whether arrays of this sharding lie on devices of several processes."""
+    return len({device.process_index for device in sharding.device_set}) > 1
+
+
+def _put(array: Any, sharding: NamedSharding) -> jax.Array:
+    if not spans_hosts(sharding):
+        return jax.device_put(array, sharding)
+    array = np.asarray(array)
+    return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
+
+
 def put_inputs(inputs: Any, model_sharding: Sharding) -> Any:
     """Copy a batch to the devices of the model if these form a mesh, else return it unchanged.
+
+    On a mesh of several hosts, each with the same batch, a host copies the samples of its own devices.
 
     Raises:
         ValueError: the samples do not divide evenly over "data".
@@ -165,7 +189,7 @@ def put_inputs(inputs: Any, model_sharding: Sharding) -> Any:
             f"fill it up."
         )
     arrays = {
-        name: None if array is None else jax.device_put(array, input_sharding(name, mesh))
+        name: None if array is None else _put(array, input_sharding(name, mesh))
         for name, array in inputs._asdict().items()
     }
     return inputs._replace(**arrays)

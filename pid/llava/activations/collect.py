@@ -14,7 +14,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from os import PathLike
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -31,6 +31,12 @@ from pid.llava.activations.batching import (
     to_device_inputs,
 )
 from pid.llava.activations.capture_config import CaptureConfig, make_capture_config
+from pid.llava.activations.host_group import (
+    check_takes_all_hosts,
+    from_first_host,
+    replicated,
+    wait_for_all_hosts,
+)
 from pid.llava.activations.row_checks import HasRows, check_row, pending, prompt_digest, to_row, to_rows
 from pid.llava.activations.shard_writer import ShardWriter, StoreConfig
 from pid.llava.activations.shared_prefix import Measurement, measure
@@ -38,7 +44,7 @@ from pid.llava.config import config_fields_on_disk
 from pid.llava.knockout import Knockout
 from pid.llava.model.language_model import GROUPS
 from pid.llava.model.llava import Llava, check_model
-from pid.llava.partitioning import put_inputs
+from pid.llava.partitioning import put_inputs, spans_hosts
 from pid.llava.preprocessing.encoded_prompt import EncodedPrompt
 from pid.llava.progress import progress_bar
 
@@ -85,7 +91,9 @@ def capture(
         batch: prompts that run together, at least 1.
         dtype: dtype of states on disk, "float32" or "bfloat16".
         share: (index, count): only the samples index, index + count, … None is the share of this process among all
-            JAX processes, whose models each lie on their own devices.
+            JAX processes if their models each lie on their own devices, and all samples if one model lies on the
+            devices of all. Then every process passes the same arguments and a folder that all can read; the first one
+            writes.
 
     Returns:
         The store, with the rows that other processes have stored so far.
@@ -118,10 +126,13 @@ def capture(
     if not isinstance(batch, int | np.integer) or batch < 1:
         raise ValueError(f"a batch has at least one prompt, got batch={batch!r}; choose a positive number.")
     run = make_runner(model, capture_config, int(batch))
-    index, count = _share(share)
+    sharding = model.language.norm.scale[...].sharding
+    check_takes_all_hosts(sharding)
+    together = spans_hosts(sharding)
+    index, count = _share((0, 1) if share is None and together else share)
     rows = to_rows(samples)
     config = _store_config(model, capture_config, weights, encoding)
-    writer = ShardWriter(Path(store), config, index=index, count=count)
+    writer = open_writer(Path(store), config, index=index, count=count, together=together)
     total = len(range(index, len(rows), count)) if isinstance(rows, Sized) else None
     rows = (to_row(row, place) for place, row in enumerate(rows))
     with progress_bar("capture", total, "samples") as advance:
@@ -129,11 +140,39 @@ def capture(
         new = ((place, check_row(model.config, row, capture_config.groups)) for place, row in new)
         planned = batches(new, batch, capture_config.conditions, capture_config.buckets)
         for prompts, measurement in one_step_ahead((prompts, run(prompts)) for prompts in planned):
+            if not isinstance(writer, ShardWriter):
+                jax.block_until_ready(measurement)
+                continue
             names = (row.name for row in prompts.rows)
             digests = map(prompt_digest, prompts.rows)
             writer.save(prompts.places, names, _arrays(prompts, measurement, capture_config), digests)
             advance(len(prompts.rows))
+    if together:
+        wait_for_all_hosts("captured")
     return Store.open(store)
+
+
+class StoredRows(NamedTuple):
+    """What a store has already, on a host that does not write."""
+
+    stored: dict[str, int]
+    """For each stored row its index among all samples, by name."""
+    digests: dict[str, str]
+    """For each of these rows the hash of its prompt, by name."""
+
+
+def open_writer(
+    folder: Path, config: StoreConfig, *, index: int, count: int, together: bool
+) -> ShardWriter | StoredRows:
+    """Open the writer of a share. Of hosts that run together the first has a writer, the others know its rows."""
+    writers: list[ShardWriter] = []
+
+    def open_and_list() -> list[dict[str, Any]]:
+        writers.append(ShardWriter(folder, config, index=index, count=count))
+        return [writers[0].stored, writers[0].digests]
+
+    rows = from_first_host(open_and_list) if together else open_and_list()
+    return writers[0] if writers else StoredRows(*rows)
 
 
 def _check_texts(store: Any, weights: Any, encoding: Any) -> None:
@@ -190,6 +229,7 @@ def make_runner(
     """
     graphdef, params = nnx.split(model)
     sharding = model.language.norm.scale[...].sharding
+    replicate = replicated(sharding)
     text, conditions = model.config.text, capture_config.conditions
     if invalid := [token for token in capture_config.options if not 0 <= token < text.vocab_size]:
         raise ValueError(f"options are token ids 0 … {text.vocab_size - 1}, got {invalid}; drop them.")
@@ -211,6 +251,7 @@ def make_runner(
             prefix=batch.shape.prefix,
             groups=capture_config.groups,
         )
+        measurement = replicate(measurement)
         for array in measurement:
             array.copy_to_host_async()
         return measurement

@@ -58,6 +58,8 @@ SINGLE_TENSORS = {
     "newline": "image_newline",
 }
 ORIGINAL = r"(^|\.)mm_projector\.|(^|\.)vision_tower\.vision_tower\."
+BLOCK_NUMBER = r"(?<=blocks/)(\d+)/"
+"""The number of a block in a list of blocks."""
 BUFFER = r"(position_ids|rotary_emb\.inv_freq)$"
 VISION_LAYER = r"^vision_tower\.encoder\.layers\.(\d+)\."
 VISION_END = r"^vision_tower\.post_layernorm\."
@@ -97,8 +99,8 @@ def is_buffer(key: str) -> bool:
 
 
 def is_stacked(name: str) -> bool:
-    """Whether our parameter `name` has a leading layer axis."""
-    return "blocks/" in name
+    """Whether our parameter `name` has a leading layer axis, as that of a block in a list of blocks has not."""
+    return "blocks/" in name and re.search(BLOCK_NUMBER, name) is None
 
 
 def is_transposed(name: str) -> bool:
@@ -108,12 +110,13 @@ def is_transposed(name: str) -> bool:
 
 def tensor_keys(name: str, shape: tuple[int, ...]) -> tuple[str, ...]:
     """The canonical keys of our parameter `name`: one, or one per layer for a stacked parameter."""
-    name = name.removeprefix("language/")
+    numbers = range(shape[0]) if is_stacked(name) else [int(n) for n in re.findall(BLOCK_NUMBER, name)]
+    name = re.sub(BLOCK_NUMBER, "", name.removeprefix("language/"))
     if name in SINGLE_TENSORS:
         return (SINGLE_TENSORS[name],)
     module, _, leaf = name.rpartition("/")
     key = f"{MODULES[module]}.{LEAVES[leaf]}"
-    return tuple(key.format(layer) for layer in range(shape[0])) if is_stacked(name) else (key,)
+    return tuple(key.format(number) for number in numbers) if "blocks/" in name else (key,)
 
 
 def vision_layers(keys: Iterable[str]) -> int:

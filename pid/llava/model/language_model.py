@@ -22,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from einops import rearrange
 from flax import nnx
+from jax.sharding import PartitionSpec
 from jaxtyping import Array, Bool, Float, Int
 
 from pid.interface.deprecation import add_former_properties
@@ -30,13 +31,13 @@ from pid.llava.model.attention import AttentionMask, KVCache, attention
 from pid.llava.model.choices import Collect
 from pid.llava.model.layers import (
     distinct,
+    has_axes,
     linear,
     normal,
     precision_of,
     run_layers,
     separate,
     stack,
-    whole_and_split,
 )
 from pid.llava.tokens import TokenType
 
@@ -162,9 +163,31 @@ def pool_raw_and_normalized(
     The root mean squares enter the weights, so that one product reads the states once. On a mesh each device computes
     the means of its share of the channels.
     """
-    u = whole_and_split(u)[1]
-    scale = inverse_rms(u, eps)[:, None, :, 0]
-    both = pool(jnp.concatenate([weights, weights * scale], axis=1), u)
+    mesh = jax.typeof(u).sharding.mesh
+    if (
+        mesh.empty
+        or not has_axes(mesh)
+        or u.shape[0] % mesh.shape["data"]
+        or u.shape[2] % mesh.shape["model"]
+    ):
+        return _pool_with_scale(weights, u, inverse_rms(u, eps))
+
+    def pool_share(weights: Array, u: Array) -> tuple[Array, Array]:
+        width = u.shape[2] // jax.lax.axis_size("model")
+        share = jax.lax.dynamic_slice_in_dim(u, jax.lax.axis_index("model") * width, width, axis=2)
+        squares = jnp.sum(jnp.square(share.astype(jnp.float32)), axis=-1, keepdims=True)
+        mean = jax.lax.psum(squares, "model") / u.shape[2]
+        return _pool_with_scale(weights, share, jax.lax.rsqrt(mean + eps))
+
+    samples, channels = PartitionSpec("data"), PartitionSpec("data", None, "model")
+    split = jax.shard_map(
+        pool_share, mesh=mesh, in_specs=(samples, samples), out_specs=channels, check_vma=False
+    )
+    return split(weights, u)
+
+
+def _pool_with_scale(weights: Array, u: Array, scale: Float[Array, "b t one"]) -> tuple[Array, Array]:
+    both = pool(jnp.concatenate([weights, weights * scale[:, None, :, 0]], axis=1), u)
     raw, normalized = jnp.split(both, 2, axis=1)
     return raw, normalized
 

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Key
 
 M = TypeVar("M", bound=nnx.Module)
 
@@ -54,20 +54,6 @@ def layer_norm(width: int, eps: float, *, dtype: Any, rngs: nnx.Rngs) -> nnx.Lay
 def has_axes(mesh: Any) -> bool:
     """Whether the mesh of a traced array has the axes "data" and "model", which XLA may place arrays over."""
     return set(mesh.axis_names) == {"data", "model"} and set(mesh.axis_types) == {AxisType.Auto}
-
-
-def whole_and_split(u: Float[Array, "b t d"]) -> tuple[Array, Array]:
-    """Return u with all channels on every device, and u with the channels split over the axis "model" of its mesh.
-
-    Neither moves data where u follows a sum over that axis. Both are u without such a mesh.
-    """
-    mesh = jax.typeof(u).sharding.mesh
-    if mesh.empty or not has_axes(mesh) or u.shape[-1] % mesh.shape["model"]:
-        return u, u
-    whole = jax.lax.with_sharding_constraint(u, NamedSharding(mesh, PartitionSpec("data", None, None)))
-    return whole, jax.lax.with_sharding_constraint(
-        whole, NamedSharding(mesh, PartitionSpec("data", None, "model"))
-    )
 
 
 def distinct(x: Array, count: int) -> list[Array]:
