@@ -37,8 +37,8 @@ def test_a_configuration_refuses_the_address(config, option):
 
 def test_so_does_every_door_of_the_packages(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    samples = np.random.default_rng(0).normal(size=(3, 64, 2))
-    estimate = pid.estimate(*samples, key=jax.random.key(0), ci=None, null=None)
+    target, x, y = np.random.default_rng(0).normal(size=(3, 64, 2))
+    estimate = pid.estimate(target, x, y, key=jax.random.key(0), ci=None, null=None)
     for call in (
         lambda: llava.load(ADDRESS, dtype="float32"),
         lambda: llava.load(tmp_path, dtype="float32", cache=ADDRESS),
