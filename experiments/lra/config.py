@@ -137,6 +137,8 @@ class Config:
     """For --source lra_release: the folder with basic_train.tsv, basic_val.tsv and basic_test.tsv."""
     verify: bool = False
     """Read all prepared data and compare its SHA-256, although its files have not changed since the last time."""
+    profile: bool = False
+    """Write a trace of five steps of every training into the run folder, for xprof."""
     mesh: Mesh = Mesh()
     """Devices of the mesh."""
     hosts: run.Hosts = run.Hosts()

@@ -212,6 +212,7 @@ def train_one(
         test_fn=test,
         tokens_per_step=config.batch * config.model.max_len,
         cadence=config.cadence,
+        profile=config.profile,
     )
 
 

@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from experiments.run.compilation_cache import OPTION as NO_CACHE
 from experiments.run.console import safe_output
 from experiments.run.folder.continuation import Continuation, SavedStart, check_run, is_blank
 from experiments.run.folder.folder_lock import check_unlocked
@@ -114,6 +115,9 @@ class CommandLine(Generic[C]):
             options_of(config),
             words={} if len(self.presets) == 1 else {name: text for name, (text, _) in self.presets.items()},
             groups=groups_of(config),
+            common={
+                NO_CACHE: "Do not read or store compiled programs; see JAX_COMPILATION_CACHE_DIR in BUILD.md."
+            },
         )
 
     def _is_preset(self, word: str) -> bool:

@@ -27,6 +27,7 @@ def help_text(
     words: Mapping[str, str] | None = None,
     groups: Mapping[str, str] | None = None,
     title: str = "Presets",
+    common: Mapping[str, str] | None = None,
 ) -> str:
     """Return the text.
 
@@ -37,6 +38,7 @@ def help_text(
         words: what may stand first, with a description: presets or commands.
         groups: name of a group -> its description.
         title: heading of `words`.
+        common: further options that several programs share, with a description.
     """
     lines = [_wrap(f"usage: {usage}", after=" " * 7), "", _wrap(clean(about))]
     if words:
@@ -49,7 +51,7 @@ def help_text(
         lines += ["", f"Options --{name}.*:" if group else "Options:"]
         if text := (groups or {}).get(group):
             lines += [_wrap(clean(text), before="  ")]
-        lines += _entries(entries if group else entries | COMMON)
+        lines += _entries(entries if group else entries | dict(common or {}) | COMMON)
     return "\n".join(lines)
 
 

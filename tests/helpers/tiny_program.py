@@ -39,6 +39,7 @@ class Config:
     steps: int = 12
     optimizer: train.Optimizer = train.Optimizer(learning_rate=1e-2, warmup=2)
     cadence: run.LoopIntervals = run.LoopIntervals(log_every=2, eval_every=4, checkpoint_every=3, keep=2)
+    profile: bool = False
     pause: float = 0.0
     """Delay in seconds of each batch from the fifth on, so that a signal arrives during training."""
     coordinator: str = ""
@@ -82,6 +83,8 @@ def main(config: Config, spy: Callable[[int], None] = lambda step: None) -> list
 def train_all(config: Config, folder: run.Run, spy: Callable[[int], None]) -> list[run.Result]:
     """Train every variant in the run folder."""
     mesh = sharding.make_mesh(config.mesh.data, config.mesh.model)
+    if config.coordinator:
+        run.introduce_process(mesh.shape)
 
     def batch(step):
         spy(step)
@@ -121,6 +124,7 @@ def train_all(config: Config, folder: run.Run, spy: Callable[[int], None]) -> li
                 test_fn=functools.partial(test, evaluate=programs.evaluate),
                 tokens_per_step=16 * tiny.TOKENS,
                 cadence=config.cadence,
+                profile=config.profile,
             )
         )
     rows = [result._asdict() for result in results]

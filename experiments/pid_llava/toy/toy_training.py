@@ -66,6 +66,9 @@ class Train:
     test: Count = 12_000
     """Number of examples of the test split, for the accuracies in made.json."""
 
+    profile: bool = False
+    """Write a trace of five steps of every training into the run folder, for xprof."""
+
     def __post_init__(self) -> None:
         """Raise ValueError for contradictions, before anything is generated."""
         if (
@@ -166,6 +169,7 @@ def train_one(config: Train, seed: int, folder: run.Run) -> dict[str, Any]:
         test_fn=test,
         tokens_per_step=config.batch * toyworld.LENGTH,
         cadence=config.cadence,
+        profile=config.profile,
     )
     return describe(config, result, model_folder)
 

@@ -13,7 +13,7 @@ from experiments.run.folder.start_log import read_starts
 
 C = TypeVar("C")
 X = TypeVar("X")
-MAY_CHANGE_ON_RESUME = ("mesh", "out", "resume")
+MAY_CHANGE_ON_RESUME = ("mesh", "out", "resume", "profile")
 """Top-level fields of a configuration that may change on resume: they do not change the results.
 
 The `config.py` of a program may add others.
@@ -23,9 +23,9 @@ REMAINS = (LOCK, "versions.json", "starts.jsonl")
 """Files that a start may leave if it ends before it has written its configuration."""
 SUFFIXES = {".json", ".jsonl", ".png", ".csv", ".md"}
 """Suffixes of the files of a run, without those of its arrays."""
-FOLDERS = ("rows", "checkpoints", "hits", "stencils", "coefficients", "models")
+FOLDERS = ("rows", "checkpoints", "hits", "stencils", "coefficients", "models", "profile")
 """Folders in a run."""
-OF_THIS_START = ("out", "resume", "hosts")
+OF_THIS_START = ("out", "resume", "hosts", "profile")
 """Fields that each start sets anew; the others start from the saved values."""
 
 

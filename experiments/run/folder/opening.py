@@ -24,6 +24,7 @@ from experiments.run.folder.json_types import config_to_json, encode
 from experiments.run.folder.provenance import versions
 from experiments.run.folder.run_folder import Run
 from experiments.run.folder.start_log import StartLog
+from pid.interface.local_paths import check_local
 
 _new_folders: dict[Path, list[Path]] = {}
 """Run folder -> the folders that this process has made for it, the deepest first."""
@@ -56,6 +57,7 @@ def open_run(
         ValueError: the folder has files but no run, its run has another configuration or is of another program, or a
             file is damaged. The message names every differing field with its saved and its present value.
     """
+    check_local(folder, "a run folder")
     folder = Path(folder).absolute()
     continuation = continuation or Continuation(may_change=may_change, renamed=renamed or {})
     enter = _continue if resume else _create

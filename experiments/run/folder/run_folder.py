@@ -8,6 +8,7 @@
     metrics.jsonl    one JSON object per logged step: variant, seed, step, loss, ..., without times
     rows/            one JSON file per finished training or measurement (name, seed)
     checkpoints/     one folder per training (variant, seed)
+    profile/         with --profile: traces of some steps, one folder per training
     summary.json     results of the program
 
 Several hosts share the folder: process 0 writes, and all processes read.
@@ -92,6 +93,11 @@ class Run:
     def checkpoints(self, variant: str, seed: int) -> Path:
         """Return the folder of the checkpoints of this training."""
         return self.folder / "checkpoints" / _slug(variant, seed)
+
+    def profile(self, variant: str, seed: int) -> Path:
+        """Return the folder of the trace that this process makes of this training."""
+        folder = self.folder / "profile" / _slug(variant, seed)
+        return folder / f"process-{jax.process_index()}" if jax.process_count() > 1 else folder
 
     @property
     def log(self) -> MetricsLog:

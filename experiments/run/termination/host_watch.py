@@ -71,7 +71,7 @@ def watch_hosts(coordinator: str | None) -> None:
     server, own = None, np.zeros(TOKEN + PORT + NAME, np.uint8)
     if jax.process_index() == 0:
         server = socket.create_server(("", 0), backlog=jax.process_count())
-        name = socket.gethostname().encode()[:NAME].ljust(NAME, b"\0")
+        name = ",".join(_own_names()).encode()[:NAME].ljust(NAME, b"\0")
         own = secrets.token_bytes(TOKEN) + server.getsockname()[1].to_bytes(PORT, "big") + name
         own = np.frombuffer(own, np.uint8)
     sys.excepthook = _end_after(sys.excepthook)
@@ -82,8 +82,17 @@ def watch_hosts(coordinator: str | None) -> None:
     if server is not None:
         _in_background(_accept, server, token)
         return
-    host = coordinator.rpartition(":")[0].strip("[]") if coordinator else name.decode()
-    _connect(host, int.from_bytes(port, "big"), token)
+    names = [coordinator.rpartition(":")[0].strip("[]")] if coordinator else name.decode().split(",")
+    _connect(names, int.from_bytes(port, "big"), token)
+
+
+def _own_names() -> list[str]:
+    """Return names by which others may reach this computer: its name, and the address of its usual route."""
+    names = [socket.gethostname()]
+    with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect(("10.255.255.255", 1))  # this sends nothing
+        names.append(probe.getsockname()[0])
+    return names
 
 
 def announce(code: int) -> None:
@@ -127,17 +136,20 @@ def _accept(server: socket.socket, token: bytes) -> None:
         _in_background(_wait, index, connection)
 
 
-def _connect(host: str, port: int, token: bytes) -> None:
+def _connect(names: list[str], port: int, token: bytes) -> None:
     """Connect to process 0, and end this process when that connection ends or process 0 names a lost one."""
-    try:
-        connection = socket.create_connection((host, port), timeout=10)
-        connection.sendall(token + jax.process_index().to_bytes(4, "big"))
-    except OSError as error:
-        print(f"process 0 cannot be watched ({error}): its end is noticed after 100 s only", file=sys.stderr)
+    for name in names:
+        try:
+            connection = socket.create_connection((name, port), timeout=10)
+            connection.sendall(token + jax.process_index().to_bytes(4, "big"))
+        except OSError as error:
+            reason = error
+            continue
+        _keep_alive(connection)
+        _State.peers[0] = connection
+        _in_background(_wait, 0, connection)
         return
-    _keep_alive(connection)
-    _State.peers[0] = connection
-    _in_background(_wait, 0, connection)
+    print(f"process 0 cannot be watched ({reason}): its end is noticed after 100 s only", file=sys.stderr)
 
 
 def _wait(index: int, connection: socket.socket) -> None:

@@ -6,5 +6,6 @@ checksums    checksums of the files of a checkpoint
 checkpoints  checkpoints of one training
 resumption   the checkpoint from which a training goes on
 compiled     compiled programs of a training
+step_trace   a trace of some steps for xprof
 train_loop   the loop around the training step
 """

@@ -20,6 +20,7 @@ from experiments.run.progress import Clock, TrainingProgress
 from experiments.run.termination.preemption import Preemption
 from experiments.run.training.checkpoints import Checkpoints
 from experiments.run.training.resumption import Training, find_gap, find_start
+from experiments.run.training.step_trace import StepTrace
 from pdeformer.train import Evaluation, Metrics
 
 
@@ -95,6 +96,7 @@ def train(
     test_fn: Callable[[Any], Evaluation],
     tokens_per_step: int,
     cadence: LoopIntervals,
+    profile: bool = False,
 ) -> Result:
     """Train to `steps` updates, from the last checkpoint of (variant, seed) if the run has one.
 
@@ -119,6 +121,7 @@ def train(
         test_fn: params -> `Evaluation` on the test split.
         tokens_per_step: tokens in a global batch, for the tokens per second.
         cadence: intervals of logging, evaluation and checkpoints.
+        profile: whether to write a trace of some steps for xprof into the run folder (see `StepTrace`).
 
     Raises:
         FloatingPointError: loss or gradient is not finite; the message names variant, seed and step. The checkpoints
@@ -148,7 +151,8 @@ def train(
                 progress.say(note)
             resumed = f"resumed at step {start}, " if start else ""
             progress.say(f"{resumed}{parameters:,} parameters, compiled in {compile_seconds:.1f} s")
-            loop = _Loop(run, variant, seed, steps, cadence, evaluate_fn, checkpoints, stop, progress)
+            trace = StepTrace(run.profile(variant, seed) if profile else None, start, steps, progress.say)
+            loop = _Loop(run, variant, seed, steps, cadence, evaluate_fn, checkpoints, stop, progress, trace)
             state = loop.advance(state, start, lambda state, step: compiled(state, batch_fn(step), key))
             last, best = loop.validations[-1], max(loop.validations)
             test = best_test = test_fn(state.params)
@@ -237,6 +241,7 @@ class _Loop:
     checkpoints: Checkpoints
     stop: Preemption
     progress: TrainingProgress
+    trace: StepTrace
     clock: Clock = dataclasses.field(default_factory=Clock)
 
     def __post_init__(self) -> None:
@@ -252,7 +257,9 @@ class _Loop:
         pending = None
         for step in range(start + 1, self.steps + 1):
             self.clock.start()
-            state, metrics = step_fn(state, step - 1)
+            with self.trace.step(step) as results:
+                state, metrics = step_fn(state, step - 1)
+                results.append(metrics)
             if pending is not None:  # the previous step, read while the device computes this one
                 self._log(self._record(*pending))
             pending = (step, metrics)

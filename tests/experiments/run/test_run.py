@@ -374,3 +374,15 @@ def test_clock_counts_every_step_between_two_pauses_and_no_pause(monkeypatch):
 def test_a_new_run_folder_has_the_next_free_number(tmp_path):
     names = [run.next_folder(tmp_path / "lra", "quick").name for _ in range(3)]
     assert names == ["quick-001", "quick-002", "quick-003"]
+
+
+def test_profile_writes_a_trace_of_five_steps_and_changes_no_number(tmp_path, capsys):
+    for name in ("plain", "traced"):
+        main(Config(out=tmp_path / name, profile=name == "traced"))
+    folder = tmp_path / "traced/profile/plain-0"
+    assert f"trace of steps 3 to 7 in {folder}, for xprof" in capsys.readouterr().out
+    (trace,) = folder.glob("plugins/profile/*/*.xplane.pb")
+    assert trace.read_bytes().count(b"step_num") >= 1
+    assert not (tmp_path / "plain/profile").exists()
+    records = [(tmp_path / name / "metrics.jsonl").read_bytes() for name in ("plain", "traced")]
+    assert records[0] == records[1]

@@ -49,3 +49,5 @@ def test_signal_to_one_host_stops_both_after_the_same_step(tmp_path):
     assert codes == [128 + signal.SIGUSR1] * 2, outputs
     assert "is saved; continue with --resume" in outputs[0]
     assert "has ended before" not in "".join(outputs)
+    for host, output in enumerate(outputs):
+        assert f"process {host} of 2, 2 devices, mesh data=2 seq=1 model=1" in output.splitlines()

@@ -17,7 +17,9 @@ def stop_in(phase, count, numbers, folder):
             host.send_signal(number)
     outputs, codes, seconds = end_of(hosts)
     assert codes == [128 + max(numbers)] * count, outputs
-    assert seconds < 15
+    assert seconds < (
+        50 if phase == "checkpoint" else 15
+    )  # in a checkpoint, steps to the next logged one follow
     return outputs
 
 
