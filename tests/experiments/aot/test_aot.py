@@ -141,6 +141,13 @@ def test_cost_of_a_program_of_this_machine():
     assert row["collectives"] == {}
 
 
+def test_a_donated_argument_takes_memory_once():
+    array = jax.ShapeDtypeStruct((1024,), jnp.float32)
+    row = measurement.memory(jax.jit(lambda x: x + 1, donate_argnums=0).lower(array).compile())
+    assert (row["argument_bytes"], row["output_bytes"], row["shared_bytes"]) == (4096, 4096, 4096)
+    assert row["total_bytes"] == 4096 + row["temporary_bytes"]
+
+
 def test_cycles_of_a_kernel_are_bundles_times_grid(tmp_path):
     pl = pytest.importorskip("jax.experimental.pallas")
     text = "Schedule analysis:\n\ttotal scheduled bundles:    95\n"
