@@ -34,7 +34,7 @@ from experiments.aot.targets import TARGETS
 from experiments.aot.verdict import finish, violations
 from pdeformer.attention import dot_product_attention
 from pdeformer.model import Architecture
-from tests.helpers.fake_compiler import ROW
+from tests.experiments.aot.fake_compiler import ROW
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -231,7 +231,7 @@ def fake_compiler(monkeypatch, tmp_path):
     """The log of a compiler that does not compile."""
     log = tmp_path / "log"
     monkeypatch.setenv("FAKE_COMPILER_LOG", str(log))
-    monkeypatch.setattr(subprocesses, "MODULE", "tests.helpers.fake_compiler")
+    monkeypatch.setattr(subprocesses, "MODULE", "tests.experiments.aot.fake_compiler")
     monkeypatch.setattr(program, "missing_wheel", lambda platform: None)
     return log
 
