@@ -15,8 +15,8 @@ import jax.numpy as jnp
 
 REPEATS = 8
 LARGE = {"elements": 2**26, "rows": 8192}
-"""Sizes for accelerators: an array of 256 MiB, and square matrices."""
-SMALL = {"elements": 2**24, "rows": 1536}
+"""Sizes for accelerators: an array of 256 MiB, which no cache holds, and square matrices."""
+SMALL = {"elements": 2**26, "rows": 2048}
 """Sizes for a CPU."""
 KINDS: dict[str, tuple[Any, Any]] = {
     "float32 default": (jnp.float32, None),

@@ -10,11 +10,20 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from experiments import lra
 from experiments.aot import Config, main, program, subprocesses
-from experiments.aot.cases import Bound, Case, Workload, training_cases
+from experiments.aot.cases import (
+    Bound,
+    Case,
+    Workload,
+    attention_cases,
+    llava_cases,
+    stencil_cases,
+    training_cases,
+)
 from experiments.aot.cases.catalog import QUICK, all_cases
 from experiments.aot.compiler import measurement, schedule
 from experiments.aot.compiler.backend import traced_for
@@ -24,7 +33,8 @@ from experiments.aot.figures import draw_memory, draw_roofline
 from experiments.aot.targets import TARGETS
 from experiments.aot.verdict import finish, violations
 from pdeformer.attention import dot_product_attention
-from tests.helpers.fake_compiler import ROW
+from pdeformer.model import Architecture
+from tests.experiments.aot.fake_compiler import ROW
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -88,6 +98,44 @@ def test_the_packages_ask_only_the_door_for_the_backend():
                 assert "devices(" not in ast.unparse(node.value), f"{file} asks a device for its platform"
 
 
+@pytest.mark.parametrize("platform", ["tpu", "gpu"])
+@pytest.mark.parametrize("form", [stencil_cases.COPY, *stencil_cases.forms()])
+def test_evolve_can_be_traced_in_every_form(form, platform):
+    with traced_for(platform):
+        for backward in (False, True):
+            workload = stencil_cases.build(jax.devices(), form=form, backward=backward, shape=(2, 64, 128))
+            out = workload.function.trace(*workload.arguments).out_info
+            assert jax.tree.leaves(out)[0].shape == (2, 64, 128)
+
+
+@pytest.mark.parametrize("form", attention_cases.FORMS)
+def test_attention_can_be_traced_in_every_form(form):
+    with traced_for("tpu"):
+        workload = attention_cases.build(jax.devices(), form=form, tokens=256, backward=True)
+        out = workload.function.trace(*workload.arguments).out_info
+    assert [leaf.shape for leaf in jax.tree.leaves(out)] == 4 * [(1, 256, 8, 64)]
+
+
+@pytest.mark.parametrize("variant", training_cases.VARIANTS)
+def test_training_steps_can_be_traced_on_a_mesh(variant):
+    layout, small = training_cases.Layout(4, model=2), Architecture(max_len=32)
+    assert str(layout) == "data=4 model=2"
+    with traced_for("tpu"):
+        workload = training_cases.build(
+            jax.devices()[:8], architecture=small, layout=layout, batch=8, dtype="bfloat16", variant=variant
+        )
+        state, metrics = workload.function.trace(*workload.arguments).out_info
+    assert metrics.loss.shape == ()
+    assert jax.tree.structure(state) == jax.tree.structure(workload.arguments[0])
+
+
+def test_rounds_of_a_capture_by_hand():
+    """Three conditions from layers 0, 1 and 2 (never) of 2, beside the first run: rounds of one condition each."""
+    masks = np.zeros((3, 2, 1, 8, 8), bool)
+    masks[0, 0, 0, 3, 2] = masks[1, 1, 0, 3, 2] = True
+    assert llava_cases.mean_rounds(masks) == (2 + 3) / 2
+
+
 def case(program="p", **fields):
     return Case("evolve", program, "v5e-1", lambda devices: Workload(None, ()), **fields)
 
@@ -141,6 +189,13 @@ def test_cost_of_a_program_of_this_machine():
     assert row["collectives"] == {}
 
 
+def test_a_donated_argument_takes_memory_once():
+    array = jax.ShapeDtypeStruct((1024,), jnp.float32)
+    row = measurement.memory(jax.jit(lambda x: x + 1, donate_argnums=0).lower(array).compile())
+    assert (row["argument_bytes"], row["output_bytes"], row["shared_bytes"]) == (4096, 4096, 4096)
+    assert row["total_bytes"] == 4096 + row["temporary_bytes"]
+
+
 def test_cycles_of_a_kernel_are_bundles_times_grid(tmp_path):
     pl = pytest.importorskip("jax.experimental.pallas")
     text = "Schedule analysis:\n\ttotal scheduled bundles:    95\n"
@@ -176,7 +231,7 @@ def fake_compiler(monkeypatch, tmp_path):
     """The log of a compiler that does not compile."""
     log = tmp_path / "log"
     monkeypatch.setenv("FAKE_COMPILER_LOG", str(log))
-    monkeypatch.setattr(subprocesses, "MODULE", "tests.helpers.fake_compiler")
+    monkeypatch.setattr(subprocesses, "MODULE", "tests.experiments.aot.fake_compiler")
     monkeypatch.setattr(program, "missing_wheel", lambda platform: None)
     return log
 

@@ -1,4 +1,4 @@
-"""`python -m tests.helpers.fake_compiler NAME FILE`: what `experiments.aot.compiler` does, without compiling.
+"""`python -m tests.experiments.aot.fake_compiler NAME FILE`: what `experiments.aot.compiler` does, without compiling.
 
 The name of the case decides what happens: a "backward" program aborts the process as libtpu may, a "per channel" one
 does not end, and the others are compiled.
