@@ -24,6 +24,9 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
     Returns:
         The sharding.
 
+    Raises:
+        ValueError: the mesh has no axis "data".
+
     Example:
         >>> from pdeformer import sharding
         >>> batch_sharding(sharding.make_mesh(data=1)).spec

@@ -77,7 +77,7 @@ def test_run_folder_holds_configuration_versions_metrics_and_summary(straight):
     assert (config["steps"], config["optimizer"]["learning_rate"], config["mesh"]) == (
         12,
         0.01,
-        {"data": 1, "model": 1},
+        {"data": 1, "model": 1, "fsdp": False},
     )
     assert json.loads((folder / "versions.json").read_text())["jax"] == jax.__version__
     summary = json.loads((folder / "summary.json").read_text())

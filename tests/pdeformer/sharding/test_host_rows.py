@@ -25,7 +25,7 @@ def free_address():
 def results():
     """For each of two hosts: what it has checked, by name."""
     environment = os.environ | {"JAX_NUM_CPU_DEVICES": "4", "JAX_ENABLE_COMPILATION_CACHE": "false"}
-    command = [sys.executable, "-m", "tests.helpers.two_hosts", free_address()]
+    command = [sys.executable, "-m", "tests.pdeformer.sharding.two_hosts", free_address()]
     hosts = [
         subprocess.Popen(
             [*command, str(host)],

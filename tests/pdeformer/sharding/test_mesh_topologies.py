@@ -10,7 +10,7 @@ import pytest
 
 from pdeformer import sharding
 from pdeformer.sharding.mesh import mesh_of_devices
-from tests.helpers.topologies import Chip, chips, tpu_topology
+from tests.pdeformer.sharding.topologies import Chip, chips, tpu_topology
 
 TOPOLOGIES = [
     *(("v5e:2x2", 1), ("v5e:4x4", 1), ("v5e:4x8", 1), ("v5e:8x8", 1), ("v5e:16x16", 1), ("v6e:4x4", 1)),

@@ -9,7 +9,7 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
 from pdeformer import Classifier, ModelConfig, sharding, train
-from tests.helpers.collectives import collective_bytes
+from tests.pdeformer.sharding.collectives import collective_bytes
 
 CONFIG = ModelConfig(
     vocabulary=12, classes=4, layers=2, width=32, heads=4, ffn=64, max_len=64, pooling="cls", dropout=0.1

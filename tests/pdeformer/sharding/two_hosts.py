@@ -1,4 +1,6 @@
-"""Batches on the meshes of two hosts (`python -m tests.helpers.two_hosts ADDRESS HOST`), for tests of their rows.
+"""Batches on the meshes of two hosts, for tests of their rows.
+
+    python -m tests.pdeformer.sharding.two_hosts ADDRESS HOST
 
 Each host has four devices. It prints, for every mesh, whether all its devices have the rows of the global batch.
 """
