@@ -218,7 +218,8 @@ def select_method(
         refusal = kernels.explain_refusal(pde, state, platform, **arguments)
         if refusal is not None:
             raise ValueError(f"method 'kernel' does not serve this call: {refusal}; use 'auto'.")
-        return f"kernel {platform}"
+        assert state is not None
+        return kernels.name_kernel(platform, state)
     if method == "auto" and state is not None:
         kernel = kernels.select_kernel(pde, state, **arguments)
         if kernel is not None:

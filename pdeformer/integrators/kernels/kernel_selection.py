@@ -6,7 +6,7 @@
     gpu         pallas_gpu                   both; segments
 
 A name such as "kernel tpu" states the platform, so that a program for it can be made on another machine.
-"kernel tpu interpreted" runs the kernel in the interpreter of Pallas, for tests.
+"kernel tpu split" is the kernel on a mesh, and "kernel tpu interpreted" runs in the interpreter of Pallas, for tests.
 
 The tangent of a kernel is a `LinearMap` whose transpose is the kernel of the backward pass, which reads the state and
 the cotangent once. Further derivatives and the forward mode in the coefficient use the taps.
@@ -24,6 +24,7 @@ from jaxtyping import Array
 from pdeformer import stencil
 from pdeformer.integrators import causal, convolution
 from pdeformer.integrators.kernels import pallas_gpu, pallas_tpu
+from pdeformer.integrators.kernels.batch_partition import partition_batch
 from pdeformer.integrators.linear_map import LinearMap
 from pdeformer.integrators.meshes import on_mesh
 from pdeformer.pde import Diffusion
@@ -52,7 +53,12 @@ class Call(NamedTuple):
     @property
     def interpret(self) -> bool:
         """Whether the kernel is interpreted."""
-        return self.name.endswith("interpreted")
+        return "interpreted" in self.name
+
+    @property
+    def split(self) -> bool:
+        """Whether the compiler may split the state over several devices."""
+        return "split" in self.name
 
 
 def explain_refusal(
@@ -136,6 +142,12 @@ def _by_taps(call: Call, alpha: Array, edges: Array | None, u: Array) -> Array:
 
 
 def _run(call: Call, alpha: Array, edges: Array | None, u: Array, *, adjoint: bool = False) -> Array:
+    function = _run_split[edges is not None] if call.split else _run_alone
+    return function((call, adjoint), alpha, u, *([] if edges is None else [edges]))
+
+
+def _run_alone(static: tuple[Call, bool], alpha: Array, u: Array, edges: Array | None = None) -> Array:
+    call, adjoint = static
     options = {"interpret": call.interpret}
     if call.platform == "gpu":
         return pallas_gpu.apply(u, alpha, _ends(edges), call.steps, **options)
@@ -144,6 +156,28 @@ def _run(call: Call, alpha: Array, edges: Array | None, u: Array, *, adjoint: bo
     return pallas_tpu.apply_matrix(
         u, alpha, edges, call.steps, causal=call.causal, adjoint=adjoint, **options
     )
+
+
+def _pull_back_alone(
+    call: Call, alpha: Array, cotangent: Array, u: Array, edges: Array | None = None
+) -> tuple[Array, Array]:
+    options = {"interpret": call.interpret}
+    if call.platform == "gpu":
+        u_bar, terms = pallas_gpu.pull_back(cotangent, u, alpha, _ends(edges), call.steps, **options)
+    elif alpha.size > 1:
+        u_bar, terms = pallas_tpu.pull_back_filter(cotangent, u, alpha, call.steps, **options)
+    else:
+        u_bar, terms = pallas_tpu.pull_back_matrix(
+            cotangent, u, alpha, edges, call.steps, causal=call.causal, **options
+        )
+    alpha_bar = terms if alpha.size > 1 else jnp.sum(terms).reshape(1)
+    return alpha_bar.astype(alpha.dtype), u_bar
+
+
+_run_split = [partition_batch(_run_alone, states=1, segmented=s, back=False) for s in (False, True)]
+_pull_back_split = [
+    partition_batch(_pull_back_alone, states=2, segmented=s, back=True) for s in (False, True)
+]
 
 
 def _ends(edges: Array | None) -> tuple[Array, Array] | None:
@@ -176,17 +210,8 @@ def _pull_back(
     call: Call, alpha: Array, edges: Array | None, u: Array, cotangent: Array
 ) -> tuple[Array, Array]:
     """Return ᾱ and ū."""
-    options = {"interpret": call.interpret}
-    if call.platform == "gpu":
-        u_bar, terms = pallas_gpu.pull_back(cotangent, u, alpha, _ends(edges), call.steps, **options)
-    elif alpha.size > 1:
-        u_bar, terms = pallas_tpu.pull_back_filter(cotangent, u, alpha, call.steps, **options)
-    else:
-        u_bar, terms = pallas_tpu.pull_back_matrix(
-            cotangent, u, alpha, edges, call.steps, causal=call.causal, **options
-        )
-    alpha_bar = terms if alpha.size > 1 else jnp.sum(terms).reshape(1)
-    return alpha_bar.astype(alpha.dtype), u_bar
+    function = _pull_back_split[edges is not None] if call.split else _pull_back_alone
+    return function(call, alpha, cotangent, u, *([] if edges is None else [edges]))
 
 
 @_pull_back.defjvp
@@ -240,11 +265,13 @@ _along_both = LinearMap("pde_kernel_along_both", _apply_along_both, _transpose_a
 
 
 def select_kernel(pde: Any, state: Array, **arguments: Any) -> str | None:
-    """Return the name of the kernel for the present platform, or None if none serves; arguments as `explain_refusal`.
-
-    A state that the compiler may split over several devices has none.
-    """
+    """Return the name of the kernel for the present platform, or None; arguments as `explain_refusal`."""
     platform = jax.default_backend()
-    if on_mesh(state) or explain_refusal(pde, state, platform, **arguments) is not None:
+    if explain_refusal(pde, state, platform, **arguments) is not None:
         return None
-    return f"kernel {platform}"
+    return name_kernel(platform, state)
+
+
+def name_kernel(platform: str, state: Array) -> str:
+    """Return the name of the kernel of a platform for a state, which the compiler may split over several devices."""
+    return f"kernel {platform}{' split' if on_mesh(state) else ''}"

@@ -309,7 +309,8 @@ def _call_matrix(
 def _table(weights: Array, length: int, operator: Operator) -> tuple[Array, pl.BlockSpec]:
     """Return M and ∂M/∂α of the tiles of one run: of its first, any inner, the last but one and the last."""
     tiles = pl.cdiv(length, TILE)
-    kinds = jnp.array([*range(tiles)] if tiles <= 4 else [0, 1, tiles - 2, tiles - 1])
+    kinds = jnp.arange(min(tiles, 4))
+    kinds = jnp.where(kinds < 2, kinds, kinds + max(tiles, 4) - 4)
     token = TILE * kinds[:, None] - HALO + jnp.arange(LANES)[None]
     inside = (token >= 0) & (token < length) & (jnp.arange(LANES)[None] < WIDTH)
     codes = encode_edges(inside & (token > 0), inside & (token < length - 1), inside)[:, None, :]
