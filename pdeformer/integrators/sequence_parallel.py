@@ -30,7 +30,7 @@ from jaxtyping import Array, Float, Shaped
 
 from pdeformer.integrators.api import Method, evolve
 from pdeformer.integrators.compilation import compile_once
-from pdeformer.integrators.meshes import ambient_axes
+from pdeformer.integrators.meshes import ambient_axes, row_axes
 from pdeformer.pde import (
     PDE,
     AdvectionDiffusion,
@@ -62,8 +62,8 @@ def evolve_sequence_parallel(
     """Compute `evolve` with the sequence split over the mesh axis "seq": one exchange of `steps` rows for all steps.
 
     The program has two collective-permutes, one if causal, and as many again in the backward pass. A halo longer than
-    a shard takes one for each device that it reaches. The first axis of a batch stays split over "data" if that axis
-    divides it.
+    a shard takes one for each device that it reaches. The first axis of a batch stays split over "data" and "model",
+    or "data" alone, if they divide it.
 
     Args:
         u: the state `(..., T, D)` with tokens along `axis`, as in `evolve`; T is a multiple of the size of "seq".
@@ -80,7 +80,7 @@ def evolve_sequence_parallel(
         is_causal: another name of `causal`; None means that it is left out.
 
     Returns:
-        What `evolve` returns, split as `(data, ..., seq, D)`.
+        What `evolve` returns, split as `(rows, ..., seq, D)`.
 
     Raises:
         ValueError: as in `evolve`, the mesh has no axis "seq", or "seq" does not divide T.
@@ -202,7 +202,7 @@ def map_shards(
     Args:
         function: maps a shard `(..., T/p, D)`, its ids and the operands to a result of the shape of the shard. It runs
             inside `jax.shard_map`, and may exchange rows along "seq".
-        u: the state `(..., T, D)`: tokens are split over "seq", the first axis of a batch over "data".
+        u: the state `(..., T, D)`: tokens are split over "seq", the first axis of a batch as the residual stream.
         segment_ids: ids `(..., T)`, or None.
         operands: trees of arrays that every device has whole.
         mesh: the mesh; None is the ambient one.
@@ -230,8 +230,7 @@ def map_shards(
 
 
 def _state_spec(u: Array, axes: dict[str, int]) -> PartitionSpec:
-    split = u.ndim > 2 and "data" in axes and u.shape[0] % axes["data"] == 0
-    lead = ("data" if split else None, *[None] * (u.ndim - 3)) if u.ndim > 2 else ()
+    lead = (row_axes(u.shape[0], axes) or None, *[None] * (u.ndim - 3)) if u.ndim > 2 else ()
     return PartitionSpec(*lead, AXIS, None)
 
 

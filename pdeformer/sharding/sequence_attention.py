@@ -49,7 +49,7 @@ from pdeformer.attention.types import (
     convert_ids,
 )
 from pdeformer.integrators.compilation import compile_once
-from pdeformer.integrators.meshes import ambient_axes
+from pdeformer.integrators.meshes import ambient_axes, row_axes
 from pdeformer.integrators.sequence_parallel import check_sequence_mesh, mirror_halo, sequence_shards
 from pdeformer.pde import PDE, Diffusion, ReactionDiffusion, Wave, is_concrete
 from pdeformer.sharding.ring_attention import RingArgs, RingInputs, ring_attention
@@ -80,7 +80,8 @@ def pde_attention_sequence_parallel(
 
     Linear equations on softmax weights or logits, and plain attention, need O(T/p) memory on each of p devices: the
     keys travel around the ring of devices. A reaction or random features collect all keys and values. The batch stays
-    split over "data", and heads over "model", if these axes divide them. Reverse mode is served once.
+    split over "data" and "model", or over "data" and the heads over "model", if they divide them. Reverse mode is
+    served once.
 
     Args:
         query: Shape (B, T, N, H), as in `pde_attention`.
@@ -91,7 +92,7 @@ def pde_attention_sequence_parallel(
         options: The keyword arguments, fields of `AttentionOptions`. The method "materialized" is refused.
 
     Returns:
-        What `pde_attention` returns, split as (data, seq, model, None).
+        What `pde_attention` returns, split as (rows, seq, heads, None).
 
     Raises:
         ValueError: As in `pde_attention`, the mesh has no axis "seq", T and S differ, or "seq" does not divide T.
@@ -192,10 +193,10 @@ class _Specs(NamedTuple):
 
 
 def _specs(query: Array, key: Array, axes: dict[str, int]) -> _Specs:
-    def split(axis: str, *sizes: int) -> str | None:
-        return axis if axis in axes and all(size % axes[axis] == 0 for size in sizes) else None
-
-    rows, heads = split("data", query.shape[0]), split("model", query.shape[2], key.shape[2])
+    """Return the placement: rows as those of the residual stream, heads over "model" where rows leave it free."""
+    rows, size = row_axes(query.shape[0], axes) or None, axes.get("model", 1)
+    free = "model" in axes and "model" not in (rows or ())
+    heads = "model" if free and query.shape[2] % size == 0 and key.shape[2] % size == 0 else None
     return _Specs(
         PartitionSpec(rows, AXIS, heads, None), PartitionSpec(rows, AXIS), PartitionSpec(None, heads)
     )
