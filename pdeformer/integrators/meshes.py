@@ -55,3 +55,10 @@ def vary_alike(*arrays: Any) -> tuple[Any, ...]:
 def _varying_axes(x: Any) -> frozenset:
     aval: Any = jax.typeof(x)
     return aval.manual_axis_type.varying if hasattr(aval, "manual_axis_type") else aval.vma
+
+
+def struct_like(x: Any, shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
+    """Return a shape and dtype that varies over the same manual axes as an array."""
+    aval: Any = jax.typeof(x)
+    name = "manual_axis_type" if hasattr(aval, "manual_axis_type") else "vma"
+    return jax.ShapeDtypeStruct(shape, dtype, **{name: getattr(aval, name)})
