@@ -39,7 +39,7 @@ def case(shape, *, dtype=jnp.float32, own_masks=True, seed=0):
 def by_kernel(query, caches, mask, blocks):
     removed, bits = mask.bits()
     parts = jnp.split(bits, np.cumsum([cache.key.shape[1] for cache in caches])[:-1], axis=1)
-    keys = tuple(Keys(*cache, part) for cache, part in zip(caches, parts, strict=True))
+    keys = tuple(Keys(cache.key, cache.value, part) for cache, part in zip(caches, parts, strict=True))
     return flash_attention(query, removed, keys, causal=True, blocks=blocks, interpret=True)
 
 
@@ -47,14 +47,17 @@ def by_kernel(query, caches, mask, blocks):
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_kernel_equals_the_products_of_xla(shape, heads_first):
     args = case(shape, own_masks=shape[0] != 1)
-    ours = by_kernel(*args, Blocks(16, 32, heads_first))
+    ours = by_kernel(*args, blocks=Blocks(16, 32, heads_first))
     np.testing.assert_allclose(ours, xla_attention(*args), atol=2e-6)
 
 
 def test_a_query_without_keys_gets_zero():
     query, caches, mask = case(SHAPES[0])
     blind = mask._replace(knockout_mask=jnp.ones((1, 12, 12), bool))
-    for ours in (xla_attention(query, caches, blind), by_kernel(query, caches, blind, Blocks(16, 16, False))):  # noqa: FBT003
+    for ours in (
+        xla_attention(query, caches, blind),
+        by_kernel(query, caches, blind, Blocks(16, 16, heads_first=False)),
+    ):
         np.testing.assert_array_equal(ours, np.zeros(query.shape))
 
 
@@ -94,7 +97,7 @@ def test_without_a_mask_every_query_takes_every_key():
     query, caches, _ = case((2, 19, 0, 4, 4, 16, 8))
     theirs = jax.nn.dot_product_attention(query, *caches[0])
     np.testing.assert_allclose(xla_attention(query, caches, None), theirs, atol=1e-6)
-    keys = (Keys(*caches[0], jnp.zeros((2, 19), jnp.int32)),)
+    keys = (Keys(caches[0].key, caches[0].value, jnp.zeros((2, 19), jnp.int32)),)
     removed = jnp.full((2, 19), 1 << TokenType.PAD, jnp.int32)
     ours = flash_attention(
         query, removed, keys, causal=False, blocks=Blocks(16, 32, heads_first=True), interpret=True
