@@ -127,6 +127,17 @@ def test_a_mesh_that_cannot_split_the_heads_takes_products(monkeypatch):
         assert kernel_platform(query, caches, mask) == expected
 
 
+def test_each_device_of_a_mesh_runs_the_kernel_on_its_samples_and_heads(monkeypatch):
+    query, caches, mask = case((2, 20, 37, 8, 4, 16, 8))
+    mesh = jax.make_mesh((2, 4), ("data", "model"), axis_types=(jax.sharding.AxisType.Auto,) * 2)
+    placed = jax.device_put((query, caches, mask), jax.NamedSharding(mesh, jax.P()))
+    monkeypatch.setattr(attention_file, "flash_attention", partial(flash_attention, interpret=True))
+    run = jax.jit(partial(attention_file._on_mesh, Blocks(16, 32, heads_first=False)))
+    ours = run(*placed)
+    assert ours.sharding.shard_shape(ours.shape) == (1, 20, 2, 16)
+    np.testing.assert_allclose(ours, xla_attention(query, caches, mask), atol=2e-6)
+
+
 def test_elsewhere_values_and_gradients_are_those_of_products(monkeypatch):
     """A program for the CPU of a machine with a GPU takes products, and the kernel has their gradient."""
     query, caches, mask = case((2, 20, 37, 4, 2, 64, 8), dtype=jnp.bfloat16)
