@@ -17,9 +17,8 @@ from pid import llava
 from pid.llava import Knockout, TokenType
 from pid.llava.checkpoint.loading import abstract_model
 from pid.llava.model import attention as attention_file
-from pid.llava.model import language_model as language_file
 from pid.llava.model import llava as model_file
-from pid.llava.model.language_model import LanguageModel
+from pid.llava.model.language_model import GROUPS, LanguageModel
 from pid.llava.model.vision import VisionTower
 from pid.llava.preprocessing.device_inputs import WORD
 from tests.helpers.llava_golden import (
@@ -185,7 +184,7 @@ def test_vision_blocks_that_nobody_reads_are_not_loaded():
 
 def run_error(name, graphdef, params, inputs):
     """The error of the residual stream from the program that `forward` runs."""
-    ours = model_file.run(graphdef, params, inputs, collect="all", groups=language_file.GROUPS).residual
+    ours = model_file.run(graphdef, params, inputs, collect="all", groups=GROUPS).residual
     mask = golden(name)["token_types"] > 0
     return error(np.asarray(ours)[:, mask], golden(name)["residual"][:, mask])
 

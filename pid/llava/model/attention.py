@@ -168,7 +168,8 @@ def _on_mesh(blocks: Blocks, query: Array, caches: tuple[KVCache, ...], mask: At
     if mesh.empty or mesh.size == 1:
         return run(query, removed, keys)
     samples, heads = PartitionSpec("data"), PartitionSpec("data", None, "model")
-    key_specs = tuple(Keys(heads, heads, samples) for _ in keys)
+    specs: Any = (heads, heads, samples)
+    key_specs = tuple(Keys(*specs) for _ in keys)
     split = jax.shard_map(
         run, mesh=mesh, in_specs=(heads, samples, key_specs), out_specs=heads, check_vma=False
     )

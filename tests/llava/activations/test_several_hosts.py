@@ -5,7 +5,7 @@ import re
 import socket
 import subprocess
 import sys
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -26,7 +26,9 @@ def sharding_of(*hosts):
     """The sharding of an array on devices of these processes."""
 
     class OnHosts(SingleDeviceSharding):
-        device_set = frozenset(map(FakeDevice, hosts))
+        @property
+        def device_set(self) -> Any:
+            return set(map(FakeDevice, hosts))
 
     return OnHosts(jax.devices()[0])
 

@@ -39,7 +39,7 @@ def case(shape, *, dtype=jnp.float32, own_masks=True, seed=0):
 def by_kernel(query, caches, mask, blocks):
     removed, bits = mask.bits()
     parts = jnp.split(bits, np.cumsum([cache.key.shape[1] for cache in caches])[:-1], axis=1)
-    keys = tuple(Keys(*cache, part) for cache, part in zip(caches, parts, strict=True))
+    keys = tuple(Keys(cache.key, cache.value, part) for cache, part in zip(caches, parts, strict=True))
     return flash_attention(query, removed, keys, causal=True, blocks=blocks, interpret=True)
 
 
@@ -47,14 +47,17 @@ def by_kernel(query, caches, mask, blocks):
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_kernel_equals_the_products_of_xla(shape, heads_first):
     args = case(shape, own_masks=shape[0] != 1)
-    ours = by_kernel(*args, Blocks(16, 32, heads_first))
+    ours = by_kernel(*args, blocks=Blocks(16, 32, heads_first))
     np.testing.assert_allclose(ours, xla_attention(*args), atol=2e-6)
 
 
 def test_a_query_without_keys_gets_zero():
     query, caches, mask = case(SHAPES[0])
     blind = mask._replace(knockout_mask=jnp.ones((1, 12, 12), bool))
-    for ours in (xla_attention(query, caches, blind), by_kernel(query, caches, blind, Blocks(16, 16, False))):  # noqa: FBT003
+    for ours in (
+        xla_attention(query, caches, blind),
+        by_kernel(query, caches, blind, Blocks(16, 16, heads_first=False)),
+    ):
         np.testing.assert_array_equal(ours, np.zeros(query.shape))
 
 
@@ -94,7 +97,7 @@ def test_without_a_mask_every_query_takes_every_key():
     query, caches, _ = case((2, 19, 0, 4, 4, 16, 8))
     theirs = jax.nn.dot_product_attention(query, *caches[0])
     np.testing.assert_allclose(xla_attention(query, caches, None), theirs, atol=1e-6)
-    keys = (Keys(*caches[0], jnp.zeros((2, 19), jnp.int32)),)
+    keys = (Keys(caches[0].key, caches[0].value, jnp.zeros((2, 19), jnp.int32)),)
     removed = jnp.full((2, 19), 1 << TokenType.PAD, jnp.int32)
     ours = flash_attention(
         query, removed, keys, causal=False, blocks=Blocks(16, 32, heads_first=True), interpret=True
@@ -122,6 +125,17 @@ def test_a_mesh_that_cannot_split_the_heads_takes_products(monkeypatch):
         replicated = jax.NamedSharding(mesh, jax.P())
         query, caches, mask = jax.device_put(case(shape, dtype=jnp.bfloat16), replicated)
         assert kernel_platform(query, caches, mask) == expected
+
+
+def test_each_device_of_a_mesh_runs_the_kernel_on_its_samples_and_heads(monkeypatch):
+    query, caches, mask = case((2, 20, 37, 8, 4, 16, 8))
+    mesh = jax.make_mesh((2, 4), ("data", "model"), axis_types=(jax.sharding.AxisType.Auto,) * 2)
+    placed = jax.device_put((query, caches, mask), jax.NamedSharding(mesh, jax.P()))
+    monkeypatch.setattr(attention_file, "flash_attention", partial(flash_attention, interpret=True))
+    run = jax.jit(partial(attention_file._on_mesh, Blocks(16, 32, heads_first=False)))
+    ours = run(*placed)
+    assert ours.sharding.shard_shape(ours.shape) == (1, 20, 2, 16)
+    np.testing.assert_allclose(ours, xla_attention(query, caches, mask), atol=2e-6)
 
 
 def test_elsewhere_values_and_gradients_are_those_of_products(monkeypatch):

@@ -1,6 +1,7 @@
 """On accelerators all layers and draws are one batch, with the draws of the CPU."""
 
 import re
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -76,8 +77,10 @@ def eigenvalue_batches(backend, monkeypatch):
         jax.ShapeDtypeStruct(x.shape, jnp.float32 if x.dtype == float else x.dtype) for x in (covs, masks)
     ]
 
+    values: Any = bootstrap.parametric_values
+
     def program(covs, masks, key):
-        return bootstrap.parametric_values.__wrapped__(spec("broja"), covs, masks, key, DRAWS)
+        return values.__wrapped__(spec("broja"), covs, masks, key, DRAWS)
 
     text = jax.jit(program).trace(*shapes, KEY).lower(lowering_platforms=("tpu",)).as_text()
     calls = re.findall(r"@Eigh\w*\(.*?tensor<([\dx]+)xf32>", text)
