@@ -81,9 +81,8 @@ def _varying_axes(x: Any) -> frozenset:
     return aval.manual_axis_type.varying if hasattr(aval, "manual_axis_type") else aval.vma
 
 
-def output_shape(shape: tuple[int, ...], dtype: Any, like: Any) -> jax.ShapeDtypeStruct:
-    """Return the shape of an output that varies over the same manual axes as the array `like`, for `pallas_call`."""
-    aval: Any = jax.typeof(like)
-    key = "manual_axis_type" if hasattr(aval, "manual_axis_type") else "vma"
-    varying: Any = {key: getattr(aval, key)}
-    return jax.ShapeDtypeStruct(shape, dtype, **varying)
+def struct_like(x: Any, shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
+    """Return a shape and dtype that varies over the same manual axes as an array."""
+    aval: Any = jax.typeof(x)
+    name = "manual_axis_type" if hasattr(aval, "manual_axis_type") else "vma"
+    return jax.ShapeDtypeStruct(shape, dtype, **{name: getattr(aval, name)})

@@ -1,16 +1,59 @@
 """A kernel on a mesh: every device computes its own sequences and channels, and all tokens of them.
 
-The compiler cannot split a kernel. These rules tell it how, so that a batch over devices needs no collective but the
-sum of the derivative in a coefficient that the devices share.
+The compiler cannot split a kernel. On GPU rules tell it how, for every mesh. The compiler for TPU reads no such rules;
+there the kernel runs under `shard_map`, which must know the axis of the batch: it is the axis "data", as everywhere in
+this library. Either way a batch over devices needs no collective but the sum of the derivative in a coefficient that
+the devices share.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import jax
 from jax.experimental.custom_partitioning import custom_partitioning
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from jaxtyping import Array
+
+DATA = "data"  # the axis of a mesh over which the library splits a batch
+
+
+def splits_over_data(state: Array) -> bool:
+    """Return whether a mesh has an axis "data" that divides the sequences of a state, and none that splits tokens."""
+    mesh = jax.typeof(state).sharding.mesh
+    sizes, kinds = dict(mesh.shape), set(mesh.axis_types)
+    sequences = math.prod(state.shape[:-2])
+    return (
+        AxisType.Manual not in kinds
+        and sequences % sizes.get(DATA, sequences + 1) == 0
+        and sizes.get("seq", 1) == 1
+    )
+
+
+def map_over_data(
+    kernel: Callable[..., Any], *, states: int, segmented: bool, back: bool
+) -> Callable[..., Any]:
+    """Return a kernel that runs under `shard_map` with the sequences split over the axis "data".
+
+    Arguments are those of `partition_batch`.
+    """
+
+    def call(static: Any, *arrays: Array) -> Any:
+        def run(*arrays: Array) -> Any:
+            output = kernel(static, *arrays)
+            return (jax.lax.psum(output[0], DATA), output[1]) if back else output
+
+        whole, split = PartitionSpec(), PartitionSpec(DATA)
+        edges = [split if arrays[-1].shape[0] > 1 else whole] if segmented else []
+        return jax.shard_map(
+            run,
+            mesh=jax.typeof(arrays[1]).sharding.mesh,
+            in_specs=(whole, *[split] * states, *edges),
+            out_specs=(whole, split) if back else split,
+            check_vma=False,
+        )(*arrays)
+
+    return call
 
 
 def partition_batch(

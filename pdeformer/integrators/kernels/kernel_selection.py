@@ -24,7 +24,7 @@ from jaxtyping import Array
 from pdeformer import stencil
 from pdeformer.integrators import causal, convolution
 from pdeformer.integrators.kernels import pallas_gpu, pallas_tpu
-from pdeformer.integrators.kernels.batch_partition import partition_batch
+from pdeformer.integrators.kernels.batch_partition import map_over_data, partition_batch, splits_over_data
 from pdeformer.integrators.linear_map import LinearMap
 from pdeformer.integrators.meshes import on_mesh
 from pdeformer.pde import Diffusion
@@ -68,7 +68,7 @@ def explain_refusal(
 
     Args:
         pde: the equation, its coefficients of any rank.
-        state: the state `(..., T, D)`, or its shape and dtype.
+        state: the state `(..., T, D)`.
         platform: "tpu", "gpu" or another platform of JAX.
         steps: the number of steps.
         boundary: the rule at the ends of a run.
@@ -94,6 +94,8 @@ def explain_refusal(
         return f"the kernels take one coefficient, or one per channel, got shape {shape}"
     if not scalar and platform == "tpu" and (segmented or causal):
         return "the kernel for TPU takes one coefficient for all channels with segments or causal=True"
+    if platform == "tpu" and on_mesh(state) and not splits_over_data(state):
+        return "on a mesh the kernel for TPU needs an axis 'data' that divides the batch, and whole sequences"
     if causal and platform == "gpu":
         return "the kernel for GPU has no causal form"
     return None
@@ -142,7 +144,7 @@ def _by_taps(call: Call, alpha: Array, edges: Array | None, u: Array) -> Array:
 
 
 def _run(call: Call, alpha: Array, edges: Array | None, u: Array, *, adjoint: bool = False) -> Array:
-    function = _run_split[edges is not None] if call.split else _run_alone
+    function = _RUN[call.platform, edges is not None] if call.split else _run_alone
     return function((call, adjoint), alpha, u, *([] if edges is None else [edges]))
 
 
@@ -174,10 +176,17 @@ def _pull_back_alone(
     return alpha_bar.astype(alpha.dtype), u_bar
 
 
-_run_split = [partition_batch(_run_alone, states=1, segmented=s, back=False) for s in (False, True)]
-_pull_back_split = [
-    partition_batch(_pull_back_alone, states=2, segmented=s, back=True) for s in (False, True)
-]
+_SPLIT = {"tpu": map_over_data, "gpu": partition_batch}
+_RUN = {
+    (platform, segmented): split(_run_alone, states=1, segmented=segmented, back=False)
+    for platform, split in _SPLIT.items()
+    for segmented in (False, True)
+}
+_PULL_BACK = {
+    (platform, segmented): split(_pull_back_alone, states=2, segmented=segmented, back=True)
+    for platform, split in _SPLIT.items()
+    for segmented in (False, True)
+}
 
 
 def _ends(edges: Array | None) -> tuple[Array, Array] | None:
@@ -210,7 +219,7 @@ def _pull_back(
     call: Call, alpha: Array, edges: Array | None, u: Array, cotangent: Array
 ) -> tuple[Array, Array]:
     """Return ᾱ and ū."""
-    function = _pull_back_split[edges is not None] if call.split else _pull_back_alone
+    function = _PULL_BACK[call.platform, edges is not None] if call.split else _pull_back_alone
     return function(call, alpha, cotangent, u, *([] if edges is None else [edges]))
 
 

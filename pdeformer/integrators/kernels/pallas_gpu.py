@@ -20,7 +20,7 @@ from jax.experimental.pallas import triton as plgpu
 from jaxtyping import Array
 
 from pdeformer.integrators.explicit import impulse_response
-from pdeformer.integrators.meshes import output_shape
+from pdeformer.integrators.meshes import struct_like, vary_alike
 from pdeformer.pde import Diffusion
 from pdeformer.stencil import rows
 
@@ -79,12 +79,12 @@ def _call(u: Array, weight: Array | None, alpha: Array, ends: Any, steps: int, i
         index = (lambda b, t, d: (0, 0)) if shared else (lambda b, t, d: (b, 0))
         operands.append((end, pl.BlockSpec((None, length), index)))
     operands += [(x, state) for x in (u, weight) if x is not None]
-    outputs = [output_shape(u.shape, u.dtype, u)]
-    specs = [state]
-    if weight is not None:
-        outputs.append(output_shape((batch, blocks, channels), jnp.float32, u))
-        specs.append(pl.BlockSpec((None, None, channels), lambda b, t, d: (b, t, 0)))
     arrays, in_specs = zip(*operands, strict=True)
+    arrays = vary_alike(*arrays)
+    outputs, specs = [struct_like(arrays[0], u.shape, u.dtype)], [state]
+    if weight is not None:
+        outputs.append(struct_like(arrays[0], (batch, blocks, channels), jnp.float32))
+        specs.append(pl.BlockSpec((None, None, channels), lambda b, t, d: (b, t, 0)))
     kernel = partial(
         _kernel,
         shape=(length, channels),

@@ -28,7 +28,7 @@ from jax.experimental.pallas import tpu as pltpu
 from jaxtyping import Array, Int
 
 from pdeformer.integrators.explicit import impulse_response
-from pdeformer.integrators.meshes import output_shape
+from pdeformer.integrators.meshes import struct_like, vary_alike
 from pdeformer.pde import Diffusion
 from pdeformer.stencil import half_line_taps, rows
 
@@ -173,12 +173,13 @@ def _call(kernel: Any, u: Array, weight: Array | None, operands: list, dtype: An
     batch, length, channels = u.shape
     tiling = make_tiling(length, channels)
     specs = _specs(tiling, length)
-    outputs = [output_shape(u.shape, u.dtype, u)]
-    if weight is not None:
-        outputs.append(output_shape((batch, tiling.blocks, 1, channels), jnp.float32, u))
     states = [(u, specs[name]) for name in ("before", "here", "after")]
     states += [] if weight is None else [(weight, specs["here"])]
     arrays, blocks = zip(*operands, *states, strict=True)
+    arrays = vary_alike(*arrays)
+    outputs = [struct_like(arrays[0], u.shape, u.dtype)]
+    if weight is not None:
+        outputs.append(struct_like(arrays[0], (batch, tiling.blocks, 1, channels), jnp.float32))
     return pl.pallas_call(
         kernel,
         grid=(batch, tiling.blocks, tiling.channel_blocks),
