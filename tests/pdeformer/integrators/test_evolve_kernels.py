@@ -45,7 +45,8 @@ def check(platform, shape, steps, per_channel, segmented, causal, dtype=jnp.floa
         for f in (partial(by_kernel, platform), by_scan)
     ]
     for name, a, b in zip(("y", "u_bar", "alpha_bar"), *results, strict=True):
-        np.testing.assert_allclose(a, b, atol=atol, rtol=0, err_msg=name)
+        scale = max(1.0, np.abs(b).max()) if name == "alpha_bar" else 1.0  # a sum over all tokens
+        np.testing.assert_allclose(a, b, atol=atol * scale, rtol=0, err_msg=name)
 
 
 @pytest.mark.parametrize("case", CASES)
