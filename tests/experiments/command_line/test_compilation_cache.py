@@ -81,6 +81,7 @@ def test_programs_that_nobody_uses_are_deleted(tmp_path):
     for name, days in (("old-cache", 61), ("new-cache", 59), ("other", 99)):
         path = Path(tmp_path / name)
         path.write_text("")
-        os.utime(path, (now - days * 86400,) * 2)
+        last_use = now - days * 86400
+        os.utime(path, (last_use, last_use))
     delete_old(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["new-cache", "other"]
