@@ -52,7 +52,7 @@ def _attend(spec: KernelSpec, query: Array, key: Array, value: Array, ids: Ids) 
     kernel = kernel_of(spec.name)
 
     def by_kernel(*arrays: Array) -> tuple[Array, ...]:
-        return tuple(on_every_device(kernel.forward, spec, *arrays))
+        return tuple(on_every_device(kernel.forward, _by_chunks, spec, *arrays))
 
     output, lse = _on_platform(spec, by_kernel, partial(_by_chunks, spec), query, key, value, *ids)
     return output, lse
@@ -97,7 +97,7 @@ def _gradients(
     kernel = kernel_of(spec.name)
 
     def by_kernel(*arrays: Array) -> tuple[Array, ...]:
-        return tuple(on_every_device(kernel.backward, spec, *arrays))
+        return tuple(on_every_device(kernel.backward, _gradients_by_chunks, spec, *arrays))
 
     arrays = query, key, value, *ids, lse, delta, d_output
     return _on_platform(spec, by_kernel, partial(_gradients_by_chunks, spec), *arrays)

@@ -1,7 +1,8 @@
 """Kernels under `jax.vmap`, and on meshes that split the examples or the heads.
 
-XLA cannot split a kernel by itself. Every device runs it on its own examples and key heads; tokens are gathered.
-A mapped axis becomes more examples.
+XLA cannot split a kernel by itself. On GPU every device runs it on its own examples and key heads; tokens are gathered.
+The compiler of TPUs does not ask a program how to split a kernel: there, a program of several devices runs the chunked
+form, unless it is inside a `shard_map`. A mapped axis becomes more examples.
 
     B batch, T query tokens, S key tokens, N heads, K key heads, H head width
 """
@@ -14,21 +15,33 @@ import jax
 import jax.numpy as jnp
 from jax.custom_batching import custom_vmap
 from jax.experimental.custom_partitioning import custom_partitioning
+from jax.extend.core import Primitive, jaxpr_as_fun
+from jax.interpreters import mlir
 from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array
 
 from pdeformer.attention.plain.kernel_interface import KernelSpec
 
 
-def on_every_device(function: Callable[..., tuple], spec: KernelSpec, *arrays: Array) -> tuple[Array, ...]:
-    """Run a function of `kernel_interface.Kernel`; mapped and split axes become its examples and heads."""
-    return _mapped(function, spec)(*arrays)
+def on_every_device(
+    function: Callable[..., tuple], chunks: Callable[..., tuple], spec: KernelSpec, *arrays: Array
+) -> tuple[Array, ...]:
+    """Run a function of `kernel_interface.Kernel`; mapped and split axes become its examples and heads.
+
+    `chunks` computes the same in plain JAX.
+    """
+    return _mapped(function, chunks, spec)(*arrays)
 
 
 @cache
-def _mapped(function: Callable[..., tuple], spec: KernelSpec) -> Callable[..., tuple]:
+def _mapped(
+    function: Callable[..., tuple], chunks: Callable[..., tuple], spec: KernelSpec
+) -> Callable[..., tuple]:
     @custom_vmap
     def call(*arrays: Array) -> tuple[Array, ...]:
+        if spec.name == "mosaic" and not spec.interpret:
+            one, many = (jax.make_jaxpr(partial(f, spec))(*arrays) for f in (function, chunks))
+            return tuple(_BY_DEVICES.bind(*arrays, one=one, many=many))
         return _partitioned(function)(spec, *arrays)
 
     def rule(size: int, is_mapped: Any, *arrays: Array) -> tuple[tuple[Array, ...], Any]:
@@ -43,6 +56,24 @@ def _mapped(function: Callable[..., tuple], spec: KernelSpec) -> Callable[..., t
 
     call.def_vmap(rule)
     return call
+
+
+def _lower_by_devices(context: Any, *values: Any, one: Any, many: Any) -> Any:
+    """Lower the program of one device, or that which XLA can split over several."""
+    where = context.module_context.axis_context
+    manual, mesh = getattr(where, "manual_axes", None), getattr(where, "mesh", None)
+    whole = getattr(where, "num_devices", None) == 1
+    if manual is not None and mesh is not None:
+        whole = set(manual) == set(mesh.axis_names)
+    chosen = jaxpr_as_fun(one if whole else many)
+    return mlir.lower_fun(chosen, multiple_results=True)(context, *values)
+
+
+_BY_DEVICES = Primitive("attention_by_devices")
+_BY_DEVICES.multiple_results = True
+_BY_DEVICES.def_impl(lambda *arrays, one, many: jaxpr_as_fun(one)(*arrays))
+_BY_DEVICES.def_abstract_eval(lambda *avals, one, many: one.out_avals)
+mlir.register_lowering(_BY_DEVICES, _lower_by_devices)
 
 
 @cache
