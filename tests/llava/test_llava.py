@@ -16,8 +16,8 @@ from flax import nnx
 from pid import llava
 from pid.llava import Knockout, TokenType
 from pid.llava.checkpoint.loading import abstract_model
-from pid.llava.model import attention as attention_file
 from pid.llava.model import llava as model_file
+from pid.llava.model import masked_attention as attention_file
 from pid.llava.model.language_model import GROUPS, LanguageModel
 from pid.llava.model.vision import VisionTower
 from pid.llava.preprocessing.device_inputs import WORD

@@ -128,11 +128,11 @@ def capture(
     run = make_runner(model, capture_config, int(batch))
     sharding = model.language.norm.scale[...].sharding
     check_takes_all_hosts(sharding)
-    together = spans_hosts(sharding)
-    index, count = _share((0, 1) if share is None and together else share)
+    is_joint = spans_hosts(sharding)
+    index, count = _share((0, 1) if share is None and is_joint else share)
     rows = to_rows(samples)
     config = _store_config(model, capture_config, weights, encoding)
-    writer = open_writer(Path(store), config, index=index, count=count, together=together)
+    writer = open_writer(Path(store), config, index=index, count=count, is_joint=is_joint)
     total = len(range(index, len(rows), count)) if isinstance(rows, Sized) else None
     rows = (to_row(row, place) for place, row in enumerate(rows))
     with progress_bar("capture", total, "samples") as advance:
@@ -147,7 +147,7 @@ def capture(
             digests = map(prompt_digest, prompts.rows)
             writer.save(prompts.places, names, _arrays(prompts, measurement, capture_config), digests)
             advance(len(prompts.rows))
-    if together:
+    if is_joint:
         wait_for_all_hosts("captured")
     return Store.open(store)
 
@@ -162,7 +162,7 @@ class StoredRows(NamedTuple):
 
 
 def open_writer(
-    folder: Path, config: StoreConfig, *, index: int, count: int, together: bool
+    folder: Path, config: StoreConfig, *, index: int, count: int, is_joint: bool
 ) -> ShardWriter | StoredRows:
     """Open the writer of a share. Of hosts that run together the first has a writer, the others know its rows."""
     writers: list[ShardWriter] = []
@@ -171,7 +171,7 @@ def open_writer(
         writers.append(ShardWriter(folder, config, index=index, count=count))
         return [writers[0].stored, writers[0].digests]
 
-    rows = from_first_host(open_and_list) if together else open_and_list()
+    rows = from_first_host(open_and_list) if is_joint else open_and_list()
     return writers[0] if writers else StoredRows(*rows)
 
 

@@ -59,7 +59,7 @@ def flash_attention(
     blocks: Blocks,
     interpret: bool = False,
 ) -> Float[Array, "b t n h"]:
-    """softmax(QKᵀ/√H) V over all keys of `keys`, as `attention` in `pid.llava.model.attention`.
+    """softmax(QKᵀ/√H) V over all keys of `keys`, as `attention` in `pid.llava.model.masked_attention`.
 
     `removed` has the bits of the types that are removed from each query (B, T), int32. If `causal`, the last of `keys`
     belong to the queries themselves: query t takes its first t + 1 keys.

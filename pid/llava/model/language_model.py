@@ -27,7 +27,6 @@ from jaxtyping import Array, Bool, Float, Int
 
 from pid.interface.deprecation import add_former_properties
 from pid.llava.config import TextConfig
-from pid.llava.model.attention import AttentionMask, KVCache, attention
 from pid.llava.model.choices import Collect
 from pid.llava.model.layers import (
     distinct,
@@ -39,6 +38,7 @@ from pid.llava.model.layers import (
     separate,
     stack,
 )
+from pid.llava.model.masked_attention import AttentionMask, KVCache, attention
 from pid.llava.tokens import TokenType
 
 FORMER_NORMALIZED = "normalized".replace("z", "s")

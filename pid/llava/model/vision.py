@@ -18,8 +18,8 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from pid.llava.config import VisionConfig
-from pid.llava.model.attention import KVCache, attention
 from pid.llava.model.layers import distinct, layer_norm, linear, normal, precision_of, run_layers, stack
+from pid.llava.model.masked_attention import KVCache, attention
 
 
 def quick_gelu(x: Float[Array, "*s"]) -> Float[Array, "*s"]:

@@ -65,9 +65,9 @@ def test_two_hosts_with_one_model_capture_what_one_process_captures(tmp_path, da
         assert "rows 5" in output, output[-2000:]
     with tiny_llava.quick_programs():
         alone = tiny_llava.capture(tmp_path / "alone")
-    together = llava.Store.open(tmp_path / "together")
-    assert together.names == alone.names
-    tiny_llava.assert_same_results(together, alone)
+    joint = llava.Store.open(tmp_path / "together")
+    assert joint.names == alone.names
+    tiny_llava.assert_same_results(joint, alone)
     assert [path.name for path in (tmp_path / "together").glob("manifest-*")] == ["manifest-0000.jsonl"]
 
 

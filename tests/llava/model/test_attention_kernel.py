@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pid.llava.model import attention as attention_file
-from pid.llava.model.attention import AttentionMask, KVCache, attention, kernel_platform, xla_attention
+from pid.llava.model import masked_attention as attention_file
 from pid.llava.model.attention_kernel import BLOCKS, Blocks, Keys, flash_attention
+from pid.llava.model.masked_attention import AttentionMask, KVCache, attention, kernel_platform, xla_attention
 from pid.llava.tokens import TokenType
 
 SHAPES = (  # samples, queries, earlier keys, heads, key heads, width, types of the mask
@@ -132,7 +132,7 @@ def test_each_device_of_a_mesh_runs_the_kernel_on_its_samples_and_heads(monkeypa
     mesh = jax.make_mesh((2, 4), ("data", "model"), axis_types=(jax.sharding.AxisType.Auto,) * 2)
     placed = jax.device_put((query, caches, mask), jax.NamedSharding(mesh, jax.P()))
     monkeypatch.setattr(attention_file, "flash_attention", partial(flash_attention, interpret=True))
-    run = jax.jit(partial(attention_file._on_mesh, Blocks(16, 32, heads_first=False)))
+    run = jax.jit(partial(attention_file.kernel_on_mesh, Blocks(16, 32, heads_first=False)))
     ours = run(*placed)
     assert ours.sharding.shard_shape(ours.shape) == (1, 20, 2, 16)
     np.testing.assert_allclose(ours, xla_attention(query, caches, mask), atol=2e-6)

@@ -136,7 +136,7 @@ def _kernel_or_xla(
 ) -> Array:
     """The kernel where the program is compiled for its platform, such as not for a CPU beside a GPU."""
     kernels: dict[str, Callable[..., Array]] = {
-        {"gpu": "cuda", "tpu": "tpu"}[platform]: partial(_on_mesh, BLOCKS[platform])
+        {"gpu": "cuda", "tpu": "tpu"}[platform]: partial(kernel_on_mesh, BLOCKS[platform])
     }
     return jax.lax.platform_dependent(query, caches, mask, default=xla_attention, **kernels)
 
@@ -153,7 +153,9 @@ def _backward(_: str, args: Any, cotangent: Array) -> tuple[Any, Any, None]:
 _kernel_or_xla.defvjp(_forward, _backward)
 
 
-def _on_mesh(blocks: Blocks, query: Array, caches: tuple[KVCache, ...], mask: AttentionMask | None) -> Array:
+def kernel_on_mesh(
+    blocks: Blocks, query: Array, caches: tuple[KVCache, ...], mask: AttentionMask | None
+) -> Array:
     """Run the kernel on each device of a mesh, for its samples and heads."""
     if mask is None:
         removed = jnp.zeros(query.shape[:2], jnp.int32) | (1 << TokenType.PAD)
