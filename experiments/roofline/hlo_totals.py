@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from experiments.roofline.hlo_text import Computation, Instruction, Program, parse
 from experiments.roofline.hlo_traffic import traffic_of
+from experiments.roofline.mosaic_kernels import kernel_of
 
 COLLECTIVES = (
     *("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "ragged-all-to-all"),
@@ -29,6 +30,8 @@ class Totals:
     """Kind → bytes of the larger side of a collective, operands or result, on one device."""
     custom_calls: Counter[str] = field(default_factory=Counter)
     """Target → executions of kernels and library functions."""
+    kernel_steps: Counter[str] = field(default_factory=Counter)
+    """Name of a kernel of a TPU → steps of its grid in all its executions."""
     unknown_loops: int = 0
     """Loops whose trips depend on the data."""
 
@@ -37,7 +40,7 @@ class Totals:
         self.bytes += times * other.bytes
         self.cycles += times * other.cycles
         self.unknown_loops += other.unknown_loops
-        for name in ("collectives", "collective_bytes", "custom_calls"):
+        for name in ("collectives", "collective_bytes", "custom_calls", "kernel_steps"):
             for kind, value in getattr(other, name).items():
                 getattr(self, name)[kind] += times * value  # type: ignore[operator]  a mean number of trips is no integer
 
@@ -90,6 +93,8 @@ class _Walk:
                     self._count(collective, inside, totals)
                 if instruction.opcode == "custom-call":
                     totals.custom_calls[instruction.quoted("custom_call_target") or "?"] += 1
+                    if kernel := kernel_of(instruction):
+                        totals.kernel_steps[instruction.name] += kernel.steps
 
     def _collectives(
         self, instruction: Instruction, computation: Computation
