@@ -14,6 +14,7 @@ COLLECTIVES = (
     *("collective-permute", "collective-broadcast"),
 )
 """The kinds of collectives, each also as an asynchronous `KIND-start`."""
+UNKNOWN_CYCLES = 2.0**62
 
 
 @dataclass
@@ -57,7 +58,7 @@ def total(text: str, *, unknown_trips: float = 1.0) -> Totals:
 
 
 class _Walk:
-    """One pass over a program. A collective that appears in several instructions of one channel counts once."""
+    """One pass over a program. A collective that is spread over several fusions of one channel counts once."""
 
     def __init__(self, program: Program, unknown_trips: float) -> None:
         self.program, self.unknown_trips = program, unknown_trips
@@ -88,9 +89,9 @@ class _Walk:
                 totals.add(self.computation(called or ""))
             case _:
                 totals.bytes += traffic_of(instruction, computation, self.program).total
-                totals.cycles += float(instruction.quoted("estimated_cycles") or 0)
+                totals.cycles += _cycles(instruction)
                 for collective, inside in self._collectives(instruction, computation):
-                    self._count(collective, inside, totals)
+                    self._count(collective, inside, totals, is_fused=inside is not computation)
                 if instruction.opcode == "custom-call":
                     totals.custom_calls[instruction.quoted("custom_call_target") or "?"] += 1
                     if kernel := kernel_of(instruction):
@@ -107,15 +108,23 @@ class _Walk:
             for inner in body.values():
                 yield from self._collectives(inner, body)
 
-    def _count(self, collective: Instruction, computation: Computation, totals: Totals) -> None:
+    def _count(
+        self, collective: Instruction, computation: Computation, totals: Totals, *, is_fused: bool
+    ) -> None:
         kind = collective.opcode.removesuffix("-start")
         channel = re.search(r"channel_id=(\d+)", collective.attributes)
         key = (kind, channel.group(1) if channel else collective.name)
-        if key in self.channels:
+        if is_fused and key in self.channels:
             return
         self.channels.add(key)
         totals.collectives[kind] += 1
         totals.collective_bytes[kind] += collective_bytes(collective, computation)
+
+
+def _cycles(instruction: Instruction) -> float:
+    """Return the cycles that the compiler expects; 0 if it does not say, or writes 2⁶³ - 1 for what it does not know."""
+    cycles = float(instruction.quoted("estimated_cycles") or 0)
+    return cycles if cycles < UNKNOWN_CYCLES else 0.0
 
 
 def collective_bytes(collective: Instruction, computation: Computation) -> int:

@@ -26,6 +26,8 @@ def test_operations_of_a_product_by_type_and_precision():
     assert matrix_flops(traced(jnp.matmul, *shapes, dtype=jnp.bfloat16)) == {"bfloat16": PRODUCT}
     highest = partial(jnp.matmul, precision="highest")
     assert matrix_flops(traced(highest, *shapes)) == {"float32 highest": PRODUCT}
+    one_pass = partial(jax.lax.dot, precision=jax.lax.DotAlgorithmPreset.BF16_BF16_F32)
+    assert matrix_flops(traced(one_pass, *shapes)) == {"float32 default": PRODUCT}
 
 
 def test_operations_of_a_batched_product_its_gradient_and_a_convolution():
