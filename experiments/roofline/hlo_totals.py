@@ -122,7 +122,7 @@ class _Walk:
 
 
 def _cycles(instruction: Instruction) -> float:
-    """Return the cycles that the compiler expects; 0 if it does not say, or writes 2⁶³ - 1 for what it does not know."""
+    """Return the cycles that the compiler expects; 0 if it does not say, or writes 2⁶³ - 1 for an unknown number."""
     cycles = float(instruction.quoted("estimated_cycles") or 0)
     return cycles if cycles < UNKNOWN_CYCLES else 0.0
 
