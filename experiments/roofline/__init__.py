@@ -2,13 +2,13 @@
 
 Files in import order:
 
-hlo_text      instructions of a compiled program
-hlo_traffic   bytes that an instruction moves
-hlo_totals    bytes, collectives, cycles and kernels of a program, loops times their trips
-matrix_flops  operations of the matrix products of a traced program
-kernel_reads  what the kernels of a TPU read more than once
-chips         peak rates of the accelerators
-roof          least and expected time
+hlo_text        instructions of a compiled program
+mosaic_kernels  grid and blocks of the kernels of a TPU
+hlo_traffic     bytes that an instruction moves
+hlo_totals      bytes, collectives, cycles and kernels of a program, loops times their trips
+matrix_flops    operations of the matrix products of a traced program
+chips           peak rates of the accelerators
+roof            least and expected time
 """
 
 from experiments.roofline.chips import CHIPS as CHIPS
@@ -16,7 +16,6 @@ from experiments.roofline.chips import Chip as Chip
 from experiments.roofline.hlo_text import parse as parse
 from experiments.roofline.hlo_totals import Totals as Totals
 from experiments.roofline.hlo_totals import total as total
-from experiments.roofline.kernel_reads import repeated_bytes as repeated_bytes
 from experiments.roofline.matrix_flops import matrix_flops as matrix_flops
 from experiments.roofline.roof import Estimate as Estimate
 from experiments.roofline.roof import estimate as estimate

@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 
 from experiments.roofline.hlo_text import Computation, Instruction, Program, parse
 from experiments.roofline.hlo_traffic import traffic_of
+from experiments.roofline.mosaic_kernels import kernel_of
 
 COLLECTIVES = (
     *("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "ragged-all-to-all"),
     *("collective-permute", "collective-broadcast"),
 )
 """The kinds of collectives, each also as an asynchronous `KIND-start`."""
+UNKNOWN_CYCLES = 2.0**62
 
 
 @dataclass
@@ -29,6 +31,8 @@ class Totals:
     """Kind → bytes of the larger side of a collective, operands or result, on one device."""
     custom_calls: Counter[str] = field(default_factory=Counter)
     """Target → executions of kernels and library functions."""
+    kernel_steps: Counter[str] = field(default_factory=Counter)
+    """Name of a kernel of a TPU → steps of its grid in all its executions."""
     unknown_loops: int = 0
     """Loops whose trips depend on the data."""
 
@@ -37,7 +41,7 @@ class Totals:
         self.bytes += times * other.bytes
         self.cycles += times * other.cycles
         self.unknown_loops += other.unknown_loops
-        for name in ("collectives", "collective_bytes", "custom_calls"):
+        for name in ("collectives", "collective_bytes", "custom_calls", "kernel_steps"):
             for kind, value in getattr(other, name).items():
                 getattr(self, name)[kind] += times * value  # type: ignore[operator]  a mean number of trips is no integer
 
@@ -54,7 +58,7 @@ def total(text: str, *, unknown_trips: float = 1.0) -> Totals:
 
 
 class _Walk:
-    """One pass over a program. A collective that appears in several instructions of one channel counts once."""
+    """One pass over a program. A collective that is spread over several fusions of one channel counts once."""
 
     def __init__(self, program: Program, unknown_trips: float) -> None:
         self.program, self.unknown_trips = program, unknown_trips
@@ -85,11 +89,13 @@ class _Walk:
                 totals.add(self.computation(called or ""))
             case _:
                 totals.bytes += traffic_of(instruction, computation, self.program).total
-                totals.cycles += float(instruction.quoted("estimated_cycles") or 0)
+                totals.cycles += _cycles(instruction)
                 for collective, inside in self._collectives(instruction, computation):
-                    self._count(collective, inside, totals)
+                    self._count(collective, inside, totals, is_fused=inside is not computation)
                 if instruction.opcode == "custom-call":
                     totals.custom_calls[instruction.quoted("custom_call_target") or "?"] += 1
+                    if kernel := kernel_of(instruction):
+                        totals.kernel_steps[instruction.name] += kernel.steps
 
     def _collectives(
         self, instruction: Instruction, computation: Computation
@@ -102,15 +108,23 @@ class _Walk:
             for inner in body.values():
                 yield from self._collectives(inner, body)
 
-    def _count(self, collective: Instruction, computation: Computation, totals: Totals) -> None:
+    def _count(
+        self, collective: Instruction, computation: Computation, totals: Totals, *, is_fused: bool
+    ) -> None:
         kind = collective.opcode.removesuffix("-start")
         channel = re.search(r"channel_id=(\d+)", collective.attributes)
         key = (kind, channel.group(1) if channel else collective.name)
-        if key in self.channels:
+        if is_fused and key in self.channels:
             return
         self.channels.add(key)
         totals.collectives[kind] += 1
         totals.collective_bytes[kind] += collective_bytes(collective, computation)
+
+
+def _cycles(instruction: Instruction) -> float:
+    """Return the cycles that the compiler expects; 0 if it does not say, or writes 2⁶³ - 1 for an unknown number."""
+    cycles = float(instruction.quoted("estimated_cycles") or 0)
+    return cycles if cycles < UNKNOWN_CYCLES else 0.0
 
 
 def collective_bytes(collective: Instruction, computation: Computation) -> int:

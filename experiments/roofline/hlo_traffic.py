@@ -2,13 +2,14 @@
 
 An instruction reads its operands and writes its result, as far as they lie in the memory of the device. A fusion
 computes what its result needs, so an operand of which it needs only slices counts as those slices, and what it updates
-in place counts as the update.
+in place counts as the update. A kernel of a TPU moves the blocks of its grid.
 """
 
 from collections import defaultdict
 from typing import NamedTuple
 
 from experiments.roofline.hlo_text import WIDTHS, Computation, Instruction, Program, Shape
+from experiments.roofline.mosaic_kernels import kernel_of
 
 WITHOUT_TRAFFIC = {
     *("parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all", "iota", "partition-id"),
@@ -96,6 +97,14 @@ def traffic_of(instruction: Instruction, computation: Computation, program: Prog
         update = _memory_bytes(operands[1:2])
         is_outside = bool(_memory_bytes([instruction]))
         return Traffic(update, sum(s.bytes for s in operands[1].shapes) if is_outside else 0)
+    if opcode == "custom-call" and (kernel := kernel_of(instruction)):
+        sides = [shape for operand in operands for shape in operand.shapes], list(instruction.shapes)
+        moved = iter(kernel.bytes)
+        read, written = (
+            sum(bytes_ if shape.memory_bytes else 0 for shape, bytes_ in zip(side, moved, strict=False))
+            for side in sides
+        )
+        return Traffic(read, written)
     return Traffic(_memory_bytes(operands), _result_bytes(instruction))
 
 

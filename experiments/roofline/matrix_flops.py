@@ -63,7 +63,9 @@ def _kind(equation: Any) -> str:
     if dtype != "float32":
         return dtype
     first = precision[0] if isinstance(precision, tuple) else precision
-    return f"{dtype} {lax.Precision(first).name.lower() if first is not None else 'default'}"
+    return (
+        f"{dtype} {first.name.lower() if isinstance(first, lax.Precision) else 'default'}"  # or an algorithm
+    )
 
 
 def _dot_flops(equation: Any) -> int:

@@ -41,8 +41,7 @@ def measure(case: Case, dump: str | None = None) -> Row:
             return {"status": "does not fit", "reason": str(error).splitlines()[0][:300]}
     row = cost(traced, compiled, workload, target)
     if dump is not None:
-        trips = workload.unknown_trips
-        row["kernel_cycles"] = schedule.kernel_cycles(traced.jaxpr, dump, unknown_trips=trips)
+        row["kernel_cycles"] = schedule.kernel_cycles(row["kernel_steps"], dump)
         row["cycles"] += row["kernel_cycles"]
     return {"status": "compiled", "compile_seconds": time.perf_counter() - start, **row}
 
@@ -54,14 +53,12 @@ def cost(traced: Any, compiled: Any, workload: Workload, target: Target) -> Row:
     flops = roofline.matrix_flops(traced.jaxpr, unknown_trips=trips)
     count = len({device for place in _shardings(compiled) if place for device in place.device_set})
     by_kind = {kind: number / count for kind, number in flops.items()}
-    repeated = roofline.repeated_bytes(traced.jaxpr, unknown_trips=trips) if target.platform == "tpu" else 0
     least = least_bytes(traced, compiled)
     return {
         **memory(compiled),
         "least_bytes": least,
-        "moved_bytes": totals.bytes + repeated,
-        "repeated_bytes": repeated,
-        "bytes_ratio": (totals.bytes + repeated) / least,
+        "moved_bytes": totals.bytes,
+        "bytes_ratio": totals.bytes / least,
         "flops": sum(by_kind.values()),
         "flops_by_kind": by_kind,
         "cycles": totals.cycles,
@@ -70,6 +67,7 @@ def cost(traced: Any, compiled: Any, workload: Workload, target: Target) -> Row:
         "collective_bytes": sum(totals.collective_bytes.values()),
         "collective_permutes": totals.collectives["collective-permute"],
         "kernels": dict(totals.custom_calls),
+        "kernel_steps": dict(totals.kernel_steps),
         "loops_of_unknown_length": totals.unknown_loops,
     }
 

@@ -20,7 +20,6 @@ ROW = {
     "total_bytes": 250,
     "least_bytes": 200,
     "moved_bytes": 300,
-    "repeated_bytes": 0,
     "bytes_ratio": 1.5,
     "flops": 1e6,
     "flops_by_kind": {"bfloat16": 1e6},

@@ -155,6 +155,19 @@ def test_collectives_count_their_larger_side_once_a_channel():
     }
 
 
+def test_collectives_of_one_channel_outside_of_fusions_count_each():
+    lines = [
+        "%c = f32[256]{0} collective-permute(%x), channel_id=1, source_target_pairs={{0,1}}",
+        "ROOT %d = f32[256]{0} collective-permute(%c), channel_id=1, source_target_pairs={{1,0}}",
+    ]
+    assert total(program(lines)).collectives == {"collective-permute": 2}
+
+
+def test_cycles_that_the_compiler_does_not_know_do_not_count():
+    lines = ['ROOT %y = f32[256]{0} negate(%x), backend_config={"estimated_cycles":"9223372036854775807"}']
+    assert total(program(lines)).cycles == 0
+
+
 def test_cycles_and_kernels_are_read_from_the_attributes():
     lines = [
         '%k = f32[256]{0} custom-call(%x), custom_call_target="tpu_custom_call"',

@@ -1,13 +1,17 @@
 """Operations of traced programs, blocks that kernels fetch again, and the least time of a chip."""
 
+import math
+import re
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 import pytest
 from jax.experimental import pallas as pl
+from jax.experimental.pallas import tpu as pltpu
 
-from experiments.roofline import CHIPS, estimate, matrix_flops, repeated_bytes
+from experiments.roofline import CHIPS, estimate, hlo_text, matrix_flops, total
+from experiments.roofline.mosaic_kernels import kernel_of
 
 PRODUCT = 2 * 8 * 16 * 4
 
@@ -22,6 +26,8 @@ def test_operations_of_a_product_by_type_and_precision():
     assert matrix_flops(traced(jnp.matmul, *shapes, dtype=jnp.bfloat16)) == {"bfloat16": PRODUCT}
     highest = partial(jnp.matmul, precision="highest")
     assert matrix_flops(traced(highest, *shapes)) == {"float32 highest": PRODUCT}
+    one_pass = partial(jax.lax.dot, precision=jax.lax.DotAlgorithmPreset.BF16_BF16_F32)
+    assert matrix_flops(traced(one_pass, *shapes)) == {"float32 default": PRODUCT}
 
 
 def test_operations_of_a_batched_product_its_gradient_and_a_convolution():
@@ -70,53 +76,103 @@ def test_a_shard_map_counts_on_every_device():
         assert sum(matrix_flops(traced(f, (8, 16))).values()) == (4 if axes == {"x"} else 8) * inner
 
 
-def copy_kernel(index_map, grid, **spec):
+def kernel_of_call(call, *shapes):
+    """The kernel of a Pallas call, lowered for a TPU without its compiler, as a line of a compiled program."""
+    device = jax.sharding.AbstractDevice(device_kind="TPU v5 lite", num_cores=1, platform="tpu")
+    axes = (jax.sharding.AxisType.Auto,)
+    mesh = jax.sharding.AbstractMesh((1,), ("x",), axis_types=axes, abstract_device=device)
+    arrays = [jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in shapes]
+    with jax.sharding.use_abstract_mesh(mesh):
+        text = jax.jit(call).trace(*arrays).lower(lowering_platforms=("tpu",)).as_text()
+    body = re.search(r"body\\22: ?\\22([A-Za-z0-9+/=]+)", text)
+    assert body is not None, text[:3000]
+    kinds = [f"{'f32' if d == jnp.float32 else 's32'}[{','.join(map(str, s))}]" for s, d in shapes]
+    names = ", ".join(f"%a{i}" for i in range(len(shapes)))
+    lines = [
+        *(f"%a{i} = {kind} parameter({i})" for i, kind in enumerate(kinds)),
+        f'ROOT %k.1 = f32[32,128] custom-call({names}), custom_call_target="tpu_custom_call", '
+        f'backend_config={{"custom_call_config":{{"body":"{body.group(1)}"}}}}',
+    ]
+    program = "\n".join(("ENTRY %main (a: f32[]) -> f32[] {", *lines, "}"))
+    return kernel_of(hlo_text.parse(program).computations["main"]["k.1"]), total(program)
+
+
+SOURCE = ((32, 128), jnp.float32)
+BLOCK = 8 * 128 * 4
+
+
+def copy_kernel(index_map, grid, memory_space=None):
     """Copy blocks (8, 128) of a (32, 128) array; the index map says which."""
 
     def kernel(source, target):
-        target[...] = source[...] * 2
+        target[...] = jnp.zeros((8, 128)) if memory_space else source[...] * 2
 
-    block = pl.BlockSpec((8, 128), index_map, **spec)
+    block = pl.BlockSpec(memory_space=memory_space) if memory_space else pl.BlockSpec((8, 128), index_map)
     out = pl.BlockSpec((8, 128), lambda *index: (index[0], 0))
     shape = jax.ShapeDtypeStruct((8 * grid[0], 128), jnp.float32)
     return pl.pallas_call(kernel, grid=grid, in_specs=[block], out_specs=out, out_shape=shape)
 
 
 @pytest.mark.parametrize(
-    ("index_map", "grid", "again"),
+    ("index_map", "grid", "blocks"),
     [
-        (lambda i: (i, 0), (4,), 0),
-        (lambda i: (i // 2, 0), (8,), 0),
-        (lambda i: (i % 4, 0), (8,), 4),
-        (lambda i, j: (j, 0), (4, 4), 12),
-        (lambda i, j: (i, 0), (4, 4), 0),
+        (lambda i: (i, 0), (4,), 4),
+        (lambda i: (i // 2, 0), (8,), 4),
+        (lambda i: (i % 4, 0), (8,), 8),
+        (lambda i: (0, 0), (8,), 1),
+        (lambda i: (jnp.maximum(i - 1, 0), 0), (4,), 3),
+        (lambda i: (jnp.minimum(i + 1, 3), 0), (4,), 3),
+        (lambda i: (jnp.where(i > 1, 3, i), 0), (4,), 3),
+        (lambda i, j: (j, 0), (4, 4), 16),
+        (lambda i, j: (i, 0), (4, 4), 4),
     ],
 )
-def test_a_block_is_fetched_when_its_index_changes(index_map, grid, again):
-    jaxpr = traced(copy_kernel(index_map, grid), (32, 128))
-    assert repeated_bytes(jaxpr) == again * 8 * 128 * 4
+def test_a_block_is_fetched_when_its_index_changes(index_map, grid, blocks):
+    kernel, totals = kernel_of_call(copy_kernel(index_map, grid), SOURCE)
+    assert kernel is not None
+    assert kernel.steps == math.prod(grid)
+    assert kernel.bytes == (blocks * BLOCK, grid[0] * BLOCK)
+    assert totals.bytes == sum(kernel.bytes)
+    assert totals.kernel_steps == {"k.1": math.prod(grid)}
 
 
-def test_a_kernel_counts_its_grid_and_the_loop_around_it():
+def test_an_array_that_a_kernel_copies_itself_counts_once():
+    kernel, _ = kernel_of_call(copy_kernel(None, (4,), pl.ANY), SOURCE)
+    assert kernel is not None
+    assert kernel.bytes == (4 * BLOCK, 4 * BLOCK)
+
+
+def test_an_index_that_depends_on_data_is_fetched_in_every_step():
+    def kernel_body(order, source, target):
+        del order
+        target[...] = source[...]
+
+    spec = pltpu.PrefetchScalarGridSpec(
+        num_scalar_prefetch=1,
+        grid=(4,),
+        in_specs=[pl.BlockSpec((8, 128), lambda i, order: (order[i], 0))],
+        out_specs=pl.BlockSpec((8, 128), lambda i, order: (i, 0)),
+    )
+    shape = jax.ShapeDtypeStruct((32, 128), jnp.float32)
+    call = pl.pallas_call(kernel_body, grid_spec=spec, out_shape=shape)
+    kernel, _ = kernel_of_call(call, ((4,), jnp.int32), SOURCE)
+    assert kernel is not None
+    assert kernel.bytes == (16, 4 * BLOCK, 4 * BLOCK)
+
+
+def test_operations_of_a_kernel_are_those_of_its_grid():
     def kernel(a, out):
         out[...] = a[...] @ a[...]
 
     def call(x):
         block = pl.BlockSpec((8, 8), lambda i: (i % 2, 0))
-        return pl.pallas_call(
-            kernel,
-            grid=(4,),
-            in_specs=[block],
-            out_specs=block,
-            out_shape=jax.ShapeDtypeStruct(x.shape, x.dtype),
-        )(x)
+        shape = jax.ShapeDtypeStruct(x.shape, x.dtype)
+        return pl.pallas_call(kernel, grid=(4,), in_specs=[block], out_specs=block, out_shape=shape)(x)
 
     def loop(x):
         return jax.lax.scan(lambda x, _: (call(x), None), x, length=3)[0]
 
-    jaxpr = traced(loop, (16, 8))
-    assert sum(matrix_flops(jaxpr).values()) == 3 * 4 * 2 * 8**3
-    assert repeated_bytes(jaxpr) == 3 * 2 * (2 * 8 * 8 * 4)  # operand and result, two blocks again each
+    assert sum(matrix_flops(traced(loop, (16, 8))).values()) == 3 * 4 * 2 * 8**3
 
 
 def test_least_and_expected_time():
