@@ -13,7 +13,7 @@ Files in import order:
 
 config        options of the command line
 targets       machines and the wheels that compile for them
-topologies    devices and meshes of machines that are not attached
+topologies    devices of machines that are not attached
 cases         what is compiled, for which machines, and what it must reach
 compiler      one case in a process of its own
 subprocesses  several processes at a time

@@ -1,14 +1,11 @@
-"""Devices of machines that are not attached, and meshes of them."""
+"""Devices of machines that are not attached."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import jax
-from jax.experimental import mesh_utils, topologies
-from jax.sharding import AxisType, Mesh
+from jax.experimental import topologies
 
 from experiments.aot.targets import Target
-from pdeformer.sharding import AXES
 
 H100 = """gpu_device_info {
   cuda_compute_capability { major: 9 } core_count: 132 fpus_per_core: 128 clock_rate_ghz: 1.98
@@ -32,21 +29,6 @@ def devices(target: Target) -> list[Any]:
         one = {"chips_per_host_bounds": (1, 1, 1)} if target.count == 1 else {}
         topology = topologies.get_topology_desc(platform="tpu", topology_name=target.topology, **one)
     return list(topology.devices)
-
-
-def mesh_of(devices: Sequence[Any], data: int, model: int = 1, seq: int = 1) -> Mesh:
-    """Return a mesh with the axes of `pdeformer.sharding`, as `make_mesh` lays them out on attached devices.
-
-    Raises:
-        ValueError: the axes do not have as many devices as there are.
-    """
-    shape = (data, seq, model)
-    if data * seq * model != len(devices):
-        raise ValueError(
-            f"a mesh has all devices of a machine, got {shape} for {len(devices)}; change the mesh of the case."
-        )
-    grid = mesh_utils.create_device_mesh(shape, devices, allow_split_physical_axes=True)
-    return Mesh(grid, AXES, axis_types=(AxisType.Auto,) * 3)
 
 
 def abstract(tree: Any, shardings: Any) -> Any:

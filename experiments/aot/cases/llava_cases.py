@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 from jax.sharding import AxisType, Mesh
 
 from experiments.aot.cases.case import Bound, Case, Workload
@@ -39,6 +40,11 @@ def build(devices: Sequence[Any], *, data: int, model: int, batch: int, states: 
     config = llava.PUBLISHED_MODELS[NAME].config
     layers = config.text.num_layers
     graphdef, shapes = abstract_model(Llava, config, jnp.bfloat16)
+    params = with_shardings(shapes, mesh)
+    if jax.default_backend() == "gpu":  # as `llava.load` does
+        model_ = nnx.merge(graphdef, params)
+        model_.separate_layers()
+        graphdef, params = nnx.split(model_)
     windows = [(Knockout(window),) for window in llava.windows(layers)]
     masks = stack_knockout_masks([(), *windows, (Knockout("all"),)], layers)
 
@@ -60,7 +66,7 @@ def build(devices: Sequence[Any], *, data: int, model: int, batch: int, states: 
     arguments = (masks, masks[:0], indices, indices if states else indices[:0], indices[:2])
     return Workload(
         shared_prefix.measure,
-        (graphdef, with_shardings(shapes, mesh), inputs, *map(whole, arguments)),
+        (graphdef, params, inputs, *map(whole, arguments)),
         static={"prefix": PREFIX, "groups": GROUPS},
         unknown_trips=mean_rounds(masks),
     )

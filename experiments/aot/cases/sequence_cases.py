@@ -11,8 +11,8 @@ from jax.sharding import NamedSharding, PartitionSpec
 from experiments.aot.cases.case import Bound, Case, NotAvailable, Workload
 from experiments.aot.cases.training_cases import PATHX, Layout
 from experiments.aot.cases.training_cases import build as build_step
-from experiments.aot.topologies import mesh_of
 from pdeformer import Diffusion, sharding
+from pdeformer.sharding.mesh import mesh_of_devices
 
 SHAPE, STEPS = (8, 65536, 512), 8
 EXCHANGES = 2
@@ -22,7 +22,7 @@ EXCHANGES = 2
 def build_evolve(devices: Sequence[Any], *, layout: Layout) -> Workload:
     """Return `evolve_sequence_parallel` of a bfloat16 state whose tokens are split over "seq"."""
     evolve = available()
-    mesh = mesh_of(devices, **layout._asdict())
+    mesh = mesh_of_devices(devices, **layout._asdict())
     place = NamedSharding(mesh, PartitionSpec("data", "seq"))
     state = jax.ShapeDtypeStruct(SHAPE, jnp.bfloat16, sharding=place)
     return Workload(jax.jit(lambda u: evolve(u, Diffusion(0.2), steps=STEPS, mesh=mesh)), (state,))

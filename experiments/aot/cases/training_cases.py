@@ -13,11 +13,12 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
 from experiments.aot.cases.case import Bound, Case, Workload
-from experiments.aot.topologies import abstract, mesh_of
+from experiments.aot.topologies import abstract
 from experiments.data.listops.grammar import CLASSES, VOCABULARY
 from pdeformer import sharding, train
 from pdeformer.layers import PDEAttentionConfig, StencilConfig
 from pdeformer.model import Architecture, Classifier, ModelConfig
+from pdeformer.sharding.mesh import mesh_of_devices
 
 TOKENS, PATHX_TOKENS = 2048, 16384
 STEPS = 5000  # of the whole training, which only the schedule of the learning rate reads
@@ -62,7 +63,7 @@ def build(
     classes: int = CLASSES,
 ) -> Workload:
     """Return one training step on a mesh of the devices."""
-    mesh = mesh_of(devices, **layout._asdict())
+    mesh = mesh_of_devices(devices, **layout._asdict())
     config = ModelConfig(
         vocabulary=vocabulary,
         classes=classes,
