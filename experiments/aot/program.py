@@ -129,12 +129,9 @@ class AotStudy(run.Study[dict[str, run.Row]]):
         }
 
     def conclude(self, results: dict[str, run.Row], console: Console) -> None:
-        """Print what is left out, what is not available, and what does not reach its bound."""
+        """Print what is left out, and what does not reach its bound."""
         broken = violations(self.cases, results)
-        missing = [
-            f"{name}: {row['reason']}" for name, row in results.items() if row["status"] == "not available"
-        ]
-        for line in (*self.notes, *missing, *(violation.sentence for violation in broken)):
+        for line in (*self.notes, *(violation.sentence for violation in broken)):
             console.print(line, markup=False)
         bounds = sum(len(self.cases[name].bounds) for name in results)
         console.print(f"{len(results)} programs, {bounds} bounds, {len(broken)} not reached")

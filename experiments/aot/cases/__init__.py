@@ -13,5 +13,4 @@ catalog          all of them
 
 from experiments.aot.cases.case import Bound as Bound
 from experiments.aot.cases.case import Case as Case
-from experiments.aot.cases.case import NotAvailable as NotAvailable
 from experiments.aot.cases.case import Workload as Workload

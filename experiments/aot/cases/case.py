@@ -5,10 +5,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 
-class NotAvailable(Exception):
-    """The package does not have what a case compiles."""
-
-
 class Workload(NamedTuple):
     """A program that can be traced."""
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec
 
-from experiments.aot.cases.case import Bound, Case, NotAvailable, Workload
+from experiments.aot.cases.case import Bound, Case, Workload
 from experiments.aot.cases.training_cases import PATHX, Layout
 from experiments.aot.cases.training_cases import build as build_step
 from pdeformer import Diffusion, sharding
@@ -21,16 +21,17 @@ EXCHANGES = 2
 
 def build_evolve(devices: Sequence[Any], *, layout: Layout) -> Workload:
     """Return `evolve_sequence_parallel` of a bfloat16 state whose tokens are split over "seq"."""
-    evolve = available()
     mesh = mesh_of_devices(devices, **layout._asdict())
     place = NamedSharding(mesh, PartitionSpec("data", "seq"))
     state = jax.ShapeDtypeStruct(SHAPE, jnp.bfloat16, sharding=place)
-    return Workload(jax.jit(lambda u: evolve(u, Diffusion(0.2), steps=STEPS, mesh=mesh)), (state,))
+    return Workload(
+        jax.jit(lambda u: sharding.evolve_sequence_parallel(u, Diffusion(0.2), steps=STEPS, mesh=mesh)),
+        (state,),
+    )
 
 
 def build_pathx(devices: Sequence[Any], *, layout: Layout, batch: int) -> Workload:
     """Return the training step of Path-X with its tokens split over "seq"."""
-    available()
     return build_step(
         devices,
         architecture=PATHX,
@@ -41,13 +42,6 @@ def build_pathx(devices: Sequence[Any], *, layout: Layout, batch: int) -> Worklo
         classes=2,
         variant="attention_diffusion",
     )
-
-
-def available() -> Any:
-    """Return `sharding.evolve_sequence_parallel`; raise NotAvailable without it."""
-    if not hasattr(sharding, "evolve_sequence_parallel"):
-        raise NotAvailable("pdeformer.sharding has no evolve_sequence_parallel")
-    return sharding.evolve_sequence_parallel
 
 
 def cases() -> list[Case]:

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 
 from experiments import roofline
-from experiments.aot.cases.case import Case, NotAvailable, Workload
+from experiments.aot.cases.case import Case, Workload
 from experiments.aot.compiler import schedule
 from experiments.aot.compiler.backend import traced_for
 from experiments.aot.targets import TARGETS, Target
@@ -19,8 +19,7 @@ Row = dict[str, Any]
 def measure(case: Case, dump: str | None = None) -> Row:
     """Return the row of a case.
 
-    Its `status` is "compiled", "does not fit" if the compiler refuses it for its memory, or "not available". Any other
-    failure raises.
+    Its `status` is "compiled", or "does not fit" if the compiler refuses it for its memory. Any other failure raises.
 
     Args:
         case: the case.
@@ -28,10 +27,7 @@ def measure(case: Case, dump: str | None = None) -> Row:
     """
     target, start = TARGETS[case.target], time.perf_counter()
     with traced_for(target.platform):
-        try:
-            workload = case.build(devices(target))
-        except NotAvailable as reason:
-            return {"status": "not available", "reason": str(reason)}
+        workload = case.build(devices(target))
         traced = workload.function.trace(*workload.arguments, **workload.static)
         try:
             compiled = traced.lower().compile()

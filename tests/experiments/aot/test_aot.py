@@ -162,7 +162,6 @@ def test_a_finished_row_has_times_and_shares():
         ((Bound("cycles", 0.9, "absent"),), {}, None),
         ((), {"total_bytes": 2e10}, "needs 20.0 GB of 16.9 GB"),
         ((), {"status": "does not fit", "reason": "RESOURCE_EXHAUSTED"}, "does not fit: RESOURCE_EXHAUSTED"),
-        ((Bound("bytes_ratio", 0.0),), {"status": "not available", "reason": ""}, None),
     ],
 )
 def test_bounds(bounds, change, sentence):
