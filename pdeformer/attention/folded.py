@@ -35,7 +35,7 @@ from pdeformer.attention.plain.performer import linear_attention
 from pdeformer.attention.tiled import HeadInputs, map_heads, tiled_attention
 from pdeformer.attention.types import AttentionInputs, AttentionMask, AttentionOutput, DropoutBits
 from pdeformer.integrators.api import select_method
-from pdeformer.integrators.propagator import propagate
+from pdeformer.integrators.propagator import casts, propagate
 from pdeformer.pde import PDE, AdvectionDiffusion
 from pdeformer.stencil import Path
 
@@ -63,18 +63,24 @@ def apply_propagator(
 
     def apply(u: Array) -> Array:
         if not spec.constant:
-            return integrate(coefficients, spec.order, u, graph)
+            return integrate(coefficients, spec.order, _widen(u), graph)
         first = jax.tree.map(lambda x: x[0], coefficients)
         method = select_method(
             first, "auto", spec.steps, "neumann", segmented=ids is not None, causal=False, state=u
         )
-        return propagate(first, u, graph, steps=spec.steps, method=method)
+        return propagate(first, u if casts(method) else _widen(u), graph, steps=spec.steps, method=method)
 
-    flat = u.reshape(batch, length, -1).astype(jnp.promote_types(u.dtype, jnp.float32))
-    result = (
-        jax.vjp(apply, flat)[1](flat)[0] if adjoint else apply(flat)
-    )  # the vjp of a linear map is its transpose
+    flat = u.reshape(batch, length, -1)
+    if adjoint:
+        result, transposed = jax.vjp(apply, flat)
+        (result,) = transposed(flat.astype(result.dtype))  # the vjp of a linear map is its transpose
+    else:
+        result = apply(flat)
     return result.astype(u.dtype).reshape(u.shape)
+
+
+def _widen(x: Array) -> Array:
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 def base_attention(spec: EvolutionSpec, inputs: AttentionInputs) -> AttentionOutput:
@@ -152,8 +158,7 @@ def _scaled_float32(scale: float, inputs: AttentionInputs) -> AttentionInputs:
     query, key, value, mask, _ = inputs
 
     def widen(x: Array, ids: Array | None) -> Array:
-        x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-        return x if ids is None else jnp.where((ids > 0)[:, :, None, None], x, 0)
+        return _widen(x) if ids is None else jnp.where((ids > 0)[:, :, None, None], _widen(x), 0)
 
     assert value is not None
     query = widen(query, mask.query_ids) * scale
