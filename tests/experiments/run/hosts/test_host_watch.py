@@ -10,7 +10,7 @@ from tests.helpers.tiny_program import Config, main
 
 def kill_one(count, victim, folder):
     """Kill a host during the training, and check how the others end."""
-    hosts = start_hosts([folder] * count, "--steps", "200", "--pause", "0.2")
+    hosts = start_hosts([folder] * count, "--steps", "50", "--pause", "0.5")
     wait_for_step(folder, 4, hosts)
     hosts[victim].send_signal(signal.SIGKILL)
     outputs, codes, seconds = end_of(hosts)
@@ -31,7 +31,7 @@ def kill_one(count, victim, folder):
 @pytest.mark.parametrize("victim", [0, 1])
 def test_killed_host_is_named_at_once_by_the_other(victim, tmp_path):
     kill_one(2, victim, tmp_path / "run")
-    assert main(Config(out=tmp_path / "run", resume=True, steps=200, pause=0.0))
+    assert main(Config(out=tmp_path / "run", resume=True, steps=50, pause=0.0))
 
 
 @pytest.mark.exhaustive
@@ -42,7 +42,7 @@ def test_killed_host_is_named_by_three_others(victim, tmp_path):
 
 @pytest.mark.slow
 def test_signal_to_one_host_stops_both_after_the_same_step(tmp_path):
-    hosts = start_hosts([tmp_path / "run"] * 2, "--steps", "200", "--pause", "0.2")
+    hosts = start_hosts([tmp_path / "run"] * 2, "--steps", "50", "--pause", "0.5")
     wait_for_step(tmp_path / "run", 4, hosts)
     hosts[1].send_signal(signal.SIGUSR1)
     outputs, codes, _ = end_of(hosts)
