@@ -26,7 +26,7 @@ DAYS = 60
 
 def enable_cache() -> None:
     """Store compiled programs from now on. A folder that cannot be written is no error: one sentence says so."""
-    if not jax.config.jax_enable_compilation_cache:  # type: ignore[attr-defined]
+    if not jax.config.jax_enable_compilation_cache:  # type: ignore[attr-defined]  jax adds its options at run time
         return
     named = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]  from the variable, or set before
     warnings.filterwarnings("ignore", r"Error (reading|writing) persistent compilation cache entry")

@@ -67,28 +67,33 @@ class _Layout:
     def tokens_first(self, x: Array, length: int) -> Array:
         return jnp.transpose(x[..., :length], (0, 3, 1, 2))
 
+    def specs_by_query(self) -> tuple[pl.BlockSpec, pl.BlockSpec, pl.BlockSpec, list[pl.BlockSpec]]:
+        """Return the blocks of queries, keys, query rows and ids, for a grid of queries and the keys of their band."""
+        band, groups = self.band, self.groups
+
+        def key_block(i: Any, jj: Any) -> Any:
+            return jnp.minimum(band.first(i) + jj, band.last(i))
+
+        queries = pl.BlockSpec((None, None, self.width, self.c), lambda b, n, i, jj: (b, n, 0, i))
+        keys = pl.BlockSpec(
+            (None, None, self.width, self.w), lambda b, n, i, jj: (b, lax.div(n, groups), 0, key_block(i, jj))
+        )
+        rows = pl.BlockSpec((None, None, 1, self.c), lambda b, n, i, jj: (b, n, 0, i))
+        ids = [
+            pl.BlockSpec((None, 1, self.c), lambda b, n, i, jj: (b, 0, i)),
+            pl.BlockSpec((None, 1, self.w), lambda b, n, i, jj: (b, 0, key_block(i, jj))),
+        ]
+        return queries, keys, rows, ids
+
 
 def forward(spec: KernelSpec, query: Array, key: Array, value: Array, *ids: Array) -> tuple[Array, Array]:
     """Return output (B, T, N, H) and lse (B, N, T), as `kernel_interface.Kernel` says."""
     at = _Layout(spec, query, key, segmented=bool(ids), queries=QUERIES, keys=KEYS)
-    band, steps = at.band, at.band.width
-
-    def key_block(i: Any, jj: Any) -> Any:
-        return jnp.minimum(band.first(i) + jj, band.last(i))
-
-    q_spec = pl.BlockSpec((None, None, at.width, at.c), lambda b, n, i, jj: (b, n, 0, i))
-    k_spec = pl.BlockSpec(
-        (None, None, at.width, at.w), lambda b, n, i, jj: (b, lax.div(n, at.groups), 0, key_block(i, jj))
-    )
-    row_spec = pl.BlockSpec((None, None, 1, at.c), lambda b, n, i, jj: (b, n, 0, i))
-    id_specs = [
-        pl.BlockSpec((None, 1, at.c), lambda b, n, i, jj: (b, 0, i)),
-        pl.BlockSpec((None, 1, at.w), lambda b, n, i, jj: (b, 0, key_block(i, jj))),
-    ]
+    q_spec, k_spec, row_spec, id_specs = at.specs_by_query()
     tokens = at.query_blocks * at.c
     output, lse = pl.pallas_call(
         partial(_forward_kernel, at),
-        grid=(at.batch, at.heads, at.query_blocks, steps),
+        grid=(at.batch, at.heads, at.query_blocks, at.band.width),
         in_specs=[q_spec, k_spec, k_spec, *id_specs[: len(ids)]],
         out_specs=[q_spec, row_spec],
         out_shape=[
@@ -165,23 +170,10 @@ def backward(
 
 
 def _query_gradient(at: _Layout, arrays: tuple) -> Array:
-    band = at.band
-
-    def key_block(i: Any, jj: Any) -> Any:
-        return jnp.minimum(band.first(i) + jj, band.last(i))
-
-    q_spec = pl.BlockSpec((None, None, at.width, at.c), lambda b, n, i, jj: (b, n, 0, i))
-    k_spec = pl.BlockSpec(
-        (None, None, at.width, at.w), lambda b, n, i, jj: (b, lax.div(n, at.groups), 0, key_block(i, jj))
-    )
-    row_spec = pl.BlockSpec((None, None, 1, at.c), lambda b, n, i, jj: (b, n, 0, i))
-    id_specs = [
-        pl.BlockSpec((None, 1, at.c), lambda b, n, i, jj: (b, 0, i)),
-        pl.BlockSpec((None, 1, at.w), lambda b, n, i, jj: (b, 0, key_block(i, jj))),
-    ]
+    q_spec, k_spec, row_spec, id_specs = at.specs_by_query()
     return pl.pallas_call(
         partial(_query_gradient_kernel, at),
-        grid=(at.batch, at.heads, at.query_blocks, band.width),
+        grid=(at.batch, at.heads, at.query_blocks, at.band.width),
         in_specs=[q_spec, k_spec, k_spec, *(id_specs if at.segmented else []), q_spec, row_spec, row_spec],
         out_specs=q_spec,
         out_shape=jax.ShapeDtypeStruct(arrays[0].shape, at.dtype),

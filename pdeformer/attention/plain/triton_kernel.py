@@ -59,6 +59,20 @@ class _Layout:
             mask &= (ids > 0)[:, None]
         return plgpu.load(ref, mask=jnp.broadcast_to(mask, ref.shape), other=0.0)
 
+    def specs_by_query(self) -> tuple[pl.BlockSpec, pl.BlockSpec, pl.BlockSpec, list[pl.BlockSpec]]:
+        """Return the blocks of queries, all keys, query rows and ids, for a grid of queries."""
+        all_keys, groups = self.key_blocks * self.w, self.groups
+        queries = pl.BlockSpec((None, self.c, None, self.padded_width), lambda i, n, b: (b, i, n, 0))
+        keys = pl.BlockSpec(
+            (None, all_keys, None, self.padded_width), lambda i, n, b: (b, 0, lax.div(n, groups), 0)
+        )
+        rows = pl.BlockSpec((None, None, self.c), lambda i, n, b: (b, n, i))
+        ids = [
+            pl.BlockSpec((None, self.c), lambda i, n, b: (b, i)),
+            pl.BlockSpec((None, all_keys), lambda i, n, b: (b, 0)),
+        ]
+        return queries, keys, rows, ids
+
     def store(self, ref: Any, x: Array) -> None:
         mask = (jnp.arange(self.padded_width) < self.width)[None, :]
         plgpu.store(ref, x.astype(ref.dtype), mask=jnp.broadcast_to(mask, ref.shape))
@@ -99,16 +113,8 @@ def _sizes(query: Array, *, backward: bool) -> dict[str, int]:
 def forward(spec: KernelSpec, query: Array, key: Array, value: Array, *ids: Array) -> tuple[Array, Array]:
     """Return output (B, T, N, H) and lse (B, N, T), as `kernel_interface.Kernel` says."""
     at = _Layout(spec, query, key, **_sizes(query, backward=False))
-    tokens, all_keys = at.query_blocks * at.c, at.key_blocks * at.w
-    q_spec = pl.BlockSpec((None, at.c, None, at.padded_width), lambda i, n, b: (b, i, n, 0))
-    k_spec = pl.BlockSpec(
-        (None, all_keys, None, at.padded_width), lambda i, n, b: (b, 0, lax.div(n, at.groups), 0)
-    )
-    row_spec = pl.BlockSpec((None, None, at.c), lambda i, n, b: (b, n, i))
-    id_specs = [
-        pl.BlockSpec((None, at.c), lambda i, n, b: (b, i)),
-        pl.BlockSpec((None, all_keys), lambda i, n, b: (b, 0)),
-    ]
+    tokens = at.query_blocks * at.c
+    q_spec, k_spec, row_spec, id_specs = at.specs_by_query()
     padded_ids = [pad(x.astype(jnp.int32)) for pad, x in zip((at.queries_of, at.keys_of), ids, strict=False)]
     output, lse = pl.pallas_call(
         partial(_forward_kernel, at),
@@ -177,16 +183,7 @@ def backward(
 
 
 def _query_gradient(at: _Layout, arrays: tuple) -> Array:
-    all_keys = at.key_blocks * at.w
-    q_spec = pl.BlockSpec((None, at.c, None, at.padded_width), lambda i, n, b: (b, i, n, 0))
-    k_spec = pl.BlockSpec(
-        (None, all_keys, None, at.padded_width), lambda i, n, b: (b, 0, lax.div(n, at.groups), 0)
-    )
-    row_spec = pl.BlockSpec((None, None, at.c), lambda i, n, b: (b, n, i))
-    id_specs = [
-        pl.BlockSpec((None, at.c), lambda i, n, b: (b, i)),
-        pl.BlockSpec((None, all_keys), lambda i, n, b: (b, 0)),
-    ]
+    q_spec, k_spec, row_spec, id_specs = at.specs_by_query()
     return pl.pallas_call(
         partial(_query_gradient_kernel, at),
         grid=(at.query_blocks, at.heads, at.batch),
