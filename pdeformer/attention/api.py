@@ -174,14 +174,14 @@ def _plain(
         if method == "xla":
             with jax.default_matmul_precision(precision):
                 return _xla_attention(query, key, value, mask, factor).astype(result)
+        bits = None if random is None else draw_dropout_bits(random, query, key)
         if kernel is not None:
             query, spec = scale_query(query, factor, kernel)
-            return fused_attention(spec, query, key, value, query_ids, key_ids).output.astype(result)
+            return fused_attention(spec, query, key, value, query_ids, key_ids, bits).output.astype(result)
         if isinstance(factor, jax.Array):
             wide = compute_dtype(query)
             query, key, value = query.astype(wide) * factor.astype(wide), key.astype(wide), value.astype(wide)
             factor = 1.0
-        bits = None if random is None else draw_dropout_bits(random, query, key)
         options: Any = dict(scale=factor, dropout=dropout, dropout_bits=bits, precision=precision)
         return chunked_attention(query, key, value, mask, **options).output.astype(result)
 

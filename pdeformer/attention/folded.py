@@ -88,7 +88,7 @@ def base_attention(spec: EvolutionSpec, inputs: AttentionInputs) -> AttentionOut
     query, key, value, mask, dropout_bits = inputs
     assert value is not None
     if spec.kernel is not None:
-        return fused_attention(spec.kernel, query, key, value, mask.query_ids, mask.key_ids)
+        return fused_attention(spec.kernel, query, key, value, mask.query_ids, mask.key_ids, dropout_bits)
     if not spec.random_features:
         return chunked_attention(
             query,
@@ -142,7 +142,7 @@ def _recent_keys(spec: EvolutionSpec, pde: PDE, inputs: AttentionInputs) -> Atte
     kernel = spec.kernel
     if kernel is None or value is None:
         return causal_band(spec, pde, inputs)
-    if spec.steps > MOST_STEPS or query.shape[1] != key.shape[1]:
+    if spec.steps > MOST_STEPS or query.shape[1] != key.shape[1] or spec.dropout > 0:
         return causal_band(replace(spec, kernel=None), pde, _scaled_float32(kernel.scale, inputs))
     runs = None if mask.key_ids is None else stencil.run_ids(mask.key_ids)
 

@@ -18,10 +18,11 @@ from pdeformer.attention import chunked
 from pdeformer.attention.plain.kernel_choice import kernel_of
 from pdeformer.attention.plain.kernel_interface import KernelSpec
 from pdeformer.attention.plain.kernel_mesh import on_every_device
-from pdeformer.attention.types import AttentionMask, AttentionOutput
+from pdeformer.attention.types import AttentionMask, AttentionOutput, DropoutBits
 from pdeformer.integrators.linear_map import LinearMap
 
-Ids = tuple[Array, ...]
+Marks = tuple[Array, ...]
+"""The marks of `kernel_interface.Kernel`."""
 
 
 def fused_attention(
@@ -31,10 +32,15 @@ def fused_attention(
     value: Float[Array, "b s k h"],
     query_ids: Integer[Array, "b t"] | None = None,
     key_ids: Integer[Array, "b s"] | None = None,
+    dropout_bits: DropoutBits | None = None,
 ) -> AttentionOutput:
     """Return attention in the dtype of `value`, and the log-sum-exp of its scores in float32."""
-    ids = () if query_ids is None or key_ids is None else (query_ids, key_ids)
-    output, lse = _attend(spec, query, key, value, ids)
+    marks: Marks = () if query_ids is None or key_ids is None else (query_ids, key_ids)
+    if spec.dropout > 0:
+        assert dropout_bits is not None
+        by_head = dropout_bits.query.reshape(query.shape[:3])
+        marks = (*marks, jnp.swapaxes(by_head, 1, 2), jnp.swapaxes(dropout_bits.key, 1, 2))
+    output, lse = _attend(spec, query, key, value, marks)
     return AttentionOutput(output, jnp.swapaxes(lse, 1, 2))
 
 
@@ -47,14 +53,14 @@ def scale_query(query: Array, scale: Any, spec: KernelSpec) -> tuple[Array, Kern
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _attend(spec: KernelSpec, query: Array, key: Array, value: Array, ids: Ids) -> tuple[Array, Array]:
+def _attend(spec: KernelSpec, query: Array, key: Array, value: Array, marks: Marks) -> tuple[Array, Array]:
     """Return output (B, T, N, H) and lse (B, N, T)."""
     kernel = kernel_of(spec.name)
 
     def by_kernel(*arrays: Array) -> tuple[Array, ...]:
         return tuple(on_every_device(kernel.forward, _by_chunks, spec, *arrays))
 
-    output, lse = _on_platform(spec, by_kernel, partial(_by_chunks, spec), query, key, value, *ids)
+    output, lse = _on_platform(spec, by_kernel, partial(_by_chunks, spec), query, key, value, *marks)
     return output, lse
 
 
@@ -65,19 +71,19 @@ def _attend_jvp(spec: KernelSpec, primals: Any, tangents: Any) -> tuple[Any, Any
 
 
 def _attend_tangent(spec: KernelSpec, residuals: Any, tangents: Any) -> tuple[Array, ...]:
-    query, key, value, ids, _, _ = residuals
-    return jax.jvp(lambda *qkv: _by_chunks(spec, *qkv, *ids), (query, key, value), tangents)[1]
+    query, key, value, marks, _, _ = residuals
+    return jax.jvp(lambda *qkv: _by_chunks(spec, *qkv, *marks), (query, key, value), tangents)[1]
 
 
 def _attend_backward(spec: KernelSpec, residuals: Any, cotangents: Any) -> tuple[Array, ...]:
-    query, key, value, ids, output, lse = residuals
+    query, key, value, marks, output, lse = residuals
     d_output, d_lse = cotangents
     any_key = lse > -jnp.inf
-    if ids or spec.low is not None or spec.high is not None:
+    if spec.split_marks(marks)[0] or spec.low is not None or spec.high is not None:
         d_output = jnp.where(jnp.swapaxes(any_key, 1, 2)[..., None], d_output, 0)
     product = d_output.astype(jnp.float32) * output.astype(jnp.float32)
     delta = jnp.where(any_key, jnp.swapaxes(product.sum(-1), 1, 2) - d_lse, 0)
-    return _gradients(spec, query, key, value, ids, lse, delta, d_output)
+    return _gradients(spec, query, key, value, marks, lse, delta, d_output)
 
 
 _tangent = LinearMap("fused_attention_tangent", _attend_tangent, _attend_backward)
@@ -89,7 +95,7 @@ def _gradients(
     query: Array,
     key: Array,
     value: Array,
-    ids: Ids,
+    marks: Marks,
     lse: Array,
     delta: Array,
     d_output: Array,
@@ -99,16 +105,16 @@ def _gradients(
     def by_kernel(*arrays: Array) -> tuple[Array, ...]:
         return tuple(on_every_device(kernel.backward, _gradients_by_chunks, spec, *arrays))
 
-    arrays = query, key, value, *ids, lse, delta, d_output
+    arrays = query, key, value, *marks, lse, delta, d_output
     return _on_platform(spec, by_kernel, partial(_gradients_by_chunks, spec), *arrays)
 
 
 @_gradients.defjvp
 def _gradients_jvp(spec: KernelSpec, primals: Any, tangents: Any) -> tuple[Any, Any]:
-    ids = primals[3]
+    marks = primals[3]
 
     def differentiable(*arrays: Array) -> tuple[Array, ...]:
-        return _gradients_by_chunks(spec, *arrays[:3], *ids, *arrays[3:])
+        return _gradients_by_chunks(spec, *arrays[:3], *marks, *arrays[3:])
 
     arrays, directions = (xs[:3] + xs[4:] for xs in (primals, tangents))
     return _gradients(spec, *primals), jax.jvp(differentiable, arrays, directions)[1]
@@ -120,35 +126,34 @@ def _on_platform(spec: KernelSpec, by_kernel: Any, by_chunks: Any, *arrays: Arra
     return lax.platform_dependent(*arrays, default=by_chunks, **{kernel_of(spec.name).platform: by_kernel})
 
 
-def _chunk_arguments(spec: KernelSpec, ids: Any) -> AttentionMask:
+def _chunk_arguments(spec: KernelSpec, key: Array, marks: Any) -> tuple[AttentionMask, dict[str, Any]]:
+    """Return the mask and the options of the chunked form."""
     low, high = (None if bound is None else jnp.int32(bound) for bound in (spec.low, spec.high))
-    return AttentionMask(low, high, *(ids or (None, None)))
+    ids, bits = spec.split_marks(marks)
+    options = {"scale": spec.scale, "precision": spec.precision}
+    if bits:
+        query_bits, key_bits = (jnp.swapaxes(x, 1, 2) for x in bits)
+        by_key_head = query_bits.reshape(*query_bits.shape[:2], key.shape[2], -1)
+        options |= {"dropout": spec.dropout, "dropout_bits": DropoutBits(by_key_head, key_bits)}
+    return AttentionMask(low, high, *(ids or (None, None))), options
 
 
-def _by_chunks(spec: KernelSpec, query: Array, key: Array, value: Array, *ids: Array) -> tuple[Array, Array]:
-    mask = _chunk_arguments(spec, ids)
-    output, lse = chunked.chunked_attention(
-        query, key, value, mask, scale=spec.scale, precision=spec.precision
-    )
+def _by_chunks(
+    spec: KernelSpec, query: Array, key: Array, value: Array, *marks: Array
+) -> tuple[Array, Array]:
+    mask, options = _chunk_arguments(spec, key, marks)
+    output, lse = chunked.chunked_attention(query, key, value, mask, **options)
     return output.astype(value.dtype), jnp.swapaxes(lse, 1, 2).astype(jnp.float32)
 
 
 def _gradients_by_chunks(
     spec: KernelSpec, query: Array, key: Array, value: Array, *rest: Array
 ) -> tuple[Array, ...]:
-    *ids, lse, delta, d_output = rest
-    mask = _chunk_arguments(spec, ids)
+    *marks, lse, delta, d_output = rest
+    mask, options = _chunk_arguments(spec, key, marks)
     lse, delta = (jnp.swapaxes(x, 1, 2) for x in (lse, delta))
     d_output = d_output.astype(jnp.promote_types(d_output.dtype, jnp.float32))
     # δ = dO·O − dlse is given: O = 0 and dlse = −δ have the same one.
     whole = AttentionOutput(jnp.zeros_like(d_output), lse)
-    return chunked.chunked_gradients(
-        query,
-        key,
-        value,
-        mask,
-        whole,
-        AttentionOutput(d_output, -delta),
-        scale=spec.scale,
-        precision=spec.precision,
-    )
+    cotangent = AttentionOutput(d_output, -delta)
+    return chunked.chunked_gradients(query, key, value, mask, whole, cotangent, **options)

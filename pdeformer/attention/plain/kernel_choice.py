@@ -40,10 +40,10 @@ class AttentionKernel:
         >>> x = jax.ShapeDtypeStruct((1, 4096, 8, 64), jnp.bfloat16)
         >>> explain(x, x, is_causal=True, platform="tpu").name
         'mosaic'
-        >>> print(explain(x, x, dropout=0.1, platform="tpu"))
+        >>> print(explain(x, x, platform="cpu"))
         chunked
-          mosaic: has no dropout
-          triton: runs on gpu, not tpu
+          mosaic: runs on tpu, not cpu
+          triton: runs on gpu, not cpu
     """
 
     name: str
@@ -140,7 +140,7 @@ def select_kernel(
     if kernel.name == "chunked":
         return None
     precision = product_precision(case["precision"], query, key, value)
-    return KernelSpec(kernel.name, low, high, 1.0, precision)
+    return KernelSpec(kernel.name, low, high, 1.0, precision, dropout=float(case["dropout"]))
 
 
 def choose_kernel(
@@ -162,8 +162,8 @@ def choose_kernel(
     precision = product_precision(precision, query, key, value)
     refused, name = [], "chunked"
     for kernel in MODULES:
-        spec = KernelSpec(kernel, low, high, 1.0, precision)
-        reason = _refusal(spec, query, key, value, segmented=segmented, dropout=dropout, platform=platform)
+        spec = KernelSpec(kernel, low, high, 1.0, precision, dropout=float(dropout))
+        reason = _refusal(spec, query, key, value, segmented=segmented, platform=platform)
         if reason is None:
             name = kernel
         else:
@@ -177,14 +177,12 @@ def kernel_of(name: str) -> Kernel:
 
 
 def _refusal(
-    spec: KernelSpec, query: Any, key: Any, value: Any, *, segmented: bool, dropout: float, platform: str
+    spec: KernelSpec, query: Any, key: Any, value: Any, *, segmented: bool, platform: str
 ) -> str | None:
     """Return why a kernel does not serve a call, or None if it does."""
     name = spec.name
     if platform not in PLATFORMS[name]:
         return f"runs on {PLATFORMS[name][0]}, not {platform}"
-    if dropout > 0:
-        return "has no dropout"
     if query.dtype != key.dtype or query.dtype != value.dtype:
         return f"needs one dtype, got {query.dtype}, {key.dtype} and {value.dtype}"
     if query.dtype not in (jnp.bfloat16, jnp.float32, *((jnp.float16,) if name == "triton" else ())):
@@ -217,12 +215,15 @@ def lowering_error(spec: KernelSpec, shapes: tuple, *, segmented: bool) -> str |
     try:
         kernel = kernel_of(spec.name)
         query, key, value = (jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in shapes)
-        ids = [jax.ShapeDtypeStruct(x.shape[:2], jnp.int32) for x in (query, key)] if segmented else []
+        marks = [jax.ShapeDtypeStruct(x.shape[:2], jnp.int32) for x in (query, key)] if segmented else []
+        if spec.dropout > 0:
+            shapes_of_bits = ((x.shape[0], x.shape[2], x.shape[1]) for x in (query, key))
+            marks += [jax.ShapeDtypeStruct(shape, jnp.uint32) for shape in shapes_of_bits]
         batch, length, heads, _ = query.shape
         row = jax.ShapeDtypeStruct((batch, heads, length), jnp.float32)
         for function, arrays in (
-            (kernel.forward, (query, key, value, *ids)),
-            (kernel.backward, (query, key, value, *ids, row, row, query)),
+            (kernel.forward, (query, key, value, *marks)),
+            (kernel.backward, (query, key, value, *marks, row, row, query)),
         ):
             jax.jit(function, static_argnums=0).trace(spec, *arrays).lower(
                 lowering_platforms=(kernel.platform,)

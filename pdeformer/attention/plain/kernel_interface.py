@@ -5,12 +5,13 @@
 
 over the keys s with t + low <= s <= t + high and the segment of the query. δ = dO·O − dlse: the backward pass needs no
 output, and serves a cotangent of the log-sum-exp, by which attentions over disjoint sets of keys are joined. lse may
-be that of more keys than those of the kernel; p is then the part of a larger attention.
+be that of more keys than those of the kernel; p is then the part of a larger attention. With dropout r, p of the last
+factor of `out`, of dO Vᵀ and of dV is m p / (1 − r), where `dropout.keep_mask` decides m ∈ {0, 1}; lse keeps all pairs.
 
     B batch, T query tokens, S key tokens, N heads, K key heads, G = N/K, H head width
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -40,22 +41,30 @@ class KernelSpec(NamedTuple):
     """Precision of products of float32."""
     interpret: bool = False
     """Run the kernel by JAX's interpreter, on any device."""
+    dropout: float = 0.0
+    """Probability of dropping a pair."""
 
     def product_precision(self, dtype: Any) -> lax.Precision:
         """Return the precision of products of `dtype` in the kernel: all digits, or one pass."""
         exact = self.precision != "default" and jnp.finfo(dtype).bits >= 32
         return lax.Precision.HIGHEST if exact else lax.Precision.DEFAULT
 
+    def split_marks(self, marks: Sequence[Any]) -> tuple[Sequence[Any], Sequence[Any]]:
+        """Return the ids and the dropout bits among the marks of a `Kernel`; each are none, or two."""
+        count = len(marks) - (2 if self.dropout > 0 else 0)
+        return marks[:count], marks[count:]
+
 
 class Kernel(NamedTuple):
     """A kernel: two functions of arrays, and the platform that runs it.
 
-    forward   (spec, query (B, T, N, H), key (B, S, K, H), value (B, S, K, H), *ids) → output (B, T, N, H),
+    forward   (spec, query (B, T, N, H), key (B, S, K, H), value (B, S, K, H), *marks) → output (B, T, N, H),
               lse (B, N, T)
-    backward  (spec, query, key, value, *ids, lse, delta (B, N, T), d_output (B, T, N, H)) → d_query, d_key, d_value
+    backward  (spec, query, key, value, *marks, lse, delta (B, N, T), d_output (B, T, N, H)) → d_query, d_key, d_value
 
-    `ids` are none, or those of the queries (B, T) and of the keys (B, S). Output and gradients have the dtypes of value
-    and of their arrays; lse and delta have float32. A row without keys has the output 0 and lse −∞.
+    Marks are the ids of the queries (B, T) and of the keys (B, S), or none; then, with dropout, the bits of the queries
+    (B, N, T) and of the keys (B, K, S). Output and gradients have the dtypes of value and of their arrays; lse and
+    delta have float32. A row without keys has the output 0 and lse −∞.
     """
 
     forward: Callable[..., tuple[Array, Array]]

@@ -119,8 +119,11 @@ def _split_axes(mesh: Any, query: Any, key: Any) -> tuple[Any, Any]:
 
 def _rule(spec: KernelSpec, mesh: Any, values: Any, results: Any) -> Any:
     """Return the rule of Shardy: examples and key heads may be split, nothing else."""
-    del spec, mesh
+    del mesh
     shapes = [tuple(x.shape) for x in values]
+    key_bits = (
+        3 + 1 + sum(len(shape) == 2 for shape in shapes) if spec.dropout > 0 else None
+    )  # behind the ids
     group = shapes[0][2] // max(shapes[1][2], 1)
     query_heads = "n" if group == 1 else "(n g)"
     query, key = f"b t {query_heads} h", "b s n h"
@@ -128,6 +131,8 @@ def _rule(spec: KernelSpec, mesh: Any, values: Any, results: Any) -> Any:
     for shape in shapes[3:]:
         if len(shape) == 2:
             names.append("b t" if len(names) == 3 else "b s")
+        elif len(names) == key_bits:
+            names.append("b n s")
         else:
             names.append(query if len(shape) == 4 else f"b {query_heads} t")
     outputs = [query, f"b {query_heads} t"] if len(results) == 2 else [query, key, key]

@@ -7,7 +7,7 @@ along the sublanes, and the log-sum-exp is one row of numbers. A block of scores
     of a block
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -18,6 +18,7 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 from jaxtyping import Array
 
+from pdeformer.attention.dropout import keep_mask
 from pdeformer.attention.plain.kernel_interface import (
     EMPTY,
     MASKED,
@@ -56,19 +57,20 @@ class _Layout:
     def rows(self, x: Array) -> Array:
         return pad_tokens(x, 2, self.c)[:, :, None, :]
 
-    def ids(self, ids: tuple) -> list:
-        if not ids:
-            return []
-        return [
-            pad_tokens(x.astype(jnp.int32), 1, block)[:, None, :]
-            for x, block in zip(ids, (self.c, self.w), strict=True)
+    def marks(self, marks: Sequence[Array]) -> list[Array]:
+        """Return ids (B, 1, tokens) and dropout bits (B, heads, 1, tokens) in whole blocks."""
+        ids, bits = self.spec.split_marks(marks)
+        blocks = self.c, self.w
+        padded = [
+            pad_tokens(x.astype(jnp.int32), 1, block)[:, None] for x, block in zip(ids, blocks, strict=False)
         ]
+        return padded + [pad_tokens(x, 2, block)[:, :, None] for x, block in zip(bits, blocks, strict=False)]
 
     def tokens_first(self, x: Array, length: int) -> Array:
         return jnp.transpose(x[..., :length], (0, 3, 1, 2))
 
     def specs_by_query(self) -> tuple[pl.BlockSpec, pl.BlockSpec, pl.BlockSpec, list[pl.BlockSpec]]:
-        """Return the blocks of queries, keys, query rows and ids, for a grid of queries and the keys of their band."""
+        """Return the blocks of queries, keys, query rows and marks, for a grid over queries and keys of their band."""
         band, groups = self.band, self.groups
 
         def key_block(i: Any, jj: Any) -> Any:
@@ -83,18 +85,26 @@ class _Layout:
             pl.BlockSpec((None, 1, self.c), lambda b, n, i, jj: (b, 0, i)),
             pl.BlockSpec((None, 1, self.w), lambda b, n, i, jj: (b, 0, key_block(i, jj))),
         ]
-        return queries, keys, rows, ids
+        key_rows = pl.BlockSpec(
+            (None, None, 1, self.w), lambda b, n, i, jj: (b, lax.div(n, groups), 0, key_block(i, jj))
+        )
+        return queries, keys, rows, self.mark_specs(ids, [rows, key_rows])
+
+    def mark_specs(self, ids: list[pl.BlockSpec], bits: list[pl.BlockSpec]) -> list[pl.BlockSpec]:
+        """Return the blocks of the marks that the call has."""
+        return [*(ids if self.segmented else []), *(bits if self.spec.dropout > 0 else [])]
 
 
-def forward(spec: KernelSpec, query: Array, key: Array, value: Array, *ids: Array) -> tuple[Array, Array]:
+def forward(spec: KernelSpec, query: Array, key: Array, value: Array, *marks: Array) -> tuple[Array, Array]:
     """Return output (B, T, N, H) and lse (B, N, T), as `kernel_interface.Kernel` says."""
+    ids, _ = spec.split_marks(marks)
     at = _Layout(spec, query, key, segmented=bool(ids), queries=QUERIES, keys=KEYS)
-    q_spec, k_spec, row_spec, id_specs = at.specs_by_query()
+    q_spec, k_spec, row_spec, mark_specs = at.specs_by_query()
     tokens = at.query_blocks * at.c
     output, lse = pl.pallas_call(
         partial(_forward_kernel, at),
         grid=(at.batch, at.heads, at.query_blocks, at.band.width),
-        in_specs=[q_spec, k_spec, k_spec, *id_specs[: len(ids)]],
+        in_specs=[q_spec, k_spec, k_spec, *mark_specs],
         out_specs=[q_spec, row_spec],
         out_shape=[
             jax.ShapeDtypeStruct((at.batch, at.heads, at.width, tokens), value.dtype),
@@ -110,12 +120,13 @@ def forward(spec: KernelSpec, query: Array, key: Array, value: Array, *ids: Arra
         ),
         interpret=spec.interpret,
         name="attention_forward",
-    )(at.queries_last(query), at.keys_last(key), at.keys_last(value), *at.ids(ids))
+    )(at.queries_last(query), at.keys_last(key), at.keys_last(value), *at.marks(marks))
     return at.tokens_first(output, at.length), lse[:, :, 0, : at.length]
 
 
 def _forward_kernel(at: _Layout, q_ref: Any, k_ref: Any, v_ref: Any, *refs: Any) -> None:
-    ids, (o_ref, lse_ref, top_ref, total_ref, sum_ref) = refs[:-5], refs[-5:]
+    marks, (o_ref, lse_ref, top_ref, total_ref, sum_ref) = refs[:-5], refs[-5:]
+    ids, bits = at.spec.split_marks(marks)
     i, jj = pl.program_id(2), pl.program_id(3)
     j = at.band.first(i) + jj
 
@@ -132,7 +143,8 @@ def _forward_kernel(at: _Layout, q_ref: Any, k_ref: Any, v_ref: Any, *refs: Any)
         weights, decay = jnp.exp(scores - top), jnp.exp(top_ref[...] - top)
         top_ref[...] = top
         total_ref[...] = total_ref[...] * decay + weights.sum(0, keepdims=True)
-        sum_ref[...] = sum_ref[...] * decay + _dot(at, v, weights.astype(v.dtype), NN)
+        remaining = _drop(at, weights, bits).astype(v.dtype)
+        sum_ref[...] = sum_ref[...] * decay + _dot(at, v, remaining, NN)
 
     _run_blocks(at, i, j, step)
 
@@ -140,7 +152,8 @@ def _forward_kernel(at: _Layout, q_ref: Any, k_ref: Any, v_ref: Any, *refs: Any)
     def _() -> None:
         any_key = top_ref[...] > EMPTY
         total = jnp.where(any_key, total_ref[...], 1.0)
-        o_ref[...] = (sum_ref[...] * jnp.where(any_key, 1 / total, 0.0)).astype(o_ref.dtype)
+        factor = jnp.where(any_key, 1 / (total * (1 - at.spec.dropout)), 0.0)
+        o_ref[...] = (sum_ref[...] * factor).astype(o_ref.dtype)
         lse_ref[...] = jnp.where(any_key, top_ref[...] + jnp.log(total), -jnp.inf)
 
 
@@ -148,14 +161,15 @@ def backward(
     spec: KernelSpec, query: Array, key: Array, value: Array, *rest: Array
 ) -> tuple[Array, Array, Array]:
     """Return the gradients of query, key and value, as `kernel_interface.Kernel` says."""
-    *ids, lse, delta, d_output = rest
+    *marks, lse, delta, d_output = rest
+    ids, _ = spec.split_marks(marks)
     at = _Layout(spec, query, key, segmented=bool(ids), queries=QUERIES, keys=QUERIES)
     lse = jnp.where(lse == -jnp.inf, 0.0, lse)  # no pair of such a row is allowed
     arrays = (
         at.queries_last(query),
         at.keys_last(key),
         at.keys_last(value),
-        *at.ids(tuple(ids)),
+        *at.marks(marks),
         at.queries_last(d_output),
         at.rows(lse),
         at.rows(delta),
@@ -170,11 +184,11 @@ def backward(
 
 
 def _query_gradient(at: _Layout, arrays: tuple) -> Array:
-    q_spec, k_spec, row_spec, id_specs = at.specs_by_query()
+    q_spec, k_spec, row_spec, mark_specs = at.specs_by_query()
     return pl.pallas_call(
         partial(_query_gradient_kernel, at),
         grid=(at.batch, at.heads, at.query_blocks, at.band.width),
-        in_specs=[q_spec, k_spec, k_spec, *(id_specs if at.segmented else []), q_spec, row_spec, row_spec],
+        in_specs=[q_spec, k_spec, k_spec, *mark_specs, q_spec, row_spec, row_spec],
         out_specs=q_spec,
         out_shape=jax.ShapeDtypeStruct(arrays[0].shape, at.dtype),
         scratch_shapes=[pltpu.VMEM((at.width, at.c), jnp.float32)],
@@ -224,10 +238,12 @@ def _key_gradient(at: _Layout, arrays: tuple, value_dtype: Any) -> tuple[Array, 
         pl.BlockSpec((None, 1, at.c), lambda b, k, j, r: (b, 0, query_block(j, r))),
         pl.BlockSpec((None, 1, at.w), lambda b, k, j, r: (b, 0, j)),
     ]
+    key_row_spec = pl.BlockSpec((None, None, 1, at.w), lambda b, k, j, r: (b, k, 0, j))
+    mark_specs = at.mark_specs(id_specs, [row_spec, key_row_spec])
     return pl.pallas_call(
         partial(_key_gradient_kernel, at),
         grid=(at.batch, at.key_heads, at.key_blocks, steps),
-        in_specs=[q_spec, k_spec, k_spec, *(id_specs if at.segmented else []), q_spec, row_spec, row_spec],
+        in_specs=[q_spec, k_spec, k_spec, *mark_specs, q_spec, row_spec, row_spec],
         out_specs=[k_spec, k_spec],
         out_shape=[
             jax.ShapeDtypeStruct(arrays[1].shape, at.dtype),
@@ -262,17 +278,22 @@ def _key_gradient_kernel(at: _Layout, *refs: Any) -> None:
     @pl.when(r == at.by_key.width * at.groups - 1)
     def _() -> None:
         dk_ref[...] = (k_sum_ref[...] * at.spec.scale).astype(dk_ref.dtype)
-        dv_ref[...] = v_sum_ref[...].astype(dv_ref.dtype)
+        dv_ref[...] = (v_sum_ref[...] / (1 - at.spec.dropout)).astype(dv_ref.dtype)
 
 
 def _score_gradient(at: _Layout, refs: Any, i: Any, j: Any, *, masked: bool) -> tuple[Array, ...]:
-    """Return query, key, cotangent, weights p and ds = p (dp − δ) of one block."""
-    q_ref, k_ref, v_ref, *ids, do_ref, lse_ref, delta_ref = refs
+    """Return query, key, cotangent, the weights m p that are kept, and ds = p (dp − δ) of one block."""
+    q_ref, k_ref, v_ref, *marks, do_ref, lse_ref, delta_ref = refs
+    ids, bits = at.spec.split_marks(marks)
     q, k, v = _clean(q_ref, ids[:1]), _clean(k_ref, ids[1:]), _clean(v_ref, ids[1:])
     d_output = _clean(do_ref, ids[:1])
     weights = jnp.exp(_scores(at, q, k, i, j, ids, masked=masked) - lse_ref[...])
     d_weights = _dot(at, v, d_output, TN)
-    return q, k, d_output, weights, weights * (d_weights - delta_ref[...])
+    if not bits:
+        return q, k, d_output, weights, weights * (d_weights - delta_ref[...])
+    keep = _keep(at, bits)
+    d_weights = jnp.where(keep, d_weights / (1 - at.spec.dropout), 0.0)
+    return q, k, d_output, jnp.where(keep, weights, 0.0), weights * (d_weights - delta_ref[...])
 
 
 def _run_blocks(at: _Layout, i: Any, j: Any, step: Callable[..., None]) -> None:
@@ -300,9 +321,22 @@ def _scores(at: _Layout, q: Array, k: Array, i: Any, j: Any, ids: Any, *, masked
     mask = at.band.mask(row, column, at.keys)
     if ids:
         query_ids = ids[0][...]
-        key_ids = jnp.transpose(jnp.broadcast_to(ids[1][...], (8, at.w)))[:, :1]
-        mask &= (query_ids == key_ids) & (query_ids > 0)
+        mask &= (query_ids == _column(at, ids[1])) & (query_ids > 0)
     return jnp.where(mask, scores, MASKED)
+
+
+def _drop(at: _Layout, weights: Array, bits: Any) -> Array:
+    """Return weights (W, C) with 0 for the dropped pairs."""
+    return jnp.where(_keep(at, bits), weights, 0.0) if bits else weights
+
+
+def _keep(at: _Layout, bits: Any) -> Array:
+    return keep_mask(bits[0][...], _column(at, bits[1]), at.spec.dropout)
+
+
+def _column(at: _Layout, ref: Any) -> Array:
+    """Return the numbers of a block of keys (1, W) as a column (W, 1)."""
+    return jnp.transpose(jnp.broadcast_to(ref[...], (8, at.w)))[:, :1]
 
 
 def _clean(ref: Any, ids: Any) -> Array:

@@ -8,8 +8,9 @@ is (queries, keys). This is the only file that knows of Triton, whose lowering l
 """
 
 import math
+from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +19,7 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton as plgpu
 from jaxtyping import Array
 
+from pdeformer.attention.dropout import keep_mask
 from pdeformer.attention.plain.kernel_interface import (
     EMPTY,
     MASKED,
@@ -34,8 +36,10 @@ LOG2_E = math.log2(math.e)  # exp2 is an instruction, exp is not
 class _Layout:
     """Blocks and padded arrays of one call; Triton needs powers of 2."""
 
-    def __init__(self, spec: KernelSpec, query: Array, key: Array, *, queries: int, keys: int):
-        self.spec, self.dtype = spec, query.dtype
+    def __init__(
+        self, spec: KernelSpec, query: Array, key: Array, *, segmented: bool, queries: int, keys: int
+    ):
+        self.spec, self.dtype, self.segmented = spec, query.dtype, segmented
         self.batch, self.length, self.heads, self.width = query.shape
         self.keys, self.key_heads = key.shape[1:3]
         self.groups = self.heads // self.key_heads
@@ -49,8 +53,8 @@ class _Layout:
     def queries_of(self, x: Array, axis: int = 1) -> Array:
         return pad_tokens(x, axis, self.c)
 
-    def keys_of(self, x: Array) -> Array:
-        return pad_tokens(x, 1, self.w)
+    def keys_of(self, x: Array, axis: int = 1) -> Array:
+        return pad_tokens(x, axis, self.w)
 
     def load(self, ref: Any, ids: Any = None) -> Array:
         """Load (tokens, H) with 0 beyond the head width and in place of padding."""
@@ -60,7 +64,7 @@ class _Layout:
         return plgpu.load(ref, mask=jnp.broadcast_to(mask, ref.shape), other=0.0)
 
     def specs_by_query(self) -> tuple[pl.BlockSpec, pl.BlockSpec, pl.BlockSpec, list[pl.BlockSpec]]:
-        """Return the blocks of queries, all keys, query rows and ids, for a grid of queries."""
+        """Return the blocks of queries, all keys, query rows and marks, for a grid of queries."""
         all_keys, groups = self.key_blocks * self.w, self.groups
         queries = pl.BlockSpec((None, self.c, None, self.padded_width), lambda i, n, b: (b, i, n, 0))
         keys = pl.BlockSpec(
@@ -71,7 +75,26 @@ class _Layout:
             pl.BlockSpec((None, self.c), lambda i, n, b: (b, i)),
             pl.BlockSpec((None, all_keys), lambda i, n, b: (b, 0)),
         ]
-        return queries, keys, rows, ids
+        key_rows = pl.BlockSpec((None, None, all_keys), lambda i, n, b: (b, lax.div(n, groups), 0))
+        return queries, keys, rows, self.mark_specs(ids, [rows, key_rows])
+
+    def mark_specs(self, ids: list[pl.BlockSpec], bits: list[pl.BlockSpec]) -> list[pl.BlockSpec]:
+        """Return the blocks of the marks that the call has."""
+        return [*(ids if self.segmented else []), *(bits if self.spec.dropout > 0 else [])]
+
+    def marks(self, marks: Sequence[Array]) -> list[Array]:
+        """Return ids (B, tokens) and dropout bits (B, heads, tokens) in whole blocks."""
+        ids, bits = self.spec.split_marks(marks)
+        pads = self.queries_of, self.keys_of
+        padded = [pad(x.astype(jnp.int32)) for pad, x in zip(pads, ids, strict=False)]
+        return padded + [pad(x, 2) for pad, x in zip(pads, bits, strict=False)]
+
+    def drop(self, x: Array, query_bits: Any, key_bits: Any) -> Array:
+        """Return x (C, W) with 0 for the dropped pairs, the others divided by 1 − dropout."""
+        if query_bits is None:
+            return x
+        keep = keep_mask(query_bits[:, None], key_bits[None, :], self.spec.dropout)
+        return jnp.where(keep, x / (1 - self.spec.dropout), 0.0)
 
     def store(self, ref: Any, x: Array) -> None:
         mask = (jnp.arange(self.padded_width) < self.width)[None, :]
@@ -98,6 +121,24 @@ class _Layout:
         )
 
 
+class _Marks(NamedTuple):
+    """The ids and the dropout bits of the queries or of the keys of one program."""
+
+    ids: Any
+    bits: Any
+
+    @classmethod
+    def of(cls, at: _Layout, refs: Sequence[Any]) -> tuple["_Marks", "_Marks"]:
+        """Return the marks of the queries and those of the keys; None for what the call has not."""
+        ids, bits = (part or (None, None) for part in at.spec.split_marks(refs))
+        return cls(ids[0], bits[0]), cls(ids[1], bits[1])
+
+    def read(self, *index: Any) -> tuple[Any, Any]:
+        """Return ids and bits of some tokens; bits of several heads have the head as their first index."""
+        ids = None if self.ids is None else self.ids[index[-1]]
+        return ids, None if self.bits is None else self.bits[index]
+
+
 def _block(length: int, largest: int) -> int:
     return min(largest, max(pl.next_power_of_2(length), SMALLEST))
 
@@ -110,16 +151,16 @@ def _sizes(query: Array, *, backward: bool) -> dict[str, int]:
     return {"queries": 128 if wide <= 128 else 64, "keys": 64 if wide <= 256 else 32}
 
 
-def forward(spec: KernelSpec, query: Array, key: Array, value: Array, *ids: Array) -> tuple[Array, Array]:
+def forward(spec: KernelSpec, query: Array, key: Array, value: Array, *marks: Array) -> tuple[Array, Array]:
     """Return output (B, T, N, H) and lse (B, N, T), as `kernel_interface.Kernel` says."""
-    at = _Layout(spec, query, key, **_sizes(query, backward=False))
+    ids, _ = spec.split_marks(marks)
+    at = _Layout(spec, query, key, segmented=bool(ids), **_sizes(query, backward=False))
     tokens = at.query_blocks * at.c
-    q_spec, k_spec, row_spec, id_specs = at.specs_by_query()
-    padded_ids = [pad(x.astype(jnp.int32)) for pad, x in zip((at.queries_of, at.keys_of), ids, strict=False)]
+    q_spec, k_spec, row_spec, mark_specs = at.specs_by_query()
     output, lse = pl.pallas_call(
         partial(_forward_kernel, at),
         grid=(at.query_blocks, at.heads, at.batch),
-        in_specs=[q_spec, k_spec, k_spec, *id_specs[: len(ids)]],
+        in_specs=[q_spec, k_spec, k_spec, *mark_specs],
         out_specs=[q_spec, row_spec],
         out_shape=[
             jax.ShapeDtypeStruct((at.batch, tokens, at.heads, at.width), value.dtype),
@@ -128,24 +169,26 @@ def forward(spec: KernelSpec, query: Array, key: Array, value: Array, *ids: Arra
         compiler_params=at.params,
         interpret=spec.interpret,
         name="attention_forward",
-    )(at.queries_of(query), at.keys_of(key), at.keys_of(value), *padded_ids)
+    )(at.queries_of(query), at.keys_of(key), at.keys_of(value), *at.marks(marks))
     return output[:, : at.length], lse[..., : at.length]
 
 
 def _forward_kernel(at: _Layout, q_ref: Any, k_ref: Any, v_ref: Any, *refs: Any) -> None:
-    (*id_refs, o_ref, lse_ref), i = refs, pl.program_id(0)
-    query_ids = id_refs[0][...] if id_refs else None
+    (*marks, o_ref, lse_ref), i = refs, pl.program_id(0)
+    queries, keys = _Marks.of(at, marks)
+    query_ids, query_bits = queries.read(...)
     q = at.load(q_ref, query_ids)
 
     def step(j: Any, carry: Any) -> Any:
         top, total, output = carry
         block = pl.ds(j * at.w, at.w)
-        key_ids = id_refs[1][block] if id_refs else None
+        key_ids, key_bits = keys.read(block)
         k, v = at.load(k_ref.at[block, :], key_ids), at.load(v_ref.at[block, :], key_ids)
         scores = at.scores(q, k, i, j, query_ids, key_ids)
         new_top = jnp.maximum(top, scores.max(1))
         weights, decay = jnp.exp2(scores - new_top[:, None]), jnp.exp2(top - new_top)
-        output = output * decay[:, None] + at.dot(weights.astype(v.dtype), v)
+        remaining = at.drop(weights, query_bits, key_bits).astype(v.dtype)
+        output = output * decay[:, None] + at.dot(remaining, v)
         return new_top, total * decay + weights.sum(1), output
 
     start = (
@@ -164,15 +207,15 @@ def backward(
     spec: KernelSpec, query: Array, key: Array, value: Array, *rest: Array
 ) -> tuple[Array, Array, Array]:
     """Return the gradients of query, key and value, as `kernel_interface.Kernel` says."""
-    *ids, lse, delta, d_output = rest
-    at = _Layout(spec, query, key, **_sizes(query, backward=True))
+    *marks, lse, delta, d_output = rest
+    ids, _ = spec.split_marks(marks)
+    at = _Layout(spec, query, key, segmented=bool(ids), **_sizes(query, backward=True))
     lse = jnp.where(lse == -jnp.inf, 0.0, lse)  # no pair of such a row is allowed
-    padded_ids = [pad(x.astype(jnp.int32)) for pad, x in zip((at.queries_of, at.keys_of), ids, strict=False)]
     arrays = (
         at.queries_of(query),
         at.keys_of(key),
         at.keys_of(value),
-        *padded_ids,
+        *at.marks(marks),
         at.queries_of(d_output),
         at.queries_of(lse, 2),
         at.queries_of(delta, 2),
@@ -183,11 +226,11 @@ def backward(
 
 
 def _query_gradient(at: _Layout, arrays: tuple) -> Array:
-    q_spec, k_spec, row_spec, id_specs = at.specs_by_query()
+    q_spec, k_spec, row_spec, mark_specs = at.specs_by_query()
     return pl.pallas_call(
         partial(_query_gradient_kernel, at),
         grid=(at.query_blocks, at.heads, at.batch),
-        in_specs=[q_spec, k_spec, k_spec, *id_specs[: len(arrays) - 6], q_spec, row_spec, row_spec],
+        in_specs=[q_spec, k_spec, k_spec, *mark_specs, q_spec, row_spec, row_spec],
         out_specs=q_spec,
         out_shape=jax.ShapeDtypeStruct(arrays[0].shape, at.dtype),
         compiler_params=at.params,
@@ -197,17 +240,19 @@ def _query_gradient(at: _Layout, arrays: tuple) -> Array:
 
 
 def _query_gradient_kernel(at: _Layout, q_ref: Any, k_ref: Any, v_ref: Any, *refs: Any) -> None:
-    (*id_refs, do_ref, lse_ref, delta_ref, dq_ref), i = refs, pl.program_id(0)
-    query_ids = id_refs[0][...] if id_refs else None
+    (*marks, do_ref, lse_ref, delta_ref, dq_ref), i = refs, pl.program_id(0)
+    queries, keys = _Marks.of(at, marks)
+    query_ids, query_bits = queries.read(...)
     q, d_output = at.load(q_ref, query_ids), at.load(do_ref, query_ids)
     lse, delta = lse_ref[...], delta_ref[...]
 
     def step(j: Any, total: Array) -> Array:
         block = pl.ds(j * at.w, at.w)
-        key_ids = id_refs[1][block] if id_refs else None
+        key_ids, key_bits = keys.read(block)
         k, v = at.load(k_ref.at[block, :], key_ids), at.load(v_ref.at[block, :], key_ids)
         weights = jnp.exp2(at.scores(q, k, i, j, query_ids, key_ids) - (lse * LOG2_E)[:, None])
-        d_scores = weights * (at.dot(d_output, v.T) - delta[:, None])
+        d_weights = at.drop(at.dot(d_output, v.T), query_bits, key_bits)
+        d_scores = weights * (d_weights - delta[:, None])
         return total + at.dot(d_scores.astype(k.dtype), k)
 
     zeros = jnp.zeros((at.c, at.padded_width), jnp.float32)
@@ -224,10 +269,12 @@ def _key_gradient(at: _Layout, arrays: tuple, value_dtype: Any) -> tuple[Array, 
         pl.BlockSpec((None, tokens), lambda j, k, b: (b, 0)),
         pl.BlockSpec((None, at.w), lambda j, k, b: (b, j)),
     ]
+    key_row_spec = pl.BlockSpec((None, None, at.w), lambda j, k, b: (b, k, j))
+    mark_specs = at.mark_specs(id_specs, [row_spec, key_row_spec])
     return pl.pallas_call(
         partial(_key_gradient_kernel, at),
         grid=(at.key_blocks, at.key_heads, at.batch),
-        in_specs=[q_spec, k_spec, k_spec, *id_specs[: len(arrays) - 6], q_spec, row_spec, row_spec],
+        in_specs=[q_spec, k_spec, k_spec, *mark_specs, q_spec, row_spec, row_spec],
         out_specs=[k_spec, k_spec],
         out_shape=[
             jax.ShapeDtypeStruct(arrays[1].shape, at.dtype),
@@ -240,19 +287,22 @@ def _key_gradient(at: _Layout, arrays: tuple, value_dtype: Any) -> tuple[Array, 
 
 
 def _key_gradient_kernel(at: _Layout, q_ref: Any, k_ref: Any, v_ref: Any, *refs: Any) -> None:
-    (*id_refs, do_ref, lse_ref, delta_ref, dk_ref, dv_ref), j = refs, pl.program_id(0)
-    key_ids = id_refs[1][...] if id_refs else None
+    (*marks, do_ref, lse_ref, delta_ref, dk_ref, dv_ref), j = refs, pl.program_id(0)
+    queries, keys = _Marks.of(at, marks)
+    key_ids, key_bits = keys.read(...)
     k, v = at.load(k_ref, key_ids), at.load(v_ref, key_ids)
 
     def step(g: Array, i: Any, sums: tuple[Array, Array]) -> tuple[Array, Array]:
         block = pl.ds(i * at.c, at.c)
-        query_ids = id_refs[0][block] if id_refs else None
+        query_ids, query_bits = queries.read(g, block)
         q, d_output = at.load(q_ref.at[block, g, :], query_ids), at.load(do_ref.at[block, g, :], query_ids)
         scores = at.scores(q, k, i, j, query_ids, key_ids)
         weights = jnp.exp2(scores - (lse_ref[g, block] * LOG2_E)[:, None])
-        d_scores = weights * (at.dot(d_output, v.T) - delta_ref[g, block][:, None])
+        d_weights = at.drop(at.dot(d_output, v.T), query_bits, key_bits)
+        d_scores = weights * (d_weights - delta_ref[g, block][:, None])
         d_key = sums[0] + at.dot(d_scores.astype(q.dtype).T, q)
-        return d_key, sums[1] + at.dot(weights.astype(d_output.dtype).T, d_output)
+        remaining = at.drop(weights, query_bits, key_bits).astype(d_output.dtype)
+        return d_key, sums[1] + at.dot(remaining.T, d_output)
 
     zeros = jnp.zeros((at.w, at.padded_width), jnp.float32)
     sums = zeros, zeros

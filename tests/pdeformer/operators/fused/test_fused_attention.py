@@ -10,8 +10,11 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from pdeformer import AdvectionDiffusion, Diffusion, Wave, dot_product_attention, pde_attention
 from pdeformer.attention import explain
-from pdeformer.attention.plain.fused import _by_chunks, fused_attention
+from pdeformer.attention.chunked import chunked_attention
+from pdeformer.attention.dropout import draw_dropout_bits
+from pdeformer.attention.plain.fused import fused_attention
 from pdeformer.attention.plain.kernel_interface import KernelSpec
+from pdeformer.attention.types import AttentionMask
 
 pytestmark = pytest.mark.usefixtures("dense_kernel_on_cpu")
 IDS = jnp.asarray([[1] * 9 + [0] * 2 + [1] * 4 + [2] * 9, [3] * 20 + [0] * 4])
@@ -32,16 +35,20 @@ QUERY, KEY, VALUE, WEIGHT = arrays((2, 24, 4, 8), (2, 24, 2, 8), (2, 24, 2, 8), 
 
 def loss_of(attend):
     def loss(query, key, value):
-        output, lse = attend(query, key, value)
+        output, lse = attend(query, key, value)  # (B, T, N, H), (B, T, N)
         finite = jnp.where(lse > -jnp.inf, lse, 0)
         return (jnp.sin(output) * WEIGHT).sum() + jnp.cos(finite).sum()
 
     return loss
 
 
-SPEC = KernelSpec("dense", None, -2, 0.3, "highest")
-FUSED = loss_of(lambda q, k, v: fused_attention(SPEC, q, k, v, IDS, IDS))
-CHUNKED = loss_of(lambda q, k, v: _by_chunks(SPEC, q, k, v, IDS, IDS))
+SPEC = KernelSpec("dense", None, -2, 0.3, "highest", dropout=0.25)
+BITS = draw_dropout_bits(jax.random.key(7), QUERY, KEY)
+FUSED = loss_of(lambda q, k, v: fused_attention(SPEC, q, k, v, IDS, IDS, BITS))
+MASK = AttentionMask(None, jnp.int32(-2), IDS, IDS)
+CHUNKED = loss_of(
+    lambda q, k, v: chunked_attention(q, k, v, MASK, scale=0.3, dropout=0.25, dropout_bits=BITS)
+)
 
 
 def mixed(loss):
@@ -74,6 +81,10 @@ FOLDS = {
     ),
     "causal wave, window": (Wave(0.4), dict(is_causal=True, window=4)),
     "both axes": (Diffusion(0.2), dict(axis="both")),
+    "causal, dropout": (
+        Diffusion(0.2),
+        dict(is_causal=True, segment_ids=IDS, dropout=0.3, dropout_key=jax.random.key(3)),
+    ),
 }
 MORE_FOLDS = {
     "causal drift": (AdvectionDiffusion(0.1, -0.2), dict(is_causal=True)),
@@ -84,6 +95,7 @@ MORE_FOLDS = {
     "causal, many steps": (Diffusion(0.2), dict(is_causal=True, steps=9)),
     "logits": (Diffusion(0.2), dict(target="logits", segment_ids=IDS)),
     "window": (Wave(0.3), dict(window=3, segment_ids=IDS)),
+    "dropout": (Wave(0.3), dict(dropout=0.2, dropout_key=jax.random.key(4))),
     "traced scale": (Diffusion(0.2), dict(is_causal=True, scale=jnp.float32(0.7))),
 }
 
@@ -131,7 +143,7 @@ def test_a_mesh_runs_the_kernel_on_its_own_examples_and_heads(names):
     placed = [jax.device_put(x, NamedSharding(mesh, by_axis)) for x in (QUERY, KEY, VALUE)]
 
     def attend(*qkv):
-        return dot_product_attention(*qkv, is_causal=True)
+        return dot_product_attention(*qkv, is_causal=True, dropout=0.2, dropout_key=jax.random.key(5))
 
     program = jax.jit(jax.grad(lambda *qkv: jnp.sin(attend(*qkv)).sum(), (0, 1, 2)))
     close(program(*placed), program(QUERY, KEY, VALUE))
@@ -142,8 +154,10 @@ def test_a_mesh_runs_the_kernel_on_its_own_examples_and_heads(names):
 
 def test_explain_names_the_kernel_that_runs():
     assert explain(QUERY, KEY, VALUE).name == "dense"
-    assert explain(QUERY, KEY, VALUE, dropout=0.1).name == "chunked"
-    close(
-        dot_product_attention(QUERY, KEY, VALUE, method="fused"),
-        dot_product_attention(QUERY, KEY, VALUE, method="chunked"),
-    )
+    for options in ({}, {"dropout": 0.1, "dropout_key": jax.random.key(2)}):
+        assert explain(QUERY, KEY, VALUE, dropout=options.get("dropout", 0.0)).name == "dense"
+        fused, chunks = (
+            dot_product_attention(QUERY, KEY, VALUE, method=method, **options)
+            for method in ("fused", "chunked")
+        )
+        close(fused, chunks)

@@ -10,17 +10,17 @@ from pdeformer.attention.plain.kernel_interface import BandBlocks, KernelSpec
 from tests.pdeformer.operators.fused import dense_kernel
 
 KERNELS = {"mosaic": mosaic_kernel, "triton": triton_kernel}
-CASES = {  # T, S, N, K, H, low, high, segments
-    "far keys, grouped, packed, ragged": (37, 37, 4, 2, 8, None, -3, True),
-    "window": (70, 70, 2, 2, 8, -7, 7, False),
+CASES = {  # T, S, N, K, H, low, high, segments, dropout
+    "far keys, grouped, packed, ragged": (37, 37, 4, 2, 8, None, -3, True, 0.3),
+    "window": (70, 70, 2, 2, 8, -7, 7, False, 0.0),
 }
 MORE_CASES = {
-    "all": (40, 40, 2, 1, 8, None, None, False),
-    "other keys": (33, 50, 2, 2, 16, None, None, True),
-    "bottom-right window": (50, 30, 2, 2, 8, -23, -17, False),
-    "only later keys": (5, 70, 2, 2, 8, 60, None, True),
-    "no key at all": (7, 5, 1, 1, 8, None, -9, False),
-    "whole blocks": (64, 128, 1, 1, 8, None, 64, False),
+    "all": (40, 40, 2, 1, 8, None, None, False, 0.6),
+    "other keys": (33, 50, 2, 2, 16, None, None, True, 0.0),
+    "bottom-right window": (50, 30, 2, 2, 8, -23, -17, False, 0.1),
+    "only later keys": (5, 70, 2, 2, 8, 60, None, True, 0.0),
+    "no key at all": (7, 5, 1, 1, 8, None, -9, False, 0.5),
+    "whole blocks": (64, 128, 1, 1, 8, None, 64, False, 0.0),
 }
 
 
@@ -35,7 +35,7 @@ def small_blocks(monkeypatch):
 
 
 def check(kernel, case, *, batch=2):
-    length, keys, heads, key_heads, width, low, high, segmented = case
+    length, keys, heads, key_heads, width, low, high, segmented, dropout = case
     random = np.random.default_rng(length)
 
     def normal(*shape):
@@ -52,13 +52,18 @@ def check(kernel, case, *, batch=2):
             jnp.where((i > 0)[..., None, None], x, jnp.nan)
             for i, x in zip((ids[0], ids[1], ids[1]), (query, key, value), strict=True)
         )
-    spec = KernelSpec("", low, high, 0.4, "highest", interpret=True)
-    output, lse = jax.jit(kernel.forward, static_argnums=0)(spec, query, key, value, *ids)
-    exact_output, exact_lse = dense_kernel.forward(spec, query, key, value, *ids)
+    bits = ()
+    if dropout > 0:
+        shapes = (batch, heads, length), (batch, key_heads, keys)
+        bits = [jnp.asarray(random.integers(0, 2**32, shape, np.uint32)) for shape in shapes]
+    spec = KernelSpec("", low, high, 0.4, "highest", interpret=True, dropout=dropout)
+    marks = (*ids, *bits)
+    output, lse = jax.jit(kernel.forward, static_argnums=0)(spec, query, key, value, *marks)
+    exact_output, exact_lse = dense_kernel.forward(spec, query, key, value, *marks)
     np.testing.assert_allclose(output, exact_output, atol=3e-5)
     np.testing.assert_allclose(lse, exact_lse, atol=3e-5)
     delta = jnp.swapaxes((d_output * exact_output).sum(-1), 1, 2) - normal(batch, heads, length)
-    arguments = spec, query, key, value, *ids, exact_lse, delta, d_output
+    arguments = spec, query, key, value, *marks, exact_lse, delta, d_output
     gradients = jax.jit(kernel.backward, static_argnums=0)(*arguments)
     for x, exact in zip(gradients, dense_kernel.backward(*arguments), strict=True):
         np.testing.assert_allclose(x, exact, atol=3e-5 * float(np.abs(exact).max() + 1))
