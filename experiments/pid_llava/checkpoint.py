@@ -4,13 +4,18 @@ from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 from jaxtyping import Float
 
 from experiments.pid_llava.config import CaptureOptions
 from pid import llava
+from pid.llava.activations.host_group import replicated
 from pid.llava.checkpoint import cache
+from pid.llava.model.language_model import LanguageModel
+from pid.llava.partitioning import spans_hosts
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
@@ -21,11 +26,11 @@ class ModelFolder:
     Args:
         path: the folder.
         options: prompt, image mode and dtype of the computation.
-        mesh: devices of this host that share the model.
+        mesh: devices that share the model: of this host, or of all hosts.
 
     Raises:
         FileNotFoundError: the folder has no config.json.
-        ValueError: the mesh has more devices than this host, or the image mode belongs to other models.
+        ValueError: the mesh has the devices neither of one host nor of all, or the image mode belongs to other models.
     """
 
     def __init__(self, path: Path, options: CaptureOptions, mesh: llava.MeshShape) -> None:
@@ -88,11 +93,29 @@ class ModelFolder:
 
     @cached_property
     def network(self) -> llava.Llava:
-        """The model with its weights, on the devices of this host."""
+        """The model with its weights, on the devices of the mesh."""
         dtype = DTYPES[self._options.dtype]
         if self._mesh.data * self._mesh.model == 1:
             return llava.load(self.path, dtype=dtype)
         return llava.load(self.path, dtype=dtype, mesh=self._mesh.concrete())
+
+    @cached_property
+    def _output(self) -> LanguageModel:
+        """The language model with embedding, last norm and output map on this host; all hosts ask for it together."""
+        language = self.network.language
+        sharding = language.norm.scale[...].sharding
+        if not spans_hosts(sharding):
+            return language
+        graphdef, params = nnx.split(language)
+        by_part = nnx.to_pure_dict(params)
+        for part in {"embed", "norm", "head"} & by_part.keys():
+            by_part[part] = jax.tree.map(lambda x: x.addressable_data(0), replicated(sharding)(by_part[part]))
+        return nnx.merge(graphdef, by_part)
+
+    def share_output(self) -> None:
+        """Give every host the output map of a model on the devices of all, so that each can ask for it alone."""
+        if self._mesh.data * self._mesh.model > jax.local_device_count():
+            _ = self._output
 
     def first_tokens(self, answer: str) -> frozenset[int]:
         """Return the tokens with which an answer may begin, in lower case or capitalized."""
@@ -110,13 +133,13 @@ class ModelFolder:
 
     def rows_of_head(self, tokens: np.ndarray) -> Float[np.ndarray, "n d"]:
         """Return the rows of the output map for these tokens, float32."""
-        language = self.network.language
+        language = self._output
         if language.head is None:
             return np.asarray(language.embed.embedding[...][tokens], np.float32)
         return np.asarray(language.head.kernel[...].T[tokens], np.float32)
 
     def logits(self, last: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n v"]:
         """Return the logits of residuals of the last layer, float32."""
-        language = self.network.language
+        language = self._output
         states = jnp.asarray(last, language.norm.dtype)[:, None]
         return np.asarray(language.logits(language.norm(states))[:, 0])

@@ -129,9 +129,10 @@ class Config:
     seed: Seed = 0
     """Seed of the questions and of all random numbers."""
     mesh: llava.MeshShape = llava.MeshShape()
-    """Devices of each host that share the model."""
+    """Devices that share the model: some of each host, or all of all hosts."""
     hosts: run.Hosts = run.Hosts()
-    """Several hosts. Each captures its share of the questions and estimates its share of the tasks."""
+    """Several hosts. Each estimates its share of the tasks, and captures its share of the questions, or all of them
+    with the others if the mesh has the devices of all."""
     capture: CaptureOptions = CaptureOptions()
     """The questions, and the states and answers to capture."""
     estimation: Estimation = Estimation()

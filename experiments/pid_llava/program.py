@@ -182,6 +182,9 @@ class ModelStudy(LlavaStudy):
             run.Part(f"capture {task.task}, {model.name}", partial(self._capture, model, task))
             for model, task in product(self.models.values(), tasks)
         )
+        if self.config.target in ("unembedding", "logits"):
+            for model in self.models.values():
+                model.share_output()
         usable = [capture for capture in captures if len(capture.used) >= self.config.capture.least]
         decompositions = runner.share(
             run.Part(

@@ -63,7 +63,8 @@ def _groups(config: Config) -> set[int]:
 def capture_states(model: ModelFolder, questions: Questions, config: Config, *, windows: bool) -> Capture:
     """Capture the states of baseline and full knockout, and the answers under all conditions.
 
-    Each host captures its share. Questions in the store are not captured again, and a complete store needs no model.
+    Each host captures its share, or all capture together, see `llava.capture`. Questions in the store are not captured
+    again, and a complete store needs no model.
     """
     options, name = config.capture, fingerprint(model, questions, config, windows=windows)
     folder = result_cache.store_folder(config.cache, name)

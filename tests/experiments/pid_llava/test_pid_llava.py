@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import shutil
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -276,38 +275,6 @@ def test_hosts_share_the_estimates(tmp_path, monkeypatch):
         runner = study.Runner(Run(tmp_path), StudyProgress(Console(quiet=True), "", 1))
         runner.measure_share(study.Part("", lambda *_, i=i: events.append(i)) for i in range(4))
     assert events == [0, 3, "barrier", 1, "barrier", 2, "barrier"]
-
-
-@pytest.mark.slow
-def test_two_hosts_capture_their_shares_and_the_first_reports_all(folders, tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = f"""
-        {sys.executable} -m experiments.pid_llava --model {folders[0]} --config recommended --tasks QueryAttr
-        --capture.rows 60 --capture.samples 60 --capture.least 30 --capture.no-only-correct --capture.no-windows
-        --estimation.components 2 --estimation.draws 4 --estimation.shuffles 2 --corners.rows 0
-        --out {tmp_path / "run"} --cache {tmp_path / "kept"} --hosts.coordinator 127.0.0.1:{port} --hosts.count 2
-    """.split()
-    hosts = [
-        subprocess.Popen(
-            [*command, "--hosts.index", str(i)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
-        for i in (0, 1)
-    ]
-    outputs = [host.communicate(timeout=180)[0] for host in hosts]
-    assert [host.returncode for host in hosts] == [0, 0], "\n".join(outputs)
-    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
-    assert summary["captured"][0]["used"] == 60
-    assert len(summary["decomposed"]) == 1
-    (store,) = [path for path in (tmp_path / "kept" / "captures").iterdir() if path.is_dir()]
-    counts = [
-        sum(len(json.loads(line)["places"]) for line in path.read_text().splitlines())
-        for path in sorted(store.glob("manifest-*.jsonl"))
-    ]
-    assert counts == [30, 30]
-    assert "Statements of the paper" in outputs[0]
-    assert "Statements of the paper" not in outputs[1]
 
 
 def test_activations_of_your_own_are_decomposed_by_layer(tmp_path):
