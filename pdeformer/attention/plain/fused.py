@@ -72,19 +72,35 @@ def _attend_tangent(spec: KernelSpec, residuals: Any, tangents: Any) -> tuple[Ar
 def _attend_backward(spec: KernelSpec, residuals: Any, cotangents: Any) -> tuple[Array, ...]:
     query, key, value, ids, output, lse = residuals
     d_output, d_lse = cotangents
+    masked = bool(ids) or spec.low is not None or spec.high is not None
+    delta, d_output = cotangent_rows(output, lse, d_output, d_lse, masked=masked)
+    return fused_gradients(spec, query, key, value, ids, lse, delta, d_output)
+
+
+def cotangent_rows(
+    output: Array, lse: Array, d_output: Array, d_lse: Array, *, masked: bool
+) -> tuple[Array, Array]:
+    """Return δ = dO·O − dlse, (B, N, T), and dO with zeros in rows without keys, as `Kernel.backward` takes them.
+
+    Args:
+        output: Shape (B, T, N, H).
+        lse: Shape (B, N, T), as `d_lse`.
+        d_output: The cotangent of `output`.
+        d_lse: The cotangent of `lse`.
+        masked: Whether there may be rows without keys.
+    """
     any_key = lse > -jnp.inf
-    if ids or spec.low is not None or spec.high is not None:
+    if masked:
         d_output = jnp.where(jnp.swapaxes(any_key, 1, 2)[..., None], d_output, 0)
     product = d_output.astype(jnp.float32) * output.astype(jnp.float32)
-    delta = jnp.where(any_key, jnp.swapaxes(product.sum(-1), 1, 2) - d_lse, 0)
-    return _gradients(spec, query, key, value, ids, lse, delta, d_output)
+    return jnp.where(any_key, jnp.swapaxes(product.sum(-1), 1, 2) - d_lse, 0), d_output
 
 
 _tangent = LinearMap("fused_attention_tangent", _attend_tangent, _attend_backward)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _gradients(
+def fused_gradients(
     spec: KernelSpec,
     query: Array,
     key: Array,
@@ -94,6 +110,7 @@ def _gradients(
     delta: Array,
     d_output: Array,
 ) -> tuple[Array, ...]:
+    """Return what these keys add to the gradients of an attention over more keys, whose lse, δ and dO are given."""
     kernel = kernel_of(spec.name)
 
     def by_kernel(*arrays: Array) -> tuple[Array, ...]:
@@ -103,7 +120,7 @@ def _gradients(
     return _on_platform(spec, by_kernel, partial(_gradients_by_chunks, spec), *arrays)
 
 
-@_gradients.defjvp
+@fused_gradients.defjvp
 def _gradients_jvp(spec: KernelSpec, primals: Any, tangents: Any) -> tuple[Any, Any]:
     ids = primals[3]
 
@@ -111,7 +128,7 @@ def _gradients_jvp(spec: KernelSpec, primals: Any, tangents: Any) -> tuple[Any, 
         return _gradients_by_chunks(spec, *arrays[:3], *ids, *arrays[3:])
 
     arrays, directions = (xs[:3] + xs[4:] for xs in (primals, tangents))
-    return _gradients(spec, *primals), jax.jvp(differentiable, arrays, directions)[1]
+    return fused_gradients(spec, *primals), jax.jvp(differentiable, arrays, directions)[1]
 
 
 def _on_platform(spec: KernelSpec, by_kernel: Any, by_chunks: Any, *arrays: Array) -> tuple[Array, ...]:
