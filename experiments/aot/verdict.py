@@ -72,6 +72,9 @@ def violations(cases: Mapping[str, Case], rows: Mapping[str, Row]) -> list[Viola
         if row["memory_share"] > 1:
             sentence = f"{name} needs {row['total_bytes'] / 1e9:.1f} GB of {row['memory_limit'] / 1e9:.1f} GB a device"
             broken.append(Violation(name, "memory_share", row["memory_share"], 1.0, sentence))
+        present = {kernel.split(".")[0] for kernel in row["kernel_steps"]}
+        for kernel in set(case.kernels) - present:
+            broken.append(Violation(name, "kernels", None, None, f"{name} does not run the kernel {kernel}"))
         others = {cases[other].program: r for other, r in rows.items() if cases[other].target == case.target}
         for bound in case.bounds:
             limit, value = bound.limit(others), row[bound.quantity]

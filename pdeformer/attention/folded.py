@@ -50,7 +50,7 @@ def apply_propagator(
     The steps have at least float32, the result has the dtype of u.
     """
     if ids is not None and spec.kernel is not None:
-        u = jnp.where((ids > 0)[:, :, None, None], u, 0)
+        u = jnp.where(jnp.broadcast_to(ids > 0, u.shape[:2])[:, :, None, None], u, 0)
     batch, length, heads, width = u.shape
     graph = stencil.path(length, ids, "neumann", ndim=3)
 
@@ -143,17 +143,17 @@ def _recent_keys(spec: EvolutionSpec, pde: PDE, inputs: AttentionInputs) -> Atte
     if kernel is None or value is None:
         return causal_band(spec, pde, inputs)
     if spec.steps > MOST_STEPS or query.shape[1] != key.shape[1] or spec.dropout > 0:
-        return causal_band(replace(spec, kernel=None), pde, _scaled_float32(kernel.scale, inputs))
+        return causal_band(replace(spec, kernel=None), pde, scaled_float32(kernel.scale, inputs))
     runs = None if mask.key_ids is None else stencil.run_ids(mask.key_ids)
 
     def band(pde: PDE, query: Array, key: Array, value: Array) -> AttentionOutput:
         static: Any = dict(steps=spec.steps, scale=kernel.scale, low=kernel.low)
-        return diagonal_band(pde, query, key, value, mask.key_ids, runs, **static)
+        return diagonal_band(pde, query, key, value, mask.query_ids, mask.key_ids, runs, **static)
 
     return jax.checkpoint(band)(pde, query, key, value)
 
 
-def _scaled_float32(scale: float, inputs: AttentionInputs) -> AttentionInputs:
+def scaled_float32(scale: float, inputs: AttentionInputs) -> AttentionInputs:
     """Return the inputs as the forms without a kernel expect them."""
     query, key, value, mask, _ = inputs
 

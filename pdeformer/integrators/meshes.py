@@ -45,6 +45,34 @@ def row_axes(rows: int, axes: dict[str, int]) -> tuple[str, ...]:
     return ()
 
 
+def attention_axes(
+    rows: int, key_heads: int, axes: dict[str, int]
+) -> tuple[tuple[str, ...] | None, str | None]:
+    """Return the mesh axes that split the rows and the key heads of an attention; None leaves them whole.
+
+    Rows lie as those of the residual stream, by `row_axes`. Where these leave "model" free, it splits the key heads
+    with their groups of query heads, if it divides them.
+
+    Args:
+        rows: the number of rows.
+        key_heads: the number of key heads.
+        axes: the sizes of the mesh axes by their names.
+    """
+    names, model = row_axes(rows, axes), axes.get("model")
+    free = model is not None and "model" not in names and key_heads % model == 0
+    return names or None, "model" if free else None
+
+
+def mesh_of(*arrays: Any) -> Any:
+    """Return the abstract mesh of a program under construction: the ambient one, else one on which an array lies.
+
+    It is empty if neither is known: `jax.jit` tells a program nothing of its `in_shardings`.
+    """
+    ambient = jax.sharding.get_abstract_mesh()
+    meshes = (ambient, *(jax.typeof(x).sharding.mesh for x in arrays))
+    return next((mesh for mesh in meshes if mesh.axis_names), ambient)
+
+
 def serial_loops(x: Array) -> bool:
     """Return whether a loop over examples should take one after another: on CPU, but not `on_mesh`."""
     return jax.default_backend() == "cpu" and not on_mesh(x)

@@ -6,6 +6,7 @@ mesh             `make_mesh`: the axes "data", "seq" and "model", laid out along
 partition_rules  `RULES`: the path of a parameter decides its placement
 global_batches   the rows of a batch that a host prepares, and the global arrays made of them
 residual_stream  the placement of activations on the ambient mesh
+ring_blocks      the static band of keys of every shard of a ring
 ring_attention   attention over a split sequence: the keys travel around the ring of devices
 sequence_attention  evolved attention over a split sequence
 

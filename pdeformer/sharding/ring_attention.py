@@ -13,6 +13,7 @@ Attention with Blockwise Transformers"; Dao et al. 2022].
     B batch, T tokens, N heads, K key heads, H head width, D value width, p devices; t, s query and key index
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -23,9 +24,12 @@ from jaxtyping import Array, Float
 
 from pdeformer.attention.chunked import chunked_attention, chunked_gradients
 from pdeformer.attention.folded import join
+from pdeformer.attention.plain.fused import cotangent_rows, fused_attention, fused_gradients, make_marks
+from pdeformer.attention.plain.kernel_interface import KernelSpec
 from pdeformer.attention.types import AttentionMask, AttentionOutput, DropoutBits, Precision
 from pdeformer.integrators.explicit import keep_inside_loop
 from pdeformer.integrators.meshes import vary_alike
+from pdeformer.sharding.ring_blocks import Band, ring_blocks
 from pdeformer.stencil.halo import AXIS
 
 
@@ -40,13 +44,15 @@ class RingArgs(NamedTuple):
     """Probability of dropping a pair."""
     precision: Precision
     """Precision of the products."""
+    kernel: KernelSpec | None = None
+    """The fused kernel of a shard, with its scale; its bounds are those of each shard. None is the chunked form."""
 
 
 class RingInputs(NamedTuple):
     """The shards of one device; a None does not apply."""
 
     query: Float[Array, "b t n h"]
-    """Scaled queries."""
+    """Queries; the chunked form expects them scaled, a kernel scales them."""
     key: Float[Array, "b t k h"]
     """Keys."""
     value: Float[Array, "b t k d"]
@@ -102,57 +108,125 @@ def _attend_ring(
 ) -> tuple[Array, Array]:
     """Attend to every shard in turn; the last one goes no further."""
     own = _Shard(key, value, None if ids is None else ids[1], None if bits is None else bits.key)
+    last = lax.axis_size(AXIS) - 1
 
-    def attend(total: AttentionOutput, shard: _Shard, step: Any) -> AttentionOutput:
-        def add(total: AttentionOutput) -> AttentionOutput:
-            options = _options(static, bits, shard)
-            part = chunked_attention(
-                query, shard.key, shard.value, _mask(static, ids, shard, step), **options
-            )
+    def attend(total: AttentionOutput, shard: _Shard, step: Any, steps: range) -> AttentionOutput:
+        def add(total: AttentionOutput, band: Any) -> AttentionOutput:
+            part = _attend_shard(static, query, ids, bits, shard, step, band)
             return AttentionOutput(*vary_alike(*join(total, part), query)[:2])
 
-        return lax.cond(_any_pair(static, query.shape[1], step), add, lambda total: total, total)
+        return _if_any_pair(static, query.shape[1], step, steps, add, total)
 
     def turn(carry: tuple[AttentionOutput, _Shard], step: Array) -> tuple[Any, None]:
         total, shard = carry
         following = _to_next_device(shard)  # first, so that it travels during the attention
-        return (attend(total, shard, step), following), None
+        return (attend(total, shard, step, range(last)), following), None
 
-    lse = jnp.full_like(query, -jnp.inf, shape=query.shape[:3])
-    nothing = AttentionOutput(jnp.zeros_like(query, shape=(*query.shape[:3], value.shape[3])), lse)
+    wide = jnp.promote_types(query.dtype, jnp.float32)
+    lse = jnp.full_like(query, -jnp.inf, wide, shape=query.shape[:3])
+    nothing = AttentionOutput(jnp.zeros_like(query, wide, shape=(*query.shape[:3], value.shape[3])), lse)
     nothing = AttentionOutput(*vary_alike(*nothing, query)[:2])
-    last = lax.axis_size(AXIS) - 1
     (total, shard), _ = lax.scan(turn, (nothing, own), jnp.arange(last))
-    output, lse = attend(total, shard, jnp.int32(last))
+    output, lse = attend(total, shard, jnp.int32(last), range(last, last + 1))
     return output, lse
+
+
+def _attend_shard(
+    static: RingArgs, query: Array, ids: Any, bits: Any, shard: _Shard, step: Any, band: Band | None
+) -> AttentionOutput:
+    """Attend to one shard; a kernel needs its band."""
+    if static.kernel is None:
+        options = _options(static, bits, shard)
+        return chunked_attention(query, shard.key, shard.value, _mask(static, ids, shard, step), **options)
+    assert band is not None
+    spec = static.kernel._replace(**band._asdict())
+    query_ids = None if ids is None else ids[0]
+    return fused_attention(
+        spec, query, shard.key, shard.value, query_ids, shard.ids, _bits_of_pair(bits, shard)
+    )
 
 
 def _backward(static: RingArgs, residuals: Any, cotangents: tuple[Array, Array]) -> tuple[Any, ...]:
     """Send every shard of keys around the ring with its gradients, which come home after p turns."""
     query, key, value, ids, bits, output, lse = keep_inside_loop(residuals)
-    whole, cotangent = AttentionOutput(output, lse), AttentionOutput(*cotangents)
     own = _Shard(key, value, None if ids is None else ids[1], None if bits is None else bits.key)
+    gradients_of = _gradients_of_shard(static, query, ids, bits, (output, lse), cotangents, value.dtype)
+    size = lax.axis_size(AXIS)
 
     def turn(carry: Any, step: Array) -> tuple[Any, None]:
         shard, gradients = carry
 
-        def add(gradients: tuple[Array, ...]) -> tuple[Array, ...]:
-            options = _options(static, bits, shard)
-            mask = _mask(static, ids, shard, step)
-            part = chunked_gradients(query, shard.key, shard.value, mask, whole, cotangent, **options)
-            return tuple(a + b for a, b in zip(gradients, part, strict=True))
+        def add(gradients: tuple[Array, ...], band: Any) -> tuple[Array, ...]:
+            part = gradients_of(shard, step, band)
+            total = (a + b.astype(a.dtype) for a, b in zip(gradients, part, strict=True))
+            return vary_alike(*total, query)[:3]
 
-        any_pair = _any_pair(static, query.shape[1], step)
-        d_query, *of_keys = lax.cond(any_pair, add, lambda gradients: gradients, gradients)
+        d_query, *of_keys = _if_any_pair(static, query.shape[1], step, range(size), add, gradients)
         return (_to_next_device(shard), (d_query, *_to_next_device(tuple(of_keys)))), None
 
-    zeros = tuple(jnp.zeros_like(x) for x in (query, key, value))
+    zeros = (jnp.zeros_like(x, jnp.promote_types(x.dtype, jnp.float32)) for x in (query, key, value))
     zeros = vary_alike(*zeros, query)[:3]
-    (_, gradients), _ = lax.scan(turn, (own, zeros), jnp.arange(lax.axis_size(AXIS)))
-    return (*gradients, None, None)
+    (_, gradients), _ = lax.scan(turn, (own, zeros), jnp.arange(size))
+    d_query, d_key, d_value = (x.astype(y.dtype) for x, y in zip(gradients, (query, key, value), strict=True))
+    return d_query, d_key, d_value, None, None
+
+
+def _gradients_of_shard(
+    static: RingArgs, query: Array, ids: Any, bits: Any, whole: Any, cotangents: Any, dtype: Any
+) -> Callable[[_Shard, Any, Band | None], tuple[Array, ...]]:
+    """Return the function of a shard, a step and a band that computes what the shard adds to the gradients."""
+
+    def by_chunks(shard: _Shard, step: Any, band: Band | None) -> tuple[Array, ...]:
+        del band
+        options = _options(static, bits, shard)
+        mask = _mask(static, ids, shard, step)
+        pair = AttentionOutput(*whole), AttentionOutput(*cotangents)
+        return chunked_gradients(query, shard.key, shard.value, mask, *pair, **options)
+
+    kernel = static.kernel
+    if kernel is None:
+        return by_chunks
+    lse, d_lse = (jnp.swapaxes(x, 1, 2) for x in (whole[1], cotangents[1]))
+    delta, d_output = cotangent_rows(whole[0], lse, cotangents[0], d_lse, masked=True)
+    d_output = d_output.astype(dtype)
+
+    def by_kernel(shard: _Shard, step: Any, band: Band | None) -> tuple[Array, ...]:
+        del step
+        assert band is not None
+        spec = kernel._replace(**band._asdict())
+        marks = make_marks(None if ids is None else ids[0], shard.ids, _bits_of_pair(bits, shard))
+        return fused_gradients(spec, query, shard.key, shard.value, marks, lse, delta, d_output)
+
+    return by_kernel
 
 
 _attend.defvjp(_forward, _backward)
+
+
+def _if_any_pair(
+    static: RingArgs, length: int, step: Any, steps: range, add: Callable[[Any, Band | None], Any], total: Any
+) -> Any:
+    """Add the part of a shard that has a pair by its position; for a kernel, with the band of this device.
+
+    Args:
+        static: the arguments of the ring.
+        length: tokens of a shard.
+        step: the step of the ring, traced.
+        steps: the steps that it may be.
+        add: maps the total, and the band of the shard if a kernel needs it, to the new total.
+        total: what is added to.
+    """
+    if static.kernel is None:
+        any_pair = _any_pair(static, length, step)
+        return lax.cond(any_pair, lambda total: add(total, None), lambda total: total, total)
+    blocks = ring_blocks(static.low, static.high, length, lax.axis_size(AXIS), steps)
+    distance = _offset(length, step) // length
+
+    def branch(band: Band | None) -> Callable[[Any], Any]:
+        return lambda total: total if band is None else add(total, band)
+
+    branches = [branch(band) for band in blocks.bands]
+    return lax.switch(jnp.asarray(blocks.index)[distance + lax.axis_size(AXIS) - 1], branches, total)
 
 
 def _to_next_device(tree: Any) -> Any:
@@ -161,8 +235,13 @@ def _to_next_device(tree: Any) -> Any:
 
 
 def _options(static: RingArgs, bits: DropoutBits | None, shard: _Shard) -> dict[str, Any]:
-    both = None if bits is None or shard.bits is None else DropoutBits(bits.query, shard.bits)
+    both = _bits_of_pair(bits, shard)
     return {"scale": 1.0, "dropout": static.dropout, "dropout_bits": both, "precision": static.precision}
+
+
+def _bits_of_pair(bits: DropoutBits | None, shard: _Shard) -> DropoutBits | None:
+    """Return the bits of the queries of this device and of the keys of a shard."""
+    return None if bits is None or shard.bits is None else DropoutBits(bits.query, shard.bits)
 
 
 def _offset(length: int, step: Any) -> Array:

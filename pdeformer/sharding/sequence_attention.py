@@ -16,6 +16,7 @@ them, and O(T/p) for all else.
     B batch, T tokens, N heads, K key heads, H head width, p devices, n steps
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -29,7 +30,7 @@ from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Shaped
 
 from pdeformer.attention import pde_attention
-from pdeformer.attention.dispatch import EvolutionProblem, prepare, run, scale_coefficients
+from pdeformer.attention.dispatch import EvolutionProblem, may_use_kernel, prepare, run, scale_coefficients
 from pdeformer.attention.folded import (
     apply_propagator,
     base_attention,
@@ -37,10 +38,13 @@ from pdeformer.attention.folded import (
     conserves_mass,
     join,
     repeat_key_heads,
+    scaled_float32,
 )
 from pdeformer.attention.keywords import keyword_options
 from pdeformer.attention.materialized import EvolutionSpec
 from pdeformer.attention.options import AttentionOptions, select_method, split_arrays
+from pdeformer.attention.plain.kernel_choice import select_kernel
+from pdeformer.attention.plain.kernel_interface import KernelSpec
 from pdeformer.attention.types import (
     AttentionInputs,
     AttentionMask,
@@ -49,7 +53,7 @@ from pdeformer.attention.types import (
     convert_ids,
 )
 from pdeformer.integrators.compilation import compile_once
-from pdeformer.integrators.meshes import ambient_axes, row_axes
+from pdeformer.integrators.meshes import ambient_axes, attention_axes
 from pdeformer.integrators.sequence_parallel import check_sequence_mesh, mirror_halo, sequence_shards
 from pdeformer.pde import PDE, Diffusion, ReactionDiffusion, Wave, is_concrete
 from pdeformer.sharding.ring_attention import RingArgs, RingInputs, ring_attention
@@ -172,7 +176,29 @@ def _attend(query: Array, key: Array, value: Array, pde: Any, options: Attention
     if options.is_causal and 2 * options.steps > key.shape[1]:
         method = "tiled" if options.method == "auto" else method
     static, arrays = split_arrays(replace(options, segment_ids=ids, key_segment_ids=key_ids, dt=1.0))
-    return _attend_on_mesh(query, key, value, scaled, arrays, options=static, method=method, mesh=mesh)
+    kernel = None
+    if method == "folded" and may_use_kernel(pde, options):
+        kernel = _select_kernel(
+            query, key, value, options, ambient_axes() if mesh is None else dict(mesh.shape)
+        )
+    return _attend_on_mesh(
+        query, key, value, scaled, arrays, options=static, method=method, mesh=mesh, kernel=kernel
+    )
+
+
+def _select_kernel(
+    query: Array, key: Array, value: Array, options: AttentionOptions, axes: dict[str, int]
+) -> KernelSpec | None:
+    """Return the kernel that serves the shards of one device."""
+    rows, heads = attention_axes(query.shape[0], key.shape[2], axes)
+    parts = math.prod(axes[name] for name in rows or ()), axes[AXIS], 1 if heads is None else axes[heads], 1
+    shards = (
+        jax.ShapeDtypeStruct(tuple(n // p for n, p in zip(x.shape, parts, strict=True)), x.dtype)
+        for x in (query, key, value)
+    )
+    case: Any = dict(segmented=options.segment_ids is not None or options.key_segment_ids is not None)
+    case |= dict(dropout=options.dropout, precision=options.precision)
+    return select_kernel(*shards, is_causal=options.is_causal, window=options.window, **case)
 
 
 class _Specs(NamedTuple):
@@ -194,15 +220,13 @@ class _Specs(NamedTuple):
 
 def _specs(query: Array, key: Array, axes: dict[str, int]) -> _Specs:
     """Return the placement: rows as those of the residual stream, heads over "model" where rows leave it free."""
-    rows, size = row_axes(query.shape[0], axes) or None, axes.get("model", 1)
-    free = "model" in axes and "model" not in (rows or ())
-    heads = "model" if free and query.shape[2] % size == 0 and key.shape[2] % size == 0 else None
+    rows, heads = attention_axes(query.shape[0], key.shape[2], axes)
     return _Specs(
         PartitionSpec(rows, AXIS, heads, None), PartitionSpec(rows, AXIS), PartitionSpec(None, heads)
     )
 
 
-@compile_once("options", "method", "mesh")
+@compile_once("options", "method", "mesh", "kernel")
 def _attend_on_mesh(
     query: Array,
     key: Array,
@@ -213,13 +237,14 @@ def _attend_on_mesh(
     options: AttentionOptions,
     method: str,
     mesh: Any,
+    kernel: KernelSpec | None,
 ) -> Array:
     axes = ambient_axes() if mesh is None else dict(mesh.shape)
     options = replace(options, **arrays)
     ids: Any = (options.segment_ids, options.key_segment_ids)
     window, causal = options.window, options.is_causal
     mask = AttentionMask(None, None, *ids)
-    spec, scaled, inputs = prepare(query, key, value, pde, options, mask)
+    spec, scaled, inputs = prepare(query, key, value, pde, options, mask, kernel)
     bounds = _Bounds.of(window, causal=causal)
     specs = _specs(query, key, axes)
     mapped = jax.shard_map(
@@ -280,7 +305,7 @@ def _base(spec: EvolutionSpec, bounds: _Bounds, inputs: AttentionInputs) -> Atte
     query, key, value, mask, bits = inputs
     assert value is not None
     ids = None if mask.query_ids is None or mask.key_ids is None else (mask.query_ids, mask.key_ids)
-    static = RingArgs(bounds.low, bounds.high, spec.dropout, spec.precision)
+    static = RingArgs(bounds.low, bounds.high, spec.dropout, spec.precision, spec.kernel)
     return ring_attention(static, RingInputs(query, key, value, ids, bits))
 
 
@@ -333,6 +358,8 @@ def _propagate(
 
 def _band(spec: EvolutionSpec, bounds: _Bounds, pde: PDE, inputs: AttentionInputs) -> AttentionOutput:
     """Compute the causal band of `attention.folded` over these keys and the 2n - 1 keys before them."""
+    if spec.kernel is not None:
+        inputs, spec = scaled_float32(spec.kernel.scale, inputs), replace(spec, kernel=None)
     query, key, value, mask, bits = inputs
     assert value is not None
     batch, length, heads, width = key.shape

@@ -63,6 +63,8 @@ class Case:
     """Tokens of a sequence, for the figure of memory; 0 leaves it out."""
     bounds: tuple[Bound, ...] = ()
     """What it must reach, beside fitting the memory."""
+    kernels: tuple[str, ...] = ()
+    """Names of kernels that the program for a TPU must run, without their numbers, such as "attention_forward"."""
 
     @property
     def name(self) -> str:

@@ -28,7 +28,8 @@ def diagonal_band(
     query: Float[Array, "b t n h"],
     key: Float[Array, "b t k h"],
     value: Float[Array, "b t k h"],
-    ids: Integer[Array, "b t"] | None,
+    query_ids: Integer[Array, "b t"] | None,
+    key_ids: Integer[Array, "b t"] | None,
     runs: Integer[Array, "b t"] | None,
     *,
     steps: int,
@@ -38,23 +39,24 @@ def diagonal_band(
     """Attend with the last n weights of every causal row, evolved among the 2n keys that end at the query.
 
     It equals `folded.causal_band`. Coefficients have the shape (steps, N or 1); `runs` are the ids of the runs of
-    connected tokens, `low` is the smallest allowed s - t.
+    connected keys, `low` is the smallest allowed s - t.
     """
     window, groups = 2 * steps, query.shape[2] // key.shape[2]
 
-    def clean(x: Array) -> Array:
+    def clean(x: Array, ids: Array | None) -> Array:
         return x if ids is None else jnp.where((ids > 0)[:, :, None, None], x, 0)
 
     def by_head(x: Array) -> Array:
         return x if groups == 1 else jnp.repeat(x, groups, axis=2)
 
-    query, key, value = clean(query), by_head(clean(key)), by_head(clean(value))
+    query = clean(query, query_ids)
+    key, value = (by_head(clean(x, key_ids)) for x in (key, value))
     position = jnp.arange(query.shape[1])[None, :, None]
 
     def visible(j: int) -> Array:
         mask = position >= j
-        if ids is not None:
-            mask = mask & ((ids == earlier(ids, j)) & (ids > 0))[..., None]
+        if query_ids is not None and key_ids is not None:
+            mask = mask & ((query_ids == earlier(key_ids, j)) & (query_ids > 0))[..., None]
         return mask if low is None or j <= -low else jnp.zeros_like(mask)
 
     def connected(j: int) -> Array:

@@ -35,13 +35,17 @@ def fused_attention(
     dropout_bits: DropoutBits | None = None,
 ) -> AttentionOutput:
     """Return attention in the dtype of `value`, and the log-sum-exp of its scores in float32."""
-    marks: Marks = () if query_ids is None or key_ids is None else (query_ids, key_ids)
-    if spec.dropout > 0:
-        assert dropout_bits is not None
-        by_head = dropout_bits.query.reshape(query.shape[:3])
-        marks = (*marks, jnp.swapaxes(by_head, 1, 2), jnp.swapaxes(dropout_bits.key, 1, 2))
-    output, lse = _attend(spec, query, key, value, marks)
+    output, lse = _attend(spec, query, key, value, make_marks(query_ids, key_ids, dropout_bits))
     return AttentionOutput(output, jnp.swapaxes(lse, 1, 2))
+
+
+def make_marks(query_ids: Array | None, key_ids: Array | None, dropout_bits: DropoutBits | None) -> Marks:
+    """Return the marks that a kernel takes; None is for what a call has not."""
+    marks: Marks = () if query_ids is None or key_ids is None else (query_ids, key_ids)
+    if dropout_bits is None:
+        return marks
+    by_head = dropout_bits.query.reshape(*dropout_bits.query.shape[:2], -1)
+    return (*marks, jnp.swapaxes(by_head, 1, 2), jnp.swapaxes(dropout_bits.key, 1, 2))
 
 
 def scale_query(query: Array, scale: Any, spec: KernelSpec) -> tuple[Array, KernelSpec]:
@@ -78,19 +82,35 @@ def _attend_tangent(spec: KernelSpec, residuals: Any, tangents: Any) -> tuple[Ar
 def _attend_backward(spec: KernelSpec, residuals: Any, cotangents: Any) -> tuple[Array, ...]:
     query, key, value, marks, output, lse = residuals
     d_output, d_lse = cotangents
+    masked = bool(spec.split_marks(marks)[0]) or spec.low is not None or spec.high is not None
+    delta, d_output = cotangent_rows(output, lse, d_output, d_lse, masked=masked)
+    return fused_gradients(spec, query, key, value, marks, lse, delta, d_output)
+
+
+def cotangent_rows(
+    output: Array, lse: Array, d_output: Array, d_lse: Array, *, masked: bool
+) -> tuple[Array, Array]:
+    """Return δ = dO·O − dlse, (B, N, T), and dO with zeros in rows without keys, as `Kernel.backward` takes them.
+
+    Args:
+        output: Shape (B, T, N, H).
+        lse: Shape (B, N, T), as `d_lse`.
+        d_output: The cotangent of `output`.
+        d_lse: The cotangent of `lse`.
+        masked: Whether there may be rows without keys.
+    """
     any_key = lse > -jnp.inf
-    if spec.split_marks(marks)[0] or spec.low is not None or spec.high is not None:
+    if masked:
         d_output = jnp.where(jnp.swapaxes(any_key, 1, 2)[..., None], d_output, 0)
     product = d_output.astype(jnp.float32) * output.astype(jnp.float32)
-    delta = jnp.where(any_key, jnp.swapaxes(product.sum(-1), 1, 2) - d_lse, 0)
-    return _gradients(spec, query, key, value, marks, lse, delta, d_output)
+    return jnp.where(any_key, jnp.swapaxes(product.sum(-1), 1, 2) - d_lse, 0), d_output
 
 
 _tangent = LinearMap("fused_attention_tangent", _attend_tangent, _attend_backward)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _gradients(
+def fused_gradients(
     spec: KernelSpec,
     query: Array,
     key: Array,
@@ -100,6 +120,7 @@ def _gradients(
     delta: Array,
     d_output: Array,
 ) -> tuple[Array, ...]:
+    """Return what these keys add to the gradients of an attention over more keys, whose lse, δ and dO are given."""
     kernel = kernel_of(spec.name)
 
     def by_kernel(*arrays: Array) -> tuple[Array, ...]:
@@ -109,7 +130,7 @@ def _gradients(
     return _on_platform(spec, by_kernel, partial(_gradients_by_chunks, spec), *arrays)
 
 
-@_gradients.defjvp
+@fused_gradients.defjvp
 def _gradients_jvp(spec: KernelSpec, primals: Any, tangents: Any) -> tuple[Any, Any]:
     marks = primals[3]
 
@@ -117,7 +138,7 @@ def _gradients_jvp(spec: KernelSpec, primals: Any, tangents: Any) -> tuple[Any, 
         return _gradients_by_chunks(spec, *arrays[:3], *marks, *arrays[3:])
 
     arrays, directions = (xs[:3] + xs[4:] for xs in (primals, tangents))
-    return _gradients(spec, *primals), jax.jvp(differentiable, arrays, directions)[1]
+    return fused_gradients(spec, *primals), jax.jvp(differentiable, arrays, directions)[1]
 
 
 def _on_platform(spec: KernelSpec, by_kernel: Any, by_chunks: Any, *arrays: Array) -> tuple[Array, ...]:

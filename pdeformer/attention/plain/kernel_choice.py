@@ -5,12 +5,15 @@
     triton    NVIDIA GPU    triton_kernel    Pallas, its Triton lowering
     chunked   any device    chunked          plain JAX, O(T) memory; also for all that no kernel serves
 
+On a mesh every device runs the kernel on its own examples and key heads (`kernel_mesh`).
+
 A case that is not known to be right is refused, and computed by the chunked form. So is one that this version of JAX
 cannot lower: this is tried once for every shape, without a device.
 
     B batch, T query tokens, S key tokens, N heads, K key heads, H head width
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import import_module
@@ -18,9 +21,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import AxisType
 
 from pdeformer.attention.plain.kernel_interface import Kernel, KernelSpec
+from pdeformer.attention.plain.kernel_mesh import can_split
 from pdeformer.attention.types import Precision, check_shapes, product_precision
+from pdeformer.integrators.meshes import mesh_of
 
 MODULES = {
     "mosaic": "pdeformer.attention.plain.mosaic_kernel",
@@ -72,7 +78,9 @@ def explain(
     """Tell which kernel computes an attention, and why the others do not; nothing is computed.
 
     It serves `dot_product_attention` with method "auto", and the attention inside `pde_attention` with method "folded"
-    for equations without a reaction: base "softmax", `renormalize` not "l1".
+    for equations without a reaction: base "softmax", `renormalize` not "l1". A program of several TPU devices needs a
+    mesh with axes of the names of `sharding.make_mesh`: the ambient one, or that of an array. A mesh with other axes is
+    a reason; where none is known, as with `in_shardings` alone, the chunked form runs, which only the compiler notices.
 
     Args:
         query: Shape (B, T, N, H), an array or a `jax.ShapeDtypeStruct`.
@@ -192,8 +200,11 @@ def _refusal(
         return f"needs values as wide as the keys, got {value.shape[-1]} and {width}"
     if width % 8 or width > WIDEST:
         return f"needs a head width that is a multiple of 8 up to {WIDEST}, got {width}"
-    if _is_varying(query, key, value):
-        return "is inside a shard_map that checks over which axes an array varies"
+    mesh = mesh_of(query, key, value)
+    if name == "mosaic" and not can_split(mesh):
+        return f"cannot be split over a mesh with the axes {', '.join(mesh.axis_names)}; name them data, seq and model"
+    if AxisType.Auto in jax.sharding.get_abstract_mesh().axis_types and _is_varying(query, key, value):
+        return "is inside a shard_map that checks over which axes an array varies, and leaves axes to the compiler"
     shapes = tuple((x.shape, str(x.dtype)) for x in (query, key, value))
     return lowering_error(spec, shapes, segmented=segmented)
 
@@ -211,7 +222,16 @@ def _is_varying(*arrays: Any) -> bool:
 
 @lru_cache(maxsize=1024)
 def lowering_error(spec: KernelSpec, shapes: tuple, *, segmented: bool) -> str | None:
-    """Return why this version of JAX cannot lower a kernel and its backward pass, or None if it can."""
+    """Return why this version of JAX cannot lower a kernel and its backward pass, or None if it can.
+
+    It is lowered for one device, in a thread of its own, because the ambient mesh is one of the present thread.
+    """
+    with ThreadPoolExecutor(1) as thread:
+        options = {"segmented": segmented, "x64": bool(jax.config.read("jax_enable_x64"))}
+        return thread.submit(_lower, spec, shapes, **options).result()
+
+
+def _lower(spec: KernelSpec, shapes: tuple, *, segmented: bool, x64: bool) -> str | None:
     try:
         kernel = kernel_of(spec.name)
         query, key, value = (jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in shapes)
@@ -221,13 +241,13 @@ def lowering_error(spec: KernelSpec, shapes: tuple, *, segmented: bool) -> str |
             marks += [jax.ShapeDtypeStruct(shape, jnp.uint32) for shape in shapes_of_bits]
         batch, length, heads, _ = query.shape
         row = jax.ShapeDtypeStruct((batch, heads, length), jnp.float32)
-        for function, arrays in (
-            (kernel.forward, (query, key, value, *marks)),
-            (kernel.backward, (query, key, value, *marks, row, row, query)),
-        ):
-            jax.jit(function, static_argnums=0).trace(spec, *arrays).lower(
-                lowering_platforms=(kernel.platform,)
-            )
+        with jax.enable_x64(x64):
+            for function, arrays in (
+                (kernel.forward, (query, key, value, *marks)),
+                (kernel.backward, (query, key, value, *marks, row, row, query)),
+            ):
+                traced = jax.jit(function, static_argnums=0).trace(spec, *arrays)
+                traced.lower(lowering_platforms=(kernel.platform,))
     except Exception as error:  # any error of a library means: not this kernel
         text = str(error).strip().split("\n")[0] or type(error).__name__
         return f"is not served by jax {jax.__version__}: {text}"

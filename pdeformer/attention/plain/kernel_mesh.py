@@ -1,8 +1,10 @@
 """Kernels under `jax.vmap`, and on meshes that split the examples or the heads.
 
-XLA cannot split a kernel by itself. On GPU every device runs it on its own examples and key heads; tokens are gathered.
-The compiler of TPUs does not ask a program how to split a kernel: there, a program of several devices runs the chunked
-form, unless it is inside a `shard_map`. A mapped axis becomes more examples.
+XLA cannot split a kernel by itself. Every device runs it on its own examples and key heads; tokens are gathered. On GPU
+rules tell the compiler how, for every mesh. The compiler of TPUs reads no such rules. There the kernel runs under
+`shard_map` over the automatic axes of the mesh, which must be known when the program is traced, as the ambient mesh or
+that of an array, and have the names of this library. On any other mesh it is the chunked form. A mapped axis becomes
+more examples.
 
     B batch, T query tokens, S key tokens, N heads, K key heads, H head width
 """
@@ -17,10 +19,14 @@ from jax.custom_batching import custom_vmap
 from jax.experimental.custom_partitioning import custom_partitioning
 from jax.extend.core import Primitive, jaxpr_as_fun
 from jax.interpreters import mlir
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
 from pdeformer.attention.plain.kernel_interface import KernelSpec
+from pdeformer.integrators.meshes import attention_axes, mesh_of
+
+AXES = ("data", "seq", "model")
+"""Names of axes of several devices on which it is known what is split: "data" and "model" split examples and heads."""
 
 
 def on_every_device(
@@ -39,10 +45,20 @@ def _mapped(
 ) -> Callable[..., tuple]:
     @custom_vmap
     def call(*arrays: Array) -> tuple[Array, ...]:
-        if spec.name == "mosaic" and not spec.interpret:
-            one, many = (jax.make_jaxpr(partial(f, spec))(*arrays) for f in (function, chunks))
-            return tuple(_BY_DEVICES.bind(*arrays, one=one, many=many))
-        return _partitioned(function)(spec, *arrays)
+        mesh = mesh_of(*arrays)
+        kinds = dict(zip(mesh.axis_names, mesh.axis_types, strict=True))
+        if kinds and set(kinds.values()) == {AxisType.Manual}:
+            return tuple(function(spec, *arrays))
+        if spec.name != "mosaic":
+            return _partitioned(function)(spec, *arrays)
+        if mesh.size > 1:
+            is_known = can_split(mesh) and AxisType.Explicit not in kinds.values()
+            on_mesh = _shards(mesh, function, spec, *arrays) if is_known else partial(chunks, spec)
+            return tuple(on_mesh(*arrays))
+        if spec.interpret:
+            return tuple(function(spec, *arrays))
+        one, many = (jax.make_jaxpr(partial(f, spec))(*arrays) for f in (function, chunks))
+        return tuple(_BY_DEVICES.bind(*arrays, one=one, many=many))
 
     def rule(size: int, is_mapped: Any, *arrays: Array) -> tuple[tuple[Array, ...], Any]:
         batch = arrays[0].shape[1 if is_mapped[0] else 0]
@@ -58,8 +74,38 @@ def _mapped(
     return call
 
 
+def can_split(mesh: Any) -> bool:
+    """Return whether it is known what every axis of several devices of a mesh splits, unless it is manual."""
+    axes = zip(mesh.axis_names, mesh.axis_sizes, mesh.axis_types, strict=True)
+    return all(kind == AxisType.Manual or size == 1 or name in AXES for name, size, kind in axes)
+
+
+def _shards(
+    mesh: Any, function: Callable[..., tuple], spec: KernelSpec, *arrays: Array
+) -> Callable[..., tuple[Array, ...]]:
+    """Return the kernel under `shard_map` over the automatic axes of a mesh."""
+    kinds = zip(mesh.axis_names, mesh.axis_sizes, mesh.axis_types, strict=True)
+    axes = {name: size for name, size, kind in kinds if kind == AxisType.Auto}
+    rows, heads = attention_axes(arrays[0].shape[0], arrays[1].shape[2], axes)
+    places = {
+        2: PartitionSpec(rows, None),
+        3: PartitionSpec(rows, heads, None),
+        4: PartitionSpec(rows, None, heads, None),
+    }
+    run = partial(function, spec)
+    results = jax.eval_shape(run, *arrays)
+    return jax.shard_map(
+        run,
+        mesh=None if jax.sharding.get_abstract_mesh().axis_names else mesh,
+        in_specs=tuple(places[x.ndim] for x in arrays),
+        out_specs=tuple(places[x.ndim] for x in results),
+        axis_names=frozenset(axes),
+        check_vma=False,
+    )
+
+
 def _lower_by_devices(context: Any, *values: Any, one: Any, many: Any) -> Any:
-    """Lower the program of one device, or that which XLA can split over several."""
+    """Lower the program of one device, or that which XLA can split over several; here no mesh was known."""
     where = context.module_context.axis_context
     manual, mesh = getattr(where, "manual_axes", None), getattr(where, "mesh", None)
     whole = getattr(where, "num_devices", None) == 1

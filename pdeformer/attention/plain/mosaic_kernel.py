@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.experimental import pallas as pl
@@ -28,6 +27,7 @@ from pdeformer.attention.plain.kernel_interface import (
     even_block,
     pad_tokens,
 )
+from pdeformer.integrators.meshes import struct_like, vary_alike
 
 QUERIES, KEYS, LANES = 512, 1024, 128
 TN, NN, NT = (((0,), (0,)), ((), ())), (((1,), (0,)), ((), ())), (((1,), (1,)), ((), ()))
@@ -101,14 +101,15 @@ def forward(spec: KernelSpec, query: Array, key: Array, value: Array, *marks: Ar
     at = _Layout(spec, query, key, segmented=bool(ids), queries=QUERIES, keys=KEYS)
     q_spec, k_spec, row_spec, mark_specs = at.specs_by_query()
     tokens = at.query_blocks * at.c
+    arrays = vary_alike(at.queries_last(query), at.keys_last(key), at.keys_last(value), *at.marks(marks))
     output, lse = pl.pallas_call(
         partial(_forward_kernel, at),
         grid=(at.batch, at.heads, at.query_blocks, at.band.width),
         in_specs=[q_spec, k_spec, k_spec, *mark_specs],
         out_specs=[q_spec, row_spec],
         out_shape=[
-            jax.ShapeDtypeStruct((at.batch, at.heads, at.width, tokens), value.dtype),
-            jax.ShapeDtypeStruct((at.batch, at.heads, 1, tokens), jnp.float32),
+            struct_like(arrays[0], (at.batch, at.heads, at.width, tokens), value.dtype),
+            struct_like(arrays[0], (at.batch, at.heads, 1, tokens), jnp.float32),
         ],
         scratch_shapes=[
             pltpu.VMEM((1, at.c), jnp.float32),
@@ -120,7 +121,7 @@ def forward(spec: KernelSpec, query: Array, key: Array, value: Array, *marks: Ar
         ),
         interpret=spec.interpret,
         name="attention_forward",
-    )(at.queries_last(query), at.keys_last(key), at.keys_last(value), *at.marks(marks))
+    )(*arrays)
     return at.tokens_first(output, at.length), lse[:, :, 0, : at.length]
 
 
@@ -165,7 +166,7 @@ def backward(
     ids, _ = spec.split_marks(marks)
     at = _Layout(spec, query, key, segmented=bool(ids), queries=QUERIES, keys=QUERIES)
     lse = jnp.where(lse == -jnp.inf, 0.0, lse)  # no pair of such a row is allowed
-    arrays = (
+    arrays = vary_alike(
         at.queries_last(query),
         at.keys_last(key),
         at.keys_last(value),
@@ -190,7 +191,7 @@ def _query_gradient(at: _Layout, arrays: tuple) -> Array:
         grid=(at.batch, at.heads, at.query_blocks, at.band.width),
         in_specs=[q_spec, k_spec, k_spec, *mark_specs, q_spec, row_spec, row_spec],
         out_specs=q_spec,
-        out_shape=jax.ShapeDtypeStruct(arrays[0].shape, at.dtype),
+        out_shape=struct_like(arrays[0], arrays[0].shape, at.dtype),
         scratch_shapes=[pltpu.VMEM((at.width, at.c), jnp.float32)],
         compiler_params=pltpu.CompilerParams(
             dimension_semantics=("parallel", "parallel", "parallel", "arbitrary")
@@ -246,8 +247,8 @@ def _key_gradient(at: _Layout, arrays: tuple, value_dtype: Any) -> tuple[Array, 
         in_specs=[q_spec, k_spec, k_spec, *mark_specs, q_spec, row_spec, row_spec],
         out_specs=[k_spec, k_spec],
         out_shape=[
-            jax.ShapeDtypeStruct(arrays[1].shape, at.dtype),
-            jax.ShapeDtypeStruct(arrays[2].shape, value_dtype),
+            struct_like(arrays[0], arrays[1].shape, at.dtype),
+            struct_like(arrays[0], arrays[2].shape, value_dtype),
         ],
         scratch_shapes=[pltpu.VMEM((at.width, at.w), jnp.float32), pltpu.VMEM((at.width, at.w), jnp.float32)],
         compiler_params=pltpu.CompilerParams(

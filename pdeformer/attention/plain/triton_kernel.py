@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.experimental import pallas as pl
@@ -28,6 +27,7 @@ from pdeformer.attention.plain.kernel_interface import (
     KernelSpec,
     pad_tokens,
 )
+from pdeformer.integrators.meshes import struct_like, vary_alike
 
 SMALLEST = 16  # rows and columns of a product of the tensor cores
 LOG2_E = math.log2(math.e)  # exp2 is an instruction, exp is not
@@ -157,19 +157,20 @@ def forward(spec: KernelSpec, query: Array, key: Array, value: Array, *marks: Ar
     at = _Layout(spec, query, key, segmented=bool(ids), **_sizes(query, backward=False))
     tokens = at.query_blocks * at.c
     q_spec, k_spec, row_spec, mark_specs = at.specs_by_query()
+    arrays = vary_alike(at.queries_of(query), at.keys_of(key), at.keys_of(value), *at.marks(marks))
     output, lse = pl.pallas_call(
         partial(_forward_kernel, at),
         grid=(at.query_blocks, at.heads, at.batch),
         in_specs=[q_spec, k_spec, k_spec, *mark_specs],
         out_specs=[q_spec, row_spec],
         out_shape=[
-            jax.ShapeDtypeStruct((at.batch, tokens, at.heads, at.width), value.dtype),
-            jax.ShapeDtypeStruct((at.batch, at.heads, tokens), jnp.float32),
+            struct_like(arrays[0], (at.batch, tokens, at.heads, at.width), value.dtype),
+            struct_like(arrays[0], (at.batch, at.heads, tokens), jnp.float32),
         ],
         compiler_params=at.params,
         interpret=spec.interpret,
         name="attention_forward",
-    )(at.queries_of(query), at.keys_of(key), at.keys_of(value), *at.marks(marks))
+    )(*arrays)
     return output[:, : at.length], lse[..., : at.length]
 
 
@@ -211,7 +212,7 @@ def backward(
     ids, _ = spec.split_marks(marks)
     at = _Layout(spec, query, key, segmented=bool(ids), **_sizes(query, backward=True))
     lse = jnp.where(lse == -jnp.inf, 0.0, lse)  # no pair of such a row is allowed
-    arrays = (
+    arrays = vary_alike(
         at.queries_of(query),
         at.keys_of(key),
         at.keys_of(value),
@@ -232,7 +233,7 @@ def _query_gradient(at: _Layout, arrays: tuple) -> Array:
         grid=(at.query_blocks, at.heads, at.batch),
         in_specs=[q_spec, k_spec, k_spec, *mark_specs, q_spec, row_spec, row_spec],
         out_specs=q_spec,
-        out_shape=jax.ShapeDtypeStruct(arrays[0].shape, at.dtype),
+        out_shape=struct_like(arrays[0], arrays[0].shape, at.dtype),
         compiler_params=at.params,
         interpret=at.spec.interpret,
         name="attention_query_gradient",
@@ -277,8 +278,8 @@ def _key_gradient(at: _Layout, arrays: tuple, value_dtype: Any) -> tuple[Array, 
         in_specs=[q_spec, k_spec, k_spec, *mark_specs, q_spec, row_spec, row_spec],
         out_specs=[k_spec, k_spec],
         out_shape=[
-            jax.ShapeDtypeStruct(arrays[1].shape, at.dtype),
-            jax.ShapeDtypeStruct(arrays[2].shape, value_dtype),
+            struct_like(arrays[0], arrays[1].shape, at.dtype),
+            struct_like(arrays[0], arrays[2].shape, value_dtype),
         ],
         compiler_params=at.params,
         interpret=at.spec.interpret,

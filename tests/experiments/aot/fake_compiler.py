@@ -29,6 +29,7 @@ ROW = {
     "collective_bytes": 64,
     "collective_permutes": 0,
     "kernels": {},
+    "kernel_steps": {},
     "loops_of_unknown_length": 0,
 }
 

@@ -172,6 +172,14 @@ def test_bounds(bounds, change, sentence):
     assert sentence is None or sentence in broken[0].sentence
 
 
+def test_a_program_must_run_its_kernels():
+    needed = case(kernels=("attention_forward", "attention_key_gradient"))
+    row = finish(needed, ROW | {"kernel_steps": {"attention_forward.3": 8}})
+    assert [v.sentence for v in violations({needed.name: needed}, {needed.name: row})] == [
+        "v5e-1, p does not run the kernel attention_key_gradient"
+    ]
+
+
 def test_cost_of_a_program_of_this_machine():
     """(64, 32) times (32, 16) split over four devices: a quarter of the rows, and the whole second matrix."""
     mesh = jax.make_mesh((4,), ("data",), axis_types=(jax.sharding.AxisType.Auto,), devices=jax.devices()[:4])

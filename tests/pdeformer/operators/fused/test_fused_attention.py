@@ -77,7 +77,7 @@ def test_derivatives_of_output_and_log_sum_exp_equal_those_of_chunks(derivative)
 FOLDS = {
     "causal, packed, per head": (
         Diffusion(jnp.array([0.1, 0.2, 0.3, 0.05])),
-        dict(is_causal=True, segment_ids=IDS),
+        dict(is_causal=True, segment_ids=IDS, key_segment_ids=IDS.at[:, 4:6].set(0)),
     ),
     "causal wave, window": (Wave(0.4), dict(is_causal=True, window=4)),
     "both axes": (Diffusion(0.2), dict(axis="both")),

@@ -9,7 +9,6 @@ from unittest import mock
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
 
 from pdeformer import Diffusion, dot_product_attention, pde_attention
@@ -94,21 +93,6 @@ def test_programs_for_accelerators_hold_the_kernel_and_no_square_of_the_tokens(p
         text = lowered(function, platform, backend)
         assert text.count(call) >= 3
         assert f"{TOKENS}x{TOKENS}" not in text
-
-
-def test_a_program_of_several_tpus_has_the_kernel_only_where_each_chip_has_its_own_arrays():
-    mesh = jax.sharding.Mesh(np.array(jax.devices()[:2]), ("data",))
-    spec = jax.sharding.PartitionSpec("data")
-    x = like(shape=(2, *X.shape[1:]), sharding=jax.sharding.NamedSharding(mesh, spec))
-    each = jax.shard_map(
-        dot_product_attention, mesh=mesh, in_specs=(spec,) * 3, out_specs=spec, check_vma=False
-    )
-    with mock.patch.object(jax, "default_backend", return_value="tpu"):
-        texts = [
-            jax.jit(attend).trace(x, x, x).lower(lowering_platforms=("tpu",)).as_text()
-            for attend in (dot_product_attention, each)
-        ]
-    assert ["tpu_custom_call" in text for text in texts] == [False, True]
 
 
 def test_a_program_for_another_platform_than_the_backend_has_no_kernel():
