@@ -9,12 +9,11 @@ import jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec
 
 from experiments.aot.cases.case import Bound, Case, Workload
-from experiments.aot.cases.training_cases import KERNELS, PATHX, WITHOUT, Layout
+from experiments.aot.cases.training_cases import PATHX, Layout, kernels_of
 from experiments.aot.cases.training_cases import build as build_step
 from pdeformer import Diffusion, sharding
 from pdeformer.sharding.mesh import mesh_of_devices
 
-EVOLVED = "attention_diffusion"
 SHAPE, STEPS = (8, 65536, 512), 8
 EXCHANGES = 2
 """Collective-permutes of one call: a halo to the left and one to the right."""
@@ -31,7 +30,7 @@ def build_evolve(devices: Sequence[Any], *, layout: Layout) -> Workload:
     )
 
 
-def build_pathx(devices: Sequence[Any], *, layout: Layout, batch: int, variant: str) -> Workload:
+def build_pathx(devices: Sequence[Any], *, layout: Layout, batch: int) -> Workload:
     """Return the training step of Path-X with its tokens split over "seq"."""
     return build_step(
         devices,
@@ -41,7 +40,7 @@ def build_pathx(devices: Sequence[Any], *, layout: Layout, batch: int, variant: 
         dtype="bfloat16",
         vocabulary=256,
         classes=2,
-        variant=variant,
+        variant="attention_diffusion",
     )
 
 
@@ -69,14 +68,13 @@ def cases() -> list[Case]:
     pathx = [
         Case(
             "sequence",
-            f"training step, Path-X, {variant}, bfloat16, batch {batch}, {layout}",
+            f"training step, Path-X, attention_diffusion, bfloat16, batch {batch}, {layout}",
             target,
-            partial(build_pathx, layout=layout, batch=batch, variant=variant),
+            partial(build_pathx, layout=layout, batch=batch),
             mesh=str(layout),
             bounds=(Bound("memory_share", 0.5),),
-            kernels=KERNELS if WITHOUT in variant else (),
+            kernels=kernels_of(target),
         )
-        for variant, chosen in ((EVOLVED, slices), (f"{EVOLVED}, {WITHOUT}", slices[:1]))
-        for target, layout, batch in chosen
+        for target, layout, batch in slices
     ]
     return evolve + pathx

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
 from experiments.aot.cases.case import Bound, Case, Workload
+from experiments.aot.targets import TARGETS
 from experiments.aot.topologies import abstract
 from experiments.data.listops.grammar import CLASSES, VOCABULARY
 from pdeformer import sharding, train
@@ -35,14 +36,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "": {},
     "after_embedding": {"placements": ("after_embedding",), "stencil": StencilConfig("adaptive")},
     "attention_diffusion": {"attention": PDEAttentionConfig("diffusion")},
-    "no attention dropout": {"attention_dropout": 0.0},
-    "attention_diffusion, no attention dropout": {
-        "attention": PDEAttentionConfig("diffusion"),
-        "attention_dropout": 0.0,
-    },
 }
 KERNELS = ("attention_forward", "attention_query_gradient", "attention_key_gradient")
-"""Kernels of a training step whose attention has no dropout, on any number of chips."""
+"""Kernels of every training step, on any number of chips of a TPU."""
 ADAM = train.Optimizer()
 
 
@@ -71,8 +67,13 @@ def build(
 ) -> Workload:
     """Return one training step on a mesh of the devices."""
     mesh = mesh_of_devices(devices, **layout._asdict())
-    fields: dict[str, Any] = dataclasses.asdict(architecture) | VARIANTS[variant]
-    config = ModelConfig(vocabulary=vocabulary, classes=classes, dtype=dtype, **fields)
+    config = ModelConfig(
+        vocabulary=vocabulary,
+        classes=classes,
+        dtype=dtype,
+        **dataclasses.asdict(architecture),
+        **VARIANTS[variant],
+    )
     graphdef, init, shardings = train.make_init(lambda rngs: Classifier(config, rngs), ADAM, STEPS, mesh)
     step = train.make_train_step(graphdef, ADAM, STEPS, mesh, shardings)
     key = jax.eval_shape(lambda: jax.random.key(0))
@@ -85,6 +86,11 @@ def build(
             abstract(key, sharding.replicated_sharding(mesh)),
         ),
     )
+
+
+def kernels_of(target: str) -> tuple[str, ...]:
+    """Return the kernels that a training step must run on a machine; on a GPU they have no names."""
+    return KERNELS if TARGETS[target].platform == "tpu" else ()
 
 
 def batch_shapes(batch: int, tokens: int, mesh: Any) -> dict[str, Any]:
@@ -102,7 +108,6 @@ def batch_shapes(batch: int, tokens: int, mesh: Any) -> dict[str, Any]:
 SPLIT = Layout(4, model=4)
 FORMER_COLLECTIVES = {"paper": 3.8e9, "two-layer": 0.8e6, "two-layer split": 57e6}
 """Bytes of collectives of a step before the residual stream was constrained, on 4 x 4 chips."""
-WITHOUT = "no attention dropout"
 HALF = 0.5
 """Largest share of the memory that Path-X may take."""
 
@@ -128,12 +133,10 @@ def cases() -> list[Case]:
             256,
             bounds=(Bound("collective_bytes", FORMER_COLLECTIVES["two-layer split"]),),
         ),
-        two_layer("v5e-16", Layout(8, model=2), 256, variant=WITHOUT, kernels=KERNELS),
         paper("v5e-8", Layout(8), 32),
         paper("v5e-8", Layout(8), 32, dtype="bfloat16", variant="after_embedding"),
         paper("v5e-8", Layout(8), 32, dtype="bfloat16", variant="attention_diffusion"),
         paper("v5e-16", SPLIT, 256, dtype="bfloat16", bounds=(quarter,)),
-        paper("v5e-16", SPLIT, 256, dtype="bfloat16", bounds=(quarter,), variant=WITHOUT, kernels=KERNELS),
         paper("v5e-256", Layout(64, model=4), 1024, dtype="bfloat16"),
         paper("v5p-128", Layout(16, model=4), 256, dtype="bfloat16"),
         paper("v6e-256", Layout(128, model=2), 1024, dtype="bfloat16"),
@@ -154,7 +157,6 @@ def _case(
     dtype: str = "float32",
     variant: str = "",
     bounds: tuple[Bound, ...] = (),
-    kernels: tuple[str, ...] = (),
     **sizes: int,
 ) -> Case:
     words = [label, variant, dtype, f"batch {batch}", str(layout)]
@@ -162,4 +164,6 @@ def _case(
         build, architecture=architecture, layout=layout, batch=batch, dtype=dtype, variant=variant, **sizes
     )
     program = f"training step, {', '.join(filter(None, words))}"
-    return Case("training", program, target, build_step, mesh=str(layout), bounds=bounds, kernels=kernels)
+    return Case(
+        "training", program, target, build_step, mesh=str(layout), bounds=bounds, kernels=kernels_of(target)
+    )
