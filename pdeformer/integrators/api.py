@@ -82,7 +82,7 @@ def evolve(
             and writes it once (diffusion between "neumann" walls; a CPU has none). "auto" selects the fastest exact
             method for these arguments and this device. All methods
             agree to 1e-5 in float32 (up to 32 steps) and to 1e-12 in float64, if all valid tokens are finite: the
-            kernel of a TPU multiplies 128 tokens at a time, so that NaN or infinity in one spoils them all.
+            kernels of a TPU multiply by the masks of segments, so that NaN or infinity in one spoils up to 128.
         is_causal: another name of `causal`, the one of attention; None means that it is left out.
 
     Returns:

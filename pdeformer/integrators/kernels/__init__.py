@@ -2,8 +2,8 @@
 
 Files, each importing only those above it:
 
-pallas_tpu        for TPU: a matrix for one diffusivity, a filter for one per channel
-pallas_gpu        for NVIDIA GPUs: taps by reflected index
+pallas_tpu        for TPU: a matrix for one diffusivity; a filter or masked steps for one per channel
+pallas_gpu        for NVIDIA GPUs: taps by reflected index, and the causal form
 batch_partition   a kernel on a mesh: the compiler splits sequences and channels
 kernel_selection  which kernel serves a call, one function for all, and its derivatives
 """

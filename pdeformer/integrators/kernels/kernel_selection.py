@@ -1,9 +1,10 @@
 """The door to the kernels: which of them serves a call, one function for all, and its derivatives.
 
-    platform    kernel                       serves diffusion with Neumann walls and
-    tpu         pallas_tpu, matrix           one diffusivity; segments, the causal form
-    tpu         pallas_tpu, filter           one diffusivity per channel; one run
-    gpu         pallas_gpu                   both; segments
+    platform    kernel                        serves diffusion with Neumann walls and
+    tpu         pallas_tpu, banded_matrix     one diffusivity; segments, the causal form
+    tpu         pallas_tpu, channel_filter    one diffusivity per channel; the causal form
+    tpu         pallas_tpu, masked_steps      one diffusivity per channel; segments, the causal form
+    gpu         pallas_gpu                    both; segments, the causal form
 
 A name such as "kernel tpu" states the platform, so that a program for it can be made on another machine.
 "kernel tpu split" is the kernel on a mesh, and "kernel tpu interpreted" runs in the interpreter of Pallas, for tests.
@@ -23,15 +24,22 @@ from jaxtyping import Array
 
 from pdeformer import stencil
 from pdeformer.integrators import causal, convolution
-from pdeformer.integrators.kernels import pallas_gpu, pallas_tpu
+from pdeformer.integrators.kernels import pallas_gpu
 from pdeformer.integrators.kernels.batch_partition import map_over_data, partition_batch, splits_over_data
+from pdeformer.integrators.kernels.pallas_tpu import (
+    banded_matrix,
+    channel_filter,
+    edge_codes,
+    halo_blocks,
+    masked_steps,
+)
 from pdeformer.integrators.linear_map import LinearMap
 from pdeformer.integrators.meshes import on_mesh
 from pdeformer.pde import Diffusion
 from pdeformer.stencil import Path
 
-MAX_STEPS = pallas_tpu.HALO
-MIN_TOKENS = pallas_tpu.TILE
+MAX_STEPS = halo_blocks.HALO
+MIN_TOKENS = halo_blocks.TILE
 DTYPES = (jnp.bfloat16, jnp.float32)
 
 
@@ -92,12 +100,8 @@ def explain_refusal(
     )
     if not scalar and not per_channel:
         return f"the kernels take one coefficient, or one per channel, got shape {shape}"
-    if not scalar and platform == "tpu" and (segmented or causal):
-        return "the kernel for TPU takes one coefficient for all channels with segments or causal=True"
     if platform == "tpu" and on_mesh(state) and not splits_over_data(state):
         return "on a mesh the kernel for TPU needs an axis 'data' that divides the batch, and whole sequences"
-    if causal and platform == "gpu":
-        return "the kernel for GPU has no causal form"
     return None
 
 
@@ -119,7 +123,7 @@ def propagate(pde: Any, u: Array, graph: Path, *, steps: int, name: str, causal:
     alpha = pde.alpha.reshape(-1)
     edges = None
     if graph.valid is not None:
-        codes = pallas_tpu.encode_edges(graph.left[..., 0], graph.right[..., 0], graph.valid[..., 0])
+        codes = edge_codes.encode_edges(graph.left[..., 0], graph.right[..., 0], graph.valid[..., 0])
         if codes.size > codes.shape[-1]:
             codes = jnp.broadcast_to(codes, u.shape[:-1])
         edges = codes.reshape(-1, u.shape[-2])
@@ -131,7 +135,7 @@ def _graph(edges: Array | None, length: int) -> Path:
     if edges is None:
         return stencil.path(length, None, "neumann", ndim=3)
     left, right, valid = (
-        (edges[..., None] & bit) != 0 for bit in (pallas_tpu.LEFT, pallas_tpu.RIGHT, pallas_tpu.VALID)
+        (edges[..., None] & bit) != 0 for bit in (edge_codes.LEFT, edge_codes.RIGHT, edge_codes.VALID)
     )
     return Path(left, right, valid, "neumann")
 
@@ -150,28 +154,29 @@ def _run(call: Call, alpha: Array, edges: Array | None, u: Array, *, adjoint: bo
 
 def _run_alone(static: tuple[Call, bool], alpha: Array, u: Array, edges: Array | None = None) -> Array:
     call, adjoint = static
-    options = {"interpret": call.interpret}
+    options: dict[str, Any] = dict(causal=call.causal, adjoint=adjoint, interpret=call.interpret)
     if call.platform == "gpu":
         return pallas_gpu.apply(u, alpha, _ends(edges), call.steps, **options)
-    if alpha.size > 1:
-        return pallas_tpu.apply_filter(u, alpha, call.steps, **options)
-    return pallas_tpu.apply_matrix(
-        u, alpha, edges, call.steps, causal=call.causal, adjoint=adjoint, **options
-    )
+    if alpha.size == 1:
+        return banded_matrix.apply(u, alpha, edges, call.steps, **options)
+    if edges is None:
+        return channel_filter.apply(u, alpha, call.steps, **options)
+    return masked_steps.apply(u, alpha, edges, call.steps, **options)
 
 
 def _pull_back_alone(
     call: Call, alpha: Array, cotangent: Array, u: Array, edges: Array | None = None
 ) -> tuple[Array, Array]:
-    options = {"interpret": call.interpret}
+    options: dict[str, Any] = dict(causal=call.causal, interpret=call.interpret)
+    states = (cotangent, u, alpha)
     if call.platform == "gpu":
-        u_bar, terms = pallas_gpu.pull_back(cotangent, u, alpha, _ends(edges), call.steps, **options)
-    elif alpha.size > 1:
-        u_bar, terms = pallas_tpu.pull_back_filter(cotangent, u, alpha, call.steps, **options)
+        u_bar, terms = pallas_gpu.pull_back(*states, _ends(edges), call.steps, **options)
+    elif alpha.size == 1:
+        u_bar, terms = banded_matrix.pull_back(*states, edges, call.steps, **options)
+    elif edges is None:
+        u_bar, terms = channel_filter.pull_back(*states, call.steps, **options)
     else:
-        u_bar, terms = pallas_tpu.pull_back_matrix(
-            cotangent, u, alpha, edges, call.steps, causal=call.causal, **options
-        )
+        u_bar, terms = masked_steps.pull_back(*states, edges, call.steps, **options)
     alpha_bar = terms if alpha.size > 1 else jnp.sum(terms).reshape(1)
     return alpha_bar.astype(alpha.dtype), u_bar
 

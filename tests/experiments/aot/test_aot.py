@@ -243,16 +243,16 @@ def test_a_run_survives_aborts_and_timeouts_and_resumes(fake_compiler, tmp_path,
     assert broken == {
         f"v6e-1, {name}" for name in status if name != "scaled copy"
     }  # 1.5 times the least bytes
-    assert "7 programs, 9 bounds" in capsys.readouterr().out
+    assert "9 programs, 12 bounds" in capsys.readouterr().out
     assert {path.name for path in folder.glob("*.png")} == {"roofline.png"}
     lines = (folder / "tables.md").read_text().splitlines()
     assert lines[0] == "## evolve, per device"
-    assert len(lines) == 4 + 7
+    assert len(lines) == 4 + 9
     assert len({line.count("|") for line in lines[2:]}) == 1
 
-    assert len(fake_compiler.read_text().splitlines()) == 3
+    assert len(fake_compiler.read_text().splitlines()) == 4
     again = main(dataclasses.replace(config, resume=True))
-    assert len(fake_compiler.read_text().splitlines()) == 3
+    assert len(fake_compiler.read_text().splitlines()) == 4
     assert again["rows"] == summary["rows"]
     assert json.loads((folder / "summary.json").read_text())["violations"] == summary["violations"]
 

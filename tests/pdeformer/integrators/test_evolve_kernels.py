@@ -10,7 +10,8 @@ import pytest
 from jax.experimental.pallas import tpu as pltpu
 
 from pdeformer import AdvectionDiffusion, Diffusion, evolve
-from pdeformer.integrators.kernels import explain_refusal, pallas_tpu
+from pdeformer.integrators.kernels import explain_refusal
+from pdeformer.integrators.kernels.pallas_tpu import banded_matrix, channel_filter, edge_codes, masked_steps
 from tests.pdeformer.integrators.kernel_cases import by_kernel, by_scan, random_ids, value_and_gradients
 
 # platform, (B, T, D), steps, one coefficient per channel, segments, causal
@@ -19,8 +20,12 @@ CASES = {
     "matrix on segments": ("tpu", (2, 137, 3), 8, False, True, False),
     "matrix, causal on segments": ("tpu", (1, 130, 2), 5, False, True, True),
     "filter": ("tpu", (1, 150, 3), 16, True, False, False),
+    "filter, causal": ("tpu", (1, 129, 2), 4, True, False, True),
+    "steps on segments": ("tpu", (2, 137, 3), 8, True, True, False),
+    "steps, causal on segments": ("tpu", (1, 130, 2), 3, True, True, True),
     "taps on segments": ("gpu", (2, 131, 3), 8, True, True, False),
     "taps": ("gpu", (1, 70, 2), 3, False, False, False),
+    "taps, causal on segments": ("gpu", (1, 131, 3), 4, True, True, True),
 }
 RAGGED = {  # the last block has fewer tokens than a stencil, or a wall lies in the halo of the last but one
     "matrix, ragged": ("tpu", (1, 512 + 3, 130), 8, False, False, False),
@@ -28,7 +33,12 @@ RAGGED = {  # the last block has fewer tokens than a stencil, or a wall lies in 
     "matrix, causal and ragged": ("tpu", (1, 512 + 1, 4), 16, False, False, True),
     "filter, ragged": ("tpu", (1, 512 + 3, 600), 8, True, False, False),
     "filter, one token more": ("tpu", (1, 1024 + 1, 4), 13, True, False, False),
+    "steps, ragged segments": ("tpu", (2, 512 + 9, 130), 16, True, True, False),
+    "steps, causal on ragged segments": ("tpu", (1, 512 + 1, 600), 16, True, True, True),
+    "filter, causal and ragged": ("tpu", (1, 512 + 3, 600), 16, True, False, True),
+    "matrix, causal on ragged segments": ("tpu", (1, 512 + 9, 4), 16, False, True, True),
     "whole blocks": ("tpu", (1, 1024, 256), 4, True, False, False),
+    "taps, causal": ("gpu", (2, 150, 70), 16, False, False, True),
     "many blocks of channels": ("gpu", (1, 200, 70), 13, True, True, False),
 }
 
@@ -61,7 +71,18 @@ def test_a_kernel_equals_explicit_steps_on_ragged_blocks(case):
 
 
 @pytest.mark.exhaustive
-@pytest.mark.parametrize("case", ["matrix on segments", "filter", "taps on segments"])
+@pytest.mark.parametrize("seed", range(8))
+def test_a_kernel_equals_explicit_steps_on_a_random_call(seed):
+    rng = np.random.default_rng(seed)
+    platform = "gpu" if seed % 4 == 3 else "tpu"
+    length = int(rng.integers(1 if platform == "gpu" else 128, rng.choice([140, 520, 700])))
+    shape = (int(rng.integers(1, 3)), length, int(rng.choice([1, 5, 129, 520])))
+    per_channel, segmented, causal = (bool(flag) for flag in rng.integers(0, 2, size=3))
+    check(platform, shape, int(rng.integers(1, 17)), per_channel and shape[2] > 1, segmented, causal)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("case", ["matrix on segments", "filter", "steps on segments", "taps on segments"])
 def test_a_kernel_computes_a_bfloat16_state_in_float32(case):
     check(*CASES[case], dtype=jnp.bfloat16, atol=2e-2)
 
@@ -78,7 +99,10 @@ def test_the_wall_of_a_short_last_block_is_a_mirror():
 
 
 @pytest.mark.exhaustive
-@pytest.mark.parametrize("case", ["matrix on segments", "matrix, causal on segments", "filter", "taps"])
+@pytest.mark.parametrize(
+    "case",
+    ["matrix on segments", "matrix, causal on segments", "filter, causal", "steps on segments", "taps"],
+)
 def test_forward_mode_second_derivatives_and_vmap_of_a_kernel_are_those_of_the_steps(case):
     platform, shape, steps, per_channel, segmented, causal = CASES[case]
     rng = np.random.default_rng(0)
@@ -109,10 +133,19 @@ def test_forward_mode_second_derivatives_and_vmap_of_a_kernel_are_those_of_the_s
 def test_no_block_of_a_kernel_races_with_another():
     u = jnp.asarray(np.random.default_rng(0).normal(size=(1, 150, 4)), jnp.float32)
     interpret = pltpu.InterpretParams(detect_races=True)
-    y = pallas_tpu.apply_matrix(u, jnp.float32(0.2), None, 3, interpret=interpret)
-    np.testing.assert_allclose(y, by_scan(u, 0.2, None, 3), atol=1e-5)
-    y = pallas_tpu.apply_filter(u, jnp.full(4, 0.2), 3, interpret=interpret)
-    np.testing.assert_allclose(y, by_scan(u, 0.2, None, 3), atol=1e-5)
+    alpha, codes = jnp.full(4, 0.2), edge_codes.encode_run(jnp.arange(150)[None], 150)
+    for y in (
+        banded_matrix.apply(u, alpha[0], None, 3, interpret=interpret),
+        banded_matrix.apply(u, alpha[0], codes, 3, interpret=interpret),
+        channel_filter.apply(u, alpha, 3, interpret=interpret),
+        masked_steps.apply(u, alpha, codes, 3, interpret=interpret),
+    ):
+        np.testing.assert_allclose(y, by_scan(u, 0.2, None, 3), atol=1e-5)
+    for y in (
+        channel_filter.apply(u, alpha, 3, causal=True, interpret=interpret),
+        masked_steps.apply(u, alpha, codes, 3, causal=True, interpret=interpret),
+    ):
+        np.testing.assert_allclose(y, by_scan(u, 0.2, None, 3, causal=True), atol=1e-5)
 
 
 @pytest.mark.parametrize("platform", ["tpu", "gpu"])
@@ -135,9 +168,7 @@ REFUSALS = {
     "dtype": (dict(state=jnp.zeros((1, 256, 4), jnp.float16)), "take float32 and bfloat16, got float16"),
     "steps": (dict(steps=17), "1 to 16 steps and static shapes, got 17"),
     "tokens": (dict(state=jnp.zeros((1, 100, 4))), "need 128 tokens, got 100"),
-    "channels": (dict(pde=Diffusion(np.full(4, 0.1)), segmented=True), "one coefficient for all channels"),
     "batch": (dict(pde=Diffusion(np.full((2, 1, 4), 0.1))), r"or one per channel, got shape \(2, 1, 4\)"),
-    "causal": (dict(platform="gpu", causal=True), "has no causal form"),
 }
 
 

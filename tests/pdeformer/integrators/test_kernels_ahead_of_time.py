@@ -27,6 +27,7 @@ topology = topologies.get_topology_desc(
 platform = "gpu"
 '''
 PROGRAM = """
+from functools import partial
 import jax, jax.numpy as jnp
 from jax.experimental import topologies
 from jax.sharding import SingleDeviceSharding
@@ -34,9 +35,9 @@ from pdeformer import Diffusion, evolve
 {topology}
 jax.default_backend = lambda: platform
 device = SingleDeviceSharding(topology.devices[0])
-u = jax.ShapeDtypeStruct((2, 1029, 384), jnp.{dtype}, sharding=device)
+u = jax.ShapeDtypeStruct((2, 1029, 130), jnp.{dtype}, sharding=device)
 ids = jax.ShapeDtypeStruct((2, 1029), jnp.int32, sharding=device)
-scalar, per_channel = (jax.ShapeDtypeStruct(s, jnp.float32, sharding=device) for s in ((), (384,)))
+scalar, per_channel = (jax.ShapeDtypeStruct(s, jnp.float32, sharding=device) for s in ((), (130,)))
 
 def both(u, alpha, ids=None, causal=False):
     f = lambda u, alpha: evolve(u, Diffusion(alpha), steps=8, segment_ids=ids, causal=causal, method="kernel")
@@ -44,11 +45,9 @@ def both(u, alpha, ids=None, causal=False):
     return y, pull(y)
 
 platforms = ("cuda" if platform == "gpu" else "tpu",)
-calls = [(both, u, scalar), (both, u, per_channel), (both, u, scalar, ids)]
-if platform == "tpu":
-    calls.append((lambda *x: both(*x, causal=True), u, scalar, ids))
-else:
-    calls.append((both, u, per_channel, ids))
+calls = [(both, u, scalar), (both, u, per_channel), (both, u, scalar, ids), (both, u, per_channel, ids)]
+causal = partial(both, causal=True)
+calls += [(causal, u, per_channel), (causal, u, scalar, ids), (causal, u, per_channel, ids)]
 for f, *x in calls:
     text = jax.jit(f).trace(*x).lower(lowering_platforms=platforms).compile().as_text()
     assert text.count("tpu_custom_call" if platform == "tpu" else "xla.gpu.triton") >= 2
