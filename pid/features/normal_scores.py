@@ -25,24 +25,22 @@ def normal_scores(x: np.ndarray, *, break_ties: bool = False) -> np.ndarray:
         >>> normal_scores(np.array([[3.0], [9.0], [4.0]])).round(2).ravel().tolist()
         [-1.22, 1.22, 0.0]
     """
-    x = np.asarray(x, dtype=np.float64)
-    n = len(x)
+    columns = np.ascontiguousarray(np.asarray(x, dtype=np.float64).T)
+    n = columns.shape[1]
     scores_by_doubled_rank = ndtri(np.arange(1, 2 * n) / (2 * n))
+    order = np.argsort(columns, axis=1)
+    ordered = np.take_along_axis(columns, order, axis=1)
+    scores = np.empty(columns.shape)
+    np.put_along_axis(scores, order, scores_by_doubled_rank[None, ::2], axis=1)
     random = np.random.default_rng(0).random(n)
-    doubled = np.empty(x.shape, dtype=int)
-    for j, column in enumerate(x.T):
-        order = np.argsort(column)
-        ordered = column[order]
-        tied = np.any(ordered[1:] == ordered[:-1])
-        if tied and break_ties and ordered[0] < ordered[-1]:
-            order = np.lexsort((random, column))
-        elif tied:
-            doubled[:, j] = np.searchsorted(ordered, column, "left") + np.searchsorted(
-                ordered, column, "right"
-            )
-            continue
-        doubled[order, j] = 2 * np.arange(n) + 1
-    return to_unit_variance(scores_by_doubled_rank[doubled - 1])
+    for j in np.flatnonzero(np.any(ordered[:, 1:] == ordered[:, :-1], axis=1)):
+        column, own = columns[j], ordered[j]
+        if break_ties and own[0] < own[-1]:
+            scores[j, np.lexsort((random, column))] = scores_by_doubled_rank[::2]
+        else:
+            doubled = np.searchsorted(own, column, "left") + np.searchsorted(own, column, "right")
+            scores[j] = scores_by_doubled_rank[doubled - 1]
+    return to_unit_variance(scores.T)
 
 
 def principal_scores(z: np.ndarray, count: int) -> np.ndarray:
