@@ -28,19 +28,20 @@ def normal_scores(x: np.ndarray, *, break_ties: bool = False) -> np.ndarray:
     columns = np.ascontiguousarray(np.asarray(x, dtype=np.float64).T)
     n = columns.shape[1]
     scores_by_doubled_rank = ndtri(np.arange(1, 2 * n) / (2 * n))
-    order = np.argsort(columns, axis=1)
-    ordered = np.take_along_axis(columns, order, axis=1)
+    by_rank = to_unit_variance(scores_by_doubled_rank[::2, None])[:, 0]  # of a column without ties
+    order, ordered = np.argsort(columns, axis=1), np.sort(columns, axis=1)
     scores = np.empty(columns.shape)
-    np.put_along_axis(scores, order, scores_by_doubled_rank[None, ::2], axis=1)
+    for own, ranks in zip(scores, order, strict=True):
+        own[ranks] = by_rank
     random = np.random.default_rng(0).random(n)
     for j in np.flatnonzero(np.any(ordered[:, 1:] == ordered[:, :-1], axis=1)):
-        column, own = columns[j], ordered[j]
-        if break_ties and own[0] < own[-1]:
-            scores[j, np.lexsort((random, column))] = scores_by_doubled_rank[::2]
+        column, values = columns[j], ordered[j]
+        if break_ties and values[0] < values[-1]:
+            scores[j, np.lexsort((random, column))] = by_rank
         else:
-            doubled = np.searchsorted(own, column, "left") + np.searchsorted(own, column, "right")
-            scores[j] = scores_by_doubled_rank[doubled - 1]
-    return to_unit_variance(scores.T)
+            doubled = np.searchsorted(values, column, "left") + np.searchsorted(values, column, "right")
+            scores[j] = to_unit_variance(scores_by_doubled_rank[doubled - 1, None])[:, 0]
+    return scores.T
 
 
 def principal_scores(z: np.ndarray, count: int) -> np.ndarray:
