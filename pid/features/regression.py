@@ -241,11 +241,13 @@ def predict_subsets_by_features(
     subsets: tuple[tuple[int, ...], ...],
 ) -> tuple[Predictions, ...]:
     """Solve the normal equations of the features of each subset of the sources."""
-    x_rows, m_rows = _fold_rows(jnp.concatenate(sources, axis=1), folds), _fold_rows(target, folds)
-    grams, crosses = jnp.einsum("fsd,fse->fde", x_rows, x_rows), jnp.einsum("fsd,fsm->fdm", x_rows, m_rows)
-    totals = jnp.sum(m_rows**2, axis=1)
-    sums = (jnp.sum(a, axis=0) for a in (grams, crosses, totals))
-    moments = _Moments(*(a for pair in zip(sums, (grams, crosses, totals), strict=True) for a in pair))
+    rows_of_folds = _fold_rows(jnp.concatenate([*sources, target], axis=1), folds)
+    d = rows_of_folds.shape[-1] - target.shape[1]
+    x_rows, m_rows = rows_of_folds[..., :d], rows_of_folds[..., d:]
+    products = jnp.einsum("fsd,fse->fde", rows_of_folds, rows_of_folds)  # one product for all moments
+    totals = jnp.diagonal(products[:, d:, d:], axis1=1, axis2=2)
+    of_folds = (products[:, :d, :d], products[:, :d, d:], totals)
+    moments = _Moments(*(a for own in of_folds for a in (jnp.sum(own, axis=0), own)))
     edges = np.cumsum([0, *(source.shape[1] for source in sources)])
     blocks = [np.arange(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True)]
 
