@@ -226,7 +226,9 @@ def _select_and_measure(
     Directions with λ > 1 and λ < 1 are selected on `selecting`; their log ratios are measured on `measuring`, which
     has n degrees of freedom.
     """
-    inverse = solve_triangular(selecting.factor_x, jnp.eye(len(selecting.x), dtype=selecting.x.dtype), lower=True)
+    inverse = solve_triangular(
+        selecting.factor_x, jnp.eye(len(selecting.x), dtype=selecting.x.dtype), lower=True
+    )
     inner = inverse @ selecting.y @ inverse.T
     ratios, vectors = jnp.linalg.eigh((inner + inner.T) / 2, symmetrize_input=False)
     w = inverse.T @ vectors

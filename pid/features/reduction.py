@@ -7,12 +7,11 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import digamma
 
 from pid.features.gaussianize import PCA, count_components, principal_components, standardize
 from pid.features.normal_scores import normal_scores
 from pid.features.regression import CrossFittedRegression, Predictions, predictions_by_subsets
-from pid.gaussian import systems
+from pid.gaussian import systems, wishart
 from pid.interface.flags import Flag
 
 NAMES = ("target", "x", "y")
@@ -116,10 +115,8 @@ def joint_information(target: np.ndarray, sources: np.ndarray) -> float:
     corr = np.corrcoef(values.T).reshape(m + d, m + d)
     log_target, _ = _log_dets(corr[d:, d:], m)
     log_joint, log_sources = _log_dets(corr, d)
-    # as `wishart.log_determinant_bias`, which compiles for every shape
-    steps = np.append(0, np.cumsum(digamma((n - np.arange(1, m + d + 1)) / 2)))
-    bias = steps[m] + steps[d] - steps[m + d]
-    return float((log_target + log_sources - log_joint - bias) / (2 * math.log(2)))
+    log_ratio = (log_target + log_sources - log_joint) / 2
+    return (log_ratio - wishart.pair_bias(m, d, n)) / math.log(2)
 
 
 def _log_dets(corr: np.ndarray, d: int) -> tuple[float, float]:

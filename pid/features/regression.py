@@ -109,16 +109,19 @@ def make_folds(
         series: whether the samples are a series; a fold is then a stretch of it, for the same reason.
     """
     if groups is not None:
-        fold_of_group = np.asarray(jax.random.permutation(key, int(groups.max()) + 1)) % folds
+        fold_of_group = np.asarray(_permute(key, int(groups.max()) + 1)) % folds
         members = [np.flatnonzero(fold_of_group[groups] == fold) for fold in range(folds)]
         members = [fold for fold in members if fold.size]
     else:
-        order = np.arange(n) if series else np.asarray(jax.random.permutation(key, n))
+        order = np.arange(n) if series else np.asarray(_permute(key, n))
         members = np.array_split(order, min(folds, n))
     rows = np.full((len(members), max(fold.size for fold in members)), n)
     for row, fold in zip(rows, members, strict=True):
         row[: fold.size] = fold
     return rows
+
+
+_permute = jax.jit(jax.random.permutation, static_argnums=1)  # one program instead of one for each operation
 
 
 def cross_fitted_predictions(
@@ -135,7 +138,10 @@ def cross_fitted_predictions(
 
 
 def predictions_by_subsets(
-    target: np.ndarray, sources: tuple[np.ndarray, ...], folds: np.ndarray, subsets: tuple[tuple[int, ...], ...]
+    target: np.ndarray,
+    sources: tuple[np.ndarray, ...],
+    folds: np.ndarray,
+    subsets: tuple[tuple[int, ...], ...],
 ) -> tuple[Predictions, ...]:
     """Predict the target by several subsets of the sources, as `cross_fitted_predictions` does by each.
 
