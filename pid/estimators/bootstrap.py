@@ -180,7 +180,7 @@ def shuffled_values(
     key: Array,
     draws: int,
     sampling: Sampling = INDEPENDENT,
-    chunk_orders: Int[Array | np.ndarray, "c b n"] | None = None,
+    chunk_orders: Int[Array | np.ndarray, "c q n"] | None = None,
 ) -> Float[Array, "b l k"]:
     """Compute values with the target reordered against both sources, by the same orders for all layers, in nats.
 

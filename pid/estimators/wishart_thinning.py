@@ -211,11 +211,11 @@ class Posteriors(NamedTuple):
 def _posteriors(spec: BootstrapSpec, cov: Float[Array, "d d"]) -> Posteriors:
     """Compute the posteriors from the Cholesky factors of (x, target) and (y, target): the last blocks are theirs."""
     s, m = covariance.blocks(cov, spec.measure.dims), spec.measure.dims[0]
-    factors = [
+    factor_x, factor_y = (
         cholesky(jnp.block([[source, cross.T], [cross, s.mm]]))[-m:, -m:]
         for source, cross in ((s.xx, s.mx), (s.yy, s.my))
-    ]
-    return Posteriors(*(factor @ factor.T for factor in factors), factors[0])
+    )
+    return Posteriors(factor_x @ factor_x.T, factor_y @ factor_y.T, factor_x)
 
 
 def _select_and_measure(
