@@ -237,11 +237,11 @@ def _select_and_measure(
     excess = jnp.concatenate([jnp.zeros(1, ratios.dtype), jnp.cumsum(steps)])
     logs = jnp.log(ratios)
     sides = logs > TIE, logs < -TIE
-    together = (sides[0][:, None] & sides[0][None, :]) | (sides[1][:, None] & sides[1][None, :])
+    same_side = (sides[0][:, None] & sides[0][None, :]) | (sides[1][:, None] & sides[1][None, :])
     ties = jnp.diag(jnp.where(sides[0] | sides[1], 0, 1.0))
 
     def log_pivots(cov: Array) -> Array:  # those of both sides by one factor
-        return 2 * jnp.log(jnp.diagonal(cholesky(jnp.where(together, w.T @ cov @ w, ties))))
+        return 2 * jnp.log(jnp.diagonal(cholesky(jnp.where(same_side, w.T @ cov @ w, ties))))
 
     differences = log_pivots(measuring.y) - log_pivots(measuring.x)
     x, y = (jnp.sum(jnp.where(side, differences, 0)) - excess[jnp.sum(side)] for side in sides)
