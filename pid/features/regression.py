@@ -214,22 +214,33 @@ def _best_penalty(
     return penalties[jnp.argmin((total - explained) / (1 - jnp.minimum(freedom / n, 0.99)) ** 2)]
 
 
-class _Moments(NamedTuple):
+class Moments(NamedTuple):
     """Second moments of features and target in every fold, and in all samples."""
 
     gram: Float[Array, "d d"]
-    grams: Float[Array, "f d d"]
-    cross: Float[Array, "d m"]
-    crosses: Float[Array, "f d m"]
-    total: Float[Array, " m"]
-    totals: Float[Array, "f m"]
+    """XᵀX of all samples."""
 
-    def of_features(self, index: np.ndarray) -> "_Moments":
+    grams: Float[Array, "f d d"]
+    """XᵀX of every fold."""
+
+    cross: Float[Array, "d m"]
+    """XᵀM of all samples."""
+
+    crosses: Float[Array, "f d m"]
+    """XᵀM of every fold."""
+
+    total: Float[Array, " m"]
+    """Σ m_i² of all samples."""
+
+    totals: Float[Array, "f m"]
+    """Σ m_i² of every fold."""
+
+    def of_features(self, index: np.ndarray) -> "Moments":
         """Return the moments of some features."""
         first, last = int(index[0]), int(index[-1]) + 1
         own = slice(first, last) if last - first == len(index) else index
         rows = (self.gram[own], self.grams[:, own], self.cross[own], self.crosses[:, own])
-        return _Moments(rows[0][:, own], rows[1][:, :, own], rows[2], rows[3], self.total, self.totals)
+        return Moments(rows[0][:, own], rows[1][:, :, own], rows[2], rows[3], self.total, self.totals)
 
 
 def predict_by_features(target: Rows, sources: tuple[Rows, ...], folds: Rows, n: Array | int) -> Predictions:
@@ -253,14 +264,14 @@ def predict_subsets_by_features(
     products = jnp.einsum("fsd,fse->fde", rows_of_folds, rows_of_folds)  # one product for all moments
     totals = jnp.diagonal(products[:, d:, d:], axis1=1, axis2=2)
     of_folds = (products[:, :d, :d], products[:, :d, d:], totals)
-    moments = _Moments(*(a for own in of_folds for a in (jnp.sum(own, axis=0), own)))
+    moments = Moments(*(a for own in of_folds for a in (jnp.sum(own, axis=0), own)))
     edges = np.cumsum([0, *(source.shape[1] for source in sources)])
     blocks = [np.arange(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True)]
 
     def predict(subset: tuple[int, ...]) -> Predictions:
         own = moments.of_features(np.concatenate([blocks[i] for i in subset]))
         rows = [x_rows[..., blocks[i][0] : blocks[i][-1] + 1] for i in subset]
-        ridge, relevance = _coefficients(own, n)
+        ridge, relevance = fold_coefficients(own, n)
         bounds = np.cumsum([0, *(r.shape[-1] for r in rows)]).tolist()
         slices = [slice(a, b) for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
 
@@ -290,7 +301,7 @@ def predict_subsets_by_features(
     return tuple(map(predict, subsets))
 
 
-def _coefficients(moments: _Moments, n: Array | int) -> tuple[Array, Array]:
+def fold_coefficients(moments: Moments, n: Array | int) -> tuple[Array, Array]:
     """Compute the coefficients of every fold, (F, d, m), with one penalty, and with a penalty for each feature.
 
     Cholesky takes half the time of LU, but rounding may leave no factor of a matrix that is nearly singular. All folds

@@ -114,8 +114,8 @@ def test_subsets_of_the_sources_are_regressions_of_their_own(x64, width):
 def test_a_matrix_without_a_cholesky_factor_is_solved_by_lu(x64):
     """One feature of moment 2, and one of moment -1, which rounding alone would leave negative."""
     gram, cross, total = jnp.diag(jnp.array([2.0, -1.0])), jnp.ones((2, 1)), jnp.ones(1)
-    moments = regression._Moments(gram, 0 * gram[None], cross, 0 * cross[None], total, 0 * total[None])
-    ridge, relevance = (np.asarray(b)[0, :, 0] for b in regression._coefficients(moments, 1))
+    moments = regression.Moments(gram, 0 * gram[None], cross, 0 * cross[None], total, 0 * total[None])
+    ridge, relevance = (np.asarray(b)[0, :, 0] for b in regression.fold_coefficients(moments, 1))
     assert 1 / ridge[0] - 2 == pytest.approx(1 / ridge[1] + 1, abs=1e-9)  # one penalty
     assert np.isfinite(relevance).all()
 
