@@ -15,11 +15,17 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from pid.estimators.config import Bootstrap
 from pid.estimators.covariance_fit import CovarianceFit
-from pid.features.resampling import INDEPENDENT, Sampling, bootstrap_weights, null_orders
+from pid.features.resampling import (
+    INDEPENDENT,
+    Sampling,
+    bootstrap_weights,
+    null_orders,
+    permutations_on_host,
+)
 from pid.gaussian import covariance, systems, wishart
 from pid.gaussian.systems import InformationMeasure
 from pid.measures.atoms import PID, stack_fields
@@ -91,8 +97,13 @@ def draw_paired(fit: CovarianceFit, key: jax.Array, draws: int) -> np.ndarray:
 def draw_shuffled(fit: CovarianceFit, key: jax.Array, draws: int) -> np.ndarray:
     """Compute uncorrected values with the target shuffled against both sources, in bits, (B, L, F)."""
     features, sampling = fit.features, fit.sampling._replace(block=1)
+    orders = None
+    if jax.default_backend() == "cpu" and sampling.groups is None and sampling.min_shift is None:
+        with systems.x64_context():
+            keys, count = _chunk_keys(key, draws)
+            orders = permutations_on_host(keys, fit.n, count)
     return run_in_bits(
-        shuffled_values, spec_of(fit), features.values, fit.covs, features.mask, key, draws, sampling
+        shuffled_values, spec_of(fit), features.values, fit.covs, features.mask, key, draws, sampling, orders
     )
 
 
@@ -169,17 +180,19 @@ def shuffled_values(
     key: Array,
     draws: int,
     sampling: Sampling = INDEPENDENT,
+    chunk_orders: Int[Array | np.ndarray, "c q n"] | None = None,
 ) -> Float[Array, "b l k"]:
     """Compute values with the target reordered against both sources, by the same orders for all layers, in nats.
 
-    Groups of different sizes repeat or drop samples of the target, whose covariance is then computed again.
+    The orders of every chunk of draws are `chunk_orders` if they are there already. Groups of different sizes repeat or
+    drop samples of the target, whose covariance is then computed again.
     """
     n = features.shape[1]
     m = spec.measure.dims[0] * (2 if spec.two_targets else 1)
     centered = features - jnp.mean(features, axis=1, keepdims=True)
 
-    def chunk(key: Array, count: int) -> Array:
-        orders = null_orders(key, n, count, sampling)
+    def chunk(key_or_orders: Array, count: int) -> Array:
+        orders = null_orders(key_or_orders, n, count, sampling) if chunk_orders is None else key_or_orders
 
         def layer(arrays: tuple[Array, Array, Array]) -> Array:
             z, cov, mask = arrays
@@ -199,7 +212,7 @@ def shuffled_values(
 
         return map_in_batches(layer, (centered, covs, masks), count * covs[0].size)
 
-    return stream_draws(chunk, key, draws, covs.size)
+    return stream_draws(chunk, key, draws, covs.size, chunks=chunk_orders)
 
 
 def map_in_batches(f: Callable[[Any], Any], xs: Any, entries: int) -> Any:
@@ -217,18 +230,24 @@ def stream_draws(
     draws: int,
     entries: int,
     first: int | None = None,
+    chunks: Array | np.ndarray | None = None,
 ) -> Float[Array, "b l k"]:
     """Compute all draws, or the `first` of them, by the fewest chunks `chunk(key, count)` of equal size.
 
     `entries` is the number of entries of the covariances of one draw. The draws do not depend on how many chunks run at
-    once.
+    once. `chunks` takes the place of the keys of the chunks, where what is random is there already.
     """
-    chunks = -(-draws // CHUNK)
-    count = -(-draws // chunks)
+    keys, count = _chunk_keys(key, draws)
     wanted = draws if first is None else min(first, draws)
-    keys = jax.random.split(key, chunks)[: -(-wanted // count)]
-    values = jnp.moveaxis(map_in_batches(lambda k: chunk(k, count), keys, count * entries), 2, 1)
+    inputs = jnp.asarray(keys if chunks is None else chunks)[: -(-wanted // count)]
+    values = jnp.moveaxis(map_in_batches(lambda c: chunk(c, count), inputs, count * entries), 2, 1)
     return values.reshape(-1, *values.shape[2:])[:wanted]
+
+
+def _chunk_keys(key: Array, draws: int) -> tuple[Array, int]:
+    """Return the keys of the chunks, and the number of draws in each."""
+    chunks = -(-draws // CHUNK)
+    return jax.random.split(key, chunks), -(-draws // chunks)
 
 
 def _weighted_products(weights: Float[Array, "c n"], z: Float[Array, "n d"]) -> Float[Array, "c p"]:

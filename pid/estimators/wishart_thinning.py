@@ -41,7 +41,7 @@ from pid.estimators.bootstrap import (
 )
 from pid.estimators.covariance_fit import CovarianceFit
 from pid.gaussian import covariance, systems, wishart
-from pid.gaussian.information import cholesky, log_det
+from pid.gaussian.information import cholesky
 
 SPLITS = 60
 """Splits over which the estimate is averaged."""
@@ -204,14 +204,18 @@ class Posteriors(NamedTuple):
     x: Float[Array, "m m"]
     y: Float[Array, "m m"]
 
+    factor_x: Float[Array, "m m"]
+    """Cholesky factor of the covariance given x."""
+
 
 def _posteriors(spec: BootstrapSpec, cov: Float[Array, "d d"]) -> Posteriors:
-    s = covariance.blocks(cov, spec.measure.dims)
-    whitened = [
-        solve_triangular(cholesky(source), cross.T, lower=True)
+    """Compute the posteriors from the Cholesky factors of (x, target) and (y, target): the last blocks are theirs."""
+    s, m = covariance.blocks(cov, spec.measure.dims), spec.measure.dims[0]
+    factor_x, factor_y = (
+        cholesky(jnp.block([[source, cross.T], [cross, s.mm]]))[-m:, -m:]
         for source, cross in ((s.xx, s.mx), (s.yy, s.my))
-    ]
-    return Posteriors(*(s.mm - a.T @ a for a in whitened))
+    )
+    return Posteriors(factor_x @ factor_x.T, factor_y @ factor_y.T, factor_x)
 
 
 def _select_and_measure(
@@ -222,24 +226,26 @@ def _select_and_measure(
     Directions with λ > 1 and λ < 1 are selected on `selecting`; their log ratios are measured on `measuring`, which
     has n degrees of freedom.
     """
-    factor = cholesky(selecting.x)
-    inner = solve_triangular(factor, solve_triangular(factor, selecting.y, lower=True).T, lower=True)
-    ratios, vectors = jnp.linalg.eigh((inner + inner.T) / 2)
-    w = solve_triangular(factor, vectors, lower=True, trans="T")
+    inverse = solve_triangular(
+        selecting.factor_x, jnp.eye(len(selecting.x), dtype=selecting.x.dtype), lower=True
+    )
+    inner = inverse @ selecting.y @ inverse.T
+    ratios, vectors = jnp.linalg.eigh((inner + inner.T) / 2, symmetrize_input=False)
+    w = inverse.T @ vectors
     i = jnp.arange(ratios.shape[0], dtype=ratios.dtype)
     steps = digamma((n - counts[2] - i) / 2) - digamma((n - counts[1] - i) / 2)
     excess = jnp.concatenate([jnp.zeros(1, ratios.dtype), jnp.cumsum(steps)])
-
-    def log_ratio(mask: Array) -> Array:
-        selected = mask[:, None] & mask[None, :]
-        logs = [
-            log_det(cholesky(jnp.where(selected, w.T @ v @ w, jnp.diag(jnp.where(mask, 0, 1.0)))))
-            for v in (measuring.y, measuring.x)
-        ]
-        return logs[0] - logs[1] - excess[jnp.sum(mask)]
-
     logs = jnp.log(ratios)
-    return (log_ratio(logs > TIE) - log_ratio(logs < -TIE)) / 4
+    sides = logs > TIE, logs < -TIE
+    same_side = (sides[0][:, None] & sides[0][None, :]) | (sides[1][:, None] & sides[1][None, :])
+    ties = jnp.diag(jnp.where(sides[0] | sides[1], 0, 1.0))
+
+    def log_pivots(cov: Array) -> Array:  # those of both sides by one factor
+        return 2 * jnp.log(jnp.diagonal(cholesky(jnp.where(same_side, w.T @ cov @ w, ties))))
+
+    differences = log_pivots(measuring.y) - log_pivots(measuring.x)
+    x, y = (jnp.sum(jnp.where(side, differences, 0)) - excess[jnp.sum(side)] for side in sides)
+    return (x - y) / 4
 
 
 LINEAR = np.array(

@@ -25,24 +25,23 @@ def normal_scores(x: np.ndarray, *, break_ties: bool = False) -> np.ndarray:
         >>> normal_scores(np.array([[3.0], [9.0], [4.0]])).round(2).ravel().tolist()
         [-1.22, 1.22, 0.0]
     """
-    x = np.asarray(x, dtype=np.float64)
-    n = len(x)
+    columns = np.ascontiguousarray(np.asarray(x, dtype=np.float64).T)
+    n = columns.shape[1]
     scores_by_doubled_rank = ndtri(np.arange(1, 2 * n) / (2 * n))
+    by_rank = to_unit_variance(scores_by_doubled_rank[::2, None])[:, 0]  # of a column without ties
+    order, ordered = np.argsort(columns, axis=1), np.sort(columns, axis=1)
+    scores = np.empty(columns.shape)
+    for own, ranks in zip(scores, order, strict=True):
+        own[ranks] = by_rank
     random = np.random.default_rng(0).random(n)
-    doubled = np.empty(x.shape, dtype=int)
-    for j, column in enumerate(x.T):
-        order = np.argsort(column)
-        ordered = column[order]
-        tied = np.any(ordered[1:] == ordered[:-1])
-        if tied and break_ties and ordered[0] < ordered[-1]:
-            order = np.lexsort((random, column))
-        elif tied:
-            doubled[:, j] = np.searchsorted(ordered, column, "left") + np.searchsorted(
-                ordered, column, "right"
-            )
-            continue
-        doubled[order, j] = 2 * np.arange(n) + 1
-    return to_unit_variance(scores_by_doubled_rank[doubled - 1])
+    for j in np.flatnonzero(np.any(ordered[:, 1:] == ordered[:, :-1], axis=1)):
+        column, values = columns[j], ordered[j]
+        if break_ties and values[0] < values[-1]:
+            scores[j, np.lexsort((random, column))] = by_rank
+        else:
+            doubled = np.searchsorted(values, column, "left") + np.searchsorted(values, column, "right")
+            scores[j] = to_unit_variance(scores_by_doubled_rank[doubled - 1, None])[:, 0]
+    return scores.T
 
 
 def principal_scores(z: np.ndarray, count: int) -> np.ndarray:

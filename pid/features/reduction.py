@@ -7,12 +7,11 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import digamma
 
 from pid.features.gaussianize import PCA, count_components, principal_components, standardize
 from pid.features.normal_scores import normal_scores
-from pid.features.regression import CrossFittedRegression, cross_fitted_predictions
-from pid.gaussian import systems
+from pid.features.regression import CrossFittedRegression, Predictions, predictions_by_subsets
+from pid.gaussian import systems, wishart
 from pid.interface.flags import Flag
 
 NAMES = ("target", "x", "y")
@@ -24,6 +23,8 @@ CHANCE = 4.0
 """Standard errors of independent samples up to which dropped information is chance."""
 FEW_DIMENSIONS = 2
 """The information of all features together is computed if they are at most 1/2 as many as the samples."""
+SOUND_PIVOT = 1e-6
+"""Smallest squared pivot of a correlation matrix whose directions all exist; eigenvalues decide below it."""
 
 
 class Reduced(NamedTuple):
@@ -110,13 +111,30 @@ def joint_information(target: np.ndarray, sources: np.ndarray) -> float:
     n, m, d = len(target), target.shape[1], sources.shape[1]
     if n <= m + d:
         return math.nan
-    values = np.concatenate([target, sources], axis=1)
+    values = np.concatenate([sources, target], axis=1)
     corr = np.corrcoef(values.T).reshape(m + d, m + d)
-    logs = [_log_det(corr[:m, :m]), _log_det(corr[m:, m:]), _log_det(corr)]
-    # as `wishart.log_determinant_bias`, which compiles for every shape
-    steps = np.append(0, np.cumsum(digamma((n - np.arange(1, m + d + 1)) / 2)))
-    bias = steps[m] + steps[d] - steps[m + d]
-    return float((logs[0] + logs[1] - logs[2] - bias) / (2 * math.log(2)))
+    log_target, _ = _log_dets(corr[d:, d:], m)
+    log_joint, log_sources = _log_dets(corr, d)
+    log_ratio = (log_target + log_sources - log_joint) / 2
+    return (log_ratio - wishart.pair_bias(m, d, n)) / math.log(2)
+
+
+def _log_dets(corr: np.ndarray, d: int) -> tuple[float, float]:
+    """Return log det of a correlation matrix, and of its first d coordinates, over the directions that exist.
+
+    A Cholesky factor has both, in a fifth of the time of eigenvalues, where its pivots are sound.
+    """
+    try:
+        pivots = np.square(np.diagonal(np.linalg.cholesky(corr)))
+    except np.linalg.LinAlgError:
+        pivots = np.zeros(1)
+    if np.min(pivots) > SOUND_PIVOT:
+        logs = np.log(pivots)
+        return float(np.sum(logs)), float(np.sum(logs[:d]))
+    whole, part = (
+        float(np.sum(np.log(np.maximum(np.linalg.eigvalsh(c), 1e-12)))) for c in (corr, corr[:d, :d])
+    )
+    return whole, part
 
 
 def beyond_chance(information: float, n: int, m: int, d: int) -> float:
@@ -125,12 +143,6 @@ def beyond_chance(information: float, n: int, m: int, d: int) -> float:
     2 n I nats of independent samples is a χ² variate with m d degrees of freedom, whose variance is 2 m d.
     """
     return information if information > CHANCE * math.sqrt(2 * m * d) / (2 * n * math.log(2)) else 0.0
-
-
-def _log_det(corr: np.ndarray) -> float:
-    """Return log det over the directions that exist."""
-    values = np.linalg.eigvalsh(corr)
-    return float(np.sum(np.log(np.maximum(values, 1e-12))))
 
 
 def reduce_by_components(columns: tuple[np.ndarray, ...], reduce: PCA) -> tuple[Reduced, list[Flag]]:
@@ -169,60 +181,64 @@ def reduce_by_regression(
     wide = [is_wide(source, reduce) for source in sources]
     coordinates = list(sources)
     if any(wide):
-        parts = [
-            _predict(target, (source,), folds)[0] if cut else source
-            for source, cut in zip(sources, wide, strict=True)
-        ]
-        coordinates = _with_joint_part(target, sources, parts, wide, folds)
+        cut = [i for i, is_cut in enumerate(wide) if is_cut]
+        *singles, joint = _regress(target, sources, folds, (*((i,) for i in cut), tuple(range(len(sources)))))
+        parts = list(sources)
+        for i, single in zip(cut, singles, strict=True):
+            [parts[i]] = _predicted_parts(target, single)
+        coordinates = _with_joint_part(target, joint, parts, wide)
     shares = [explained_variance(c, k) for c, k in zip(columns, (target, *coordinates), strict=True)]
     return Reduced(target, coordinates[0], coordinates[1], (shares[0], shares[1], shares[2]), 0.0, 0.0)
 
 
 def _regress(
-    target: np.ndarray, sources: tuple[np.ndarray, ...], folds: np.ndarray
-) -> tuple[list[np.ndarray], np.ndarray]:
-    """Return the parts of the sources in the cross-fitted regression of the target, and the prediction."""
+    target: np.ndarray,
+    sources: tuple[np.ndarray, ...],
+    folds: np.ndarray,
+    subsets: tuple[tuple[int, ...], ...],
+) -> tuple[Predictions, ...]:
+    """Return the cross-fitted regressions of the target on some subsets of the sources."""
     with systems.x64_context():
-        result = cross_fitted_predictions(target, sources, folds)
-    return [np.asarray(part) for part in result.parts], np.asarray(result.prediction)
+        return predictions_by_subsets(target, sources, folds, subsets)
 
 
 def _predict(target: np.ndarray, sources: tuple[np.ndarray, ...], folds: np.ndarray) -> list[np.ndarray]:
-    """Return the parts of the sources in the regression of the target.
+    """Return the parts of the sources in the regression of the target."""
+    [result] = _regress(target, sources, folds, (tuple(range(len(sources))),))
+    return _predicted_parts(target, result)
+
+
+def _predicted_parts(target: np.ndarray, result: Predictions) -> list[np.ndarray]:
+    """Return the parts of the sources, for the coordinates of the target that are predicted.
 
     Coordinates of the target that are not predicted are left out, except the best one: their predictions would be other
     combinations of the features in each fold, and no coordinates.
     """
-    parts, prediction = _regress(target, sources, folds)
+    prediction = np.asarray(result.prediction)
     scale = np.maximum(prediction.std(axis=0) * target.std(axis=0), 1e-300)
     correlation = np.mean(prediction * target, axis=0) / scale
     mask = correlation > SIGNIFICANT / math.sqrt(len(target))
     mask[np.argmax(correlation)] = True
-    return [part[:, mask] for part in parts]
+    return [np.asarray(part)[:, mask] for part in result.parts]
 
 
 def _with_joint_part(
-    target: np.ndarray,
-    sources: tuple[np.ndarray, ...],
-    parts: list[np.ndarray],
-    wide: list[bool],
-    folds: np.ndarray,
+    target: np.ndarray, joint: Predictions, parts: list[np.ndarray], wide: list[bool]
 ) -> list[np.ndarray]:
     """Append the sources' parts of the joint regression if they add information.
 
     They are used for the coordinates of the target that both sources together predict better than the coordinates of
     each one do, as where a source explains the noise of the other, and only if they add more than their own bias.
     """
-    joint, prediction = _regress(target, sources, folds)
     basis = np.linalg.qr(np.concatenate(parts, axis=1))[0]
     left = np.sum((target - basis @ (basis.T @ target)) ** 2, axis=0)
-    mask = np.sum((target - prediction) ** 2, axis=0) < (1 - MIN_GAIN) * left
+    mask = np.sum((target - np.asarray(joint.prediction)) ** 2, axis=0) < (1 - MIN_GAIN) * left
     n, m, extra = len(target), target.shape[1], sum(wide) * int(mask.sum())
     if extra == 0 or m + extra + sum(part.shape[1] for part in parts) > n // 3:
         return parts
     longer = [
-        np.concatenate([part, own[:, mask]], axis=1) if cut else part
-        for part, own, cut in zip(parts, joint, wide, strict=True)
+        np.concatenate([part, np.asarray(own)[:, mask]], axis=1) if cut else part
+        for part, own, cut in zip(parts, joint.parts, wide, strict=True)
     ]
     before, after = (joint_information(target, np.concatenate(s, axis=1)) for s in (parts, longer))
     return longer if after - before > m * extra / (2 * n * math.log(2)) else parts

@@ -16,7 +16,9 @@ samples a second fit penalizes each feature by its own λ_j, the variance of its
     n samples, m coordinates of the target, d features of all sources, F folds, s samples in a fold
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -33,6 +35,8 @@ ROW_MULTIPLE, FOLD_MULTIPLE = 128, 16
 """Rows of zeros fill the samples and the folds up to these multiples, so that similar data share programs."""
 MIN_GAIN = 0.01
 """Share of the held-out error by which the penalties of features have to be better than one penalty."""
+
+Rows = Array | np.ndarray
 
 
 @dataclass(frozen=True)
@@ -105,16 +109,19 @@ def make_folds(
         series: whether the samples are a series; a fold is then a stretch of it, for the same reason.
     """
     if groups is not None:
-        fold_of_group = np.asarray(jax.random.permutation(key, int(groups.max()) + 1)) % folds
+        fold_of_group = np.asarray(_permute(key, int(groups.max()) + 1)) % folds
         members = [np.flatnonzero(fold_of_group[groups] == fold) for fold in range(folds)]
         members = [fold for fold in members if fold.size]
     else:
-        order = np.arange(n) if series else np.asarray(jax.random.permutation(key, n))
+        order = np.arange(n) if series else np.asarray(_permute(key, n))
         members = np.array_split(order, min(folds, n))
     rows = np.full((len(members), max(fold.size for fold in members)), n)
     for row, fold in zip(rows, members, strict=True):
         row[: fold.size] = fold
     return rows
+
+
+_permute = jax.jit(jax.random.permutation, static_argnums=1)  # one program instead of one for each operation
 
 
 def cross_fitted_predictions(
@@ -127,15 +134,47 @@ def cross_fitted_predictions(
         sources: columns of mean 0, one array for each source.
         folds: result of `make_folds`.
     """
-    n, features = target.shape[0], sum(source.shape[1] for source in sources)
-    program = predict_by_features if features <= n else predict_by_samples
+    return predictions_by_subsets(target, sources, folds, (tuple(range(len(sources))),))[0]
+
+
+def predictions_by_subsets(
+    target: np.ndarray,
+    sources: tuple[np.ndarray, ...],
+    folds: np.ndarray,
+    subsets: tuple[tuple[int, ...], ...],
+) -> tuple[Predictions, ...]:
+    """Predict the target by several subsets of the sources, as `cross_fitted_predictions` does by each.
+
+    All subsets with at most as many features as samples share one program, and the second moments of the features.
+
+    Args:
+        target: columns of mean 0.
+        sources: columns of mean 0, one array for each source.
+        folds: result of `make_folds`.
+        subsets: indices of the sources of each regression.
+    """
+    n = target.shape[0]
     rows, columns = -n % ROW_MULTIPLE, -folds.shape[1] % FOLD_MULTIPLE
     padded_folds = np.pad(
         np.where(folds == n, n + rows, folds), ((0, 0), (0, columns)), constant_values=n + rows
     )
-    padded = [np.pad(a, ((0, rows), (0, 0))) for a in (target, *sources)]
-    result = jax.device_get(program(padded[0], tuple(padded[1:]), padded_folds, n))
-    return Predictions(tuple(part[:n] for part in result.parts), result.prediction[:n], result.error)
+    padded, *features = [np.pad(a, ((0, rows), (0, 0))) for a in (target, *sources)]
+    narrow = tuple(own for own in subsets if sum(sources[i].shape[1] for i in own) <= n)
+    used = sorted({i for own in narrow for i in own})
+    results: dict[tuple[int, ...], Predictions] = {}
+    if narrow:
+        moved = tuple(tuple(used.index(i) for i in own) for own in narrow)
+        shared = predict_subsets_by_features(
+            padded, tuple(features[i] for i in used), padded_folds, n, subsets=moved
+        )
+        results |= zip(narrow, shared, strict=True)
+    for own in subsets:
+        if own not in results:
+            results[own] = predict_by_samples(padded, tuple(features[i] for i in own), padded_folds, n)
+    return tuple(
+        Predictions(tuple(part[:n] for part in own.parts), own.prediction[:n], own.error)
+        for own in jax.device_get([results[own] for own in subsets])
+    )
 
 
 def _fold_rows(a: Float[Array, "n d"], folds: Int[Array, "f s"]) -> Float[Array, "f s d"]:
@@ -175,58 +214,128 @@ def _best_penalty(
     return penalties[jnp.argmin((total - explained) / (1 - jnp.minimum(freedom / n, 0.99)) ** 2)]
 
 
-@jax.jit
-def predict_by_features(
-    target: Array, sources: tuple[Array, ...], folds: Array, n: Array | int
-) -> Predictions:
-    """Solve the normal equations of the features."""
-    x, size = jnp.concatenate(sources, axis=1), target.shape[0]
-    d = x.shape[1]
-    gram, cross = x.T @ x, x.T @ target
-    variances, vectors = jnp.linalg.eigh(gram / n)
-    variances = jnp.maximum(variances, 0)
-    penalty = _best_penalty(variances, vectors.T @ cross / n, jnp.sum(target**2) / n, d, n)
-    total = jnp.sum(target**2, axis=0)
+class Moments(NamedTuple):
+    """Second moments of features and target in every fold, and in all samples."""
 
-    def fold(rows: tuple[Array, Array]) -> tuple[Array, Array]:
-        x_rows, m_rows = rows
-        covariance, moment = (gram - x_rows.T @ x_rows) / n, (cross - x_rows.T @ m_rows) / n
-        scale = (total - jnp.sum(m_rows**2, axis=0)) / n
+    gram: Float[Array, "d d"]
+    """XᵀX of all samples."""
 
-        def solve(penalties: Array) -> Array:
-            matrix = covariance + jnp.diag(penalties)
-            factor = jnp.linalg.cholesky(matrix)  # half the time of LU, but rounding may leave no factor
-            return jax.lax.cond(
-                jnp.isfinite(factor[-1, -1]),
-                lambda: cho_solve((factor, True), moment),
-                lambda: jnp.linalg.solve(matrix, moment),
-            )
+    grams: Float[Array, "f d d"]
+    """XᵀX of every fold."""
 
-        def refit(_: Array | int, coefficients: Array) -> Array:
-            left = 1 - jnp.sum(coefficients * moment, axis=0) / scale
-            variance = jnp.mean(jnp.maximum(left, 0.01)) / n
-            return solve(variance / jnp.maximum(jnp.mean(coefficients**2 / scale[None], axis=1), 1e-9))
+    cross: Float[Array, "d m"]
+    """XᵀM of all samples."""
 
-        ridge = solve(jnp.full(d, penalty))
-        return ridge, jax.lax.fori_loop(0, ROUNDS, refit, ridge)
+    crosses: Float[Array, "f d m"]
+    """XᵀM of every fold."""
 
-    x_rows = _fold_rows(x, folds)
-    coefficients = jax.lax.map(fold, (x_rows, _fold_rows(target, folds)))
-    ridge, relevance = (_pool(jnp.einsum("fsd,fdm->fsm", x_rows, b), folds, size) for b in coefficients)
-    errors = [jnp.sum((target - p) ** 2) / n / target.shape[1] for p in (ridge, relevance)]
-    better = errors[1] < (1 - MIN_GAIN) * errors[0]
-    chosen = jnp.where(better, coefficients[1], coefficients[0])
+    total: Float[Array, " m"]
+    """Σ m_i² of all samples."""
+
+    totals: Float[Array, "f m"]
+    """Σ m_i² of every fold."""
+
+    def of_features(self, index: np.ndarray) -> "Moments":
+        """Return the moments of some features."""
+        first, last = int(index[0]), int(index[-1]) + 1
+        own = slice(first, last) if last - first == len(index) else index
+        rows = (self.gram[own], self.grams[:, own], self.cross[own], self.crosses[:, own])
+        return Moments(rows[0][:, own], rows[1][:, :, own], rows[2], rows[3], self.total, self.totals)
+
+
+def predict_by_features(target: Rows, sources: tuple[Rows, ...], folds: Rows, n: Array | int) -> Predictions:
+    """Solve the normal equations of the features of all sources."""
+    return predict_subsets_by_features(target, sources, folds, n, subsets=(tuple(range(len(sources))),))[0]
+
+
+@partial(jax.jit, static_argnames="subsets")
+def predict_subsets_by_features(
+    target: Array,
+    sources: tuple[Array, ...],
+    folds: Array,
+    n: Array | int,
+    *,
+    subsets: tuple[tuple[int, ...], ...],
+) -> tuple[Predictions, ...]:
+    """Solve the normal equations of the features of each subset of the sources."""
+    rows_of_folds = _fold_rows(jnp.concatenate([*sources, target], axis=1), folds)
+    d = rows_of_folds.shape[-1] - target.shape[1]
+    x_rows, m_rows = rows_of_folds[..., :d], rows_of_folds[..., d:]
+    products = jnp.einsum("fsd,fse->fde", rows_of_folds, rows_of_folds)  # one product for all moments
+    totals = jnp.diagonal(products[:, d:, d:], axis1=1, axis2=2)
+    of_folds = (products[:, :d, :d], products[:, :d, d:], totals)
+    moments = Moments(*(a for own in of_folds for a in (jnp.sum(own, axis=0), own)))
     edges = np.cumsum([0, *(source.shape[1] for source in sources)])
+    blocks = [np.arange(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True)]
 
-    def part(a: int, b: int) -> Array:
-        own, rows = chosen[:, a:b], x_rows[..., a:b]
-        values = jnp.einsum("fsd,fdm->fsm", rows, own)
-        square = jnp.einsum("fdm,de,fem->fm", own, gram[a:b, a:b], own) - jnp.sum(values**2, axis=1)
-        return _pool(values / _scale(square, n)[:, None], folds, size)
+    def predict(subset: tuple[int, ...]) -> Predictions:
+        own = moments.of_features(np.concatenate([blocks[i] for i in subset]))
+        rows = [x_rows[..., blocks[i][0] : blocks[i][-1] + 1] for i in subset]
+        ridge, relevance = fold_coefficients(own, n)
+        bounds = np.cumsum([0, *(r.shape[-1] for r in rows)]).tolist()
+        slices = [slice(a, b) for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
 
-    parts = tuple(part(a, b) for a, b in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True))
-    prediction = jnp.where(better, relevance, ridge)
-    return Predictions(parts, prediction, jnp.where(better, errors[1], errors[0]))
+        def values_of(coefficients: Array) -> list[Array]:
+            return [
+                jnp.einsum("fsd,fdm->fsm", r, coefficients[:, k]) for r, k in zip(rows, slices, strict=True)
+            ]
+
+        values = [values_of(b) for b in (ridge, relevance)]
+        errors = [jnp.sum((m_rows - sum(v[1:], v[0])) ** 2) / n / target.shape[1] for v in values]
+        better = errors[1] < (1 - MIN_GAIN) * errors[0]
+        chosen = jnp.where(better, relevance, ridge)
+
+        def part(index: int) -> Array:
+            block, k = jnp.where(better, values[1][index], values[0][index]), slices[index]
+            square = jnp.sum(chosen[:, k] * (own.gram[k, k] @ chosen[:, k]), axis=1)
+            scale = _scale(square - jnp.sum(block**2, axis=1), n)
+            return _pool(block / scale[:, None], folds, target.shape[0])
+
+        prediction = jnp.where(better, *(sum(v[1:], v[0]) for v in reversed(values)))
+        return Predictions(
+            tuple(map(part, range(len(rows)))),
+            _pool(prediction, folds, target.shape[0]),
+            jnp.where(better, errors[1], errors[0]),
+        )
+
+    return tuple(map(predict, subsets))
+
+
+def fold_coefficients(moments: Moments, n: Array | int) -> tuple[Array, Array]:
+    """Compute the coefficients of every fold, (F, d, m), with one penalty, and with a penalty for each feature.
+
+    Cholesky takes half the time of LU, but rounding may leave no factor of a matrix that is nearly singular. All folds
+    are then solved again by LU: a choice in every solution would copy its matrix.
+    """
+    d = moments.gram.shape[0]
+    variances, vectors = jnp.linalg.eigh(moments.gram / n)
+    total = jnp.sum(moments.total) / n
+    penalty = _best_penalty(jnp.maximum(variances, 0), vectors.T @ moments.cross / n, total, d, n)
+
+    def by_cholesky(matrix: Array, moment: Array) -> Array:
+        # the transpose of a symmetric matrix is the layout of LAPACK: no copy
+        return cho_solve((jax.lax.linalg.cholesky(matrix.T, symmetrize_input=False), True), moment)
+
+    def fit(solve: Callable[[Array, Array], Array]) -> tuple[Array, Array]:
+        def fold(arrays: tuple[Array, Array, Array]) -> tuple[Array, Array]:
+            gram, cross, square = arrays
+            covariance, moment = (moments.gram - gram) / n, (moments.cross - cross) / n
+            scale = (moments.total - square) / n
+
+            def refit(_: Array | int, coefficients: Array) -> Array:
+                left = 1 - jnp.sum(coefficients * moment, axis=0) / scale
+                variance = jnp.mean(jnp.maximum(left, 0.01)) / n
+                relevance = jnp.maximum(jnp.mean(coefficients**2 / scale[None], axis=1), 1e-9)
+                return solve(covariance + jnp.diag(variance / relevance), moment)
+
+            ridge = solve(covariance + jnp.diag(jnp.full(d, penalty)), moment)
+            return ridge, jax.lax.fori_loop(0, ROUNDS, refit, ridge)
+
+        return jax.lax.map(fold, (moments.grams, moments.crosses, moments.totals))
+
+    solutions = fit(by_cholesky)
+    sound = jnp.all(jnp.isfinite(solutions[0])) & jnp.all(jnp.isfinite(solutions[1]))
+    return jax.lax.cond(sound, lambda: solutions, lambda: fit(jnp.linalg.solve))
 
 
 @jax.jit

@@ -7,6 +7,7 @@ beside the samples of the sources in their own order.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -188,9 +189,34 @@ def _permutation(key: Array, n: int) -> Int[Array, " n"]:
     """
     if jax.dtypes.canonicalize_dtype(jnp.uint64) != jnp.uint64:
         return jax.random.permutation(key, n)
-    index = jnp.arange(n, dtype=jnp.uint64)
-    mask = jnp.uint64((1 << max(n - 1, 1).bit_length()) - 1)
-    return (jnp.sort((jax.random.bits(key, (n,), jnp.uint64) & ~mask) | index) & mask).astype(int)
+    return (jnp.sort(_numbered_bits(key, n)) & _index_mask(n)).astype(int)
+
+
+def _index_mask(n: int) -> np.uint64:
+    """Return the bits that hold an index below n."""
+    return np.uint64((1 << max(n - 1, 1).bit_length()) - 1)
+
+
+def _numbered_bits(key: Array, n: int) -> Array:
+    """Draw n random numbers whose last bits are their indices."""
+    bits = jax.random.bits(key, (n,), jnp.uint64)
+    return (bits & ~_index_mask(n)) | jnp.arange(n, dtype=jnp.uint64)
+
+
+@partial(jax.jit, static_argnums=(1, 2))
+def _numbered_bits_of_draws(keys: Array, n: int, draws: int) -> Array:
+    return jax.vmap(jax.vmap(lambda k: _numbered_bits(k, n)))(
+        jax.vmap(lambda k: jax.random.split(k, draws))(keys)
+    )
+
+
+def permutations_on_host(keys: Array, n: int, draws: int) -> Int[np.ndarray, "c b n"]:
+    """Draw the permutations of `null_orders` for every key, with the sort by NumPy: a tenth of the time of XLA on CPU.
+
+    Needs 64-bit numbers.
+    """
+    numbers = np.sort(np.asarray(_numbered_bits_of_draws(keys, n, draws)), axis=-1)
+    return (numbers & _index_mask(n)).astype(np.int32)
 
 
 def embed(series: Any, lags: int | Sequence[int]) -> np.ndarray:

@@ -349,9 +349,11 @@ def _nearly_equal(z: np.ndarray) -> float:
     if n < 60:
         return 0.0
     chosen = z if n <= MAX_ROWS else z[np.linspace(0, n - 1, MAX_ROWS).astype(int)]
-    squares = np.sum(z**2, axis=1)
-    distances = np.sum(chosen**2, axis=1)[:, None] + squares[None] - 2 * chosen @ z.T
-    single = np.maximum(distances, 0).astype(np.float32)  # sorted in a tenth of the time
+    squares, ones = np.sum(z**2, axis=1)[:, None], np.ones((n, 1))
+    of_chosen = np.sum(chosen**2, axis=1)[:, None]
+    # |a|² + |b|² - 2 a·b of all pairs as one product
+    distances = np.hstack([of_chosen, ones[: len(chosen)], -2 * chosen]) @ np.hstack([ones, squares, z]).T
+    single = np.maximum(distances, 0, out=distances).astype(np.float32)  # sorted in a tenth of the time
     near = np.sqrt(np.sort(np.partition(single, 20, axis=1)[:, :21], axis=1)[:, [1, 10, 20]].astype(float))
     spread = float(np.mean(np.log(np.maximum(near[:, 2], 1e-300) / np.maximum(near[:, 1], 1e-300))))
     dimension = np.log(2) / max(spread, 1e-3)

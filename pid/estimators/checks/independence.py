@@ -45,6 +45,8 @@ NEIGHBOR_RANK_ERROR = 4.0
 It is per ratio of explained to residual variance, the largest of all residuals and of all source coordinates given the
 others; measured, and rounded up.
 """
+MIN_SINGLE_NOISE = 0.03
+"""Deviation of a residual below which its differences are taken in double precision: it has lost digits of single."""
 SAMPLES_PER_COORDINATE = 12
 """Samples that the linear prediction needs for each coordinate of the sources."""
 RANK_ERROR = (0.15, 0.05, 0.01)
@@ -112,20 +114,48 @@ def pair_test(a: np.ndarray, s: np.ndarray, *, inflation: float = 1.0) -> PairTe
     n, m, d = len(a), a.shape[1], s.shape[1]
     rho = (a.T @ s / n).clip(-1, 1).T  # (d, m)
     noise = np.maximum(np.sqrt(1 - np.square(rho)), 1e-4)
-    cosines = _cosines(s.T.astype(np.float32), NUM_COSINES).transpose(1, 0, 2)
-    of_source = _orthonormal(_unit(cosines, axis=2))  # (d, K, n)
+    kind = np.float32 if noise.min() > MIN_SINGLE_NOISE else np.float64  # of differences that may be small
+    left, right = (np.ascontiguousarray(v.T, kind) for v in (a, s))
+    own, explained = ((1 / noise).astype(kind), (rho / noise).astype(kind))
+    of_source = np.ones((d, NUM_COSINES + 1, n), np.float32)  # the last row gives means
+    _cosines(right.astype(np.float32), NUM_COSINES, out=of_source[:, :-1].swapaxes(0, 1))
+    means, whiten = _whitening(of_source)
     z = np.empty((d, NUM_COSINES, NUM_COSINES, m))
+    values = np.empty((min(d, SOURCES_AT_ONCE), NUM_COSINES, m, n), np.float32)
     for start in range(0, d, SOURCES_AT_ONCE):
         chunk = slice(start, start + SOURCES_AT_ONCE)
-        rest = (a[None] - s.T[chunk, :, None] * rho[chunk, None, :]) / noise[chunk, None, :]  # (c, n, m)
-        for k, cosine in enumerate(_cosines(rest.astype(np.float32), NUM_COSINES)):
-            z[chunk, k] = _correlate(of_source[chunk], cosine)
+        rest = left[None] * own[chunk, :, None]
+        rest -= right[chunk, None] * explained[chunk, :, None]  # (c, m, n)
+        cosines = values[: len(rest)]
+        _cosines(rest.astype(np.float32, copy=False), NUM_COSINES, out=cosines.swapaxes(0, 1))
+        columns = cosines.reshape(len(rest), -1, n)
+        cross = (of_source[chunk] @ columns.transpose(0, 2, 1)).astype(float) / n  # (c, K + 1, K m)
+        average = cross[:, -1:]
+        variance = np.vecdot(columns, columns)[:, None] / n - np.square(average)
+        scale = np.where(variance > 100 * np.finfo(np.float32).eps, variance, np.inf) ** -0.5
+        correlations = whiten[chunk] @ (cross[:, :-1] - means[chunk, :, None] * average) * scale
+        z[chunk] = correlations.reshape(len(rest), NUM_COSINES, NUM_COSINES, m)
     z *= np.sqrt(n) / np.sqrt(inflation * (1 + RANK_ERROR[2] * np.square(rho / noise)))[:, None, None, :]
     largest = float(np.abs(z).max())
     statistics = np.square(z).sum(axis=(1, 2)).T
     p_sum = m * d * chi2.sf(float(statistics.max()), NUM_COSINES**2)
     p_value = min(1.0, 2 * min(float(p_sum), float(z.size * 2 * ndtr(-largest))))
     return PairTest(p_value, largest, statistics)
+
+
+def _whitening(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return means (d, K) and matrices (d, K, K) that make rows (d, K + 1, n), the last one ones, uncorrelated.
+
+    A column of few values has fewer than K directions.
+    """
+    moments = (rows @ rows[:, :-1].transpose(0, 2, 1)).astype(float) / rows.shape[2]  # (d, K + 1, K)
+    means = moments[:, -1]
+    cov = moments[:, :-1] - means[:, :, None] * means[:, None, :]
+    variance = np.diagonal(cov, axis1=1, axis2=2)
+    scale = np.where(variance > 100 * np.finfo(np.float32).eps, variance, np.inf) ** -0.5
+    eigenvalues, vectors = np.linalg.eigh(cov * scale[:, :, None] * scale[:, None, :])
+    roots = np.where(eigenvalues > 1e-5, eigenvalues, np.inf) ** -0.5
+    return means, (vectors * roots[:, None, :]) @ vectors.transpose(0, 2, 1) * scale[:, None, :]
 
 
 def pair_residual(a: np.ndarray, s: np.ndarray) -> np.ndarray:
@@ -144,26 +174,30 @@ def interaction_test(
     a random permutation, and by the largest correlation. `ratio` and `inflation` raise the expected variance, by the
     error of the normal scores (`linear_residual`) and by dependence between samples.
     """
-    n = len(rest)
-    (linear, even, rest_mixed), (source, source_even, source_mixed) = _units(rest), _units(s)
-    right = np.hstack([source, source_even, source_mixed])
-    gram, d = right.T @ right, source.shape[1]  # of the source, its squares and its products
-    rows, columns = np.triu_indices(rest.shape[1], 1)
+    n, m, d = len(rest), rest.shape[1], s.shape[1]
+    left, right = _units(rest), _units(s)
+    of_source, of_rest = _inner_products(right), _inner_products(left)
+    rows, columns = np.triu_indices(m, 1)
     ratios = np.concatenate([ratio, np.maximum(ratio[rows], ratio[columns])])
     blocks = (
-        (linear, right[:, d:], gram[d:, d:], 1 + RANK_ERROR[0] * ratio),
-        (np.hstack([even, rest_mixed]), right, gram, 1 + RANK_ERROR[1] * ratios),
+        (slice(0, m), slice(d, None), 1 + RANK_ERROR[0] * ratio),
+        (slice(m, None), slice(0, None), 1 + RANK_ERROR[1] * ratios),
     )
     p_values, sizes, largest = [], 0, 0.0
-    for left, of_source, source_gram, variance in blocks:
-        cross = left.T @ of_source / np.sqrt(inflation * variance)[:, None]
-        p_values.append(_permutation_p_value(n, left.T @ left, source_gram, cross))
+    crosses = left @ right.T
+    for own, others, variance in blocks:
+        cross = crosses[own, others] / np.sqrt(inflation * variance)[:, None]
+        p_values.append(_permutation_p_value(n, of_rest[own, own], of_source[others, others], cross))
         sizes += cross.size
         largest = max(largest, float(np.abs(cross).max()) * np.sqrt(n))
     p_values.append(sizes * 2 * ndtr(-largest))
-    energies = [_unit(squares.sum(axis=1, keepdims=True)) for squares in (even, source_even)]
+    energies = [_unit(squares.sum(axis=0)[:, None]) for squares in (left[m : 2 * m], right[d : 2 * d])]
     squares = float(np.sum(energies[0] * energies[1])) * np.sqrt(n / inflation)
     return IndependenceTest(min(1.0, 3 * float(min(p_values))), largest, squares)
+
+
+def _inner_products(rows: np.ndarray) -> np.ndarray:
+    return rows @ rows.T
 
 
 class NeighborTest(NamedTuple):
@@ -271,27 +305,36 @@ def _power_traces(corr: np.ndarray) -> tuple[float, float, float]:
     return float(np.trace(corr)), float(np.sum(np.square(corr))), float(np.sum(single @ single * corr))
 
 
-def _units(z: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return c_1 and c_2 of every column and c_1 c_1 of every pair, as centered unit columns of single precision."""
-    first, second = _cosines(z, 2).astype(np.float32)
-    products = np.empty((len(z), z.shape[1] * (z.shape[1] - 1) // 2), np.float32, order="F")
-    rows, columns = np.triu_indices(z.shape[1], 1)
-    by_column = np.ascontiguousarray(first.T)
-    np.multiply(by_column[rows], by_column[columns], out=products.T)
-    return _unit(first), _unit(second), _unit(products)
+def _units(z: np.ndarray) -> np.ndarray:
+    """Return c_1 and c_2 of every column, and c_1 c_1 of every pair, as centered unit rows of single precision.
+
+    d columns (n, d) give rows (2 d + d (d-1) / 2, n).
+    """
+    d = z.shape[1]
+    rows = np.empty((2 * d + d * (d - 1) // 2, len(z)), np.float32)
+    rows[: 2 * d] = _cosines(z.T, 2).reshape(2 * d, -1)
+    start = 2 * d
+    for j in range(d - 1):
+        np.multiply(rows[j + 1 : d], rows[j], out=rows[start : start + d - 1 - j])
+        start += d - 1 - j
+    return _unit(rows, axis=1)
 
 
-def _cosines(z: np.ndarray, count: int) -> np.ndarray:
+def _cosines(z: np.ndarray, count: int, out: np.ndarray | None = None) -> np.ndarray:
     """Compute √2 cos(kπΦ(z)) for k = 1 … count along a new first axis, by cos((k+1)θ) = 2 cos θ cos kθ - cos (k-1)θ."""
-    values = np.empty((count, *z.shape), z.dtype)
+    values = np.empty((count, *z.shape), z.dtype) if out is None else out
     if z.dtype == np.float32:  # Φ(z) ≈ (1 + tanh √(2/π)(z + 0.0447 z³))/2, and cos(π(1 + t)/2) = -sin(πt/2)
-        t = np.tanh(
-            z * (np.float32(0.044715 * math.sqrt(2 / math.pi)) * z * z + np.float32(math.sqrt(2 / math.pi)))
-        )
-        twice = -2 * np.sin(np.float32(math.pi / 2) * t)
+        twice = np.square(z)
+        twice *= np.float32(0.044715 * math.sqrt(2 / math.pi))
+        twice += np.float32(math.sqrt(2 / math.pi))
+        twice *= z
+        np.tanh(twice, out=twice)
+        twice *= np.float32(math.pi / 2)
+        np.sin(twice, out=twice)
+        twice *= np.float32(-2)
     else:
         twice = 2 * np.cos(math.pi * ndtr(z))
-    values[0] = twice * z.dtype.type(math.sqrt(0.5))
+    np.multiply(twice, z.dtype.type(math.sqrt(0.5)), out=values[0])
     before = z.dtype.type(math.sqrt(2))  # c_0
     for k in range(1, count):
         np.multiply(twice, values[k - 1], out=values[k])
@@ -306,24 +349,6 @@ def _unit(values: np.ndarray, axis: int = 0) -> np.ndarray:
     norm = np.sqrt(np.sum(np.square(centered), axis=axis, keepdims=True))
     rounding = max(1e-9, 10 * float(np.finfo(values.dtype).eps)) * np.sqrt(values.shape[axis])
     return centered / np.where(norm > rounding, norm, norm.dtype.type(np.inf))
-
-
-def _correlate(unit: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Correlate centered unit rows (d, K, n) with columns (d, n, m); a constant column gives zeros."""
-    average = np.full(
-        columns.shape[1], 1 / columns.shape[1], columns.dtype
-    )  # faster than a mean along a middle axis
-    variance = average @ np.square(columns) - np.square(average @ columns)
-    rounding = 100 * np.finfo(columns.dtype).eps
-    norm = np.sqrt(np.where(variance > rounding, variance, np.inf) * columns.shape[1])
-    return unit @ columns / norm[:, None, :]
-
-
-def _orthonormal(rows: np.ndarray) -> np.ndarray:
-    """Make unit rows (d, K, n) orthonormal, where a column of few values has fewer than K directions."""
-    values, vectors = np.linalg.eigh(rows @ rows.transpose(0, 2, 1))
-    scale = np.where(values > 1e-5, values, values.dtype.type(np.inf)) ** -0.5
-    return (vectors * scale[:, None, :] @ vectors.transpose(0, 2, 1)) @ rows
 
 
 def reduced_target(a: np.ndarray) -> np.ndarray:

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from scipy.special import ndtr
 
+from pid.estimators.checks import independence
 from pid.estimators.checks.independence import (
+    NUM_COSINES,
     RANK_ERROR,
     gaussianize_radius,
     interaction_test,
@@ -27,6 +29,35 @@ def gaussian_information(a, s):
     parts = [correlation[:m, :m], correlation[m:, m:], correlation]
     target, source, joint = (np.linalg.slogdet(part)[1] for part in parts)
     return max(0.0, 0.5 * (target + source - joint) / np.log(2) - m * s.shape[1] / len(a) / 2 / np.log(2))
+
+
+@pytest.mark.parametrize("few_values", [False, True])
+def test_pairs_in_single_precision_are_the_correlations_of_cosines(few_values):
+    """One pair by its definition in double precision, with whitened cosines of the source."""
+    rng = np.random.default_rng(0)
+    source = np.round(rng.normal(size=300)) if few_values else rng.normal(size=300)
+    a, s = (normal_scores(v[:, None])[:, 0] for v in (source + rng.normal(size=300), source))
+    frequencies = np.pi * np.arange(1, NUM_COSINES + 1)[:, None]
+    rho = a @ s / 300
+    of_rest, of_source = (
+        cosines - cosines.mean(axis=1, keepdims=True)
+        for cosines in (np.cos(frequencies * ndtr(v)) for v in ((a - rho * s) / np.sqrt(1 - rho**2), s))
+    )
+    basis = np.linalg.svd(of_source / np.linalg.norm(of_source, axis=1, keepdims=True), full_matrices=False)
+    directions = basis[2][basis[1] ** 2 > 1e-4]
+    z = np.sqrt(300) * directions @ (of_rest / np.linalg.norm(of_rest, axis=1, keepdims=True)).T
+    inflation = 1 + RANK_ERROR[2] * rho**2 / (1 - rho**2)
+    result = pair_test(a[:, None], s[:, None])
+    assert result.statistics[0, 0] == pytest.approx(np.sum(z**2) / inflation, rel=0.01)
+
+
+def test_pairs_with_little_noise_are_the_same_in_double_precision(monkeypatch):
+    rng = np.random.default_rng(0)
+    s = rng.normal(size=(300, 2))
+    a, s = (normal_scores(v) for v in (s[:, :1] + 0.2 * rng.normal(size=(300, 1)), s))
+    single = pair_test(a, s)
+    monkeypatch.setattr(independence, "MIN_SINGLE_NOISE", 1.0)
+    np.testing.assert_allclose(single.statistics, pair_test(a, s).statistics, rtol=1e-3)
 
 
 def flags_of(target, x, y):

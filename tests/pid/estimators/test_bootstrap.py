@@ -22,7 +22,7 @@ from pid import (
     trajectory_correlation,
 )
 from pid.estimators import bootstrap
-from pid.features.resampling import null_orders
+from pid.features.resampling import INDEPENDENT, null_orders, permutations_on_host
 from tests.helpers import pid_oracle as oracle
 from tests.pid.gaussian_samples import DIMS, KEY, PLAIN, QUIET, draw, layered, measure_of, small, to_array
 
@@ -81,6 +81,22 @@ def test_shuffles_permute_the_target_alone(x64):
         np.testing.assert_allclose(
             value[0], to_array(decompose(np.cov(shuffled, rowvar=False), DIMS)), atol=1e-10
         )
+
+
+def test_orders_sorted_on_the_host_are_those_of_the_program(x64):
+    """79 draws are two chunks of 40, the last draw left out."""
+    keys, count = jax.random.split(KEY, 2), 40
+    on_host = permutations_on_host(keys, 50, count)
+    expected = np.stack([null_orders(key, 50, count) for key in keys])
+    np.testing.assert_array_equal(on_host, expected)
+    z = np.concatenate(small(n=50), axis=1)[None]
+    cov = np.cov(z[0], rowvar=False)[None]
+    spec = bootstrap.BootstrapSpec(measure_of(DIMS), two_targets=False, n=50)
+    arguments = bootstrap.shuffled_values, spec, z, cov, np.ones((1, 9), bool), KEY, 79
+    by_key = bootstrap.run_in_bits(*arguments)
+    by_orders = bootstrap.run_in_bits(*arguments, INDEPENDENT, on_host)
+    assert by_key.shape == (79, 1, 8)
+    np.testing.assert_allclose(by_orders, by_key, atol=1e-12)
 
 
 def test_parametric_draws_scatter_about_the_plugin_as_samples_do():

@@ -53,6 +53,16 @@ def test_information_of_independent_samples_is_zero_on_the_mean():
     assert np.min(values) < 0 < np.max(values)
 
 
+def test_information_by_cholesky_is_that_by_eigenvalues(monkeypatch):
+    rng = np.random.default_rng(0)
+    target = rng.normal(size=(200, 3))
+    sources = np.hstack([target + rng.normal(size=(200, 3)), rng.normal(size=(200, 20))])
+    by_cholesky = reduction.joint_information(target, sources)
+    monkeypatch.setattr(reduction, "SOUND_PIVOT", np.inf)
+    assert by_cholesky == pytest.approx(reduction.joint_information(target, sources), abs=1e-10)
+    assert by_cholesky > 1
+
+
 def test_collinear_columns_count_once():
     target, x = np.split(np.random.default_rng(0).normal(size=(200, 5)), [2], axis=1)
     single = reduction.joint_information(target, x)

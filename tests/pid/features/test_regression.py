@@ -1,6 +1,7 @@
 """Cross-fitted regression: against explicit ridge regressions that leave one fold out, and what it must not use."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -96,6 +97,27 @@ def test_both_forms_are_equal(x64, n):
     ]
     for a, b in zip(*map(jax.tree.leaves, results), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-12)
+
+
+@pytest.mark.parametrize("width", [20, 60])  # all by features, or both sources together by samples
+def test_subsets_of_the_sources_are_regressions_of_their_own(x64, width):
+    target, x = dense(2 * width)
+    sources = x[:, :width], x[:, width:]
+    subsets = ((1,), (0, 1))
+    results = regression.predictions_by_subsets(target, sources, folds_of(), subsets)
+    for subset, result in zip(subsets, results, strict=True):
+        alone = predict(target, *(sources[i] for i in subset))
+        for a, b in zip(jax.tree.leaves(result), jax.tree.leaves(alone), strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-12)
+
+
+def test_a_matrix_without_a_cholesky_factor_is_solved_by_lu(x64):
+    """One feature of moment 2, and one of moment -1, which rounding alone would leave negative."""
+    gram, cross, total = jnp.diag(jnp.array([2.0, -1.0])), jnp.ones((2, 1)), jnp.ones(1)
+    moments = regression.Moments(gram, 0 * gram[None], cross, 0 * cross[None], total, 0 * total[None])
+    ridge, relevance = (np.asarray(b)[0, :, 0] for b in regression.fold_coefficients(moments, 1))
+    assert 1 / ridge[0] - 2 == pytest.approx(1 / ridge[1] + 1, abs=1e-9)  # one penalty
+    assert np.isfinite(relevance).all()
 
 
 @pytest.mark.parametrize("d", [60, 200])
