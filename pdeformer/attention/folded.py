@@ -35,11 +35,13 @@ from pdeformer.attention.plain.performer import linear_attention
 from pdeformer.attention.tiled import HeadInputs, map_heads, tiled_attention
 from pdeformer.attention.types import AttentionInputs, AttentionMask, AttentionOutput, DropoutBits
 from pdeformer.integrators.api import select_method
+from pdeformer.integrators.meshes import map_in_groups, serial_loops
 from pdeformer.integrators.propagator import casts, propagate
 from pdeformer.pde import PDE, AdvectionDiffusion
 from pdeformer.stencil import Path
 
 CHUNK = 64  # rows whose windows are cut out of one matrix product; more rows waste more of it
+BLOCK = 2**20  # entries of the scores that a CPU computes in one step of its loops over chunks and heads
 
 
 def apply_propagator(
@@ -214,13 +216,18 @@ class BandLayout(NamedTuple):
     """Number of chunks."""
     block: int
     """Keys C + 2n - 1 that a chunk reads."""
+    group: int
+    """Number of chunks side by side, a divisor of `chunks`."""
 
     @classmethod
-    def of(cls, length: int, steps: int) -> "BandLayout":
-        """Return the layout of `length` rows and `steps` steps."""
+    def of(cls, length: int, steps: int, entries: int = 1) -> "BandLayout":
+        """Return the layout of `length` rows and `steps` steps, with up to `entries` scores side by side."""
         window = 2 * steps
         chunk = -(-max(window, min(CHUNK, length)) // 8) * 8
-        return cls(length, steps, window, chunk, -(-length // chunk), chunk + window - 1)
+        block, chunks = chunk + window - 1, -(-length // chunk)
+        loops = -(-chunks // max(1, entries // (chunk * block)))
+        group = -(-chunks // loops)
+        return cls(length, steps, window, chunk, loops * group, block, group)
 
     def split_rows(self, x: Array) -> Array:
         """Split (G, T, ...) to (chunks, G, C, ...)."""
@@ -260,8 +267,11 @@ def causal_band(spec: EvolutionSpec, pde: PDE, inputs: AttentionInputs) -> Atten
 
     The last key of row t is p = t + high.
     """
-    layout = BandLayout.of(inputs.query.shape[1], spec.steps)
-    return map_heads(partial(_head_band, spec, layout, inputs.mask), pde, inputs)
+    length, heads = inputs.query.shape[1:3]
+    entries = BLOCK * inputs.key.shape[2] // heads if serial_loops(inputs.query) else 1
+    layout = BandLayout.of(length, spec.steps, entries)
+    most = entries // (layout.group * layout.chunk * layout.block)
+    return map_heads(partial(_head_band, spec, layout, inputs.mask), pde, inputs, most=most)
 
 
 def _head_band(
@@ -276,7 +286,7 @@ def _head_band(
     query_ids = None if head.query_ids is None else head.query_ids[None]
     query_chunks = jax.tree.map(layout.split_rows, _QueryChunks(head.query, query_ids, head.query_bits))
     band = jax.checkpoint(partial(_chunk_band, spec, layout, mask, head.pde))
-    output, lse = lax.map(band, (query_chunks, key_blocks))
+    output, lse = map_in_groups(band, (query_chunks, key_blocks), layout.group)
     output, lse = (jnp.moveaxis(x, 0, 1).reshape(x.shape[1], -1, *x.shape[3:]) for x in (output, lse))
     return output[:, : layout.length], lse[:, : layout.length]
 

@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, Integer, UInt32
 
 from pdeformer.attention.materialized import EvolutionSpec, evolve_weights
 from pdeformer.attention.types import AttentionInputs, AttentionMask, AttentionOutput, DropoutBits
-from pdeformer.integrators.meshes import serial_loops, vary_alike
+from pdeformer.integrators.meshes import map_in_groups, serial_loops, vary_alike
 from pdeformer.pde import PDE
 
 TILE = 2**20  # largest number of entries of a tile, which always has at least 8 rows
@@ -77,9 +77,13 @@ def merge_heads(x: Float[Array, "b k g t *h"]) -> Float[Array, "b t n *h"]:
 
 
 def map_heads(
-    function: Callable[[HeadInputs], tuple[Array, Array]], pde: PDE | None, inputs: AttentionInputs
+    function: Callable[[HeadInputs], tuple[Array, Array]],
+    pde: PDE | None,
+    inputs: AttentionInputs,
+    *,
+    most: int = 1,
 ) -> AttentionOutput:
-    """Apply `function` to every example and key head: one after another on CPU, elsewhere side by side.
+    """Apply `function` to every example and key head: at most `most` side by side on CPU, elsewhere all.
 
     It maps the inputs of one head to its output (G, T, D) and log-sum-exp (G, T).
     """
@@ -91,7 +95,9 @@ def map_heads(
     else:
         lead = heads.query.shape[:2]
         flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), heads)
-        output, lse = jax.tree.map(lambda y: y.reshape(*lead, *y.shape[1:]), lax.map(function, flat))
+        output, lse = jax.tree.map(
+            lambda y: y.reshape(*lead, *y.shape[1:]), map_in_groups(function, flat, most)
+        )
     return AttentionOutput(merge_heads(output), merge_heads(lse))
 
 

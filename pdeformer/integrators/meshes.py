@@ -78,6 +78,23 @@ def serial_loops(x: Array) -> bool:
     return jax.default_backend() == "cpu" and not on_mesh(x)
 
 
+def map_in_groups(function: Callable[[Any], Any], xs: Any, most: int) -> Any:
+    """Apply `function` along the first axis of a tree of arrays: groups side by side, one group after another.
+
+    Args:
+        function: maps a tree of arrays without that axis to another one.
+        xs: the tree; all arrays have the same first axis.
+        most: bound of the size of a group, which is a divisor of the axis and at least 1.
+    """
+    count = jax.tree.leaves(xs)[0].shape[0]
+    size = max(size for size in range(1, max(1, min(most, count)) + 1) if count % size == 0)
+    if size == 1:
+        return jax.lax.map(function, xs)
+    groups = jax.tree.map(lambda x: x.reshape(-1, size, *x.shape[1:]), xs)
+    results = jax.lax.map(jax.vmap(function), groups)
+    return jax.tree.map(lambda y: y.reshape(count, *y.shape[2:]), results)
+
+
 def with_automatic_axes(function: Callable[..., Any], shardings: Any) -> Callable[..., Any]:
     """Return `function` with the explicit axes of a mesh turned automatic inside.
 

@@ -8,6 +8,10 @@ import numpy as np
 import pytest
 
 from pdeformer import AdvectionDiffusion, Diffusion, attention
+from pdeformer.attention import folded
+from pdeformer.attention.materialized import EvolutionSpec
+from pdeformer.attention.types import AttentionInputs, attention_mask
+from pdeformer.integrators.meshes import map_in_groups
 from tests.pdeformer.attention.evolved_attention import (
     FLOAT32,
     FLOAT64,
@@ -117,3 +121,52 @@ def test_padding_is_never_read(x64):
     assert np.all(np.isfinite(output))
     assert np.all(np.asarray(output)[PACKED == 0] == 0)
     assert all(np.all(np.isfinite(x)) for x in jax.tree.leaves(gradients))
+
+
+LENGTH, STEPS = 150, 2  # three chunks of 64 rows, each with 67 keys
+SPEC = EvolutionSpec(
+    steps=STEPS,
+    target="weights",
+    axis="key",
+    causal=True,
+    order="strang",
+    renormalize=False,
+    random_features=False,
+    shared=True,
+    constant=True,
+    dropout=0.0,
+    precision="highest",
+)
+
+
+def band_with_gradients(query, key, value, weight):
+    ids = jnp.asarray(np.repeat([[1, 2, 0]], [70, 73, 7], axis=1), jnp.int32)
+    mask = attention_mask(LENGTH, LENGTH, ids, ids, is_causal=True)
+
+    def band(query, key, value):
+        pde = Diffusion(jnp.full((STEPS, 1), 0.3, jnp.float64))
+        output, lse = folded.causal_band(SPEC, pde, AttentionInputs(query, key, value, mask, None))
+        return (output * weight).sum(), (output, lse)
+
+    return jax.jit(jax.grad(band, argnums=(0, 1, 2), has_aux=True))(query, key, value)
+
+
+# one chunk of one head; one head in two pairs of chunks, of which the last is padding; two heads of three chunks
+@pytest.mark.parametrize(("chunks", "layout"), [(1, (3, 1)), (2, (4, 2)), (6, (3, 3))])
+def test_the_band_is_the_same_in_blocks_of_any_size(chunks, layout, monkeypatch, x64):
+    arrays = draw(LENGTH, batch=1, width=3)
+    monkeypatch.setattr(folded, "BLOCK", 2**20)
+    expected = band_with_gradients(*arrays)
+    entries = chunks * 64 * 67
+    sizes = folded.BandLayout.of(LENGTH, STEPS, entries)
+    assert (sizes.chunks, sizes.group) == layout
+    monkeypatch.setattr(folded, "BLOCK", entries)
+    jax.tree.map(lambda a, b: close(a, b, 1e-12), band_with_gradients(*arrays), expected)
+
+
+@pytest.mark.parametrize("most", [0, 1, 4, 6, 100])
+def test_groups_of_any_size_give_what_single_entries_give(most):
+    x = jnp.arange(12.0).reshape(6, 2)
+    actual = map_in_groups(lambda x: (x[0] * x[1], x + 1), x, most)
+    assert np.array_equal(actual[0], x[:, 0] * x[:, 1])
+    assert np.array_equal(actual[1], x + 1)
