@@ -95,7 +95,7 @@ def test_series_and_heavy_tails_have_the_moments_of_the_structured_system():
     assert np.mean((tails[:, 0] / tails[:, 0].std()) ** 4) > 5
 
 
-@pytest.mark.parametrize("rows", ["student", "series"])
+@pytest.mark.parametrize("rows", [pytest.param("student", marks=pytest.mark.exhaustive), "series"])
 def test_coverage_of_other_rows_is_measured_by_the_same_program(rows):
     size = pid_gaussian.Coverage(
         d=4, n=400, rows=rows, repeats=2, at_once=2, draws=DRAWS, methods=("thinned",)

@@ -212,7 +212,7 @@ def test_an_estimation_that_was_interrupted_goes_on(ran, tmp_path, monkeypatch, 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("what", ["captures", "estimates"])
+@pytest.mark.parametrize("what", ["captures", pytest.param("estimates", marks=pytest.mark.exhaustive)])
 def test_a_killed_run_is_resumed(ran, folders, tmp_path, what, no_figures):
     """After a kill -9 during capture or estimation, the second start gives the numbers of a run without a kill."""
     command = [sys.executable, "-m", "tests.helpers.toy_llava", str(folders[0]), str(tmp_path / "kept")]

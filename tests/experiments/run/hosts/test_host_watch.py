@@ -28,7 +28,7 @@ def kill_one(count, victim, folder):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("victim", [0, 1])
+@pytest.mark.parametrize("victim", [0, pytest.param(1, marks=pytest.mark.exhaustive)])
 def test_killed_host_is_named_at_once_by_the_other(victim, tmp_path):
     kill_one(2, victim, tmp_path / "run")
     assert main(Config(out=tmp_path / "run", resume=True, steps=50, pause=0.0))
