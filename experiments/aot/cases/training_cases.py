@@ -107,7 +107,9 @@ def batch_shapes(batch: int, tokens: int, mesh: Any) -> dict[str, Any]:
 
 SPLIT = Layout(4, model=4)
 FORMER_COLLECTIVES = {"paper": 3.8e9, "two-layer": 835_124, "two-layer split": 57e6}
-"""Bytes of collectives of a step before the residual stream was constrained, on 4 x 4 chips."""
+"""Bytes of collectives of a step before the residual stream was constrained, on 4 x 4 chips.
+
+Those of the two-layer step on data alone are its gradients."""
 HALF = 0.5
 """Largest share of the memory that Path-X may take."""
 

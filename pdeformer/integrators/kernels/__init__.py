@@ -2,6 +2,7 @@
 
 Files, each importing only those above it:
 
+operator_steps    what a kernel applies
 pallas_tpu        for TPU: a matrix for one diffusivity; a filter or masked steps for one per channel
 pallas_gpu        for NVIDIA GPUs: taps by reflected index, and the causal form
 batch_partition   a kernel on a mesh: the compiler splits sequences and channels

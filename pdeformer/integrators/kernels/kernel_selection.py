@@ -26,6 +26,7 @@ from pdeformer import stencil
 from pdeformer.integrators import causal, convolution
 from pdeformer.integrators.kernels import pallas_gpu
 from pdeformer.integrators.kernels.batch_partition import map_over_data, partition_batch, splits_over_data
+from pdeformer.integrators.kernels.operator_steps import Operator
 from pdeformer.integrators.kernels.pallas_tpu import (
     banded_matrix,
     channel_filter,
@@ -154,29 +155,29 @@ def _run(call: Call, alpha: Array, edges: Array | None, u: Array, *, adjoint: bo
 
 def _run_alone(static: tuple[Call, bool], alpha: Array, u: Array, edges: Array | None = None) -> Array:
     call, adjoint = static
-    options: dict[str, Any] = dict(causal=call.causal, adjoint=adjoint, interpret=call.interpret)
+    operator, options = Operator(call.steps, call.causal, adjoint), {"interpret": call.interpret}
     if call.platform == "gpu":
-        return pallas_gpu.apply(u, alpha, _ends(edges), call.steps, **options)
+        return pallas_gpu.apply(u, alpha, _ends(edges), operator, **options)
     if alpha.size == 1:
-        return banded_matrix.apply(u, alpha, edges, call.steps, **options)
+        return banded_matrix.apply(u, alpha, edges, operator, **options)
     if edges is None:
-        return channel_filter.apply(u, alpha, call.steps, **options)
-    return masked_steps.apply(u, alpha, edges, call.steps, **options)
+        return channel_filter.apply(u, alpha, operator, **options)
+    return masked_steps.apply(u, alpha, edges, operator, **options)
 
 
 def _pull_back_alone(
     call: Call, alpha: Array, cotangent: Array, u: Array, edges: Array | None = None
 ) -> tuple[Array, Array]:
-    options: dict[str, Any] = dict(causal=call.causal, interpret=call.interpret)
+    operator, options = Operator(call.steps, call.causal), {"interpret": call.interpret}
     states = (cotangent, u, alpha)
     if call.platform == "gpu":
-        u_bar, terms = pallas_gpu.pull_back(*states, _ends(edges), call.steps, **options)
+        u_bar, terms = pallas_gpu.pull_back(*states, _ends(edges), operator, **options)
     elif alpha.size == 1:
-        u_bar, terms = banded_matrix.pull_back(*states, edges, call.steps, **options)
+        u_bar, terms = banded_matrix.pull_back(*states, edges, operator, **options)
     elif edges is None:
-        u_bar, terms = channel_filter.pull_back(*states, call.steps, **options)
+        u_bar, terms = channel_filter.pull_back(*states, operator, **options)
     else:
-        u_bar, terms = masked_steps.pull_back(*states, edges, call.steps, **options)
+        u_bar, terms = masked_steps.pull_back(*states, edges, operator, **options)
     alpha_bar = terms if alpha.size > 1 else jnp.sum(terms).reshape(1)
     return alpha_bar.astype(alpha.dtype), u_bar
 

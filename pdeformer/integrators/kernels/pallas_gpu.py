@@ -17,7 +17,7 @@ The kernel is lowered by Triton. JAX 0.11 deprecates that lowering; its successo
 """
 
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +26,7 @@ from jax.experimental.pallas import triton as plgpu
 from jaxtyping import Array
 
 from pdeformer.integrators.explicit import impulse_response
+from pdeformer.integrators.kernels.operator_steps import Operator
 from pdeformer.integrators.meshes import struct_like, vary_alike
 from pdeformer.pde import Diffusion
 from pdeformer.stencil import half_line_taps, rows
@@ -34,25 +35,12 @@ TOKENS = 64  # tokens of a program
 CHANNELS = 64  # the most channels of a program
 
 
-class Form(NamedTuple):
-    """The operator of all steps."""
-
-    steps: int
-    """The number of steps n."""
-    causal: bool
-    """Whether it is the causal form."""
-    adjoint: bool
-    """Whether it is Mᵀ."""
-
-
 def apply(
     u: Array,
     alpha: Array,
     ends: tuple[Array, Array] | None,
-    steps: int,
+    operator: Operator,
     *,
-    causal: bool = False,
-    adjoint: bool = False,
     interpret: Any = False,
 ) -> Array:
     """Take n steps of diffusion with Neumann walls.
@@ -62,15 +50,13 @@ def apply(
         alpha: the diffusivity in units of the time step, float32 `(1,)` or one per channel, `(D,)`.
         ends: the first and the last token of the run of every token, int32 `(B or 1, T)`, see
             `reflection.find_runs`; None is one run. The last token of padding is one before the first.
-        steps: the number of steps n ≥ 1.
-        causal: whether to use the causal form.
-        adjoint: whether to apply Mᵀ, which differs from M in the causal form only.
+        operator: the operator M.
         interpret: whether to interpret the kernel, as `pallas_call` takes it.
 
     Returns:
         The state after n steps, of the shape and dtype of `u`.
     """
-    return _call(u, None, alpha, ends, Form(steps, causal, adjoint), interpret)[0]
+    return _call(u, None, alpha, ends, operator, interpret)[0]
 
 
 def pull_back(
@@ -78,30 +64,29 @@ def pull_back(
     u: Array,
     alpha: Array,
     ends: tuple[Array, Array] | None,
-    steps: int,
+    operator: Operator,
     *,
-    causal: bool = False,
     interpret: Any = False,
 ) -> tuple[Array, Array]:
     """Return ū = Mᵀ ȳ and ᾱ = Σ u (∂M/∂α)ᵀ ȳ, float32 `(D,)`; arguments are those of `apply`."""
-    u_bar, terms = _call(cotangent, u, alpha, ends, Form(steps, causal, adjoint=True), interpret)
+    u_bar, terms = _call(cotangent, u, alpha, ends, operator.transposed, interpret)
     return u_bar, jnp.sum(terms, axis=(0, 1))
 
 
-def _taps(alpha: Array, form: Form) -> Array:
+def _taps(alpha: Array, operator: Operator) -> Array:
     """Return the taps, their sums from k on, and the derivatives of both, `(4 (n + 1), D)`."""
 
     def taps(alpha: Array) -> Array:
-        taps = impulse_response(Diffusion(alpha), form.steps)
-        taps = half_line_taps(taps) if form.causal else rows(taps, form.steps, 2 * form.steps + 1)
+        taps = impulse_response(Diffusion(alpha), operator.steps)
+        taps = half_line_taps(taps) if operator.causal else rows(taps, operator.steps, 2 * operator.steps + 1)
         return jnp.concatenate([taps, jnp.flip(jnp.cumsum(jnp.flip(taps, 0), axis=0), 0)])
 
     return jnp.concatenate(jax.jvp(taps, (alpha,), (jnp.ones_like(alpha),)))
 
 
-def _call(u: Array, weight: Array | None, alpha: Array, ends: Any, form: Form, interpret: Any) -> Any:
+def _call(u: Array, weight: Array | None, alpha: Array, ends: Any, operator: Operator, interpret: Any) -> Any:
     batch, length, channels = u.shape
-    taps = _taps(alpha.astype(jnp.float32).reshape(1, -1), form)
+    taps = _taps(alpha.astype(jnp.float32).reshape(1, -1), operator)
     width = min(CHANNELS, pl.next_power_of_2(channels))
     blocks = pl.cdiv(length, TOKENS)
     state = pl.BlockSpec((None, length, channels), lambda b, t, d: (b, 0, 0))
@@ -121,7 +106,7 @@ def _call(u: Array, weight: Array | None, alpha: Array, ends: Any, form: Form, i
         _kernel,
         shape=(length, channels),
         width=width,
-        form=form,
+        operator=operator,
         segmented=ends is not None,
         back=weight is not None,
     )
@@ -137,7 +122,7 @@ def _call(u: Array, weight: Array | None, alpha: Array, ends: Any, form: Form, i
 
 
 def _kernel(
-    taps: Any, *refs: Any, shape: tuple[int, int], width: int, form: Form, segmented: bool, back: bool
+    taps: Any, *refs: Any, shape: tuple[int, int], width: int, operator: Operator, segmented: bool, back: bool
 ) -> None:
     length, channels = shape
     ends, refs = refs[: 2 * segmented], refs[2 * segmented :]
@@ -162,28 +147,28 @@ def _kernel(
         return values.astype(jnp.float32)
 
     def tap(block: int, k: int) -> Array:
-        row = block * (form.steps + 1) + k
+        row = block * (operator.steps + 1) + k
         if taps.shape[1] == 1:
             return taps[row, 0]
         at = taps.at[jnp.full_like(channel, row), channel]
         return plgpu.load(at, mask=in_channels, other=0)[None, :]
 
     def values(k: int) -> Array:
-        if not form.causal:
+        if not operator.causal:
             pair = take(_reflect(place, first, last, k))
             return pair if k == 0 else pair + take(_reflect(place, first, last, -k))
-        if form.adjoint:
+        if operator.adjoint:
             return take(jnp.minimum(place + k, last), inside & (place + k <= last)[:, None])
         return take(jnp.maximum(place - k, first))
 
     def weights(i: int, k: int) -> Array:
-        if not (form.causal and form.adjoint):
+        if not (operator.causal and operator.adjoint):
             return tap(2 * i, k)
         return jnp.where((place == first)[:, None], tap(2 * i + 1, k), tap(2 * i, k))
 
     middle = values(0)
     sums = [weights(i, 0) * middle for i in range(1 + back)]
-    for k in range(1, form.steps + 1):
+    for k in range(1, operator.steps + 1):
         x = values(k)
         sums = [total + weights(i, k) * x for i, total in enumerate(sums)]
     y = sums[0] if valid is None else jnp.where(valid[:, None], sums[0], middle)

@@ -176,7 +176,7 @@ def interaction_test(
     """
     n, m, d = len(rest), rest.shape[1], s.shape[1]
     left, right = _units(rest), _units(s)
-    of_source, of_rest = _inner_products(right), _inner_products(left)
+    of_source, of_rest = right @ right.T, left @ left.T
     rows, columns = np.triu_indices(m, 1)
     ratios = np.concatenate([ratio, np.maximum(ratio[rows], ratio[columns])])
     blocks = (
@@ -194,10 +194,6 @@ def interaction_test(
     energies = [_unit(squares.sum(axis=0)[:, None]) for squares in (left[m : 2 * m], right[d : 2 * d])]
     squares = float(np.sum(energies[0] * energies[1])) * np.sqrt(n / inflation)
     return IndependenceTest(min(1.0, 3 * float(min(p_values))), largest, squares)
-
-
-def _inner_products(rows: np.ndarray) -> np.ndarray:
-    return rows @ rows.T
 
 
 class NeighborTest(NamedTuple):

@@ -11,6 +11,7 @@ from jax.experimental.pallas import tpu as pltpu
 
 from pdeformer import AdvectionDiffusion, Diffusion, evolve
 from pdeformer.integrators.kernels import explain_refusal
+from pdeformer.integrators.kernels.operator_steps import Operator
 from pdeformer.integrators.kernels.pallas_tpu import banded_matrix, channel_filter, edge_codes, masked_steps
 from tests.pdeformer.integrators.kernel_cases import by_kernel, by_scan, random_ids, value_and_gradients
 
@@ -132,18 +133,18 @@ def test_forward_mode_second_derivatives_and_vmap_of_a_kernel_are_those_of_the_s
 @pytest.mark.exhaustive
 def test_no_block_of_a_kernel_races_with_another():
     u = jnp.asarray(np.random.default_rng(0).normal(size=(1, 150, 4)), jnp.float32)
-    interpret = pltpu.InterpretParams(detect_races=True)
+    interpret, steps = pltpu.InterpretParams(detect_races=True), Operator(3)
     alpha, codes = jnp.full(4, 0.2), edge_codes.encode_run(jnp.arange(150)[None], 150)
     for y in (
-        banded_matrix.apply(u, alpha[0], None, 3, interpret=interpret),
-        banded_matrix.apply(u, alpha[0], codes, 3, interpret=interpret),
-        channel_filter.apply(u, alpha, 3, interpret=interpret),
-        masked_steps.apply(u, alpha, codes, 3, interpret=interpret),
+        banded_matrix.apply(u, alpha[0], None, steps, interpret=interpret),
+        banded_matrix.apply(u, alpha[0], codes, steps, interpret=interpret),
+        channel_filter.apply(u, alpha, steps, interpret=interpret),
+        masked_steps.apply(u, alpha, codes, steps, interpret=interpret),
     ):
         np.testing.assert_allclose(y, by_scan(u, 0.2, None, 3), atol=1e-5)
     for y in (
-        channel_filter.apply(u, alpha, 3, causal=True, interpret=interpret),
-        masked_steps.apply(u, alpha, codes, 3, causal=True, interpret=interpret),
+        channel_filter.apply(u, alpha, steps._replace(causal=True), interpret=interpret),
+        masked_steps.apply(u, alpha, codes, steps._replace(causal=True), interpret=interpret),
     ):
         np.testing.assert_allclose(y, by_scan(u, 0.2, None, 3, causal=True), atol=1e-5)
 

@@ -16,20 +16,19 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 from jaxtyping import Array, Int
 
+from pdeformer.integrators.kernels.operator_steps import Operator
 from pdeformer.integrators.kernels.pallas_tpu import edge_codes, halo_blocks, operator_diagonals
 from pdeformer.integrators.kernels.pallas_tpu.edge_codes import VALID
 from pdeformer.integrators.kernels.pallas_tpu.halo_blocks import HALO, LANES, TILE
-from pdeformer.integrators.kernels.pallas_tpu.operator_diagonals import WIDTH, Operator
+from pdeformer.integrators.kernels.pallas_tpu.operator_diagonals import WIDTH
 
 
 def apply(
     u: Array,
     alpha: Array,
     codes: Int[Array, "b t"] | None,
-    steps: int,
+    operator: Operator,
     *,
-    causal: bool = False,
-    adjoint: bool = False,
     interpret: Any = False,
 ) -> Array:
     """Take n steps of one diffusivity.
@@ -38,15 +37,13 @@ def apply(
         u: the state `(B, T, D)`, T ≥ 128.
         alpha: the diffusivity in units of the time step, a float32 scalar.
         codes: the edges of every token, see `encode_edges`; None is one run.
-        steps: the number of steps n, 1 ≤ n ≤ 16.
-        causal: whether to use the causal form.
-        adjoint: whether to apply Mᵀ, which differs from M in the causal form only.
+        operator: the operator M, 1 ≤ n ≤ 16 steps.
         interpret: whether to interpret the kernel, as `pallas_call` takes it.
 
     Returns:
         The state after n steps, of the shape and dtype of `u`.
     """
-    return _call(u, None, alpha, codes, Operator(steps, causal, adjoint), interpret)[0]
+    return _call(u, None, alpha, codes, operator, interpret)[0]
 
 
 def pull_back(
@@ -54,14 +51,12 @@ def pull_back(
     u: Array,
     alpha: Array,
     codes: Array | None,
-    steps: int,
+    operator: Operator,
     *,
-    causal: bool = False,
     interpret: Any = False,
 ) -> tuple[Array, Array]:
     """Return ū = Mᵀ ȳ and the float32 scalar ᾱ = Σ u (∂M/∂α)ᵀ ȳ; arguments are those of `apply`."""
-    operator = Operator(steps, causal, adjoint=True)
-    u_bar, terms = _call(cotangent, u, alpha, codes, operator, interpret)
+    u_bar, terms = _call(cotangent, u, alpha, codes, operator.transposed, interpret)
     return u_bar, jnp.sum(terms)
 
 

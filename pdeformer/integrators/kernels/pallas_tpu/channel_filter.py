@@ -20,6 +20,7 @@ from jax.experimental import pallas as pl
 from jaxtyping import Array
 
 from pdeformer.integrators.explicit import impulse_response
+from pdeformer.integrators.kernels.operator_steps import Operator
 from pdeformer.integrators.kernels.pallas_tpu import halo_blocks
 from pdeformer.integrators.kernels.pallas_tpu.halo_blocks import HALO, LANES
 from pdeformer.pde import Diffusion
@@ -31,10 +32,8 @@ STRIP = 64  # tokens that are computed at a time, so that their sums stay in reg
 def apply(
     u: Array,
     alpha: Array,
-    steps: int,
+    operator: Operator,
     *,
-    causal: bool = False,
-    adjoint: bool = False,
     interpret: Any = False,
 ) -> Array:
     """Take n steps with one diffusivity per channel, without segments.
@@ -42,35 +41,26 @@ def apply(
     Args:
         u: the state `(B, T, D)`, T ≥ 128.
         alpha: the diffusivities in units of the time step, float32 `(D,)`.
-        steps: the number of steps n, 1 ≤ n ≤ 16.
-        causal: whether to use the causal form.
-        adjoint: whether to apply Mᵀ, which differs from M in the causal form only.
+        operator: the operator M, 1 ≤ n ≤ 16 steps.
         interpret: whether to interpret the kernel, as `pallas_call` takes it.
 
     Returns:
         The state after n steps, of the shape and dtype of `u`.
     """
-    return _call(u, None, alpha, steps, causal=causal, adjoint=adjoint, interpret=interpret)[0]
+    return _call(u, None, alpha, operator, interpret)[0]
 
 
 def pull_back(
-    cotangent: Array, u: Array, alpha: Array, steps: int, *, causal: bool = False, interpret: Any = False
+    cotangent: Array, u: Array, alpha: Array, operator: Operator, *, interpret: Any = False
 ) -> tuple[Array, Array]:
     """Return ū = Mᵀ ȳ and ᾱ = Σ u (∂M/∂α)ᵀ ȳ, float32 `(D,)`; arguments are those of `apply`."""
-    u_bar, terms = _call(cotangent, u, alpha, steps, causal=causal, adjoint=True, interpret=interpret)
+    u_bar, terms = _call(cotangent, u, alpha, operator.transposed, interpret)
     return u_bar, jnp.sum(terms, axis=(0, 1, 2))
 
 
-def _call(
-    u: Array,
-    weight: Array | None,
-    alpha: Array,
-    steps: int,
-    *,
-    causal: bool,
-    adjoint: bool,
-    interpret: Any,
-) -> Any:
+def _call(u: Array, weight: Array | None, alpha: Array, operator: Operator, interpret: Any) -> Any:
+    steps, causal, adjoint = operator
+
     def half(alpha: Array) -> Array:
         taps = impulse_response(Diffusion(alpha), steps)
         return half_line_taps(taps) if causal else rows(taps, steps, 2 * steps + 1)

@@ -22,6 +22,7 @@ from jax.experimental import pallas as pl
 from jaxtyping import Array, Int
 
 from pdeformer.integrators.explicit import impulse_response
+from pdeformer.integrators.kernels.operator_steps import Operator
 from pdeformer.integrators.kernels.pallas_tpu import edge_codes, halo_blocks
 from pdeformer.integrators.kernels.pallas_tpu.edge_codes import LEFT, RIGHT, VALID
 from pdeformer.integrators.kernels.pallas_tpu.halo_blocks import HALO, LANES
@@ -36,10 +37,8 @@ def apply(
     u: Array,
     alpha: Array,
     codes: Int[Array, "b t"],
-    steps: int,
+    operator: Operator,
     *,
-    causal: bool = False,
-    adjoint: bool = False,
     interpret: Any = False,
 ) -> Array:
     """Take n steps of one diffusivity per channel with segments.
@@ -48,16 +47,13 @@ def apply(
         u: the state `(B, T, D)`, T ≥ 128.
         alpha: the diffusivities in units of the time step, float32 `(D,)`.
         codes: the edges of every token, see `encode_edges`.
-        steps: the number of steps n, 1 ≤ n ≤ 16.
-        causal: whether to use the causal form.
-        adjoint: whether to apply Mᵀ, which differs from M in the causal form only.
+        operator: the operator M, 1 ≤ n ≤ 16 steps.
         interpret: whether to interpret the kernel, as `pallas_call` takes it.
 
     Returns:
         The state after n steps, of the shape and dtype of `u`.
     """
-    options: dict[str, Any] = dict(causal=causal, adjoint=adjoint, interpret=interpret)
-    return _call(u, None, alpha, codes, steps, **options)[0]
+    return _call(u, None, alpha, codes, operator, interpret)[0]
 
 
 def pull_back(
@@ -65,14 +61,12 @@ def pull_back(
     u: Array,
     alpha: Array,
     codes: Array,
-    steps: int,
+    operator: Operator,
     *,
-    causal: bool = False,
     interpret: Any = False,
 ) -> tuple[Array, Array]:
     """Return ū = Mᵀ ȳ and ᾱ = Σ u (∂M/∂α)ᵀ ȳ, float32 `(D,)`; arguments are those of `apply`."""
-    options: dict[str, Any] = dict(causal=causal, adjoint=True, interpret=interpret)
-    u_bar, terms = _call(cotangent, u, alpha, codes, steps, **options)
+    u_bar, terms = _call(cotangent, u, alpha, codes, operator.transposed, interpret)
     return u_bar, jnp.sum(terms, axis=(0, 1, 2))
 
 
@@ -81,12 +75,10 @@ def _call(
     weight: Array | None,
     alpha: Array,
     codes: Array,
-    steps: int,
-    *,
-    causal: bool,
-    adjoint: bool,
+    operator: Operator,
     interpret: Any,
 ) -> Any:
+    steps, causal, adjoint = operator
     tiling = halo_blocks.make_tiling(*u.shape[1:])
     back = weight is not None
     weights = halo_blocks.in_chunks(_weights(alpha, steps, causal=causal), tiling)

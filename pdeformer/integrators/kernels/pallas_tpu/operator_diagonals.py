@@ -10,7 +10,7 @@ of row j by j puts the diagonals in their places. For a diffusion ∂M/∂α = n
     n steps
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +19,7 @@ from jax.experimental.pallas import tpu as pltpu
 from jaxtyping import Array
 
 from pdeformer.integrators.explicit import impulse_response
+from pdeformer.integrators.kernels.operator_steps import Operator
 from pdeformer.integrators.kernels.pallas_tpu import edge_codes
 from pdeformer.integrators.kernels.pallas_tpu.edge_codes import LEFT, RIGHT
 from pdeformer.integrators.kernels.pallas_tpu.halo_blocks import HALO, LANES, TILE
@@ -27,17 +28,6 @@ from pdeformer.pde import Diffusion
 from pdeformer.stencil import half_line_taps
 
 WIDTH = TILE + 2 * HALO  # tokens that a tile reads
-
-
-class Operator(NamedTuple):
-    """The operator of all steps."""
-
-    steps: int
-    """The number of steps n."""
-    causal: bool
-    """Whether it is the causal form."""
-    adjoint: bool
-    """Whether it is Mᵀ."""
 
 
 def make_diagonals(code: Array, weights: Any, operator: Operator) -> tuple[Array, Array]:
