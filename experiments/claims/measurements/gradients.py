@@ -13,7 +13,7 @@ import optax
 from jaxtyping import Float
 
 from experiments.claims.config import Training
-from experiments.claims.report import Line, count, opinion, ratio, spread
+from experiments.run.report.claim_lines import Line, count, opinion, ratio, spread
 from experiments.claims.trained import classifiers
 
 ROWS = 256  # rows of the batch for the gradients at the start

@@ -10,7 +10,7 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 from experiments import claims
-from experiments.claims import report
+from experiments.run.report import claim_lines as report
 from experiments.claims.measurements import (
     decay,
     entropy,
