@@ -2,8 +2,8 @@
 
 import sys
 
-from experiments.stability import command_line, main
 from experiments.run import run_program
+from experiments.stability import command_line, main
 
 
 def run() -> None:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, get_args
 
 from experiments import run
 from pid.interface.command_options import HIDDEN
-from pid.interface.ranges import Count, Positive, Range, Seed, Several
+from pid.interface.ranges import Count, Range, Seed, Several
 
 SectionName = Literal["initialization", "horizon"]
 SECTIONS: tuple[SectionName, ...] = get_args(SectionName)
@@ -54,7 +54,7 @@ class Horizon:
     """Layers; each holds for one unit of time."""
     gains: tuple[Gain, ...] = (1.0, 2.0)
     """Factors of all initial matrices."""
-    substeps: tuple[Count, ...] = (1, 2, 4, 8)
+    substeps: tuple[Count, ...] = (1, 2, 8)
     """Time steps per layer: dt is 1/substeps."""
     diffusivities: tuple[Diffusivity, ...] = (0.0, 0.7)
     """Diffusivities D; beyond 1/2 an explicit step of dt = 1 amplifies."""

@@ -57,7 +57,9 @@ def _curve(result: InitializationResult, name: str, setting: dict[str, Any]) -> 
     return np.where(values > 0, values, np.nan) if PANELS[name][1] == "log" else values
 
 
-def _draw_curves(figure: Figure, axes: list[Any], result: InitializationResult, settings: dict[str, Any]) -> None:
+def _draw_curves(
+    figure: Figure, axes: list[Any], result: InitializationResult, settings: dict[str, Any]
+) -> None:
     layers = np.arange(1, result.growth.shape[-1] + 1)
     for axis, (name, (label, scale)) in zip(axes, PANELS.items(), strict=True):
         for index, setting in enumerate(settings.values()):
@@ -82,12 +84,16 @@ def _draw_layers(result: InitializationResult, gain: float) -> Figure:
 def _draw_orders(result: InitializationResult) -> Figure:
     figure, axes = panels(len(PANELS))
     settings = {
-        f"order {order} in time, D = {result.diffusivities[i]:g}": dict(norm="pre", order=order, diffusivity=i)
+        f"order {order} in time, D = {result.diffusivities[i]:g}": dict(
+            norm="pre", order=order, diffusivity=i
+        )
         for order in ORDERS
         for i in sorted({0, len(result.diffusivities) - 1})
     }
     _draw_curves(figure, axes, result, settings)
-    figure.suptitle(f"pre-LN with residual connection, gain {result.gains[0]:.3g}; {seeds_label(result.seeds)}")
+    figure.suptitle(
+        f"pre-LN with residual connection, gain {result.gains[0]:.3g}; {seeds_label(result.seeds)}"
+    )
     return figure
 
 
@@ -103,7 +109,9 @@ def _draw_map(result: InitializationResult) -> Figure:
             values = np.array(
                 [
                     [
-                        np.log10(np.median(result.norm_growth(depth, norm=norm, residual=residual, gain=gain)))
+                        np.log10(
+                            np.median(result.norm_growth(depth, norm=norm, residual=residual, gain=gain))
+                        )
                         for depth in result.depths
                     ]
                     for gain in result.gains

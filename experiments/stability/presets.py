@@ -25,7 +25,10 @@ Ten seeds and wider, deeper networks; needs an accelerator. It has not been run.
 """
 
 PRESETS = {
-    "quick": ("All sections with three seeds; minutes on two CPU cores, without download. The default.", QUICK),
+    "quick": (
+        "All sections with three seeds; minutes on two CPU cores, without download. The default.",
+        QUICK,
+    ),
     "full": ("Ten seeds, wider and deeper networks, longer training; needs an accelerator.", FULL),
 }
 

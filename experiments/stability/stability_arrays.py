@@ -13,7 +13,7 @@ _STATES: dict[tuple[str, ...], int] = {
 
 def _weights(layers: str) -> dict[tuple[str, ...], int]:
     """Return the weights of all layers for every setting."""
-    return {(layers, "network.width", "network.ffn"): 512, (layers, "network.width", "network.width"): 1024}
+    return {(layers, "network.width", "network.ffn"): 64, (layers, "network.width", "network.width"): 128}
 
 
 ARRAYS: dict[SectionName, Arrays] = {

@@ -1,6 +1,6 @@
 """Entropy of attention rows, without all weights at once.
 
-    B batch, T query tokens, S key tokens, N heads, H head width
+B batch, T query tokens, S key tokens, N heads, H head width
 """
 
 import jax

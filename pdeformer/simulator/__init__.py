@@ -32,8 +32,8 @@ from pdeformer.simulator.simulation import Simulation as Simulation
 from pdeformer.simulator.simulation import simulate as simulate
 from pdeformer.simulator.state_statistics import Observation as Observation
 from pdeformer.simulator.state_statistics import StateStatistics as StateStatistics
-from pdeformer.simulator.state_statistics import record_state as record_state
 from pdeformer.simulator.state_statistics import measure_state as measure_state
+from pdeformer.simulator.state_statistics import record_state as record_state
 from pdeformer.simulator.weights import SimulatorWeights as SimulatorWeights
 from pdeformer.simulator.weights import init_weights as init_weights
 from pdeformer.simulator.weights import weights_of as weights_of

@@ -1,6 +1,6 @@
 """`simulate_adaptive`: the same equation with the error control of diffrax, to ask whether an effect is numerical.
 
-    B batch, T tokens, D channels, L layers
+B batch, T tokens, D channels, L layers
 """
 
 from typing import Any, NamedTuple
@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from pdeformer.integrators.compilation import compile_once
-from pdeformer.simulator.config import Coefficients, SimulatorConfig
+from pdeformer.simulator.config import TRANSFORMER, Coefficients, SimulatorConfig
 from pdeformer.simulator.forces import forces_of
 from pdeformer.simulator.weights import SimulatorWeights
 from pdeformer.stencil.arguments import convert_segment_ids
@@ -31,7 +31,7 @@ def simulate_adaptive(
     u: Float[Array, "b t d"],
     weights: SimulatorWeights,
     config: SimulatorConfig,
-    coefficients: Coefficients = Coefficients(),
+    coefficients: Coefficients = TRANSFORMER,
     *,
     segment_ids: Any = None,
     rtol: float = 1e-4,
@@ -85,7 +85,9 @@ def simulate_adaptive(
                 f"a differential equation has {name} {' or '.join(map(repr, values))}, got {value!r}; change it."
             )
     if coefficients.residual != 1:
-        raise ValueError(f"a differential equation contains the old state, got residual={coefficients.residual}.")
+        raise ValueError(
+            f"a differential equation contains the old state, got residual={coefficients.residual}."
+        )
     ids = None if segment_ids is None else convert_segment_ids(segment_ids)
     return _simulate(
         *(jnp.asarray(u), weights, coefficients, ids),
@@ -128,5 +130,5 @@ def _simulate(
         return (after, is_accurate), (after, solution.stats["num_steps"], is_accurate)
 
     params = None if config.shared else weights.params
-    _, records = jax.lax.scan(run_layer, (u, jnp.bool_(True)), params, length=config.layers)
+    _, records = jax.lax.scan(run_layer, (u, jnp.ones((), bool)), params, length=config.layers)
     return AdaptiveSimulation(*records)

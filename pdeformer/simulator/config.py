@@ -34,6 +34,10 @@ class Coefficients(NamedTuple):
     """Time of one step. The horizon is layers · substeps · dt; a Transformer has dt = 1 and one substep."""
 
 
+TRANSFORMER = Coefficients()
+"""The coefficients of a Transformer."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class SimulatorConfig:
     """The switches of a simulation, which are fixed when it is compiled.
@@ -63,7 +67,7 @@ class SimulatorConfig:
     norm: Norm | str = "pre"
     """LayerNorm: none; pre, of the inputs of attention and feed-forward; post, of the state after each addition."""
     splitting: Literal["sequential", "parallel"] | str = "sequential"
-    """sequential: attention, then feed-forward, then diffusion, as a Transformer (Lie splitting); parallel: their sum."""
+    """sequential: attention, feed-forward, diffusion in turn, as a Transformer (Lie splitting); parallel: their sum."""
     order: Literal[1, 2] | int = 1
     """Order in time: 1, ∂u/∂t is the force; 2, ∂²u/∂t² is, and a velocity is carried along."""
     integrator: Integrator | str = "euler"

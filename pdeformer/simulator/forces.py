@@ -1,6 +1,6 @@
 """The terms of ∂u/∂t = D ∂²u/∂x² + λ Attention(N(u)) + FeedForward(N(u)) in one layer.
 
-    B batch, T tokens, D channels
+B batch, T tokens, D channels
 """
 
 from collections.abc import Callable
@@ -61,7 +61,6 @@ def forces_of(
 def diffusivity(c: Coefficients, u: Float[Array, "b t d"]) -> Float[Array, "1 1 _"]:
     """Return D with the rank of the state: one number, or one per channel."""
     return jnp.asarray(c.diffusion, u.dtype).reshape(1, 1, -1)
-
 
 
 def heat_flow(u: Float[Array, "b t d"], c: Coefficients, kind: str) -> Float[Array, "b t d"]:

@@ -1,6 +1,6 @@
 """`simulate`: all layers of a simulation, one `lax.scan`.
 
-    B batch, T tokens, D channels, L layers
+B batch, T tokens, D channels, L layers
 """
 
 from collections.abc import Callable
@@ -14,12 +14,11 @@ from jaxtyping import Array, Float, Int, Shaped
 from pdeformer.diagnostics.hidden_states import Segments
 from pdeformer.integrators.compilation import compile_once
 from pdeformer.pde import is_concrete
-from pdeformer.simulator.config import Coefficients, SimulatorConfig
+from pdeformer.simulator.config import TRANSFORMER, Coefficients, SimulatorConfig
 from pdeformer.simulator.state_statistics import Observation
 from pdeformer.simulator.time_step import State, start, time_step
 from pdeformer.simulator.weights import SimulatorWeights
 from pdeformer.stencil.arguments import check_floating, convert_segment_ids
-
 
 Input: TypeAlias = Shaped[Array | np.ndarray, "..."]
 
@@ -58,7 +57,7 @@ def simulate(
     u: Input,
     weights: SimulatorWeights,
     config: SimulatorConfig,
-    coefficients: Coefficients = Coefficients(),
+    coefficients: Coefficients = TRANSFORMER,
     *,
     segment_ids: Segments | None = None,
     velocity: Input | None = None,
@@ -137,10 +136,18 @@ def check_coefficients(coefficients: Coefficients, config: SimulatorConfig) -> N
         number = np.asarray(value)
         least = 0 if name in ("diffusion", "friction") else -np.inf
         if not np.all(np.isfinite(number)) or np.any(number < least) or (name == "dt" and number <= 0):
-            rule = {"dt": "positive", "diffusion": "finite and at least 0", "friction": "finite and at least 0"}
-            raise ValueError(f"{name} is {rule.get(name, 'finite')}, got {value}; change Coefficients({name}=...).")
+            rule = {
+                "dt": "positive",
+                "diffusion": "finite and at least 0",
+                "friction": "finite and at least 0",
+            }
+            raise ValueError(
+                f"{name} is {rule.get(name, 'finite')}, got {value}; change Coefficients({name}=...)."
+            )
         if name == "friction" and config.order == 1 and np.any(number > 0):
-            raise ValueError(f"friction slows a velocity, which order 1 does not have, got {value}; use order=2.")
+            raise ValueError(
+                f"friction slows a velocity, which order 1 does not have, got {value}; use order=2."
+            )
 
 
 def _check_layers(weights: SimulatorWeights, config: SimulatorConfig) -> None:

@@ -1,6 +1,6 @@
 """What a simulation records of the state after each layer, inside its `lax.scan`.
 
-    B batch, T tokens, D channels, N heads
+B batch, T tokens, D channels, N heads
 """
 
 from typing import NamedTuple

@@ -1,6 +1,6 @@
 """Weights of a simulation: those of `pdeformer.model.Block`, so that a simulation and a model can exchange them.
 
-    L layers
+L layers
 """
 
 from dataclasses import dataclass

@@ -6,11 +6,10 @@ weights and inputs, so differences are paired by seed. The reference is the stan
 order 1) of the same seed and gain.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
@@ -19,14 +18,14 @@ from experiments.run.report.paired import Difference, mean_difference
 from experiments.stability.config import Initialization, Network
 from experiments.stability.measurements.random_networks import (
     NORMS,
-    Points,
+    Measured,
     combinations,
+    draw_networks,
     initial_norm,
     make_config,
-    simulate_point,
-    trajectory,
+    simulate_settings,
+    trajectories,
 )
-from pdeformer import simulator
 from pdeformer.simulator import Coefficients, StateStatistics
 
 ORDERS = (1, 2)
@@ -37,7 +36,10 @@ EXPLODED = 1e6  # growth of the norm from which a network counts as exploded
 
 @dataclass(frozen=True)
 class InitializationResult:
-    """Numbers of every network. Axes: order, norm, residual, gain, diffusivity, seed, layer."""
+    """Numbers of every network. Axes: order, norm, residual, gain, diffusivity, seed, layer.
+
+    Order 2 is measured with norm "pre" only; elsewhere its numbers are NaN.
+    """
 
     gains: tuple[float, ...]
     diffusivities: tuple[float, ...]
@@ -76,37 +78,32 @@ class InitializationResult:
 
 
 def measure(size: Initialization, network: Network, seeds: tuple[int, ...]) -> InitializationResult:
-    """Simulate all networks: one program for each norm and order."""
+    """Simulate all networks: one program for each norm, and one for order 2."""
     layers = max(size.depths)
     standard = make_config(network, layers)
-    gain, seed = combinations(size.gains, seeds)
-    run_standard = partial(trajectory, network=network, config=standard)
-    references = simulator.run_grid(run_standard, seed.astype(np.int32), gain.astype(np.float32))
-    grid = combinations(RESIDUALS, range(len(size.gains)), size.diffusivities, range(len(seeds)))
-    residual, gain_index, diffusivity, seed_index = grid
-    gain_index, seed_index = gain_index.astype(int), seed_index.astype(int)
-    count = len(residual)
+    networks = draw_networks(network, standard, size.gains, seeds)
+    reference = trajectories(networks, network, standard)
+    residual, diffusivity = combinations(RESIDUALS, size.diffusivities)
+    ones = np.ones_like(residual)
+    settings = Coefficients(residual, ones, ones, diffusivity, 0 * ones, ones)
+    parallel = make_config(network, layers, order=2, splitting="parallel")
+    configs = [(1, norm, make_config(network, layers, norm=norm)) for norm in NORMS] + [(2, "pre", parallel)]
+    runs = {
+        (order, norm): simulate_settings(networks, settings, network, config, reference)
+        for order, norm, config in configs
+    }
+    inner = (len(size.gains), len(seeds), len(RESIDUALS), len(size.diffusivities))
 
-    def column(values: np.ndarray | float) -> np.ndarray:
-        return np.broadcast_to(np.asarray(values, np.float32), (count,))
-
-    points = Points(
-        np.asarray(seeds, np.int32)[seed_index],
-        column(np.asarray(size.gains)[gain_index]),
-        Coefficients(*map(column, (residual, 1.0, 1.0, diffusivity, 0.0, 1.0))),
-    )
-    reference = jnp.asarray(references)[gain_index * len(seeds) + seed_index]
-    shape = (len(RESIDUALS), len(size.gains), len(size.diffusivities), len(seeds))
-    runs = []
-    for order in ORDERS:
-        for norm in NORMS:
-            splitting = "sequential" if order == 1 else "parallel"
-            config = make_config(network, layers, norm=norm, order=order, splitting=splitting)
-            run = partial(simulate_point, network=network, config=config)
-            runs.append(jax.device_get(simulator.run_grid(run, points, reference)))
-
-    def stack(arrays: list[np.ndarray]) -> np.ndarray:
-        return np.stack(arrays).reshape(len(ORDERS), len(NORMS), *shape, *arrays[0].shape[1:])
+    def stack(read: Callable[[Measured], np.ndarray]) -> np.ndarray:
+        sample = read(runs[1, "pre"])
+        missing = np.full(sample.shape, np.nan if sample.dtype.kind == "f" else -1, sample.dtype)
+        values = [
+            read(runs[key]) if (key := (order, norm)) in runs else missing
+            for order in ORDERS
+            for norm in NORMS
+        ]
+        array = np.stack(values).reshape(len(ORDERS), len(NORMS), *inner, *sample.shape[2:])
+        return np.moveaxis(array, (2, 3, 4, 5), (3, 5, 2, 4))
 
     return InitializationResult(
         size.gains,
@@ -114,10 +111,14 @@ def measure(size: Initialization, network: Network, seeds: tuple[int, ...]) -> I
         seeds,
         size.depths,
         initial_norm(network, seeds),
-        {name: stack([getattr(run.statistics, name) for run in runs]) for name in StateStatistics._fields},
-        stack([run.growth for run in runs]),
-        stack([run.first_nonfinite for run in runs]),
+        {name: stack(partial(_statistic, name)) for name in StateStatistics._fields},
+        stack(lambda run: run.growth),
+        stack(lambda run: run.first_nonfinite),
     )
+
+
+def _statistic(name: str, run: Measured) -> np.ndarray:
+    return getattr(run.statistics, name)
 
 
 def interval(values: Float[np.ndarray, " seed"], digits: int = 3) -> str:
@@ -179,7 +180,9 @@ def _drift(result: InitializationResult) -> Line:
         "without residual connection the representation drifts from the input",
         f"cosine to the input after 1 layer {interval(first)}; with residual after {depth} layers "
         f"{interval(standard)}; CKA to the standard network after {depth} layers {interval(cka)}",
-        "yes: the input is lost in the first layer, and what follows is collapse" if forgets else "not at once",
+        "yes: the input is lost in the first layer, and what follows is collapse"
+        if forgets
+        else "not at once",
     )
 
 
@@ -192,7 +195,9 @@ def _explosion(result: InitializationResult) -> Line:
     growth = result.norm_growth(depth, norm="none", gain=gain)
     exploded = bool(np.all(growth > EXPLODED))
     first = result.first_nonfinite[0, NORMS.index("none"), 0, -1, 0]
-    steps = "" if np.all(first < 0) else f"; first layer that is not finite, by seed: {' '.join(map(str, first))}"
+    steps = (
+        "" if np.all(first < 0) else f"; first layer that is not finite, by seed: {' '.join(map(str, first))}"
+    )
     return Line(
         f"without norm a network of gain {gain:.3g} explodes",
         f"growth of the norm, {'; '.join(parts)}{steps}",
@@ -203,12 +208,17 @@ def _explosion(result: InitializationResult) -> Line:
 def _both(result: InitializationResult) -> Line:
     gain, depths = result.gains[-1], np.asarray(result.depths)
     growth = np.stack([result.norm_growth(int(depth), norm="pre", gain=gain) for depth in depths])
-    slope = np.polyfit(np.log(depths), np.log(growth), 1)[0] if len(depths) > 1 else np.full(growth.shape[1], np.nan)
+    slope = (
+        np.polyfit(np.log(depths), np.log(growth), 1)[0]
+        if len(depths) > 1
+        else np.full(growth.shape[1], np.nan)
+    )
     last = growth[-1]
     bounded = bool(np.all(np.isfinite(growth)) and np.all(last < EXPLODED))
     return Line(
         "with both, the state stays bounded and grows like the root of the depth",
-        f"norm at gain {gain:.3g} after {depths[-1]} layers × {interval(last)}; exponent of the depth {interval(slope)}",
+        f"norm at gain {gain:.3g} after {depths[-1]} layers × {interval(last)}; exponent of the depth "
+        f"{interval(slope)}",
         "bounded" if bounded else "did not happen",
     )
 

@@ -1,8 +1,9 @@
 """Programs over a grid of random networks, and the numbers of their layers.
 
-    G points of a grid, L layers
+G points of a grid, L layers
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -12,25 +13,28 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from experiments.stability.config import Network
+from experiments.stability.networks.fast_compilation import fast_compilation
 from pdeformer import simulator
-from pdeformer.simulator import Coefficients, SimulatorConfig, StateStatistics
+from pdeformer.simulator import Coefficients, Observation, SimulatorConfig, SimulatorWeights
 
 NORMS = ("none", "pre", "post")
+run_grid = partial(simulator.run_grid, compiler_options=fast_compilation())
 
 
-class Points(NamedTuple):
-    """Settings and seeds; arrays of one point, or of G points."""
+class Networks(NamedTuple):
+    """Random networks of G pairs of gain and seed; what they share is computed once."""
 
-    seed: Int[Array | np.ndarray, "*g"]
-    gain: Float[Array | np.ndarray, "*g"]
-    coefficients: Coefficients
+    seed: Int[np.ndarray, " g"]
+    gain: Float[np.ndarray, " g"]
+    weights: SimulatorWeights
+    """Weights with a leading axis of networks."""
 
 
 class Measured(NamedTuple):
     """Numbers of one simulation, or of G."""
 
-    statistics: StateStatistics
-    """Statistics after every layer."""
+    statistics: Any
+    """What was recorded after every layer."""
     growth: Any
     """Natural logarithm of the growth of a random perturbation in every layer."""
     first_nonfinite: Any
@@ -50,29 +54,77 @@ def first_state(network: Network, seed: Any) -> Float[Array, "b t d"]:
     return jax.random.normal(key, (network.rows, network.tokens, network.width))
 
 
-def trajectory(
-    seed: Array, gain: Array, *, network: Network, config: SimulatorConfig
-) -> Float[Array, "l b t d"]:
-    """Return the states of the standard network of one point after each layer."""
-    weights = simulator.init_weights(config, jax.random.key(seed), gain=gain)
+def draw_networks(
+    network: Network, config: SimulatorConfig, gains: tuple[float, ...], seeds: tuple[int, ...]
+) -> Networks:
+    """Draw the weights of every pair of gain and seed."""
+    gain, seed = combinations(gains, seeds)
+    gain, seed = gain.astype(np.float32), seed.astype(np.int32)
+    return Networks(seed, gain, run_grid(partial(_draw, config), seed, gain))
+
+
+def _draw(config: SimulatorConfig, seed: Array, gain: Array) -> SimulatorWeights:
+    return simulator.init_weights(config, jax.random.key(seed), gain=gain)
+
+
+def trajectories(networks: Networks, network: Network, config: SimulatorConfig) -> Float[Array, "g l b t d"]:
+    """Return the states of every network after each layer."""
+    run = partial(_trajectory, network=network, config=config)
+    return run_grid(run, networks.seed, networks.weights)
+
+
+def _trajectory(
+    seed: Array, weights: SimulatorWeights, *, network: Network, config: SimulatorConfig
+) -> Array:
     u = first_state(network, seed)
     return simulator.simulate(u, weights, config, observe=simulator.record_state).records
 
 
-def simulate_point(
-    points: Points, reference: Array | None = None, *, network: Network, config: SimulatorConfig
+def simulate_settings(
+    networks: Networks,
+    settings: Coefficients,
+    network: Network,
+    config: SimulatorConfig,
+    reference: Array | None = None,
+    observe: Callable[[Observation], Any] = simulator.measure_state,
 ) -> Measured:
-    """Simulate one point, and measure every layer and the growth of a random perturbation."""
-    weights = simulator.init_weights(config, jax.random.key(points.seed), gain=points.gain)
-    u = first_state(network, points.seed)
-    tangent = jax.random.normal(jax.random.fold_in(jax.random.key(points.seed), 2), u.shape)
-    run = simulator.simulate(
-        *(u, weights, config, points.coefficients),
-        observe=simulator.measure_state,
-        reference=reference,
-        tangent=tangent,
-    )
-    return Measured(run.records, jnp.asarray(run.growth), run.first_nonfinite)
+    """Simulate every network with every setting; the results have the axes network, setting, and perhaps layer.
+
+    Args:
+        networks: G networks.
+        settings: coefficients of K settings.
+        network: their sizes.
+        config: the switches of the program.
+        reference: states of every network with which the others are compared.
+        observe: what is recorded of every layer.
+    """
+    count = len(networks.seed)
+    repeated = Coefficients(*(np.broadcast_to(x, (count, len(x))).astype(np.float32) for x in settings))
+    run = partial(_simulate, network=network, config=config, observe=observe)
+    return jax.device_get(run_grid(run, networks.seed, networks.weights, repeated, reference))
+
+
+def _simulate(
+    seed: Array,
+    weights: SimulatorWeights,
+    settings: Coefficients,
+    reference: Array | None,
+    *,
+    network: Network,
+    config: SimulatorConfig,
+    observe: Callable[[Observation], Any],
+) -> Measured:
+    """Simulate one network with all settings, which share weights, first state and perturbation."""
+    u = first_state(network, seed)
+    tangent = jax.random.normal(jax.random.fold_in(jax.random.key(seed), 2), u.shape)
+
+    def simulate(coefficients: Coefficients) -> Measured:
+        run = simulator.simulate(
+            *(u, weights, config, coefficients), observe=observe, reference=reference, tangent=tangent
+        )
+        return Measured(run.records, jnp.asarray(run.growth), run.first_nonfinite)
+
+    return jax.vmap(simulate)(settings)
 
 
 def initial_norm(network: Network, seeds: tuple[int, ...]) -> Float[np.ndarray, " seed"]:

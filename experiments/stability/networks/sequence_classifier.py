@@ -1,6 +1,6 @@
 """A simulated Transformer between an embedding and a linear head on the mean token.
 
-    B batch, T tokens, D channels, V vocabulary, C classes
+B batch, T tokens, D channels, V vocabulary, C classes
 """
 
 from typing import NamedTuple

@@ -25,7 +25,8 @@ def test_it_is_the_limit_of_fine_steps(shared):
         u, weights, fine, coefficients._replace(dt=0.5 / 8), observe=simulator.record_state
     )
     np.testing.assert_allclose(run.states, exact.records, atol=1e-4)
-    assert np.all(run.is_accurate) and np.all(np.asarray(run.steps) >= 1)
+    assert np.all(run.is_accurate)
+    assert np.all(np.asarray(run.steps) >= 1)
 
 
 def test_too_few_steps_are_reported():

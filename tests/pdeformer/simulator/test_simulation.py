@@ -191,7 +191,7 @@ def test_stiff_diffusion_forms_are_the_matrix_functions(kind, x64):
 @pytest.mark.parametrize(("integrator", "order"), [("euler", 1), ("heun", 2), ("rk4", 4)])
 @pytest.mark.parametrize("time_order", [1, 2])
 def test_integrators_converge_with_their_order(integrator, order, time_order, x64):
-    """A smooth problem: attention, feed-forward (GELU) and diffusion of one shared layer, against RK4 with 512 steps."""
+    """A smooth problem: attention, feed-forward (GELU) and diffusion of a shared layer, against 512 steps of RK4."""
     if time_order == 2 and integrator == "euler":
         order = 2  # the leapfrog
     config = replace(
@@ -324,7 +324,8 @@ def test_a_nonfinite_state_is_reported_by_step_and_does_not_stop_anything():
     assert first == finite.index(False) + 1
     norms = np.asarray(blown.records.norm)
     layer = (first + 1) // 2
-    assert np.all(np.isfinite(norms[: layer - 1])) and np.all(np.isnan(norms[layer - 1 :]))
+    assert np.all(np.isfinite(norms[: layer - 1]))
+    assert np.all(np.isnan(norms[layer - 1 :]))
     assert int(simulate(state(), weights(), SMALL).first_nonfinite) == -1
     assert int(simulate(state().at[0, 0, 0].set(jnp.inf), weights(), SMALL).first_nonfinite) == 0
 

@@ -46,16 +46,16 @@ def test_a_grid_is_its_single_runs(chunk):
 def test_a_grid_on_devices_is_the_grid_and_compiles_once():
     mesh = sharding.make_mesh(data=4, model=2)
     alone = simulator.run_grid(run_point, RESIDUALS, GAINS, SEEDS)
-    before = grid._run._cache_size()
+    before = grid._program(())._cache_size()
     for _ in range(2):  # five points on four devices
         assert_same(simulator.run_grid(run_point, RESIDUALS, GAINS, SEEDS, mesh=mesh), alone)
-    assert grid._run._cache_size() == before + 1
+    assert grid._program(())._cache_size() == before + 1
 
 
 def test_the_program_of_devices_exchanges_nothing():
     mesh = sharding.make_mesh(data=4, model=2)
     points = tuple(x[:4] for x in (RESIDUALS, GAINS, SEEDS))
-    text = grid._run.lower(points, run=run_point, mesh=mesh, chunk=None).compile().as_text()
+    text = grid._program(()).lower(points, run=run_point, mesh=mesh, chunk=None).compile().as_text()
     for name in ("all-reduce", "all-gather", "collective-permute", "all-to-all"):
         assert name not in text
 
@@ -71,13 +71,22 @@ def temporaries(layers):
         return simulate(u, weights, config, coefficients, observe=simulator.measure_state, tangent=u).records
 
     points = jnp.ones(6), jnp.arange(6)
-    compiled = grid._run.lower(points, run=run, mesh=None, chunk=None).compile()
+    compiled = grid._program(()).lower(points, run=run, mesh=None, chunk=None).compile()
     return compiled.memory_analysis().temp_size_in_bytes
 
 
 def test_the_memory_of_a_grid_does_not_grow_with_the_depth():
     records = 6 * 44 * 64 * 4  # eleven numbers a point and layer
     assert temporaries(64) <= temporaries(8) + 2 * records
+
+
+def test_options_of_the_compiler_do_not_change_the_results():
+    options = {"xla_backend_optimization_level": 1}
+    points = RESIDUALS, GAINS, SEEDS
+    assert_same(
+        simulator.run_grid(run_point, *points, compiler_options=options),
+        simulator.run_grid(run_point, *points),
+    )
 
 
 def test_bad_grids_are_refused():
