@@ -13,7 +13,11 @@ from jax.sharding import Mesh, PartitionSpec
 
 
 def run_grid(
-    run: Callable[..., Any], *points: Any, mesh: Mesh | None = None, chunk: int | None = None
+    run: Callable[..., Any],
+    *points: Any,
+    mesh: Mesh | None = None,
+    chunk: int | None = None,
+    compiler_options: Mapping[str, bool | int | str] | None = None,
 ) -> Any:
     """Evaluate `run` at every point of a grid, vmapped, and with a mesh split over its axis "data".
 

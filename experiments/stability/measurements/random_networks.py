@@ -18,7 +18,6 @@ from pdeformer import simulator
 from pdeformer.simulator import Coefficients, Observation, SimulatorConfig, SimulatorWeights
 
 NORMS = ("none", "pre", "post")
-run_grid = partial(simulator.run_grid, compiler_options=fast_compilation())
 
 
 class Networks(NamedTuple):
@@ -60,7 +59,7 @@ def draw_networks(
     """Draw the weights of every pair of gain and seed."""
     gain, seed = combinations(gains, seeds)
     gain, seed = gain.astype(np.float32), seed.astype(np.int32)
-    return Networks(seed, gain, run_grid(partial(_draw, config), seed, gain))
+    return Networks(seed, gain, _run_grid(partial(_draw, config), seed, gain))
 
 
 def _draw(config: SimulatorConfig, seed: Array, gain: Array) -> SimulatorWeights:
@@ -70,7 +69,7 @@ def _draw(config: SimulatorConfig, seed: Array, gain: Array) -> SimulatorWeights
 def trajectories(networks: Networks, network: Network, config: SimulatorConfig) -> Float[Array, "g l b t d"]:
     """Return the states of every network after each layer."""
     run = partial(_trajectory, network=network, config=config)
-    return run_grid(run, networks.seed, networks.weights)
+    return _run_grid(run, networks.seed, networks.weights)
 
 
 def _trajectory(
@@ -101,7 +100,7 @@ def simulate_settings(
     count = len(networks.seed)
     repeated = Coefficients(*(np.broadcast_to(x, (count, len(x))).astype(np.float32) for x in settings))
     run = partial(_simulate, network=network, config=config, observe=observe)
-    return jax.device_get(run_grid(run, networks.seed, networks.weights, repeated, reference))
+    return jax.device_get(_run_grid(run, networks.seed, networks.weights, repeated, reference))
 
 
 def _simulate(
@@ -125,6 +124,10 @@ def _simulate(
         return Measured(run.records, jnp.asarray(run.growth), run.first_nonfinite)
 
     return jax.vmap(simulate)(settings)
+
+
+def _run_grid(run: Callable[..., Any], *points: Any) -> Any:
+    return simulator.run_grid(run, *points, compiler_options=fast_compilation())
 
 
 def initial_norm(network: Network, seeds: tuple[int, ...]) -> Float[np.ndarray, " seed"]:
