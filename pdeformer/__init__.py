@@ -10,7 +10,8 @@ sharding     meshes, the placement of parameters, batches and activations
 layers       diffusion layers and PDE attention as flax.nnx modules
 model        a Transformer with seven places for a diffusion layer
 cta          the official Continuous-Time Attention layers and checkpoints
-diagnostics  token similarity, spectra and energies of hidden states
+diagnostics  energies, similarity, rank and sensitivity of hidden states
+simulator    a Transformer as a PDE, with residual connection and LayerNorm as switches
 plots        `plots.evolution`: how a state changes over pseudo-time
 train        optimizer and the training step
 """

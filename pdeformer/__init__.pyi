@@ -4,6 +4,7 @@ from . import diagnostics as diagnostics
 from . import layers as layers
 from . import plots as plots
 from . import sharding as sharding
+from . import simulator as simulator
 from . import train as train
 from .attention import AttentionCache as AttentionCache
 from .attention import dot_product_attention as dot_product_attention

@@ -31,6 +31,7 @@ ROOMS = {
         "model",
         "cta",
         "diagnostics",
+        "simulator",
         "plots",
         "train",
     ),
@@ -63,7 +64,8 @@ MAY_IMPORT = {
     "pid": {"pid"},
     "experiments": {"experiments", "pdeformer", "pid"},
 }
-MAX_ENTRIES = 14
+MAX_ENTRIES = 13  # without the files that every package has
+PACKAGE_FILES = {"__init__.py", "__init__.pyi", "py.typed"}
 CONVENTIONAL_STEMS = {
     *("__init__", "__main__", "config", "api", "types", "results", "progress", "program", "presets"),
     *("figures", "report", "layers", "diagnostics", "plots"),
@@ -237,7 +239,7 @@ def test_a_folder_has_few_entries(folder):
     if folder == ROOT:
         return
     names = {file.relative_to(folder).parts[0] for file in tracked() if folder in file.parents}
-    assert len(names) <= MAX_ENTRIES, sorted(names)
+    assert len(names - PACKAGE_FILES) <= MAX_ENTRIES, sorted(names)
 
 
 def test_a_file_stem_occurs_once():

@@ -16,7 +16,6 @@ Files in import order:
 config           options of the command line
 claim_arrays     the largest arrays of every section
 presets          the values of the presets, and the command line
-report           lines of the table, formatted numbers
 trained          the classifiers of `gradients` and `landscape`, their training and their Hessian
 measurements     one file per claim: `measure` returns numbers, and `verdict` judges the claim by them
 figures          figures of the sections that train nothing

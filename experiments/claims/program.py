@@ -20,9 +20,9 @@ from experiments.claims.measurements import (
     padding_artifact,
 )
 from experiments.claims.presets import CONTINUATION
-from experiments.claims.report import Line
 from experiments.run.figures import save
 from experiments.run.report import Table
+from experiments.run.report.claim_lines import Line
 
 
 class Section(NamedTuple):

@@ -113,7 +113,7 @@ class Attention(nnx.Module):
         self, u: Float[Array, "b t d"], segment_ids: Int[Array, "b t"] | None, *, key: Key[Array, ""] | None
     ) -> Float[Array, "b t d"]:
         """Mix the tokens of every segment; `key` draws the attention dropout."""
-        query, key_tokens, value = self._project(u)
+        query, key_tokens, value = self.project(u)
         plain: Any = partial(dot_product_attention, precision=self.precision)
         if splits_attention(query, key_tokens):
             plain = partial(pde_attention_on_mesh, pde=None, steps=0, precision=self.precision)
@@ -133,10 +133,10 @@ class Attention(nnx.Module):
         """Mix new tokens with the earlier ones of the cache, and append them to it."""
         plain = partial(pde_attention_decode, pde=None, steps=0, precision=self.precision)
         decode = plain if self.evolution is None else self.evolution.decode
-        output, cache = decode(*self._project(u), cache=cache, segment_ids=segment_ids)
+        output, cache = decode(*self.project(u), cache=cache, segment_ids=segment_ids)
         return self.out(output.reshape(*u.shape[:2], self.out.in_features)), cache
 
-    def _project(self, u: Array) -> tuple[Array, ...]:
+    def project(self, u: Array) -> tuple[Array, ...]:
         """Return query, key and value, (B, T, N, H)."""
         shape = *u.shape[:2], self.heads, self.out.in_features // self.heads
         return tuple(project(u).reshape(shape) for project in (self.query, self.key, self.value))

@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Float
 
 from experiments.claims.config import Decay
-from experiments.claims.report import Line
+from experiments.run.report.claim_lines import Line
 from pdeformer import Diffusion, evolve, pde_attention_weights
 
 

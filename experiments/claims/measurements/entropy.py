@@ -21,7 +21,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from experiments.claims.config import Entropy
-from experiments.claims.report import Line
+from experiments.run.report.claim_lines import Line
 from pdeformer import AdvectionDiffusion, Diffusion, ReactionDiffusion, Wave, pde_attention_weights
 
 EQUATIONS: dict[str, tuple[Any, Literal["weights", "logits"]]] = {

@@ -13,8 +13,8 @@ import optax
 from jaxtyping import Float
 
 from experiments.claims.config import Training
-from experiments.claims.report import Line, count, opinion, ratio, spread
 from experiments.claims.trained import classifiers
+from experiments.run.report.claim_lines import Line, count, opinion, ratio, spread
 
 ROWS = 256  # rows of the batch for the gradients at the start
 

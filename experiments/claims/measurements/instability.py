@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from experiments.claims.config import Instability
-from experiments.claims.report import Line
+from experiments.run.report.claim_lines import Line
 from pdeformer import Diffusion, cta, evolve
 
 ALPHA = 0.1

@@ -16,11 +16,11 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Key
 
 from experiments.claims.config import Landscape, Training
-from experiments.claims.report import Line, count, opinion, ratio, spread
 from experiments.claims.trained import classifiers
 from experiments.claims.trained.hessian import Extremes, extremes, lanczos
 from experiments.claims.trained.network import Alpha
 from experiments.claims.trained.short_training import Trained
+from experiments.run.report.claim_lines import Line, count, opinion, ratio, spread
 
 
 @dataclass(frozen=True)

@@ -23,9 +23,9 @@ from jaxtyping import Array, Float, Int
 from experiments.claims.config import Artifact
 from experiments.claims.measurements import published_perplexity
 from experiments.claims.measurements.published_perplexity import PublishedResult
-from experiments.claims.report import Line, is_above_zero, percent_lower, spread
 from experiments.claims.trained.network import Alpha, Shape, Steps, hidden_states, init
 from experiments.claims.trained.short_training import Fit
+from experiments.run.report.claim_lines import Line, is_above_zero, percent_lower, spread
 from pdeformer import cta, train
 
 PAD = 0

@@ -2,8 +2,9 @@
 
 Files in import order:
 
-paired  differences between two models on the same test examples, with intervals
-tables  cells of text, formatted numbers, and printing on lines of any length
+paired       differences between two models on the same test examples, with intervals
+claim_lines  a claim, its measurement and the verdict; numbers paired by seed
+tables       cells of text, formatted numbers, and printing on lines of any length
 """
 
 from experiments.run.report.tables import Layout as Layout

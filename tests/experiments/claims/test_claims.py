@@ -10,7 +10,6 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 from experiments import claims
-from experiments.claims import report
 from experiments.claims.measurements import (
     decay,
     entropy,
@@ -22,6 +21,7 @@ from experiments.claims.measurements import (
 )
 from experiments.claims.trained import classifiers, hessian, network, short_training
 from experiments.claims.trained.network import Alpha, Shape, Steps
+from experiments.run.report import claim_lines as report
 from pdeformer import cta, train
 
 QUICK, FULL = (config for _, config in claims.PRESETS.values())

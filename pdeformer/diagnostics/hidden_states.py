@@ -1,4 +1,4 @@
-"""Measures of hidden states: Dirichlet energy, roughness, commutators, and oversmoothing.
+"""Measures of one state: Dirichlet energy, roughness, oversmoothing; and the commutator of two maps.
 
 Pure functions of hidden states `u`, `(..., T, D)`. Each returns one float32 (or wider) number per leading index.
 Padding (`segment_ids` 0) is never read.
@@ -41,7 +41,7 @@ def dirichlet_energy(u: Float[Array, "*b t d"], segment_ids: Segments | None = N
     Reference:
         Zhang & Zhou, "Where to Add PDE Diffusion in Transformers", 2026.
     """
-    clean = _zero_padding(u, segment_ids)
+    clean = zero_padding(u, segment_ids)
     return _energy(clean, segment_ids)
 
 
@@ -71,7 +71,7 @@ def roughness(u: Float[Array, "*b t d"], segment_ids: Segments | None = None) ->
         >>> float(roughness(jnp.array([[1.0], [-1.0], [1.0], [-1.0]])))
         1.5
     """
-    clean = _scale_to_one(_zero_padding(u, segment_ids))
+    clean = scale_to_one(zero_padding(u, segment_ids))
     squared_norm = jnp.sum(jnp.square(clean), axis=(-2, -1))
     return _energy(clean, segment_ids) / jnp.where(squared_norm == 0, 1, squared_norm)
 
@@ -102,13 +102,13 @@ def commutator(
         1.667
     """
     after_f = f(u)
-    before, after = _to_float32(f(mix(u))), _to_float32(mix(after_f))
+    before, after = to_float32(f(mix(u))), to_float32(mix(after_f))
     if not before.shape == after.shape == jnp.shape(after_f) == jnp.shape(u):
         raise ValueError(
             f"mix and f keep the shape of hidden states, got {jnp.shape(u)} → {before.shape} and {after.shape}; the "
             "commutator has no meaning for other maps."
         )
-    size = _norm(_to_float32(after_f).ravel())
+    size = _norm(to_float32(after_f).ravel())
     return _norm((after - before).ravel()) / jnp.where(size == 0, 1, size)
 
 
@@ -131,9 +131,9 @@ def token_similarity(u: Float[Array, "*b t d"], segment_ids: Segments | None = N
         >>> float(token_similarity(jnp.array([[1.0, 0.0], [0.0, 2.0]])))
         0.0
     """
-    clean = _zero_padding(u, segment_ids)
+    clean = zero_padding(u, segment_ids)
     # every token alone, because the direction of a small one counts as much as that of a large one
-    clean = _scale_to_one(clean[..., None, :])[..., 0, :]
+    clean = scale_to_one(clean[..., None, :])[..., 0, :]
     norms = _norm(clean)[..., None]
     directions = clean / jnp.where(norms == 0, 1, norms)
     n = clean.shape[-2] if segment_ids is None else jnp.sum(convert_segment_ids(segment_ids) > 0, axis=-1)
@@ -164,7 +164,7 @@ def effective_rank(u: Float[Array, "*b t d"], segment_ids: Segments | None = Non
     Reference:
         Roy & Vetterli, "The effective rank: a measure of effective dimensionality", EUSIPCO 2007.
     """
-    sigma = jnp.linalg.svd(_scale_to_one(_zero_padding(u, segment_ids)), compute_uv=False)
+    sigma = jnp.linalg.svd(scale_to_one(zero_padding(u, segment_ids)), compute_uv=False)
     total = jnp.sum(sigma, axis=-1, keepdims=True)
     p = sigma / jnp.where(total > 0, total, 1)
     return jnp.exp(-jnp.sum(p * jnp.log(jnp.where(p > 0, p, 1)), axis=-1))
@@ -176,13 +176,13 @@ def _norm(u: Array) -> Array:
     return jnp.where(square == 0, 0, jnp.sqrt(jnp.where(square == 0, 1, square)))
 
 
-def _scale_to_one(u: Array) -> Array:
+def scale_to_one(u: Array) -> Array:
     """Divide u (..., T, D) by its largest absolute value, so that no square overflows or underflows."""
     size = jax.lax.stop_gradient(jnp.max(jnp.abs(u), axis=(-2, -1), keepdims=True, initial=0))
     return u / jnp.where(size > 0, size, 1)
 
 
-def _to_float32(u: Array) -> Array:
+def to_float32(u: Array) -> Array:
     """Convert `u` to at least float32.
 
     Raises:
@@ -194,13 +194,13 @@ def _to_float32(u: Array) -> Array:
     return u.astype(jnp.promote_types(u.dtype, jnp.float32))
 
 
-def _zero_padding(u: Array, segment_ids: Segments | None) -> Array:
+def zero_padding(u: Array, segment_ids: Segments | None) -> Array:
     """Convert `u` to at least float32, with zeros in place of padding.
 
     Raises:
         ValueError: the rank, the dtype or the ids do not fit.
     """
-    u = _to_float32(u)
+    u = to_float32(u)
     if u.ndim < 2:
         raise ValueError(f"hidden states are (..., T, D), got shape {u.shape}; add the missing axes.")
     if segment_ids is None:

@@ -1,0 +1,123 @@
+"""Options of the command line: frozen dataclasses. Their docstrings are the text of `--help`."""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Literal, get_args
+
+from experiments import run
+from pid.interface.command_options import HIDDEN
+from pid.interface.ranges import Count, Range, Seed, Several
+
+SectionName = Literal["initialization", "horizon"]
+SECTIONS: tuple[SectionName, ...] = get_args(SectionName)
+Diffusivity = Annotated[float, Range(0, 10)]
+"""Diffusivity D in tokens² per unit of time; a step is stable up to 1/2."""
+Gain = Annotated[float, Range(1e-3, 1e3)]
+"""Factor of all initial matrices."""
+MAY_CHANGE_ON_RESUME = (*run.MAY_CHANGE_ON_RESUME, "only")
+"""Fields that may change on resume: the folder, and the choice of sections."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """Sizes of a random network: the prototype of the simulator's experiments."""
+
+    width: Several = 64
+    """Channels."""
+    heads: Count = 4
+    """Attention heads."""
+    ffn: Count = 128
+    """Hidden width of the feed-forward sublayer."""
+    tokens: Several = 48
+    """Tokens of a row."""
+    rows: Count = 2
+    """Rows of random tokens per seed."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Initialization:
+    """Random networks, every combination of the switches, measured after every layer."""
+
+    depths: tuple[Count, ...] = (6, 12, 24, 48)
+    """Numbers of layers of the table. One run of the deepest network is read at each of them."""
+    gains: tuple[Gain, ...] = (1.0, 2**0.5, 2.0)
+    """Factors of all initial matrices (Xavier)."""
+    diffusivities: tuple[Diffusivity, ...] = (0.0, 0.25)
+    """Diffusivities D, tokens² per layer."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Horizon:
+    """The same networks with the residual connection, as differential equations over a fixed time."""
+
+    layers: Count = 12
+    """Layers; each holds for one unit of time."""
+    gains: tuple[Gain, ...] = (1.0, 2.0)
+    """Factors of all initial matrices."""
+    substeps: tuple[Count, ...] = (1, 2, 8)
+    """Time steps per layer: dt is 1/substeps."""
+    diffusivities: tuple[Diffusivity, ...] = (0.0, 0.7)
+    """Diffusivities D; beyond 1/2 an explicit step of dt = 1 amplifies."""
+
+
+USED_BY: dict[str, tuple[SectionName, ...]] = {
+    **{section: (section,) for section in SECTIONS},
+    "network": ("initialization", "horizon"),
+}
+"""Options and groups of options -> the sections that use them."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Measure why a Transformer needs residual connections and LayerNorm."""
+
+    preset: Annotated[str, HIDDEN] = "quick"
+    """Name of the preset."""
+    out: Path | None = None
+    """Run folder. Default: the next free number under runs/stability/. Nothing is ever overwritten."""
+    resume: bool = False
+    """Continue the run in --out. Finished parts are not repeated."""
+    only: tuple[SectionName, ...] = SECTIONS
+    """Sections to run, one after another."""
+    seeds: tuple[Seed, ...] = (0, 1, 2)
+    """Seeds of weights and data. All settings use the same seeds."""
+    network: Network = Network()
+    """Sections initialization and horizon: their random networks."""
+    initialization: Initialization = Initialization()
+    """Section initialization: every combination of the switches at random weights."""
+    horizon: Horizon = Horizon()
+    """Section horizon: the same time in more and finer steps."""
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for contradictions, before anything is measured."""
+        unknown = [name for name in self.only if name not in SECTIONS]
+        if unknown or not self.only or len(set(self.only)) < len(self.only):
+            raise ValueError(
+                f"sections are different ones of {', '.join(SECTIONS)}, got {' '.join(self.only) or 'none'}; "
+                f"change --only."
+            )
+        run.check_seeds(self.seeds)
+        run.check_resume(resume=self.resume, out=self.out)
+        run.check_ranges(self)
+        run.check_paths(self)
+        increasing = (
+            *("initialization.depths", "initialization.gains", "initialization.diffusivities"),
+            *("horizon.gains", "horizon.substeps", "horizon.diffusivities"),
+        )
+        for name in increasing:
+            section, field = name.split(".")
+            values = getattr(getattr(self, section), field)
+            if not values or list(values) != sorted(set(values)):
+                raise ValueError(
+                    f"{name} are one or more increasing numbers, got {' '.join(map(str, values)) or 'none'}; "
+                    f"change --{name}."
+                )
+        if self.network.width % self.network.heads:
+            raise ValueError(
+                f"network.width must be divisible by network.heads, got {self.network.width} and "
+                f"{self.network.heads}; change one of them."
+            )
+
+    def idle_options(self) -> dict[str, run.Idle]:
+        """Return the options and groups that have no effect, and why."""
+        return run.idle_in_sections(USED_BY, self.only)

@@ -1,0 +1,6 @@
+"""One file per section: `measure` returns numbers, and `verdict` judges the claims by them.
+
+random_networks  states and programs that the sections with random networks share
+initialization   every combination of the switches at random weights
+horizon          the same time in more and finer steps
+"""

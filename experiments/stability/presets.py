@@ -1,0 +1,51 @@
+"""The values of the presets, and the command line."""
+
+import dataclasses
+
+from experiments import run
+from experiments.stability.config import MAY_CHANGE_ON_RESUME, Config, Horizon, Initialization, Network
+
+QUICK = Config()
+"""python -m experiments.stability
+
+All sections with three seeds.
+"""
+
+FULL = dataclasses.replace(
+    QUICK,
+    preset="full",
+    seeds=(0, 1, 2, 3, 4, 5, 6, 7, 8, 9),
+    network=Network(width=256, heads=8, ffn=1024, tokens=128, rows=4),
+    initialization=Initialization(depths=(6, 12, 24, 48, 96), diffusivities=(0.0, 0.1, 0.25, 0.5)),
+    horizon=Horizon(layers=24, gains=(1.0, 2**0.5, 2.0), substeps=(1, 2, 4, 8, 16)),
+)
+"""python -m experiments.stability full
+
+Ten seeds and wider, deeper networks; needs an accelerator. It has not been run.
+"""
+
+PRESETS = {
+    "quick": (
+        "All sections with three seeds; minutes on two CPU cores, without download. The default.",
+        QUICK,
+    ),
+    "full": ("Ten seeds, wider and deeper networks, longer training; needs an accelerator.", FULL),
+}
+
+
+def extend(saved: Config, config: Config) -> run.Extension[Config]:
+    """Return the configuration with the sections of the saved run too.
+
+    Raises:
+        ValueError: the seeds differ.
+    """
+    if config.seeds != saved.seeds:
+        raise ValueError(
+            f"a section is one measurement over all its seeds, which --resume cannot add, got a difference in "
+            f"seeds: saved {list(saved.seeds)}, now {list(config.seeds)}; use the saved ones, or another --out."
+        )
+    return run.extend_fields("only")(saved, config)
+
+
+CONTINUATION = run.Continuation("stability", PRESETS, MAY_CHANGE_ON_RESUME, {}, extend)
+command_line = run.CommandLine("experiments.stability", str(Config.__doc__), PRESETS, {}, CONTINUATION)

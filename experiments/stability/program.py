@@ -1,0 +1,98 @@
+"""Measure the sections one after another, and write table, figures and `summary.json`."""
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import matplotlib
+
+from experiments import run
+from experiments.run.figures import STYLE, NamedFigure, save
+from experiments.run.report import Table
+from experiments.run.report.claim_lines import Line
+from experiments.stability import figures
+from experiments.stability.config import Config
+from experiments.stability.measurements import horizon, initialization
+from experiments.stability.presets import CONTINUATION
+from experiments.stability.stability_arrays import ARRAYS
+
+
+class Section(NamedTuple):
+    """One section: its measurement, the verdicts on its claims, and its figures."""
+
+    title: str
+    measure: Callable[[Config], Any]
+    verdict: Callable[[Any], list[Line]]
+    draw: Callable[[Any], Iterable[NamedFigure]]
+
+
+SECTIONS: dict[str, Section] = {
+    "initialization": Section(
+        "residual, norm, gain, diffusivity and order in time at random weights",
+        lambda config: initialization.measure(config.initialization, config.network, config.seeds),
+        initialization.verdict,
+        figures.draw_initialization,
+    ),
+    "horizon": Section(
+        "the same time in finer steps and by better integrators",
+        lambda config: horizon.measure(config.horizon, config.network, config.seeds),
+        horizon.verdict,
+        figures.draw_horizon,
+    ),
+}
+
+
+def main(config: Config) -> dict[str, Any]:
+    """Measure every section of `config.only`, show and save the results, and return the summary.
+
+    Writes `summary.json` and the figures of every section. With `--resume`, finished sections are not repeated.
+    Raises FileExistsError if the run folder has files.
+    """
+    for name in config.only:
+        run.check_memory(config, ARRAYS[name])
+    return run.run_study(StabilityStudy(config), config, out=config.out, resume=config.resume)
+
+
+class StabilityStudy(run.Study[dict[str, run.Row]]):
+    """The sections as a study; its results are the rows by name of section."""
+
+    program = "stability"
+    bar = False  # the trained sections show bars of their own
+    continuation = CONTINUATION
+
+    def __init__(self, config: Config) -> None:
+        """Take the configuration."""
+        self.config, self.stem, self.count = config, config.preset, len(config.only)
+        self.title = "why a Transformer needs residual connections and LayerNorm, on a simulator without them"
+
+    def measure(self, runner: run.Runner) -> dict[str, run.Row]:
+        """Measure the sections of `config.only`."""
+        parts = [
+            run.Part(name, partial(measure_section, name, self.config), title=SECTIONS[name].title)
+            for name in self.config.only
+        ]
+        return dict(zip(self.config.only, runner.rows(parts), strict=True))
+
+    def tabulate(self, results: dict[str, run.Row]) -> list[Table]:
+        """Return one table of all claims."""
+        rows = [(name, *line) for name, row in results.items() for line in row["table"]]
+        columns = ("section", "claim", "measured", "verdict")
+        return [Table("Transformers as a PDE: the claims, measured", columns, rows)]
+
+    def summarize(self, results: dict[str, run.Row], tables: list[Table]) -> dict[str, Any]:
+        """Return the rows by section."""
+        del tables
+        return {"preset": self.config.preset, "seeds": list(self.config.seeds)} | results
+
+
+def measure_section(name: str, config: Config, folder: Path, say: run.Say) -> run.Row:
+    """Measure one section, save its figures, and return its lines and numbers."""
+    del say  # the trainings show their own progress
+    section = SECTIONS[name]
+    result = section.measure(config)
+    with matplotlib.rc_context(STYLE):
+        title = f"stability {config.preset}, run folder {folder.name}: {section.title}"
+        for file, figure in section.draw(result):
+            save(figure, folder, file, title=title)
+    return {"table": [list(line) for line in section.verdict(result)], "numbers": run.to_json(result)}

@@ -1,0 +1,22 @@
+"""The largest arrays of every section, which must fit the memory."""
+
+from experiments.stability.config import SectionName
+from pid.interface.memory_check import Arrays
+
+_STATES: dict[tuple[str, ...], int] = {
+    ("network.rows", "network.tokens", "network.width"): 256,
+    ("network.rows", "network.tokens", "network.ffn"): 64,
+    ("network.rows", "network.tokens", "network.tokens", "network.heads"): 64,
+}
+"""The states of all settings of one program."""
+
+
+def _weights(layers: str) -> dict[tuple[str, ...], int]:
+    """Return the weights of all layers for every setting."""
+    return {(layers, "network.width", "network.ffn"): 64, (layers, "network.width", "network.width"): 128}
+
+
+ARRAYS: dict[SectionName, Arrays] = {
+    "initialization": {**_STATES, **_weights("initialization.depths")},
+    "horizon": {**_STATES, **_weights("horizon.layers")},
+}

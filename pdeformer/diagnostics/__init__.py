@@ -1,0 +1,37 @@
+"""Measures of hidden states, of maps between them, and of attention.
+
+Every measure is a pure function that works under `jit`, `vmap` and `grad`. Files, each importing only those above it:
+
+hidden_states  of one state: Dirichlet energy, roughness, token similarity, effective rank; commutator of two maps
+similarity     of two states: relative change, cosine, centered kernel alignment (CKA)
+row_entropy    of attention: entropy of its rows
+sensitivity    of maps: norm of the Jacobian, top Lyapunov exponent
+"""
+
+from pdeformer.diagnostics.hidden_states import commutator as commutator
+from pdeformer.diagnostics.hidden_states import dirichlet_energy as dirichlet_energy
+from pdeformer.diagnostics.hidden_states import effective_rank as effective_rank
+from pdeformer.diagnostics.hidden_states import roughness as roughness
+from pdeformer.diagnostics.hidden_states import token_similarity as token_similarity
+from pdeformer.diagnostics.row_entropy import attention_entropy as attention_entropy
+from pdeformer.diagnostics.sensitivity import JacobianNorm as JacobianNorm
+from pdeformer.diagnostics.sensitivity import jacobian_norm as jacobian_norm
+from pdeformer.diagnostics.sensitivity import lyapunov_exponent as lyapunov_exponent
+from pdeformer.diagnostics.similarity import cka as cka
+from pdeformer.diagnostics.similarity import cosine as cosine
+from pdeformer.diagnostics.similarity import relative_change as relative_change
+
+__all__ = [
+    "JacobianNorm",
+    "attention_entropy",
+    "cka",
+    "commutator",
+    "cosine",
+    "dirichlet_energy",
+    "effective_rank",
+    "jacobian_norm",
+    "lyapunov_exponent",
+    "relative_change",
+    "roughness",
+    "token_similarity",
+]
