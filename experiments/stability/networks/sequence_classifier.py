@@ -1,6 +1,6 @@
 """A simulated Transformer between an embedding and a linear head on the mean token.
 
-    B batch, T tokens, D channels, V vocabulary, C classes
+B batch, T tokens, D channels, V vocabulary, C classes
 """
 
 from typing import NamedTuple
@@ -47,12 +47,17 @@ def classify(
     config: SimulatorConfig,
     coefficients: Coefficients,
     segment_ids: Int[Array, "b t"] | None = None,
-) -> Float[Array, "b c"]:
-    """Return the logits of the mean valid token; with norm "pre" of its LayerNorm without parameters, as in a model."""
+) -> tuple[Float[Array, "b c"], Float[Array, "b t d"]]:
+    """Return logits and the state after the last layer.
+
+    The head reads the mean of the valid tokens; with norm "pre", of their LayerNorms without parameters, since the
+    state itself has no norm there.
+    """
     u = simulate(embed(parameters, ids), parameters.layers, config, coefficients, segment_ids=segment_ids).u
+    tokens = u
     if config.norm == "pre":
         centered = u - jnp.mean(u, axis=-1, keepdims=True)
-        u = centered * jax.lax.rsqrt(jnp.mean(jnp.square(centered), axis=-1, keepdims=True) + 1e-6)
+        tokens = centered * jax.lax.rsqrt(jnp.mean(jnp.square(centered), axis=-1, keepdims=True) + 1e-6)
     valid = jnp.ones(ids.shape, u.dtype) if segment_ids is None else (segment_ids > 0).astype(u.dtype)
-    mean = jnp.einsum("btd,bt->bd", u, valid) / jnp.maximum(jnp.sum(valid, axis=1, keepdims=True), 1)
-    return mean @ parameters.head
+    mean = jnp.einsum("btd,bt->bd", tokens, valid) / jnp.maximum(jnp.sum(valid, axis=1, keepdims=True), 1)
+    return mean @ parameters.head, u
