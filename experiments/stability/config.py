@@ -74,22 +74,18 @@ class Training:
     """Time of one step."""
     vocabulary: Several = 16
     """Token ids and classes of the recall task, whose loss is ln(vocabulary) by chance."""
-    tokens: Several = 24
-    """Tokens of a row of the recall task."""
-    listops_tokens: Annotated[int, Range(4, MAX_INT)] = 32
-    """Largest number of tokens of a ListOps expression."""
+    tokens: Annotated[int, Range(4, MAX_INT)] = 16
+    """Tokens of a row; a ListOps expression has at most so many."""
     width: Several = 32
     """Channels."""
     heads: Count = 4
     """Attention heads."""
     ffn: Count = 64
     """Hidden width of the feed-forward sublayer."""
-    batch: Count = 32
+    batch: Count = 16
     """Rows of a step."""
     steps: Count = 150
-    """Training steps of the recall task."""
-    listops_steps: Count = 150
-    """Training steps of ListOps."""
+    """Training steps."""
     learning_rate: Positive = 3e-3
     """Learning rate of AdamW, after a warm-up of a tenth of the steps."""
     clip: Positive = 1.0

@@ -78,7 +78,7 @@ def _draw_map(result: TrainingResult) -> Figure:
     for (row, column), axis in np.ndenumerate(axes):
         residual, norm = RESIDUALS[row], NORMS[column]
         losses = [
-            [recall.final("loss", Setting(norm, residual, gain, depth)) for depth in recall.depths]
+            [recall.final("loss", recall.setting(norm, residual, gain, depth)) for depth in recall.depths]
             for gain in recall.gains
         ]
         values = np.array(losses).mean(-1)

@@ -30,8 +30,8 @@ FULL = dataclasses.replace(
         gains=(1.0, 2**0.5, 2.0),
         width=64,
         ffn=256,
-        steps=500,
-        listops_steps=2000,
+        tokens=48,
+        steps=1000,
     ),
 )
 """python -m experiments.stability full

@@ -21,9 +21,8 @@ ARRAYS: dict[SectionName, Arrays] = {
     "horizon": {**_STATES, **_weights("horizon.layers")},
     "training": {
         ("training.batch", "training.tokens", "training.width", "training.depths"): 64,
-        ("training.batch", "training.listops-tokens", "training.width", "training.depths"): 64,
         ("training.batch", "training.tokens", "training.tokens", "training.heads", "training.depths"): 16,
-        ("training.batch", "training.listops-steps", "training.listops-tokens"): 1,
+        ("training.batch", "training.steps", "training.tokens"): 8,
         ("training.depths", "training.width", "training.ffn"): 64,
         ("training.depths", "training.width", "training.width"): 128,
         ("training.vocabulary", "training.width"): 32,

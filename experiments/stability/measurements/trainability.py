@@ -3,30 +3,52 @@
 Every combination of norm, residual ρ ∈ {1, 0}, gain and depth is trained on recall of the first token, and the corners
 also on ListOps. Second order in time is trained with pre-LN and the residual connection; it needs parallel splitting,
 so first order with parallel splitting is trained beside it. All settings of a seed share weights and batches.
+
+    G points of a program, K steps
 """
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from functools import partial
+from typing import NamedTuple
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Float, Int
 
+from experiments.data import listops
 from experiments.stability.config import Training
 from experiments.stability.measurements.initialization import RESIDUALS
-from experiments.stability.measurements.random_networks import NORMS, combinations
+from experiments.stability.measurements.random_networks import NORMS
 from experiments.stability.networks.grid_training import (
-    GridRun,
     GridTrainer,
     Records,
     TrainingPoints,
+    compiler_options,
 )
-from experiments.stability.networks.sequence_tasks import Chance, Recall, ShortListOps, Task
+from experiments.stability.networks.sequence_classifier import Parameters, init
+from experiments.stability.networks.sequence_tasks import (
+    Chance,
+    Rows,
+    join,
+    listops_chance,
+    listops_rows,
+    recall_chance,
+    recall_rows,
+)
 from pdeformer import sharding, train
 from pdeformer.simulator import Coefficients, SimulatorConfig
 
 CORNER_NORMS = ("none", "pre")
+RECALL, LISTOPS = "recall", "ListOps"
+
+
+class Program(NamedTuple):
+    """What is fixed when a program is compiled; its settings train at once."""
+
+    norm: str
+    depth: int
+    splitting: str
 
 
 class Setting(NamedTuple):
@@ -38,29 +60,22 @@ class Setting(NamedTuple):
     depth: int
     order: int = 1
     splitting: str = "sequential"
-
-
-class Program(NamedTuple):
-    """Settings that train at once: those that differ in residual and gain only."""
-
-    norm: str
-    depth: int
-    residuals: tuple[float, ...] = RESIDUALS
-    order: int = 1
-    splitting: str = "sequential"
+    task: str = RECALL
 
     @property
-    def title(self) -> str:
-        """Text of the progress."""
-        return f"norm {self.norm}, {self.depth} layers, order {self.order}, {self.splitting}"
+    def program(self) -> Program:
+        """The program that trains it."""
+        return Program(self.norm, self.depth, self.splitting)
 
-    def settings(self, gains: tuple[float, ...]) -> list[Setting]:
-        """Return the settings in the order of the points."""
-        return [
-            Setting(self.norm, residual, gain, self.depth, self.order, self.splitting)
-            for residual in self.residuals
-            for gain in gains
-        ]
+    def coefficients(self, size: Training) -> Coefficients:
+        """Return the numbers of the equation.
+
+        With parallel splitting a program computes order 2, v⁺ = (1 - γ dt) v + dt F and u⁺ = u + dt v⁺. Order 1 is
+        γ = 1/dt and the force F/dt, which gives u⁺ = u + dt F.
+        """
+        first = self.order == 1 and self.splitting == "parallel"
+        force, friction = (1 / size.dt, 1 / size.dt) if first else (1.0, 0.0)
+        return Coefficients(self.residual, force, force, force * size.diffusivity, friction, size.dt)
 
 
 @dataclass(frozen=True)
@@ -105,6 +120,10 @@ class Trainings:
         """Number of last steps over which a final value is a mean."""
         return tail_of(self.loss.shape[-1])
 
+    def setting(self, *switches, **options) -> Setting:
+        """Return a setting of this task."""
+        return Setting(*switches, **options, task=self.task)
+
     def at(self, name: str, setting: Setting) -> Float[np.ndarray, "seed ..."]:
         """Return a quantity of one setting by seed."""
         return getattr(self, name)[self.settings.index(setting)]
@@ -143,97 +162,137 @@ def tail_of(steps: int) -> int:
     return max(1, steps // 10)
 
 
-def recall_programs(depths: tuple[int, ...]) -> list[Program]:
-    """Return all programs of the recall task."""
-    programs = []
-    for depth in depths:
-        programs += [Program(norm, depth) for norm in NORMS]
-        programs += [Program("pre", depth, (1.0,), order, "parallel") for order in (1, 2)]
-    return programs
+def settings_of(size: Training) -> list[Setting]:
+    """Return all settings: all combinations on recall; at the smallest gain both orders, and corners on ListOps."""
+    recall = [
+        Setting(norm, residual, gain, depth)
+        for depth in size.depths
+        for norm in NORMS
+        for residual in RESIDUALS
+        for gain in size.gains
+    ]
+    orders = [
+        Setting("pre", 1.0, gain, depth, order, "parallel")
+        for depth in size.depths
+        for order in (1, 2)
+        for gain in size.gains[:1]
+    ]
+    corners = [
+        Setting(norm, residual, size.gains[0], size.depths[0], task=LISTOPS)
+        for norm in CORNER_NORMS
+        for residual in RESIDUALS
+    ]
+    return recall + orders + corners
 
 
 def measure(size: Training, seeds: tuple[int, ...], mesh: Mesh | None = None) -> TrainingResult:
-    """Train all networks: one program for each task, norm, depth and order. A mesh splits settings and seeds."""
-    recall = Recall(size.vocabulary, size.tokens, size.batch)
-    listops = ShortListOps(size.listops_tokens, size.batch)
-    rows = listops.generate(seeds, size.listops_steps)
-    corners = [Program(norm, size.depths[0]) for norm in CORNER_NORMS]
+    """Train all networks: one program for each norm, depth and splitting. A mesh splits settings and seeds."""
+    count = size.steps * size.batch
+    rows = listops_rows(seeds, count, size.tokens)
+    chances = {
+        RECALL: recall_chance(seeds, size.vocabulary),
+        LISTOPS: listops_chance(rows, tail_of(size.steps) * size.batch),
+    }
+    rows = join(recall_rows(seeds, count, size.vocabulary, size.tokens), rows)
+    parameters, settings = first_parameters(size, seeds), settings_of(size)
+    programs: dict[Program, list[Setting]] = {}
+    for setting in settings:
+        programs.setdefault(setting.program, []).append(setting)
+    runs: dict[Setting, SettingRun] = {}
+    for program, members in programs.items():
+        runs |= _train(program, members, size, len(seeds), parameters, rows, mesh)
     return TrainingResult(
         seeds,
-        _train(
-            *(size, seeds, recall, None, size.steps, recall_programs(size.depths), size.gains, mesh),
-            chance=recall.chance(seeds),
-        ),
-        _train(
-            *(size, seeds, listops, rows, size.listops_steps, corners, size.gains[:1], mesh),
-            chance=rows.chance(tail_of(size.listops_steps) * size.batch),
+        *(
+            _join(chance, {setting: runs[setting] for setting in settings if setting.task == task})
+            for task, chance in chances.items()
         ),
     )
 
 
-def _train(
-    size: Training,
-    seeds: tuple[int, ...],
-    task: Task,
-    rows: Any,
-    steps: int,
-    programs: list[Program],
-    gains: tuple[float, ...],
-    mesh: Mesh | None,
-    *,
-    chance: Chance,
-) -> Trainings:
-    """Train all programs of one task."""
-    optimizer = train.Optimizer(
-        size.learning_rate, schedule="constant", warmup=max(1, steps // 10), clip=size.clip
-    )
-    runs: list[GridRun] = []
-    for program in programs:
-        config = SimulatorConfig(
-            layers=program.depth,
-            width=size.width,
-            heads=size.heads,
-            ffn=size.ffn,
-            norm=program.norm,
-            order=program.order,
-            splitting=program.splitting,
-        )
-        trainer = GridTrainer(config, task, optimizer, steps, mesh)
-        points = make_points(program.residuals, gains, seeds, diffusivity=size.diffusivity, dt=size.dt)
-        runs.append(trainer(points, rows, f"{task.name}, {program.title}"))
+def first_parameters(size: Training, seeds: tuple[int, ...]) -> Parameters:
+    """Draw the parameters of the deepest network for every gain and seed, (gain · seed, ...).
 
-    def join(arrays: list[np.ndarray]) -> np.ndarray:
-        """Return the runs of all programs as (setting, seed, ...)."""
-        flat = np.concatenate(arrays)
-        return flat.reshape(-1, len(seeds), *flat.shape[1:])
+    The first layers of a deep network are those of a shallow one, and no switch changes the draw.
+    """
+    config = _config(size, max(size.depths))
+    vocabulary, classes = max(size.vocabulary, len(listops.VOCABULARY)), max(size.vocabulary, listops.CLASSES)
 
-    records = {name: join([getattr(run.records, name) for run in runs]) for name in Records._fields}
-    return Trainings(
-        task.name,
-        tuple(setting for program in programs for setting in program.settings(gains)),
-        chance,
-        *(records[name] for name in ("loss", "accuracy", "gradient")),
-        *(records[name][..., 0] for name in ("embedding_gradient", "first_gradient", "last_gradient")),
-        records["token_similarity"][..., 0],
-        records["token_similarity"][..., -tail_of(steps) :].mean(-1),
-        join([run.first_nonfinite for run in runs]),
-    )
+    draw = jax.jit(partial(init, config, vocabulary, classes), compiler_options=compiler_options())
+    draws = [jax.device_get(draw(jax.random.key(seed), gain=gain)) for gain in size.gains for seed in seeds]
+    return jax.tree.map(lambda *x: np.stack(x), *draws)
 
 
 def make_points(
-    residuals: tuple[float, ...],
-    gains: tuple[float, ...],
-    seeds: tuple[int, ...],
-    *,
-    diffusivity: float = 0.0,
-    dt: float = 1.0,
+    settings: list[Setting], size: Training, seed_count: int, parameters: Parameters
 ) -> TrainingPoints:
-    """Return every combination of residual, gain and seed, in the order of a nested loop."""
-    residual, gain, stream = combinations(residuals, gains, tuple(range(len(seeds))))
-    ones = np.ones(len(gain), np.float32)
-    coefficients = Coefficients(
-        *(residual.astype(np.float32), ones, ones, diffusivity * ones, 0 * ones, dt * ones)
-    )
-    return TrainingPoints(
-        np.asarray(seeds, np.int32)[stream], stream.astype(np.int32), gain.astype(np.float32), coefficients
+    """Return one point for every setting and seed, the seeds of a setting side by side."""
+    depth = settings[0].depth
+    chosen, streams, coefficients = [], [], []
+    for setting in settings:
+        for seed in range(seed_count):
+            chosen.append(size.gains.index(setting.gain) * seed_count + seed)
+            streams.append(seed + seed_count * (setting.task == LISTOPS))
+            coefficients.append(setting.coefficients(size))
+    own = jax.tree.map(lambda x: x[np.asarray(chosen)], parameters)
+    first = jax.tree.map(lambda x: x[:, :depth], own.layers)
+    columns = (np.asarray(column, np.float32) for column in zip(*coefficients, strict=True))
+    return TrainingPoints(own._replace(layers=first), np.asarray(streams, np.int32), Coefficients(*columns))
+
+
+def _config(size: Training, depth: int, **switches) -> SimulatorConfig:
+    return SimulatorConfig(layers=depth, width=size.width, heads=size.heads, ffn=size.ffn, **switches)
+
+
+def make_trainer(program: Program, size: Training, mesh: Mesh | None = None) -> GridTrainer:
+    """Return the trainer of a program."""
+    order = 2 if program.splitting == "parallel" else 1
+    config = _config(size, program.depth, norm=program.norm, order=order, splitting=program.splitting)
+    warmup = max(1, size.steps // 10)
+    optimizer = train.Optimizer(size.learning_rate, schedule="constant", warmup=warmup, clip=size.clip)
+    return GridTrainer(config, optimizer, batch=size.batch, steps=size.steps, mesh=mesh)
+
+
+class SettingRun(NamedTuple):
+    """The trainings of one setting, `(seed, step)` and `(seed,)`."""
+
+    records: Records
+    first_nonfinite: np.ndarray
+
+
+def _train(
+    program: Program,
+    settings: list[Setting],
+    size: Training,
+    seed_count: int,
+    parameters: Parameters,
+    rows: Rows,
+    mesh: Mesh | None,
+) -> dict[Setting, SettingRun]:
+    """Train all settings of a program."""
+    points = make_points(settings, size, seed_count, parameters)
+    title = f"norm {program.norm}, {program.depth} layers, {program.splitting}"
+    run = make_trainer(program, size, mesh)(points, rows, title)
+
+    def of(index: int) -> SettingRun:
+        part = slice(index * seed_count, (index + 1) * seed_count)
+        return SettingRun(Records(*(x[part] for x in run.records)), run.first_nonfinite[part])
+
+    return {setting: of(index) for index, setting in enumerate(settings)}
+
+
+def _join(chance: Chance, runs: dict[Setting, SettingRun]) -> Trainings:
+    """Return the trainings of one task as arrays."""
+    settings = tuple(runs)
+    curves = Records(*(np.stack(x) for x in zip(*(run.records for run in runs.values()), strict=True)))
+    tail = tail_of(curves.loss.shape[-1])
+    return Trainings(
+        settings[0].task,
+        settings,
+        chance,
+        *(curves.loss, curves.accuracy, curves.gradient),
+        *(curves.embedding_gradient[..., 0], curves.first_gradient[..., 0], curves.last_gradient[..., 0]),
+        curves.token_similarity[..., 0],
+        curves.token_similarity[..., -tail:].mean(-1),
+        np.stack([run.first_nonfinite for run in runs.values()]),
     )

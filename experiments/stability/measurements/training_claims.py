@@ -23,7 +23,7 @@ def verdict(result: TrainingResult) -> list[Line]:
     lines += [_without_norm(recall, gain) for gain in ends(recall.gains)]
     lines += [_with_both(recall, gain) for gain in ends(recall.gains)]
     lines += [_depth_of_gradient(recall, norm) for norm in CORNER_NORMS]
-    lines += [_second_order(recall, gain) for gain in ends(recall.gains)]
+    lines += [_second_order(recall, recall.gains[0])]
     lines += [_post_norm(recall, gain) for gain in ends(recall.gains)]
     lines += [_without_residual(listops, norm) for norm in CORNER_NORMS]
     return [*lines, _with_both(listops, listops.gains[0])]
@@ -80,7 +80,7 @@ def _without_residual(trainings: Trainings, norm: str) -> Line:
     gain, chance = trainings.gains[0], trainings.chance.loss
 
     def text(depth: int) -> str:
-        with_it, without = (Setting(norm, residual, gain, depth) for residual in (1.0, 0.0))
+        with_it, without = (trainings.setting(norm, residual, gain, depth) for residual in (1.0, 0.0))
         final, standard = (trainings.final("loss", setting) for setting in (without, with_it))
         return (
             f"loss {interval(final, 4)}, by chance {np.mean(chance):.4g}, difference "
@@ -91,7 +91,9 @@ def _without_residual(trainings: Trainings, norm: str) -> Line:
             f"{interval(trainings.at('first_similarity', with_it))}"
         )
 
-    finals = [trainings.final("loss", Setting(norm, 0.0, gain, depth)) for depth in trainings.depths]
+    finals = [
+        trainings.final("loss", trainings.setting(norm, 0.0, gain, depth)) for depth in trainings.depths
+    ]
     words = [outcome(final, chance) for final in finals]
     is_claim = all(word in ("stays at chance", "at chance, one seed") for word in words)
     return Line(
@@ -129,7 +131,7 @@ def _count(trainings: Trainings) -> Line:
 
 def _without_norm(trainings: Trainings, gain: float) -> Line:
     depth = trainings.depths[-1]
-    none, pre = (Setting(norm, 1.0, gain, depth) for norm in ("none", "pre"))
+    none, pre = (trainings.setting(norm, 1.0, gain, depth) for norm in ("none", "pre"))
     first = trainings.at("first_nonfinite", none)
     largest, standard = trainings.largest_gradient(none), trainings.largest_gradient(pre)
     broken = int(np.sum(first >= 0))
@@ -161,7 +163,7 @@ def _with_both(trainings: Trainings, gain: float) -> Line:
     chance = trainings.chance
 
     def text(depth: int) -> str:
-        setting = Setting("pre", 1.0, gain, depth)
+        setting = trainings.setting("pre", 1.0, gain, depth)
         return (
             f"loss {interval(trainings.final('loss', setting))}, by chance {np.mean(chance.loss):.4g}; accuracy "
             f"{interval(trainings.final('accuracy', setting))}, by chance {np.mean(chance.accuracy):.3g}; largest "
@@ -169,7 +171,7 @@ def _with_both(trainings: Trainings, gain: float) -> Line:
         )
 
     words = [
-        outcome(trainings.final("loss", Setting("pre", 1.0, gain, depth)), chance.loss)
+        outcome(trainings.final("loss", trainings.setting("pre", 1.0, gain, depth)), chance.loss)
         for depth in trainings.depths
     ]
     return Line(
@@ -183,7 +185,7 @@ def _depth_of_gradient(trainings: Trainings, norm: str) -> Line:
     gain, depth = trainings.gains[0], trainings.depths[-1]
     pairs = []
     for residual in (1.0, 0.0):
-        setting = Setting(norm, residual, gain, depth)
+        setting = trainings.setting(norm, residual, gain, depth)
         pairs.append([trainings.at(name, setting) for name in ("first_gradient", "last_gradient")])
     with_it, without = pairs
     is_defined = all(np.all(np.isfinite(x) & (x > 0)) for pair in pairs for x in pair)
@@ -204,7 +206,7 @@ def _depth_of_gradient(trainings: Trainings, norm: str) -> Line:
 
 def _second_order(trainings: Trainings, gain: float) -> Line:
     depth = trainings.depths[-1]
-    second, first = (Setting("pre", 1.0, gain, depth, order, "parallel") for order in (2, 1))
+    second, first = (trainings.setting("pre", 1.0, gain, depth, order, "parallel") for order in (2, 1))
     similarity = [interval(trainings.at("last_similarity", setting)) for setting in (second, first)]
     return Line(
         f"{trainings.task}: second order in time trains better than first (pre-LN, gain {gain:.3g}, {depth} layers)",
@@ -216,7 +218,7 @@ def _second_order(trainings: Trainings, gain: float) -> Line:
 
 def _post_norm(trainings: Trainings, gain: float) -> Line:
     depth = trainings.depths[-1]
-    post, pre = (Setting(norm, 1.0, gain, depth) for norm in ("post", "pre"))
+    post, pre = (trainings.setting(norm, 1.0, gain, depth) for norm in ("post", "pre"))
     return Line(
         f"{trainings.task}: post-LN trains worse than pre-LN (gain {gain:.3g}, {depth} layers)",
         _pair(trainings, post, pre, "pre-LN"),

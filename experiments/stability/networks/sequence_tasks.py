@@ -1,20 +1,31 @@
 """The tasks: recall of the first token of random rows, and the value of short ListOps expressions. Both are synthetic.
 
-Every batch is new: a training loss before its update is the loss on rows that the network has not been trained on.
+A row is used once: the loss of a step before its update is the loss on rows that the network has not been trained on.
 
-    B batch, T tokens, S seeds, R rows of one seed
+    B batch, T tokens, S streams of rows (a task with a seed), R rows of a stream
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Integer, Key, UInt8
+from jaxtyping import Array, Float, Int
 
 from experiments.data import listops
+
+MIN_LENGTH = 3  # an expression with an operator has more tokens than this
+
+
+class Rows(NamedTuple):
+    """Rows of all streams."""
+
+    ids: Int[np.ndarray | Array, "s r t"]
+    """Token ids; 0 after the end of a row."""
+    lengths: Int[np.ndarray | Array, "s r"]
+    """Number of tokens."""
+    labels: Int[np.ndarray | Array, "s r"]
+    """Classes."""
 
 
 class Batch(NamedTuple):
@@ -22,8 +33,8 @@ class Batch(NamedTuple):
 
     ids: Int[Array, "b t"]
     """Token ids."""
-    segment_ids: Int[Array, "b t"] | None
-    """1 for tokens and 0 for padding; None if no row is padded."""
+    segment_ids: Int[Array, "b t"]
+    """1 for tokens and 0 for padding."""
     labels: Int[Array, " b"]
     """Classes."""
 
@@ -32,114 +43,55 @@ class Chance(NamedTuple):
     """What a guess reaches that does not read the row."""
 
     loss: Float[np.ndarray, " s"]
-    """Cross-entropy in nats, for every seed."""
+    """Cross-entropy in nats, for every stream."""
     accuracy: Float[np.ndarray, " s"]
-    """Share of right classes, for every seed."""
+    """Share of right classes, for every stream."""
 
 
-class Task(Protocol):
-    """What a training needs of its task."""
-
-    name: str
-    """Name of the task."""
-    vocabulary: int
-    """Number of token ids."""
-    classes: int
-    """Number of classes."""
-    tokens: int
-    """Tokens of a row."""
-    batch: int
-    """Rows of a step."""
-
-    def draw(self, rows: Any, stream: Array, key: Key[Array, ""], step: Array) -> Batch:
-        """Return the batch of a step from the rows of all seeds, the position of the seed, and its random key."""
-        ...
+def recall_rows(seeds: Sequence[int], count: int, vocabulary: int, tokens: int) -> Rows:
+    """Draw rows of uniform random tokens, whose class is their first token, for every seed."""
+    draws = [np.random.default_rng(seed).integers(vocabulary, size=(count, tokens)) for seed in seeds]
+    ids = np.stack(draws).astype(np.int32)
+    return Rows(ids, np.full(ids.shape[:2], tokens, np.int32), ids[..., 0])
 
 
-@dataclass(frozen=True)
-class Recall:
-    """The class of a row of uniform random tokens is its first token, so a guess has the loss ln(vocabulary)."""
-
-    vocabulary: int = 16
-    """Number of token ids and of classes."""
-    tokens: int = 24
-    """Tokens of a row."""
-    batch: int = 32
-    """Rows of a step."""
-    name: str = "recall"
-    """Name of the task."""
-
-    @property
-    def classes(self) -> int:
-        """Number of classes."""
-        return self.vocabulary
-
-    def chance(self, seeds: Sequence[int]) -> Chance:
-        """Return loss and accuracy of a guess."""
-        return Chance(np.full(len(seeds), np.log(self.vocabulary)), np.full(len(seeds), 1 / self.vocabulary))
-
-    def draw(self, rows: None, stream: Array, key: Key[Array, ""], step: Array) -> Batch:
-        """Draw the batch of a step; its key is that of the seed and the step."""
-        del rows, stream
-        key = jax.random.fold_in(key, step)
-        ids = jax.random.randint(key, (self.batch, self.tokens), 0, self.vocabulary)
-        return Batch(ids, None, ids[:, 0])
+def recall_chance(seeds: Sequence[int], vocabulary: int) -> Chance:
+    """Return loss and accuracy of a guess: ln(vocabulary) and 1/vocabulary."""
+    return Chance(np.full(len(seeds), np.log(vocabulary)), np.full(len(seeds), 1 / vocabulary))
 
 
-class ListOpsRows(NamedTuple):
-    """Encoded expressions of all seeds, 0 after their ends."""
+def listops_rows(seeds: Sequence[int], count: int, tokens: int) -> Rows:
+    """Generate expressions of at most `tokens` tokens such as `[MAX 2 9 [MIN 4 7 ] 0 ]`, for every seed.
 
-    ids: UInt8[np.ndarray | Array, "s r t"]
-    """Token ids, positions in `listops.VOCABULARY`."""
-    lengths: Integer[np.ndarray | Array, "s r"]
-    """Number of tokens."""
-    labels: UInt8[np.ndarray | Array, "s r"]
-    """Values, 0 to 9."""
-
-    def chance(self, last: int) -> Chance:
-        """Return loss and accuracy, on the last rows of a seed, of a guess by the label frequencies of all its rows."""
-        labels = np.asarray(self.labels)
-        shares = np.stack([np.bincount(x, minlength=listops.CLASSES) for x in labels]) / labels.shape[1]
-        shares_of_last = np.take_along_axis(shares, labels[:, -last:].astype(int), axis=1)
-        hits = labels[:, -last:] == shares.argmax(axis=1)[:, None]
-        return Chance(-np.log(shares_of_last).mean(axis=1), hits.mean(axis=1))
+    Their class is their value, 0 to 9. They have the distribution of the benchmark at these lengths.
+    """
+    ids = np.zeros((len(seeds), count, tokens), np.int32)
+    lengths, labels = (np.zeros((len(seeds), count), np.int32) for _ in range(2))
+    for stream, seed in enumerate(seeds):
+        rows = listops.generate(count, seed=seed, min_length=MIN_LENGTH, max_length=tokens + 1)
+        for row, (symbols, label) in enumerate(rows):
+            ids[stream, row, : len(symbols)] = listops.encode(symbols)
+            lengths[stream, row], labels[stream, row] = len(symbols), label
+    return Rows(ids, lengths, labels)
 
 
-@dataclass(frozen=True)
-class ShortListOps:
-    """The value of a nested expression such as `[MAX 2 9 [MIN 4 7 ] 0 ]`, with the distribution of the benchmark."""
-
-    tokens: int = 32
-    """Largest number of tokens; shorter expressions are padded."""
-    batch: int = 32
-    """Rows of a step."""
-    name: str = "ListOps"
-    """Name of the task."""
-    vocabulary: int = len(listops.VOCABULARY)
-    """Number of token ids, padding included."""
-    classes: int = listops.CLASSES
-    """Number of classes."""
-
-    def generate(self, seeds: Sequence[int], steps: int) -> ListOpsRows:
-        """Generate the rows of `steps` steps for every seed."""
-        count = steps * self.batch
-        ids = np.zeros((len(seeds), count, self.tokens), np.uint8)
-        lengths = np.zeros((len(seeds), count), np.int32)
-        labels = np.zeros((len(seeds), count), np.uint8)
-        for index, seed in enumerate(seeds):
-            rows = listops.generate(count, seed=seed, min_length=MIN_LENGTH, max_length=self.tokens + 1)
-            for row, (tokens, label) in enumerate(rows):
-                ids[index, row, : len(tokens)] = listops.encode(tokens)
-                lengths[index, row], labels[index, row] = len(tokens), label
-        return ListOpsRows(ids, lengths, labels)
-
-    def draw(self, rows: ListOpsRows, stream: Array, key: Key[Array, ""], step: Array) -> Batch:
-        """Return the rows of a step in the order in which they were generated; `stream` is the position of the seed."""
-        del key
-        index = step * self.batch + jnp.arange(self.batch)
-        ids, lengths, labels = (jnp.asarray(x)[stream, index].astype(jnp.int32) for x in rows)
-        is_token = jnp.arange(self.tokens)[None] < lengths[:, None]
-        return Batch(ids, is_token.astype(jnp.int32), labels)
+def listops_chance(rows: Rows, last: int) -> Chance:
+    """Return loss and accuracy, on the last rows of a stream, of a guess by the label frequencies of all its rows."""
+    labels = np.asarray(rows.labels)
+    shares = np.stack([np.bincount(x, minlength=listops.CLASSES) for x in labels]) / labels.shape[1]
+    shares_of_last = np.take_along_axis(shares, labels[:, -last:], axis=1)
+    hits = labels[:, -last:] == shares.argmax(axis=1)[:, None]
+    return Chance(-np.log(shares_of_last).mean(axis=1), hits.mean(axis=1))
 
 
-MIN_LENGTH = 3  # an expression with an operator has more tokens than this
+def join(*rows: Rows) -> Rows:
+    """Return the streams of several tasks as one array."""
+    return Rows(*(np.concatenate(arrays) for arrays in zip(*rows, strict=True)))
+
+
+def batch_of(rows: Rows, stream: Int[Array, ""], step: Int[Array, ""], batch: int) -> Batch:
+    """Return the rows of one step of a stream: each step has the next ones."""
+    index = step * batch + jnp.arange(batch)
+    ids, lengths, labels = (jnp.asarray(x)[stream, index] for x in rows)
+    is_token = jnp.arange(ids.shape[1])[None] < lengths[:, None]
+    return Batch(ids, is_token.astype(jnp.int32), labels)
