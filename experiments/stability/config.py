@@ -74,7 +74,7 @@ class Training:
     """Time of one step."""
     vocabulary: Several = 16
     """Token ids and classes of the recall task, whose loss is ln(vocabulary) by chance."""
-    tokens: Annotated[int, Range(4, MAX_INT)] = 16
+    tokens: Annotated[int, Range(4, MAX_INT)] = 12
     """Tokens of a row; a ListOps expression has at most so many."""
     width: Several = 32
     """Channels."""
