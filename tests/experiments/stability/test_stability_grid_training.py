@@ -23,14 +23,14 @@ from pdeformer.simulator import Coefficients, SimulatorConfig
 
 RATE, CLIP, SEEDS = 0.02, 0.5, (0, 7)
 SIZE = stability.Training(
-    depths=(2,), gains=(1.0, 2.0), tokens=6, width=8, heads=2, ffn=16, batch=4, steps=20, learning_rate=RATE, clip=CLIP
+    depths=(2,), gains=(1.0, 2.0), tokens=6, width=8, heads=2, ffn=16, batch=4, steps=26, learning_rate=RATE, clip=CLIP
 )  # fmt: skip
-SHORT = dataclasses.replace(SIZE, steps=6)
+ALONE = 14  # steps of a plain loop: one more than the 13 of a chunk
 SETTINGS = [
     *(Setting("pre", residual, gain, 2) for residual in (1.0, 0.0) for gain in (1.0, 2.0)),
     Setting("pre", 1.0, 1.0, 2, task=LISTOPS),
 ]
-ROWS = join(recall_rows(SEEDS, 80, 16, 6), listops_rows(SEEDS, 80, 6))
+ROWS = join(recall_rows(SEEDS, 104, 16, 6), listops_rows(SEEDS, 104, 6))
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def points(parameters) -> TrainingPoints:
 
 @pytest.fixture(scope="module")
 def trainer():
-    return make_trainer(SETTINGS[0].program, SHORT)
+    return make_trainer(SETTINGS[0].program, SIZE)
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def norm(tree) -> float:
     return float(np.sqrt(sum(np.sum(np.square(np.asarray(x, np.float64))) for x in jax.tree.leaves(tree))))
 
 
-def train_alone(setting: Setting, seed: int, stream: int, steps: int = 6) -> np.ndarray:
+def train_alone(setting: Setting, seed: int, stream: int) -> np.ndarray:
     """Train one network by a plain loop: AdamW, which is Adam here, with warm-up and clipping, written out."""
     config = SimulatorConfig(layers=2, width=8, heads=2, ffn=16, norm="pre")
     parameters = sequence_classifier.init(config, 16, 16, jax.random.key(seed), gain=setting.gain)
@@ -78,12 +78,12 @@ def train_alone(setting: Setting, seed: int, stream: int, steps: int = 6) -> np.
     leaves, structure = jax.tree.flatten(parameters)
     first, second = ([np.zeros(x.shape) for x in leaves] for _ in range(2))
     rows = []
-    for step in range(steps):
+    for step in range(ALONE):
         batch = batch_of(ROWS, jnp.int32(stream), jnp.int32(step), 4)
         (loss, metrics), grads = loss_and_gradient(jax.tree.unflatten(structure, leaves), batch)
         ends = (norm(jax.tree.map(lambda x, i=i: x[i], grads.layers.params)) for i in (0, 1))
         rows.append((loss, *metrics, norm(grads), norm(grads.embedding), *ends))
-        scale, rate = min(1.0, CLIP / norm(grads)), RATE * min(1.0, step / max(1, steps // 10))
+        scale, rate = min(1.0, CLIP / norm(grads)), RATE * min(1.0, step / 2)
         for i, g in enumerate(np.asarray(g, np.float64) * scale for g in jax.tree.leaves(grads)):
             first[i] = 0.9 * first[i] + 0.1 * g
             second[i] = 0.999 * second[i] + 0.001 * g**2
@@ -93,12 +93,12 @@ def train_alone(setting: Setting, seed: int, stream: int, steps: int = 6) -> np.
     return np.array([[float(x) for x in row] for row in rows]).T
 
 
-@pytest.mark.parametrize(("index", "seed", "stream"), [(0, 0, 0), (3, 7, 1), (6, 0, 0), (9, 7, 3)])
+@pytest.mark.parametrize(("index", "seed", "stream"), [(0, 0, 0), (7, 7, 1), (9, 7, 3)])
 def test_a_point_of_the_grid_trains_as_it_does_alone(records, index, seed, stream):
     alone = train_alone(SETTINGS[index // 2], seed, stream)
     for name, expected, values in zip(Records._fields, alone, records, strict=True):
-        np.testing.assert_allclose(values[index], expected, rtol=2e-4, atol=1e-5, err_msg=name)
-    np.testing.assert_allclose(records.loss[index], alone[0], atol=1e-5)
+        np.testing.assert_allclose(values[index, :ALONE], expected, rtol=2e-4, atol=1e-5, err_msg=name)
+    np.testing.assert_allclose(records.loss[index, :ALONE], alone[0], atol=1e-5)
 
 
 def test_packed_parameters_are_the_parameters(parameters):
@@ -115,24 +115,21 @@ def test_a_trainer_compiles_once(trainer, points, records):
     assert trainer.program_count == 1
 
 
-def test_a_run_of_several_chunks_is_one_program(points):
-    trainer = make_trainer(SETTINGS[0].program, dataclasses.replace(SIZE, steps=26))  # two chunks of 13
-    rows = join(recall_rows(SEEDS, 104, 16, 6), listops_rows(SEEDS, 104, 6))
-    run = trainer(points, rows, "test")
-    assert run.records.loss.shape == (10, 26)
-    assert trainer.program_count == 1
-    assert np.all(np.isfinite(run.records.loss))
-
-
-@pytest.mark.parametrize("devices", [2, 8])
-def test_a_mesh_changes_nothing(points, records, devices):
+def test_a_mesh_changes_nothing(points, records):
     some = jax.tree.map(lambda x: x[:5], points)  # not a multiple of the devices
-    trainer = make_trainer(SETTINGS[0].program, SHORT, sharding.make_mesh(data=devices))
+    trainer = make_trainer(SETTINGS[0].program, SIZE, sharding.make_mesh(data=8))
     run = trainer(some, ROWS, "test")
     assert trainer.program_count == 1
     for values, expected in zip(run.records, records, strict=True):
-        assert values.shape == (5, 6)
-        np.testing.assert_allclose(values, expected[:5], rtol=1e-4, atol=1e-6)
+        assert values.shape == (5, 26)
+        np.testing.assert_allclose(values, expected[:5], rtol=1e-3, atol=1e-5)
+
+
+def test_a_deep_network_begins_with_a_shallow_one(parameters):
+    deep = first_parameters(dataclasses.replace(SIZE, depths=(1, 2, 3)), SEEDS)
+    first = make_points(SETTINGS[:1], SIZE, 2, deep).parameters
+    expected = jax.tree.map(lambda x: x[:2], parameters)  # gain 1, both seeds
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-6), first, expected)
 
 
 @pytest.mark.parametrize("dt", [1.0, 0.5])
