@@ -9,7 +9,7 @@ so first order with parallel splitting is trained beside it. All settings of a s
 
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -236,7 +236,7 @@ def make_points(
             coefficients.append(setting.coefficients(size))
     own = jax.tree.map(lambda x: x[np.asarray(chosen)], parameters)
     first = jax.tree.map(lambda x: x[:, :depth], own.layers)
-    columns = (np.asarray(column, np.float32) for column in zip(*coefficients, strict=True))
+    columns: Any = (np.asarray(column, np.float32) for column in zip(*coefficients, strict=True))
     return TrainingPoints(own._replace(layers=first), np.asarray(streams, np.int32), Coefficients(*columns))
 
 

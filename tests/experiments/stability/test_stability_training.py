@@ -89,8 +89,11 @@ def planted(change=None, *, seeds=3) -> Trainings:
         loss,
         np.where(residual > 0, 1 - curve, 1 / 16) * np.ones_like(noise),
         2 * noise,
-        *(ones * noise[..., 0] * (0.01 + residual[..., 0]) for _ in range(2)),
-        *(ones * noise[..., 0] for _ in range(3)),
+        ones * noise[..., 0] * (0.01 + residual[..., 0]),
+        ones * noise[..., 0] * (0.01 + residual[..., 0]),
+        ones * noise[..., 0],
+        ones * noise[..., 0],
+        ones * noise[..., 0],
         -np.ones(shape, int),
     )
     return dataclasses.replace(trainings, **(change(trainings) if change else {}))
