@@ -96,7 +96,7 @@ def train_alone(setting: Setting, seed: int, stream: int) -> np.ndarray:
 @pytest.mark.parametrize(("index", "seed", "stream"), [(0, 0, 0), (7, 7, 1), (9, 7, 3)])
 def test_a_point_of_the_grid_trains_as_it_does_alone(records, index, seed, stream):
     alone = train_alone(SETTINGS[index // 2], seed, stream)
-    for name, expected, values in zip(Records._fields, alone, records, strict=True):
+    for (name, values), expected in zip(records._asdict().items(), alone, strict=True):
         np.testing.assert_allclose(values[index, :ALONE], expected, rtol=2e-4, atol=1e-5, err_msg=name)
     np.testing.assert_allclose(records.loss[index, :ALONE], alone[0], atol=1e-5)
 
