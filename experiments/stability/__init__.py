@@ -19,6 +19,7 @@ presets           the values of the presets, and the command line
 networks          the classifiers that are trained, and their tasks
 measurements      one file per section: `measure` returns numbers, and `verdict` judges the claims by them
 figures           figures of the sections that train nothing
+figures_trainings figures of the section training
 program           the sections as a study
 """
 
@@ -27,6 +28,7 @@ from experiments.stability.config import Config as Config
 from experiments.stability.config import Horizon as Horizon
 from experiments.stability.config import Initialization as Initialization
 from experiments.stability.config import Network as Network
+from experiments.stability.config import Training as Training
 from experiments.stability.presets import PRESETS as PRESETS
 from experiments.stability.presets import command_line as command_line
 from experiments.stability.program import main as main

@@ -6,9 +6,9 @@ from typing import Annotated, Literal, get_args
 
 from experiments import run
 from pid.interface.command_options import HIDDEN
-from pid.interface.ranges import Count, Range, Seed, Several
+from pid.interface.ranges import MAX_INT, Count, Positive, Range, Seed, Several
 
-SectionName = Literal["initialization", "horizon"]
+SectionName = Literal["initialization", "horizon", "training"]
 SECTIONS: tuple[SectionName, ...] = get_args(SectionName)
 Diffusivity = Annotated[float, Range(0, 10)]
 """Diffusivity D in tokens² per unit of time; a step is stable up to 1/2."""
@@ -60,6 +60,38 @@ class Horizon:
     """Diffusivities D; beyond 1/2 an explicit step of dt = 1 amplifies."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """Trained classifiers with and without the stabilizers: recall of a token, and short ListOps expressions."""
+
+    depths: tuple[Count, ...] = (6,)
+    """Numbers of layers of the recall task; ListOps uses the first one."""
+    gains: tuple[Gain, ...] = (1.0, 2.0)
+    """Factors of all initial matrices; ListOps uses the first one."""
+    diffusivity: Diffusivity = 0.0
+    """Diffusivity D, tokens² per unit of time."""
+    dt: Positive = 1.0
+    """Time of one step."""
+    vocabulary: Several = 16
+    """Token ids and classes of the recall task, whose loss is ln(vocabulary) by chance."""
+    tokens: Annotated[int, Range(4, MAX_INT)] = 12
+    """Tokens of a row; a ListOps expression has at most so many."""
+    width: Several = 32
+    """Channels."""
+    heads: Count = 4
+    """Attention heads."""
+    ffn: Count = 64
+    """Hidden width of the feed-forward sublayer."""
+    batch: Count = 16
+    """Rows of a step."""
+    steps: Count = 150
+    """Training steps."""
+    learning_rate: Positive = 3e-3
+    """Learning rate of AdamW, after a warm-up of a tenth of the steps."""
+    clip: Positive = 1.0
+    """Largest global gradient norm; a larger gradient is scaled down to it."""
+
+
 USED_BY: dict[str, tuple[SectionName, ...]] = {
     **{section: (section,) for section in SECTIONS},
     "network": ("initialization", "horizon"),
@@ -87,6 +119,8 @@ class Config:
     """Section initialization: every combination of the switches at random weights."""
     horizon: Horizon = Horizon()
     """Section horizon: the same time in more and finer steps."""
+    training: Training = Training()
+    """Section training: recall and ListOps with and without the stabilizers."""
 
     def __post_init__(self) -> None:
         """Raise ValueError for contradictions, before anything is measured."""
@@ -103,6 +137,7 @@ class Config:
         increasing = (
             *("initialization.depths", "initialization.gains", "initialization.diffusivities"),
             *("horizon.gains", "horizon.substeps", "horizon.diffusivities"),
+            *("training.depths", "training.gains"),
         )
         for name in increasing:
             section, field = name.split(".")
@@ -112,10 +147,16 @@ class Config:
                     f"{name} are one or more increasing numbers, got {' '.join(map(str, values)) or 'none'}; "
                     f"change --{name}."
                 )
-        if self.network.width % self.network.heads:
+        for name in ("network", "training"):
+            width, heads = (getattr(getattr(self, name), field) for field in ("width", "heads"))
+            if width % heads:
+                raise ValueError(
+                    f"{name}.width must be divisible by {name}.heads, got {width} and {heads}; change one of them."
+                )
+        if self.training.width % 2:
             raise ValueError(
-                f"network.width must be divisible by network.heads, got {self.network.width} and "
-                f"{self.network.heads}; change one of them."
+                f"training.width must be even, since positions are pairs of sine and cosine, got "
+                f"{self.training.width}; change --training.width."
             )
 
     def idle_options(self) -> dict[str, run.Idle]:

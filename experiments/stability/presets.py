@@ -3,7 +3,14 @@
 import dataclasses
 
 from experiments import run
-from experiments.stability.config import MAY_CHANGE_ON_RESUME, Config, Horizon, Initialization, Network
+from experiments.stability.config import (
+    MAY_CHANGE_ON_RESUME,
+    Config,
+    Horizon,
+    Initialization,
+    Network,
+    Training,
+)
 
 QUICK = Config()
 """python -m experiments.stability
@@ -18,6 +25,14 @@ FULL = dataclasses.replace(
     network=Network(width=256, heads=8, ffn=1024, tokens=128, rows=4),
     initialization=Initialization(depths=(6, 12, 24, 48, 96), diffusivities=(0.0, 0.1, 0.25, 0.5)),
     horizon=Horizon(layers=24, gains=(1.0, 2**0.5, 2.0), substeps=(1, 2, 4, 8, 16)),
+    training=Training(
+        depths=(6, 12, 24, 48),
+        gains=(1.0, 2**0.5, 2.0),
+        width=64,
+        ffn=256,
+        tokens=48,
+        steps=1000,
+    ),
 )
 """python -m experiments.stability full
 

@@ -11,9 +11,14 @@ from experiments import run
 from experiments.run.figures import STYLE, NamedFigure, save
 from experiments.run.report import Table
 from experiments.run.report.claim_lines import Line
-from experiments.stability import figures
+from experiments.stability import figures, figures_trainings
 from experiments.stability.config import Config
-from experiments.stability.measurements import horizon, initialization
+from experiments.stability.measurements import (
+    horizon,
+    initialization,
+    trainability,
+    training_claims,
+)
 from experiments.stability.presets import CONTINUATION
 from experiments.stability.stability_arrays import ARRAYS
 
@@ -39,6 +44,12 @@ SECTIONS: dict[str, Section] = {
         lambda config: horizon.measure(config.horizon, config.network, config.seeds),
         horizon.verdict,
         figures.draw_horizon,
+    ),
+    "training": Section(
+        "residual, norm, gain, depth and order in time in training (synthetic recall task, ListOps)",
+        lambda config: trainability.measure(config.training, config.seeds, trainability.mesh_of_devices()),
+        training_claims.verdict,
+        figures_trainings.draw_training,
     ),
 }
 

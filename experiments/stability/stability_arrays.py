@@ -19,4 +19,12 @@ def _weights(layers: str) -> dict[tuple[str, ...], int]:
 ARRAYS: dict[SectionName, Arrays] = {
     "initialization": {**_STATES, **_weights("initialization.depths")},
     "horizon": {**_STATES, **_weights("horizon.layers")},
+    "training": {
+        ("training.batch", "training.tokens", "training.width", "training.depths"): 64,
+        ("training.batch", "training.tokens", "training.tokens", "training.heads", "training.depths"): 16,
+        ("training.batch", "training.steps", "training.tokens"): 8,
+        ("training.depths", "training.width", "training.ffn"): 64,
+        ("training.depths", "training.width", "training.width"): 128,
+        ("training.vocabulary", "training.width"): 32,
+    },
 }

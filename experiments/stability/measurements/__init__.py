@@ -3,4 +3,6 @@
 random_networks  states and programs that the sections with random networks share
 initialization   every combination of the switches at random weights
 horizon          the same time in more and finer steps
+trainability     classifiers trained with and without the stabilizers
+training_claims  verdicts on these trainings
 """
