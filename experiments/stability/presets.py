@@ -3,7 +3,7 @@
 import dataclasses
 
 from experiments import run
-from experiments.stability.config import MAY_CHANGE_ON_RESUME, Config, Horizon, Initialization, Network
+from experiments.stability.config import MAY_CHANGE_ON_RESUME, Config, Fit, Horizon, Initialization, Network
 
 QUICK = Config()
 """python -m experiments.stability
@@ -18,6 +18,10 @@ FULL = dataclasses.replace(
     network=Network(width=256, heads=8, ffn=1024, tokens=128, rows=4),
     initialization=Initialization(depths=(6, 12, 24, 48, 96), diffusivities=(0.0, 0.1, 0.25, 0.5)),
     horizon=Horizon(layers=24, gains=(1.0, 2**0.5, 2.0), substeps=(1, 2, 4, 8, 16)),
+    fit=Fit(
+        layers=12, width=128, ffn=256, tokens=64, vocabulary=64, train_steps=2000, train_learning_rate=1e-3,
+        rows=1024, test_rows=256, batch=32, steps=5000, learning_rate=2e-3,
+    ),
 )
 """python -m experiments.stability full
 

@@ -3,4 +3,5 @@
 random_networks  states and programs that the sections with random networks share
 initialization   every combination of the switches at random weights
 horizon          the same time in more and finer steps
+trajectory_fit   the simulator fitted to the layer states of trained Transformers
 """
