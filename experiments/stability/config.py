@@ -76,7 +76,7 @@ class Fit:
     """Tokens of a row."""
     vocabulary: Several = 16
     """Token ids. The class of a row is its first token."""
-    train_batch: Count = 64
+    train_batch: Count = 32
     """Rows of a training step of the Transformer."""
     train_steps: Count = 200
     """Training steps of the Transformer."""
@@ -86,11 +86,11 @@ class Fit:
     """Rows whose states are fitted."""
     test_rows: Count = 64
     """Rows held out of the fit, on which everything is measured."""
-    batch: Count = 8
+    batch: Count = 4
     """Rows of a step of the fit."""
-    steps: Count = 300
+    steps: Count = 350
     """Steps of the fit."""
-    learning_rate: Positive = 5e-3
+    learning_rate: Positive = 1e-2
     """Learning rate of the fit."""
     smollm2: Path | None = None
     """Folder of SmolLM2-135M, written by `python -m tests.helpers.smollm2`. Its layers are then fitted too."""

@@ -10,9 +10,6 @@ from experiments.stability.figures import panels
 from experiments.stability.measurements.trajectory_fit import (
     MODES,
     NETWORK,
-    PARALLEL_PDE,
-    PDE,
-    ROLLED_PDE,
     Explained,
     FitResult,
 )
@@ -23,6 +20,7 @@ from experiments.stability.trajectories.linear_maps import (
     LINEAR_PER_LAYER,
     MEAN,
 )
+from experiments.stability.trajectories.shared_simulator import PARALLEL_PDE, PDE, ROLLED_PDE
 
 SERIES = (PDE, PARALLEL_PDE, ROLLED_PDE, LINEAR_PER_LAYER, LINEAR, DIFFUSION, IDENTITY, MEAN, NETWORK)
 QUANTITIES = (

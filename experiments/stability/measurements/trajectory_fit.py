@@ -32,8 +32,10 @@ from experiments.stability.trajectories.linear_maps import (
 from experiments.stability.trajectories.recall_trajectories import record_trajectories
 from experiments.stability.trajectories.shared_simulator import (
     KINDS,
-    OBJECTIVES,
-    FitKind,
+    PARALLEL_PDE,
+    PDE,
+    ROLLED_PDE,
+    STILL_PDE,
     FittedPDE,
     fit_simulator,
 )
@@ -42,10 +44,6 @@ from pdeformer.simulator import SimulatorConfig
 
 MODES = ("one step ahead", "rolled out")
 NETWORK = "network itself"
-PDE = FitKind("sequential", OBJECTIVES[0], has_diffusion=True).name
-PARALLEL_PDE = FitKind("parallel", OBJECTIVES[0], has_diffusion=True).name
-STILL_PDE = FitKind("sequential", OBJECTIVES[0], has_diffusion=False).name
-ROLLED_PDE = FitKind("sequential", OBJECTIVES[1], has_diffusion=True).name
 NEARLY_ALL = 0.9  # share of the increments from which a fit explains nearly all of them
 LITTLE = 0.01  # difference of two R² below which it is little
 TRACKED = 6  # tokens whose trajectory is drawn
@@ -89,7 +87,7 @@ class Explained:
 
     def of_kind(self, name: str, model: str) -> Float[np.ndarray, "seed *x"]:
         """Return a fitted number of one fit by seed."""
-        return getattr(self, name)[[kind.name for kind in KINDS].index(model)]
+        return getattr(self, name)[list(KINDS).index(model)]
 
 
 @dataclass(frozen=True)
@@ -187,8 +185,8 @@ def compare(
         }
         if next_states is not None:
             predictions[NETWORK] = (next_states[index], states[1:])
-        for kind, one_step, rollout in zip(KINDS, fitted.next_states, fitted.rollouts, strict=True):
-            predictions[kind.name] = (one_step[index], rollout[index])
+        for name, one_step, rollout in zip(KINDS, fitted.next_states, fitted.rollouts, strict=True):
+            predictions[name] = (one_step[index], rollout[index])
         scores.append(
             {
                 name: (score(one_step, states[:-1], states), score_rollout(rollout, states))
@@ -201,7 +199,7 @@ def compare(
         by_model = [[[getattr(s[name][mode], field) for s in scores] for mode in (0, 1)] for name in models]
         return np.array(by_model)
 
-    rolled = fitted.rollouts[[kind.name for kind in KINDS].index(ROLLED_PDE)]
+    rolled = fitted.rollouts[list(KINDS).index(ROLLED_PDE)]
     rolled = np.concatenate([test[:, :1], rolled], axis=1)
     return Explained(
         models,

@@ -1,18 +1,16 @@
 """The simulator whose layers share their weights, a PDE that does not depend on time, fitted to a trajectory.
 
-    u_{l+1} = u_l + D L u_l + λ Attention(N(u_l)) + FeedForward(N(u_l))        D = softplus(d) ≥ 0
+    u_{l+1} = u_l + D L u_l + λ Attention(N(u_l)) + FeedForward(N(u_l))        D = softplus(10 d) ≥ 0
 
 One step ahead, every state is predicted from the true state of the layer before; rolled out, from the prediction of it.
 The loss is the mean square of the error over all layers, divided by the mean square of the true increments, by Adam.
-Objective, diffusion (on or off) and seed are points of one program; the splitting has a program of its own.
+All fits, which differ in splitting, objective, diffusion and seed, are points of one program.
 
     P = L+1 states, B rows, T tokens, D channels, G points
 """
 
-import dataclasses
 from functools import partial
-from itertools import product
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,29 +22,34 @@ from pdeformer import simulator
 from pdeformer.simulator import Coefficients, SimulatorConfig, SimulatorWeights
 from pdeformer.simulator.forces import forces_of
 
-OBJECTIVES = ("one step", "rolled out")
-SPLITTINGS: tuple[Literal["sequential", "parallel"], ...] = ("sequential", "parallel")
 TERMS = ("diffusion", "attention", "feed-forward")
-INITIAL_DIFFUSION = -2.0
-"""d at the start: D = softplus(d) = 0.127."""
+DIFFUSION_SCALE = 10.0
+"""Adam moves D faster by this factor than a weight of a matrix."""
+INITIAL_DIFFUSION = -0.3
+"""d at the start: D = softplus(10 d) = 0.049."""
 
 
-class FitKind(NamedTuple):
-    """What one fit is, beside its seed."""
+class Switches(NamedTuple):
+    """What a fit is, beside its seed; 1 is yes and 0 no, so that all fits are one program."""
 
-    splitting: Literal["sequential", "parallel"]
-    objective: str
-    has_diffusion: bool
-
-    @property
-    def name(self) -> str:
-        """Name in tables and legends."""
-        suffix = "" if self.has_diffusion else ", D = 0"
-        return f"PDE, {self.splitting}, {self.objective}{suffix}"
+    is_sequential: Float[Array | np.ndarray, "*g"] | float
+    """Whether attention, feed-forward and diffusion follow each other, as in a Transformer, or are added."""
+    is_rolled_out: Float[Array | np.ndarray, "*g"] | float
+    """Whether the loss is that of predictions from the first state, or one step ahead."""
+    has_diffusion: Float[Array | np.ndarray, "*g"] | float
+    """Whether D is fitted, or 0."""
 
 
-KINDS = tuple(FitKind(*kind) for kind in product(SPLITTINGS, OBJECTIVES, (True, False)))
-"""All kinds, in the order of the results."""
+PDE, ROLLED_PDE, STILL_PDE = "PDE", "PDE fitted rolled out", "PDE with D = 0"
+PARALLEL_PDE, PARALLEL_ROLLED_PDE = "parallel PDE", "parallel PDE fitted rolled out"
+KINDS = {
+    PDE: Switches(1.0, 0.0, 1.0),
+    ROLLED_PDE: Switches(1.0, 1.0, 1.0),
+    STILL_PDE: Switches(1.0, 0.0, 0.0),
+    PARALLEL_PDE: Switches(0.0, 0.0, 1.0),
+    PARALLEL_ROLLED_PDE: Switches(0.0, 1.0, 1.0),
+}
+"""Name -> fit. Without other words a fit is sequential, one step ahead, and has diffusion."""
 
 
 class FitParameters(NamedTuple):
@@ -55,7 +58,7 @@ class FitParameters(NamedTuple):
     weights: SimulatorWeights
     """Weights of attention and feed-forward sublayer, the same for all layers."""
     diffusion: Float[Array, "*g"]
-    """d, of which D is the softplus."""
+    """d, with D = softplus(10 d)."""
     attention: Float[Array, "*g"]
     """Strength λ of the attention."""
 
@@ -67,10 +70,7 @@ class FitPoint(NamedTuple):
     """States on the rows that are fitted."""
     scale: Float[Array, "*g"]
     """Mean square of the increments."""
-    has_diffusion: Float[Array, "*g"]
-    """1, or 0 for D = 0."""
-    is_rolled_out: Float[Array, "*g"]
-    """1 for the loss of the predictions from the first state, 0 for those one step ahead."""
+    switches: Switches
 
 
 class FittedPDE(NamedTuple):
@@ -90,26 +90,30 @@ class FittedPDE(NamedTuple):
     """Mean losses of chunks of steps: the share of the mean square of the increments that is not predicted."""
 
 
-def coefficients_of(parameters: FitParameters, has_diffusion: Float[Array, ""]) -> Coefficients:
+def coefficients_of(parameters: FitParameters, switches: Switches) -> Coefficients:
     """Return the fitted coefficients."""
-    diffusivity = has_diffusion * jax.nn.softplus(parameters.diffusion)
+    diffusivity = switches.has_diffusion * jax.nn.softplus(DIFFUSION_SCALE * parameters.diffusion)
     return Coefficients(attention=parameters.attention, diffusion=diffusivity)
 
 
 def predict(
-    parameters: FitParameters,
-    states: Float[Array, "p b t d"],
-    has_diffusion: Float[Array, ""],
-    is_rolled_out: Float[Array, ""],
-    config: SimulatorConfig,
+    parameters: FitParameters, states: Float[Array, "p b t d"], switches: Switches, config: SimulatorConfig
 ) -> Float[Array, "l b t d"]:
-    """Return the prediction of every state but the first; `is_rolled_out` 1 reads only the first state."""
-    one_layer = dataclasses.replace(config, layers=1)
-    c = coefficients_of(parameters, has_diffusion)
+    """Return the prediction of every state but the first; rolled out it reads only the first state.
+
+    It is `simulate` with dt = 1 and norm "pre" or "none". With a the change by attention and f that by feed-forward,
+
+        a = λ Attention(u),  f = FeedForward(u + s a),  u⁺ = u + a + f + D L(u + s (a + f)),
+
+    where s is 1 for sequential and 0 for parallel splitting.
+    """
+    forces = forces_of(parameters.weights.block(), coefficients_of(parameters, switches), config, None)
 
     def run_layer(u: Array, true: Array) -> tuple[Array, Array]:
-        before = jnp.where(is_rolled_out > 0, u, true)
-        after = simulator.simulate(before, parameters.weights, one_layer, c).u
+        u = jnp.where(switches.is_rolled_out > 0, u, true)
+        change = forces.attention(u)
+        change += forces.feed_forward(u + switches.is_sequential * change)
+        after = u + change + forces.diffusion(u + switches.is_sequential * change)
         return after, after
 
     return jax.lax.scan(run_layer, states[0], states[:-1])[1]
@@ -131,7 +135,7 @@ def attention_strength(parameters: FitParameters, config: SimulatorConfig) -> Fl
 
 
 def init_parameters(config: SimulatorConfig, key: Key[Array, ""]) -> FitParameters:
-    """Draw weights; λ is 1 and D is softplus(`INITIAL_DIFFUSION`)."""
+    """Draw weights; λ is 1 and D small."""
     return FitParameters(simulator.init_weights(config, key), jnp.float32(INITIAL_DIFFUSION), jnp.float32(1))
 
 
@@ -150,42 +154,44 @@ def fit_simulator(
     Args:
         fit: states on the rows that are fitted, by seed.
         test: states on other rows.
-        config: the simulator, `shared`; its splitting is replaced.
+        config: the simulator, `shared` and with norm "pre" or "none".
         seeds: seeds of initial weights and batches.
         schedule: steps, learning rate, and tokens of a step of one point.
         batch: rows of a step.
         title: what is fitted, for the progress.
+
+    Raises:
+        ValueError: the layers do not share their weights, or the norm is "post".
     """
     if not config.shared:
         raise ValueError("a PDE that does not depend on time has shared=True, got False; share the weights.")
-    groups = [(rolled, diffusion) for rolled in (0.0, 1.0) for diffusion in (1.0, 0.0)]
-    rolled, diffusion, index = (
-        jnp.asarray(x)
-        for x in zip(*((*group, i) for group in groups for i in range(len(seeds))), strict=True)
+    if config.norm == "post":
+        raise ValueError("the fitted PDE has norm 'pre' or 'none', got 'post'; choose one of them.")
+    table = [(*switches, index) for switches in KINDS.values() for index in range(len(seeds))]
+    *columns, index = (np.asarray(column) for column in zip(*table, strict=True))
+    switches = Switches(*(jnp.asarray(column, jnp.float32) for column in columns))
+    increments = np.diff(np.asarray(fit, np.float64), axis=1)
+    scale = np.mean(np.square(increments), axis=(1, 2, 3, 4)).astype(np.float32)
+    points = FitPoint(jnp.asarray(fit[index]), jnp.asarray(scale[index]), switches)
+    keys = jax.vmap(jax.random.key)(jnp.asarray(seeds, jnp.uint32)[index])
+    trained = train_points(
+        partial(_loss, config=config, batch=batch),
+        _draw(_fold_in(keys, 1), config=config),
+        points,
+        _fold_in(keys, 2),
+        schedule._replace(tokens=schedule.tokens * len(index)),
+        title=title,
+        metric="R²",
     )
-    scale = np.mean(np.square(np.diff(fit.astype(np.float64), axis=1)), axis=(1, 2, 3, 4)).astype(np.float32)
-    points = FitPoint(jnp.asarray(fit)[index], jnp.asarray(scale)[index], diffusion, rolled)
-    keys = jax.vmap(jax.random.key)(jnp.asarray(seeds, jnp.uint32))[index]
-    schedule = schedule._replace(tokens=schedule.tokens * len(index))
-    results = []
-    for splitting in SPLITTINGS:
-        switched = dataclasses.replace(config, splitting=splitting)
-        init_keys = jax.vmap(partial(jax.random.fold_in, data=1))(keys)
-        trained = train_points(
-            *(partial(_loss, config=switched, batch=batch), _draw(init_keys, config=switched), points),
-            *(jax.vmap(partial(jax.random.fold_in, data=2))(keys), schedule),
-            title=f"{title}, {splitting}",
-            metric="R² of increments",
-        )
-        evaluation = simulator.run_grid(
-            partial(_evaluate, config=switched), trained.weights, jnp.asarray(test)[index], diffusion
-        )
-        results.append((*map(np.asarray, evaluation), trained.losses))
+    evaluation = simulator.run_grid(
+        partial(_evaluate, config=config), trained.weights, jnp.asarray(test[index]), switches
+    )
+    arrays = [*map(np.asarray, evaluation), trained.losses]
+    return FittedPDE(*(x.reshape(len(KINDS), len(seeds), *x.shape[1:]) for x in arrays))
 
-    def stack(*arrays: np.ndarray) -> np.ndarray:
-        return np.stack(arrays).reshape(len(KINDS), len(seeds), *arrays[0].shape[1:])
 
-    return FittedPDE(*map(stack, *results))
+def _fold_in(keys: Key[Array, " g"], number: int) -> Key[Array, " g"]:
+    return jax.vmap(partial(jax.random.fold_in, data=number))(keys)
 
 
 @partial(jax.jit, static_argnames="config")
@@ -196,18 +202,19 @@ def _draw(keys: Key[Array, " g"], *, config: SimulatorConfig) -> FitParameters:
 def _loss(
     parameters: FitParameters, point: FitPoint, key: Key[Array, ""], *, config: SimulatorConfig, batch: int
 ) -> tuple[Array, Array]:
+    """Return the share of the mean square of the increments that is not predicted, and 1 minus it."""
     rows = jax.random.randint(key, (batch,), 0, point.states.shape[1])
     states = point.states[:, rows]
-    predicted = predict(parameters, states, point.has_diffusion, point.is_rolled_out, config)
+    predicted = predict(parameters, states, point.switches, config)
     loss = jnp.mean(jnp.square(predicted - states[1:])) / point.scale
     return loss, 1 - loss
 
 
 def _evaluate(
-    parameters: FitParameters, states: Array, has_diffusion: Array, *, config: SimulatorConfig
+    parameters: FitParameters, states: Array, switches: Switches, *, config: SimulatorConfig
 ) -> tuple[Array, ...]:
     """Return the arrays of `FittedPDE` but the losses, for one point."""
-    c = coefficients_of(parameters, has_diffusion)
+    c = coefficients_of(parameters, switches)
     before = states[:-1].reshape(-1, *states.shape[2:])
     forces = forces_of(parameters.weights.block(), c, config, None)
     increment = jnp.sqrt(jnp.mean(jnp.square(jnp.diff(states, axis=0))))
@@ -215,11 +222,9 @@ def _evaluate(
         jnp.sqrt(jnp.mean(jnp.square(force(before)))) / increment
         for force in (forces.diffusion, forces.attention, forces.feed_forward)
     ]
-    one_step, rolled_out = jnp.zeros(()), jnp.ones(())
-    return (
-        predict(parameters, states, has_diffusion, one_step, config),
-        predict(parameters, states, has_diffusion, rolled_out, config),
-        jnp.asarray(c.diffusion),
-        attention_strength(parameters, config),
-        jnp.stack(terms),
+    next_states, rollout = (
+        predict(parameters, states, switches._replace(is_rolled_out=jnp.float32(rolled)), config)
+        for rolled in (0, 1)
     )
+    strength = attention_strength(parameters, config)
+    return next_states, rollout, jnp.asarray(c.diffusion), strength, jnp.stack(terms)
