@@ -170,8 +170,9 @@ def fit_simulator(
     table = [(*switches, index) for switches in KINDS.values() for index in range(len(seeds))]
     *columns, index = (np.asarray(column) for column in zip(*table, strict=True))
     switches = Switches(*(jnp.asarray(column, jnp.float32) for column in columns))
-    increments = np.diff(np.asarray(fit, np.float64), axis=1)
-    scale = np.mean(np.square(increments), axis=(1, 2, 3, 4)).astype(np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):
+        increments = np.diff(np.asarray(fit, np.float64), axis=1)
+        scale = np.mean(np.square(increments), axis=(1, 2, 3, 4)).astype(np.float32)
     points = FitPoint(jnp.asarray(fit[index]), jnp.asarray(scale[index]), switches)
     keys = jax.vmap(jax.random.key)(jnp.asarray(seeds, jnp.uint32)[index])
     trained = train_points(
