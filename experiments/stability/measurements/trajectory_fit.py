@@ -202,13 +202,20 @@ def compare(
     rolled = fitted.rollouts[list(KINDS).index(ROLLED_PDE)]
     rolled = np.concatenate([test[:, :1], rolled], axis=1)
     return Explained(
-        models,
-        seeds,
-        *(stack(field) for field in Score._fields),
-        np.array(diffusivities),
-        *(fitted.diffusivity, fitted.attention, fitted.terms, fitted.losses),
-        np.stack([root_mean_square(test), root_mean_square(rolled)]),
-        project(test[0], rolled[0]),
+        models=models,
+        seeds=seeds,
+        r2_by_layer=stack("r2_by_layer"),
+        r2=stack("r2"),
+        increment_r2_by_layer=stack("increment_r2_by_layer"),
+        increment_r2=stack("increment_r2"),
+        mse=stack("mse"),
+        diffusivity_alone=np.array(diffusivities),
+        diffusivity=fitted.diffusivity,
+        attention=fitted.attention,
+        terms=fitted.terms,
+        losses=fitted.losses,
+        norms=np.stack([root_mean_square(test), root_mean_square(rolled)]),
+        plane=project(test[0], rolled[0]),
     )
 
 
@@ -232,7 +239,7 @@ def project(
 
 def verdict(result: FitResult) -> list[Line]:
     """Judge the claims by the numbers on held-out rows."""
-    lines = judge(result.task, f"trained Transformers of accuracy {interval(result.accuracy)}")
+    lines = judge_claims(result.task, f"trained Transformers of accuracy {interval(result.accuracy)}")
     if result.language is not None:
         share, increments = (
             mean_difference(x).value for x in (result.language.share, result.language.increment_share)
@@ -241,11 +248,11 @@ def verdict(result: FitResult) -> list[Line]:
             f"SmolLM2 on {result.language.components} principal components with {share:.1%} of the variance of the "
             f"states and {increments:.1%} of that of the increments"
         )
-        lines += judge(result.language.explained, about)
+        lines += judge_claims(result.language.explained, about)
     return lines
 
 
-def judge(explained: Explained, about: str) -> list[Line]:
+def judge_claims(explained: Explained, about: str) -> list[Line]:
     """Judge the claims for one set of trajectories."""
     return [
         _explains(explained, about),
@@ -262,12 +269,18 @@ def _explains(explained: Explained, about: str) -> Line:
     network = ""
     if NETWORK in explained.models:
         network = f"; the network itself {interval(explained.at('increment_r2', NETWORK))}"
+    by_layer = np.mean(explained.at("increment_r2_by_layer", PDE), axis=0)
+    below = int(np.sum(~(by_layer > 0)))
+    word = extent(increments, "increments")
+    if 2 * below > len(by_layer) and not word.startswith("no"):
+        word += ", because a few layers have most of their variance; worse than its mean in most layers"
     return Line(
         f"one PDE explains the layers ({about})",
         f"R² of the increments, held out, one step ahead: sequential {interval(increments)}, parallel "
         f"{interval(explained.at('increment_r2', PARALLEL_PDE))}{network}; R² of the states "
-        f"{interval(explained.at('r2', PDE))}, MSE {interval(explained.at('mse', PDE))}",
-        extent(increments, "increments"),
+        f"{interval(explained.at('r2', PDE))}, MSE {interval(explained.at('mse', PDE))}; of single layers, increments "
+        f"are explained better than by their mean in {len(by_layer) - below} of {len(by_layer)}",
+        word,
     )
 
 

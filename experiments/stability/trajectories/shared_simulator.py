@@ -10,7 +10,7 @@ All fits, which differ in splitting, objective, diffusion and seed, are points o
 """
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -92,7 +92,9 @@ class FittedPDE(NamedTuple):
 
 def coefficients_of(parameters: FitParameters, switches: Switches) -> Coefficients:
     """Return the fitted coefficients."""
-    diffusivity = switches.has_diffusion * jax.nn.softplus(DIFFUSION_SCALE * parameters.diffusion)
+    diffusivity = jnp.asarray(switches.has_diffusion) * jax.nn.softplus(
+        DIFFUSION_SCALE * parameters.diffusion
+    )
     return Coefficients(attention=parameters.attention, diffusion=diffusivity)
 
 
@@ -127,9 +129,10 @@ def attention_strength(parameters: FitParameters, config: SimulatorConfig) -> Fl
     if two heads attend alike and could be exchanged.
     """
     block = parameters.weights.block()
-    value, out = block.attention.value.kernel[...], block.attention.out.kernel[...]
+    value, out = (jnp.asarray(x.kernel[...]) for x in (block.attention.value, block.attention.out))
     if config.norm == "pre":
-        value = jnp.asarray(block.norm_attention.scale[...])[:, None] * value
+        norm: Any = block.norm_attention  # whose scale is never None
+        value = norm.scale[...][:, None] * value
         value = value - jnp.mean(value, axis=0, keepdims=True)
     return jnp.abs(parameters.attention) * jnp.linalg.norm(value @ out) / config.width**0.5
 

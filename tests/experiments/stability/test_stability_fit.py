@@ -20,7 +20,6 @@ from experiments.stability.trajectories.shared_simulator import (
     ROLLED_PDE,
     STILL_PDE,
     FitParameters,
-    FittedPDE,
     Switches,
 )
 from experiments.stability.trajectories.vmapped_training import Schedule
@@ -54,14 +53,15 @@ def planted():
 
 
 def fit(states, test, *, steps=2):
-    schedule = Schedule(steps, 2e-2, 1)
-    return shared_simulator.fit_simulator(states, test, PLANTED, (0,), schedule=schedule, batch=8)
+    return shared_simulator.fit_simulator(
+        states, test, PLANTED, (0,), schedule=Schedule(steps, 2e-2, 1), batch=8
+    )
 
 
 @pytest.fixture(scope="module")
 def recovered(planted):
     fitted = fit(*planted, steps=1250)
-    return fitted, trajectory_fit.compare(*planted, fitted, (0,))
+    return fitted, trajectory_fit.compare(planted[0], planted[1], fitted, (0,))
 
 
 # A planted simulator.
@@ -85,7 +85,7 @@ def test_the_fit_recovers_the_planted_coefficients(recovered):
     np.testing.assert_allclose(fitted.diffusivity[index], DIFFUSIVITY, rtol=0.03)
     np.testing.assert_allclose(fitted.attention[index], strength, rtol=0.1)
     assert fitted.diffusivity[list(KINDS).index(STILL_PDE)] == 0
-    diffuses, explains = (trajectory_fit.judge(explained, "planted")[i] for i in (4, 0))
+    diffuses, explains = (trajectory_fit.judge_claims(explained, "planted")[i] for i in (4, 0))
     assert explains.verdict == "yes: nearly all of the increments"
     assert diffuses.verdict == "one seed cannot tell"
 
@@ -141,7 +141,7 @@ def test_states_that_are_not_finite_are_a_result(planted):
     fitted = fit(np.full_like(states, np.inf), test)
     explained = trajectory_fit.compare(states, test, fitted, (0,))
     assert explained.at("r2", PDE)[0] == -np.inf
-    assert trajectory_fit.judge(explained, "")[0].verdict == "no: predictions are not finite"
+    assert trajectory_fit.judge_claims(explained, "")[0].verdict == "no: predictions are not finite"
     list(figures_fit.draw_fit(trajectory_fit.FitResult(explained, np.ones(1), None)))
 
 
@@ -213,19 +213,30 @@ def make_explained(**r2):
     by_layer = np.repeat(values[..., None], 2, axis=-1)
     count = len(KINDS)
     return trajectory_fit.Explained(
-        *(models, (0, 1, 2), by_layer, values, by_layer, values, values, np.zeros(3)),
-        *(np.ones((count, 3)), np.ones((count, 3)), np.ones((count, 3, 3)), np.ones((count, 3, 1))),
-        *(np.ones((2, 3, 3)), np.ones((2, 1, 3, 2))),
+        models=models,
+        seeds=(0, 1, 2),
+        r2_by_layer=by_layer,
+        r2=values,
+        increment_r2_by_layer=by_layer,
+        increment_r2=values,
+        mse=values,
+        diffusivity_alone=np.zeros(3),
+        diffusivity=np.ones((count, 3)),
+        attention=np.ones((count, 3)),
+        terms=np.ones((count, 3, 3)),
+        losses=np.ones((count, 3, 1)),
+        norms=np.ones((2, 3, 3)),
+        plane=np.ones((2, 1, 3, 2)),
     )
 
 
 def test_paired_differences_decide_between_models():
     per_layer = {"linear map per layer": 0.7, "linear map": 0.3}
-    lines = trajectory_fit.judge(make_explained(**{PDE: 0.5, STILL_PDE: 0.495, **per_layer}), "x")
+    lines = trajectory_fit.judge_claims(make_explained(**{PDE: 0.5, STILL_PDE: 0.495, **per_layer}), "x")
     assert lines[2].verdict == "yes, but the identity already has its R²"
     assert lines[3].verdict == "better than one linear map; worse than a linear map per layer"
     assert lines[4].verdict == "measurably, but little"
-    lines = trajectory_fit.judge(make_explained(**{PDE: 0.5, STILL_PDE: 0.3}), "x")
+    lines = trajectory_fit.judge_claims(make_explained(**{PDE: 0.5, STILL_PDE: 0.3}), "x")
     assert lines[4].verdict == "yes"
 
 
@@ -236,10 +247,6 @@ def test_paired_differences_decide_between_models():
 def test_a_simulator_of_another_kind_is_refused(planted, switches, words):
     config = dataclasses.replace(PLANTED, **switches)
     with pytest.raises(ValueError, match=words):
-        shared_simulator.fit_simulator(*planted, config, (0,), schedule=Schedule(1, 1e-2, 1), batch=1)
-
-
-def test_fields_of_a_fit_are_ordered_as_the_kinds():
-    assert FittedPDE._fields[0] == "next_states"
-    assert KINDS[STILL_PDE].has_diffusion == 0
-    assert [switches.is_rolled_out for switches in KINDS.values()] == [0, 1, 0, 0, 1]
+        shared_simulator.fit_simulator(
+            planted[0], planted[1], config, (0,), schedule=Schedule(1, 1e-2, 1), batch=1
+        )

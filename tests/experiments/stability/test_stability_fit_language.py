@@ -51,7 +51,7 @@ def test_states_are_the_residual_stream_without_the_first_token():
 def test_a_folder_without_the_files_of_a_model_is_refused_before_anything_is_measured(tmp_path):
     (tmp_path / "config.json").touch()
     config = Config(only=("fit",), fit=Fit(smollm2=tmp_path), out=tmp_path / "run")
-    words = r"without model.safetensors, tokenizer.json; write one by `pip install gguf .* tests.helpers.smollm2 FOLDER`"
+    words = r"without model.safetensors, tokenizer.json; write one by `pip install gguf .* FOLDER`"
     with pytest.raises(FileNotFoundError, match=words):
         stability.main(config)
     assert not (tmp_path / "run").exists()
