@@ -84,11 +84,11 @@ class Fit:
     """Learning rate of the Transformer."""
     rows: Count = 128
     """Rows whose states are fitted."""
-    test_rows: Count = 64
+    test_rows: Count = 48
     """Rows held out of the fit, on which everything is measured."""
     batch: Count = 4
     """Rows of a step of the fit."""
-    steps: Count = 350
+    steps: Count = 250
     """Steps of the fit."""
     learning_rate: Positive = 1e-2
     """Learning rate of the fit."""
