@@ -299,11 +299,12 @@ def _rolls_out(explained: Explained, about: str) -> Line:
 def _beats_identity(explained: Explained, about: str) -> Line:
     pair = [explained.at("r2", model) for model in (PDE, IDENTITY)]
     difference = paired_difference(*pair)
+    more = "yes, but the identity already explains most" if np.mean(pair[1]) > 1 / 2 else "yes"
     return Line(
         f"the PDE explains more of the states than the identity ({about})",
         f"R² of the states one step ahead {interval(pair[0])}, identity {interval(pair[1])}, difference "
         f"{difference.format(digits=3)}",
-        by_sign(difference, "yes, but the identity already has its R²", "no, less"),
+        by_sign(difference, more, "no, less"),
     )
 
 
@@ -328,8 +329,8 @@ def _diffuses(explained: Explained, about: str) -> Line:
     pair = [explained.at("increment_r2", model) for model in (PDE, STILL_PDE)]
     difference = paired_difference(*pair)
     word = by_sign(difference, "yes", "no, the fit is worse with it")
-    if difference.sign > 0 and difference.value < LITTLE:
-        word = "measurably, but little"
+    if difference.sign and abs(difference.value) < LITTLE:
+        word = f"no: measurably {'better' if difference.sign > 0 else 'worse'} with it, but by less than {LITTLE}"
     return Line(
         f"the diffusion contributes ({about})",
         f"D {interval(explained.of_kind('diffusivity', PDE))}; R² of the increments with it {interval(pair[0])}, with "

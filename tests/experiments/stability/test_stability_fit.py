@@ -233,10 +233,11 @@ def make_explained(**r2):
 def test_paired_differences_decide_between_models():
     per_layer = {"linear map per layer": 0.7, "linear map": 0.3}
     lines = trajectory_fit.judge_claims(make_explained(**{PDE: 0.5, STILL_PDE: 0.495, **per_layer}), "x")
-    assert lines[2].verdict == "yes, but the identity already has its R²"
+    assert lines[2].verdict == "yes"
     assert lines[3].verdict == "better than one linear map; worse than a linear map per layer"
-    assert lines[4].verdict == "measurably, but little"
-    lines = trajectory_fit.judge_claims(make_explained(**{PDE: 0.5, STILL_PDE: 0.3}), "x")
+    assert lines[4].verdict == "no: measurably better with it, but by less than 0.01"
+    lines = trajectory_fit.judge_claims(make_explained(**{PDE: 0.9, STILL_PDE: 0.3, IDENTITY: 0.6}), "x")
+    assert lines[2].verdict == "yes, but the identity already explains most"
     assert lines[4].verdict == "yes"
 
 
