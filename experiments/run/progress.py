@@ -124,12 +124,21 @@ class TrainingProgress(_Bar):
         start: step at which a resumed training begins.
         tokens_per_step: tokens of one batch.
         every: seconds between two plain lines.
+        metric: name of the number that is shown beside the loss.
     """
 
     def __init__(
-        self, title: str, steps: int, start: int, tokens_per_step: int, *, every: float = 5.0
+        self,
+        title: str,
+        steps: int,
+        start: int,
+        tokens_per_step: int,
+        *,
+        every: float = 5.0,
+        metric: str = "accuracy",
     ) -> None:
         """Prepare the bar; entering the context shows it."""
+        self._metric = metric
         self._title, self._steps, self._start, self._tokens = title, steps, start, tokens_per_step
         self._every, self._last = every, -float("inf")
         super().__init__(open_console(), title, steps, start=start, clock=False, show=True)
@@ -150,7 +159,7 @@ class TrainingProgress(_Bar):
         rate = (step - self._start) / max(seconds, 1e-9)
         left = f"{_time((self._steps - step) / rate)} left"
         speed = f"{_count(rate * self._tokens)} tokens/s"
-        remarks = (f"loss {loss:.4f}", f"accuracy {accuracy:.3f}", speed, left)
+        remarks = (f"loss {loss:.4f}", f"{self._metric} {accuracy:.3f}", speed, left)
         self._bar.update(self._task, completed=step, remarks=remarks)
         if not self._is_interactive and time.monotonic() - self._last >= self._every:
             self._last = time.monotonic()

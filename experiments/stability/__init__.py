@@ -17,14 +17,17 @@ config            options of the command line
 stability_arrays  the largest arrays of every section
 presets           the values of the presets, and the command line
 networks          the classifiers that are trained, and their tasks
+trajectories      the states of layers, and what predicts them
 measurements      one file per section: `measure` returns numbers, and `verdict` judges the claims by them
 figures           figures of the sections that train nothing
 figures_trainings figures of the section training
+figures_fit       figures of section fit
 program           the sections as a study
 """
 
 from experiments.stability.config import SECTIONS as SECTIONS
 from experiments.stability.config import Config as Config
+from experiments.stability.config import Fit as Fit
 from experiments.stability.config import Horizon as Horizon
 from experiments.stability.config import Initialization as Initialization
 from experiments.stability.config import Network as Network

@@ -8,7 +8,7 @@ from experiments import run
 from pid.interface.command_options import HIDDEN
 from pid.interface.ranges import MAX_INT, Count, Positive, Range, Seed, Several
 
-SectionName = Literal["initialization", "horizon", "training"]
+SectionName = Literal["initialization", "horizon", "training", "fit"]
 SECTIONS: tuple[SectionName, ...] = get_args(SectionName)
 Diffusivity = Annotated[float, Range(0, 10)]
 """Diffusivity D in tokens² per unit of time; a step is stable up to 1/2."""
@@ -92,6 +92,50 @@ class Training:
     """Largest global gradient norm; a larger gradient is scaled down to it."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Fit:
+    """Small Transformers, one per seed, and the simulator with shared weights fitted to the states of their layers."""
+
+    layers: Count = 6
+    """Layers of the Transformer, and time of the fitted simulator."""
+    width: Several = 32
+    """Channels of both."""
+    heads: Count = 4
+    """Attention heads of both."""
+    ffn: Count = 64
+    """Hidden width of the feed-forward sublayer of both."""
+    tokens: Several = 24
+    """Tokens of a row."""
+    vocabulary: Several = 16
+    """Token ids. The class of a row is its first token."""
+    train_batch: Count = 32
+    """Rows of a training step of the Transformer."""
+    train_steps: Count = 200
+    """Training steps of the Transformer."""
+    train_learning_rate: Positive = 3e-3
+    """Learning rate of the Transformer."""
+    rows: Count = 128
+    """Rows whose states are fitted."""
+    test_rows: Count = 48
+    """Rows held out of the fit, on which everything is measured."""
+    batch: Count = 4
+    """Rows of a step of the fit."""
+    steps: Count = 250
+    """Steps of the fit."""
+    learning_rate: Positive = 1e-2
+    """Learning rate of the fit."""
+    smollm2: Path | None = None
+    """Folder of SmolLM2-135M, written by `python -m tests.helpers.smollm2`. Its layers are then fitted too."""
+    components: Several = 32
+    """Principal components of the states of SmolLM2, the width of the simulator fitted to them."""
+    text_rows: Annotated[int, Range(4, 10_000)] = 48
+    """Rows of text for SmolLM2; a quarter is held out of the fit."""
+    text_tokens: Annotated[int, Range(4, 8192)] = 64
+    """Tokens of a row of text."""
+    text_batch: Count = 4
+    """Rows of text of a step of the fit."""
+
+
 USED_BY: dict[str, tuple[SectionName, ...]] = {
     **{section: (section,) for section in SECTIONS},
     "network": ("initialization", "horizon"),
@@ -121,6 +165,8 @@ class Config:
     """Section horizon: the same time in more and finer steps."""
     training: Training = Training()
     """Section training: recall and ListOps with and without the stabilizers."""
+    fit: Fit = Fit()
+    """Section fit: the simulator fitted to the layer states of trained Transformers."""
 
     def __post_init__(self) -> None:
         """Raise ValueError for contradictions, before anything is measured."""
@@ -147,11 +193,19 @@ class Config:
                     f"{name} are one or more increasing numbers, got {' '.join(map(str, values)) or 'none'}; "
                     f"change --{name}."
                 )
-        for name in ("network", "training"):
-            width, heads = (getattr(getattr(self, name), field) for field in ("width", "heads"))
+        pairs = (
+            ("network.width", "network.heads"),
+            ("training.width", "training.heads"),
+            ("fit.width", "fit.heads"),
+            ("fit.components", "fit.heads"),
+        )
+        for names in pairs:
+            width, heads = (
+                getattr(getattr(self, group), field) for group, field in (n.split(".") for n in names)
+            )
             if width % heads:
                 raise ValueError(
-                    f"{name}.width must be divisible by {name}.heads, got {width} and {heads}; change one of them."
+                    f"{names[0]} must be divisible by {names[1]}, got {width} and {heads}; change one of them."
                 )
         if self.training.width % 2:
             raise ValueError(
@@ -161,4 +215,9 @@ class Config:
 
     def idle_options(self) -> dict[str, run.Idle]:
         """Return the options and groups that have no effect, and why."""
-        return run.idle_in_sections(USED_BY, self.only)
+        idle = run.idle_in_sections(USED_BY, self.only)
+        if self.fit.smollm2 is None:
+            reason = run.Idle("--fit.smollm2 FOLDER", "no folder of SmolLM2")
+            names = ("components", "text-rows", "text-tokens", "text-batch")
+            idle = {f"fit.{name}": reason for name in names} | idle
+        return idle

@@ -6,6 +6,7 @@ from experiments import run
 from experiments.stability.config import (
     MAY_CHANGE_ON_RESUME,
     Config,
+    Fit,
     Horizon,
     Initialization,
     Network,
@@ -32,6 +33,20 @@ FULL = dataclasses.replace(
         ffn=256,
         tokens=48,
         steps=1000,
+    ),
+    fit=Fit(
+        layers=12,
+        width=128,
+        ffn=256,
+        tokens=64,
+        vocabulary=64,
+        train_steps=2000,
+        train_learning_rate=1e-3,
+        rows=1024,
+        test_rows=256,
+        batch=32,
+        steps=5000,
+        learning_rate=2e-3,
     ),
 )
 """python -m experiments.stability full

@@ -11,16 +11,18 @@ from experiments import run
 from experiments.run.figures import STYLE, NamedFigure, save
 from experiments.run.report import Table
 from experiments.run.report.claim_lines import Line
-from experiments.stability import figures, figures_trainings
+from experiments.stability import figures, figures_fit, figures_trainings
 from experiments.stability.config import Config
 from experiments.stability.measurements import (
     horizon,
     initialization,
     trainability,
     training_claims,
+    trajectory_fit,
 )
 from experiments.stability.presets import CONTINUATION
 from experiments.stability.stability_arrays import ARRAYS
+from experiments.stability.trajectories.language_states import check_folder
 
 
 class Section(NamedTuple):
@@ -51,6 +53,12 @@ SECTIONS: dict[str, Section] = {
         training_claims.verdict,
         figures_trainings.draw_training,
     ),
+    "fit": Section(
+        "the simulator with shared weights, fitted to the layers of trained Transformers",
+        lambda config: trajectory_fit.measure(config.fit, config.seeds),
+        trajectory_fit.verdict,
+        figures_fit.draw_fit,
+    ),
 }
 
 
@@ -58,10 +66,12 @@ def main(config: Config) -> dict[str, Any]:
     """Measure every section of `config.only`, show and save the results, and return the summary.
 
     Writes `summary.json` and the figures of every section. With `--resume`, finished sections are not repeated.
-    Raises FileExistsError if the run folder has files.
+    Raises FileExistsError if the run folder has files, FileNotFoundError if --fit.smollm2 is no folder of a model.
     """
     for name in config.only:
         run.check_memory(config, ARRAYS[name])
+    if "fit" in config.only and config.fit.smollm2 is not None:
+        check_folder(config.fit.smollm2)
     return run.run_study(StabilityStudy(config), config, out=config.out, resume=config.resume)
 
 

@@ -27,4 +27,16 @@ ARRAYS: dict[SectionName, Arrays] = {
         ("training.depths", "training.width", "training.width"): 128,
         ("training.vocabulary", "training.width"): 32,
     },
+    "fit": {
+        ("fit.rows", "fit.layers", "fit.tokens", "fit.width"): 16,
+        ("fit.test_rows", "fit.layers", "fit.tokens", "fit.width"): 64,
+        ("fit.train_batch", "fit.tokens", "fit.tokens", "fit.heads"): 4,
+        ("fit.train_batch", "fit.tokens", "fit.ffn"): 4,
+        ("fit.batch", "fit.layers", "fit.tokens", "fit.ffn"): 16,
+        ("fit.layers", "fit.width", "fit.ffn"): 32,
+        ("fit.layers", "fit.width", "fit.width"): 64,
+        ("fit.vocabulary", "fit.width"): 32,
+        ("fit.components", "fit.components"): 64,
+        ("fit.components", "fit.ffn"): 32,
+    },
 }

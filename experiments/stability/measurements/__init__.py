@@ -5,4 +5,5 @@ initialization   every combination of the switches at random weights
 horizon          the same time in more and finer steps
 trainability     classifiers trained with and without the stabilizers
 training_claims  verdicts on these trainings
+trajectory_fit   the simulator fitted to the layer states of trained Transformers
 """
