@@ -19,10 +19,13 @@ presets           the values of the presets, and the command line
 networks          the classifiers that are trained, and their tasks
 measurements      one file per section: `measure` returns numbers, and `verdict` judges the claims by them
 figures           figures of the sections that train nothing
+analyses          the section analyses: five analyses of small trained classifiers, with their figures
+trained_layers    the layers of a trained model, for --checkpoint
 program           the sections as a study
 """
 
 from experiments.stability.config import SECTIONS as SECTIONS
+from experiments.stability.config import Analyses as Analyses
 from experiments.stability.config import Config as Config
 from experiments.stability.config import Horizon as Horizon
 from experiments.stability.config import Initialization as Initialization

@@ -8,7 +8,7 @@ from experiments import run
 from pid.interface.command_options import HIDDEN
 from pid.interface.ranges import Count, Positive, Range, Seed, Several
 
-SectionName = Literal["initialization", "horizon"]
+SectionName = Literal["initialization", "horizon", "analyses"]
 SECTIONS: tuple[SectionName, ...] = get_args(SectionName)
 Diffusivity = Annotated[float, Range(0, 10)]
 """Diffusivity D in tokens² per unit of time; a step is stable up to 1/2."""
@@ -60,6 +60,44 @@ class Horizon:
     """Diffusivities D; beyond 1/2 an explicit step of dt = 1 amplifies."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Analyses:
+    """Small classifiers of random rows by their first token: residual connection on or off, without norm or pre-LN."""
+
+    layers: Several = 4
+    """Layers."""
+    width: Several = 16
+    """Channels, an even number."""
+    heads: Count = 2
+    """Attention heads."""
+    ffn: Count = 32
+    """Hidden width of the feed-forward sublayer."""
+    tokens: Several = 8
+    """Tokens of a row."""
+    vocabulary: Several = 8
+    """Different tokens, which are also the classes."""
+    batch: Count = 32
+    """Rows of a training batch."""
+    steps: Count = 400
+    """Training steps."""
+    learning_rate: Positive = 3e-3
+    """Learning rate after a warm-up over a tenth of the steps. Gradients are clipped at norm 1."""
+    snapshots: Several = 10
+    """Largest number of snapshots, at steps that grow geometrically."""
+    rows: Annotated[int, Range(16, 20_000)] = 512
+    """Test rows of the information measures."""
+    components: Count = 3
+    """Principal components of a state of which information is measured, at most the width."""
+    bins: tuple[Several, ...] = (4, 16)
+    """Numbers of bins of each component, one estimate for each."""
+    neighbors: Count = 4
+    """Neighbors of the other estimate, fewer than the rows."""
+    noise: Positive = 0.1
+    """Standard deviation of the noise of that estimate, relative to the first component."""
+    perturbations: tuple[Positive, ...] = (1e-3, 1.0)
+    """Sizes of finite perturbations, relative to the first state."""
+
+
 USED_BY: dict[str, tuple[SectionName, ...]] = {
     **{section: (section,) for section in SECTIONS},
     "network": ("initialization", "horizon"),
@@ -87,6 +125,13 @@ class Config:
     """Section initialization: every combination of the switches at random weights."""
     horizon: Horizon = Horizon()
     """Section horizon: the same time in more and finer steps."""
+    analyses: Analyses = Analyses()
+    """Section analyses: information flow, attention, bottleneck, gradient flow and perturbations."""
+    checkpoint: Path | None = None
+    """Measure the layers of trained models instead: a run of experiments.lra with all its variants and seeds, or the
+    folder of a LLaVA."""
+    checkpoint_rows: Count = 16
+    """Test rows or prompts that a trained model reads."""
 
     def __post_init__(self) -> None:
         """Raise ValueError for contradictions, before anything is measured."""
@@ -103,6 +148,7 @@ class Config:
         increasing = (
             *("initialization.depths", "initialization.gains", "initialization.diffusivities"),
             *("horizon.gains", "horizon.substeps", "horizon.diffusivities"),
+            *("analyses.bins", "analyses.perturbations"),
         )
         for name in increasing:
             section, field = name.split(".")
@@ -112,12 +158,31 @@ class Config:
                     f"{name} are one or more increasing numbers, got {' '.join(map(str, values)) or 'none'}; "
                     f"change --{name}."
                 )
-        if self.network.width % self.network.heads:
-            raise ValueError(
-                f"network.width must be divisible by network.heads, got {self.network.width} and "
-                f"{self.network.heads}; change one of them."
-            )
+        for name, size in (("network", self.network), ("analyses", self.analyses)):
+            if size.width % size.heads:
+                raise ValueError(
+                    f"{name}.width must be divisible by {name}.heads, got {size.width} and {size.heads}; change one of "
+                    f"them."
+                )
+        self._check_analyses()
+
+    def _check_analyses(self) -> None:
+        size = self.analyses
+        rules = (
+            ("width", "an even number", size.width % 2 == 0),
+            ("components", f"at most analyses.width={size.width}", size.components <= size.width),
+            ("neighbors", f"less than analyses.rows={size.rows}", size.neighbors < size.rows),
+        )
+        for name, rule, holds in rules:
+            if not holds:
+                raise ValueError(
+                    f"analyses.{name} is {rule}, got {getattr(size, name)}; change --analyses.{name}."
+                )
 
     def idle_options(self) -> dict[str, run.Idle]:
         """Return the options and groups that have no effect, and why."""
-        return run.idle_in_sections(USED_BY, self.only)
+        if self.checkpoint is not None:
+            reason = run.Idle("sections of its own networks", "--checkpoint")
+            return dict.fromkeys(("only", "seeds", *USED_BY), reason)
+        idle = run.idle_in_sections(USED_BY, self.only)
+        return idle | {"checkpoint-rows": run.Idle("--checkpoint", "none")}

@@ -3,7 +3,14 @@
 import dataclasses
 
 from experiments import run
-from experiments.stability.config import MAY_CHANGE_ON_RESUME, Config, Horizon, Initialization, Network
+from experiments.stability.config import (
+    MAY_CHANGE_ON_RESUME,
+    Analyses,
+    Config,
+    Horizon,
+    Initialization,
+    Network,
+)
 
 QUICK = Config()
 """python -m experiments.stability
@@ -18,6 +25,7 @@ FULL = dataclasses.replace(
     network=Network(width=256, heads=8, ffn=1024, tokens=128, rows=4),
     initialization=Initialization(depths=(6, 12, 24, 48, 96), diffusivities=(0.0, 0.1, 0.25, 0.5)),
     horizon=Horizon(layers=24, gains=(1.0, 2**0.5, 2.0), substeps=(1, 2, 4, 8, 16)),
+    analyses=Analyses(layers=6, width=32, heads=4, ffn=64, tokens=16, steps=3000, rows=2048, snapshots=16),
 )
 """python -m experiments.stability full
 
@@ -25,7 +33,10 @@ Ten seeds and wider, deeper networks; needs an accelerator. It has not been run.
 """
 
 PRESETS = {
-    "quick": ("All sections with three seeds; minutes on two CPU cores, without download. The default.", QUICK),
+    "quick": (
+        "All sections with three seeds; minutes on two CPU cores, without download. The default.",
+        QUICK,
+    ),
     "full": ("Ten seeds, wider and deeper networks, longer training; needs an accelerator.", FULL),
 }
 

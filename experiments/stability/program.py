@@ -12,6 +12,8 @@ from experiments.run.figures import STYLE, NamedFigure, save
 from experiments.run.report import Table
 from experiments.run.report.claim_lines import Line
 from experiments.stability import figures
+from experiments.stability.analyses import five_analyses
+from experiments.stability.analyses.figures import draw_analyses
 from experiments.stability.config import Config
 from experiments.stability.measurements import horizon, initialization
 from experiments.stability.presets import CONTINUATION
@@ -39,6 +41,12 @@ SECTIONS: dict[str, Section] = {
         lambda config: horizon.measure(config.horizon, config.network, config.seeds),
         horizon.verdict,
         figures.draw_horizon,
+    ),
+    "analyses": Section(
+        "information flow, attention, bottleneck, gradient flow and perturbations (synthetic recall task)",
+        lambda config: five_analyses.measure(config.analyses, config.seeds),
+        five_analyses.verdict,
+        draw_analyses,
     ),
 }
 

@@ -19,4 +19,9 @@ def _weights(layers: str) -> dict[tuple[str, ...], int]:
 ARRAYS: dict[SectionName, Arrays] = {
     "initialization": {**_STATES, **_weights("initialization.depths")},
     "horizon": {**_STATES, **_weights("horizon.layers")},
+    "analyses": {
+        ("analyses.snapshots", "analyses.rows", "analyses.tokens", "analyses.width"): 8,
+        ("analyses.rows", "analyses.rows"): 32,
+        ("analyses.snapshots", "analyses.layers", "analyses.width", "analyses.ffn"): 8,
+    },
 }
