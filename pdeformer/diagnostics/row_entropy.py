@@ -61,7 +61,7 @@ def attention_entropy(
         scores = jnp.einsum("bnh,bsnh->bns", query[:, index], key, precision="highest") * factor
         mask = jnp.ones((1, 1, sources), bool)
         if is_causal:
-            mask &= jnp.arange(sources) <= index + (sources - tokens)
+            mask &= (jnp.arange(sources) <= index + (sources - tokens))[None, None]
         if ids is not None:
             mask &= ((ids == ids[:, index, None]) & (ids > 0))[:, None]
         has_keys = jnp.any(mask, axis=-1)
