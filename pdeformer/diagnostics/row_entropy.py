@@ -16,7 +16,7 @@ ROWS = 256
 
 def attention_entropy(
     query: Float[Array, "b t n h"],
-    key: Float[Array, "b s n h"],
+    key: Float[Array, "c s k g"],
     *,
     segment_ids: Segments | None = None,
     is_causal: bool = False,

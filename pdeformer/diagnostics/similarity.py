@@ -13,7 +13,7 @@ from pdeformer.stencil.arguments import convert_segment_ids
 
 
 def relative_change(
-    after: Float[Array, "*b t d"], before: Float[Array, "*b t d"], segment_ids: Segments | None = None
+    after: Float[Array, "*b t d"], before: Float[Array, "*c s e"], segment_ids: Segments | None = None
 ) -> Float[Array, "*b"]:
     """Return the relative change ‖after - before‖ / ‖before‖, in Frobenius norms.
 
@@ -43,7 +43,7 @@ def relative_change(
 
 
 def cosine(
-    a: Float[Array, "*b t d"], b: Float[Array, "*b t d"], segment_ids: Segments | None = None
+    a: Float[Array, "*b t d"], b: Float[Array, "*c s e"], segment_ids: Segments | None = None
 ) -> Float[Array, "*b"]:
     """Return the cosine <a, b> / (‖a‖ ‖b‖) of two states as vectors of T D numbers.
 
@@ -69,7 +69,7 @@ def cosine(
 
 
 def cka(
-    a: Float[Array, "*b t d"], b: Float[Array, "*b t e"], segment_ids: Segments | None = None
+    a: Float[Array, "*b t d"], b: Float[Array, "*c s e"], segment_ids: Segments | None = None
 ) -> Float[Array, "*b"]:
     """Return the linear centered kernel alignment of two states, with tokens as samples.
 

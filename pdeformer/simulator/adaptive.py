@@ -76,7 +76,7 @@ def simulate_adaptive(
         import diffrax  # noqa: F401  only to say early that it is missing
     except ImportError as error:
         raise ImportError(
-            "simulate_adaptive needs diffrax, which is not installed; pip install 'pdeformer[simulator]'."
+            "simulate_adaptive needs the extra 'simulator', got no module diffrax; pip install 'pdeformer[simulator]'."
         ) from error
     allowed = {"order": (1,), "splitting": ("parallel",), "diffusion": ("explicit",), "norm": ("none", "pre")}
     for name, values in allowed.items():

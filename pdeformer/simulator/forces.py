@@ -48,13 +48,19 @@ def forces_of(
         return c.feed_forward * block.ffn(block.norm_ffn(u) if pre else u, key=None)
 
     def diffusion(u: Array) -> Array:
+        rate = diffusivity(c, u)
         if config.causal:
             runs = None if segment_ids is None else stencil.run_ids(segment_ids)
-            return jnp.asarray(c.diffusion, u.dtype) * stencil.receive(stencil.difference(u, 1, runs))
+            return rate * stencil.receive(stencil.difference(u, 1, runs))
         graph = stencil.path(u.shape[-2], segment_ids, "neumann", ndim=u.ndim)
-        return jnp.asarray(c.diffusion, u.dtype) * stencil.laplacian(u, graph)
+        return rate * stencil.laplacian(u, graph)
 
     return Forces(attention, feed_forward, diffusion)
+
+
+def diffusivity(c: Coefficients, u: Float[Array, "b t d"]) -> Float[Array, "1 1 _"]:
+    """Return D with the rank of the state: one number, or one per channel."""
+    return jnp.asarray(c.diffusion, u.dtype).reshape(1, 1, -1)
 
 
 
@@ -70,7 +76,7 @@ def heat_flow(u: Float[Array, "b t d"], c: Coefficients, kind: str) -> Float[Arr
         kind: "exact" or "implicit".
     """
     tokens = u.shape[-2]
-    rate = -4 * jnp.sin(jnp.pi * jnp.arange(tokens, dtype=u.dtype)[:, None] / (2 * tokens)) ** 2
-    exponent = jnp.asarray(c.diffusion, u.dtype) * c.dt * rate
+    rate = -4 * jnp.sin(jnp.pi * jnp.arange(tokens, dtype=u.dtype)[None, :, None] / (2 * tokens)) ** 2
+    exponent = diffusivity(c, u) * c.dt * rate
     factors = jnp.exp(exponent) if kind == "exact" else 1 / (1 - exponent)
-    return idct(factors[None] * dct(u, axis=-2, norm="ortho"), axis=-2, norm="ortho").astype(u.dtype)
+    return idct(factors * dct(u, axis=-2, norm="ortho"), axis=-2, norm="ortho").astype(u.dtype)

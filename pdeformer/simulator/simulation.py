@@ -4,13 +4,14 @@
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Shaped
 
+from pdeformer.diagnostics.hidden_states import Segments
 from pdeformer.integrators.compilation import compile_once
 from pdeformer.pde import is_concrete
 from pdeformer.simulator.config import Coefficients, SimulatorConfig
@@ -18,6 +19,9 @@ from pdeformer.simulator.state_statistics import Observation
 from pdeformer.simulator.time_step import State, start, time_step
 from pdeformer.simulator.weights import SimulatorWeights
 from pdeformer.stencil.arguments import check_floating, convert_segment_ids
+
+
+Input: TypeAlias = Shaped[Array | np.ndarray, "..."]
 
 
 class Simulation(NamedTuple):
@@ -30,7 +34,7 @@ class Simulation(NamedTuple):
     records: Any
     """What `observe` returned after each layer, stacked on a leading layer axis; None without `observe`."""
     growth: Float[Array, " l"] | None
-    """Natural logarithm of the growth of the tangent vector in each layer; None without one."""
+    """Natural logarithm of the growth of the tangent vector in each layer, for order 2 with its velocity; or None."""
     first_nonfinite: Int[Array, ""]
     """First time step, counted from 1, after which an entry is not finite; 0 if the first state is; -1 if none."""
 
@@ -51,16 +55,16 @@ class Simulation(NamedTuple):
 
 
 def simulate(
-    u: Float[Array, "b t d"],
+    u: Input,
     weights: SimulatorWeights,
     config: SimulatorConfig,
     coefficients: Coefficients = Coefficients(),
     *,
-    segment_ids: Any = None,
-    velocity: Float[Array, "b t d"] | None = None,
+    segment_ids: Segments | None = None,
+    velocity: Input | None = None,
     observe: Callable[[Observation], Any] | None = None,
-    reference: Float[Array, "l b t d"] | None = None,
-    tangent: Float[Array, "b t d"] | None = None,
+    reference: Input | None = None,
+    tangent: Input | None = None,
 ) -> Simulation:
     """Simulate ∂u/∂t = D ∂²u/∂x² + λ Attention(N(u)) + FeedForward(N(u)) over the layers of a network.
 
@@ -202,12 +206,15 @@ def _simulate(
         return after, (record, None if growth is None else jnp.sum(growth))
 
     first_block = (weights if config.shared else weights.layer(0)).block()
-    state = start(u, velocity, first_block, c, config, segment_ids)
-    if tangent is not None:
-        tangent_state = State(tangent, None if state.v is None else jnp.zeros_like(tangent))
-        moved = _scale_to_unit(tangent_state)[0]
+
+    def begin(u: Array) -> State:
+        return start(u, velocity, first_block, c, config, segment_ids)
+
+    if tangent is None:
+        state, moved = begin(u), None
     else:
-        moved = None
+        unit = _scale_to_unit(State(tangent, None))[0].u
+        state, moved = jax.jvp(begin, (u,), (unit,))
     finite = jnp.all(jnp.isfinite(u))
     carry = _Carry(state, moved, jnp.int32(0), jnp.where(finite, -1, 0).astype(jnp.int32))
     layers = (None if config.shared else weights.params, reference)

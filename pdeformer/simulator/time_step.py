@@ -59,12 +59,12 @@ def change(force: Callable[[S], S], state: S, dt: Number, integrator: str) -> S:
 
     first = force(state)
     if integrator == "euler":
-        return mean((1, first))
+        return mean((1.0, first))
     if integrator == "heun":
-        return mean((1, first), (1, force(moved(first, dt))))
+        return mean((1.0, first), (1.0, force(moved(first, dt))))
     second = force(moved(first, dt / 2))
     third = force(moved(second, dt / 2))
-    return mean((1, first), (2, second), (2, third), (1, force(moved(third, dt))))
+    return mean((1.0, first), (2.0, second), (2.0, third), (1.0, force(moved(third, dt))))
 
 
 def start(

@@ -211,3 +211,109 @@ def test_ids_of_another_length_are_refused():
     for measure in (*RELATIVE, diagnostics.dirichlet_energy):
         with pytest.raises(ValueError, match="segment_ids needs one id per token, 5, got"):
             measure(random(5, 4), jnp.asarray([1, 1]))
+
+
+def test_similarity_by_hand():
+    a, b = jnp.asarray([[1.0, 0.0], [0.0, 0.0]]), jnp.asarray([[3.0, 4.0], [0.0, 0.0]])
+    np.testing.assert_allclose(diagnostics.cosine(a, b), 0.6, rtol=1e-6)
+    np.testing.assert_allclose(diagnostics.relative_change(b, a), np.sqrt(4 + 16), rtol=1e-6)
+    assert diagnostics.cosine(a, 0 * a) == 0
+    assert diagnostics.relative_change(a, a) == 0 and diagnostics.relative_change(0 * a, 0 * a) == 0
+    assert diagnostics.relative_change(a, 0 * a) == np.inf
+
+
+def slow_cka(a, b):
+    """CKA by its definition on Gram matrices: <K_c, L_c> / (‖K_c‖ ‖L_c‖)."""
+    center = np.eye(len(a)) - 1 / len(a)
+    k, l = (center @ (x @ x.T) @ center for x in (np.asarray(a, float), np.asarray(b, float)))
+    return np.sum(k * l) / np.sqrt(np.sum(k * k) * np.sum(l * l))
+
+
+def test_cka_is_its_definition_and_ignores_what_it_must():
+    a, b = random(20, 5) + 3, random(20, 7, seed=1)
+    np.testing.assert_allclose(diagnostics.cka(a, b), slow_cka(a, b), rtol=1e-5)
+    rotation = np.linalg.qr(np.asarray(random(5, 5, seed=2)))[0]
+    np.testing.assert_allclose(diagnostics.cka(a, 1e3 * a @ rotation - 5), 1, rtol=1e-5)
+    # two clouds far from the origin are alike without centering, and unrelated with it
+    far = diagnostics.cka(random(500, 3) + 100, random(500, 3, seed=4) + 100)
+    assert far < 0.05
+    assert diagnostics.cka(jnp.ones((4, 3)), random(4, 3)) == 0
+
+
+def test_similarity_does_not_read_padding_and_does_not_overflow():
+    a, b = random(1, 8, 4), random(1, 8, 4, seed=1)
+    holes = with_nan_at_padding(a, PACKED), with_nan_at_padding(b, PACKED)
+    valid = np.asarray(PACKED[0]) > 0
+    for measure in (diagnostics.cosine, diagnostics.relative_change, diagnostics.cka):
+        expected = measure(a[0, valid], b[0, valid])
+        np.testing.assert_allclose(measure(*holes, PACKED)[0], expected, rtol=1e-5)
+        np.testing.assert_allclose(measure(1e30 * a, 1e30 * b), measure(a, b), rtol=1e-4)
+    with pytest.raises(ValueError, match="one shape"):
+        diagnostics.cosine(a, b[:, :4])
+    with pytest.raises(ValueError, match="same tokens"):
+        diagnostics.cka(a, b[:, :4])
+
+
+@pytest.mark.parametrize("is_causal", [False, True])
+@pytest.mark.parametrize("tokens", [6, 300])  # 300 rows take two blocks of rows
+def test_attention_entropy_is_that_of_the_weights(is_causal, tokens):
+    query, key = random(1, tokens, 2, 4), random(1, tokens, 2, 4, seed=1)
+    ids = np.ones((1, tokens), int)
+    ids[0, tokens // 2 :], ids[0, -2:] = 2, 0
+    scores = np.einsum("tnh,snh->nts", query[0], key[0]).astype(float) / 2
+    mask = (ids[0][:, None] == ids[0]) & (ids[0] > 0)
+    mask &= np.tril(np.ones_like(mask)) if is_causal else True
+    p = np.exp(scores) * mask
+    p = p / np.maximum(p.sum(-1, keepdims=True), 1e-300)
+    entropy = -np.sum(p * np.log(np.where(p > 0, p, 1)), axis=-1)[:, ids[0] > 0].mean(-1)
+    measured = diagnostics.attention_entropy(query, key, segment_ids=ids, is_causal=is_causal)
+    np.testing.assert_allclose(measured[0], entropy, rtol=2e-5)
+
+
+def test_attention_entropy_of_a_decoded_token_aligns_with_the_last_key():
+    key = random(1, 5, 1, 4)
+    query = jnp.zeros((1, 2, 1, 4))  # uniform over 4 and over 5 keys
+    measured = diagnostics.attention_entropy(query, key, is_causal=True)
+    np.testing.assert_allclose(measured[0, 0], (np.log(4) + np.log(5)) / 2, rtol=1e-6)
+    with pytest.raises(ValueError, match="repeat grouped keys"):
+        diagnostics.attention_entropy(random(1, 2, 4, 4), key)
+
+
+def test_the_jacobian_norm_is_the_largest_singular_value():
+    matrix = np.asarray(random(6, 6))
+    measured = diagnostics.jacobian_norm(
+        lambda u: jnp.sin(u) @ matrix, jnp.zeros(6), key=jax.random.key(0), iterations=200
+    )
+    np.testing.assert_allclose(measured.norm, np.linalg.norm(matrix, 2), rtol=1e-4)
+    assert measured.change < 1e-4
+    unfinished = diagnostics.jacobian_norm(
+        lambda u: u @ matrix, jnp.zeros(6), key=jax.random.key(0), iterations=2
+    )
+    assert unfinished.norm <= measured.norm * (1 + 1e-5) and unfinished.change > measured.change
+    with pytest.raises(ValueError, match="at least 1"):
+        diagnostics.jacobian_norm(jnp.sin, jnp.zeros(2), key=jax.random.key(0), iterations=0)
+
+
+@pytest.mark.parametrize("dt", [1.0, 0.5])
+def test_the_lyapunov_exponent_of_a_linear_map_is_the_log_of_its_spectral_radius(dt):
+    rng = np.random.default_rng(3)
+    basis = rng.normal(size=(5, 5))
+    matrix = basis @ np.diag([1.7, -1.1, 0.5, 0.2, 0.1]) @ np.linalg.inv(basis)  # not normal: ‖M‖ > 1.7
+    exponent = diagnostics.lyapunov_exponent(
+        lambda u: jnp.asarray(matrix, jnp.float32) @ u,
+        jnp.ones(5),
+        key=jax.random.key(0),
+        steps=140,
+        discard=100,
+        dt=dt,
+    )
+    np.testing.assert_allclose(exponent, np.log(1.7) / dt, rtol=1e-4)
+
+
+def test_the_lyapunov_exponent_of_the_logistic_map_is_log_2(x64):
+    exponent = diagnostics.lyapunov_exponent(
+        lambda u: 4 * u * (1 - u), jnp.asarray([0.3141592]), key=jax.random.key(0), steps=100_000
+    )
+    np.testing.assert_allclose(exponent, np.log(2), atol=5e-3)
+    with pytest.raises(ValueError, match="discard"):
+        diagnostics.lyapunov_exponent(jnp.sin, jnp.ones(1), key=jax.random.key(0), steps=3, discard=3)
