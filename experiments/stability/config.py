@@ -64,7 +64,7 @@ class Horizon:
 class Analyses:
     """Small classifiers of random rows by their first token: residual connection on or off, without norm or pre-LN."""
 
-    layers: Several = 4
+    layers: Several = 6
     """Layers."""
     width: Several = 16
     """Channels, an even number."""
@@ -78,7 +78,7 @@ class Analyses:
     """Different tokens, which are also the classes."""
     batch: Count = 32
     """Rows of a training batch."""
-    steps: Count = 400
+    steps: Count = 300
     """Training steps."""
     learning_rate: Positive = 3e-3
     """Learning rate after a warm-up over a tenth of the steps. Gradients are clipped at norm 1."""

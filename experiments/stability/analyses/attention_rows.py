@@ -111,7 +111,9 @@ def _above_claim(low: float, high: float) -> str:
 
 def _against_uniform(result: AttentionRows, stage: int) -> Line:
     consecutive, uniform = (result.at(name, stage=stage) for name in ("consecutive", "uniform"))
-    difference = mean_difference(consecutive.mean(1) - uniform.mean(1))
+    difference = mean_difference(
+        np.round(consecutive.mean(1) - uniform.mean(1), 9)
+    )  # without rounding errors
     return Line(
         f"the next layer predicts a row better than the uniform row does ({STAGES[stage]}, pre-LN, residual on)",
         f"difference of the cosines {difference.format(digits=3)}",

@@ -86,7 +86,9 @@ def _bottleneck(result: AnalysesResult) -> Figure:
     for index, name in enumerate(plane.estimators):
         x, y = (bits[(index, *standard)].mean(axis=1) for bits in (plane.input_bits, plane.label_bits))
         for layer in range(x.shape[-1]):
-            axes[index].plot(x[:, layer], y[:, layer], "o-", ms=3, label=f"{layer}", **series_style(layer))
+            axes[index].plot(
+                x[:, layer], y[:, layer], marker="o", ms=3, label=f"{layer}", **series_style(layer)
+            )
         axes[index].set(title=f"standard network, {name}", xlabel="I(X;T) (bits)", ylabel="I(T;Y) (bits)")
         axis = axes[count + index]
         for number, (norm, residual) in enumerate(CORNERS):

@@ -51,7 +51,7 @@ def verdict(result: GradientFlow) -> list[Line]:
 def _vanishing(result: GradientFlow, stage: int, norm: str) -> Line:
     ratios = {r: result.ratio(norm=norm, stage=stage, residual=r) for r in RESIDUALS}
     difference = mean_difference(np.log10(ratios[1.0]) - np.log10(ratios[0.0]))
-    first = [power_of_ten(result.at(norm=norm, stage=stage, residual=r)[:, 0]) for r in RESIDUALS]
+    first = [power_of_ten(_positive(result.at(norm=norm, stage=stage, residual=r)[:, 0])) for r in RESIDUALS]
     return Line(
         f"without residual connection the gradient vanishes on its way to the first layer ({STAGES[stage]}, norm "
         f"{norm})",
@@ -62,6 +62,11 @@ def _vanishing(result: GradientFlow, stage: int, norm: str) -> Line:
         if np.isfinite(difference.value)
         else "gradients are 0 or not finite",
     )
+
+
+def _positive(values: Float[np.ndarray, " s"]) -> Float[np.ndarray, " s"]:
+    """Return NaN in place of 0, which has no logarithm."""
+    return np.where(values > 0, values, np.nan)
 
 
 def _training(result: GradientFlow) -> Line:
