@@ -79,7 +79,9 @@ def measure(networks: Networks) -> Perturbations:
     directions = (directions / np.sqrt(np.sum(directions**2, axis=(1, 2, 3), keepdims=True))).astype(
         np.float32
     )
-    growth = over_corners(_measure_corner, networks, (0, -1), networks.ids[:, :ROWS], directions)
+    growth = over_corners(
+        _measure_corner, networks, (0, -1), networks.ids[:, :ROWS], directions, optimize=False
+    )
     return Perturbations(networks.size.perturbations, *map(np.asarray, growth))
 
 
