@@ -164,9 +164,9 @@ class Config:
                     f"{name}.width must be divisible by {name}.heads, got {size.width} and {size.heads}; change one of "
                     f"them."
                 )
-        self._check_analyses()
+        self._check_sizes()
 
-    def _check_analyses(self) -> None:
+    def _check_sizes(self) -> None:
         size = self.analyses
         rules = (
             ("width", "an even number", size.width % 2 == 0),

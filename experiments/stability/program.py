@@ -12,8 +12,8 @@ from experiments.run.figures import STYLE, NamedFigure, save
 from experiments.run.report import Table
 from experiments.run.report.claim_lines import Line
 from experiments.stability import figures
-from experiments.stability.analyses import five_analyses
-from experiments.stability.analyses.figures import draw_analyses
+from experiments.stability.analyses import analysis_section
+from experiments.stability.analyses.figures import draw_section
 from experiments.stability.config import Config
 from experiments.stability.measurements import horizon, initialization
 from experiments.stability.presets import CONTINUATION
@@ -45,9 +45,9 @@ SECTIONS: dict[str, Section] = {
     ),
     "analyses": Section(
         "information flow, attention, bottleneck, gradient flow and perturbations (synthetic recall task)",
-        lambda config: five_analyses.measure(config.analyses, config.seeds),
-        five_analyses.verdict,
-        draw_analyses,
+        lambda config: analysis_section.measure(config.analyses, config.seeds),
+        analysis_section.verdict,
+        draw_section,
     ),
 }
 

@@ -19,6 +19,7 @@ Only a change that both show, at all widths, is one of the network.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -80,7 +81,8 @@ def measure(networks: Networks) -> Bottleneck:
     labels = np.broadcast_to(networks.labels[:, None], (*scores.shape[:-2], size.rows))
     rng = np.random.default_rng(0)
     shuffled = np.take(labels, rng.permutation(size.rows), axis=-1)
-    names, results = [], []
+    names: list[str] = []
+    results: list[Any] = []
     for bins in size.bins:
         symbols = bin_codes(scores, bins)
         names.append(f"{bins} bins")
@@ -90,7 +92,7 @@ def measure(networks: Networks) -> Bottleneck:
     noise = size.noise * rng.standard_normal(scores.shape[-2:])
     names.append(f"KSG, noise {size.noise:g}")
     results.append(_by_neighbors(scores, noise, labels, shuffled, size.neighbors))
-    fields = (np.where(is_finite, np.stack([r[i] for r in results]), np.nan) for i in range(3))
+    fields: Any = [np.where(is_finite, np.stack([r[i] for r in results]), np.nan) for i in range(3)]
     return Bottleneck(tuple(names), networks.steps, size.rows, size.vocabulary, *fields, networks.accuracy)
 
 
@@ -136,7 +138,7 @@ def binned_information(
 
 def _by_neighbors(
     scores: np.ndarray, noise: np.ndarray, labels: np.ndarray, shuffled: np.ndarray, neighbors: int
-) -> list[np.ndarray]:
+) -> np.ndarray:
     values = np.empty((3, *scores.shape[:-2]))
     for index in np.ndindex(*scores.shape[:-2]):
         t = scores[index].astype(np.float32)
@@ -145,7 +147,7 @@ def _by_neighbors(
         values[0][index] = continuous_information(jitter, disturbed, neighbors=neighbors)
         values[1][index] = label_information(jitter, labels[index], neighbors=neighbors)
         values[2][index] = label_information(jitter, shuffled[index], neighbors=neighbors)
-    return list(values)
+    return values
 
 
 def verdict(result: Bottleneck) -> list[Line]:

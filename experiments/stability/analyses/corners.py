@@ -54,7 +54,7 @@ class Reading(NamedTuple):
     """Attention weights of the first rows."""
 
 
-class Observed(NamedTuple):
+class NetworkStates(NamedTuple):
     """States of a network on the test rows, and how well it classifies them."""
 
     pooled: Float[Array, "l n d"]
@@ -83,7 +83,7 @@ class Networks:
     """Test rows of every seed."""
     places: Int[np.ndarray, "s n"]
     """One random place of every test row, not the first."""
-    observed: Observed | None = None
+    states: NetworkStates | None = None
     """States and accuracies on the test rows, as NumPy arrays."""
 
     @property
@@ -97,10 +97,10 @@ class Networks:
         return self.ids[..., 0]
 
     def __getattr__(self, name: str) -> Any:
-        """Return an array of `observed`: pooled, token, attention, accuracy, loss."""
-        if name.startswith("_") or name not in Observed._fields:
+        """Return an array of `states`: pooled, token, attention, accuracy, loss."""
+        if name.startswith("_") or name not in NetworkStates._fields:
             raise AttributeError(name)
-        return getattr(self.observed, name)
+        return getattr(self.states, name)
 
 
 def config_of(size: Analyses, norm: str) -> SimulatorConfig:
@@ -146,8 +146,8 @@ def train_corners(size: Analyses, seeds: tuple[int, ...]) -> Networks:
         [np.random.default_rng((seed, 3)).integers(1, size.tokens, size.rows) for seed in seeds]
     )
     networks = Networks(size, seeds, steps, parameters, gradients, ids, places)
-    observed = over_corners(_observe, networks, range(len(steps)), ids, places.astype(np.int32))
-    return replace(networks, observed=Observed(*map(np.asarray, observed)))
+    states: Any = over_corners(_read_states, networks, range(len(steps)), ids, places.astype(np.int32))
+    return replace(networks, states=jax.tree.map(np.asarray, states))
 
 
 def over_corners(
@@ -168,18 +168,16 @@ def over_corners(
     """
     snapshots = list(snapshots)
     shape = (len(snapshots), len(RESIDUALS), len(networks.seeds))
-    residual, seed, number = (
-        np.broadcast_to(values, shape).reshape(-1)
-        for values in (
-            np.asarray(RESIDUALS, np.float32)[:, None],
-            np.asarray(networks.seeds, np.int32),
-            np.arange(len(networks.seeds)),
-        )
+    axes: tuple[Any, ...] = (
+        np.asarray(RESIDUALS, np.float32)[:, None],
+        np.asarray(networks.seeds, np.int32),
+        np.arange(len(networks.seeds)),
     )
+    residual, seed, number = (np.broadcast_to(values, shape).reshape(-1) for values in axes)
     arguments = [values[number] for values in by_seed]
     is_quick = not optimize and jax.default_backend() == "cpu"
     options = {"xla_backend_optimization_level": 0} if is_quick else None
-    results = []
+    results: list[Any] = []
     for index, norm in enumerate(NORMS):
 
         def flatten(x: np.ndarray, index: int = index) -> np.ndarray:
@@ -225,6 +223,7 @@ def _train(
                 return loss_of(unravel(weights), ids[step], residual, config)
 
             metrics, gradient = jax.value_and_grad(loss, has_aux=True)(state.weights)
+            updates: Any
             updates, optimizer_state = optimizer.update(gradient, state.optimizer)
             norms = norms_by_layer(unravel(gradient).layers)
             return _State(state.weights + updates, optimizer_state, norms, jnp.stack(metrics))
@@ -267,14 +266,14 @@ def read_layer(observation: Observation) -> Reading:
     return Reading(observation.u, jax.nn.softmax(scores, axis=-1))
 
 
-def _observe(
+def _read_states(
     corner: Corner,
     ids: Int[Array, "n t"],
     places: Int[Array, " n"],
     *,
     config: SimulatorConfig,
     size: Analyses,
-) -> Observed:
+) -> NetworkStates:
     """Return states, attention and accuracy of one network on its test rows."""
     del size
     u, coefficients = embed(corner.parameters, ids), coefficients_of(corner.residual)
@@ -282,4 +281,4 @@ def _observe(
     states = jnp.concatenate([u[None], run.records.u])
     token = states[:, jnp.arange(len(ids)), places]
     loss, accuracy = loss_of(corner.parameters, ids, corner.residual, config)
-    return Observed(jnp.mean(states, axis=2), token, run.records.weights, accuracy, loss)
+    return NetworkStates(jnp.mean(states, axis=2), token, run.records.weights, accuracy, loss)

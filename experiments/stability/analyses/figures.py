@@ -7,14 +7,14 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from experiments.run.figures import NamedFigure, draw_band, seeds_label, series_style
+from experiments.stability.analyses.analysis_section import AnalysesResult
 from experiments.stability.analyses.corners import NORMS, RESIDUALS, STAGES
-from experiments.stability.analyses.five_analyses import AnalysesResult
 from experiments.stability.figures import panels
 
 CORNERS = [(norm, residual) for norm in NORMS for residual in RESIDUALS]
 
 
-def draw_analyses(result: AnalysesResult) -> Iterator[NamedFigure]:
+def draw_section(result: AnalysesResult) -> Iterator[NamedFigure]:
     """Draw one figure for each analysis."""
     flow, attention, growth = result.information, result.attention, result.perturbations
     classes = 1 / flow.classes

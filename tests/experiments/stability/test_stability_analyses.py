@@ -9,15 +9,15 @@ import pytest
 
 from experiments import stability
 from experiments.stability.analyses import (
+    analysis_section,
     attention_rows,
     bottleneck,
     corners,
-    five_analyses,
     gradient_flow,
     information_flow,
     perturbations,
 )
-from experiments.stability.analyses.figures import draw_analyses
+from experiments.stability.analyses.figures import draw_section
 from pdeformer import simulator
 
 SIZE = stability.Analyses(
@@ -46,8 +46,8 @@ def networks():
 def result(networks):
     """The section on them."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(five_analyses, "train_corners", lambda size, seeds: networks)
-        return five_analyses.measure(SIZE, SEEDS)
+        patch.setattr(analysis_section, "train_corners", lambda size, seeds: networks)
+        return analysis_section.measure(SIZE, SEEDS)
 
 
 def parameters_of(networks, norm, snapshot, residual, seed):
@@ -153,7 +153,7 @@ def test_cosines_of_rows_are_those_of_a_loop(networks):
 def test_uniform_attention_has_cosine_1_everywhere_and_is_not_called_a_finding(networks):
     uniform = np.full_like(networks.attention, 1 / SIZE.tokens)
     rows = attention_rows.measure(
-        dataclasses.replace(networks, observed=networks.observed._replace(attention=uniform))
+        dataclasses.replace(networks, states=networks.states._replace(attention=uniform))
     )
     np.testing.assert_allclose([rows.consecutive.min(), rows.permuted.min(), rows.uniform.min()], 1)
     lines = {line.claim: line for line in attention_rows.verdict(rows)}
@@ -193,10 +193,10 @@ def test_growth_is_that_of_single_simulations(networks):
 
 
 def test_every_line_has_a_verdict_and_every_figure_is_drawn(result):
-    lines = five_analyses.verdict(result)
+    lines = analysis_section.verdict(result)
     assert len({line.claim for line in lines}) == len(lines)
     assert all(line.verdict and line.measured for line in lines)
-    names = [name for name, figure in draw_analyses(result) if figure.axes]
+    names = [name for name, figure in draw_section(result) if figure.axes]
     assert names == [
         f"analyses_{name}"
         for name in ("information", "attention", "bottleneck", "gradients", "perturbations")
@@ -206,8 +206,8 @@ def test_every_line_has_a_verdict_and_every_figure_is_drawn(result):
 def test_states_that_are_not_finite_are_missing_values_and_no_error(networks):
     broken = np.array(networks.pooled)
     broken[:, -1, 1, 0, -1] = np.inf
-    observed = networks.observed._replace(pooled=broken, token=np.full_like(networks.token, np.nan))
-    broken = dataclasses.replace(networks, observed=observed)
+    observed = networks.states._replace(pooled=broken, token=np.full_like(networks.token, np.nan))
+    broken = dataclasses.replace(networks, states=observed)
     flow, plane = information_flow.measure(broken), bottleneck.measure(broken)
     assert np.isnan(flow.label_accuracy[:, 1, 1, 0, -1]).all()
     assert np.isfinite(flow.label_accuracy[:, 1, 0]).all()

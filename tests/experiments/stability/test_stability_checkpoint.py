@@ -153,7 +153,9 @@ def test_growth_and_gradient_of_linear_layers_are_products_of_matrices():
     ids = np.ones((2, 5), int)
     ids[0, 3:] = 0
     tangent = rng.normal(size=first.shape)
-    stack = linear_stack(*(jnp.asarray(x, jnp.float32) for x in (matrices, first)), jnp.asarray(ids))
+    stack = linear_stack(
+        jnp.asarray(matrices, jnp.float32), jnp.asarray(first, jnp.float32), jnp.asarray(ids)
+    )
     measures = layer_measures.measure_stack(stack, jnp.asarray(tangent, jnp.float32))
     moved, lengths, last = np.where(ids[..., None] > 0, tangent, 0), [], first
     for w in matrices:
