@@ -7,6 +7,6 @@ attention_rows        cosine of the attention of consecutive layers, beside triv
 bottleneck            the information plane over training, by bins and by neighbors
 gradient_flow         norm of the gradient by layer
 perturbations         growth of perturbations of the first state
-analysis_section          the section: all five on the same networks
+analysis_section      the section: all five on the same networks
 figures               their figures
 """
