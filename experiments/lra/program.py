@@ -1,6 +1,5 @@
 """The program: prepare the data, train every variant with every seed, write `summary.json` and figures, print."""
 
-import dataclasses
 import functools
 import itertools
 import json
@@ -16,8 +15,7 @@ from rich.console import Console
 
 from experiments import run
 from experiments.data import arrays, listops
-from experiments.data.file_hashes import FileHashes
-from experiments.data.tfds_files import without_messages
+from experiments.data.listops_splits import prepare_listops
 from experiments.lra import example_hits, learned_coefficients, learned_stencils, report
 from experiments.lra.config import BASELINE, Config
 from experiments.lra.figures import draw_curves
@@ -137,23 +135,9 @@ def prepare(config: Config) -> Splits:
         FileNotFoundError: published files are missing.
         ValueError: a published or prepared file is damaged, or its sequences are too long for the model.
     """
-    data, max_len = config.data(), config.model.max_len
-    if config.manual_dir is not None and data.source == "lra_release":
-        hashes = FileHashes(config.data_dir)
-        data = dataclasses.replace(data, content=listops.content_hash(config.manual_dir, hashes))
-    with without_messages():
-        builder = listops.ListOps(config=data, data_dir=str(config.data_dir), file_format="array_record")
-    if not arrays.is_prepared(builder, max_len=max_len, data_dir=config.data_dir):
-        if data.source == "lra_release" and config.manual_dir is not None:
-            listops.check_release_lengths(config.manual_dir, data.sizes(), max_len)
-        counts = " / ".join(f"{split} {size:,}" for split, size in data.sizes().items())
-        verb = "reading" if data.source == "lra_release" else "generating"
-        Console(stderr=True, soft_wrap=True, highlight=False).print(
-            f"{verb} ListOps once, for this and later runs: {counts}", markup=False
-        )
-    return arrays.prepare(
-        builder,
-        max_len=max_len,
+    return prepare_listops(
+        config.data(),
+        max_len=config.model.max_len,
         data_dir=config.data_dir,
         manual_dir=config.manual_dir,
         verify=config.verify,

@@ -22,10 +22,13 @@ measurements      one file per section: `measure` returns numbers, and `verdict`
 figures           figures of the sections that train nothing
 figures_trainings figures of the section training
 figures_fit       figures of section fit
+analyses          the section analyses: five analyses of small trained classifiers, with their figures
+trained_layers    the layers of a trained model, for --checkpoint
 program           the sections as a study
 """
 
 from experiments.stability.config import SECTIONS as SECTIONS
+from experiments.stability.config import Analyses as Analyses
 from experiments.stability.config import Config as Config
 from experiments.stability.config import Fit as Fit
 from experiments.stability.config import Horizon as Horizon

@@ -8,7 +8,7 @@ from experiments import run
 from pid.interface.command_options import HIDDEN
 from pid.interface.ranges import MAX_INT, Count, Positive, Range, Seed, Several
 
-SectionName = Literal["initialization", "horizon", "training", "fit"]
+SectionName = Literal["initialization", "horizon", "training", "fit", "analyses"]
 SECTIONS: tuple[SectionName, ...] = get_args(SectionName)
 Diffusivity = Annotated[float, Range(0, 10)]
 """Diffusivity D in tokens² per unit of time; a step is stable up to 1/2."""
@@ -136,6 +136,44 @@ class Fit:
     """Rows of text of a step of the fit."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Analyses:
+    """Small classifiers of random rows by their first token: residual connection on or off, without norm or pre-LN."""
+
+    layers: Several = 6
+    """Layers."""
+    width: Several = 16
+    """Channels, an even number."""
+    heads: Count = 2
+    """Attention heads."""
+    ffn: Count = 32
+    """Hidden width of the feed-forward sublayer."""
+    tokens: Several = 8
+    """Tokens of a row."""
+    vocabulary: Several = 8
+    """Different tokens, which are also the classes."""
+    batch: Count = 32
+    """Rows of a training batch."""
+    steps: Count = 300
+    """Training steps."""
+    learning_rate: Positive = 3e-3
+    """Learning rate after a warm-up over a tenth of the steps. Gradients are clipped at norm 1."""
+    snapshots: Several = 10
+    """Largest number of snapshots, at steps that grow geometrically."""
+    rows: Annotated[int, Range(16, 20_000)] = 512
+    """Test rows of the information measures."""
+    components: Count = 3
+    """Principal components of a state of which information is measured, at most the width."""
+    bins: tuple[Several, ...] = (4, 16)
+    """Numbers of bins of each component, one estimate for each."""
+    neighbors: Count = 4
+    """Neighbors of the other estimate, fewer than the rows."""
+    noise: Positive = 0.1
+    """Standard deviation of the noise of that estimate, relative to the first component."""
+    perturbations: tuple[Positive, ...] = (1e-3, 1.0)
+    """Sizes of finite perturbations, relative to the first state."""
+
+
 USED_BY: dict[str, tuple[SectionName, ...]] = {
     **{section: (section,) for section in SECTIONS},
     "network": ("initialization", "horizon"),
@@ -167,6 +205,13 @@ class Config:
     """Section training: recall and ListOps with and without the stabilizers."""
     fit: Fit = Fit()
     """Section fit: the simulator fitted to the layer states of trained Transformers."""
+    analyses: Analyses = Analyses()
+    """Section analyses: information flow, attention, bottleneck, gradient flow and perturbations."""
+    checkpoint: Path | None = None
+    """Measure the layers of trained models instead: a run of experiments.lra with all its variants and seeds, or the
+    folder of a LLaVA."""
+    checkpoint_rows: Count = 16
+    """Test rows or prompts that a trained model reads."""
 
     def __post_init__(self) -> None:
         """Raise ValueError for contradictions, before anything is measured."""
@@ -184,6 +229,7 @@ class Config:
             *("initialization.depths", "initialization.gains", "initialization.diffusivities"),
             *("horizon.gains", "horizon.substeps", "horizon.diffusivities"),
             *("training.depths", "training.gains"),
+            *("analyses.bins", "analyses.perturbations"),
         )
         for name in increasing:
             section, field = name.split(".")
@@ -193,11 +239,16 @@ class Config:
                     f"{name} are one or more increasing numbers, got {' '.join(map(str, values)) or 'none'}; "
                     f"change --{name}."
                 )
+        self._check_heads()
+        self._check_analyses()
+
+    def _check_heads(self) -> None:
         pairs = (
             ("network.width", "network.heads"),
             ("training.width", "training.heads"),
             ("fit.width", "fit.heads"),
             ("fit.components", "fit.heads"),
+            ("analyses.width", "analyses.heads"),
         )
         for names in pairs:
             width, heads = (
@@ -207,17 +258,34 @@ class Config:
                 raise ValueError(
                     f"{names[0]} must be divisible by {names[1]}, got {width} and {heads}; change one of them."
                 )
-        if self.training.width % 2:
-            raise ValueError(
-                f"training.width must be even, since positions are pairs of sine and cosine, got "
-                f"{self.training.width}; change --training.width."
-            )
+        for name in ("training", "analyses"):
+            width = getattr(self, name).width
+            if width % 2:
+                raise ValueError(
+                    f"{name}.width must be even, since positions are pairs of sine and cosine, got {width}; "
+                    f"change --{name}.width."
+                )
+
+    def _check_analyses(self) -> None:
+        size = self.analyses
+        rules = (
+            ("components", f"at most analyses.width={size.width}", size.components <= size.width),
+            ("neighbors", f"less than analyses.rows={size.rows}", size.neighbors < size.rows),
+        )
+        for name, rule, holds in rules:
+            if not holds:
+                raise ValueError(
+                    f"analyses.{name} is {rule}, got {getattr(size, name)}; change --analyses.{name}."
+                )
 
     def idle_options(self) -> dict[str, run.Idle]:
         """Return the options and groups that have no effect, and why."""
+        if self.checkpoint is not None:
+            reason = run.Idle("sections of its own networks", "--checkpoint")
+            return dict.fromkeys(("only", "seeds", *USED_BY), reason)
         idle = run.idle_in_sections(USED_BY, self.only)
         if self.fit.smollm2 is None:
             reason = run.Idle("--fit.smollm2 FOLDER", "no folder of SmolLM2")
             names = ("components", "text-rows", "text-tokens", "text-batch")
             idle = {f"fit.{name}": reason for name in names} | idle
-        return idle
+        return idle | {"checkpoint-rows": run.Idle("--checkpoint", "none")}

@@ -5,6 +5,7 @@ import dataclasses
 from experiments import run
 from experiments.stability.config import (
     MAY_CHANGE_ON_RESUME,
+    Analyses,
     Config,
     Fit,
     Horizon,
@@ -48,6 +49,7 @@ FULL = dataclasses.replace(
         steps=5000,
         learning_rate=2e-3,
     ),
+    analyses=Analyses(layers=6, width=32, heads=4, ffn=64, tokens=16, steps=3000, rows=2048, snapshots=16),
 )
 """python -m experiments.stability full
 

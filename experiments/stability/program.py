@@ -12,6 +12,8 @@ from experiments.run.figures import STYLE, NamedFigure, save
 from experiments.run.report import Table
 from experiments.run.report.claim_lines import Line
 from experiments.stability import figures, figures_fit, figures_trainings
+from experiments.stability.analyses import analysis_section
+from experiments.stability.analyses.figures import draw_section
 from experiments.stability.config import Config
 from experiments.stability.measurements import (
     horizon,
@@ -22,6 +24,7 @@ from experiments.stability.measurements import (
 )
 from experiments.stability.presets import CONTINUATION
 from experiments.stability.stability_arrays import ARRAYS
+from experiments.stability.trained_layers import model_folders
 from experiments.stability.trajectories.language_states import check_folder
 
 
@@ -59,7 +62,17 @@ SECTIONS: dict[str, Section] = {
         trajectory_fit.verdict,
         figures_fit.draw_fit,
     ),
+    "analyses": Section(
+        "information flow, attention, bottleneck, gradient flow and perturbations (synthetic recall task)",
+        lambda config: analysis_section.measure(config.analyses, config.seeds),
+        analysis_section.verdict,
+        draw_section,
+    ),
 }
+
+
+CHECKPOINT = "checkpoint"
+"""Name of the only section of a run with --checkpoint."""
 
 
 def main(config: Config) -> dict[str, Any]:
@@ -68,7 +81,9 @@ def main(config: Config) -> dict[str, Any]:
     Writes `summary.json` and the figures of every section. With `--resume`, finished sections are not repeated.
     Raises FileExistsError if the run folder has files, FileNotFoundError if --fit.smollm2 is no folder of a model.
     """
-    for name in config.only:
+    if config.checkpoint is not None:
+        model_folders.kind_of(config.checkpoint)
+    for name in config.only if config.checkpoint is None else ():
         run.check_memory(config, ARRAYS[name])
     if "fit" in config.only and config.fit.smollm2 is not None:
         check_folder(config.fit.smollm2)
@@ -84,19 +99,29 @@ class StabilityStudy(run.Study[dict[str, run.Row]]):
 
     def __init__(self, config: Config) -> None:
         """Take the configuration."""
-        self.config, self.stem, self.count = config, config.preset, len(config.only)
+        self.sections: tuple[str, ...] = config.only if config.checkpoint is None else (CHECKPOINT,)
+        self.config, self.stem, self.count = config, config.preset, len(self.sections)
         self.title = "why a Transformer needs residual connections and LayerNorm, on a simulator without them"
+        if config.checkpoint is not None:
+            self.title = f"the layers of trained models in {config.checkpoint}"
 
     def measure(self, runner: run.Runner) -> dict[str, run.Row]:
-        """Measure the sections of `config.only`."""
+        """Measure the sections of `config.only`, or the models of `config.checkpoint`."""
         parts = [
-            run.Part(name, partial(measure_section, name, self.config), title=SECTIONS[name].title)
-            for name in self.config.only
+            run.Part(
+                CHECKPOINT, partial(measure_checkpoint, self.config), title="the layers of trained models"
+            )
+            if name == CHECKPOINT
+            else run.Part(name, partial(measure_section, name, self.config), title=SECTIONS[name].title)
+            for name in self.sections
         ]
-        return dict(zip(self.config.only, runner.rows(parts), strict=True))
+        return dict(zip(self.sections, runner.rows(parts), strict=True))
 
     def tabulate(self, results: dict[str, run.Row]) -> list[Table]:
-        """Return one table of all claims."""
+        """Return one table of all claims, or of all layers."""
+        if CHECKPOINT in results:
+            row, names = results[CHECKPOINT], ("model", "layer", *model_folders.COLUMNS.values())
+            return [Table(row["numbers"]["kind"], names, [tuple(cells) for cells in row["table"]])]
         rows = [(name, *line) for name, row in results.items() for line in row["table"]]
         columns = ("section", "claim", "measured", "verdict")
         return [Table("Transformers as a PDE: the claims, measured", columns, rows)]
@@ -105,6 +130,16 @@ class StabilityStudy(run.Study[dict[str, run.Row]]):
         """Return the rows by section."""
         del tables
         return {"preset": self.config.preset, "seeds": list(self.config.seeds)} | results
+
+
+def measure_checkpoint(config: Config, folder: Path, say: run.Say) -> run.Row:
+    """Measure the models of `config.checkpoint`, save the figure, and return table and numbers."""
+    assert config.checkpoint is not None
+    result = model_folders.measure(config.checkpoint, config.checkpoint_rows, say)
+    with matplotlib.rc_context(STYLE):
+        for file, figure in model_folders.draw(result):
+            save(figure, folder, file, title=f"stability, run folder {folder.name}: {config.checkpoint}")
+    return {"table": [list(cells) for cells in model_folders.table(result)], "numbers": run.to_json(result)}
 
 
 def measure_section(name: str, config: Config, folder: Path, say: run.Say) -> run.Row:

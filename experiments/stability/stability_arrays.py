@@ -39,4 +39,9 @@ ARRAYS: dict[SectionName, Arrays] = {
         ("fit.components", "fit.components"): 64,
         ("fit.components", "fit.ffn"): 32,
     },
+    "analyses": {
+        ("analyses.snapshots", "analyses.rows", "analyses.tokens", "analyses.width"): 8,
+        ("analyses.rows", "analyses.rows"): 32,
+        ("analyses.snapshots", "analyses.layers", "analyses.width", "analyses.ffn"): 8,
+    },
 }

@@ -89,7 +89,7 @@ class Continuation(Generic[C]):
 
     def check_program(self, folder: Path) -> None:
         """Raise ValueError if another program has made the run."""
-        if self.program and (other := _program_of(folder)) not in ("", self.program):
+        if self.program and (other := program_of(folder)) not in ("", self.program):
             raise ValueError(
                 f"--resume of {self.program} needs a run of {self.program}, got a run of {other} in {folder}; use "
                 f"{resume_command(other, folder)}, or another --out."
@@ -199,7 +199,7 @@ def _suggestion(folder: Path) -> str:
     return f"use {' or '.join(str(beside[name]) for name in names)}" if names else "check --out"
 
 
-def _program_of(folder: Path) -> str:
+def program_of(folder: Path) -> str:
     """Return the program that made the run, "" if it does not say."""
     for start in read_starts(folder)[:1]:
         if program := start.get("program"):
