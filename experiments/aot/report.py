@@ -1,4 +1,4 @@
-"""Tables of the compiled programs: one for each group."""
+"""Tables of the compiled programs: one for each group, and the kernels of a GPU that read their operands again."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,15 +10,21 @@ COLUMNS = (
     *("machine", "program", "GB", "of", "moved GB", "over least", "T operations", "collectives", "their MB"),
     *("expected ms", "by", "roofline"),
 )
+LOADS = ("machine", "program", "moved GB", "loaded GB", "loaded over moved")
+"""Columns for kernels that load more than their operands; a cache decides how much of it reaches the memory."""
 
 
 def tables(rows: Sequence[Row]) -> list[Table]:
-    """Return one table for each group, per device."""
+    """Return one table for each group, and one for kernels that load more than their operands, per device."""
     groups = dict.fromkeys(row["group"] for row in rows)
-    return [
+    result = [
         Table(f"{group}, per device", COLUMNS, [cells(row) for row in rows if row["group"] == group])
         for group in groups
     ]
+    again = [row for row in rows if row["status"] == "compiled" and row["loaded_bytes"] != row["moved_bytes"]]
+    if again:
+        result.append(Table("loads of GPU kernels, per device", LOADS, [load_cells(row) for row in again]))
+    return result
 
 
 def markdown(tables: Sequence[Table]) -> str:
@@ -48,6 +54,17 @@ def cells(row: Row) -> tuple[str, ...]:
         _figure(row["expected_ms"]),
         row["bound_by"],
         f"{100 * row['roofline_share']:.0f} %",
+    )
+
+
+def load_cells(row: Row) -> tuple[str, ...]:
+    """Return the cells of one program whose kernels read their operands again."""
+    return (
+        row["machine"],
+        row["program"],
+        _figure(row["moved_bytes"] / 1e9),
+        _figure(row["loaded_bytes"] / 1e9),
+        f"{_figure(row['loaded_bytes'] / row['moved_bytes'])}x",
     )
 
 

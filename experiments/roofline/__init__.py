@@ -2,13 +2,15 @@
 
 Files in import order:
 
-hlo_text        instructions of a compiled program
-mosaic_kernels  grid and blocks of the kernels of a TPU
-hlo_traffic     bytes that an instruction moves
-hlo_totals      bytes, collectives, cycles and kernels of a program, loops times their trips
-matrix_flops    operations of the matrix products of a traced program
-chips           peak rates of the accelerators
-roof            least and expected time
+hlo_text           instructions of a compiled program
+scalar_arithmetic  integers of a kernel for all steps of its grid
+mosaic_kernels     grid and blocks of the kernels of a TPU
+triton_loads       bytes that the programs of a kernel of a GPU load and store
+hlo_traffic        bytes that an instruction moves
+hlo_totals         bytes, collectives, cycles and kernels of a program, loops times their trips
+matrix_flops       operations of the matrix products of a traced program
+chips              peak rates of the accelerators
+roof               least and expected time
 """
 
 from experiments.roofline.chips import CHIPS as CHIPS

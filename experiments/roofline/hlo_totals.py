@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from experiments.roofline.hlo_text import Computation, Instruction, Program, parse
 from experiments.roofline.hlo_traffic import traffic_of
 from experiments.roofline.mosaic_kernels import kernel_of
+from experiments.roofline.triton_loads import loads_of
 
 COLLECTIVES = (
     *("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "ragged-all-to-all"),
@@ -22,7 +23,9 @@ class Totals:
     """Sums over one execution of a program on one device."""
 
     bytes: float = 0.0
-    """Bytes between the memory of the device and its chip."""
+    """Bytes between the memory of the device and its chip. A kernel of a GPU counts its operands and results once."""
+    loaded_bytes: float = 0.0
+    """The same with what the programs of a kernel of a GPU load and store, as often as they do."""
     cycles: float = 0.0
     """Cycles that the compiler of a TPU expects; 0 elsewhere. Kernels have none."""
     collectives: Counter[str] = field(default_factory=Counter)
@@ -39,6 +42,7 @@ class Totals:
     def add(self, other: "Totals", times: float = 1.0) -> None:
         """Add what another part of the program does, `times` times."""
         self.bytes += times * other.bytes
+        self.loaded_bytes += times * other.loaded_bytes
         self.cycles += times * other.cycles
         self.unknown_loops += other.unknown_loops
         for name in ("collectives", "collective_bytes", "custom_calls", "kernel_steps"):
@@ -88,7 +92,11 @@ class _Walk:
                 called = instruction.called("to_apply") or instruction.called("calls")
                 totals.add(self.computation(called or ""))
             case _:
-                totals.bytes += traffic_of(instruction, computation, self.program).total
+                moved, loads = traffic_of(instruction, computation, self.program).total, None
+                if instruction.opcode == "custom-call":
+                    loads = loads_of(instruction)
+                totals.bytes += moved
+                totals.loaded_bytes += moved if loads is None else loads.bytes
                 totals.cycles += _cycles(instruction)
                 for collective, inside in self._collectives(instruction, computation):
                     self._count(collective, inside, totals, is_fused=inside is not computation)

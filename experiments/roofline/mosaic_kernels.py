@@ -9,7 +9,6 @@ import base64
 import functools
 import math
 import re
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,29 +16,9 @@ from jax._src.lib import tpu  # pyright: ignore[reportPrivateImportUsage]  the d
 from jax.extend.mlir import ir
 
 from experiments.roofline.hlo_text import WIDTHS, Instruction
+from experiments.roofline.scalar_arithmetic import evaluate
 
 TARGET = "tpu_custom_call"
-OPERATIONS: dict[str, Callable[..., Any]] = {
-    "addi": np.add,
-    "subi": np.subtract,
-    "muli": np.multiply,
-    "maxsi": np.maximum,
-    "minsi": np.minimum,
-    "divsi": lambda a, b: (np.sign(a) * np.sign(b)) * (np.abs(a) // np.abs(b)),
-    "floordivsi": np.floor_divide,
-    "remsi": np.fmod,
-    "andi": np.bitwise_and,
-    "ori": np.bitwise_or,
-    "xori": np.bitwise_xor,
-    "select": np.where,
-    "extsi": lambda a: a,
-    "extui": lambda a: a,
-    "trunci": lambda a: a,
-    "index_cast": lambda a: a,
-}
-"""Integer arithmetic of index maps."""
-COMPARISONS = (np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal)
-"""Comparisons by the number of their predicate."""
 
 _BODY = re.compile(r'"body":"([A-Za-z0-9+/=]+)"')
 _OPERATION = re.compile(r'(%\w+) = "[\w.]*arith\.(\w+)"\(([^)]*)\)(.*)')
@@ -118,9 +97,7 @@ def fetches(transform: str, grid: tuple[int, ...]) -> int:
     points = np.indices(grid, np.int64).reshape(len(grid), -1)
     values: dict[str, Any] = {f"%arg{axis}": column for axis, column in enumerate(points)}
     for result, operation, operands, rest in _OPERATION.findall(transform):
-        values[result] = _evaluate(
-            operation, [values.get(name.strip()) for name in operands.split(",")], rest
-        )
+        values[result] = evaluate(operation, [values.get(name.strip()) for name in operands.split(",")], rest)
     returned = re.search(r'func\.return"\(([^)]*)\)', transform)
     index = [values.get(name.strip()) for name in returned.group(1).split(",")] if returned else [None]
     columns = [np.broadcast_to(column, steps) for column in index if column is not None]
@@ -128,17 +105,3 @@ def fetches(transform: str, grid: tuple[int, ...]) -> int:
         return steps
     table = np.stack(columns)
     return 1 + int(np.any(table[:, 1:] != table[:, :-1], axis=0).sum())
-
-
-def _evaluate(operation: str, operands: list[Any], rest: str) -> Any:
-    """Return the value of an operation for all steps; None if it depends on data."""
-    if operation == "constant":
-        number = re.search(r"value = (-?\d+|true)", rest)
-        return None if number is None else 1 if number.group(1) == "true" else int(number.group(1))
-    if any(operand is None for operand in operands):
-        return None
-    if operation == "cmpi":
-        predicate = re.search(r"predicate = (\d+)", rest)
-        number = int(predicate.group(1)) if predicate else len(COMPARISONS)
-        return COMPARISONS[number](*operands).astype(np.int64) if number < len(COMPARISONS) else None
-    return OPERATIONS[operation](*operands) if operation in OPERATIONS else None

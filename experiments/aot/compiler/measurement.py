@@ -54,6 +54,7 @@ def cost(traced: Any, compiled: Any, workload: Workload, target: Target) -> Row:
         **memory(compiled),
         "least_bytes": least,
         "moved_bytes": totals.bytes,
+        "loaded_bytes": totals.loaded_bytes,
         "bytes_ratio": totals.bytes / least,
         "flops": sum(by_kind.values()),
         "flops_by_kind": by_kind,

@@ -20,6 +20,7 @@ ROW = {
     "total_bytes": 250,
     "least_bytes": 200,
     "moved_bytes": 300,
+    "loaded_bytes": 300,
     "bytes_ratio": 1.5,
     "flops": 1e6,
     "flops_by_kind": {"bfloat16": 1e6},

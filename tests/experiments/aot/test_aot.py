@@ -30,6 +30,7 @@ from experiments.aot.compiler.backend import traced_for
 from experiments.aot.compiler.environment import environment
 from experiments.aot.config import GROUPS, MACHINES
 from experiments.aot.figures import draw_memory, draw_roofline
+from experiments.aot.report import tables
 from experiments.aot.targets import TARGETS
 from experiments.aot.verdict import finish, violations
 from pdeformer.attention import dot_product_attention
@@ -191,6 +192,7 @@ def test_cost_of_a_program_of_this_machine():
     row = measurement.cost(traced, traced.lower().compile(), workload, TARGETS["h100-8"])
     assert row["flops"] == 2 * 16 * 32 * 16
     assert row["least_bytes"] == row["moved_bytes"] == 4 * (16 * 32 + 32 * 16 + 16 * 16)
+    assert row["loaded_bytes"] == row["moved_bytes"]
     assert row["argument_bytes"] == 4 * (16 * 32 + 32 * 16)
     assert row["total_bytes"] == row["argument_bytes"] + row["output_bytes"] + row["temporary_bytes"]
     assert row["collectives"] == {}
@@ -267,6 +269,16 @@ def test_without_compilers_the_program_says_what_to_install(monkeypatch, tmp_pat
     monkeypatch.setattr(program, "missing_wheel", lambda platform: f"pip install {platform}")
     with pytest.raises(ImportError, match="got none of them; pip install gpu or pip install tpu"):
         main(dataclasses.replace(config, out=tmp_path / "other"))
+
+
+def test_programs_that_load_more_than_they_move_have_a_table():
+    rows = [finish(case(), ROW), finish(case("again"), ROW | {"loaded_bytes": 600})]
+    of_group, loads = tables(rows)
+    assert len(of_group.rows) == 2
+    assert [row[1] for row in loads.rows] == ["again"]
+    assert loads.rows[0][-1] == "2x"
+    failed = finish(case("failed"), {"status": "failed", "reason": ""})
+    assert len(tables([rows[0], failed])) == 1
 
 
 def test_figures_need_what_they_draw():
