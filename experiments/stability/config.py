@@ -54,7 +54,7 @@ class Horizon:
     """Layers; each holds for one unit of time."""
     gains: tuple[Gain, ...] = (1.0, 2.0)
     """Factors of all initial matrices."""
-    substeps: tuple[Count, ...] = (1, 2, 8)
+    substeps: tuple[Count, ...] = (1, 4)
     """Time steps per layer: dt is 1/substeps."""
     diffusivities: tuple[Diffusivity, ...] = (0.0, 0.7)
     """Diffusivities D; beyond 1/2 an explicit step of dt = 1 amplifies."""
@@ -120,7 +120,7 @@ class Fit:
     """Rows held out of the fit, on which everything is measured."""
     batch: Count = 4
     """Rows of a step of the fit."""
-    steps: Count = 250
+    steps: Count = 200
     """Steps of the fit."""
     learning_rate: Positive = 1e-2
     """Learning rate of the fit."""
@@ -154,7 +154,7 @@ class Analyses:
     """Different tokens, which are also the classes."""
     batch: Count = 32
     """Rows of a training batch."""
-    steps: Count = 300
+    steps: Count = 240
     """Training steps."""
     learning_rate: Positive = 3e-3
     """Learning rate after a warm-up over a tenth of the steps. Gradients are clipped at norm 1."""

@@ -117,8 +117,10 @@ def _draw_map(result: InitializationResult) -> Figure:
                     for gain in result.gains
                 ]
             )
-            shown = np.clip(values, -limit, limit)
-            image = axis.imshow(shown, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto", origin="lower")
+            clipped = np.clip(values, -limit, limit)
+            image = axis.imshow(
+                clipped, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto", origin="lower"
+            )
             for (i, j), value in np.ndenumerate(values):
                 text = "not finite" if not np.isfinite(value) else f"{value:+.1f}"
                 axis.text(j, i, text, ha="center", va="center", fontsize=7)

@@ -12,7 +12,13 @@ from jaxtyping import Array, Float, Key
 
 
 class JacobianNorm(NamedTuple):
-    """Spectral norm of a Jacobian by power iteration."""
+    """Spectral norm of a Jacobian by power iteration, from `jacobian_norm`.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> JacobianNorm(jnp.asarray(3.0), jnp.asarray(1e-4)).change < 0.01  # it has converged
+        Array(True, dtype=bool)
+    """
 
     norm: Float[Array, ""]
     """‖J‖₂, the largest growth of a small perturbation; a lower bound until it has converged."""
@@ -35,6 +41,9 @@ def jacobian_norm(
 
     Returns:
         The norm, and its relative change in the last iteration. Both are NaN where `f` is not finite.
+
+    Raises:
+        ValueError: `iterations` is below 1.
 
     Example:
         >>> import jax, jax.numpy as jnp

@@ -10,7 +10,7 @@ Continuous Dynamics", 2024]
 
     config = simulator.SimulatorConfig(layers=12, norm="none")
     weights = simulator.init_weights(config, key, gain=2.0)
-    run = simulator.simulate(u, weights, config, observe=simulator.measure_state)
+    run = simulator.simulate(u, weights, config, record=simulator.measure_state)
 
 Files, each importing only those above it:
 
@@ -20,13 +20,13 @@ forces            diffusion, attention and feed-forward sublayer as terms of ∂
 time_step         one step in time: Euler, Heun, RK4; first and second order; splitting
 state_statistics  what is recorded of the state after each layer
 simulation        `simulate`: all layers, by `lax.scan`
-adaptive          `simulate_adaptive`: the same equation with the error control of diffrax
+error_control     `simulate_adaptive`: the same equation with the error control of diffrax
 grid              `run_grid`: one function over a grid of settings, vmapped and sharded
 """
 
-from pdeformer.simulator.adaptive import simulate_adaptive as simulate_adaptive
 from pdeformer.simulator.config import Coefficients as Coefficients
 from pdeformer.simulator.config import SimulatorConfig as SimulatorConfig
+from pdeformer.simulator.error_control import simulate_adaptive as simulate_adaptive
 from pdeformer.simulator.grid import run_grid as run_grid
 from pdeformer.simulator.simulation import Simulation as Simulation
 from pdeformer.simulator.simulation import simulate as simulate

@@ -31,7 +31,7 @@ class Simulation(NamedTuple):
     velocity: Float[Array, "b t d"] | None
     """Velocity after the last layer, for order 2; that of the leapfrog belongs to half a step earlier."""
     records: Any
-    """What `observe` returned after each layer, stacked on a leading layer axis; None without `observe`."""
+    """What `record` returned after each layer, stacked on a leading layer axis; None without it."""
     growth: Float[Array, " l"] | None
     """Natural logarithm of the growth of the tangent vector in each layer, for order 2 with its velocity; or None."""
     first_nonfinite: Int[Array, ""]
@@ -61,7 +61,7 @@ def simulate(
     *,
     segment_ids: Segments | None = None,
     velocity: Input | None = None,
-    observe: Callable[[Observation], Any] | None = None,
+    record: Callable[[Observation], Any] | None = None,
     reference: Input | None = None,
     tangent: Input | None = None,
 ) -> Simulation:
@@ -78,7 +78,7 @@ def simulate(
         coefficients: the numbers; they may be traced.
         segment_ids: int or bool `(B, T)`, 0 for padding; None is one segment without padding.
         velocity: the first velocity for order 2, None is 0.
-        observe: a function of an `Observation`, evaluated after each layer inside the scan: `measure_state`,
+        record: a function of an `Observation`, evaluated after each layer inside the scan: `measure_state`,
             `record_state` or your own. A program is compiled for each function, so pass one that has a name.
         reference: states of another simulation after each layer, `(L, B, T, D)`, for comparisons.
         tangent: a perturbation of `u`. Its growth is computed along, by forward differentiation.
@@ -94,7 +94,7 @@ def simulate(
         >>> config = SimulatorConfig(layers=3, width=8, heads=2, ffn=16)
         >>> weights = init_weights(config, jax.random.key(0))
         >>> u = jax.random.normal(jax.random.key(1), (1, 5, 8))
-        >>> run = simulate(u, weights, config, observe=measure_state)
+        >>> run = simulate(u, weights, config, record=measure_state)
         >>> run.records.token_similarity.shape, int(run.first_nonfinite)
         ((3,), -1)
 
@@ -121,7 +121,7 @@ def simulate(
         )
     _check_layers(weights, config)
     arrays = tuple(None if x is None else jnp.asarray(x, u.dtype) for x in (velocity, reference, tangent))
-    return _simulate(u, weights, coefficients, ids, *arrays, config=config, observe=observe)
+    return _simulate(u, weights, coefficients, ids, *arrays, config=config, record=record)
 
 
 def check_coefficients(coefficients: Coefficients, config: SimulatorConfig) -> None:
@@ -170,7 +170,7 @@ class _Carry(NamedTuple):
     first_nonfinite: Int[Array, ""]
 
 
-@compile_once("config", "observe")
+@compile_once("config", "record")
 def _simulate(
     u: Array,
     weights: SimulatorWeights,
@@ -181,7 +181,7 @@ def _simulate(
     tangent: Array | None,
     *,
     config: SimulatorConfig,
-    observe: Callable[[Observation], Any] | None,
+    record: Callable[[Observation], Any] | None,
 ) -> Simulation:
     """Run the scan over the layers, and in each layer over its substeps."""
     c = Coefficients(*(jnp.asarray(x, u.dtype) for x in c))
@@ -205,12 +205,11 @@ def _simulate(
             return _Carry(state, moved, step, first), growth
 
         after, growth = jax.lax.scan(substep, carry, length=config.substeps)
-        record = None
-        if observe is not None:
-            normalize = config.norm == "pre"
-            before = carry.state.u
-            record = observe(Observation(after.state.u, before, u, other, block, segment_ids, normalize))
-        return after, (record, None if growth is None else jnp.sum(growth))
+        if record is None:
+            return after, (None, None if growth is None else jnp.sum(growth))
+        normalize, before = config.norm == "pre", carry.state.u
+        recorded = record(Observation(after.state.u, before, u, other, block, segment_ids, normalize))
+        return after, (recorded, None if growth is None else jnp.sum(growth))
 
     first_block = (weights if config.shared else weights.layer(0)).block()
 

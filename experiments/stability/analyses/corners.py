@@ -19,6 +19,7 @@ from jaxtyping import Array, Float, Int
 
 from experiments.run.progress import Clock, TrainingProgress
 from experiments.stability.config import Analyses
+from experiments.stability.networks.fast_compilation import fast_compilation
 from experiments.stability.networks.sequence_classifier import Parameters, classify, embed, init
 from pdeformer import simulator
 from pdeformer.simulator import Coefficients, Observation, SimulatorConfig
@@ -135,7 +136,7 @@ def snapshot_steps(size: Analyses) -> tuple[int, ...]:
 
 
 def train_corners(size: Analyses, seeds: tuple[int, ...]) -> Networks:
-    """Train the four corners of every seed, and observe all snapshots on the test rows: two programs for each norm."""
+    """Train the four corners of every seed, and record all snapshots on the test rows: two programs for each norm."""
     steps = snapshot_steps(size)
     batches = np.stack([draw_ids(size, seed, 1, size.steps, size.batch) for seed in seeds])
     trainings = [_train(size, seeds, norm, steps, batches) for norm in NORMS]
@@ -175,8 +176,7 @@ def over_corners(
     )
     residual, seed, number = (np.broadcast_to(values, shape).reshape(-1) for values in axes)
     arguments = [values[number] for values in by_seed]
-    is_quick = not optimize and jax.default_backend() == "cpu"
-    options = {"xla_backend_optimization_level": 0} if is_quick else None
+    options = fast_compilation(1 if optimize else 0)
     results: list[Any] = []
     for index, norm in enumerate(NORMS):
 
@@ -230,7 +230,7 @@ def _train(
 
         return jax.lax.fori_loop(first, last, update, state)
 
-    run = jax.jit(jax.vmap(advance, in_axes=(0, 0, 0, None, None)))
+    run = jax.jit(jax.vmap(advance, in_axes=(0, 0, 0, None, None)), compiler_options=fast_compilation())
     layers = jnp.zeros((len(weights), size.layers))
     state: Any = _State(weights, jax.vmap(optimizer.init)(weights), layers, jnp.zeros((len(weights), 2)))
     snapshots, gradients, clock = [np.asarray(weights)], [], Clock()
@@ -277,7 +277,7 @@ def _read_states(
     """Return states, attention and accuracy of one network on its test rows."""
     del size
     u, coefficients = embed(corner.parameters, ids), coefficients_of(corner.residual)
-    run = simulator.simulate(u, corner.parameters.layers, config, coefficients, observe=read_layer)
+    run = simulator.simulate(u, corner.parameters.layers, config, coefficients, record=read_layer)
     states = jnp.concatenate([u[None], run.records.u])
     token = states[:, jnp.arange(len(ids)), places]
     loss, accuracy = loss_of(corner.parameters, ids, corner.residual, config)

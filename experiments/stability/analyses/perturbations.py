@@ -97,7 +97,7 @@ def _measure_corner(
     def states(u: Array, tangent: Array | None = None) -> simulator.Simulation:
         weights, coefficients = corner.parameters.layers, coefficients_of(corner.residual)
         return simulator.simulate(
-            u, weights, config, coefficients, observe=simulator.record_state, tangent=tangent
+            u, weights, config, coefficients, record=simulator.record_state, tangent=tangent
         )
 
     tangent = jnp.concatenate([direction, jnp.zeros((len(lengths) * ROWS, *u.shape[1:]))])

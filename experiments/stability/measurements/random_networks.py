@@ -5,7 +5,7 @@ G points of a grid, L layers
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Int
 
 from experiments.stability.config import Network
 from experiments.stability.networks.fast_compilation import fast_compilation
+from experiments.stability.networks.sequence_classifier import attend_at_once
 from pdeformer import simulator
 from pdeformer.simulator import Coefficients, Observation, SimulatorConfig, SimulatorWeights
 
@@ -59,11 +60,11 @@ def draw_networks(
     """Draw the weights of every pair of gain and seed."""
     gain, seed = combinations(gains, seeds)
     gain, seed = gain.astype(np.float32), seed.astype(np.int32)
-    return Networks(seed, gain, _run_grid(partial(_draw, config), seed, gain))
+    return Networks(seed, gain, _run_grid(partial(_draw, config), seed, gain, level=0))
 
 
 def _draw(config: SimulatorConfig, seed: Array, gain: Array) -> SimulatorWeights:
-    return simulator.init_weights(config, jax.random.key(seed), gain=gain)
+    return attend_at_once(simulator.init_weights(config, jax.random.key(seed), gain=gain))
 
 
 def trajectories(networks: Networks, network: Network, config: SimulatorConfig) -> Float[Array, "g l b t d"]:
@@ -76,7 +77,7 @@ def _trajectory(
     seed: Array, weights: SimulatorWeights, *, network: Network, config: SimulatorConfig
 ) -> Array:
     u = first_state(network, seed)
-    return simulator.simulate(u, weights, config, observe=simulator.record_state).records
+    return simulator.simulate(u, weights, config, record=simulator.record_state).records
 
 
 def simulate_settings(
@@ -85,7 +86,8 @@ def simulate_settings(
     network: Network,
     config: SimulatorConfig,
     reference: Array | None = None,
-    observe: Callable[[Observation], Any] = simulator.measure_state,
+    record: Callable[[Observation], Any] = simulator.measure_state,
+    compilation: Literal[0, 1] = 1,
 ) -> Measured:
     """Simulate every network with every setting; the results have the axes network, setting, and perhaps layer.
 
@@ -95,12 +97,14 @@ def simulate_settings(
         network: their sizes.
         config: the switches of the program.
         reference: states of every network with which the others are compared.
-        observe: what is recorded of every layer.
+        record: what is recorded of every layer.
+        compilation: level of `fast_compilation`.
     """
     count = len(networks.seed)
     repeated = Coefficients(*(np.broadcast_to(x, (count, len(x))).astype(np.float32) for x in settings))
-    run = partial(_simulate, network=network, config=config, observe=observe)
-    return jax.device_get(_run_grid(run, networks.seed, networks.weights, repeated, reference))
+    run = partial(_simulate, network=network, config=config, record=record)
+    arrays = networks.seed, networks.weights, repeated, reference
+    return jax.device_get(_run_grid(run, *arrays, level=compilation))
 
 
 def _simulate(
@@ -111,7 +115,7 @@ def _simulate(
     *,
     network: Network,
     config: SimulatorConfig,
-    observe: Callable[[Observation], Any],
+    record: Callable[[Observation], Any],
 ) -> Measured:
     """Simulate one network with all settings, which share weights, first state and perturbation."""
     u = first_state(network, seed)
@@ -119,15 +123,15 @@ def _simulate(
 
     def simulate(coefficients: Coefficients) -> Measured:
         run = simulator.simulate(
-            *(u, weights, config, coefficients), observe=observe, reference=reference, tangent=tangent
+            *(u, weights, config, coefficients), record=record, reference=reference, tangent=tangent
         )
         return Measured(run.records, jnp.asarray(run.growth), run.first_nonfinite)
 
     return jax.vmap(simulate)(settings)
 
 
-def _run_grid(run: Callable[..., Any], *points: Any) -> Any:
-    return simulator.run_grid(run, *points, compiler_options=fast_compilation())
+def _run_grid(run: Callable[..., Any], *points: Any, level: Literal[0, 1] = 1) -> Any:
+    return simulator.run_grid(run, *points, compiler_options=fast_compilation(level))
 
 
 def initial_norm(network: Network, seeds: tuple[int, ...]) -> Float[np.ndarray, " seed"]:

@@ -20,11 +20,11 @@ from experiments.data import listops
 from experiments.stability.config import Training
 from experiments.stability.measurements.initialization import RESIDUALS
 from experiments.stability.measurements.random_networks import NORMS
+from experiments.stability.networks.fast_compilation import fast_compilation
 from experiments.stability.networks.grid_training import (
     GridTrainer,
     Records,
     TrainingPoints,
-    compiler_options,
 )
 from experiments.stability.networks.sequence_classifier import Parameters, init
 from experiments.stability.networks.sequence_tasks import (
@@ -218,7 +218,7 @@ def first_parameters(size: Training, seeds: tuple[int, ...]) -> Parameters:
     config = _config(size, max(size.depths))
     vocabulary, classes = max(size.vocabulary, len(listops.VOCABULARY)), max(size.vocabulary, listops.CLASSES)
 
-    draw = jax.jit(partial(init, config, vocabulary, classes), compiler_options=compiler_options())
+    draw = jax.jit(partial(init, config, vocabulary, classes), compiler_options=fast_compilation())
     draws = [jax.device_get(draw(jax.random.key(seed), gain=gain)) for gain in size.gains for seed in seeds]
     return jax.tree.map(lambda *x: np.stack(x), *draws)
 

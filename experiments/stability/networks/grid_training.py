@@ -6,7 +6,6 @@ is not finite ends there: its parameters stay as they were, its later records ar
     G points of the grid, K steps, L layers, P parameters of a layer
 """
 
-import os
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -19,6 +18,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int
 
 from experiments.run.progress import Clock, TrainingProgress
+from experiments.stability.networks.fast_compilation import fast_compilation
 from experiments.stability.networks.sequence_classifier import Parameters, last_state, read_out
 from experiments.stability.networks.sequence_tasks import Batch, Rows, batch_of
 from pdeformer import diagnostics, train
@@ -214,24 +214,14 @@ class GridTrainer:
     def _compile(self, function: Callable[..., Any], *arguments: str, **options: Any) -> Any:
         """Return the compiled function, whose arguments with points are split over the mesh."""
         if self._mesh is None:
-            return jax.jit(function, **options, compiler_options=compiler_options())
+            return jax.jit(function, **options, compiler_options=fast_compilation())
         specs = tuple(SPLIT if name in ("runs", "points") else COPY for name in arguments)
         function = jax.shard_map(function, mesh=self._mesh, in_specs=specs, out_specs=SPLIT, check_vma=False)
-        return jax.jit(function, **options, compiler_options=compiler_options())
+        return jax.jit(function, **options, compiler_options=fast_compilation())
 
     def _place(self, arrays: Any, spec: PartitionSpec) -> Any:
         """Copy arrays to the devices."""
         return jax.device_put(arrays, None if self._mesh is None else NamedSharding(self._mesh, spec))
-
-
-def compiler_options() -> dict[str, int]:
-    """Return options with which these programs compile in two thirds of the time on a CPU, and run as fast.
-
-    The same option in XLA_FLAGS is stronger.
-    """
-    name = "xla_backend_optimization_level"
-    is_default = name not in os.environ.get("XLA_FLAGS", "")
-    return {name: 1} if is_default and jax.default_backend() == "cpu" else {}
 
 
 def _loss(

@@ -34,12 +34,12 @@ def init(
     embed_key, layers_key, head_key = jax.random.split(key, 3)
     return Parameters(
         jax.random.normal(embed_key, (vocabulary, config.width)),
-        _attend_at_once(init_weights(config, layers_key, gain=gain)),
+        attend_at_once(init_weights(config, layers_key, gain=gain)),
         jax.random.normal(head_key, (config.width, classes)) / config.width**0.5,
     )
 
 
-def _attend_at_once(weights: SimulatorWeights) -> SimulatorWeights:
+def attend_at_once(weights: SimulatorWeights) -> SimulatorWeights:
     """Let the attention form all scores at once: for short rows the loop of the default takes most of the time."""
     blocks = weights.block()
     blocks.attention.evolution = _ATTENTION

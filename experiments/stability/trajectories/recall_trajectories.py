@@ -13,6 +13,7 @@ import optax
 from jaxtyping import Array, Float, Int, Key
 
 from experiments.stability.config import Fit
+from experiments.stability.networks.fast_compilation import fast_compilation
 from experiments.stability.networks.sequence_classifier import Parameters, classify, embed, init
 from experiments.stability.trajectories.vmapped_training import Schedule, train_points
 from pdeformer import simulator
@@ -65,13 +66,16 @@ def record_trajectories(size: Fit, seeds: tuple[int, ...]) -> RecallTrajectories
     def draw_weights(seed: Array) -> Parameters:
         return init(config, size.vocabulary, size.vocabulary, jax.random.key(seed))
 
+    draw = jax.jit(jax.vmap(draw_weights), compiler_options=fast_compilation(0))
     parameters, _ = train_points(
-        *(loss, jax.jit(jax.vmap(draw_weights))(seed), None, jax.vmap(partial(row_key, stream=TRAIN))(seed)),
+        *(loss, draw(seed), None, jax.vmap(partial(row_key, stream=TRAIN))(seed)),
         Schedule(size.train_steps, size.train_learning_rate, len(seeds) * size.train_batch * size.tokens),
         title=f"{len(seeds)} Transformers",
         metric="accuracy",
     )
-    records = simulator.run_grid(partial(_record, size=size, config=config), parameters, seed)
+    records = simulator.run_grid(
+        partial(_record, size=size, config=config), parameters, seed, compiler_options=fast_compilation(0)
+    )
     return RecallTrajectories(*map(np.asarray, records))
 
 
@@ -82,7 +86,7 @@ def _record(
 
     def states(ids: Array) -> Float[Array, "p b t d"]:
         first = embed(parameters, ids)
-        run = simulator.simulate(first, parameters.layers, config, observe=simulator.record_state)
+        run = simulator.simulate(first, parameters.layers, config, record=simulator.record_state)
         return jnp.concatenate([first[None], run.records])
 
     one_layer = SimulatorConfig(layers=1, shared=True, width=size.width, heads=size.heads, ffn=size.ffn)

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
+from experiments.stability.networks.fast_compilation import fast_compilation
 from experiments.stability.trajectories.vmapped_training import Schedule, train_points
 from pdeformer import simulator
 from pdeformer.simulator import Coefficients, SimulatorConfig, SimulatorWeights
@@ -188,7 +189,9 @@ def fit_simulator(
         metric="R²",
     )
     evaluation = simulator.run_grid(
-        partial(_evaluate, config=config), trained.weights, jnp.asarray(test[index]), switches
+        partial(_evaluate, config=config),
+        *(trained.weights, jnp.asarray(test[index]), switches),
+        compiler_options=fast_compilation(0),
     )
     arrays = [*map(np.asarray, evaluation), trained.losses]
     return FittedPDE(*(x.reshape(len(KINDS), len(seeds), *x.shape[1:]) for x in arrays))
@@ -198,9 +201,9 @@ def _fold_in(keys: Key[Array, " g"], number: int) -> Key[Array, " g"]:
     return jax.vmap(partial(jax.random.fold_in, data=number))(keys)
 
 
-@partial(jax.jit, static_argnames="config")
 def _draw(keys: Key[Array, " g"], *, config: SimulatorConfig) -> FitParameters:
-    return jax.vmap(partial(init_parameters, config))(keys)
+    draw = jax.jit(jax.vmap(partial(init_parameters, config)), compiler_options=fast_compilation(0))
+    return draw(keys)
 
 
 def _loss(

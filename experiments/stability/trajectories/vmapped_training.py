@@ -17,6 +17,7 @@ import optax
 from jaxtyping import Array, Float, Key
 
 from experiments.run.progress import Clock, TrainingProgress
+from experiments.stability.networks.fast_compilation import fast_compilation
 
 Loss = Callable[[Any, Any, Any], tuple[Array, Array]]
 MAX_CHUNK = 25  # largest number of steps between two lines of progress
@@ -76,7 +77,7 @@ def train_points(
         return jax.lax.scan(update, state, steps)
 
     state, clock, losses = (weights, jax.vmap(optimizer.init)(weights)), Clock(), []
-    run_chunk = jax.jit(jax.vmap(run_point, in_axes=(0, 0, 0, None)))
+    run_chunk = jax.jit(jax.vmap(run_point, in_axes=(0, 0, 0, None)), compiler_options=fast_compilation())
     with TrainingProgress(title, schedule.steps, 0, schedule.tokens, metric=metric) as progress:
         start = time.perf_counter()
         compiled = run_chunk.lower(state, data, keys, jnp.arange(chunk)).compile()

@@ -83,7 +83,7 @@ def test_states_and_accuracy_are_those_of_the_simulator(networks, norm, residual
     ids, config = networks.ids[1], corners.config_of(SIZE, corners.NORMS[norm])
     u = corners.embed(parameters, ids)
     coefficients = corners.coefficients_of(corners.RESIDUALS[residual])
-    run = simulator.simulate(u, parameters.layers, config, coefficients, observe=simulator.record_state)
+    run = simulator.simulate(u, parameters.layers, config, coefficients, record=simulator.record_state)
     states = np.concatenate([u[None], run.records])
     observed = (slice(None), norm, -1, residual, 1)[1:]
     np.testing.assert_allclose(networks.pooled[observed], states.mean(2), rtol=1e-4, atol=1e-5)

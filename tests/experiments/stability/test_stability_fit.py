@@ -47,7 +47,7 @@ def planted():
     c = Coefficients(attention=STRENGTH, diffusion=DIFFUSIVITY)
     first = jax.random.normal(jax.random.key(0), (160, 8, 8))
     weights = planted_parameters().weights
-    records = simulator.simulate(first, weights, PLANTED, c, observe=simulator.record_state).records
+    records = simulator.simulate(first, weights, PLANTED, c, record=simulator.record_state).records
     states = np.asarray(jnp.concatenate([first[None], records]))[None]
     return states[:, :, :128], states[:, :, 128:]
 
@@ -97,7 +97,7 @@ def test_predictions_are_those_of_the_simulator():
     predict = jax.jit(shared_simulator.predict, static_argnames="config")
     for sequential, splitting in ((1.0, "sequential"), (0.0, "parallel")):
         config = dataclasses.replace(PLANTED, splitting=splitting)
-        whole = simulator.simulate(states[0], parameters.weights, config, c, observe=simulator.record_state)
+        whole = simulator.simulate(states[0], parameters.weights, config, c, record=simulator.record_state)
         rolled = predict(parameters, states, Switches(sequential, 1.0, 1.0), config=PLANTED)
         np.testing.assert_allclose(rolled, whole.records, atol=2e-5)
         one_step = predict(parameters, states, Switches(sequential, 0.0, 1.0), config=PLANTED)

@@ -115,7 +115,7 @@ def test_every_switch_is_its_equation(norm, rho, dt):
     )
     u = state()
     coefficients = Coefficients(residual=rho, dt=dt, diffusion=0.3, attention=0.8)
-    run = simulate(u, drawn, config, coefficients, observe=simulator.record_state)
+    run = simulate(u, drawn, config, coefficients, record=simulator.record_state)
     expected = np.asarray(u, float)
     for index in range(config.layers):
         expected = numpy_layer(
@@ -251,7 +251,7 @@ def test_shared_weights_are_the_same_layer_again_and_again():
 def test_depth_is_a_reading_of_one_run():
     """The first layers of a deep network are the shallow network."""
     deep = replace(SMALL, layers=6)
-    run = simulate(state(), weights(deep), deep, observe=simulator.record_state)
+    run = simulate(state(), weights(deep), deep, record=simulator.record_state)
     np.testing.assert_allclose(simulate(state(), weights(), SMALL).u, run.records[2], atol=1e-6)
 
 
@@ -302,7 +302,7 @@ def test_a_nonfinite_state_is_reported_by_step_and_does_not_stop_anything():
         weights(config, gain=1e6),
         config,
         Coefficients(dt=1e3),
-        observe=simulator.measure_state,
+        record=simulator.measure_state,
         tangent=state(2),
     )
     first = int(blown.first_nonfinite)
@@ -332,9 +332,9 @@ def test_a_nonfinite_state_is_reported_by_step_and_does_not_stop_anything():
 
 def test_statistics_are_those_of_the_diagnostics():
     drawn, u = weights(), state()
-    states = simulate(u, drawn, SMALL, segment_ids=IDS, observe=simulator.record_state).records
+    states = simulate(u, drawn, SMALL, segment_ids=IDS, record=simulator.record_state).records
     other = simulate(
-        u, drawn, SMALL, Coefficients(residual=0.5), segment_ids=IDS, observe=simulator.record_state
+        u, drawn, SMALL, Coefficients(residual=0.5), segment_ids=IDS, record=simulator.record_state
     ).records
     run = simulate(
         u,
@@ -342,7 +342,7 @@ def test_statistics_are_those_of_the_diagnostics():
         SMALL,
         Coefficients(residual=0.5),
         segment_ids=IDS,
-        observe=simulator.measure_state,
+        record=simulator.measure_state,
         reference=states,
     )
     measured, last, ids = run.records, other[-1], IDS

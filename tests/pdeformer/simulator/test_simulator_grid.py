@@ -25,7 +25,7 @@ def run_point(residual, gain, seed):
         weights,
         CONFIG,
         Coefficients(residual=residual),
-        observe=simulator.measure_state,
+        record=simulator.measure_state,
         tangent=tangent,
     )
 
@@ -68,7 +68,7 @@ def temporaries(layers):
         u = jax.random.normal(key, (1, 64, 32))
         weights = simulator.init_weights(config, key)
         coefficients = Coefficients(residual=residual)
-        return simulate(u, weights, config, coefficients, observe=simulator.measure_state, tangent=u).records
+        return simulate(u, weights, config, coefficients, record=simulator.measure_state, tangent=u).records
 
     points = jnp.ones(6), jnp.arange(6)
     compiled = grid._program(()).lower(points, run=run, mesh=None, chunk=None).compile()

@@ -22,7 +22,7 @@ def test_it_is_the_limit_of_fine_steps(shared):
     run = simulator.simulate_adaptive(u, weights, config, coefficients, rtol=1e-5)
     fine = replace(config, integrator="rk4", substeps=8)
     exact = simulator.simulate(
-        u, weights, fine, coefficients._replace(dt=0.5 / 8), observe=simulator.record_state
+        u, weights, fine, coefficients._replace(dt=0.5 / 8), record=simulator.record_state
     )
     np.testing.assert_allclose(run.states, exact.records, atol=1e-4)
     assert np.all(run.is_accurate)
