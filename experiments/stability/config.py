@@ -240,7 +240,7 @@ class Config:
                     f"change --{name}."
                 )
         self._check_heads()
-        self._check_analyses()
+        self._check_information()
 
     def _check_heads(self) -> None:
         pairs = (
@@ -266,7 +266,7 @@ class Config:
                     f"change --{name}.width."
                 )
 
-    def _check_analyses(self) -> None:
+    def _check_information(self) -> None:
         size = self.analyses
         rules = (
             ("components", f"at most analyses.width={size.width}", size.components <= size.width),

@@ -52,13 +52,13 @@ def run_grid(
     shards = 1 if mesh is None else mesh.shape["data"]
     last_repeated = jnp.minimum(jnp.arange(count + -count % shards), count - 1)
     padded = jax.tree.map(lambda x: jnp.asarray(x)[last_repeated], points)
-    program = _program(tuple(sorted((compiler_options or {}).items())))
+    program = grid_program(tuple(sorted((compiler_options or {}).items())))
     results = program(padded, run=run, mesh=mesh, chunk=chunk)
     return jax.tree.map(lambda x: x[:count], results)
 
 
 @cache
-def _program(compiler_options: tuple[tuple[str, bool | int | str], ...]) -> Any:
+def grid_program(compiler_options: tuple[tuple[str, bool | int | str], ...]) -> Any:
     """Return the jitted grid with these options; its cache holds the programs."""
     return jax.jit(_run, static_argnames=("run", "mesh", "chunk"), compiler_options=dict(compiler_options))
 

@@ -301,6 +301,26 @@ PARITY = [
     ("sizes {here}", "{here}", "--help"),
     ("sizes --mesh 8", "got --mesh", "--mesh.data or --mesh.model"),
 ]
+STABILITY = [
+    ("--only", "got none", "--only"),
+    ("--only horizon horizon", "got horizon horizon", "--only"),
+    ("--only trainin", "got 'trainin'; did you mean training?"),
+    ("--only horizon --horizon.substeps 2 1", "got 2 1", "--horizon.substeps"),
+    ("--only initialization --initialization.gains 0", "got 0", "--initialization.gains"),
+    ("--only initialization --network.heads 5", "got 64 and 5", "network.heads"),
+    ("--only training --training.width 0", "got 0", "--training.width"),
+    ("--only training --training.learning-rate -1", "got -1", "--training.learning-rate"),
+    ("--only training --fit.steps 3", "--fit.steps", "got --only training", "--only fit"),
+    ("--only fit --fit.smollm2 {here}/none", "{here}/none", "tests.helpers.smollm2"),
+    ("--only analyses --analyses.components 99", "got 99", "--analyses.components"),
+    ("--checkpoint {here}/none", "{here}/none"),
+    ("--checkpoint-rows 3 --only fit", "--checkpoint-rows", "--checkpoint"),
+    ("--seeds 3000000000", "got 3000000000", "--seeds"),
+    ("--out {full}", "{full}", "--resume"),
+    ("--out {here}/none --resume", "{here}/none", "--out"),
+    ("--epochs 3", "got --epochs", "--help"),
+    ("--only horizon --network.tokens 2000000000", "network.tokens=2000000000", "--network.tokens"),
+]
 BAD_INPUTS = {
     "experiments.lra": LRA,
     "experiments.claims": CLAIMS,
@@ -308,5 +328,6 @@ BAD_INPUTS = {
     "experiments.pid_llava": LLAVA,
     "experiments.bench": BENCH,
     "experiments.aot": AOT,
+    "experiments.stability": STABILITY,
     "pid.llava": PARITY,
 }

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments import aot, bench, claims, lra, pid_gaussian, pid_llava
+from experiments import aot, bench, claims, lra, pid_gaussian, pid_llava, stability
 from experiments.pid_llava.toy import toy_training
 from experiments.run.killtest.kills import KillTest
 from pid.interface.command_options import options_of
@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[3]
 LINES = {
     "lra": lra.command_line,
     "claims": claims.command_line,
+    "stability": stability.command_line,
     "pid_gaussian": pid_gaussian.command_line,
     "pid_llava": pid_llava.command_line,
     "train": toy_training.command_line,
@@ -145,7 +146,7 @@ def test_every_option_in_a_message_exists():
             "train",
             "dtype.NAME",
             "local-dir",
-        }  # the last one is of `hf download`
+        }  # the last ones are of `hf download` and of pip
         for text in strings(file):
             for match in re.finditer(r"(?<![\w-])--(no-)?([a-z][a-z.-]*[a-z0-9])(?![\w{])", text):
                 count += 1

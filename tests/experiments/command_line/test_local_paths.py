@@ -8,14 +8,17 @@ import numpy as np
 import pytest
 
 import pid
-from experiments import bench, claims, lra, pid_gaussian, pid_llava, run
+from experiments import bench, claims, lra, pid_gaussian, pid_llava, run, stability
 from experiments.pid_llava.toy.toy_training import Train
 from pid import llava, save_estimate
 from pid.interface.command_options import options_of
 from pid.interface.local_paths import check_local
 
 ADDRESS = "gs://bucket/run"
-CONFIGS = (lra.Config(), claims.Config(), pid_gaussian.Config(), pid_llava.Config(), bench.Config(), Train())
+CONFIGS = (
+    *(lra.Config(), claims.Config(), pid_gaussian.Config(), pid_llava.Config(), bench.Config()),
+    *(stability.Config(), Train()),
+)
 PATHS = [
     (config, option)
     for config in CONFIGS

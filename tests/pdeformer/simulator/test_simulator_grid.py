@@ -37,25 +37,25 @@ def assert_same(a, b):
 
 @pytest.mark.parametrize("chunk", [None, 2])
 def test_a_grid_is_its_single_runs(chunk):
-    together = simulator.run_grid(run_point, RESIDUALS, GAINS, SEEDS, chunk=chunk)
+    whole = simulator.run_grid(run_point, RESIDUALS, GAINS, SEEDS, chunk=chunk)
     for index in range(len(SEEDS)):
         single = run_point(RESIDUALS[index], GAINS[index], SEEDS[index])
-        assert_same(jax.tree.map(lambda x, index=index: x[index], together), single)
+        assert_same(jax.tree.map(lambda x, index=index: x[index], whole), single)
 
 
 def test_a_grid_on_devices_is_the_grid_and_compiles_once():
     mesh = sharding.make_mesh(data=4, model=2)
     alone = simulator.run_grid(run_point, RESIDUALS, GAINS, SEEDS)
-    before = grid._program(())._cache_size()
+    before = grid.grid_program(())._cache_size()
     for _ in range(2):  # five points on four devices
         assert_same(simulator.run_grid(run_point, RESIDUALS, GAINS, SEEDS, mesh=mesh), alone)
-    assert grid._program(())._cache_size() == before + 1
+    assert grid.grid_program(())._cache_size() == before + 1
 
 
 def test_the_program_of_devices_exchanges_nothing():
     mesh = sharding.make_mesh(data=4, model=2)
     points = tuple(x[:4] for x in (RESIDUALS, GAINS, SEEDS))
-    text = grid._program(()).lower(points, run=run_point, mesh=mesh, chunk=None).compile().as_text()
+    text = grid.grid_program(()).lower(points, run=run_point, mesh=mesh, chunk=None).compile().as_text()
     for name in ("all-reduce", "all-gather", "collective-permute", "all-to-all"):
         assert name not in text
 
@@ -71,7 +71,7 @@ def temporaries(layers):
         return simulate(u, weights, config, coefficients, record=simulator.measure_state, tangent=u).records
 
     points = jnp.ones(6), jnp.arange(6)
-    compiled = grid._program(()).lower(points, run=run, mesh=None, chunk=None).compile()
+    compiled = grid.grid_program(()).lower(points, run=run, mesh=None, chunk=None).compile()
     return compiled.memory_analysis().temp_size_in_bytes
 
 
