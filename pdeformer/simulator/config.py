@@ -3,17 +3,18 @@
 from dataclasses import dataclass, fields
 from typing import Literal, NamedTuple, get_args
 
+import numpy as np
 from jaxtyping import Array, Float
 
 from pdeformer.stencil.arguments import check_flag, check_integer
 
-Number = float | Float[Array, ""]
+Number = float | Float[Array | np.ndarray, "*g"]
 Norm = Literal["none", "pre", "post"]
 Integrator = Literal["euler", "heun", "rk4"]
 
 
 class Coefficients(NamedTuple):
-    """The numbers of the master equation; each may be traced, so that one program serves a grid of them.
+    """The numbers of the master equation; each may be traced, so that one program serves a grid of G points of them.
 
     Example:
         >>> Coefficients(residual=0.0, diffusion=0.25).attention
@@ -26,7 +27,7 @@ class Coefficients(NamedTuple):
     """Strength λ of the attention; 0 switches it off."""
     feed_forward: Number = 1.0
     """Strength of the feed-forward sublayer; 0 switches it off."""
-    diffusion: Number | Float[Array, " d"] = 0.0
+    diffusion: Number | Float[Array | np.ndarray, "*g d"] = 0.0
     """Diffusivity D ≥ 0, tokens² per unit of time; one number, or one per channel."""
     friction: Number = 0.0
     """Friction γ ≥ 0 of the velocity, per unit of time; only for order 2."""

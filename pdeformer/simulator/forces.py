@@ -42,10 +42,10 @@ def forces_of(
 
     def attention(u: Array) -> Array:
         output = block.attention(block.norm_attention(u) if pre else u, segment_ids, key=None)
-        return c.attention * output
+        return jnp.multiply(c.attention, output)
 
     def feed_forward(u: Array) -> Array:
-        return c.feed_forward * block.ffn(block.norm_ffn(u) if pre else u, key=None)
+        return jnp.multiply(c.feed_forward, block.ffn(block.norm_ffn(u) if pre else u, key=None))
 
     def diffusion(u: Array) -> Array:
         rate = diffusivity(c, u)

@@ -96,7 +96,7 @@ def time_step(
     post = config.norm == "post"
 
     def add(u: Array, force: Force) -> Array:
-        return c.residual * u + change(force, u, c.dt, config.integrator)
+        return jnp.multiply(c.residual, u) + change(force, u, c.dt, config.integrator)
 
     if config.order == 2:
         state = _second_order_step(state, forces.total(with_diffusion=True), c, config.integrator)
@@ -126,11 +126,11 @@ def _diffuse(u: Array, diffusion: Force, c: Coefficients, config: SimulatorConfi
 def _second_order_step(state: State, force: Force, c: Coefficients, integrator: str) -> State:
     u, v = state.u, jnp.asarray(state.v)
     if integrator == "euler":
-        v = (1 - c.friction * c.dt) * v + c.dt * force(u)
-        return State(c.residual * u + c.dt * v, v)
+        v = jnp.multiply(1 - c.friction * c.dt, v) + jnp.multiply(c.dt, force(u))
+        return State(jnp.multiply(c.residual, u) + jnp.multiply(c.dt, v), v)
 
     def right_side(pair: tuple[Array, Array]) -> tuple[Array, Array]:
         return pair[1], force(pair[0]) - c.friction * pair[1]
 
     du, dv = change(right_side, (u, v), c.dt, integrator)
-    return State(c.residual * u + du, v + dv)
+    return State(jnp.multiply(c.residual, u) + du, v + dv)

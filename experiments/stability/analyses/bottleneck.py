@@ -92,8 +92,12 @@ def measure(networks: Networks) -> Bottleneck:
     noise = size.noise * rng.standard_normal(scores.shape[-2:])
     names.append(f"KSG, noise {size.noise:g}")
     results.append(_by_neighbors(scores, noise, labels, shuffled, size.neighbors))
-    fields: Any = [np.where(is_finite, np.stack([r[i] for r in results]), np.nan) for i in range(3)]
-    return Bottleneck(tuple(names), networks.steps, size.rows, size.vocabulary, *fields, networks.accuracy)
+    first, second, third = (
+        np.where(is_finite, np.stack([result[i] for result in results]), np.nan) for i in range(3)
+    )
+    arrays: Any = (first, second, third, networks.accuracy)
+    sizes: Any = (tuple(names), networks.steps, size.rows, size.vocabulary)
+    return Bottleneck(*sizes, *arrays)
 
 
 def scaled_components(states: Float[np.ndarray, "*g n d"], components: int) -> Float[np.ndarray, "*g n k"]:

@@ -101,7 +101,7 @@ def simulate_settings(
         compilation: level of `fast_compilation`.
     """
     count = len(networks.seed)
-    repeated = Coefficients(*(np.broadcast_to(x, (count, len(x))).astype(np.float32) for x in settings))
+    repeated = Coefficients(*(np.broadcast_to(x, (count, np.size(x))).astype(np.float32) for x in settings))
     run = partial(_simulate, network=network, config=config, record=record)
     arrays = networks.seed, networks.weights, repeated, reference
     return jax.device_get(_run_grid(run, *arrays, level=compilation))
