@@ -122,8 +122,9 @@ def _draw_map(result: InitializationResult) -> Figure:
                 clipped, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto", origin="lower"
             )
             for (i, j), value in np.ndenumerate(values):
-                text = "not finite" if not np.isfinite(value) else f"{value:+.1f}"
-                axis.text(j, i, text, ha="center", va="center", fontsize=7)
+                text = "not finite" if not np.isfinite(value) else f"{np.round(value, 1) + 0.0:+.1f}"
+                color = "white" if abs(clipped[i, j]) > 0.7 * limit else "black"
+                axis.text(j, i, text, ha="center", va="center", fontsize=7, color=color)
             axis.set(title=f"norm {norm}, residual {'on' if residual else 'off'}")
             axis.set_xticks(range(len(result.depths)), list(map(str, result.depths)))
             axis.set_yticks(range(len(result.gains)), [f"{gain:.3g}" for gain in result.gains])

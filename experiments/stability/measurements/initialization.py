@@ -174,12 +174,12 @@ def _drift(result: InitializationResult) -> Line:
     first = result.values("cosine_to_input", 1, norm="pre", residual=0.0)
     depth = result.depths[-1]
     standard = result.values("cosine_to_input", depth, norm="pre")
-    cka = result.values("cka_to_reference", depth, norm="pre", residual=0.0)
+    cka = result.values("cka_to_reference", 1, norm="pre", residual=0.0)
     forgets = mean_difference(first).value < 0.2
     return Line(
         "without residual connection the representation drifts from the input",
         f"cosine to the input after 1 layer {interval(first)}; with residual after {depth} layers "
-        f"{interval(standard)}; CKA to the standard network after {depth} layers {interval(cka)}",
+        f"{interval(standard)}; CKA to the standard network after 1 layer {interval(cka)}",
         "yes: the input is lost in the first layer, and what follows is collapse"
         if forgets
         else "not at once",

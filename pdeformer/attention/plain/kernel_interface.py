@@ -100,10 +100,13 @@ class BandBlocks(NamedTuple):
 
     def first(self, i: Any) -> Any:
         """Return the first of `width` blocks that hold all columns of the block of rows `i`."""
+        return jnp.minimum(self.start(i), jnp.int32(self.count - self.width))
+
+    def start(self, i: Any) -> Any:
+        """Return the first block that has a column of the block of rows `i`, perhaps beyond the last block of all."""
         if self.low is None:
             return jnp.int32(0)
-        start = lax.div(jnp.maximum(i * self.rows + self.low, 0), jnp.int32(self.columns))
-        return jnp.minimum(start, jnp.int32(self.count - self.width))
+        return lax.div(jnp.maximum(i * self.rows + self.low, 0), jnp.int32(self.columns))
 
     def last(self, i: Any) -> Any:
         """Return the last block that has a column of the block of rows `i`; 0 if there is none."""

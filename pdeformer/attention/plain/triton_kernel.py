@@ -197,7 +197,7 @@ def _forward_kernel(at: _Layout, q_ref: Any, k_ref: Any, v_ref: Any, *refs: Any)
         jnp.zeros((at.c,), jnp.float32),
         jnp.zeros((at.c, at.padded_width), jnp.float32),
     )
-    top, total, output = lax.fori_loop(at.band.first(i), at.band.last(i) + 1, step, start)
+    top, total, output = lax.fori_loop(at.band.start(i), at.band.last(i) + 1, step, start)
     any_key = top > EMPTY
     total = jnp.where(any_key, total, 1.0)
     at.store(o_ref, output * jnp.where(any_key, 1 / total, 0.0)[:, None])
@@ -257,7 +257,7 @@ def _query_gradient_kernel(at: _Layout, q_ref: Any, k_ref: Any, v_ref: Any, *ref
         return total + at.dot(d_scores.astype(k.dtype), k)
 
     zeros = jnp.zeros((at.c, at.padded_width), jnp.float32)
-    total = lax.fori_loop(at.band.first(i), at.band.last(i) + 1, step, zeros)
+    total = lax.fori_loop(at.band.start(i), at.band.last(i) + 1, step, zeros)
     at.store(dq_ref, total * at.spec.scale)
 
 
@@ -309,7 +309,7 @@ def _key_gradient_kernel(at: _Layout, q_ref: Any, k_ref: Any, v_ref: Any, *refs:
     sums = zeros, zeros
     for g in range(at.groups):
         head = partial(step, jnp.int32(g))
-        sums = lax.fori_loop(at.by_key.first(j), at.by_key.last(j) + 1, head, sums)
+        sums = lax.fori_loop(at.by_key.start(j), at.by_key.last(j) + 1, head, sums)
     at.store(dk_ref, sums[0] * at.spec.scale)
     at.store(dv_ref, sums[1])
 

@@ -220,17 +220,13 @@ CASES = [
 
 
 def blocks_in_band(rows, columns, low, high):
-    """Blocks of columns that all blocks of rows take: those with a pair low <= s - t <= high, without gaps.
-
-    A block of rows takes at most `width` blocks, and starts early enough that all of them exist.
-    """
+    """Blocks of columns that all blocks of rows take: those with a pair low <= s - t <= high, without gaps."""
     count = LENGTH // columns
-    width = count if low is None or high is None else min(count, (rows - 1 + high - low) // columns + 2)
     blocks = 0
     for row in range(0, LENGTH, rows):
         first = 0 if low is None else max(row + low, 0) // columns
         last = count - 1 if high is None else min(row + rows - 1 + high, LENGTH - 1) // columns
-        blocks += last + 1 - min(first, count - width)
+        blocks += max(last + 1 - first, 0)
     return blocks
 
 
