@@ -126,8 +126,8 @@ def cases() -> list[Case]:
         two_layer("h100-1", Layout(1), 32),
         two_layer("v5e-8", Layout(8), 256),
         two_layer("v5e-8", Layout(8), 256, dtype="bfloat16"),
-        two_layer("v5e-8", Layout(8), 256, dtype="bfloat16", variant="after_embedding"),
-        two_layer("v5e-8", Layout(8), 256, dtype="bfloat16", variant="attention_diffusion"),
+        two_layer("v5e-8", Layout(8), 256, variant="after_embedding"),
+        two_layer("v5e-8", Layout(8), 256, variant="attention_diffusion"),
         two_layer("v5e-16", Layout(16), 256, bounds=(unchanged,)),
         two_layer(
             "v5e-16",
