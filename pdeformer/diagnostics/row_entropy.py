@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from pdeformer.diagnostics.hidden_states import Segments, to_float32
+from pdeformer.integrators.compilation import compile_once
 from pdeformer.stencil.arguments import convert_segment_ids
 
 ROWS = 256
@@ -51,11 +52,20 @@ def attention_entropy(
         raise ValueError(
             f"query is (B, T, N, H) and key (B, S, N, H), got {query.shape} and {key.shape}; repeat grouped keys."
         )
-    tokens, sources = query.shape[1], key.shape[1]
+    sources = key.shape[1]
     ids = None if segment_ids is None else convert_segment_ids(segment_ids)
     if ids is not None and not (ids.shape == query.shape[:2] == key.shape[:2]):
         raise ValueError(f"segment_ids is (B, T) with T = S = {sources}, got {ids.shape}; pad it.")
-    factor = query.shape[-1] ** -0.5 if scale is None else scale
+    factor = jnp.asarray(query.shape[-1] ** -0.5 if scale is None else scale, query.dtype)
+    return _mean_entropy(query, key, ids, factor, is_causal=is_causal)
+
+
+@compile_once("is_causal")
+def _mean_entropy(
+    query: Array, key: Array, ids: Array | None, factor: Array, *, is_causal: bool
+) -> Float[Array, "b n"]:
+    """Return the mean over the rows, one block of rows after another."""
+    tokens, sources = query.shape[1], key.shape[1]
 
     def row(index: Array) -> tuple[Array, Array]:
         scores = jnp.einsum("bnh,bsnh->bns", query[:, index], key, precision="highest") * factor

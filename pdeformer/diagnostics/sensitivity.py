@@ -16,8 +16,8 @@ class JacobianNorm(NamedTuple):
 
     Example:
         >>> import jax.numpy as jnp
-        >>> JacobianNorm(jnp.asarray(3.0), jnp.asarray(1e-4)).change < 0.01  # it has converged
-        Array(True, dtype=bool)
+        >>> bool(JacobianNorm(jnp.asarray(3.0), jnp.asarray(1e-4)).change < 0.01)  # it has converged
+        True
     """
 
     norm: Float[Array, ""]

@@ -30,7 +30,7 @@ def relative_change(
 
     Example:
         >>> import jax.numpy as jnp
-        >>> float(relative_change(jnp.array([[3.0, 5.0]]), jnp.array([[3.0, 4.0]])))
+        >>> round(float(relative_change(jnp.array([[3.0, 5.0]]), jnp.array([[3.0, 4.0]]))), 6)
         0.2
     """
     after, before = _pair(after, before, segment_ids)

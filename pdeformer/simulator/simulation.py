@@ -91,6 +91,7 @@ def simulate(
 
     Example:
         >>> import jax
+        >>> from pdeformer.simulator import init_weights, measure_state
         >>> config = SimulatorConfig(layers=3, width=8, heads=2, ffn=16)
         >>> weights = init_weights(config, jax.random.key(0))
         >>> u = jax.random.normal(jax.random.key(1), (1, 5, 8))

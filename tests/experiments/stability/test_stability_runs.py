@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from experiments import stability
+from experiments.stability import program
 from experiments.stability import Horizon, Initialization, Network
 
 TINY = replace(
@@ -43,5 +44,5 @@ def test_a_finished_section_is_not_measured_again(finished, monkeypatch):
     def refuse(*_: object) -> None:
         raise AssertionError("measured again")
 
-    monkeypatch.setattr(stability.program, "measure_section", refuse)
+    monkeypatch.setattr(program, "measure_section", refuse)
     assert stability.main(replace(TINY, out=folder, resume=True))["horizon"] == summary["horizon"]

@@ -9,7 +9,7 @@ import pytest
 from flax import nnx
 
 import pdeformer as pf
-from pdeformer import attention, diagnostics
+from pdeformer import attention, diagnostics, simulator
 
 LOWERING = "/jax/core/compile/jaxpr_to_mlir_module_duration"
 CALLS = 20
@@ -37,6 +37,8 @@ KEY = jax.random.key(0)
 CACHE = pf.init_cache(2, 8, 2, 2)
 ATTENTION, HEAT = pf.PDEAttention(2), pf.HeatLayer(0.2, steps=2, learned=True)
 LANGUAGE = pf.CausalLM(CONFIG, rngs=nnx.Rngs(0))
+SIMULATION = simulator.SimulatorConfig(layers=2, width=4, heads=2, ffn=4)
+WEIGHTS = simulator.init_weights(SIMULATION, KEY)
 
 
 def evolved(pde, **options):
@@ -100,10 +102,16 @@ CASES = {
         f"diagnostics.{name}": lambda name=name: getattr(diagnostics, name)(U, IDS)
         for name in ("dirichlet_energy", "roughness", "token_similarity", "effective_rank")
     },
+    **{
+        f"diagnostics.{name}": lambda name=name: getattr(diagnostics, name)(U, U, IDS)
+        for name in ("cosine", "relative_change", "cka")
+    },
+    "diagnostics.attention_entropy": lambda: diagnostics.attention_entropy(QUERY, QUERY, is_causal=True),
+    "simulator.simulate": lambda: simulator.simulate(U, WEIGHTS, SIMULATION, record=simulator.measure_state),
 }
 NO_COMPUTATION = {"AttentionCache", "LMCache", "init_cache", "step_budget", "PLACEMENTS"}
 CONFIGS = {"ModelConfig", "PDEAttentionConfig", "StencilConfig"}
-MODULES = {"attention", "diagnostics", "layers", "sharding", "train"}
+MODULES = {"attention", "diagnostics", "layers", "sharding", "simulator", "train"}
 
 
 @pytest.fixture
