@@ -6,8 +6,7 @@ from dataclasses import replace
 import pytest
 
 from experiments import stability
-from experiments.stability import program
-from experiments.stability import Horizon, Initialization, Network
+from experiments.stability import Horizon, Initialization, Network, program
 
 TINY = replace(
     stability.PRESETS["quick"][1],
