@@ -16,7 +16,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import digamma
 from jaxtyping import Array, Float, Int
-from scipy.special import digamma as host_digamma
 
 from pid.gaussian import covariance
 from pid.gaussian.covariance import highest_precision
@@ -70,6 +69,8 @@ def information_bias(dims: Sequence[int], n: int, *, base: Any = 2) -> MI:
 
 def pair_bias(m: int, d: int, n: int) -> float:
     """Compute ½ [b(m) + b(d) - b(m+d)] in nats on the host: `log_determinant_bias` compiles for every shape."""
+    from scipy.special import digamma as host_digamma  # its import takes longer than that of pid
+
     steps = np.append(0, np.cumsum(host_digamma((n - np.arange(1, m + d + 1)) / 2)))
     return float(steps[m] + steps[d] - steps[m + d]) / 2
 
