@@ -65,19 +65,7 @@ PRESETS = {
 }
 
 
-def extend(saved: Config, config: Config) -> run.Extension[Config]:
-    """Return the configuration with the sections of the saved run too.
-
-    Raises:
-        ValueError: the seeds differ.
-    """
-    if config.seeds != saved.seeds:
-        raise ValueError(
-            f"a section of claims is one measurement over all its seeds, which --resume cannot add, got a difference "
-            f"in seeds: saved {list(saved.seeds)}, now {list(config.seeds)}; use the saved ones, or another --out."
-        )
-    return run.extend_fields("only")(saved, config)
-
-
-CONTINUATION = run.Continuation("claims", PRESETS, MAY_CHANGE_ON_RESUME, RENAMED, extend)
+CONTINUATION = run.Continuation(
+    "claims", PRESETS, MAY_CHANGE_ON_RESUME, RENAMED, run.extend_sections("claims")
+)
 command_line = run.CommandLine("experiments.claims", str(Config.__doc__), PRESETS, RENAMED, CONTINUATION)

@@ -7,11 +7,12 @@ from typing import Annotated, Literal
 
 from experiments import run
 from experiments.data import listops
+from experiments.data.listops_options import Generated, Release, Source, listops_config
 from pdeformer import train
 from pdeformer.layers import PDEAttentionConfig, StencilConfig
 from pdeformer.model import PLACEMENTS, Architecture, ModelConfig
 from pid.interface.command_options import HIDDEN, Choices
-from pid.interface.ranges import Count, Natural, Seed
+from pid.interface.ranges import Count, Seed
 
 MAY_CHANGE_ON_RESUME = (*run.MAY_CHANGE_ON_RESUME, "hosts", "data_dir", "manual_dir", "verify")
 """Fields that may change on resume: devices and data folders, but nothing that changes the results."""
@@ -38,47 +39,8 @@ class Mesh:
     """Split the weights and the moments of the optimizer over the data devices as well, to save memory."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Generated:
-    """The data set of --source generated; its splits share no sequence."""
-
-    min_length: Natural = 500
-    """Sequences have more tokens than this."""
-    max_length: Count = 2000
-    """Sequences have fewer tokens than this."""
-    train: Count = 96_000
-    """Training sequences."""
-    val: Count = 2_000
-    """Validation sequences; they select the best weights."""
-    test: Count = 2_000
-    """Test sequences; they select nothing."""
-    seed: Seed = 0
-    """Seed of the generator."""
-
-
 SHORT = Generated(min_length=9, max_length=65, train=20_000)
 """The data set of the preset quick."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Release:
-    """The data set of --source lra_release. Smaller sizes take the first rows of each file, for a trial."""
-
-    train: int = listops.RELEASE.train
-    """Training sequences."""
-    val: int = listops.RELEASE.val
-    """Validation sequences."""
-    test: int = listops.RELEASE.test
-    """Test sequences."""
-
-    def __post_init__(self) -> None:
-        """Raise ValueError for a size that the published files do not have."""
-        for split, largest in listops.RELEASE.sizes().items():
-            if not 1 <= (size := getattr(self, split)) <= largest:
-                raise ValueError(
-                    f"the published file of {split} has {largest:,} rows, got release.{split}={size}; take 1 to "
-                    f"{largest}."
-                )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -125,7 +87,7 @@ class Config:
     """AdamW, its learning-rate schedule, and gradient accumulation."""
     cadence: run.LoopIntervals = run.LoopIntervals()
     """How often to log, evaluate and save."""
-    source: Literal["generated", "lra_release"] = "generated"
+    source: Source = "generated"
     """generated: random sequences from the generator of the benchmark; lra_release: its published files."""
     generated: Generated = Generated()
     """The generated data set."""
@@ -209,11 +171,7 @@ class Config:
         Raises:
             ValueError: sizes or lengths are out of range.
         """
-        if self.source == "lra_release":
-            sizes = dataclasses.asdict(self.release)
-            is_whole = sizes == listops.RELEASE.sizes()
-            return listops.RELEASE if is_whole else listops.ListOpsConfig(source="lra_release", **sizes)
-        return listops.ListOpsConfig(**dataclasses.asdict(self.generated))
+        return listops_config(self.source, self.generated, self.release)
 
     def variants(self) -> dict[str, tuple[str, ...]]:
         """Return a map from the name of every variant to its PDE components, the baseline first.

@@ -14,6 +14,7 @@ compilation_cache  compiled programs on disk
 command_line  presets, options under old names, checks of seeds and of --resume
 entry_point   the door of every program: a sentence and an exit code for errors of the user
 study         interface and runner of the programs that measure
+sections      a study of sections with claims, verdicts and figures
 killtest      a program that kills another one at random moments and compares its results
 """
 
@@ -50,6 +51,9 @@ from experiments.run.folder.opening import open_run as open_run
 from experiments.run.folder.provenance import versions as versions
 from experiments.run.folder.run_folder import Run as Run
 from experiments.run.folder.run_folder import remedy_of_row as remedy_of_row
+from experiments.run.sections import Section as Section
+from experiments.run.sections import SectionStudy as SectionStudy
+from experiments.run.sections import extend_sections as extend_sections
 from experiments.run.study import Part as Part
 from experiments.run.study import Row as Row
 from experiments.run.study import Runner as Runner

@@ -65,19 +65,7 @@ PRESETS = {
 }
 
 
-def extend(saved: Config, config: Config) -> run.Extension[Config]:
-    """Return the configuration with the sections of the saved run too.
-
-    Raises:
-        ValueError: the seeds differ.
-    """
-    if config.seeds != saved.seeds:
-        raise ValueError(
-            f"a section is one measurement over all its seeds, which --resume cannot add, got a difference in "
-            f"seeds: saved {list(saved.seeds)}, now {list(config.seeds)}; use the saved ones, or another --out."
-        )
-    return run.extend_fields("only")(saved, config)
-
-
-CONTINUATION = run.Continuation("stability", PRESETS, MAY_CHANGE_ON_RESUME, {}, extend)
+CONTINUATION = run.Continuation(
+    "stability", PRESETS, MAY_CHANGE_ON_RESUME, {}, run.extend_sections("stability")
+)
 command_line = run.CommandLine("experiments.stability", str(Config.__doc__), PRESETS, {}, CONTINUATION)

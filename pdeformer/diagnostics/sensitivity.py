@@ -4,7 +4,7 @@ Both need only products with the Jacobian J and with its transpose, by `jax.jvp`
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -57,10 +57,10 @@ def jacobian_norm(
     _, transposed = jax.vjp(f, u)
 
     def iterate(direction: Array, _: None) -> tuple[Array, Array]:
-        image = product(_unit(direction))
-        return transposed(_unit(image))[0], _norm(image)
+        image, log_norm = unit_and_log_norm(product(direction))
+        return unit_and_log_norm(transposed(image)[0])[0], jnp.exp(log_norm)
 
-    start = jax.random.normal(key, u.shape, u.dtype)
+    start = unit_and_log_norm(jax.random.normal(key, u.shape, u.dtype))[0]
     _, norms = jax.lax.scan(iterate, start, length=iterations)
     last, previous = norms[-1], norms[-2] if iterations > 1 else jnp.zeros_like(norms[-1])
     return JacobianNorm(last, jnp.abs(last - previous) / jnp.where(last == 0, 1, last))
@@ -113,22 +113,26 @@ def lyapunov_exponent(
     def advance(carry: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], Array]:
         u, tangent = carry
         u, tangent = jax.jvp(step, (u,), (tangent,))
-        growth = _norm(tangent)
-        return (u, _unit(tangent)), jnp.log(growth)
+        tangent, growth = unit_and_log_norm(tangent)
+        return (u, tangent), growth
 
-    start = _unit(jax.random.normal(key, u.shape, u.dtype))
+    start = unit_and_log_norm(jax.random.normal(key, u.shape, u.dtype))[0]
     _, growth = jax.lax.scan(advance, (u, start), length=steps)
     return jnp.mean(growth[discard:]) / dt
 
 
-def _norm(u: Array) -> Array:
-    """Return the 2-norm of all entries; a large or small vector neither overflows nor underflows."""
-    size = jnp.max(jnp.abs(u), initial=0)
+def unit_and_log_norm(tangent: Any) -> tuple[Any, Float[Array, ""]]:
+    """Return a pytree of arrays divided by its 2-norm, and the logarithm of the norm, without overflow.
+
+    Args:
+        tangent: arrays, whose entries together are one vector.
+
+    Returns:
+        The vector of norm 1, or 0 for 0, and log ‖tangent‖, which is -inf for 0.
+    """
+    size = jnp.max(jnp.stack([jnp.max(jnp.abs(x), initial=0) for x in jax.tree.leaves(tangent)]))
     size = jnp.where(size > 0, size, 1)
-    return size * jnp.sqrt(jnp.sum(jnp.square(u / size)))
-
-
-def _unit(u: Array) -> Array:
-    """Return u / ‖u‖, and 0 for 0."""
-    norm = _norm(u)
-    return u / jnp.where(norm == 0, 1, norm)
+    scaled = jax.tree.map(lambda x: x / size, tangent)
+    norm = jnp.sqrt(sum(jnp.sum(jnp.square(x)) for x in jax.tree.leaves(scaled)))
+    unit = jax.tree.map(lambda x: x / jnp.where(norm == 0, 1, norm), scaled)
+    return unit, jnp.log(size) + jnp.log(norm)

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Shaped
 
 from pdeformer.diagnostics.hidden_states import Segments
+from pdeformer.diagnostics.sensitivity import unit_and_log_norm
 from pdeformer.integrators.compilation import compile_once
 from pdeformer.pde import is_concrete
 from pdeformer.simulator.config import TRANSFORMER, Coefficients, SimulatorConfig
@@ -152,13 +153,19 @@ def check_coefficients(coefficients: Coefficients, config: SimulatorConfig) -> N
 
 
 def _check_layers(weights: SimulatorWeights, config: SimulatorConfig) -> None:
-    """Raise ValueError if the number of layers of the weights is not that of the configuration."""
+    """Raise ValueError if the weights belong to another configuration."""
     scale = jax.tree.leaves(weights.params["norm_ffn"])[0]
     expected = (config.width,) if config.shared else (config.layers, config.width)
     if scale.shape != expected:
         raise ValueError(
             f"weights for layers={config.layers}, width={config.width}, shared={config.shared} have LayerNorms of "
             f"shape {expected}, got {scale.shape}; use init_weights(config, ...) or change the configuration."
+        )
+    causal = weights.block().attention.causal
+    if causal != config.causal:
+        raise ValueError(
+            f"attention and diffusion are both causal or neither, got weights with causal={causal} and a "
+            f"configuration with causal={config.causal}; change one of them."
         )
 
 
@@ -199,7 +206,7 @@ def _simulate(
                 state, moved, growth = advance(carry.state), None, None
             else:
                 state, moved = jax.jvp(advance, (carry.state,), (carry.tangent,))
-                moved, growth = _scale_to_unit(moved)
+                moved, growth = unit_and_log_norm(moved)
             step = carry.step + 1
             is_new = (carry.first_nonfinite < 0) & ~jnp.all(jnp.isfinite(state.u))
             first = jnp.where(is_new, step, carry.first_nonfinite)
@@ -208,8 +215,12 @@ def _simulate(
         after, growth = jax.lax.scan(substep, carry, length=config.substeps)
         if record is None:
             return after, (None, None if growth is None else jnp.sum(growth))
-        normalize, before = config.norm == "pre", carry.state.u
-        recorded = record(Observation(after.state.u, before, u, other, block, segment_ids, normalize))
+
+        def project(u: Array) -> tuple[Array, ...]:
+            return block.attention.project(block.norm_attention(u) if config.norm == "pre" else u)
+
+        states = after.state.u, carry.state.u, u, other
+        recorded = record(Observation(*states, project, segment_ids, config.causal))
         return after, (recorded, None if growth is None else jnp.sum(growth))
 
     first_block = (weights if config.shared else weights.layer(0)).block()
@@ -220,20 +231,10 @@ def _simulate(
     if tangent is None:
         state, moved = begin(u), None
     else:
-        unit = _scale_to_unit(State(tangent, None))[0].u
+        unit = unit_and_log_norm(tangent)[0]
         state, moved = jax.jvp(begin, (u,), (unit,))
     finite = jnp.all(jnp.isfinite(u))
     carry = _Carry(state, moved, jnp.int32(0), jnp.where(finite, -1, 0).astype(jnp.int32))
     layers = (None if config.shared else weights.params, reference)
     after, (records, growth) = jax.lax.scan(run_layer, carry, layers, length=config.layers)
     return Simulation(after.state.u, after.state.v, records, growth, after.first_nonfinite)
-
-
-def _scale_to_unit(tangent: State) -> tuple[State, Float[Array, ""]]:
-    """Return the tangent vector with norm 1, and the logarithm of its norm before."""
-    size = jnp.max(jnp.stack([jnp.max(jnp.abs(x)) for x in jax.tree.leaves(tangent)]))
-    safe = jnp.where(size > 0, size, 1)
-    scaled = jax.tree.map(lambda x: x / safe, tangent)
-    norm = jnp.sqrt(sum(jnp.sum(jnp.square(x)) for x in jax.tree.leaves(scaled)))
-    unit = jax.tree.map(lambda x: x / jnp.where(norm == 0, 1, norm), scaled)
-    return unit, jnp.log(safe) + jnp.log(norm)

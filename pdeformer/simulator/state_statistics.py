@@ -3,13 +3,13 @@
 B batch, T tokens, D channels, N heads
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from pdeformer import diagnostics
-from pdeformer.model.block import Block
 
 
 class Observation(NamedTuple):
@@ -23,12 +23,12 @@ class Observation(NamedTuple):
     """State before the first layer."""
     reference: Float[Array, "b t d"] | None
     """State of the reference network after the same layer, if there is one."""
-    block: Block
-    """The sublayers of the layer."""
+    project: Callable[[Array], tuple[Array, ...]]
+    """Query, key and value `(B, T, N, H)` that the attention of the layer forms of a state."""
     segment_ids: Int[Array, "b t"] | None
     """Segment ids of the tokens."""
-    normalize: bool
-    """Whether the attention of the layer reads LayerNorm of the state (norm "pre")."""
+    causal: bool
+    """Whether a token sees only itself and earlier tokens."""
 
 
 class StateStatistics(NamedTuple):
@@ -75,9 +75,8 @@ def measure_state(observation: Observation) -> StateStatistics:
     def cka(a: Array, b: Array) -> Array:
         return diagnostics.cka(_flatten(a), _flatten(b), flat_ids)
 
-    block = observation.block
-    query, key, _ = block.attention.project(block.norm_attention(before) if observation.normalize else before)
-    entropy = diagnostics.attention_entropy(query, key, segment_ids=ids, is_causal=block.attention.causal)
+    query, key, _ = observation.project(before)
+    entropy = diagnostics.attention_entropy(query, key, segment_ids=ids, is_causal=observation.causal)
     missing = jnp.full((), jnp.nan, u.dtype)
     statistics = StateStatistics(
         norm=_root_mean_square(u, ids),

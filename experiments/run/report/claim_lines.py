@@ -72,3 +72,28 @@ def opinion(ratios: Float[np.ndarray, " seeds"]) -> str:
     if not is_clear or 2 * sum(math.comb(n, k) for k in range(min(larger, smaller) + 1)) / 2**n > 1 - LEVEL:
         return "no difference beyond chance" if ratios.size >= 6 else "too few seeds to tell"
     return "supported here" if np.median(ratios) < 1 else "the opposite here"
+
+
+def interval(values: Float[np.ndarray, " seeds"], digits: int = 3) -> str:
+    """Format a mean over seeds with its 95 % interval; values that are not finite are counted instead."""
+    values = np.asarray(values, float)
+    if not np.all(np.isfinite(values)):
+        return f"not finite in {int(np.sum(~np.isfinite(values)))} of {values.size} seeds"
+    mean = mean_difference(values)
+    if np.isnan(mean.low):
+        return f"{mean.value:.{digits}g} [-, one seed]"
+    return f"{mean.value:.{digits}g} [{mean.low:.{digits}g}, {mean.high:.{digits}g}]"
+
+
+def power_of_ten(values: Float[np.ndarray, " seeds"]) -> str:
+    """Format positive values by their geometric mean and its interval, as powers of ten."""
+    if not np.all(np.isfinite(values)):
+        return interval(values)
+    low, high, mean = (mean_difference(np.log10(values))[i] for i in (1, 2, 0))
+    return f"10^{mean:.2f} [{low:.2f}, {high:.2f}]"
+
+
+def by_sign(difference: Difference, above: str, below: str) -> str:
+    """Return the word for the sign of a paired difference whose interval excludes 0."""
+    words = {1: above, -1: below, 0: "no difference beyond chance"}
+    return "one seed cannot tell" if np.isnan(difference.low) else words[difference.sign]

@@ -47,7 +47,7 @@ def measure(size: Analyses, seeds: tuple[int, ...]) -> AnalysesResult:
         bottleneck.measure(networks),
         gradient_flow.measure(networks),
         perturbations.measure(networks),
-        networks.loss,
+        networks.states.loss,
     )
 
 

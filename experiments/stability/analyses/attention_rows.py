@@ -15,10 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from experiments.run.report.claim_lines import Line
+from experiments.run.report.claim_lines import Line, by_sign, interval
 from experiments.run.report.paired import mean_difference
 from experiments.stability.analyses.corners import NORMS, RESIDUALS, STAGES, Networks
-from experiments.stability.measurements.initialization import by_sign, interval
 
 CLAIMED = 0.98
 """Cosine of the paper."""
@@ -50,7 +49,7 @@ class AttentionRows:
 
 def measure(networks: Networks) -> AttentionRows:
     """Compare the rows of the first and the last snapshot of every network."""
-    weights = np.asarray(networks.attention[:, [0, -1]], np.float64)
+    weights = np.asarray(networks.states.attention[:, [0, -1]], np.float64)
     rng = np.random.default_rng(0)
     following = weights[..., 1:, :, :, :, :]
     order = rng.random(following.shape).argsort(-1)

@@ -24,11 +24,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from experiments.run.report.claim_lines import Line
+from experiments.run.report.claim_lines import Line, by_sign, interval
 from experiments.run.report.paired import mean_difference
 from experiments.stability.analyses.corners import NORMS, RESIDUALS, Networks
+from experiments.stability.analyses.information_flow import centered_svd
 from experiments.stability.analyses.neighbor_information import continuous_information, label_information
-from experiments.stability.measurements.initialization import by_sign, interval
 
 LEARNED = 0.9
 """Share of the last accuracy from which the labels count as learned."""
@@ -75,7 +75,7 @@ class Bottleneck:
 def measure(networks: Networks) -> Bottleneck:
     """Estimate both informations at all snapshots and layers of all networks."""
     size = networks.size
-    states = networks.pooled
+    states = networks.states.pooled
     is_finite = np.all(np.isfinite(states), axis=(-2, -1))
     scores = scaled_components(np.where(is_finite[..., None, None], states, 0.0), size.components)
     labels = np.broadcast_to(networks.labels[:, None], (*scores.shape[:-2], size.rows))
@@ -95,19 +95,15 @@ def measure(networks: Networks) -> Bottleneck:
     first, second, third = (
         np.where(is_finite, np.stack([result[i] for result in results]), np.nan) for i in range(3)
     )
-    arrays: Any = (first, second, third, networks.accuracy)
+    arrays: Any = (first, second, third, networks.states.accuracy)
     sizes: Any = (tuple(names), networks.steps, size.rows, size.vocabulary)
     return Bottleneck(*sizes, *arrays)
 
 
 def scaled_components(states: Float[np.ndarray, "*g n d"], components: int) -> Float[np.ndarray, "*g n k"]:
     """Return the leading principal components, divided by the standard deviation of the first; 0 for equal states."""
-    size = np.maximum(np.abs(states).max((-2, -1), keepdims=True), np.finfo(np.float32).tiny)
-    centered = np.asarray(states, np.float64) / size
-    centered = centered - centered.mean(-2, keepdims=True)
-    u, s, _ = np.linalg.svd(centered, full_matrices=False)
-    largest = np.maximum(s[..., None, :1], 1e-12)
-    return u[..., :components] * (s[..., None, :components] / largest) * np.sqrt(states.shape[-2])
+    directions, sizes = centered_svd(states, components)
+    return directions * (sizes / np.maximum(sizes[..., :1], 1e-12)) * np.sqrt(states.shape[-2])
 
 
 def bin_codes(scores: Float[np.ndarray, "*g n k"], bins: int) -> Int[np.ndarray, "*g n"]:

@@ -84,8 +84,8 @@ class Networks:
     """Test rows of every seed."""
     places: Int[np.ndarray, "s n"]
     """One random place of every test row, not the first."""
-    states: NetworkStates | None = None
-    """States and accuracies on the test rows, as NumPy arrays."""
+    states: Any = None
+    """`NetworkStates` on the test rows, as NumPy arrays; None until they are recorded."""
 
     @property
     def token_ids(self) -> Int[np.ndarray, "s n"]:
@@ -96,12 +96,6 @@ class Networks:
     def labels(self) -> Int[np.ndarray, "s n"]:
         """Class of each test row: its first token."""
         return self.ids[..., 0]
-
-    def __getattr__(self, name: str) -> Any:
-        """Return an array of `states`: pooled, token, attention, accuracy, loss."""
-        if name.startswith("_") or name not in NetworkStates._fields:
-            raise AttributeError(name)
-        return getattr(self.states, name)
 
 
 def config_of(size: Analyses, norm: str) -> SimulatorConfig:
@@ -260,8 +254,7 @@ def norms_by_layer(gradient: Any) -> Float[Array, " l"]:
 
 def read_layer(observation: Observation) -> Reading:
     """Return the state after a layer, and the softmax weights of the layer on the first rows."""
-    u, attention = observation.before[:ATTENTION_ROWS], observation.block.attention
-    query, key, _ = attention.project(observation.block.norm_attention(u) if observation.normalize else u)
+    query, key, _ = observation.project(observation.before[:ATTENTION_ROWS])
     scores = jnp.einsum("btnh,bsnh->bnts", query, key, precision="highest") * query.shape[-1] ** -0.5
     return Reading(observation.u, jax.nn.softmax(scores, axis=-1))
 

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from experiments.run.report.claim_lines import Line
+from experiments.run.report.claim_lines import Line, by_sign, interval, power_of_ten
 from experiments.run.report.paired import mean_difference
 from experiments.stability.analyses.corners import NORMS, RESIDUALS, STAGES, Networks
-from experiments.stability.measurements.initialization import by_sign, interval, power_of_ten
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ class GradientFlow:
 
 def measure(networks: Networks) -> GradientFlow:
     """Read the gradients of the first and of the last update of every network."""
-    return GradientFlow(networks.gradients, networks.accuracy[:, [0, -1]])
+    return GradientFlow(networks.gradients, networks.states.accuracy[:, [0, -1]])
 
 
 def verdict(result: GradientFlow) -> list[Line]:

@@ -19,10 +19,9 @@ import numpy as np
 from jaxtyping import Float, Int
 
 import pid
-from experiments.run.report.claim_lines import Line
+from experiments.run.report.claim_lines import Line, by_sign, interval
 from experiments.run.report.paired import mean_difference
 from experiments.stability.analyses.corners import NORMS, RESIDUALS, Networks
-from experiments.stability.measurements.initialization import by_sign, interval
 from pid.gaussian.wishart import pair_bias
 
 RIDGE = 1e-3
@@ -55,7 +54,7 @@ class InformationFlow:
 def measure(networks: Networks) -> InformationFlow:
     """Measure the first and the last snapshot of every network."""
     size, ends = networks.size, [0, -1]
-    token, pooled = networks.token[:, ends], networks.pooled[:, ends]
+    token, pooled = networks.states.token[:, ends], networks.states.pooled[:, ends]
     ids = np.broadcast_to(networks.token_ids, (*token.shape[:4], networks.size.rows))
     labels = np.broadcast_to(networks.labels, ids.shape)
     return InformationFlow(
@@ -109,12 +108,20 @@ def token_information(states: Float[np.ndarray, "*g l n d"], components: int) ->
 
 def principal_scores(states: Float[np.ndarray, "*g n d"], components: int) -> Float[np.ndarray, "*g n k"]:
     """Return the leading principal components, each of variance 1; those of no variance are 0."""
+    directions, sizes = centered_svd(states, components)
+    exists = sizes > 1e-6 * np.maximum(sizes[..., :1], 1e-30)
+    return np.where(exists, directions, 0) * np.sqrt(states.shape[-2] - 1)
+
+
+def centered_svd(
+    states: Float[np.ndarray, "*g n d"], components: int
+) -> tuple[Float[np.ndarray, "*g n k"], Float[np.ndarray, "*g 1 k"]]:
+    """Return the leading left singular vectors of the centered states, and their singular values up to a factor."""
     scale = np.maximum(np.abs(states).max((-2, -1), keepdims=True), np.finfo(np.float32).tiny)
     centered = np.asarray(states, np.float64) / scale
     centered = centered - centered.mean(-2, keepdims=True)
     u, s, _ = np.linalg.svd(centered, full_matrices=False)
-    exists = s[..., None, :components] > 1e-6 * np.maximum(s[..., None, :1], 1e-30)
-    return np.where(exists, u[..., :components], 0) * np.sqrt(states.shape[-2] - 1)
+    return u[..., :components], s[..., None, :components]
 
 
 def verdict(result: InformationFlow) -> list[Line]:

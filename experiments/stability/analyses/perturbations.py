@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from experiments.run.report.claim_lines import Line
+from experiments.run.report.claim_lines import Line, by_sign, power_of_ten
 from experiments.run.report.paired import mean_difference
 from experiments.stability.analyses.corners import (
     NORMS,
@@ -27,7 +27,6 @@ from experiments.stability.analyses.corners import (
     over_corners,
 )
 from experiments.stability.config import Analyses
-from experiments.stability.measurements.initialization import by_sign, power_of_ten
 from experiments.stability.networks.sequence_classifier import embed
 from pdeformer import diagnostics, simulator
 from pdeformer.simulator import SimulatorConfig

@@ -13,10 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from experiments.run.report.claim_lines import Line
+from experiments.run.report.claim_lines import Line, interval
 from experiments.run.report.paired import mean_difference
 from experiments.stability.config import Horizon, Network
-from experiments.stability.measurements.initialization import EXPLODED, interval
+from experiments.stability.measurements.initialization import EXPLODED
 from experiments.stability.measurements.random_networks import (
     Measured,
     draw_networks,

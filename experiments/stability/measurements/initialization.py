@@ -13,8 +13,8 @@ from functools import partial
 import numpy as np
 from jaxtyping import Float, Int
 
-from experiments.run.report.claim_lines import Line
-from experiments.run.report.paired import Difference, mean_difference
+from experiments.run.report.claim_lines import Line, by_sign, interval, power_of_ten
+from experiments.run.report.paired import mean_difference
 from experiments.stability.config import Initialization, Network
 from experiments.stability.measurements.random_networks import (
     NORMS,
@@ -119,25 +119,6 @@ def measure(size: Initialization, network: Network, seeds: tuple[int, ...]) -> I
 
 def _statistic(name: str, run: Measured) -> np.ndarray:
     return getattr(run.statistics, name)
-
-
-def interval(values: Float[np.ndarray, " seed"], digits: int = 3) -> str:
-    """Format a mean over seeds with its 95 % interval; values that are not finite are counted instead."""
-    values = np.asarray(values, float)
-    if not np.all(np.isfinite(values)):
-        return f"not finite in {int(np.sum(~np.isfinite(values)))} of {values.size} seeds"
-    mean = mean_difference(values)
-    if np.isnan(mean.low):
-        return f"{mean.value:.{digits}g} [-, one seed]"
-    return f"{mean.value:.{digits}g} [{mean.low:.{digits}g}, {mean.high:.{digits}g}]"
-
-
-def power_of_ten(values: Float[np.ndarray, " seed"]) -> str:
-    """Format positive values by their geometric mean and its interval, as powers of ten."""
-    if not np.all(np.isfinite(values)):
-        return interval(values)
-    low, high, mean = (mean_difference(np.log10(values))[i] for i in (1, 2, 0))
-    return f"10^{mean:.2f} [{low:.2f}, {high:.2f}]"
 
 
 def verdict(result: InitializationResult) -> list[Line]:
@@ -251,9 +232,3 @@ def _diffusion(result: InitializationResult) -> list[Line]:
             by_sign(difference, "supported here", "the opposite here"),
         )
     ]
-
-
-def by_sign(difference: Difference, above: str, below: str) -> str:
-    """Return the word for the sign of a paired difference whose interval excludes 0."""
-    words = {1: above, -1: below, 0: "no difference beyond chance"}
-    return "one seed cannot tell" if np.isnan(difference.low) else words[difference.sign]

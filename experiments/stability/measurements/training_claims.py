@@ -5,9 +5,8 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Float
 
-from experiments.run.report.claim_lines import Line, ratio
+from experiments.run.report.claim_lines import Line, by_sign, interval, power_of_ten, ratio
 from experiments.run.report.paired import mean_difference, mean_ratio
-from experiments.stability.measurements.initialization import by_sign, interval, power_of_ten
 from experiments.stability.measurements.random_networks import NORMS
 from experiments.stability.measurements.trainability import CORNER_NORMS, Setting, TrainingResult, Trainings
 

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from experiments.run.report.claim_lines import Line
+from experiments.run.report.claim_lines import Line, by_sign, interval
 from experiments.run.report.paired import Difference, mean_difference
 from experiments.stability.config import Fit
-from experiments.stability.measurements.initialization import by_sign, interval
 from experiments.stability.trajectories.explained_variance import Score, score, score_rollout
 from experiments.stability.trajectories.language_states import (
     principal_components,

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from pdeformer.diagnostics.sensitivity import unit_and_log_norm
 from pdeformer.simulator import Observation, StateStatistics, measure_state
 
 
@@ -51,19 +52,6 @@ class LayerMeasures(NamedTuple):
     """Mean loss in nats."""
 
 
-class _Attention(NamedTuple):
-    """The attention of a block, as `measure_state` reads it."""
-
-    project: Callable[[Array], tuple[Array, Array, Array]]
-    causal: bool
-
-
-class _Block(NamedTuple):
-    """A block whose attention reads the state itself."""
-
-    attention: _Attention
-
-
 def measure_stack(stack: Stack, tangent: Float[Array, "b t d"]) -> LayerMeasures:
     """Measure all layers. Memory is that of the states of all layers, for the gradient.
 
@@ -72,18 +60,16 @@ def measure_stack(stack: Stack, tangent: Float[Array, "b t d"]) -> LayerMeasures
         tangent: a random perturbation of the first state.
     """
     valid = (stack.segment_ids > 0)[..., None]
-    tangent = _unit(jnp.where(valid, tangent, 0))[0]
+    tangent = unit_and_log_norm(jnp.where(valid, tangent, 0))[0]
 
     def observe_state(after: Array, before: Array, project: Any) -> StateStatistics:
-        block: Any = _Block(_Attention(project, stack.causal))
-        return measure_state(
-            Observation(after, before, stack.first, None, block, stack.segment_ids, normalize=False)
-        )
+        states = after, before, stack.first, None
+        return measure_state(Observation(*states, project, stack.segment_ids, stack.causal))
 
     def layer(block: Any, carry: tuple[Array, Array]) -> tuple[tuple[Array, Array], Any]:
         u, tangent = carry
         after, moved = jax.jvp(partial(stack.step, block), (u,), (tangent,))
-        moved, growth = _unit(jnp.where(valid, moved, 0))
+        moved, growth = unit_and_log_norm(jnp.where(valid, moved, 0))
         return (after, moved), (observe_state(after, u, partial(stack.project, block)), growth)
 
     _, (records, growth) = stack.scan(layer, (stack.first, tangent))
@@ -112,11 +98,3 @@ def random_tangent(shape: tuple[int, ...]) -> Float[np.ndarray, "b t d"]:
 def _no_attention(u: Array) -> tuple[Array, Array, Array]:
     zeros = jnp.zeros((*u.shape[:2], 1, 1))
     return zeros, zeros, zeros
-
-
-def _unit(v: Array) -> tuple[Array, Array]:
-    """Return v / ‖v‖, and log ‖v‖; no square over- or underflows."""
-    size = jnp.max(jnp.abs(v))
-    size = jnp.where(size > 0, size, 1)
-    norm = jnp.sqrt(jnp.sum(jnp.square(v / size)))
-    return v / size / jnp.where(norm > 0, norm, 1), jnp.log(size) + jnp.log(norm)

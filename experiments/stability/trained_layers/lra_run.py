@@ -17,6 +17,7 @@ from flax import nnx
 from jaxtyping import Array
 
 from experiments.data import arrays, listops
+from experiments.data.listops_options import Generated, Release, Source, listops_config
 from experiments.data.listops_splits import prepare_listops
 from experiments.run.folder import saved_config
 from experiments.run.training.checkpoints import find_fault_in_checkpoint, read_arrays
@@ -36,36 +37,15 @@ RENAMED = {"together": "combine"}
 
 
 @dataclasses.dataclass(frozen=True)
-class GeneratedSizes:
-    """The generated data set."""
-
-    min_length: int = 500
-    max_length: int = 2000
-    train: int = 96_000
-    val: int = 2_000
-    test: int = 2_000
-    seed: int = 0
-
-
-@dataclasses.dataclass(frozen=True)
-class ReleaseSizes:
-    """Rows of the published files."""
-
-    train: int = 96_000
-    val: int = 2_000
-    test: int = 2_000
-
-
-@dataclasses.dataclass(frozen=True)
 class SavedRun:
     """The options of a run that its models and its data depend on."""
 
     model: Architecture = Architecture()
     stencil: StencilConfig = StencilConfig(kind="adaptive")
     attention: PDEAttentionConfig = PDEAttentionConfig()
-    source: str = "generated"
-    generated: GeneratedSizes = GeneratedSizes()
-    release: ReleaseSizes = ReleaseSizes()
+    source: Source = "generated"
+    generated: Generated = Generated()
+    release: Release = Release()
     data_dir: Path = Path("data")
     manual_dir: Path | None = None
 
@@ -156,10 +136,8 @@ def restore(config: ModelConfig, checkpoint: Path) -> tuple[Any, Any]:
 
 def test_rows(run: SavedRun, rows: int) -> arrays.Batch:
     """Return the first test rows of the run; its data are generated or read again where they are missing."""
-    sizes = run.generated if run.source == "generated" else run.release
-    data: Any = {"source": run.source} | dataclasses.asdict(sizes)
     splits = prepare_listops(
-        listops.ListOpsConfig(**data),
+        listops_config(run.source, run.generated, run.release),
         max_len=run.model.max_len,
         data_dir=run.data_dir,
         manual_dir=run.manual_dir if run.source == "lra_release" else None,

@@ -11,8 +11,8 @@ import pytest
 from experiments import lra
 from experiments.data import listops
 from experiments.data.file_hashes import FileHashes
+from experiments.data.listops_options import Release
 from experiments.lra import program
-from experiments.lra.config import Release
 
 ROWS = ["[MAX 1 2 ]\t2", "( ( [SM 9 ) [MIN 3 4 ] ] )\t2", "7\t7"]
 TEXT = "\n".join(["Source\tTarget", *ROWS]) + "\n"

@@ -73,7 +73,7 @@ def test_corners_share_initial_weights_and_the_loss_falls(networks):
     for leaf in leaves:
         np.testing.assert_array_equal(leaf, np.broadcast_to(leaf[:1, :1], leaf.shape))
     assert not np.array_equal(leaves[0][0, 0, 0], leaves[0][0, 0, 1])
-    assert np.all(networks.loss[:, -1, 0] < networks.loss[:, 0, 0])
+    assert np.all(networks.states.loss[:, -1, 0] < networks.states.loss[:, 0, 0])
     np.testing.assert_array_equal(networks.labels, networks.ids[:, :, 0])
 
 
@@ -86,10 +86,12 @@ def test_states_and_accuracy_are_those_of_the_simulator(networks, norm, residual
     run = simulator.simulate(u, parameters.layers, config, coefficients, record=simulator.record_state)
     states = np.concatenate([u[None], run.records])
     observed = (slice(None), norm, -1, residual, 1)[1:]
-    np.testing.assert_allclose(networks.pooled[observed], states.mean(2), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(networks.states.pooled[observed], states.mean(2), rtol=1e-4, atol=1e-5)
     token = np.stack([states[:, row, place] for row, place in enumerate(networks.places[1])], axis=1)
-    np.testing.assert_allclose(networks.token[observed], token, rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(networks.loss[observed], loss(parameters, ids, norm, residual), rtol=1e-5)
+    np.testing.assert_allclose(networks.states.token[observed], token, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        networks.states.loss[observed], loss(parameters, ids, norm, residual), rtol=1e-5
+    )
     assert np.all(networks.places > 0)
 
 
@@ -137,7 +139,7 @@ def test_states_that_became_equal_tell_nothing():
 
 def test_cosines_of_rows_are_those_of_a_loop(networks):
     rows = attention_rows.measure(networks)
-    weights = networks.attention[1, -1, 0, 1].astype(float)
+    weights = networks.states.attention[1, -1, 0, 1].astype(float)
     np.testing.assert_allclose(weights.sum(-1), 1, rtol=1e-5)
     cosines = [
         a @ b / np.linalg.norm(a) / np.linalg.norm(b)
@@ -151,7 +153,7 @@ def test_cosines_of_rows_are_those_of_a_loop(networks):
 
 
 def test_uniform_attention_has_cosine_1_everywhere_and_is_not_called_a_finding(networks):
-    uniform = np.full_like(networks.attention, 1 / SIZE.tokens)
+    uniform = np.full_like(networks.states.attention, 1 / SIZE.tokens)
     rows = attention_rows.measure(
         dataclasses.replace(networks, states=networks.states._replace(attention=uniform))
     )
@@ -204,9 +206,9 @@ def test_every_line_has_a_verdict_and_every_figure_is_drawn(result):
 
 
 def test_states_that_are_not_finite_are_missing_values_and_no_error(networks):
-    broken = np.array(networks.pooled)
+    broken = np.array(networks.states.pooled)
     broken[:, -1, 1, 0, -1] = np.inf
-    observed = networks.states._replace(pooled=broken, token=np.full_like(networks.token, np.nan))
+    observed = networks.states._replace(pooled=broken, token=np.full_like(networks.states.token, np.nan))
     broken = dataclasses.replace(networks, states=observed)
     flow, plane = information_flow.measure(broken), bottleneck.measure(broken)
     assert np.isnan(flow.label_accuracy[:, 1, 1, 0, -1]).all()

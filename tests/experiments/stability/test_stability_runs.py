@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 
 from experiments import stability
-from experiments.stability import Horizon, Initialization, Network, program
+from experiments.run import study
+from experiments.stability import Horizon, Initialization, Network
 
 TINY = replace(
     stability.PRESETS["quick"][1],
@@ -40,8 +41,5 @@ def test_states_that_are_not_finite_are_reported_by_step_and_drawn(finished):
 def test_a_finished_section_is_not_measured_again(finished, monkeypatch):
     folder, summary = finished
 
-    def refuse(*_: object) -> None:
-        raise AssertionError("measured again")
-
-    monkeypatch.setattr(program, "measure_section", refuse)
+    monkeypatch.setattr(study, "measure", None)
     assert stability.main(replace(TINY, out=folder, resume=True))["horizon"] == summary["horizon"]
