@@ -6,15 +6,23 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from experiments import run
-from experiments.data import listops
+from experiments.data import catalog
+from experiments.data.image import ImageConfig
 from experiments.data.listops.listops_options import Generated, Release, Source, listops_config
+from experiments.data.listops.listops_splits import ListOpsData
+from experiments.data.pathfinder import PathfinderConfig
+from experiments.data.recall import RecallConfig
+from experiments.data.retrieval import RetrievalConfig
+from experiments.data.text import TextConfig
+from experiments.lra.controls import CONTROLS, WINDOW, apply, control_of
+from experiments.lra.tasks import GROUPS, LISTOPS_OPTIONS, TASKS
 from pdeformer import train
 from pdeformer.layers import PDEAttentionConfig, StencilConfig
 from pdeformer.model import PLACEMENTS, Architecture, ModelConfig
 from pid.interface.command_options import HIDDEN, Choices
-from pid.interface.ranges import Count, Seed
+from pid.interface.ranges import Count, Natural, Seed
 
-MAY_CHANGE_ON_RESUME = (*run.MAY_CHANGE_ON_RESUME, "hosts", "data_dir", "manual_dir", "verify")
+MAY_CHANGE_ON_RESUME = (*run.MAY_CHANGE_ON_RESUME, "hosts", "data_dir", "manual_dir", "verify", "device_data")
 """Fields that may change on resume: devices and data folders, but nothing that changes the results."""
 
 RENAMED = {"together": "combine"}
@@ -61,6 +69,8 @@ class Config:
 
     preset: Annotated[str, HIDDEN] = "quick"
     """Name of the preset with the defaults of the other options."""
+    task: Annotated[str, HIDDEN] = "listops"
+    """Name of the task, see `TASKS`."""
     out: Path | None = None
     """Run folder. Default: the next free number under runs/lra/. Nothing is ever overwritten."""
     resume: bool = False
@@ -73,6 +83,11 @@ class Config:
     """The diffusion layer of the variants."""
     attention: PDEAttentionConfig = PDEAttentionConfig()
     """The equation that evolves the attention of an additional variant, attention_KIND; none: no such variant."""
+    controls: Annotated[tuple[str, ...], Choices(tuple(CONTROLS))] = ()
+    """Controls: one more variant each, without a PDE. convolution, canon and shift stand at the first place of
+    --placement; the others replace the positions or the attention."""
+    windows: tuple[Natural, ...] = ()
+    """Locality probe: one more variant for each number, whose tokens attend to so many tokens on either side."""
     seeds: tuple[Seed, ...] = (0,)
     """Seeds. A seed determines initial weights, batches and dropout; every variant trains with every seed."""
     steps: Count = 5000
@@ -87,16 +102,28 @@ class Config:
     """AdamW, its learning-rate schedule, and gradient accumulation."""
     cadence: run.LoopIntervals = run.LoopIntervals()
     """How often to log, evaluate and save."""
+    device_data: bool = False
+    """Keep the training data in device memory, and run the steps between two pauses as one program."""
     source: Source = "generated"
-    """generated: random sequences from the generator of the benchmark; lra_release: its published files."""
+    """ListOps. generated: random sequences from the generator of the benchmark; lra_release: its published files."""
     generated: Generated = Generated()
-    """The generated data set."""
+    """The generated ListOps data set."""
     release: Release = Release()
-    """The published data set. Smaller sizes take the first rows of each file, for a trial."""
+    """The published ListOps data set. Smaller sizes take the first rows of each file, for a trial."""
+    text: TextConfig = TextConfig()
+    """The data set of the text task."""
+    retrieval: RetrievalConfig = RetrievalConfig()
+    """The data set of the retrieval task."""
+    image: ImageConfig = ImageConfig()
+    """The data set of the image task."""
+    pathfinder: PathfinderConfig = PathfinderConfig()
+    """The data set of Pathfinder and Path-X."""
+    recall: RecallConfig = RecallConfig()
+    """The data set of the recall tasks."""
     data_dir: Path = Path("data")
     """Folder of prepared data. Later runs read it again."""
     manual_dir: Path | None = None
-    """For --source lra_release: the folder with basic_train.tsv, basic_val.tsv and basic_test.tsv."""
+    """Folder of published files, such as the unpacked lra_release.gz, for sources that read them."""
     verify: bool = False
     """Read all prepared data and compare its SHA-256, although its files have not changed since the last time."""
     profile: bool = False
@@ -126,11 +153,17 @@ class Config:
         run.check_ranges(self)
         run.check_paths(self)
         run.check_resume(resume=self.resume, out=self.out)
-        self._check_source()
-        self.data()
+        if self.task == "listops":
+            self._check_listops()
+        longest = self.data().max_len
+        if longest > self.model.max_len:
+            raise ValueError(
+                f"sequences must fit max_len, got rows of {longest} tokens for max_len={self.model.max_len}; raise "
+                f"--model.max-len or lower --{TASKS[self.task].group}.max-len."
+            )
 
-    def _check_source(self) -> None:
-        """Raise ValueError for options of the other source, and for sequences that do not fit the model."""
+    def _check_listops(self) -> None:
+        """Raise ValueError for options of the other source of ListOps, and for sequences that do not fit the model."""
         if self.source == "lra_release" and self.manual_dir is None:
             raise ValueError(
                 "source lra_release reads published files, got no manual_dir; pass --manual-dir with the folder "
@@ -155,9 +188,17 @@ class Config:
 
     def idle_options(self) -> dict[str, run.Idle]:
         """Return the options and groups that have no effect, and why."""
+        present = f"the task {self.task}"
+        own = LISTOPS_OPTIONS if self.task == "listops" else (TASKS[self.task].group,)
+        idle = {
+            name: run.Idle(f"a preset of {' or '.join(_tasks_with(name))}", present)
+            for name in (*LISTOPS_OPTIONS, *GROUPS)
+            if name not in own
+        }
         if self.placement != (NONE,):
-            return {}
-        idle = {"stencil": run.Idle("another --placement", f"--placement {NONE}")}
+            return idle
+        if not any(CONTROLS[name].model.get("placements") for name in self.controls):
+            idle["stencil"] = run.Idle("another --placement", f"--placement {NONE}")
         if self.attention.kind == NONE:
             reason = run.Idle(
                 "another --placement or --attention.kind", f"--placement {NONE} --attention.kind {NONE}"
@@ -165,25 +206,29 @@ class Config:
             idle["combine"] = reason
         return idle
 
-    def data(self) -> listops.ListOpsConfig:
+    def data(self) -> catalog.DataConfig:
         """Return the configuration of the data set.
 
         Raises:
             ValueError: sizes or lengths are out of range.
         """
-        return listops_config(self.source, self.generated, self.release)
+        if self.task == "listops":
+            config = listops_config(self.source, self.generated, self.release)
+            return ListOpsData(config, self.model.max_len)
+        return getattr(self, TASKS[self.task].group)
 
     def variants(self) -> dict[str, tuple[str, ...]]:
         """Return a map from the name of every variant to its PDE components, the baseline first.
 
-        A component is a place of the diffusion layer, or the name of the evolved attention.
+        A component is a place of the diffusion layer, the name of the evolved attention, or that of a control.
         """
+        controls = {name: (name,) for name in (*self.controls, *(f"{WINDOW}{n}" for n in self.windows))}
         components = tuple(name for name in self.placement if name != NONE)
         components += () if self.attention.kind == NONE else (self.evolved_attention,)
         variants: dict[str, tuple[str, ...]] = {BASELINE: ()}
         if self.combine and components:
-            return variants | {"+".join(components): components}
-        return variants | {component: (component,) for component in components}
+            return variants | {"+".join(components): components} | controls
+        return variants | {component: (component,) for component in components} | controls
 
     @property
     def evolved_attention(self) -> str:
@@ -196,12 +241,21 @@ class Config:
         Raises:
             ValueError: sizes, a stencil or an equation contradict each other.
         """
-        return ModelConfig(
-            vocabulary=vocabulary,
-            classes=classes,
-            placements=tuple(name for name in components if name != self.evolved_attention),
-            stencil=self.stencil,
-            attention=self.attention if self.evolved_attention in components else PDEAttentionConfig(),
-            dtype=self.dtype,
-            **dataclasses.asdict(self.model),
-        )
+        fields = dataclasses.asdict(self.model) | {
+            "vocabulary": vocabulary,
+            "classes": classes,
+            "placements": tuple(name for name in components if name in PLACEMENTS),
+            "stencil": self.stencil,
+            "attention": self.attention if self.evolved_attention in components else PDEAttentionConfig(),
+            "dtype": self.dtype,
+        }
+        for control in filter(None, map(control_of, components)):
+            fields = apply(control, fields, self.placement[0])
+        return ModelConfig(**fields)
+
+
+def _tasks_with(name: str) -> list[str]:
+    """Return the tasks that an option or group of options of the data belongs to."""
+    if name in LISTOPS_OPTIONS:
+        return ["listops"]
+    return [task for task, values in TASKS.items() if values.group == name]

@@ -1,5 +1,7 @@
 """Which test examples a model gets right, saved in the run folder for paired differences.
 
+For tasks with labels of tokens it is the share of labels of an example that are right.
+
 Legend: n test examples, in the order of the split.
 """
 
@@ -7,7 +9,7 @@ import io
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Float32
 
 from experiments import run
 
@@ -15,22 +17,29 @@ TOLERANCE = 5e-6
 """Accuracies are float32, and saved with six digits."""
 
 
+Right = Bool[np.ndarray, " n"] | Float32[np.ndarray, " n"]
+"""Whether each example is right, or the share of its labels that is."""
+
+
 class Hits(NamedTuple):
     """Which test examples are right."""
 
-    last: Bool[np.ndarray, " n"]
+    last: Right
     """With the weights after the last step."""
-    best: Bool[np.ndarray, " n"]
+    best: Right
     """With the weights that are best on validation."""
 
 
 def save(folder: run.Run, variant: str, seed: int, hits: Hits) -> None:
-    """Write the hits of a variant and seed, one bit for each example, and replace those of an earlier call."""
+    """Write the hits of a variant and seed, and replace those of an earlier call: a bit or a float32 per example."""
     if run.is_first():
         path = folder.folder / "hits" / _name(variant, seed)
         path.parent.mkdir(exist_ok=True)
         archive = io.BytesIO()
-        bits = {name: np.packbits(array) for name, array in hits._asdict().items()}
+        bits = {
+            name: np.packbits(array) if array.dtype == bool else array
+            for name, array in hits._asdict().items()
+        }
         np.savez(archive, allow_pickle=False, count=np.array(len(hits.last)), **bits)
         run.write_atomically(path, archive.getvalue())
 
@@ -47,10 +56,14 @@ def load(folder: run.Run, variant: str, seed: int) -> Hits | None:
     arrays = run.read_arrays(path, remedy)
     try:
         count = int(arrays["count"])
-        hits = Hits(*(np.unpackbits(arrays[name], count=count).astype(bool) for name in Hits._fields))
+        hits = Hits(*(_unpack(arrays[name], count) for name in Hits._fields))
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} must have the hits of a training, got: {error}; {remedy}.") from None
     return hits
+
+
+def _unpack(array: np.ndarray, count: int) -> Right:
+    return np.unpackbits(array, count=count).astype(bool) if array.dtype == np.uint8 else array
 
 
 def check(folder: run.Run, result: run.Result, hits: Hits | None, test_examples: int) -> None:
@@ -61,7 +74,7 @@ def check(folder: run.Run, result: run.Result, hits: Hits | None, test_examples:
         array = getattr(hits, name)
         if len(array) != test_examples or abs(array.mean() - accuracy) > TOLERANCE:
             raise ValueError(
-                f"hits must be those of the saved result, got {array.sum()} of {len(array)} in "
+                f"hits must be those of the saved result, got {array.sum():g} of {len(array)} in "
                 f"{folder.folder / 'hits' / _name(result.variant, result.seed)} for the accuracy {accuracy:g} on "
                 f"{test_examples}; {run.remedy_of_row(folder, result.variant, result.seed)}."
             )

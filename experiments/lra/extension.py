@@ -5,6 +5,9 @@ import dataclasses
 from experiments import run
 from experiments.lra.config import NONE, Config
 
+ALWAYS = ("seeds", "controls", "windows")
+"""Fields that may always have more than the saved ones."""
+
 
 def extend(saved: Config, config: Config) -> run.Extension[Config]:
     """Return the configuration with the seeds and variants of the saved run too.
@@ -13,15 +16,17 @@ def extend(saved: Config, config: Config) -> run.Extension[Config]:
     the variant that exists, so only seeds can be added.
     """
     seeds = run.union(saved.seeds, config.seeds)
+    controls, windows = run.union(saved.controls, config.controls), run.union(saved.windows, config.windows)
+    config = dataclasses.replace(config, seeds=seeds, controls=controls, windows=windows)
     if saved.combine or config.combine:
         is_baseline_only = saved.placement == (NONE,) and saved.attention.kind == NONE
-        fields = ("seeds", "placement", "attention", "stencil", "combine") if is_baseline_only else ("seeds",)
-        return run.Extension(dataclasses.replace(config, seeds=seeds), fields)
+        fields = ("placement", "attention", "stencil", "combine") if is_baseline_only else ()
+        return run.Extension(config, (*ALWAYS, *fields))
     places = tuple(name for name in run.union(saved.placement, config.placement) if name != NONE)
     is_without_layer, is_without_equation = saved.placement == (NONE,), saved.attention.kind == NONE
-    fields = ("seeds", "placement")
+    fields = (*ALWAYS, "placement")
     fields += ("stencil",) if is_without_layer else ()
     fields += ("attention",) if is_without_equation or config.attention.kind == NONE else ()
     attention = saved.attention if config.attention.kind == NONE else config.attention
-    extended = dataclasses.replace(config, seeds=seeds, placement=places or (NONE,), attention=attention)
+    extended = dataclasses.replace(config, placement=places or (NONE,), attention=attention)
     return run.Extension(extended, fields)

@@ -15,16 +15,25 @@ from rich.console import Console
 
 from experiments import run
 from experiments.data import arrays, listops
-from experiments.data.listops.listops_splits import prepare_listops
 from experiments.lra import example_hits, learned_coefficients, learned_stencils, report
 from experiments.lra.config import BASELINE, Config
+from experiments.lra.device_data import DeviceData, chunk_of, scan_steps
 from experiments.lra.figures import draw_curves
 from experiments.lra.figures_learned import draw_coefficients, draw_stencils
 from experiments.lra.presets import CONTINUATION
+from experiments.lra.tasks import TASKS
 from pdeformer import sharding, train
-from pdeformer.model import Classifier, ModelConfig
+from pdeformer.model import CausalLM, Classifier, Matcher, ModelConfig
 
 Splits = dict[str, arrays.Split]
+HEADS: dict[str, Any] = {"classifier": Classifier, "matcher": Matcher, "tokens": CausalLM}
+"""Head of a task -> model."""
+LOSSES: dict[str, Callable[[int], train.LossFunction]] = {
+    "classifier": arrays.classifier_loss,
+    "matcher": arrays.matcher_loss,
+    "tokens": arrays.token_loss,
+}
+"""Head of a task -> its loss."""
 WEIGHTS: run.Arrays = {
     (
         "model.layers",
@@ -36,6 +45,8 @@ WEIGHTS: run.Arrays = {
     ("model.max-len", "model.width"): 4,
     ("stencil.width", "model.width"): 4,
 }
+LARGEST_VOCABULARY = 257
+"""Padding and all bytes."""
 STATES: run.Arrays = {("batch", "model.max-len", "model.width", "model.layers"): 2}
 SEQUENCES: run.Arrays = {
     (f"generated.{name}", *factor): size
@@ -70,7 +81,7 @@ def compare(config: Config, mesh: Mesh, folder: run.Run) -> dict[str, Any]:
     """Train every variant with every seed in the run folder, report, and return the summary."""
     console = run.open_console()
     splits = prepare(config)
-    folder.record_data({f"listops {name}": split.sha256 for name, split in splits.items()})
+    folder.record_data({f"{config.task} {name}": split.sha256 for name, split in splits.items()})
     introduce(config, splits, folder, console)
     results = [
         train_one(config, variant, seed, splits, mesh, folder)
@@ -79,14 +90,16 @@ def compare(config: Config, mesh: Mesh, folder: run.Run) -> dict[str, Any]:
     test_examples = len(splits["test"].labels)
 
     def row(result: run.Result) -> dict[str, Any]:
-        data = {"data": config.source, "test_examples": test_examples}
+        data = {"data": config.data().source, "test_examples": test_examples}
         coefficients = learned_coefficients.load(folder, result.variant, result.seed)
         return result._asdict() | data | ({"coefficients": coefficients} if coefficients else {})
 
-    baselines = listops.baseline_accuracies(splits["train"], splits["test"])
+    baselines = predictors(config, splits)
     summary = {
         "program": "lra",
         "preset": config.preset,
+        "task": config.task,
+        "title": config.data().title,
         "rows": [row(result) for result in results],
         "baselines": baselines,
         "ladder": baselines,  # the old key, for one release
@@ -111,21 +124,23 @@ def check(config: Config, mesh: Mesh) -> None:
             f"devices on {jax.process_count()} hosts and optimizer.accumulate={micro_batches}; use a multiple of "
             f"{devices * micro_batches}."
         )
-    size = config.data().train
+    data = config.data()
+    size = data.sizes()["train"]
     if config.batch > size:
         raise ValueError(
             f"a batch is drawn from {size} training examples, got batch={config.batch}; lower it."
         )
     run.check_memory(config, WEIGHTS)
     run.check_memory(config, STATES, share=micro_batches * mesh.size)
-    if config.source == "generated":
-        run.check_memory(config, SEQUENCES)
-    if config.source == "lra_release" and config.manual_dir is not None:
-        listops.published_files(config.manual_dir)
+    if config.task == "listops":
+        if config.source == "generated":
+            run.check_memory(config, SEQUENCES)
+        elif config.manual_dir is not None:
+            listops.published_files(config.manual_dir)
     if not config.data_dir.is_dir():
         run.check_folder(config.data_dir, "--data-dir")
     for components in config.variants().values():
-        config.network(components, vocabulary=len(listops.VOCABULARY), classes=listops.CLASSES)
+        config.network(components, vocabulary=LARGEST_VOCABULARY, classes=listops.CLASSES)
 
 
 def prepare(config: Config) -> Splits:
@@ -135,20 +150,25 @@ def prepare(config: Config) -> Splits:
         FileNotFoundError: published files are missing.
         ValueError: a published or prepared file is damaged, or its sequences are too long for the model.
     """
-    return prepare_listops(
-        config.data(),
-        max_len=config.model.max_len,
-        data_dir=config.data_dir,
-        manual_dir=config.manual_dir,
-        verify=config.verify,
-    )
+    return config.data().prepare(config.data_dir, manual_dir=config.manual_dir, verify=config.verify)
+
+
+def predictors(config: Config, splits: Splits) -> dict[str, float]:
+    """Return the accuracies of predictors without a model."""
+    if config.task == "listops":
+        return listops.baseline_accuracies(splits["train"], splits["test"])
+    floors = dict(config.data().floors)
+    if splits["test"].labels.ndim == 1:
+        common = np.bincount(splits["train"].labels).argmax()
+        floors = {"majority": float(np.mean(splits["test"].labels == common))} | floors
+    return floors
 
 
 def introduce(config: Config, splits: Splits, folder: run.Run, console: Console) -> None:
     """Print a description of the data, the run folder and the options that resume the run."""
     sizes = " / ".join(f"{name} {len(split.labels):,}" for name, split in splits.items())
     lengths = splits["train"].lengths
-    console.print(f"ListOps, {config.source}: {sizes}, {lengths.min()} to {lengths.max()} tokens")
+    console.print(f"{config.data().title}: {sizes}, {lengths.min()} to {lengths.max()} tokens", markup=False)
     console.print(f"run folder {folder.folder}")
     for note in folder.notes:
         console.print(note)
@@ -168,9 +188,14 @@ def train_one(
         return result
     data = splits["train"]
     model = config.network(config.variants()[variant], len(data.vocabulary), data.classes)
-    loss = arrays.classifier_loss(data.first_id)
+    head = TASKS[config.task].head
     programs = run.make_programs(
-        builder(model), config.optimizer, config.steps, mesh, loss, fsdp=config.mesh.fsdp
+        builder(model, head),
+        config.optimizer,
+        config.steps,
+        mesh,
+        LOSSES[head](data.first_id),
+        fsdp=config.mesh.fsdp,
     )
 
     hits: list[Any] = []  # of the last weights, and then of the best ones if they differ
@@ -187,29 +212,36 @@ def train_one(
         example_hits.save(folder, variant, seed, example_hits.Hits(last=hits[0], best=hits[-1]))
         return evaluation
 
+    inputs: Any = functools.partial(batch, config, data, mesh, seed=seed)
+    step_fn, group = programs.step, 1
+    if config.device_data:
+        group = chunk_of(config.cadence, config.steps)
+        inputs = functools.partial(DeviceData(data, mesh).batches, config.batch, seed=seed)
+        step_fn = scan_steps(programs.step, mesh)
     return run.train(
         folder,
         variant=variant,
         seed=seed,
         steps=config.steps,
         state=programs.init(jax.random.key(seed)),
-        step_fn=programs.step,
-        batch_fn=lambda step: batch(config, data, mesh, seed=seed, step=step),
+        step_fn=step_fn,
+        batch_fn=lambda step, **count: inputs(step=step, **count),
         evaluate_fn=lambda params: programs.evaluate(params, all_examples(config, splits["val"], mesh)),
         test_fn=test,
-        tokens_per_step=config.batch * config.model.max_len,
+        tokens_per_step=config.batch * data.tokens[0].size,
         cadence=config.cadence,
         profile=config.profile,
+        steps_per_call=group,
     )
 
 
 @functools.cache
-def builder(model: ModelConfig) -> Callable[[nnx.Rngs], Classifier]:
-    """Return a function that builds the model.
+def builder(model: ModelConfig, head: str = "classifier") -> Callable[[nnx.Rngs], Any]:
+    """Return a function that builds the model with the head of a task.
 
     Equal configurations give the same function object, so that `run` reuses the compiled programs.
     """
-    return lambda rngs: Classifier(model, rngs)
+    return lambda rngs: HEADS[head](model, rngs)
 
 
 def batch(config: Config, split: arrays.Split, mesh: Mesh, *, seed: int, step: int) -> dict[str, jax.Array]:
@@ -248,7 +280,7 @@ def conclude(
         }
         path = folder.folder / "differences.json"
         run.write_atomically(path, (json.dumps(run.to_json(differences), indent=2) + "\n").encode())
-        title = f"lra {config.preset}, run folder {folder.folder.name}, ListOps ({config.source})"
+        title = f"lra {config.preset}, run folder {folder.folder.name}, {config.data().title}"
         paths = [
             draw_curves(folder, results, baselines, title),
             draw_stencils(folder, results, config, title),

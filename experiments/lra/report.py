@@ -123,7 +123,7 @@ def tabulate(lines: Sequence[Line], baselines: Mapping[str, float], title: str) 
     cost = ("variant", "steps", "parameters", "tokens/s", "compile s")
     predictors = [
         (label, _percent(baselines[name]), *[""] * (len(columns) - 2))
-        for name, label in BASELINE_LABELS.items()
+        for name, label in ((name, BASELINE_LABELS.get(name, name)) for name in baselines)
     ]
     rows = [_accuracy_cells(line) for line in lines]
     return [
@@ -141,15 +141,15 @@ def show_results(
     console: Console,
 ) -> None:
     """Print the tables, what their numbers mean, and a verdict on every variant."""
-    title = f"ListOps ({config.source}): accuracy in % on {test_examples:,} test sequences, "
+    title = f"{config.data().title}: accuracy in % on {test_examples:,} test examples, "
     title += f"seeds {' '.join(map(str, config.seeds))}"
     show(tabulate(lines, baselines, title), console, Layout(justify="right"))
-    covered = "seeds and test sequences" if len(config.seeds) > 1 else "test sequences, for this seed"
+    covered = "seeds and test examples" if len(config.seeds) > 1 else "test examples, for this seed"
     console.print()
     console.print(
         "last: after the last step; best: weights selected on validation; ±: sd over seeds; s.e.: sqrt(p (1 - p) / n) "
         f"of one test set; [ ]: {100 * LEVEL:.0f} % interval of the paired difference, which covers the choice of "
-        f"{covered}, one variant at a time; [-]: not known; tokens/s counts all {config.model.max_len} positions of a "
+        f"{covered}, one variant at a time; [-]: not known; tokens/s counts all positions of a "
         f"row",
         style="dim",
     )

@@ -97,6 +97,8 @@ class Evaluation(NamedTuple):
     """Total weight: the number of examples if every weight is 1."""
 
 
+SHARE_ROUNDING = 1e-5
+"""Largest excess over 1 of a float32 sum of shares."""
 LossFunction = Callable[[Any, Any, Any], Sums]
 """`(model, batch, key or None) -> Sums`; the batch is a tree of arrays with a leading batch dimension."""
 
@@ -391,7 +393,8 @@ def make_evaluate(
     It is deterministic, and exact for batches that are padded with examples of weight 0.
 
     Hits are the examples whose predictions are right. `evaluate` appends them to the list `hits` for each batch, as a
-    boolean array (B,) of the global batch, the same on every host. The same program computes them: `Sums.correct` is
+    boolean array (B,) of the global batch, the same on every host. If the loss takes a mean over several predictions
+    of an example, they are the share of right ones, float (B,). The same program computes them: `Sums.correct` is
     Σ weight · hit, so its derivative by the weights is the hits.
 
     Args:
@@ -469,12 +472,12 @@ def _add_on_host(total: Sums, result: tuple[Sums, Any] | None, hits: list[Any] |
 
 
 def _check_hits(derivative: Any) -> np.ndarray:
-    """Return which predictions are right. Raises ValueError unless the derivative is 0 or 1 for each example."""
+    """Return which predictions are right, or the share of them. Raises ValueError unless the derivative is a share."""
     values = None if derivative is None else np.asarray(derivative)
-    if values is None or values.ndim != 1 or not np.isin(values, (0, 1)).all():
+    if values is None or values.ndim != 1 or not ((values >= 0) & (values <= 1 + SHARE_ROUNDING)).all():
         fault = "none" if values is None else "a sum of correct predictions that is not Σ weight · hit"
         raise ValueError(
             f"hits need with_hits=True and a loss function that weighs correct predictions by float weights (B,) in "
             f"the batch, got {fault}; pass hits=None, or weigh as cross_entropy does."
         )
-    return values == 1
+    return values == 1 if np.isin(values, (0, 1)).all() else np.minimum(values, 1)

@@ -1,9 +1,11 @@
 """Differences between two models on the same test examples, with intervals.
 
-    S seeds, n examples, x_si = right(variant) - right(baseline) of example i with seed s, in {-1, 0, 1}
+    S seeds, n examples, x_si = right(variant) - right(baseline) of example i with seed s, in {-1, 0, 1}, or in [-1, 1]
+    if an example has several labels and `right` is the share of them
 
 The difference is the mean of x. Its interval for one seed covers the choice of the test examples: the interval of
-Agresti & Min for matched pairs, that is Wald's after 1/2 is added to each of the four counts of pairs.
+Agresti & Min for matched pairs, that is Wald's after 1/2 is added to each of the four counts of pairs. For shares it is
+the normal interval of the mean of x.
 
 With several seeds it covers the choice of seeds and of test examples. In the crossed model x_si = mean + seed s +
 example i + rest, with mean squares MS of a two-way table, the half-width is
@@ -48,27 +50,27 @@ class Difference(NamedTuple):
 
 
 def compare_hits(
-    variant: Sequence[Bool[np.ndarray, " n"]],
-    baseline: Sequence[Bool[np.ndarray, " n"]],
+    variant: Sequence[Bool[np.ndarray, " n"] | Float[np.ndarray, " n"]],
+    baseline: Sequence[Bool[np.ndarray, " n"] | Float[np.ndarray, " n"]],
     level: float = LEVEL,
 ) -> Difference:
     """Return the difference of two accuracies on the same examples.
 
     Args:
-        variant: for every seed, which examples are right.
+        variant: for every seed, which examples are right, or the share of the labels of each example that is.
         baseline: the same for the baseline, with the same seeds in the same order.
         level: level of the interval.
 
     Raises:
         ValueError: the two have other seeds or examples.
     """
-    a, b = (np.array(hits, dtype=np.int8) for hits in (variant, baseline))
+    a, b = (np.array(hits, dtype=float) for hits in (variant, baseline))
     if a.shape != b.shape or a.ndim != 2 or not a.size:
         raise ValueError(
             f"a paired difference needs the same seeds and examples, got arrays {a.shape} and {b.shape}; "
             f"evaluate both models on the same test split."
         )
-    x = (a - b).astype(float)
+    x = a - b
     half = _half_of_one_seed if len(x) == 1 else _half_of_seeds
     value = float(x.mean())
     center, width = half(x, level)
@@ -76,7 +78,10 @@ def compare_hits(
 
 
 def _half_of_one_seed(x: Float[np.ndarray, "1 n"], level: float) -> tuple[float, float]:
-    """Return center and half-width of the interval of Agresti & Min."""
+    """Return center and half-width of the interval of Agresti & Min, or of the mean of shares."""
+    if not np.isin(x, (-1, 0, 1)).all():
+        deviation = x.std(ddof=1) if x.size > 1 else math.inf
+        return float(x.mean()), float(stats.norm.ppf((1 + level) / 2)) * deviation / math.sqrt(x.size)
     n, wins, losses = x.size + 2, float((x > 0).sum()) + 0.5, float((x < 0).sum()) + 0.5
     variance = (wins + losses - (wins - losses) ** 2 / n) / n**2
     return (wins - losses) / n, float(stats.norm.ppf((1 + level) / 2)) * math.sqrt(variance)

@@ -5,13 +5,15 @@ checkpoint exists. So a run that was killed and resumed writes the same `metrics
 """
 
 import dataclasses
+import functools
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
 from experiments.run.console import failure_code, stop_if_failed
 from experiments.run.distributed import broadcast_from_first, call_on_first
@@ -91,12 +93,13 @@ def train(
     steps: int,
     state: Any,
     step_fn: Any,
-    batch_fn: Callable[[int], Any],
+    batch_fn: Callable[..., Any],
     evaluate_fn: Callable[[Any], Evaluation],
     test_fn: Callable[[Any], Evaluation],
     tokens_per_step: int,
     cadence: LoopIntervals,
     profile: bool = False,
+    steps_per_call: int = 1,
 ) -> Result:
     """Train to `steps` updates, from the last checkpoint of (variant, seed) if the run has one.
 
@@ -122,6 +125,9 @@ def train(
         tokens_per_step: tokens in a global batch, for the tokens per second.
         cadence: intervals of logging, evaluation and checkpoints.
         profile: whether to write a trace of some steps for xprof into the run folder (see `StepTrace`).
+        steps_per_call: steps K that a call of `step_fn` makes. With more than one, `batch_fn(step, K)` returns the
+            input of K steps, and the metrics have a leading axis K. It divides `steps` and the intervals of evaluation
+            and checkpoints. After a start in the middle of such a group, K is the largest common divisor.
 
     Raises:
         FloatingPointError: loss or gradient is not finite; the message names variant, seed and step. The checkpoints
@@ -141,8 +147,10 @@ def train(
         state = checkpoints.restore(state) if start else state
         run.truncate_after(variant, seed, start)
         key = jax.jit(_stream, out_shardings=state.step.sharding)(seed)  # made on every device of every host
+        group = math.gcd(steps_per_call, start)  # gcd(K, 0) is K
+        make_input = batch_fn if steps_per_call == 1 else functools.partial(batch_fn, count=group)
         start_time = time.perf_counter()
-        compiled = step_fn.lower(state, batch_fn(start), key).compile()
+        compiled = step_fn.lower(state, make_input(start), key).compile()
         compile_seconds = time.perf_counter() - start_time
         title = f"{variant}, seed {seed}"
         # Until here a signal stops the program at once, since there is nothing to save.
@@ -152,8 +160,10 @@ def train(
             resumed = f"resumed at step {start}, " if start else ""
             progress.say(f"{resumed}{parameters:,} parameters, compiled in {compile_seconds:.1f} s")
             trace = StepTrace(run.profile(variant, seed) if profile else None, start, steps, progress.say)
-            loop = _Loop(run, variant, seed, steps, cadence, evaluate_fn, checkpoints, stop, progress, trace)
-            state = loop.advance(state, start, lambda state, step: compiled(state, batch_fn(step), key))
+            loop = _Loop(
+                run, variant, seed, steps, cadence, evaluate_fn, checkpoints, stop, progress, trace, group
+            )
+            state = loop.advance(state, start, lambda state, step: compiled(state, make_input(step), key))
             last, best = loop.validations[-1], max(loop.validations)
             test = best_test = test_fn(state.params)
             if best.step != steps:
@@ -242,6 +252,8 @@ class _Loop:
     stop: Preemption
     progress: TrainingProgress
     trace: StepTrace
+    group: int = 1
+    """Steps that a call makes."""
     clock: Clock = dataclasses.field(default_factory=Clock)
 
     def __post_init__(self) -> None:
@@ -255,16 +267,18 @@ class _Loop:
     def advance(self, state: Any, start: int, step_fn: Callable[[Any, int], tuple[Any, Metrics]]) -> Any:
         """Return the state after the last step."""
         pending = None
-        for step in range(start + 1, self.steps + 1):
+        for first in range(start, self.steps, self.group):
             self.clock.start()
-            with self.trace.step(step) as results:
-                state, metrics = step_fn(state, step - 1)
+            with self.trace.step(first + 1) as results:
+                state, metrics = step_fn(state, first)
                 results.append(metrics)
-            if pending is not None:  # the previous step, read while the device computes this one
-                self._log(self._record(*pending))
-            pending = (step, metrics)
-            if self._pauses(step):
-                self._pause(state, self._record(*pending))
+            if pending is not None:  # the previous steps, read while the device computes these
+                self._log(self._records(*pending))
+            pending = (first, metrics)
+            if self._pauses(first + self.group):
+                *records, last = self._records(*pending)
+                self._log(records)
+                self._pause(state, last)
                 pending = None
         return state
 
@@ -280,9 +294,14 @@ class _Loop:
             self.stop.signal_of_any_host()
         )
 
+    def _records(self, first: int, metrics: Metrics) -> list[dict[str, Any]]:
+        """Wait for the steps after `first` and return their metrics."""
+        columns = [np.atleast_1d(value) for value in jax.device_get(metrics)]
+        rows = zip(*(column.tolist() for column in columns), strict=True)
+        return [self._record(step, Metrics(*row)) for step, row in enumerate(rows, first + 1)]
+
     def _record(self, step: int, metrics: Metrics) -> dict[str, Any]:
-        """Wait for the step and return its metrics."""
-        loss, accuracy, norm, rate, finite = (value.item() for value in jax.device_get(metrics))
+        loss, accuracy, norm, rate, finite = metrics
         if not finite:
             raise FloatingPointError(self._not_finite(step, f"loss {loss}, gradient norm {norm}"))
         self.progress.step(step, loss, accuracy, self.clock.read())
@@ -291,9 +310,10 @@ class _Loop:
         values = {"loss": loss, "accuracy": accuracy, "gradient_norm": norm, "learning_rate": rate}
         return {"variant": self.variant, "seed": self.seed, "step": step} | values
 
-    def _log(self, record: dict[str, Any]) -> None:
-        if record["step"] % self.cadence.log_every == 0 or self._evaluates(record["step"]):
-            self.run.append(record)
+    def _log(self, records: Sequence[dict[str, Any]]) -> None:
+        for record in records:
+            if record["step"] % self.cadence.log_every == 0 or self._evaluates(record["step"]):
+                self.run.append(record)
 
     def _pause(self, state: Any, record: dict[str, Any]) -> None:
         """Evaluate, log, save and stop, each if it is due."""
@@ -310,7 +330,7 @@ class _Loop:
             self.progress.say(
                 f"step {step}  validation loss {evaluation.loss:.4f}  accuracy {evaluation.accuracy:.4f}"
             )
-        self._log(record)
+        self._log([record])
         must_stop = self._must_stop(step)
         if is_best or must_stop or step == self.steps or step % self.cadence.checkpoint_every == 0:
             self.run.log.sync()  # a checkpoint counts on the records up to its step
