@@ -4,21 +4,26 @@
     python -m experiments.lra quick --steps 50 --seeds 0 1 2
     python -m experiments.lra listops-two-layer --placement after_embedding between_layers
     python -m experiments.lra --placement none --attention.kind diffusion     # evolved attention instead
+    python -m experiments.lra quick --controls convolution canon --windows 4 16    # controls beside it
+    python -m experiments.lra --task image --configuration two-layer          # the same as image-two-layer
+    python -m experiments.lra suite-quick                        # miniatures of all six tasks
     python -m experiments.lra --out runs/mine --resume           # continue after a kill
     python -m experiments.lra --out runs/mine --resume --seeds 0 1    # one more seed beside the finished ones
 
 Files in import order:
 
-config                options, their `--help` and their checks
-extension             more seeds and variants for a run that exists
-presets               a quick configuration, published configurations, and the command line
-example_hits          which test examples are right, saved in the run folder
-learned_coefficients  coefficients of the trained attention, saved in the run folder
-learned_stencils      stencils of the trained diffusion layers, saved in the run folder
-report                the tables of results, with paired differences
-figures               learning curves
-figures_learned       learned stencils and coefficients
-program               data, training, run folder, summary
+tasks         the tasks, their heads and the options of their data
+controls      variants without a PDE that a diffusion layer has to beat
+config        options, their `--help` and their checks
+extension     more seeds and variants for a run that exists
+published     accuracies that papers report
+presets       a preset for every task and configuration, and the command line
+example_hits  which test examples are right, saved in the run folder
+learned       coefficients and stencils of the trained models, and their figures
+report        the tables of results, with paired differences
+figures       learning curves
+program       data, training, run folder, summary
+suite         every task with one configuration, as one table
 """
 
 from experiments.data.listops.listops_options import Generated as Generated

@@ -3,6 +3,7 @@
 import functools
 import itertools
 import json
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,12 @@ from rich.console import Console
 
 from experiments import run
 from experiments.data import arrays, listops
-from experiments.lra import example_hits, learned_coefficients, learned_stencils, report
+from experiments.lra import example_hits, report
 from experiments.lra.config import BASELINE, Config
-from experiments.lra.device_data import DeviceData, chunk_of, scan_steps
+from experiments.lra.controls import control_of
 from experiments.lra.figures import draw_curves
-from experiments.lra.figures_learned import draw_coefficients, draw_stencils
+from experiments.lra.learned import learned_coefficients, learned_stencils
+from experiments.lra.learned.figures_learned import draw_coefficients, draw_stencils
 from experiments.lra.presets import CONTINUATION
 from experiments.lra.tasks import TASKS
 from pdeformer import sharding, train
@@ -202,8 +204,9 @@ def train_one(
 
     def test(params: Any) -> train.Evaluation:
         classifier = nnx.merge(programs.graphdef, params)
-        learned_stencils.save(folder, variant, seed, learned_stencils.of_model(classifier))
-        learned_coefficients.save(folder, variant, seed, learned_coefficients.of_model(classifier))
+        if not any(map(control_of, config.variants()[variant])):  # the figures compare PDEs with their start
+            learned_stencils.save(folder, variant, seed, learned_stencils.of_model(classifier))
+            learned_coefficients.save(folder, variant, seed, learned_coefficients.of_model(classifier))
         batches: list[Any] = []
         evaluation = programs.evaluate(params, all_examples(config, splits["test"], mesh), batches)
         hits.append(
@@ -215,9 +218,9 @@ def train_one(
     inputs: Any = functools.partial(batch, config, data, mesh, seed=seed)
     step_fn, group = programs.step, 1
     if config.device_data:
-        group = chunk_of(config.cadence, config.steps)
-        inputs = functools.partial(DeviceData(data, mesh).batches, config.batch, seed=seed)
-        step_fn = scan_steps(programs.step, mesh)
+        group = math.gcd(config.cadence.eval_every, config.cadence.checkpoint_every, config.steps)
+        inputs = functools.partial(arrays.DeviceData(data, mesh).batches, config.batch, seed=seed)
+        step_fn = arrays.scan_steps(programs.step, mesh)
     return run.train(
         folder,
         variant=variant,

@@ -8,13 +8,14 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import numpy as np
 from rich.console import Console
 
 from experiments import run
 from experiments.lra.config import BASELINE, Config
 from experiments.lra.example_hits import Hits
 from experiments.run.report import Layout, Table, show
-from experiments.run.report.paired import LEVEL, Difference, compare_hits
+from experiments.run.report.paired import LEVEL, Difference, compare_hits, sign_test
 
 BASELINE_LABELS = {
     "majority": "majority class",
@@ -54,6 +55,8 @@ class Line(NamedTuple):
     """`gain` with its paired interval, whose ends are NaN without hits."""
     best_difference: Difference = NO_DIFFERENCE
     """The same for the weights that were best on validation."""
+    p_value: float = math.nan
+    """Two-sided p of the exact sign test of `last_difference` over test examples; NaN without hits."""
 
 
 def lines(
@@ -94,6 +97,7 @@ def _line(
         max(r.compile_seconds for r in results),  # later seeds reuse the programs of the first one
         _difference(pairs, gains, hits, "last"),
         _difference(pairs, best_gains, hits, "best"),
+        _p_value(pairs, hits),
     )
 
 
@@ -106,11 +110,24 @@ def _difference(
     """Return the mean difference, with an interval if the hits of all trainings are there."""
     if not gains:
         return NO_DIFFERENCE
+    columns = _columns(pairs, hits, weights)
+    return Difference(statistics.fmean(gains)) if columns is None else compare_hits(*columns)
+
+
+def _p_value(pairs: Sequence[tuple[run.Result, run.Result]], hits: HitsOfTrainings) -> float:
+    columns = _columns(pairs, hits, "last") if pairs else None
+    return math.nan if columns is None else sign_test(*columns)
+
+
+def _columns(
+    pairs: Sequence[tuple[run.Result, run.Result]], hits: HitsOfTrainings, weights: str
+) -> tuple[list[np.ndarray], list[np.ndarray]] | None:
+    """Return the hits of the variant and of the baseline for each seed; None if those of a training are missing."""
     both = [[hits.get((r.variant, r.seed)) for r in pair] for pair in pairs]
     if any(h is None for pair in both for h in pair):
-        return Difference(statistics.fmean(gains))
+        return None
     variant, baseline = ([getattr(h, weights) for h in column] for column in zip(*both, strict=True))
-    return compare_hits(variant, baseline)
+    return variant, baseline
 
 
 def _sd(values: Sequence[float]) -> float:
@@ -119,7 +136,16 @@ def _sd(values: Sequence[float]) -> float:
 
 def tabulate(lines: Sequence[Line], baselines: Mapping[str, float], title: str) -> list[Table]:
     """Return the table of accuracies with the predictors without a model, and the table of costs."""
-    columns = ("variant", "test, last", "s.e.", "last vs baseline", "test, best", "best vs baseline", "val")
+    columns = (
+        "variant",
+        "test, last",
+        "s.e.",
+        "last vs baseline",
+        "p",
+        "test, best",
+        "best vs baseline",
+        "val",
+    )
     cost = ("variant", "steps", "parameters", "tokens/s", "compile s")
     predictors = [
         (label, _percent(baselines[name]), *[""] * (len(columns) - 2))
@@ -149,7 +175,7 @@ def show_results(
     console.print(
         "last: after the last step; best: weights selected on validation; ±: sd over seeds; s.e.: sqrt(p (1 - p) / n) "
         f"of one test set; [ ]: {100 * LEVEL:.0f} % interval of the paired difference, which covers the choice of "
-        f"{covered}, one variant at a time; [-]: not known; tokens/s counts all positions of a "
+        f"{covered}, one variant at a time; [-]: not known; p: two-sided exact sign test over test examples; tokens/s counts all positions of a "
         f"row",
         style="dim",
     )
@@ -177,7 +203,8 @@ def _accuracy_cells(line: Line) -> tuple[str, ...]:
         for difference in (line.last_difference, line.best_difference)
     )
     test, se, best_test, val = map(_percent, (line.test, line.se, line.best, line.validation))
-    return (line.variant, test + sd, se, last, best_test, best, val)
+    p = "" if math.isnan(line.p_value) else f"{line.p_value:.2g}"
+    return (line.variant, test + sd, se, last, p, best_test, best, val)
 
 
 def _cost_cells(line: Line) -> tuple[str, ...]:

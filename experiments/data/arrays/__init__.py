@@ -4,6 +4,7 @@ store         `prepare`: write the arrays once, then check and memory-map them
 batches       training batches, evaluation batches, and the same batches for grain
 model_inputs  ids and segment ids, made from a batch on the device
 losses        losses of models on batches
+device_data   a split in device memory, and several steps as one program
 
     splits = prepare(builder, max_len=2000, data_dir="data")
     batch(splits["train"], 32, seed=0, step=1234)
@@ -17,12 +18,14 @@ tokens (see `prepare`).
 """
 
 from experiments.data.arrays.batches import Batch, batch, batch_indices, evaluation_batches, grain_batches
+from experiments.data.arrays.device_data import DeviceData, scan_steps
 from experiments.data.arrays.losses import classifier_loss, matcher_loss, token_loss
 from experiments.data.arrays.model_inputs import ModelInputs, model_inputs
 from experiments.data.arrays.store import Split, is_prepared, prepare
 
 __all__ = [
     "Batch",
+    "DeviceData",
     "ModelInputs",
     "Split",
     "batch",
@@ -34,5 +37,6 @@ __all__ = [
     "matcher_loss",
     "model_inputs",
     "prepare",
+    "scan_steps",
     "token_loss",
 ]

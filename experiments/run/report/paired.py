@@ -99,6 +99,25 @@ def _half_of_seeds(x: Float[np.ndarray, "S n"], level: float) -> tuple[float, fl
     return float(mean), math.sqrt(squares / (seeds * n))
 
 
+def sign_test(
+    variant: Sequence[Bool[np.ndarray, " n"] | Float[np.ndarray, " n"]],
+    baseline: Sequence[Bool[np.ndarray, " n"] | Float[np.ndarray, " n"]],
+) -> float:
+    """Return the two-sided p value of the exact sign test over test examples.
+
+    The sign of an example is that of Σ_s right(variant) - right(baseline) over the seeds s. Under the hypothesis that
+    both signs are equally likely, the number of positive signs is binomial with probability 1/2; examples without a
+    difference do not count. The test holds for these seeds: it says nothing of other ones.
+
+    Args:
+        variant: for every seed, which examples are right, or the share of the labels of each example that is.
+        baseline: the same for the baseline, with the same seeds in the same order.
+    """
+    difference = np.sum(np.array(variant, float) - np.array(baseline, float), axis=0)
+    positive, negative = int(np.sum(difference > 0)), int(np.sum(difference < 0))
+    return float(stats.binomtest(positive, positive + negative).pvalue) if positive + negative else 1.0
+
+
 def mean_difference(values: Sequence[float] | Float[np.ndarray, " n"], level: float = LEVEL) -> Difference:
     """Return the mean of paired differences with Student's t interval, which covers the choice of the pairs.
 

@@ -13,7 +13,8 @@ from flax import nnx
 
 from experiments import lra, run
 from experiments.data import listops
-from experiments.lra import example_hits, learned_stencils, program, report
+from experiments.lra import example_hits, program, report
+from experiments.lra.learned import learned_stencils
 from experiments.run.report.paired import compare_hits
 from pdeformer import sharding, train
 from pdeformer.layers import PDEAttentionConfig, StencilConfig

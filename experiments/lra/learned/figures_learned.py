@@ -14,8 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments import run
-from experiments.lra import learned_coefficients, learned_stencils
 from experiments.lra.config import Config
+from experiments.lra.learned import learned_coefficients, learned_stencils
 from experiments.run.figures import COLORS, STYLE, draw_band, save, seeds_label, series_style
 
 

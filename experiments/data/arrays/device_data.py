@@ -4,7 +4,6 @@ K steps of a program, B rows of a global batch, n examples
 """
 
 import functools
-import math
 from typing import Any
 
 import jax
@@ -12,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from experiments import run
-from experiments.data import arrays
+from experiments.data.arrays.batches import batch_indices
+from experiments.data.arrays.store import Split
 from pdeformer import sharding
 
 
@@ -25,7 +24,7 @@ class DeviceData:
         mesh: the mesh; every device gets all examples.
     """
 
-    def __init__(self, split: arrays.Split, mesh: Mesh) -> None:
+    def __init__(self, split: Split, mesh: Mesh) -> None:
         """Copy the arrays to the devices."""
         self._size = len(split.labels)
         values = {"tokens": split.tokens, "lengths": split.lengths, "labels": split.labels}
@@ -38,16 +37,10 @@ class DeviceData:
 
     def batches(self, batch_size: int, *, seed: int, step: int, count: int) -> tuple[Any, Any]:
         """Return the arrays, and the rows (K, B) of the batches of steps `step` to `step + count - 1`."""
-        rows = [
-            arrays.batch_indices(self._size, batch_size, seed=seed, step=s) for s in range(step, step + count)
-        ]
+        steps = range(step, step + count)
+        rows = [batch_indices(self._size, batch_size, seed=seed, step=s) for s in steps]
         rows = np.stack(rows).astype(np.int32)
         return self._arrays, jax.make_array_from_process_local_data(self._everywhere, rows)
-
-
-def chunk_of(cadence: run.LoopIntervals, steps: int) -> int:
-    """Return the largest number of steps K of one program, so that no evaluation or checkpoint falls inside it."""
-    return math.gcd(cadence.eval_every, cadence.checkpoint_every, steps)
 
 
 @functools.cache

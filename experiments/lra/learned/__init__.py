@@ -1,0 +1,8 @@
+"""What a run has learned besides its accuracy.
+
+Files in import order:
+
+learned_coefficients  coefficients of the trained attention, saved in the run folder
+learned_stencils      stencils of the trained diffusion layers, saved in the run folder
+figures_learned       figures of both
+"""

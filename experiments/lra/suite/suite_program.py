@@ -1,0 +1,83 @@
+"""The program of a suite: the run of every task in a folder of its own, then one table and one figure."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from experiments import run
+from experiments.lra import example_hits, program, report
+from experiments.lra.presets import CONTINUATION
+from experiments.lra.suite.suite_config import SUITE_MAY_CHANGE, SuiteConfig
+from experiments.lra.suite.suite_figure import draw_suite
+from experiments.lra.suite.suite_table import TaskResult, tabulate_suite
+from experiments.lra.tasks import TASKS
+from experiments.run.report import Layout, show
+from pdeformer import sharding
+
+
+@run.safe_output("the suite is finished and all its files are written")
+@run.stop_at_signals()
+def run_suite(config: SuiteConfig) -> dict[str, Any]:
+    """Train every task, print and save the table, and return the summary.
+
+    Writes `summary.json` and `suite.png` into the run folder. The run of a task is that of `experiments.lra` in the
+    folder of its name; a finished training is not repeated.
+
+    Raises:
+        Preempted: a signal arrived; the step is saved.
+        ValueError: a task cannot be trained; raised before any task is trained.
+    """
+    run.join_hosts(config.hosts, config.out)
+    mesh = sharding.make_mesh(config.mesh.data, config.mesh.model, config.mesh.seq)
+    for task in config.tasks:
+        program.check(config.task_config(task), mesh)
+    run.introduce_process(mesh.shape)
+    out = config.out or run.next_folder(Path("runs/lra"), config.preset)
+    with run.open_run(out, config, resume=config.resume, may_change=SUITE_MAY_CHANGE) as folder:
+        results = [_train_task(config, task, mesh, folder.folder / task) for task in config.tasks]
+        summary = {
+            "program": "lra",
+            "preset": config.preset,
+            "rows": [
+                {"task": result.task, "title": result.title, **line._asdict()}
+                for result in results
+                for line in result.lines
+            ],
+            "baselines": {result.task: dict(result.floors) for result in results},
+        }
+        summary = folder.summarize(summary)
+        _conclude(config, results, folder, run.open_console())
+        return summary
+
+
+def _train_task(config: SuiteConfig, task: str, mesh: Any, out: Path) -> TaskResult:
+    """Train a task in its folder, or read the results of a finished one."""
+    exists = (out / "config.json").exists()
+    task_config = dataclasses.replace(config.task_config(task), out=out, resume=exists)
+    with run.open_run(out, task_config, resume=exists, continuation=CONTINUATION) as folder:
+        summary = program.compare(task_config, mesh, folder)
+        results = [run.Result(**{name: row[name] for name in run.Result._fields}) for row in summary["rows"]]
+        hits = {(r.variant, r.seed): example_hits.load(folder, r.variant, r.seed) for r in results}
+    lines = report.lines(
+        results, summary["rows"][0]["test_examples"], {key: value for key, value in hits.items() if value}
+    )
+    data = task_config.data()
+    is_benchmark = config.scale != "quick" and TASKS[task].in_benchmark and not data.is_stand_in
+    return TaskResult(task, data.title, is_benchmark, lines, summary["baselines"])
+
+
+def _conclude(config: SuiteConfig, results: list[TaskResult], folder: run.Run, console: Console) -> None:
+    title = f"Accuracy in % on test, {config.preset}, seeds {' '.join(map(str, config.seeds))}"
+    if run.is_first():
+        path = draw_suite(folder.folder, results, f"lra {config.preset}, run folder {folder.folder.name}")
+    show(tabulate_suite(results, title), console, Layout(justify="right"))
+    console.print()
+    console.print(
+        "after the last step; ±: sd over seeds; ( ): binomial standard error of one test set; p: two-sided exact sign "
+        "test of the test examples that one of both has right more often",
+        style="dim",
+    )
+    if run.is_first():
+        console.print(f"wrote {path}")

@@ -1,0 +1,95 @@
+"""The table of a suite: variants by tasks, then published accuracies, which were not measured here."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from experiments.lra.config import BASELINE
+from experiments.lra.published import MODELS
+from experiments.lra.published import TASKS as COLUMNS
+from experiments.lra.report import Line
+from experiments.lra.tasks import BENCHMARK, TASKS
+from experiments.run.report import Table
+
+
+class TaskResult(NamedTuple):
+    """What a task contributes to the table."""
+
+    task: str
+    title: str
+    """Name of its data set."""
+    is_benchmark: bool
+    """Whether the data are those of the benchmark, in full."""
+    lines: Sequence[Line]
+    """A line for each variant, the baseline first."""
+    floors: Mapping[str, float]
+    """Accuracies of predictors without a model."""
+
+
+def tabulate_suite(results: Sequence[TaskResult], title: str) -> list[Table]:
+    """Return the table of test accuracies, and that of the differences from the baseline.
+
+    The mean over tasks stands only where all six tasks of the benchmark have been trained on its own data. Published
+    accuracies stand in a table of their own, and only then.
+    """
+    variants = list(dict.fromkeys(line.variant for result in results for line in result.lines))
+    by_task = [{line.variant: line for line in result.lines} for result in results]
+    is_whole = {result.task for result in results if result.is_benchmark} == set(BENCHMARK)
+    columns = ("variant", *(column_of(result) for result in results), *(["mean"] if is_whole else []))
+    rows = [
+        (variant, *(_accuracy(lines.get(variant)) for lines in by_task), *_mean(by_task, variant, is_whole))
+        for variant in variants
+    ]
+    floors = [_floor_cells(results)] if any(result.floors for result in results) else []
+    tables = [Table(title, columns, [*rows, *([()] if floors else []), *floors])]
+    if len(variants) > 1:
+        differences = [
+            (variant, *(_difference(lines.get(variant)) for lines in by_task))
+            for variant in variants
+            if variant != BASELINE
+        ]
+        names = ("variant", *(column_of(result) for result in results))
+        tables.append(
+            Table("Difference from the baseline in points, and p of the sign test", names, differences)
+        )
+    return [*tables, published_table()] if is_whole else tables
+
+
+def column_of(result: TaskResult) -> str:
+    """Return the name of a column: that of the task if its data are those of the benchmark, else that of the data."""
+    return TASKS[result.task].title if result.is_benchmark else result.title
+
+
+def published_table() -> Table:
+    """Return the accuracies that papers report."""
+    names = ("published", *(TASKS[task].title for task in COLUMNS), "source")
+    rows = [
+        (model.name, *("-" if value is None else f"{value:.2f}" for value in model.accuracies), model.source)
+        for model in MODELS
+    ]
+    return Table("Published accuracies in %, not measured here", names, rows)
+
+
+def _accuracy(line: Line | None) -> str:
+    if line is None:
+        return ""
+    sd = "" if math.isnan(line.sd) else f" ± {100 * line.sd:.1f}"
+    return f"{100 * line.test:.1f}{sd} ({100 * line.se:.1f})"
+
+
+def _mean(by_task: Sequence[Mapping[str, Line]], variant: str, is_whole: bool) -> list[str]:
+    values = [lines[variant].test for lines in by_task if variant in lines]
+    return (
+        [f"{100 * sum(values) / len(values):.1f}" if len(values) == len(by_task) else ""] if is_whole else []
+    )
+
+
+def _difference(line: Line | None) -> str:
+    if line is None or math.isnan(line.gain):
+        return ""
+    return f"{line.last_difference.format(100)}, p = {line.p_value:.2g}"
+
+
+def _floor_cells(results: Sequence[TaskResult]) -> tuple[str, ...]:
+    best = (max(result.floors.values(), default=math.nan) for result in results)
+    return ("best predictor without a model", *("" if math.isnan(v) else f"{100 * v:.1f}" for v in best))
