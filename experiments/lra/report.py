@@ -175,7 +175,8 @@ def show_results(
     console.print(
         "last: after the last step; best: weights selected on validation; ±: sd over seeds; s.e.: sqrt(p (1 - p) / n) "
         f"of one test set; [ ]: {100 * LEVEL:.0f} % interval of the paired difference, which covers the choice of "
-        f"{covered}, one variant at a time; [-]: not known; p: two-sided exact sign test over test examples; tokens/s counts all positions of a "
+        f"{covered}, one variant at a time; [-]: not known; p: two-sided exact sign test over test examples; "
+        f"tokens/s counts all positions of a "
         f"row",
         style="dim",
     )

@@ -37,7 +37,11 @@ def tabulate_suite(results: Sequence[TaskResult], title: str) -> list[Table]:
     is_whole = {result.task for result in results if result.is_benchmark} == set(BENCHMARK)
     columns = ("variant", *(column_of(result) for result in results), *(["mean"] if is_whole else []))
     rows = [
-        (variant, *(_accuracy(lines.get(variant)) for lines in by_task), *_mean(by_task, variant, is_whole))
+        (
+            variant,
+            *(_accuracy(lines.get(variant)) for lines in by_task),
+            *(_mean(by_task, variant) if is_whole else ()),
+        )
         for variant in variants
     ]
     floors = [_floor_cells(results)] if any(result.floors for result in results) else []
@@ -77,11 +81,9 @@ def _accuracy(line: Line | None) -> str:
     return f"{100 * line.test:.1f}{sd} ({100 * line.se:.1f})"
 
 
-def _mean(by_task: Sequence[Mapping[str, Line]], variant: str, is_whole: bool) -> list[str]:
+def _mean(by_task: Sequence[Mapping[str, Line]], variant: str) -> tuple[str]:
     values = [lines[variant].test for lines in by_task if variant in lines]
-    return (
-        [f"{100 * sum(values) / len(values):.1f}" if len(values) == len(by_task) else ""] if is_whole else []
-    )
+    return (f"{100 * sum(values) / len(values):.1f}" if len(values) == len(by_task) else "",)
 
 
 def _difference(line: Line | None) -> str:
