@@ -6,7 +6,8 @@ from collections.abc import Iterator
 import numpy as np
 from jaxtyping import Int32, UInt8
 
-from experiments.data.pathfinder.numpy_search import NumpySearch, Scene
+from experiments.data.pathfinder.contour_scene import Scene
+from experiments.data.pathfinder.numpy_search import NumpySearch
 from experiments.data.pathfinder.search_tables import SearchTables, search_tables
 from experiments.data.pathfinder.segment_stamps import marker_stamp, to_bytes
 from experiments.data.pathfinder.window_sizes import WindowSize, window_size
@@ -26,12 +27,12 @@ def picture(scene: Scene, window: WindowSize, tables: SearchTables) -> UInt8[np.
     return to_bytes(image)
 
 
-def scenes(count, seed, size, contour):
+def scenes(count, seed, size, contour, search=NumpySearch):
     window = window_size(size, contour)
-    search = NumpySearch(seed)
+    search = search(seed)
     for _ in range(count):
         label = search.below(2)
         margin = window.margins[search.below(len(window.margins))]
         tables = search_tables(size, margin)
-        scene = search.scene(window, contour, tables, label)
+        scene = search.scene(window, contour, tables, label=label)
         yield picture(scene, window, tables), label, scene.starts

@@ -6,31 +6,17 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import UInt8
 
+from experiments.data.pathfinder.contour_scene import (
+    DISTRACTOR_TRIES,
+    FREE_SHARE,
+    SMALLEST_WEIGHT,
+    TRIES,
+    Point,
+    Scene,
+)
 from experiments.data.pathfinder.search_tables import DEGREES, FREE, SearchTables
 from experiments.data.pathfinder.window_sizes import WindowSize, distractor_counts
 from experiments.data.pathfinder.word_stream import Seed, WordStream
-
-TRIES = 3  # of a first segment, and of the draw of a candidate
-DISTRACTOR_TRIES = 5
-SMALLEST_WEIGHT = 1e-4
-FREE_SHARE = 0.01
-
-Point = tuple[int, int]
-
-
-class Scene(NamedTuple):
-    """The contours of one image."""
-
-    targets: UInt8[np.ndarray, " F*F"]
-    """Brightness of the two long contours, on an image with a frame."""
-    distractors: UInt8[np.ndarray, " F*F"]
-    """Brightness of the short contours."""
-    origin: Point
-    """Marker at the start of a long contour."""
-    tip: Point
-    """Marker at the end of a long contour."""
-    starts: int
-    """Number of attempts, the successful one included."""
 
 
 class Segment(NamedTuple):
@@ -61,7 +47,7 @@ class NumpySearch:
         self._words = WordStream(seed)
         self.below = self._words.below
 
-    def scene(self, window: WindowSize, contour: int, tables: SearchTables, label: int) -> Scene:
+    def scene(self, window: WindowSize, contour: int, tables: SearchTables, *, label: int) -> Scene:
         """Draw the contours of an image.
 
         Args:
@@ -134,8 +120,7 @@ class _Attempt:
         return plane
 
     def _distractor(self, segments: int) -> Contour | None:
-        inside = self._tables.inside
-        if np.count_nonzero((self.mask <= FREE) & (inside > 0)) < FREE_SHARE * np.count_nonzero(inside):
+        if np.count_nonzero(self.mask <= FREE) < FREE_SHARE * self._window.size**2:
             return None
         first = self._first_segment(self.mask)
         if not first:
@@ -196,7 +181,7 @@ class _Attempt:
         pivot = _ceil(last.pivot, t.step_offsets[last.angle])
         around = self.mask[t.candidate_discs + self._place(pivot)].max(1)
         weights = self._free[around] * t.turns[last.angle]
-        total = weights.sum()
+        total = np.cumsum(weights)[-1]  # in the order of the compiled search
         if total < SMALLEST_WEIGHT:
             return False
         cumulative = np.cumsum(weights / total)

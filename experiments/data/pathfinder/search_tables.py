@@ -140,7 +140,8 @@ def _turns(angles: Float64[np.ndarray, " A"], continuity: float) -> Float64[np.n
     """Return cos² of the angle between two segments times the continuity, and 0 beyond a right angle."""
     difference = np.abs(angles[:, None] - angles[None, DEGREES:])
     distance = np.minimum(difference, 2 * np.pi - difference)
-    return np.maximum(np.cos(np.minimum(continuity * distance, np.pi / 2)), 0) ** 2
+    scaled = continuity * distance
+    return np.where(scaled < np.pi / 2, np.cos(scaled) ** 2, 0)
 
 
 def _seed_window(area: UInt8[np.ndarray, "s s"], reach: int) -> Int64[np.ndarray, "n 2"]:
