@@ -34,5 +34,5 @@ def scenes(count, seed, size, contour, search=NumpySearch):
         label = search.below(2)
         margin = window.margins[search.below(len(window.margins))]
         tables = search_tables(size, margin)
-        scene = search.scene(window, contour, tables, label=label)
+        scene = search.scene(window, contour, margin, label=label)
         yield picture(scene, window, tables), label, scene.starts

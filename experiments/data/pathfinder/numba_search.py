@@ -18,7 +18,7 @@ from experiments.data.pathfinder.contour_scene import (
     TRIES,
     Scene,
 )
-from experiments.data.pathfinder.search_tables import DEGREES, FREE, SearchTables
+from experiments.data.pathfinder.search_tables import DEGREES, FREE, SearchTables, search_tables
 from experiments.data.pathfinder.twister import State, below, compiled, initial_state, uniform
 from experiments.data.pathfinder.window_sizes import WindowSize, distractor_counts
 from experiments.data.pathfinder.word_stream import Seed
@@ -45,8 +45,9 @@ class NumbaSearch:
         """Return randint(0, limit)."""
         return below(self._state, limit)
 
-    def scene(self, window: WindowSize, contour: int, tables: SearchTables, *, label: int) -> Scene:
+    def scene(self, window: WindowSize, contour: int, margin: int, *, label: int) -> Scene:
         """Draw the contours of an image; see `NumpySearch.scene`."""
+        tables = search_tables(window.size, margin)
         planes = np.zeros((2, tables.side**2), np.uint8)
         count, short = distractor_counts(window, contour)
         y, x, tip_y, tip_x, starts = draw_scene(

@@ -1,10 +1,11 @@
-"""The search for the contours of an image in NumPy: it draws what the compiled search draws, a tenth as fast."""
+"""The search for the contours of an image in NumPy: it draws what the compiled search draws, but more slowly."""
 
+import functools
 import math
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float64, Int32, Int64, UInt8
 
 from experiments.data.pathfinder.contour_scene import (
     DISTRACTOR_TRIES,
@@ -14,7 +15,7 @@ from experiments.data.pathfinder.contour_scene import (
     Point,
     Scene,
 )
-from experiments.data.pathfinder.search_tables import DEGREES, FREE, SearchTables
+from experiments.data.pathfinder.search_tables import DEGREES, FREE, search_tables
 from experiments.data.pathfinder.window_sizes import WindowSize, distractor_counts
 from experiments.data.pathfinder.word_stream import Seed, WordStream
 
@@ -39,7 +40,7 @@ class NumpySearch:
     """Scenes of one stream of random numbers, in NumPy.
 
     Args:
-        seed: seed of the stream.
+        seed: seed of the stream, as for `RandomState`.
     """
 
     def __init__(self, seed: Seed):
@@ -47,16 +48,16 @@ class NumpySearch:
         self._words = WordStream(seed)
         self.below = self._words.below
 
-    def scene(self, window: WindowSize, contour: int, tables: SearchTables, *, label: int) -> Scene:
+    def scene(self, window: WindowSize, contour: int, margin: int, *, label: int) -> Scene:
         """Draw the contours of an image.
 
         Args:
             window: parameters of the image size.
             contour: segments of a long contour.
-            tables: tables of the image size and a margin.
+            margin: gap between two segments.
             label: 1 if both markers lie on the same long contour.
         """
-        draw = _Attempt(self._words, window, tables)
+        draw = _Drawing(self._words, window, margin)
         pair = draw.pair(contour)
         while pair is None:
             pair = draw.pair(contour)
@@ -71,19 +72,59 @@ class NumpySearch:
         )
 
 
-class _Attempt:
+class _AngleTable(NamedTuple):
+    """The tables of one angle."""
+
+    step: tuple[float, float]
+    front: Int64[np.ndarray, " c"]
+    turns: Float64[np.ndarray, " c"]
+    discs: Int64[np.ndarray, "c D"]
+    solid_offsets: Int32[np.ndarray, " n"]
+    solid_limits: UInt8[np.ndarray, " n"]
+    area_offsets: Int32[np.ndarray, " m"]
+    area_values: UInt8[np.ndarray, " m"]
+
+
+@functools.cache
+def _angle_tables(size: int, margin: int) -> list[_AngleTable]:
+    """Return the tables of every angle, with the candidates that have a weight."""
+    t = search_tables(size, margin)
+    fronts = [np.flatnonzero(turns) for turns in t.turns]
+    solid = [slice(*pair) for pair in zip(t.solid_starts, t.solid_starts[1:], strict=False)]
+    area = [slice(*pair) for pair in zip(t.area_starts, t.area_starts[1:], strict=False)]
+    return [
+        _AngleTable(
+            tuple(t.step_offsets[a].tolist()),
+            front,
+            t.turns[a][front],
+            t.candidate_discs[front],
+            t.solid_offsets[solid[a]],
+            t.solid_limits[solid[a]],
+            t.area_offsets[area[a]],
+            t.area_values[area[a]],
+        )
+        for a, front in enumerate(fronts)
+    ]
+
+
+_WEIGHT = 1 - np.arange(256) / 255  # of a candidate, given the largest mask value near it
+
+
+class _Drawing:
     """The mask of an image, and all that is drawn on it."""
 
-    def __init__(self, words: WordStream, window: WindowSize, tables: SearchTables):
-        self._words, self._window, self._tables = words, window, tables
-        self._free = 1 - np.arange(256) / 255
-        self.mask = tables.empty.copy()
+    def __init__(self, words: WordStream, window: WindowSize, margin: int):
+        self._words, self._window = words, window
+        self._tables = search_tables(window.size, margin)
+        self._angles = _angle_tables(window.size, margin)
+        self._candidates: list[Point] = [(int(y), int(x)) for y, x in self._tables.candidates]
+        self.mask = self._tables.empty.copy()
         self.starts = 0
 
     def pair(self, contour: int) -> tuple[Contour, Contour] | None:
-        """Draw two long contours. Return None if the attempt fails; then nothing of it remains."""
+        """Draw two long contours and their mask. Return None if the attempt fails."""
         self.starts += 1
-        first = self._first_segment(None)
+        first = self._first_segment(is_empty=True)
         second = first and self._second_seed(first.anchor)
         if not first or not second:
             return None
@@ -122,7 +163,7 @@ class _Attempt:
     def _distractor(self, segments: int) -> Contour | None:
         if np.count_nonzero(self.mask <= FREE) < FREE_SHARE * self._window.size**2:
             return None
-        first = self._first_segment(self.mask)
+        first = self._first_segment(is_empty=False)
         if not first:
             return None
         short = [first]
@@ -131,11 +172,11 @@ class _Attempt:
         self._occupy(short[-1])
         return short
 
-    def _first_segment(self, mask: UInt8[np.ndarray, " F*F"] | None) -> Segment | None:
-        """Draw the first segment of a contour on a mask; None is the mask without segments."""
+    def _first_segment(self, *, is_empty: bool) -> Segment | None:
+        """Draw the first segment of a contour, on the mask or on one without segments."""
         for _ in range(TRIES):
             angle = self._words.below(DEGREES)
-            points = self._free_points(mask, angle)
+            points = self._points_of_empty_mask(angle) if is_empty else self._free_points(angle)
             if not len(points):
                 return None
             tail = divmod(int(points[self._words.below(len(points))]), self._window.size)
@@ -146,48 +187,49 @@ class _Attempt:
     def _second_seed(self, tail: Point) -> Segment | None:
         for _ in range(TRIES):
             angle = self._words.below(DEGREES)
-            dy, dx = self._tables.ring_offsets[self._words.below(DEGREES)]
+            dy, dx = self._tables.ring_offsets[self._words.below(DEGREES)].tolist()
             if segment := self._seed((round(tail[0] + dy), round(tail[1] + dx)), angle):
                 return segment
         return None
 
     def _seed(self, tail: Point, angle: int) -> Segment | None:
         """Return the first segment at a tail, or None if it leaves the image."""
-        head = _ceil(tail, self._tables.head_offsets[angle])
-        pivot = _ceil(head, self._tables.pivot_offsets[angle])
-        size = self._window.size
-        if min(*head, *pivot) < 0 or max(*head, *pivot) >= size:
+        head = _ceil(tail, self._tables.head_offsets[angle].tolist())
+        pivot = _ceil(head, self._tables.pivot_offsets[angle].tolist())
+        if min(*head, *pivot) < 0 or max(*head, *pivot) >= self._window.size:
             return None
         return Segment(angle, pivot, head, tail)
 
-    def _free_points(self, mask: UInt8[np.ndarray, " F*F"] | None, angle: int):
+    def _points_of_empty_mask(self, angle: int) -> Int32[np.ndarray, " n"]:
         t = self._tables
-        if mask is None:
-            return t.free_points[t.free_starts[angle] : t.free_starts[angle + 1]]
+        return t.free_points[t.free_starts[angle] : t.free_starts[angle + 1]]
+
+    def _free_points(self, angle: int) -> Int64[np.ndarray, " n"]:
+        t = self._tables
         offsets = t.window_offsets[t.window_starts[angle] : t.window_starts[angle + 1]]
         if not len(offsets):
             return offsets
-        blocked = (mask > FREE) & (t.inside > 0)
+        barrier = (self.mask > FREE) & (t.inside > 0)
         low, high = t.frame * t.side, (t.frame + self._window.size) * t.side
-        any_blocked = np.zeros(high - low, bool)
-        for offset in offsets:
-            any_blocked |= blocked[low + offset : high + offset]
-        rows = any_blocked.reshape(-1, t.side)[:, t.frame : -t.frame]
-        return np.flatnonzero(~rows)
+        blocked = np.zeros(high - low, bool)
+        for offset in offsets.tolist():
+            blocked |= barrier[low + offset : high + offset]
+        return np.flatnonzero(~blocked.reshape(-1, t.side)[:, t.frame : -t.frame])
 
     def _extend(self, snake: Contour) -> bool:
-        """Add a segment to a contour, and its last segment before to the mask; return False if there is no room."""
-        t, last = self._tables, snake[-1]
-        pivot = _ceil(last.pivot, t.step_offsets[last.angle])
-        around = self.mask[t.candidate_discs + self._place(pivot)].max(1)
-        weights = self._free[around] * t.turns[last.angle]
-        total = np.cumsum(weights)[-1]  # in the order of the compiled search
+        """Add a segment to a contour, and the one before it to the mask; return False if there is no room."""
+        last = snake[-1]
+        angle = self._angles[last.angle]
+        pivot = _ceil(last.pivot, angle.step)
+        weights = _WEIGHT[self.mask[angle.discs + self._place(pivot)].max(1)] * angle.turns
+        total = weights.cumsum()[-1]  # in the order of the compiled search
         if total < SMALLEST_WEIGHT:
             return False
-        cumulative = np.cumsum(weights / total)
+        cumulative = (weights / total).cumsum()
         for _ in range(TRIES):
-            choice = min(int(cumulative.searchsorted(self._words.uniform(), "right")), len(weights) - 1)
-            dy, dx = t.candidates[choice].tolist()
+            place = int(cumulative.searchsorted(self._words.uniform(), "right"))
+            choice = int(angle.front[min(place, len(weights) - 1)])
+            dy, dx = self._candidates[choice]
             head = (pivot[0] + dy, pivot[1] + dx)
             if not self._collides(head, DEGREES + choice):
                 self._occupy(last)
@@ -196,22 +238,20 @@ class _Attempt:
         return False
 
     def _collides(self, anchor: Point, angle: int) -> bool:
-        t = self._tables
-        part = slice(t.solid_starts[angle], t.solid_starts[angle + 1])
-        places = t.solid_offsets[part] + self._place(anchor)
-        hits = self.mask[places] >= t.solid_limits[part]
-        return bool(hits.any()) and bool((hits & (t.inside[places] > 0)).any())
+        table = self._angles[angle]
+        places = table.solid_offsets + self._place(anchor)
+        hits = self.mask[places] >= table.solid_limits
+        return bool(hits.any()) and bool((hits & (self._tables.inside[places] > 0)).any())
 
     def _occupy(self, segment: Segment) -> None:
-        t = self._tables
-        part = slice(t.area_starts[segment.angle], t.area_starts[segment.angle + 1])
-        places = t.area_offsets[part] + self._place(segment.anchor)
-        self.mask[places] = np.maximum(self.mask[places], t.area_values[part])
+        table = self._angles[segment.angle]
+        places = table.area_offsets + self._place(segment.anchor)
+        self.mask[places] = np.maximum(self.mask[places], table.area_values)
 
     def _place(self, point: Point) -> int:
         t = self._tables
         return (point[0] + t.frame) * t.side + point[1] + t.frame
 
 
-def _ceil(point: Point, offset: np.ndarray) -> Point:
+def _ceil(point: Point, offset: tuple[float, float] | list[float]) -> Point:
     return math.ceil(point[0] + offset[0]), math.ceil(point[1] + offset[1])

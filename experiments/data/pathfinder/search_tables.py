@@ -19,7 +19,7 @@ from experiments.data.pathfinder.window_sizes import SIZES, WindowSize
 
 DEGREES = 360
 FREE = 76  # the largest mask value of a free pixel: 0.3 · 255
-REJECTION = 1.8  # a segment is rejected if its area and the mask reach this sum
+COLLISION = 459  # a segment is rejected where its area and the mask have this sum or more: 1.8 · 255
 
 
 class SearchTables(NamedTuple):
@@ -90,11 +90,9 @@ def search_tables(size: int, margin: int) -> SearchTables:
     lines, areas = (np.stack(stamps) for stamps in zip(*pairs, strict=True))
     windows = [_seed_window(area, reach) for area in areas[:DEGREES]]
     flat = lambda offsets: offsets[..., 0] * side + offsets[..., 1]
-    levels = np.arange(256) / 255
-    limits = np.array([(level + levels < REJECTION).sum() for level in levels])  # 256: never
     line_starts, line_offsets, line_values = _sparse(lines, side, 1)
     area_starts, area_offsets, area_values = _sparse(areas, side, 1)
-    solid_starts, solid_offsets, solid_values = _sparse(areas, side, int((limits > 255).sum()))
+    solid_starts, solid_offsets, solid_values = _sparse(areas, side, COLLISION - 255)
     window_starts, window_offsets = _ragged([flat(offsets) for offsets in windows])
     free_starts, free_points = _ragged([_free_points(window, offsets) for offsets in windows])
     inside = np.pad(np.ones((size, size), np.uint8), frame)
@@ -119,7 +117,7 @@ def search_tables(size: int, margin: int) -> SearchTables:
         turns=_turns(angles, window.continuity),
         solid_starts=solid_starts,
         solid_offsets=solid_offsets,
-        solid_limits=limits[solid_values].astype(np.uint8),
+        solid_limits=(COLLISION - solid_values.astype(int)).astype(np.uint8),
         area_starts=area_starts,
         area_offsets=area_offsets,
         area_values=area_values,
