@@ -14,6 +14,9 @@ SMALLEST_WEIGHT = 1e-4
 FREE_SHARE = 0.01
 """A short contour needs this share of free pixels."""
 
+MAX_STARTS = 1_000_000
+"""Attempts at an image; the sets of the benchmark need a few thousand."""
+
 Point = tuple[int, int]
 """Coordinates (y, x)."""
 
@@ -31,3 +34,11 @@ class Scene(NamedTuple):
     """Marker at the end of a long contour."""
     starts: int
     """Number of attempts at the two long contours, the successful one included."""
+
+
+def no_room(size: int, contour: int) -> ValueError:
+    """Return the error for contours that are too long for the image."""
+    return ValueError(
+        f"two contours of {contour} segments must fit an image of size {size}, got none in {MAX_STARTS:,} attempts; "
+        "lower contour, or take a larger size."
+    )

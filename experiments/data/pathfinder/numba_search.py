@@ -14,9 +14,11 @@ from jaxtyping import Float64, Int32, Int64, UInt8
 from experiments.data.pathfinder.contour_scene import (
     DISTRACTOR_TRIES,
     FREE_SHARE,
+    MAX_STARTS,
     SMALLEST_WEIGHT,
     TRIES,
     Scene,
+    no_room,
 )
 from experiments.data.pathfinder.search_tables import DEGREES, FREE, SearchTables, search_tables
 from experiments.data.pathfinder.twister import State, below, compiled, initial_state, uniform
@@ -50,9 +52,12 @@ class NumbaSearch:
         tables = search_tables(window.size, margin)
         planes = np.zeros((2, tables.side**2), np.uint8)
         count, short = distractor_counts(window, contour)
+        # The limit is an argument, because numba compiles global numbers as constants.
         y, x, tip_y, tip_x, starts = draw_scene(
-            self._state, tables, window.size, contour, count, short, label, planes[0], planes[1]
+            self._state, tables, window.size, contour, count, short, label, MAX_STARTS, planes[0], planes[1]
         )
+        if starts > MAX_STARTS:
+            raise no_room(window.size, contour)
         return Scene(planes[0], planes[1], (y, x), (tip_y, tip_x), starts)
 
 
@@ -274,6 +279,7 @@ def draw_scene(
     count: int,
     short: int,
     label: int,
+    limit: int,
     targets: Mask,
     distractors: Mask,
 ) -> tuple[int, int, int, int, int]:
@@ -285,6 +291,8 @@ def draw_scene(
     starts = 1
     while not long_contours(state, tables, size, mask, weights, pair):
         starts += 1
+        if starts > limit:
+            return 0, 0, 0, 0, starts
     draw_lines(tables, pair[0], targets)
     draw_lines(tables, pair[1], targets)
     for _ in range(count):

@@ -10,10 +10,12 @@ from jaxtyping import Float64, Int32, Int64, UInt8
 from experiments.data.pathfinder.contour_scene import (
     DISTRACTOR_TRIES,
     FREE_SHARE,
+    MAX_STARTS,
     SMALLEST_WEIGHT,
     TRIES,
     Point,
     Scene,
+    no_room,
 )
 from experiments.data.pathfinder.search_tables import DEGREES, FREE, search_tables
 from experiments.data.pathfinder.window_sizes import WindowSize, distractor_counts
@@ -56,11 +58,14 @@ class NumpySearch:
             contour: segments of a long contour.
             margin: gap between two segments.
             label: 1 if both markers lie on the same long contour.
+
+        Raises:
+            ValueError: the contours are too long for the image.
         """
         draw = _Drawing(self._words, window, margin)
-        pair = draw.pair(contour)
-        while pair is None:
-            pair = draw.pair(contour)
+        while (pair := draw.pair(contour)) is None:
+            if draw.starts >= MAX_STARTS:
+                raise no_room(window.size, contour)
         distractors = draw.distractors(*distractor_counts(window, contour))
         first = self.below(2)
         return Scene(

@@ -9,6 +9,7 @@ A angles, C candidates, D pixels of a disc, F side of an image with its frame, s
 """
 
 import functools
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -83,21 +84,21 @@ def search_tables(size: int, margin: int) -> SearchTables:
     frame = 3 * length + 5 * margin + 2 + stamp_radius(length, window.thickness, margin)
     side = size + 2 * frame
     candidates = _candidates(reach)
-    seeds = np.arange(-DEGREES // 2, DEGREES // 2) * np.pi / 180
-    angles = np.concatenate([seeds, np.arctan2(candidates[:, 0], candidates[:, 1])])
-    stamp_angles = [*seeds, *map(flip, angles[DEGREES:])]
+    seeds = [degrees * math.pi / 180 for degrees in range(-DEGREES // 2, DEGREES // 2)]
+    turns = [math.atan2(y, x) for y, x in candidates.tolist()]
+    angles = [*seeds, *turns]
+    stamp_angles = [*seeds, *map(flip, turns)]
     pairs = [segment_stamps(a, length=length, thickness=window.thickness, margin=margin) for a in stamp_angles]
     lines, areas = (np.stack(stamps) for stamps in zip(*pairs, strict=True))
     windows = [_seed_window(area, reach) for area in areas[:DEGREES]]
-    flat = lambda offsets: offsets[..., 0] * side + offsets[..., 1]
     line_starts, line_offsets, line_values = _sparse(lines, side, 1)
     area_starts, area_offsets, area_values = _sparse(areas, side, 1)
     solid_starts, solid_offsets, solid_values = _sparse(areas, side, COLLISION - 255)
-    window_starts, window_offsets = _ragged([flat(offsets) for offsets in windows])
+    window_starts, window_offsets = _ragged([_flat(offsets, side) for offsets in windows])
     free_starts, free_points = _ragged([_free_points(window, offsets) for offsets in windows])
     inside = np.pad(np.ones((size, size), np.uint8), frame)
     unit = np.stack([direction(angle) for angle in angles])
-    ring = np.stack([direction(degrees * np.pi / 180) for degrees in range(DEGREES)])
+    ring = np.stack([direction(degrees * math.pi / 180) for degrees in range(DEGREES)])
     backward = np.stack([direction(flip(angle)) for angle in seeds])
     return SearchTables(
         frame=frame,
@@ -113,8 +114,8 @@ def search_tables(size: int, margin: int) -> SearchTables:
         ring_offsets=window.seed_distance * ring,
         step_offsets=(length + 2 * margin) * unit,
         candidates=candidates,
-        candidate_discs=flat(candidates)[:, None] + flat(disc(margin))[None],
-        turns=_turns(angles, window.continuity),
+        candidate_discs=_flat(candidates, side)[:, None] + _flat(disc(margin), side)[None],
+        turns=_turns(np.array(angles), window.continuity),
         solid_starts=solid_starts,
         solid_offsets=solid_offsets,
         solid_limits=(COLLISION - solid_values.astype(int)).astype(np.uint8),
@@ -127,11 +128,15 @@ def search_tables(size: int, margin: int) -> SearchTables:
     )
 
 
+def _flat(offsets: Int64[np.ndarray, "*n 2"], side: int) -> Int64[np.ndarray, "*n"]:
+    return offsets[..., 0] * side + offsets[..., 1]
+
+
 def _candidates(radius: int) -> Int64[np.ndarray, "C 2"]:
     """Return the different offsets floor(radius · direction) in steps of one pixel of arc."""
-    arc = np.arange(0, 360, 360 / (2 * np.pi * radius)) * np.pi / 180
-    points = np.floor(radius * np.stack([np.sin(arc), np.cos(arc)], -1))
-    return np.unique(points.astype(np.int64), axis=0)
+    degrees = np.arange(0, 360, 360 / (2 * np.pi * radius)).tolist()
+    points = [np.floor(radius * direction(angle * math.pi / 180)) for angle in degrees]
+    return np.unique(np.stack(points).astype(np.int64), axis=0)
 
 
 def _turns(angles: Float64[np.ndarray, " A"], continuity: float) -> Float64[np.ndarray, "A C"]:

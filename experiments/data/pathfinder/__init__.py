@@ -1,0 +1,19 @@
+"""Pathfinder and Path-X: is there a contour from one marker to the other?
+
+Files in import order:
+
+window_sizes       parameters of the benchmark for each image size
+segment_stamps     small pictures of a segment and of a marker
+search_tables      all numbers that the search for contours needs
+contour_scene      what a search returns, and its rules
+word_stream        the draws of NumPy's legacy generator, one at a time
+numpy_search       the search in NumPy
+twister            the draws, compiled by numba
+numba_search       the search, compiled by numba
+contour_images     images of scenes
+contour_generator  random images
+"""
+
+from experiments.data.pathfinder.contour_generator import generate, scenes
+
+__all__ = ["generate", "scenes"]
