@@ -23,7 +23,8 @@ def scene_image(scene: Scene, window: WindowSize) -> UInt8[np.ndarray, "W W"]:
     target = (window.contrast * window.segment_contrast * LEVELS).astype(np.float32)
     distractor = (window.contrast * LEVELS).astype(np.float32)
     image = np.maximum(
-        _brightness(scene.targets, target, window.size), _brightness(scene.distractors, distractor, window.size)
+        _brightness(scene.targets, target, window.size),
+        _brightness(scene.distractors, distractor, window.size),
     )
     for point in (scene.origin, scene.tip):
         image = np.maximum(image, LEVELS[marker_stamp(point, window.marker_radius, window.size)])

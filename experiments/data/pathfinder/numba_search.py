@@ -148,7 +148,12 @@ def free_points(tables: SearchTables, size: int, mask: Mask, angle: int) -> Int3
 
 @compiled
 def first_segment(
-    state: State, tables: SearchTables, size: int, mask: Mask, is_empty: bool, segment: Int64[np.ndarray, " 7"]
+    state: State,
+    tables: SearchTables,
+    size: int,
+    mask: Mask,
+    is_empty: bool,
+    segment: Int64[np.ndarray, " 7"],
 ) -> bool:
     """Draw the first segment of a contour; return False if there is no room."""
     for _ in range(TRIES):

@@ -88,7 +88,9 @@ def search_tables(size: int, margin: int) -> SearchTables:
     turns = [math.atan2(y, x) for y, x in candidates.tolist()]
     angles = [*seeds, *turns]
     stamp_angles = [*seeds, *map(flip, turns)]
-    pairs = [segment_stamps(a, length=length, thickness=window.thickness, margin=margin) for a in stamp_angles]
+    pairs = [
+        segment_stamps(a, length=length, thickness=window.thickness, margin=margin) for a in stamp_angles
+    ]
     lines, areas = (np.stack(stamps) for stamps in zip(*pairs, strict=True))
     windows = [_seed_window(area, reach) for area in areas[:DEGREES]]
     line_starts, line_offsets, line_values = _sparse(lines, side, 1)
@@ -157,7 +159,9 @@ def _seed_window(area: UInt8[np.ndarray, "s s"], reach: int) -> Int64[np.ndarray
     span = np.arange(-reach, reach + 1)
     rows, columns = np.nonzero(area[np.ix_(span - 1 + radius, span - 1 + radius)] == 255)
     offsets = np.stack([rows, columns], -1) - reach
-    corners = [((dy * offsets[:, 0] >= 0) & (dx * offsets[:, 1] >= 0)).any() for dy in (1, -1) for dx in (1, -1)]
+    corners = [
+        ((dy * offsets[:, 0] >= 0) & (dx * offsets[:, 1] >= 0)).any() for dy in (1, -1) for dx in (1, -1)
+    ]
     return offsets if all(corners) else offsets[:0]
 
 

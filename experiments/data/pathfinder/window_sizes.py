@@ -56,7 +56,11 @@ def window_size(size: int, contour: int) -> WindowSize:
         ValueError: there is no such size, or the contours are too short for distractors.
     """
     if size not in SIZES:
-        raise ValueError(f"Pathfinder images have a size among {', '.join(map(str, SIZES))}, got {size}; take one of these.")
+        raise ValueError(
+            f"Pathfinder images have a size among {', '.join(map(str, SIZES))}, got {size}; take one of these."
+        )
     if contour < 3:
-        raise ValueError(f"a Pathfinder contour has 3 segments or more, got contour={contour}; the benchmark has 14.")
+        raise ValueError(
+            f"a Pathfinder contour has 3 segments or more, got contour={contour}; the benchmark has 14."
+        )
     return SIZES[size]
