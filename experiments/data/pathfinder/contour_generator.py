@@ -14,10 +14,10 @@ import numpy as np
 from jaxtyping import Int32, UInt8
 
 from experiments.data.pathfinder.contour_images import scene_image
-from experiments.data.pathfinder.contour_scene import Scene
-from experiments.data.pathfinder.numpy_search import NumpySearch
+from experiments.data.pathfinder.search.contour_scene import Scene
+from experiments.data.pathfinder.search.numpy_search import NumpySearch
+from experiments.data.pathfinder.search.word_stream import Seed
 from experiments.data.pathfinder.window_sizes import WindowSize, window_size
-from experiments.data.pathfinder.word_stream import Seed
 
 Method = Literal["auto", "numba", "numpy"]
 
@@ -53,7 +53,7 @@ def open_search(seed: Seed, method: Method) -> Search:
         )
     if method == "numpy" or not installed:
         return NumpySearch(seed)
-    from experiments.data.pathfinder.numba_search import NumbaSearch  # numba is an optional package
+    from experiments.data.pathfinder.search.numba_search import NumbaSearch  # numba is an optional package
 
     return NumbaSearch(seed)
 

@@ -6,7 +6,7 @@ W image size
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from experiments.data.pathfinder.contour_scene import Scene
+from experiments.data.pathfinder.search.contour_scene import Scene
 from experiments.data.pathfinder.segment_stamps import marker_stamp, to_bytes
 from experiments.data.pathfinder.window_sizes import WindowSize
 

@@ -10,7 +10,7 @@ import numba
 import numpy as np
 from jaxtyping import UInt32
 
-from experiments.data.pathfinder.word_stream import Seed
+from experiments.data.pathfinder.search.word_stream import Seed
 
 F = TypeVar("F", bound=Callable)
 WORDS = 624

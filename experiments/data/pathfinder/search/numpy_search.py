@@ -1,13 +1,13 @@
 """The search for the contours of an image in NumPy: it draws what the compiled search draws, but more slowly."""
 
-import functools
 import math
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float64, Int32, Int64, UInt8
+from jaxtyping import Int32, Int64, UInt8
 
-from experiments.data.pathfinder.contour_scene import (
+from experiments.data.pathfinder.search.angle_tables import angle_tables
+from experiments.data.pathfinder.search.contour_scene import (
     DISTRACTOR_TRIES,
     FREE_SHARE,
     MAX_STARTS,
@@ -17,9 +17,9 @@ from experiments.data.pathfinder.contour_scene import (
     Scene,
     no_room,
 )
-from experiments.data.pathfinder.search_tables import DEGREES, FREE, search_tables
+from experiments.data.pathfinder.search.search_tables import DEGREES, FREE, search_tables
+from experiments.data.pathfinder.search.word_stream import Seed, WordStream
 from experiments.data.pathfinder.window_sizes import WindowSize, distractor_counts
-from experiments.data.pathfinder.word_stream import Seed, WordStream
 
 
 class Segment(NamedTuple):
@@ -77,41 +77,6 @@ class NumpySearch:
         )
 
 
-class _AngleTable(NamedTuple):
-    """The tables of one angle."""
-
-    step: tuple[float, float]
-    front: Int64[np.ndarray, " c"]
-    turns: Float64[np.ndarray, " c"]
-    discs: Int64[np.ndarray, "c D"]
-    solid_offsets: Int32[np.ndarray, " n"]
-    solid_limits: UInt8[np.ndarray, " n"]
-    area_offsets: Int32[np.ndarray, " m"]
-    area_values: UInt8[np.ndarray, " m"]
-
-
-@functools.cache
-def _angle_tables(size: int, margin: int) -> list[_AngleTable]:
-    """Return the tables of every angle, with the candidates that have a weight."""
-    t = search_tables(size, margin)
-    fronts = [np.flatnonzero(turns) for turns in t.turns]
-    solid = [slice(*pair) for pair in zip(t.solid_starts, t.solid_starts[1:], strict=False)]
-    area = [slice(*pair) for pair in zip(t.area_starts, t.area_starts[1:], strict=False)]
-    return [
-        _AngleTable(
-            tuple(t.step_offsets[a].tolist()),
-            front,
-            t.turns[a][front],
-            t.candidate_discs[front],
-            t.solid_offsets[solid[a]],
-            t.solid_limits[solid[a]],
-            t.area_offsets[area[a]],
-            t.area_values[area[a]],
-        )
-        for a, front in enumerate(fronts)
-    ]
-
-
 _WEIGHT = 1 - np.arange(256) / 255  # of a candidate, given the largest mask value near it
 
 
@@ -121,7 +86,7 @@ class _Drawing:
     def __init__(self, words: WordStream, window: WindowSize, margin: int):
         self._words, self._window = words, window
         self._tables = search_tables(window.size, margin)
-        self._angles = _angle_tables(window.size, margin)
+        self._angles = angle_tables(window.size, margin)
         self._candidates: list[Point] = [(int(y), int(x)) for y, x in self._tables.candidates]
         self.mask = self._tables.empty.copy()
         self.starts = 0
