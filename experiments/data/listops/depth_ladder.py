@@ -5,8 +5,8 @@ The depth of a sequence is the largest number of lists that are open at once: 0 
 most 9; a ladder may go one step beyond.
 
 A sequence of depth d is drawn as the benchmark draws it (a node is an operator with probability 1/4, with 2 to 10
-arguments) without its limit of ten levels, given that the depth is d and the length is within bounds. The draw is exact:
-tables hold the probability of every depth and length, so nothing is rejected.
+arguments) without its limit of ten levels, given that the depth is d and the length is within bounds. The draw is
+exact: tables hold the probability of every depth and length, so nothing is rejected.
 
     L largest length, d depth, m number of neighboring nodes
 """
@@ -102,7 +102,7 @@ def accuracy_by_depth(
 
 @functools.cache
 def probability_table(depth: int, max_length: int) -> RowTable:
-    """Return the probabilities of 0 to ten neighboring nodes, for depths 0 to `depth` and fewer than `max_length` tokens.
+    """Return the probabilities of 0 to ten neighboring nodes of depths up to `depth`, and fewer than `max_length` tokens.
 
     Args:
         depth: largest depth.

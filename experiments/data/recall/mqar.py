@@ -109,9 +109,10 @@ def mqar_rows(
     """Draw rows of multi-query associative recall.
 
     A row starts with its pairs `k1 v1 k2 v2 …`, of different keys and different values. What follows has slots of two
-    tokens. The key of every item stands once more in a slot, whose label is the value of the item; slot g has the weight
-    (g + 1)^(power - 1), and the items draw their slots one after another, without replacement. With two hops every item
-    has two pairs, `key bridge` and `bridge value`, and all pairs stand in random order; a bridge is a key symbol.
+    tokens. The key of every item stands once more in a slot, and its label there is the value of the item. Slot g has
+    the weight (g + 1)^(power - 1), and the items draw their slots one after another, without replacement. With two hops
+    every item has two pairs, `key bridge` and `bridge value`, where a bridge is a key symbol, and all pairs stand in
+    random order.
 
     Args:
         rng: the generator.

@@ -35,9 +35,9 @@ FLOOR_ROWS = 4096
 class RecallConfig:
     """A recall task, generated: multi-query associative recall (MQAR), or selective copy.
 
-    Deviations from the published tasks: a vocabulary has at most 255 symbols (published MQAR: 8,192); the rows of selective
-    copy are a fixed set, not new ones in every step; its markers are counted in `max_len`. Splits have random streams of
-    their own, and rows are not compared, so a repetition is possible, with negligible probability.
+    Deviations from the published tasks: a vocabulary has at most 255 symbols (published MQAR: 8,192); the rows of
+    selective copy are a fixed set, not new ones in every step; its markers are counted in `max_len`. Splits have random
+    streams of their own, and rows are not compared, so a repetition is possible, with negligible probability.
 
     Raises:
         ValueError: the rows do not fit, or an option has no effect on the task.
@@ -109,8 +109,8 @@ class RecallConfig:
             )
         if (least := context_length(self.items, self.hops) + 2 * self.items) > self.max_len:
             raise ValueError(
-                f"{self.items} items need {least} tokens for their pairs and queries, got max_len={self.max_len}; raise "
-                f"it or lower items."
+                f"{self.items} items need {least} tokens for their pairs and queries, got max_len={self.max_len}; "
+                f"raise it or lower items."
             )
 
     def _check_copy(self) -> None:
@@ -214,8 +214,9 @@ class RecallConfig:
                 file_format="array_record",
             )
 
-    def is_prepared(self, data_dir: Path) -> bool:
-        """Return whether `prepare` has written the rows already."""
+    def is_prepared(self, data_dir: Path, manual_dir: Path | None = None) -> bool:
+        """Return whether `prepare` has written the rows already; nothing is read from `manual_dir`."""
+        del manual_dir
         return arrays.is_prepared(self.builder(data_dir), max_len=self.max_len, data_dir=data_dir)
 
     def prepare(
