@@ -8,14 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
+from experiments.data import listops
 from experiments.data.arrays import Split
-from experiments.data.listops_splits import ListOpsSplits
+from experiments.data.listops.listops_splits import ListOpsData
 from experiments.data.recall import RecallConfig
 
 Kind = Literal["symbols", "text", "image"]
-RELEASE = (
-    "extract {folder} from lra_release.gz of the Long Range Arena (8 GB), and pass that folder as --manual-dir"
-)
+RELEASE = "extract {folder} from lra_release.gz of the Long Range Arena (8 GB), and pass that folder as --manual-dir"
 
 
 class DataConfig(Protocol):
@@ -106,11 +105,9 @@ LISTOPS_RELEASE = {"lra_release": RELEASE.format(folder="listops-1000")}
 
 CATALOG: dict[str, DataSet] = {
     "listops": DataSet(
-        "symbols", (ListOpsSplits(), ListOpsSplits(source="lra_release")), instructions=LISTOPS_RELEASE
+        "symbols", (ListOpsData(), ListOpsData(listops.RELEASE)), instructions=LISTOPS_RELEASE
     ),
-    "listops-quick": DataSet(
-        "symbols", (ListOpsSplits(min_length=9, max_length=65, max_len=64, train=20_000),)
-    ),
+    "listops-quick": DataSet("symbols", (ListOpsData(listops.QUICK, max_len=64),)),
     "mqar-64": DataSet("symbols", (RecallConfig(items=4, max_len=64),)),
     "mqar-128": DataSet("symbols", (RecallConfig(items=8, max_len=128),)),
     "mqar-256": DataSet("symbols", (RecallConfig(items=16, max_len=256),)),
@@ -123,7 +120,7 @@ CATALOG: dict[str, DataSet] = {
         "symbols",
         (
             RecallConfig(
-                "selective_copy", vocabulary=16, items=16, max_len=4096, train=20_000, val=2_000, test=2_000
+                "selective_copy", vocabulary=16, items=16, max_len=4096, train=10_000, val=2_000, test=2_000
             ),
         ),
     ),

@@ -44,7 +44,9 @@ class Config:
     def __post_init__(self) -> None:
         """Check that the data sets exist, before anything is read or written."""
         if self.preset not in COMMANDS:
-            raise ValueError(f"a command is one of {', '.join(COMMANDS)}, got {self.preset!r}; choose among them.")
+            raise ValueError(
+                f"a command is one of {', '.join(COMMANDS)}, got {self.preset!r}; choose among them."
+            )
         for name in self.names:
             if name not in CATALOG:
                 similar = get_close_matches(name, CATALOG, n=1)

@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from experiments.data.arrays import Split
+from experiments.data.arrays.store import NO_LABEL
 from experiments.data.catalog import Kind
-from experiments.data.recall import NO_LABEL
 from experiments.run.figures import STYLE, without_math
 
 LINES, COLUMNS = 6, 110
@@ -89,7 +89,9 @@ def _draw_lines(split: Split, rows: range) -> Figure:
         lines = [
             line
             for text in sample_text(split, row).splitlines()
-            for line in textwrap.wrap(text, COLUMNS, max_lines=LINES, placeholder=" …", break_on_hyphens=False)
+            for line in textwrap.wrap(
+                text, COLUMNS, max_lines=LINES, placeholder=" …", break_on_hyphens=False
+            )
         ]
         label = label_text(split, row)
         samples.append("\n".join([label, *lines] if label else lines))

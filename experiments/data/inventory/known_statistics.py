@@ -1,7 +1,7 @@
 """Statistics that a data set must have: means over examples, compared within their sampling errors.
 
-A statistic is one number for each example. Its mean here and its known mean differ by less than `MAX_Z` standard errors,
-where both means are sampled; a known mean of a definition is exact. All of them are of the split train.
+A statistic is one number for each example. Its mean here and its known mean differ by at most `MAX_Z` standard errors;
+a known mean is sampled as well, or it is exact if it follows from the definition. All of them are of the split train.
 """
 
 import math
@@ -13,9 +13,10 @@ import numpy as np
 from jaxtyping import Float64
 
 from experiments.data.arrays import Split
+from experiments.data.arrays.store import NO_LABEL
 from experiments.data.catalog import DataConfig
 from experiments.data.recall import RecallConfig
-from experiments.data.recall.mqar import NO_LABEL, key_ids
+from experiments.data.recall.mqar import key_ids
 from experiments.data.recall.selective_copy import data_ids
 
 MAX_Z = 5.0
@@ -158,8 +159,5 @@ def _compare(known: Known, values: Float64[np.ndarray, " n"]) -> Comparison:
     here, variance = float(np.mean(values)), float(np.var(values))
     error = math.sqrt(variance * (1 / len(values) + 1 / known.examples))
     difference = here - known.mean
-    if error:
-        z = difference / error
-    else:
-        z = 0.0 if difference == 0 else math.copysign(math.inf, difference)
-    return Comparison(known.name, known.mean, here, z)
+    constant = 0.0 if difference == 0 else math.copysign(math.inf, difference)
+    return Comparison(known.name, known.mean, here, difference / error if error else constant)

@@ -9,6 +9,8 @@ depth_ladder        depth of sequences, and test sets of one exact depth
 distinct_sequences  different sequences, in shards that a later process continues
 release             the published files
 listops_builder     a TFDS data set, generated or published
+listops_options     options of the command line that choose a data set
+listops_splits      the splits as arrays, prepared once
 """
 
 import warnings
@@ -16,7 +18,7 @@ from collections.abc import Callable
 from typing import Any
 
 from experiments.data.listops.baselines import baseline_accuracies
-from experiments.data.listops.depth_ladder import accuracy_by_depth, depth_ladder, depths, generate_depth
+from experiments.data.listops.depth_ladder import accuracy_by_depth, depth_test_sets, depths, generate_depth
 from experiments.data.listops.distinct_sequences import distinct
 from experiments.data.listops.generator import generate
 from experiments.data.listops.grammar import CLASSES, SYMBOLS, VOCABULARY, encode, evaluate
@@ -36,7 +38,7 @@ __all__ = [
     "baseline_accuracies",
     "check_release_lengths",
     "content_hash",
-    "depth_ladder",
+    "depth_test_sets",
     "depths",
     "distinct",
     "encode",

@@ -102,7 +102,7 @@ def accuracy_by_depth(
 
 @functools.cache
 def probability_table(depth: int, max_length: int) -> RowTable:
-    """Return the probabilities of 0 to ten neighboring nodes of depths up to `depth`, and fewer than `max_length` tokens.
+    """Return the probabilities of up to ten neighboring nodes, of depths up to `depth` and less than `max_length` tokens.
 
     Args:
         depth: largest depth.
@@ -220,7 +220,7 @@ def generate_depth(
     return pairs
 
 
-def depth_ladder(
+def depth_test_sets(
     count: int, *, seed: int, min_length: int = 0, max_length: int = 512, rungs: range = range(1, 11)
 ) -> Mapping[int, Split]:
     """Generate a test set for every depth.

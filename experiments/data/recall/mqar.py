@@ -13,9 +13,9 @@ from typing import Literal, NamedTuple
 import numpy as np
 from jaxtyping import Float64, Int, Int32, UInt8
 
+from experiments.data.arrays.store import NO_LABEL
+
 BLANK = 1
-NO_LABEL = -1
-"""Label of a token that has none."""
 Filler = Literal["blank", "random"]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from experiments.data.counter import counted
+from experiments.data.preparation.counter import counted
 from experiments.data.recall.mqar import RecallRows
 
 Blocks = Callable[[str], Iterator[RecallRows]]

@@ -9,6 +9,7 @@ import numpy as np
 from rich.console import Console
 
 from experiments.data import arrays
+from experiments.data.preparation.tfds_files import without_messages
 from experiments.data.recall.mqar import (
     Filler,
     RecallRows,
@@ -20,7 +21,6 @@ from experiments.data.recall.mqar import (
 )
 from experiments.data.recall.recall_builder import Recall, RecallFiles
 from experiments.data.recall.selective_copy import data_ids, selective_copy_rows
-from experiments.data.tfds_files import without_messages
 from pid.interface.ranges import Count, Positive, Seed
 
 MAX_VOCABULARY = 255

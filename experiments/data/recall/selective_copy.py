@@ -10,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from experiments.data.recall.mqar import NO_LABEL, RecallRows
+from experiments.data.arrays.store import NO_LABEL
+from experiments.data.recall.mqar import RecallRows
 
 NOISE = 1
 

@@ -2,102 +2,86 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Literal
 
 from rich.console import Console
 
 from experiments.data import arrays, listops
-from experiments.data.file_hashes import FileHashes
-from experiments.data.tfds_files import without_messages
-from pid.interface.ranges import Count, Natural, Seed
+from experiments.data.preparation.file_hashes import FileHashes
+from experiments.data.preparation.tfds_files import without_messages
 
 FLOORS = {
     (500, 2000): {"majority": 0.174, "root_operator": 0.380, "depth_one": 0.554},
     (9, 65): {"majority": 0.150, "root_operator": 0.334, "depth_one": 0.646},
 }
-"""Bounds of the lengths -> accuracies of the predictors in `listops.baseline_accuracies`, measured once."""
+"""Bounds of the lengths -> accuracies of `listops.baseline_accuracies` on generated sequences, measured once."""
 
 
 @dataclasses.dataclass(frozen=True)
-class ListOpsSplits:
-    """A ListOps data set and the length of its rows.
+class ListOpsData:
+    """A ListOps data set as arrays, with the interface that all data sets share."""
 
-    Raises:
-        ValueError: a size or length is out of range, or sequences are longer than rows.
-    """
-
-    source: Literal["generated", "lra_release"] = "generated"
-    """generated: random sequences from the generator of the benchmark; lra_release: its published files."""
-    min_length: Natural = 500
-    """Generated sequences have more tokens than this."""
-    max_length: Count = 2000
-    """Generated sequences have fewer tokens than this."""
-    max_len: Count = 2000
+    config: listops.ListOpsConfig = listops.FULL
+    """The data set."""
+    max_len: int = 2000
     """Tokens of a row."""
-    train: Count = 96_000
-    """Training sequences."""
-    val: Count = 2_000
-    """Validation sequences."""
-    test: Count = 2_000
-    """Test sequences."""
-    seed: Seed = 0
-    """Seed of the generator."""
 
-    def __post_init__(self) -> None:
-        """Check that the data set exists and that its sequences fit."""
-        self.listops()
-        if self.source == "generated" and self.max_length - 1 > self.max_len:
-            raise ValueError(
-                f"sequences must fit their rows, got up to {self.max_length - 1} tokens for max_len={self.max_len}; "
-                f"raise max_len or lower max_length."
-            )
+    @property
+    def source(self) -> str:
+        """Where the data come from."""
+        return self.config.source
 
-    def listops(self) -> listops.ListOpsConfig:
-        """Return the configuration of the TFDS builder."""
-        sizes = {"train": self.train, "val": self.val, "test": self.test}
-        if self.source == "generated":
-            lengths = {"min_length": self.min_length, "max_length": self.max_length}
-            return listops.ListOpsConfig(**lengths, **sizes, seed=self.seed)
-        is_whole = sizes == listops.RELEASE.sizes()
-        return listops.RELEASE if is_whole else listops.ListOpsConfig(source=self.source, **sizes)
+    @property
+    def train(self) -> int:
+        """Training sequences."""
+        return self.config.train
+
+    @property
+    def val(self) -> int:
+        """Validation sequences."""
+        return self.config.val
+
+    @property
+    def test(self) -> int:
+        """Test sequences."""
+        return self.config.test
 
     @property
     def title(self) -> str:
-        """Name for tables."""
-        if self.source == "lra_release":
-            return "ListOps (published)"
-        return f"ListOps (generated, {self.min_length + 1} to {self.max_length - 1} tokens)"
+        """Name in tables."""
+        return f"ListOps ({'published files' if self.config.source == 'lra_release' else 'generated'})"
 
     @property
     def is_stand_in(self) -> bool:
-        """Whether the data take the place of the task: both sources are the task itself."""
+        """Whether the data only replace those of the benchmark: never, because the generator is the same."""
         return False
 
     @property
     def floors(self) -> dict[str, float]:
-        """Accuracies of predictors that read at most the first level of a tree, where they were measured."""
-        return FLOORS.get((self.min_length, self.max_length), {})
+        """Accuracies of predictors without a model, for lengths where they were measured.
+
+        They depend on the splits a little; `listops.baseline_accuracies` measures them.
+        """
+        config = self.config
+        return FLOORS.get((config.min_length, config.max_length), {})
 
     def is_prepared(self, data_dir: Path, manual_dir: Path | None = None) -> bool:
         """Return whether `prepare` has written the arrays already.
 
         Args:
             data_dir: folder of prepared data.
-            manual_dir: folder of published files, whose content then counts as well.
+            manual_dir: folder of published files. With it, arrays of other published files do not count.
         """
-        config = self.listops()
         if self.source == "lra_release" and manual_dir is None:
-            *_, sizes = config.name.partition("lra_release")
+            sizes = self.config.name.removeprefix("lra_release")
             pattern = f"list_ops-lra_release-*{sizes}-*-{self.max_len}"
             return any(path.is_dir() for path in (data_dir / "arrays").glob(pattern))
-        return arrays.is_prepared(
-            make_builder(config, data_dir, manual_dir), max_len=self.max_len, data_dir=data_dir
-        )
+        builder = make_builder(self.config, data_dir, manual_dir)
+        return arrays.is_prepared(builder, max_len=self.max_len, data_dir=data_dir)
 
     def prepare(
         self, data_dir: Path, *, manual_dir: Path | None = None, verify: bool = False
     ) -> dict[str, arrays.Split]:
-        """Return the splits train, val and test; see `prepare_listops`.
+        """Return the splits; see `prepare_listops`.
 
         Raises:
             FileNotFoundError: published files are missing.
@@ -109,7 +93,7 @@ class ListOpsSplits:
                 "lra_release.gz."
             )
         return prepare_listops(
-            self.listops(), max_len=self.max_len, data_dir=data_dir, manual_dir=manual_dir, verify=verify
+            self.config, max_len=self.max_len, data_dir=data_dir, manual_dir=manual_dir, verify=verify
         )
 
 
