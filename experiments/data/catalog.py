@@ -14,7 +14,7 @@ from experiments.data.listops.listops_splits import ListOpsData
 from experiments.data.recall import RecallConfig
 
 Kind = Literal["symbols", "text", "image"]
-RELEASE = "extract {folder} from lra_release.gz of the Long Range Arena (8 GB), and pass that folder as --manual-dir"
+RELEASE = "extract {folder} from lra_release.gz of the Long Range Arena (8 GB), and pass that folder as --manual-dir."
 
 
 class DataConfig(Protocol):

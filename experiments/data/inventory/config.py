@@ -25,7 +25,7 @@ class Config:
     preset: Annotated[str, HIDDEN] = "list"
     """The command."""
     names: Annotated[tuple[str, ...], Choices(tuple(CATALOG))] = ()
-    """Data sets; they may also follow the command without --names. Default: all, those that are prepared, or none."""
+    """Data sets, also without --names behind the command. Default: all, or all that are prepared; prepare needs some."""
     source: Annotated[str | None, Choices(SOURCES)] = None
     """Source of the data sets. Default: the first one that the list has."""
     split: Literal["train", "val", "test"] = "train"

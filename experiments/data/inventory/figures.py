@@ -14,6 +14,8 @@ from experiments.run.figures import STYLE, without_math
 
 LINES, COLUMNS = 6, 110
 """Most lines of a sample, and characters of a line."""
+LINE_HEIGHT, MARGIN = 0.125, 0.5
+"""Height of a line of text, and of the title above the samples, in inches."""
 
 
 def sample_text(split: Split, row: int) -> str:
@@ -94,11 +96,9 @@ def _draw_lines(split: Split, rows: range) -> Figure:
             )
         ]
         label = label_text(split, row)
-        samples.append("\n".join([label, *lines] if label else lines))
-    height = sum(sample.count("\n") + 2 for sample in samples)
-    figure = Figure(figsize=(9, 0.16 * height + 0.6), layout="constrained")
-    panel = figure.subplots()
-    panel.axis("off")
-    text = without_math("\n\n".join(samples).replace("\n", "\x00")).replace("?", "?")
-    panel.text(0, 1, text, va="top", family="monospace", fontsize=7, transform=panel.transAxes)
+        samples.append([label, *lines] if label else lines)
+    height = LINE_HEIGHT * sum(len(lines) + 1 for lines in samples) + MARGIN
+    figure = Figure(figsize=(9, height))
+    text = "\n\n".join("\n".join(map(without_math, lines)) for lines in samples)
+    figure.text(0.02, 1 - MARGIN / height, text, va="top", family="monospace", fontsize=7)
     return figure

@@ -15,7 +15,12 @@ from experiments.data.inventory.config import Config
 from experiments.data.inventory.figures import draw_samples, label_text, sample_text
 from experiments.data.inventory.known_statistics import compare, known_statistics
 from experiments.data.inventory.presets import CONTINUATION
-from experiments.data.inventory.report import inventory_table, sample_table, verification_tables
+from experiments.data.inventory.report import (
+    instruction_lines,
+    inventory_table,
+    sample_table,
+    verification_tables,
+)
 from experiments.run.figures import save
 from experiments.run.report import Table, show
 
@@ -44,7 +49,11 @@ def list_data(config: Config) -> dict[str, Any]:
     console = run.open_console()
     table = inventory_table(config.configs(), config.data_dir, config.manual_dir)
     show([table], console)
-    console.print("to get it: python -m experiments.data and these words", style="dim")
+    for line in (
+        "to get it: python -m experiments.data and these words",
+        *instruction_lines(config.configs()),
+    ):
+        console.print(line, markup=False)
     prepared = [row[0] for row in table.rows if row[5] == "yes"]
     return {"program": "data", "sources": len(table.rows), "prepared": prepared}
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from experiments.data.catalog import CATALOG, DataConfig
 from experiments.data.inventory.known_statistics import MAX_Z
+from experiments.run import Row
 from experiments.run.report import Table
 from experiments.run.report.tables import number, percent
-from experiments.run.study import Row
 
 
 def inventory_table(
@@ -39,8 +39,7 @@ def _inventory_row(name: str, config: DataConfig, data_dir: Path, manual_dir: Pa
     floor = f"{percent(best[1])} {best[0].replace('_', ' ')}" if best else "-"
     is_default = config is CATALOG[name].configs[0]
     command = f"prepare {name}" if is_default else f"prepare {name} --source {config.source}"
-    instruction = CATALOG[name].instructions.get(config.source, "")
-    remedy = "" if is_prepared else f"{command}; first {instruction}" if instruction else command
+    folder = " --manual-dir FOLDER" if config.source in CATALOG[name].instructions else ""
     return (
         name,
         config.title,
@@ -49,8 +48,18 @@ def _inventory_row(name: str, config: DataConfig, data_dir: Path, manual_dir: Pa
         f"{config.max_len:,}",
         "yes" if is_prepared else "no",
         floor,
-        remedy,
+        "" if is_prepared else f"{command}{folder}",
     )
+
+
+def instruction_lines(configs: Mapping[str, Sequence[DataConfig]]) -> list[str]:
+    """Return what a user does for the sources that need a folder, one line for each instruction."""
+    names: dict[str, list[str]] = {}
+    for name, sources in configs.items():
+        for config in sources:
+            if instruction := CATALOG[name].instructions.get(config.source):
+                names.setdefault(instruction, []).append(f"{name} --source {config.source}")
+    return [f"{', '.join(sources)}: {instruction}" for instruction, sources in names.items()]
 
 
 def verification_tables(results: Mapping[str, Row]) -> list[Table]:

@@ -102,7 +102,7 @@ def accuracy_by_depth(
 
 @functools.cache
 def probability_table(depth: int, max_length: int) -> RowTable:
-    """Return the probabilities of up to ten neighboring nodes, of depths up to `depth` and less than `max_length` tokens.
+    """Return the probabilities of up to ten neighboring nodes of depths up to `depth`, for lengths below `max_length`.
 
     Args:
         depth: largest depth.
@@ -135,7 +135,8 @@ def _convolve(a: Row, b: Row) -> Row:
 
 def _list_lengths(arguments: list[Row]) -> Row:
     """Return the probabilities of the lengths of a list, given those of its arguments by their number."""
-    inside = sum(arguments[number] for number in ARGUMENTS) * OPERATOR_PROBABILITY / len(ARGUMENTS)
+    inside = np.sum([arguments[number] for number in ARGUMENTS], axis=0)
+    inside *= OPERATOR_PROBABILITY / len(ARGUMENTS)
     return np.concatenate([np.zeros(2), inside[:-2]])  # the operator and its bracket
 
 

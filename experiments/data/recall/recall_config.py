@@ -163,10 +163,10 @@ class RecallConfig:
         """Symbols in the order of their ids, padding first."""
         if self.task == "selective_copy":
             data = (f"d{number}" for number in range(1, len(data_ids(self.vocabulary)) + 1))
-            return ("<pad>", "<noise>", *data, "<copy>")
+            return ("<pad>", "_", *data, "?")
         keys = (f"k{number}" for number in range(1, len(key_ids(self.vocabulary)) + 1))
         values = (f"v{number}" for number in range(1, len(value_ids(self.vocabulary)) + 1))
-        return ("<pad>", "<blank>", *keys, *values)
+        return ("<pad>", "_", *keys, *values)
 
     def sizes(self) -> dict[str, int]:
         """Return the number of rows of each split."""
