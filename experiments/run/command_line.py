@@ -76,7 +76,9 @@ class CommandLine(Generic[C]):
             print(self.help(self._preset(words[:1]) if self._is_preset(words[0]) else self.default))
             raise SystemExit(0)
         parsed = self._place_words(
-            parse(words, options_of(self.presets[self.default][1]), free=(*self.presets, *self._word_choices()))
+            parse(
+                words, options_of(self.presets[self.default][1]), free=(*self.presets, *self._word_choices())
+            )
         )
         _, start = self.presets[self._preset(parsed.words)]
         saved = self._saved(parsed)

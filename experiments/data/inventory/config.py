@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from experiments import run
-from experiments.data.catalog import CATALOG, DataConfig
+from experiments.data.data_catalog import CATALOG, DataConfig
 from pid.interface.command_options import HIDDEN, Choices
 from pid.interface.ranges import Count
 
@@ -25,7 +25,7 @@ class Config:
     preset: Annotated[str, HIDDEN] = "list"
     """The command."""
     names: Annotated[tuple[str, ...], Choices(tuple(CATALOG))] = ()
-    """Data sets, also without --names behind the command. Default: all, or all that are prepared; prepare needs some."""
+    """Data sets, also without --names behind the command. Default: all for list, all that are prepared for others."""
     source: Annotated[str | None, Choices(SOURCES)] = None
     """Source of the data sets. Default: the first one that the list has."""
     split: Literal["train", "val", "test"] = "train"

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from experiments.data.arrays import Split
 from experiments.data.arrays.store import NO_LABEL
-from experiments.data.catalog import Kind
+from experiments.data.data_catalog import Kind
 from experiments.run.figures import STYLE, without_math
 
 LINES, COLUMNS = 6, 110

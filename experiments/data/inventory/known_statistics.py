@@ -14,7 +14,7 @@ from jaxtyping import Float64
 
 from experiments.data.arrays import Split
 from experiments.data.arrays.store import NO_LABEL
-from experiments.data.catalog import DataConfig
+from experiments.data.data_catalog import DataConfig
 from experiments.data.recall import RecallConfig
 from experiments.data.recall.mqar import key_ids
 from experiments.data.recall.selective_copy import data_ids
@@ -36,6 +36,8 @@ class Known(NamedTuple):
     """The known mean."""
     examples: float = math.inf
     """Number of examples of the known mean; infinite if it follows from the definition."""
+    is_share: bool = False
+    """Whether the numbers are 0 and 1, so that their variance follows from the known mean."""
 
 
 class Comparison(NamedTuple):
@@ -88,17 +90,17 @@ def _mean_label(rows: Split) -> np.ndarray:
 LISTOPS = (
     Known("length", _lengths, 1033, 16_000),
     *(
-        Known(f"length <= {length}", partial(_is_short, length), share, 16_000)
+        Known(f"length <= {length}", partial(_is_short, length), share, 16_000, is_share=True)
         for length, share in ((538, 0.05), (701, 0.25), (948, 0.5), (1309, 0.75), (1795, 0.95))
     ),
-    Known("label 0", partial(_has_label, 0), 0.173, 16_000),
-    Known("label 9", partial(_has_label, 9), 0.174, 16_000),
+    Known("label 0", partial(_has_label, 0), 0.173, 16_000, is_share=True),
+    Known("label 9", partial(_has_label, 9), 0.174, 16_000, is_share=True),
 )
 """Of 16,000 sequences of the generator of the benchmark."""
 PATHFINDER32 = (
     Known("pixel", _mean_value, 20.20, 1_000),
     Known("share of pixels > 0", _share_above_zero, 0.342, 1_000),
-    Known("label 1", partial(_has_label, 1), 0.481, 1_000),
+    Known("label 1", partial(_has_label, 1), 0.481, 1_000, is_share=True),
 )
 """Of 1,000 images with a contour length of 14."""
 PATHX = (
@@ -156,7 +158,8 @@ def compare(split: Split, known: Sequence[Known]) -> list[Comparison]:
 
 
 def _compare(known: Known, values: Float64[np.ndarray, " n"]) -> Comparison:
-    here, variance = float(np.mean(values)), float(np.var(values))
+    here = float(np.mean(values))
+    variance = known.mean * (1 - known.mean) if known.is_share else float(np.var(values))
     error = math.sqrt(variance * (1 / len(values) + 1 / known.examples))
     difference = here - known.mean
     constant = 0.0 if difference == 0 else math.copysign(math.inf, difference)

@@ -1,5 +1,6 @@
 """The four commands: list, prepare, verify, show."""
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from rich.console import Console
 from experiments import run
 from experiments.data.arrays import Split
 from experiments.data.arrays.store import NO_LABEL
-from experiments.data.catalog import CATALOG, DataConfig
+from experiments.data.data_catalog import CATALOG, DataConfig
 from experiments.data.inventory.config import Config
 from experiments.data.inventory.figures import draw_samples, label_text, sample_text
 from experiments.data.inventory.known_statistics import compare, known_statistics
@@ -39,6 +40,7 @@ def main(config: Config) -> dict[str, Any]:
         return list_data(config)
     if config.preset == "prepare":
         return prepare_data(config)
+    config = dataclasses.replace(config, names=tuple(prepared_configs(config)))  # a resumed run has these
     study = (VerifyStudy if config.preset == "verify" else ShowStudy)(config)
     return run.run_study(study, config, out=config.out, resume=config.resume)
 

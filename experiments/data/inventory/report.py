@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from experiments.data.catalog import CATALOG, DataConfig
+from experiments.data.data_catalog import CATALOG, DataConfig
 from experiments.data.inventory.known_statistics import MAX_Z
 from experiments.run import Row
 from experiments.run.report import Table

@@ -36,7 +36,7 @@ from experiments.data.listops.grammar import (
 MIN_ARGUMENTS = 2
 ARGUMENTS = range(MIN_ARGUMENTS, MAX_ARGUMENTS + 1)
 MAX_LADDER_DEPTH = 10
-"""Deepest rung: one more than the sequences of the benchmark have."""
+"""Deepest test set: one more than the sequences of the benchmark have."""
 ROWS_AT_ONCE = 1024
 Row = Float64[np.ndarray, " l"]
 """Entry l: a probability of length l."""
@@ -222,7 +222,7 @@ def generate_depth(
 
 
 def depth_test_sets(
-    count: int, *, seed: int, min_length: int = 0, max_length: int = 512, rungs: range = range(1, 11)
+    count: int, *, seed: int, min_length: int = 0, max_length: int = 512, levels: range = range(1, 11)
 ) -> Mapping[int, Split]:
     """Generate a test set for every depth.
 
@@ -231,7 +231,7 @@ def depth_test_sets(
         seed: seed of the generator.
         min_length: sequences have more tokens than this.
         max_length: sequences have fewer tokens than this.
-        rungs: the depths.
+        levels: the depths.
 
     Returns:
         Depth -> sequences in rows of max_length - 1 tokens.
@@ -241,7 +241,7 @@ def depth_test_sets(
             generate_depth(count, depth=depth, seed=seed, min_length=min_length, max_length=max_length),
             max_length - 1,
         )
-        for depth in rungs
+        for depth in levels
     }
 
 

@@ -105,7 +105,7 @@ def test_the_shortest_sequence_of_a_depth_is_drawn_if_nothing_else_fits():
 
 
 def test_test_sets_are_splits_of_one_depth():
-    sets = listops.depth_test_sets(5, seed=0, max_length=50, rungs=range(2, 5))
+    sets = listops.depth_test_sets(5, seed=0, max_length=50, levels=range(2, 5))
     assert list(sets) == [2, 3, 4]
     for depth, split in sets.items():
         assert split.tokens.shape == (5, 49)

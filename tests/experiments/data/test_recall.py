@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,8 +11,8 @@ import pytest
 from experiments.data.recall import RecallConfig, mqar, mqar_rows, selective_copy, selective_copy_rows
 from experiments.data.recall import recall_config as config_module
 
-SMALL = {"vocabulary": 14, "items": 2, "max_len": 17}
-MQAR = [
+SMALL: Any = {"vocabulary": 14, "items": 2, "max_len": 17}
+MQAR: list[Any] = [
     {"hops": 1, "power": 0.01, "filler": "blank"},
     {"hops": 1, "power": 1.0, "filler": "random"},
     {"hops": 2, "power": 0.5, "filler": "blank"},
@@ -46,10 +47,10 @@ def plain_mqar(draws, *, vocabulary, items, max_len, hops):
         if hops == 2:
             pairs = [pairs[i] for i in smallest(order, items * hops)]
         row, label = [token for pair in pairs for token in pair], [-1] * (2 * items * hops)
-        asked = dict(zip(smallest(arrivals, items), range(items), strict=True))
+        items_of_slots = dict(zip(smallest(arrivals, items), range(items), strict=True))
         while len(row) < max_len:
             slot, rest = divmod(len(row) - 2 * items * hops, 2)
-            item = asked.get(slot) if rest == 0 else None
+            item = items_of_slots.get(slot) if rest == 0 else None
             label.append(-1 if item is None else value_ids[item])
             row.append(fillers[len(row)] if item is None else key_ids[item])
         tokens.append(row)
@@ -127,8 +128,8 @@ def test_data_of_selective_copy_are_uniform_in_place_and_kind():
 
 @pytest.mark.parametrize("task", GOLDEN)
 def test_the_first_rows_have_their_golden_hash(task):
-    sizes = {"items": 4, "max_len": 32, "vocabulary": 30}
-    rows = next(RecallConfig(task, **sizes, train=100).blocks("train"))
+    sizes: Any = {"task": task, "items": 4, "max_len": 32, "vocabulary": 30}
+    rows = next(RecallConfig(**sizes, train=100).blocks("train"))
     assert hashlib.sha256(rows.tokens.tobytes() + rows.labels.tobytes()).hexdigest()[:24] == GOLDEN[task]
 
 
