@@ -6,4 +6,7 @@ activation_files  a target and two sources from an .npz or .safetensors file
 preparation       progress, hashes of files, and quiet TFDS builders
 arrays            data sets as fixed-shape arrays on disk, and reproducible batches of them
 listops           ListOps: generated, or read from the published files
+recall            recall tasks, generated: multi-query associative recall and selective copy
+data_catalog      the registry of all data sets
+inventory         the program that lists, prepares, verifies and shows them
 """

@@ -13,11 +13,12 @@ from experiments.run.compilation_cache import OPTION as NO_CACHE
 from experiments.run.console import safe_output
 from experiments.run.folder.continuation import Continuation, SavedStart, check_run, is_blank
 from experiments.run.folder.folder_lock import check_unlocked
-from pid.interface.command_options import groups_of, options_of
+from pid.interface.command_options import Option, groups_of, options_of
 from pid.interface.help_text import help_text, is_help
 from pid.interface.parsing import Arguments, parse, replace
 from pid.interface.ranges import MAX_INT
 from pid.interface.refusals import explain
+from pid.interface.values import read
 
 C = TypeVar("C")
 
@@ -45,6 +46,8 @@ class CommandLine(Generic[C]):
     """Old -> new names of options; see `rename_options`."""
     continuation: Continuation[C] | None = None
     """What --resume accepts. With it, `--out DIR --resume` starts from the saved configuration of the run in DIR."""
+    words: str = ""
+    """Name of the option whose values are the words behind the preset. Without it such words are refused."""
 
     @safe_output()  # --help goes through a pipe, too
     def __call__(self, arguments: Sequence[str]) -> C:
@@ -72,7 +75,11 @@ class CommandLine(Generic[C]):
         if is_help(words):
             print(self.help(self._preset(words[:1]) if self._is_preset(words[0]) else self.default))
             raise SystemExit(0)
-        parsed = parse(words, options_of(self.presets[self.default][1]), free=self.presets)
+        parsed = self._place_words(
+            parse(
+                words, options_of(self.presets[self.default][1]), free=(*self.presets, *self._word_choices())
+            )
+        )
         _, start = self.presets[self._preset(parsed.words)]
         saved = self._saved(parsed)
         config = (
@@ -82,6 +89,30 @@ class CommandLine(Generic[C]):
         )
         check_effects(parsed.values, config)
         return config
+
+    def _word_option(self) -> Option | None:
+        options = options_of(self.presets[self.default][1])
+        return next((option for option in options if option.name == self.words), None)
+
+    def _word_choices(self) -> tuple[str, ...]:
+        option = self._word_option()
+        return () if option is None else option.choices
+
+    def _place_words(self, parsed: Arguments) -> Arguments:
+        """Return the arguments with the words behind the preset as values of their option.
+
+        Raises:
+            ValueError: the option is written as well, or a word is none of its values.
+        """
+        option = self._word_option()
+        if option is None or len(parsed.words) < 2 or not self._is_preset(parsed.words[0]):
+            return parsed
+        preset, *words = parsed.words
+        if option.path in parsed.values:
+            raise ValueError(
+                f"{self.words} are written once, got {' '.join(words)} and --{self.words}; drop one of them."
+            )
+        return Arguments(parsed.values | {option.path: read(option, words)}, [preset])
 
     def _saved(self, parsed: Arguments) -> SavedStart[C] | None:
         """Return the saved configuration of the run to resume, None without one."""
@@ -101,6 +132,7 @@ class CommandLine(Generic[C]):
         """Return the text of `--help`, with the values of a preset as defaults."""
         line, config = self.presets[preset]
         word = "" if len(self.presets) == 1 else " [PRESET]"
+        word += f" [{self.words.upper()}]" if self.words else ""
         about = (
             f"{self.about} {line}"
             if len(self.presets) == 1

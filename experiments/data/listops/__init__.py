@@ -5,6 +5,7 @@ Files in import order:
 grammar             sequences, their vocabulary and their value
 baselines           accuracies of predictors without a model, for comparison with a model
 generator           random sequences with the distribution of the benchmark
+depth_ladder        depth of sequences, and test sets of one exact depth
 distinct_sequences  different sequences, in shards that a later process continues
 release             the published files
 listops_builder     a TFDS data set, generated or published
@@ -17,6 +18,7 @@ from collections.abc import Callable
 from typing import Any
 
 from experiments.data.listops.baselines import baseline_accuracies
+from experiments.data.listops.depth_ladder import accuracy_by_depth, depth_test_sets, depths, generate_depth
 from experiments.data.listops.distinct_sequences import distinct
 from experiments.data.listops.generator import generate
 from experiments.data.listops.grammar import CLASSES, SYMBOLS, VOCABULARY, encode, evaluate
@@ -32,13 +34,17 @@ __all__ = [
     "VOCABULARY",
     "ListOps",
     "ListOpsConfig",
+    "accuracy_by_depth",
     "baseline_accuracies",
     "check_release_lengths",
     "content_hash",
+    "depth_test_sets",
+    "depths",
     "distinct",
     "encode",
     "evaluate",
     "generate",
+    "generate_depth",
     "published_files",
     "read_tsv",
 ]

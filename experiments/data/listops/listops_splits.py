@@ -9,6 +9,12 @@ from experiments.data import arrays, listops
 from experiments.data.preparation.file_hashes import FileHashes
 from experiments.data.preparation.tfds_files import without_messages
 
+FLOORS = {
+    (500, 2000): {"majority": 0.174, "root_operator": 0.380, "depth_one": 0.554},
+    (9, 65): {"majority": 0.150, "root_operator": 0.334, "depth_one": 0.646},
+}
+"""Bounds of the lengths -> accuracies of `listops.baseline_accuracies` on generated sequences, measured once."""
+
 
 @dataclasses.dataclass(frozen=True)
 class ListOpsData:
@@ -18,6 +24,26 @@ class ListOpsData:
     """The data set."""
     max_len: int = 2000
     """Tokens of a row."""
+
+    @property
+    def source(self) -> str:
+        """Where the data come from."""
+        return self.config.source
+
+    @property
+    def train(self) -> int:
+        """Training sequences."""
+        return self.config.train
+
+    @property
+    def val(self) -> int:
+        """Validation sequences."""
+        return self.config.val
+
+    @property
+    def test(self) -> int:
+        """Test sequences."""
+        return self.config.test
 
     @property
     def title(self) -> str:
@@ -31,16 +57,54 @@ class ListOpsData:
 
     @property
     def floors(self) -> dict[str, float]:
-        """Accuracies of predictors without a model; they depend on the splits, see `listops.baseline_accuracies`."""
-        return {}
+        """Accuracies of predictors without a model, for lengths where they were measured.
+
+        They depend on the splits a little; `listops.baseline_accuracies` measures them.
+        """
+        config = self.config
+        return FLOORS.get((config.min_length, config.max_length), {})
+
+    def is_prepared(self, data_dir: Path, manual_dir: Path | None = None) -> bool:
+        """Return whether `prepare` has written the arrays already.
+
+        Args:
+            data_dir: folder of prepared data.
+            manual_dir: folder of published files. With it, arrays of other published files do not count.
+        """
+        if self.source == "lra_release" and manual_dir is None:
+            sizes = self.config.name.removeprefix("lra_release")
+            pattern = f"list_ops-lra_release-*{sizes}-*-{self.max_len}"
+            return any(path.is_dir() for path in (data_dir / "arrays").glob(pattern))
+        builder = make_builder(self.config, data_dir, manual_dir)
+        return arrays.is_prepared(builder, max_len=self.max_len, data_dir=data_dir)
 
     def prepare(
         self, data_dir: Path, *, manual_dir: Path | None = None, verify: bool = False
     ) -> dict[str, arrays.Split]:
-        """Return the splits; see `prepare_listops`."""
+        """Return the splits; see `prepare_listops`.
+
+        Raises:
+            FileNotFoundError: published files are missing.
+            ValueError: a published or prepared file is damaged.
+        """
+        if self.source == "lra_release" and manual_dir is None:
+            raise FileNotFoundError(
+                "source lra_release reads published files, got no --manual-dir; pass the folder listops-1000 of "
+                "lra_release.gz."
+            )
         return prepare_listops(
             self.config, max_len=self.max_len, data_dir=data_dir, manual_dir=manual_dir, verify=verify
         )
+
+
+def make_builder(
+    data: listops.ListOpsConfig, data_dir: Path, manual_dir: Path | None = None
+) -> listops.ListOps:
+    """Return the TFDS builder of a data set; the name of a published one has a hash of its files."""
+    if manual_dir is not None and data.source == "lra_release":
+        data = dataclasses.replace(data, content=listops.content_hash(manual_dir, FileHashes(data_dir)))
+    with without_messages():
+        return listops.ListOps(config=data, data_dir=str(data_dir), file_format="array_record")
 
 
 def prepare_listops(
@@ -64,10 +128,7 @@ def prepare_listops(
         FileNotFoundError: published files are missing.
         ValueError: a published or prepared file is damaged, or its sequences are too long for `max_len`.
     """
-    if manual_dir is not None and data.source == "lra_release":
-        data = dataclasses.replace(data, content=listops.content_hash(manual_dir, FileHashes(data_dir)))
-    with without_messages():
-        builder = listops.ListOps(config=data, data_dir=str(data_dir), file_format="array_record")
+    builder = make_builder(data, data_dir, manual_dir)
     if not arrays.is_prepared(builder, max_len=max_len, data_dir=data_dir):
         if data.source == "lra_release" and manual_dir is not None:
             listops.check_release_lengths(manual_dir, data.sizes(), max_len)

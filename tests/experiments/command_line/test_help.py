@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from experiments import aot, bench, claims, lra, pid_gaussian, pid_llava, stability
+from experiments.data import inventory
 from experiments.pid_llava.toy import toy_training
 from experiments.run.killtest.kills import KillTest
 from pid.interface.command_options import options_of
@@ -18,6 +19,7 @@ from pid.llava.parity.report import Verify
 
 ROOT = Path(__file__).resolve().parents[3]
 LINES = {
+    "data": inventory.command_line,
     "lra": lra.command_line,
     "claims": claims.command_line,
     "stability": stability.command_line,
@@ -129,6 +131,8 @@ def strings(file):
 def programs_of(file):
     """The programs whose users may read the messages of a file."""
     package, room = file.relative_to(ROOT).parts[:2]
+    if room == "data" and "inventory" not in file.parts:
+        return ()  # all programs read data
     if package == "experiments" and room in LINES:
         return (room, "train") if room == "pid_llava" else (room,)
     if "killtest" in file.parts:

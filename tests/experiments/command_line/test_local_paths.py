@@ -9,6 +9,7 @@ import pytest
 
 import pid
 from experiments import bench, claims, lra, pid_gaussian, pid_llava, run, stability
+from experiments.data import inventory
 from experiments.pid_llava.toy.toy_training import Train
 from pid import llava, save_estimate
 from pid.interface.command_options import options_of
@@ -17,7 +18,7 @@ from pid.interface.local_paths import check_local
 ADDRESS = "gs://bucket/run"
 CONFIGS = (
     *(lra.Config(), claims.Config(), pid_gaussian.Config(), pid_llava.Config(), bench.Config()),
-    *(stability.Config(), Train()),
+    *(stability.Config(), Train(), inventory.Config()),
 )
 PATHS = [
     (config, option)

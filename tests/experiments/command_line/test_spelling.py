@@ -3,6 +3,7 @@
 import pytest
 
 from experiments import bench, claims, lra, pid_gaussian, pid_llava
+from experiments.data import inventory
 from experiments.pid_llava.toy import toy_training
 
 SAME = [
@@ -76,6 +77,18 @@ def test_the_other_programs_take_them_too():
     assert pid_llava.command_line(["--batch-size", "4", "--bf16"]).capture.batch == 4
     assert toy_training.command_line(["--lr", "0.1"]).optimizer.learning_rate == 0.1
     assert bench.command_line(["--lengths", "512,1024"]).lengths == (512, 1024)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "show mqar-64 listops",
+        "show --names mqar-64 listops",
+        "--count 9 show mqar_64,listops",
+    ],
+)
+def test_words_behind_a_command_are_its_names(words):
+    assert inventory.command_line(words.split()) == inventory.Config("show", names=("mqar-64", "listops"))
 
 
 def test_several_paths_are_words_and_commas_belong_to_them():
