@@ -6,4 +6,8 @@ activation_files  a target and two sources from an .npz or .safetensors file
 preparation       progress, hashes of files, and quiet TFDS builders
 arrays            data sets as fixed-shape arrays on disk, and reproducible batches of them
 listops           ListOps: generated, or read from the published files
+offline           real data that packages ship, fetched at run time
+text              text classification by bytes: IMDb, or a stand-in
+image             image classification by pixels: CIFAR-10 in gray, or a stand-in
+retrieval         related pairs of texts by bytes: papers, or a stand-in
 """

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
+from experiments.data.image.grayscale import SIDE, to_gray
 from experiments.data.preparation.archive_members import members
 from experiments.data.preparation.published_tfds import open_published
 from experiments.data.preparation.row_builder import Row
-from experiments.data.image.grayscale import SIDE, to_gray
 
 ARCHIVE = "cifar-10-binary.tar.gz"
 FOLDER = "cifar-10-batches-bin/"

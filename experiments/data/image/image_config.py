@@ -48,7 +48,9 @@ class ImageConfig:
     def __post_init__(self) -> None:
         """Check the fields."""
         if self.source not in SOURCES:
-            raise ValueError(f"Image needs a source among {', '.join(SOURCES)}, got {self.source!r}; correct it.")
+            raise ValueError(
+                f"Image needs a source among {', '.join(SOURCES)}, got {self.source!r}; correct it."
+            )
         if self.max_len != SIDE**2 or self.seed < 0:
             raise ValueError(
                 f"an image has {SIDE**2} pixels and a seed is 0 or more, got max_len={self.max_len}, "
@@ -61,7 +63,11 @@ class ImageConfig:
         """Name of the data set in tables."""
         if self.is_stand_in:
             return f"Image stand-in ({self._stand_in})"
-        return "Image (CIFAR-10, gray)" if self.source == "tfds" else "Image (CIFAR-10, gray, archive's own order)"
+        return (
+            "Image (CIFAR-10, gray)"
+            if self.source == "tfds"
+            else "Image (CIFAR-10, gray, archive's own order)"
+        )
 
     @property
     def is_stand_in(self) -> bool:

@@ -1,7 +1,9 @@
 """Sizes of the splits of a fixed data set."""
 
+from collections.abc import Mapping
 
-def split_sizes(largest: dict[str, int], chosen: dict[str, int | None], title: str) -> dict[str, int]:
+
+def split_sizes(largest: Mapping[str, int], chosen: Mapping[str, int | None], title: str) -> dict[str, int]:
     """Return the number of rows of each split; None takes all.
 
     Args:

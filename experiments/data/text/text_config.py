@@ -123,9 +123,9 @@ class TextConfig:
         sizes = self.sizes()
         # A trial of few rows depends on the order of all, and the order on the seed, so both are part of the name.
         options = {"source": self.source, "protocol": self.protocol, "seed": self.seed, "content": content}
-        name = "-".join(
-            map(str, ("text", *options.values(), self.max_len, *sizes.values()))
-        ).replace(":", "_")
+        name = "-".join(map(str, ("text", *options.values(), self.max_len, *sizes.values()))).replace(
+            ":", "_"
+        )
         load = functools.cache(functools.partial(self._load, data_dir, manual_dir))
         sources = {
             split: RowSource(size, functools.partial(_rows, load, split, size, self.max_len))
