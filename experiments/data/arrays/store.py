@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from filelock import FileLock
 from jaxtyping import Int32, UInt8
-from numpy.lib.format import open_memmap
+from numpy.lib.format import write_array_header_1_0
 
 from experiments.data.preparation.counter import counted
 from experiments.data.preparation.file_hashes import FileHashes, joint_hash, sha256
@@ -143,24 +143,26 @@ def _write_split(source: Any, features: Any, folder: Path, split: str, max_len: 
     n = len(source)
     names = ("tokens", "second") if "second" in features else ("tokens",)
     pair = (2,) if len(names) == 2 else ()
-    tokens = open_memmap(folder / f"{split}.x.npy", "w+", np.uint8, (n, *pair, max_len))
     of_tokens = "labels" in features
     labels = np.full((n, max_len) if of_tokens else n, NO_LABEL, np.int32)
     lengths = np.zeros((n, len(names)), np.int32)
     starts = range(0, n, ROWS_AT_ONCE)
-    for start in counted(starts, f"writing blocks of {split} arrays", len(starts)):
-        rows = range(start, min(start + ROWS_AT_ONCE, n))
-        for row, example in zip(rows, source.__getitems__(list(rows)), strict=True):
-            for column, name in enumerate(names):
-                values, length = example[name], len(example[name])
-                _check_values(values, max_len, split)
-                tokens.reshape(n, len(names), max_len)[row, column, :length] = values
-                lengths[row, column] = length
-            if of_tokens:
-                labels[row, : len(example["labels"])] = example["labels"]
-            else:
-                labels[row] = example["label"]
-    tokens.flush()
+    with (folder / f"{split}.x.npy").open("wb") as file:  # a memory map would count all its pages as memory
+        shape = (n, *pair, max_len)
+        write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+        for start in counted(starts, f"writing blocks of {split} arrays", len(starts)):
+            rows = range(start, min(start + ROWS_AT_ONCE, n))
+            tokens = np.zeros((len(rows), len(names), max_len), np.uint8)
+            for row, example in zip(rows, source.__getitems__(list(rows)), strict=True):
+                for column, name in enumerate(names):
+                    values, length = example[name], len(example[name])
+                    _check_values(values, max_len, split)
+                    tokens[row - start, column, :length], lengths[row, column] = values, length
+                if of_tokens:
+                    labels[row, : len(example["labels"])] = example["labels"]
+                else:
+                    labels[row] = example["label"]
+            tokens.tofile(file)
     np.save(folder / f"{split}.length.npy", lengths if pair else lengths[:, 0])
     np.save(folder / f"{split}.y.npy", labels)
 

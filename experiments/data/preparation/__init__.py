@@ -2,7 +2,12 @@
 
 Files in import order:
 
-counter      progress of a preparation
-file_hashes  SHA-256 of files, computed once per machine
-tfds_files   files of a TFDS builder, written once and quietly
+counter          progress of a preparation
+file_hashes      SHA-256 of files, computed once per machine
+shuffling        the order in which a fixed data set is split
+split_sizes      sizes of the splits of a fixed data set
+archive_members  files in an archive, without extracting it
+tfds_files       files of a TFDS builder, written once and quietly
+published_tfds   data sets that TFDS publishes, without TensorFlow
+row_builder      a TFDS data set of rows of bytes or pixels, written while it is read
 """
