@@ -25,19 +25,8 @@ class DataConfig(Protocol):
         """Where the data come from."""
         ...
 
-    @property
-    def train(self) -> int:
-        """Training examples."""
-        ...
-
-    @property
-    def val(self) -> int:
-        """Validation examples."""
-        ...
-
-    @property
-    def test(self) -> int:
-        """Test examples."""
+    def sizes(self) -> dict[str, int]:
+        """Return the number of examples of each split."""
         ...
 
     @property

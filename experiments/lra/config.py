@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from experiments import run
-from experiments.data import catalog
+from experiments.data import data_catalog
 from experiments.data.image import ImageConfig
 from experiments.data.listops.listops_options import Generated, Release, Source, listops_config
 from experiments.data.listops.listops_splits import ListOpsData
@@ -206,7 +206,7 @@ class Config:
             idle["combine"] = reason
         return idle
 
-    def data(self) -> catalog.DataConfig:
+    def data(self) -> data_catalog.DataConfig:
         """Return the configuration of the data set.
 
         Raises:

@@ -56,7 +56,7 @@ COSINE: dict[str, Any] = {"schedule": "cosine", "b2": 0.98, "eps": 1e-9}
 """Optimizer of the paper for images, with one epoch of warm-up."""
 LINEAR: dict[str, Any] = {"learning_rate": 1e-4, "schedule": "linear", "eps": 1e-6}
 """Optimizer of the two-layer configuration."""
-PATHX: dict[str, Any] = {"pathfinder": PathfinderConfig(size=128, max_len=128**2)}
+PATHX: dict[str, Any] = {"pathfinder": PathfinderConfig(size=128)}
 DATA: dict[str, dict[str, Any]] = {
     "text": {"text": TextConfig(max_len=4000)},
     "retrieval": {"retrieval": RetrievalConfig(max_len=4000)},
@@ -286,7 +286,7 @@ MINIATURES = {
         length=4096,
         steps=30,
         batch=4,
-        pathfinder=PathfinderConfig(size=64, contour=6, max_len=64**2, train=1000, val=100, test=200),
+        pathfinder=PathfinderConfig(size=64, contour=6, train=1000, val=100, test=200),
     ),
     "mqar": _quick(
         "mqar",

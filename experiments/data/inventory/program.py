@@ -144,7 +144,7 @@ class VerifyStudy(DataStudy):
     def row(self, name: str, data: DataConfig, splits: Mapping[str, Split], folder: Path) -> run.Row:
         """Return counts and statistics; SHA-256 were compared when the splits were read."""
         del folder
-        sizes = {"train": data.train, "val": data.val, "test": data.test}
+        sizes = data.sizes()
         statistics = compare(splits["train"], known_statistics(name, data))
         return {
             "title": data.title,

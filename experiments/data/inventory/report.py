@@ -34,7 +34,7 @@ def inventory_table(
 
 def _inventory_row(name: str, config: DataConfig, data_dir: Path, manual_dir: Path | None) -> tuple[str, ...]:
     is_prepared = config.is_prepared(data_dir, manual_dir)
-    sizes = " / ".join(f"{size:,}" for size in (config.train, config.val, config.test))
+    sizes = " / ".join(f"{size:,}" for size in config.sizes().values())
     best = max(config.floors.items(), key=lambda floor: floor[1], default=None)
     floor = f"{percent(best[1])} {best[0].replace('_', ' ')}" if best else "-"
     is_default = config is CATALOG[name].configs[0]

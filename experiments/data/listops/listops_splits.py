@@ -30,20 +30,9 @@ class ListOpsData:
         """Where the data come from."""
         return self.config.source
 
-    @property
-    def train(self) -> int:
-        """Training sequences."""
-        return self.config.train
-
-    @property
-    def val(self) -> int:
-        """Validation sequences."""
-        return self.config.val
-
-    @property
-    def test(self) -> int:
-        """Test sequences."""
-        return self.config.test
+    def sizes(self) -> dict[str, int]:
+        """Return the number of rows of each split."""
+        return self.config.sizes()
 
     @property
     def title(self) -> str:

@@ -7,7 +7,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments.lra.suite.suite_table import TaskResult, column_of
+from experiments.lra.suite.suite_table import TaskResult
 from experiments.run.figures import STYLE, save, series_style
 
 COLUMNS = 4
@@ -34,7 +34,7 @@ def draw_suite(folder: Path, results: Sequence[TaskResult], title: str) -> Path:
                 ax.errorbar(100 * line.test, place, xerr=error, fmt="o", markersize=4, **series_style(place))
             for value in result.floors.values():
                 ax.axvline(100 * value, color="0.55", linewidth=1, linestyle=(0, (4, 3)), zorder=0)
-            ax.set(title=column_of(result), xlabel="test accuracy (%)")
+            ax.set(title=result.title, xlabel="test accuracy (%)")
         axes[0, 0].set_yticks(range(len(variants)), variants)
         axes[0, 0].invert_yaxis()
         figure.suptitle("dashed: predictors without a model", fontsize=9)

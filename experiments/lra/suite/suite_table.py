@@ -35,7 +35,7 @@ def tabulate_suite(results: Sequence[TaskResult], title: str) -> list[Table]:
     variants = list(dict.fromkeys(line.variant for result in results for line in result.lines))
     by_task = [{line.variant: line for line in result.lines} for result in results]
     is_whole = {result.task for result in results if result.is_benchmark} == set(BENCHMARK)
-    columns = ("variant", *(column_of(result) for result in results), *(["mean"] if is_whole else []))
+    columns = ("variant", *(result.title for result in results), *(["mean"] if is_whole else []))
     rows = [
         (
             variant,
@@ -52,16 +52,11 @@ def tabulate_suite(results: Sequence[TaskResult], title: str) -> list[Table]:
             for variant in variants
             if variant != BASELINE
         ]
-        names = ("variant", *(column_of(result) for result in results))
+        names = ("variant", *(result.title for result in results))
         tables.append(
             Table("Difference from the baseline in points, and p of the sign test", names, differences)
         )
     return [*tables, published_table()] if is_whole else tables
-
-
-def column_of(result: TaskResult) -> str:
-    """Return the name of a column: that of the task if its data are those of the benchmark, else that of the data."""
-    return TASKS[result.task].title if result.is_benchmark else result.title
 
 
 def published_table() -> Table:

@@ -11,6 +11,7 @@ import pytest
 
 from pdeformer import Diffusion
 from pdeformer.attention.options import AttentionOptions, exact_methods
+from tests.helpers.sampling import sample
 from tests.pdeformer.attention.evolved_attention import (
     FLOAT32,
     FLOAT64,
@@ -61,12 +62,12 @@ def check_methods(name, target, axis, causal, segments, window, order, *, dtype,
 CASES = ("name", "target", "axis", "causal", "segments", "window", "order")
 
 
-@pytest.mark.parametrize(CASES, SAMPLE)
+@pytest.mark.parametrize(CASES, sample(SAMPLE, every=2))
 def test_every_method_is_the_definition(name, target, axis, causal, segments, window, order, x64):
     check_methods(name, target, axis, causal, segments, window, order, dtype=jnp.float64, tolerance=FLOAT64)
 
 
-@pytest.mark.parametrize(CASES, SAMPLE[::4])
+@pytest.mark.parametrize(CASES, sample(SAMPLE[::4], every=2))
 def test_every_method_is_the_definition_in_float32(name, target, axis, causal, segments, window, order):
     check_methods(name, target, axis, causal, segments, window, order, dtype=jnp.float32, tolerance=FLOAT32)
 
@@ -83,7 +84,7 @@ def test_every_combination_is_the_definition(name, target, axis, causal, segment
 
 
 @pytest.mark.parametrize(
-    ("name", "keys"), [("diffusion", 9), ("wave", 19), ("advection", 19), ("reaction", 9)]
+    ("name", "keys"), sample([("diffusion", 9), ("wave", 19), ("advection", 19), ("reaction", 9)], every=2)
 )
 def test_grouped_heads_with_a_coefficient_per_step_and_head(name, keys, x64):
     """Four query heads share two key heads, and T differs from S in causal rows, which align bottom-right."""
@@ -177,9 +178,10 @@ def test_gradients_are_finite_differences(name, options, x64):
     close(slope, (shifted_loss(1e-5) - shifted_loss(-1e-5)) / 2e-5, 1e-6)
 
 
-@pytest.mark.parametrize("segments", [False, True])
-@pytest.mark.parametrize("causal", [False, True])
-@pytest.mark.parametrize("name", ["wave", "reaction"])
+@pytest.mark.parametrize(
+    ("name", "causal", "segments"),
+    sample(itertools.product(["wave", "reaction"], [False, True], [False, True]), every=3),
+)
 def test_performer_methods_are_its_definition(name, causal, segments, x64):
     *arrays, weight = draw(heads=4)
     options = dict(steps=3, is_causal=causal, base="performer", feature_key=jax.random.key(0))

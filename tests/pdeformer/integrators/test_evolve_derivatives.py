@@ -11,6 +11,7 @@ from jax.test_util import check_grads
 from pdeformer import Diffusion, evolve
 from pdeformer.integrators.api import applicable_methods
 from tests.helpers.evolve_cases import BOUNDARIES, LINEAR, PDES, POSITIVE, SEGMENTS, WALLS, D, T, dense_evolve
+from tests.helpers.sampling import sample
 
 DIFFERENTIATED = [
     *((p, b, False, False) for p in LINEAR for b in BOUNDARIES),
@@ -19,7 +20,7 @@ DIFFERENTIATED = [
 ]
 
 
-@pytest.mark.parametrize(("name", "boundary", "segmented", "causal"), DIFFERENTIATED)
+@pytest.mark.parametrize(("name", "boundary", "segmented", "causal"), sample(DIFFERENTIATED, every=2))
 def test_derivatives_of_every_method_are_those_of_the_dense_matrices(name, boundary, segmented, causal, x64):
     """⟨ȳ, M u̇⟩ = ⟨ū, u̇⟩ for a random u̇, and c̄ = ∂⟨ȳ, M(c) u⟩/∂c by differences; forward mode agrees with reverse."""
     pde = jax.tree.map(lambda c: 0.9 * c, PDES[name])  # inside the stable set
@@ -65,7 +66,7 @@ def test_gradients_of_a_reaction_are_finite_differences(boundary, x64):
     )
 
 
-@pytest.mark.parametrize("name", LINEAR)
+@pytest.mark.parametrize("name", sample(LINEAR, every=2))
 def test_second_derivatives_are_those_of_the_unrolled_steps(name, x64):
     pde, u = jax.tree.map(lambda c: jnp.asarray(0.8 * c), PDES[name]), jnp.asarray(POSITIVE)
 

@@ -1,5 +1,6 @@
 """A language model decodes: a prompt, chunks and single tokens give the logits of one call."""
 
+import itertools
 from typing import Any
 
 import jax
@@ -12,6 +13,7 @@ from flax import nnx
 from pdeformer import PLACEMENTS, CausalLM, ModelConfig, PDEAttention
 from pdeformer.layers import PDEAttentionConfig, StencilConfig
 from pdeformer.model.lm_cache import decode_tokens
+from tests.helpers.sampling import sample
 
 TOKENS = np.random.default_rng(0).integers(0, 16, (3, 18))
 LENGTHS = (5, 9, 1)
@@ -54,8 +56,9 @@ def test_prompt_and_tokens_in_a_scan_equal_the_whole_pass(name):
     assert int(cache.length) == 18
 
 
-@pytest.mark.parametrize("sizes", [(12,), (7, 5)], ids=["one prompt", "two chunks"])
-@pytest.mark.parametrize("name", list(MODELS))
+@pytest.mark.parametrize(
+    ("name", "sizes"), sample(itertools.product(MODELS, [(12,), (7, 5)]), every=4, first=1)
+)
 def test_prompts_of_unequal_length_continue_as_each_alone(name, sizes):
     model = build(**MODELS[name])
     ids = (np.arange(18)[None] < np.array(LENGTHS)[:, None]).astype(int)
@@ -143,7 +146,7 @@ def test_lists_of_tokens_are_served(monkeypatch):
     np.testing.assert_allclose(model(TOKENS[:, :4].tolist()), logits, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("segments", [False, True])
+@pytest.mark.parametrize("segments", sample([True, False], every=2))
 def test_chosen_rows_of_a_cache_continue_as_if_they_had_been_decoded(segments):
     """The beams that go on, and one prompt for several continuations."""
     model, rows = build(**MODELS["heat"]), [2, 0, 2, 1]

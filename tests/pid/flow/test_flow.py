@@ -14,6 +14,7 @@ from scipy import stats
 
 from pid import flow as flow_module
 from pid.flow import FlowConfig, SeparableFlow, cross_fit
+from tests.helpers.sampling import sample
 from tests.pid.flow.cases import (
     TINY,
     keys,
@@ -25,7 +26,7 @@ from tests.pid.flow.cases import (
 # one fit
 
 
-@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("shared", sample([True, False], every=2))
 def test_a_fit_has_one_map_per_variable_or_one_per_pair(shared, x64):
     # variables of one dimension too; inputs are float64, and training is in float32
     m, x, y, _ = warped_system(0, 200, (1, 2, 1), rotate=True)

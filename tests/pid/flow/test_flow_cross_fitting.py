@@ -66,6 +66,7 @@ def test_one_program_serves_all_layers_of_a_shape_and_none_depends_on_the_others
 MIXED = SeparableFlow(couplings=0, knots=8, steps=20, rounds=2, folds=2, shared_target=False)
 
 
+@pytest.mark.exhaustive
 def test_layers_of_different_widths_share_a_program_and_the_padding_stays_zero():
     narrow, wide = (
         with_layer_axis(*warped_system(1, 400, dims, rotate=False)[:3]) for dims in ((2, 3, 2), (3, 4, 3))
