@@ -10,6 +10,7 @@ import pytest
 
 from experiments.data import pathfinder
 from experiments.data.pathfinder import contour_generator
+from experiments.data.pathfinder.contour_images import scene_image
 from experiments.data.pathfinder.search import contour_scene, numpy_search
 from experiments.data.pathfinder.search.search_tables import COLLISION, DEGREES, search_tables
 from experiments.data.pathfinder.search.word_stream import WordStream
@@ -34,14 +35,20 @@ GOLDEN = {
 @pytest.mark.parametrize(("size", "contour"), GOLDEN)
 def test_images_are_those_of_the_generator_of_the_benchmark(size, contour, method):
     digest, labels, starts = GOLDEN[size, contour]
-    images, image_labels = pathfinder.generate(8, seed=0, size=size, contour=contour, method=method)
-    assert images.dtype == np.uint8
-    assert images.shape == (8, size, size)
+    stream = pathfinder.scenes(0, size=size, contour=contour, method=method)
+    scenes, scene_labels = zip(*itertools.islice(stream, 8), strict=True)
+    images = np.stack([scene_image(scene, SIZES[size]) for scene in scenes])
+    assert list(scene_labels) == labels
+    assert np.mean([scene.starts for scene in scenes]) == starts
+    assert hashlib.sha256(images.tobytes()).hexdigest()[:24] == digest
+
+
+def test_generate_returns_the_images_and_labels_of_the_scenes():
+    digest, labels, _ = GOLDEN[32, 9]
+    images, image_labels = pathfinder.generate(8, seed=0, contour=9)
+    assert (images.dtype, images.shape) == (np.uint8, (8, 32, 32))
     assert image_labels.tolist() == labels
     assert hashlib.sha256(images.tobytes()).hexdigest()[:24] == digest
-    if size == 32:
-        stream = pathfinder.scenes(0, size=size, contour=contour, method=method)
-        assert np.mean([scene.starts for scene, _ in itertools.islice(stream, 8)]) == starts
 
 
 @pytest.mark.exhaustive
@@ -128,9 +135,7 @@ def test_free_points_are_those_that_a_loop_over_pixels_finds():
             for y in range(32)
             for x in range(32)
             if shifts
-            and not any(
-                blocked[y + dy, x + dx] for dy, dx in shifts if 0 <= y + dy < 32 and 0 <= x + dx < 32
-            )
+            and not any(blocked[y + dy, x + dx] for dy, dx in shifts if 0 <= y + dy < 32 and 0 <= x + dx < 32)
         ]
         assert t.free_points[t.free_starts[angle] : t.free_starts[angle + 1]].tolist() == free
 
@@ -214,7 +219,9 @@ def test_contours_without_room_are_refused(monkeypatch, method):
     for module in ("numpy_search", "numba_search"):
         if module == "numpy_search" or HAS_NUMBA:
             monkeypatch.setattr(f"experiments.data.pathfinder.search.{module}.MAX_STARTS", 50)
-    with pytest.raises(ValueError, match="two contours of 90 segments must fit an image of size 32, got none in 50"):
+    with pytest.raises(
+        ValueError, match="two contours of 90 segments must fit an image of size 32, got none in 50"
+    ):
         pathfinder.generate(1, seed=0, contour=90, method=method)
 
 
