@@ -12,7 +12,7 @@ from experiments.data.image.cifar import TEST, TRAIN, cifar_archive, gray_rows, 
 from experiments.data.image.grayscale import SIDE, pad_to_square
 from experiments.data.image.image_stand_ins import STAND_INS, LabeledImages, read_stand_in
 from experiments.data.preparation.file_hashes import FileHashes
-from experiments.data.preparation.row_builder import PIXELS, Row, RowConfig, RowSource
+from experiments.data.preparation.row_builder import Row, RowConfig, RowSource
 from experiments.data.preparation.split_sizes import split_sizes
 
 ImageSource = Literal["tfds", "original", "offline:fashion-mnist", "offline:mnist"]
@@ -123,7 +123,7 @@ class ImageConfig:
             for split, size in sizes.items()
         }
         return arrays.prepare_rows(
-            RowConfig(name=name, options=options | sizes, symbols=PIXELS, classes=CLASSES),
+            RowConfig(name=name, options=options | sizes, unit="pixel", classes=CLASSES),
             sources,
             title=self.title,
             max_len=self.max_len,

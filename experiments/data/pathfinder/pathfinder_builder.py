@@ -36,7 +36,6 @@ class Pathfinder(tfds.core.ShardBasedBuilder):
 
     VERSION = tfds.core.Version("1.0.0")
     BUILDER_CONFIGS = []
-    MANUAL_DOWNLOAD_INSTRUCTIONS = "Extract pathfinder32 from lra_release.gz of the Long Range Arena."
     code_path = None  # TFDS would look for checksums beside this file with a package it does not install
 
     def __init__(self, *, config: PathfinderOptions, shards: Callable[[], Shards], **kwargs: Any):

@@ -2,22 +2,18 @@
 
 import dataclasses
 import functools
+import itertools
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
 from rich.console import Console
 
 from experiments.data import arrays
-from experiments.data.pathfinder.image_shards import (
-    IMAGES_PER_SHARD,
-    Shard,
-    generate_shards,
-    read_shard,
-    split_shards,
-)
+from experiments.data.pathfinder.generation_process import Shard
+from experiments.data.pathfinder.image_shards import IMAGES_PER_SHARD, read_shard, split_shards, write_shards
 from experiments.data.pathfinder.pathfinder_builder import Pathfinder, PathfinderOptions, Rows, Shards
 from experiments.data.pathfinder.pathfinder_release import (
     CONTOUR_FOLDERS,
@@ -172,7 +168,7 @@ class PathfinderConfig:
         shards = split_shards(folder, self.sizes(), seed=self.seed, size=self.size, contour=self.contour)
         workers = self.workers or len(os.sched_getaffinity(0))
         every = [shard for part in shards.values() for shard in part]
-        generate_shards(every, workers=workers, title=f"generating {NAMES[self.size]}")
+        write_shards(every, workers=workers, title=f"generating {NAMES[self.size]}")
         return {
             split: [functools.partial(_shard_rows, shard) for shard in part] for split, part in shards.items()
         }
@@ -183,7 +179,9 @@ class PathfinderConfig:
         shards = {}
         for split, samples in release_splits(folder, contour=self.contour).items():
             chosen = self._first(split, samples)
-            shards[split] = [functools.partial(self._read, chosen, split)]
+            rows = self._read(chosen, split)  # the functions are called in turn, and share it
+            count = -(-len(chosen) // IMAGES_PER_SHARD)
+            shards[split] = [functools.partial(itertools.islice, rows, IMAGES_PER_SHARD)] * count
         return shards
 
     def _first(self, split: str, samples: list[Sample]) -> list[Sample]:
@@ -202,6 +200,6 @@ class PathfinderConfig:
             yield read_image(sample.path, self.size), sample.label
 
 
-def _shard_rows(shard: Shard) -> Iterator[tuple]:
+def _shard_rows(shard: Shard) -> Rows:
     images, labels = read_shard(shard)
     return zip(images.reshape(len(images), -1), labels.tolist(), strict=True)

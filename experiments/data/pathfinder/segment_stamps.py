@@ -64,7 +64,7 @@ def segment_stamps(
     radius = stamp_radius(length, thickness, margin)
     side, center = 2 * radius + 1, np.array([SCALE * radius] * 2)
     end = np.ceil(center + SCALE * length * direction(angle)).astype(int)
-    canvas = Image.new("F", (2 * SCALE * radius + 1,) * 2)
+    canvas = Image.new("F", (2 * SCALE * radius + 1, 2 * SCALE * radius + 1))
     line = [(int(center[1]), int(center[0])), (int(end[1]), int(end[0]))]
     ImageDraw.Draw(canvas).line(line, fill=255, width=round(SCALE * thickness))
     picture = np.asarray(canvas)

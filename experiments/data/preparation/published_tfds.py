@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import tensorflow_datasets as tfds
+from array_record.python.array_record_data_source import ArrayRecordDataSource
+from rich.console import Console
 
 from experiments.data.preparation.tfds_files import prepare_files, without_messages
 
@@ -20,39 +22,49 @@ def open_published(name: str, *, data_dir: Path, manual_dir: Path | None) -> dic
 
     Raises:
         FileNotFoundError: the folder has no such data set, or it has another version of it.
-        ValueError: the files are in another format, or the download is impossible.
+        ValueError: the files are damaged or in another format, or the download is impossible.
     """
     root = data_dir / "tfds" if manual_dir is None else manual_dir
-    with without_messages():
-        builder = tfds.builder(name, data_dir=str(root))
-    folder = root / builder.info.full_name
+    folder = root / _full_name(name, root)
     if manual_dir is None and not folder.exists():
         _download(name, root, folder)
     if manual_dir is not None and not folder.is_dir():
         raise FileNotFoundError(_missing(name, root, folder))
     _check_format(name, folder)
+    builder = _make_builder(name, root)
+    if (folder / "dataset_info.json").is_file():
+        _check_files(name, folder, builder)
+    return {split: builder.as_data_source(split) for split in builder.info.splits}
+
+
+def _make_builder(name: str, root: Path) -> Any:
     with without_messages():
-        builder = tfds.builder(name, data_dir=str(root), file_format="array_record")
-        open_source: Any = builder.as_data_source
+        return tfds.builder(name, data_dir=str(root), file_format="array_record")
+
+
+def _full_name(name: str, root: Path) -> str:
+    """Return name, configuration and version, as TFDS nests the folders."""
+    with without_messages():
         try:
-            return {split: open_source(split) for split in builder.info.splits}
-        except (OSError, RuntimeError, ValueError, NotImplementedError) as error:
+            return tfds.builder(name, data_dir=str(root)).info.full_name
+        except Exception as error:  # TFDS reads its description first, and raises what its parser raises
             raise ValueError(
-                f"the files of {name} must be complete, got {folder} ({_first_line(error)}); delete the folder and "
-                f"run {_recipe(name)} again."
+                f"{root / name} must have the description dataset_info.json that TFDS wrote, got damage "
+                f"({_first_line(error)}); delete {root / name} and run {_recipe(name)} again."
             ) from None
 
 
 def _download(name: str, root: Path, folder: Path) -> None:
+    Console(stderr=True, soft_wrap=True, highlight=False).print(
+        f"downloading {name} by TFDS into {folder}", markup=False
+    )
     try:
-        with without_messages():
-            builder = tfds.builder(name, data_dir=str(root), file_format="array_record")
-        prepare_files(builder, None)
-    except Exception as error:  # TFDS has no common base: no network, no space, a package that it needs
+        prepare_files(_make_builder(name, root), None)
+    except Exception as error:  # no network, no space, a package that TFDS needs: they have no common base
         raise ValueError(
-            f"{name} is downloaded by TFDS into {folder}, which failed ({type(error).__name__}: {_first_line(error)}); "
-            f"run {_recipe(name)} on a machine with network and TensorFlow, and pass its --data_dir as the manual "
-            "folder."
+            f"{name} is downloaded by TFDS into {folder}, which failed ({type(error).__name__}: "
+            f"{_first_line(error)}); run {_recipe(name)} on a machine with network and TensorFlow, and pass its "
+            "--data_dir as the manual folder."
         ) from error
 
 
@@ -60,18 +72,27 @@ def _check_format(name: str, folder: Path) -> None:
     path = folder / "dataset_info.json"
     if not path.is_file():
         return
-    try:
-        file_format = json.loads(path.read_bytes()).get("fileFormat", "tfrecord")
-    except (ValueError, AttributeError) as error:
-        raise ValueError(
-            f"{path} must be the description that TFDS wrote, got damage ({error}); delete {folder} and run "
-            f"{_recipe(name)} again."
-        ) from None
+    file_format = json.loads(path.read_bytes()).get("fileFormat", "tfrecord")
     if file_format != "array_record":
         raise ValueError(
             f"{name} must be in array_record files, which are read without TensorFlow, got {file_format} in {folder}; "
             f"run {_recipe(name)} with another --data_dir, and pass that folder."
         )
+
+
+def _check_files(name: str, folder: Path, builder: Any) -> None:
+    """Open every file and compare its number of examples: a file that is cut would give empty examples."""
+    for split in builder.info.splits.values():
+        for path, count in zip(split.filepaths, split.shard_lengths, strict=True):
+            try:
+                length, fault = len(ArrayRecordDataSource([str(path)])), ""
+            except (OSError, RuntimeError) as error:
+                length, fault = 0, f" ({_first_line(error) or 'it cannot be read'})"
+            if fault or length != count:
+                raise ValueError(
+                    f"{path} must have {count:,} examples, got {length:,}{fault}; delete {folder} and run "
+                    f"{_recipe(name)} again."
+                )
 
 
 def _missing(name: str, root: Path, folder: Path) -> str:
@@ -81,12 +102,12 @@ def _missing(name: str, root: Path, folder: Path) -> str:
     if versions:
         state = f"is not there, but {versions[0]}, another version"
     elif inner:
-        state = f"is not there, but {inner[0]}; pass that folder"
+        state = f"is not there, but {inner[0]} has it; pass that folder"
     elif folder.parent.is_dir() and list(folder.parent.glob("*incomplete*")):
-        state = "is not complete: its download was ended"
+        state = "is not complete: its preparation was ended"
     return (
-        f"TFDS keeps {name} in {folder}, which {state}; run {_recipe(name)}, and pass its --data_dir as the manual "
-        "folder."
+        f"TFDS keeps {name} in {folder}, which {state}; or run {_recipe(name)}, and pass its --data_dir as the "
+        "manual folder."
     )
 
 

@@ -8,7 +8,7 @@ import dataclasses
 import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -17,10 +17,11 @@ from jaxtyping import UInt8
 from experiments.data.preparation.counter import counted
 
 ROWS_PER_SHARD = 2048
-BYTES = ("pad", *(chr(v) if 32 < v < 127 else f"0x{v:02x}" for v in range(256)))
-"""Symbols of a text: the id of byte v is v + 1."""
-PIXELS = ("pad", *(str(v) for v in range(256)))
-"""Symbols of an image: the id of gray value v is v + 1, so that black is no padding."""
+VOCABULARIES = {
+    "byte": ("pad", *(chr(v) if 32 < v < 127 else f"0x{v:02x}" for v in range(256))),
+    "pixel": ("pad", *(str(v) for v in range(256))),
+}
+"""Symbols in the order of their ids: the id of value v is v + 1, so that black is no padding."""
 
 
 class Row(NamedTuple):
@@ -49,8 +50,8 @@ class RowConfig(tfds.core.BuilderConfig):
 
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
     """Options by name, for the manifest."""
-    symbols: tuple[str, ...] = BYTES
-    """Symbols in the order of their ids."""
+    unit: Literal["byte", "pixel"] = "byte"
+    """What a token is."""
     classes: int = 2
     """Number of labels."""
     pairs: bool = False
@@ -82,15 +83,17 @@ class ByteRows(tfds.core.ShardBasedBuilder):
 
     def _info(self) -> tfds.core.DatasetInfo:
         config = self._row_config
-        sequence = tfds.features.Tensor(shape=(None,), dtype=np.uint8)
-        features: dict[str, Any] = {"tokens": sequence}
-        if config.pairs:
-            features["second"] = tfds.features.Tensor(shape=(None,), dtype=np.uint8)
+        names = ("tokens", "second") if config.pairs else ("tokens",)
+        # Without this encoding every byte becomes an integer of variable length, which takes seven times as long.
+        encoding = tfds.features.Encoding.BYTES
+        features: dict[str, Any] = {
+            name: tfds.features.Tensor(shape=(None,), dtype=np.uint8, encoding=encoding) for name in names
+        }
         features["label"] = tfds.features.ClassLabel(num_classes=config.classes)
         return tfds.core.DatasetInfo(
             builder=self,
             features=tfds.features.FeaturesDict(features),
-            metadata=tfds.core.MetadataDict(vocabulary=list(config.symbols), first_id=1),
+            metadata=tfds.core.MetadataDict(vocabulary=list(VOCABULARIES[config.unit]), first_id=1),
             disable_shuffling=True,
         )
 

@@ -6,7 +6,7 @@
 from collections.abc import Callable
 from typing import TypeVar, cast
 
-import numba
+import numba  # pyright: ignore[reportMissingImports]
 import numpy as np
 from jaxtyping import UInt32
 
@@ -21,7 +21,10 @@ State = UInt32[np.ndarray, " 625"]
 
 
 def compiled(function: F) -> F:
-    """Compile a function on its first call, and keep the result on disk if there is a place for it."""
+    """Compile a function on its first call, and keep the result on disk if there is a place for it.
+
+    Numba compiles a function again if its own file changes, but not if a constant or a function of another file does.
+    """
     try:
         return cast(F, numba.njit(cache=True)(function))
     except RuntimeError:  # neither the folder of the file nor that of the user can be written
@@ -35,7 +38,7 @@ def initial_state(seed: Seed) -> State:
 
 
 @compiled
-def next_word(state: State) -> int:
+def next_word(state: State) -> np.int64:
     """Return the next output of the Mersenne twister MT19937 [Matsumoto & Nishimura 1998]."""
     if state[WORDS] == WORDS:
         for i in range(WORDS):
