@@ -229,7 +229,9 @@ def _check_slopes(slopes: Any, query: Array, key: Array, method: str) -> Array:
             f"{slopes.dtype} {slopes.shape} and {key.shape[2]} key heads; repeat the key heads, or drop slopes."
         )
     if method not in ("auto", "chunked"):
-        raise ValueError(f"method {method!r} has no penalty of distance, got slopes; use 'auto' or 'chunked'.")
+        raise ValueError(
+            f"method {method!r} has no penalty of distance, got slopes; use 'auto' or 'chunked'."
+        )
     return slopes.astype(jnp.promote_types(slopes.dtype, jnp.float32))
 
 

@@ -34,8 +34,8 @@ beyond the ends of a run, and neither read nor change padding.
 A causal step changes only the later end of every edge. Each new token is then a convex combination of itself and
 earlier tokens: the step is non-expansive in the maximum norm, and it does not conserve the sum.
 
-`LinearRecurrence` stands in place of attention. `PDEAttention` takes queries, keys and values instead, and evolves the attention between them.
-[Zhang & Zhou, "Where to Add PDE Diffusion in Transformers", 2026]
+`LinearRecurrence` stands in place of attention. `PDEAttention` takes queries, keys and values instead, and evolves
+the attention between them. [Zhang & Zhou, "Where to Add PDE Diffusion in Transformers", 2026]
 
     B batch, T tokens, D channels, K offsets of a stencil, S scales
 """

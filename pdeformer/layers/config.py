@@ -68,7 +68,8 @@ class StencilConfig:
         }
         if self.kind not in owners:
             raise ValueError(
-                f"a stencil's kind is one of {', '.join(owners)}, got {self.kind!r}; choose one of them."
+                f"a stencil's kind is a control, canon or shift, or one of heat, adaptive, multiscale, got "
+                f"{self.kind!r}; choose one of them."
             )
         if self.kind == "canon" and self.alpha is not None:
             raise ValueError(
