@@ -65,10 +65,7 @@ class Attention(nnx.Module):
         Returns:
             The mixed states.
         """
-        query, key_tokens, value = self.project(u)
-        if self.positions == "rotary":
-            positions = token_positions(u.shape[1], segment_ids) if positions is None else positions
-            query, key_tokens = rotate(query, positions), rotate(key_tokens, positions)
+        query, key_tokens, value = self.project(u, segment_ids, positions)
         dropout: dict[str, Any] = {"dropout": 0.0 if key is None else self.rate, "dropout_key": key}
         if self.features is not None:
             dropout = {}  # no weights are formed that could be dropped
@@ -104,18 +101,27 @@ class Attention(nnx.Module):
         positions: Int[Array, "b t"],
     ) -> tuple[Float[Array, "b t d"], AttentionCache]:
         """Mix new tokens with the earlier ones of the cache, whose keys are rotated, and append them to it."""
-        query, key, value = self.project(u)
-        if self.positions == "rotary":
-            query, key = rotate(query, positions), rotate(key, positions)
+        query, key, value = self.project(u, segment_ids, positions)
         plain = partial(pde_attention_decode, **self._without_evolution())
         decode = plain if self.evolution is None else self.evolution.decode
         output, cache = decode(query, key, value, cache=cache, segment_ids=segment_ids)
         return self.out(output.reshape(*u.shape[:2], self.out.in_features)), cache
 
-    def project(self, u: Array) -> tuple[Array, ...]:
-        """Return query, key and value, (B, T, N, H)."""
+    def project(
+        self, u: Array, segment_ids: Array | None = None, positions: Array | None = None
+    ) -> tuple[Array, ...]:
+        """Return query, key and value, (B, T, N, H); queries and keys are rotated if the positions are rotary."""
         shape = *u.shape[:2], self.heads, self.out.in_features // self.heads
-        return tuple(project(u).reshape(shape) for project in (self.query, self.key, self.value))
+        query, key, value = (project(u).reshape(shape) for project in (self.query, self.key, self.value))
+        if self.positions == "rotary":
+            positions = token_positions(u.shape[1], segment_ids) if positions is None else positions
+            query, key = rotate(query, positions), rotate(key, positions)
+        return query, key, value
+
+    @property
+    def has_plain_scores(self) -> bool:
+        """Whether the weights, before an evolution, are the softmax of q·k over all tokens of a segment."""
+        return self.window is None and self.features is None and self.positions != "alibi"
 
 
 class Recurrence(nnx.Module):
@@ -131,6 +137,12 @@ class Recurrence(nnx.Module):
         states = config.states or max(1, round(size / (projections * width + 3)))
         options: Any = {"bidirectional": not causal, "dtype": config.dtype, "rngs": rngs}
         self.recurrence = LinearRecurrence(width, states, **options)
+        self.evolution = None
+
+    @property
+    def has_plain_scores(self) -> bool:
+        """Whether there are weights that are the softmax of q·k: never."""
+        return False
 
     def __call__(
         self,

@@ -159,14 +159,27 @@ class Trunk(nnx.Module):
                 [jnp.max(segment_ids, axis=1, keepdims=True, initial=0), segment_ids], axis=1
             )
         tokens, segment_ids, length = self._fill_shards(tokens, segment_ids)
-        embed, layer = self._embedding(tokens.size), self.positions_only
-        smooth = None if layer is None else partial(layer, segment_ids=segment_ids, causal=self.causal)
-        u = constrain_residual(embed(tokens, segment_ids, smooth))
-        if self.after_embedding is not None:
-            u = self.after_embedding(u, segment_ids, causal=self.causal)
+        u = self.embedded(tokens, segment_ids)
         u = dropout(u, self.config.dropout, None if key is None else named_key(key, "embed"))
         u = self.run_blocks(u, segment_ids, key)[:, :length]
         return u if self.norm is None else self.norm(u)
+
+    def embedded(self, tokens: Array, segment_ids: Array | None) -> Float[Array, "b s d"]:
+        """Return the hidden states before the first block, after the layers at the embedding, without dropout.
+
+        Args:
+            tokens: checked ids (B, T).
+            segment_ids: those of all S tokens, with a CLS token if there is one; None is one segment.
+
+        Returns:
+            `(B, S, D)`.
+        """
+        layer = self.positions_only
+        smooth = None if layer is None else partial(layer, segment_ids=segment_ids, causal=self.causal)
+        u = constrain_residual(self._embedding(tokens.size)(tokens, segment_ids, smooth))
+        if self.after_embedding is not None:
+            u = self.after_embedding(u, segment_ids, causal=self.causal)
+        return u
 
     def _fill_shards(self, tokens: Array, segment_ids: Array | None) -> tuple[Array, Array | None, int]:
         """Append padding until the axis "seq" of the ambient mesh divides the sequence; return also its own length.
