@@ -14,7 +14,7 @@ import numpy as np
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 
-from pdeformer.attention.chunked import chunked_attention
+from pdeformer.attention.chunked import CHUNK, chunked_attention
 from pdeformer.attention.dispatch import (
     EvolutionProblem,
     check_call,
@@ -40,6 +40,7 @@ from pdeformer.attention.plain.kernel_choice import explain, select_kernel
 from pdeformer.attention.plain.kernel_interface import KernelSpec
 from pdeformer.attention.types import (
     AttentionMask,
+    DistancePenalty,
     Precision,
     attention_mask,
     check_shapes,
@@ -70,6 +71,7 @@ def dot_product_attention(
     key_segment_ids: Shaped[Array | np.ndarray, "..."] | list | None = None,
     causal: bool | None = None,
     precision: Precision | None = None,
+    slopes: Shaped[Array | np.ndarray, "..."] | None = None,
 ) -> Float[Array, "b t n h"]:
     """Compute softmax(Q Kᵀ · scale) V for every head, in O(T) memory.
 
@@ -98,6 +100,8 @@ def dot_product_attention(
         causal: Another name of `is_causal`; None means that it is left out.
         precision: Precision of products of float32 on TPU and GPU: "highest", "high" or "default", one pass of bfloat16
             or TF32. None means "highest" for float32, and "default" if query, key and value are shorter.
+        slopes: Shape (N,), or None: subtract slopes[n] · |t + S − T − s| from the scores (ALiBi). They are constants
+            of derivatives, need K = N, and only method "chunked" has them.
 
     Returns:
         Shape (B, T, N, H), dtype of `value`. A padded query, or one that may attend no key, returns exactly 0, as with
@@ -117,7 +121,8 @@ def dot_product_attention(
         [1.0, 1.5, 3.0]
 
     Reference:
-        Rabe & Staats, "Self-attention Does Not Need O(n²) Memory", 2021; Dao et al., "FlashAttention", 2022.
+        Rabe & Staats, "Self-attention Does Not Need O(n²) Memory", 2021; Dao et al., "FlashAttention", 2022; Press et
+        al., "Train Short, Test Long: Attention with Linear Biases", 2022.
     """
     query, key, value = jnp.asarray(query), jnp.asarray(key), jnp.asarray(value)
     dropout = static_number("dropout", dropout)
@@ -132,6 +137,8 @@ def dot_product_attention(
         )
     precision = product_precision(precision, query, key, value)
     causal = resolve_causal(is_causal=is_causal, causal=causal)
+    if slopes is not None:
+        slopes, method = _check_slopes(slopes, query, key, method), "chunked"
     ids = convert_ids(segment_ids, key_segment_ids, query, key)
     if 0 in (*query.shape, *key.shape):
         return jnp.zeros(query.shape, value.dtype)
@@ -145,7 +152,7 @@ def dot_product_attention(
             reasons = "; ".join(f"{name} {reason}" for name, reason in refused)
             raise ValueError(f"no fused kernel serves this call: {reasons}; use method='auto'.")
         method = "chunked" if kernel is None else "fused"
-    arrays = query, key, value, *ids, dropout_key if dropout > 0 else None
+    arrays = query, key, value, *ids, dropout_key if dropout > 0 else None, slopes
     static: Any = dict(causal=causal, window=window, dropout=dropout, method=method, precision=precision)
     return _plain(arrays, scale, kernel=kernel, **static)
 
@@ -163,7 +170,14 @@ def _plain(
     kernel: KernelSpec | None,
 ) -> Array:
     def attend(
-        query: Array, key: Array, value: Array, query_ids: Any, key_ids: Any, random: Any, *array: Array
+        query: Array,
+        key: Array,
+        value: Array,
+        query_ids: Any,
+        key_ids: Any,
+        random: Any,
+        slopes: Any,
+        *array: Array,
     ) -> Array:
         mask = attention_mask(
             query.shape[1], key.shape[1], query_ids, key_ids, is_causal=causal, window=window
@@ -183,6 +197,12 @@ def _plain(
             query, key, value = query.astype(wide) * factor.astype(wide), key.astype(wide), value.astype(wide)
             factor = 1.0
         options: Any = dict(scale=factor, dropout=dropout, dropout_bits=bits, precision=precision)
+        if slopes is not None:
+            options["penalty"] = _distance_penalty(slopes, query, key)
+        if window is not None:
+            options |= dict(
+                span=window + 1 + (0 if causal else window), chunk=min(CHUNK, max(64, 2 * window))
+            )
         return chunked_attention(query, key, value, mask, **options).output.astype(result)
 
     array = (jnp.asarray(scale),) if isinstance(scale, jax.Array | np.ndarray) else ()
@@ -198,6 +218,33 @@ def _xla_attention(query: Array, key: Array, value: Array, mask: AttentionMask, 
     dense = dense[None, None] if dense.ndim == 2 else dense[:, None]
     output = jax.nn.dot_product_attention(query, key, value, mask=dense, scale=scale)
     return jnp.where(jnp.swapaxes(dense.any(-1)[..., None], 1, 2), output, 0)
+
+
+def _check_slopes(slopes: Any, query: Array, key: Array, method: str) -> Array:
+    """Return the slopes of the heads as an array of at least float32."""
+    slopes, heads = jnp.asarray(slopes), query.shape[2]
+    if slopes.shape != (heads,) or not jnp.issubdtype(slopes.dtype, jnp.floating) or key.shape[2] != heads:
+        raise ValueError(
+            f"slopes are one floating number per head, ({heads},), with as many key heads as query heads, got "
+            f"{slopes.dtype} {slopes.shape} and {key.shape[2]} key heads; repeat the key heads, or drop slopes."
+        )
+    if method not in ("auto", "chunked"):
+        raise ValueError(
+            f"method {method!r} has no penalty of distance, got slopes; use 'auto' or 'chunked'."
+        )
+    return slopes.astype(jnp.promote_types(slopes.dtype, jnp.float32))
+
+
+def _distance_penalty(slopes: Array, query: Array, key: Array) -> DistancePenalty:
+    """Return slope · place of all tokens, with the last query at the place of the last key."""
+    batch, length, heads, _ = query.shape
+    keys = key.shape[1]
+
+    def places(start: int, stop: int) -> Array:
+        scaled = slopes[None, None] * jnp.arange(start, stop, dtype=slopes.dtype)[None, :, None]
+        return jnp.broadcast_to(scaled, (batch, stop - start, heads))
+
+    return DistancePenalty(places(keys - length, keys)[..., None], places(0, keys))
 
 
 def _check_method(method: str, dropout: float) -> None:

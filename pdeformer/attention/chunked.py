@@ -27,6 +27,7 @@ from pdeformer.attention.dropout import keep_mask
 from pdeformer.attention.types import (
     AttentionMask,
     AttentionOutput,
+    DistancePenalty,
     DropoutBits,
     Precision,
     product_precision,
@@ -51,6 +52,17 @@ class StaticArgs(NamedTuple):
     """Process one head after another instead of all in parallel."""
     precision: Precision
     """Precision of the products."""
+    band: int | None = None
+    """Keys that one chunk reads at most, if the bounds of the mask are known; None: not known."""
+
+
+class TokenTerms(NamedTuple):
+    """What every token brings to the scores of its pairs beside query and key; None is nothing."""
+
+    dropout_bits: DropoutBits | None
+    """Bits that decide which pairs are dropped."""
+    penalty: DistancePenalty | None
+    """The penalty of distance."""
 
 
 def chunked_attention(
@@ -62,26 +74,27 @@ def chunked_attention(
     scale: float,
     dropout: float = 0.0,
     dropout_bits: DropoutBits | None = None,
+    penalty: DistancePenalty | None = None,
     chunk: int = CHUNK,
+    span: int | None = None,
     serial: bool | None = None,
     precision: Precision | None = None,
 ) -> AttentionOutput:
     """Return attention and the log-sum-exp of its scores before dropout; both are twice differentiable.
 
     `serial` processes one head after another, which is faster on CPU and the default there; otherwise heads run in
-    parallel. All other arguments are as in `dot_product_attention`, whose checks are omitted.
+    parallel. `span` is the number of keys from the first to the last one that the bounds of the mask allow one row: if
+    it is known, a chunk reads span + C - 1 keys. All other arguments are as in `dot_product_attention`, whose checks
+    are omitted.
     """
     batch, length, heads, _ = query.shape
     serial = serial_loops(query) if serial is None else serial
     precision = product_precision(precision, query, key, value)
-    static = StaticArgs(scale, dropout, _even_chunk(length, chunk), serial, precision)
-    arrays = (
-        _by_key_head(query, key),
-        key,
-        value,
-        mask or AttentionMask(),
-        None if dropout == 0 else dropout_bits,
-    )
+    chunk = _even_chunk(length, chunk)
+    band = None if span is None or chunk + span > key.shape[1] else chunk + span - 1
+    static = StaticArgs(scale, dropout, chunk, serial, precision, band)
+    terms = TokenTerms(None if dropout == 0 else dropout_bits, lax.stop_gradient(penalty))
+    arrays = _by_key_head(query, key), key, value, mask or AttentionMask(), terms
     leaves, structure = jax.tree.flatten(arrays)
     output, lse = _attend(static, *jax.tree.unflatten(structure, vary_alike(*leaves)))
     return AttentionOutput(output.reshape(batch, length, heads, -1), lse.reshape(batch, length, heads))
@@ -120,9 +133,9 @@ def chunked_gradients(
     length, serial = query.shape[1], serial_loops(query)
     precision = product_precision(precision, query, key, value)
     static = StaticArgs(scale, dropout, _even_chunk(length, CHUNK), serial, precision)
-    bits = None if dropout == 0 else dropout_bits
+    terms = TokenTerms(None if dropout == 0 else dropout_bits, None)
     grouped = [_by_key_head(x, key) for x in (query, *whole, *cotangent)]
-    residuals = grouped[0], key, value, mask, bits, *grouped[1:3]
+    residuals = grouped[0], key, value, mask, terms, *grouped[1:3]
     leaves, structure = jax.tree.flatten((residuals, tuple(grouped[3:])))
     d_query, d_key, d_value = _attend_backward(static, *jax.tree.unflatten(structure, vary_alike(*leaves)))
     return d_query.reshape(query.shape), d_key, d_value
@@ -140,10 +153,10 @@ def _attend(
     key: Array,
     value: Array,
     mask: AttentionMask,
-    dropout_bits: DropoutBits | None,
+    terms: TokenTerms,
 ) -> tuple[Array, Array]:
     """Return the output (B, T, K, G, D) and lse (B, T, K, G) of a query (B, T, K, G, H)."""
-    return _map_heads(static, partial(_forward_head, static), (query, key, value, dropout_bits), mask)
+    return _map_heads(static, partial(_forward_head, static), (query, key, value, terms), mask)
 
 
 @_attend.defjvp
@@ -153,14 +166,14 @@ def _attend_jvp(static: StaticArgs, primals: Any, tangents: Any) -> tuple[Any, A
 
 
 def _attend_tangent(static: StaticArgs, residuals: Any, tangents: Any) -> tuple[Array, ...]:
-    query, key, value, mask, dropout_bits, _, lse = residuals
-    arrays = query, key, value, dropout_bits, lse, *tangents
+    query, key, value, mask, terms, _, lse = residuals
+    arrays = query, key, value, terms, lse, *tangents
     return _map_heads(static, partial(_tangent_head, static), arrays, mask)
 
 
 def _attend_backward(static: StaticArgs, residuals: Any, cotangents: Any) -> tuple[Array, ...]:
-    query, key, value, mask, dropout_bits, output, lse = residuals
-    arrays = query, key, value, dropout_bits, output, lse, *cotangents
+    query, key, value, mask, terms, output, lse = residuals
+    arrays = query, key, value, terms, output, lse, *cotangents
     return _map_heads(static, partial(_backward_head, static), arrays, mask)
 
 
@@ -204,6 +217,7 @@ class _QueryChunk(NamedTuple):
     query: Float[Array, "c h"]  # scaled
     ids: Integer[Array, " c"] | None
     bits: UInt32[Array, " c"] | None
+    penalty: Float[Array, " c"] | None
 
 
 class _KeyWindow(NamedTuple):
@@ -213,6 +227,7 @@ class _KeyWindow(NamedTuple):
     value: Float[Array, "w d"]
     ids: Integer[Array, " w"] | None
     bits: UInt32[Array, " w"] | None
+    penalty: Float[Array, " w"] | None
 
     def window(self, start: Any, width: int) -> "_KeyWindow":
         full = width == self.key.shape[0]
@@ -220,8 +235,8 @@ class _KeyWindow(NamedTuple):
 
 
 def _forward_head(static: StaticArgs, arrays: Any, mask: AttentionMask) -> tuple[Array, ...]:
-    query, key, value, dropout_bits = arrays
-    chunks, keys = _prepare(static, query, key, value, dropout_bits, mask)
+    query, key, value, terms = arrays
+    chunks, keys = _prepare(static, query, key, value, terms, mask)
 
     def forward_chunk(chunk: _QueryChunk) -> Any:
         def attend(start: Any, width: int) -> tuple[Array, Array]:
@@ -244,9 +259,9 @@ def _forward_head(static: StaticArgs, arrays: Any, mask: AttentionMask) -> tuple
 
 def _tangent_head(static: StaticArgs, arrays: Any, mask: AttentionMask) -> tuple[Array, ...]:
     """Return the tangents of output and lse of one head: dlse = Σ p ds, dO = Σ p (ds − dlse) v + p dv."""
-    query, key, value, dropout_bits, lse, d_query, d_key, d_value = arrays
-    chunks, keys = _prepare(static, query, key, value, dropout_bits, mask)
-    d_chunks, d_keys = _prepare(static, d_query, d_key, d_value, None, mask)
+    query, key, value, terms, lse, d_query, d_key, d_value = arrays
+    chunks, keys = _prepare(static, query, key, value, terms, mask)
+    d_chunks, d_keys = _prepare(static, d_query, d_key, d_value, TokenTerms(None, None), mask)
     any_key = lse > -jnp.inf
     lse = _split(jnp.where(any_key, lse, 0), static.chunk)
 
@@ -275,8 +290,8 @@ def _backward_head(static: StaticArgs, arrays: Any, mask: AttentionMask) -> tupl
 
     Dropout multiplies dp, and the p of dV, by its mask and 1 / (1 − dropout); δ is unchanged.
     """
-    query, key, value, dropout_bits, output, lse, d_output, d_lse = arrays
-    chunks, keys = _prepare(static, query, key, value, dropout_bits, mask)
+    query, key, value, terms, output, lse, d_output, d_lse = arrays
+    chunks, keys = _prepare(static, query, key, value, terms, mask)
     any_key = lse > -jnp.inf
     d_output = jnp.where(any_key[..., None], d_output, 0)
     delta = jnp.where(any_key, (d_output * output).sum(-1) - d_lse, 0)
@@ -319,7 +334,7 @@ def _prepare(
     query: Array,
     key: Array,
     value: Array,
-    dropout_bits: tuple[Array, Array] | None,
+    terms: TokenTerms,
     mask: AttentionMask,
 ) -> tuple[_QueryChunk, _KeyWindow]:
     """Convert a head to chunks and keys in at least float32, with 0 in place of padding."""
@@ -332,11 +347,11 @@ def _prepare(
     first = jnp.tile(jnp.arange(0, length, static.chunk), group)
     ids = mask.query_ids
     row_ids = None if ids is None else jnp.broadcast_to(ids[:, None], (length, group))
-    query_bits, key_bits = (None, None) if dropout_bits is None else dropout_bits
-    query_side = zero_padding(query, ids) * static.scale, row_ids, query_bits
-    query, row_ids, query_bits = jax.tree.map(lambda x: _split(x, static.chunk), query_side)
+    query_terms, key_terms = ([None if x is None else x[side] for x in terms] for side in (0, 1))
+    query_side = zero_padding(query, ids) * static.scale, row_ids, *query_terms
+    chunks = _QueryChunk(first, *jax.tree.map(lambda x: _split(x, static.chunk), query_side))
     key, value = zero_padding(key, mask.key_ids), zero_padding(value, mask.key_ids)
-    return _QueryChunk(first, query, row_ids, query_bits), _KeyWindow(key, value, mask.key_ids, key_bits)
+    return chunks, _KeyWindow(key, value, mask.key_ids, *key_terms)
 
 
 def _split(x: Array, chunk: int) -> Array:
@@ -368,6 +383,8 @@ def _in_window(
 ) -> Any:
     """Call `attend(start, width)` on a window of all keys that the chunk may attend, or `empty` if it has no key."""
     count = keys.key.shape[0]
+    if static.band is not None and mask.low is not None:
+        return attend(jnp.clip(chunk.first + mask.low, 0, count - static.band), static.band)
     if not static.serial or all(x is None for x in (mask.low, mask.high, chunk.ids)):
         return attend(0, count)  # parallel heads would run every branch of the switch
     low, high = 0, count
@@ -390,6 +407,8 @@ def _in_window(
 def _scores(mask: AttentionMask, chunk: _QueryChunk, keys: _KeyWindow, start: Any) -> Array:
     """Return the scaled scores (C, W), -inf where the mask forbids the pair."""
     scores = _outer(chunk.query, keys.key)
+    if chunk.penalty is not None and keys.penalty is not None:
+        scores -= jnp.abs(chunk.penalty[:, None] - keys.penalty[None, :])
     t, s = chunk.first + jnp.arange(scores.shape[0]), start + jnp.arange(scores.shape[1])
     dense = AttentionMask(mask.low, mask.high, chunk.ids, keys.ids).dense(t, s)
     return scores if dense is None else jnp.where(dense, scores, -jnp.inf)

@@ -102,9 +102,32 @@ def base_attention(spec: EvolutionSpec, inputs: AttentionInputs) -> AttentionOut
             dropout_bits=dropout_bits,
             precision=spec.precision,
         )
-    if mask.low is None and mask.query_ids is None:
+    if mask.low is not None:
+        return tiled_attention(spec, None, inputs)
+    if mask.query_ids is None or mask.key_ids is None:
         return linear_attention(query, key, value, mask.high)
-    return tiled_attention(spec, None, inputs)
+    by_tiles = partial(tiled_attention, spec, None)
+    return lax.cond(_is_one_segment(mask), _linear_attention_of_valid_tokens, by_tiles, inputs)
+
+
+def _is_one_segment(mask: AttentionMask) -> Array:
+    """Return whether no row has tokens of several segments; then padding alone restricts the keys."""
+    assert mask.query_ids is not None
+    assert mask.key_ids is not None
+    first = jnp.max(mask.key_ids, axis=1, keepdims=True, initial=0)
+    return jnp.all(jnp.stack([jnp.all((ids <= 0) | (ids == first)) for ids in mask[2:]]))
+
+
+def _linear_attention_of_valid_tokens(inputs: AttentionInputs) -> AttentionOutput:
+    """Attend with random features to all keys but padding."""
+    query, key, value, mask, _ = inputs
+    assert mask.query_ids is not None
+    assert mask.key_ids is not None
+    assert value is not None
+    key = jnp.where((mask.key_ids > 0)[..., None, None], key, 0)
+    output, lse = linear_attention(query, key, value, mask.high)
+    valid = (mask.query_ids > 0)[..., None]
+    return AttentionOutput(jnp.where(valid[..., None], output, 0), jnp.where(valid, lse, -jnp.inf))
 
 
 def folded_attention(spec: EvolutionSpec, pde: PDE, inputs: AttentionInputs) -> AttentionOutput:

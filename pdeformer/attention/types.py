@@ -48,6 +48,18 @@ class DropoutBits(NamedTuple):
     """Bits of the key tokens."""
 
 
+class DistancePenalty(NamedTuple):
+    """A linear penalty of distance (ALiBi): score (t, s) is lowered by |query[t] - key[s]|; a constant of derivatives.
+
+    Both are slope · place of the token, by head. Every query head has a key head of its own.
+    """
+
+    query: Float[Array, "b t k g"]
+    """Slope · place of the query tokens, G = 1."""
+    key: Float[Array, "b s k"]
+    """Slope · place of the key tokens."""
+
+
 class AttentionMask(NamedTuple):
     """Query t may attend key s if t + low <= s <= t + high and both have the same positive id.
 

@@ -1,7 +1,7 @@
 """One Transformer block with its hooks.
 
-M_x is the diffusion layer at hook x, or the identity if the hook has no layer. A is attention, plain or evolved by a
-PDE. F is the feed-forward sublayer. Pre-LN:
+M_x is the diffusion layer at hook x, or the identity if the hook has no layer. A is the mixer of the config: attention,
+plain or evolved by a PDE, or a control. F is the feed-forward sublayer. Pre-LN:
 
     u ← M_before_norm(u)
     u ← u + M_after_attention(A(M_before_attention(LN(u))))
@@ -24,20 +24,18 @@ Dropout acts on the output of a sublayer after its hook. Every hook of a block h
 
 import zlib
 from collections.abc import Callable
-from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int, Key
 
-from pdeformer.attention import AttentionCache, dot_product_attention, pde_attention_decode
+from pdeformer.attention import AttentionCache
 from pdeformer.attention.decode import occupied
-from pdeformer.attention.types import Precision
 from pdeformer.layers import Layer
 from pdeformer.model.config import ModelConfig
-from pdeformer.sharding.sequence_attention import pde_attention_on_mesh, splits_attention
+from pdeformer.model.mixers import linear, make_mixer
 
 
 def named_key(key: Key[Array, ""], name: str) -> Key[Array, ""]:
@@ -63,16 +61,6 @@ def layer_norm(config: ModelConfig, rngs: nnx.Rngs) -> nnx.LayerNorm:
     return nnx.LayerNorm(config.width, dtype=jnp.dtype(config.dtype), use_fast_variance=False, rngs=rngs)
 
 
-def linear(
-    config: ModelConfig, inputs: int, outputs: int, rngs: nnx.Rngs, *, bias: bool = True
-) -> nnx.Linear:
-    """Make a Xavier-initialized linear map with float32 parameters, computed in the dtype of the config."""
-    init = nnx.initializers.xavier_uniform()
-    return nnx.Linear(
-        inputs, outputs, use_bias=bias, dtype=jnp.dtype(config.dtype), kernel_init=init, rngs=rngs
-    )
-
-
 class BlockCache(NamedTuple):
     """What one block, or all of them on a leading axis, remembers of the earlier tokens."""
 
@@ -93,53 +81,8 @@ class NewTokens(NamedTuple):
     """Segment ids of the R tokens before them; 0 where there is none."""
     attention: AttentionCache
     """The cache of the attention before them; its keys and values are those of `BlockCache`."""
-
-
-class Attention(nnx.Module):
-    """Multi-head attention within segments, plain or evolved by the PDE of the config."""
-
-    def __init__(self, config: ModelConfig, *, causal: bool, rngs: nnx.Rngs):
-        """Make the projections, and the evolution if the config has one."""
-        width, inner, bias = config.width, config.query_width, config.attention_bias
-        self.heads, self.causal, self.rate = config.heads, causal, config.attention_dropout
-        self.query = linear(config, width, inner, rngs, bias=bias)
-        self.key = linear(config, width, inner, rngs, bias=bias)
-        self.value = linear(config, width, inner, rngs, bias=bias)
-        self.out = linear(config, inner, width, rngs, bias=bias)
-        self.evolution = config.attention.build(config.heads)
-        self.precision: Precision | None = config.attention.precision
-
-    def __call__(
-        self, u: Float[Array, "b t d"], segment_ids: Int[Array, "b t"] | None, *, key: Key[Array, ""] | None
-    ) -> Float[Array, "b t d"]:
-        """Mix the tokens of every segment; `key` draws the attention dropout."""
-        query, key_tokens, value = self.project(u)
-        plain: Any = partial(dot_product_attention, precision=self.precision)
-        if splits_attention(query, key_tokens):
-            plain = partial(pde_attention_on_mesh, pde=None, steps=0, precision=self.precision)
-        attend = plain if self.evolution is None else self.evolution
-        output = attend(
-            *(query, key_tokens, value),
-            segment_ids=segment_ids,
-            is_causal=self.causal,
-            dropout=0.0 if key is None else self.rate,
-            dropout_key=key,
-        )
-        return self.out(output.reshape(*u.shape[:2], self.out.in_features))
-
-    def decode(
-        self, u: Float[Array, "b t d"], cache: AttentionCache, segment_ids: Int[Array, "b t"] | None
-    ) -> tuple[Float[Array, "b t d"], AttentionCache]:
-        """Mix new tokens with the earlier ones of the cache, and append them to it."""
-        plain = partial(pde_attention_decode, pde=None, steps=0, precision=self.precision)
-        decode = plain if self.evolution is None else self.evolution.decode
-        output, cache = decode(*self.project(u), cache=cache, segment_ids=segment_ids)
-        return self.out(output.reshape(*u.shape[:2], self.out.in_features)), cache
-
-    def project(self, u: Array) -> tuple[Array, ...]:
-        """Return query, key and value, (B, T, N, H)."""
-        shape = *u.shape[:2], self.heads, self.out.in_features // self.heads
-        return tuple(project(u).reshape(shape) for project in (self.query, self.key, self.value))
+    positions: Int[Array, "b t"]
+    """Positions of the new tokens in their segments."""
 
 
 class FeedForward(nnx.Module):
@@ -167,10 +110,10 @@ class Block(nnx.Module):
 
         self.pre_norm, self.rate, self.causal = config.norm == "pre", config.dropout, causal
         self.norm_attention = layer_norm(config, rngs("norm_attention"))
-        self.attention = Attention(config, causal=causal, rngs=rngs("attention"))
+        self.attention = make_mixer(config, causal=causal, rngs=rngs("attention"))
         self.norm_ffn = layer_norm(config, rngs("norm_ffn"))
         self.ffn = FeedForward(config, rngs=rngs("ffn"))
-        self.hooks = tuple(name for name in config.placements if name != "after_embedding")
+        self.hooks = config.hooks
         self.stencils = nnx.Dict(
             {name: config.stencil.build(config.width, rngs(name)) for name in self.hooks}
         )
@@ -181,8 +124,9 @@ class Block(nnx.Module):
         segment_ids: Int[Array, "b t"] | None = None,
         *,
         key: Key[Array, ""] | None = None,
+        positions: Int[Array, "b_ t"] | None = None,
     ) -> Float[Array, "b t d"]:
-        """Return the residual stream after this block; `key` draws the dropout."""
+        """Return the residual stream after this block; `key` draws the dropout, `positions` are as in `Attention`."""
         keys = (None,) * 4 if key is None else tuple(jax.random.split(key, 4))
 
         def hook(site: str, u: Array) -> Array:
@@ -190,7 +134,8 @@ class Block(nnx.Module):
             return u if layer is None else layer(u, segment_ids, causal=self.causal)
 
         def attend(u: Array) -> Array:
-            output = self.attention(hook("before_attention", u), segment_ids, key=keys[0])
+            inputs = hook("before_attention", u)
+            output = self.attention(inputs, segment_ids, key=keys[0], positions=positions)
             return dropout(hook("after_attention", output), self.rate, keys[1])
 
         def feed_forward(u: Array) -> Array:
@@ -215,7 +160,8 @@ class Block(nnx.Module):
         def attend(u: Array) -> Array:
             nonlocal attention
             ids = None if attention.segment_ids is None else new.segment_ids
-            output, attention = self.attention.decode(hook("before_attention", u), attention, ids)
+            inputs = hook("before_attention", u)
+            output, attention = self.attention.decode(inputs, attention, ids, new.positions)
             return hook("after_attention", output)
 
         def feed_forward(u: Array) -> Array:
@@ -243,10 +189,10 @@ class Block(nnx.Module):
         return self.stencils[name] if name in self.hooks else None
 
 
-def sites_of(placements: tuple[str, ...]) -> tuple[str, ...]:
+def sites_of(hooks: tuple[str, ...]) -> tuple[str, ...]:
     """Return the sites of a block that remember their inputs when they decode."""
-    twice = {"before_norm": ("before_norm of attention", "before_norm of ffn"), "after_embedding": ()}
-    return tuple(site for name in placements for site in twice.get(name, (name,)))
+    twice = {"before_norm": ("before_norm of attention", "before_norm of ffn")}
+    return tuple(site for name in hooks for site in twice.get(name, (name,)))
 
 
 def decode_layer(

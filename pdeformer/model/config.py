@@ -21,6 +21,8 @@ Placement: TypeAlias = Literal[
 """A place of the diffusion layer."""
 PLACEMENTS: tuple[str, ...] = get_args(Placement)
 """The seven places, in the order in which the residual stream passes them."""
+POSITIONS_ONLY = "positions_only"
+"""A control of the place after_embedding: the layer acts on the position code alone, before tokens are added."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,14 +55,25 @@ class Architecture:
     """Longest sequence in tokens, without the CLS token."""
     norm: Literal["pre", "post"] | str = "pre"
     """pre: LayerNorm before each sublayer, and once before the head; post: after each residual addition."""
-    positions: Literal["sinusoidal", "learned"] | str = "sinusoidal"
-    """Position code added to the embedding; a position is the number of earlier tokens of its segment."""
+    positions: Literal["sinusoidal", "learned", "rotary", "alibi", "none"] | str = "sinusoidal"
+    """Position code; a position is the number of earlier tokens of its segment. sinusoidal, learned: a vector added to
+    the embedding; rotary: queries and keys rotate; alibi: the scores of head h of N fall by 2^(-8h/N) per token of
+    distance; none: no code."""
+    mixer: Literal["attention", "windowed", "performer", "lru"] | str = "attention"
+    """What mixes the tokens of a block. windowed: softmax attention to near tokens, see window; performer: attention by
+    positive random features; lru: a linear recurrent unit in place of attention, bidirectional unless causal."""
+    window: int | None = None
+    """windowed: attend to the tokens at most this far away, to either side."""
+    features: int | None = None
+    """performer: number of random features; None is 4 times the head width."""
+    states: int | None = None
+    """lru: number of complex states; None gives it as many parameters as attention, to 1 %."""
     pooling: Literal["mean", "cls"] | str = "mean"
     """Input of the classifier: the mean over valid tokens, or a learned CLS token in front (one segment per row)."""
     dropout: float = 0.1
     """Dropout rate after the embedding, inside the feed-forward sublayer and after each sublayer."""
     attention_dropout: float = 0.1
-    """Dropout rate of the attention weights."""
+    """Dropout rate of the attention weights; the mixers performer and lru have no weights to drop."""
     attention_bias: bool = False
     """Biases in the query, key, value and output maps."""
     remat: bool = False
@@ -70,6 +83,12 @@ class Architecture:
     def query_width(self) -> int:
         """N·H, the width of all heads together."""
         return self.heads * (self.head_width or self.width // self.heads)
+
+    @property
+    def feature_count(self) -> int | None:
+        """Number of random features of the mixer performer; None for another mixer."""
+        default = 4 * (self.query_width // self.heads)
+        return None if self.mixer != "performer" else self.features or default
 
     def check_choices(self) -> None:
         """Check every field that has a fixed set of values.
@@ -83,6 +102,32 @@ class Architecture:
             value = getattr(self, field.name)
             if isinstance(value, str) and words and value not in words:
                 raise ValueError(f"{field.name} is one of {', '.join(words)}, got {value!r}; choose one.")
+        self._check_mixer()
+
+    def _check_mixer(self) -> None:
+        for name, owner in (("window", "windowed"), ("features", "performer"), ("states", "lru")):
+            value, smallest = getattr(self, name), 0 if name == "window" else 1
+            if value is None:
+                continue
+            if self.mixer != owner:
+                raise ValueError(
+                    f"{name} belongs to mixer {owner!r}, got {name}={value} with mixer {self.mixer!r}; drop it or set "
+                    f"mixer={owner!r}."
+                )
+            if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < smallest:
+                raise ValueError(
+                    f"{name} must be an integer of at least {smallest}, got {value!r}; change it."
+                )
+        if self.mixer == "windowed" and self.window is None:
+            raise ValueError(
+                "mixer 'windowed' needs the largest distance of two tokens, got window=None; set window=64."
+            )
+        if self.mixer in {"rotary": ("lru",), "alibi": ("performer", "lru")}.get(self.positions, ()):
+            needs = "queries and keys" if self.positions == "rotary" else "scores"
+            raise ValueError(
+                f"positions {self.positions!r} act on {needs}, which mixer {self.mixer!r} does not form, got both; use "
+                f"positions='sinusoidal' or mixer='attention'."
+            )
 
 
 @dataclass(frozen=True)
@@ -108,8 +153,9 @@ class ModelConfig(Architecture):
     """Number of classes C of Classifier and Matcher."""
     activation: Literal["gelu", "relu"] | str = "gelu"
     """Nonlinearity of the feed-forward sublayer and of the classifier."""
-    placements: tuple[Placement | str, ...] = ()
-    """Places of the diffusion layer, any number of them; empty means the plain Transformer."""
+    placements: tuple[Placement | Literal["positions_only"] | str, ...] = ()
+    """Places of the diffusion layer, any number of them; empty means the plain Transformer. positions_only, a control
+    of after_embedding: the layer smooths the position code before it is added to the token embedding."""
     stencil: StencilConfig = StencilConfig()
     """The diffusion layer at those places."""
     attention: PDEAttentionConfig = PDEAttentionConfig()
@@ -123,6 +169,7 @@ class ModelConfig(Architecture):
         self._check_placements()
         self.attention.check(dropout=self.attention_dropout)
         self.check_choices()
+        self._check_positions()
         for name in ("dropout", "attention_dropout"):
             if not 0 <= static_number(name, getattr(self, name)) < 1:
                 raise ValueError(f"{name} is a rate in [0, 1), got {getattr(self, name)}; 0 switches it off.")
@@ -146,12 +193,40 @@ class ModelConfig(Architecture):
                 f"use width={self.width + 1} or positions='learned'."
             )
 
+    def _check_positions(self) -> None:
+        if self.attention.kind != "none" and self.mixer != "attention":
+            raise ValueError(
+                f"an equation evolves the weights of mixer 'attention', got mixer {self.mixer!r} with kind "
+                f"{self.attention.kind!r}; drop one of them, or use its own options window and base."
+            )
+        if self.attention.kind != "none" and self.positions == "alibi":
+            raise ValueError(
+                f"evolved attention has no bias of the scores, got positions 'alibi' with kind "
+                f"{self.attention.kind!r}; use positions='rotary' or 'sinusoidal', or kind 'none'."
+            )
+        if self.positions == "rotary" and (self.query_width // self.heads) % 2:
+            raise ValueError(
+                f"rotary positions rotate pairs of channels and need an even head width, got "
+                f"{self.query_width // self.heads}; set head_width or use another code."
+            )
+        if POSITIONS_ONLY in self.placements and self.positions not in ("sinusoidal", "learned"):
+            raise ValueError(
+                f"placement {POSITIONS_ONLY!r} smooths a code that is added to the embedding, got positions "
+                f"{self.positions!r}; use positions='sinusoidal' or 'learned'."
+            )
+
+    @property
+    def hooks(self) -> tuple[str, ...]:
+        """The placements inside the blocks."""
+        return tuple(name for name in self.placements if name not in ("after_embedding", POSITIONS_ONLY))
+
     def _check_placements(self) -> None:
+        places = *PLACEMENTS, POSITIONS_ONLY
         for name in self.placements:
-            if name not in PLACEMENTS:
-                matches = get_close_matches(str(name), PLACEMENTS, n=1)
+            if name not in places:
+                matches = get_close_matches(str(name), places, n=1)
                 hint = f"did you mean {matches[0]!r}?" if matches else "choose among them."
-                raise ValueError(f"a placement is one of {', '.join(PLACEMENTS)}, got {name!r}; {hint}")
+                raise ValueError(f"a placement is one of {', '.join(places)}, got {name!r}; {hint}")
         if len(set(self.placements)) < len(self.placements):
             raise ValueError(f"each placement stands once, got {self.placements}; drop the repeated ones.")
         if self.placements:

@@ -18,8 +18,9 @@ from jaxtyping import Array, Float, Int, Integer, Shaped
 from pdeformer.attention import AttentionCache, init_cache
 from pdeformer.attention.decode import check_capacity, check_rows
 from pdeformer.model.block import BlockCache, NewTokens, decode_layer, last_tokens, sites_of
-from pdeformer.model.config import ModelConfig
-from pdeformer.model.trunk import Segments, Trunk, positions_in_segment
+from pdeformer.model.config import POSITIONS_ONLY, ModelConfig
+from pdeformer.model.positions import positions_in_segment
+from pdeformer.model.trunk import Segments, Trunk
 from pdeformer.stencil.arguments import convert_segment_ids
 
 NewIds: TypeAlias = Integer[Array | np.ndarray, "*s"]
@@ -49,6 +50,8 @@ class LMCache(NamedTuple):
     """Segment id of every token; None means that all tokens are one segment."""
     row_lengths: Int[Array, " b"] | None
     """Number of tokens of every row, with `segment_ids`; None means that all rows have `length` tokens."""
+    positions_only: Float[Array, "b r d"] | None = None
+    """The last R position codes, if a layer smooths the codes."""
 
     @property
     def max_len(self) -> int:
@@ -68,7 +71,9 @@ class LMCache(NamedTuple):
             ValueError: rows are no list of integers, or concrete ones are out of range.
         """
         index, attention = check_rows(rows, self.recent_ids.shape[0]), self.attention().take(rows)
+        codes = self.positions_only
         return self._replace(
+            positions_only=None if codes is None else codes[index],
             blocks=jax.tree.map(lambda x: x[:, index], self.blocks),
             after_embedding=None if self.after_embedding is None else self.after_embedding[index],
             recent_ids=self.recent_ids[index],
@@ -88,8 +93,14 @@ def make_cache(config: ModelConfig, batch: int, max_len: int, *, segments: bool,
     """Make an empty cache of a model.
 
     Raises:
-        ValueError: a size is below 1.
+        ValueError: a size is below 1, or the mixer or the position code has no decoding.
     """
+    if config.mixer == "lru" or config.positions == "alibi":
+        raise ValueError(
+            f"decoding needs a mixer and a position code that a cache of keys serves, got mixer {config.mixer!r} with "
+            f"positions {config.positions!r}; call the model on whole sequences, or use mixer='attention' with "
+            f"positions='rotary'."
+        )
     head_width = config.query_width // config.heads
     one = init_cache(batch, max_len, config.heads, head_width, dtype or config.dtype, segments=segments)
     key, value = (jnp.zeros((config.layers, *one.key.shape), one.key.dtype) for _ in range(2))
@@ -97,7 +108,7 @@ def make_cache(config: ModelConfig, batch: int, max_len: int, *, segments: bool,
     recent = jnp.zeros((batch, radius, config.width), config.dtype)
     stacked = config.layers, *recent.shape
     # a buffer of its own for every field, because one buffer twice cannot be donated
-    hooks = {site: jnp.zeros(stacked, recent.dtype) for site in sites_of(config.placements)}
+    hooks = {site: jnp.zeros(stacked, recent.dtype) for site in sites_of(config.hooks)}
     return LMCache(
         blocks=BlockCache(key, value, hooks),
         after_embedding=recent if "after_embedding" in config.placements else None,
@@ -105,6 +116,8 @@ def make_cache(config: ModelConfig, batch: int, max_len: int, *, segments: bool,
         length=one.length,
         segment_ids=one.segment_ids,
         row_lengths=one.row_lengths,
+        # codes are at least float32, whatever the dtype of the model
+        positions_only=jnp.zeros(recent.shape) if POSITIONS_ONLY in config.placements else None,
     )
 
 
@@ -152,8 +165,11 @@ def decode_tokens(
     """Return the logits of new tokens, and the cache with them."""
     model: Any = nnx.merge(graphdef, state)
     ids = jnp.ones(tokens.shape, jnp.int32) if segment_ids is None else segment_ids
-    new = NewTokens(ids, cache.recent_ids, cache.attention())
-    u = model.embed.at_positions(tokens, _positions(cache, ids))
+    new = NewTokens(ids, cache.recent_ids, cache.attention(), _positions(cache, ids))
+    code, codes = model.embed.code(new.positions), cache.positions_only
+    if codes is not None:
+        code, codes = decode_layer(model.positions_only, code, codes, new)
+    u = model.embed.with_code(tokens, code)
     recent = cache.after_embedding
     if recent is not None:
         u, recent = decode_layer(model.after_embedding, u, recent, new)
@@ -169,7 +185,7 @@ def decode_tokens(
     u = u if model.norm is None else model.norm(u)
     window = jnp.concatenate([cache.recent_ids, ids], axis=1)
     recent_ids = last_tokens(window, ids, cache.recent_ids.shape[1])
-    cache = LMCache(block_caches, recent, recent_ids, length, all_ids, row_lengths)
+    cache = LMCache(block_caches, recent, recent_ids, length, all_ids, row_lengths, codes)
     return model.head(u), cache
 
 

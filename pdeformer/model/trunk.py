@@ -3,6 +3,8 @@
 B batch, T tokens, D channels, L blocks, V vocabulary
 """
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeAlias
 
 import jax
@@ -13,9 +15,11 @@ from jaxtyping import Array, Float, Int, Integer, Key, Shaped
 
 from pdeformer.integrators.compilation import compile_once
 from pdeformer.integrators.meshes import ambient_axes
+from pdeformer.layers import Layer
 from pdeformer.layers.signature import InitSignature
 from pdeformer.model.block import Block, dropout, layer_norm, named_key
-from pdeformer.model.config import ModelConfig
+from pdeformer.model.config import POSITIONS_ONLY, ModelConfig
+from pdeformer.model.positions import positions_in_segment, sinusoids, sinusoids_at, token_positions
 from pdeformer.pde import is_concrete
 from pdeformer.sharding import collect_tables, constrain_residual
 from pdeformer.stencil.arguments import convert_segment_ids
@@ -24,36 +28,11 @@ Tokens: TypeAlias = Integer[Array | np.ndarray, "b t"]
 Segments: TypeAlias = Shaped[Array | np.ndarray, "..."] | list
 
 
-def sinusoids(length: int, width: int) -> Float[Array, "t d"]:
-    """Return sinusoidal positions [Vaswani et al. 2017].
-
-    P[t, 2i] = sin(t / 10000^(2i/D)), P[t, 2i+1] = cos(t / 10000^(2i/D)).
-    """
-    return sinusoids_at(jnp.arange(length), width)
-
-
-def sinusoids_at(positions: Int[Array, "*s"], width: int) -> Float[Array, "*s d"]:
-    """Return the sinusoids of any positions."""
-    rates = 10000.0 ** (-jnp.arange(0, width, 2, dtype=jnp.float32) / width)
-    angles = positions.astype(jnp.float32)[..., None] * rates.reshape((1,) * positions.ndim + (-1,))
-    return jnp.stack([jnp.sin(angles), jnp.cos(angles)], axis=-1).reshape(*positions.shape, width)
-
-
-def positions_in_segment(segment_ids: Int[Array, "b t"]) -> Int[Array, "b t"]:
-    """Return the number of earlier tokens with the same id, which does not depend on the packing of a segment."""
-    order = jnp.argsort(segment_ids, axis=-1, stable=True)
-    sorted_ids = jnp.take_along_axis(segment_ids, order, axis=-1)
-    index = jnp.broadcast_to(jnp.arange(segment_ids.shape[-1])[None], segment_ids.shape)
-    is_first = jnp.diff(sorted_ids, axis=-1, prepend=sorted_ids[:, :1] - 1) != 0
-    rank = index - jax.lax.cummax(jnp.where(is_first, index, 0), axis=1)
-    return jnp.put_along_axis(jnp.zeros_like(index), order, rank, axis=-1, inplace=False)
-
-
 class Embedding(nnx.Module):
     """Token embedding plus positions, and optionally a learned CLS token in front.
 
-    With sinusoidal positions, whose entries have mean square 1/2, the initial token embeddings are N(0, 1). With
-    learned positions both are N(0, 0.02²).
+    With sinusoidal positions, whose entries have mean square 1/2, the initial token embeddings are N(0, 1), as they
+    are without a code that is added. With learned positions both are N(0, 0.02²).
     """
 
     def __init__(self, config: ModelConfig, key: Key[Array, ""], *, with_cls: bool):
@@ -68,29 +47,50 @@ class Embedding(nnx.Module):
         self.tokens = table("tokens", config.vocabulary)
         self.cls = table("cls", 1) if with_cls else None
         self.positions = table("positions", config.max_len + with_cls) if learned else None
+        self.added = config.positions in ("sinusoidal", "learned")
         self.dtype = config.dtype
 
     def __call__(
-        self, tokens: Integer[Array, "b t"], segment_ids: Int[Array, "b s"] | None
+        self,
+        tokens: Integer[Array, "b t"],
+        segment_ids: Int[Array, "b s"] | None,
+        smooth: Callable[[Array], Array] | None = None,
     ) -> Float[Array, "b s d"]:
-        """Embed tokens: `(B, S, D)` with S = T, or S = 1 + T with a CLS token, whose id `segment_ids` includes."""
+        """Embed tokens.
+
+        Args:
+            tokens: ids of the tokens.
+            segment_ids: those of all S tokens, with a CLS token if there is one; None is one segment.
+            smooth: maps the position code (B, S, D), or (1, S, D) without segments, before it is added.
+
+        Returns:
+            `(B, S, D)` with S = T, or S = 1 + T with a CLS token.
+        """
         u = self.tokens(self._without_negative(tokens))
         if self.cls is not None:
             first = jnp.broadcast_to(self.cls.embedding[...][None], (u.shape[0], 1, u.shape[2]))
             u = jnp.concatenate([first, u], axis=1)
+        if not self.added:
+            return u.astype(self.dtype)
         table = sinusoids(*u.shape[1:]) if self.positions is None else self.positions.embedding[: u.shape[1]]
         positions = table[None] if segment_ids is None else table[positions_in_segment(segment_ids)]
+        positions = positions if smooth is None else smooth(positions)
         return (u + positions).astype(self.dtype)
 
-    def at_positions(
-        self, tokens: Integer[Array, "b t"], positions: Int[Array, "b t"]
-    ) -> Float[Array, "b t d"]:
-        """Embed tokens at the positions of their segments."""
+    def code(self, positions: Int[Array, "b t"]) -> Float[Array, "b t d"] | None:
+        """Return the code that is added to tokens at the positions of their segments; None if none is added."""
+        if not self.added:
+            return None
         if self.positions is None:
-            code = sinusoids_at(positions, self.tokens.features)
-        else:
-            code = self.positions.embedding[...][positions]
-        return (self.tokens(self._without_negative(tokens)) + code).astype(self.dtype)
+            return sinusoids_at(positions, self.tokens.features)
+        return self.positions.embedding[...][positions]
+
+    def with_code(
+        self, tokens: Integer[Array, "b t"], code: Float[Array, "b t d"] | None
+    ) -> Float[Array, "b t d"]:
+        """Embed tokens and add their position code."""
+        u = self.tokens(self._without_negative(tokens))
+        return (u if code is None else u + code).astype(self.dtype)
 
     def _without_negative(self, tokens: Array) -> Array:
         """Replace a negative id, which would count from the end of the table, by one beyond it, whose row is NaN."""
@@ -122,8 +122,11 @@ class Trunk(nnx.Module):
 
         self.config, self.causal = config, causal
         self.embed = Embedding(config, named_key(key, "embed"), with_cls=with_cls)
-        placed = "after_embedding" in config.placements
-        self.after_embedding = config.stencil.build(config.width) if placed else None
+
+        def layer(place: str) -> Layer | None:
+            return config.stencil.build(config.width) if place in config.placements else None
+
+        self.after_embedding, self.positions_only = layer("after_embedding"), layer(POSITIONS_ONLY)
         layers = jax.vmap(jax.random.fold_in, (None, 0))(named_key(key, "blocks"), jnp.arange(config.layers))
         self.blocks = nnx.vmap(block)(layers)
         self.norm = layer_norm(config, nnx.Rngs(named_key(key, "norm"))) if config.norm == "pre" else None
@@ -156,12 +159,27 @@ class Trunk(nnx.Module):
                 [jnp.max(segment_ids, axis=1, keepdims=True, initial=0), segment_ids], axis=1
             )
         tokens, segment_ids, length = self._fill_shards(tokens, segment_ids)
-        u = constrain_residual(self._embedding(tokens.size)(tokens, segment_ids))
-        if self.after_embedding is not None:
-            u = self.after_embedding(u, segment_ids, causal=self.causal)
+        u = self.embedded(tokens, segment_ids)
         u = dropout(u, self.config.dropout, None if key is None else named_key(key, "embed"))
         u = self.run_blocks(u, segment_ids, key)[:, :length]
         return u if self.norm is None else self.norm(u)
+
+    def embedded(self, tokens: Array, segment_ids: Array | None) -> Float[Array, "b s d"]:
+        """Return the hidden states before the first block, after the layers at the embedding, without dropout.
+
+        Args:
+            tokens: checked ids (B, T).
+            segment_ids: those of all S tokens, with a CLS token if there is one; None is one segment.
+
+        Returns:
+            `(B, S, D)`.
+        """
+        layer = self.positions_only
+        smooth = None if layer is None else partial(layer, segment_ids=segment_ids, causal=self.causal)
+        u = constrain_residual(self._embedding(tokens.size)(tokens, segment_ids, smooth))
+        if self.after_embedding is not None:
+            u = self.after_embedding(u, segment_ids, causal=self.causal)
+        return u
 
     def _fill_shards(self, tokens: Array, segment_ids: Array | None) -> tuple[Array, Array | None, int]:
         """Append padding until the axis "seq" of the ambient mesh divides the sequence; return also its own length.
@@ -214,8 +232,10 @@ class Trunk(nnx.Module):
         keys = (
             None if key is None else jax.vmap(jax.random.fold_in, (None, 0))(named_key(key, "blocks"), layers)
         )
+        # once for all blocks
+        positions = token_positions(u.shape[1], segment_ids) if self.config.positions == "rotary" else None
         remat = self.config.remat
-        return _scan_blocks(u, params, keys, segment_ids, graphdef=graphdef, remat=remat)
+        return _scan_blocks(u, params, keys, segment_ids, positions, graphdef=graphdef, remat=remat)
 
     def check(self, tokens: Tokens, segment_ids: Segments | None) -> tuple[Array, Array | None]:
         """Check tokens and their segment ids, and return both as arrays.
@@ -248,10 +268,18 @@ class Trunk(nnx.Module):
 
 @compile_once("graphdef", "remat")
 def _scan_blocks(
-    u: Array, params: Any, keys: Array | None, segment_ids: Array | None, *, graphdef: Any, remat: bool
+    u: Array,
+    params: Any,
+    keys: Array | None,
+    segment_ids: Array | None,
+    positions: Array | None,
+    *,
+    graphdef: Any,
+    remat: bool,
 ) -> Array:
     def run_block(u: Array, layer: tuple[Any, Array | None]) -> tuple[Array, None]:
         params, key = layer
-        return constrain_residual(nnx.merge(graphdef, params)(u, segment_ids, key=key)), None
+        block = nnx.merge(graphdef, params)
+        return constrain_residual(block(u, segment_ids, key=key, positions=positions)), None
 
     return jax.lax.scan(jax.checkpoint(run_block) if remat else run_block, u, (params, keys))[0]

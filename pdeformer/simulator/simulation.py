@@ -217,7 +217,8 @@ def _simulate(
             return after, (None, None if growth is None else jnp.sum(growth))
 
         def project(u: Array) -> tuple[Array, ...]:
-            return block.attention.project(block.norm_attention(u) if config.norm == "pre" else u)
+            u = block.norm_attention(u) if config.norm == "pre" else u
+            return block.attention.project(u, segment_ids)
 
         states = after.state.u, carry.state.u, u, other
         recorded = record(Observation(*states, project, segment_ids, config.causal))

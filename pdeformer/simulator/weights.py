@@ -93,7 +93,8 @@ def weights_of(blocks: Block) -> SimulatorWeights:
         Weights for `simulate`. Attention that a PDE evolves is part of them.
 
     Raises:
-        ValueError: the blocks have diffusion layers at places where the simulator has none.
+        ValueError: the blocks have diffusion layers at places where the simulator has none, or another mixer than
+            attention to all tokens.
 
     Example:
         >>> from flax import nnx
@@ -106,6 +107,11 @@ def weights_of(blocks: Block) -> SimulatorWeights:
         raise ValueError(
             f"the simulator has its own diffusion and no places for layers, got blocks with {blocks.hooks}; "
             f"give the diffusivity as Coefficients(diffusion=...)."
+        )
+    if not blocks.attention.has_plain_scores:
+        raise ValueError(
+            "the simulator measures attention as softmax of q·k over all tokens, got blocks with a window, a bias, "
+            "random features or a recurrence; use mixer='attention' and positions other than 'alibi'."
         )
     graphdef, params = nnx.split(blocks)
     return SimulatorWeights(params, graphdef)

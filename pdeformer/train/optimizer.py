@@ -15,7 +15,9 @@ from pdeformer.sharding import path_name
 from pdeformer.stencil.arguments import check_number
 
 OFFICIAL_KERNELS = r"fc/weight|(self_attn|linear\d)\.[\w.]*weight"  # in the models of `pdeformer.cta`
-WEIGHT_DECAY_PATTERN = rf"^(?!.*(stencil|after_embedding)).*(^|/)(kernel|embedding|{OFFICIAL_KERNELS})$"
+WEIGHT_DECAY_PATTERN = (
+    rf"^(?!.*(stencil|after_embedding|positions_only)).*(^|/)(kernel|embedding|{OFFICIAL_KERNELS})$"
+)
 """Weight decay acts on the parameters whose path matches: kernels and embeddings outside PDE layers."""
 
 

@@ -12,7 +12,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Int, Key
 
 from pdeformer.attention import dot_product_attention
-from pdeformer.model.trunk import sinusoids
+from pdeformer.model.positions import sinusoids
 from pdeformer.simulator import Coefficients, SimulatorConfig, SimulatorWeights, init_weights, simulate
 
 

@@ -157,13 +157,20 @@ def measure_run(folder: Path, rows: int) -> Iterator[tuple[Training, LayerMeasur
 
 
 def stack_of(model: Classifier, tokens: Array, segment_ids: Array, labels: Array) -> Stack:
-    """Return the blocks of a classifier as a stack, with its embedding before and its loss after them."""
+    """Return the blocks of a classifier as a stack, with its embedding before and its loss after them.
+
+    Raises:
+        ValueError: the mixer is no attention to all tokens.
+    """
+    if not model.blocks.attention.has_plain_scores:
+        raise ValueError(
+            f"attention is measured as softmax of q·k over all tokens, got mixer {model.config.mixer!r} with positions "
+            f"{model.config.positions!r}; measure a run with mixer 'attention' and other positions than 'alibi'."
+        )
     ids = segment_ids
     if model.embed.cls is not None:
         ids = jnp.concatenate([jnp.max(ids, axis=1, keepdims=True), ids], axis=1)
-    u = model.embed(tokens, ids)
-    if model.after_embedding is not None:
-        u = model.after_embedding(u, ids, causal=False)
+    u = model.embedded(tokens, ids)
     graphdef, params = nnx.split(model.blocks)
 
     def scan(layer: Any, carry: Any, *inputs: Any) -> tuple[Any, Any]:
@@ -177,7 +184,7 @@ def stack_of(model: Classifier, tokens: Array, segment_ids: Array, labels: Array
             return block.stencils[place](u, ids, causal=False) if place in block.hooks else u
 
         u = block.norm_attention(at("before_norm", u)) if block.pre_norm else u
-        return block.attention.project(at("before_attention", u))
+        return block.attention.project(at("before_attention", u), ids)
 
     def loss(u: Array) -> Array:
         u = u if model.norm is None else model.norm(u)

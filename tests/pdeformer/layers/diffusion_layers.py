@@ -1,4 +1,4 @@
-"""The diffusion layers of the tests, and their outputs in NumPy from the equations of their docstrings.
+"""The diffusion layers and controls of the tests, and their outputs in NumPy from the equations of their docstrings.
 
 D channels, T tokens
 """
@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from pdeformer.layers import AdaptiveStencil, HeatLayer, MultiScaleStencil
+from pdeformer.layers import AdaptiveStencil, CanonLayer, HeatLayer, MultiScaleStencil, TokenShift
 
 CHANNELS = 3
 LAYERS = {
@@ -22,10 +22,14 @@ LAYERS = {
     "free": lambda: AdaptiveStencil(CHANNELS, width=5, free=True),
     "multiscale": lambda: MultiScaleStencil(CHANNELS, dilations=(1, 2, 5)),
     "gated": lambda: MultiScaleStencil(CHANNELS, dilations=(1, 2, 4), gated=True),
+    "canon": lambda: CanonLayer(CHANNELS),
+    "shift": lambda: TokenShift(CHANNELS, alpha=0.3),
+    "shift both ways": lambda: TokenShift(CHANNELS, bidirectional=True),
 }
-STABLE = [name for name in LAYERS if name != "free"]
+CONTROLS = ("free", "canon", "shift", "shift both ways")  # without a stability bound
+STABLE = [name for name in LAYERS if name not in CONTROLS]
 LINEAR = [name for name in STABLE if name not in ("input adaptive", "gated")]
-CAUSAL = [name for name in STABLE if name != "gated"]
+CAUSAL = [name for name in LAYERS if name not in ("free", "gated", "shift both ways")]
 PATTERNS = {
     "right padding": [1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0],
     "left padding": [0, 0, 0, 4, 4, 4, 4, 4, 4, 4, 4],
@@ -115,6 +119,11 @@ def numpy_layer(layer, u, ids, *, causal=False):
         if isinstance(layer, HeatLayer):
             matrix = dense(lambda n, i, j: float(layer.alpha), [1], ids, causal=causal)
             matrix = np.linalg.matrix_power(matrix, layer.steps)
+        elif isinstance(layer, CanonLayer):
+            matrix = canon_matrix(np.asarray(layer.weights[...], np.float64)[:, c], ids)
+        elif isinstance(layer, TokenShift):
+            side = 1 if layer.bidirectional and c >= (u.shape[1] + 1) // 2 else -1
+            matrix = shift_matrix(float(layer.fraction[...][c]), side, ids)
         elif isinstance(layer, AdaptiveStencil) and layer.free:
             matrix = unconstrained_matrix(np.asarray(layer.kernel[...], np.float64)[:, c], ids)
         elif isinstance(layer, AdaptiveStencil):
@@ -153,6 +162,26 @@ def unconstrained_matrix(kernel, ids):
             inside = in_one_run(ids, min(j, j + k), max(j, j + k))
             if ids[j] > 0:
                 matrix[j, j + k if inside else j] += kernel[radius + k]
+    return matrix
+
+
+def canon_matrix(weights, ids):
+    """Return the matrix of u_t + Σ_k w_k u_{t-k}, with 0 in place of a token beyond the run."""
+    matrix = np.eye(len(ids))
+    for t in range(len(ids)):
+        for k, weight in enumerate(weights):
+            if in_one_run(ids, t - k, t):
+                matrix[t, t - k] += weight
+    return matrix
+
+
+def shift_matrix(fraction, side, ids):
+    """Return the matrix of u_t + μ (u_{t+side} - u_t), where the end of a run stays as it is."""
+    matrix = np.eye(len(ids))
+    for t in range(len(ids)):
+        if in_one_run(ids, min(t, t + side), max(t, t + side)):
+            matrix[t, t] -= fraction
+            matrix[t, t + side] += fraction
     return matrix
 
 

@@ -14,10 +14,12 @@ from flax import nnx
 from pdeformer import CausalLM, Classifier, Diffusion, ModelConfig, PDEAttention, pde_attention
 from pdeformer.layers import (
     AdaptiveStencil,
+    CanonLayer,
     HeatLayer,
     MultiScaleStencil,
     PDEAttentionConfig,
     StencilConfig,
+    TokenShift,
     constraints,
 )
 from pdeformer.pde import PDE
@@ -106,6 +108,8 @@ def test_a_signature_shows_every_option():
         (HeatLayer, (0.2,), [X]),
         (AdaptiveStencil, (8,), [X]),
         (MultiScaleStencil, (8,), [X]),
+        (CanonLayer, (8,), [X]),
+        (TokenShift, (8,), [X]),
         (PDEAttention, (2,), QKV),
     ],
 )

@@ -12,6 +12,7 @@ from tests.pdeformer.layers.diffusion_layers import (
     CHANNELS,
     LAYERS,
     SEGMENTS,
+    STABLE,
     VALID,
     apply,
     extreme,
@@ -78,7 +79,7 @@ def test_a_causal_layer_reads_no_later_token_bit_for_bit(name):
         assert jnp.all(other_out[:, t] != before[:, t])
 
 
-@pytest.mark.parametrize("name", CAUSAL)
+@pytest.mark.parametrize("name", [n for n in CAUSAL if n in STABLE])
 def test_a_causal_layer_is_non_expansive_in_the_maximum_norm(name, x64):
     for seed in range(12):
         u = states(seed=seed)

@@ -9,8 +9,10 @@ import numpy as np
 from flax import nnx
 
 from pdeformer import stencil
+from pdeformer.attention.plain.performer import draw_projection
 from pdeformer.layers import StencilConfig
 from pdeformer.model import PLACEMENTS, ModelConfig
+from pdeformer.model.mixers import FEATURE_SEED
 
 TINY = ModelConfig(
     vocabulary=11,
@@ -83,21 +85,51 @@ class NumpyTransformer:
         """Apply one heat step with the learned diffusivity of this place."""
         if place not in self.config.placements:
             return u
-        prefix = "" if place == "after_embedding" else "blocks/stencils/"
+        prefix = "" if place in ("after_embedding", "positions_only") else "blocks/stencils/"
         alpha = 0.5 / (1 + np.exp(-self.values[f"{prefix}{place}/rate"][layer]))
         return u + alpha * stencil.laplacian_matrix(u.shape[1]) @ u
 
     def attention(self, u, layer):
+        if self.config.mixer == "lru":
+            return self.recurrence(u, layer)
         batch, length, heads = *u.shape[:2], self.config.heads
         query, key, value = (
             self.linear(f"blocks/attention/{name}", u, layer).reshape(batch, length, heads, -1)
             for name in ("query", "key", "value")
         )
+        if self.config.positions == "rotary":
+            query, key = rotated(query), rotated(key)
         scores = np.einsum("btnh,bsnh->bnts", query, key) / np.sqrt(query.shape[-1])
+        if self.config.mixer == "performer":
+            scores = random_feature_scores(query, key, self.config.feature_count)
+        distance = np.abs(np.arange(length)[:, None] - np.arange(length))
+        if self.config.positions == "alibi":
+            scores = scores - 2.0 ** (-8 * np.arange(1, heads + 1) / heads)[:, None, None] * distance
+        if self.config.window is not None:
+            scores = np.where(distance <= self.config.window, scores, -np.inf)
+        if self.causal:
+            scores = np.where(np.tri(length, dtype=bool), scores, -np.inf)
         weights = np.exp(scores - scores.max(-1, keepdims=True))
         weights /= weights.sum(-1, keepdims=True)
         output = np.einsum("bnts,bsnh->btnh", weights, value).reshape(batch, length, -1)
         return self.linear("blocks/attention/out", output, layer)
+
+    def recurrence(self, u, layer):
+        """Run the recurrence of the block, and its mirror image unless the model is causal."""
+        parts = {
+            name.rsplit("/", 1)[1]: value[layer]
+            for name, value in self.values.items()
+            if "recurrence" in name
+        }
+        decay = np.exp(-np.exp(parts["log_rate"]) + 1j * np.exp(parts["log_phase"]))
+        inputs = u @ (parts["input"][:, 0] + 1j * parts["input"][:, 1]) * np.exp(parts["log_gain"])
+        y = parts["skip"] * u
+        for output, order in zip(parts["output"], (1, -1), strict=False):
+            state, states = np.zeros_like(inputs[:, 0]), np.empty_like(inputs)
+            for t in range(u.shape[1])[::order]:
+                state = states[:, t] = decay * state + inputs[:, t]
+            y = y + (states @ (output[0] - 1j * output[1])).real
+        return y
 
     def ffn(self, u, layer):
         hidden = self.linear("blocks/ffn/up", u, layer)
@@ -124,20 +156,42 @@ class NumpyTransformer:
             u = norm("ffn", hook("before_norm", u))
         return hook("between_layers", u)
 
+    def code(self, length, width):
+        if self.config.positions == "learned":
+            return self.values["embed/positions/embedding"][:length]
+        code = np.zeros((length, width))
+        if self.config.positions == "sinusoidal":
+            angles = np.arange(length)[:, None] / 10000 ** (np.arange(0, width, 2) / width)
+            code[:, 0::2], code[:, 1::2] = np.sin(angles), np.cos(angles)
+        return code
+
     def __call__(self, tokens):
         u = self.values["embed/tokens/embedding"][np.asarray(tokens)]
         if self.config.pooling == "cls":
             first = np.broadcast_to(self.values["embed/cls/embedding"], (len(u), 1, u.shape[2]))
             u = np.concatenate([first, u], axis=1)
-        length, width = u.shape[1:]
-        if self.config.positions == "learned":
-            u = u + self.values["embed/positions/embedding"][:length]
-        else:
-            angles = np.arange(length)[:, None] / 10000 ** (np.arange(0, width, 2) / width)
-            u[..., 0::2] += np.sin(angles)
-            u[..., 1::2] += np.cos(angles)
+        u = u + self.hook("positions_only", self.code(*u.shape[1:])[None])
         u = self.hook("after_embedding", u)
         for layer in range(self.config.layers):
             u = self.block(u, layer)
         u = self.norm("norm", u) if self.config.norm == "pre" else u
         return self.linear("head", u[:, 0] if self.config.pooling == "cls" else u.mean(axis=1))
+
+
+def rotated(x):
+    """Multiply the complex numbers x[2i] + i x[2i+1] of every token by exp(i t / 10000^(2i/H))."""
+    length, width = x.shape[1], x.shape[3]
+    angles = np.arange(length)[:, None] / 10000 ** (np.arange(0, width, 2) / width)
+    turned = (x[..., 0::2] + 1j * x[..., 1::2]) * np.exp(1j * angles)[:, None]
+    return np.stack([turned.real, turned.imag], axis=-1).reshape(x.shape)
+
+
+def random_feature_scores(query, key, count):
+    """Return log φ(q)·φ(k) with φ(x) = exp(ωx - |x|²/2) / √m, where the root of the scale multiplies x."""
+    omega = np.asarray(draw_projection(jax.random.key(FEATURE_SEED), count, query.shape[-1], jnp.float32))
+
+    def features(x):
+        x = x / query.shape[-1] ** 0.25
+        return np.exp(x @ omega.T - (x**2).sum(-1, keepdims=True) / 2) / np.sqrt(count)
+
+    return np.log(np.einsum("btnf,bsnf->bnts", features(query), features(key)))

@@ -27,6 +27,17 @@ MODELS = {
     "input adaptive": {**SOME, "stencil": StencilConfig("adaptive", width=7, input_adaptive=True)},
     "multiscale": {**ALL, "stencil": StencilConfig("multiscale")},
 }
+CONTROLS = {
+    "rotary, canon": {
+        **{"positions": "rotary", "stencil": StencilConfig("canon")},
+        "placements": ("after_embedding", "before_ffn"),
+    },
+    "window, shift of positions": {
+        **{"mixer": "windowed", "window": 3, "stencil": StencilConfig("shift")},
+        "placements": ("positions_only", "after_attention"),
+    },
+}
+PERFORMER = {"performer": {"mixer": "performer", "positions": "none"}}
 
 
 compiled_decode: Any = decode_tokens
@@ -40,9 +51,9 @@ def build(**options):
     return model
 
 
-@pytest.mark.parametrize("name", list(MODELS))
+@pytest.mark.parametrize("name", [*MODELS, *CONTROLS, *PERFORMER])
 def test_prompt_and_tokens_in_a_scan_equal_the_whole_pass(name):
-    model = build(**MODELS[name])
+    model = build(**(MODELS | CONTROLS | PERFORMER)[name])
     full = jax.jit(lambda model, tokens: model(tokens))(model, TOKENS)
     first, cache = model.decode(TOKENS[:, :7], model.init_cache(3))
 
@@ -57,10 +68,14 @@ def test_prompt_and_tokens_in_a_scan_equal_the_whole_pass(name):
 
 
 @pytest.mark.parametrize(
-    ("name", "sizes"), sample(itertools.product(MODELS, [(12,), (7, 5)]), every=4, first=1)
+    ("name", "sizes"),
+    [
+        *sample(itertools.product(MODELS, [(12,), (7, 5)]), every=4, first=1),
+        *sample(((name, (7, 5)) for name in CONTROLS), every=2),
+    ],
 )
 def test_prompts_of_unequal_length_continue_as_each_alone(name, sizes):
-    model = build(**MODELS[name])
+    model = build(**(MODELS | CONTROLS)[name])
     ids = (np.arange(18)[None] < np.array(LENGTHS)[:, None]).astype(int)
     ids[:, 12:] = 1
     cache, outputs, start = model.init_cache(3, segments=True), [], 0
@@ -146,10 +161,10 @@ def test_lists_of_tokens_are_served(monkeypatch):
     np.testing.assert_allclose(model(TOKENS[:, :4].tolist()), logits, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("segments", sample([True, False], every=2))
-def test_chosen_rows_of_a_cache_continue_as_if_they_had_been_decoded(segments):
+@pytest.mark.parametrize(("segments", "name"), [(False, "heat"), (True, "window, shift of positions")])
+def test_chosen_rows_of_a_cache_continue_as_if_they_had_been_decoded(segments, name):
     """The beams that go on, and one prompt for several continuations."""
-    model, rows = build(**MODELS["heat"]), [2, 0, 2, 1]
+    model, rows = build(**(MODELS | CONTROLS)[name]), [2, 0, 2, 1]
     ids = np.array([[1] * 5, [1, 1, 1, 0, 0], [1, 1, 0, 0, 0]]) if segments else None
     cache = model.decode(TOKENS[:, :5], model.init_cache(3, segments=segments), ids)[1]
     expected = model.decode(TOKENS[:, 5], cache)[0][np.array(rows)]

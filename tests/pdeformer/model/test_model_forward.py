@@ -13,7 +13,7 @@ from pdeformer.attention import dot_product_attention
 from pdeformer.layers import HeatLayer, StencilConfig
 from pdeformer.model import PLACEMENTS, CausalLM, Classifier, Matcher, ModelConfig
 from pdeformer.model.block import Block
-from pdeformer.model.trunk import positions_in_segment, sinusoids
+from pdeformer.model.positions import positions_in_segment, sinusoids
 from tests.pdeformer.model.numpy_transformer import (
     EVERYWHERE,
     PACKED,

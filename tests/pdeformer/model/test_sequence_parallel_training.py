@@ -27,6 +27,15 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "free": {"placements": ("before_ffn",), "stencil": StencilConfig("adaptive", free=True)},
     "multiscale": {"placements": ("between_layers",), "stencil": StencilConfig("multiscale")},
     "gated": {"placements": ("between_layers",), "stencil": StencilConfig("multiscale", gated=True)},
+    "canon, rotary": {
+        **{"placements": ("before_ffn",), "stencil": StencilConfig("canon")},
+        **{"positions": "rotary", "mixer": "windowed", "window": 9},
+    },
+    "shift of positions": {
+        **{"placements": ("positions_only",), "stencil": StencilConfig("shift", bidirectional=True)},
+        "mixer": "lru",
+    },
+    "alibi": {"positions": "alibi"},
     "pde attention": {"attention": DIFFUSION},
     "logits": {"attention": PDEAttentionConfig("advection-diffusion", steps=2, target="logits", axis="both")},
     "reaction": {"attention": PDEAttentionConfig("reaction-diffusion", steps=2)},
@@ -54,7 +63,8 @@ def check(config, batch):
     key = jax.random.key(1)
     whole, _ = one_step(config, batch, sharding.make_mesh(data=1), key)
     split, text = one_step(config, batch, sharding.make_mesh(data=2, seq=4), key)
-    assert "collective-permute" in text
+    # a bias of distance has no ring: every device collects the keys
+    assert ("all-gather" if config.positions == "alibi" else "collective-permute") in text
     for x, y in zip(jax.tree.leaves(split), jax.tree.leaves(whole), strict=True):
         np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-5)
 

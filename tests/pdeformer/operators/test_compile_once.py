@@ -81,6 +81,9 @@ CASES = {
     "pde_attention_weights": lambda: pf.pde_attention_weights(QUERY, QUERY, PDES["Diffusion"], steps=2),
     "pde_attention_decode": lambda: pf.pde_attention_decode(NEW, NEW, NEW, CACHE, PDES["Diffusion"], steps=2),
     "dot_product_attention": lambda: attention.dot_product_attention(QUERY, QUERY, QUERY, is_causal=True),
+    "dot_product_attention linear biases": lambda: attention.dot_product_attention(
+        QUERY, QUERY, QUERY, window=2, slopes=jnp.ones(2)
+    ),
     "dot_product_attention gradient": lambda: gradient(
         lambda q: attention.dot_product_attention(q, q, q, segment_ids=IDS), QUERY
     ),
@@ -88,6 +91,9 @@ CASES = {
     "HeatLayer": module(lambda: pf.HeatLayer(0.2, steps=2, learned=True), U, IDS),
     "AdaptiveStencil": module(lambda: pf.AdaptiveStencil(4, rngs=nnx.Rngs(0)), U, causal=True),
     "MultiScaleStencil": module(lambda: pf.MultiScaleStencil(4), U, IDS),
+    "layers.CanonLayer": module(lambda: pf.layers.CanonLayer(4), U, IDS),
+    "layers.TokenShift": module(lambda: pf.layers.TokenShift(4, bidirectional=True), U, IDS),
+    "layers.LinearRecurrence": module(lambda: pf.layers.LinearRecurrence(4, 3, rngs=nnx.Rngs(0)), U, IDS),
     "PDEAttention": module(lambda: pf.PDEAttention(2), QUERY, QUERY, QUERY),
     "PDEAttention.decode": lambda: ATTENTION.decode(NEW, NEW, NEW, CACHE),
     "PDEAttention gradient": lambda: gradient(lambda q: ATTENTION(q, q, q, causal=True), QUERY),

@@ -33,6 +33,9 @@ FUNCTIONS = {
     ),
     "evolve a reaction": lambda q, ids: evolve(hidden(q), ReactionDiffusion(0.1, 0.2), steps=3),
     "plain": lambda q, ids: attention.dot_product_attention(q, q, q, segment_ids=ids, is_causal=True),
+    "linear biases": lambda q, ids: attention.dot_product_attention(
+        q, q, q, segment_ids=ids, window=2, slopes=jnp.asarray([0.5, 0.25])
+    ),
     "folded": lambda q, ids: pde_attention(q, q, q, Diffusion(0.2), steps=2, is_causal=True),
     "tiled": lambda q, ids: pde_attention(q, q, q, ReactionDiffusion(0.1, 0.2), steps=2, segment_ids=ids),
     "materialized": lambda q, ids: pde_attention(q, q, q, Wave(0.3), steps=2, method="materialized"),
