@@ -6,4 +6,5 @@ activation_files  a target and two sources from an .npz or .safetensors file
 preparation       progress, hashes of files, and quiet TFDS builders
 arrays            data sets as fixed-shape arrays on disk, and reproducible batches of them
 listops           ListOps: generated, or read from the published files
+pathfinder        Pathfinder and Path-X: generated, or read from the published files
 """
