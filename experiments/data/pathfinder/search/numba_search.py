@@ -28,7 +28,7 @@ from experiments.data.pathfinder.search.numba_segments import (
     occupy,
     place_seed,
 )
-from experiments.data.pathfinder.search.search_tables import DEGREES, FREE, SearchTables, search_tables
+from experiments.data.pathfinder.search.search_tables import DEGREES, FREE_LEVEL, SearchTables, search_tables
 from experiments.data.pathfinder.search.twister import State, below, compiled, initial_state
 from experiments.data.pathfinder.search.word_stream import Seed
 from experiments.data.pathfinder.window_sizes import WindowSize, distractor_counts
@@ -129,7 +129,7 @@ def short_contour(
     """Draw a short contour and add it to the mask; return False if there is no room."""
     free = 0
     for value in mask:
-        free += value <= FREE
+        free += value <= FREE_LEVEL
     if free < FREE_SHARE * size * size or not first_segment(state, tables, size, mask, snake[0]):
         return False
     for i in range(1, len(snake)):

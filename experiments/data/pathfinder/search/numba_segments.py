@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float64, Int32, Int64, UInt8
 
 from experiments.data.pathfinder.search.contour_scene import SMALLEST_WEIGHT, TRIES
-from experiments.data.pathfinder.search.search_tables import DEGREES, FREE, SearchTables
+from experiments.data.pathfinder.search.search_tables import DEGREES, FREE_LEVEL, SearchTables
 from experiments.data.pathfinder.search.twister import State, compiled, uniform
 
 ANGLE, PIVOT, HEAD, ANCHOR, FIELDS = 0, 1, 3, 5, 7
@@ -96,7 +96,7 @@ def free_points(tables: SearchTables, size: int, mask: Mask, angle: int) -> Int3
     start = tables.frame * tables.side
     barrier = np.zeros(len(mask), np.uint8)
     for i in range(len(mask)):
-        barrier[i] = (mask[i] > FREE) & tables.inside[i]
+        barrier[i] = (mask[i] > FREE_LEVEL) & tables.inside[i]
     for k in range(first, last):
         shift = start + tables.window_offsets[k]
         for i in range(len(blocked)):

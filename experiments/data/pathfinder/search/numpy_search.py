@@ -17,7 +17,7 @@ from experiments.data.pathfinder.search.contour_scene import (
     Scene,
     no_room,
 )
-from experiments.data.pathfinder.search.search_tables import DEGREES, FREE, search_tables
+from experiments.data.pathfinder.search.search_tables import DEGREES, FREE_LEVEL, search_tables
 from experiments.data.pathfinder.search.word_stream import Seed, WordStream
 from experiments.data.pathfinder.window_sizes import WindowSize, distractor_counts
 
@@ -131,7 +131,7 @@ class _Drawing:
         return plane
 
     def _distractor(self, segments: int) -> Contour | None:
-        if np.count_nonzero(self.mask <= FREE) < FREE_SHARE * self._window.size**2:
+        if np.count_nonzero(self.mask <= FREE_LEVEL) < FREE_SHARE * self._window.size**2:
             return None
         first = self._first_segment(is_empty=False)
         if not first:
@@ -179,7 +179,7 @@ class _Drawing:
         offsets = t.window_offsets[t.window_starts[angle] : t.window_starts[angle + 1]]
         if not len(offsets):
             return offsets
-        barrier = (self.mask > FREE) & (t.inside > 0)
+        barrier = (self.mask > FREE_LEVEL) & (t.inside > 0)
         low, high = t.frame * t.side, (t.frame + self._window.size) * t.side
         blocked = np.zeros(high - low, bool)
         for offset in offsets.tolist():

@@ -19,7 +19,7 @@ from experiments.data.pathfinder.segment_stamps import direction, disc, flip, se
 from experiments.data.pathfinder.window_sizes import SIZES, WindowSize
 
 DEGREES = 360
-FREE = 76  # the largest mask value of a free pixel: 0.3 · 255
+FREE_LEVEL = 76  # the largest mask value of a free pixel: 0.3 · 255
 COLLISION = 459  # a segment is rejected where its area and the mask have this sum or more: 1.8 · 255
 
 

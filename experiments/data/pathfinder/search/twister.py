@@ -65,7 +65,7 @@ def below(state: State, limit: int) -> int:
     value = next_word(state) & (mask - 1)
     while value >= limit:
         value = next_word(state) & (mask - 1)
-    return value
+    return int(value)
 
 
 @compiled
