@@ -6,7 +6,6 @@ The archive has another order, so the same rule gives another split.
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
@@ -22,7 +21,6 @@ NAME = "cifar10"
 RECORD = 1 + 3 * SIDE**2
 """Bytes of an image in the archive: its label, then the planes red, green and blue."""
 TRAIN, TEST = 50_000, 10_000
-AT_ONCE = 1000
 
 
 def published_images(
@@ -42,8 +40,9 @@ def published_images(
     """
     if source == "original":
         return _archived(cifar_archive(manual_dir), split)
-    published = open_published(NAME, data_dir=data_dir, manual_dir=manual_dir)[split]
-    return ((example["image"], int(example["label"])) for example in _examples(published))
+    published = open_published(NAME, (split,), data_dir=data_dir, manual_dir=manual_dir)[split]
+    examples = (published[i] for i in range(len(published)))
+    return ((example["image"], int(example["label"])) for example in examples)
 
 
 def gray_rows(images: Iterator[tuple[UInt8[np.ndarray, "32 32 3"], int]]) -> Iterator[Row]:
@@ -72,12 +71,6 @@ def cifar_archive(manual_dir: Path | None) -> Path:
             "(cs.toronto.edu/~kriz/cifar.html), and pass its folder as the manual folder."
         )
     return path
-
-
-def _examples(published: Any) -> Iterator[Any]:
-    """Yield the examples of a random-access source, many in one call."""
-    for start in range(0, len(published), AT_ONCE):
-        yield from published.__getitems__(list(range(start, min(start + AT_ONCE, len(published)))))
 
 
 def _archived(path: Path, split: str) -> Iterator[tuple[UInt8[np.ndarray, "32 32 3"], int]]:

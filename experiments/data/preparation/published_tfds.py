@@ -1,6 +1,7 @@
 """Data sets that TFDS publishes, as random-access sources without TensorFlow."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,14 @@ from rich.console import Console
 from experiments.data.preparation.tfds_files import prepare_files, without_messages
 
 
-def open_published(name: str, *, data_dir: Path, manual_dir: Path | None) -> dict[str, Any]:
+def open_published(
+    name: str, splits: Sequence[str], *, data_dir: Path, manual_dir: Path | None
+) -> dict[str, Any]:
     """Return a sequence of examples for each split of a TFDS data set; download it if no folder is passed.
 
     Args:
         name: name in the catalog of TFDS, for example "cifar10".
+        splits: names of the splits.
         data_dir: folder of prepared data; a download is stored in its folder `tfds`.
         manual_dir: data folder of TFDS, which has the prepared data set as `manual_dir`/name/…; nothing is written
             there. None downloads.
@@ -33,8 +37,9 @@ def open_published(name: str, *, data_dir: Path, manual_dir: Path | None) -> dic
     _check_format(name, folder)
     builder = _make_builder(name, root)
     if (folder / "dataset_info.json").is_file():
-        _check_files(name, folder, builder)
-    return {split: builder.as_data_source(split) for split in builder.info.splits}
+        for split in splits:
+            _check_files(name, folder, builder.info.splits, split)
+    return {split: builder.as_data_source(split) for split in splits}
 
 
 def _make_builder(name: str, root: Path) -> Any:
@@ -80,35 +85,36 @@ def _check_format(name: str, folder: Path) -> None:
         )
 
 
-def _check_files(name: str, folder: Path, builder: Any) -> None:
+def _check_files(name: str, folder: Path, published: Any, split: str) -> None:
     """Open every file and compare its number of examples: a file that is cut would give empty examples."""
-    for split in builder.info.splits.values():
-        for path, count in zip(split.filepaths, split.shard_lengths, strict=True):
-            try:
-                length, fault = len(ArrayRecordDataSource([str(path)])), ""
-            except (OSError, RuntimeError) as error:
-                length, fault = 0, f" ({_first_line(error) or 'it cannot be read'})"
-            if fault or length != count:
-                raise ValueError(
-                    f"{path} must have {count:,} examples, got {length:,}{fault}; delete {folder} and run "
-                    f"{_recipe(name)} again."
-                )
+    if split not in published:
+        raise ValueError(
+            f"{name} must have the split {split}, got {', '.join(published) or 'none'} in {folder}; delete the folder "
+            f"and run {_recipe(name)} again."
+        )
+    for path, count in zip(published[split].filepaths, published[split].shard_lengths, strict=True):
+        try:
+            length, fault = len(ArrayRecordDataSource([str(path)])), ""
+        except (OSError, RuntimeError) as error:
+            length, fault = 0, f" ({_first_line(error) or 'it cannot be read'})"
+        if fault or length != count:
+            raise ValueError(
+                f"{path} must have {count:,} examples, got {length:,}{fault}; delete {folder} and run "
+                f"{_recipe(name)} again."
+            )
 
 
 def _missing(name: str, root: Path, folder: Path) -> str:
     versions = sorted(str(path.parent) for path in (root / name).rglob("dataset_info.json"))
     inner = sorted(str(path.parent) for path in root.glob(f"*/{name}")) if root.is_dir() else []
-    state = "is not there"
+    state, remedy = "is not there", f"run {_recipe(name)}, and pass its --data_dir as the manual folder"
     if versions:
-        state = f"is not there, but {versions[0]}, another version"
+        state = f"is not there, but another version in {versions[0]}"
     elif inner:
-        state = f"is not there, but {inner[0]} has it; pass that folder"
+        state, remedy = f"is not there, but in {inner[0]}", f"pass {inner[0]} as the manual folder"
     elif folder.parent.is_dir() and list(folder.parent.glob("*incomplete*")):
-        state = "is not complete: its preparation was ended"
-    return (
-        f"TFDS keeps {name} in {folder}, which {state}; or run {_recipe(name)}, and pass its --data_dir as the "
-        "manual folder."
-    )
+        state = "is not complete, because its preparation was ended"
+    return f"TFDS keeps {name} in {folder}, which {state}; {remedy}."
 
 
 def _recipe(name: str) -> str:

@@ -4,7 +4,7 @@ Both give the raw bytes of the published files. TFDS orders the reviews by the h
 class and number.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ REVIEWS = 25_000
 """Reviews of each of the two published splits."""
 
 
-def open_imdb(source: str, *, data_dir: Path, manual_dir: Path | None) -> dict[str, Sequence[Document]]:
+def open_imdb(source: str, *, data_dir: Path, manual_dir: Path | None) -> dict[str, list[Document]]:
     """Return the reviews of the published splits, train and test.
 
     Args:
@@ -32,12 +32,12 @@ def open_imdb(source: str, *, data_dir: Path, manual_dir: Path | None) -> dict[s
         ValueError: the data is incomplete or damaged, or it cannot be downloaded.
     """
     if source == "tfds":
-        published = open_published(NAME, data_dir=data_dir, manual_dir=manual_dir)
-        return {split: [_document(example) for example in published[split]] for split in ("train", "test")}
+        published = open_published(NAME, ("train", "test"), data_dir=data_dir, manual_dir=manual_dir)
+        return {split: [_document(example) for example in examples] for split, examples in published.items()}
     reviews: dict[str, list[Document]] = {"train": [], "test": []}
     for split, document in _archived(imdb_archive(manual_dir)):
         reviews[split].append(document)
-    return dict(reviews)
+    return reviews
 
 
 def imdb_archive(manual_dir: Path | None) -> Path:
