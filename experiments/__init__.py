@@ -2,7 +2,7 @@
 
 blas          one BLAS thread
 run/          what the programs share: run folder, training loop, studies, tables, command line
-data/         data sets
+data/         data sets, and the program that lists, prepares, verifies and shows them
 roofline/     what compiled programs cost, and the least that a chip would need
 lra/          Long Range Arena: a Transformer with a PDE in it, and its baseline
 claims/       claims of the Continuous-Time Attention paper, measured

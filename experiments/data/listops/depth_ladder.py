@@ -2,7 +2,8 @@
 
 The depth of a sequence is the largest number of lists that are open at once: 0 for a digit, 1 for `[MAX 2 9 ]`, 2 for
 `[MAX 2 [MIN 4 7 ] ]`. Sequences of the benchmark have at most ten levels, the last one of digits, so their depth is at
-most 9; a ladder may go one step beyond.
+most 9; a ladder may go one step beyond. At the lengths of the benchmark, 501 to 1999 tokens, practically every sequence
+has depth 9 (22,000 of 22,000), so accuracy by depth needs a ladder, or short sequences.
 
 A sequence of depth d is drawn as the benchmark draws it (a node is an operator with probability 1/4, with 2 to 10
 arguments) without its limit of ten levels, given that the depth is d and the length is within bounds. The draw is

@@ -3,6 +3,7 @@
 import collections
 import itertools
 import random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -46,10 +47,10 @@ def test_accuracy_by_depth_counts_hits():
 
 def plain_lengths(depth, limit):
     """Length -> probability of a node of depth at most `depth`, over dictionaries."""
-    lengths = collections.Counter({1: 0.75})
+    lengths: Any = collections.Counter({1: 0.75})
     if depth:
         inner = plain_lengths(depth - 1, limit)
-        several = collections.Counter({0: 1.0})
+        several: Any = collections.Counter({0: 1.0})
         for number in range(1, 11):
             several, shorter = collections.Counter(), several
             for (a, p), (b, q) in itertools.product(shorter.items(), inner.items()):
