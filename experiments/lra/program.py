@@ -152,7 +152,7 @@ def prepare(config: Config) -> Splits:
         FileNotFoundError: published files are missing.
         ValueError: a published or prepared file is damaged, or its sequences are too long for the model.
     """
-    return config.data().prepare(config.data_dir, manual_dir=config.manual_dir, verify=config.verify)
+    return dict(config.data().prepare(config.data_dir, manual_dir=config.manual_dir, verify=config.verify))
 
 
 def predictors(config: Config, splits: Splits) -> dict[str, float]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from experiments import claims, run
-from experiments.run import study
+from experiments.run.studies import study
 from tests.experiments.claims.test_claims import FULL, QUICK, TINY
 
 

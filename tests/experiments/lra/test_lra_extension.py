@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from experiments import lra, run
-from experiments.lra import learned_stencils
 from experiments.lra.extension import extend
+from experiments.lra.learned import learned_stencils
 from experiments.lra.presets import CONTINUATION
 from pdeformer.layers import PDEAttentionConfig, StencilConfig
 from tests.experiments.lra.test_lra import TINY

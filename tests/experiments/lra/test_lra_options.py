@@ -9,12 +9,15 @@ from flax import nnx
 
 from experiments import lra
 from experiments.data import listops
+from experiments.data.listops.listops_splits import ListOpsData
 from experiments.lra import program
 from pdeformer import train
 from pdeformer.layers import PDEAttentionConfig, StencilConfig
 from pdeformer.model import PLACEMENTS, Classifier
 
-QUICK, LRA, TWO_LAYER, AMOS = (config for _, config in lra.PRESETS.values())
+QUICK, LRA, TWO_LAYER, AMOS = (
+    lra.PRESETS[name][1] for name in ("quick", "listops-lra", "listops-two-layer", "listops-amos")
+)
 
 
 def test_no_word_is_quick_and_options_may_come_first():
@@ -47,7 +50,7 @@ def test_options_reach_their_fields():
     assert config.placement == ("after_embedding", "before_ffn")
     assert config.stencil == StencilConfig(kind="multiscale", dilations=(1, 4))
     assert config.attention == PDEAttentionConfig("reaction-diffusion", beta=-0.1, order="euler")
-    assert config.data() is listops.RELEASE
+    assert config.data() == ListOpsData(listops.RELEASE, 1999)
     assert [str(path) for path in (config.data_dir, config.manual_dir, config.out)] == ["d", "m", "o"]
     assert config.network((), 16, 10).dtype == "bfloat16"
     assert config.resume
@@ -107,7 +110,8 @@ def test_published_configurations_have_the_published_numbers():
     peak = train.schedule(LRA.optimizer, LRA.steps)(1000)
     np.testing.assert_allclose(peak, 1.6e-3, rtol=0.02)
     for config in (LRA, TWO_LAYER, AMOS):
-        assert config.data() == listops.FULL or config.data().name == listops.FULL.name
+        assert config.data().title == "ListOps (generated)"
+        assert config.data().sizes() == {"train": 96_000, "val": 2000, "test": 2000}
         assert (config.model.dropout, config.model.attention_dropout, config.model.norm) == (0.1, 0.1, "pre")
     assert (LRA.model.pooling, LRA.model.positions, LRA.optimizer.b2, LRA.optimizer.eps) == (
         "cls",

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from experiments import lra, run
-from experiments.lra import example_hits, figures, figures_learned, learned_coefficients, report
+from experiments.lra import example_hits, figures, report
 from experiments.lra.example_hits import Hits
+from experiments.lra.learned import figures_learned, learned_coefficients
 from experiments.run.figures import COLORS, smooth, smoothing_window
 from pdeformer.layers import PDEAttentionConfig
 

@@ -15,8 +15,9 @@ from rich.console import Console
 from experiments import pid_llava
 from experiments.pid_llava import checkpoint, known_effects, presets, program, result_cache
 from experiments.pid_llava.stages import capturing, decomposing, questions
-from experiments.run import Run, study
+from experiments.run import Run
 from experiments.run.progress import StudyProgress
+from experiments.run.studies import study
 from pid import Bootstrap, Shuffle, layerwise, llava, toyworld
 from pid.llava import TokenType
 from pid.llava.activations import shard_writer

@@ -14,9 +14,10 @@ import pytest
 from matplotlib.figure import Figure
 
 from experiments import run
-from experiments.run import figures, study
+from experiments.run import figures
 from experiments.run.console import SafeStream, encodable, failure, failure_code, open_console
 from experiments.run.report import Table
+from experiments.run.studies import study
 from tests.helpers.tiny_program import Config, main
 
 ROOT = Path(__file__).resolve().parents[3]

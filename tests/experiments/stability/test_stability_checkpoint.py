@@ -12,6 +12,7 @@ import pytest
 from flax import nnx
 
 from experiments import lra, run, stability
+from experiments.data import arrays
 from experiments.pid_llava import toy
 from experiments.stability.trained_layers import layer_measures, llava_folder, lra_run, model_folders
 from pdeformer import diagnostics
@@ -74,8 +75,7 @@ def rebuilt(folder, variant):
     model = nnx.merge(*lra_run.restore(lra_run.model_config(saved, variant), training.checkpoint))
     return (
         model,
-        jnp.asarray(batch.tokens, jnp.int32),
-        jnp.asarray(batch.segment_ids),
+        *arrays.model_inputs(batch.tokens, batch.lengths, first_id=0),
         jnp.asarray(batch.labels),
     )
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from experiments import stability
-from experiments.run import study
+from experiments.run.studies import study
 from experiments.stability import Horizon, Initialization, Network
 
 TINY = replace(
