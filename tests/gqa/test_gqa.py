@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from pid import gqa
-from tests.helpers import gqa_folder
-from tests.helpers.gqa_folder import build, expected
+from tests.helpers.folders import gqa_folder
+from tests.helpers.folders.gqa_folder import build, expected
 
 VAL = "questions1.2/val_balanced_questions.json"
 
@@ -121,7 +121,7 @@ def test_all_questions_of_train_are_ten_files_and_only_tasks_leaves_the_others_o
 def test_it_is_built_and_read_without_tensorflow(download, tmp_path):
     code = f"""
 import sys
-from tests.helpers.gqa_folder import build, gqa
+from tests.helpers.folders.gqa_folder import build, gqa
 rows = list(gqa.questions(build({str(download)!r}, {str(tmp_path)!r}), "val"))
 images = gqa.Images(build({str(download)!r}, {str(tmp_path)!r}, gqa.IMAGES), "val")
 print(len(rows), images["1000"].shape, "tensorflow" in sys.modules)

@@ -8,7 +8,8 @@ import pytest
 from experiments.pid_llava.stages import questions
 from pid import gqa
 from pid.gqa.json_stream import entries
-from tests.helpers import gqa_folder, toy_llava
+from tests.helpers import toy_llava
+from tests.helpers.folders import gqa_folder
 
 
 def rewrite(path, change):

@@ -3,8 +3,8 @@
 import pytest
 
 from pid import gqa
-from tests.helpers import gqa_folder
-from tests.helpers.gqa_folder import expected
+from tests.helpers.folders import gqa_folder
+from tests.helpers.folders.gqa_folder import expected
 
 
 def test_a_published_file_holds_the_questions_themselves(tmp_path):

@@ -8,8 +8,8 @@ import pytest
 
 from pid import gqa
 from pid.gqa.question import parse, program
-from tests.helpers import gqa_folder
-from tests.helpers.gqa_folder import copies_of, expected
+from tests.helpers.folders import gqa_folder
+from tests.helpers.folders.gqa_folder import copies_of, expected
 
 
 def test_tasks_are_counted_by_their_types():

@@ -14,7 +14,7 @@ import pytest
 
 from pid import llava
 from pid.llava import EncodedPrompt, Knockout, Sample
-from tests.helpers.llava_folder import picture, theirs, wrapped_processor
+from tests.helpers.folders.llava_folder import picture, theirs, wrapped_processor
 from tests.helpers.llava_golden import GOLDEN, batch_of, folder_of, loaded
 from tests.llava.preprocessing.model_folders import save_folder
 

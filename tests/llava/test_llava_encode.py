@@ -14,9 +14,9 @@ from pid.llava import Sample, TokenType
 from pid.llava.config import LlavaConfig
 from pid.llava.preprocessing.images import to_rgb
 from pid.llava.preprocessing.prompts import STYLES, SUFFIXES
-from tests.helpers import llava_folder
-from tests.helpers.llava_folder import picture, sample, theirs, token_types, words
-from tests.helpers.llava_folder import wrapped_processor as processor
+from tests.helpers.folders import llava_folder
+from tests.helpers.folders.llava_folder import picture, sample, theirs, token_types, words
+from tests.helpers.folders.llava_folder import wrapped_processor as processor
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 MEAN, STD = (

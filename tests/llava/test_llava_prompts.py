@@ -9,8 +9,8 @@ from pid import llava
 from pid.llava import TokenType
 from pid.llava.preprocessing.prompts import STYLES, SUFFIXES
 from pid.llava.preprocessing.tokenization import tokenize
-from tests.helpers.llava_folder import join_pieces, pieces, sample, token_types
-from tests.helpers.llava_folder import wrapped_processor as processor
+from tests.helpers.folders.llava_folder import join_pieces, pieces, sample, token_types
+from tests.helpers.folders.llava_folder import wrapped_processor as processor
 
 
 def random_questions(count, seed=0):

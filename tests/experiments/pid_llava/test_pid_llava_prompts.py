@@ -13,7 +13,8 @@ from experiments.pid_llava.config import CaptureOptions
 from experiments.pid_llava.stages import questions
 from pid.llava import TokenType
 from pid.llava.preprocessing.prompts import STYLES
-from tests.helpers import gqa_folder, toy_llava
+from tests.helpers import toy_llava
+from tests.helpers.folders import gqa_folder
 from tests.llava.preprocessing.model_folders import config_fields, save_folder
 
 

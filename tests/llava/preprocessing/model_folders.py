@@ -2,7 +2,7 @@
 
 import json
 
-from tests.helpers import llava_folder
+from tests.helpers.folders import llava_folder
 
 
 def config_fields(*, anyres=False, text_model="llama", **fields):

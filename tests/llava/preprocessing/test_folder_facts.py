@@ -7,8 +7,8 @@ import pytest
 
 from pid import llava
 from pid.llava.config import parse_config
-from tests.helpers import llava_folder
-from tests.helpers.llava_folder import sample
+from tests.helpers.folders import llava_folder
+from tests.helpers.folders.llava_folder import sample
 from tests.llava.preprocessing.model_folders import config_fields, edit_json, make_old, save_folder
 
 CONFIG, PROCESSOR, IMAGES = "config.json", "processor_config.json", "preprocessor_config.json"

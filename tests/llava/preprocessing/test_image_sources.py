@@ -13,7 +13,7 @@ from PIL import Image
 from pid import llava
 from pid.llava import Sample
 from pid.llava.preprocessing.images import to_rgb
-from tests.helpers.llava_folder import picture, wrapped_processor
+from tests.helpers.folders.llava_folder import picture, wrapped_processor
 
 COLORS = np.asarray(picture(4, 6))
 UPRIGHT = {

@@ -10,8 +10,8 @@ from pid import llava
 from pid.llava import Sample, TokenType
 from pid.llava.preprocessing.prompts import STYLES
 from pid.llava.preprocessing.sources.model_style import FAMILIES
-from tests.helpers import llava_folder
-from tests.helpers.llava_folder import picture
+from tests.helpers.folders import llava_folder
+from tests.helpers.folders.llava_folder import picture
 from tests.llava.preprocessing.model_folders import config_fields, edit_json, save_folder
 
 PARTS = "{% for part in m.content %}{{ '<image>\\n' if part.type == 'image' else part.text }}{% endfor %}"

@@ -1,0 +1,1 @@
+"""Folders of published data and models in miniature."""
