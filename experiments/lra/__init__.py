@@ -12,7 +12,7 @@
 
 Files in import order:
 
-tasks         the tasks, their heads and the options of their data
+benchmark_tasks  the tasks, their heads and the options of their data
 controls      variants without a PDE that a diffusion layer has to beat
 config        options, their `--help` and their checks
 extension     more seeds and variants for a run that exists

@@ -14,8 +14,8 @@ from experiments.data.pathfinder import PathfinderConfig
 from experiments.data.recall import RecallConfig
 from experiments.data.retrieval import RetrievalConfig
 from experiments.data.text import TextConfig
+from experiments.lra.benchmark_tasks import GROUPS, LISTOPS_OPTIONS, TASKS
 from experiments.lra.controls import CONTROLS, WINDOW, apply, control_of
-from experiments.lra.tasks import GROUPS, LISTOPS_OPTIONS, TASKS
 from pdeformer import train
 from pdeformer.layers import PDEAttentionConfig, StencilConfig
 from pdeformer.model import PLACEMENTS, Architecture, ModelConfig

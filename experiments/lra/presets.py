@@ -20,10 +20,10 @@ from experiments.data.pathfinder import PathfinderConfig
 from experiments.data.recall import RecallConfig
 from experiments.data.retrieval import RetrievalConfig
 from experiments.data.text import TextConfig
+from experiments.lra.benchmark_tasks import BENCHMARK, TASKS
 from experiments.lra.config import MAY_CHANGE_ON_RESUME, RENAMED, SHORT, Config, Network
 from experiments.lra.extension import extend
 from experiments.lra.published import PUBLISHED
-from experiments.lra.tasks import BENCHMARK, TASKS
 from pdeformer.train import Optimizer
 
 QUICK = Config(

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from experiments import run
+from experiments.lra.benchmark_tasks import BENCHMARK, TASKS
 from experiments.lra.config import MAY_CHANGE_ON_RESUME, NONE, Config, Mesh
 from experiments.lra.controls import CONTROLS
 from experiments.lra.presets import CONFIGURATIONS
-from experiments.lra.tasks import BENCHMARK, TASKS
 from pdeformer.layers import PDEAttentionConfig, StencilConfig
 from pdeformer.model import PLACEMENTS
 from pid.interface.command_options import HIDDEN, Choices

@@ -8,11 +8,11 @@ from rich.console import Console
 
 from experiments import run
 from experiments.lra import example_hits, program, report
+from experiments.lra.benchmark_tasks import TASKS
 from experiments.lra.presets import CONTINUATION
 from experiments.lra.suite.suite_config import SUITE_MAY_CHANGE, SuiteConfig
 from experiments.lra.suite.suite_figure import draw_suite
 from experiments.lra.suite.suite_table import TaskResult, tabulate_suite
-from experiments.lra.tasks import TASKS
 from experiments.run.report import Layout, show
 from pdeformer import sharding
 

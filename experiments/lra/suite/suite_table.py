@@ -4,11 +4,11 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from experiments.lra.benchmark_tasks import BENCHMARK, TASKS
 from experiments.lra.config import BASELINE
 from experiments.lra.published import MODELS
 from experiments.lra.published import TASKS as COLUMNS
 from experiments.lra.report import Line
-from experiments.lra.tasks import BENCHMARK, TASKS
 from experiments.run.report import Table
 
 

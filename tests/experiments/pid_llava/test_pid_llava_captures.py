@@ -13,7 +13,8 @@ from experiments.pid_llava.config import Estimation, Target
 from experiments.pid_llava.stages import capturing, decomposing, knockout_conditions, questions
 from pid import compare, llava, toyworld
 from pid.llava import Knockout, TokenType
-from tests.helpers import gqa_folder, llava_folder, toy_llava
+from tests.helpers import toy_llava
+from tests.helpers.folders import gqa_folder, llava_folder
 
 
 @pytest.fixture(scope="module")
