@@ -5,6 +5,7 @@ import gzip
 import itertools
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -108,7 +109,7 @@ def release(folder, **sizes):
     return folder
 
 
-SMALL = {"train": 8, "val": 4, "test": 4}
+SMALL: dict[str, Any] = {"train": 8, "val": 4, "test": 4}
 
 
 @pytest.mark.parametrize("place", aan_pairs.PLACES)
@@ -224,7 +225,8 @@ def articles(monkeypatch, folder):
 @pytest.mark.parametrize(("name", "write"), [("20newsgroups", news), ("bbc", articles)])
 def test_pairs_of_a_stand_in_share_no_document_between_splits(tmp_path, monkeypatch, name, write):
     path = write(monkeypatch, tmp_path / "manual")
-    config = RetrievalConfig(f"offline:{name}", max_len=60)
+    source: Any = f"offline:{name}"
+    config = RetrievalConfig(source, max_len=60)
     splits = config.prepare(tmp_path, manual_dir=path.parent)
     documents = {}
     for split, data in splits.items():
