@@ -5,6 +5,7 @@ Files in import order:
 aan_pairs            the published pairs, read row by row
 document_pairs       pairs of documents of one class or of two
 retrieval_stand_ins  newsgroups and articles from packages, with their floors
+word_baseline        the accuracy of comparing the words of two texts
 retrieval_config     the configuration, and its splits as arrays
 """
 
@@ -12,6 +13,7 @@ from experiments.data.retrieval.aan_pairs import pair_files, read_pairs
 from experiments.data.retrieval.document_pairs import Pairs, draw_pairs
 from experiments.data.retrieval.retrieval_config import RetrievalConfig
 from experiments.data.retrieval.retrieval_stand_ins import STAND_INS, RetrievalStandIn, read_groups
+from experiments.data.retrieval.word_baseline import word_accuracy
 
 __all__ = [
     "STAND_INS",
@@ -22,4 +24,5 @@ __all__ = [
     "pair_files",
     "read_groups",
     "read_pairs",
+    "word_accuracy",
 ]

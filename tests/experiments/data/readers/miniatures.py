@@ -18,7 +18,7 @@ from experiments.data.preparation.file_hashes import sha256
 from experiments.data.preparation.tfds_files import without_messages
 
 
-def write_tar(path, files, *, mode="w:gz"):
+def write_tar(path, files, *, mode: Any = "w:gz"):
     """Write a tar archive of {name: content} in this order."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tarfile.open(path, mode) as archive:

@@ -22,7 +22,6 @@ from tests.experiments.data.readers.miniatures import (
 
 WEIGHTS = (0.2989, 0.5870, 0.1140)
 SIZES = {"train": 18, "val": 2, "test": 5}
-SMALL = {"train": 18, "val": 2, "test": 5}
 
 
 def gray_by_hand(color):

@@ -5,11 +5,13 @@ import gzip
 import itertools
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
 
 from experiments.data import retrieval
+from experiments.data.arrays import Split
 from experiments.data.retrieval import aan_pairs
 from experiments.data.retrieval.retrieval_config import RetrievalConfig
 from tests.experiments.data.readers.miniatures import register, texts, write_tar, write_zip
@@ -108,7 +110,7 @@ def release(folder, **sizes):
     return folder
 
 
-SMALL = {"train": 8, "val": 4, "test": 4}
+SMALL: dict[str, Any] = {"train": 8, "val": 4, "test": 4}
 
 
 @pytest.mark.parametrize("place", aan_pairs.PLACES)
@@ -224,7 +226,8 @@ def articles(monkeypatch, folder):
 @pytest.mark.parametrize(("name", "write"), [("20newsgroups", news), ("bbc", articles)])
 def test_pairs_of_a_stand_in_share_no_document_between_splits(tmp_path, monkeypatch, name, write):
     path = write(monkeypatch, tmp_path / "manual")
-    config = RetrievalConfig(f"offline:{name}", max_len=60)
+    source: Any = f"offline:{name}"
+    config = RetrievalConfig(source, max_len=60)
     splits = config.prepare(tmp_path, manual_dir=path.parent)
     documents = {}
     for split, data in splits.items():
@@ -243,7 +246,8 @@ def test_pairs_of_a_stand_in_share_no_document_between_splits(tmp_path, monkeypa
         assert all(text.startswith(b"test") for text in documents["test"])
     assert config.title == f"Retrieval stand-in ({name})"
     assert config.is_stand_in
-    assert config.floors == {"chance": 0.5}
+    assert config.floors["chance"] == 0.5
+    assert 0.5 < config.floors["similarity of words"] < 1
 
 
 def test_a_table_of_another_form_is_refused(tmp_path, monkeypatch):
@@ -252,6 +256,37 @@ def test_a_table_of_another_form_is_refused(tmp_path, monkeypatch):
     path = register(monkeypatch, retrieval.STAND_INS, "20newsgroups", tmp_path, write_tar, files)
     with pytest.raises(ValueError, match="must hold the documents of 20newsgroups, got others"):
         RetrievalConfig("offline:20newsgroups").prepare(tmp_path / "data", manual_dir=path.parent)
+
+
+def as_split(pairs, labels):
+    tokens, lengths = np.zeros((len(pairs), 2, 16), np.uint8), np.zeros((len(pairs), 2), np.int32)
+    for row, pair in enumerate(pairs):
+        for side, words in enumerate(pair):
+            tokens[row, side, : len(words)] = list(words.encode())
+            lengths[row, side] = len(words)
+    return Split(tokens, lengths, np.array(labels, np.int32), ("pad",), 2)
+
+
+def test_the_words_of_two_texts_decide_by_their_weighted_overlap():
+    pairs = [("a b", "A c"), ("the x", "the y"), ("d e", "d\te"), ("the z", "the w")]
+    labels = [1, 0, 1, 0]
+    # N = 8 texts. "the" is in 4 of them and weighs log 2; "a", "d" and "e" are in 2, the others in 1.
+    two, one, half = np.log(4) ** 2, np.log(8) ** 2, np.log(2) ** 2
+    expected = [two / (two + one), half / (half + one), 1.0, half / (half + one)]
+    assert expected[1] < expected[0] < 1
+    train = as_split(pairs, labels)
+    assert retrieval.word_accuracy(train, train) == 1.0
+    # The threshold is expected[0] = 0.308: q and r are new and weigh as much as a word of one text.
+    test = as_split([("a q", "a r"), ("a b q", "a c r"), ("", "a")], [1, 0, 0])
+    assert two / (two + 2 * one) < expected[0]
+    assert retrieval.word_accuracy(train, test) == 1.0
+    wrong = test._replace(labels=1 - test.labels)
+    assert retrieval.word_accuracy(train, wrong) == 0.0
+
+
+def test_equal_scores_are_never_on_both_sides_of_the_threshold():
+    train = as_split([("a", "b")] * 3, [0, 1, 0])
+    assert retrieval.word_accuracy(train, train) == pytest.approx(2 / 3)
 
 
 def test_default_sizes_are_those_of_the_published_data():

@@ -1,9 +1,12 @@
 """IMDb from TFDS and from its archive, protocols, stand-ins, and what is refused."""
 
+from typing import Any
+
 import pytest
 import tensorflow_datasets as tfds
 
 from experiments.data import text
+from experiments.data.text.imdb import CLASSES
 from experiments.data.text.text_config import TextConfig
 from tests.experiments.data.readers.miniatures import (
     register,
@@ -12,7 +15,7 @@ from tests.experiments.data.readers.miniatures import (
     write_tfds,
 )
 
-SMALL = {"train": 18, "val": 2, "test": 6}
+SMALL: dict[str, Any] = {"train": 18, "val": 2, "test": 6}
 REVIEWS = {
     "train": [{"text": f"train <br /> \u00e9 {i}", "label": i % 2} for i in range(20)],
     "test": [{"text": f"test {i}", "label": i % 2} for i in range(6)],
@@ -26,7 +29,7 @@ def archive(folder, *, order=("neg", "pos"), train=20, test=6):
     for split, count in (("test", test), ("train", train)):
         files[f"aclImdb/{split}/urls_pos.txt"] = b"http"
         for kind in order:
-            label = text.imdb.CLASSES[kind]
+            label = CLASSES[kind]
             for i in range(label, count, 2):
                 content = REVIEWS[split][i]["text"].encode() if i < len(REVIEWS[split]) else b"x"
                 files[f"aclImdb/{split}/{kind}/{i}_{9 * label + 1}.txt"] = content
@@ -207,7 +210,8 @@ def test_default_sizes_are_those_of_the_published_data():
     assert TextConfig().sizes() == {"train": 22_500, "val": 2_500, "test": 25_000}
     assert TextConfig(protocol="lra_protocol").sizes() == dict.fromkeys(("train", "val", "test"), 25_000)
     for name, stand_in in text.STAND_INS.items():
-        assert TextConfig(f"offline:{name}").sizes() == stand_in.sizes
+        source: Any = f"offline:{name}"
+        assert TextConfig(source).sizes() == stand_in.sizes
         assert max(stand_in.floors.values()) < 1
     assert sum(text.STAND_INS["polarity"].sizes.values()) == 1500
     assert sum(text.STAND_INS["spam-assassin"].sizes.values()) == 6046
