@@ -139,7 +139,8 @@ def cross_entropy(
     is_read, is_class = weights != 0, (labels >= 0) & (labels < logits.shape[-1])
     clean = jnp.where(is_read[..., None], logits.astype(jnp.float32), 0)
     nats = optax.softmax_cross_entropy_with_integer_labels(clean, jnp.where(is_class, labels, 0))
-    nats = jnp.where(is_read, weights * jnp.where(is_class, nats, jnp.nan), 0)
+    # NaN stands only where it is read: elsewhere it would reach the derivative by the weights, as 0 · NaN
+    nats = jnp.where(is_read, weights * jnp.where(is_class | ~is_read, nats, jnp.nan), 0)
     correct = (jnp.argmax(logits, axis=-1) == labels).astype(jnp.float32)
     return Sums(jnp.sum(nats), jnp.sum(weights), jnp.sum(weights * correct))
 

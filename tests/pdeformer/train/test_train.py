@@ -241,6 +241,23 @@ def test_hits_are_the_right_predictions_in_the_order_of_the_batches_on_every_mes
         assert evaluation == train.make_evaluate(graphdef, mesh, shardings)(state.params, rows)
 
 
+def test_hits_are_shares_of_the_labels_of_an_example_and_labels_without_weight_are_not_read():
+    logits = np.random.default_rng(0).normal(size=(4, 3, 5)).astype(np.float32)
+    labels = np.array([[-100, 2, 4], [0, -100, -100], [1, 1, 1], [-100, -100, -100]])
+
+    def loss(model, batch, key):
+        share = (labels >= 0) / np.maximum((labels >= 0).sum(-1, keepdims=True), 1)
+        return train.cross_entropy(jnp.asarray(logits), labels, share * batch["weights"][:, None])
+
+    mesh = sharding.make_mesh(data=1)
+    graphdef, state, shardings = train.init_state(tiny.build, train.Optimizer(), 10, mesh, seed=0)
+    hits: list[np.ndarray] = []
+    evaluate = train.make_evaluate(graphdef, mesh, shardings, loss, with_hits=True)
+    evaluate(state.params, [{"weights": np.ones(4, np.float32)}], hits)
+    right = (logits.argmax(-1) == labels) & (labels >= 0)
+    np.testing.assert_allclose(hits[0], right.sum(-1) / np.maximum((labels >= 0).sum(-1), 1), rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("loss_fn", "options"),
     [
