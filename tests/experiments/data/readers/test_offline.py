@@ -78,6 +78,15 @@ def test_a_client_that_fails_leaves_nothing_and_can_run_again(tmp_path, client, 
     assert offline.fetch(TOY, data_dir=tmp_path).read_bytes() == CONTENT
 
 
+def test_remains_of_a_killed_fetch_are_removed_and_those_of_other_packages_stay(tmp_path, client):
+    for name in (f"incomplete.{TOY.file}.abc", "incomplete.other.abc"):
+        (tmp_path / "downloads" / name).mkdir(parents=True)
+    client(write())
+    offline.fetch(TOY, data_dir=tmp_path)
+    names = {path.name for path in (tmp_path / "downloads").iterdir()}
+    assert names == {TOY.file, f"{TOY.file}.lock", "incomplete.other.abc"}
+
+
 def test_a_client_that_is_not_installed_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(fetching, "client_command", lambda package: [str(tmp_path / "no-client"), "pack"])
     with pytest.raises(ValueError, match=r"no-client pack, which did not run \(.*No such file"):
