@@ -18,6 +18,7 @@ machine            peak rates of the device
 timing             two programs timed against each other, and their planned memory
 evolved_attention  attention evolved by a PDE against plain attention
 operators          attention and the integrators against plain implementations of the same operation
+learning           training steps and their input against plain programs
 iterative_broja    Gaussian BROJA by the published iteration
 broja_speed        our batched closed form against a loop and against the iteration
 llava_capture      knockout windows and pooled states of LLaVA's language model

@@ -143,13 +143,19 @@ def _attend(
     dropout_bits: DropoutBits | None,
 ) -> tuple[Array, Array]:
     """Return the output (B, T, K, G, D) and lse (B, T, K, G) of a query (B, T, K, G, H)."""
-    return _map_heads(static, partial(_forward_head, static), (query, key, value, dropout_bits), mask)
+    output, lse = _forward(static, (query, key, value, mask, dropout_bits), ())
+    return output, lse
 
 
 @_attend.defjvp
 def _attend_jvp(static: StaticArgs, primals: Any, tangents: Any) -> tuple[Any, Any]:
     output = _attend(static, *primals)
     return output, _tangent(static, (*primals, *output), tangents[:3])
+
+
+def _attend_forward(static: StaticArgs, residuals: Any, nothing: tuple[()]) -> tuple[Array, ...]:
+    query, key, value, mask, dropout_bits = residuals
+    return _map_heads(static, partial(_forward_head, static), (query, key, value, dropout_bits), mask)
 
 
 def _attend_tangent(static: StaticArgs, residuals: Any, tangents: Any) -> tuple[Array, ...]:
@@ -164,6 +170,9 @@ def _attend_backward(static: StaticArgs, residuals: Any, cotangents: Any) -> tup
     return _map_heads(static, partial(_backward_head, static), arrays, mask)
 
 
+# One primitive: the gradient of a scan over layers would store, before its loop, what depends on no layer, and the masks
+# of the segments would then lie in memory as (C, W) arrays of every chunk and width. It is linear in nothing.
+_forward = LinearMap("attention", _attend_forward, lambda static, residuals, y: ())
 _tangent = LinearMap("attention_tangent", _attend_tangent, _attend_backward)
 
 
