@@ -58,7 +58,7 @@ class LoaderSize:
     """Tokens of an example."""
     batches: tuple[Count, ...] = (32, 256)
     """Batch sizes."""
-    per_call: Count = 1024
+    per_call: Count = 4096
     """Examples of one timed call, at least; whole batches."""
     steps: Count = 4
     """Training steps of one program, whose input is on the device."""

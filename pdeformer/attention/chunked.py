@@ -170,8 +170,8 @@ def _attend_backward(static: StaticArgs, residuals: Any, cotangents: Any) -> tup
     return _map_heads(static, partial(_backward_head, static), arrays, mask)
 
 
-# One primitive: the gradient of a scan over layers would store, before its loop, what depends on no layer, and the masks
-# of the segments would then lie in memory as (C, W) arrays of every chunk and width. It is linear in nothing.
+# The forward pass is one primitive too, linear in nothing: the gradient of a scan over layers computes before its loop
+# what depends on no layer, and would store the masks there, (C, W) for every chunk and width.
 _forward = LinearMap("attention", _attend_forward, lambda static, residuals, y: ())
 _tangent = LinearMap("attention_tangent", _attend_tangent, _attend_backward)
 

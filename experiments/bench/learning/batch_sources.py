@@ -1,6 +1,6 @@
 """Batches of examples from memory maps: ours, and those of other loaders.
 
-    n examples, B rows of a batch, T tokens
+n examples, B rows of a batch, T tokens
 """
 
 from collections.abc import Callable, Iterator

@@ -1,6 +1,6 @@
 """The two-layer Transformer as one would write it in plain Flax: dense attention, and a list of blocks.
 
-    B batch, T tokens, D channels, N heads, H head width, L blocks
+B batch, T tokens, D channels, N heads, H head width, L blocks
 """
 
 from typing import Any, NamedTuple
@@ -120,7 +120,9 @@ def plain_parameters(params: Any, config: ModelConfig) -> Any:
 
     def block(index: int) -> Any:
         layer = jax.tree.map(lambda x: x[index], params["blocks"])
-        attention = {name: _split_heads(layer["attention"][name], config.heads) for name in ("query", "key", "value")}
+        attention = {
+            name: _split_heads(layer["attention"][name], config.heads) for name in ("query", "key", "value")
+        }
         out = layer["attention"]["out"]
         kernel = out["kernel"].reshape(config.heads, -1, config.width)
         attention["out"] = {"kernel": kernel, "bias": out["bias"]}
@@ -130,7 +132,9 @@ def plain_parameters(params: Any, config: ModelConfig) -> Any:
     embed = {name: params["embed"][name] for name in ("tokens", "positions")}
     others = {name: params[name] for name in ("norm", "hidden", "head")}
     blocks = {index: block(index) for index in range(config.layers)}
-    return jax.tree.map(jnp.array, embed | others | {"blocks": blocks})  # copies, since a step donates its state
+    return jax.tree.map(
+        jnp.array, embed | others | {"blocks": blocks}
+    )  # copies, since a step donates its state
 
 
 def _split_heads(linear: Any, heads: int) -> Any:

@@ -14,7 +14,6 @@ from experiments.bench.learning.plain_classifier import make_plain_training, pla
 from experiments.bench.learning.two_layer import (
     OPTIMIZER,
     RATE,
-    Training,
     full_rows,
     listops_rows,
     make_training,
@@ -59,20 +58,25 @@ def training_rows(config: Config) -> Iterator[Row]:
     """Time a training step for every length, with and without dropout and padding, and compile it."""
     size = config.training
     for tokens in size.lengths:
-        sequences, full = listops_rows(size.batch, tokens), full_rows(size.batch, tokens)
-        cases = [
-            Case("ListOps", sequences, RATE),
-            Case("ListOps, plain masks per head", sequences, RATE, dropout_per_head=True),
-            Case("ListOps, no dropout", sequences),
-            Case("full rows", full, RATE),
-            Case("full rows, no dropout", full),
-        ]
+        cases = cases_of(size.batch, tokens)
         for case in cases:
             ours, plain = (program.stepper() for program in programs_of(case))
             timed = paired_calls(ours, plain, pairs=config.pairs, seconds=config.seconds)
             sizes = {"first_bytes": temporaries(ours.program), "second_bytes": temporaries(plain.program)}
             yield Row(f"T={tokens}, {case.title}", timed._replace(**sizes))
         yield Row(f"T={tokens}, {cases[0].title}, compilation", compilation(*programs_of(cases[0])))
+
+
+def cases_of(batch: int, tokens: int) -> list[Case]:
+    """Return the cases of one length, that of the benchmark first."""
+    sequences, full = listops_rows(batch, tokens), full_rows(batch, tokens)
+    return [
+        Case("ListOps", sequences, RATE),
+        Case("ListOps, plain masks per head", sequences, RATE, dropout_per_head=True),
+        Case("ListOps, no dropout", sequences),
+        Case("full rows", full, RATE),
+        Case("full rows, no dropout", full),
+    ]
 
 
 class Lowerable(NamedTuple):
@@ -114,7 +118,7 @@ def programs_of(case: Case) -> tuple[Lowerable, Lowerable]:
 
 
 def compilation(ours: Lowerable, plain: Lowerable) -> Paired:
-    """Return the times to trace and compile both steps, without anything that earlier calls left in memory or on disk."""
+    """Return the times to trace and compile both steps, without what earlier calls left in memory or on disk."""
     times = []
     with without_stored_programs():
         for swap in range(COMPILATIONS):
