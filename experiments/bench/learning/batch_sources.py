@@ -22,10 +22,10 @@ class Example(NamedTuple):
 
     tokens: np.ndarray
     """Its values, uint8 (T,)."""
-    length: np.int32
-    """Number of its tokens."""
-    label: np.int32
-    """Its label."""
+    length: Any
+    """Number of its tokens, int32."""
+    label: Any
+    """Its label, int32."""
 
 
 @contextmanager
@@ -73,7 +73,7 @@ def our_grain_batches(split: arrays.Split, batch: int) -> Callable[[int], arrays
     return arrays.grain_batches(split, batch, seed=0, steps=2**30).__getitem__
 
 
-def example_grain_batches(split: arrays.Split, batch: int) -> Callable[[int], Example]:
+def example_grain_batches(split: arrays.Split, batch: int) -> Callable[[int], Any]:
     """Return batches by grain, whose elements are examples: shuffled, repeated and batched by grain."""
     import grain  # here, because the import takes three seconds
 

@@ -1,6 +1,7 @@
 """`experiments.bench.learning`: the plain Transformer equals ours, every loader reads the split, sections run."""
 
 from dataclasses import replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -126,7 +127,8 @@ def test_the_sections_run(tmp_path, monkeypatch):
         del key
         return state + batch["lengths"].sum(), batch["labels"]
 
-    training = Training(jnp.zeros((), jnp.int32), count, sharding.make_mesh(data=1))
+    state: Any = jnp.zeros((), jnp.int32)
+    training = Training(state, count, sharding.make_mesh(data=1))
     monkeypatch.setattr(input_speed, "make_training", lambda config: training)
     config = Config(
         only=("training", "loader"),
