@@ -119,7 +119,8 @@ class Config:
     pairs: Count = 20
     """Number of timed pairs for each row, in alternating order. It must be even."""
     seconds: Positive = 5.0
-    """Time limit of a row in seconds. Section evolved does not limit forward rows of up to 8192 tokens."""
+    """Time limit of a row in seconds. Training steps have three times as much, and section evolved does not
+    limit forward rows of up to 8192 tokens."""
     out: Path | None = None
     """Run folder. Default: the next free number under runs/bench/. Nothing is ever overwritten."""
     resume: bool = False

@@ -20,7 +20,7 @@ from experiments.bench.learning.batch_sources import (
     our_grain_batches,
     split_on_disk,
 )
-from experiments.bench.learning.training_speed import Stepper
+from experiments.bench.learning.training_speed import PATIENCE, Stepper
 from experiments.bench.learning.two_layer import RATE, listops_rows, make_training, two_layer
 from experiments.bench.timing import Row, paired_calls
 from experiments.data import arrays, listops
@@ -35,8 +35,6 @@ PER = 1000
 """Times are those of so many examples."""
 EXAMPLES = 256
 """Examples of the split in device memory."""
-PATIENCE = 4
-"""Times the time limit of a row: whole steps take long, and their input is a small part of them."""
 
 
 def loader_rows(config: Config) -> Iterator[Row]:

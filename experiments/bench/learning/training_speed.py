@@ -23,6 +23,8 @@ from experiments.bench.learning.two_layer import (
 from experiments.bench.timing import Paired, Row, paired_calls, temporaries
 from experiments.data import arrays
 
+PATIENCE = 3
+"""Times the time limit of a row, because steps are long."""
 COMPILATIONS = 2
 """Number of times that each step is compiled, in alternating order."""
 
@@ -61,7 +63,7 @@ def training_rows(config: Config) -> Iterator[Row]:
         cases = cases_of(size.batch, tokens)
         for case in cases:
             ours, plain = (program.stepper() for program in programs_of(case))
-            timed = paired_calls(ours, plain, pairs=config.pairs, seconds=config.seconds)
+            timed = paired_calls(ours, plain, pairs=config.pairs, seconds=PATIENCE * config.seconds)
             sizes = {"first_bytes": temporaries(ours.program), "second_bytes": temporaries(plain.program)}
             yield Row(f"T={tokens}, {case.title}", timed._replace(**sizes))
         yield Row(f"T={tokens}, {cases[0].title}, compilation", compilation(*programs_of(cases[0])))
