@@ -1,6 +1,6 @@
 """Time and memory of our fast implementations relative to plain ones, measured within one process.
 
-    python -m experiments.bench                      # every section, under seven minutes on two cores
+    python -m experiments.bench                      # every section, a quarter of an hour on two cores
     python -m experiments.bench --only evolved       # one section
     python -m experiments.bench --compare earlier/summary.json         # each row over an earlier one
     python -m experiments.bench --out runs/bench/bench-001 --resume    # continue after a kill
