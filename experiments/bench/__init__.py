@@ -1,6 +1,6 @@
 """Time and memory of our fast implementations relative to plain ones, measured within one process.
 
-    python -m experiments.bench                      # every section, under seven minutes on two cores
+    python -m experiments.bench                      # every section, a quarter of an hour on two cores
     python -m experiments.bench --only evolved       # one section
     python -m experiments.bench --compare earlier/summary.json         # each row over an earlier one
     python -m experiments.bench --out runs/bench/bench-001 --resume    # continue after a kill
@@ -18,6 +18,7 @@ machine            peak rates of the device
 timing             two programs timed against each other, and their planned memory
 evolved_attention  attention evolved by a PDE against plain attention
 operators          attention and the integrators against plain implementations of the same operation
+learning           training steps and their input against plain programs
 iterative_broja    Gaussian BROJA by the published iteration
 broja_speed        our batched closed form against a loop and against the iteration
 llava_capture      knockout windows and pooled states of LLaVA's language model

@@ -13,6 +13,8 @@ ARRAYS: dict[SectionName, Arrays] = {
     },
     "taps": _STATE,
     "backward": _STATE,
+    "training": {("training.lengths", "training.lengths", "training.batch"): 16},
+    "loader": {("loader.examples", "loader.tokens"): 1},
     "pid": {("pid.batch", "pid.loop", "pid.loop"): 32, ("pid.batch", "pid.iterative", "pid.iterative"): 32},
     "llava": {
         ("llava.layers", *_WIDTH, "llava.ffn"): 12,

@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from experiments import run
 from pid.interface.ranges import Count, Positive
 
-SectionName = Literal["evolved", "attention", "taps", "backward", "pid", "llava"]
+SectionName = Literal["evolved", "attention", "taps", "backward", "training", "loader", "pid", "llava"]
 MAY_CHANGE_ON_RESUME = (*run.MAY_CHANGE_ON_RESUME, "only", "compare")
 """Fields that may change on resume: the folder, the choice of sections, and the run to compare with."""
 
@@ -36,6 +36,32 @@ class StateSize:
     """Channels of a token."""
     batch: Count = 8
     """Batch size."""
+
+
+@dataclass(frozen=True)
+class TrainingSize:
+    """Size of the batches of the two-layer ListOps Transformer, in section training and for its input in loader."""
+
+    lengths: tuple[Count, ...] = (1024, 2048)
+    """Numbers of tokens of a row, at least 8. Section loader takes the smallest."""
+    batch: Count = 4
+    """Examples of a step."""
+
+
+@dataclass(frozen=True)
+class LoaderSize:
+    """The split of section loader, uint8 (examples, tokens) in a temporary folder, and its batches."""
+
+    examples: Count = 100_000
+    """Number of examples."""
+    tokens: Count = 2048
+    """Tokens of an example."""
+    batches: tuple[Count, ...] = (32, 256)
+    """Batch sizes."""
+    per_call: Count = 4096
+    """Examples of one timed call, at least; whole batches."""
+    steps: Count = 4
+    """Training steps of one program, whose input is on the device."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +102,8 @@ USED_BY: dict[str, tuple[SectionName, ...]] = {
     "largest_matrix": ("evolved",),
     "attention": ("evolved", "attention"),
     "state": ("taps", "backward"),
+    "training": ("training", "loader"),
+    "loader": ("loader",),
     "pid": ("pid",),
     "llava": ("llava",),
 }
@@ -86,12 +114,13 @@ USED_BY: dict[str, tuple[SectionName, ...]] = {
 class Config:
     """Measure speed and memory of our implementations relative to plain ones."""
 
-    only: tuple[SectionName, ...] = ("evolved", "attention", "taps", "backward", "pid", "llava")
+    only: tuple[SectionName, ...] = get_args(SectionName)
     """Sections to run, one after another."""
     pairs: Count = 20
     """Number of timed pairs for each row, in alternating order. It must be even."""
     seconds: Positive = 5.0
-    """Time limit of a row in seconds. Section evolved does not limit forward rows of up to 8192 tokens."""
+    """Time limit of a row in seconds. Training steps have three times as much, and section evolved does not
+    limit forward rows of up to 8192 tokens."""
     out: Path | None = None
     """Run folder. Default: the next free number under runs/bench/. Nothing is ever overwritten."""
     resume: bool = False
@@ -108,6 +137,10 @@ class Config:
     """Size of query, key and value in section attention, float32 (batch, tokens, heads, width)."""
     state: StateSize = field(default_factory=StateSize)
     """Size of the state in sections taps and backward, float32 (batch, tokens, channels)."""
+    training: TrainingSize = field(default_factory=TrainingSize)
+    """Size of the batches of the two-layer ListOps Transformer, in section training and for its input in loader."""
+    loader: LoaderSize = field(default_factory=LoaderSize)
+    """The split of section loader, uint8 (examples, tokens) in a temporary folder, and its batches."""
     pid: DecompositionSize = field(default_factory=DecompositionSize)
     """Sizes of the systems in section pid: covariances of random channels with d dimensions of target, x and y each."""
     llava: LlavaSize = field(default_factory=LlavaSize)
@@ -119,12 +152,19 @@ class Config:
             raise ValueError(
                 f"sections are one or more different ones, got {' '.join(self.only) or 'none'}; change --only."
             )
-        for name, values in (("lengths", self.lengths), ("pid.iterative", self.pid.iterative)):
+        lists = {
+            "lengths": self.lengths,
+            "training.lengths": self.training.lengths,
+            "loader.batches": self.loader.batches,
+            "pid.iterative": self.pid.iterative,
+        }
+        for name, values in lists.items():
             if not values or len(set(values)) < len(values):
                 raise ValueError(
                     f"{name} are one or more different numbers, got {' '.join(map(str, values)) or 'none'}; change "
                     f"--{name}."
                 )
+        self._check_learning()
         run.check_ranges(self)
         run.check_paths(self)
         run.check_resume(resume=self.resume, out=self.out)
@@ -136,6 +176,19 @@ class Config:
         if self.pairs < 2 or self.pairs % 2:
             raise ValueError(
                 f"pairs must be even so that both orders weigh the same, got {self.pairs}; change --pairs, 20 is usual."
+            )
+
+    def _check_learning(self) -> None:
+        """Raise ValueError for rows that no sequence fits, and for batches that are larger than the split."""
+        if min(self.training.lengths) < 8:
+            raise ValueError(
+                f"a ListOps sequence must fit a row of 8 tokens or more, got "
+                f"training.lengths={min(self.training.lengths)}; raise --training.lengths."
+            )
+        if max(self.loader.batches) > self.loader.examples:
+            raise ValueError(
+                f"a batch is drawn from loader.examples={self.loader.examples} examples, got "
+                f"loader.batches={max(self.loader.batches)}; lower --loader.batches."
             )
 
     def idle_options(self) -> dict[str, run.Idle]:

@@ -17,6 +17,8 @@ from experiments.bench.broja_speed import decomposition_rows
 from experiments.bench.config import CONTINUATION, Config
 from experiments.bench.earlier_run import EarlierRun, read_earlier
 from experiments.bench.evolved_attention import draw_evolved, evolved_rows
+from experiments.bench.learning.input_speed import loader_rows
+from experiments.bench.learning.training_speed import training_rows
 from experiments.bench.llava_capture import llava_rows
 from experiments.bench.machine import Machine, measure_machine
 from experiments.bench.operators import attention_rows, backward_rows, taps_rows
@@ -32,6 +34,11 @@ SECTIONS: dict[str, tuple[str, Callable[[Config], Iterator[Row]]]] = {
     "attention": ("our attention against jax.nn.dot_product_attention", attention_rows),
     "taps": ("evolve in one pass against the scan of steps", taps_rows),
     "backward": ("gradient of evolve against autodiff through every step", backward_rows),
+    "training": ("training step of the two-layer ListOps Transformer against plain Flax", training_rows),
+    "loader": (
+        "batches from memory maps, ms per 1000 examples; and input of training steps, ms per program",
+        loader_rows,
+    ),
     "pid": ("Gaussian BROJA, per system, one BLAS thread", decomposition_rows),
     "llava": ("LLaVA's language model: knockout windows in two phases, pooled states", llava_rows),
 }

@@ -57,7 +57,7 @@ def paired_calls(
     first: Callable[[], Any],
     second: Callable[[], Any],
     *,
-    per: tuple[int, int] = (1, 1),
+    per: tuple[float, float] = (1, 1),
     pairs: int = 20,
     seconds: float = math.inf,
 ) -> Paired:

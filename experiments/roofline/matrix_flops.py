@@ -7,8 +7,10 @@ counts.
 
 import math
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
+import jax
 from jax import lax
 from jax.extend.core import ClosedJaxpr, Jaxpr, jaxprs_in_params
 
@@ -36,10 +38,22 @@ def matrix_flops(jaxpr: ClosedJaxpr | Jaxpr, *, unknown_trips: float = 1.0) -> C
             total += max(branches, key=lambda branch: sum(branch.values()))
         else:
             times = executions(equation, unknown_trips)
-            for inner in jaxprs_in_params(equation.params):
+            for inner in programs_in(equation):
                 for kind, flops in matrix_flops(inner, unknown_trips=unknown_trips).items():
                     total[kind] += times * flops  # type: ignore[operator]  a mean number of trips is no integer
     return total
+
+
+def programs_in(equation: Any) -> Iterator[ClosedJaxpr | Jaxpr]:
+    """Yield the programs that an equation runs: those among its parameters, and that of a primitive of ours.
+
+    A `LinearMap` of `pdeformer.integrators` is one primitive whose rule is a jitted function.
+    """
+    yield from jaxprs_in_params(equation.params)
+    rule = equation.primitive.impl
+    if isinstance(rule, jax.stages.Wrapped):
+        shapes = [jax.ShapeDtypeStruct(x.aval.shape, x.aval.dtype) for x in equation.invars]
+        yield rule.trace(*shapes, **equation.params).jaxpr
 
 
 def executions(equation: Any, unknown_trips: float) -> float:

@@ -156,13 +156,19 @@ def _attend(
     terms: TokenTerms,
 ) -> tuple[Array, Array]:
     """Return the output (B, T, K, G, D) and lse (B, T, K, G) of a query (B, T, K, G, H)."""
-    return _map_heads(static, partial(_forward_head, static), (query, key, value, terms), mask)
+    output, lse = _forward(static, (query, key, value, mask, terms), ())
+    return output, lse
 
 
 @_attend.defjvp
 def _attend_jvp(static: StaticArgs, primals: Any, tangents: Any) -> tuple[Any, Any]:
     output = _attend(static, *primals)
     return output, _tangent(static, (*primals, *output), tangents[:3])
+
+
+def _attend_forward(static: StaticArgs, residuals: Any, nothing: tuple[()]) -> tuple[Array, ...]:
+    query, key, value, mask, terms = residuals
+    return _map_heads(static, partial(_forward_head, static), (query, key, value, terms), mask)
 
 
 def _attend_tangent(static: StaticArgs, residuals: Any, tangents: Any) -> tuple[Array, ...]:
@@ -177,6 +183,9 @@ def _attend_backward(static: StaticArgs, residuals: Any, cotangents: Any) -> tup
     return _map_heads(static, partial(_backward_head, static), arrays, mask)
 
 
+# The forward pass is one primitive too, linear in nothing: the gradient of a scan over layers computes before its loop
+# what depends on no layer, and would store the masks there, (C, W) for every chunk and width.
+_forward = LinearMap("attention", _attend_forward, lambda static, residuals, y: ())
 _tangent = LinearMap("attention_tangent", _attend_tangent, _attend_backward)
 
 

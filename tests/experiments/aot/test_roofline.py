@@ -12,6 +12,7 @@ from jax.experimental.pallas import tpu as pltpu
 
 from experiments.roofline import CHIPS, estimate, hlo_text, matrix_flops, total
 from experiments.roofline.mosaic_kernels import kernel_of
+from pdeformer.attention import dot_product_attention
 
 PRODUCT = 2 * 8 * 16 * 4
 
@@ -28,6 +29,15 @@ def test_operations_of_a_product_by_type_and_precision():
     assert matrix_flops(traced(highest, *shapes)) == {"float32 highest": PRODUCT}
     one_pass = partial(jax.lax.dot, precision=jax.lax.DotAlgorithmPreset.BF16_BF16_F32)
     assert matrix_flops(traced(one_pass, *shapes)) == {"float32 default": PRODUCT}
+
+
+def test_operations_of_attention_and_its_gradient_which_are_primitives_of_ours():
+    shape = (1, 16, 2, 8)
+    product = 2 * 2 * 16 * 16 * 8  # queries times keys of two heads
+    attend = partial(dot_product_attention, method="chunked")
+    gradient = jax.grad(lambda *arrays: jnp.sum(attend(*arrays)), (0, 1, 2))
+    assert sum(matrix_flops(traced(attend, *[shape] * 3)).values()) == 2 * product
+    assert sum(matrix_flops(traced(gradient, *[shape] * 3)).values()) == 7 * product
 
 
 def test_operations_of_a_batched_product_its_gradient_and_a_convolution():

@@ -343,6 +343,29 @@ def test_temporaries_are_a_tenth_of_the_materialised_form(case, backward):
     assert temporaries("chunked") <= temporaries("xla") / 10
 
 
+@pytest.mark.parametrize("case", ["causal", "segments"])
+@pytest.mark.codegen
+def test_the_gradient_of_a_loop_over_layers_stores_no_masks(case):
+    shape = jax.ShapeDtypeStruct((1, 1024, 1, 8), jnp.float32)
+    ids = jax.ShapeDtypeStruct((1, 1024), jnp.int32)
+
+    def temporaries(*, causal=False, with_segments=False):
+        def loss(u, ids):
+            def layer(u, _):
+                ids_of_call = ids if with_segments else None
+                return u + dot_product_attention(u, u, u, segment_ids=ids_of_call, is_causal=causal), None
+
+            return jnp.sum(jax.lax.scan(layer, u, None, length=2)[0] ** 2)
+
+        analysis = jax.jit(jax.grad(loss)).lower(shape, ids).compile().memory_analysis()
+        assert analysis is not None
+        return analysis.temp_size_in_bytes
+
+    one_mask = 4 * 1024 * 1024
+    masked = temporaries(causal=case == "causal", with_segments=case == "segments")
+    assert masked < temporaries() + one_mask / 2
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
