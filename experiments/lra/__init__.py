@@ -21,7 +21,7 @@ figures_learned       learned stencils and coefficients
 program               data, training, run folder, summary
 """
 
-from experiments.data.listops_options import Generated as Generated
+from experiments.data.listops.listops_options import Generated as Generated
 from experiments.lra.config import Config as Config
 from experiments.lra.config import Mesh as Mesh
 from experiments.lra.config import Network as Network

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from experiments import run
 from experiments.data import listops
-from experiments.data.listops_options import Generated, Release, Source, listops_config
+from experiments.data.listops.listops_options import Generated, Release, Source, listops_config
 from pdeformer import train
 from pdeformer.layers import PDEAttentionConfig, StencilConfig
 from pdeformer.model import PLACEMENTS, Architecture, ModelConfig

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from experiments import run
 from experiments.data import arrays, listops
-from experiments.data.listops_splits import prepare_listops
+from experiments.data.listops.listops_splits import prepare_listops
 from experiments.lra import example_hits, learned_coefficients, learned_stencils, report
 from experiments.lra.config import BASELINE, Config
 from experiments.lra.figures import draw_curves
@@ -168,7 +168,10 @@ def train_one(
         return result
     data = splits["train"]
     model = config.network(config.variants()[variant], len(data.vocabulary), data.classes)
-    programs = run.make_programs(builder(model), config.optimizer, config.steps, mesh, fsdp=config.mesh.fsdp)
+    loss = arrays.classifier_loss(data.first_id)
+    programs = run.make_programs(
+        builder(model), config.optimizer, config.steps, mesh, loss, fsdp=config.mesh.fsdp
+    )
 
     hits: list[Any] = []  # of the last weights, and then of the best ones if they differ
 

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from experiments import run
-from experiments.data.file_hashes import sha256
+from experiments.data.preparation.file_hashes import sha256
 from experiments.pid_gaussian.config import Config
 from experiments.pid_gaussian.presets import CONTINUATION
 from experiments.pid_gaussian.studies import (

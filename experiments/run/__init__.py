@@ -13,8 +13,7 @@ figures       style and colors of figures, and their PNG files
 compilation_cache  compiled programs on disk
 command_line  presets, options under old names, checks of seeds and of --resume
 entry_point   the door of every program: a sentence and an exit code for errors of the user
-study         interface and runner of the programs that measure
-sections      a study of sections with claims, verdicts and figures
+studies       programs that measure: their interface, and studies of sections with claims
 killtest      a program that kills another one at random moments and compares its results
 """
 
@@ -51,15 +50,15 @@ from experiments.run.folder.opening import open_run as open_run
 from experiments.run.folder.provenance import versions as versions
 from experiments.run.folder.run_folder import Run as Run
 from experiments.run.folder.run_folder import remedy_of_row as remedy_of_row
-from experiments.run.sections import Section as Section
-from experiments.run.sections import SectionStudy as SectionStudy
-from experiments.run.sections import extend_sections as extend_sections
-from experiments.run.study import Part as Part
-from experiments.run.study import Row as Row
-from experiments.run.study import Runner as Runner
-from experiments.run.study import Say as Say
-from experiments.run.study import Study as Study
-from experiments.run.study import run_study as run_study
+from experiments.run.studies.sections import Section as Section
+from experiments.run.studies.sections import SectionStudy as SectionStudy
+from experiments.run.studies.sections import extend_sections as extend_sections
+from experiments.run.studies.study import Part as Part
+from experiments.run.studies.study import Row as Row
+from experiments.run.studies.study import Runner as Runner
+from experiments.run.studies.study import Say as Say
+from experiments.run.studies.study import Study as Study
+from experiments.run.studies.study import run_study as run_study
 from experiments.run.termination.preemption import Preempted as Preempted
 from experiments.run.termination.preemption import end_process as end_process
 from experiments.run.termination.preemption import stop_at_signals as stop_at_signals

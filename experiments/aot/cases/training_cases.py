@@ -15,6 +15,7 @@ from jax.sharding import PartitionSpec
 from experiments.aot.cases.case import Bound, Case, Workload
 from experiments.aot.targets import TARGETS
 from experiments.aot.topologies import abstract
+from experiments.data.arrays.losses import classifier_loss
 from experiments.data.listops.grammar import CLASSES, VOCABULARY
 from pdeformer import sharding, train
 from pdeformer.layers import PDEAttentionConfig, StencilConfig
@@ -75,7 +76,7 @@ def build(
         **VARIANTS[variant],
     )
     graphdef, init, shardings = train.make_init(lambda rngs: Classifier(config, rngs), ADAM, STEPS, mesh)
-    step = train.make_train_step(graphdef, ADAM, STEPS, mesh, shardings)
+    step = train.make_train_step(graphdef, ADAM, STEPS, mesh, shardings, classifier_loss(first_id=0))
     key = jax.eval_shape(lambda: jax.random.key(0))
     state = abstract(jax.eval_shape(init, key), shardings)
     return Workload(
@@ -98,7 +99,7 @@ def batch_shapes(batch: int, tokens: int, mesh: Any) -> dict[str, Any]:
     rows = jax.sharding.NamedSharding(mesh, PartitionSpec("data"))
     arrays = {
         "tokens": jax.ShapeDtypeStruct((batch, tokens), jnp.uint8),
-        "segment_ids": jax.ShapeDtypeStruct((batch, tokens), jnp.int32),
+        "lengths": jax.ShapeDtypeStruct((batch,), jnp.int32),
         "labels": jax.ShapeDtypeStruct((batch,), jnp.int32),
         "weights": jax.ShapeDtypeStruct((batch,), jnp.float32),
     }

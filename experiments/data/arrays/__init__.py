@@ -1,7 +1,9 @@
 """Data sets as fixed-shape uint8 arrays on disk, and batches that depend only on (seed, step, rows).
 
-store    `prepare`: write the arrays once, then check and memory-map them
-batches  training batches, evaluation batches, and the same batches for grain
+store         `prepare`: write the arrays once, then check and memory-map them
+batches       training batches, evaluation batches, and the same batches for grain
+model_inputs  ids and segment ids, made from a batch on the device
+losses        losses of models on batches
 
     splits = prepare(builder, max_len=2000, data_dir="data")
     batch(splits["train"], 32, seed=0, step=1234)
@@ -10,19 +12,27 @@ batches  training batches, evaluation batches, and the same batches for grain
 
 On several hosts each prepares its rows of every batch: rows=sharding.host_rows(32, mesh).
 
-Any TFDS builder with examples {"tokens", "label"} serves as the source (see `prepare`).
+Any TFDS builder with examples {"tokens", "label"} serves as the source, also of pairs of sequences and of labels of
+tokens (see `prepare`).
 """
 
 from experiments.data.arrays.batches import Batch, batch, batch_indices, evaluation_batches, grain_batches
+from experiments.data.arrays.losses import classifier_loss, matcher_loss, token_loss
+from experiments.data.arrays.model_inputs import ModelInputs, model_inputs
 from experiments.data.arrays.store import Split, is_prepared, prepare
 
 __all__ = [
     "Batch",
+    "ModelInputs",
     "Split",
     "batch",
     "batch_indices",
+    "classifier_loss",
     "evaluation_batches",
     "grain_batches",
     "is_prepared",
+    "matcher_loss",
+    "model_inputs",
     "prepare",
+    "token_loss",
 ]

@@ -21,12 +21,12 @@ Rows = Int[np.ndarray, " b"]
 class Batch(NamedTuple):
     """Rows of a split."""
 
-    tokens: UInt8[np.ndarray, "b T"]
-    """Tokens as the split stores them, 0 after the last."""
-    segment_ids: Int32[np.ndarray, "b T"]
-    """1 on tokens, 0 on padding."""
-    labels: Int32[np.ndarray, " b"]
-    """One label per row."""
+    tokens: UInt8[np.ndarray, "b *pair T"]
+    """Values as the split stores them, 0 after the last; (B, 2, T) for pairs."""
+    lengths: Int32[np.ndarray, "b *pair"]
+    """Number of tokens of every sequence."""
+    labels: Int32[np.ndarray, "b *T"]
+    """One label per row, or per token."""
     weights: Float32[np.ndarray, " b"]
     """1 for a real row, 0 for a row that only fills the batch."""
 
@@ -101,6 +101,4 @@ def _check_rows(batch_size: int, rows: Rows | None) -> Rows:
 
 
 def _gather(split: Split, rows: Int[np.ndarray, " b"], weights: Float32[np.ndarray, " b"]) -> Batch:
-    positions = np.arange(split.tokens.shape[1])
-    segment_ids = (positions[None] < split.lengths[rows][:, None]).astype(np.int32)
-    return Batch(np.asarray(split.tokens[rows]), segment_ids, split.labels[rows], weights)
+    return Batch(np.asarray(split.tokens[rows]), split.lengths[rows], split.labels[rows], weights)

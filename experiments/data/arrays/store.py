@@ -12,37 +12,40 @@ from filelock import FileLock
 from jaxtyping import Int32, UInt8
 from numpy.lib.format import open_memmap
 
-from experiments.data.counter import counted
-from experiments.data.file_hashes import FileHashes, joint_hash, sha256
-from experiments.data.tfds_files import prepare_files
+from experiments.data.preparation.counter import counted
+from experiments.data.preparation.file_hashes import FileHashes, joint_hash, sha256
+from experiments.data.preparation.tfds_files import prepare_files
 from experiments.run.folder.atomic_files import force_to_disk
 
 FORMAT = 1
 ROWS_AT_ONCE = 1024
+NO_LABEL = -1
+"""Label of a token that has none."""
 FACTS = {"bytes", "shape", "dtype", "sha256"}
 """What a manifest says about each file."""
 
 
 class Split(NamedTuple):
-    """One split of n examples of T = max_len tokens.
+    """One split of n examples of T = max_len tokens, or of n pairs of sequences.
 
-    Token ids whose padding is 0 (ListOps: 16 ids) are ready to use. Bytes and pixels have all 256 values, so
-    value + 1 does not fit uint8. They are stored unchanged; the caller adds 1 inside jit, after the cast, where
-    `segment_ids` is not 0.
+    Bytes and pixels have all 256 values, so their ids, value + 1, do not fit uint8. They are stored unchanged, and
+    `model_inputs` adds `first_id` on the device.
     """
 
-    tokens: UInt8[np.ndarray, "n T"]
-    """Tokens of the builder from position 0 on, and 0 after their length; read from disk when indexed."""
-    lengths: Int32[np.ndarray, " n"]
-    """Number of tokens of every example."""
-    labels: Int32[np.ndarray, " n"]
-    """Label of every example, 0 to `classes` - 1."""
+    tokens: UInt8[np.ndarray, "n *pair T"]
+    """Values of the builder from position 0 on, and 0 after their length; (n, 2, T) for pairs. Read when indexed."""
+    lengths: Int32[np.ndarray, "n *pair"]
+    """Number of tokens of every sequence."""
+    labels: Int32[np.ndarray, "n *T"]
+    """Label of every example, or of every token, 0 to `classes` - 1; -1 is a token without a label."""
     vocabulary: tuple[str, ...]
-    """Symbols in the order of their ids; a model needs an embedding for each."""
+    """Symbols in the order of their ids, padding first; a model needs an embedding for each."""
     classes: int
     """Number of labels."""
     sha256: str = ""
     """Joint SHA-256 of the three files of the split."""
+    first_id: int = 0
+    """Id of the value 0: 0 if the values are ids, 1 for bytes and pixels."""
 
 
 def prepare(
@@ -60,8 +63,10 @@ def prepare(
     manifest. A machine reads a file for its SHA-256 once, and again if size or time of change differ.
 
     Args:
-        builder: a TFDS builder of examples {"tokens": uint8 (t,), "label": ClassLabel} with t <= max_len, whose
-            `info.metadata["vocabulary"]` lists the symbols.
+        builder: a TFDS builder of examples {"tokens": uint8 (t,), "label": ClassLabel} with t <= max_len. Pairs of
+            sequences have another entry "second": uint8 (s,). Labels of tokens are "labels": int32 (t,), in place of
+            "label", and their number is `info.metadata["classes"]`. `info.metadata["vocabulary"]` lists the symbols,
+            `info.metadata["first_id"]` is 1 for bytes and pixels.
         max_len: tokens of a row.
         data_dir: parent of the folder `arrays`.
         manual_dir: folder of files that TFDS cannot download.
@@ -100,15 +105,17 @@ def _identity(builder: tfds.core.DatasetBuilder, max_len: int) -> dict[str, Any]
     """Return all settings that the arrays depend on, in the types that JSON returns."""
     info: Any = builder.info
     config = dataclasses.asdict(builder.builder_config) if builder.builder_config else {}
+    features, metadata = info.features, info.metadata
     identity = {
         "format": FORMAT,
         "source": builder.name,
         "generator_version": str(builder.version),
         "config": {key: value for key, value in config.items() if value not in (None, [], "")},
         "max_len": max_len,
-        "vocabulary": list(info.metadata["vocabulary"]),
-        "classes": info.features["label"].num_classes,
+        "vocabulary": list(metadata["vocabulary"]),
+        "classes": features["label"].num_classes if "label" in features else metadata["classes"],
     }
+    identity |= {"first_id": metadata["first_id"]} if metadata.get("first_id") else {}
     return json.loads(json.dumps(identity))
 
 
@@ -122,7 +129,7 @@ def write(builder: tfds.core.DatasetBuilder, folder: Path, identity: dict[str, A
     splits = list(builder.info.splits)
     open_source: Any = builder.as_data_source  # a decorator hides its arguments from type checkers
     for split in splits:
-        _write_split(open_source(split), partial, split, identity["max_len"])
+        _write_split(open_source(split), builder.info.features, partial, split, identity["max_len"])
     files = {path.name: _describe(path) for path in sorted(partial.glob("*.npy"))}
     manifest = json.dumps({**identity, "splits": splits, "files": files}, indent=1)
     (partial / "manifest.json").write_text(f"{manifest}\n", encoding="utf-8")
@@ -132,24 +139,38 @@ def write(builder: tfds.core.DatasetBuilder, folder: Path, identity: dict[str, A
     force_to_disk(folder.parent)
 
 
-def _write_split(source: Any, folder: Path, split: str, max_len: int) -> None:
+def _write_split(source: Any, features: Any, folder: Path, split: str, max_len: int) -> None:
     n = len(source)
-    tokens = open_memmap(folder / f"{split}.x.npy", "w+", np.uint8, (n, max_len))
-    lengths, labels = np.zeros(n, np.int32), np.zeros(n, np.int32)
+    names = ("tokens", "second") if "second" in features else ("tokens",)
+    pair = (2,) if len(names) == 2 else ()
+    tokens = open_memmap(folder / f"{split}.x.npy", "w+", np.uint8, (n, *pair, max_len))
+    of_tokens = "labels" in features
+    labels = np.full((n, max_len) if of_tokens else n, NO_LABEL, np.int32)
+    lengths = np.zeros((n, len(names)), np.int32)
     starts = range(0, n, ROWS_AT_ONCE)
     for start in counted(starts, f"writing blocks of {split} arrays", len(starts)):
         rows = range(start, min(start + ROWS_AT_ONCE, n))
         for row, example in zip(rows, source.__getitems__(list(rows)), strict=True):
-            values, length = example["tokens"], len(example["tokens"])
-            if values.dtype != np.uint8 or length > max_len:
-                raise ValueError(
-                    f"examples must be uint8 and have at most max_len={max_len} tokens, got {values.dtype} "
-                    f"of length {length} in {split}; raise max_len or have the builder cut its examples."
-                )
-            tokens[row, :length], lengths[row], labels[row] = values, length, example["label"]
+            for column, name in enumerate(names):
+                values, length = example[name], len(example[name])
+                _check_values(values, max_len, split)
+                tokens.reshape(n, len(names), max_len)[row, column, :length] = values
+                lengths[row, column] = length
+            if of_tokens:
+                labels[row, : len(example["labels"])] = example["labels"]
+            else:
+                labels[row] = example["label"]
     tokens.flush()
-    np.save(folder / f"{split}.length.npy", lengths)
+    np.save(folder / f"{split}.length.npy", lengths if pair else lengths[:, 0])
     np.save(folder / f"{split}.y.npy", labels)
+
+
+def _check_values(values: np.ndarray, max_len: int, split: str) -> None:
+    if values.dtype != np.uint8 or len(values) > max_len:
+        raise ValueError(
+            f"examples must be uint8 and have at most max_len={max_len} tokens, got {values.dtype} of length "
+            f"{len(values)} in {split}; raise max_len or have the builder cut its examples."
+        )
 
 
 def _describe(path: Path) -> dict[str, Any]:
@@ -184,6 +205,7 @@ def _read(folder: Path, identity: dict[str, Any], hashes: FileHashes, *, verify:
             tuple(identity["vocabulary"]),
             identity["classes"],
             joint_hash([files[f"{split}.{part}.npy"]["sha256"] for part in ("x", "length", "y")]),
+            identity.get("first_id", 0),
         )
         for split in manifest["splits"]
     }

@@ -8,6 +8,8 @@ generator           random sequences with the distribution of the benchmark
 distinct_sequences  different sequences, in shards that a later process continues
 release             the published files
 listops_builder     a TFDS data set, generated or published
+listops_options     options of the command line that choose a data set
+listops_splits      the splits as arrays, prepared once
 """
 
 import warnings

@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments.data.counter import counted
 from experiments.data.listops.generator import check_lengths, stream
 from experiments.data.listops.grammar import encode
+from experiments.data.preparation.counter import counted
 from experiments.run.folder.atomic_files import write_atomically
 
 ROWS_PER_SHARD = 2048

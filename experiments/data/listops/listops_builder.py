@@ -10,11 +10,11 @@ from typing import Any, Literal, cast
 import numpy as np
 import tensorflow_datasets as tfds
 
-from experiments.data.counter import counted
 from experiments.data.listops.distinct_sequences import Row, distinct
 from experiments.data.listops.generator import check_lengths
 from experiments.data.listops.grammar import CLASSES, VOCABULARY, encode
 from experiments.data.listops.release import SPLITS, published_files, read_tsv
+from experiments.data.preparation.counter import counted
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)

@@ -4,8 +4,8 @@ import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
-from experiments.data.file_hashes import FileHashes, joint_hash
 from experiments.data.listops.grammar import Tokens, evaluate
+from experiments.data.preparation.file_hashes import FileHashes, joint_hash
 
 HEADER = "Source\tTarget"
 SPLITS = ("train", "val", "test")

@@ -116,7 +116,7 @@ def _gqa(config: Config, download: Path) -> list[Questions]:
 
 def _tables(folder: Path, download: Path) -> tuple[Any, Any]:
     """Return the builders of GQA's questions and images of the tasks. Process 0 builds them first."""
-    from experiments.data.tfds_files import prepare_files, without_messages
+    from experiments.data.preparation.tfds_files import prepare_files, without_messages
     from pid import gqa
 
     folder = folder / gqa.download_fingerprint(

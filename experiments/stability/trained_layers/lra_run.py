@@ -12,13 +12,12 @@ from urllib.parse import unquote
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 from jaxtyping import Array
 
 from experiments.data import arrays, listops
-from experiments.data.listops_options import Generated, Release, Source, listops_config
-from experiments.data.listops_splits import prepare_listops
+from experiments.data.listops.listops_options import Generated, Release, Source, listops_config
+from experiments.data.listops.listops_splits import prepare_listops
 from experiments.run.folder import saved_config
 from experiments.run.training.checkpoints import find_fault_in_checkpoint, read_arrays
 from experiments.stability.trained_layers.layer_measures import (
@@ -150,10 +149,10 @@ def measure_run(folder: Path, rows: int) -> Iterator[tuple[Training, LayerMeasur
     """Yield the measures of every variant and seed, one after another."""
     run = read_run(folder)
     batch = test_rows(run, rows)
-    tokens = np.asarray(batch.tokens, np.int32)
+    inputs = arrays.model_inputs(batch.tokens, batch.lengths, first_id=0)
     for training in trainings(folder):
         graphdef, params = restore(model_config(run, training.variant), training.checkpoint)
-        measures = _measure(params, tokens, batch.segment_ids, batch.labels, graphdef=graphdef)
+        measures = _measure(params, *inputs, batch.labels, graphdef=graphdef)
         yield training, jax.device_get(measures)
 
 

@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from experiments.run.figures import NamedFigure, series_style
 from experiments.run.folder.continuation import program_of
-from experiments.run.study import Say
+from experiments.run.studies.study import Say
 from experiments.stability.figures import panels
 from experiments.stability.trained_layers import llava_folder, lra_run
 from experiments.stability.trained_layers.layer_measures import LayerMeasures

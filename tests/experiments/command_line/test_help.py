@@ -146,6 +146,7 @@ def test_every_option_in_a_message_exists():
             "train",
             "dtype.NAME",
             "local-dir",
+            "deps",
         }  # the last ones are of `hf download` and of pip
         for text in strings(file):
             for match in re.finditer(r"(?<![\w-])--(no-)?([a-z][a-z.-]*[a-z0-9])(?![\w{])", text):

@@ -46,6 +46,44 @@ class WideToy(Toy):
     dtype = np.int32
 
 
+class Pairs(Toy):
+    """Pairs of sequences of bytes: example i has LENGTHS[i] and LENGTHS[-1 - i] of them."""
+
+    def _info(self):
+        sequence = tfds.features.Tensor(shape=(None,), dtype=np.uint8)
+        features = {"tokens": sequence, "second": sequence, "label": tfds.features.ClassLabel(num_classes=2)}
+        return tfds.core.DatasetInfo(
+            builder=self,
+            features=tfds.features.FeaturesDict(features),
+            metadata=tfds.core.MetadataDict(vocabulary=["<pad>", "a"], first_id=1),
+        )
+
+    def _generate_examples(self, count):
+        for i in range(count):
+            first, second = (np.full(LENGTHS[j], 2 * i + (j < 0), np.uint8) for j in (i, -1 - i))
+            yield i, {"tokens": first, "second": second, "label": i % 2}
+
+
+class TokenLabels(Toy):
+    """A label for every second token."""
+
+    def _info(self):
+        features = {
+            "tokens": tfds.features.Tensor(shape=(None,), dtype=np.uint8),
+            "labels": tfds.features.Tensor(shape=(None,), dtype=np.int32),
+        }
+        return tfds.core.DatasetInfo(
+            builder=self,
+            features=tfds.features.FeaturesDict(features),
+            metadata=tfds.core.MetadataDict(vocabulary=["<pad>", "a"], classes=3),
+        )
+
+    def _generate_examples(self, count):
+        for i in range(count):
+            labels = np.where(np.arange(LENGTHS[i]) % 2 == 0, i % 3, -1).astype(np.int32)
+            yield i, {"tokens": np.full(LENGTHS[i], i, np.uint8), "labels": labels}
+
+
 def toy(folder, builder=Toy):
     return builder(data_dir=folder, file_format="array_record")
 
@@ -81,6 +119,26 @@ def test_every_example_of_the_builder_comes_back_padded_with_zeros(prepared):
     for row, i in enumerate(order):
         np.testing.assert_array_equal(train.tokens[row], [255 - i] * LENGTHS[i] + [0] * (6 - LENGTHS[i]))
         assert (train.lengths[row], train.labels[row]) == (LENGTHS[i], i % 2)
+
+
+def test_pairs_of_sequences_come_back_with_both_lengths(tmp_path):
+    train = arrays.prepare(toy(tmp_path, Pairs), max_len=6, data_dir=tmp_path)["train"]
+    assert (train.tokens.shape, train.lengths.shape, train.first_id) == ((7, 2, 6), (7, 2), 1)
+    for row in range(7):
+        i = int(train.tokens[row, 0, 0]) // 2
+        assert train.lengths[row].tolist() == [LENGTHS[i], LENGTHS[-1 - i]]
+        for column, n in enumerate(train.lengths[row]):
+            assert train.tokens[row, column].tolist() == [2 * i + column] * n + [0] * (6 - n)
+        assert train.labels[row] == i % 2
+
+
+def test_labels_of_tokens_come_back_with_none_on_padding(tmp_path):
+    train = arrays.prepare(toy(tmp_path, TokenLabels), max_len=6, data_dir=tmp_path)["train"]
+    assert (train.labels.shape, train.classes, train.first_id) == ((7, 6), 3, 0)
+    for row in range(7):
+        i, n = int(train.tokens[row, 0]), train.lengths[row]
+        assert n == LENGTHS[i]
+        assert train.labels[row].tolist() == [i % 3 if t < n and t % 2 == 0 else -1 for t in range(6)]
 
 
 def test_tokens_are_mapped_from_disk_and_read_only(prepared):
@@ -260,14 +318,13 @@ def test_a_batch_depends_on_its_step_and_on_nothing_before():
         np.testing.assert_array_equal(left, right)
 
 
-def test_a_batch_holds_its_rows_with_segments_on_the_tokens_alone():
+def test_a_batch_holds_its_rows_and_their_lengths():
     split = numbered(20)
     rows = arrays.batch_indices(20, 4, seed=1, step=2, rows=np.array([2, 3]))
     result = arrays.batch(split, 4, seed=1, step=2, rows=np.array([2, 3]))
     np.testing.assert_array_equal(result.labels, rows)
     np.testing.assert_array_equal(result.tokens[:, 0], rows)
-    for row, segments in zip(rows, result.segment_ids, strict=True):
-        assert segments.tolist() == [1] * (1 + row % 4) + [0] * (3 - row % 4)
+    np.testing.assert_array_equal(result.lengths, 1 + rows % 4)
     np.testing.assert_array_equal(result.weights, [1, 1])
     assert [field.dtype for field in result] == [np.uint8, np.int32, np.int32, np.float32]
 
@@ -284,7 +341,19 @@ def test_evaluation_sees_every_example_once_in_batches_of_one_shape_on_every_hos
     weights = np.concatenate([np.concatenate(step[3]) for step in steps])
     assert labels[weights == 1].tolist() == list(range(size))
     assert set(labels[weights == 0]) <= {size - 1}
-    assert all(batch.segment_ids[:, 0].all() for part in parts for batch in part)  # no row is empty
+    assert all((batch.lengths > 0).all() for part in parts for batch in part)  # no row is empty
+
+
+@pytest.mark.parametrize("first_id", [0, 1])
+def test_model_inputs_are_the_ids_of_the_tokens_and_nothing_on_padding(first_id):
+    rng = np.random.default_rng(0)
+    tokens = rng.integers(0, 256, (3, 2, 5), dtype=np.uint8)
+    lengths = np.array([[0, 5], [1, 4], [3, 2]], np.int32)
+    inputs = arrays.model_inputs(tokens, lengths, first_id)
+    for index in np.ndindex(3, 2):
+        n = lengths[index]
+        assert inputs.ids[index].tolist() == [int(v) + first_id for v in tokens[index][:n]] + [0] * (5 - n)
+        assert inputs.segment_ids[index].tolist() == [1] * n + [0] * (5 - n)
 
 
 def test_grain_serves_the_same_batches():

@@ -6,8 +6,9 @@ import os
 import numpy as np
 import pytest
 
-from experiments.data import arrays, file_hashes
-from experiments.data.file_hashes import FileHashes
+from experiments.data import arrays
+from experiments.data.preparation import file_hashes
+from experiments.data.preparation.file_hashes import FileHashes
 from tests.experiments.data.test_arrays import arrays_folder, toy
 
 

@@ -10,8 +10,8 @@ import pytest
 
 from experiments import lra
 from experiments.data import listops
-from experiments.data.file_hashes import FileHashes
-from experiments.data.listops_options import Release
+from experiments.data.listops.listops_options import Release
+from experiments.data.preparation.file_hashes import FileHashes
 from experiments.lra import program
 
 ROWS = ["[MAX 1 2 ]\t2", "( ( [SM 9 ) [MIN 3 4 ] ] )\t2", "7\t7"]

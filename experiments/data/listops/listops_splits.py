@@ -6,8 +6,41 @@ from pathlib import Path
 from rich.console import Console
 
 from experiments.data import arrays, listops
-from experiments.data.file_hashes import FileHashes
-from experiments.data.tfds_files import without_messages
+from experiments.data.preparation.file_hashes import FileHashes
+from experiments.data.preparation.tfds_files import without_messages
+
+
+@dataclasses.dataclass(frozen=True)
+class ListOpsData:
+    """A ListOps data set as arrays, with the interface that all data sets share."""
+
+    config: listops.ListOpsConfig = listops.FULL
+    """The data set."""
+    max_len: int = 2000
+    """Tokens of a row."""
+
+    @property
+    def title(self) -> str:
+        """Name in tables."""
+        return f"ListOps ({'published files' if self.config.source == 'lra_release' else 'generated'})"
+
+    @property
+    def is_stand_in(self) -> bool:
+        """Whether the data only replace those of the benchmark: never, because the generator is the same."""
+        return False
+
+    @property
+    def floors(self) -> dict[str, float]:
+        """Accuracies of predictors without a model; they depend on the splits, see `listops.baseline_accuracies`."""
+        return {}
+
+    def prepare(
+        self, data_dir: Path, *, manual_dir: Path | None = None, verify: bool = False
+    ) -> dict[str, arrays.Split]:
+        """Return the splits; see `prepare_listops`."""
+        return prepare_listops(
+            self.config, max_len=self.max_len, data_dir=data_dir, manual_dir=manual_dir, verify=verify
+        )
 
 
 def prepare_listops(

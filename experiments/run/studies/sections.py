@@ -11,7 +11,7 @@ from experiments.run.folder.continuation import Extension, extend_fields
 from experiments.run.folder.json_types import to_json
 from experiments.run.report import Table
 from experiments.run.report.claim_lines import Line
-from experiments.run.study import Part, Row, Runner, Say, Study
+from experiments.run.studies.study import Part, Row, Runner, Say, Study
 
 C = TypeVar("C")
 
