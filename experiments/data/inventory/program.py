@@ -77,7 +77,10 @@ def prepare_data(config: Config) -> dict[str, Any]:
 
 
 def prepared_configs(config: Config) -> dict[str, DataConfig]:
-    """Return the data sets to verify or show: the named ones, or all that are prepared.
+    """Return the data sets to verify or show: the named ones, or all that are prepared and can be read.
+
+    A prepared data set is read together with the files that it was made from, so without names those whose published
+    files are not in the manual folder are left out.
 
     Raises:
         FileNotFoundError: a named data set is not prepared, or none is.
@@ -85,6 +88,8 @@ def prepared_configs(config: Config) -> dict[str, DataConfig]:
     first: dict[str, DataConfig] = {}
     for name, sources in config.configs().items():
         prepared = [data for data in sources if data.is_prepared(config.data_dir, config.manual_dir)]
+        if not config.names and config.manual_dir is None:
+            prepared = [data for data in prepared if data.source not in CATALOG[name].instructions]
         if prepared:
             first[name] = prepared[0]
     missing = [name for name in config.names if name not in first]
