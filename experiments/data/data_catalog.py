@@ -111,7 +111,9 @@ def _listops() -> dict[str, DataSet]:
 
 
 def _text() -> dict[str, DataSet]:
-    archive = {"original": ARCHIVE.format(file="aclImdb_v1.tar.gz", place="ai.stanford.edu/~amaas/data/sentiment")}
+    archive = {
+        "original": ARCHIVE.format(file="aclImdb_v1.tar.gz", place="ai.stanford.edu/~amaas/data/sentiment")
+    }
     published: tuple[TextSource, ...] = ("tfds", "original")
     sources: tuple[TextSource, ...] = (*published, "offline:polarity", "offline:spam-assassin")
     held_out = tuple(TextConfig(source, max_len=PUBLISHED_LENGTH) for source in sources)

@@ -20,6 +20,7 @@ from experiments.data.inventory.figures import draw_samples, label_text, sample_
 from experiments.data.inventory.known_statistics import Known, compare
 from experiments.data.listops.listops_splits import ListOpsData
 from experiments.data.recall import RecallConfig
+from experiments.lra import presets
 
 SIZES: Any = {"train": 40, "val": 5, "test": 5}
 TINY = DataSet("symbols", (RecallConfig(items=2, max_len=16, vocabulary=12, **SIZES),))
@@ -45,6 +46,7 @@ def run(text):
 @pytest.mark.parametrize("name", CATALOG)
 def test_a_data_set_of_the_registry_has_what_the_programs_need(name, tmp_path):
     data = CATALOG[name]
+    stand_ins = {config.title for other in CATALOG.values() for config in other.configs if config.is_stand_in}
     assert re.fullmatch(r"[a-z0-9-]+", name)
     assert len(set(data.sources)) == len(data.sources) >= 1
     assert set(data.instructions) <= set(data.sources)
@@ -53,7 +55,8 @@ def test_a_data_set_of_the_registry_has_what_the_programs_need(name, tmp_path):
         assert config.title
         assert min(*config.sizes().values(), config.max_len) >= 1
         assert all(0 < floor < 1 for floor in config.floors.values())
-        assert ("stand-in" in config.title.lower()) == config.is_stand_in
+        assert ("stand-in" in config.title) == config.source.startswith("offline:")
+        assert config.is_stand_in or config.title not in stand_ins
         assert not config.is_prepared(tmp_path)
     assert data.config() is data.configs[0]
     with pytest.raises(ValueError, match="got source='web'; choose among them"):
@@ -64,6 +67,22 @@ def test_known_statistics_belong_to_data_sets():
     known = known_statistics.known_statistics("listops", CATALOG["listops"].configs[0])
     assert [statistic.name for statistic in known][:2] == ["length", "length <= 538"]
     assert known_statistics.known_statistics("listops-quick", LISTS.configs[0]) == ()
+    for name, source in (("text", "polarity"), ("image", "mnist")):
+        data = CATALOG[name]
+        assert len(known_statistics.known_statistics(name, data.config())) >= 1
+        assert known_statistics.known_statistics(name, data.config(f"offline:{source}")) == ()
+
+
+@pytest.mark.parametrize("task", presets.MINIATURES)
+def test_the_miniatures_are_those_of_the_quick_presets(task):
+    data = CATALOG["listops-quick" if task == "listops" else f"{task}-quick"]
+    assert data.config() == presets.MINIATURES[task].data()
+
+
+def test_the_benchmark_is_that_of_its_published_configurations():
+    names = {"pathfinder": "pathfinder32"}
+    for task, config in presets.TWO_LAYER.items():
+        assert CATALOG[names.get(task, task)].config() == config.data()
 
 
 @pytest.mark.usefixtures("registry")
