@@ -25,6 +25,12 @@ from experiments.data.text.text_config import TextSource
 Kind = Literal["symbols", "text", "image"]
 RELEASE = "extract {folder} from lra_release.gz of the Long Range Arena (8 GB), and pass that folder as --manual-dir."
 ARCHIVE = "download {file} from {place}, and pass its folder as --manual-dir."
+TFDS = (
+    "run `tfds build {name} --file_format=array_record --data_dir=FOLDER` where tensorflow and importlib_resources are "
+    "installed, and pass FOLDER as --manual-dir; if they are installed here, leave --manual-dir out."
+)
+FROM_FOLDER = ("original", "lra_release")
+"""Sources whose published files are in the manual folder at every start, because their hash names the arrays."""
 PUBLISHED_LENGTH = 4000
 """Bytes at which the tables of the benchmark cut a text."""
 
@@ -111,16 +117,17 @@ def _listops() -> dict[str, DataSet]:
 
 
 def _text() -> dict[str, DataSet]:
-    archive = {
-        "original": ARCHIVE.format(file="aclImdb_v1.tar.gz", place="ai.stanford.edu/~amaas/data/sentiment")
+    instructions = {
+        "tfds": TFDS.format(name="imdb_reviews"),
+        "original": ARCHIVE.format(file="aclImdb_v1.tar.gz", place="ai.stanford.edu/~amaas/data/sentiment"),
     }
     published: tuple[TextSource, ...] = ("tfds", "original")
     sources: tuple[TextSource, ...] = (*published, "offline:polarity", "offline:spam-assassin")
     held_out = tuple(TextConfig(source, max_len=PUBLISHED_LENGTH) for source in sources)
     on_test = tuple(TextConfig(source, "lra_protocol", PUBLISHED_LENGTH) for source in published)
     return {
-        "text": DataSet("text", held_out, archive),
-        "text-lra-protocol": DataSet("text", on_test, archive),
+        "text": DataSet("text", held_out, instructions),
+        "text-lra-protocol": DataSet("text", on_test, instructions),
         "text-quick": DataSet("text", (TextConfig("offline:polarity", max_len=512),)),
     }
 
@@ -139,11 +146,14 @@ def _retrieval() -> dict[str, DataSet]:
 
 
 def _image() -> dict[str, DataSet]:
-    archive = ARCHIVE.format(file="cifar-10-binary.tar.gz", place="cs.toronto.edu/~kriz/cifar.html")
+    instructions = {
+        "tfds": TFDS.format(name="cifar10"),
+        "original": ARCHIVE.format(file="cifar-10-binary.tar.gz", place="cs.toronto.edu/~kriz/cifar.html"),
+    }
     sources: tuple[ImageSource, ...] = ("tfds", "original", "offline:fashion-mnist", "offline:mnist")
     quick = ImageConfig("offline:fashion-mnist", train=8000, val=500, test=1000)
     return {
-        "image": DataSet("image", tuple(map(ImageConfig, sources)), {"original": archive}),
+        "image": DataSet("image", tuple(map(ImageConfig, sources)), instructions),
         "image-quick": DataSet("image", (quick,)),
     }
 

@@ -124,6 +124,8 @@ KNOWN: dict[str, tuple[Known, ...]] = {
     "pathx": PATHX,
 }
 """Name of a data set -> its known statistics, not those of a stand-in."""
+LACKING = {("pathfinder32-easy", "lra_release"): 1}
+"""(name, source) -> examples that a published data set lacks in one of its splits: an empty image of the release."""
 
 
 def known_statistics(name: str, config: DataConfig) -> tuple[Known, ...]:
