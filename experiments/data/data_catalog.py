@@ -1,7 +1,8 @@
 """The registry of data sets: name -> configurations. A new data set is one line.
 
 A configuration is a frozen dataclass with the attributes of `DataConfig`. The first configuration of a name is its
-default; the others are other sources of the same task.
+default; the others are other sources of the same task. The miniatures are those of the quick presets of
+`experiments.lra`.
 """
 
 from collections.abc import Mapping
@@ -10,11 +11,28 @@ from typing import Literal, NamedTuple, Protocol
 
 from experiments.data import listops
 from experiments.data.arrays import Split
+from experiments.data.image import ImageConfig
+from experiments.data.image.image_config import ImageSource
 from experiments.data.listops.listops_splits import ListOpsData
+from experiments.data.pathfinder import PathfinderConfig
+from experiments.data.pathfinder.pathfinder_release import CONTOUR_FOLDERS
 from experiments.data.recall import RecallConfig
+from experiments.data.retrieval import RetrievalConfig
+from experiments.data.retrieval.retrieval_config import RetrievalSource
+from experiments.data.text import TextConfig
+from experiments.data.text.text_config import TextSource
 
 Kind = Literal["symbols", "text", "image"]
 RELEASE = "extract {folder} from lra_release.gz of the Long Range Arena (8 GB), and pass that folder as --manual-dir."
+ARCHIVE = "download {file} from {place}, and pass its folder as --manual-dir."
+TFDS = (
+    "run `tfds build {name} --file_format=array_record --data_dir=FOLDER` where tensorflow and importlib_resources are "
+    "installed, and pass FOLDER as --manual-dir; if they are installed here, leave --manual-dir out."
+)
+FROM_FOLDER = ("original", "lra_release")
+"""Sources whose published files are in the manual folder at every start, because their hash names the arrays."""
+PUBLISHED_LENGTH = 4000
+"""Bytes at which the tables of the benchmark cut a text."""
 
 
 class DataConfig(Protocol):
@@ -90,13 +108,83 @@ class DataSet(NamedTuple):
         )
 
 
-LISTOPS_RELEASE = {"lra_release": RELEASE.format(folder="listops-1000")}
+def _listops() -> dict[str, DataSet]:
+    full = (ListOpsData(), ListOpsData(listops.RELEASE))
+    return {
+        "listops": DataSet("symbols", full, {"lra_release": RELEASE.format(folder="listops-1000")}),
+        "listops-quick": DataSet("symbols", (ListOpsData(listops.QUICK, max_len=64),)),
+    }
+
+
+def _text() -> dict[str, DataSet]:
+    instructions = {
+        "tfds": TFDS.format(name="imdb_reviews"),
+        "original": ARCHIVE.format(file="aclImdb_v1.tar.gz", place="ai.stanford.edu/~amaas/data/sentiment"),
+    }
+    published: tuple[TextSource, ...] = ("tfds", "original")
+    sources: tuple[TextSource, ...] = (*published, "offline:polarity", "offline:spam-assassin")
+    held_out = tuple(TextConfig(source, max_len=PUBLISHED_LENGTH) for source in sources)
+    on_test = tuple(TextConfig(source, "lra_protocol", PUBLISHED_LENGTH) for source in published)
+    return {
+        "text": DataSet("text", held_out, instructions),
+        "text-lra-protocol": DataSet("text", on_test, instructions),
+        "text-quick": DataSet("text", (TextConfig("offline:polarity", max_len=512),)),
+    }
+
+
+def _retrieval() -> dict[str, DataSet]:
+    sources: tuple[RetrievalSource, ...] = ("lra_release", "offline:20newsgroups", "offline:bbc")
+    quick = RetrievalConfig("offline:bbc", max_len=256, train=4000, val=500, test=1000)
+    return {
+        "retrieval": DataSet(
+            "text",
+            tuple(RetrievalConfig(source, PUBLISHED_LENGTH) for source in sources),
+            {"lra_release": RELEASE.format(folder="tsv_data")},
+        ),
+        "retrieval-quick": DataSet("text", (quick,)),
+    }
+
+
+def _image() -> dict[str, DataSet]:
+    instructions = {
+        "tfds": TFDS.format(name="cifar10"),
+        "original": ARCHIVE.format(file="cifar-10-binary.tar.gz", place="cs.toronto.edu/~kriz/cifar.html"),
+    }
+    sources: tuple[ImageSource, ...] = ("tfds", "original", "offline:fashion-mnist", "offline:mnist")
+    quick = ImageConfig("offline:fashion-mnist", train=8000, val=500, test=1000)
+    return {
+        "image": DataSet("image", tuple(map(ImageConfig, sources)), instructions),
+        "image-quick": DataSet("image", (quick,)),
+    }
+
+
+def _pathfinder() -> dict[str, DataSet]:
+    def both(size: int, contour: int) -> DataSet:
+        release = RELEASE.format(folder=f"pathfinder{size}/{CONTOUR_FOLDERS[contour]}")
+        configs = (
+            PathfinderConfig(size=size, contour=contour),
+            PathfinderConfig("lra_release", size, contour),
+        )
+        return DataSet("image", configs, {"lra_release": release})
+
+    quick = PathfinderConfig(contour=6, train=8000, val=500, test=1000)
+    long_quick = PathfinderConfig(size=64, contour=6, train=1000, val=100, test=200)
+    return {
+        "pathfinder32": both(32, 14),
+        "pathfinder32-intermediate": both(32, 9),
+        "pathfinder32-easy": both(32, 6),
+        "pathfinder-quick": DataSet("image", (quick,)),
+        "pathx": both(128, 14),
+        "pathx-quick": DataSet("image", (long_quick,)),
+    }
+
 
 CATALOG: dict[str, DataSet] = {
-    "listops": DataSet(
-        "symbols", (ListOpsData(), ListOpsData(listops.RELEASE)), instructions=LISTOPS_RELEASE
-    ),
-    "listops-quick": DataSet("symbols", (ListOpsData(listops.QUICK, max_len=64),)),
+    **_listops(),
+    **_text(),
+    **_retrieval(),
+    **_image(),
+    **_pathfinder(),
     "mqar-64": DataSet("symbols", (RecallConfig(items=4, max_len=64),)),
     "mqar-128": DataSet("symbols", (RecallConfig(items=8, max_len=128),)),
     "mqar-256": DataSet("symbols", (RecallConfig(items=16, max_len=256),)),

@@ -11,7 +11,7 @@ from experiments.data import arrays, offline
 from experiments.data.image.cifar import TEST, TRAIN, cifar_archive, gray_rows, published_images
 from experiments.data.image.grayscale import SIDE, pad_to_square
 from experiments.data.image.image_stand_ins import STAND_INS, LabeledImages, read_stand_in
-from experiments.data.preparation.file_hashes import FileHashes
+from experiments.data.preparation.file_hashes import FileHashes, known_content
 from experiments.data.preparation.row_builder import Row, RowConfig, RowSource
 from experiments.data.preparation.split_sizes import split_sizes
 
@@ -92,6 +92,18 @@ class ImageConfig:
         largest = STAND_INS[self._stand_in].sizes if self.is_stand_in else CIFAR_SIZES
         return split_sizes(largest, {"train": self.train, "val": self.val, "test": self.test}, self.title)
 
+    def is_prepared(self, data_dir: Path, manual_dir: Path | None = None) -> bool:
+        """Return whether `prepare` has written the arrays already.
+
+        Args:
+            data_dir: folder of prepared data.
+            manual_dir: folder of published files. With it, arrays of other published files do not count.
+        """
+        content = known_content(functools.partial(self._content, data_dir), manual_dir)
+        return content is not None and arrays.rows_are_prepared(
+            self._row_config(content), max_len=self.max_len, data_dir=data_dir
+        )
+
     def prepare(
         self, data_dir: Path, *, manual_dir: Path | None = None, verify: bool = False
     ) -> dict[str, arrays.Split]:
@@ -111,25 +123,33 @@ class ImageConfig:
             FileNotFoundError: the manual folder does not have the data.
             ValueError: the data is incomplete or damaged, or it cannot be downloaded.
         """
-        content = ""
-        if self.source == "original":
-            content = FileHashes(data_dir).sha256(cifar_archive(manual_dir))
-        sizes = self.sizes()
-        options = {"source": self.source, "seed": self.seed, "content": content}
-        name = "-".join(map(str, ("image", *options.values(), *sizes.values()))).replace(":", "_")
+        config = self._row_config(self._content(data_dir, manual_dir))
         load = functools.cache(functools.partial(self._load, data_dir, manual_dir))
         sources = {
             split: RowSource(size, functools.partial(self._read, load, split, size, data_dir, manual_dir))
-            for split, size in sizes.items()
+            for split, size in self.sizes().items()
         }
         return arrays.prepare_rows(
-            RowConfig(name=name, options=options | sizes, unit="pixel", classes=CLASSES),
+            config,
             sources,
             title=self.title,
             max_len=self.max_len,
             data_dir=data_dir,
             verify=verify,
         )
+
+    def _content(self, data_dir: Path, manual_dir: Path | None) -> str:
+        """Return the hash of the published archive, empty for other sources."""
+        if self.source != "original":
+            return ""
+        return FileHashes(data_dir).sha256(cifar_archive(manual_dir))
+
+    def _row_config(self, content: str) -> RowConfig:
+        """Return the options of the rows, whose name has the hash of the published archive."""
+        options = {"source": self.source, "seed": self.seed, "content": content}
+        name = "-".join(map(str, ("image", *options.values(), *self.sizes().values())))
+        name = name.replace(":", "_")
+        return RowConfig(name=name, options=options | self.sizes(), unit="pixel", classes=CLASSES)
 
     def _load(self, data_dir: Path, manual_dir: Path | None) -> dict[str, LabeledImages]:
         """Return all splits of a stand-in."""

@@ -25,7 +25,8 @@ class Config:
     preset: Annotated[str, HIDDEN] = "list"
     """The command."""
     names: Annotated[tuple[str, ...], Choices(tuple(CATALOG))] = ()
-    """Data sets, also without --names behind the command. Default: all for list, all that are prepared for others."""
+    """Data sets, also without --names behind the command. Default: all for list; for verify and show all that are
+    prepared, of those from published files the ones whose files are in --manual-dir."""
     source: Annotated[str | None, Choices(SOURCES)] = None
     """Source of the data sets. Default: the first one that the list has."""
     split: Literal["train", "val", "test"] = "train"

@@ -88,13 +88,17 @@ def _draw_images(split: Split, rows: range) -> Figure:
 def _draw_lines(split: Split, rows: range) -> Figure:
     samples = []
     for row in rows:
-        lines = [
-            line
-            for text in sample_text(split, row).splitlines()
-            for line in textwrap.wrap(
-                text, COLUMNS, max_lines=LINES, placeholder=" …", break_on_hyphens=False
+        lines = []
+        for number, text in enumerate(sample_text(split, row).splitlines(), start=1):
+            start = f"{number}. " if split.lengths.ndim > 1 else ""
+            lines += textwrap.wrap(
+                text,
+                COLUMNS,
+                initial_indent=start,
+                max_lines=LINES,
+                placeholder=" …",
+                break_on_hyphens=False,
             )
-        ]
         label = label_text(split, row)
         samples.append([label, *lines] if label else lines)
     height = LINE_HEIGHT * sum(len(lines) + 1 for lines in samples) + MARGIN

@@ -6,7 +6,7 @@ from pathlib import Path
 from rich.console import Console
 
 from experiments.data import arrays, listops
-from experiments.data.preparation.file_hashes import FileHashes
+from experiments.data.preparation.file_hashes import FileHashes, known_content
 from experiments.data.preparation.tfds_files import without_messages
 
 FLOORS = {
@@ -60,12 +60,15 @@ class ListOpsData:
             data_dir: folder of prepared data.
             manual_dir: folder of published files. With it, arrays of other published files do not count.
         """
-        if self.source == "lra_release" and manual_dir is None:
-            sizes = self.config.name.removeprefix("lra_release")
-            pattern = f"list_ops-lra_release-*{sizes}-*-{self.max_len}"
-            return any(path.is_dir() for path in (data_dir / "arrays").glob(pattern))
-        builder = make_builder(self.config, data_dir, manual_dir)
-        return arrays.is_prepared(builder, max_len=self.max_len, data_dir=data_dir)
+        config = self.config
+        if self.source == "lra_release":
+            content = known_content(
+                lambda folder: listops.content_hash(folder, FileHashes(data_dir)), manual_dir
+            )
+            if content is None:
+                return False
+            config = dataclasses.replace(config, content=content)
+        return arrays.is_prepared(make_builder(config, data_dir), max_len=self.max_len, data_dir=data_dir)
 
     def prepare(
         self, data_dir: Path, *, manual_dir: Path | None = None, verify: bool = False

@@ -7,7 +7,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from rich.console import Console
 
@@ -25,7 +25,7 @@ from experiments.data.pathfinder.pathfinder_release import (
 )
 from experiments.data.pathfinder.window_sizes import window_size
 from experiments.data.preparation.counter import counted
-from experiments.data.preparation.file_hashes import FileHashes
+from experiments.data.preparation.file_hashes import FileHashes, known_content
 from experiments.data.preparation.tfds_files import without_messages
 
 HARD = 14
@@ -109,6 +109,18 @@ class PathfinderConfig:
         """Return the number of images of each split."""
         return {"train": self.train, "val": self.val, "test": self.test}
 
+    def is_prepared(self, data_dir: Path, manual_dir: Path | None = None) -> bool:
+        """Return whether `prepare` has written the arrays already.
+
+        Args:
+            data_dir: folder of prepared data.
+            manual_dir: folder of published files. With it, arrays of other published files do not count.
+        """
+        content = known_content(functools.partial(self._content, data_dir), manual_dir)
+        return content is not None and arrays.is_prepared(
+            self._builder(content, data_dir), max_len=self.max_len, data_dir=data_dir
+        )
+
     def prepare(
         self, data_dir: Path, *, manual_dir: Path | None = None, verify: bool = False
     ) -> dict[str, arrays.Split]:
@@ -129,32 +141,47 @@ class PathfinderConfig:
             ValueError: a published or prepared file is damaged, or the release has fewer images.
             RuntimeError: a process of the generation was killed.
         """
-        options = {"source": self.source, "size": self.size, "contour": self.contour}
-        if self.source == "generated":
-            options |= {"seed": self.seed, "images_per_shard": IMAGES_PER_SHARD}
-        else:
-            folder = release_folder(manual_dir, size=self.size, contour=self.contour)
-            options |= {"content": content_hash(folder, FileHashes(data_dir))[:16]}
-        options |= self.sizes()
-        name = "-".join(map(str, options.values()))
-        shards_folder = Path(data_dir) / f"generation-pathfinder-{Pathfinder.VERSION}-{name}"
-        make_shards: Callable[[], Shards] = functools.partial(self._generated, shards_folder)
-        if self.source == "lra_release":
-            make_shards = functools.partial(self._published, manual_dir)
-        with without_messages():
-            builder = Pathfinder(
-                config=PathfinderOptions(name=name, options=options),
-                shards=make_shards,
-                data_dir=str(data_dir),
-                file_format="array_record",
-            )
+        builder = self._builder(self._content(data_dir, manual_dir), data_dir, manual_dir)
         if not arrays.is_prepared(builder, max_len=self.max_len, data_dir=data_dir):
             self._announce()
         splits = arrays.prepare(
             builder, max_len=self.max_len, data_dir=data_dir, manual_dir=manual_dir, verify=verify
         )
-        shutil.rmtree(shards_folder, ignore_errors=True)
+        shutil.rmtree(self._shards_folder(builder.builder_config.name, data_dir), ignore_errors=True)
         return splits
+
+    def _content(self, data_dir: Path, manual_dir: Path | None) -> str:
+        """Return the joint hash of the published metadata, empty for generated images."""
+        if self.source == "generated":
+            return ""
+        folder = release_folder(manual_dir, size=self.size, contour=self.contour)
+        return content_hash(folder, FileHashes(data_dir))[:16]
+
+    def _builder(self, content: str, data_dir: Path, manual_dir: Path | None = None) -> Any:
+        """Return the TFDS builder, whose name has the hash of the published metadata."""
+        options = {"source": self.source, "size": self.size, "contour": self.contour}
+        if self.source == "generated":
+            options |= {"seed": self.seed, "images_per_shard": IMAGES_PER_SHARD}
+        else:
+            options |= {"content": content}
+        options |= self.sizes()
+        name = "-".join(map(str, options.values()))
+        make_shards: Callable[[], Shards] = functools.partial(
+            self._generated, self._shards_folder(name, data_dir)
+        )
+        if self.source == "lra_release":
+            make_shards = functools.partial(self._published, manual_dir)
+        with without_messages():
+            return Pathfinder(
+                config=PathfinderOptions(name=name, options=options),
+                shards=make_shards,
+                data_dir=str(data_dir),
+                file_format="array_record",
+            )
+
+    def _shards_folder(self, name: str, data_dir: Path) -> Path:
+        """Return the folder of images that are generated already."""
+        return Path(data_dir) / f"generation-pathfinder-{Pathfinder.VERSION}-{name}"
 
     def _announce(self) -> None:
         counts = " / ".join(f"{split} {size:,}" for split, size in self.sizes().items())

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import platform
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,23 @@ class FileHashes:
         with contextlib.suppress(OSError):  # a folder that is only readable
             self._path.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(self._path, (json.dumps(self._entries, indent=1) + "\n").encode())
+
+
+def known_content(read: Callable[[Path], str], manual_dir: Path | None) -> str | None:
+    """Return the hash of published files as far as it is known: a star without their folder, for any hash.
+
+    Args:
+        read: function that returns the hash of the files in a folder, and raises FileNotFoundError without them.
+        manual_dir: the folder.
+
+    Returns:
+        The hash; `*` if there is no folder, None if the folder does not have the files.
+    """
+    if manual_dir is None:
+        return "*"
+    with contextlib.suppress(FileNotFoundError):
+        return read(manual_dir)
+    return None
 
 
 def sha256(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,9 @@ from array_record.python.array_record_data_source import ArrayRecordDataSource
 from rich.console import Console
 
 from experiments.data.preparation.tfds_files import prepare_files, without_messages
+
+DOWNLOAD_PACKAGES = ("tensorflow", "importlib_resources")
+"""Packages that TFDS needs to prepare these data sets and does not install. Prepared ones are read without them."""
 
 
 def open_published(
@@ -60,6 +64,12 @@ def _full_name(name: str, root: Path) -> str:
 
 
 def _download(name: str, root: Path, folder: Path) -> None:
+    if missing := [package for package in DOWNLOAD_PACKAGES if find_spec(package) is None]:
+        raise ValueError(
+            f"{name} is downloaded by TFDS with {' and '.join(DOWNLOAD_PACKAGES)}, got no {' and no '.join(missing)}; "
+            f"install them and run {_recipe(name)}, here or on another machine, and pass its --data_dir as the manual "
+            f"folder."
+        )
     Console(stderr=True, soft_wrap=True, highlight=False).print(
         f"downloading {name} by TFDS into {folder}", markup=False
     )

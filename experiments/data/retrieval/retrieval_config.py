@@ -11,7 +11,7 @@ import numpy as np
 
 from experiments.data import arrays, offline
 from experiments.data.offline import Document
-from experiments.data.preparation.file_hashes import FileHashes, joint_hash
+from experiments.data.preparation.file_hashes import FileHashes, joint_hash, known_content
 from experiments.data.preparation.row_builder import Row, RowConfig, RowSource, to_tokens
 from experiments.data.preparation.split_sizes import split_sizes
 from experiments.data.retrieval.aan_pairs import SIZES, pair_files, read_pairs
@@ -90,6 +90,18 @@ class RetrievalConfig:
         largest = dict.fromkeys(chosen, MAX_PAIRS) if self.is_stand_in else SIZES
         return split_sizes(largest, chosen, self.title)
 
+    def is_prepared(self, data_dir: Path, manual_dir: Path | None = None) -> bool:
+        """Return whether `prepare` has written the arrays already.
+
+        Args:
+            data_dir: folder of prepared data.
+            manual_dir: folder of published files. With it, arrays of other published files do not count.
+        """
+        content = known_content(functools.partial(self._content, data_dir), manual_dir)
+        return content is not None and arrays.rows_are_prepared(
+            self._row_config(content), max_len=self.max_len, data_dir=data_dir
+        )
+
     def prepare(
         self, data_dir: Path, *, manual_dir: Path | None = None, verify: bool = False
     ) -> dict[str, arrays.Split]:
@@ -110,29 +122,38 @@ class RetrievalConfig:
             FileNotFoundError: the manual folder does not have the data.
             ValueError: the data is incomplete or damaged, or it cannot be downloaded.
         """
-        sizes, content = self.sizes(), ""
+        sizes, config = self.sizes(), self._row_config(self._content(data_dir, manual_dir))
         if self.is_stand_in:
             load = functools.cache(functools.partial(self._load, data_dir, manual_dir))
             readers = {
                 split: functools.partial(self._draw, load, split, size) for split, size in sizes.items()
             }
         else:
-            files, hashes = pair_files(manual_dir), FileHashes(data_dir)
-            content = joint_hash([hashes.sha256(path) for path in files.values()])
             readers = {
                 split: functools.partial(self._read, path, split, sizes[split])
-                for split, path in files.items()
+                for split, path in pair_files(manual_dir).items()
             }
-        options = {"source": self.source, "seed": self.seed, "content": content}
-        name = "-".join(map(str, ("retrieval", *options.values(), self.max_len, *sizes.values())))
         return arrays.prepare_rows(
-            RowConfig(name=name.replace(":", "_"), options=options | sizes, pairs=True),
+            config,
             {split: RowSource(sizes[split], reader) for split, reader in readers.items()},
             title=self.title,
             max_len=self.max_len,
             data_dir=data_dir,
             verify=verify,
         )
+
+    def _content(self, data_dir: Path, manual_dir: Path | None) -> str:
+        """Return the joint hash of the published files, empty for a stand-in."""
+        if self.is_stand_in:
+            return ""
+        hashes = FileHashes(data_dir)
+        return joint_hash([hashes.sha256(path) for path in pair_files(manual_dir).values()])
+
+    def _row_config(self, content: str) -> RowConfig:
+        """Return the options of the rows, whose name has the hash of the published files."""
+        options = {"source": self.source, "seed": self.seed, "content": content}
+        name = "-".join(map(str, ("retrieval", *options.values(), self.max_len, *self.sizes().values())))
+        return RowConfig(name=name.replace(":", "_"), options=options | self.sizes(), pairs=True)
 
     def _read(self, path: Path, split: str, size: int) -> Iterator[Row]:
         """Yield the first rows of a published file; if all are asked for, more than all are an error too."""

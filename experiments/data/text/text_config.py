@@ -8,7 +8,7 @@ from typing import Literal
 
 from experiments.data import arrays, offline
 from experiments.data.offline import Document
-from experiments.data.preparation.file_hashes import FileHashes
+from experiments.data.preparation.file_hashes import FileHashes, known_content
 from experiments.data.preparation.row_builder import Row, RowConfig, RowSource, to_tokens
 from experiments.data.preparation.shuffling import shuffled_order
 from experiments.data.preparation.split_sizes import split_sizes
@@ -97,6 +97,18 @@ class TextConfig:
             largest = dict.fromkeys(largest, REVIEWS)
         return split_sizes(largest, {"train": self.train, "val": self.val, "test": self.test}, self.title)
 
+    def is_prepared(self, data_dir: Path, manual_dir: Path | None = None) -> bool:
+        """Return whether `prepare` has written the arrays already.
+
+        Args:
+            data_dir: folder of prepared data.
+            manual_dir: folder of published files. With it, arrays of other published files do not count.
+        """
+        content = known_content(functools.partial(self._content, data_dir), manual_dir)
+        return content is not None and arrays.rows_are_prepared(
+            self._row_config(content), max_len=self.max_len, data_dir=data_dir
+        )
+
     def prepare(
         self, data_dir: Path, *, manual_dir: Path | None = None, verify: bool = False
     ) -> dict[str, arrays.Split]:
@@ -117,28 +129,33 @@ class TextConfig:
             FileNotFoundError: the manual folder does not have the data.
             ValueError: the data is incomplete or damaged, or it cannot be downloaded.
         """
-        content = ""
-        if self.source == "original":
-            content = FileHashes(data_dir).sha256(imdb_archive(manual_dir))
-        sizes = self.sizes()
-        # A trial of few rows depends on the order of all, and the order on the seed, so both are part of the name.
-        options = {"source": self.source, "protocol": self.protocol, "seed": self.seed, "content": content}
-        name = "-".join(map(str, ("text", *options.values(), self.max_len, *sizes.values()))).replace(
-            ":", "_"
-        )
+        config = self._row_config(self._content(data_dir, manual_dir))
         load = functools.cache(functools.partial(self._load, data_dir, manual_dir))
         sources = {
             split: RowSource(size, functools.partial(_rows, load, split, size, self.max_len))
-            for split, size in sizes.items()
+            for split, size in self.sizes().items()
         }
         return arrays.prepare_rows(
-            RowConfig(name=name, options=options | sizes),
+            config,
             sources,
             title=self.title,
             max_len=self.max_len,
             data_dir=data_dir,
             verify=verify,
         )
+
+    def _content(self, data_dir: Path, manual_dir: Path | None) -> str:
+        """Return the hash of the published archive, empty for other sources."""
+        if self.source != "original":
+            return ""
+        return FileHashes(data_dir).sha256(imdb_archive(manual_dir))
+
+    def _row_config(self, content: str) -> RowConfig:
+        """Return the options of the rows, whose name has the hash of the published archive."""
+        # A trial of few rows depends on the order of all, and the order on the seed, so both are part of the name.
+        options = {"source": self.source, "protocol": self.protocol, "seed": self.seed, "content": content}
+        name = "-".join(map(str, ("text", *options.values(), self.max_len, *self.sizes().values())))
+        return RowConfig(name=name.replace(":", "_"), options=options | self.sizes())
 
     def _load(self, data_dir: Path, manual_dir: Path | None) -> dict[str, Sequence[Document]]:
         """Return all documents of every split."""

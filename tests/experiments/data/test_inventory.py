@@ -20,6 +20,9 @@ from experiments.data.inventory.figures import draw_samples, label_text, sample_
 from experiments.data.inventory.known_statistics import Known, compare
 from experiments.data.listops.listops_splits import ListOpsData
 from experiments.data.recall import RecallConfig
+from experiments.data.retrieval import RetrievalConfig
+from experiments.lra import presets
+from tests.experiments.data.readers.official_layout import write_pairs
 
 SIZES: Any = {"train": 40, "val": 5, "test": 5}
 TINY = DataSet("symbols", (RecallConfig(items=2, max_len=16, vocabulary=12, **SIZES),))
@@ -45,6 +48,7 @@ def run(text):
 @pytest.mark.parametrize("name", CATALOG)
 def test_a_data_set_of_the_registry_has_what_the_programs_need(name, tmp_path):
     data = CATALOG[name]
+    stand_ins = {config.title for other in CATALOG.values() for config in other.configs if config.is_stand_in}
     assert re.fullmatch(r"[a-z0-9-]+", name)
     assert len(set(data.sources)) == len(data.sources) >= 1
     assert set(data.instructions) <= set(data.sources)
@@ -53,7 +57,8 @@ def test_a_data_set_of_the_registry_has_what_the_programs_need(name, tmp_path):
         assert config.title
         assert min(*config.sizes().values(), config.max_len) >= 1
         assert all(0 < floor < 1 for floor in config.floors.values())
-        assert ("stand-in" in config.title.lower()) == config.is_stand_in
+        assert ("stand-in" in config.title) == config.source.startswith("offline:")
+        assert config.is_stand_in or config.title not in stand_ins
         assert not config.is_prepared(tmp_path)
     assert data.config() is data.configs[0]
     with pytest.raises(ValueError, match="got source='web'; choose among them"):
@@ -64,6 +69,22 @@ def test_known_statistics_belong_to_data_sets():
     known = known_statistics.known_statistics("listops", CATALOG["listops"].configs[0])
     assert [statistic.name for statistic in known][:2] == ["length", "length <= 538"]
     assert known_statistics.known_statistics("listops-quick", LISTS.configs[0]) == ()
+    for name, source in (("text", "polarity"), ("image", "mnist")):
+        data = CATALOG[name]
+        assert len(known_statistics.known_statistics(name, data.config())) >= 1
+        assert known_statistics.known_statistics(name, data.config(f"offline:{source}")) == ()
+
+
+@pytest.mark.parametrize("task", presets.MINIATURES)
+def test_the_miniatures_are_those_of_the_quick_presets(task):
+    data = CATALOG["listops-quick" if task == "listops" else f"{task}-quick"]
+    assert data.config() == presets.MINIATURES[task].data()
+
+
+def test_the_benchmark_is_that_of_its_published_configurations():
+    names = {"pathfinder": "pathfinder32"}
+    for task, config in presets.TWO_LAYER.items():
+        assert CATALOG[names.get(task, task)].config() == config.data()
 
 
 @pytest.mark.usefixtures("registry")
@@ -140,6 +161,13 @@ def test_a_deviation_is_a_sentence_and_code_1(monkeypatch, capsys):
 def test_a_split_of_another_size_is_a_deviation():
     row = {"splits": [{"name": "val", "examples": 4, "expected": 5}], "statistics": []}
     assert program.deviations({"mqar": row}) == ["mqar val has 4 examples, expected 5"]
+    release = row | {"source": "lra_release"}  # one of its images is empty
+    assert program.deviations({"pathfinder32-easy": release}) == []
+    assert program.deviations({"pathfinder32": release}) == ["pathfinder32 val has 4 examples, expected 5"]
+    row["splits"][0]["examples"] = 3
+    assert program.deviations({"pathfinder32-easy": release}) == [
+        "pathfinder32-easy val has 3 examples, expected 5"
+    ]
 
 
 @pytest.mark.usefixtures("registry")
@@ -166,6 +194,26 @@ def test_without_prepared_data_there_is_nothing_to_verify(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.usefixtures("registry")
+def test_published_data_are_verified_with_their_folder(monkeypatch, tmp_path):
+    sizes: Any = {"train": 8, "val": 4, "test": 4}
+    pairs = DataSet("text", (RetrievalConfig(max_len=9, **sizes),), {"lra_release": "extract it."})
+    monkeypatch.setitem(CATALOG, "retrieval", pairs)
+    write_pairs(tmp_path / "manual")
+    run("prepare mqar-quick")
+    run("prepare retrieval --manual-dir manual")
+    assert run("list")["prepared"] == ["mqar-quick", "retrieval"]
+    assert list(run("verify")["data_sets"]) == ["mqar-quick"]
+    summary = run("verify --manual-dir manual")
+    assert list(summary["data_sets"]) == ["mqar-quick", "retrieval"]
+    assert summary["deviations"] == []
+    assert list(run("verify --manual-dir .")["data_sets"]) == ["mqar-quick"]
+    with pytest.raises(FileNotFoundError, match="got no manual folder; extract"):
+        run("verify retrieval")
+    shown = run("show retrieval --manual-dir manual")
+    assert shown["data_sets"]["retrieval"]["first"] == "label 0 first 0 second tr"
+
+
 def split_of(tokens, labels, vocabulary=("<pad>", "a", "b", "c"), first_id=0, lengths=None):
     tokens = np.array(tokens, np.uint8)
     lengths = np.full(tokens.shape[:-1], tokens.shape[-1], np.int32) if lengths is None else lengths
@@ -190,6 +238,12 @@ def test_images_are_squares_in_reading_order():
     assert [panel.get_title() for panel in figure.axes if panel.images] == ["label 0", "label 1", "label 1"]
     np.testing.assert_array_equal(images[0].get_array(), [[0, 255], [9, 1]])
     assert images[0].get_clim() == (0, 255)
+
+
+def test_the_texts_of_a_pair_are_numbered():
+    pair = split_of([[list(b"one "), list(b"two ")]], [1], first_id=1)
+    (text,) = [text for text in draw_samples(pair, "text", 9, "title").texts if "label" in text.get_text()]
+    assert text.get_text() == "label 1\n1. one\n2. two"
 
 
 def test_text_samples_stand_below_the_title_and_long_ones_are_cut():

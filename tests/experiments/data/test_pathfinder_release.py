@@ -9,33 +9,14 @@ from PIL import Image
 
 from experiments.data.pathfinder import PathfinderConfig
 from experiments.data.pathfinder.pathfinder_release import release_folder, release_splits
+from tests.experiments.data.readers.official_layout import HARD, write_pathfinder
 
-HARD = "lra_release/lra_release/pathfinder32/curv_contour_length_14"
 EASY = "lra_release/lra_release/pathfinder32/curv_baseline"
 CONFIG = PathfinderConfig(source="lra_release", train=16, val=2, test=2)
-TAIL = "1.0 14 2 4 5 1.0 0.75 1 [1.5]"
-"""The columns of a line after the label."""
-
-
-def write_release(root, *, folder=HARD, seed=0, end="\n", size=32):
-    """Write two subfolders of ten images each, with their metadata, and return pixels and labels by key."""
-    rng, expected = np.random.default_rng(seed), {}
-    path = root / folder
-    (path / "metadata").mkdir(parents=True)
-    for number in range(2):
-        (path / "imgs" / str(number)).mkdir(parents=True)
-        lines = []
-        for sample in range(10):
-            pixels, label = rng.integers(0, 256, (size, size), np.uint8), int(rng.integers(2))
-            Image.fromarray(pixels).save(path / "imgs" / str(number) / f"sample_{sample}.png")
-            lines.append(f"imgs/{number} sample_{sample}.png {sample} {label} {TAIL}")
-            expected[f"imgs/{number}_sample_{sample}.png_{sample + 1}"] = (pixels.ravel(), label)
-        (path / "metadata" / f"{number}.npy").write_bytes((end.join(lines) + end).encode())
-    return expected
 
 
 def test_rows_are_the_images_in_the_order_of_the_builder_of_the_benchmark(tmp_path):
-    expected = write_release(tmp_path)
+    expected = write_pathfinder(tmp_path)
     splits = CONFIG.prepare(tmp_path / "data", manual_dir=tmp_path)
     keys = sorted(expected, key=lambda key: int(hashlib.md5(f"hard{key}".encode()).hexdigest(), 16))
     assert len(keys) == 20
@@ -53,7 +34,7 @@ def test_rows_are_the_images_in_the_order_of_the_builder_of_the_benchmark(tmp_pa
     "place", ["", "lra_release", "lra_release/lra_release", HARD.rsplit("/", 1)[0], HARD]
 )
 def test_any_folder_of_the_release_serves(tmp_path, place):
-    write_release(tmp_path)
+    write_pathfinder(tmp_path)
     assert release_folder(tmp_path / place, size=32, contour=14) == tmp_path / HARD
 
 
@@ -67,7 +48,7 @@ def test_any_folder_of_the_release_serves(tmp_path, place):
     ],
 )
 def test_line_ends_blank_lines_and_marks_are_read(tmp_path, change):
-    write_release(tmp_path)
+    write_pathfinder(tmp_path)
     labels = sorted(s.label for part in release_splits(tmp_path / HARD, contour=14).values() for s in part)
     path = tmp_path / HARD / "metadata" / "1.npy"
     path.write_bytes(change(path.read_bytes()))
@@ -77,7 +58,7 @@ def test_line_ends_blank_lines_and_marks_are_read(tmp_path, change):
 
 
 def test_the_image_that_is_empty_in_the_release_is_left_out(tmp_path):
-    write_release(tmp_path, folder=EASY)
+    write_pathfinder(tmp_path, folder=EASY)
     metadata = tmp_path / EASY / "metadata" / "0.npy"
     metadata.write_text(metadata.read_text().replace("sample_7.png", "sample_172.png"))
     (tmp_path / EASY / "imgs" / "0" / "sample_172.png").write_bytes(b"")
@@ -100,7 +81,7 @@ def test_the_image_that_is_empty_in_the_release_is_left_out(tmp_path):
     ],
 )
 def test_a_broken_image_is_named(tmp_path, write, words):
-    write_release(tmp_path)
+    write_pathfinder(tmp_path)
     write(tmp_path / HARD / "imgs" / "1" / "sample_3.png")
     with pytest.raises(ValueError, match="whole gray PNG") as error:
         CONFIG.prepare(tmp_path / "data", manual_dir=tmp_path)
@@ -109,7 +90,7 @@ def test_a_broken_image_is_named(tmp_path, write, words):
 
 
 def test_missing_images_are_counted_before_anything_is_written(tmp_path):
-    write_release(tmp_path)
+    write_pathfinder(tmp_path)
     for sample in (3, 4, 5):
         (tmp_path / HARD / "imgs" / "1" / f"sample_{sample}.png").unlink()
     with pytest.raises(
@@ -130,7 +111,7 @@ def test_missing_images_are_counted_before_anything_is_written(tmp_path):
     ],
 )
 def test_other_metadata_are_named(tmp_path, content, words):
-    write_release(tmp_path)
+    write_pathfinder(tmp_path)
     (tmp_path / HARD / "metadata" / "0.npy").write_bytes(content)
     with pytest.raises(ValueError, match="Pathfinder metadata") as error:
         CONFIG.prepare(tmp_path / "data", manual_dir=tmp_path)
@@ -140,7 +121,7 @@ def test_other_metadata_are_named(tmp_path, content, words):
 
 def test_a_wrong_folder_is_named_with_what_belongs_there(tmp_path):
     expected = "extract lra_release/lra_release/pathfinder32/curv_contour_length_14/metadata and its imgs"
-    write_release(tmp_path / "other", folder=HARD.replace("32", "64"))
+    write_pathfinder(tmp_path / "other", folder=HARD.replace("32", "64"))
     archive = tmp_path / "lra_release.gz"
     archive.write_bytes(b"")
     for folder, words in (
@@ -153,7 +134,7 @@ def test_a_wrong_folder_is_named_with_what_belongs_there(tmp_path):
             CONFIG.prepare(tmp_path / "data", manual_dir=folder)
         assert words in str(error.value)
         assert expected in str(error.value)
-    write_release(tmp_path)
+    write_pathfinder(tmp_path)
     for path in (tmp_path / HARD / "metadata").iterdir():
         path.unlink()
     with pytest.raises(FileNotFoundError, match="no .npy file there"):
@@ -162,7 +143,7 @@ def test_a_wrong_folder_is_named_with_what_belongs_there(tmp_path):
 
 
 def test_more_images_than_the_folder_has_are_refused(tmp_path):
-    write_release(tmp_path)
+    write_pathfinder(tmp_path)
     with pytest.raises(
         ValueError, match="has 16 images in this folder, got train=17; take 1 to 16, or extract"
     ):
@@ -170,9 +151,9 @@ def test_more_images_than_the_folder_has_are_refused(tmp_path):
 
 
 def test_another_release_is_other_data(tmp_path):
-    write_release(tmp_path / "a", seed=0)
-    write_release(tmp_path / "b", seed=1)
-    write_release(tmp_path / "c", seed=0)
+    write_pathfinder(tmp_path / "a", seed=0)
+    write_pathfinder(tmp_path / "b", seed=1)
+    write_pathfinder(tmp_path / "c", seed=0)
     first, second, moved = (
         CONFIG.prepare(tmp_path / "data", manual_dir=tmp_path / name)["train"].sha256 for name in "abc"
     )

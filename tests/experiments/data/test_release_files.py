@@ -13,6 +13,7 @@ from experiments.data import listops
 from experiments.data.listops.listops_options import Release
 from experiments.data.preparation.file_hashes import FileHashes
 from experiments.lra import program
+from tests.experiments.data.readers.official_layout import write_listops
 
 ROWS = ["[MAX 1 2 ]\t2", "( ( [SM 9 ) [MIN 3 4 ] ] )\t2", "7\t7"]
 TEXT = "\n".join(["Source\tTarget", *ROWS]) + "\n"
@@ -77,16 +78,6 @@ def test_the_first_rows_of_a_file_can_be_read_alone(tmp_path, rows, words):
         list(pairs)
 
 
-def release(folder, *, seed=0, rows=12):
-    """Write three files of `rows` generated sequences."""
-    folder.mkdir(parents=True, exist_ok=True)
-    pairs = list(listops.generate(3 * rows, seed=seed, min_length=3, max_length=30))
-    for index, split in enumerate(("train", "val", "test")):
-        lines = [f"{' '.join(tokens)}\t{y}" for tokens, y in pairs[index * rows : (index + 1) * rows]]
-        (folder / f"basic_{split}.tsv").write_text("\n".join(["Source\tTarget", *lines]) + "\n")
-    return folder
-
-
 def config(tmp_path, manual, **changes):
     quick = lra.PRESETS["quick"][1]
     changes = {"source": "lra_release", "release": Release(6, 4, 4), "batch": 2} | changes
@@ -94,11 +85,11 @@ def config(tmp_path, manual, **changes):
 
 
 def test_other_files_under_the_same_sizes_are_other_data(tmp_path):
-    first = program.prepare(config(tmp_path, release(tmp_path / "a", seed=0)))
-    second = program.prepare(config(tmp_path, release(tmp_path / "b", seed=1)))
+    first = program.prepare(config(tmp_path, write_listops(tmp_path / "a", seed=0)))
+    second = program.prepare(config(tmp_path, write_listops(tmp_path / "b", seed=1)))
     assert first["train"].sha256 != second["train"].sha256
     assert not np.array_equal(first["train"].tokens, second["train"].tokens)
-    moved = release(tmp_path / "c", seed=0)
+    moved = write_listops(tmp_path / "c", seed=0)
     assert program.prepare(config(tmp_path, moved))["train"].sha256 == first["train"].sha256
     assert len([path for path in (tmp_path / "data" / "arrays").iterdir() if path.is_dir()]) == 2
 
@@ -106,7 +97,7 @@ def test_other_files_under_the_same_sizes_are_other_data(tmp_path):
 @pytest.mark.parametrize("split", ["train", "val", "test"])
 def test_one_changed_row_of_any_file_is_other_data(tmp_path, split):
     hashes = FileHashes(tmp_path)
-    folder = release(tmp_path / "a")
+    folder = write_listops(tmp_path / "a")
     before = listops.content_hash(folder, hashes)
     path = folder / f"basic_{split}.tsv"
     path.write_text(path.read_text().rstrip("\n") + "\n7\t7\n")
@@ -114,7 +105,7 @@ def test_one_changed_row_of_any_file_is_other_data(tmp_path, split):
 
 
 def test_rows_that_are_too_long_are_refused_before_anything_is_written(tmp_path, monkeypatch):
-    folder = release(tmp_path / "a")
+    folder = write_listops(tmp_path / "a")
     quick = config(tmp_path, folder)
     monkeypatch.setattr(listops.ListOps, "download_and_prepare", None)
     short = dataclasses.replace(quick, model=dataclasses.replace(quick.model, max_len=8))
@@ -124,14 +115,14 @@ def test_rows_that_are_too_long_are_refused_before_anything_is_written(tmp_path,
 
 
 def test_only_the_rows_that_are_used_have_to_fit(tmp_path):
-    folder = release(tmp_path / "a")
+    folder = write_listops(tmp_path / "a")
     path = folder / "basic_test.tsv"
     path.write_text(path.read_text() + f"[MAX {' '.join('1' * 90)} ]\t1\n")
     assert len(program.prepare(config(tmp_path, folder))["test"].labels) == 4
 
 
 def test_a_missing_file_is_named_and_the_folder_that_has_it(tmp_path):
-    release(tmp_path / "lra" / "listops-1000")
+    write_listops(tmp_path / "lra" / "listops-1000")
     with pytest.raises(FileNotFoundError, match=r"no file basic_train.tsv; pass .*listops-1000, or generate"):
         program.prepare(config(tmp_path, tmp_path / "lra"))
     archive = tmp_path / "lra_release.gz"

@@ -15,10 +15,10 @@ from tests.experiments.data.readers.miniatures import (
     png,
     register,
     write_deb,
-    write_tar,
     write_tfds,
     write_zip,
 )
+from tests.experiments.data.readers.official_layout import TEST_IMAGES, TRAIN_IMAGES, write_cifar
 
 WEIGHTS = (0.2989, 0.5870, 0.1140)
 SIZES = {"train": 18, "val": 2, "test": 5}
@@ -53,44 +53,20 @@ def test_an_image_is_padded_to_the_middle_of_32_pixels():
     assert padded.shape == (1, 32, 32)
 
 
-def images(count, start):
-    """Color images and labels, all different."""
-    colors = np.random.default_rng(start).integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
-    return list(zip(colors, (np.arange(count) * 3 % 10).tolist(), strict=True))
-
-
-TRAIN, TEST = images(20, 1), images(5, 2)
-
-
-def archive(folder, **changes):
-    """Write the binary archive: five training batches out of order, the test batch, and names of classes."""
-    batches = {f"data_batch_{i + 1}.bin": TRAIN[4 * i : 4 * i + 4] for i in (1, 4, 0, 2, 3)}
-    files = {"batches.meta.txt": b"airplane\n"}
-    for name, pairs in ({"test_batch.bin": TEST} | batches).items():
-        files[name] = b"".join(
-            bytes([label]) + colors.transpose(2, 0, 1).tobytes() for colors, label in pairs
-        )
-    files |= changes
-    return write_tar(
-        folder / "cifar-10-binary.tar.gz",
-        {f"cifar-10-batches-bin/{name}": content for name, content in files.items()},
-    )
-
-
 @pytest.fixture(params=["tfds", "original"])
 def cifar(request, tmp_path, monkeypatch):
     """A source and its manual folder, of 20 training images."""
     monkeypatch.setattr(image_config, "CIFAR_SIZES", SIZES)
     folder = tmp_path / "manual"
     if request.param == "original":
-        archive(folder)
+        write_cifar(folder)
     else:
         rows = {
             split: [
                 {"id": f"{split}_{i}", "image": png(colors), "label": y}
                 for i, (colors, y) in enumerate(pairs)
             ]
-            for split, pairs in (("train", TRAIN), ("test", TEST))
+            for split, pairs in (("train", TRAIN_IMAGES), ("test", TEST_IMAGES))
         }
         write_tfds(folder, "cifar10", rows)
     return request.param, folder
@@ -108,8 +84,8 @@ def test_images_are_gray_rows_of_1024_pixels_with_their_labels(cifar, tmp_path):
         name: {(row.tobytes(), int(label)) for row, label in zip(split.tokens, split.labels, strict=True)}
         for name, split in splits.items()
     }
-    assert rows["test"] == rows_of(TEST)
-    assert rows["train"] | rows["val"] == rows_of(TRAIN)
+    assert rows["test"] == rows_of(TEST_IMAGES)
+    assert rows["train"] | rows["val"] == rows_of(TRAIN_IMAGES)
     assert {name: len(split.labels) for name, split in splits.items()} == SIZES
     assert splits["train"].tokens.shape == (18, 1024)
     np.testing.assert_array_equal(splits["train"].lengths, 1024)
@@ -117,7 +93,7 @@ def test_images_are_gray_rows_of_1024_pixels_with_their_labels(cifar, tmp_path):
     assert splits["train"].first_id == 1
     assert splits["train"].vocabulary == ("pad", *map(str, range(256)))
     if source == "original":  # the last tenth in the order of the archive's batches
-        assert rows["val"] == rows_of(TRAIN[18:])
+        assert rows["val"] == rows_of(TRAIN_IMAGES[18:])
 
 
 def test_images_of_the_mock_of_tfds_are_read(tmp_path):
@@ -146,7 +122,7 @@ def test_images_of_the_mock_of_tfds_are_read(tmp_path):
 )
 def test_a_broken_batch_is_named(tmp_path, monkeypatch, changes, words):
     monkeypatch.setattr(image_config, "CIFAR_SIZES", SIZES)
-    manual = archive(tmp_path / "manual", **changes).parent
+    manual = write_cifar(tmp_path / "manual", **changes).parent
     with pytest.raises(ValueError, match=words):
         ImageConfig("original").prepare(tmp_path, manual_dir=manual)
     assert not [path for path in (tmp_path / "arrays").iterdir() if path.is_dir()]

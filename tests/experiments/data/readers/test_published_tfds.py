@@ -111,12 +111,24 @@ def test_a_download_that_fails_is_named_with_what_to_run(tmp_path, monkeypatch):
     def fail(builder, manual_dir):
         raise ConnectionError("no network\nand more")
 
+    monkeypatch.setattr(published_tfds, "DOWNLOAD_PACKAGES", ())
     monkeypatch.setattr(published_tfds, "prepare_files", fail)
     with pytest.raises(ValueError, match=r"failed \(ConnectionError: no network\); run `tfds build cifar10"):
         open_published("cifar10", ("train",), data_dir=tmp_path, manual_dir=None)
 
 
-def test_a_download_is_stored_in_the_data_folder_once(tmp_path, capfd):
+def test_without_the_packages_of_a_download_nothing_is_fetched(tmp_path, monkeypatch):
+    monkeypatch.setattr(published_tfds, "DOWNLOAD_PACKAGES", ("numpy", "a_package_of_no_one"))
+    monkeypatch.setattr(published_tfds, "prepare_files", None)
+    with pytest.raises(
+        ValueError, match=r"got no a_package_of_no_one; install them and run `tfds build cifar10"
+    ):
+        open_published("cifar10", ("train",), data_dir=tmp_path, manual_dir=None)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_download_is_stored_in_the_data_folder_once(tmp_path, capfd, monkeypatch):
+    monkeypatch.setattr(published_tfds, "DOWNLOAD_PACKAGES", ())
     with published_rows("imdb_reviews", ROWS):
         first = open_published("imdb_reviews", ("train",), data_dir=tmp_path, manual_dir=None)
     assert "downloading imdb_reviews by TFDS into" in capfd.readouterr().err

@@ -15,6 +15,7 @@ from experiments.data.arrays import Split
 from experiments.data.retrieval import aan_pairs
 from experiments.data.retrieval.retrieval_config import RetrievalConfig
 from tests.experiments.data.readers.miniatures import register, texts, write_tar, write_zip
+from tests.experiments.data.readers.official_layout import write_pairs
 
 ROWS = [
     b"1.0\tP1\tP2\tb'first text'\tb'second\\ntext'",
@@ -99,23 +100,12 @@ def test_a_file_without_line_ends_is_not_read_as_a_whole(tmp_path, monkeypatch):
         pairs_of(path)
 
 
-def release(folder, **sizes):
-    """Write the three files, with `sizes` rows."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for part, count in ({"train": 8, "eval": 4, "test": 4} | sizes).items():
-        rows = (
-            b"%d.0\tP%d\tQ%d\tfirst %d\tsecond %s" % (i % 2, i, i, i, part.encode()) for i in range(count)
-        )
-        (folder / f"new_aan_pairs.{part}.tsv").write_bytes(b"\n".join(rows) + b"\n")
-    return folder
-
-
 SMALL: dict[str, Any] = {"train": 8, "val": 4, "test": 4}
 
 
 @pytest.mark.parametrize("place", aan_pairs.PLACES)
 def test_a_release_gives_pairs_of_rows_from_each_of_its_folders(tmp_path, place):
-    release(tmp_path / "manual" / place)
+    write_pairs(tmp_path / "manual" / place)
     splits = RetrievalConfig(max_len=9, **SMALL).prepare(tmp_path, manual_dir=tmp_path / "manual")
     train = splits["train"]
     assert train.tokens.shape == (8, 2, 9)
@@ -129,12 +119,12 @@ def test_a_release_gives_pairs_of_rows_from_each_of_its_folders(tmp_path, place)
 
 
 def test_smaller_sizes_take_the_first_rows_and_other_files_are_other_data(tmp_path):
-    manual = release(tmp_path / "manual")
+    manual = write_pairs(tmp_path / "manual")
     whole = RetrievalConfig(**SMALL).prepare(tmp_path, manual_dir=manual)
     part = RetrievalConfig(train=3, val=1, test=2).prepare(tmp_path, manual_dir=manual)
     for name, split in part.items():
         np.testing.assert_array_equal(split.tokens, whole[name].tokens[: len(split.labels)])
-    release(tmp_path / "other", train=9)
+    write_pairs(tmp_path / "other", train=9)
     RetrievalConfig(**SMALL).prepare(tmp_path, manual_dir=tmp_path / "other")
     assert len([path for path in (tmp_path / "arrays").iterdir() if path.is_dir()]) == 3
 
@@ -143,7 +133,7 @@ def test_smaller_sizes_take_the_first_rows_and_other_files_are_other_data(tmp_pa
 def test_a_whole_file_with_another_number_of_rows_is_refused(tmp_path, monkeypatch, rows):
     for split, size in SMALL.items():
         monkeypatch.setitem(aan_pairs.SIZES, split, size)
-    manual = release(tmp_path / "manual", train=rows)
+    manual = write_pairs(tmp_path / "manual", train=rows)
     with pytest.raises(ValueError, match=rf"train of Retrieval \(AAN\) needs 8 rows, got {rows} from its"):
         RetrievalConfig().prepare(tmp_path, manual_dir=manual)
     assert not [path for path in (tmp_path / "arrays").iterdir() if path.is_dir()]
@@ -156,7 +146,7 @@ def test_a_missing_file_is_named(tmp_path):
         RetrievalConfig().prepare(tmp_path)
     with pytest.raises(FileNotFoundError, match="without new_aan_pairs.train.tsv"):
         RetrievalConfig().prepare(tmp_path, manual_dir=tmp_path / "nowhere")
-    folder = release(tmp_path / "lra_release" / "tsv_data")
+    folder = write_pairs(tmp_path / "lra_release" / "tsv_data")
     (folder / "new_aan_pairs.eval.tsv").unlink()
     with pytest.raises(FileNotFoundError, match=r"tsv_data without new_aan_pairs.eval.tsv"):
         RetrievalConfig().prepare(tmp_path, manual_dir=tmp_path)
@@ -324,7 +314,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - start)
 
 @pytest.mark.exhaustive
 def test_a_large_file_is_never_in_memory(tmp_path):
-    release(tmp_path)
+    write_pairs(tmp_path)
     with (tmp_path / "new_aan_pairs.train.tsv").open("wb") as file:
         for i in range(30_000):
             file.write(b"%d.0\tP%d\tQ%d\t%s\t%s\n" % (i % 2, i, i, b"x" * 10_000, b"y" * 10_000))

@@ -6,36 +6,11 @@ import pytest
 import tensorflow_datasets as tfds
 
 from experiments.data import text
-from experiments.data.text.imdb import CLASSES
 from experiments.data.text.text_config import TextConfig
-from tests.experiments.data.readers.miniatures import (
-    register,
-    texts,
-    write_tar,
-    write_tfds,
-)
+from tests.experiments.data.readers.miniatures import register, texts, write_tar, write_tfds
+from tests.experiments.data.readers.official_layout import REVIEWS, write_imdb
 
 SMALL: dict[str, Any] = {"train": 18, "val": 2, "test": 6}
-REVIEWS = {
-    "train": [{"text": f"train <br /> \u00e9 {i}", "label": i % 2} for i in range(20)],
-    "test": [{"text": f"test {i}", "label": i % 2} for i in range(6)],
-    "unsupervised": [{"text": "no class", "label": -1}],
-}
-
-
-def archive(folder, *, order=("neg", "pos"), train=20, test=6):
-    """Write the original archive: one class after the other, and files that are no reviews."""
-    files = {"aclImdb/README": b"readme", "aclImdb/imdb.vocab": b"the\n"}
-    for split, count in (("test", test), ("train", train)):
-        files[f"aclImdb/{split}/urls_pos.txt"] = b"http"
-        for kind in order:
-            label = CLASSES[kind]
-            for i in range(label, count, 2):
-                content = REVIEWS[split][i]["text"].encode() if i < len(REVIEWS[split]) else b"x"
-                files[f"aclImdb/{split}/{kind}/{i}_{9 * label + 1}.txt"] = content
-        files[f"aclImdb/{split}/labeledBow.feat"] = b"9 0:9"
-    files["aclImdb/train/unsup/0_0.txt"] = b"no class"
-    return write_tar(folder / "aclImdb_v1.tar.gz", files)
 
 
 @pytest.fixture(params=["tfds", "original"])
@@ -45,7 +20,7 @@ def imdb(request, tmp_path):
     if request.param == "tfds":
         write_tfds(folder, "imdb_reviews", REVIEWS)
     else:
-        archive(folder)
+        write_imdb(folder)
     return request.param, folder
 
 
@@ -98,7 +73,7 @@ def test_a_text_is_cut_at_max_len_bytes(imdb, tmp_path):
 
 
 def test_smaller_sizes_take_the_first_rows_of_both_classes(tmp_path):
-    manual = archive(tmp_path / "manual").parent
+    manual = write_imdb(tmp_path / "manual").parent
     whole = TextConfig("original", **SMALL).prepare(tmp_path, manual_dir=manual)
     part = TextConfig("original", train=5, val=1, test=4).prepare(tmp_path, manual_dir=manual)
     for name, split in part.items():
@@ -108,10 +83,10 @@ def test_smaller_sizes_take_the_first_rows_of_both_classes(tmp_path):
 
 def test_another_archive_is_other_data(tmp_path):
     first = TextConfig("original", **SMALL).prepare(
-        tmp_path, manual_dir=archive(tmp_path / "a", order=("neg", "pos")).parent
+        tmp_path, manual_dir=write_imdb(tmp_path / "a", order=("neg", "pos")).parent
     )
     second = TextConfig("original", **SMALL).prepare(
-        tmp_path, manual_dir=archive(tmp_path / "b", order=("pos", "neg")).parent
+        tmp_path, manual_dir=write_imdb(tmp_path / "b", order=("pos", "neg")).parent
     )
     assert texts(first["train"]) != texts(second["train"])
     assert len([path for path in (tmp_path / "arrays").iterdir() if path.is_dir()]) == 2
@@ -119,7 +94,7 @@ def test_another_archive_is_other_data(tmp_path):
 
 @pytest.mark.parametrize(("part", "words"), [(0.5, "must be complete"), (0.0, "must be complete")])
 def test_half_an_archive_is_refused_and_leaves_nothing(tmp_path, part, words):
-    path = archive(tmp_path / "manual", train=400)
+    path = write_imdb(tmp_path / "manual", train=400)
     path.write_bytes(path.read_bytes()[: int(part * path.stat().st_size)])
     with pytest.raises(ValueError, match=words) as error:
         TextConfig("original", **SMALL).prepare(tmp_path, manual_dir=path.parent)
@@ -128,7 +103,7 @@ def test_half_an_archive_is_refused_and_leaves_nothing(tmp_path, part, words):
 
 
 def test_an_archive_with_too_few_reviews_is_refused(tmp_path):
-    manual = archive(tmp_path / "manual").parent
+    manual = write_imdb(tmp_path / "manual").parent
     with pytest.raises(ValueError, match=r"train of Text \(IMDb.*needs 19 rows, got 18 from its source"):
         TextConfig("original", train=19, val=2, test=6).prepare(tmp_path, manual_dir=manual)
 
