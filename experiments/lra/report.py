@@ -38,7 +38,7 @@ class Line(NamedTuple):
     sd: float
     """Standard deviation of `test` over seeds; NaN for one seed."""
     se: float
-    """Binomial standard error of `test` on one test set, sqrt(p (1 - p) / n)."""
+    """Binomial standard error of `test` on one test set, sqrt(p (1 - p) / n); for shares an upper bound."""
     best: float
     """Mean test accuracy of the weights that were best on validation."""
     validation: float

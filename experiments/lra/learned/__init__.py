@@ -2,6 +2,7 @@
 
 Files in import order:
 
+depth_accuracy        accuracies on ListOps by the depth of the sequences
 learned_coefficients  coefficients of the trained attention, saved in the run folder
 learned_stencils      stencils of the trained diffusion layers, saved in the run folder
 figures_learned       figures of both
