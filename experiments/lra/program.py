@@ -16,12 +16,12 @@ from rich.console import Console
 
 from experiments import run
 from experiments.data import arrays, listops
-from experiments.lra import example_hits, report
+from experiments.lra import report
 from experiments.lra.benchmark_tasks import TASKS
 from experiments.lra.config import BASELINE, Config
 from experiments.lra.controls import control_of
 from experiments.lra.figures import draw_curves
-from experiments.lra.learned import depth_accuracy, learned_coefficients, learned_stencils
+from experiments.lra.learned import depth_accuracy, example_hits, learned_coefficients, learned_stencils
 from experiments.lra.learned.figures_learned import draw_coefficients, draw_stencils
 from experiments.lra.presets import CONTINUATION
 from experiments.lra.requirements import check

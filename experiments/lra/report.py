@@ -13,7 +13,7 @@ from rich.console import Console
 
 from experiments import run
 from experiments.lra.config import BASELINE, Config
-from experiments.lra.example_hits import Hits
+from experiments.lra.learned.example_hits import Hits
 from experiments.run.report import Layout, Table, show
 from experiments.run.report.paired import LEVEL, Difference, compare_hits, sign_test
 

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Int
 from rich.console import Console
 
-from experiments.lra.example_hits import Hits
+from experiments.lra.learned.example_hits import Hits
 from experiments.run.report import Layout, Table, show
 
 ByDepth = dict[str, dict[str, Any]]

@@ -8,9 +8,10 @@ from jax.sharding import Mesh
 from rich.console import Console
 
 from experiments import run
-from experiments.lra import example_hits, program, report
+from experiments.lra import program, report
 from experiments.lra.benchmark_tasks import TASKS
 from experiments.lra.config import Config
+from experiments.lra.learned import example_hits
 from experiments.lra.presets import CONTINUATION
 from experiments.lra.requirements import check
 from experiments.lra.suite.suite_config import SuiteConfig
