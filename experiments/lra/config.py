@@ -85,7 +85,7 @@ class Config:
     """The equation that evolves the attention of an additional variant, attention_KIND; none: no such variant."""
     controls: Annotated[tuple[str, ...], Choices(tuple(CONTROLS))] = ()
     """Controls: one more variant each, without a PDE. convolution, canon and shift stand at the first place of
-    --placement; the others replace the positions or the attention."""
+    --placement, or after_embedding; the others replace the positions or the attention."""
     windows: tuple[Natural, ...] = ()
     """Locality probe: one more variant for each number, whose tokens attend to so many tokens on either side."""
     seeds: tuple[Seed, ...] = (0,)
@@ -149,7 +149,7 @@ class Config:
                 f"placements are different, and none stands alone, got {' '.join(self.placement)}; "
                 f"change --placement, the baseline is always trained."
             )
-        check_controls(self.controls, self.windows, tuple(name for name in self.placement if name != NONE))
+        check_controls(self.controls, self.windows)
         run.check_seeds(self.seeds)
         run.check_ranges(self)
         run.check_paths(self)
@@ -207,7 +207,7 @@ class Config:
             idle["manual-dir"] = run.Idle("a source that reads files", present)
         if self.placement != (NONE,):
             return idle
-        if not any(CONTROLS[name].has_diffusion for name in self.controls):
+        if not any(CONTROLS[name].reads_stencil for name in self.controls):
             idle["stencil"] = run.Idle("another --placement", f"--placement {NONE}")
         if self.attention.kind == NONE:
             reason = run.Idle(
@@ -241,6 +241,11 @@ class Config:
         return variants | {component: (component,) for component in components} | controls
 
     @property
+    def control_place(self) -> str:
+        """The place of a control that is a layer."""
+        return PLACEMENTS[0] if self.placement == (NONE,) else self.placement[0]
+
+    @property
     def evolved_attention(self) -> str:
         """The name of the evolved attention as a component: attention_diffusion, attention_wave, ..."""
         return f"attention_{self.attention.kind}"
@@ -260,7 +265,7 @@ class Config:
             "dtype": self.dtype,
         }
         for control in filter(None, map(control_of, components)):
-            fields = apply(control, fields, self.placement[0])
+            fields = apply(control, fields, self.control_place)
         return ModelConfig(**fields)
 
 

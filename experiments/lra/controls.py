@@ -1,6 +1,6 @@
 """Controls: variants without a PDE, of the same place and nearly the same size, that a diffusion layer has to beat.
 
-A control of a layer stands at the first place of --placement. The other controls change one choice of the Transformer;
+A control of a layer stands at the first place of --placement, or after the embedding. The other controls change one choice of the Transformer;
 of these only learned positions have parameters of their own, a table of them.
 """
 
@@ -23,9 +23,9 @@ class Control(NamedTuple):
     """Fields of `ModelConfig`."""
 
     @property
-    def has_diffusion(self) -> bool:
-        """Whether the variant has the diffusion layer of --stencil."""
-        return self.stencil is None and "placements" in self.model
+    def reads_stencil(self) -> bool:
+        """Whether the variant depends on --stencil: it has this layer, or its width."""
+        return "placements" in self.model if self.stencil is None else self.stencil.kind == "adaptive"
 
 
 CONTROLS = {
@@ -71,16 +71,15 @@ def describe_controls() -> str:
     return "; ".join(f"{name}: {control.text}" for name, control in CONTROLS.items())
 
 
-def check_controls(controls: Sequence[str], windows: Sequence[int], places: Sequence[str]) -> None:
+def check_controls(controls: Sequence[str], windows: Sequence[int]) -> None:
     """Check the controls of a run.
 
     Args:
         controls: names of the controls.
         windows: windows of the locality probe.
-        places: places of the diffusion layer.
 
     Raises:
-        ValueError: a control is unknown or repeated, or has no place.
+        ValueError: a control is unknown or repeated.
     """
     for name in controls:
         if name not in CONTROLS:
@@ -92,12 +91,6 @@ def check_controls(controls: Sequence[str], windows: Sequence[int], places: Sequ
             raise ValueError(
                 f"{option} are different, got {' '.join(map(str, values))}; drop the repeated ones."
             )
-    layers = [name for name in controls if CONTROLS[name].stencil is not None]
-    if layers and not places:
-        raise ValueError(
-            f"a layer stands at the first place of --placement, got none for --controls {' '.join(layers)}; name a "
-            f"place, such as --placement after_embedding."
-        )
 
 
 def apply(control: Control, fields: dict[str, Any], place: str) -> dict[str, Any]:

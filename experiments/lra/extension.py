@@ -20,18 +20,24 @@ def extend(saved: Config, config: Config) -> run.Extension[Config]:
     changes: dict[str, Any] = {
         name: run.union(getattr(saved, name), getattr(config, name)) for name in ALWAYS
     }
-    is_without_equation = saved.attention.kind == NONE
-    is_baseline_only = saved.placement == (NONE,) and is_without_equation
-    is_without_layer = saved.placement == (NONE,) and not any(
-        CONTROLS[name].has_diffusion for name in saved.controls
-    )
-    fields = (*ALWAYS, *(("stencil",) if is_without_layer else ()))
-    if saved.combine or config.combine:
-        fields = (*fields, "placement", "attention", "combine") if is_baseline_only else ALWAYS
-        return run.Extension(dataclasses.replace(config, **changes), fields)
-    places = tuple(name for name in run.union(saved.placement, config.placement) if name != NONE)
-    attention = saved.attention if config.attention.kind == NONE else config.attention
-    changes |= {"placement": places or (NONE,), "attention": attention}
-    fields = (*fields, "placement")
-    fields += ("attention",) if is_without_equation or config.attention.kind == NONE else ()
-    return run.Extension(dataclasses.replace(config, **changes), fields)
+    is_combined = saved.combine or config.combine
+    if not is_combined:
+        places = tuple(name for name in run.union(saved.placement, config.placement) if name != NONE)
+        attention = saved.attention if config.attention.kind == NONE else config.attention
+        changes |= {"placement": places or (NONE,), "attention": attention}
+    extended = dataclasses.replace(config, **changes)
+    controls = [CONTROLS[name] for name in saved.controls]
+    is_without_equation, is_without_layer = saved.attention.kind == NONE, saved.placement == (NONE,)
+    has_place = any(control.stencil is not None for control in controls)
+    fields = set(ALWAYS)
+    if is_without_layer and not any(control.reads_stencil for control in controls):
+        fields.add("stencil")
+    if is_combined and not (is_without_equation and is_without_layer):
+        return run.Extension(extended, ALWAYS)
+    if not has_place or extended.control_place == saved.control_place:
+        fields.add("placement")
+    if is_without_equation or config.attention.kind == NONE:
+        fields.add("attention")
+    if is_combined:
+        fields.add("combine")
+    return run.Extension(extended, sorted(fields))

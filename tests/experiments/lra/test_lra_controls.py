@@ -94,6 +94,8 @@ def test_a_layer_stands_at_the_first_place_with_the_width_of_the_diffusion_layer
     assert networks["convolution"].placements == networks["canon"].placements == ("before_ffn",)
     assert networks["convolution"].stencil == StencilConfig("adaptive", width=5, free=True)
     assert networks["positions_only"].stencil == stencil
+    alone = dataclasses.replace(config, placement=("none",))
+    assert alone.network(("canon",), *SIZES).placements == ("after_embedding",)
     heat = dataclasses.replace(config, stencil=StencilConfig())
     assert heat.network(("convolution",), *SIZES).stencil == StencilConfig("adaptive", free=True)
 
@@ -124,7 +126,6 @@ def test_controls_of_the_mixer_replace_its_options_and_the_positions_it_cannot_h
         ({"controls": ("canon", "canon")}, "controls are different, got canon canon"),
         ({"windows": (4, 4)}, "windows are different, got 4 4"),
         ({"windows": (-1,)}, "windows must be at least 0"),
-        ({"placement": ("none",), "controls": ("shift",)}, "got none for --controls shift"),
     ],
 )
 def test_controls_that_cannot_be_are_refused(changes, words):
@@ -141,18 +142,31 @@ def test_a_control_without_a_layer_needs_no_place_and_may_use_the_stencil():
     assert "text" in config.idle_options()
 
 
-def test_the_stencil_of_a_saved_control_may_not_change(tmp_path):
-    base = dataclasses.replace(QUICK, placement=("none",), out=tmp_path)
-    wide = StencilConfig("adaptive", width=5)
-    typed = dataclasses.replace(base, placement=("after_embedding",), stencil=wide)
-    assert "stencil" in extend(base, typed).fields
-    saved = dataclasses.replace(base, controls=("positions_only",))
-    extension = extend(saved, typed)
-    assert "stencil" not in extension.fields
-    assert extension.config.controls == ("positions_only",)
+@pytest.mark.parametrize(
+    ("controls", "changes", "words"),
+    [
+        ((), {}, ""),
+        (("rotary",), {}, ""),
+        (("canon",), {}, ""),
+        (("positions_only",), {}, "stencil.width: saved 3, now 5"),
+        (("convolution",), {}, "stencil.width: saved 3, now 5"),
+        (("canon",), {"placement": ("before_ffn",)}, r"placement: saved \['none'\], now \['before_ffn'\]"),
+        (("rotary",), {"placement": ("before_ffn",)}, ""),
+    ],
+)
+def test_a_later_layer_leaves_the_saved_controls_as_they_are(tmp_path, controls, changes, words):
+    saved = dataclasses.replace(QUICK, placement=("none",), out=tmp_path, controls=controls)
+    changes = {"placement": ("after_embedding",), "stencil": StencilConfig("adaptive", width=5)} | changes
+    extended = extend(saved, dataclasses.replace(saved, **changes)).config
     run.open_run(tmp_path, saved, continuation=CONTINUATION).close()
-    with pytest.raises(ValueError, match=r"stencil.width: saved 3, now 5"):
-        run.open_run(tmp_path, extension.config, resume=True, continuation=CONTINUATION)
+    if words:
+        with pytest.raises(ValueError, match=words):
+            run.open_run(tmp_path, extended, resume=True, continuation=CONTINUATION)
+        return
+    run.open_run(tmp_path, extended, resume=True, continuation=CONTINUATION).close()
+    for name in controls:
+        assert extended.network((name,), *SIZES) == saved.network((name,), *SIZES)
+    assert list(extended.variants()) == ["baseline", *changes["placement"], *controls]
 
 
 def test_controls_and_windows_are_trained_beside_the_variants_of_a_saved_run(tmp_path):
