@@ -1,7 +1,7 @@
 """Controls: variants without a PDE, of the same place and nearly the same size, that a diffusion layer has to beat.
 
-A control of a layer stands at the first place of --placement, or after the embedding. The other controls change one choice of the Transformer;
-of these only learned positions have parameters of their own, a table of them.
+A control of a layer stands at the first place of --placement, or after the embedding. The other controls change one
+choice of the Transformer; of these only learned positions have parameters of their own, a table of them.
 """
 
 import dataclasses
