@@ -18,10 +18,10 @@ config        options, their `--help` and their checks
 extension     more seeds and variants for a run that exists
 published     accuracies that papers report
 presets       a preset for every task and configuration, and the command line
-example_hits  which test examples are right, saved in the run folder
-learned       coefficients and stencils of the trained models, and their figures
+learned       right test examples, coefficients and stencils of the trained models, and their figures
 report        the tables of results, with paired differences
 figures       learning curves
+requirements  devices, memory and files that a training needs
 program       data, training, run folder, summary
 suite         every task with one configuration, as one table
 """

@@ -4,8 +4,7 @@ import sys
 from typing import Any
 
 from experiments.lra import command_line, main
-from experiments.lra.suite import run_suite, suite_command_line
-from experiments.lra.suite.suite_presets import ALIASES, is_suite
+from experiments.lra.suite import run_suite, suite_arguments, suite_command_line
 from experiments.run import run_program
 
 
@@ -14,9 +13,8 @@ def run() -> None:
     arguments: list[str] = sys.argv[1:]
     reader: Any = command_line
     function: Any = main
-    if is_suite(arguments):
-        arguments = [ALIASES.get(arguments[0], arguments[0]), *arguments[1:]]
-        reader, function = suite_command_line, run_suite
+    if (words := suite_arguments(arguments)) is not None:
+        reader, function, arguments = suite_command_line, run_suite, words
     run_program(reader, function, arguments)
 
 

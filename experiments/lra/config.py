@@ -15,7 +15,7 @@ from experiments.data.recall import RecallConfig
 from experiments.data.retrieval import RetrievalConfig
 from experiments.data.text import TextConfig
 from experiments.lra.benchmark_tasks import GROUPS, LISTOPS_OPTIONS, TASKS
-from experiments.lra.controls import CONTROLS, WINDOW, apply, control_of
+from experiments.lra.controls import CONTROLS, WINDOW, apply, check_controls, control_of
 from pdeformer import train
 from pdeformer.layers import PDEAttentionConfig, StencilConfig
 from pdeformer.model import PLACEMENTS, Architecture, ModelConfig
@@ -85,7 +85,7 @@ class Config:
     """The equation that evolves the attention of an additional variant, attention_KIND; none: no such variant."""
     controls: Annotated[tuple[str, ...], Choices(tuple(CONTROLS))] = ()
     """Controls: one more variant each, without a PDE. convolution, canon and shift stand at the first place of
-    --placement; the others replace the positions or the attention."""
+    --placement, or after_embedding; the others replace the positions or the attention."""
     windows: tuple[Natural, ...] = ()
     """Locality probe: one more variant for each number, whose tokens attend to so many tokens on either side."""
     seeds: tuple[Seed, ...] = (0,)
@@ -149,17 +149,24 @@ class Config:
                 f"placements are different, and none stands alone, got {' '.join(self.placement)}; "
                 f"change --placement, the baseline is always trained."
             )
+        check_controls(self.controls, self.windows)
         run.check_seeds(self.seeds)
         run.check_ranges(self)
         run.check_paths(self)
         run.check_resume(resume=self.resume, out=self.out)
         if self.task == "listops":
             self._check_listops()
-        longest = self.data().max_len
+        group, longest = TASKS[self.task].group, self.data().max_len
         if longest > self.model.max_len:
+            option = f"--{group}.{'size' if group == 'pathfinder' else 'max-len'}"
             raise ValueError(
                 f"sequences must fit max_len, got rows of {longest} tokens for max_len={self.model.max_len}; raise "
-                f"--model.max-len or lower --{TASKS[self.task].group}.max-len."
+                f"--model.max-len{'' if group == 'image' else f' or lower {option}'}."
+            )
+        if group == "recall" and self.recall.task != self.task.replace("-", "_"):
+            raise ValueError(
+                f"the task {self.task} has its own rows, got --recall.task {self.recall.task}; drop it, or use the "
+                f"preset {self.recall.task.replace('_', '-')}-quick."
             )
 
     def _check_listops(self) -> None:
@@ -195,9 +202,12 @@ class Config:
             for name in (*LISTOPS_OPTIONS, *GROUPS)
             if name not in own
         }
+        if self.task != "listops" and self.data().source == "generated":
+            present = f"--{TASKS[self.task].group}.source generated"
+            idle["manual-dir"] = run.Idle("a source that reads files", present)
         if self.placement != (NONE,):
             return idle
-        if not any(CONTROLS[name].model.get("placements") for name in self.controls):
+        if not any(CONTROLS[name].reads_stencil for name in self.controls):
             idle["stencil"] = run.Idle("another --placement", f"--placement {NONE}")
         if self.attention.kind == NONE:
             reason = run.Idle(
@@ -231,6 +241,11 @@ class Config:
         return variants | {component: (component,) for component in components} | controls
 
     @property
+    def control_place(self) -> str:
+        """The place of a control that is a layer."""
+        return PLACEMENTS[0] if self.placement == (NONE,) else self.placement[0]
+
+    @property
     def evolved_attention(self) -> str:
         """The name of the evolved attention as a component: attention_diffusion, attention_wave, ..."""
         return f"attention_{self.attention.kind}"
@@ -250,7 +265,7 @@ class Config:
             "dtype": self.dtype,
         }
         for control in filter(None, map(control_of, components)):
-            fields = apply(control, fields, self.placement[0])
+            fields = apply(control, fields, self.control_place)
         return ModelConfig(**fields)
 
 

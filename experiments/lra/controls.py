@@ -1,8 +1,12 @@
 """Controls: variants without a PDE, of the same place and nearly the same size, that a diffusion layer has to beat.
 
-A control of a layer stands at the first place of --placement. The other controls change one choice of the Transformer.
+A control of a layer stands at the first place of --placement, or after the embedding. The other controls change one
+choice of the Transformer; of these only learned positions have parameters of their own, a table of them.
 """
 
+import dataclasses
+from collections.abc import Sequence
+from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 from pdeformer.layers import StencilConfig
@@ -18,10 +22,16 @@ class Control(NamedTuple):
     model: dict[str, Any] = {}
     """Fields of `ModelConfig`."""
 
+    @property
+    def reads_stencil(self) -> bool:
+        """Whether the variant depends on --stencil: it has this layer, or its width."""
+        return "placements" in self.model if self.stencil is None else self.stencil.kind == "adaptive"
+
 
 CONTROLS = {
     "convolution": Control(
-        "unconstrained depthwise convolution of three taps", StencilConfig("adaptive", free=True)
+        "unconstrained depthwise convolution, with the width of the diffusion layer",
+        StencilConfig("adaptive", free=True),
     ),
     "canon": Control("residual causal convolution of four taps (Canon layer)", StencilConfig("canon")),
     "shift": Control("token shift: a learned mixture with the token before", StencilConfig("shift")),
@@ -34,7 +44,10 @@ CONTROLS = {
     "alibi": Control("a penalty of the distance in place of positions (ALiBi)", model={"positions": "alibi"}),
     "no_positions": Control("no positions", model={"positions": "none"}),
     "performer": Control("attention by random features (Performer)", model={"mixer": "performer"}),
-    "lru": Control("linear recurrent unit in place of attention", model={"mixer": "lru"}),
+    "lru": Control(
+        "linear recurrent unit in place of attention, and of rotary positions or ALiBi",
+        model={"mixer": "lru"},
+    ),
 }
 """Name of the variant -> control."""
 WINDOW = "window_"
@@ -58,7 +71,44 @@ def describe_controls() -> str:
     return "; ".join(f"{name}: {control.text}" for name, control in CONTROLS.items())
 
 
+def check_controls(controls: Sequence[str], windows: Sequence[int]) -> None:
+    """Check the controls of a run.
+
+    Args:
+        controls: names of the controls.
+        windows: windows of the locality probe.
+
+    Raises:
+        ValueError: a control is unknown or repeated.
+    """
+    for name in controls:
+        if name not in CONTROLS:
+            similar = get_close_matches(name, CONTROLS, n=1)
+            hint = f"did you mean {similar[0]!r}?" if similar else "choose among them."
+            raise ValueError(f"a control is one of {', '.join(CONTROLS)}, got {name!r}; {hint}")
+    for option, values in (("controls", controls), ("windows", windows)):
+        if len(set(values)) < len(values):
+            raise ValueError(
+                f"{option} are different, got {' '.join(map(str, values))}; drop the repeated ones."
+            )
+
+
 def apply(control: Control, fields: dict[str, Any], place: str) -> dict[str, Any]:
-    """Return the fields of `ModelConfig` with the changes of a control."""
-    layer = {} if control.stencil is None else {"placements": (place,), "stencil": control.stencil}
-    return fields | layer | control.model
+    """Return the fields of `ModelConfig` with the changes of a control.
+
+    Args:
+        control: the control.
+        fields: those of the baseline, and the diffusion layer as `stencil`.
+        place: where a layer stands.
+    """
+    changes = dict(control.model)
+    if control.stencil is not None:
+        changes |= {"placements": (place,), "stencil": control.stencil}
+        if control.stencil.kind == "adaptive":
+            width = fields["stencil"].width  # 3 for a layer of another kind
+            changes["stencil"] = dataclasses.replace(control.stencil, width=width)
+    if "mixer" in changes:  # options of the mixer of the baseline
+        changes = {"window": None, "features": None, "states": None} | changes
+    if changes.get("mixer") == "lru" and fields["positions"] in ("rotary", "alibi"):
+        changes["positions"] = "none"
+    return fields | changes

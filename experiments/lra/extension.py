@@ -1,9 +1,11 @@
 """More seeds and variants for a run that exists: their rows are trained beside the old ones."""
 
 import dataclasses
+from typing import Any
 
 from experiments import run
 from experiments.lra.config import NONE, Config
+from experiments.lra.controls import CONTROLS
 
 ALWAYS = ("seeds", "controls", "windows")
 """Fields that may always have more than the saved ones."""
@@ -15,18 +17,27 @@ def extend(saved: Config, config: Config) -> run.Extension[Config]:
     A layer or an equation that no saved variant has may take any options. With --combine, another place would change
     the variant that exists, so only seeds can be added.
     """
-    seeds = run.union(saved.seeds, config.seeds)
-    controls, windows = run.union(saved.controls, config.controls), run.union(saved.windows, config.windows)
-    config = dataclasses.replace(config, seeds=seeds, controls=controls, windows=windows)
-    if saved.combine or config.combine:
-        is_baseline_only = saved.placement == (NONE,) and saved.attention.kind == NONE
-        fields = ("placement", "attention", "stencil", "combine") if is_baseline_only else ()
-        return run.Extension(config, (*ALWAYS, *fields))
-    places = tuple(name for name in run.union(saved.placement, config.placement) if name != NONE)
-    is_without_layer, is_without_equation = saved.placement == (NONE,), saved.attention.kind == NONE
-    fields = (*ALWAYS, "placement")
-    fields += ("stencil",) if is_without_layer else ()
-    fields += ("attention",) if is_without_equation or config.attention.kind == NONE else ()
-    attention = saved.attention if config.attention.kind == NONE else config.attention
-    extended = dataclasses.replace(config, placement=places or (NONE,), attention=attention)
-    return run.Extension(extended, fields)
+    changes: dict[str, Any] = {
+        name: run.union(getattr(saved, name), getattr(config, name)) for name in ALWAYS
+    }
+    is_combined = saved.combine or config.combine
+    if not is_combined:
+        places = tuple(name for name in run.union(saved.placement, config.placement) if name != NONE)
+        attention = saved.attention if config.attention.kind == NONE else config.attention
+        changes |= {"placement": places or (NONE,), "attention": attention}
+    extended = dataclasses.replace(config, **changes)
+    controls = [CONTROLS[name] for name in saved.controls]
+    is_without_equation, is_without_layer = saved.attention.kind == NONE, saved.placement == (NONE,)
+    has_place = any(control.stencil is not None for control in controls)
+    fields = set(ALWAYS)
+    if is_without_layer and not any(control.reads_stencil for control in controls):
+        fields.add("stencil")
+    if is_combined and not (is_without_equation and is_without_layer):
+        return run.Extension(extended, ALWAYS)
+    if not has_place or extended.control_place == saved.control_place:
+        fields.add("placement")
+    if is_without_equation or config.attention.kind == NONE:
+        fields.add("attention")
+    if is_combined:
+        fields.add("combine")
+    return run.Extension(extended, sorted(fields))

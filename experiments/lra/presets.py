@@ -12,6 +12,7 @@ configuration beside it, and said so.
 
 import dataclasses
 from collections.abc import Sequence
+from difflib import get_close_matches
 from typing import Any
 
 from experiments import run
@@ -337,6 +338,13 @@ def _presets() -> dict[str, tuple[str, Config]]:
 
 
 PRESETS = _presets()
+SUITES = {
+    "suite-quick": "Miniatures of all six tasks, stand-ins among them; under fifteen minutes on two CPU cores.",
+    "suite-controls": "The diffusion layer against its controls on five miniatures, three seeds; two CPU cores.",
+    "suite": "All six tasks with the small Transformer of Nystromformer; accelerators. Also: all.",
+    "suite-lra": "All six tasks with the Transformer of the benchmark; accelerators.",
+}
+"""Presets of the suite, which has options of its own."""
 CONTINUATION = run.Continuation("lra", PRESETS, MAY_CHANGE_ON_RESUME, RENAMED, extend)
 
 
@@ -345,7 +353,12 @@ class LraCommandLine(run.CommandLine[Config]):
 
     def read(self, arguments: Sequence[str]) -> Config:
         """Return the configuration that the arguments describe; see `run.CommandLine.read`."""
-        return super().read(preset_first(arguments))
+        words = preset_first(arguments)
+        if words and words[0].startswith(("suit", "all")) and words[0].replace("_", "-") not in PRESETS:
+            raise ValueError(
+                f"a suite is one of {', '.join(SUITES)}, got {words[0]!r}; write one of them as the first word."
+            )
+        return super().read(words)
 
 
 def preset_first(arguments: Sequence[str]) -> list[str]:
@@ -364,12 +377,19 @@ def preset_first(arguments: Sequence[str]) -> list[str]:
             continue
         if not equals and not words:
             raise ValueError(f"{name} needs a value, got none; name one of them.")
-        chosen[name] = (value if equals else words.pop(0)).replace("_", "-")
+        value = (value if equals else words.pop(0)).replace("_", "-").lower()
+        if chosen.get(name, value) != value:
+            raise ValueError(
+                f"an option is written once, got {name} with {chosen[name]} and with {value}; keep one of them."
+            )
+        chosen[name] = value
     if not chosen:
         return rest
     task = chosen.get("--task", "listops")
     if task not in TASKS:
-        raise ValueError(f"a task is one of {', '.join(TASKS)}, got {task!r}; change --task.")
+        similar = get_close_matches(task, TASKS, n=1)
+        hint = f"did you mean {similar[0]}?" if similar else "change --task."
+        raise ValueError(f"a task is one of {', '.join(TASKS)}, got {task!r}; {hint}")
     configuration = chosen.get("--configuration", "lra" if task in BENCHMARK else "quick")
     choices = [name for name, tasks in CONFIGURATIONS.items() if task in tasks]
     if configuration not in choices:
@@ -381,7 +401,9 @@ def preset_first(arguments: Sequence[str]) -> list[str]:
 
 command_line = LraCommandLine(
     "experiments.lra",
-    "Long Range Arena: a Transformer with a diffusion layer, its controls and its baseline, side by side.",
+    "Long Range Arena: a Transformer with a diffusion layer, its controls and its baseline, side by side. "
+    f"--task {'|'.join(TASKS)} --configuration {'|'.join(CONFIGURATIONS)} is another way to write a preset. "
+    f"The words {', '.join(SUITES)} train all tasks, see suite-quick --help.",
     PRESETS,
     RENAMED,
     CONTINUATION,

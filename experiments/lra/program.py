@@ -16,14 +16,15 @@ from rich.console import Console
 
 from experiments import run
 from experiments.data import arrays, listops
-from experiments.lra import example_hits, report
+from experiments.lra import report
 from experiments.lra.benchmark_tasks import TASKS
 from experiments.lra.config import BASELINE, Config
 from experiments.lra.controls import control_of
 from experiments.lra.figures import draw_curves
-from experiments.lra.learned import learned_coefficients, learned_stencils
+from experiments.lra.learned import depth_accuracy, example_hits, learned_coefficients, learned_stencils
 from experiments.lra.learned.figures_learned import draw_coefficients, draw_stencils
 from experiments.lra.presets import CONTINUATION
+from experiments.lra.requirements import check
 from pdeformer import sharding, train
 from pdeformer.model import CausalLM, Classifier, Matcher, ModelConfig
 
@@ -36,26 +37,6 @@ LOSSES: dict[str, Callable[[int], train.LossFunction]] = {
     "tokens": arrays.token_loss,
 }
 """Head of a task -> its loss."""
-WEIGHTS: run.Arrays = {
-    (
-        "model.layers",
-        "model.width",
-        "model.ffn",
-    ): 32,  # two matrices, their gradients and two moments, in float32
-    ("model.layers", "model.width", "model.heads", "model.head-width"): 64,
-    ("model.classifier-width", "model.width"): 16,
-    ("model.max-len", "model.width"): 4,
-    ("stencil.width", "model.width"): 4,
-}
-LARGEST_VOCABULARY = 257
-"""Padding and all bytes."""
-STATES: run.Arrays = {("batch", "model.max-len", "model.width", "model.layers"): 2}
-SEQUENCES: run.Arrays = {
-    (f"generated.{name}", *factor): size
-    for name in ("train", "val", "test")
-    for factor, size in (((), 100), (("generated.min-length",), 1))
-}
-"""The generator has all sequences in memory, one byte for each token."""
 
 
 @run.safe_output("the run is finished and all its files are written")
@@ -90,11 +71,17 @@ def compare(config: Config, mesh: Mesh, folder: run.Run) -> dict[str, Any]:
         for seed, variant in itertools.product(config.seeds, config.variants())
     ]
     test_examples = len(splits["test"].labels)
+    depths = listops.depths(splits["test"].tokens) if config.task == "listops" else None
+    hits = {(r.variant, r.seed): example_hits.load(folder, r.variant, r.seed) for r in results}
+    for result in results:
+        example_hits.check(folder, result, hits[result.variant, result.seed], test_examples)
 
     def row(result: run.Result) -> dict[str, Any]:
         data = {"data": config.data().source, "test_examples": test_examples}
         coefficients = learned_coefficients.load(folder, result.variant, result.seed)
-        return result._asdict() | data | ({"coefficients": coefficients} if coefficients else {})
+        by_depth = depth_accuracy.of_hits(depths, hits[result.variant, result.seed])
+        more = {"coefficients": coefficients, "accuracy_by_depth": by_depth}
+        return result._asdict() | data | {name: value for name, value in more.items() if value}
 
     baselines = predictors(config, splits)
     summary = {
@@ -107,42 +94,9 @@ def compare(config: Config, mesh: Mesh, folder: run.Run) -> dict[str, Any]:
         "ladder": baselines,  # the old key, for one release
     }
     summary = folder.summarize(summary)  # before anything is printed, which may fail
-    conclude(config, results, baselines, test_examples, folder, console)
+    lines = report.lines(results, test_examples, {key: value for key, value in hits.items() if value})
+    conclude(config, results, lines, summary, folder, console)
     return summary
-
-
-def check(config: Config, mesh: Mesh) -> None:
-    """Check that the devices can share the batch, that the data can be read, and that options of a model fit together.
-
-    Raises:
-        FileNotFoundError: a published file is missing.
-        PermissionError: the folder of the data cannot be created.
-        ValueError: the batch or the options of a model do not fit, or not the memory.
-    """
-    devices, micro_batches = mesh.shape["data"], config.optimizer.accumulate
-    if config.batch % (devices * micro_batches):
-        raise ValueError(
-            f"a batch must be a multiple of data devices times micro-batches, got batch={config.batch} for {devices} "
-            f"devices on {jax.process_count()} hosts and optimizer.accumulate={micro_batches}; use a multiple of "
-            f"{devices * micro_batches}."
-        )
-    data = config.data()
-    size = data.sizes()["train"]
-    if config.batch > size:
-        raise ValueError(
-            f"a batch is drawn from {size} training examples, got batch={config.batch}; lower it."
-        )
-    run.check_memory(config, WEIGHTS)
-    run.check_memory(config, STATES, share=micro_batches * mesh.size)
-    if config.task == "listops":
-        if config.source == "generated":
-            run.check_memory(config, SEQUENCES)
-        elif config.manual_dir is not None:
-            listops.published_files(config.manual_dir)
-    if not config.data_dir.is_dir():
-        run.check_folder(config.data_dir, "--data-dir")
-    for components in config.variants().values():
-        config.network(components, vocabulary=LARGEST_VOCABULARY, classes=listops.CLASSES)
 
 
 def prepare(config: Config) -> Splits:
@@ -264,17 +218,13 @@ def all_examples(config: Config, split: arrays.Split, mesh: Mesh) -> Iterator[di
 def conclude(
     config: Config,
     results: list[run.Result],
-    baselines: dict[str, float],
-    test_examples: int,
+    lines: list[report.Line],
+    summary: dict[str, Any],
     folder: run.Run,
     console: Console,
 ) -> None:
     """Write differences and figures, then print the tables and the learned coefficients."""
-    hits = {(r.variant, r.seed): example_hits.load(folder, r.variant, r.seed) for r in results}
-    for result in results:
-        example_hits.check(folder, result, hits[result.variant, result.seed], test_examples)
-    lines = report.lines(results, test_examples, {key: value for key, value in hits.items() if value})
-    paths = []
+    baselines, rows, paths = summary["baselines"], summary["rows"], []
     if run.is_first():
         differences = {
             line.variant: {"last": line.last_difference, "best": line.best_difference}
@@ -289,7 +239,9 @@ def conclude(
             draw_stencils(folder, results, config, title),
             draw_coefficients(folder, results, config, title),
         ]
+    test_examples = rows[0]["test_examples"]
     report.show_results(lines, baselines, config=config, test_examples=test_examples, console=console)
+    depth_accuracy.show_depths(rows, console)
     for result in results:
         if coefficients := learned_coefficients.load(folder, result.variant, result.seed):
             text = learned_coefficients.describe(coefficients, config.attention.initial_pde().coefficients())

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from experiments import run
 from experiments.lra.config import BASELINE, Config
-from experiments.lra.example_hits import Hits
+from experiments.lra.learned.example_hits import Hits
 from experiments.run.report import Layout, Table, show
 from experiments.run.report.paired import LEVEL, Difference, compare_hits, sign_test
 
@@ -38,7 +38,7 @@ class Line(NamedTuple):
     sd: float
     """Standard deviation of `test` over seeds; NaN for one seed."""
     se: float
-    """Binomial standard error of `test` on one test set, sqrt(p (1 - p) / n)."""
+    """Binomial standard error of `test` on one test set, sqrt(p (1 - p) / n); for shares an upper bound."""
     best: float
     """Mean test accuracy of the weights that were best on validation."""
     validation: float

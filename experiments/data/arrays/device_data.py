@@ -35,7 +35,7 @@ class DeviceData:
         }
         self._everywhere = everywhere
 
-    def batches(self, batch_size: int, *, seed: int, step: int, count: int) -> tuple[Any, Any]:
+    def batches(self, batch_size: int, *, seed: int, step: int, count: int = 1) -> tuple[Any, Any]:
         """Return the arrays, and the rows (K, B) of the batches of steps `step` to `step + count - 1`."""
         steps = range(step, step + count)
         rows = [batch_indices(self._size, batch_size, seed=seed, step=s) for s in steps]

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from experiments import run
 from experiments.lra.benchmark_tasks import BENCHMARK, TASKS
-from experiments.lra.config import MAY_CHANGE_ON_RESUME, NONE, Config, Mesh
+from experiments.lra.config import NONE, Config, Mesh
 from experiments.lra.controls import CONTROLS
 from experiments.lra.presets import CONFIGURATIONS
 from pdeformer.layers import PDEAttentionConfig, StencilConfig
@@ -14,20 +14,23 @@ from pdeformer.model import PLACEMENTS
 from pid.interface.command_options import HIDDEN, Choices
 from pid.interface.ranges import Natural, Seed
 
-SUITE_MAY_CHANGE = (*MAY_CHANGE_ON_RESUME, "tasks")
-"""Fields that may change on resume; another task is trained beside the finished ones."""
-
 
 @dataclasses.dataclass(frozen=True)
 class SuiteConfig:
-    """Train every task with its baseline and its variants, and print them as one table."""
+    """Train every task with its baseline and its variants, and print them as one table.
+
+    The run folder has one more run folder for each task.
+
+    Raises:
+        ValueError: the options contradict each other, or do not fit a task.
+    """
 
     preset: Annotated[str, HIDDEN] = "suite-quick"
     """Name of the preset with the defaults of the other options."""
     out: Path | None = None
-    """Run folder, with a run folder for each task. Default: the next free number under runs/lra/."""
+    """Run folder. Default: the next free number under runs/lra/. Nothing is ever overwritten."""
     resume: bool = False
-    """Continue the suite in --out. Finished trainings are not repeated."""
+    """Continue the run in --out. Finished parts are not repeated."""
     tasks: Annotated[tuple[str, ...], Choices(tuple(TASKS))] = BENCHMARK
     """Tasks, in the order of the columns."""
     scale: Literal["quick", "lra", "two-layer", "amos"] = "quick"
@@ -67,14 +70,28 @@ class SuiteConfig:
             raise ValueError(
                 f"a suite has one or more different tasks, got {' '.join(self.tasks) or 'none'}; change --tasks."
             )
+        if self.scale not in CONFIGURATIONS:
+            raise ValueError(
+                f"a scale is one of {', '.join(CONFIGURATIONS)}, got {self.scale!r}; change --scale."
+            )
         if missing := [task for task in self.tasks if task not in CONFIGURATIONS[self.scale]]:
             raise ValueError(
                 f"tasks of the configuration {self.scale} are {', '.join(CONFIGURATIONS[self.scale])}, got "
                 f"{', '.join(missing)}; change --tasks or --scale."
             )
+        run.check_ranges(self)
+        run.check_paths(self)
         run.check_resume(resume=self.resume, out=self.out)
         for task in self.tasks:
             self.task_config(task)
+
+    def idle_options(self) -> dict[str, run.Idle]:
+        """Return the options that have no effect, and why."""
+        idle = self.task_config(self.tasks[0]).idle_options()
+        idle = {name: reason for name, reason in idle.items() if name == "stencil"}
+        if self.scale == "quick":
+            idle["manual-dir"] = run.Idle("another --scale", "--scale quick")
+        return idle
 
     def task_config(self, task: str) -> Config:
         """Return the configuration of the run of a task, without its folder.

@@ -4,16 +4,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from experiments import run
-from experiments.lra.suite.suite_config import SUITE_MAY_CHANGE, SuiteConfig
+from experiments.lra.config import MAY_CHANGE_ON_RESUME
+from experiments.lra.presets import SUITES
+from experiments.lra.suite.suite_config import SuiteConfig
 from experiments.run.folder import saved_config
 
 SUITE_PRESETS = {
-    "suite-quick": (
-        "Miniatures of all six tasks, stand-ins among them; under fifteen minutes on two CPU cores.",
-        SuiteConfig(),
-    ),
+    "suite-quick": (SUITES["suite-quick"], SuiteConfig()),
     "suite-controls": (
-        "The diffusion layer against its controls on five miniatures, three seeds; about two hours on two CPU cores.",
+        SUITES["suite-controls"],
         SuiteConfig(
             preset="suite-controls",
             tasks=("listops", "pathfinder", "mqar", "text", "image"),
@@ -21,36 +20,48 @@ SUITE_PRESETS = {
             seeds=(0, 1, 2),
         ),
     ),
-    "suite": (
-        "All six tasks with the small Transformer of Nystromformer; accelerators.",
-        SuiteConfig(preset="suite", scale="two-layer"),
-    ),
-    "suite-lra": (
-        "All six tasks with the Transformer of the benchmark; accelerators.",
-        SuiteConfig(preset="suite-lra", scale="lra"),
-    ),
+    "suite": (SUITES["suite"], SuiteConfig(preset="suite", scale="two-layer")),
+    "suite-lra": (SUITES["suite-lra"], SuiteConfig(preset="suite-lra", scale="lra")),
 }
 ALIASES = {"all": "suite"}
+"""Another first word -> its preset."""
+SUITE_CONTINUATION = run.Continuation(
+    "lra",
+    SUITE_PRESETS,
+    MAY_CHANGE_ON_RESUME,
+    extend=run.extend_fields("tasks", "seeds", "controls", "windows"),
+)
+"""More tasks, seeds and controls are trained beside the finished ones."""
 suite_command_line = run.CommandLine(
     "experiments.lra",
     "The suite of the Long Range Arena: every task, one table.",
     SUITE_PRESETS,
-    ALIASES,
-    run.Continuation(
-        "lra", SUITE_PRESETS, SUITE_MAY_CHANGE, {}, run.extend_fields("seeds", "controls", "windows")
-    ),
+    continuation=SUITE_CONTINUATION,
 )
+PATHS = ("out", "data-dir", "manual-dir", "o")
+"""Options whose value is no preset."""
 
 
-def is_suite(arguments: Sequence[str]) -> bool:
-    """Return whether the arguments name a preset of the suite, or the folder of a suite to resume."""
-    if arguments and arguments[0].replace("_", "-") in (*SUITE_PRESETS, *ALIASES):
-        return True
+def suite_arguments(arguments: Sequence[str]) -> list[str] | None:
+    """Return the arguments of a suite with the name of its preset, None if they are those of a single task.
+
+    A suite is named by its preset, or by the folder of a suite that is resumed.
+    """
+    words = [*(ALIASES.get(word, word) for word in arguments[:1]), *arguments[1:]]
+    for word, before in zip(words, ("", *words), strict=False):
+        if word.replace("_", "-") in SUITE_PRESETS and before.lstrip("-").replace("_", "-") not in PATHS:
+            return words
+    is_resume = "--resume" in words
+    return words if is_resume and _saved_preset(words) in SUITE_PRESETS else None
+
+
+def _saved_preset(words: Sequence[str]) -> str:
+    """Return the preset of the run in --out, "" without one."""
     folder = ""
-    for word, following in zip(arguments, (*arguments[1:], ""), strict=True):
+    for word, following in zip(words, (*words[1:], ""), strict=True):
         name, equals, value = word.partition("=")
-        if name == "--out":
+        if name in ("--out", "-o", "--output-dir", "--output_dir"):
             folder = value if equals else following
-    if "--resume" not in arguments or not (Path(folder) / saved_config.NAME).is_file():
-        return False
-    return str(saved_config.read_fields(Path(folder), {}).get("preset", "")) in SUITE_PRESETS
+    if not folder or not (Path(folder) / saved_config.NAME).is_file():
+        return ""
+    return str(saved_config.read_fields(Path(folder), {}).get("preset", ""))

@@ -29,23 +29,26 @@ class TaskResult(NamedTuple):
 def tabulate_suite(results: Sequence[TaskResult], title: str) -> list[Table]:
     """Return the table of test accuracies, and that of the differences from the baseline.
 
-    The mean over tasks stands only where all six tasks of the benchmark have been trained on its own data. Published
-    accuracies stand in a table of their own, and only then.
+    The mean over the six tasks of the benchmark stands only where all of them have been trained on its own data.
+    Published accuracies stand in a table of their own, and only then.
     """
     variants = list(dict.fromkeys(line.variant for result in results for line in result.lines))
     by_task = [{line.variant: line for line in result.lines} for result in results]
+    benchmark = [lines for result, lines in zip(results, by_task, strict=True) if result.is_benchmark]
     is_whole = {result.task for result in results if result.is_benchmark} == set(BENCHMARK)
-    columns = ("variant", *(result.title for result in results), *(["mean"] if is_whole else []))
+    mean = ("mean of six",) if is_whole else ()
+    columns = ("variant", *(result.title for result in results), *mean)
     rows = [
         (
             variant,
             *(_accuracy(lines.get(variant)) for lines in by_task),
-            *(_mean(by_task, variant) if is_whole else ()),
+            *(_mean(benchmark, variant) for _ in mean),
         )
         for variant in variants
     ]
-    floors = [_floor_cells(results)] if any(result.floors for result in results) else []
-    tables = [Table(title, columns, [*rows, *([()] if floors else []), *floors])]
+    if any(result.floors for result in results):
+        rows += [(), (*_floor_cells(results), *("" for _ in mean))]
+    tables = [Table(title, columns, rows)]
     if len(variants) > 1:
         differences = [
             (variant, *(_difference(lines.get(variant)) for lines in by_task))
@@ -76,15 +79,16 @@ def _accuracy(line: Line | None) -> str:
     return f"{100 * line.test:.1f}{sd} ({100 * line.se:.1f})"
 
 
-def _mean(by_task: Sequence[Mapping[str, Line]], variant: str) -> tuple[str]:
+def _mean(by_task: Sequence[Mapping[str, Line]], variant: str) -> str:
     values = [lines[variant].test for lines in by_task if variant in lines]
-    return (f"{100 * sum(values) / len(values):.1f}" if len(values) == len(by_task) else "",)
+    return f"{100 * sum(values) / len(values):.1f}" if len(values) == len(by_task) else ""
 
 
 def _difference(line: Line | None) -> str:
     if line is None or math.isnan(line.gain):
         return ""
-    return f"{line.last_difference.format(100)}, p = {line.p_value:.2g}"
+    p = "" if math.isnan(line.p_value) else f", p = {line.p_value:.2g}"
+    return line.last_difference.format(100) + p
 
 
 def _floor_cells(results: Sequence[TaskResult]) -> tuple[str, ...]:

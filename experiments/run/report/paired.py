@@ -29,6 +29,8 @@ from jaxtyping import Bool, Float
 from scipy import stats
 
 LEVEL = 0.95
+ROUNDING = 1e-6
+"""Shares are float32: a smaller difference is none."""
 
 
 class Difference(NamedTuple):
@@ -114,7 +116,7 @@ def sign_test(
         baseline: the same for the baseline, with the same seeds in the same order.
     """
     difference = np.sum(np.array(variant, float) - np.array(baseline, float), axis=0)
-    positive, negative = int(np.sum(difference > 0)), int(np.sum(difference < 0))
+    positive, negative = int(np.sum(difference > ROUNDING)), int(np.sum(difference < -ROUNDING))
     return float(stats.binomtest(positive, positive + negative).pvalue) if positive + negative else 1.0
 
 

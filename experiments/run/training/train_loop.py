@@ -159,7 +159,8 @@ def train(
                 progress.say(note)
             resumed = f"resumed at step {start}, " if start else ""
             progress.say(f"{resumed}{parameters:,} parameters, compiled in {compile_seconds:.1f} s")
-            trace = StepTrace(run.profile(variant, seed) if profile else None, start, steps, progress.say)
+            traces = run.profile(variant, seed) if profile else None
+            trace = StepTrace(traces, start, steps, progress.say, group)
             loop = _Loop(
                 run, variant, seed, steps, cadence, evaluate_fn, checkpoints, stop, progress, trace, group
             )

@@ -39,6 +39,9 @@ RENAMED = {"together": "combine"}
 class SavedRun:
     """The options of a run that its models and its data depend on."""
 
+    task: str = "listops"
+    controls: tuple[str, ...] = ()
+    windows: tuple[int, ...] = ()
     model: Architecture = Architecture()
     stencil: StencilConfig = StencilConfig(kind="adaptive")
     attention: PDEAttentionConfig = PDEAttentionConfig()
@@ -60,23 +63,33 @@ class Training(NamedTuple):
 
 
 def read_run(folder: Path) -> SavedRun:
-    """Return the saved options of a run. Raises ValueError if the file is damaged."""
+    """Return the saved options of a run. Raises ValueError if the file is damaged, or the run is of another task."""
     fields = saved_config.read_fields(folder, RENAMED)
-    return saved_config.build(SavedRun(), fields, folder / saved_config.NAME)
+    run = saved_config.build(SavedRun(), fields, folder / saved_config.NAME)
+    if run.task != "listops":
+        raise ValueError(
+            f"layers are measured on rows of ListOps, got a run of the task {run.task} in {folder}; use a run of "
+            f"ListOps."
+        )
+    return run
 
 
-def trainings(folder: Path) -> list[Training]:
-    """Return all variants and seeds that have a checkpoint, each with its last one that is whole.
+def trainings(folder: Path, run: SavedRun = SavedRun()) -> list[Training]:
+    """Return the variants and seeds that have a checkpoint, each with its last one that is whole.
+
+    Args:
+        folder: the run folder.
+        run: the saved options; its controls are left out.
 
     Raises:
         ValueError: there is none.
     """
-    last = []
+    last, controls = [], {*run.controls, *(f"window_{window}" for window in run.windows)}
     for path in sorted((folder / "checkpoints").glob("*-*")):
         variant, _, seed = path.name.rpartition("-")
         steps = sorted((int(p.name) for p in path.iterdir() if p.name.isdecimal()), reverse=True)
         whole = next((step for step in steps if not find_fault_in_checkpoint(path / str(step))), None)
-        if whole is not None and seed.isdecimal():
+        if whole is not None and seed.isdecimal() and unquote(variant) not in controls:
             last.append(Training(unquote(variant), int(seed), whole, path / str(whole)))
     if not last:
         raise ValueError(
@@ -146,11 +159,12 @@ def test_rows(run: SavedRun, rows: int) -> arrays.Batch:
 
 
 def measure_run(folder: Path, rows: int) -> Iterator[tuple[Training, LayerMeasures]]:
-    """Yield the measures of every variant and seed, one after another."""
+    """Yield the measures of the baseline and of every variant with a PDE; controls are left out."""
     run = read_run(folder)
+    models = trainings(folder, run)
     batch = test_rows(run, rows)
     inputs = arrays.model_inputs(batch.tokens, batch.lengths, first_id=0)
-    for training in trainings(folder):
+    for training in models:
         graphdef, params = restore(model_config(run, training.variant), training.checkpoint)
         measures = _measure(params, *inputs, batch.labels, graphdef=graphdef)
         yield training, jax.device_get(measures)

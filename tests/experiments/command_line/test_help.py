@@ -11,6 +11,7 @@ import pytest
 
 from experiments import aot, bench, claims, lra, pid_gaussian, pid_llava, stability
 from experiments.data import inventory
+from experiments.lra import suite
 from experiments.pid_llava.toy import toy_training
 from experiments.run.killtest.kills import KillTest
 from pid.interface.command_options import options_of
@@ -21,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[3]
 LINES = {
     "data": inventory.command_line,
     "lra": lra.command_line,
+    "suite": suite.suite_command_line,
     "claims": claims.command_line,
     "stability": stability.command_line,
     "pid_gaussian": pid_gaussian.command_line,
@@ -134,7 +136,7 @@ def programs_of(file):
     if room == "data" and "inventory" not in file.parts:
         return ()  # all programs read data
     if package == "experiments" and room in LINES:
-        return (room, "train") if room == "pid_llava" else (room,)
+        return (room, *{"pid_llava": ("train",), "lra": ("suite",)}.get(room, ()))
     if "killtest" in file.parts:
         return ("killtest", "lra")
     return ("verify", "sizes", "pid_llava", "bench") if (package, room) == ("pid", "llava") else ()

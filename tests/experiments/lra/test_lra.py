@@ -13,8 +13,8 @@ from flax import nnx
 
 from experiments import lra, run
 from experiments.data import listops
-from experiments.lra import example_hits, program, report
-from experiments.lra.learned import learned_stencils
+from experiments.lra import program, report
+from experiments.lra.learned import example_hits, learned_stencils
 from experiments.run.report.paired import compare_hits
 from pdeformer import sharding, train
 from pdeformer.layers import PDEAttentionConfig, StencilConfig
@@ -35,7 +35,7 @@ NO_DROPOUT = dataclasses.replace(TINY.model, dropout=0.0, attention_dropout=0.0)
 ROW = {
     *("variant", "seed", "steps", "parameters", "test_accuracy", "val_accuracy", "tokens_per_second"),
     *("compile_seconds", "best_step", "best_test_accuracy", "best_val_accuracy", "test_loss", "val_loss"),
-    *("data", "test_examples"),
+    *("data", "test_examples", "accuracy_by_depth"),
 }
 
 
@@ -235,6 +235,18 @@ def test_evolved_attention_is_trained_beside_the_baseline_and_its_coefficients_a
     before = contents(evolved.out)
     assert lra.main(dataclasses.replace(evolved, resume=True))["rows"] == rows
     assert contents(evolved.out) == before
+
+
+def test_accuracy_by_depth_is_that_of_the_hits(straight):
+    config, summary, _ = straight
+    tokens = program.prepare(config)["test"].tokens
+    for row in summary["rows"]:
+        hits = example_hits.load(run.Run(config.out), row["variant"], 0)
+        expected = listops.accuracy_by_depth(tokens, hits.last)
+        assert row["accuracy_by_depth"] == {
+            str(depth): values._asdict() for depth, values in expected.items()
+        }
+        assert sum(values["examples"] for values in row["accuracy_by_depth"].values()) == 50
 
 
 # The table.

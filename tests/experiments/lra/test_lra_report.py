@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from experiments import lra, run
-from experiments.lra import example_hits, figures, report
-from experiments.lra.example_hits import Hits
-from experiments.lra.learned import figures_learned, learned_coefficients
+from experiments.lra import figures, report
+from experiments.lra.learned import depth_accuracy, example_hits, figures_learned, learned_coefficients
+from experiments.lra.learned.example_hits import Hits
 from experiments.run.figures import COLORS, smooth, smoothing_window
 from pdeformer.layers import PDEAttentionConfig
 
@@ -104,6 +104,44 @@ def test_hits_survive_the_disk_to_the_bit(tmp_path):
     assert loaded is not None
     np.testing.assert_array_equal(loaded, hits)
     assert example_hits.load(run.Run(tmp_path), "a+b", 4) is None
+
+
+def test_shares_survive_the_disk_and_are_checked_against_the_result(tmp_path):
+    folder, random = run.Run(tmp_path), np.random.default_rng(0)
+    hits = Hits(*(random.integers(0, 5, (2, N)) / np.float32(4)).astype(np.float32))
+    example_hits.save(folder, "a", 0, hits)
+    loaded = example_hits.load(folder, "a", 0)
+    assert loaded is not None
+    np.testing.assert_array_equal(loaded, hits)
+    assert (loaded.last.dtype, loaded.last.shape) == (np.float32, (N,))
+    trained = result("a", 0, float(hits.last.mean()), float(hits.best.mean()))
+    example_hits.check(folder, trained, loaded, N)
+    for place, value in ((3, np.nan), (3, 1 - hits.last[3] + 0.5)):
+        other = hits.last.copy()
+        other[place] = value
+        with pytest.raises(ValueError, match="hits must be those of the saved result"):
+            example_hits.check(folder, trained, Hits(other, hits.best), N)
+
+
+def test_accuracies_by_depth_are_the_means_over_seeds_of_tests_with_several_depths():
+    depths = np.array([1, 1, 2, 2, 2, 4])
+    rows = []
+    for variant, values in (("baseline", (0, 1, 1, 1, 0, 0)), ("after_ffn", (1, 1, 0, 0, 0, 1))):
+        for seed in (0, 1):
+            last = np.array(values, bool) if seed == 0 else ~np.array(values, bool)
+            by_depth = depth_accuracy.of_hits(depths, Hits(last, last))
+            rows.append({"variant": variant, "seed": seed, "accuracy_by_depth": by_depth})
+    assert rows[0]["accuracy_by_depth"]["2"] == {"accuracy": pytest.approx(2 / 3), "examples": 3}
+    table = depth_accuracy.tabulate_depths(rows[:1] + rows[2:])
+    assert table is not None
+    assert table.columns == ("variant", "1", "2", "4")
+    assert table.rows == [
+        ("baseline", "50.0", "66.7", "0.0"), ("after_ffn", "50.0", "50.0", "50.0"), (),
+        ("test examples", "2", "3", "1"),
+    ]  # fmt: skip
+    assert depth_accuracy.of_hits(np.full(6, 9), Hits(last, last)) == {}
+    assert depth_accuracy.of_hits(None, Hits(last, last)) == depth_accuracy.of_hits(depths, None) == {}
+    assert depth_accuracy.tabulate_depths([{"variant": "baseline", "seed": 0}]) is None
 
 
 # Figures.

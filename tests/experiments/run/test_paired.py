@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from experiments.run.report.paired import Difference, compare_hits, mean_difference, mean_ratio
+from experiments.run.report.paired import Difference, compare_hits, mean_difference, mean_ratio, sign_test
 
 
 def hits_of(counts):
@@ -101,3 +101,43 @@ def test_a_difference_is_never_formatted_without_its_interval():
     assert Difference(0.008, -0.004, 0.02).format(100) == "+0.8 [-0.4, +2.0]"
     assert Difference(-0.008).format(100) == "-0.8 [-]"
     assert [Difference(1, 0.1, 2).sign, Difference(1, -0.1, 2).sign, Difference(1).sign] == [1, 0, 0]
+
+
+# Shares: several labels of an example.
+
+
+def test_the_interval_of_shares_is_that_of_their_mean():
+    random = np.random.default_rng(0)
+    a, b = (random.integers(0, 5, 200) / 4 for _ in range(2))
+    difference = compare_hits([a.astype(np.float32)], [b.astype(np.float32)])
+    half = 1.959964 * np.std(a - b, ddof=1) / math.sqrt(200)
+    assert difference == pytest.approx(
+        (np.mean(a - b), np.mean(a - b) - half, np.mean(a - b) + half), rel=1e-6
+    )
+    # over seeds, by the mean squares of a two-way table
+    x = random.integers(-4, 5, (3, 50)) / 4
+    several = compare_hits(list(np.maximum(x, 0)), list(np.maximum(-x, 0)))
+    assert several.value == pytest.approx(x.mean())
+    by_seed = 4.302653 * x.mean(1).std(ddof=1) / math.sqrt(3)
+    assert several.high - several.value >= by_seed * (1 - 1e-6)
+    whole = compare_hits([np.ones(4)], [np.zeros(4)])  # no share: the interval of right and wrong examples
+    assert whole == compare_hits([np.ones(4, bool)], [np.zeros(4, bool)])
+
+
+@pytest.mark.parametrize(("wins", "losses"), [(9, 1), (1, 9), (5, 5), (12, 5), (3, 0), (0, 0)])
+def test_the_sign_test_is_the_exact_binomial_one(wins, losses):
+    a, b = hits_of((40, wins, losses, 43))
+    n, k = wins + losses, min(wins, losses)
+    tail = sum(math.comb(n, i) for i in range(k + 1)) / 2**n  # by hand
+    assert sign_test([a], [b]) == pytest.approx(min(1.0, 2 * tail))
+    halves = [np.where(x, 1.0, 0.25).astype(np.float32) for x in (a, b)]
+    assert sign_test([halves[0]], [halves[1]]) == sign_test([a], [b])
+
+
+def test_the_sign_of_an_example_is_that_of_its_sum_over_seeds():
+    third = np.float32(1) / np.float32(3)
+    variant = [np.array([third, 1, 0, 1]), np.array([third, 0, 0, 1]), np.array([third, 1, 0, 0])]
+    baseline = [np.array([1.0, 0, 0, 0]), np.array([0.0, 0, 0, 0]), np.array([0.0, 0, 1, 0])]
+    # 0 up to rounding, then +2, -1, +2: two of three
+    assert sign_test(variant, baseline) == pytest.approx(1.0)
+    assert sign_test([variant[0][1:]], [baseline[0][1:]]) == pytest.approx(0.5)  # two of two

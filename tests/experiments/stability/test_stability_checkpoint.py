@@ -232,6 +232,22 @@ def test_a_checkpoint_of_another_model_is_refused(lra_folder):
         lra_run.restore(lra_run.model_config(wider, training.variant), training.checkpoint)
 
 
+def test_controls_are_left_out_and_other_tasks_and_suites_are_refused(lra_folder, tmp_path):
+    saved = lra_run.read_run(lra_folder)
+    assert [training.variant for training in lra_run.trainings(lra_folder, saved)] == VARIANTS
+    controlled = dataclasses.replace(saved, controls=("canon", "baseline"), windows=(4,))
+    assert [training.variant for training in lra_run.trainings(lra_folder, controlled)] == [ALL]
+    fields = json.loads((lra_folder / "config.json").read_text())
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(fields | {"task": "text"}))
+    with pytest.raises(ValueError, match="got a run of the task text"):
+        lra_run.read_run(tmp_path)
+    path.write_text(json.dumps({"preset": "suite", "tasks": ["text"], "data_dir": str(tmp_path / "data")}))
+    with pytest.raises(ValueError, match="without a whole checkpoint"):
+        next(lra_run.measure_run(tmp_path, ROWS))
+    assert not (tmp_path / "data").exists()
+
+
 def test_options_of_the_other_sections_have_no_effect_with_a_checkpoint(lra_folder):
     read = stability.command_line.read
     assert read(["--checkpoint", str(lra_folder), "--checkpoint-rows", "3"]).checkpoint_rows == 3

@@ -72,7 +72,7 @@ def check(folder: run.Run, result: run.Result, hits: Hits | None, test_examples:
         return
     for name, accuracy in (("last", result.test_accuracy), ("best", result.best_test_accuracy)):
         array = getattr(hits, name)
-        if len(array) != test_examples or abs(array.mean() - accuracy) > TOLERANCE:
+        if len(array) != test_examples or not abs(array.mean() - accuracy) <= TOLERANCE:  # NaN is neither
             raise ValueError(
                 f"hits must be those of the saved result, got {array.sum():g} of {len(array)} in "
                 f"{folder.folder / 'hits' / _name(result.variant, result.seed)} for the accuracy {accuracy:g} on "

@@ -1,0 +1,54 @@
+"""Accuracy on ListOps by the depth of the sequences, where a test set has more than one depth.
+
+Legend: n test examples, in the order of the split.
+"""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
+from rich.console import Console
+
+from experiments.lra.learned.example_hits import Hits
+from experiments.run.report import Layout, Table, show
+
+ByDepth = dict[str, dict[str, Any]]
+"""Depth -> accuracy of the last weights, and number of examples."""
+
+
+def of_hits(depths: Int[np.ndarray, " n"] | None, hits: Hits | None) -> ByDepth:
+    """Return the accuracies of a training by depth; empty for one depth, and without hits.
+
+    Args:
+        depths: depth of every test example; None for another task.
+        hits: which of them are right.
+    """
+    if depths is None or hits is None or len(levels := np.unique(depths)) < 2:
+        return {}
+    groups = {str(level): hits.last[depths == level] for level in levels}
+    return {
+        level: {"accuracy": float(np.mean(group)), "examples": len(group)} for level, group in groups.items()
+    }
+
+
+def tabulate_depths(rows: Sequence[Mapping[str, Any]]) -> Table | None:
+    """Return the mean accuracies over seeds, variants by depths; None if no row of the summary has depths."""
+    rows = [row for row in rows if row.get("accuracy_by_depth")]
+    if not rows:
+        return None
+    levels = rows[0]["accuracy_by_depth"]
+    table = Table("Accuracy in % by depth, after the last step", ("variant", *levels), [])
+    for variant in dict.fromkeys(row["variant"] for row in rows):
+        own = [row["accuracy_by_depth"] for row in rows if row["variant"] == variant]
+        means = (statistics.fmean(by_depth[level]["accuracy"] for by_depth in own) for level in levels)
+        table.rows.append((variant, *(f"{100 * mean:.1f}" for mean in means)))
+    table.rows.extend([(), ("test examples", *(f"{level['examples']:,}" for level in levels.values()))])
+    return table
+
+
+def show_depths(rows: Sequence[Mapping[str, Any]], console: Console) -> None:
+    """Print the accuracies by depth, if the rows of the summary have them."""
+    if (table := tabulate_depths(rows)) is not None:
+        show([table], console, Layout(justify="right"))

@@ -1,0 +1,81 @@
+"""What a training needs, checked before anything is read or written: devices, memory, files, a model that fits."""
+
+import jax
+from jax.sharding import Mesh
+
+from experiments import run
+from experiments.data import listops
+from experiments.lra.benchmark_tasks import TASKS
+from experiments.lra.config import Config
+from pid.interface.memory_check import memory_bytes
+
+WEIGHTS: run.Arrays = {
+    (
+        "model.layers",
+        "model.width",
+        "model.ffn",
+    ): 32,  # two matrices, their gradients and two moments, in float32
+    ("model.layers", "model.width", "model.heads", "model.head-width"): 64,
+    ("model.classifier-width", "model.width"): 16,
+    ("model.max-len", "model.width"): 4,
+    ("stencil.width", "model.width"): 4,
+}
+LARGEST_VOCABULARY = 257
+"""Padding and all bytes."""
+STATES: run.Arrays = {("batch", "model.max-len", "model.width", "model.layers"): 2}
+SEQUENCES: run.Arrays = {
+    (f"generated.{name}", *factor): size
+    for name in ("train", "val", "test")
+    for factor, size in (((), 100), (("generated.min-length",), 1))
+}
+"""The generator has all sequences in memory, one byte for each token."""
+
+
+def check(config: Config, mesh: Mesh) -> None:
+    """Check that the devices can share the batch, that the data can be read, and that options of a model fit together.
+
+    Raises:
+        FileNotFoundError: a published file is missing.
+        PermissionError: the folder of the data cannot be created.
+        ValueError: the batch or the options of a model do not fit, or not the memory.
+    """
+    devices, micro_batches = mesh.shape["data"], config.optimizer.accumulate
+    if config.batch % (devices * micro_batches):
+        raise ValueError(
+            f"a batch must be a multiple of data devices times micro-batches, got batch={config.batch} for {devices} "
+            f"devices on {jax.process_count()} hosts and optimizer.accumulate={micro_batches}; use a multiple of "
+            f"{devices * micro_batches}."
+        )
+    data = config.data()
+    size = data.sizes()["train"]
+    if config.batch > size:
+        raise ValueError(
+            f"a batch is drawn from {size} training examples, got batch={config.batch}; lower it."
+        )
+    run.check_memory(config, WEIGHTS)
+    run.check_memory(config, STATES, share=micro_batches * mesh.size)
+    if config.task == "listops":
+        if config.source == "generated":
+            run.check_memory(config, SEQUENCES)
+        elif config.manual_dir is not None:
+            listops.published_files(config.manual_dir)
+    if config.device_data:
+        _check_device_data(config, mesh)
+    if not config.data_dir.is_dir():
+        run.check_folder(config.data_dir, "--data-dir")
+    for components in config.variants().values():
+        config.network(components, vocabulary=LARGEST_VOCABULARY, classes=listops.CLASSES)
+
+
+def _check_device_data(config: Config, mesh: Mesh) -> None:
+    """Raise ValueError unless every device can hold the training examples."""
+    data, head = config.data(), TASKS[config.task].head
+    examples = data.sizes()["train"]
+    size = data.max_len * {"classifier": 1, "matcher": 2, "tokens": 5}[head]  # labels of tokens are int32
+    statistics = mesh.local_devices[0].memory_stats() or {}
+    memory = statistics.get("bytes_limit", memory_bytes() // len(mesh.local_devices))
+    if examples * size > memory:
+        raise ValueError(
+            f"--device-data copies the training data to every device, which has {memory / 2**30:.3g} GiB, got "
+            f"{examples:,} examples of {size:,} bytes, {examples * size / 2**30:.3g} GiB; drop it."
+        )
