@@ -262,7 +262,9 @@ def _quick(task: str, *, length: int, steps: int, batch: int = 16, **data: Any) 
 
 MINIATURES = {
     "listops": QUICK,
-    "text": _quick("text", length=512, steps=100, text=TextConfig(source="offline:polarity", max_len=512)),
+    "text": _quick(
+        "text", length=512, steps=100, text=TextConfig(source="offline:spam-assassin", max_len=512)
+    ),
     "retrieval": _quick(
         "retrieval",
         length=256,

@@ -12,6 +12,15 @@ SUITE_PRESETS = {
         "Miniatures of all six tasks, stand-ins among them; under fifteen minutes on two CPU cores.",
         SuiteConfig(),
     ),
+    "suite-controls": (
+        "The diffusion layer against its controls on five miniatures, three seeds; about two hours on two CPU cores.",
+        SuiteConfig(
+            preset="suite-controls",
+            tasks=("listops", "pathfinder", "mqar", "text", "image"),
+            controls=("convolution", "canon", "shift", "positions_only", "lru"),
+            seeds=(0, 1, 2),
+        ),
+    ),
     "suite": (
         "All six tasks with the small Transformer of Nystromformer; accelerators.",
         SuiteConfig(preset="suite", scale="two-layer"),
