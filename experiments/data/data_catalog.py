@@ -128,7 +128,7 @@ def _text() -> dict[str, DataSet]:
     return {
         "text": DataSet("text", held_out, instructions),
         "text-lra-protocol": DataSet("text", on_test, instructions),
-        "text-quick": DataSet("text", (TextConfig("offline:polarity", max_len=512),)),
+        "text-quick": DataSet("text", (TextConfig("offline:spam-assassin", max_len=512),)),
     }
 
 
