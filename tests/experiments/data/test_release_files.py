@@ -144,5 +144,5 @@ def test_sizes_that_the_release_does_not_have_are_refused(sizes):
 
 
 def test_all_rows_of_the_release_are_the_default(tmp_path):
-    assert config(tmp_path, tmp_path, release=Release()).data() is listops.RELEASE
+    assert config(tmp_path, tmp_path, release=Release()).data().config is listops.RELEASE
     assert config(tmp_path, tmp_path).data().sizes() == {"train": 6, "val": 4, "test": 4}
