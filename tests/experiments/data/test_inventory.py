@@ -217,8 +217,8 @@ def test_published_data_are_verified_with_their_folder(monkeypatch, tmp_path):
     assert list(run("verify --manual-dir .")["data_sets"]) == ["mqar-quick"]
     with pytest.raises(FileNotFoundError, match="got no manual folder; extract"):
         run("verify retrieval")
-    shown = run("show retrieval --manual-dir manual")
-    assert shown["data_sets"]["retrieval"]["first"] == "label 0 first 0 second tr"
+    summary = run("show retrieval --manual-dir manual")
+    assert summary["data_sets"]["retrieval"]["first"] == "label 0 first 0 second tr"
 
 
 def split_of(tokens, labels, vocabulary=("<pad>", "a", "b", "c"), first_id=0, lengths=None):
