@@ -91,7 +91,7 @@ def small_cifar(monkeypatch):
     monkeypatch.setattr(image_config, "CIFAR_SIZES", IMAGE_SIZES)
 
 
-def tiny(name, folder, *, write=True):
+def tiny(name, folder, *, write=True) -> Any:
     """The published small configuration of a task with one narrow layer, and its files in a folder."""
     write_files, data, model = SOURCES[name]
     if write:
