@@ -232,7 +232,7 @@ def deviations(results: Mapping[str, run.Row]) -> list[str]:
         f"{name} {split['name']} has {split['examples']:,} examples, expected {split['expected']:,}"
         for name, row in results.items()
         for split in row["splits"]
-        if split["expected"] - split["examples"] not in (0, LACKING.get((name, row.get("source")), 0))
+        if split["expected"] - split["examples"] not in (0, LACKING.get((name, str(row.get("source"))), 0))
     ]
     return counts + [
         f"{name}: {statistic['name']} is {statistic['here']:.4g}, known {statistic['known']:.4g}"

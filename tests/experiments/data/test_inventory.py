@@ -75,16 +75,23 @@ def test_known_statistics_belong_to_data_sets():
         assert known_statistics.known_statistics(name, data.config(f"offline:{source}")) == ()
 
 
+def same(one, other):
+    """Whether two configurations are equal; TFDS compares those of ListOps by identity, their names have all."""
+    if isinstance(one, ListOpsData) and isinstance(other, ListOpsData):
+        return (one.config.name, one.max_len) == (other.config.name, other.max_len)
+    return one == other
+
+
 @pytest.mark.parametrize("task", presets.MINIATURES)
 def test_the_miniatures_are_those_of_the_quick_presets(task):
     data = CATALOG["listops-quick" if task == "listops" else f"{task}-quick"]
-    assert data.config() == presets.MINIATURES[task].data()
+    assert same(data.config(), presets.MINIATURES[task].data())
 
 
 def test_the_benchmark_is_that_of_its_published_configurations():
     names = {"pathfinder": "pathfinder32"}
     for task, config in presets.TWO_LAYER.items():
-        assert CATALOG[names.get(task, task)].config() == config.data()
+        assert same(CATALOG[names.get(task, task)].config(), config.data())
 
 
 @pytest.mark.usefixtures("registry")
@@ -210,8 +217,8 @@ def test_published_data_are_verified_with_their_folder(monkeypatch, tmp_path):
     assert list(run("verify --manual-dir .")["data_sets"]) == ["mqar-quick"]
     with pytest.raises(FileNotFoundError, match="got no manual folder; extract"):
         run("verify retrieval")
-    shown = run("show retrieval --manual-dir manual")
-    assert shown["data_sets"]["retrieval"]["first"] == "label 0 first 0 second tr"
+    summary = run("show retrieval --manual-dir manual")
+    assert summary["data_sets"]["retrieval"]["first"] == "label 0 first 0 second tr"
 
 
 def split_of(tokens, labels, vocabulary=("<pad>", "a", "b", "c"), first_id=0, lengths=None):

@@ -11,6 +11,7 @@ import pytest
 from experiments import lra
 from experiments.data import listops
 from experiments.data.listops.listops_options import Release
+from experiments.data.listops.listops_splits import ListOpsData
 from experiments.data.preparation.file_hashes import FileHashes
 from experiments.lra import program
 from tests.experiments.data.readers.official_layout import write_listops
@@ -144,5 +145,7 @@ def test_sizes_that_the_release_does_not_have_are_refused(sizes):
 
 
 def test_all_rows_of_the_release_are_the_default(tmp_path):
-    assert config(tmp_path, tmp_path, release=Release()).data() is listops.RELEASE
+    data = config(tmp_path, tmp_path, release=Release()).data()
+    assert isinstance(data, ListOpsData)
+    assert data.config is listops.RELEASE
     assert config(tmp_path, tmp_path).data().sizes() == {"train": 6, "val": 4, "test": 4}

@@ -10,6 +10,7 @@ from experiments.data import image
 from experiments.data.arrays import Split
 from experiments.data.image import image_config
 from experiments.data.image.image_config import ImageConfig
+from experiments.data.preparation import published_tfds
 from tests.experiments.data.readers.miniatures import (
     idx,
     png,
@@ -96,7 +97,8 @@ def test_images_are_gray_rows_of_1024_pixels_with_their_labels(cifar, tmp_path):
         assert rows["val"] == rows_of(TRAIN_IMAGES[18:])
 
 
-def test_images_of_the_mock_of_tfds_are_read(tmp_path):
+def test_images_of_the_mock_of_tfds_are_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(published_tfds, "DOWNLOAD_PACKAGES", ())
     with tfds.testing.mock_data(num_examples=5):
         rows = list(
             image.gray_rows(image.published_images("tfds", "test", data_dir=tmp_path, manual_dir=None))

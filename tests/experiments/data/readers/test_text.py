@@ -6,6 +6,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from experiments.data import text
+from experiments.data.preparation import published_tfds
 from experiments.data.text.text_config import TextConfig
 from tests.experiments.data.readers.miniatures import register, texts, write_tar, write_tfds
 from tests.experiments.data.readers.official_layout import REVIEWS, write_imdb
@@ -116,7 +117,8 @@ def test_a_missing_archive_is_named(tmp_path):
         TextConfig("original").prepare(tmp_path, manual_dir=tmp_path)
 
 
-def test_reviews_of_the_mock_of_tfds_are_read(tmp_path):
+def test_reviews_of_the_mock_of_tfds_are_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(published_tfds, "DOWNLOAD_PACKAGES", ())
     with tfds.testing.mock_data(num_examples=20):  # it also replaces the builder of our rows
         reviews = text.open_imdb("tfds", data_dir=tmp_path, manual_dir=None)
     assert {split: len(documents) for split, documents in reviews.items()} == {"train": 20, "test": 20}
