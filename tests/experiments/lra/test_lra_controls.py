@@ -1,6 +1,7 @@
 """Controls of `python -m experiments.lra`: what each changes, their sizes, and their place in a run."""
 
 import dataclasses
+import functools
 
 import jax
 import pytest
@@ -40,6 +41,7 @@ CHANGES = {
 }
 
 
+@functools.cache
 def parameters(config, variant, model=Classifier):
     network = config.network(config.variants()[variant], *SIZES)
     shapes = nnx.eval_shape(lambda: nnx.state(model(network, nnx.Rngs(0)), nnx.Param))
