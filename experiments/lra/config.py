@@ -23,7 +23,7 @@ from pid.interface.command_options import HIDDEN, Choices
 from pid.interface.ranges import Count, Natural, Seed
 
 MAY_CHANGE_ON_RESUME = (*run.MAY_CHANGE_ON_RESUME, "hosts", "data_dir", "manual_dir", "verify", "device_data")
-"""Fields that may change on resume: devices and data folders, but nothing that changes the results."""
+"""Fields that may change on resume: devices and data folders, but nothing that changes results beyond rounding."""
 
 RENAMED = {"together": "combine"}
 """Map from old to new names of options, for one release."""

@@ -174,21 +174,22 @@ def test_a_later_layer_leaves_the_saved_controls_as_they_are(tmp_path, controls,
 
 
 def test_controls_and_windows_are_trained_beside_the_variants_of_a_saved_run(tmp_path):
+    out = tmp_path / "run"
     config = dataclasses.replace(
         TINY,
         steps=2,
         data_dir=tmp_path / "data",
-        out=tmp_path / "run",
+        out=out,
         cadence=run.LoopIntervals(log_every=1, eval_every=2, checkpoint_every=2),
     )
     lra.main(config)
-    before = {path: path.read_bytes() for path in sorted((config.out / "rows").iterdir())}
-    words = ["--out", str(config.out), "--resume", "--controls", "convolution", "--windows", "2"]
+    before = {path: path.read_bytes() for path in sorted((out / "rows").iterdir())}
+    words = ["--out", str(out), "--resume", "--controls", "convolution", "--windows", "2"]
     later = lra.main(lra.command_line(words))
     names = ["baseline", "after_embedding", "convolution", "window_2"]
     assert [row["variant"] for row in later["rows"]] == names
     assert {path: path.read_bytes() for path in before} == before
-    files = run.Run(config.out)
+    files = run.Run(out)
     assert [name for name in names if learned_stencils.load(files, name, 0)] == ["after_embedding"]
     assert all(example_hits.load(files, name, 0) is not None for name in names)
     counts = {row["variant"]: row["parameters"] for row in later["rows"]}
