@@ -23,7 +23,7 @@ from pid.interface.command_options import HIDDEN, Choices
 from pid.interface.ranges import Count, Natural, Seed
 
 MAY_CHANGE_ON_RESUME = (*run.MAY_CHANGE_ON_RESUME, "hosts", "data_dir", "manual_dir", "verify", "device_data")
-"""Fields that may change on resume: devices and data folders, but nothing that changes the results."""
+"""Fields that may change on resume: devices and data folders, but nothing that changes results beyond rounding."""
 
 RENAMED = {"together": "combine"}
 """Map from old to new names of options, for one release."""
@@ -158,10 +158,11 @@ class Config:
             self._check_listops()
         group, longest = TASKS[self.task].group, self.data().max_len
         if longest > self.model.max_len:
-            option = f"--{group}.{'size' if group == 'pathfinder' else 'max-len'}"
+            other = {"image": "", "pathfinder": " or lower --pathfinder.size"}
+            remedy = other.get(group, f" or lower --{group}.max-len")
             raise ValueError(
                 f"sequences must fit max_len, got rows of {longest} tokens for max_len={self.model.max_len}; raise "
-                f"--model.max-len{'' if group == 'image' else f' or lower {option}'}."
+                f"--model.max-len" + remedy + "."
             )
         if group == "recall" and self.recall.task != self.task.replace("-", "_"):
             raise ValueError(

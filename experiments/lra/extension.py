@@ -29,7 +29,7 @@ def extend(saved: Config, config: Config) -> run.Extension[Config]:
     controls = [CONTROLS[name] for name in saved.controls]
     is_without_equation, is_without_layer = saved.attention.kind == NONE, saved.placement == (NONE,)
     has_place = any(control.stencil is not None for control in controls)
-    fields = set(ALWAYS)
+    fields: set[str] = set(ALWAYS)
     if is_without_layer and not any(control.reads_stencil for control in controls):
         fields.add("stencil")
     if is_combined and not (is_without_equation and is_without_layer):

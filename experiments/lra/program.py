@@ -170,17 +170,17 @@ def train_one(
         return evaluation
 
     inputs: Any = functools.partial(batch, config, data, mesh, seed=seed)
-    step_fn, group = programs.step, 1
+    state, step_fn, group = programs.init(jax.random.key(seed)), programs.step, 1
     if config.device_data:
         group = math.gcd(config.cadence.eval_every, config.cadence.checkpoint_every, config.steps)
         inputs = functools.partial(arrays.DeviceData(data, mesh).batches, config.batch, seed=seed)
-        step_fn = arrays.scan_steps(programs.step, mesh)
+        step_fn = arrays.scan_steps(programs.step, mesh, state)
     return run.train(
         folder,
         variant=variant,
         seed=seed,
         steps=config.steps,
-        state=programs.init(jax.random.key(seed)),
+        state=state,
         step_fn=step_fn,
         batch_fn=lambda step, **count: inputs(step=step, **count),
         evaluate_fn=lambda params: programs.evaluate(params, all_examples(config, splits["val"], mesh)),

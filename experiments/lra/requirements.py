@@ -5,6 +5,8 @@ from jax.sharding import Mesh
 
 from experiments import run
 from experiments.data import listops
+from experiments.data.pathfinder.pathfinder_release import release_folder
+from experiments.data.retrieval.aan_pairs import pair_files
 from experiments.lra.benchmark_tasks import TASKS
 from experiments.lra.config import Config
 from pid.interface.memory_check import memory_bytes
@@ -54,17 +56,27 @@ def check(config: Config, mesh: Mesh) -> None:
         )
     run.check_memory(config, WEIGHTS)
     run.check_memory(config, STATES, share=micro_batches * mesh.size)
-    if config.task == "listops":
-        if config.source == "generated":
-            run.check_memory(config, SEQUENCES)
-        elif config.manual_dir is not None:
-            listops.published_files(config.manual_dir)
+    if config.task == "listops" and config.source == "generated":
+        run.check_memory(config, SEQUENCES)
+    if data.source == "lra_release":
+        _check_files(config)
     if config.device_data:
         _check_device_data(config, mesh)
     if not config.data_dir.is_dir():
         run.check_folder(config.data_dir, "--data-dir")
     for components in config.variants().values():
         config.network(components, vocabulary=LARGEST_VOCABULARY, classes=listops.CLASSES)
+
+
+def _check_files(config: Config) -> None:
+    """Raise FileNotFoundError unless the published files of the task are there."""
+    if config.task == "listops" and config.manual_dir is not None:
+        listops.published_files(config.manual_dir)
+    if config.task == "retrieval":
+        pair_files(config.manual_dir)
+    if TASKS[config.task].group == "pathfinder":
+        images = config.pathfinder
+        release_folder(config.manual_dir, size=images.size, contour=images.contour)
 
 
 def _check_device_data(config: Config, mesh: Mesh) -> None:

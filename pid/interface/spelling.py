@@ -61,7 +61,7 @@ HINTS = {
 """Names in other programs -> what takes their place. A hint holds where its options exist."""
 
 
-EXPLICIT = ("mesh", "hosts")
+EXPLICIT = ("mesh", "hosts", "text", "retrieval", "image", "pathfinder", "recall")
 """Groups whose options are written with the name of the group."""
 
 

@@ -43,14 +43,23 @@ class DeviceData:
         return self._arrays, jax.make_array_from_process_local_data(self._everywhere, rows)
 
 
-@functools.cache
-def scan_steps(step_fn: Any, mesh: Mesh) -> Any:
+def scan_steps(step_fn: Any, mesh: Mesh, state: Any) -> Any:
     """Return the jitted function `(state, (arrays, rows), key) -> (state, metrics)` of K steps.
 
     It gathers the batch of every step from the arrays on the device, and applies `step_fn(state, batch, key)`. The
     metrics have a leading axis K. Equal arguments give the same function, which is compiled once.
-    """
 
+    Args:
+        step_fn: the jitted step.
+        mesh: the mesh.
+        state: a state, whose shardings the function keeps.
+    """
+    leaves, structure = jax.tree.flatten(state)
+    return _scan_steps(step_fn, mesh, structure, tuple(leaf.sharding for leaf in leaves))
+
+
+@functools.cache
+def _scan_steps(step_fn: Any, mesh: Mesh, structure: Any, leaf_shardings: tuple[Any, ...]) -> Any:
     def steps(state: Any, data: tuple[dict[str, jax.Array], jax.Array], key: Any) -> tuple[Any, Any]:
         values, rows = data
 
@@ -62,4 +71,5 @@ def scan_steps(step_fn: Any, mesh: Mesh) -> Any:
 
         return jax.lax.scan(step, state, rows)
 
-    return jax.jit(steps, donate_argnums=0)
+    shardings = jax.tree.unflatten(structure, leaf_shardings)
+    return jax.jit(steps, donate_argnums=0, out_shardings=(shardings, sharding.replicated_sharding(mesh)))

@@ -60,7 +60,7 @@ def _saved_preset(words: Sequence[str]) -> str:
     folder = ""
     for word, following in zip(words, (*words[1:], ""), strict=True):
         name, equals, value = word.partition("=")
-        if name in ("--out", "-o", "--output-dir", "--output_dir"):
+        if name.startswith("-") and name.lstrip("-").replace("_", "-") in ("out", "o", "output-dir"):
             folder = value if equals else following
     if not folder or not (Path(folder) / saved_config.NAME).is_file():
         return ""

@@ -151,6 +151,7 @@ def test_every_option_in_a_message_exists():
         known = names(*programs_of(file)) | {
             "train",
             "dtype.NAME",
+            *("only-binary", "binary", "no-deps", "dest", "silent", "retries", "task", "configuration"),
             "local-dir",
             "deps",
         }  # the last ones are of `hf download` and of pip

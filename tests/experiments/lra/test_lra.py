@@ -242,6 +242,7 @@ def test_accuracy_by_depth_is_that_of_the_hits(straight):
     tokens = program.prepare(config)["test"].tokens
     for row in summary["rows"]:
         hits = example_hits.load(run.Run(config.out), row["variant"], 0)
+        assert hits is not None
         expected = listops.accuracy_by_depth(tokens, hits.last)
         assert row["accuracy_by_depth"] == {
             str(depth): values._asdict() for depth, values in expected.items()

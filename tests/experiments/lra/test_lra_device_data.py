@@ -52,12 +52,20 @@ def programs_of(config, splits, mesh):
     return run.make_programs(program.builder(model), config.optimizer, config.steps, mesh, loss)
 
 
+def check_row(row, expected):
+    assert row.keys() == expected.keys()
+    for name, value in expected.items():
+        assert row[name] == (pytest.approx(value, rel=1e-5) if isinstance(value, float) else value)
+
+
 def check_same(folder, reference, config):
-    """The log, the result and the last weights are those of the reference, to the last bit."""
-    assert (folder / "metrics.jsonl").read_bytes() == (reference / "metrics.jsonl").read_bytes()
-    assert result(folder) == result(reference)
+    """The log, the result and the last weights are those of the reference, up to the rounding of another program."""
+    logs = [(place / "metrics.jsonl").read_text().splitlines() for place in (folder, reference)]
+    for own, line in zip(*logs, strict=True):
+        check_row(json.loads(own), json.loads(line))
+    check_row(result(folder), result(reference))
     last, expected = (weights(place, config, config.steps) for place in (folder, reference))
-    jax.tree.map(np.testing.assert_array_equal, last, expected)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-7), last, expected)
 
 
 def test_losses_log_and_weights_are_those_of_batches_from_the_host(places, tmp_path, monkeypatch):
@@ -125,15 +133,14 @@ def test_intervals_without_a_common_divisor_make_single_steps(places, tmp_path, 
     calls = record_calls(monkeypatch)
     lra.main(config)
     assert {count for _, count in calls} == {1}
-    assert len((config.out / "metrics.jsonl").read_text().splitlines()) == 3
+    assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == 3
 
 
 def test_several_steps_are_one_program_for_every_seed_and_equal_single_steps_on_a_mesh(places):
     config = dataclasses.replace(PLAIN, data_dir=places[0])
     splits, mesh = program.prepare(config), sharding.make_mesh(2)
     programs, data = programs_of(config, splits, mesh), arrays.DeviceData(splits["train"], mesh)
-    steps = arrays.scan_steps(programs.step, mesh)
-    assert arrays.scan_steps(programs.step, mesh) is steps
+    steps = arrays.scan_steps(programs.step, mesh, programs.init(jax.random.key(0)))
     for seed in (0, 1):
         key = jax.random.key(seed)
         state, metrics = programs.init(key), []
@@ -142,6 +149,7 @@ def test_several_steps_are_one_program_for_every_seed_and_equal_single_steps_on_
             state, own = programs.step(state, batch, key)
             metrics.append(own)
         several = programs.init(key)
+        assert arrays.scan_steps(programs.step, mesh, several) is steps
         columns = []
         for step in (0, 2):
             several, own = steps(several, data.batches(config.batch, seed=seed, step=step, count=2), key)

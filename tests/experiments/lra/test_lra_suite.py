@@ -57,7 +57,7 @@ def suite(tmp_path_factory):
         data_dir=folder / "data",
     )
     first = run_suite(config)
-    before = contents(config.out / "listops")
+    before = contents(folder / "run" / "listops")
     words = ["--out", str(config.out), "--resume", "--tasks", "mqar"]
     assert suite_arguments(words) == words
     config = suite_command_line(words)
@@ -161,7 +161,7 @@ def test_an_error_after_the_first_training_leaves_a_suite_that_can_be_resumed(tm
     monkeypatch.setattr(program, "compare", fail)
     with pytest.raises(ValueError, match="damaged"):
         run_suite(config)
-    for folder in (config.out, config.out / "listops"):
+    for folder in (tmp_path / "run", tmp_path / "run" / "listops"):
         assert (folder / "config.json").exists()
     assert suite_arguments(["--out", str(config.out), "--resume"]) is not None
 
