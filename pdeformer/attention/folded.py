@@ -107,15 +107,14 @@ def base_attention(spec: EvolutionSpec, inputs: AttentionInputs) -> AttentionOut
     if mask.query_ids is None or mask.key_ids is None:
         return linear_attention(query, key, value, mask.high)
     by_tiles = partial(tiled_attention, spec, None)
-    return lax.cond(_is_one_segment(mask), _linear_attention_of_valid_tokens, by_tiles, inputs)
+    is_one_segment = _is_one_segment(mask.query_ids, mask.key_ids)
+    return lax.cond(is_one_segment, _linear_attention_of_valid_tokens, by_tiles, inputs)
 
 
-def _is_one_segment(mask: AttentionMask) -> Array:
+def _is_one_segment(query_ids: Array, key_ids: Array) -> Array:
     """Return whether no row has tokens of several segments; then padding alone restricts the keys."""
-    assert mask.query_ids is not None
-    assert mask.key_ids is not None
-    first = jnp.max(mask.key_ids, axis=1, keepdims=True, initial=0)
-    return jnp.all(jnp.stack([jnp.all((ids <= 0) | (ids == first)) for ids in mask[2:]]))
+    first = jnp.max(key_ids, axis=1, keepdims=True, initial=0)
+    return jnp.all((query_ids <= 0) | (query_ids == first)) & jnp.all((key_ids <= 0) | (key_ids == first))
 
 
 def _linear_attention_of_valid_tokens(inputs: AttentionInputs) -> AttentionOutput:
