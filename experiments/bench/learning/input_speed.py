@@ -80,7 +80,7 @@ def input_rows(config: Config) -> Iterator[Row]:
     def next_input() -> Any:
         return data.batches(size.batch, seed=0, step=next(steps), count=count)
 
-    from_device = arrays.scan_steps(training.step, training.mesh)
+    from_device = arrays.scan_steps(training.step, training.mesh, training.state)
     batches = jax.block_until_ready(jax.jit(gather)(*next_input()))
     plain = jax.jit(
         lambda state, batches, key: jax.lax.scan(

@@ -14,7 +14,8 @@ from experiments.data.listops.listops_options import Release
 from experiments.data.pathfinder import PathfinderConfig
 from experiments.data.retrieval import RetrievalConfig
 from experiments.data.text import TextConfig
-from experiments.lra import example_hits, program
+from experiments.lra import program
+from experiments.lra.learned import example_hits
 from tests.experiments.data.readers.miniatures import write_tfds
 from tests.experiments.data.readers.official_layout import (
     HARD,
