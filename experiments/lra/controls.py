@@ -23,6 +23,11 @@ class Control(NamedTuple):
     """Fields of `ModelConfig`."""
 
     @property
+    def is_causal(self) -> bool:
+        """Whether a causal model can have it: the unconstrained convolution reads later tokens."""
+        return self.stencil is None or not self.stencil.free
+
+    @property
     def reads_stencil(self) -> bool:
         """Whether the variant depends on --stencil: it has this layer, or its width."""
         return "placements" in self.model if self.stencil is None else self.stencil.kind == "adaptive"

@@ -104,6 +104,8 @@ class SuiteConfig:
             name: getattr(self, name)
             for name in ("placement", "stencil", "attention", "controls", "windows", "seeds", "dtype")
         }
+        if TASKS[task].head == "tokens":  # its model reads no later token
+            changes["controls"] = tuple(name for name in self.controls if CONTROLS[name].is_causal)
         changes |= {"mesh": self.mesh, "hosts": self.hosts, "data_dir": self.data_dir, "verify": self.verify}
         changes |= {"steps": self.steps} if self.steps else {}
         changes |= {"device_data": self.device_data}

@@ -14,6 +14,7 @@ from experiments.lra.extension import extend
 from experiments.lra.learned import example_hits, learned_stencils
 from experiments.lra.presets import CONFIGURATIONS, CONTINUATION
 from experiments.lra.program import HEADS
+from experiments.lra.suite import SuiteConfig
 from pdeformer.layers import PDEAttentionConfig, StencilConfig
 from pdeformer.model import Classifier
 from tests.experiments.lra.test_lra import TINY
@@ -196,3 +197,12 @@ def test_controls_and_windows_are_trained_beside_the_variants_of_a_saved_run(tmp
     counts = {row["variant"]: row["parameters"] for row in later["rows"]}
     assert counts["window_2"] == counts["baseline"]
     assert counts["convolution"] == counts["baseline"] + 3 * config.model.width
+
+
+def test_a_control_that_reads_later_tokens_is_refused_where_labels_belong_to_tokens():
+    mqar = lra.PRESETS["mqar-quick"][1]
+    with pytest.raises(ValueError, match="got convolution for mqar; use --controls canon"):
+        dataclasses.replace(mqar, controls=("canon", "convolution"))
+    suite = SuiteConfig(tasks=("listops", "mqar"), controls=("convolution", "canon"))
+    assert suite.task_config("listops").controls == ("convolution", "canon")
+    assert suite.task_config("mqar").controls == ("canon",)
