@@ -60,7 +60,8 @@ class Config:
         for name in self.names:
             if self.source not in (None, *CATALOG[name].sources):
                 raise ValueError(
-                    f"{name} has the sources {', '.join(CATALOG[name].sources)}, got {self.source!r}; change --source."
+                    f"{name} has the sources {', '.join(CATALOG[name].sources)}, got {self.source!r}; "
+                    f"use --source {CATALOG[name].sources[0]}."
                 )
         run.check_ranges(self)
         run.check_paths(self)

@@ -362,7 +362,7 @@ DATA = [
     ("prepare mqar-quik", "got 'mqar-quik'; did you mean mqar-quick?"),
     ("prepare mqar-quick --names listops", "got mqar-quick and --names", "drop one"),
     ("prepare mqar-quick mqar-quick", "got mqar-quick mqar-quick", "--names"),
-    ("prepare mqar-quick --source lra_release", "got 'lra_release'", "change --source"),
+    ("prepare mqar-quick --source lra_release", "got 'lra_release'", "--source generated"),
     ("prepare listops --source tfds", "got 'tfds'", "--source generated"),
     ("prepare listops --source lra_release", "got no --manual-dir", "listops-1000"),
     ("prepare listops --source lra_release --manual-dir {here}", "{here}", "basic_train.tsv"),

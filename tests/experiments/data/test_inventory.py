@@ -41,6 +41,11 @@ def registry(monkeypatch, tmp_path):
     monkeypatch.setitem(CATALOG, "listops-quick", LISTS)
 
 
+@pytest.fixture(autouse=True)
+def _lines_of_any_length(monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
+
+
 def run(text):
     return inventory.main(inventory.command_line(text.split()))
 
