@@ -1,9 +1,14 @@
 """The tasks of the benchmark and their successors: title, head, and the options that choose their data."""
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
+
+from pdeformer.model import CausalLM, Classifier, Matcher
 
 Head = Literal["classifier", "matcher", "tokens"]
 """classifier: one label for a sequence; matcher: one for a pair of sequences; tokens: labels of single tokens."""
+
+HEADS: dict[Head, Any] = {"classifier": Classifier, "matcher": Matcher, "tokens": CausalLM}
+"""Head of a task -> model."""
 
 
 class Task(NamedTuple):

@@ -150,7 +150,6 @@ class Config:
                 f"change --placement, the baseline is always trained."
             )
         check_controls(self.controls, self.windows)
-        self._check_causality()
         run.check_seeds(self.seeds)
         run.check_ranges(self)
         run.check_paths(self)
@@ -193,15 +192,6 @@ class Config:
             raise ValueError(
                 f"sequences must fit max_len, got up to {longest} tokens for max_len={self.model.max_len}; raise "
                 f"--model.max-len or lower --generated.max-length."
-            )
-
-    def _check_causality(self) -> None:
-        """Raise ValueError for a control without a causal form in a task whose model reads from left to right."""
-        reads_ahead = [name for name in self.controls if not CONTROLS[name].is_causal]
-        if TASKS[self.task].head == "tokens" and reads_ahead:
-            raise ValueError(
-                f"controls of a task with labels of tokens read no later token, got {' '.join(reads_ahead)} for "
-                f"{self.task}; use --controls canon."
             )
 
     def idle_options(self) -> dict[str, run.Idle]:

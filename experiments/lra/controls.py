@@ -15,8 +15,6 @@ from pdeformer.layers import StencilConfig
 class Control(NamedTuple):
     """What a variant changes."""
 
-    text: str
-    """One line for the documentation of the option."""
     stencil: StencilConfig | None = None
     """Layer in the place of the diffusion layer; None: no layer."""
     model: dict[str, Any] = {}
@@ -24,8 +22,8 @@ class Control(NamedTuple):
 
     @property
     def is_causal(self) -> bool:
-        """Whether a causal model can have it: the unconstrained convolution reads later tokens."""
-        return self.stencil is None or not self.stencil.free
+        """Whether a causal model can have it."""
+        return self.stencil is None or self.stencil.build(1).causal_form
 
     @property
     def reads_stencil(self) -> bool:
@@ -34,25 +32,23 @@ class Control(NamedTuple):
 
 
 CONTROLS = {
-    "convolution": Control(
-        "unconstrained depthwise convolution, with the width of the diffusion layer",
-        StencilConfig("adaptive", free=True),
-    ),
-    "canon": Control("residual causal convolution of four taps (Canon layer)", StencilConfig("canon")),
-    "shift": Control("token shift: a learned mixture with the token before", StencilConfig("shift")),
-    "positions_only": Control(
-        "diffusion of the position code alone", model={"placements": ("positions_only",)}
-    ),
-    "sinusoidal": Control("sinusoidal positions", model={"positions": "sinusoidal"}),
-    "learned": Control("learned positions", model={"positions": "learned"}),
-    "rotary": Control("rotary positions", model={"positions": "rotary"}),
-    "alibi": Control("a penalty of the distance in place of positions (ALiBi)", model={"positions": "alibi"}),
-    "no_positions": Control("no positions", model={"positions": "none"}),
-    "performer": Control("attention by random features (Performer)", model={"mixer": "performer"}),
-    "lru": Control(
-        "linear recurrent unit in place of attention, and of rotary positions or ALiBi",
-        model={"mixer": "lru"},
-    ),
+    # unconstrained depthwise convolution, with the width of the diffusion layer
+    "convolution": Control(StencilConfig("adaptive", free=True)),
+    # residual causal convolution of four taps
+    "canon": Control(StencilConfig("canon")),
+    # a learned mixture with the token before
+    "shift": Control(StencilConfig("shift")),
+    # diffusion of the position code alone
+    "positions_only": Control(model={"placements": ("positions_only",)}),
+    "sinusoidal": Control(model={"positions": "sinusoidal"}),
+    "learned": Control(model={"positions": "learned"}),
+    "rotary": Control(model={"positions": "rotary"}),
+    "alibi": Control(model={"positions": "alibi"}),
+    "no_positions": Control(model={"positions": "none"}),
+    # attention by random features
+    "performer": Control(model={"mixer": "performer"}),
+    # linear recurrent unit in place of attention, and of rotary positions or ALiBi
+    "lru": Control(model={"mixer": "lru"}),
 }
 """Name of the variant -> control."""
 WINDOW = "window_"
@@ -61,7 +57,7 @@ WINDOW = "window_"
 
 def window_control(window: int) -> Control:
     """Return the control whose tokens attend to at most `window` tokens on either side."""
-    return Control(f"attention within {window} tokens", model={"mixer": "windowed", "window": window})
+    return Control(model={"mixer": "windowed", "window": window})
 
 
 def control_of(component: str) -> Control | None:
@@ -69,11 +65,6 @@ def control_of(component: str) -> Control | None:
     if component.startswith(WINDOW):
         return window_control(int(component.removeprefix(WINDOW)))
     return CONTROLS.get(component)
-
-
-def describe_controls() -> str:
-    """Return the names of all controls with what they are."""
-    return "; ".join(f"{name}: {control.text}" for name, control in CONTROLS.items())
 
 
 def check_controls(controls: Sequence[str], windows: Sequence[int]) -> None:

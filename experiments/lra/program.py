@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -17,7 +17,7 @@ from rich.console import Console
 from experiments import run
 from experiments.data import arrays, listops
 from experiments.lra import report
-from experiments.lra.benchmark_tasks import TASKS
+from experiments.lra.benchmark_tasks import HEADS, TASKS, Head
 from experiments.lra.config import BASELINE, Config
 from experiments.lra.controls import control_of
 from experiments.lra.figures import draw_curves
@@ -26,12 +26,10 @@ from experiments.lra.learned.figures_learned import draw_coefficients, draw_sten
 from experiments.lra.presets import CONTINUATION
 from experiments.lra.requirements import check
 from pdeformer import sharding, train
-from pdeformer.model import CausalLM, Classifier, Matcher, ModelConfig
+from pdeformer.model import ModelConfig
 
 Splits = dict[str, arrays.Split]
-HEADS: dict[str, Any] = {"classifier": Classifier, "matcher": Matcher, "tokens": CausalLM}
-"""Head of a task -> model."""
-LOSSES: dict[str, Callable[[int], train.LossFunction]] = {
+LOSSES: dict[Head, Callable[[int], train.LossFunction]] = {
     "classifier": arrays.classifier_loss,
     "matcher": arrays.matcher_loss,
     "tokens": arrays.token_loss,
@@ -57,11 +55,20 @@ def main(config: Config) -> dict[str, Any]:
     run.introduce_process(mesh.shape)
     out = config.out or run.next_folder(Path("runs/lra"), config.preset)
     with run.open_run(out, config, resume=config.resume, continuation=CONTINUATION) as folder:
-        return compare(config, mesh, folder)
+        return compare(config, mesh, folder).summary
 
 
-def compare(config: Config, mesh: Mesh, folder: run.Run) -> dict[str, Any]:
-    """Train every variant with every seed in the run folder, report, and return the summary."""
+class Comparison(NamedTuple):
+    """The result of a run."""
+
+    summary: dict[str, Any]
+    """What `summary.json` has."""
+    lines: list[report.Line]
+    """A line for each variant, the baseline first."""
+
+
+def compare(config: Config, mesh: Mesh, folder: run.Run) -> Comparison:
+    """Train every variant with every seed in the run folder, report, and return the results."""
     console = run.open_console()
     splits = prepare(config)
     folder.record_data({f"{config.task} {name}": split.sha256 for name, split in splits.items()})
@@ -71,7 +78,6 @@ def compare(config: Config, mesh: Mesh, folder: run.Run) -> dict[str, Any]:
         for seed, variant in itertools.product(config.seeds, config.variants())
     ]
     test_examples = len(splits["test"].labels)
-    depths = listops.depths(splits["test"].tokens) if config.task == "listops" else None
     hits = {(r.variant, r.seed): example_hits.load(folder, r.variant, r.seed) for r in results}
     for result in results:
         example_hits.check(folder, result, hits[result.variant, result.seed], test_examples)
@@ -79,7 +85,9 @@ def compare(config: Config, mesh: Mesh, folder: run.Run) -> dict[str, Any]:
     def row(result: run.Result) -> dict[str, Any]:
         data = {"data": config.data().source, "test_examples": test_examples}
         coefficients = learned_coefficients.load(folder, result.variant, result.seed)
-        by_depth = depth_accuracy.of_hits(depths, hits[result.variant, result.seed])
+        by_depth = {}
+        if config.task == "listops":
+            by_depth = depth_accuracy.of_hits(splits["test"].tokens, hits[result.variant, result.seed])
         more = {"coefficients": coefficients, "accuracy_by_depth": by_depth}
         return result._asdict() | data | {name: value for name, value in more.items() if value}
 
@@ -96,7 +104,7 @@ def compare(config: Config, mesh: Mesh, folder: run.Run) -> dict[str, Any]:
     summary = folder.summarize(summary)  # before anything is printed, which may fail
     lines = report.lines(results, test_examples, {key: value for key, value in hits.items() if value})
     conclude(config, results, lines, summary, folder, console)
-    return summary
+    return Comparison(summary, lines)
 
 
 def prepare(config: Config) -> Splits:
@@ -193,7 +201,7 @@ def train_one(
 
 
 @functools.cache
-def builder(model: ModelConfig, head: str = "classifier") -> Callable[[nnx.Rngs], Any]:
+def builder(model: ModelConfig, head: Head = "classifier") -> Callable[[nnx.Rngs], Any]:
     """Return a function that builds the model with the head of a task.
 
     Equal configurations give the same function object, so that `run` reuses the compiled programs.

@@ -2,16 +2,18 @@
 
 from typing import NamedTuple
 
-TASKS = ("listops", "text", "retrieval", "image", "pathfinder", "pathx")
-"""The columns of `MODELS`."""
+from experiments.lra.benchmark_tasks import BENCHMARK
 
 
 class PublishedModel(NamedTuple):
-    """A row of a published table; None is a task that is not reported, 50 a failure on Path-X is not filled in."""
+    """A row of a published table."""
 
     name: str
+    """Name of the model."""
     accuracies: tuple[float | None, ...]
+    """Accuracies on the tasks of `BENCHMARK`; None is one that is not reported, or no better than chance."""
     source: str
+    """Paper that reports them."""
 
 
 MODELS = (
@@ -34,7 +36,9 @@ ROWS = {"lra": "Transformer", "two-layer": "Transformer, two layers", "amos": "T
 PUBLISHED = {
     configuration: {
         task: accuracy
-        for task, accuracy in zip(TASKS, next(m for m in MODELS if m.name == name).accuracies, strict=True)
+        for task, accuracy in zip(
+            BENCHMARK, next(m for m in MODELS if m.name == name).accuracies, strict=True
+        )
         if accuracy is not None
     }
     for configuration, name in ROWS.items()

@@ -1,14 +1,16 @@
 """What a training needs, checked before anything is read or written: devices, memory, files, a model that fits."""
 
 import jax
+from flax import nnx
 from jax.sharding import Mesh
 
 from experiments import run
 from experiments.data import listops
 from experiments.data.pathfinder.pathfinder_release import release_folder
 from experiments.data.retrieval.aan_pairs import pair_files
-from experiments.lra.benchmark_tasks import TASKS
+from experiments.lra.benchmark_tasks import HEADS, TASKS
 from experiments.lra.config import Config
+from pdeformer.model import ModelConfig
 from pid.interface.memory_check import memory_bytes
 
 WEIGHTS: run.Arrays = {
@@ -64,8 +66,16 @@ def check(config: Config, mesh: Mesh) -> None:
         _check_device_data(config, mesh)
     if not config.data_dir.is_dir():
         run.check_folder(config.data_dir, "--data-dir")
-    for components in config.variants().values():
-        config.network(components, vocabulary=LARGEST_VOCABULARY, classes=listops.CLASSES)
+    for variant, components in config.variants().items():
+        _check_model(config, variant, config.network(components, LARGEST_VOCABULARY, listops.CLASSES))
+
+
+def _check_model(config: Config, variant: str, model: ModelConfig) -> None:
+    """Raise ValueError if the model of the task cannot be built, such as a causal one with a layer that reads ahead."""
+    try:
+        nnx.eval_shape(lambda: HEADS[TASKS[config.task].head](model, nnx.Rngs(0)))
+    except ValueError as error:
+        raise ValueError(f"{config.task} cannot have the variant {variant}: {error}") from None
 
 
 def _check_files(config: Config) -> None:

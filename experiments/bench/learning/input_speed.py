@@ -24,6 +24,7 @@ from experiments.bench.learning.training_speed import PATIENCE, Stepper
 from experiments.bench.learning.two_layer import RATE, listops_rows, make_training, two_layer
 from experiments.bench.timing import Row, paired_calls
 from experiments.data import arrays, listops
+from experiments.data.arrays.device_data import gather
 
 PEERS = {
     "a loop over examples": loop_batches,
@@ -108,9 +109,3 @@ def input_rows(config: Config) -> Iterator[Row]:
     yield Row(
         f"{title}: input from the host alone, against the steps", paired_calls(host_input, fixed, **limits)
     )
-
-
-def gather(values: dict[str, jax.Array], rows: jax.Array) -> dict[str, jax.Array]:
-    """Return the batches (K, B, ...) of the rows (K, B)."""
-    batches = {name: jnp.take(array, rows, axis=0) for name, array in values.items()}
-    return batches | {"weights": jnp.ones(rows.shape, jnp.float32)}

@@ -43,6 +43,12 @@ class DeviceData:
         return self._arrays, jax.make_array_from_process_local_data(self._everywhere, rows)
 
 
+def gather(values: dict[str, jax.Array], rows: jax.Array) -> dict[str, jax.Array]:
+    """Return the batch of some rows, or the batches (K, B, ...) of rows (K, B); every row has weight 1."""
+    batch = {name: jnp.take(array, rows, axis=0) for name, array in values.items()}
+    return batch | {"weights": jnp.ones(rows.shape, jnp.float32)}
+
+
 def scan_steps(step_fn: Any, mesh: Mesh, state: Any) -> Any:
     """Return the jitted function `(state, (arrays, rows), key) -> (state, metrics)` of K steps.
 
@@ -64,9 +70,7 @@ def _scan_steps(step_fn: Any, mesh: Mesh, structure: Any, leaf_shardings: tuple[
         values, rows = data
 
         def step(state: Any, rows: jax.Array) -> tuple[Any, Any]:
-            batch = {name: jnp.take(array, rows, axis=0) for name, array in values.items()}
-            batch["weights"] = jnp.ones(rows.shape, jnp.float32)
-            batch = jax.lax.with_sharding_constraint(batch, sharding.batch_sharding(mesh))
+            batch = jax.lax.with_sharding_constraint(gather(values, rows), sharding.batch_sharding(mesh))
             return step_fn(state, batch, key)
 
         return jax.lax.scan(step, state, rows)

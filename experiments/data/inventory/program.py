@@ -1,5 +1,6 @@
 """The four commands: list, prepare, verify, show."""
 
+import abc
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
@@ -133,9 +134,9 @@ class DataStudy(run.Study[dict[str, run.Row]]):
 
         return run.Part(name, measure)
 
+    @abc.abstractmethod
     def row(self, name: str, data: DataConfig, splits: Mapping[str, Split], folder: Path) -> run.Row:
         """Return the result of a data set."""
-        raise NotImplementedError
 
     def summarize(self, results: dict[str, run.Row], tables: list[Table]) -> dict[str, Any]:
         """Return the rows by data set."""

@@ -8,8 +8,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from jaxtyping import UInt8
 
-VOCABULARY = ("pad", *map(str, range(256)))
-"""Symbols of an image: the id of gray value v is v + 1, so that black is no padding."""
+from experiments.data.preparation.row_builder import VOCABULARIES
 
 Rows = Iterator[tuple[UInt8[np.ndarray, " T"], int]]
 """Pixels and label, image by image."""
@@ -51,7 +50,7 @@ class Pathfinder(tfds.core.ShardBasedBuilder):
         return tfds.core.DatasetInfo(
             builder=self,
             features=tfds.features.FeaturesDict(features),
-            metadata=tfds.core.MetadataDict(vocabulary=list(VOCABULARY), first_id=1),
+            metadata=tfds.core.MetadataDict(vocabulary=list(VOCABULARIES["pixel"]), first_id=1),
             disable_shuffling=True,  # the images are in a random order already
         )
 

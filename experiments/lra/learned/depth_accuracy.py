@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import UInt8
 from rich.console import Console
 
+from experiments.data import listops
 from experiments.lra.learned.example_hits import Hits
 from experiments.run.report import Layout, Table, show
 
@@ -18,19 +19,15 @@ ByDepth = dict[str, dict[str, Any]]
 """Depth -> accuracy of the last weights, and number of examples."""
 
 
-def of_hits(depths: Int[np.ndarray, " n"] | None, hits: Hits | None) -> ByDepth:
+def of_hits(tokens: UInt8[np.ndarray, "n T"], hits: Hits | None) -> ByDepth:
     """Return the accuracies of a training by depth; empty for one depth, and without hits.
 
     Args:
-        depths: depth of every test example; None for another task.
+        tokens: test sequences.
         hits: which of them are right.
     """
-    if depths is None or hits is None or len(levels := np.unique(depths)) < 2:
-        return {}
-    groups = {str(level): hits.last[depths == level] for level in levels}
-    return {
-        level: {"accuracy": float(np.mean(group)), "examples": len(group)} for level, group in groups.items()
-    }
+    by_depth = {} if hits is None else listops.accuracy_by_depth(tokens, hits.last)
+    return {str(depth): row._asdict() for depth, row in by_depth.items()} if len(by_depth) > 1 else {}
 
 
 def tabulate_depths(rows: Sequence[Mapping[str, Any]]) -> Table | None:

@@ -8,10 +8,9 @@ from jax.sharding import Mesh
 from rich.console import Console
 
 from experiments import run
-from experiments.lra import program, report
+from experiments.lra import program
 from experiments.lra.benchmark_tasks import TASKS
 from experiments.lra.config import Config
-from experiments.lra.learned import example_hits
 from experiments.lra.presets import CONTINUATION
 from experiments.lra.requirements import check
 from experiments.lra.suite.suite_config import SuiteConfig
@@ -92,12 +91,7 @@ def _train_task(config: SuiteConfig, task: str, mesh: Mesh, suite: run.Run) -> T
     with run.open_run(out, task_config, resume=exists, continuation=CONTINUATION) as folder:
         if not _is_finished(task_config, folder):
             suite.record_start()
-        summary = program.compare(task_config, mesh, folder)
-        results = [run.Result(**{name: row[name] for name in run.Result._fields}) for row in summary["rows"]]
-        hits = {(r.variant, r.seed): example_hits.load(folder, r.variant, r.seed) for r in results}
-    lines = report.lines(
-        results, summary["rows"][0]["test_examples"], {key: value for key, value in hits.items() if value}
-    )
+        summary, lines = program.compare(task_config, mesh, folder)
     data = task_config.data()
     is_benchmark = config.scale != "quick" and TASKS[task].in_benchmark and not data.is_stand_in
     return TaskResult(task, data.title, is_benchmark, lines, summary["baselines"])

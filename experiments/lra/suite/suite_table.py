@@ -7,7 +7,6 @@ from typing import NamedTuple
 from experiments.lra.benchmark_tasks import BENCHMARK, TASKS
 from experiments.lra.config import BASELINE
 from experiments.lra.published import MODELS
-from experiments.lra.published import TASKS as COLUMNS
 from experiments.lra.report import Line
 from experiments.run.report import Table
 
@@ -64,7 +63,7 @@ def tabulate_suite(results: Sequence[TaskResult], title: str) -> list[Table]:
 
 def published_table() -> Table:
     """Return the accuracies that papers report."""
-    names = ("published", *(TASKS[task].title for task in COLUMNS), "source")
+    names = ("published", *(TASKS[task].title for task in BENCHMARK), "source")
     rows = [
         (model.name, *("-" if value is None else f"{value:.2f}" for value in model.accuracies), model.source)
         for model in MODELS

@@ -125,9 +125,9 @@ def train(
         tokens_per_step: tokens in a global batch, for the tokens per second.
         cadence: intervals of logging, evaluation and checkpoints.
         profile: whether to write a trace of some steps for xprof into the run folder (see `StepTrace`).
-        steps_per_call: steps K that a call of `step_fn` makes. With more than one, `batch_fn(step, K)` returns the
-            input of K steps, and the metrics have a leading axis K. It divides `steps` and the intervals of evaluation
-            and checkpoints. After a start in the middle of such a group, K is the largest common divisor.
+        steps_per_call: steps K that a call of `step_fn` makes. With more than one, `batch_fn(step, count=K)` returns
+            the input of K steps, and the metrics have a leading axis K. It divides `steps` and the intervals of
+            evaluation and checkpoints. After a start in the middle of such a group, K is the largest common divisor.
 
     Raises:
         FloatingPointError: loss or gradient is not finite; the message names variant, seed and step. The checkpoints

@@ -8,13 +8,14 @@ import pytest
 from flax import nnx
 
 from experiments import lra, run
-from experiments.lra.benchmark_tasks import TASKS
+from experiments.lra.benchmark_tasks import HEADS, TASKS
 from experiments.lra.controls import CONTROLS
 from experiments.lra.extension import extend
 from experiments.lra.learned import example_hits, learned_stencils
 from experiments.lra.presets import CONFIGURATIONS, CONTINUATION
-from experiments.lra.program import HEADS
+from experiments.lra.requirements import check
 from experiments.lra.suite import SuiteConfig
+from pdeformer import sharding
 from pdeformer.layers import PDEAttentionConfig, StencilConfig
 from pdeformer.model import Classifier
 from tests.experiments.lra.test_lra import TINY
@@ -199,10 +200,21 @@ def test_controls_and_windows_are_trained_beside_the_variants_of_a_saved_run(tmp
     assert counts["convolution"] == counts["baseline"] + 3 * config.model.width
 
 
-def test_a_control_that_reads_later_tokens_is_refused_where_labels_belong_to_tokens():
-    mqar = lra.PRESETS["mqar-quick"][1]
-    with pytest.raises(ValueError, match="got convolution for mqar; use --controls canon"):
-        dataclasses.replace(mqar, controls=("canon", "convolution"))
+@pytest.mark.parametrize(
+    ("changes", "variant"),
+    [
+        ({"controls": ("canon", "convolution")}, "convolution"),
+        ({"stencil": StencilConfig("adaptive", free=True)}, "after_embedding"),
+        ({"stencil": StencilConfig("multiscale", gated=True)}, "after_embedding"),
+    ],
+)
+def test_a_layer_that_reads_later_tokens_is_refused_where_labels_belong_to_tokens(changes, variant):
+    config = dataclasses.replace(lra.PRESETS["mqar-quick"][1], **changes)
+    with pytest.raises(ValueError, match=f"mqar cannot have the variant {variant}: .* no causal form"):
+        check(config, sharding.make_mesh(1))
+
+
+def test_a_suite_leaves_out_controls_that_read_later_tokens_where_labels_belong_to_tokens():
     suite = SuiteConfig(tasks=("listops", "mqar"), controls=("convolution", "canon"))
     assert suite.task_config("listops").controls == ("convolution", "canon")
     assert suite.task_config("mqar").controls == ("canon",)

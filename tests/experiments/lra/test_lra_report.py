@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from experiments import lra, run
+from experiments.data import listops
 from experiments.lra import figures, report
 from experiments.lra.learned import depth_accuracy, example_hits, figures_learned, learned_coefficients
 from experiments.lra.learned.example_hits import Hits
@@ -123,13 +124,18 @@ def test_shares_survive_the_disk_and_are_checked_against_the_result(tmp_path):
             example_hits.check(folder, trained, Hits(other, hits.best), N)
 
 
+def sequences(*depths):
+    rows = [listops.encode(["[MAX"] * depth + ["1"] + ["]"] * depth) for depth in depths]
+    return np.stack([np.pad(row, (0, 2 * max(depths) + 1 - len(row))) for row in rows])
+
+
 def test_accuracies_by_depth_are_the_means_over_seeds_of_tests_with_several_depths():
-    depths = np.array([1, 1, 2, 2, 2, 4])
+    tokens = sequences(1, 1, 2, 2, 2, 4)
     rows = []
     for variant, values in (("baseline", (0, 1, 1, 1, 0, 0)), ("after_ffn", (1, 1, 0, 0, 0, 1))):
         for seed in (0, 1):
             last = np.array(values, bool) if seed == 0 else ~np.array(values, bool)
-            by_depth = depth_accuracy.of_hits(depths, Hits(last, last))
+            by_depth = depth_accuracy.of_hits(tokens, Hits(last, last))
             rows.append({"variant": variant, "seed": seed, "accuracy_by_depth": by_depth})
     assert rows[0]["accuracy_by_depth"]["2"] == {"accuracy": pytest.approx(2 / 3), "examples": 3}
     table = depth_accuracy.tabulate_depths(rows[:1] + rows[2:])
@@ -139,8 +145,8 @@ def test_accuracies_by_depth_are_the_means_over_seeds_of_tests_with_several_dept
         ("baseline", "50.0", "66.7", "0.0"), ("after_ffn", "50.0", "50.0", "50.0"), (),
         ("test examples", "2", "3", "1"),
     ]  # fmt: skip
-    assert depth_accuracy.of_hits(np.full(6, 9), Hits(last, last)) == {}
-    assert depth_accuracy.of_hits(None, Hits(last, last)) == depth_accuracy.of_hits(depths, None) == {}
+    assert depth_accuracy.of_hits(sequences(*6 * [9]), Hits(last, last)) == {}
+    assert depth_accuracy.of_hits(tokens, None) == {}
     assert depth_accuracy.tabulate_depths([{"variant": "baseline", "seed": 0}]) is None
 
 
