@@ -64,21 +64,17 @@ class Network(Architecture):
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
-    """Train a Transformer and its variants with a PDE on the same batches, and compare their accuracies."""
+class SharedOptions:
+    """Options of the run of one task that a suite of tasks has too."""
 
     preset: Annotated[str, HIDDEN] = "quick"
     """Name of the preset with the defaults of the other options."""
-    task: Annotated[str, HIDDEN] = "listops"
-    """Name of the task, see `TASKS`."""
     out: Path | None = None
     """Run folder. Default: the next free number under runs/lra/. Nothing is ever overwritten."""
     resume: bool = False
     """Continue the run in --out. Finished parts are not repeated."""
     placement: Annotated[tuple[str, ...], Choices((NONE, *PLACEMENTS))] = ("after_embedding",)
     """Places of the diffusion layer: one variant per place, in addition to the baseline; none: no such variant."""
-    combine: bool = False
-    """Train one variant with layers at all places and the evolved attention, instead of one variant for each."""
     stencil: StencilConfig = StencilConfig(kind="adaptive")
     """The diffusion layer of the variants."""
     attention: PDEAttentionConfig = PDEAttentionConfig()
@@ -90,20 +86,40 @@ class Config:
     """Locality probe: one more variant for each number, whose tokens attend to so many tokens on either side."""
     seeds: tuple[Seed, ...] = (0,)
     """Seeds. A seed determines initial weights, batches and dropout; every variant trains with every seed."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Type of the computation; parameters, statistics and logits stay float32."""
+    device_data: bool = False
+    """Keep the training data in device memory, and run the steps between two pauses as one program."""
+    data_dir: Path = Path("data")
+    """Folder of prepared data. Later runs read it again."""
+    manual_dir: Path | None = None
+    """Folder of published files, such as the unpacked lra_release.gz, for sources that read them."""
+    verify: bool = False
+    """Read all prepared data and compare its SHA-256, although its files have not changed since the last time."""
+    mesh: Mesh = Mesh()
+    """Devices of the mesh."""
+    hosts: run.Hosts = run.Hosts()
+    """Training on several hosts."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(SharedOptions):
+    """Train a Transformer and its variants with a PDE on the same batches, and compare their accuracies."""
+
+    task: Annotated[str, HIDDEN] = "listops"
+    """Name of the task, see `TASKS`."""
+    combine: bool = False
+    """Train one variant with layers at all places and the evolved attention, instead of one variant for each."""
     steps: Count = 5000
     """Training steps (updates)."""
     batch: Count = 32
     """Examples per step, summed over all devices and hosts."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    """Type of the computation; parameters, statistics and logits stay float32."""
     model: Network = Network()
     """The Transformer."""
     optimizer: train.Optimizer = train.Optimizer()
     """AdamW, its learning-rate schedule, and gradient accumulation."""
     cadence: run.LoopIntervals = run.LoopIntervals()
     """How often to log, evaluate and save."""
-    device_data: bool = False
-    """Keep the training data in device memory, and run the steps between two pauses as one program."""
     source: Source = "generated"
     """ListOps. generated: random sequences from the generator of the benchmark; lra_release: its published files."""
     generated: Generated = Generated()
@@ -120,18 +136,8 @@ class Config:
     """The data set of Pathfinder and Path-X."""
     recall: RecallConfig = RecallConfig()
     """The data set of the recall tasks."""
-    data_dir: Path = Path("data")
-    """Folder of prepared data. Later runs read it again."""
-    manual_dir: Path | None = None
-    """Folder of published files, such as the unpacked lra_release.gz, for sources that read them."""
-    verify: bool = False
-    """Read all prepared data and compare its SHA-256, although its files have not changed since the last time."""
     profile: bool = False
     """Write a trace of five steps of every training into the run folder, for xprof."""
-    mesh: Mesh = Mesh()
-    """Devices of the mesh."""
-    hosts: run.Hosts = run.Hosts()
-    """Training on several hosts."""
 
     def __post_init__(self) -> None:
         """Check that the options fit together, before the program reads or generates data."""

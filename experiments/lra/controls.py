@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import Any, NamedTuple
 
+from flax import nnx
+
 from pdeformer.layers import StencilConfig
 
 
@@ -23,7 +25,10 @@ class Control(NamedTuple):
     @property
     def is_causal(self) -> bool:
         """Whether a causal model can have it."""
-        return self.stencil is None or self.stencil.build(1).causal_form
+        if (stencil := self.stencil) is None:
+            return True
+        # by its shapes alone, because options are made before several hosts join, and then no device may start
+        return nnx.eval_shape(lambda: stencil.build(1)).causal_form
 
     @property
     def reads_stencil(self) -> bool:

@@ -11,16 +11,12 @@ configuration beside it, and said so.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, NamedTuple
 
 from experiments import run
-from experiments.data.image import ImageConfig
-from experiments.data.pathfinder import PathfinderConfig
-from experiments.data.recall import RecallConfig
-from experiments.data.retrieval import RetrievalConfig
-from experiments.data.text import TextConfig
+from experiments.data.data_catalog import CATALOG
 from experiments.lra.benchmark_tasks import BENCHMARK, TASKS
 from experiments.lra.config import MAY_CHANGE_ON_RESUME, RENAMED, SHORT, Config, Network
 from experiments.lra.extension import extend
@@ -57,34 +53,44 @@ COSINE: dict[str, Any] = {"schedule": "cosine", "b2": 0.98, "eps": 1e-9}
 """Optimizer of the paper for images, with one epoch of warm-up."""
 LINEAR: dict[str, Any] = {"learning_rate": 1e-4, "schedule": "linear", "eps": 1e-6}
 """Optimizer of the two-layer configuration."""
-PATHX: dict[str, Any] = {"pathfinder": PathfinderConfig(size=128)}
-DATA: dict[str, dict[str, Any]] = {
-    "text": {"text": TextConfig(max_len=4000)},
-    "retrieval": {"retrieval": RetrievalConfig(max_len=4000)},
-    "pathx": PATHX,
-}
-"""Data of the benchmark's tables where they differ from the default: texts are cut at 4000 bytes."""
 
 
-def _two_layer(task: str, *, batch: int, steps: int, warmup: int) -> Config:
-    model = Network(
-        head_width=32, classifier_width=128, positions="learned", attention_bias=True, max_len=LENGTHS[task]
-    )
-    return _config(task, "two-layer", model, Optimizer(warmup=warmup, **LINEAR), batch=batch, steps=steps)
+def _data(task: str, name: str) -> dict[str, Any]:
+    """Return the options of a task that choose a data set of the registry; those of ListOps are the default."""
+    return {} if task == "listops" else {TASKS[task].group: CATALOG[name].config()}
 
 
-def _config(
-    task: str, configuration: str, model: Network, optimizer: Optimizer, *, batch: int = 32, steps: int
-) -> Config:
-    return Config(
-        preset=f"{task}-{configuration}",
-        task=task,
-        model=model,
-        optimizer=optimizer,
-        batch=batch,
-        steps=steps,
-        **DATA.get(task, {}),
-    )
+class Training(NamedTuple):
+    """What a published configuration says of a task."""
+
+    model: Network
+    """The Transformer; its longest sequence is that of the task."""
+    optimizer: Optimizer
+    """AdamW and its schedule."""
+    steps: int
+    """Training steps."""
+    batch: int = 32
+    """Examples of a step."""
+
+
+def _configs(configuration: str, trainings: Mapping[str, Training]) -> dict[str, Config]:
+    return {
+        task: Config(
+            preset=f"{task}-{configuration}",
+            task=task,
+            model=dataclasses.replace(training.model, max_len=LENGTHS[task]),
+            optimizer=training.optimizer,
+            batch=training.batch,
+            steps=training.steps,
+            **_data(task, {"pathfinder": "pathfinder32"}.get(task, task)),
+        )
+        for task, training in trainings.items()
+    }
+
+
+def _two_layer(*, steps: int, warmup: int, batch: int = 32) -> Training:
+    model = Network(head_width=32, classifier_width=128, positions="learned", attention_bias=True)
+    return Training(model, Optimizer(warmup=warmup, **LINEAR), steps, batch)
 
 
 LENGTHS = {
@@ -96,150 +102,131 @@ LENGTHS = {
     "pathx": 16384,
 }
 """Longest sequence of every task."""
-LRA = {
-    "listops": _config(
-        "listops",
-        "lra",
-        Network(layers=4, width=512, heads=8, ffn=1024, classifier_width=1024, pooling="cls"),
-        Optimizer(warmup=1000, **RSQRT),
-        steps=5000,
-    ),
-    "text": _config(
-        "text",
-        "lra",
-        Network(layers=4, width=256, heads=4, ffn=1024, classifier_width=1024, pooling="cls", max_len=4000),
-        Optimizer(warmup=8000, **RSQRT),
-        steps=20_000,
-    ),
-    # The benchmark warms up for 8000 of 5000 steps, so its learning rate never reaches the peak; others get 79 to 82.
-    "retrieval": _config(
-        "retrieval",
-        "lra",
-        Network(layers=4, width=128, heads=4, ffn=512, classifier_width=512, pooling="cls", max_len=4000),
-        Optimizer(warmup=8000, **RSQRT),
-        steps=5000,
-    ),
-    "image": _config(
-        "image",
-        "lra",
-        Network(
-            layers=1,
-            width=128,
-            heads=8,
-            head_width=8,
-            ffn=128,
-            classifier_width=128,
-            pooling="cls",
-            positions="learned",
-            dropout=0.3,
-            attention_dropout=0.2,
-            max_len=1024,
+LRA = _configs(
+    "lra",
+    {
+        "listops": Training(
+            Network(layers=4, width=512, heads=8, ffn=1024, classifier_width=1024, pooling="cls"),
+            Optimizer(warmup=1000, **RSQRT),
+            steps=5000,
         ),
-        Optimizer(learning_rate=5e-4, warmup=175, **COSINE),
-        batch=256,
-        steps=35_000,
-    ),
-    "pathfinder": _config(
-        "pathfinder",
-        "lra",
-        Network(
-            layers=4,
-            width=32,
-            heads=4,
-            head_width=4,
-            ffn=32,
-            classifier_width=32,
-            dropout=0.2,
-            attention_dropout=0.1,
-            max_len=1024,
+        "text": Training(
+            Network(layers=4, width=256, heads=4, ffn=1024, classifier_width=1024, pooling="cls"),
+            Optimizer(warmup=8000, **RSQRT),
+            steps=20_000,
         ),
-        Optimizer(learning_rate=1e-3, warmup=312, **COSINE),
-        batch=512,
-        steps=62_400,
-    ),
-    "pathx": _config(
-        "pathx",
-        "lra",
-        Network(
-            layers=1,
-            width=32,
-            heads=2,
-            head_width=8,
-            ffn=32,
-            classifier_width=32,
-            positions="learned",
-            max_len=16384,
+        # The benchmark warms up for 8000 of 5000 steps, so its rate never reaches the peak; others get 79 to 82.
+        "retrieval": Training(
+            Network(layers=4, width=128, heads=4, ffn=512, classifier_width=512, pooling="cls"),
+            Optimizer(warmup=8000, **RSQRT),
+            steps=5000,
         ),
-        Optimizer(learning_rate=1e-3, warmup=2500, clip=1.0, **COSINE),
-        batch=64,
-        steps=500_000,
-    ),
-}
+        "image": Training(
+            Network(
+                layers=1,
+                width=128,
+                heads=8,
+                head_width=8,
+                ffn=128,
+                classifier_width=128,
+                pooling="cls",
+                positions="learned",
+                dropout=0.3,
+                attention_dropout=0.2,
+            ),
+            Optimizer(learning_rate=5e-4, warmup=175, **COSINE),
+            batch=256,
+            steps=35_000,
+        ),
+        "pathfinder": Training(
+            Network(
+                layers=4,
+                width=32,
+                heads=4,
+                head_width=4,
+                ffn=32,
+                classifier_width=32,
+                dropout=0.2,
+                attention_dropout=0.1,
+            ),
+            Optimizer(learning_rate=1e-3, warmup=312, **COSINE),
+            batch=512,
+            steps=62_400,
+        ),
+        "pathx": Training(
+            Network(
+                layers=1,
+                width=32,
+                heads=2,
+                head_width=8,
+                ffn=32,
+                classifier_width=32,
+                positions="learned",
+            ),
+            Optimizer(learning_rate=1e-3, warmup=2500, clip=1.0, **COSINE),
+            batch=64,
+            steps=500_000,
+        ),
+    },
+)
 """Task -> the Transformer of the benchmark."""
-TWO_LAYER = {
-    "listops": _two_layer("listops", batch=32, steps=5000, warmup=1000),
-    "text": _two_layer("text", batch=32, steps=20_000, warmup=8000),
-    "retrieval": _two_layer("retrieval", batch=32, steps=30_000, warmup=800),
-    "image": _two_layer("image", batch=256, steps=35_000, warmup=175),
-    "pathfinder": _two_layer("pathfinder", batch=256, steps=62_400, warmup=312),
-    "pathx": _two_layer("pathx", batch=256, steps=62_400, warmup=312),  # not published: that of Pathfinder
-}
+TWO_LAYER = _configs(
+    "two-layer",
+    {
+        "listops": _two_layer(steps=5000, warmup=1000),
+        "text": _two_layer(steps=20_000, warmup=8000),
+        "retrieval": _two_layer(steps=30_000, warmup=800),
+        "image": _two_layer(steps=35_000, warmup=175, batch=256),
+        "pathfinder": _two_layer(steps=62_400, warmup=312, batch=256),
+        "pathx": _two_layer(steps=62_400, warmup=312, batch=256),  # not published: that of Pathfinder
+    },
+)
 """Task -> the small Transformer: 2 layers, width 64, 2 heads of 32."""
-AMOS = {
-    "listops": _config(
-        "listops",
-        "amos",
-        Network(layers=6, width=512, heads=8, ffn=2048, positions="rotary"),
-        Optimizer(warmup=1000, **RSQRT),
-        steps=5000,
-    ),
-    "text": _config(
-        "text",
-        "amos",
-        Network(layers=6, width=512, heads=8, ffn=2048, positions="rotary", max_len=4000),
-        Optimizer(warmup=8000, **RSQRT),
-        steps=20_000,
-    ),
-    "retrieval": _config(
-        "retrieval",
-        "amos",
-        Network(layers=4, width=128, heads=4, ffn=512, positions="rotary", max_len=4000),
-        Optimizer(warmup=800, **RSQRT),
-        steps=30_000,
-    ),
-    "image": _config(
-        "image",
-        "amos",
-        Network(layers=3, width=64, heads=4, ffn=128, positions="rotary", max_len=1024),
-        Optimizer(learning_rate=1e-3, warmup=900, **COSINE),
-        batch=50,
-        steps=180_000,
-    ),
-    "pathfinder": _config(
-        "pathfinder",
-        "amos",
-        Network(layers=4, width=128, heads=8, ffn=128, positions="rotary", max_len=1024),
-        Optimizer(learning_rate=5e-4, warmup=5000, **COSINE),
-        batch=32,
-        steps=1_000_000,
-    ),
-    "pathx": _config(
-        "pathx",
-        "amos",
-        Network(
-            layers=4,
-            width=128,
-            heads=4,
-            ffn=128,
-            positions="rotary",
-            mixer="windowed",
-            window=4096,
-            max_len=16384,
+AMOS = _configs(
+    "amos",
+    {
+        "listops": Training(
+            Network(layers=6, width=512, heads=8, ffn=2048, positions="rotary"),
+            Optimizer(warmup=1000, **RSQRT),
+            steps=5000,
         ),
-        Optimizer(learning_rate=5e-4, warmup=5000, **COSINE),
-        steps=1_000_000,
-    ),
-}
+        "text": Training(
+            Network(layers=6, width=512, heads=8, ffn=2048, positions="rotary"),
+            Optimizer(warmup=8000, **RSQRT),
+            steps=20_000,
+        ),
+        "retrieval": Training(
+            Network(layers=4, width=128, heads=4, ffn=512, positions="rotary"),
+            Optimizer(warmup=800, **RSQRT),
+            steps=30_000,
+        ),
+        "image": Training(
+            Network(layers=3, width=64, heads=4, ffn=128, positions="rotary"),
+            Optimizer(learning_rate=1e-3, warmup=900, **COSINE),
+            batch=50,
+            steps=180_000,
+        ),
+        "pathfinder": Training(
+            Network(layers=4, width=128, heads=8, ffn=128, positions="rotary"),
+            Optimizer(learning_rate=5e-4, warmup=5000, **COSINE),
+            batch=32,
+            steps=1_000_000,
+        ),
+        "pathx": Training(
+            Network(
+                layers=4,
+                width=128,
+                heads=4,
+                ffn=128,
+                positions="rotary",
+                mixer="windowed",
+                window=4096,
+            ),
+            Optimizer(learning_rate=5e-4, warmup=5000, **COSINE),
+            steps=1_000_000,
+        ),
+    },
+)
 """Task -> the larger Transformer. Sizes, batch and epochs are published; schedule and, for Text and Retrieval, steps
 are those of the other configurations. For Path-X the paper attends within windows of 4096 and their neighbors; here
 every token attends to 4096 tokens on either side."""
@@ -248,13 +235,14 @@ QUICK_OPTIMIZER = dataclasses.replace(QUICK.optimizer, warmup=20)
 QUICK_INTERVALS = run.LoopIntervals(log_every=1, eval_every=50, checkpoint_every=100)
 
 
-def _quick(task: str, *, length: int, steps: int, batch: int = 16, **data: Any) -> Config:
+def _quick(task: str, *, steps: int, batch: int) -> Config:
+    data = _data(task, f"{task}-quick")
     return Config(
         preset=f"{task}-quick",
         task=task,
         steps=steps,
         batch=batch,
-        model=Network(max_len=length, **SMALL),
+        model=Network(max_len=data[TASKS[task].group].max_len, **SMALL),
         optimizer=QUICK_OPTIMIZER,
         cadence=QUICK_INTERVALS,
         **data,
@@ -263,50 +251,13 @@ def _quick(task: str, *, length: int, steps: int, batch: int = 16, **data: Any) 
 
 MINIATURES = {
     "listops": QUICK,
-    "text": _quick(
-        "text", length=512, steps=100, text=TextConfig(source="offline:spam-assassin", max_len=512)
-    ),
-    "retrieval": _quick(
-        "retrieval",
-        length=256,
-        steps=100,
-        retrieval=RetrievalConfig(source="offline:bbc", max_len=256, train=4000, val=500, test=1000),
-    ),
-    "image": _quick(
-        "image",
-        length=1024,
-        steps=100,
-        image=ImageConfig(source="offline:fashion-mnist", train=8000, val=500, test=1000),
-    ),
-    "pathfinder": _quick(
-        "pathfinder",
-        length=1024,
-        steps=100,
-        pathfinder=PathfinderConfig(contour=6, train=8000, val=500, test=1000),
-    ),
-    "pathx": _quick(
-        "pathx",
-        length=4096,
-        steps=30,
-        batch=4,
-        pathfinder=PathfinderConfig(size=64, contour=6, train=1000, val=100, test=200),
-    ),
-    "mqar": _quick(
-        "mqar",
-        length=64,
-        steps=400,
-        batch=32,
-        recall=RecallConfig(items=4, max_len=64, vocabulary=64, train=20_000, val=1000, test=1000),
-    ),
-    "selective-copy": _quick(
-        "selective-copy",
-        length=64,
-        steps=400,
-        batch=32,
-        recall=RecallConfig(
-            "selective_copy", vocabulary=16, items=8, max_len=64, train=20_000, val=1000, test=1000
-        ),
-    ),
+    "text": _quick("text", steps=100, batch=16),
+    "retrieval": _quick("retrieval", steps=100, batch=16),
+    "image": _quick("image", steps=100, batch=16),
+    "pathfinder": _quick("pathfinder", steps=100, batch=16),
+    "pathx": _quick("pathx", steps=30, batch=4),
+    "mqar": _quick("mqar", steps=400, batch=32),
+    "selective-copy": _quick("selective-copy", steps=400, batch=32),
 }
 """Task -> a miniature for two CPU cores; text, image and retrieval are stand-ins, Path-X has 64 x 64 pixels."""
 CONFIGURATIONS = {"quick": MINIATURES, "lra": LRA, "two-layer": TWO_LAYER, "amos": AMOS}

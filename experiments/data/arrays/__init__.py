@@ -1,7 +1,7 @@
 """Data sets as fixed-shape uint8 arrays on disk, and batches that depend only on (seed, step, rows).
 
 store         `prepare`: write the arrays once, then check and memory-map them
-row_splits    `prepare_rows` and `rows_are_prepared`: the same for rows of bytes or pixels from any reader
+row_splits    `prepare_rows`: the same for rows of bytes or pixels from any reader; `RowData`, base of their options
 batches       training batches, evaluation batches, and the same batches for grain
 model_inputs  ids and segment ids, made from a batch on the device
 losses        losses of models on batches
@@ -22,13 +22,14 @@ from experiments.data.arrays.batches import Batch, batch, batch_indices, evaluat
 from experiments.data.arrays.device_data import DeviceData, scan_steps
 from experiments.data.arrays.losses import classifier_loss, matcher_loss, token_loss
 from experiments.data.arrays.model_inputs import ModelInputs, model_inputs
-from experiments.data.arrays.row_splits import prepare_rows, rows_are_prepared
+from experiments.data.arrays.row_splits import RowData, prepare_rows
 from experiments.data.arrays.store import Split, is_prepared, prepare
 
 __all__ = [
     "Batch",
     "DeviceData",
     "ModelInputs",
+    "RowData",
     "Split",
     "batch",
     "batch_indices",
@@ -40,7 +41,6 @@ __all__ = [
     "model_inputs",
     "prepare",
     "prepare_rows",
-    "rows_are_prepared",
     "scan_steps",
     "token_loss",
 ]

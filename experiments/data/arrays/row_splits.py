@@ -1,13 +1,57 @@
 """Rows of bytes or pixels as splits: read once with a word about it, and reused by every later run."""
 
+import abc
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 
-from rich.console import Console
-
 from experiments.data.arrays.store import Split, is_prepared, prepare
+from experiments.data.preparation.counter import announce
+from experiments.data.preparation.file_hashes import known_content
 from experiments.data.preparation.row_builder import ByteRows, RowConfig, RowSource
 from experiments.data.preparation.tfds_files import without_messages
+
+STAND_IN = "offline:"
+"""Start of the source of a stand-in."""
+
+
+class RowData(abc.ABC):
+    """What the configurations of published texts and images share: their stand-ins, and what is prepared."""
+
+    source: str
+    """Where the data come from; `offline:NAME` is the stand-in NAME from a package."""
+    max_len: int
+    """Tokens of a row."""
+
+    @property
+    def is_stand_in(self) -> bool:
+        """Whether the data is not that of the benchmark, so that no column of the benchmark may hold it."""
+        return self.source.startswith(STAND_IN)
+
+    @property
+    def stand_in(self) -> str:
+        """Name of the stand-in."""
+        return self.source.removeprefix(STAND_IN)
+
+    @abc.abstractmethod
+    def content(self, data_dir: Path, manual_dir: Path | None) -> str:
+        """Return the hash of the published files, empty for sources that are pinned otherwise."""
+
+    @abc.abstractmethod
+    def row_config(self, content: str) -> RowConfig:
+        """Return the options of the rows, whose name has the hash of the published files."""
+
+    def is_prepared(self, data_dir: Path, manual_dir: Path | None = None) -> bool:
+        """Return whether the arrays are written already.
+
+        Args:
+            data_dir: folder of prepared data.
+            manual_dir: folder of published files. With it, arrays of other published files do not count.
+        """
+        content = known_content(functools.partial(self.content, data_dir), manual_dir)
+        return content is not None and rows_are_prepared(
+            self.row_config(content), max_len=self.max_len, data_dir=data_dir
+        )
 
 
 def prepare_rows(
@@ -35,10 +79,7 @@ def prepare_rows(
     """
     builder = _make_builder(config, sources, title, data_dir)
     if not is_prepared(builder, max_len=max_len, data_dir=data_dir):
-        counts = " / ".join(f"{split} {source.count:,}" for split, source in sources.items())
-        Console(stderr=True, soft_wrap=True, highlight=False).print(
-            f"reading {title} once, for this and later runs: {counts}", markup=False
-        )
+        announce("reading", title, {split: source.count for split, source in sources.items()})
     return prepare(builder, max_len=max_len, data_dir=data_dir, verify=verify)
 
 

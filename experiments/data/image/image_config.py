@@ -11,7 +11,7 @@ from experiments.data import arrays, offline
 from experiments.data.image.cifar import TEST, TRAIN, cifar_archive, gray_rows, published_images
 from experiments.data.image.grayscale import SIDE, pad_to_square
 from experiments.data.image.image_stand_ins import STAND_INS, LabeledImages, read_stand_in
-from experiments.data.preparation.file_hashes import FileHashes, known_content
+from experiments.data.preparation.file_hashes import FileHashes
 from experiments.data.preparation.row_builder import Row, RowConfig, RowSource
 from experiments.data.preparation.split_sizes import split_sizes
 
@@ -22,7 +22,7 @@ CIFAR_SIZES = {"train": TRAIN * 9 // 10, "val": TRAIN // 10, "test": TEST}
 
 
 @dataclasses.dataclass(frozen=True)
-class ImageConfig:
+class ImageConfig(arrays.RowData):
     """Classify a gray image of 32 x 32 pixels, one row of pixels after the other.
 
     Pixels are stored as gray values. Their ids are one more, so that black pixels are tokens; the benchmark's own
@@ -62,7 +62,7 @@ class ImageConfig:
     def title(self) -> str:
         """Name of the data set in tables."""
         if self.is_stand_in:
-            return f"Image stand-in ({self._stand_in})"
+            return f"Image stand-in ({self.stand_in})"
         return (
             "Image (CIFAR-10, gray)"
             if self.source == "tfds"
@@ -70,18 +70,9 @@ class ImageConfig:
         )
 
     @property
-    def is_stand_in(self) -> bool:
-        """Whether the data is not that of the benchmark, so that no column of the benchmark may hold it."""
-        return self.source.startswith("offline:")
-
-    @property
     def floors(self) -> dict[str, float]:
         """Test accuracies of trivial predictors; see `ImageStandIn.floors` for their measurement."""
-        return dict(STAND_INS[self._stand_in].floors) if self.is_stand_in else {"majority class": 0.1}
-
-    @property
-    def _stand_in(self) -> str:
-        return self.source.removeprefix("offline:")
+        return dict(STAND_INS[self.stand_in].floors) if self.is_stand_in else {"majority class": 0.1}
 
     def sizes(self) -> dict[str, int]:
         """Return the number of rows of each split.
@@ -89,20 +80,8 @@ class ImageConfig:
         Raises:
             ValueError: the data set does not have so many.
         """
-        largest = STAND_INS[self._stand_in].sizes if self.is_stand_in else CIFAR_SIZES
+        largest = STAND_INS[self.stand_in].sizes if self.is_stand_in else CIFAR_SIZES
         return split_sizes(largest, {"train": self.train, "val": self.val, "test": self.test}, self.title)
-
-    def is_prepared(self, data_dir: Path, manual_dir: Path | None = None) -> bool:
-        """Return whether `prepare` has written the arrays already.
-
-        Args:
-            data_dir: folder of prepared data.
-            manual_dir: folder of published files. With it, arrays of other published files do not count.
-        """
-        content = known_content(functools.partial(self._content, data_dir), manual_dir)
-        return content is not None and arrays.rows_are_prepared(
-            self._row_config(content), max_len=self.max_len, data_dir=data_dir
-        )
 
     def prepare(
         self, data_dir: Path, *, manual_dir: Path | None = None, verify: bool = False
@@ -123,7 +102,7 @@ class ImageConfig:
             FileNotFoundError: the manual folder does not have the data.
             ValueError: the data is incomplete or damaged, or it cannot be downloaded.
         """
-        config = self._row_config(self._content(data_dir, manual_dir))
+        config = self.row_config(self.content(data_dir, manual_dir))
         load = functools.cache(functools.partial(self._load, data_dir, manual_dir))
         sources = {
             split: RowSource(size, functools.partial(self._read, load, split, size, data_dir, manual_dir))
@@ -138,13 +117,13 @@ class ImageConfig:
             verify=verify,
         )
 
-    def _content(self, data_dir: Path, manual_dir: Path | None) -> str:
+    def content(self, data_dir: Path, manual_dir: Path | None) -> str:
         """Return the hash of the published archive, empty for other sources."""
         if self.source != "original":
             return ""
         return FileHashes(data_dir).sha256(cifar_archive(manual_dir))
 
-    def _row_config(self, content: str) -> RowConfig:
+    def row_config(self, content: str) -> RowConfig:
         """Return the options of the rows, whose name has the hash of the published archive."""
         options = {"source": self.source, "seed": self.seed, "content": content}
         name = "-".join(map(str, ("image", *options.values(), *self.sizes().values())))
@@ -153,8 +132,8 @@ class ImageConfig:
 
     def _load(self, data_dir: Path, manual_dir: Path | None) -> dict[str, LabeledImages]:
         """Return all splits of a stand-in."""
-        path = offline.fetch(STAND_INS[self._stand_in].package, data_dir=data_dir, manual_dir=manual_dir)
-        return read_stand_in(self._stand_in, path, seed=self.seed)
+        path = offline.fetch(STAND_INS[self.stand_in].package, data_dir=data_dir, manual_dir=manual_dir)
+        return read_stand_in(self.stand_in, path, seed=self.seed)
 
     def _read(
         self,

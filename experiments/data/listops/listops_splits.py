@@ -3,9 +3,8 @@
 import dataclasses
 from pathlib import Path
 
-from rich.console import Console
-
 from experiments.data import arrays, listops
+from experiments.data.preparation.counter import announce
 from experiments.data.preparation.file_hashes import FileHashes, known_content
 from experiments.data.preparation.tfds_files import without_messages
 
@@ -124,9 +123,5 @@ def prepare_listops(
     if not arrays.is_prepared(builder, max_len=max_len, data_dir=data_dir):
         if data.source == "lra_release" and manual_dir is not None:
             listops.check_release_lengths(manual_dir, data.sizes(), max_len)
-        counts = " / ".join(f"{split} {size:,}" for split, size in data.sizes().items())
-        verb = "reading" if data.source == "lra_release" else "generating"
-        Console(stderr=True, soft_wrap=True, highlight=False).print(
-            f"{verb} ListOps once, for this and later runs: {counts}", markup=False
-        )
+        announce("reading" if data.source == "lra_release" else "generating", "ListOps", data.sizes())
     return arrays.prepare(builder, max_len=max_len, data_dir=data_dir, manual_dir=manual_dir, verify=verify)

@@ -9,8 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
-from rich.console import Console
-
 from experiments.data import arrays
 from experiments.data.pathfinder.generation_process import Shard
 from experiments.data.pathfinder.image_shards import IMAGES_PER_SHARD, read_shard, split_shards, write_shards
@@ -24,7 +22,7 @@ from experiments.data.pathfinder.pathfinder_release import (
     release_splits,
 )
 from experiments.data.pathfinder.window_sizes import window_size
-from experiments.data.preparation.counter import counted
+from experiments.data.preparation.counter import announce, counted
 from experiments.data.preparation.file_hashes import FileHashes, known_content
 from experiments.data.preparation.tfds_files import without_messages
 
@@ -143,7 +141,7 @@ class PathfinderConfig:
         """
         builder = self._builder(self._content(data_dir, manual_dir), data_dir, manual_dir)
         if not arrays.is_prepared(builder, max_len=self.max_len, data_dir=data_dir):
-            self._announce()
+            announce("generating" if self.source == "generated" else "reading", self.title, self.sizes())
         splits = arrays.prepare(
             builder, max_len=self.max_len, data_dir=data_dir, manual_dir=manual_dir, verify=verify
         )
@@ -182,13 +180,6 @@ class PathfinderConfig:
     def _shards_folder(self, name: str, data_dir: Path) -> Path:
         """Return the folder of images that are generated already."""
         return Path(data_dir) / f"generation-pathfinder-{Pathfinder.VERSION}-{name}"
-
-    def _announce(self) -> None:
-        counts = " / ".join(f"{split} {size:,}" for split, size in self.sizes().items())
-        verb = "generating" if self.source == "generated" else "reading"
-        Console(stderr=True, soft_wrap=True, highlight=False).print(
-            f"{verb} {self.title} once, for this and later runs: {counts}", markup=False
-        )
 
     def _generated(self, folder: Path) -> Shards:
         """Generate all images, and return the functions that read them."""

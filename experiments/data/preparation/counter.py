@@ -1,7 +1,7 @@
 """Progress of the preparation of data on standard error: a bar on a terminal, a line every five seconds in a log."""
 
 import time
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Mapping
 from typing import TypeVar
 
 from rich.console import Console
@@ -10,6 +10,20 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 X = TypeVar("X")
 SECONDS = 5.0
 """Time between two lines of a log."""
+
+
+def announce(verb: str, title: str, sizes: Mapping[str, int]) -> None:
+    """Say on standard error that a data set is generated or read once, and how many examples its splits have.
+
+    Args:
+        verb: what happens, for example "generating".
+        title: name of the data set.
+        sizes: number of examples of each split.
+    """
+    counts = " / ".join(f"{split} {size:,}" for split, size in sizes.items())
+    Console(stderr=True, soft_wrap=True, highlight=False).print(
+        f"{verb} {title} once, for this and later runs: {counts}", markup=False
+    )
 
 
 def counted(items: Iterable[X], title: str, total: int, *, start: int = 0) -> Generator[X, None, None]:

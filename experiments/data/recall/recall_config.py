@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from rich.console import Console
 
 from experiments.data import arrays
+from experiments.data.preparation.counter import announce
 from experiments.data.preparation.tfds_files import without_messages
 from experiments.data.recall.mqar import (
     Filler,
@@ -238,8 +238,5 @@ class RecallConfig:
         del manual_dir
         builder = self.builder(data_dir)
         if not arrays.is_prepared(builder, max_len=self.max_len, data_dir=data_dir):
-            counts = " / ".join(f"{split} {size:,}" for split, size in self.sizes().items())
-            Console(stderr=True, soft_wrap=True, highlight=False).print(
-                f"generating {self.title} once, for this and later runs: {counts}", markup=False
-            )
+            announce("generating", self.title, self.sizes())
         return arrays.prepare(builder, max_len=self.max_len, data_dir=data_dir, verify=verify)

@@ -11,7 +11,7 @@ import numpy as np
 
 from experiments.data import arrays, offline
 from experiments.data.offline import Document
-from experiments.data.preparation.file_hashes import FileHashes, joint_hash, known_content
+from experiments.data.preparation.file_hashes import FileHashes, joint_hash
 from experiments.data.preparation.row_builder import Row, RowConfig, RowSource, to_tokens
 from experiments.data.preparation.split_sizes import split_sizes
 from experiments.data.retrieval.aan_pairs import SIZES, pair_files, read_pairs
@@ -25,7 +25,7 @@ MAX_PAIRS = 1_000_000
 
 
 @dataclasses.dataclass(frozen=True)
-class RetrievalConfig:
+class RetrievalConfig(arrays.RowData):
     """Tell whether two texts are related, by their raw bytes: a citation, or in a stand-in the same group.
 
     Raises:
@@ -61,21 +61,12 @@ class RetrievalConfig:
     @property
     def title(self) -> str:
         """Name of the data set in tables."""
-        return f"Retrieval stand-in ({self._stand_in})" if self.is_stand_in else "Retrieval (AAN)"
-
-    @property
-    def is_stand_in(self) -> bool:
-        """Whether the data is not that of the benchmark, so that no column of the benchmark may hold it."""
-        return self.source.startswith("offline:")
+        return f"Retrieval stand-in ({self.stand_in})" if self.is_stand_in else "Retrieval (AAN)"
 
     @property
     def floors(self) -> dict[str, float]:
         """Test accuracies of trivial predictors; see `RetrievalStandIn.floors` for their measurement."""
-        return dict(STAND_INS[self._stand_in].floors) if self.is_stand_in else {"chance": 0.5}
-
-    @property
-    def _stand_in(self) -> str:
-        return self.source.removeprefix("offline:")
+        return dict(STAND_INS[self.stand_in].floors) if self.is_stand_in else {"chance": 0.5}
 
     def sizes(self) -> dict[str, int]:
         """Return the number of rows of each split.
@@ -85,22 +76,10 @@ class RetrievalConfig:
         """
         chosen = {"train": self.train, "val": self.val, "test": self.test}
         if self.is_stand_in:
-            usual = STAND_INS[self._stand_in].sizes
+            usual = STAND_INS[self.stand_in].sizes
             chosen = {split: usual[split] if size is None else size for split, size in chosen.items()}
         largest = dict.fromkeys(chosen, MAX_PAIRS) if self.is_stand_in else SIZES
         return split_sizes(largest, chosen, self.title)
-
-    def is_prepared(self, data_dir: Path, manual_dir: Path | None = None) -> bool:
-        """Return whether `prepare` has written the arrays already.
-
-        Args:
-            data_dir: folder of prepared data.
-            manual_dir: folder of published files. With it, arrays of other published files do not count.
-        """
-        content = known_content(functools.partial(self._content, data_dir), manual_dir)
-        return content is not None and arrays.rows_are_prepared(
-            self._row_config(content), max_len=self.max_len, data_dir=data_dir
-        )
 
     def prepare(
         self, data_dir: Path, *, manual_dir: Path | None = None, verify: bool = False
@@ -122,7 +101,7 @@ class RetrievalConfig:
             FileNotFoundError: the manual folder does not have the data.
             ValueError: the data is incomplete or damaged, or it cannot be downloaded.
         """
-        sizes, config = self.sizes(), self._row_config(self._content(data_dir, manual_dir))
+        sizes, config = self.sizes(), self.row_config(self.content(data_dir, manual_dir))
         if self.is_stand_in:
             load = functools.cache(functools.partial(self._load, data_dir, manual_dir))
             readers = {
@@ -142,14 +121,14 @@ class RetrievalConfig:
             verify=verify,
         )
 
-    def _content(self, data_dir: Path, manual_dir: Path | None) -> str:
+    def content(self, data_dir: Path, manual_dir: Path | None) -> str:
         """Return the joint hash of the published files, empty for a stand-in."""
         if self.is_stand_in:
             return ""
         hashes = FileHashes(data_dir)
         return joint_hash([hashes.sha256(path) for path in pair_files(manual_dir).values()])
 
-    def _row_config(self, content: str) -> RowConfig:
+    def row_config(self, content: str) -> RowConfig:
         """Return the options of the rows, whose name has the hash of the published files."""
         options = {"source": self.source, "seed": self.seed, "content": content}
         name = "-".join(map(str, ("retrieval", *options.values(), self.max_len, *self.sizes().values())))
@@ -161,8 +140,8 @@ class RetrievalConfig:
 
     def _load(self, data_dir: Path, manual_dir: Path | None) -> dict[str, list[Document]]:
         """Return the documents of every split of a stand-in."""
-        path = offline.fetch(STAND_INS[self._stand_in].package, data_dir=data_dir, manual_dir=manual_dir)
-        return read_groups(self._stand_in, path, seed=self.seed)
+        path = offline.fetch(STAND_INS[self.stand_in].package, data_dir=data_dir, manual_dir=manual_dir)
+        return read_groups(self.stand_in, path, seed=self.seed)
 
     def _draw(self, load: Callable[[], dict[str, list[Document]]], split: str, size: int) -> Iterator[Row]:
         """Yield pairs of the documents of a split."""

@@ -8,7 +8,7 @@ from typing import Literal
 
 from experiments.data import arrays, offline
 from experiments.data.offline import Document
-from experiments.data.preparation.file_hashes import FileHashes, known_content
+from experiments.data.preparation.file_hashes import FileHashes
 from experiments.data.preparation.row_builder import Row, RowConfig, RowSource, to_tokens
 from experiments.data.preparation.shuffling import shuffled_order
 from experiments.data.preparation.split_sizes import split_sizes
@@ -21,7 +21,7 @@ HELD_OUT = REVIEWS // 10
 
 
 @dataclasses.dataclass(frozen=True)
-class TextConfig:
+class TextConfig(arrays.RowData):
     """Classify a text by its raw bytes, cut at `max_len`; no cleaning, no end symbol.
 
     Raises:
@@ -65,24 +65,15 @@ class TextConfig:
     def title(self) -> str:
         """Name of the data set in tables."""
         if self.is_stand_in:
-            return f"Text stand-in ({self._stand_in})"
+            return f"Text stand-in ({self.stand_in})"
         if self.protocol == "lra_protocol":
             return "Text (IMDb, LRA protocol: validated on test)"
         return "Text (IMDb, validated on held-out training reviews)"
 
     @property
-    def is_stand_in(self) -> bool:
-        """Whether the data is not that of the benchmark, so that no column of the benchmark may hold it."""
-        return self.source.startswith("offline:")
-
-    @property
     def floors(self) -> dict[str, float]:
         """Test accuracies of trivial predictors; see `TextStandIn.floors` for their measurement."""
-        return dict(STAND_INS[self._stand_in].floors) if self.is_stand_in else {"majority class": 0.5}
-
-    @property
-    def _stand_in(self) -> str:
-        return self.source.removeprefix("offline:")
+        return dict(STAND_INS[self.stand_in].floors) if self.is_stand_in else {"majority class": 0.5}
 
     def sizes(self) -> dict[str, int]:
         """Return the number of rows of each split.
@@ -92,22 +83,10 @@ class TextConfig:
         """
         largest = {"train": REVIEWS - HELD_OUT, "val": HELD_OUT, "test": REVIEWS}
         if self.is_stand_in:
-            largest = STAND_INS[self._stand_in].sizes
+            largest = STAND_INS[self.stand_in].sizes
         elif self.protocol == "lra_protocol":
             largest = dict.fromkeys(largest, REVIEWS)
         return split_sizes(largest, {"train": self.train, "val": self.val, "test": self.test}, self.title)
-
-    def is_prepared(self, data_dir: Path, manual_dir: Path | None = None) -> bool:
-        """Return whether `prepare` has written the arrays already.
-
-        Args:
-            data_dir: folder of prepared data.
-            manual_dir: folder of published files. With it, arrays of other published files do not count.
-        """
-        content = known_content(functools.partial(self._content, data_dir), manual_dir)
-        return content is not None and arrays.rows_are_prepared(
-            self._row_config(content), max_len=self.max_len, data_dir=data_dir
-        )
 
     def prepare(
         self, data_dir: Path, *, manual_dir: Path | None = None, verify: bool = False
@@ -129,7 +108,7 @@ class TextConfig:
             FileNotFoundError: the manual folder does not have the data.
             ValueError: the data is incomplete or damaged, or it cannot be downloaded.
         """
-        config = self._row_config(self._content(data_dir, manual_dir))
+        config = self.row_config(self.content(data_dir, manual_dir))
         load = functools.cache(functools.partial(self._load, data_dir, manual_dir))
         sources = {
             split: RowSource(size, functools.partial(_rows, load, split, size, self.max_len))
@@ -144,13 +123,13 @@ class TextConfig:
             verify=verify,
         )
 
-    def _content(self, data_dir: Path, manual_dir: Path | None) -> str:
+    def content(self, data_dir: Path, manual_dir: Path | None) -> str:
         """Return the hash of the published archive, empty for other sources."""
         if self.source != "original":
             return ""
         return FileHashes(data_dir).sha256(imdb_archive(manual_dir))
 
-    def _row_config(self, content: str) -> RowConfig:
+    def row_config(self, content: str) -> RowConfig:
         """Return the options of the rows, whose name has the hash of the published archive."""
         # A trial of few rows depends on the order of all, and the order on the seed, so both are part of the name.
         options = {"source": self.source, "protocol": self.protocol, "seed": self.seed, "content": content}
@@ -160,9 +139,9 @@ class TextConfig:
     def _load(self, data_dir: Path, manual_dir: Path | None) -> dict[str, Sequence[Document]]:
         """Return all documents of every split."""
         if self.is_stand_in:
-            stand_in = STAND_INS[self._stand_in]
+            stand_in = STAND_INS[self.stand_in]
             path = offline.fetch(stand_in.package, data_dir=data_dir, manual_dir=manual_dir)
-            documents = read_stand_in(self._stand_in, path)
+            documents = read_stand_in(self.stand_in, path)
             return dict(offline.split_documents(documents, sizes=stand_in.sizes, seed=self.seed))
         published = open_imdb(self.source, data_dir=data_dir, manual_dir=manual_dir)
         train, test = (self._shuffle(published[split]) for split in ("train", "test"))
