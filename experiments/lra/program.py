@@ -23,6 +23,7 @@ from experiments.lra.controls import control_of
 from experiments.lra.figures import draw_curves
 from experiments.lra.learned import depth_accuracy, example_hits, learned_coefficients, learned_stencils
 from experiments.lra.learned.figures_learned import draw_coefficients, draw_stencils
+from experiments.lra.matched_controls import Match, match_controls, show_matches
 from experiments.lra.presets import CONTINUATION
 from experiments.lra.requirements import check
 from pdeformer import sharding, train
@@ -65,6 +66,8 @@ class Comparison(NamedTuple):
     """What `summary.json` has."""
     lines: list[report.Line]
     """A line for each variant, the baseline first."""
+    matches: list[Match]
+    """The diffusion layer against every control in its place."""
 
 
 def compare(config: Config, mesh: Mesh, folder: run.Run) -> Comparison:
@@ -92,6 +95,9 @@ def compare(config: Config, mesh: Mesh, folder: run.Run) -> Comparison:
         return result._asdict() | data | {name: value for name, value in more.items() if value}
 
     baselines = predictors(config, splits)
+    known = {key: value for key, value in hits.items() if value}
+    lines = report.lines(results, test_examples, known)
+    matches = match_controls(results, config.variants(), known)
     summary = {
         "program": "lra",
         "preset": config.preset,
@@ -100,11 +106,12 @@ def compare(config: Config, mesh: Mesh, folder: run.Run) -> Comparison:
         "rows": [row(result) for result in results],
         "baselines": baselines,
         "ladder": baselines,  # the old key, for one release
+        "matches": [run.to_json(match) for match in matches],
     }
     summary = folder.summarize(summary)  # before anything is printed, which may fail
-    lines = report.lines(results, test_examples, {key: value for key, value in hits.items() if value})
-    conclude(config, results, lines, summary, folder, console)
-    return Comparison(summary, lines)
+    comparison = Comparison(summary, lines, matches)
+    conclude(config, results, comparison, folder, console)
+    return comparison
 
 
 def prepare(config: Config) -> Splits:
@@ -226,12 +233,12 @@ def all_examples(config: Config, split: arrays.Split, mesh: Mesh) -> Iterator[di
 def conclude(
     config: Config,
     results: list[run.Result],
-    lines: list[report.Line],
-    summary: dict[str, Any],
+    comparison: Comparison,
     folder: run.Run,
     console: Console,
 ) -> None:
     """Write differences and figures, then print the tables and the learned coefficients."""
+    summary, lines, matches = comparison
     baselines, rows, paths = summary["baselines"], summary["rows"], []
     if run.is_first():
         differences = {
@@ -249,6 +256,7 @@ def conclude(
         ]
     test_examples = rows[0]["test_examples"]
     report.show_results(lines, baselines, config=config, test_examples=test_examples, console=console)
+    show_matches(matches, console)
     depth_accuracy.show_depths(rows, console)
     for result in results:
         if coefficients := learned_coefficients.load(folder, result.variant, result.seed):

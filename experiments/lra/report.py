@@ -6,7 +6,7 @@ Every difference from the baseline stands beside its interval; `experiments.run.
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from rich.console import Console
@@ -25,6 +25,10 @@ BASELINE_LABELS = {
 """Map from a predictor without a model (`listops.baseline_accuracies`) to its label in the table."""
 HitsOfTrainings = Mapping[tuple[str, int], Hits]
 """(variant, seed) -> which test examples are right."""
+Pairs = Sequence[tuple[run.Result, run.Result]]
+"""Trainings, each beside the one of the same seed that it is held against."""
+Weights = Literal["last", "best"]
+"""Weights that are tested: those of the last step, or those that are best on validation."""
 NO_DIFFERENCE = Difference(math.nan)
 
 
@@ -80,7 +84,6 @@ def _line(
     test = statistics.fmean(r.test_accuracy for r in results)
     pairs = [(r, baseline[r.seed]) for r in results if r.variant != BASELINE and r.seed in baseline]
     gains = [a.test_accuracy - b.test_accuracy for a, b in pairs]
-    best_gains = [a.best_test_accuracy - b.best_test_accuracy for a, b in pairs]
     return Line(
         results[0].variant,
         len(results),
@@ -95,32 +98,36 @@ def _line(
         results[0].parameters,
         statistics.median(r.tokens_per_second for r in results),
         max(r.compile_seconds for r in results),  # later seeds reuse the programs of the first one
-        _difference(pairs, gains, hits, "last"),
-        _difference(pairs, best_gains, hits, "best"),
-        _p_value(pairs, hits),
+        paired_difference(pairs, hits, "last"),
+        paired_difference(pairs, hits, "best"),
+        paired_p_value(pairs, hits),
     )
 
 
-def _difference(
-    pairs: Sequence[tuple[run.Result, run.Result]],
-    gains: Sequence[float],
-    hits: HitsOfTrainings,
-    weights: str,
-) -> Difference:
-    """Return the mean difference, with an interval if the hits of all trainings are there."""
-    if not gains:
+def paired_difference(pairs: Pairs, hits: HitsOfTrainings, weights: Weights) -> Difference:
+    """Return the mean difference between the two trainings of each pair.
+
+    Args:
+        pairs: a training and the one it is held against, with the same seed.
+        hits: those of both. If some are missing, the difference has no interval.
+        weights: the weights that are tested.
+    """
+    if not pairs:
         return NO_DIFFERENCE
-    columns = _columns(pairs, hits, weights)
-    return Difference(statistics.fmean(gains)) if columns is None else compare_hits(*columns)
+    if (columns := _columns(pairs, hits, weights)) is not None:
+        return compare_hits(*columns)
+    name = {"last": "test_accuracy", "best": "best_test_accuracy"}[weights]
+    return Difference(statistics.fmean(getattr(a, name) - getattr(b, name) for a, b in pairs))
 
 
-def _p_value(pairs: Sequence[tuple[run.Result, run.Result]], hits: HitsOfTrainings) -> float:
+def paired_p_value(pairs: Pairs, hits: HitsOfTrainings) -> float:
+    """Return the p of the sign test of the last weights, NaN if hits are missing; see `paired_difference`."""
     columns = _columns(pairs, hits, "last") if pairs else None
     return math.nan if columns is None else sign_test(*columns)
 
 
 def _columns(
-    pairs: Sequence[tuple[run.Result, run.Result]], hits: HitsOfTrainings, weights: str
+    pairs: Pairs, hits: HitsOfTrainings, weights: Weights
 ) -> tuple[list[np.ndarray], list[np.ndarray]] | None:
     """Return the hits of the variant and of the baseline for each seed; None if those of a training are missing."""
     both = [[hits.get((r.variant, r.seed)) for r in pair] for pair in pairs]
@@ -182,14 +189,14 @@ def show_results(
     )
     for line in lines:
         if line.variant != BASELINE and not math.isnan(line.gain):
-            console.print(f"{line.variant}: {verdict(line)}")
+            console.print(f"{line.variant}: {verdict(line.last_difference, line.best_difference)}")
 
 
-def verdict(line: Line) -> str:
-    """Judge the difference between a variant and the baseline by its intervals."""
-    signs = {"last": line.last_difference.sign, "best": line.best_difference.sign}
+def verdict(last: Difference, best: Difference) -> str:
+    """Judge a difference by its intervals, for the last weights and for those that are best on validation."""
+    signs = {"last": last.sign, "best": best.sign}
     words = {1: "a gain", -1: "a loss", 0: "no difference beyond chance"}
-    for name, difference in (("last", line.last_difference), ("best", line.best_difference)):
+    for name, difference in (("last", last), ("best", best)):
         if math.isnan(difference.low):
             return f"the difference has no interval by {name}, so nothing is claimed"
     if signs["last"] == signs["best"]:

@@ -11,12 +11,13 @@ from experiments import run
 from experiments.lra import program
 from experiments.lra.benchmark_tasks import TASKS
 from experiments.lra.config import Config
+from experiments.lra.matched_controls import conclude_tasks
 from experiments.lra.presets import CONTINUATION
 from experiments.lra.requirements import check
-from experiments.lra.suite.suite_config import SuiteConfig
+from experiments.lra.suite.suite_config import MINIATURE_SCALES, SuiteConfig
 from experiments.lra.suite.suite_figure import draw_suite
 from experiments.lra.suite.suite_presets import SUITE_CONTINUATION
-from experiments.lra.suite.suite_table import TaskResult, tabulate_suite
+from experiments.lra.suite.suite_table import TaskResult, matches_by_title, tabulate_suite
 from experiments.run.report import Layout, show
 from pdeformer import sharding
 
@@ -59,6 +60,9 @@ def run_suite(config: SuiteConfig) -> dict[str, Any]:
                 for line in result.lines
             ],
             "baselines": {result.task: dict(result.floors) for result in results},
+            "matches": [
+                {"task": result.task, **run.to_json(match)} for result in results for match in result.matches
+            ],
             "failures": {task: str(error) for task, error in failures.items()},
         }
         summary = folder.summarize(summary)
@@ -91,10 +95,11 @@ def _train_task(config: SuiteConfig, task: str, mesh: Mesh, suite: run.Run) -> T
     with run.open_run(out, task_config, resume=exists, continuation=CONTINUATION) as folder:
         if not _is_finished(task_config, folder):
             suite.record_start()
-        summary, lines = program.compare(task_config, mesh, folder)
+        comparison = program.compare(task_config, mesh, folder)
     data = task_config.data()
-    is_benchmark = config.scale != "quick" and TASKS[task].in_benchmark and not data.is_stand_in
-    return TaskResult(task, data.title, is_benchmark, lines, summary["baselines"])
+    is_benchmark = config.scale not in MINIATURE_SCALES and TASKS[task].in_benchmark and not data.is_stand_in
+    floors = comparison.summary["baselines"]
+    return TaskResult(task, data.title, is_benchmark, comparison.lines, floors, comparison.matches)
 
 
 def _is_finished(config: Config, folder: run.Run) -> bool:
@@ -116,5 +121,7 @@ def _conclude(config: SuiteConfig, results: list[TaskResult], folder: run.Run, c
         "test of the test examples that one of both has right more often",
         style="dim",
     )
+    for sentence in conclude_tasks(matches_by_title(results)):
+        console.print(sentence, markup=False)
     if path is not None:
         console.print(f"wrote {path}")

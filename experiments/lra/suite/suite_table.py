@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from experiments.lra.benchmark_tasks import BENCHMARK, TASKS
 from experiments.lra.config import BASELINE
+from experiments.lra.matched_controls import Match, tabulate_tasks
 from experiments.lra.published import MODELS
 from experiments.lra.report import Line
 from experiments.run.report import Table
@@ -23,10 +24,17 @@ class TaskResult(NamedTuple):
     """A line for each variant, the baseline first."""
     floors: Mapping[str, float]
     """Accuracies of predictors without a model."""
+    matches: Sequence[Match] = ()
+    """The diffusion layer against every control in its place."""
+
+
+def matches_by_title(results: Sequence[TaskResult]) -> dict[str, Sequence[Match]]:
+    """Return a map from the title of a task to its differences between the diffusion layer and controls."""
+    return {result.title: result.matches for result in results if result.matches}
 
 
 def tabulate_suite(results: Sequence[TaskResult], title: str) -> list[Table]:
-    """Return the table of test accuracies, and that of the differences from the baseline.
+    """Return the tables of test accuracies, of differences from the baseline, and of those from the controls.
 
     The mean over the six tasks of the benchmark stands only where all of them have been trained on its own data.
     Published accuracies stand in a table of their own, and only then.
@@ -58,6 +66,8 @@ def tabulate_suite(results: Sequence[TaskResult], title: str) -> list[Table]:
         tables.append(
             Table("Difference from the baseline in points, and p of the sign test", names, differences)
         )
+    if (table := tabulate_tasks(matches_by_title(results))) is not None:
+        tables.append(table)
     return [*tables, published_table()] if is_whole else tables
 
 

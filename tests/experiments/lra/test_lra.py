@@ -76,7 +76,7 @@ def test_summary_has_the_promised_fields_and_is_what_main_returns(straight):
     config, summary, _ = straight
     assert json.loads((config.out / "summary.json").read_text()) == summary
     assert list(summary) == [
-        *("program", "preset", "task", "title", "rows", "baselines", "ladder", "data", "versions")
+        *("program", "preset", "task", "title", "rows", "baselines", "ladder", "matches", "data", "versions")
     ]
     assert (summary["program"], summary["preset"]) == ("lra", "quick")
     assert [(row["variant"], row["seed"], row["steps"]) for row in summary["rows"]] == [

@@ -45,7 +45,7 @@ def test_every_difference_has_its_paired_interval_by_last_and_by_best():
         center, n = (wins - losses) / (N + 2), N + 2
         half = 1.959964 * math.sqrt(wins + losses - (wins - losses) ** 2 / n) / n
         np.testing.assert_allclose(difference[1:], (center - half, center + half), rtol=1e-6)
-    assert report.verdict(line) == (
+    assert report.verdict(line.last_difference, line.best_difference) == (
         "a gain by the last weights, no difference beyond chance by the best on validation"
     )
     table, _ = report.tabulate([baseline, line], BASELINES, "title")
@@ -93,7 +93,10 @@ def test_without_hits_a_difference_says_that_its_interval_is_not_known():
     del hits["baseline", 0]
     line = report.lines(results, N, hits)[1]
     assert line.last_difference.format(100) == "+5.0 [-]"
-    assert report.verdict(line) == "the difference has no interval by last, so nothing is claimed"
+    assert (
+        report.verdict(line.last_difference, line.best_difference)
+        == "the difference has no interval by last, so nothing is claimed"
+    )
     assert report.lines(results, N)[1].last_difference.format(100) == "+5.0 [-]"
 
 
