@@ -11,6 +11,7 @@ from experiments import lra, run
 from experiments.data.recall import RecallConfig
 from experiments.lra import program
 from experiments.lra.benchmark_tasks import BENCHMARK
+from experiments.lra.matched_controls import Match
 from experiments.lra.presets import CONFIGURATIONS
 from experiments.lra.report import Line
 from experiments.lra.suite import SUITE_PRESETS, SuiteConfig, run_suite, suite_arguments, suite_command_line
@@ -291,3 +292,12 @@ def test_a_difference_without_hits_has_no_p():
     without = line("after_embedding", 0.5, 0.02)._replace(last_difference=Difference(0.02))
     _, differences = tabulate_suite([some._replace(lines=[some.lines[0], without])], "title")
     assert differences.rows == [("after_embedding", "+2.0 [-]")]
+
+
+def test_the_table_holds_the_diffusion_layer_against_the_controls_of_the_tasks_that_have_them():
+    some = results(("listops", "mqar"), ())
+    match = Match("after_embedding", "shift", Difference(-0.02, -0.03, -0.01), Difference(0.0), 0.04)
+    some[0] = some[0]._replace(matches=[match])
+    *_, matches = tabulate_suite(some, "title")
+    assert matches.columns == ("pair", some[0].title)
+    assert matches.rows == [("after_embedding - shift", "-2.0 [-3.0, -1.0], p = 0.04")]
