@@ -4,7 +4,6 @@
     TASK-two-layer   the small Transformer, retuned for Nystromformer [Xiong et al. 2021]
     TASK-amos        the larger Transformer with rotary positions, trained from scratch [Amos, Berant & Gupta 2024]
     TASK-quick       a miniature for two CPU cores; quick is that of ListOps
-    TASK-study       the same with the steps of suite-controls
 
 `--task text --configuration two-layer` is the same as the word `text-two-layer`. Accuracies marked as published are
 those of the papers; none of them was measured with this code. What a paper does not state is taken from the
@@ -257,17 +256,11 @@ MINIATURES = {
     "image": _quick("image", steps=60, batch=16),
     "pathfinder": _quick("pathfinder", steps=60, batch=16),
     "pathx": _quick("pathx", steps=15, batch=4),
-    "mqar": _quick("mqar", steps=400, batch=32),
+    "mqar": _quick("mqar", steps=600, batch=32),
     "selective-copy": _quick("selective-copy", steps=400, batch=32),
 }
 """Task -> a miniature for two CPU cores; text, image and retrieval are stand-ins, Path-X has 64 x 64 pixels."""
-STUDY_STEPS = {"listops": 400, "pathfinder": 60, "mqar": 600, "text": 150, "image": 100}
-STUDY = {
-    task: dataclasses.replace(MINIATURES[task], preset=f"{task}-study", steps=steps)
-    for task, steps in STUDY_STEPS.items()
-}
-"""Task -> the miniature as the study of the controls trains it, some for longer."""
-CONFIGURATIONS = {"quick": MINIATURES, "study": STUDY, "lra": LRA, "two-layer": TWO_LAYER, "amos": AMOS}
+CONFIGURATIONS = {"quick": MINIATURES, "lra": LRA, "two-layer": TWO_LAYER, "amos": AMOS}
 """Name of a configuration -> task -> options."""
 ABOUT = {
     "lra": "the Transformer of the benchmark",
@@ -286,8 +279,6 @@ def _presets() -> dict[str, tuple[str, Config]]:
     for task, config in MINIATURES.items():
         if config is not QUICK:
             presets[config.preset] = f"{TASKS[task].title} in miniature: {config.data().title}.", config
-    for task, config in STUDY.items():
-        presets[config.preset] = f"{TASKS[task].title} in miniature, as in suite-controls.", config
     for configuration, text in ABOUT.items():
         for task in BENCHMARK:
             accuracy = PUBLISHED[configuration].get(task)

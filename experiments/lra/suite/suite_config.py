@@ -12,9 +12,6 @@ from experiments.lra.presets import CONFIGURATIONS
 from pid.interface.command_options import HIDDEN, Choices
 from pid.interface.ranges import Natural
 
-MINIATURE_SCALES = ("quick", "study")
-"""Configurations whose data are generated or stand-ins."""
-
 
 @dataclasses.dataclass(frozen=True)
 class SuiteConfig(SharedOptions):
@@ -34,8 +31,8 @@ class SuiteConfig(SharedOptions):
     """Folder lra_release of the unpacked lra_release.gz; with it ListOps, Retrieval, Pathfinder and Path-X are read."""
     tasks: Annotated[tuple[str, ...], Choices(tuple(TASKS))] = BENCHMARK
     """Tasks, in the order of the columns."""
-    scale: Literal["quick", "study", "lra", "two-layer", "amos"] = "quick"
-    """Configuration of every task: quick and study are miniatures for two CPU cores, the others are published."""
+    scale: Literal["quick", "lra", "two-layer", "amos"] = "quick"
+    """Configuration of every task: quick is a miniature for two CPU cores, the others are published."""
     steps: Natural = 0
     """Training steps of every task; 0: as many as its configuration has."""
 
@@ -64,8 +61,8 @@ class SuiteConfig(SharedOptions):
         """Return the options that have no effect, and why."""
         idle = self.task_config(self.tasks[0]).idle_options()
         idle = {name: reason for name, reason in idle.items() if name == "stencil"}
-        if self.scale in MINIATURE_SCALES:
-            idle["manual-dir"] = run.Idle("a published --scale", f"--scale {self.scale}")
+        if self.scale == "quick":
+            idle["manual-dir"] = run.Idle("another --scale", "--scale quick")
         return idle
 
     def task_config(self, task: str) -> Config:
@@ -84,7 +81,7 @@ class SuiteConfig(SharedOptions):
         if TASKS[task].head == "tokens":  # its model reads no later token
             changes["controls"] = tuple(name for name in self.controls if CONTROLS[name].is_causal)
         changes |= {"steps": self.steps} if self.steps else {}
-        if self.manual_dir is not None and self.scale not in MINIATURE_SCALES:
+        if self.manual_dir is not None and self.scale != "quick":
             changes |= self._published(config, self.manual_dir)
         return dataclasses.replace(config, **changes)
 

@@ -15,7 +15,6 @@ SUITE_PRESETS = {
         SUITES["suite-controls"],
         SuiteConfig(
             preset="suite-controls",
-            scale="study",
             tasks=("listops", "pathfinder", "mqar", "text", "image"),
             controls=("convolution", "canon", "shift", "positions_only", "lru"),
             seeds=(0, 1, 2),

@@ -14,7 +14,7 @@ from experiments.lra.config import Config
 from experiments.lra.matched_controls import conclude_tasks
 from experiments.lra.presets import CONTINUATION
 from experiments.lra.requirements import check
-from experiments.lra.suite.suite_config import MINIATURE_SCALES, SuiteConfig
+from experiments.lra.suite.suite_config import SuiteConfig
 from experiments.lra.suite.suite_figure import draw_suite
 from experiments.lra.suite.suite_presets import SUITE_CONTINUATION
 from experiments.lra.suite.suite_table import TaskResult, matches_by_title, tabulate_suite
@@ -97,7 +97,7 @@ def _train_task(config: SuiteConfig, task: str, mesh: Mesh, suite: run.Run) -> T
             suite.record_start()
         comparison = program.compare(task_config, mesh, folder)
     data = task_config.data()
-    is_benchmark = config.scale not in MINIATURE_SCALES and TASKS[task].in_benchmark and not data.is_stand_in
+    is_benchmark = config.scale != "quick" and TASKS[task].in_benchmark and not data.is_stand_in
     floors = comparison.summary["baselines"]
     return TaskResult(task, data.title, is_benchmark, comparison.lines, floors, comparison.matches)
 
