@@ -4,7 +4,7 @@ import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from experiments.data import arrays, offline
 from experiments.data.language_modeling import wikitext
@@ -18,6 +18,7 @@ from experiments.data.language_modeling.free_texts import (
 from experiments.data.language_modeling.text_units import (
     Encoder,
     byte_encoder,
+    frequent_words,
     piece_encoder,
     word_encoder,
 )
@@ -25,6 +26,8 @@ from experiments.data.preparation.counter import announce
 from experiments.data.preparation.file_hashes import FileHashes, joint_hash, known_content
 from experiments.data.preparation.shuffling import shuffled_order
 from experiments.data.preparation.tfds_files import without_messages
+from experiments.run.folder.atomic_files import write_atomically
+from pid.interface.command_options import HIDDEN
 from pid.interface.ranges import Count, Seed
 
 CorpusSource = Literal["python-manual", "offline:brown", "wikitext103"]
@@ -52,7 +55,7 @@ class CorpusConfig:
     """File tokenizer.json of a published tokenizer, for pieces."""
     rarest: Count = 3
     """By words: a word that the training text has less often is unknown. WikiText-103 has replaced them already."""
-    max_len: Count = 512
+    max_len: Annotated[Count, HIDDEN] = 512
     """Units T that a model reads; a block has one more."""
     seed: Seed = 0
     """Seed of the order of the documents before they are split; WikiText-103 has its own splits."""
@@ -142,7 +145,7 @@ class CorpusConfig:
         """
         content = self.content(data_dir, manual_dir)
         documents = self.documents(data_dir, manual_dir)
-        encoder = self._encoder(documents["train"])
+        encoder = self.encoder(documents["train"], data_dir, content)
         builder = self._builder(content, encoder, documents, data_dir)
         if not arrays.is_prepared(builder, max_len=self.max_len + 1, data_dir=data_dir):
             counts = {split: source.count for split, source in documents.items()}
@@ -189,12 +192,25 @@ class CorpusConfig:
         chosen = {split: [texts[i] for i in numbers] for split, numbers in parts.items()}
         return {split: _of_texts(documents) for split, documents in chosen.items()}
 
-    def _encoder(self, train: Documents) -> Encoder:
+    def encoder(self, train: Documents, data_dir: Path, content: str) -> Encoder:
+        """Return the encoder of the documents; the words of the training text are counted once.
+
+        Args:
+            train: the training documents.
+            data_dir: folder of prepared data, where the words are saved.
+            content: see `content`.
+        """
         if self.unit == "byte":
             return byte_encoder()
         if self.tokenizer is not None:
             return piece_encoder(self.tokenizer)
-        return word_encoder(train.read(), 1 if self.source == "wikitext103" else self.rarest)
+        rarest = 1 if self.source == "wikitext103" else self.rarest
+        name = f"{self.source.replace(':', '_')}-{self.seed}-{rarest}-{content}.txt"
+        path = data_dir / "vocabularies" / name
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, b"\n".join(frequent_words(train.read(), rarest)))
+        return word_encoder(path.read_bytes().split(b"\n"))
 
     def _builder(
         self, content: str, encoder: Encoder, documents: Mapping[str, Documents], data_dir: Path

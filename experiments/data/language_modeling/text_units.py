@@ -94,26 +94,39 @@ def byte_encoder() -> Encoder:
     return Encoder((END, *symbols), encode)
 
 
-def word_encoder(documents: Iterable[bytes], rarest: int) -> Encoder:
-    """Return the encoder of words: what stands between white space, and the ends of lines.
+def frequent_words(documents: Iterable[bytes], rarest: int) -> list[bytes]:
+    """Return the words of documents, the most frequent first, without the sign of unknown words.
 
     Args:
-        documents: training documents, whose words are the vocabulary, the most frequent first.
-        rarest: a word that they have less often is unknown.
+        documents: the documents; a word is what stands between white space.
+        rarest: a word that they have less often is left out.
 
     Example:
-        >>> from experiments.data.language_modeling.text_units import word_encoder
-        >>> encoder = word_encoder([b"to be or not to be\\n"], rarest=2)
-        >>> encoder.vocabulary
-        ('<end>', '<unk>', '<eos>', 'be', 'to')
-        >>> encoder.encode(b"to do\\n").ids.tolist()
-        [4, 1, 2, 0]
+        >>> from experiments.data.language_modeling.text_units import frequent_words
+        >>> frequent_words([b"to be or not to be"], rarest=2)
+        [b'be', b'to']
     """
     counts: Counter[bytes] = Counter()
     for text in documents:
         counts.update(text.split())
     words = [word for word, count in counts.items() if count >= rarest and word != UNKNOWN.encode()]
-    words.sort(key=lambda word: (-counts[word], word))
+    return sorted(words, key=lambda word: (-counts[word], word))
+
+
+def word_encoder(words: Sequence[bytes]) -> Encoder:
+    """Return the encoder of words, and of the ends of lines.
+
+    Args:
+        words: the words that have an id; all others are unknown.
+
+    Example:
+        >>> from experiments.data.language_modeling.text_units import word_encoder
+        >>> encoder = word_encoder([b"be", b"to"])
+        >>> encoder.vocabulary
+        ('<end>', '<unk>', '<eos>', 'be', 'to')
+        >>> encoder.encode(b"to do\\n").ids.tolist()
+        [4, 1, 2, 0]
+    """
     ids = {word: number for number, word in enumerate((UNKNOWN.encode(), b"\n", *words), 1)}
 
     def encode(text: bytes) -> Units:
@@ -121,8 +134,7 @@ def word_encoder(documents: Iterable[bytes], rarest: int) -> Encoder:
         numbers, starts = np.array(matches, np.int64).reshape(-1, 2).T
         return span_units(text, numbers, starts, 0)
 
-    symbols = (word.decode("utf-8", "replace") for word in words)
-    return Encoder((END, UNKNOWN, NEW_LINE, *symbols), encode)
+    return Encoder((END, UNKNOWN, NEW_LINE, *(word.decode("utf-8", "replace") for word in words)), encode)
 
 
 def piece_encoder(path: Path) -> Encoder:
