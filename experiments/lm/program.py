@@ -125,7 +125,7 @@ def introduce(
         counts = " / ".join(f"{name} {len(split.labels):,}" for name, split in splits.items())
         text, size = corpus(config, length).title, sizes[length]
         console.print(
-            f"{text}: {counts}, vocabulary {len(splits['train'].vocabulary):,}; test text {size.bytes:,} bytes, "
+            f"{text}, blocks of {length}: {counts}, vocabulary {len(splits['train'].vocabulary):,}; test text {size.bytes:,} bytes, "
             f"{size.words:,} words, {size.tokens:,} predicted tokens",
             markup=False,
         )

@@ -90,7 +90,7 @@ class CorpusConfig:
             "offline:brown": "Language modeling stand-in (Brown corpus)",
             "wikitext103": "WikiText-103",
         }
-        return f"{names[self.source]} by {self.unit}s, blocks of {self.max_len}"
+        return f"{names[self.source]} by {self.unit}s"
 
     @property
     def is_stand_in(self) -> bool:

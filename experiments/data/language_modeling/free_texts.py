@@ -15,10 +15,10 @@ BROWN_DOCUMENTS = 500
 
 
 def python_manual() -> list[bytes]:
-    """Return the topics of the manual of Python, in the order of their names."""
+    """Return the topics of the manual of Python, in the order of their names; two names may have one text."""
     from pydoc_data.topics import topics  # pyright: ignore[reportMissingImports]  no stubs
 
-    return [topics[name].encode() for name in sorted(topics)]
+    return list(dict.fromkeys(topics[name].encode() for name in sorted(topics)))
 
 
 def manual_hash() -> str:
