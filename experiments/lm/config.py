@@ -153,13 +153,12 @@ class Config:
         run.check_ranges(self)
         run.check_paths(self)
         run.check_resume(resume=self.resume, out=self.out)
-        for name in ("lengths", "shares", "pde_steps"):
-            values = getattr(self, name)
-            if not values or list(values) != sorted(set(values)):
-                option = name.replace("_", "-")
+        for name, rule in (("lengths", "increasing"), ("shares", "increasing"), ("pde-steps", "different")):
+            values = getattr(self, name.replace("-", "_"))
+            ordered = sorted(set(values)) if rule == "increasing" else list(dict.fromkeys(values))
+            if not values or list(values) != ordered:
                 raise ValueError(
-                    f"{option} are one or more increasing numbers, got {' '.join(map(str, values)) or 'none'}; change "
-                    f"--{option}."
+                    f"{name} are one or more {rule} numbers, got {' '.join(map(str, values)) or 'none'}; change --{name}."
                 )
         if self.stride and any(length % self.stride for length in self.lengths):
             raise ValueError(
@@ -175,8 +174,6 @@ class Config:
             raise ValueError(
                 "a comparison needs a variant beside the baseline, got none; add --equations, --placement or --controls."
             )
-        for components in self.variants().values():
-            self.network(components, 2, self.lengths[-1])
 
     def idle_options(self) -> dict[str, run.Idle]:
         """Return the options and groups that have no effect, and why."""

@@ -43,13 +43,18 @@ def check(config: Config, mesh: Mesh) -> None:
         )
     run.check_memory(config, WEIGHTS)
     run.check_memory(config, STATES, share=micro_batches * mesh.size)
+    config.text.check_tokenizer()
     if config.text.source == "wikitext103":
         wikitext.published_files(config.manual_dir, config.text.release)
     if not config.data_dir.is_dir():
         run.check_folder(config.data_dir, "--data-dir")
     for variant, components in config.variants().items():
-        model = config.network(components, SMALLEST_VOCABULARY, config.lengths[-1])
         try:
-            nnx.eval_shape(lambda model=model: CausalLM(model, nnx.Rngs(0)))
+            nnx.eval_shape(lambda components=components: _model(config, components))
         except ValueError as error:
             raise ValueError(f"a causal language model cannot have the variant {variant}: {error}") from None
+
+
+def _model(config: Config, components: tuple[str, ...]) -> CausalLM:
+    """Return the model of a variant; traced, because its layers would make arrays."""
+    return CausalLM(config.network(components, SMALLEST_VOCABULARY, config.lengths[-1]), nnx.Rngs(0))

@@ -164,13 +164,25 @@ class CorpusConfig:
         if self.source == "wikitext103":
             digests.append(wikitext.content_hash(manual_dir, self.release, hashes))
         if self.tokenizer is not None:
-            if not self.tokenizer.is_file():
-                raise FileNotFoundError(
-                    f"pieces need the file tokenizer.json of a published tokenizer, got {self.tokenizer}, which is none; "
-                    f"correct its path."
-                )
+            self.check_tokenizer()
             digests.append(hashes.sha256(self.tokenizer))
         return joint_hash(digests) if digests else ""
+
+    def check_tokenizer(self) -> None:
+        """Read the file of the tokenizer, if there is one.
+
+        Raises:
+            FileNotFoundError: it is no file.
+            ValueError: it is no tokenizer.
+        """
+        if self.tokenizer is None:
+            return
+        if not self.tokenizer.is_file():
+            raise FileNotFoundError(
+                f"pieces need the file tokenizer.json of a published tokenizer, got {self.tokenizer}, which is none; "
+                f"correct its path."
+            )
+        piece_encoder(self.tokenizer)
 
     def documents(self, data_dir: Path, manual_dir: Path | None) -> dict[str, Documents]:
         """Return the documents of every split."""

@@ -62,11 +62,19 @@ LONG_PRESETS = {
     "long-cost": ("The same, measured up to 16,384 tokens; two CPU cores.", COST),
     "long": ("Recall trained at 16,384 tokens, three seeds; accelerators.", LONG),
 }
+MAY_HAVE_MORE = ("seeds", "variants", "lengths")
+"""Fields that may have more than the saved ones on resume."""
+
+
+def extend(saved: LongConfig, config: LongConfig) -> run.Extension[LongConfig]:
+    """Return the configuration with the seeds, variants and lengths of the saved run too, lengths in their order."""
+    values = {name: run.union(getattr(saved, name), getattr(config, name)) for name in MAY_HAVE_MORE}
+    values["lengths"] = tuple(sorted(values["lengths"]))
+    return run.Extension(dataclasses.replace(config, **values), MAY_HAVE_MORE)
+
+
 LONG_CONTINUATION = run.Continuation(
-    "lm",
-    LONG_PRESETS,
-    (*run.MAY_CHANGE_ON_RESUME, "data_dir"),
-    extend=run.extend_fields("seeds", "variants", "lengths"),
+    "lm", LONG_PRESETS, (*run.MAY_CHANGE_ON_RESUME, "data_dir"), extend=extend
 )
 long_command_line = run.CommandLine(
     "experiments.lm",

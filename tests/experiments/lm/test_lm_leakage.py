@@ -48,9 +48,10 @@ def configurations():
         model = lm.Network(layers=2, width=WIDTH, heads=2, ffn=8, norm=norm, positions=positions)
         try:
             config = lm.Config(**fields, model=model, lengths=(TOKENS,))
+            name, components = list(config.variants().items())[1]
+            config.network(components, TOKENS, TOKENS)
         except ValueError:
             continue  # such as evolved attention with ALiBi
-        name, components = list(config.variants().items())[1]
         yield f"{name}-{fields.get('stencil', model).__dict__.get('kind', '')}-{norm}-{positions}", config, components
     for variant in VARIANTS:
         config = LongConfig(variants=(variant,), lengths=(128,), window=2, features=8)
