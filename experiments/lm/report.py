@@ -154,9 +154,9 @@ def show_results(
     console.print()
     console.print(
         "after the last step; best: weights with the most correct predictions on validation; ±: sd over seeds; [ ]: "
-        f"{100 * LEVEL:.0f} % interval of the paired difference, which covers the choice of {covered}, as if blocks were "
-        f"independent; below 0 a variant is better; PPL/word and bits/byte divide by the words and bytes of the same text; "
-        f"right: most probable next tokens that are right",
+        f"{100 * LEVEL:.0f} % interval of the paired difference, which covers the choice of {covered}, as if blocks "
+        f"were independent; below 0 a variant is better; PPL/word and bits/byte divide by the words and bytes of the same "
+        f"text; right: most probable next tokens that are right",
         style="dim",
     )
     for line in lines:
@@ -166,7 +166,11 @@ def show_results(
 
 def verdict(line: Line) -> str:
     """Judge the difference between a variant and its baseline by its intervals."""
-    words = {-1: "fewer bits than the baseline", 1: "more bits than the baseline", 0: "no difference beyond chance"}
+    words = {
+        -1: "fewer bits than the baseline",
+        1: "more bits than the baseline",
+        0: "no difference beyond chance",
+    }
     last, best = (words[d.sign] for d in (line.difference, line.best_difference))
     if math.isnan(line.difference.low):
         return "the difference has no interval, so nothing is claimed"

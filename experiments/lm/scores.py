@@ -1,6 +1,6 @@
 """What the test text costs a model: saved by block and by position, and as bits per byte and perplexities.
 
-    n test blocks, T positions
+n test blocks, T positions
 """
 
 import io

@@ -38,8 +38,8 @@ def check(config: Config, mesh: Mesh) -> None:
         )
     if config.official_padding and config.padding.batch % devices:
         raise ValueError(
-            f"a batch must be a multiple of data devices, got padding.batch={config.padding.batch} for {devices} devices; "
-            f"change --padding.batch."
+            f"a batch must be a multiple of data devices, got padding.batch={config.padding.batch} for {devices} "
+            f"devices; change --padding.batch."
         )
     run.check_memory(config, WEIGHTS)
     run.check_memory(config, STATES, share=micro_batches * mesh.size)

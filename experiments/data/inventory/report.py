@@ -78,7 +78,9 @@ def verification_tables(results: Mapping[str, Row]) -> list[Table]:
             f"{split['examples']:,}",
             f"{split['expected']:,}",
             f"{split['shortest']:,} / {split['mean_length']:,.0f} / {split['longest']:,}",
-            f"{percent(split['rarest'])} / {percent(split['most_frequent'])}" if split["most_frequent"] else "-",
+            f"{percent(split['rarest'])} / {percent(split['most_frequent'])}"
+            if split["most_frequent"]
+            else "-",
             split["sha256"][:16],
         )
         for name, row in results.items()

@@ -1,8 +1,8 @@
 """Packed blocks of T + 1 ids without padding as a TFDS data set.
 
-The documents of a split follow one another, each with its end. Block i has the ids iT to iT + T: a model reads the first
-T of them and predicts the last T, so every id but the first one of a split is predicted once. What is left at the end,
-less than T ids, is dropped.
+The documents of a split follow one another, each with its end. Block i has the ids iT to iT + T: a model reads the
+first T of them and predicts the last T, so every id but the first one of a split is predicted once. What is left at
+the end, less than T ids, is dropped.
 """
 
 import dataclasses
@@ -87,9 +87,7 @@ class LanguageBlocks(tfds.core.ShardBasedBuilder):
         return tfds.core.DatasetInfo(
             builder=self,
             features=tfds.features.FeaturesDict(features),
-            metadata=tfds.core.MetadataDict(
-                vocabulary=list(self._encoder.vocabulary), first_id=0, classes=0
-            ),
+            metadata=tfds.core.MetadataDict(vocabulary=list(self._encoder.vocabulary), first_id=0, classes=0),
             disable_shuffling=True,
         )
 
@@ -114,8 +112,8 @@ class LanguageBlocks(tfds.core.ShardBasedBuilder):
             )
         if not number:
             raise ValueError(
-                f"a split has at least one block of {self._length + 1} ids, got fewer ids in {split}; lower the length, or "
-                f"use more text."
+                f"a split has at least one block of {self._length + 1} ids, got fewer ids in {split}; lower the length, "
+                f"or use more text."
             )
 
 

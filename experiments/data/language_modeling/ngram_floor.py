@@ -65,7 +65,9 @@ def ngram_nats(
     return nats
 
 
-def _longer(contexts: Int[np.ndarray, " n"], ids: Int[np.ndarray, " n"], k: int, vocabulary: int) -> np.ndarray:
+def _longer(
+    contexts: Int[np.ndarray, " n"], ids: Int[np.ndarray, " n"], k: int, vocabulary: int
+) -> np.ndarray:
     """Number the contexts of k ids: that of k - 1 ids before the last one, and the last one."""
     pairs = np.full(len(ids), -1, np.int64)
     pairs[k:] = contexts[k - 1 : -1] * vocabulary + ids[k - 1 : -1]

@@ -49,7 +49,9 @@ class Encoder(NamedTuple):
         return np.uint8 if size <= 2**8 else np.uint16 if size <= 2**16 else np.int32
 
 
-def span_units(text: bytes, ids: Sequence[int] | np.ndarray, starts: Int[np.ndarray, " n"], end: int) -> Units:
+def span_units(
+    text: bytes, ids: Sequence[int] | np.ndarray, starts: Int[np.ndarray, " n"], end: int
+) -> Units:
     """Return the units whose spans begin at these bytes, and the end of the document.
 
     What stands before the first unit belongs to it. A document without units is its end alone, which then stands for

@@ -41,8 +41,8 @@ def published_files(manual_dir: Path | None, release: Release) -> dict[str, Path
         return dict.fromkeys(PUBLISHED_NAMES, archive)
     place = "no manual folder" if manual_dir is None else f"the folder {manual_dir} without them"
     raise FileNotFoundError(
-        f"WikiText-103 needs {', '.join(path.name for path in paths.values())} or {archive.name}, got {place}; download "
-        f"them from a mirror of the data set, and pass their folder as the manual folder."
+        f"WikiText-103 needs {', '.join(path.name for path in paths.values())} or {archive.name}, got {place}; "
+        f"download them from a mirror of the data set, and pass their folder as the manual folder."
     )
 
 

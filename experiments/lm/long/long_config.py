@@ -92,8 +92,8 @@ class LongConfig:
         unknown = [name for name in self.variants if name not in VARIANTS]
         if unknown or not self.variants or len(set(self.variants)) < len(self.variants):
             raise ValueError(
-                f"variants are different ones of {', '.join(VARIANTS)}, got {' '.join(self.variants) or 'none'}; change "
-                f"--variants."
+                f"variants are different ones of {', '.join(VARIANTS)}, got {' '.join(self.variants) or 'none'}; "
+                f"change --variants."
             )
         if not self.lengths or list(self.lengths) != sorted(set(self.lengths)):
             raise ValueError(
@@ -156,5 +156,3 @@ class LongConfig:
         elif variant == "performer":
             fields |= {"mixer": "performer", "features": self.features}
         return ModelConfig(**fields)
-
-

@@ -36,7 +36,14 @@ LONG = dataclasses.replace(
     cost_batch=1,
     repeats=5,
     model=Network(
-        width=256, heads=4, ffn=1024, layers=4, positions="rotary", dropout=0.0, attention_dropout=0.0, remat=True
+        width=256,
+        heads=4,
+        ffn=1024,
+        layers=4,
+        positions="rotary",
+        dropout=0.0,
+        attention_dropout=0.0,
+        remat=True,
     ),
     optimizer=Optimizer(
         learning_rate=1e-3, schedule="cosine", warmup=1000, weight_decay=0.1, b2=0.98, clip=1.0
@@ -47,9 +54,7 @@ LONG = dataclasses.replace(
 
 MQAR with 64 pairs, trained at 16,384 tokens. It needs an accelerator, and has not been run.
 """
-COST = dataclasses.replace(
-    QUICK, preset="long-cost", lengths=(1024, 4096, 16_384), test_rows=8, repeats=1
-)
+COST = dataclasses.replace(QUICK, preset="long-cost", lengths=(1024, 4096, 16_384), test_rows=8, repeats=1)
 """python -m experiments.lm long-cost
 
 The sizes of long-quick, measured up to 16,384 tokens.

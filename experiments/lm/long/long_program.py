@@ -140,8 +140,8 @@ def _conclude(
     show([long_table(rows, summary["floors"], name)], console, Layout(justify="right"))
     console.print()
     console.print(
-        "right: labels that are right, [ ] worst and best seed; s/step: fastest of the measured training steps; MiB: what "
-        "the compiler plans beside weights and results; vs first: ratio to the first variant at this length",
+        "right: labels that are right, [ ] worst and best seed; s/step: fastest of the measured training steps; MiB: "
+        "what the compiler plans beside weights and results; vs first: ratio to the first variant at this length",
         style="dim",
     )
     if path is not None:

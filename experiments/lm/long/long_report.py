@@ -70,9 +70,7 @@ def _ratio(value: float | None, first: float | None) -> str:
     return "" if value is None or not first else f"× {value / first:.2f}"
 
 
-def draw_long(
-    folder: run.Run, rows: Sequence[LongRow], floors: Mapping[str, float], title: str
-) -> Path:
+def draw_long(folder: run.Run, rows: Sequence[LongRow], floors: Mapping[str, float], title: str) -> Path:
     """Write `long.png`: accuracy, time and memory of every variant against the length."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(11.5, 4.2), layout="constrained")
@@ -90,7 +88,9 @@ def draw_long(
                 panel.plot([x for x, _ in points], [y for _, y in points], label=label, **style)
         for value in floors.values():
             panels[0].axhline(100 * value, color="0.6", linewidth=1, linestyle=(0, (4, 3)), zorder=0)
-        panels[0].set(title="recall; dashed: predictors that recall nothing", ylabel="right (%)", ylim=(0, 102))
+        panels[0].set(
+            title="recall; dashed: predictors that recall nothing", ylabel="right (%)", ylim=(0, 102)
+        )
         panels[1].set(title="training step", ylabel="seconds", yscale="log")
         panels[2].set(title="temporary memory of a training step", ylabel="MiB", yscale="log")
         for panel in panels:

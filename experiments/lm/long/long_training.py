@@ -88,7 +88,9 @@ def test_rows(config: LongConfig, length: int) -> arrays.Split:
     """Return the test rows of a length, which are generated and not stored."""
     task = config.rows(length, test_rows=config.test_rows)
     blocks = list(task.blocks("test"))
-    tokens, labels = (np.concatenate([getattr(block, name) for block in blocks]) for name in ("tokens", "labels"))
+    tokens, labels = (
+        np.concatenate([getattr(block, name) for block in blocks]) for name in ("tokens", "labels")
+    )
     lengths = np.full(len(tokens), length, np.int32)
     return arrays.Split(tokens, lengths, labels, task.symbols, len(task.symbols))
 

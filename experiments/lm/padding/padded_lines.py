@@ -1,6 +1,6 @@
 """The lines of a text, each padded or cut to a length, as the first public code reads them.
 
-    n lines, L tokens
+n lines, L tokens
 """
 
 import itertools
@@ -55,7 +55,9 @@ def _split(
 ) -> arrays.Split:
     rows = list(itertools.islice(_encoded(documents, encoder), count))
     if not rows:
-        raise ValueError(f"{corpus.title} needs lines that are not empty, got none in a split; use another text.")
+        raise ValueError(
+            f"{corpus.title} needs lines that are not empty, got none in a split; use another text."
+        )
     tokens = np.full((len(rows), corpus.max_len), pad, encoder.dtype)
     for row, ids in zip(tokens, rows, strict=True):
         row[: len(ids)] = ids[: corpus.max_len]

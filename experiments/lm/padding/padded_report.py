@@ -87,7 +87,9 @@ def table(rows: Sequence[Pattern], causal: Mapping[int, tuple[str, float, float]
     cells = []
     for row in rows:
         name, baseline, variant = causal.get(row.length, ("", math.nan, math.nan))
-        honest = (f"{baseline:,.1f}", f"{variant:,.1f}", _percent(1 - variant / baseline)) if name else ("",) * 3
+        honest = (
+            (f"{baseline:,.1f}", f"{variant:,.1f}", _percent(1 - variant / baseline)) if name else ("",) * 3
+        )
         cells.append(
             (
                 *(str(row.length), _percent(row.pad_share), f"{row.baseline:,.2f}", f"{row.pde:,.2f}"),
@@ -103,8 +105,8 @@ def conclusion(rows: Sequence[Pattern]) -> str:
     last = rows[-1]
     numbers = (
         f"with PAD counted the perplexity falls by {_percent(last.gain)} at length {last.length}, and by "
-        f"{_percent(last.gain_of_the_path)} between two evaluations of the baseline's own weights; without PAD it falls by "
-        f"{_percent(last.honest_gain)}"
+        f"{_percent(last.gain_of_the_path)} between two evaluations of the baseline's own weights; without PAD it falls "
+        f"by {_percent(last.honest_gain)}"
     )
     if is_published_pattern(rows):
         return f"the published pattern, without any effect of the PDE: {numbers}"

@@ -1,6 +1,6 @@
 """The official models on padded lines: PAD in the loss, every token visible, and two paths of evaluation.
 
-    B lines, L tokens, D channels
+B lines, L tokens, D channels
 """
 
 import functools
@@ -160,7 +160,8 @@ def measure_padded(
     """Return the scores of a model on padded lines, on both paths."""
     nats_of_batch = _make_padded_nats(graphdef, mesh, pad)
     parts = [
-        [np.asarray(nats) for nats in nats_of_batch(params, batch)] for batch in all_batches(split, size, mesh)
+        [np.asarray(nats) for nats in nats_of_batch(params, batch)]
+        for batch in all_batches(split, size, mesh)
     ]
     counted, zeroed = (np.concatenate(column)[: len(split.labels)] for column in zip(*parts, strict=True))
     is_pad = np.asarray(split.tokens)[:, 1:] == pad
@@ -189,4 +190,3 @@ def _make_padded_nats(graphdef: Any, mesh: Mesh, pad: int) -> Any:
         ]
 
     return jax.jit(nats_of_batch, out_shardings=sharding.replicated_sharding(mesh))
-

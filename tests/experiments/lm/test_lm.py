@@ -83,7 +83,9 @@ def test_the_target_of_a_position_is_the_token_after_the_last_one_that_is_read()
     assert float(sums.loss) < 1e-6
     assert float(sums.weight) == float(sums.correct) == pytest.approx(4)
     copy = next_token.next_token_loss(lambda ids, key=None: 50.0 * jax.nn.one_hot(ids, 7), batch, None)
-    assert float(copy.loss) / 4 > 25  # who repeats its input is wrong, so the target is not among what is read
+    assert (
+        float(copy.loss) / 4 > 25
+    )  # who repeats its input is wrong, so the target is not among what is read
 
 
 def test_the_loss_is_the_mean_over_all_targets_of_all_rows_that_count():
@@ -106,7 +108,9 @@ def test_windows_count_every_target_once_with_a_long_context(stride, straight):
     nats = next_token.count_once(next_token.measure_nats(graphdef, params, moved, MESH, 8), stride).nats
     assert nats.shape == (12, 16)
     model, flat = nnx.merge(graphdef, params), []
-    for target in range(1, len(stream)):  # the last window start, of those that are possible, that counts the target
+    for target in range(
+        1, len(stream)
+    ):  # the last window start, of those that are possible, that counts the target
         start = max(0, -(-(target - 16) // stride) * stride)
         window = stream[None, start : start + 17]
         flat.append(slow_nats(model, window)[0, target - start - 1])
@@ -138,7 +142,9 @@ def test_bits_per_byte_and_perplexities_are_those_of_the_text(straight):
     covered = stream[1 : 1 + 16 * count]
     text_bytes = len(covered) - covered.count(b"\0")
     words = sum(
-        not covered[i : i + 1].isspace() and covered[i] != 0 and (stream[i : i + 1].isspace() or stream[i] == 0)
+        not covered[i : i + 1].isspace()
+        and covered[i] != 0
+        and (stream[i : i + 1].isspace() or stream[i] == 0)
         for i in range(len(covered))
     )
     blocks = np.stack([np.frombuffer(stream[16 * i : 16 * i + 17], np.uint8) for i in range(count)])
@@ -149,7 +155,11 @@ def test_bits_per_byte_and_perplexities_are_those_of_the_text(straight):
         assert row["word_perplexity"] == pytest.approx(math.exp(nats.sum() / words), rel=1e-3)
         assert row["token_perplexity"] == pytest.approx(math.exp(nats.mean()), rel=1e-4)
         np.testing.assert_allclose(row["position_nats"], figures.binned(nats.mean(axis=0)), rtol=1e-4)
-        saved = scores.load(run.Run(config.out), run.Result(**{k: row[k] for k in run.Result._fields}), scores.TextSize.of(program.prepare(config, 16)["test"]))
+        saved = scores.load(
+            run.Run(config.out),
+            run.Result(**{k: row[k] for k in run.Result._fields}),
+            scores.TextSize.of(program.prepare(config, 16)["test"]),
+        )
         np.testing.assert_allclose(saved.last, nats.mean(axis=1), rtol=1e-4)
 
 
@@ -169,7 +179,9 @@ def test_validation_is_on_the_validation_split_and_selects_the_best_weights(stra
         assert row["best_step"] == best["step"]
         graphdef, params = trained(config, row["variant"], best["step"])
         nats = next_token.measure_nats(graphdef, params, splits["test"], MESH, 8).evaluation()
-        assert row["best_bits_per_byte"] == pytest.approx(scores.TextSize.of(splits["test"]).bits_per_byte(nats.loss), rel=1e-5)
+        assert row["best_bits_per_byte"] == pytest.approx(
+            scores.TextSize.of(splits["test"]).bits_per_byte(nats.loss), rel=1e-5
+        )
 
 
 def test_the_test_text_is_read_only_after_the_training(straight, tmp_path, monkeypatch):
@@ -200,7 +212,9 @@ def test_differences_are_paired_by_block(straight):
         assert line["difference"]["value"] == pytest.approx(x.mean(), rel=1e-6)
         half = 1.959964 * x.std(ddof=1) / math.sqrt(len(x))
         assert line["difference"]["high"] - line["difference"]["value"] == pytest.approx(half, rel=1e-5)
-        assert line["difference"]["value"] == pytest.approx(line["bits"] - summary["lines"][0]["bits"], abs=1e-5)
+        assert line["difference"]["value"] == pytest.approx(
+            line["bits"] - summary["lines"][0]["bits"], abs=1e-5
+        )
         assert math.isfinite(line["window_bits"])
 
 
@@ -234,7 +248,9 @@ def test_a_killed_run_continues_as_if_nothing_had_happened(straight, tmp_path, m
     assert metrics(config.out) == metrics(straight[0].out)
     timed = {"tokens_per_second", "compile_seconds"}
     for row, expected in zip(resumed["rows"], summary["rows"], strict=True):
-        assert {k: v for k, v in row.items() if k not in timed} == {k: v for k, v in expected.items() if k not in timed}
+        assert {k: v for k, v in row.items() if k not in timed} == {
+            k: v for k, v in expected.items() if k not in timed
+        }
 
 
 def test_more_variants_and_seeds_are_trained_beside_the_finished_ones(straight, tmp_path):
@@ -257,7 +273,13 @@ def test_more_variants_and_seeds_are_trained_beside_the_finished_ones(straight, 
 def test_cells_are_all_lengths_and_shares_with_their_baselines(straight, tmp_path):
     config, _ = straight
     config = dataclasses.replace(
-        config, out=tmp_path / "run", lengths=(8, 16), shares=(0.5, 1.0), stride=0, equations=("none",), steps=2
+        config,
+        out=tmp_path / "run",
+        lengths=(8, 16),
+        shares=(0.5, 1.0),
+        stride=0,
+        equations=("none",),
+        steps=2,
     )
     trainings = cells.cells(config)
     assert [cell.name for cell in trainings[:3]] == [
@@ -302,7 +324,9 @@ def test_scores_of_other_results_are_refused(straight):
 def test_verdicts_need_an_interval_without_zero():
     values = np.random.default_rng(0).normal(2, 0.1, 100)
     lower = compare_scores([values - 0.5], [values])
-    line = report.Line("a", 1, *(0.0,) * 6, lower, compare_scores([values], [values + 0.0]), math.nan, 0, 0.0, 0.0)
+    line = report.Line(
+        "a", 1, *(0.0,) * 6, lower, compare_scores([values], [values + 0.0]), math.nan, 0, 0.0, 0.0
+    )
     assert report.verdict(line).startswith("fewer bits than the baseline by the last weights, no difference")
 
 
@@ -315,4 +339,3 @@ def test_a_training_lowers_the_loss_of_the_tiny_text(straight, tmp_path):
     )  # fmt: skip
     rows = lm.main(longer)["rows"]
     assert all(row["token_perplexity"] < 40 for row in rows)
-

@@ -52,7 +52,11 @@ def configurations():
             config.network(components, TOKENS, TOKENS)
         except ValueError:
             continue  # such as evolved attention with ALiBi
-        yield f"{name}-{fields.get('stencil', model).__dict__.get('kind', '')}-{norm}-{positions}", config, components
+        yield (
+            f"{name}-{fields.get('stencil', model).__dict__.get('kind', '')}-{norm}-{positions}",
+            config,
+            components,
+        )
     for variant in VARIANTS:
         config = LongConfig(variants=(variant,), lengths=(128,), window=2, features=8)
         small = dataclasses.replace(config.model, layers=2, width=WIDTH, heads=2, ffn=8)
@@ -80,7 +84,12 @@ def check_causal(graphdef, params, segment_ids):
     tokens = np.arange(TOKENS)[None]
 
     def logits(table):
-        return logits_of(graphdef, params | {"embed": params["embed"] | {"tokens": {"embedding": table}}}, tokens, segment_ids)
+        return logits_of(
+            graphdef,
+            params | {"embed": params["embed"] | {"tokens": {"embedding": table}}},
+            tokens,
+            segment_ids,
+        )
 
     sensitivity = token_sensitivity(jax.jit(logits), params["embed"]["tokens"]["embedding"])
     assert float(sensitivity.future) == 0  # exactly
@@ -100,9 +109,15 @@ def check_bitwise(graphdef, params, segment_ids):
             assert not np.array_equal(changed[t + 1 :], logits[t + 1 :])
 
 
-@pytest.mark.parametrize(("name", "config", "variant"), sample(CASES, every=61), ids=lambda value: value if isinstance(value, str) else "")
+@pytest.mark.parametrize(
+    ("name", "config", "variant"),
+    sample(CASES, every=61),
+    ids=lambda value: value if isinstance(value, str) else "",
+)
 def test_no_logit_depends_on_a_later_token(name, config, variant):
-    model = config.network(variant) if isinstance(config, LongConfig) else config.network(variant, TOKENS, TOKENS)
+    model = (
+        config.network(variant) if isinstance(config, LongConfig) else config.network(variant, TOKENS, TOKENS)
+    )
     model = dataclasses.replace(model, vocabulary=TOKENS)
     graphdef, params = with_random_parameters(CausalLM(model, nnx.Rngs(0)))
     for segment_ids in (None, PACKED):

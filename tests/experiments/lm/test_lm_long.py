@@ -54,7 +54,10 @@ def test_every_variant_has_its_attention():
     assert mixers["plain"] == mixers["evolved"] == ("attention", None, None)
     assert mixers["window"] == ("windowed", 64, None)
     assert mixers["performer"] == ("performer", None, 128)
-    assert (networks["window_pde"].attention.window, networks["performer_pde"].attention.base) == (64, "performer")
+    assert (networks["window_pde"].attention.window, networks["performer_pde"].attention.base) == (
+        64,
+        "performer",
+    )
     assert networks["performer_pde"].attention.features == 128
     assert {model.max_len for model in networks.values()} == {4096}
 
@@ -85,7 +88,9 @@ def test_accuracies_are_shares_of_right_labels_of_the_last_weights(straight):
         model = nnx.merge(programs.graphdef, params)
         for length in config.lengths:
             blocks = list(config.rows(length, test_rows=6).blocks("test"))
-            tokens, labels = (np.concatenate([getattr(b, name) for b in blocks]) for name in ("tokens", "labels"))
+            tokens, labels = (
+                np.concatenate([getattr(b, name) for b in blocks]) for name in ("tokens", "labels")
+            )
             right = np.argmax(np.asarray(model(tokens.astype(np.int32))), -1) == labels
             expected = np.mean([row[label >= 0].mean() for row, label in zip(right, labels, strict=True)])
             (row,) = [r for r in summary["long"] if (r["variant"], r["length"]) == (variant, length)]

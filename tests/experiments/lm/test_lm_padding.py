@@ -62,7 +62,10 @@ def test_the_switch_reproduces_the_published_pattern(padded):
 def test_the_honest_numbers_do_not(padded):
     config, summary = padded
     rows = patterns(summary)
-    honest = [row._replace(baseline=row.honest_baseline, pde=row.honest_pde, same_weights=row.honest_baseline) for row in rows]
+    honest = [
+        row._replace(baseline=row.honest_baseline, pde=row.honest_pde, same_weights=row.honest_baseline)
+        for row in rows
+    ]
     assert not padded_report.is_published_pattern(honest)
     assert all(abs(row.honest_gain) < 0.5 for row in rows)
     names = {cell.length: cell for cell in cells.cells(config)}
@@ -86,9 +89,13 @@ def test_blocks_of_the_honest_run_have_no_padding_and_every_target_counts(padded
     config, _ = padded
     for length in LENGTHS:
         train = program.prepare(config, length)["train"]
-        stream = b"".join(document + b"\0" for document in config.text.documents(config.data_dir, None)["train"].read())
+        stream = b"".join(
+            document + b"\0" for document in config.text.documents(config.data_dir, None)["train"].read()
+        )
         targets = np.asarray(train.tokens)[:, 1:].ravel()
-        assert bytes(targets.tolist()) == stream[1 : 1 + len(targets)]  # nothing between the bytes of the text
+        assert (
+            bytes(targets.tolist()) == stream[1 : 1 + len(targets)]
+        )  # nothing between the bytes of the text
 
 
 def test_lines_are_padded_or_cut_and_not_empty(padded):
@@ -130,7 +137,9 @@ def test_scores_of_both_paths_are_those_of_single_tokens():
     tokens = np.array([[3, 4, 5, 0, 0, 0], [8, 1, 1, 2, 6, 7]], np.uint8)
     split = lm_split(tokens)
     graphdef, state = nnx.split(model)
-    scores = padded_training.measure_padded(graphdef, nnx.to_pure_dict(state), split, 0, sharding.make_mesh(1))
+    scores = padded_training.measure_padded(
+        graphdef, nnx.to_pure_dict(state), split, 0, sharding.make_mesh(1)
+    )
     counted, zeroed = (slow_scores(model, tokens, 0, zeroed=zeroed) for zeroed in (False, True))
     is_real = tokens[:, 1:] != 0
     assert scores.counted == pytest.approx(counted.mean(), rel=1e-5)

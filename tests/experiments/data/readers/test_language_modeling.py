@@ -91,7 +91,12 @@ def test_rare_words_are_unknown_and_frequent_ones_come_first():
     words = frequent_words([b"a b a c b a <unk>"], rarest=2)
     assert words == [b"a", b"b"]
     encoder = word_encoder(words)
-    assert [encoder.vocabulary[i] for i in encoder.encode(b"c a <unk>").ids] == ["<unk>", "a", "<unk>", "<end>"]
+    assert [encoder.vocabulary[i] for i in encoder.encode(b"c a <unk>").ids] == [
+        "<unk>",
+        "a",
+        "<unk>",
+        "<end>",
+    ]
 
 
 def test_a_byte_zero_is_refused():
@@ -114,7 +119,10 @@ def test_blocks_predict_every_id_but_the_first_once(length, tokenizer):
         np.testing.assert_array_equal(targets, ids[1 : 1 + count * length])
         assert all(a.ids[-1] == b.ids[0] for a, b in itertools.pairwise(blocks))
         sums = np.sum([block.text for block in blocks], axis=0)
-        assert sums.tolist() == [text_bytes[1 : 1 + count * length].sum(), words[1 : 1 + count * length].sum()]
+        assert sums.tolist() == [
+            text_bytes[1 : 1 + count * length].sum(),
+            words[1 : 1 + count * length].sum(),
+        ]
 
 
 @pytest.mark.parametrize("unit", ["byte", "word", "piece"])
