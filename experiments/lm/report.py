@@ -155,8 +155,8 @@ def show_results(
     console.print(
         "after the last step; best: weights with the most correct predictions on validation; ±: sd over seeds; [ ]: "
         f"{100 * LEVEL:.0f} % interval of the paired difference, which covers the choice of {covered}, as if blocks "
-        f"were independent; below 0 a variant is better; PPL/word and bits/byte divide by the words and bytes of the same "
-        f"text; right: most probable next tokens that are right",
+        f"were independent; below 0 a variant is better; PPL/word and bits/byte divide by the words and bytes of the "
+        f"same text; right: most probable next tokens that are right",
         style="dim",
     )
     for line in lines:

@@ -112,8 +112,8 @@ class LanguageBlocks(tfds.core.ShardBasedBuilder):
             )
         if not number:
             raise ValueError(
-                f"a split has at least one block of {self._length + 1} ids, got fewer ids in {split}; lower the length, "
-                f"or use more text."
+                f"a split has at least one block of {self._length + 1} ids, got fewer ids in {split}; lower the "
+                f"length, or use more text."
             )
 
 

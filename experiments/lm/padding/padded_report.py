@@ -105,8 +105,8 @@ def conclusion(rows: Sequence[Pattern]) -> str:
     last = rows[-1]
     numbers = (
         f"with PAD counted the perplexity falls by {_percent(last.gain)} at length {last.length}, and by "
-        f"{_percent(last.gain_of_the_path)} between two evaluations of the baseline's own weights; without PAD it falls "
-        f"by {_percent(last.honest_gain)}"
+        f"{_percent(last.gain_of_the_path)} between two evaluations of the baseline's own weights; without PAD it "
+        f"falls by {_percent(last.honest_gain)}"
     )
     if is_published_pattern(rows):
         return f"the published pattern, without any effect of the PDE: {numbers}"
