@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow_datasets as tfds
 from filelock import FileLock
-from jaxtyping import Int32, UInt8
+from jaxtyping import Int32, UInt8, UInt16
 from numpy.lib.format import write_array_header_1_0
 
 from experiments.data.preparation.counter import counted
@@ -29,10 +29,10 @@ class Split(NamedTuple):
     """One split of n examples of T = max_len tokens, or of n pairs of sequences.
 
     Bytes and pixels have all 256 values, so their ids, value + 1, do not fit uint8. They are stored unchanged, and
-    `model_inputs` adds `first_id` on the device.
+    `model_inputs` adds `first_id` on the device. Ids of a vocabulary of more than 256 symbols are uint16.
     """
 
-    tokens: UInt8[np.ndarray, "n *pair T"]
+    tokens: UInt8[np.ndarray, "n *pair T"] | UInt16[np.ndarray, "n *pair T"]
     """Values of the builder from position 0 on, and 0 after their length; (n, 2, T) for pairs. Read when indexed."""
     lengths: Int32[np.ndarray, "n *pair"]
     """Number of tokens of every sequence."""
@@ -63,9 +63,9 @@ def prepare(
     manifest. A machine reads a file for its SHA-256 once, and again if size or time of change differ.
 
     Args:
-        builder: a TFDS builder of examples {"tokens": uint8 (t,), "label": ClassLabel} with t <= max_len. Pairs of
-            sequences have another entry "second": uint8 (s,). Labels of tokens are "labels": int32 (t,), in place of
-            "label", and their number is `info.metadata["classes"]`. `info.metadata["vocabulary"]` lists the symbols,
+        builder: a TFDS builder of examples {"tokens": uint8 or uint16 (t,), "label": ClassLabel} with t <= max_len.
+            Pairs of sequences have another entry "second" like it. Labels of tokens are "labels": int32 (t,), in place
+            of "label", and their number is `info.metadata["classes"]`. `info.metadata["vocabulary"]` lists the symbols,
             `info.metadata["first_id"]` is 1 for bytes and pixels.
         max_len: tokens of a row.
         data_dir: parent of the folder `arrays`.
@@ -77,7 +77,7 @@ def prepare(
 
     Raises:
         ValueError: the folder is damaged or was made from another configuration, or an example is longer than
-            max_len or not uint8. Nothing is overwritten.
+            max_len or of another type. Nothing is overwritten.
     """
     identity, folder = _identity(builder, max_len), _folder(builder, max_len, data_dir)
     hashes = FileHashes(Path(data_dir))
@@ -150,20 +150,20 @@ def _write_split(source: Any, features: Any, folder: Path, split: str, max_len: 
     n = len(source)
     names = ("tokens", "second") if "second" in features else ("tokens",)
     pair = (2,) if len(names) == 2 else ()
-    of_tokens = "labels" in features
+    of_tokens, dtype = "labels" in features, np.dtype(features["tokens"].np_dtype)
     labels = np.full((n, max_len) if of_tokens else n, NO_LABEL, np.int32)
     lengths = np.zeros((n, len(names)), np.int32)
     starts = range(0, n, ROWS_AT_ONCE)
     with (folder / f"{split}.x.npy").open("wb") as file:  # a memory map would count all its pages as memory
         shape = (n, *pair, max_len)
-        write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+        write_array_header_1_0(file, {"descr": dtype.str, "fortran_order": False, "shape": shape})
         for start in counted(starts, f"writing blocks of {split} arrays", len(starts)):
             rows = range(start, min(start + ROWS_AT_ONCE, n))
-            tokens = np.zeros((len(rows), len(names), max_len), np.uint8)
+            tokens = np.zeros((len(rows), len(names), max_len), dtype)
             for row, example in zip(rows, source.__getitems__(list(rows)), strict=True):
                 for column, name in enumerate(names):
                     values, length = example[name], len(example[name])
-                    _check_values(values, max_len, split)
+                    _check_values(values, dtype, max_len, split)
                     tokens[row - start, column, :length], lengths[row, column] = values, length
                 if of_tokens:
                     labels[row, : len(example["labels"])] = example["labels"]
@@ -174,10 +174,10 @@ def _write_split(source: Any, features: Any, folder: Path, split: str, max_len: 
     np.save(folder / f"{split}.y.npy", labels)
 
 
-def _check_values(values: np.ndarray, max_len: int, split: str) -> None:
-    if values.dtype != np.uint8 or len(values) > max_len:
+def _check_values(values: np.ndarray, dtype: Any, max_len: int, split: str) -> None:
+    if values.dtype != dtype or dtype not in (np.uint8, np.uint16) or len(values) > max_len:
         raise ValueError(
-            f"examples must be uint8 and have at most max_len={max_len} tokens, got {values.dtype} of length "
+            f"examples must be uint8 or uint16 and have at most max_len={max_len} tokens, got {values.dtype} of length "
             f"{len(values)} in {split}; raise max_len or have the builder cut its examples."
         )
 
