@@ -53,7 +53,9 @@ def group_result(
         return BASELINE if name == own else name
 
     renamed = [result._replace(variant=rename(result.variant)) for result in results]
-    names = {result.variant for result in results}  # the baseline of another group has its name after renaming
+    names = {
+        result.variant for result in results
+    }  # the baseline of another group has its name after renaming
     columns = {(rename(name), seed): value for (name, seed), value in hits.items() if name in names}
     rows = lines(renamed, test_examples, columns)
     rows = [line._replace(variant=own) if line.variant == BASELINE else line for line in rows]
