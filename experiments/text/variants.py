@@ -122,8 +122,8 @@ def check_variants(config: Config) -> None:
     """Raise ValueError if the model of a variant cannot be built; it makes no array."""
     for task, data in config.data().items():
         for name, variant in variants(config).items():
-            build = variant.build(Rows(config.text.vocabulary, data.classes, data.max_len))
             try:
+                build = variant.build(Rows(config.text.vocabulary, data.classes, data.max_len))
                 nnx.eval_shape(lambda build=build: build(nnx.Rngs(0)))
             except ValueError as error:
                 raise ValueError(f"{task} cannot have the variant {name}: {error}") from None
