@@ -7,7 +7,7 @@ default; the others are other sources of the same task. The miniatures are those
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from experiments.data import listops
 from experiments.data.arrays import Split
@@ -22,16 +22,19 @@ from experiments.data.recall import RecallConfig
 from experiments.data.retrieval import RetrievalConfig
 from experiments.data.retrieval.retrieval_config import RetrievalSource
 from experiments.data.text import TextConfig
+from experiments.data.text.corpora import CORPORA, TokenText
+from experiments.data.text.corpora.published_corpora import FILES, TFDS_NAMES
 from experiments.data.text.text_config import TextSource
 
 Kind = Literal["symbols", "text", "image"]
 RELEASE = "extract {folder} from lra_release.gz of the Long Range Arena (8 GB), and pass that folder as --manual-dir."
+PARQUET = "download the folder {folder} of {repository} from huggingface.co, and pass it as --manual-dir."
 ARCHIVE = "download {file} from {place}, and pass its folder as --manual-dir."
 TFDS = (
     "run `tfds build {name} --file_format=array_record --data_dir=FOLDER` where tensorflow and importlib_resources are "
     "installed, and pass FOLDER as --manual-dir; if they are installed here, leave --manual-dir out."
 )
-FROM_FOLDER = ("original", "lra_release", "wikitext103")
+FROM_FOLDER = ("original", "huggingface", "lra_release", "wikitext103")
 """Sources whose published files are in the manual folder at every start, because their hash names the arrays."""
 PUBLISHED_LENGTH = 4000
 """Bytes at which the tables of the benchmark cut a text."""
@@ -134,6 +137,31 @@ def _text() -> dict[str, DataSet]:
     }
 
 
+def _corpora() -> dict[str, DataSet]:
+    def sources(name: str, **options: Any) -> DataSet:
+        archive = ARCHIVE.format(file="aclImdb_v1.tar.gz", place="ai.stanford.edu/~amaas/data/sentiment")
+        repository, folder = FILES[name]
+        instructions = {
+            "tfds": TFDS.format(name=TFDS_NAMES[name]),
+            "huggingface": PARQUET.format(folder=folder, repository=repository),
+            "original": archive,
+        }
+        facts = CORPORA[name]
+        options = {"max_len": facts.max_len} | options
+        configs = tuple(TokenText(name, source, **options) for source in facts.sources)
+        return DataSet(
+            "symbols", configs, {name: instructions[name] for name in facts.sources if name in instructions}
+        )
+
+    return {
+        "imdb": sources("imdb"),
+        "ag-news": sources("ag-news"),
+        "sst2": sources("sst2"),
+        "char-imdb": sources("imdb", tokens="characters", max_len=2048),
+        "documentation": DataSet("symbols", (TokenText(),)),
+    }
+
+
 def _retrieval() -> dict[str, DataSet]:
     sources: tuple[RetrievalSource, ...] = ("lra_release", "offline:20newsgroups", "offline:bbc")
     quick = RetrievalConfig("offline:bbc", max_len=256, train=4000, val=500, test=1000)
@@ -204,6 +232,7 @@ def _language_modeling() -> dict[str, DataSet]:
 CATALOG: dict[str, DataSet] = {
     **_listops(),
     **_text(),
+    **_corpora(),
     **_retrieval(),
     **_image(),
     **_pathfinder(),

