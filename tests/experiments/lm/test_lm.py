@@ -324,9 +324,8 @@ def test_scores_of_other_results_are_refused(straight):
 def test_verdicts_need_an_interval_without_zero():
     values = np.random.default_rng(0).normal(2, 0.1, 100)
     lower = compare_scores([values - 0.5], [values])
-    line = report.Line(
-        "a", 1, *(0.0,) * 6, lower, compare_scores([values], [values + 0.0]), math.nan, 0, 0.0, 0.0
-    )
+    same = compare_scores([values], [values + 0.0])
+    line = report.Line("a", 1, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, lower, same, math.nan, 0, 0.0, 0.0)
     assert report.verdict(line).startswith("fewer bits than the baseline by the last weights, no difference")
 
 

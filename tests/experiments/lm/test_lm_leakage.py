@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -44,6 +45,7 @@ def options():
 
 def configurations():
     """Configurations of the models of all variants, norms and positions that the program accepts."""
+    fields: dict[str, Any]
     for fields, norm, positions in itertools.product(options(), NORMS, POSITIONS):
         model = lm.Network(layers=2, width=WIDTH, heads=2, ffn=8, norm=norm, positions=positions)
         try:

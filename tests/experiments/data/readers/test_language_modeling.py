@@ -66,7 +66,7 @@ def test_spans_of_units_are_the_bytes_and_words_of_the_text(text, tokenizer):
         assert min(units.bytes.min(), units.words.min()) >= 0
         assert encoder.vocabulary[units.ids[-1]] == "<end>"
         assert np.all(units.ids[:-1] != units.ids[-1])
-        assert units.ids.max() < len(encoder.vocabulary) <= np.iinfo(encoder.dtype).max + 1
+        assert units.ids.max() < len(encoder.vocabulary) <= np.iinfo(np.dtype(encoder.dtype).name).max + 1
 
 
 def test_units_say_what_they_stand_for(tokenizer):
