@@ -212,8 +212,9 @@ def _pathfinder() -> dict[str, DataSet]:
 def _language_modeling() -> dict[str, DataSet]:
     def files(archive: str, release: str) -> str:
         return (
-            f"put wiki.train.{release}, wiki.valid.{release} and wiki.test.{release}, or {archive}, from a mirror of "
-            f"WikiText-103 into a folder, and pass it as --manual-dir."
+            f"put wiki.train.{release}, wiki.valid.{release} and wiki.test.{release}, or {archive}, or the folder "
+            f"{archive.removesuffix('.zip')} of Salesforce/wikitext on Hugging Face into a folder, and pass it as "
+            f"--manual-dir."
         )
 
     def by(unit: Unit, *sources: CorpusSource) -> tuple[CorpusConfig, ...]:

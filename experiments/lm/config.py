@@ -69,7 +69,7 @@ class Padding:
     """Training lines, the first ones of the text."""
     test_lines: Count = 500
     """Test lines."""
-    learning_rate: Annotated[float, Range(0, 1, without_low=True)] = 1e-3
+    peak_rate: Annotated[float, Range(0, 1, without_low=True)] = 1e-3
     """Peak learning rate, with the warm-up and the constant rate of the official code; 1e-4 there."""
     pde_steps: Count = 1
     """Official steps of diffusion after every encoder layer."""

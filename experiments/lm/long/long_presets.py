@@ -17,7 +17,7 @@ QUICK = LongConfig(
 )
 """python -m experiments.lm long-quick
 
-MQAR: 4 pairs, trained on rows of 128 tokens and measured at 1,024 and 4,096.
+MQAR: 4 pairs, trained on rows of 64 tokens and measured at 1,024 and 4,096.
 """
 LONG = dataclasses.replace(
     QUICK,
@@ -61,7 +61,7 @@ The sizes of long-quick, measured up to 16,384 tokens.
 """
 LONG_PRESETS = {
     "long-quick": (
-        "Recall trained at 128 tokens, measured at 1,024 and 4,096; takes minutes on two CPU cores.",
+        "Recall trained at 64 tokens, measured at 1,024 and 4,096; takes minutes on two CPU cores.",
         QUICK,
     ),
     "long-cost": ("The same, measured up to 16,384 tokens; two CPU cores.", COST),

@@ -11,10 +11,11 @@ from experiments import run
 from experiments.lm.long.long_config import LongConfig
 from experiments.lm.long.long_presets import LONG_CONTINUATION
 from experiments.lm.long.long_report import LongRow, draw_long, long_row, long_table
-from experiments.lm.long.long_training import builder, long_accuracy, train_variant
+from experiments.lm.long.long_training import long_accuracy, train_variant
 from experiments.lm.long.step_cost import step_cost
 from experiments.run.report import Layout, show
 from pdeformer import sharding
+from pdeformer.model import CausalLM
 
 WEIGHTS: run.Arrays = {
     ("model.layers", "model.width", "model.ffn"): 32,
@@ -70,7 +71,7 @@ def check(config: LongConfig, mesh: Mesh) -> None:
         run.check_folder(config.data_dir, "--data-dir")
     for variant in config.variants:
         try:
-            nnx.eval_shape(lambda variant=variant: builder(config.network(variant))(nnx.Rngs(0)))
+            nnx.eval_shape(lambda variant=variant: CausalLM(config.network(variant), nnx.Rngs(0)))
         except ValueError as error:
             raise ValueError(f"a causal model cannot have the variant {variant}: {error}") from None
 

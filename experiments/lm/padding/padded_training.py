@@ -116,7 +116,7 @@ def train_padded(
         return PaddedScores(*(float(row[field]) for field in PaddedScores._fields))
     vocabulary = len(lines.splits["train"].vocabulary)
     optimizer = train.Optimizer(
-        options.learning_rate,
+        options.peak_rate,
         schedule="constant",
         warmup=max(1, options.steps // 10),
         warmup_start=0.1,

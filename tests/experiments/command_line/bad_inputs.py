@@ -399,7 +399,7 @@ LANGUAGE = [
     ("longg", "got 'longg'; did you mean long?"),
     ("long-quick --variants plan", "got 'plan'", "plain"),
     ("long-quick --variants plain plain", "got plain plain", "--variants"),
-    ("long-quick --lengths 64", "got 64 for train_length=128", "--lengths"),
+    ("long-quick --lengths 32", "got 32 for train_length=64", "--lengths"),
     ("long-quick --lengths 4096 1024", "got 4096 1024", "--lengths"),
     ("long-quick --items 64", "vocabulary=64", "lower items=64"),
     ("long-quick --model.positions learned", "'learned'", "--model.positions rotary"),

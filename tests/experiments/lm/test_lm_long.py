@@ -52,13 +52,13 @@ def test_every_variant_has_its_attention():
     assert {name for name, model in networks.items() if model.attention.kind != "none"} == set(WITH_EQUATION)
     mixers = {name: (model.mixer, model.window, model.features) for name, model in networks.items()}
     assert mixers["plain"] == mixers["evolved"] == ("attention", None, None)
-    assert mixers["window"] == ("windowed", 64, None)
-    assert mixers["performer"] == ("performer", None, 128)
+    assert mixers["window"] == ("windowed", 32, None)
+    assert mixers["performer"] == ("performer", None, 64)
     assert (networks["window_pde"].attention.window, networks["performer_pde"].attention.base) == (
-        64,
+        32,
         "performer",
     )
-    assert networks["performer_pde"].attention.features == 128
+    assert networks["performer_pde"].attention.features == 64
     assert {model.max_len for model in networks.values()} == {4096}
 
 

@@ -23,7 +23,7 @@ PADDED = dataclasses.replace(
     steps=2,
     equations=("none",),
     official_padding=True,
-    padding=lm.Padding(steps=50, batch=8, lines=200, test_lines=20, learning_rate=3e-3),
+    padding=lm.Padding(steps=50, batch=8, lines=200, test_lines=20, peak_rate=3e-3),
     model=lm.Network(layers=1, width=16, heads=2, ffn=16, dropout=0.0, attention_dropout=0.0),
     cadence=run.LoopIntervals(log_every=10, eval_every=50, checkpoint_every=50),
 )

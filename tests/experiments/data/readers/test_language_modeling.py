@@ -8,6 +8,7 @@ import zipfile
 from collections import Counter
 
 import numpy as np
+import pyarrow.parquet
 import pytest
 from tokenizers import Tokenizer
 from tokenizers.models import WordPiece
@@ -157,18 +158,33 @@ def test_wide_ids_are_stored_as_they_are(tmp_path):
     assert np.unique(train.tokens).size > 256
 
 
-def test_articles_are_split_at_titles_and_an_archive_gives_the_same(tmp_path):
+def test_articles_are_split_at_titles_and_an_archive_or_a_table_gives_the_same(tmp_path):
     write_wikitext(tmp_path)
     path = tmp_path / "wiki.test.raw"
-    articles = list(wikitext.read_articles(path, "test", "raw"))
+    articles = list(wikitext.read_articles((path,), "test", "raw"))
     assert articles == [b" \n" + ARTICLES[0], *ARTICLES[1:]]
-    with zipfile.ZipFile(tmp_path / wikitext.ARCHIVES["raw"], "w") as archive:
-        for name in wikitext.PUBLISHED_NAMES.values():
-            archive.write(tmp_path / f"wiki.{name}.raw", f"wikitext-103-raw/wiki.{name}.raw")
-    packed = wikitext.read_articles(tmp_path / wikitext.ARCHIVES["raw"], "test", "raw")
-    assert list(packed) == articles
+    lines, name = path.read_bytes().splitlines(keepends=True), wikitext.NAMES["raw"]
+    tables = tmp_path / "tables" / name
+    tables.mkdir(parents=True)
+    for split in ("train", "validation", "test"):
+        rows = ["" if line == b" \n" else line.decode() for line in lines]
+        for part, texts in enumerate((rows[:5], rows[5:])):
+            pyarrow.parquet.write_table(
+                pyarrow.table({"text": texts}), tables / f"{split}-0000{part}-of-00002.parquet"
+            )
+    files = wikitext.published_files(tmp_path / "tables", "raw")
+    assert [len(paths) for paths in files.values()] == [2, 2, 2]
+    assert list(wikitext.read_articles(files["test"], "test", "raw")) == articles
+    archive = tmp_path / f"{name}.zip"
+    with zipfile.ZipFile(archive, "w") as packed:
+        for published in wikitext.PUBLISHED_NAMES.values():
+            packed.write(tmp_path / f"wiki.{published}.raw", f"wikitext-103-raw/wiki.{published}.raw")
+    assert list(wikitext.read_articles((archive,), "test", "raw")) == articles
     path.unlink()
-    assert set(wikitext.published_files(tmp_path, "raw").values()) == {tmp_path / wikitext.ARCHIVES["raw"]}
+    assert set(wikitext.published_files(tmp_path, "raw").values()) == {(archive,)}
+    next(tables.glob("test-*")).write_bytes(b"no table")
+    with pytest.raises(ValueError, match="column text"):
+        list(wikitext.read_articles(files["test"], "test", "raw"))
 
 
 def test_documents_of_free_texts_belong_to_one_split(tmp_path):
