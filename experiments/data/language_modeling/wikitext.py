@@ -45,9 +45,9 @@ def published_files(manual_dir: Path | None, release: Release) -> dict[str, tupl
             return choice
     place = "no manual folder" if manual_dir is None else f"the folder {manual_dir} without them"
     raise FileNotFoundError(
-        f"WikiText-103 needs {', '.join(path.name for (path,) in paths.values())}, or {archive[0].name}, "
-        f"or the folder {NAMES[release]} of Salesforce/wikitext on Hugging Face, got {place}; download them, and pass their folder as "
-        f"the manual folder."
+        f"WikiText-103 needs {', '.join(path.name for (path,) in paths.values())}, or {archive[0].name}, or the folder "
+        f"{NAMES[release]} of Salesforce/wikitext on Hugging Face, got {place}; download them, and pass their folder "
+        f"as the manual folder."
     )
 
 

@@ -113,7 +113,7 @@ def check_bitwise(graphdef, params, segment_ids):
 
 @pytest.mark.parametrize(
     ("name", "config", "variant"),
-    sample(CASES, every=61),
+    sample(CASES, every=107),
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_no_logit_depends_on_a_later_token(name, config, variant):
