@@ -45,11 +45,12 @@ def ngram_nats(
         order: n of the largest model.
 
     Example:
+        >>> import math
         >>> import numpy as np
         >>> from experiments.data.language_modeling import ngram_nats
         >>> text = np.arange(2000) % 4
         >>> unigram, bigram = ngram_nats(text, text, vocabulary=4, order=2)
-        >>> abs(unigram - np.log(4)) < 1e-6, bigram < 0.01
+        >>> abs(unigram - math.log(4)) < 1e-6, bigram < 0.01
         (True, True)
     """
     ids = np.concatenate([train[:LARGEST], test]).astype(np.int64)
