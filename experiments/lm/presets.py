@@ -12,20 +12,20 @@ from pdeformer.train import Optimizer
 SMALL: dict[str, Any] = {"dropout": 0.0, "attention_dropout": 0.0}
 QUICK = Config(
     preset="quick",
-    steps=150,
-    batch=16,
+    steps=400,
+    batch=8,
     equations=("diffusion", "reaction-diffusion", "advection-diffusion"),
     placement=("between_layers",),
     controls=("canon", "shift"),
     model=Network(**SMALL),
     optimizer=Optimizer(
-        learning_rate=3e-3, schedule="cosine", warmup=20, weight_decay=0.01, b2=0.98, clip=1.0
+        learning_rate=3e-3, schedule="cosine", warmup=40, weight_decay=0.01, b2=0.98, clip=1.0
     ),
-    cadence=run.LoopIntervals(log_every=1, eval_every=50, checkpoint_every=100),
+    cadence=run.LoopIntervals(log_every=5, eval_every=100, checkpoint_every=200),
 )
 """python -m experiments.lm
 
-The manual of Python by bytes, blocks of 128, a Transformer of 99,000 parameters, 150 steps.
+The manual of Python by bytes, blocks of 128, a Transformer of 99,000 parameters, 400 steps.
 """
 BROWN = dataclasses.replace(
     QUICK,
@@ -126,6 +126,8 @@ The first 0.1, 1, 5 and 10 % of the training text, diffusion with one step. Not 
 PADDED = dataclasses.replace(
     QUICK,
     preset="padding",
+    steps=150,
+    batch=16,
     text=CorpusConfig(unit="word"),
     lengths=(32, 64, 128),
     equations=("diffusion",),
@@ -134,6 +136,7 @@ PADDED = dataclasses.replace(
     controls=(),
     official_padding=True,
     padding=Padding(steps=200),
+    optimizer=dataclasses.replace(QUICK.optimizer, warmup=20),
 )
 """python -m experiments.lm padding
 

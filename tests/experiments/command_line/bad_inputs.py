@@ -357,7 +357,7 @@ STABILITY = [
 ]
 LANGUAGE = [
     ("quik", "got 'quik'; did you mean quick?"),
-    ("--steps 0", "got 0", "--steps 150"),
+    ("--steps 0", "got 0", "--steps 400"),
     ("--seeds 0 0", "got (0, 0)", "--seeds"),
     ("--epochs 3", "got --epochs", "--steps"),
     ("--text.source web", "got 'web'", "--text.source"),
