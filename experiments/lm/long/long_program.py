@@ -107,7 +107,9 @@ def _measure(config: LongConfig, mesh: Mesh, folder: run.Run) -> dict[str, Any]:
 
 
 def _short_rows(config: LongConfig, results: list[run.Result], count: int) -> list[LongRow]:
-    """Return the accuracies at the training length, whose cost is not measured."""
+    """Return the accuracies at the training length, whose cost is not measured; none if it is a length of the tests."""
+    if config.train_length in config.lengths:
+        return []
     return [
         long_row(
             variant,

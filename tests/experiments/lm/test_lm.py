@@ -97,7 +97,7 @@ def test_the_loss_is_the_mean_over_all_targets_of_all_rows_that_count():
     assert float(sums.loss / sums.weight) == pytest.approx(expected.mean(), rel=1e-5)
 
 
-@pytest.mark.parametrize("stride", [1, 4, 8, 16])
+@pytest.mark.parametrize("stride", [4, 16])
 def test_windows_count_every_target_once_with_a_long_context(stride, straight):
     config, _ = straight
     split = program.prepare(config, 16)["test"]
