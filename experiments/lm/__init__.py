@@ -18,7 +18,7 @@ presets       the values of the presets, and the command line
 report        the tables of results, with paired differences
 figures       cost against context, ablations, and the artifact
 padding       the artifact of padding as a switch
-text_requirements  devices, memory, files and causal models that a training needs
+causal_requirements  devices, memory, files and causal models that a training needs
 program       text, training, run folder, summary
 long          recall on long sequences: accuracy, time and memory
 """

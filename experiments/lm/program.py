@@ -29,7 +29,7 @@ from experiments.lm.next_token import (
 )
 from experiments.lm.presets import CONTINUATION
 from experiments.lm.scores import Scores, TextSize
-from experiments.lm.text_requirements import check
+from experiments.lm.causal_requirements import check
 from experiments.lra.figures import draw_curves
 from experiments.run.report import Layout, show
 from pdeformer import sharding, train
