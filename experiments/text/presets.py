@@ -13,7 +13,7 @@ from experiments.text.config import (
     TextNetwork,
     TextOptions,
 )
-from experiments.text.extension import extend
+from experiments.text.text_extension import extend
 from pdeformer.train import Optimizer
 
 OFFICIAL_OPTIMIZER = Optimizer(

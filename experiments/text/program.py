@@ -13,8 +13,8 @@ from experiments.data.text.corpora import bag_of_words
 from experiments.lra.learned import example_hits, learned_coefficients
 from experiments.run.report import Layout, Table, show
 from experiments.text.config import Config
-from experiments.text.evaluation import check_fit, evaluate_checkpoint, load_checkpoint
 from experiments.text.figures import draw_accuracies
+from experiments.text.official_checkpoints.evaluation import check_fit, evaluate_checkpoint, load_checkpoint
 from experiments.text.presets import CONTINUATION
 from experiments.text.published_results import ACCURACIES
 from experiments.text.result_tables import GroupResult, group_result, show_groups

@@ -8,8 +8,8 @@ from experiments.data.text.corpora.corpus import HUGGING_FACE, ORIGINAL
 from experiments.data.text.corpora.published_corpora import parquet_files
 from experiments.data.text.corpora.vocabularies import tokenizer_file
 from experiments.data.text.imdb import imdb_archive
-from experiments.text.checkpoint_files import check_file
 from experiments.text.config import Config
+from experiments.text.official_checkpoints.checkpoint_files import check_file
 from experiments.text.variants import check_variants
 
 WEIGHTS: run.Arrays = {

@@ -11,7 +11,12 @@ from experiments.data.arrays import Split
 from experiments.data.text.corpora import corpus as corpus_facts
 from experiments.lra import Mesh
 from experiments.text.config import Official, TextOptions
-from experiments.text.evaluation import check_fit, evaluate_checkpoint, load_checkpoint, logits_of
+from experiments.text.official_checkpoints.evaluation import (
+    check_fit,
+    evaluate_checkpoint,
+    load_checkpoint,
+    logits_of,
+)
 from experiments.text.presets import QUICK
 from pdeformer import sharding
 from tests.experiments.text import torch_files
