@@ -5,6 +5,7 @@ import importlib
 import io
 import tarfile
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from experiments.data.text.corpora.installed_documentation import read_documenta
 from tests.experiments.data.readers.miniatures import register, write_tar, write_tfds
 from tests.experiments.text.text_miniatures import install_documentation, symbols, write_parquet
 
-SMALL = {"train": 16, "val": 2, "test": 4}
+SMALL: Any = {"train": 16, "val": 2, "test": 4}
 
 
 def code(i):
@@ -104,7 +105,7 @@ def test_missing_files_are_named(source, tmp_path):
 
 def test_the_official_protocol_validates_on_test_and_the_other_one_on_training_texts(tmp_path):
     folder = write_tfds(tmp_path / "tfds", "ag_news_subset", NEWS)
-    options = {"train": 16, "test": 4}
+    options: Any = {"train": 16, "test": 4}
     held_out = characters("ag-news", "tfds", val=2, **options)
     official = characters("ag-news", "tfds", protocol="official_protocol", val=4, **options)
     rows = texts(held_out.prepare(tmp_path / "data", manual_dir=folder))

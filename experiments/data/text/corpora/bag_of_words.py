@@ -11,7 +11,6 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -91,16 +90,16 @@ def rows_of(split: Split) -> list[np.ndarray]:
     return [np.asarray(row[:length]) for row, length in zip(split.tokens, split.lengths, strict=True)]
 
 
-def words_of(ids: np.ndarray, vocabulary: Sequence[str]) -> list[str]:
+def words_of(ids: np.ndarray, vocabulary: tuple[str, ...]) -> list[str]:
     """Return the lower-case words of a row: pieces and characters are joined, and special symbols are left out."""
-    if any(len(vocabulary[i]) > 1 for i in ids):
-        special = (FIRST, LAST)
-        pieces = (vocabulary[i] for i in ids if vocabulary[i] not in special)
+    symbols = [vocabulary[int(i)] for i in ids]
+    if any(len(symbol) > 1 for symbol in symbols):
+        pieces = (symbol for symbol in symbols if symbol not in (FIRST, LAST))
         text = "".join(
             piece.removeprefix(CONTINUED) if piece.startswith(CONTINUED) else f" {piece}" for piece in pieces
         )
     else:
-        text = "".join(vocabulary[i] for i in ids)
+        text = "".join(symbols)
     return _WORD.findall(text.lower())
 
 
