@@ -195,10 +195,10 @@ class Config:
             raise ValueError(
                 "a run needs a variant, got none of --official.kinds, --equations and --placement; change one of them."
             )
-        elif self.has_official and (self.dtype != "float32" or self.mesh.seq != 1):
+        elif self.has_official and (self.dtype, self.mesh.model, self.mesh.seq) != ("float32", 1, 1):
             raise ValueError(
-                f"the official models compute in float32 and do not split rows, got dtype={self.dtype} and "
-                f"mesh.seq={self.mesh.seq}; drop them, or use --official.kinds {NONE}."
+                f"the official models compute in float32 and split neither weights nor rows, got dtype={self.dtype}, "
+                f"mesh.model={self.mesh.model} and mesh.seq={self.mesh.seq}; drop them, or use --official.kinds {NONE}."
             )
 
     def _check_evaluation(self) -> None:

@@ -227,6 +227,16 @@ def test_seeds_of_a_variant_share_one_compiled_step(tiny, tmp_path):
     assert after.hits - before.hits >= 4
 
 
+def test_two_devices_give_the_numbers_of_one(straight, tiny, tmp_path):
+    options = {"equations": ("none",), "placement": ("none",)}
+    expected = run.Run(straight[0].out).records("documentation.official_diffusion", 0)
+    config = dataclasses.replace(tiny, out=tmp_path / "run", mesh=Mesh(data=2), **options)
+    text.main(config)
+    records = run.Run(config.out).records("documentation.official_diffusion", 0)
+    for record, other in zip(records, expected, strict=True):
+        assert record["loss"] == pytest.approx(other["loss"], abs=1e-4)
+
+
 def test_learned_coefficients_are_in_the_summary(straight):
     _, summary = straight
     official = row_of(summary, "official_diffusion")["coefficients"]
