@@ -123,6 +123,8 @@ def test_a_vocabulary_comes_from_the_training_texts_alone(tokens, tmp_path, monk
     config = TokenText(tokens=tokens, train=20, val=5, test=200, max_len=60)
     splits = config.prepare(tmp_path)
     assert splits["train"].vocabulary == splits["test"].vocabulary
+    if tokens == "characters":
+        assert splits["train"].vocabulary[:2] == ("[PAD]", "[UNK]")
     letters = set("".join(s for s in splits["train"].vocabulary if not s.startswith("[")).replace("#", ""))
     assert letters <= set("".join(document.text.decode() for document in train_documents()))
     unknown = splits["test"].vocabulary.index("[UNK]")
