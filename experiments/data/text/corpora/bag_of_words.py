@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from experiments.data.arrays import Split
+from experiments.data.preparation.counter import counted
 from experiments.data.preparation.file_hashes import joint_hash
 from experiments.data.text.corpora.vocabularies import CONTINUED, FIRST, LAST
 from experiments.run.folder.atomic_files import write_atomically
@@ -63,17 +64,14 @@ def word_count_accuracy(train: Split, val: Split, test: Split) -> float:
         val: texts that choose the penalty.
         test: texts to classify.
     """
-    words = [words_of(row, train.vocabulary) for row in rows_of(train)]
+    words = _words(train)
     counts = Counter(word for text in words for word in set(text))
     columns = {
         word: place for place, (word, count) in enumerate(counts.most_common(MAX_WORDS)) if count >= MIN_TEXTS
     }
     inverse = np.array([math.log(len(words) / counts[word]) for word in columns])
     vectors = _vectors(words, columns, inverse)
-    others = [
-        _vectors([words_of(row, split.vocabulary) for row in rows_of(split)], columns, inverse)
-        for split in (val, test)
-    ]
+    others = [_vectors(_words(split), columns, inverse) for split in (val, test)]
     best = (-1.0, 0.0)
     for penalty in PENALTIES:
         weights = fit_logistic(vectors, train.labels, train.classes, penalty)
@@ -83,6 +81,11 @@ def word_count_accuracy(train: Split, val: Split, test: Split) -> float:
         ]
         best = max(best, (accuracies[0], accuracies[1]), key=lambda pair: pair[0])
     return best[1]
+
+
+def _words(split: Split) -> list[list[str]]:
+    rows = counted(rows_of(split), "counting words", len(split.labels))
+    return [words_of(row, split.vocabulary) for row in rows]
 
 
 def rows_of(split: Split) -> list[np.ndarray]:
