@@ -10,19 +10,18 @@
 
 Files in import order:
 
-text_tasks         the tasks, and the configuration of their data
-config             options, their `--help` and their checks
-variants           official and corrected models by name
-extension          more seeds, texts and variants for a run that exists
-published_results  accuracies that the paper reports
-presets            the presets, and the command line
-checkpoint_files   state dicts of PyTorch, safetensors and NumPy, read without PyTorch
-evaluation         an official checkpoint on test texts
-text_requirements  devices, memory and files that a run needs
-text_training      one training, with its hits and coefficients
-result_tables      the tables of results, with paired differences and verdicts
-figures            test accuracies of all variants
-program            data, trainings or evaluation, run folder, summary
+text_tasks            the tasks, and the configuration of their data
+config                options, their `--help` and their checks
+variants              official and corrected models by name
+text_extension        more seeds, texts and variants for a run that exists
+published_results     accuracies that the paper reports
+presets               the presets, and the command line
+official_checkpoints  checkpoints of the official code, read without PyTorch and evaluated on test texts
+text_requirements     devices, memory and files that a run needs
+text_training         one training, with its hits and coefficients
+result_tables         the tables of results, with paired differences and verdicts
+figures               test accuracies of all variants
+program               data, trainings or evaluation, run folder, summary
 """
 
 from experiments.text.config import Config as Config

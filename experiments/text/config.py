@@ -195,10 +195,10 @@ class Config:
             raise ValueError(
                 "a run needs a variant, got none of --official.kinds, --equations and --placement; change one of them."
             )
-        elif self.has_official and (self.dtype != "float32" or self.mesh.seq != 1):
+        elif self.has_official and (self.dtype, self.mesh.model, self.mesh.seq) != ("float32", 1, 1):
             raise ValueError(
-                f"the official models compute in float32 and do not split rows, got dtype={self.dtype} and "
-                f"mesh.seq={self.mesh.seq}; drop them, or use --official.kinds {NONE}."
+                f"the official models compute in float32 and split neither weights nor rows, got dtype={self.dtype}, "
+                f"mesh.model={self.mesh.model} and mesh.seq={self.mesh.seq}; drop them, or use --official.kinds {NONE}."
             )
 
     def _check_evaluation(self) -> None:
@@ -211,6 +211,13 @@ class Config:
         if len(self.corpora) > 1:
             raise ValueError(
                 f"a checkpoint is evaluated on one corpus, got {' '.join(self.corpora)}; change --corpora."
+            )
+        characters = [task for task in self.corpora if TASKS[task].characters]
+        if self.text.tokenizer != "published" or characters:
+            tokens = f"the characters of {characters[0]}" if characters else "trained word pieces"
+            raise ValueError(
+                f"ids must be those of the training of the checkpoint, which does not hold its vocabulary, got "
+                f"{tokens}; put its tokenizer.json or vocab.txt into --manual-dir, and use --text.tokenizer published."
             )
 
     @property

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 from difflib import get_close_matches
+from typing import Any
 
 from experiments import run
 from experiments.text.config import (
@@ -13,7 +14,7 @@ from experiments.text.config import (
     TextNetwork,
     TextOptions,
 )
-from experiments.text.extension import extend
+from experiments.text.text_extension import extend
 from pdeformer.train import Optimizer
 
 OFFICIAL_OPTIMIZER = Optimizer(
@@ -25,7 +26,7 @@ OFFICIAL_OPTIMIZER = Optimizer(
     clip=1.0,
 )
 """AdamW of the official code: the rate rises from a tenth in the first tenth of the steps, and then is constant."""
-SAME_SIZES = {"layers": 2, "width": 128, "heads": 4, "ffn": 256}
+SAME_SIZES: dict[str, Any] = {"layers": 2, "width": 128, "heads": 4, "ffn": 256}
 QUICK = Config(
     preset="quick",
     steps=300,

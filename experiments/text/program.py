@@ -13,14 +13,14 @@ from experiments.data.text.corpora import bag_of_words
 from experiments.lra.learned import example_hits, learned_coefficients
 from experiments.run.report import Layout, Table, show
 from experiments.text.config import Config
-from experiments.text.evaluation import check_fit, evaluate_checkpoint, load_checkpoint
 from experiments.text.figures import draw_accuracies
+from experiments.text.official_checkpoints.evaluation import check_fit, evaluate_checkpoint, load_checkpoint
 from experiments.text.presets import CONTINUATION
 from experiments.text.published_results import ACCURACIES
 from experiments.text.result_tables import GroupResult, group_result, show_groups
 from experiments.text.text_requirements import check
 from experiments.text.text_training import Splits, train_variant, training_name
-from experiments.text.variants import BASELINES, variants
+from experiments.text.variants import BASELINES, Group, variants
 from pdeformer import sharding
 
 Floors = Mapping[str, Mapping[str, float]]
@@ -138,7 +138,7 @@ def groups_of(
         example_hits.check(folder, result._replace(variant=name), saved, count)
         if saved is not None:
             hits[result.variant, result.seed] = saved
-    by_group = {
+    by_group: dict[Group, list[run.Result]] = {
         group: [r for r in results if variants(config)[r.variant].group == group] for group in BASELINES
     }
     title = config.data()[task].title
@@ -165,27 +165,14 @@ def evaluate(config: Config, mesh: Mesh, folder: run.Run) -> dict[str, Any]:
     floors = measure_floors(config, splits, console)[task]
     result = evaluate_checkpoint(config, model, parts["test"], mesh)
     kind = config.official.kinds[0]
-    row = {"task": task, "equation": kind, "checkpoint": config.evaluate.name if config.evaluate else ""}
-    row |= {
-        "test_examples": len(parts["test"].labels),
-        "test_loss": result.loss,
-        "test_accuracy": result.accuracy,
-    }
+    name, count = config.evaluate.name if config.evaluate else "", len(parts["test"].labels)
+    row: dict[str, Any] = {"task": task, "equation": kind, "checkpoint": name, "test_examples": count}
+    row |= {"test_loss": result.loss, "test_accuracy": result.accuracy}
     summary = folder.summarize(
         {"program": "text", "preset": config.preset, "evaluation": row, "floors": {task: floors}}
     )
     columns = ("checkpoint", "equation", "test texts", "accuracy %", "loss, nats", "bag of words %")
-    cells = (
-        row["checkpoint"],
-        kind,
-        f"{row['test_examples']:,}",
-        f"{100 * result.accuracy:.2f}",
-        f"{result.loss:.4f}",
-        f"{100 * floors['bag of words']:.2f}",
-    )
-    show(
-        [Table(f"{config.data()[task].title}: official checkpoint", columns, [cells])],
-        console,
-        Layout("right"),
-    )
+    accuracies = f"{100 * result.accuracy:.2f}", f"{result.loss:.4f}", f"{100 * floors['bag of words']:.2f}"
+    title = f"{config.data()[task].title}: official checkpoint"
+    show([Table(title, columns, [(name, kind, f"{count:,}", *accuracies)])], console, Layout("right"))
     return summary

@@ -26,5 +26,5 @@ ACCURACIES = {
 """Task -> published accuracies."""
 NOTE = (
     "published, not measured here: one seed each, and the best epoch was chosen on the test texts; a bag of words does "
-    "far better than both columns, so these models were trained too little, or on fewer texts"
+    "better than both columns, so these models were trained too little, or on fewer texts"
 )

@@ -8,8 +8,8 @@ from experiments.data.text.corpora.corpus import HUGGING_FACE, ORIGINAL
 from experiments.data.text.corpora.published_corpora import parquet_files
 from experiments.data.text.corpora.vocabularies import tokenizer_file
 from experiments.data.text.imdb import imdb_archive
-from experiments.text.checkpoint_files import check_file
 from experiments.text.config import Config
+from experiments.text.official_checkpoints.checkpoint_files import check_file
 from experiments.text.variants import check_variants
 
 WEIGHTS: run.Arrays = {
@@ -38,6 +38,8 @@ def check(config: Config, mesh: Mesh) -> None:
             f"{devices * micro_batches}."
         )
     run.check_memory(config, WEIGHTS)
+    if config.evaluate is not None:
+        check_file(config.evaluate)
     for task, data in config.data().items():
         if config.batch > (size := data.sizes()["train"]) and config.evaluate is None:
             raise ValueError(
@@ -49,8 +51,6 @@ def check(config: Config, mesh: Mesh) -> None:
             imdb_archive(config.manual_dir)
         if data.tokenizer == "published":
             tokenizer_file(config.manual_dir)
-    if config.evaluate is not None:
-        check_file(config.evaluate)
     if not config.data_dir.is_dir():
         run.check_folder(config.data_dir, "--data-dir")
     if config.evaluate is None:

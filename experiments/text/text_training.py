@@ -1,7 +1,7 @@
 """One training: a variant on the texts of a task with a seed, its hits on the test texts, its learned coefficients."""
 
 import functools
-from typing import Any
+from typing import Any, cast
 
 import jax
 import numpy as np
@@ -45,12 +45,13 @@ def train_variant(
     build = variant.build(rows_of(data))
     options: Any = {"fsdp": config.mesh.fsdp}
     programs = run.make_programs(build, variant.optimizer, config.steps, mesh, loss, **options)
+    batches_of = functools.partial(all_examples, cast(Any, config), mesh=mesh)
     hits: list[Any] = []  # of the last weights, and then of the best ones if they differ
 
     def test(params: Any) -> train.Evaluation:
         learned_coefficients.save(folder, name, seed, coefficients_of(nnx.merge(programs.graphdef, params)))
         batches: list[Any] = []
-        evaluation = programs.evaluate(params, all_examples(config, splits["test"], mesh), batches)
+        evaluation = programs.evaluate(params, batches_of(splits["test"]), batches)
         hits.append(np.concatenate(batches)[: len(splits["test"].labels)])  # the rest fills the last batch
         example_hits.save(folder, name, seed, example_hits.Hits(last=hits[0], best=hits[-1]))
         return evaluation
@@ -62,17 +63,13 @@ def train_variant(
         steps=config.steps,
         state=programs.init(jax.random.key(seed)),
         step_fn=programs.step,
-        batch_fn=functools.partial(_batch, config, data, mesh, seed),
-        evaluate_fn=lambda params: programs.evaluate(params, all_examples(config, splits["val"], mesh)),
+        batch_fn=lambda step: batch(cast(Any, config), data, mesh, seed=seed, step=step),
+        evaluate_fn=lambda params: programs.evaluate(params, batches_of(splits["val"])),
         test_fn=test,
         tokens_per_step=config.batch * data.tokens[0].size,
         cadence=config.cadence,
         profile=config.profile,
     )
-
-
-def _batch(config: Config, data: arrays.Split, mesh: Mesh, seed: int, step: int) -> dict[str, jax.Array]:
-    return batch(config, data, mesh, seed=seed, step=step)  # type: ignore[arg-type]  it has a batch size
 
 
 def coefficients_of(model: Any) -> learned_coefficients.Coefficients:

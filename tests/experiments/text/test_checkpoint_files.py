@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from experiments.text.checkpoint_files import read_state_dict
+from experiments.text.official_checkpoints.checkpoint_files import read_state_dict
 from tests.experiments.text import torch_files
 from tests.pdeformer.cta.official_cta import STATE
 

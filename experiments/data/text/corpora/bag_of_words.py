@@ -11,7 +11,6 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from experiments.data.arrays import Split
+from experiments.data.preparation.counter import counted
 from experiments.data.preparation.file_hashes import joint_hash
 from experiments.data.text.corpora.vocabularies import CONTINUED, FIRST, LAST
 from experiments.run.folder.atomic_files import write_atomically
@@ -64,17 +64,14 @@ def word_count_accuracy(train: Split, val: Split, test: Split) -> float:
         val: texts that choose the penalty.
         test: texts to classify.
     """
-    words = [words_of(row, train.vocabulary) for row in rows_of(train)]
+    words = _words(train)
     counts = Counter(word for text in words for word in set(text))
     columns = {
         word: place for place, (word, count) in enumerate(counts.most_common(MAX_WORDS)) if count >= MIN_TEXTS
     }
     inverse = np.array([math.log(len(words) / counts[word]) for word in columns])
     vectors = _vectors(words, columns, inverse)
-    others = [
-        _vectors([words_of(row, split.vocabulary) for row in rows_of(split)], columns, inverse)
-        for split in (val, test)
-    ]
+    others = [_vectors(_words(split), columns, inverse) for split in (val, test)]
     best = (-1.0, 0.0)
     for penalty in PENALTIES:
         weights = fit_logistic(vectors, train.labels, train.classes, penalty)
@@ -86,21 +83,26 @@ def word_count_accuracy(train: Split, val: Split, test: Split) -> float:
     return best[1]
 
 
+def _words(split: Split) -> list[list[str]]:
+    rows = counted(rows_of(split), "counting words", len(split.labels))
+    return [words_of(row, split.vocabulary) for row in rows]
+
+
 def rows_of(split: Split) -> list[np.ndarray]:
     """Return the ids of every text without its padding."""
     return [np.asarray(row[:length]) for row, length in zip(split.tokens, split.lengths, strict=True)]
 
 
-def words_of(ids: np.ndarray, vocabulary: Sequence[str]) -> list[str]:
+def words_of(ids: np.ndarray, vocabulary: tuple[str, ...]) -> list[str]:
     """Return the lower-case words of a row: pieces and characters are joined, and special symbols are left out."""
-    if any(len(vocabulary[i]) > 1 for i in ids):
-        special = (FIRST, LAST)
-        pieces = (vocabulary[i] for i in ids if vocabulary[i] not in special)
+    symbols = [vocabulary[int(i)] for i in ids]
+    if any(len(symbol) > 1 for symbol in symbols):
+        pieces = (symbol for symbol in symbols if symbol not in (FIRST, LAST))
         text = "".join(
             piece.removeprefix(CONTINUED) if piece.startswith(CONTINUED) else f" {piece}" for piece in pieces
         )
     else:
-        text = "".join(vocabulary[i] for i in ids)
+        text = "".join(symbols)
     return _WORD.findall(text.lower())
 
 

@@ -19,6 +19,7 @@ from tokenizers.pre_tokenizers import BertPreTokenizer
 from tokenizers.processors import BertProcessing
 from tokenizers.trainers import WordPieceTrainer
 
+from experiments.data.preparation.counter import counted
 from experiments.data.preparation.row_builder import id_type
 from experiments.run.folder.atomic_files import write_atomically
 
@@ -108,7 +109,7 @@ def _train(texts: Iterable[bytes], size: int) -> str:
     tokenizer: Any = _tokenizer({UNKNOWN: 0})
     normalizer, splitter = tokenizer.normalizer, tokenizer.pre_tokenizer
     characters: set[str] = set()
-    for text in decoded:
+    for text in counted(decoded, "training word pieces", len(decoded)):
         for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text)):
             characters.update(word[1:])
     continued = [CONTINUED + character for character in sorted(characters)]

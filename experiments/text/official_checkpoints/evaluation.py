@@ -10,8 +10,8 @@ from jax.sharding import Mesh
 from experiments.data import arrays
 from experiments.data.arrays import Split
 from experiments.lra.program import all_examples
-from experiments.text.checkpoint_files import read_state_dict
 from experiments.text.config import NONE, Config
+from experiments.text.official_checkpoints.checkpoint_files import read_state_dict
 from pdeformer import cta, train
 
 

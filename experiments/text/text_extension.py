@@ -15,7 +15,7 @@ def extend(saved: Config, config: Config) -> run.Extension[Config]:
     changes: dict[str, Any] = {name: _union(getattr(saved, name), getattr(config, name)) for name in LISTS}
     kinds = _union(saved.official.kinds, config.official.kinds)
     changes["official"] = dataclasses.replace(config.official, kinds=kinds)
-    fields = set(LISTS)
+    fields: set[str] = set(LISTS)
     if dataclasses.replace(saved.official, kinds=kinds) == changes["official"]:
         fields.add("official")
     return run.Extension(dataclasses.replace(config, **changes), sorted(fields))
