@@ -7,12 +7,14 @@ default; the others are other sources of the same task. The miniatures are those
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from experiments.data import listops
 from experiments.data.arrays import Split
 from experiments.data.image import ImageConfig
 from experiments.data.image.image_config import ImageSource
+from experiments.data.language_modeling import CorpusConfig
+from experiments.data.language_modeling.corpus_config import CorpusSource, Unit
 from experiments.data.listops.listops_splits import ListOpsData
 from experiments.data.pathfinder import PathfinderConfig
 from experiments.data.pathfinder.pathfinder_release import CONTOUR_FOLDERS
@@ -20,16 +22,19 @@ from experiments.data.recall import RecallConfig
 from experiments.data.retrieval import RetrievalConfig
 from experiments.data.retrieval.retrieval_config import RetrievalSource
 from experiments.data.text import TextConfig
+from experiments.data.text.corpora import CORPORA, TokenText
+from experiments.data.text.corpora.published_corpora import FILES, TFDS_NAMES
 from experiments.data.text.text_config import TextSource
 
 Kind = Literal["symbols", "text", "image"]
 RELEASE = "extract {folder} from lra_release.gz of the Long Range Arena (8 GB), and pass that folder as --manual-dir."
+PARQUET = "download the folder {folder} of {repository} from huggingface.co, and pass it as --manual-dir."
 ARCHIVE = "download {file} from {place}, and pass its folder as --manual-dir."
 TFDS = (
     "run `tfds build {name} --file_format=array_record --data_dir=FOLDER` where tensorflow and importlib_resources are "
     "installed, and pass FOLDER as --manual-dir; if they are installed here, leave --manual-dir out."
 )
-FROM_FOLDER = ("original", "lra_release")
+FROM_FOLDER = ("original", "huggingface", "lra_release", "wikitext103")
 """Sources whose published files are in the manual folder at every start, because their hash names the arrays."""
 PUBLISHED_LENGTH = 4000
 """Bytes at which the tables of the benchmark cut a text."""
@@ -44,7 +49,7 @@ class DataConfig(Protocol):
         ...
 
     def sizes(self) -> dict[str, int]:
-        """Return the number of examples of each split."""
+        """Return the number of examples of each split; a text whose length only its files tell has no entries."""
         ...
 
     @property
@@ -132,6 +137,31 @@ def _text() -> dict[str, DataSet]:
     }
 
 
+def _corpora() -> dict[str, DataSet]:
+    def sources(name: str, **options: Any) -> DataSet:
+        archive = ARCHIVE.format(file="aclImdb_v1.tar.gz", place="ai.stanford.edu/~amaas/data/sentiment")
+        repository, folder = FILES[name]
+        instructions = {
+            "tfds": TFDS.format(name=TFDS_NAMES[name]),
+            "huggingface": PARQUET.format(folder=folder, repository=repository),
+            "original": archive,
+        }
+        facts = CORPORA[name]
+        options = {"max_len": facts.max_len} | options
+        configs = tuple(TokenText(name, source, **options) for source in facts.sources)
+        return DataSet(
+            "symbols", configs, {name: instructions[name] for name in facts.sources if name in instructions}
+        )
+
+    return {
+        "imdb": sources("imdb"),
+        "ag-news": sources("ag-news"),
+        "sst2": sources("sst2"),
+        "char-imdb": sources("imdb", tokens="characters", max_len=2048),
+        "documentation": DataSet("symbols", (TokenText(),)),
+    }
+
+
 def _retrieval() -> dict[str, DataSet]:
     sources: tuple[RetrievalSource, ...] = ("lra_release", "offline:20newsgroups", "offline:bbc")
     quick = RetrievalConfig("offline:bbc", max_len=256, train=4000, val=500, test=1000)
@@ -179,12 +209,35 @@ def _pathfinder() -> dict[str, DataSet]:
     }
 
 
+def _language_modeling() -> dict[str, DataSet]:
+    def files(archive: str, release: str) -> str:
+        return (
+            f"put wiki.train.{release}, wiki.valid.{release} and wiki.test.{release}, or {archive}, or the folder "
+            f"{archive.removesuffix('.zip')} of Salesforce/wikitext on Hugging Face into a folder, and pass it as "
+            f"--manual-dir."
+        )
+
+    def by(unit: Unit, *sources: CorpusSource) -> tuple[CorpusConfig, ...]:
+        return tuple(CorpusConfig(source, unit) for source in sources)
+
+    raw, tokens = files("wikitext-103-raw-v1.zip", "raw"), files("wikitext-103-v1.zip", "tokens")
+    return {
+        "wikitext103": DataSet("symbols", by("byte", "wikitext103", "offline:brown"), {"wikitext103": raw}),
+        "wikitext103-words": DataSet(
+            "symbols", by("word", "wikitext103", "offline:brown"), {"wikitext103": tokens}
+        ),
+        "language-quick": DataSet("symbols", (CorpusConfig(max_len=128),)),
+    }
+
+
 CATALOG: dict[str, DataSet] = {
     **_listops(),
     **_text(),
+    **_corpora(),
     **_retrieval(),
     **_image(),
     **_pathfinder(),
+    **_language_modeling(),
     "mqar-64": DataSet("symbols", (RecallConfig(items=4, max_len=64),)),
     "mqar-128": DataSet("symbols", (RecallConfig(items=8, max_len=128),)),
     "mqar-256": DataSet("symbols", (RecallConfig(items=16, max_len=256),)),

@@ -99,7 +99,7 @@ def _draw_loss(
 
 def _draw_baselines(panel: Any, baselines: Mapping[str, float]) -> None:
     """Draw a line for each predictor, with its label to the right of the panel; labels keep a distance."""
-    top = max(panel.get_ylim()[1], *(105 * value for value in baselines.values()))
+    top = max([panel.get_ylim()[1], *(105 * value for value in baselines.values())])
     panel.set_ylim(0, top)
     place = -1.0
     for name, value in sorted(baselines.items(), key=lambda item: item[1]):

@@ -64,7 +64,7 @@ def main(config: Config) -> dict[str, Any]:
 
     Writes `summary.json` and figures beside the files of `experiments.run`; --npz adds `table.csv` and `table.json`.
     With `--resume`, finished parts are not repeated. Raises FileExistsError if the run folder has files, and the errors
-    of `experiments.data.activation_files.read` before it creates the folder.
+    of `experiments.data.preparation.activation_files.read` before it creates the folder.
     """
     return run.run_study(GaussianStudy(config), config, out=config.out, resume=config.resume)
 

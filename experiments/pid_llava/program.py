@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from rich.console import Console
 
 from experiments import run
-from experiments.data import activation_files
+from experiments.data.preparation import activation_files
 from experiments.data.preparation.file_hashes import sha256
 from experiments.pid_llava import figures, known_effects, paper_claims, report
 from experiments.pid_llava.checkpoint import ModelFolder

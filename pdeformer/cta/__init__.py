@@ -1,8 +1,10 @@
 """The official Continuous-Time Attention layers and checkpoints, in the original formulas.
 
-layer        `refine`: the explicit steps on hidden states
-models       `OfficialClassifier`, `OfficialLM`, and the encoder layer they share
-state_dicts  `load_classifier`, `load_lm`: read an official PyTorch checkpoint
+layer             `refine`: the explicit steps on hidden states
+encoder           the encoder layer, its attention and its affine maps
+official_weights  `Weights`, and `init_weights`: initial ones from the distributions of PyTorch
+models            `OfficialClassifier`, `OfficialLM`: to train with a random key, or to evaluate
+state_dicts       `load_classifier`, `load_lm`: read an official PyTorch checkpoint
 
 The published code evolves no attention matrix. It refines the hidden states (B, L, D) along L after each encoder
 layer. This package reproduces the numbers of that code, for parity and for its checkpoints. New models should use the
@@ -30,20 +32,23 @@ corrected forms:
     B batch, L tokens, D channels, N heads, H head width, F feed-forward width, S steps, V vocabulary, C classes
 """
 
+from pdeformer.cta.encoder import LAYER_SHAPES as LAYER_SHAPES
+from pdeformer.cta.encoder import affine as affine
+from pdeformer.cta.encoder import attention as attention
+from pdeformer.cta.encoder import encoder_layer as encoder_layer
 from pdeformer.cta.layer import KINDS as KINDS
 from pdeformer.cta.layer import WITH_BETA as WITH_BETA
 from pdeformer.cta.layer import refine as refine
-from pdeformer.cta.models import LAYER_SHAPES as LAYER_SHAPES
 from pdeformer.cta.models import OfficialClassifier as OfficialClassifier
 from pdeformer.cta.models import OfficialLM as OfficialLM
-from pdeformer.cta.models import Weights as Weights
-from pdeformer.cta.models import affine as affine
-from pdeformer.cta.models import attention as attention
-from pdeformer.cta.models import encoder_layer as encoder_layer
+from pdeformer.cta.official_weights import INITIAL_COEFFICIENTS as INITIAL_COEFFICIENTS
+from pdeformer.cta.official_weights import Weights as Weights
+from pdeformer.cta.official_weights import init_weights as init_weights
 from pdeformer.cta.state_dicts import load_classifier as load_classifier
 from pdeformer.cta.state_dicts import load_lm as load_lm
 
 __all__ = [
+    "INITIAL_COEFFICIENTS",
     "KINDS",
     "LAYER_SHAPES",
     "WITH_BETA",
@@ -53,6 +58,7 @@ __all__ = [
     "affine",
     "attention",
     "encoder_layer",
+    "init_weights",
     "load_classifier",
     "load_lm",
     "refine",

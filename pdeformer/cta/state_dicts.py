@@ -11,15 +11,17 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from pdeformer.cta.encoder import LAYER_SHAPES
 from pdeformer.cta.layer import WITH_BETA, Kind, check_kind
-from pdeformer.cta.models import LAYER_SHAPES, OfficialClassifier, OfficialLM, Weights
+from pdeformer.cta.models import OfficialClassifier, OfficialLM
+from pdeformer.cta.official_weights import Weights
 
 StateDict: TypeAlias = Mapping[str, Any]
 """Map from PyTorch name to array."""
 
 
 def load_classifier(state_dict: StateDict, *, kind: Kind | str | None, heads: int) -> OfficialClassifier:
-    """Make the official classifier from a PyTorch checkpoint, in evaluation mode.
+    """Make the official classifier from a PyTorch checkpoint.
 
     Args:
         state_dict: arrays under the PyTorch names: `embedding.weight`, `pos_encoder`, `fc.weight`, `fc.bias`,
@@ -53,15 +55,16 @@ def load_classifier(state_dict: StateDict, *, kind: Kind | str | None, heads: in
     return OfficialClassifier(parse_state_dict(state_dict, kind), kind=kind, heads=heads)
 
 
-def load_lm(state_dict: StateDict, *, kind: Kind | str | None, heads: int) -> OfficialLM:
-    """Make the official language model from a PyTorch checkpoint, in evaluation mode.
+def load_lm(state_dict: StateDict, *, kind: Kind | str | None, heads: int, causal: bool = True) -> OfficialLM:
+    """Make the official language model from a PyTorch checkpoint.
 
-    Attention and PDE steps are causal. The head `fc` (V, D) is not tied to the embedding.
+    Attention and PDE steps are causal by default. The head `fc` (V, D) is not tied to the embedding.
 
     Args:
         state_dict: as in `load_classifier`; `fc` has one row per token id.
         kind: as in `load_classifier`.
         heads: number of attention heads; it divides the width.
+        causal: False is the first public code, which had neither a causal mask nor causal steps.
 
     Returns:
         A model called as `model(input_ids, attention_mask) -> logits (B, L, V)`.
@@ -89,7 +92,7 @@ def load_lm(state_dict: StateDict, *, kind: Kind | str | None, heads: int) -> Of
             f"a language model has one output per word, got fc.weight with {outputs} rows for {vocabulary} "
             "words; use load_classifier."
         )
-    return OfficialLM(weights, kind=kind, heads=heads)
+    return OfficialLM(weights, kind=kind, heads=heads, causal=causal)
 
 
 def parse_state_dict(state_dict: StateDict, kind: Kind | str | None) -> Weights:

@@ -5,9 +5,12 @@ Every measure is a pure function that works under `jit`, `vmap` and `grad`. File
 hidden_states  of one state: Dirichlet energy, roughness, token similarity, effective rank; commutator of two maps
 similarity     of two states: relative change, cosine, centered kernel alignment (CKA)
 row_entropy    of attention: entropy of its rows
+causality      of maps of tokens: derivatives by later and by earlier tokens
 sensitivity    of maps: norm of the Jacobian, top Lyapunov exponent
 """
 
+from pdeformer.diagnostics.causality import TokenSensitivity as TokenSensitivity
+from pdeformer.diagnostics.causality import token_sensitivity as token_sensitivity
 from pdeformer.diagnostics.hidden_states import commutator as commutator
 from pdeformer.diagnostics.hidden_states import dirichlet_energy as dirichlet_energy
 from pdeformer.diagnostics.hidden_states import effective_rank as effective_rank
@@ -23,6 +26,7 @@ from pdeformer.diagnostics.similarity import relative_change as relative_change
 
 __all__ = [
     "JacobianNorm",
+    "TokenSensitivity",
     "attention_entropy",
     "cka",
     "commutator",
@@ -33,5 +37,6 @@ __all__ = [
     "lyapunov_exponent",
     "relative_change",
     "roughness",
+    "token_sensitivity",
     "token_similarity",
 ]

@@ -42,9 +42,13 @@ class Optimizer:
     schedule: Literal["cosine", "linear", "rsqrt", "constant"] = "cosine"
     """Schedule after the warm-up: cosine or linear decay to zero, rsqrt (Long Range Arena), or constant."""
     warmup: int = 0
-    """Number of steps of linear warm-up from zero."""
+    """Number of steps of linear warm-up."""
+    warmup_start: float = 0.0
+    """Share of the peak learning rate at which the warm-up starts, in [0, 1]."""
     weight_decay: float = 0.0
-    """Decoupled weight decay of kernels and embeddings, multiplied by the learning rate."""
+    """Decoupled weight decay, multiplied by the learning rate."""
+    decay: Literal["kernels", "all"] = "kernels"
+    """Parameters that decay. kernels: kernels and embeddings outside PDE layers; all: every one, as in PyTorch."""
     b1: float = 0.9
     """Decay rate of the first moment, in [0, 1)."""
     b2: float = 0.999
@@ -67,6 +71,8 @@ class Optimizer:
         rules = (
             ("learning_rate", "be positive and finite", 0 < self.learning_rate < math.inf),
             ("schedule", "be cosine, linear, rsqrt or constant", self.schedule in tuple(_DECAYS)),
+            ("warmup_start", "lie in [0, 1]", 0 <= self.warmup_start <= 1),
+            ("decay", "be kernels or all", self.decay in ("kernels", "all")),
             ("warmup", "be at least 0, and at least 1 for rsqrt", self.warmup >= (self.schedule == "rsqrt")),
             ("weight_decay", "be at least 0", self.weight_decay >= 0),
             ("b1", "lie in [0, 1)", 0 <= self.b1 < 1),
@@ -120,12 +126,13 @@ def schedule(config: Optimizer, steps: int) -> Callable[[Any], Any]:
 
     With w = warmup and p = clip((s - w) / (steps - w), 0, 1)::
 
-        cosine     learning_rate * min(1, s/w) * (1 + cos(pi p)) / 2
-        linear     learning_rate * min(1, s/w) * (1 - p)
-        rsqrt      learning_rate * min(1, s/w) / sqrt(max(s, w))
-        constant   learning_rate * min(1, s/w)
+        cosine     learning_rate * f * (1 + cos(pi p)) / 2
+        linear     learning_rate * f * (1 - p)
+        rsqrt      learning_rate * f / sqrt(max(s, w))
+        constant   learning_rate * f
 
-    w = 0 omits the factor min(1, s/w). A warm-up that is longer than the run never reaches its peak.
+    The warm-up is f = c + (1 - c) min(1, s/w) with c = warmup_start, and f = 1 for w = 0. A warm-up that is longer than
+    the run never reaches its peak.
 
     Args:
         config: the optimizer.
@@ -148,6 +155,8 @@ def schedule(config: Optimizer, steps: int) -> Callable[[Any], Any]:
     def rate(step: Any) -> Any:
         step = jnp.asarray(step)
         warmup = jnp.minimum(1.0, step / config.warmup) if config.warmup else 1.0
+        if config.warmup_start:
+            warmup = config.warmup_start + (1 - config.warmup_start) * warmup
         return config.learning_rate * warmup * decay(step, config.warmup, steps)
 
     return rate
@@ -203,7 +212,6 @@ def make_optimizer(config: Optimizer, steps: int) -> optax.GradientTransformatio
         [-0.5, -0.5]
     """
     rate = schedule(config, steps)
-    adamw = optax.adamw(
-        rate, config.b1, config.b2, config.eps, weight_decay=config.weight_decay, mask=decay_mask
-    )
+    mask = decay_mask if config.decay == "kernels" else None
+    adamw = optax.adamw(rate, config.b1, config.b2, config.eps, weight_decay=config.weight_decay, mask=mask)
     return optax.chain(optax.clip_by_global_norm(config.clip), adamw) if config.clip else adamw

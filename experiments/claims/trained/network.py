@@ -49,33 +49,9 @@ class Steps(NamedTuple):
 
 
 def init(key: Key[Array, ""], shape: Shape) -> cta.Weights:
-    """Draw initial weights from the distributions of PyTorch, independently for every layer.
-
-    Embeddings and positions come from N(0, 1). The fused QKV matrix is uniform within √(1.5/D), all others within
-    1/√fan_in. Attention biases are 0.
-    """
-    sizes = {"D": shape.width, "3D": 3 * shape.width, "F": shape.ffn}
-    keys = iter(jax.random.split(key, len(cta.LAYER_SHAPES) + 4))
-
-    def uniform(dims: tuple[int, ...], fan_in: int) -> Array:
-        return jax.random.uniform(next(keys), dims, minval=-(fan_in**-0.5), maxval=fan_in**-0.5)
-
-    def parameter(name: str, letters: str) -> Array:
-        dims = (shape.layers, *(sizes[letter] for letter in letters.split()))
-        if name.startswith("norm") or (name.startswith("self_attn") and name.endswith("bias")):
-            return (jnp.ones if name in ("norm1.weight", "norm2.weight") else jnp.zeros)(dims)
-        if name == "self_attn.in_proj_weight":
-            return 1.5**0.5 * uniform(dims, shape.width)
-        return uniform(dims, shape.ffn if name.startswith("linear2") else shape.width)
-
-    embedding = jax.random.normal(next(keys), (shape.vocabulary, shape.width))
-    positions = jax.random.normal(next(keys), (1, shape.length, shape.width))
-    layers = {name: parameter(name, letters) for name, letters in cta.LAYER_SHAPES.items()}
-    fc = {
-        "weight": uniform((shape.outputs, shape.width), shape.width),
-        "bias": uniform((shape.outputs,), shape.width),
-    }
-    return cta.Weights(embedding, positions, layers, {}, fc)
+    """Draw initial weights from the distributions of PyTorch, independently for every layer."""
+    sizes = {name: size for name, size in shape._asdict().items() if name != "heads"}
+    return cta.init_weights(key, **sizes)
 
 
 def hidden_states(

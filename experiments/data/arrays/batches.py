@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float32, Int, Int32, UInt8
+from jaxtyping import Float32, Int, Int32, Integer
 
 from experiments.data.arrays.store import Split
 
@@ -21,12 +21,12 @@ Rows = Int[np.ndarray, " b"]
 class Batch(NamedTuple):
     """Rows of a split."""
 
-    tokens: UInt8[np.ndarray, "b *pair T"]
+    tokens: Integer[np.ndarray, "b *pair T"]
     """Values as the split stores them, 0 after the last; (B, 2, T) for pairs."""
     lengths: Int32[np.ndarray, "b *pair"]
     """Number of tokens of every sequence."""
     labels: Int32[np.ndarray, "b *T"]
-    """One label per row, or per token."""
+    """One label per row, or per token, or other numbers of every row."""
     weights: Float32[np.ndarray, " b"]
     """1 for a real row, 0 for a row that only fills the batch."""
 

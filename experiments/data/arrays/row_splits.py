@@ -1,9 +1,10 @@
-"""Rows of bytes or pixels as splits: read once with a word about it, and reused by every later run."""
+"""Rows of bytes, pixels or ids as splits: read once with a word about it, and reused by every later run."""
 
 import abc
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from experiments.data.arrays.store import Split, is_prepared, prepare
 from experiments.data.preparation.counter import announce
@@ -62,6 +63,7 @@ def prepare_rows(
     max_len: int,
     data_dir: Path,
     verify: bool = False,
+    vocabulary: Sequence[str] = (),
 ) -> dict[str, Split]:
     """Return the splits of a data set of rows; the first call reads the sources, later ones the prepared files.
 
@@ -72,12 +74,13 @@ def prepare_rows(
         max_len: tokens of a row.
         data_dir: folder of prepared data.
         verify: whether to read all prepared data again and compare its SHA-256.
+        vocabulary: symbols of rows of ids, padding first.
 
     Raises:
         FileNotFoundError: a source is missing.
         ValueError: a source or a prepared file is damaged. Nothing is overwritten.
     """
-    builder = _make_builder(config, sources, title, data_dir)
+    builder = _make_builder(config, sources, title, data_dir, vocabulary)
     if not is_prepared(builder, max_len=max_len, data_dir=data_dir):
         announce("reading", title, {split: source.count for split, source in sources.items()})
     return prepare(builder, max_len=max_len, data_dir=data_dir, verify=verify)
@@ -95,9 +98,12 @@ def rows_are_prepared(config: RowConfig, *, max_len: int, data_dir: Path) -> boo
 
 
 def _make_builder(
-    config: RowConfig, sources: Mapping[str, RowSource], title: str, data_dir: Path
+    config: RowConfig,
+    sources: Mapping[str, RowSource],
+    title: str,
+    data_dir: Path,
+    vocabulary: Sequence[str] = (),
 ) -> ByteRows:
+    options: dict[str, Any] = {"data_dir": str(data_dir), "file_format": "array_record"}
     with without_messages():
-        return ByteRows(
-            config=config, sources=sources, title=title, data_dir=str(data_dir), file_format="array_record"
-        )
+        return ByteRows(config=config, sources=sources, title=title, vocabulary=vocabulary, **options)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow_datasets as tfds
 from filelock import FileLock
-from jaxtyping import Int32, UInt8
+from jaxtyping import Int32, Integer
 from numpy.lib.format import write_array_header_1_0
 
 from experiments.data.preparation.counter import counted
@@ -21,6 +21,8 @@ FORMAT = 1
 ROWS_AT_ONCE = 1024
 NO_LABEL = -1
 """Label of a token that has none."""
+TOKEN_TYPES = ("uint8", "uint16", "int32")
+"""Types of stored tokens; all data sets but texts by words or pieces of words have uint8."""
 FACTS = {"bytes", "shape", "dtype", "sha256"}
 """What a manifest says about each file."""
 
@@ -29,15 +31,16 @@ class Split(NamedTuple):
     """One split of n examples of T = max_len tokens, or of n pairs of sequences.
 
     Bytes and pixels have all 256 values, so their ids, value + 1, do not fit uint8. They are stored unchanged, and
-    `model_inputs` adds `first_id` on the device.
+    `model_inputs` adds `first_id` on the device. Ids of a vocabulary of more than 256 symbols are uint16.
     """
 
-    tokens: UInt8[np.ndarray, "n *pair T"]
+    tokens: Integer[np.ndarray, "n *pair T"]
     """Values of the builder from position 0 on, and 0 after their length; (n, 2, T) for pairs. Read when indexed."""
     lengths: Int32[np.ndarray, "n *pair"]
     """Number of tokens of every sequence."""
     labels: Int32[np.ndarray, "n *T"]
-    """Label of every example, or of every token, 0 to `classes` - 1; -1 is a token without a label."""
+    """Label of every example, or of every token, 0 to `classes` - 1; -1 is a token without a label. A data set without
+    classes has other numbers of every example, (n, k)."""
     vocabulary: tuple[str, ...]
     """Symbols in the order of their ids, padding first; a model needs an embedding for each."""
     classes: int
@@ -65,8 +68,9 @@ def prepare(
     Args:
         builder: a TFDS builder of examples {"tokens": uint8 (t,), "label": ClassLabel} with t <= max_len. Pairs of
             sequences have another entry "second": uint8 (s,). Labels of tokens are "labels": int32 (t,), in place of
-            "label", and their number is `info.metadata["classes"]`. `info.metadata["vocabulary"]` lists the symbols,
-            `info.metadata["first_id"]` is 1 for bytes and pixels.
+            "label", and their number is `info.metadata["classes"]`; labels of a fixed shape (k,) are k numbers of every
+            example. `info.metadata["vocabulary"]` lists the symbols, `info.metadata["first_id"]` is 1 for bytes and
+            pixels. Tokens may also be uint16 or int32, if the feature says so.
         max_len: tokens of a row.
         data_dir: parent of the folder `arrays`.
         manual_dir: folder of files that TFDS cannot download.
@@ -77,7 +81,7 @@ def prepare(
 
     Raises:
         ValueError: the folder is damaged or was made from another configuration, or an example is longer than
-            max_len or not uint8. Nothing is overwritten.
+            max_len or of another type. Nothing is overwritten.
     """
     identity, folder = _identity(builder, max_len), _folder(builder, max_len, data_dir)
     hashes = FileHashes(Path(data_dir))
@@ -151,19 +155,21 @@ def _write_split(source: Any, features: Any, folder: Path, split: str, max_len: 
     names = ("tokens", "second") if "second" in features else ("tokens",)
     pair = (2,) if len(names) == 2 else ()
     of_tokens = "labels" in features
-    labels = np.full((n, max_len) if of_tokens else n, NO_LABEL, np.int32)
+    width = (features["labels"].shape[0] or max_len) if of_tokens else None
+    labels = np.full(n if width is None else (n, width), NO_LABEL, np.int32)
+    dtype = np.dtype(features["tokens"].np_dtype)
     lengths = np.zeros((n, len(names)), np.int32)
     starts = range(0, n, ROWS_AT_ONCE)
     with (folder / f"{split}.x.npy").open("wb") as file:  # a memory map would count all its pages as memory
         shape = (n, *pair, max_len)
-        write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+        write_array_header_1_0(file, {"descr": dtype.str, "fortran_order": False, "shape": shape})
         for start in counted(starts, f"writing blocks of {split} arrays", len(starts)):
             rows = range(start, min(start + ROWS_AT_ONCE, n))
-            tokens = np.zeros((len(rows), len(names), max_len), np.uint8)
+            tokens = np.zeros((len(rows), len(names), max_len), dtype)
             for row, example in zip(rows, source.__getitems__(list(rows)), strict=True):
                 for column, name in enumerate(names):
                     values, length = example[name], len(example[name])
-                    _check_values(values, max_len, split)
+                    _check_values(values, dtype, max_len, split)
                     tokens[row - start, column, :length], lengths[row, column] = values, length
                 if of_tokens:
                     labels[row, : len(example["labels"])] = example["labels"]
@@ -174,10 +180,11 @@ def _write_split(source: Any, features: Any, folder: Path, split: str, max_len: 
     np.save(folder / f"{split}.y.npy", labels)
 
 
-def _check_values(values: np.ndarray, max_len: int, split: str) -> None:
-    if values.dtype != np.uint8 or len(values) > max_len:
+def _check_values(values: np.ndarray, dtype: np.dtype, max_len: int, split: str) -> None:
+    if values.dtype != dtype or dtype.name not in TOKEN_TYPES or len(values) > max_len:
         raise ValueError(
-            f"examples must be uint8 and have at most max_len={max_len} tokens, got {values.dtype} of length "
+            f"examples must be {', '.join(TOKEN_TYPES)} and have at most max_len={max_len} tokens, got {values.dtype} "
+            f"of length "
             f"{len(values)} in {split}; raise max_len or have the builder cut its examples."
         )
 

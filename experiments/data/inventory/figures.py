@@ -29,7 +29,7 @@ def sample_text(split: Split, row: int) -> str:
         One line for a sequence, two for a pair of sequences.
     """
     sequences, lengths = np.atleast_2d(split.tokens[row]), np.atleast_1d(split.lengths[row])
-    labels = split.labels[row] if split.labels.ndim > 1 else None
+    labels = split.labels[row] if split.labels.ndim > 1 and split.classes else None
     return "\n".join(
         _text(split, tokens[:length], labels) for tokens, length in zip(sequences, lengths, strict=True)
     )

@@ -150,12 +150,12 @@ class VerifyStudy(DataStudy):
     def row(self, name: str, data: DataConfig, splits: Mapping[str, Split], folder: Path) -> run.Row:
         """Return counts and statistics; SHA-256 were compared when the splits were read."""
         del folder
-        sizes = data.sizes()
+        expected = {name: len(split.labels) for name, split in splits.items()} | data.sizes()
         statistics = compare(splits["train"], known_statistics(name, data))
         return {
             "title": data.title,
             "source": data.source,
-            "splits": [describe(split, splits[split], size) for split, size in sizes.items()],
+            "splits": [describe(split, splits[split], size) for split, size in expected.items()],
             "statistics": [run.to_json(s._asdict() | {"agrees": s.agrees}) for s in statistics],
         }
 
@@ -211,7 +211,7 @@ def describe(name: str, split: Split, expected: int) -> run.Row:
     Returns:
         A row.
     """
-    labels = split.labels[split.labels != NO_LABEL]
+    labels = split.labels[split.labels != NO_LABEL] if split.classes else np.zeros(0, np.int32)
     shares = np.bincount(labels, minlength=split.classes) / max(len(labels), 1)
     used = shares[shares > 0]
     return {
@@ -221,8 +221,8 @@ def describe(name: str, split: Split, expected: int) -> run.Row:
         "shortest": int(np.min(split.lengths)),
         "mean_length": float(np.mean(split.lengths)),
         "longest": int(np.max(split.lengths)),
-        "rarest": float(used.min()),
-        "most_frequent": float(used.max()),
+        "rarest": float(used.min(initial=1)),
+        "most_frequent": float(used.max(initial=0)),
         "sha256": split.sha256,
     }
 

@@ -34,7 +34,7 @@ def inventory_table(
 
 def _inventory_row(name: str, config: DataConfig, data_dir: Path, manual_dir: Path | None) -> tuple[str, ...]:
     is_prepared = config.is_prepared(data_dir, manual_dir)
-    sizes = " / ".join(f"{size:,}" for size in config.sizes().values())
+    sizes = " / ".join(f"{size:,}" for size in config.sizes().values()) or "-"
     best = max(config.floors.items(), key=lambda floor: floor[1], default=None)
     floor = f"{percent(best[1])} {best[0].replace('_', ' ')}" if best else "-"
     is_default = config is CATALOG[name].configs[0]
@@ -78,7 +78,9 @@ def verification_tables(results: Mapping[str, Row]) -> list[Table]:
             f"{split['examples']:,}",
             f"{split['expected']:,}",
             f"{split['shortest']:,} / {split['mean_length']:,.0f} / {split['longest']:,}",
-            f"{percent(split['rarest'])} / {percent(split['most_frequent'])}",
+            f"{percent(split['rarest'])} / {percent(split['most_frequent'])}"
+            if split["most_frequent"]
+            else "-",
             split["sha256"][:16],
         )
         for name, row in results.items()

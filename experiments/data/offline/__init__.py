@@ -10,22 +10,26 @@ documents  documents with a class, and their splits
 from experiments.data.offline.documents import Document, distinct_documents, split_documents
 from experiments.data.offline.fetching import client_command, fetch
 from experiments.data.offline.packages import (
+    BROWN,
     CORPUS,
     FASHION_MNIST,
     MLXTEND,
     ORANGE_TEXT,
     PATTERN,
     SPAM_ASSASSIN,
+    VADER,
     Package,
 )
 
 __all__ = [
+    "BROWN",
     "CORPUS",
     "FASHION_MNIST",
     "MLXTEND",
     "ORANGE_TEXT",
     "PATTERN",
     "SPAM_ASSASSIN",
+    "VADER",
     "Document",
     "Package",
     "client_command",

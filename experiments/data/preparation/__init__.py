@@ -1,7 +1,8 @@
-"""What every preparation of data needs: progress, hashes of files, and quiet TFDS builders.
+"""What the readers of data share: progress, hashes of files, quiet TFDS builders, and files of activations.
 
 Files in import order:
 
+activation_files  a target and two sources from an .npz or .safetensors file
 counter          progress of a preparation
 file_hashes      SHA-256 of files, computed once per machine
 shuffling        the order in which a fixed data set is split

@@ -1,4 +1,4 @@
-"""A TFDS data set of rows of bytes or pixels, written in the order of its source while it is read.
+"""A TFDS data set of rows of bytes, pixels or ids, written in the order of its source while it is read.
 
 The builders that shuffle hold up to 1 GB of a split in memory, and beyond it they need TensorFlow. This one holds one
 shard and needs none.
@@ -7,12 +7,12 @@ shard and needs none.
 import dataclasses
 import functools
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import tensorflow_datasets as tfds
-from jaxtyping import UInt8
+from jaxtyping import UInt8, UInt16
 
 from experiments.data.preparation.counter import counted
 
@@ -29,8 +29,8 @@ class Row(NamedTuple):
 
     label: int
     """Class of the example."""
-    tokens: UInt8[np.ndarray, " t"]
-    """Bytes or pixels."""
+    tokens: UInt8[np.ndarray, " t"] | UInt16[np.ndarray, " t"]
+    """Bytes, pixels or ids."""
     second: UInt8[np.ndarray, " s"] | None = None
     """Bytes of the other text of a pair."""
 
@@ -50,8 +50,8 @@ class RowConfig(tfds.core.BuilderConfig):
 
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
     """Options by name, for the manifest."""
-    unit: Literal["byte", "pixel"] = "byte"
-    """What a token is."""
+    unit: Literal["byte", "pixel", "id"] = "byte"
+    """What a token is. Ids belong to a vocabulary, which the builder has."""
     classes: int = 2
     """Number of labels."""
     pairs: bool = False
@@ -61,12 +61,14 @@ class RowConfig(tfds.core.BuilderConfig):
 class ByteRows(tfds.core.ShardBasedBuilder):
     """Splits with examples {"tokens": uint8 (t,), "label"}, and of pairs {"tokens", "second", "label"}.
 
-    The stored values are bytes or pixels; ids are one more (`info.metadata["first_id"]` is 1).
+    The stored values are bytes or pixels, and ids are one more (`info.metadata["first_id"]` is 1). With a vocabulary
+    the values are ids, uint8 up to 256 symbols and uint16 beyond.
 
     Args:
         config: the options of the data set.
         sources: rows of every split.
         title: name of the data set, for the progress.
+        vocabulary: symbols of ids in their order, padding first; empty for bytes and pixels.
         kwargs: other arguments of a TFDS builder.
     """
 
@@ -75,25 +77,34 @@ class ByteRows(tfds.core.ShardBasedBuilder):
     code_path = None  # TFDS would look for checksums beside this file with a package it does not install
 
     def __init__(
-        self, *, config: RowConfig, sources: Mapping[str, RowSource], title: str = "rows", **kwargs: Any
+        self,
+        *,
+        config: RowConfig,
+        sources: Mapping[str, RowSource],
+        title: str = "rows",
+        vocabulary: Sequence[str] = (),
+        **kwargs: Any,
     ):
         """Make the builder of a configuration."""
         self._rows, self._row_config, self._title = dict(sources), config, title
+        self._vocabulary = list(vocabulary) or list(VOCABULARIES.get(config.unit, ()))
         super().__init__(config=config, **kwargs)
 
     def _info(self) -> tfds.core.DatasetInfo:
         config = self._row_config
         names = ("tokens", "second") if config.pairs else ("tokens",)
+        is_id = config.unit == "id"
+        dtype = id_type(len(self._vocabulary)) if is_id else np.uint8
         # Without this encoding every byte becomes an integer of variable length, which takes seven times as long.
         encoding = tfds.features.Encoding.BYTES
         features: dict[str, Any] = {
-            name: tfds.features.Tensor(shape=(None,), dtype=np.uint8, encoding=encoding) for name in names
+            name: tfds.features.Tensor(shape=(None,), dtype=dtype, encoding=encoding) for name in names
         }
         features["label"] = tfds.features.ClassLabel(num_classes=config.classes)
         return tfds.core.DatasetInfo(
             builder=self,
             features=tfds.features.FeaturesDict(features),
-            metadata=tfds.core.MetadataDict(vocabulary=list(VOCABULARIES[config.unit]), first_id=1),
+            metadata=tfds.core.MetadataDict(vocabulary=self._vocabulary, first_id=0 if is_id else 1),
             disable_shuffling=True,
         )
 
@@ -119,6 +130,19 @@ class ByteRows(tfds.core.ShardBasedBuilder):
                 f"{split} of {self._title} needs {source.count:,} rows, got {number:,} from its source; correct its "
                 f"size, or download the source again."
             )
+
+
+def id_type(symbols: int) -> type[np.uint8] | type[np.uint16]:
+    """Return the type of the ids of a vocabulary.
+
+    Raises:
+        ValueError: it has more symbols than ids.
+    """
+    if symbols > 2**16:
+        raise ValueError(
+            f"ids of tokens are stored as uint16, got {symbols:,} symbols; take a vocabulary of up to 65,536."
+        )
+    return np.uint8 if symbols <= 2**8 else np.uint16
 
 
 def to_tokens(text: bytes, max_len: int) -> UInt8[np.ndarray, " t"]:

@@ -1,10 +1,11 @@
-"""Text classification by bytes: IMDb, or a stand-in from a package.
+"""Text classification: IMDb by bytes, and the corpora of Continuous-Time Attention by word pieces or characters.
 
 Files in import order:
 
 imdb            the published reviews, from TFDS or from the original archive
 text_stand_ins  film reviews and mails from packages, with their floors
-text_config     the configuration, and its splits as arrays
+text_config     the configuration of bytes, and its splits as arrays
+corpora         IMDb, AG News, SST-2, stand-ins and installed documentation, by word pieces or characters
 """
 
 from experiments.data.text.imdb import imdb_archive, open_imdb

@@ -52,10 +52,10 @@ def suite_arguments(arguments: Sequence[str]) -> list[str] | None:
         if word.replace("_", "-") in SUITE_PRESETS and before.lstrip("-").replace("_", "-") not in PATHS:
             return words
     is_resume = "--resume" in words
-    return words if is_resume and _saved_preset(words) in SUITE_PRESETS else None
+    return words if is_resume and saved_preset(words) in SUITE_PRESETS else None
 
 
-def _saved_preset(words: Sequence[str]) -> str:
+def saved_preset(words: Sequence[str]) -> str:
     """Return the preset of the run in --out, "" without one."""
     folder = ""
     for word, following in zip(words, (*words[1:], ""), strict=True):

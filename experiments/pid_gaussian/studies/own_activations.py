@@ -10,7 +10,7 @@ from typing import Any, get_args
 import jax
 import numpy as np
 
-from experiments.data.activation_files import Activations, check_sizes, read
+from experiments.data.preparation.activation_files import Activations, check_sizes, read
 from experiments.pid_gaussian import figures
 from experiments.pid_gaussian.config import Config
 from experiments.pid_gaussian.quantities import SYMBOLS

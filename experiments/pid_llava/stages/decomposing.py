@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from experiments.data.activation_files import Activations
+from experiments.data.preparation.activation_files import Activations
 from experiments.pid_llava import result_cache
 from experiments.pid_llava.checkpoint import ModelFolder
 from experiments.pid_llava.config import Config, ConfigName, Estimation

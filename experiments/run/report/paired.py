@@ -66,7 +66,26 @@ def compare_hits(
     Raises:
         ValueError: the two have other seeds or examples.
     """
-    a, b = (np.array(hits, dtype=float) for hits in (variant, baseline))
+    value, low, high = compare_scores(variant, baseline, level)
+    return Difference(value, max(low, -1.0), min(high, 1.0))
+
+
+def compare_scores(
+    variant: Sequence[Float[np.ndarray, " n"]],
+    baseline: Sequence[Float[np.ndarray, " n"]],
+    level: float = LEVEL,
+) -> Difference:
+    """Return the mean difference of scores of any size on the same examples, such as nats per token of test blocks.
+
+    Args:
+        variant: for every seed, the score of each example.
+        baseline: the same for the baseline, with the same seeds in the same order.
+        level: level of the interval.
+
+    Raises:
+        ValueError: the two have other seeds or examples.
+    """
+    a, b = (np.array(scores, dtype=float) for scores in (variant, baseline))
     if a.shape != b.shape or a.ndim != 2 or not a.size:
         raise ValueError(
             f"a paired difference needs the same seeds and examples, got arrays {a.shape} and {b.shape}; "
@@ -76,7 +95,7 @@ def compare_hits(
     half = _half_of_one_seed if len(x) == 1 else _half_of_seeds
     value = float(x.mean())
     center, width = half(x, level)
-    return Difference(value, max(center - width, -1.0), min(center + width, 1.0))
+    return Difference(value, center - width, center + width)
 
 
 def _half_of_one_seed(x: Float[np.ndarray, "1 n"], level: float) -> tuple[float, float]:

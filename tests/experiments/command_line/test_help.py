@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from experiments import aot, bench, claims, lra, pid_gaussian, pid_llava, stability
+from experiments import aot, bench, claims, lm, lra, pid_gaussian, pid_llava, stability
+from experiments import text as text_program
 from experiments.data import inventory
+from experiments.lm import long
 from experiments.lra import suite
 from experiments.pid_llava.toy import toy_training
 from experiments.run.killtest.kills import KillTest
@@ -23,6 +25,8 @@ LINES = {
     "data": inventory.command_line,
     "lra": lra.command_line,
     "suite": suite.suite_command_line,
+    "lm": lm.command_line,
+    "long": long.long_command_line,
     "claims": claims.command_line,
     "stability": stability.command_line,
     "pid_gaussian": pid_gaussian.command_line,
@@ -30,6 +34,7 @@ LINES = {
     "train": toy_training.command_line,
     "bench": bench.command_line,
     "aot": aot.command_line,
+    "text": text_program.command_line,
 }
 TEXTS = [
     pytest.param(line, preset, id=f"{name} {preset}")
@@ -136,7 +141,7 @@ def programs_of(file):
     if room == "data" and "inventory" not in file.parts:
         return ()  # all programs read data
     if package == "experiments" and room in LINES:
-        return (room, *{"pid_llava": ("train",), "lra": ("suite",)}.get(room, ()))
+        return (room, *{"pid_llava": ("train",), "lra": ("suite", "lm"), "lm": ("long",)}.get(room, ()))
     if "killtest" in file.parts:
         return ("killtest", "lra")
     return ("verify", "sizes", "pid_llava", "bench") if (package, room) == ("pid", "llava") else ()

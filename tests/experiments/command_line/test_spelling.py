@@ -2,7 +2,7 @@
 
 import pytest
 
-from experiments import bench, claims, lra, pid_gaussian, pid_llava
+from experiments import bench, claims, lm, lra, pid_gaussian, pid_llava
 from experiments.data import inventory
 from experiments.pid_llava.toy import toy_training
 
@@ -77,6 +77,9 @@ def test_the_other_programs_take_them_too():
     assert pid_llava.command_line(["--batch-size", "4", "--bf16"]).capture.batch == 4
     assert toy_training.command_line(["--lr", "0.1"]).optimizer.learning_rate == 0.1
     assert bench.command_line(["--lengths", "512,1024"]).lengths == (512, 1024)
+    language = lm.command_line(["--equations=wave,advection_diffusion", "--lr", "0.1", "--pde-steps", "1,2"])
+    assert (language.equations, language.pde_steps) == (("wave", "advection-diffusion"), (1, 2))
+    assert language.optimizer.learning_rate == 0.1
 
 
 @pytest.mark.parametrize(

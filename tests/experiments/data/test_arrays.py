@@ -41,9 +41,9 @@ class Toy(tfds.core.GeneratorBasedBuilder):
 
 
 class WideToy(Toy):
-    """Ids that do not fit a byte."""
+    """Ids of a type that no data set has."""
 
-    dtype = np.int32
+    dtype = np.int64
 
 
 class Pairs(Toy):
@@ -264,7 +264,7 @@ def test_arrays_of_another_configuration_are_refused_and_stay(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("builder", "max_len", "words"), [(Toy, 4, "of length 5"), (WideToy, 6, "got int32")]
+    ("builder", "max_len", "words"), [(Toy, 4, "of length 5"), (WideToy, 6, "got int64")]
 )
 def test_examples_that_do_not_fit_are_refused(tmp_path, builder, max_len, words):
     with pytest.raises(ValueError, match="raise max_len or have the builder cut") as error:

@@ -60,7 +60,7 @@ def test_a_data_set_of_the_registry_has_what_the_programs_need(name, tmp_path):
     for config in data.configs:
         assert data.config(config.source) is config
         assert config.title
-        assert min(*config.sizes().values(), config.max_len) >= 1
+        assert min([*config.sizes().values(), config.max_len]) >= 1
         assert all(0 < floor < 1 for floor in config.floors.values())
         assert ("stand-in" in config.title) == config.source.startswith("offline:")
         assert config.is_stand_in or config.title not in stand_ins

@@ -12,7 +12,7 @@ import pytest
 from safetensors.flax import save_file
 
 from experiments import pid_gaussian
-from experiments.data.activation_files import read
+from experiments.data.preparation.activation_files import read
 from experiments.pid_gaussian.studies import own_activations
 from experiments.pid_gaussian.systems import planted
 from experiments.run import report, to_json

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from experiments.data.activation_files import Activations
+from experiments.data.preparation.activation_files import Activations
 from experiments.pid_llava import checkpoint, report, result_cache
 from experiments.pid_llava.config import Estimation, Target
 from experiments.pid_llava.stages import capturing, decomposing, knockout_conditions, questions

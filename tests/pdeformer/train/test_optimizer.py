@@ -36,6 +36,10 @@ from tests.helpers import tiny
         ),
         ({"schedule": "constant", "learning_rate": 2.0, "warmup": 4}, {0: 0, 1: 0.5, 3: 1.5, 4: 2, 99: 2}),
         ({"schedule": "constant", "learning_rate": 2.0}, {0: 2, 99: 2}),
+        (  # Continuous-Time Attention: 0.1 + 0.9 min(s, W) / W
+            {"schedule": "constant", "learning_rate": 1e-4, "warmup": 10, "warmup_start": 0.1},
+            {0: 1e-5, 5: 5.5e-5, 10: 1e-4, 99: 1e-4},
+        ),
         ({"schedule": "linear", "learning_rate": 2.0, "warmup": 200}, {0: 0, 50: 0.5, 100: 1}),
     ],
 )
@@ -52,6 +56,7 @@ def test_schedule_is_its_equation(config, values):
         ({"learning_rate": 0.0}, "learning_rate must be positive and finite, got 0.0"),
         ({"schedule": "rsqrt"}, "warmup must be at least 0, and at least 1 for rsqrt, got 0"),
         ({"warmup": -1}, "warmup must be at least 0"),
+        ({"warmup_start": 1.5}, "warmup_start must lie in [0, 1], got 1.5"),
         ({"weight_decay": -0.1}, "weight_decay must be at least 0, got -0.1"),
         ({"b1": 1.0}, "b1 must lie in [0, 1), got 1.0"),
         ({"b2": -0.1}, "b2 must lie in [0, 1)"),
@@ -136,6 +141,14 @@ def test_decay_shrinks_a_kernel_by_rate_times_decay_and_leaves_a_bias():
     updated: Any = optax.apply_updates(params, tx.update(zero, tx.init(params), params)[0])
     np.testing.assert_allclose(updated["head"]["kernel"], 2.0 * (1 - 0.5 * 0.1), rtol=1e-6)
     np.testing.assert_array_equal(updated["head"]["bias"], 2.0)
+
+
+def test_decay_of_all_parameters_shrinks_a_bias_and_a_coefficient_too():
+    config = train.Optimizer(learning_rate=0.5, schedule="constant", weight_decay=0.1, decay="all")
+    tx, params = train.make_optimizer(config, 10), {"steps": {"alpha": jnp.full(3, 2.0)}, "bias": jnp.ones(2)}
+    zero = jax.tree.map(jnp.zeros_like, params)
+    updated: Any = optax.apply_updates(params, tx.update(zero, tx.init(params), params)[0])
+    jax.tree.map(lambda new, old: np.testing.assert_allclose(new, 0.95 * old, rtol=1e-6), updated, params)
 
 
 def test_two_adam_steps_are_the_ones_computed_by_hand():
