@@ -472,7 +472,7 @@ def make_evaluate(
             return loss_fn(nnx.merge(graphdef, params), batch, None)
 
         with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
-            return _sums_and_hits(loss, batch) if with_hits else (loss(batch), None)
+            return sums_and_hits(loss, batch) if with_hits else (loss(batch), None)
 
     in_shardings = (shardings.params, sharding.batch_sharding(mesh))
     step = jax.jit(sums_of_batch, in_shardings=in_shardings, out_shardings=sharding.replicated_sharding(mesh))
@@ -492,7 +492,7 @@ def make_evaluate(
     return evaluate
 
 
-def _sums_and_hits(loss: Callable[[Any], Sums], batch: Any) -> tuple[Sums, Any]:
+def sums_and_hits(loss: Callable[[Any], Sums], batch: Any) -> tuple[Sums, Any]:
     """Return the sums of a batch, and the derivative of `correct` by the weights; None without weights."""
     weights = batch.get("weights") if isinstance(batch, dict) else None
     if weights is None or not jnp.issubdtype(weights.dtype, jnp.floating):
