@@ -29,13 +29,6 @@ class Variant(NamedTuple):
         is_default = self.alpha == KINDS[self.kind].default
         return f"{self.kind}{'' if is_default else f'-{self.alpha:g}'}@{self.place}"
 
-    @property
-    def control(self) -> "Variant | None":
-        """The convolution of equal place and start, which a diffusion layer has to beat; None for other variants."""
-        if self.kind not in DIFFUSIONS:
-            return None
-        return Variant("convolution", self.place, KINDS["convolution"].default)
-
 
 BASE = Variant()
 """The baseline."""
@@ -66,6 +59,14 @@ def make_variants(
     if POSITIONS_ONLY in controls:
         variants.append(Variant(layers[0], POSITIONS_ONLY, KINDS[layers[0]].default))
     return [v for v in variants if not (causal and v.kind == "convolution")]
+
+
+def matched_control(variant: Variant, variants: Sequence[Variant]) -> Variant | None:
+    """Return the convolution at the place of a diffusion layer, of equal start if there is one; None without one."""
+    if variant.kind not in DIFFUSIONS:
+        return None
+    same = [v for v in variants if (v.kind, v.place) == ("convolution", variant.place)]
+    return next((v for v in same if v.alpha == variant.alpha), same[0] if same else None)
 
 
 def families(variants: Sequence[Variant]) -> dict[str, list[Variant]]:

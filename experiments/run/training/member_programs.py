@@ -18,6 +18,7 @@ from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int
 
+from experiments.run.training.train_loop import training_key
 from pdeformer import train
 from pdeformer.train.step import sums_and_hits
 
@@ -52,11 +53,6 @@ class MemberSums(NamedTuple):
     """Sum of weights."""
     hits: Float[Array, "s v b"]
     """1 for an example that is right, or the share of its labels that are."""
-
-
-def training_key(seed: Any) -> Any:
-    """Return the key of the steps of a seed. It differs from `jax.random.key(seed)`, which the initializer uses."""
-    return jax.random.fold_in(jax.random.key(seed), 2**32 - 1)
 
 
 class MemberPrograms:

@@ -1,0 +1,65 @@
+"""The values of the presets, and the command line."""
+
+import dataclasses
+
+from experiments import run
+from experiments.lra.benchmark_tasks import BENCHMARK
+from experiments.placement.config import MAY_CHANGE_ON_RESUME, Config
+from pdeformer.model import PLACEMENTS
+
+QUICK = Config(steps=(200,), cadence=run.LoopIntervals(log_every=10, eval_every=100, checkpoint_every=100))
+"""python -m experiments.placement
+
+ListOps of 10 to 64 tokens: the baseline, three diffusion layers and the convolution at seven places, one seed.
+"""
+
+STUDY = Config(
+    preset="study",
+    tasks=("listops", "pathfinder", "image"),
+    layers=("adaptive", "multiscale"),
+    places=PLACEMENTS,
+    controls=("convolution", "canon"),
+    seeds=(0, 1, 2),
+    steps=(800, 100, 100),
+    batch=(32, 8, 8),
+)
+"""python -m experiments.placement study"""
+
+FULL = dataclasses.replace(
+    STUDY,
+    preset="full",
+    tasks=BENCHMARK,
+    scale="two-layer",
+    layers=("heat", "adaptive", "multiscale"),
+    alphas=(0.05, 0.1, 0.25, 0.4, 0.5, 0.55, 0.6),
+    controls=("convolution", "shift", "canon", "positions_only"),
+    steps=(0,),
+    batch=(0,),
+    cadence=run.LoopIntervals(log_every=100, eval_every=500, checkpoint_every=500),
+)
+"""python -m experiments.placement full
+
+All six tasks with the published small Transformer; needs an accelerator. It has not been run.
+"""
+
+PRESETS = {
+    "quick": (
+        "ListOps of 10 to 64 tokens, every place and layer, one seed; minutes on two CPU cores. The default.",
+        QUICK,
+    ),
+    "study": ("ListOps, Pathfinder with short contours and a stand-in of Image, three seeds; two CPU cores.", STUDY),
+    "full": ("All six tasks with the small Transformer of Nystromformer; needs an accelerator.", FULL),
+}
+CONTINUATION = run.Continuation(
+    "placement",
+    PRESETS,
+    MAY_CHANGE_ON_RESUME,
+    extend=run.extend_fields("tasks", "layers", "places", "alphas", "starts", "controls", "seeds"),
+)
+"""More tasks, variants and seeds are trained beside the finished ones."""
+command_line = run.CommandLine(
+    "experiments.placement",
+    "Where to add diffusion: a layer at one of seven places of a Transformer, against its baseline and its controls.",
+    PRESETS,
+    continuation=CONTINUATION,
+)

@@ -1,0 +1,155 @@
+"""The program: train all families of every task, measure the sites, write `summary.json` and figures, print."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jax.sharding import Mesh
+from rich.console import Console
+
+from experiments import run
+from experiments.data import listops
+from experiments.lra import program as lra_program
+from experiments.lra.benchmark_tasks import TASKS
+from experiments.lra.learned import example_hits
+from experiments.lra.requirements import LARGEST_VOCABULARY
+from experiments.lra.requirements import check as check_task
+from experiments.placement import report
+from experiments.placement.config import Config
+from experiments.placement.family_training import (
+    Family,
+    FamilyTraining,
+    MemberResult,
+    Splits,
+    count_parameters,
+    make_family,
+    read_member,
+    save_member,
+    train_family,
+)
+from experiments.placement.presets import CONTINUATION
+from experiments.placement.variants import Variant, families
+from pdeformer import sharding
+
+
+class TaskRun(NamedTuple):
+    """The results of one task."""
+
+    task: str
+    title: str
+    variants: list[Variant]
+    results: list[MemberResult]
+    hits: dict[tuple[str, int], example_hits.Hits]
+    floors: dict[str, float]
+
+
+@run.safe_output("the run is finished and all its files are written")
+@run.stop_at_signals()
+def main(config: Config) -> dict[str, Any]:
+    """Train every variant of every task, print and save the comparison, and return the summary.
+
+    Raises:
+        FileNotFoundError: published files are missing; raised before any task is trained.
+        Preempted: a signal arrived; the step is saved.
+        ValueError: a task cannot be trained; raised before any task is trained.
+    """
+    mesh = sharding.make_mesh(config.mesh.data, 1, 1)
+    check(config)
+    out = config.out or run.next_folder(Path("runs/placement"), config.preset)
+    with run.open_run(out, config, resume=config.resume, continuation=CONTINUATION) as folder:
+        console = run.open_console()
+        console.print(f"run folder {folder.folder}")
+        for note in folder.notes:
+            console.print(note)
+        runs = [run_task(config, task, mesh, folder, console) for task in config.tasks]
+        lines = {task.task: report.make_lines(task.variants, task.results, task.hits) for task in runs}
+        summary = {
+            "program": "placement",
+            "preset": config.preset,
+            "rows": [
+                {"task": task.task, "title": task.title, **run.to_json(result._asdict())}
+                for task in runs
+                for result in task.results
+            ],
+            "lines": [
+                {"task": task.task, **run.to_json(line)} for task in runs for line in lines[task.task]
+            ],
+            "baselines": {task.task: task.floors for task in runs},
+        }
+        summary = folder.summarize(summary)
+        for task in runs:
+            report.show_task(task.title, lines[task.task], task.floors, len(config.seeds), console)
+        return summary
+
+
+def check(config: Config) -> None:
+    """Check what all tasks need, before anything is read or written.
+
+    Raises:
+        FileNotFoundError: a published file is missing.
+        ValueError: a model cannot have a layer at a place, or sizes do not fit.
+    """
+    alone = sharding.make_mesh(1, 1, 1)  # a batch is not split over the devices
+    for task in config.tasks:
+        task_config = config.task_config(task)
+        check_task(task_config, alone)
+        for variants in families(config.variants(task)).values():
+            family = make_family(task_config, variants, config.seeds, LARGEST_VOCABULARY, listops.CLASSES)
+            for variant in variants:
+                try:
+                    count_parameters(task_config, variant, family.model)
+                except ValueError as error:
+                    raise ValueError(f"{task} cannot have the variant {variant.name}: {error}") from None
+
+
+def run_task(config: Config, task: str, mesh: Mesh, parent: run.Run, console: Console) -> TaskRun:
+    """Train the variants of a task in its folder that have no result yet, and return all results."""
+    out = parent.folder / task
+    exists = (out / "config.json").exists()
+    own = dataclasses.replace(config, tasks=(task,), out=out, resume=exists, steps=_one(config, "steps", task))
+    own = dataclasses.replace(own, batch=_one(config, "batch", task))
+    task_config, variants = config.task_config(task), config.variants(task)
+    with run.open_run(out, own, resume=exists, continuation=CONTINUATION) as folder:
+        splits = lra_program.prepare(task_config)
+        folder.record_data({f"{task} {name}": split.sha256 for name, split in splits.items()})
+        lra_program.introduce(task_config, dict(splits), folder, console)
+        for family in unfinished_families(config, task, splits, folder):
+            parent.record_start()
+            train_and_save(config, family, splits, mesh, folder)
+        pairs = [(variant, seed) for seed in config.seeds for variant in variants]
+        members = [read_member(folder, variant.name, seed) for variant, seed in pairs]
+        results = [member for member in members if member is not None]
+        hits = {(r.variant, r.seed): example_hits.load(folder, r.variant, r.seed) for r in results}
+        floors = lra_program.predictors(task_config, dict(splits))
+        known_hits = {member: value for member, value in hits.items() if value is not None}
+    return TaskRun(task, task_config.data().title, variants, results, known_hits, floors)
+
+
+def unfinished_families(config: Config, task: str, splits: Splits, folder: run.Run) -> Sequence[Family]:
+    """Return the families of all members without a result; the seeds of a family have the same variants."""
+    data = splits["train"]
+    result = []
+    for variants in families(config.variants(task)).values():
+        missing: dict[tuple[Variant, ...], list[int]] = {}
+        for seed in config.seeds:
+            own = tuple(v for v in variants if read_member(folder, v.name, seed) is None)
+            if own:
+                missing.setdefault(own, []).append(seed)
+        for own, seeds in missing.items():
+            options = (config.task_config(task), own, seeds, len(data.vocabulary), data.classes)
+            result.append(make_family(*options))
+    return result
+
+
+def train_and_save(config: Config, family: Family, splits: Splits, mesh: Mesh, folder: run.Run) -> None:
+    """Train a family, and save hits, stencils, measures and results of its members."""
+    training = FamilyTraining(family, splits, mesh, config.together)
+    _, results = train_family(training, folder, config.cadence)
+    for result, hits in results:
+        save_member(folder, result, hits)
+
+
+def _one(config: Config, option: str, task: str) -> tuple[int, ...]:
+    values = getattr(config, option)
+    return values if len(values) == 1 else (values[config.tasks.index(task)],)
