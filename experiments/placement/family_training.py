@@ -149,7 +149,7 @@ class FamilyTraining:
 
     def start(self) -> Any:
         """Return the initial state of all members."""
-        return self.programs.start(self._seeds, self._parts)
+        return self.programs.start(self._seeds, self._settings, self._parts)
 
     def advance(self, state: Any, first: int, count: int) -> Any:
         """Make `count` steps; every member of a seed gets the batches of this seed."""

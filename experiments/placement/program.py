@@ -28,6 +28,7 @@ from experiments.placement.family_training import (
     save_member,
     train_family,
 )
+from experiments.placement.member_files import save_files
 from experiments.placement.presets import CONTINUATION
 from experiments.placement.variants import Variant, families
 from pdeformer import sharding
@@ -145,7 +146,8 @@ def unfinished_families(config: Config, task: str, splits: Splits, folder: run.R
 def train_and_save(config: Config, family: Family, splits: Splits, mesh: Mesh, folder: run.Run) -> None:
     """Train a family, and save hits, stencils, measures and results of its members."""
     training = FamilyTraining(family, splits, mesh, config.together)
-    _, results = train_family(training, folder, config.cadence)
+    group, results = train_family(training, folder, config.cadence)
+    save_files(training, group, folder, config.rows)
     for result, hits in results:
         save_member(folder, result, hits)
 

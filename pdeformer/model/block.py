@@ -26,7 +26,7 @@ Dropout acts on the output of a sublayer after its hook. Every hook of a block h
 import zlib
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -134,12 +134,24 @@ class Block(nnx.Module):
         *,
         key: Key[Array, ""] | None = None,
         positions: Int[Array, "b_ t"] | None = None,
+        at_site: Callable[[str, Array], Array] | None = None,
     ) -> Float[Array, "b t d"]:
-        """Return the residual stream after this block; `key` draws the dropout, `positions` are as in `Attention`."""
+        """Return the residual stream after this block.
+
+        Args:
+            u: the residual stream before it.
+            segment_ids: 0 is padding; None is one segment.
+            key: draws the dropout.
+            positions: as in `Attention`.
+            at_site: called with the name of every site and the state before its layer, and returns that state; to
+                record states, or to replace them. The two sites before norms have the names `before_norm of attention`
+                and `before_norm of ffn`.
+        """
         keys = (None,) * 4 if key is None else tuple(jax.random.split(key, 4))
 
         def hook(site: str, u: Array) -> Array:
             layer = self._layer_at(site)
+            u = u if at_site is None else at_site(site, u)
             return u if layer is None else layer(u, segment_ids, causal=self.causal)
 
         inner = partial(self._inner, hook)
@@ -202,8 +214,8 @@ class Block(nnx.Module):
         """Return the hook inside a sublayer as a function of its inputs; None without a layer there."""
         return partial(hook, site) if site in self.hooks else None
 
-    def _layer_at(self, site: str) -> Layer | None:
-        """Return the diffusion layer at a site; the two sites before the norms share one."""
+    def _layer_at(self, site: str) -> Any:
+        """Return the `Layer` at a site, or a module in its place; None without one. The sites before norms share one."""
         name = site.split(" of ")[0]
         return self.stencils[name] if name in self.hooks else None
 

@@ -83,7 +83,7 @@ class MemberPrograms:
         self._optimizer, self._steps, self._mesh, self._together = optimizer, steps, mesh, together
         self.graphdef = train.make_init(build, optimizer, steps, mesh)[0]
         state: Any = MembersState(COPY, *(MEMBERS,) * 5)  # type: ignore[arg-type]  specs in place of arrays
-        self.start = self._compile(self._start, (COPY, VARIANTS), state)
+        self.start = self._compile(self._start, (COPY, VARIANTS, VARIANTS), state)
         self.advance = self._compile(
             self._advance, (state, VARIANTS, COPY, COPY), (state, MEMBERS), donate_argnums=0
         )
@@ -99,16 +99,16 @@ class MemberPrograms:
         """Copy arrays to the devices; with `split` their first axis is that of the variants."""
         return jax.device_put(arrays, NamedSharding(self._mesh, VARIANTS if split else COPY))
 
-    def _start(self, seeds: Int[Array, " s"], parts: Any) -> MembersState:
+    def _start(self, seeds: Int[Array, " s"], settings: Any, parts: Any) -> MembersState:
         """Return the initial state: equal weights for equal seeds, except for the parts of the variants."""
         transformation = train.make_optimizer(self._optimizer, self._steps)
 
-        def member(seed: Array, part: Any) -> train.TrainState:
+        def member(seed: Array, _: Any, part: Any) -> train.TrainState:
             model = self._build(nnx.Rngs(jax.random.key(seed)))
             params = self._merge(nnx.to_pure_dict(nnx.state(model, nnx.Param)), part)
             return train.TrainState(jnp.zeros((), jnp.int32), params, transformation.init(params))
 
-        states = jax.vmap(jax.vmap(member, (None, 0)), (0, None))(seeds, parts)
+        states = jax.vmap(jax.vmap(member, (None, 0, 0)), (0, None, None))(seeds, settings, parts)
         zero = jnp.zeros(states.step.shape, jnp.int32)
         accuracy = jnp.full(zero.shape, -1.0)
         best = jax.tree.map(jnp.copy, states.params)  # buffers of its own, since both are donated
