@@ -94,7 +94,9 @@ class Config:
                     f"{option} are one or more different names, got {' '.join(values) or 'none'}; change --{option}."
                 )
         if len(set(self.controls)) < len(self.controls):
-            raise ValueError(f"controls are different, got {' '.join(self.controls)}; drop the repeated ones.")
+            raise ValueError(
+                f"controls are different, got {' '.join(self.controls)}; drop the repeated ones."
+            )
         for option, choices in (("places", PLACEMENTS), ("layers", DIFFUSIONS), ("controls", CONTROLS)):
             for name in getattr(self, option):
                 if name not in choices:

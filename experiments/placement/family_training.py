@@ -5,7 +5,7 @@ S seeds, V variants, B rows of a batch
 
 import dataclasses
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -39,7 +39,7 @@ from experiments.run.training.member_loop import (
 from experiments.run.training.member_programs import MemberPrograms, pad_variants
 from pdeformer.model import ModelConfig
 
-Splits = Mapping[str, arrays.Split]
+Splits = lra_program.Splits
 
 
 class MemberResult(NamedTuple):
@@ -206,7 +206,8 @@ def train_family(
     losses, last = training.evaluate(group.state.states.params, "test")
     _, best = training.evaluate(group.state.best, "test")
     stopped, best_step, best_accuracy = (
-        np.asarray(jax.device_get(x)) for x in (group.state.stopped, group.state.best_step, group.state.best_accuracy)
+        np.asarray(jax.device_get(x))
+        for x in (group.state.stopped, group.state.best_step, group.state.best_accuracy)
     )
     speed = tokens * group.steps / group.seconds if group.seconds else 0.0
     results = []

@@ -73,15 +73,13 @@ def _parameters(stencil: StencilConfig, alpha: float | None, channels: int) -> d
     return dict(nnx.to_pure_dict(nnx.state(layer, nnx.Param)))
 
 
-def weight_sum(kind: str, taps: Any) -> Any:
-    """Return what a stencil gives to other tokens on one side: half of 1 minus the weight of the token itself.
+def weight_sum(taps: Any) -> Any:
+    """Return the weight of the tokens of one side: half of 1 minus the weight of the token itself.
 
     For a diffusion layer it is Σ_k κ_k ≤ 1/2, the diffusivity in tokens² per step if all edges have length 1.
 
     Args:
-        kind: name of the kind.
         taps: weights (..., 2K+1) of tokens j-K … j+K.
     """
-    del kind
     taps = jnp.asarray(taps)
     return (1 - taps[..., taps.shape[-1] // 2]) / 2

@@ -1,7 +1,7 @@
 """What a member leaves in the run folder besides its row: stencils, and measures at the sites.
 
-    stencils/VARIANT-SEED.npz   taps of its layer, with the weights that are best on validation
-    sites/VARIANT-SEED.json     measures at every site, with these weights and, for the baseline, the initial ones
+stencils/VARIANT-SEED.npz   taps of its layer, with the weights that are best on validation
+sites/VARIANT-SEED.json     measures at every site, with these weights and, for the baseline, the initial ones
 """
 
 import json
@@ -64,7 +64,9 @@ def measure_sites(
     static: Any = {"graphdef": training.programs.graphdef, "places": family.places}
     states = measure_states(params, settings, tokens, segment_ids, **static)
     few = slice(min(rows, INSERTION_ROWS))
-    bound = measure_insertions(params, settings, tokens[few], segment_ids[few], **static) if insertions else None
+    bound = (
+        measure_insertions(params, settings, tokens[few], segment_ids[few], **static) if insertions else None
+    )
     return to_rows(jax.device_get(states), jax.device_get(bound), family.model.layers)
 
 

@@ -47,7 +47,10 @@ PRESETS = {
         "ListOps of 10 to 64 tokens, every place and layer, one seed; minutes on two CPU cores. The default.",
         QUICK,
     ),
-    "study": ("ListOps, Pathfinder with short contours and a stand-in of Image, three seeds; two CPU cores.", STUDY),
+    "study": (
+        "ListOps, Pathfinder with short contours and a stand-in of Image, three seeds; two CPU cores.",
+        STUDY,
+    ),
     "full": ("All six tasks with the small Transformer of Nystromformer; needs an accelerator.", FULL),
 }
 CONTINUATION = run.Continuation(

@@ -1,6 +1,5 @@
 """The program: train all families of every task, measure the sites, write `summary.json` and figures, print."""
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,9 +9,9 @@ from rich.console import Console
 
 from experiments import run
 from experiments.data import listops
+from experiments.lra import Config as TaskConfig
 from experiments.lra import program as lra_program
-from experiments.lra.benchmark_tasks import TASKS
-from experiments.lra.learned import example_hits
+from experiments.lra.learned import example_hits, learned_stencils
 from experiments.lra.requirements import LARGEST_VOCABULARY
 from experiments.lra.requirements import check as check_task
 from experiments.placement import report
@@ -28,9 +27,11 @@ from experiments.placement.family_training import (
     save_member,
     train_family,
 )
-from experiments.placement.member_files import save_files
+from experiments.placement.figures import figures_of_task
+from experiments.placement.member_files import load_sites, save_files
 from experiments.placement.presets import CONTINUATION
 from experiments.placement.variants import Variant, families
+from experiments.run.figures import save_all
 from pdeformer import sharding
 
 
@@ -43,6 +44,7 @@ class TaskRun(NamedTuple):
     results: list[MemberResult]
     hits: dict[tuple[str, int], example_hits.Hits]
     floors: dict[str, float]
+    lines: list[report.Line]
 
 
 @run.safe_output("the run is finished and all its files are written")
@@ -64,7 +66,6 @@ def main(config: Config) -> dict[str, Any]:
         for note in folder.notes:
             console.print(note)
         runs = [run_task(config, task, mesh, folder, console) for task in config.tasks]
-        lines = {task.task: report.make_lines(task.variants, task.results, task.hits) for task in runs}
         summary = {
             "program": "placement",
             "preset": config.preset,
@@ -73,14 +74,13 @@ def main(config: Config) -> dict[str, Any]:
                 for task in runs
                 for result in task.results
             ],
-            "lines": [
-                {"task": task.task, **run.to_json(line)} for task in runs for line in lines[task.task]
-            ],
+            "lines": [{"task": task.task, **run.to_json(line)} for task in runs for line in task.lines],
+            "verdicts": {task.task: report.verdicts(task.lines) for task in runs},
             "baselines": {task.task: task.floors for task in runs},
         }
         summary = folder.summarize(summary)
         for task in runs:
-            report.show_task(task.title, lines[task.task], task.floors, len(config.seeds), console)
+            report.show_task(task.title, task.lines, task.floors, len(config.seeds), console)
         return summary
 
 
@@ -106,25 +106,67 @@ def check(config: Config) -> None:
 
 def run_task(config: Config, task: str, mesh: Mesh, parent: run.Run, console: Console) -> TaskRun:
     """Train the variants of a task in its folder that have no result yet, and return all results."""
-    out = parent.folder / task
-    exists = (out / "config.json").exists()
-    own = dataclasses.replace(config, tasks=(task,), out=out, resume=exists, steps=_one(config, "steps", task))
-    own = dataclasses.replace(own, batch=_one(config, "batch", task))
+    folder = run.Run(parent.folder / task)  # its lock and its start are those of the run
+    folder.folder.mkdir(exist_ok=True)
     task_config, variants = config.task_config(task), config.variants(task)
-    with run.open_run(out, own, resume=exists, continuation=CONTINUATION) as folder:
-        splits = lra_program.prepare(task_config)
-        folder.record_data({f"{task} {name}": split.sha256 for name, split in splits.items()})
-        lra_program.introduce(task_config, dict(splits), folder, console)
-        for family in unfinished_families(config, task, splits, folder):
-            parent.record_start()
-            train_and_save(config, family, splits, mesh, folder)
-        pairs = [(variant, seed) for seed in config.seeds for variant in variants]
-        members = [read_member(folder, variant.name, seed) for variant, seed in pairs]
-        results = [member for member in members if member is not None]
-        hits = {(r.variant, r.seed): example_hits.load(folder, r.variant, r.seed) for r in results}
-        floors = lra_program.predictors(task_config, dict(splits))
-        known_hits = {member: value for member, value in hits.items() if value is not None}
-    return TaskRun(task, task_config.data().title, variants, results, known_hits, floors)
+    splits = lra_program.prepare(task_config)
+    parent.record_data({f"{task} {name}": split.sha256 for name, split in splits.items()})
+    introduce(task_config, splits, console)
+    for family in unfinished_families(config, task, splits, folder):
+        parent.record_start()
+        train_and_save(config, family, splits, mesh, folder)
+    results, hits = read_results(config, variants, folder, len(splits["test"].labels))
+    floors = lra_program.predictors(task_config, splits)
+    title = task_config.data().title
+    task_run = TaskRun(
+        task, title, variants, results, hits, floors, report.make_lines(variants, results, hits)
+    )
+    draw_task(config, task_run, folder)
+    return task_run
+
+
+def introduce(config: TaskConfig, splits: lra_program.Splits, console: Console) -> None:
+    """Print a description of the data, and what the options imply."""
+    sizes = " / ".join(f"{name} {len(split.labels):,}" for name, split in splits.items())
+    lengths = splits["train"].lengths
+    console.print(f"{config.data().title}: {sizes}, {lengths.min()} to {lengths.max()} tokens", markup=False)
+    if config.optimizer.warmup >= config.steps:
+        console.print(
+            f"warm-up of {config.optimizer.warmup} steps is not shorter than the run of {config.steps}: the learning "
+            f"rate never reaches its peak",
+            style="yellow",
+        )
+
+
+def read_results(
+    config: Config, variants: Sequence[Variant], folder: run.Run, test_examples: int
+) -> tuple[list[MemberResult], dict[tuple[str, int], example_hits.Hits]]:
+    """Return the results of all members, and which test examples each gets right.
+
+    Raises:
+        ValueError: a file is damaged, or its hits are not those of the result.
+    """
+    results, hits = [], {}
+    for seed in config.seeds:
+        for variant in variants:
+            if (result := read_member(folder, variant.name, seed)) is None:
+                continue
+            results.append(result)
+            own = example_hits.load(folder, variant.name, seed)
+            example_hits.check(folder, result, own, test_examples)
+            if own is not None:
+                hits[variant.name, seed] = own
+    return results, hits
+
+
+def draw_task(config: Config, task: TaskRun, folder: run.Run) -> None:
+    """Write the figures of a task."""
+    pairs = [(variant, seed) for seed in config.seeds for variant in task.variants]
+    stencils = {(v, s): learned_stencils.load(folder, v.name, s) for v, s in pairs if v.kind}
+    sites = {(v.name, s): load_sites(folder, v.name, s) for v, s in pairs}
+    title = f"placement {config.preset}, run folder {folder.folder.parent.name}, {task.title}"
+    figures = figures_of_task(task.lines, {key: taps for key, taps in stencils.items() if taps}, sites)
+    save_all(figures, folder.folder, title=title)
 
 
 def unfinished_families(config: Config, task: str, splits: Splits, folder: run.Run) -> Sequence[Family]:
@@ -150,8 +192,3 @@ def train_and_save(config: Config, family: Family, splits: Splits, mesh: Mesh, f
     save_files(training, group, folder, config.rows)
     for result, hits in results:
         save_member(folder, result, hits)
-
-
-def _one(config: Config, option: str, task: str) -> tuple[int, ...]:
-    values = getattr(config, option)
-    return values if len(values) == 1 else (values[config.tasks.index(task)],)

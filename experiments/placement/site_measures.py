@@ -62,7 +62,13 @@ def heat_step(u: Array, segment_ids: Array) -> Array:
 
 @functools.partial(jax.jit, static_argnames=("graphdef", "places"))
 def measure_states(
-    params: Any, settings: Settings, tokens: Array, segment_ids: Array, *, graphdef: Any, places: tuple[str, ...]
+    params: Any,
+    settings: Settings,
+    tokens: Array,
+    segment_ids: Array,
+    *,
+    graphdef: Any,
+    places: tuple[str, ...],
 ) -> StateMeasures:
     """Return the measures of the states of one member.
 
@@ -81,7 +87,9 @@ def measure_states(
     roughness = [jnp.mean(diagnostics.roughness(states[site], ids)) for site in sites]
     energy = [jnp.mean(diagnostics.dirichlet_energy(states[site], ids) / count) for site in sites]
     blocks = [_mixing(model, block, states, ids) for block in range(1, model.config.layers + 1)]
-    return StateMeasures(jnp.stack(roughness), jnp.stack(energy), *(jnp.stack(x) for x in zip(*blocks, strict=True)))
+    return StateMeasures(
+        jnp.stack(roughness), jnp.stack(energy), *(jnp.stack(x) for x in zip(*blocks, strict=True))
+    )
 
 
 def _mixing(model: Any, block: int, states: dict[Site, Array], ids: Array) -> tuple[Array, Array, Array]:
@@ -115,13 +123,21 @@ def _mixing(model: Any, block: int, states: dict[Site, Array], ids: Array) -> tu
 
 @functools.partial(jax.jit, static_argnames=("graphdef", "places"))
 def measure_insertions(
-    params: Any, settings: Settings, tokens: Array, segment_ids: Array, *, graphdef: Any, places: tuple[str, ...]
+    params: Any,
+    settings: Settings,
+    tokens: Array,
+    segment_ids: Array,
+    *,
+    graphdef: Any,
+    places: tuple[str, ...],
 ) -> InsertionMeasures:
     """Return the perturbation bound of a heat step at every site; the arguments are those of `measure_states`."""
     layers = graphdef_layers(graphdef, params)
 
     def at_site(index: Array) -> InsertionMeasures:
-        rows = jax.lax.map(lambda row: _insertion(params, settings, *row, index, graphdef, places), (tokens, segment_ids))
+        rows = jax.lax.map(
+            lambda row: _insertion(params, settings, *row, index, graphdef, places), (tokens, segment_ids)
+        )
         change, lipschitz, share, energy_share = rows
         return InsertionMeasures(jnp.mean(change), jnp.mean(lipschitz), jnp.max(share), jnp.max(energy_share))
 
@@ -134,7 +150,13 @@ def graphdef_layers(graphdef: Any, params: Any) -> int:
 
 
 def _insertion(
-    params: Any, settings: Settings, tokens: Array, ids: Array, index: Array, graphdef: Any, places: tuple[str, ...]
+    params: Any,
+    settings: Settings,
+    tokens: Array,
+    ids: Array,
+    index: Array,
+    graphdef: Any,
+    places: tuple[str, ...],
 ) -> tuple[Array, Array, Array, Array]:
     """Return change, Lipschitz constant and both shares of one row (T,) at the site of this index."""
     model = switch_layers(nnx.merge(graphdef, params), places, settings)
@@ -150,7 +172,9 @@ def _insertion(
             own,
             tokens[None],
             ids[None],
-            lambda site, state: state + jnp.where(index == sites.index(site), v - u, 0)[None].astype(state.dtype),
+            lambda site, state: (
+                state + jnp.where(index == sites.index(site), v - u, 0)[None].astype(state.dtype)
+            ),
         )
         return jnp.where(all_ids[..., None] > 0, states, 0)
 

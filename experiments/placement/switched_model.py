@@ -65,7 +65,9 @@ def initial_layers(variants: Sequence[Variant], places: Sequence[str], model: Mo
     tree: dict[str, Any] = {}
     for place in places:
         if layers := stack(place):
-            parent = tree if place in OUTSIDE_BLOCKS else tree.setdefault("blocks", {}).setdefault("stencils", {})
+            parent = (
+                tree if place in OUTSIDE_BLOCKS else tree.setdefault("blocks", {}).setdefault("stencils", {})
+            )
             parent[place] = layers
     return tree
 
@@ -92,7 +94,9 @@ class SwitchedLayer(nnx.Module):
 
     def __call__(self, u: Array, segment_ids: Array | None = None, *, causal: bool = False) -> Array:
         """Apply the layer to hidden states (..., T, D), or return them as they are."""
-        layer = self.layer  # a conditional computes only the branch that is taken, unless variants run side by side
+        layer = (
+            self.layer
+        )  # a conditional computes only the branch that is taken, unless variants run side by side
         return jax.lax.cond(
             self.switch[...], lambda u: layer(u, segment_ids, causal=causal).astype(u.dtype), lambda u: u, u
         )
@@ -132,5 +136,6 @@ def switched_loss(
 def merge_parts(tree: Mapping[str, Any], part: Mapping[str, Any]) -> dict[str, Any]:
     """Return a tree of dictionaries in which the leaves of `part` replace those of `tree`."""
     return dict(tree) | {
-        name: merge_parts(tree[name], value) if isinstance(value, Mapping) else value for name, value in part.items()
+        name: merge_parts(tree[name], value) if isinstance(value, Mapping) else value
+        for name, value in part.items()
     }

@@ -152,7 +152,9 @@ def gain_spectrum(
     """
     taps, frequencies = jnp.asarray(taps), jnp.asarray(frequencies)
     if taps.shape[-1] % 2 == 0:
-        raise ValueError(f"a stencil has a middle tap, got {taps.shape[-1]} taps; add a tap of 0 at one side.")
+        raise ValueError(
+            f"a stencil has a middle tap, got {taps.shape[-1]} taps; add a tap of 0 at one side."
+        )
     offsets = jnp.arange(taps.shape[-1]) - taps.shape[-1] // 2
     phase = jax.lax.expand_dims(frequencies, [0]) * offsets[:, None]
     real, imaginary = jnp.matmul(taps, jnp.cos(phase)), jnp.matmul(taps, jnp.sin(phase))

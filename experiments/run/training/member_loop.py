@@ -95,7 +95,13 @@ def chunk_of(cadence: LoopIntervals, steps: int) -> int:
 
 
 def train_group(
-    run: Run, group: Group, functions: GroupFunctions, *, steps: int, cadence: LoopIntervals, tokens_per_step: int
+    run: Run,
+    group: Group,
+    functions: GroupFunctions,
+    *,
+    steps: int,
+    cadence: LoopIntervals,
+    tokens_per_step: int,
 ) -> GroupRun:
     """Train all members of a group to `steps` updates, from the last checkpoint of the group if the run has one.
 
@@ -191,9 +197,13 @@ class _Loop:
         """Keep the best parameters; a member whose validation loss is not finite stops."""
         is_finite = np.isfinite(validation.loss)
         stopped = np.asarray(jax.device_get(state.stopped))
-        ended = np.where((stopped == 0) & ~is_finite, int(jax.device_get(state.step)), stopped).astype(np.int32)
+        ended = np.where((stopped == 0) & ~is_finite, int(jax.device_get(state.step)), stopped).astype(
+            np.int32
+        )
         state = state._replace(stopped=jax.device_put(ended, state.stopped.sharding))
-        return self.functions.keep_best(state, np.where(is_finite, validation.accuracy, -1).astype(np.float32))
+        return self.functions.keep_best(
+            state, np.where(is_finite, validation.accuracy, -1).astype(np.float32)
+        )
 
     def _records(
         self, first: int, metrics: Metrics, before: np.ndarray, stopped: np.ndarray
@@ -212,12 +222,19 @@ class _Loop:
                     else:
                         values = Metrics(*(float(x[s, v, offset]) for x in metrics))
                         record |= {"loss": values.loss, "accuracy": values.accuracy}
-                        record |= {"gradient_norm": values.gradient_norm, "learning_rate": values.learning_rate}
+                        record |= {
+                            "gradient_norm": values.gradient_norm,
+                            "learning_rate": values.learning_rate,
+                        }
                     rows.append(((s, v), record))
         return rows
 
     def _log(
-        self, rows: Sequence[tuple[tuple[int, int], dict[str, Any]]], last: int, ended: np.ndarray, validation: Any
+        self,
+        rows: Sequence[tuple[tuple[int, int], dict[str, Any]]],
+        last: int,
+        ended: np.ndarray,
+        validation: Any,
     ) -> None:
         """Write the records that are due; those of the last step have the validation."""
         for place, record in rows:
@@ -228,7 +245,11 @@ class _Loop:
                 else:
                     record["val_loss"] = float(validation.loss[place])
                     record["val_accuracy"] = float(validation.accuracy[place])
-            if "stopped" in record or step % self.cadence.log_every == 0 or self.cadence.evaluates(step, self.steps):
+            if (
+                "stopped" in record
+                or step % self.cadence.log_every == 0
+                or self.cadence.evaluates(step, self.steps)
+            ):
                 self.run.append(record)
 
     def _save(self, state: MembersState, step: int) -> None:

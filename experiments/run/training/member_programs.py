@@ -136,7 +136,9 @@ class MemberPrograms:
             return jax.lax.scan(step, carry, (numbers, batch))
 
         by_seed = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), batches)
-        (states, stopped), metrics = self._map_members(member, (state.states, state.stopped), settings, by_seed, seeds)
+        (states, stopped), metrics = self._map_members(
+            member, (state.states, state.stopped), settings, by_seed, seeds
+        )
         return state._replace(step=state.step + count, states=states, stopped=stopped), metrics
 
     def _evaluate(self, params: Any, settings: Any, batch: dict[str, Array]) -> MemberSums:
@@ -168,7 +170,9 @@ class MemberPrograms:
             best_step=choose(jnp.broadcast_to(state.step, is_better.shape), state.best_step),
         )
 
-    def _map_members(self, member: Callable[..., Any], carry: Any, settings: Any, batches: Any, seeds: Any) -> Any:
+    def _map_members(
+        self, member: Callable[..., Any], carry: Any, settings: Any, batches: Any, seeds: Any
+    ) -> Any:
         """Apply a function to all members: seeds outside, variants inside, so that a batch is not copied."""
         variants = len(jax.tree.leaves(settings)[0])
         inner = largest_divisor(variants, self._together)

@@ -47,7 +47,9 @@ class MemberRecords(NamedTuple):
             has_validation = {r["step"]: "val_loss" in r or "stopped" in r for r in records}
             end = min((r["step"] for r in records if "stopped" in r), default=step)
             for logged, validates in expected.items():
-                if logged <= end and (logged not in has_validation or (validates and not has_validation[logged])):
+                if logged <= end and (
+                    logged not in has_validation or (validates and not has_validation[logged])
+                ):
                     return f"{self.log.path} has no whole record of step {logged} ({variant}, seed {seed})"
         return ""
 

@@ -146,7 +146,9 @@ def train(
     with Checkpoints(training.checkpoints, keep=cadence.keep) as checkpoints:
         state = checkpoints.restore(state) if start else state
         run.truncate_after(variant, seed, start)
-        key = jax.jit(training_key, out_shardings=state.step.sharding)(seed)  # made on every device of every host
+        key = jax.jit(training_key, out_shardings=state.step.sharding)(
+            seed
+        )  # made on every device of every host
         group = math.gcd(steps_per_call, start)  # gcd(K, 0) is K
         make_input = batch_fn if steps_per_call == 1 else functools.partial(batch_fn, count=group)
         start_time = time.perf_counter()

@@ -64,6 +64,8 @@ def train_alone(variant: Variant, seed: int, splits, steps: int, *, config=TASK)
     state, key = programs.init(jax.random.key(seed)), run.training_key(seed)
     losses = []
     for step in range(steps):
-        state, metrics = programs.step(state, lra_program.batch(config, data, mesh, seed=seed, step=step), key)
+        state, metrics = programs.step(
+            state, lra_program.batch(config, data, mesh, seed=seed, step=step), key
+        )
         losses.append(float(metrics.loss))
     return jax.device_get(state.params), np.array(losses)
