@@ -5,6 +5,7 @@ run/          what the programs share: run folder, training loop, studies, table
 data/         data sets, and the program that lists, prepares, verifies and shows them
 roofline/     what compiled programs cost, and the least that a chip would need
 lra/          Long Range Arena: a Transformer with a PDE in it, and its baseline
+placement/    where to add diffusion: a layer at one place after another, against controls
 claims/       claims of the Continuous-Time Attention paper, measured
 pid_gaussian/ Gaussian partial information decomposition of samples, and of your own activations
 pid_llava/    how vision becomes language inside a LLaVA

@@ -171,13 +171,16 @@ class FamilyTraining:
         return Validation(loss, hits.mean(axis=-1))
 
     def evaluate(self, params: Any, split: str) -> tuple[np.ndarray, np.ndarray]:
-        """Return the mean loss (S, V) and the hits (S, V, n) of all members on a split."""
+        """Return the mean loss (S, V) and the hits (S, V, n) of all members on a split.
+
+        An example whose logits are not finite is not right.
+        """
         examples = len(self.splits[split].labels)
         loss, weight, hits = 0.0, 0.0, []
         for batch in self._all_examples(split):
             sums = jax.device_get(self.programs.evaluate(params, self._settings, batch))
             loss, weight = loss + np.asarray(sums.loss, float), weight + np.asarray(sums.weight, float)
-            hits.append(np.asarray(sums.hits))
+            hits.append(np.nan_to_num(np.asarray(sums.hits)))
         return np.asarray(loss / weight), np.concatenate(hits, axis=-1)[..., :examples]
 
     def _all_examples(self, split: str) -> Iterator[dict[str, Any]]:

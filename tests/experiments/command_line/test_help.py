@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments import aot, bench, claims, lra, pid_gaussian, pid_llava, stability
+from experiments import aot, bench, claims, lra, pid_gaussian, pid_llava, placement, stability
 from experiments.data import inventory
 from experiments.lra import suite
 from experiments.pid_llava.toy import toy_training
@@ -25,6 +25,7 @@ LINES = {
     "suite": suite.suite_command_line,
     "claims": claims.command_line,
     "stability": stability.command_line,
+    "placement": placement.command_line,
     "pid_gaussian": pid_gaussian.command_line,
     "pid_llava": pid_llava.command_line,
     "train": toy_training.command_line,
