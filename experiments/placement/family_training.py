@@ -283,7 +283,7 @@ def read_member(folder: run.Run, variant: str, seed: int) -> MemberResult | None
         )
     if (row["variant"], row["seed"]) != (variant, seed) or not 0 <= (row["test_accuracy"] or 0) <= 1:
         raise ValueError(
-            f"{path} must be the result of {variant}, seed {seed}, got {row['variant']!r:.40}, seed {row['seed']!r:.9}, "
-            f"accuracy {row['test_accuracy']!r:.9}; delete it, and --resume computes it again."
+            f"{path} must be the result of {variant}, seed {seed}, got {row['variant']!r:.40}, seed "
+            f"{row['seed']!r:.9}, accuracy {row['test_accuracy']!r:.9}; delete it, and --resume computes it again."
         )
     return MemberResult(**row)

@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from experiments.lra.learned.learned_stencils import Taps
-from experiments.placement.layer_kinds import ALL_PLACES, BOUND, KINDS, weight_sum
+from experiments.placement.layer_kinds import ALL_PLACES, BOUND, DIFFUSIONS, KINDS, weight_sum
 from experiments.placement.report import Line, smoothing
 from experiments.placement.variants import Variant
 from experiments.run.figures import STYLE, NamedFigure, series_style
@@ -86,7 +86,7 @@ def draw_smoothing(stencils: Stencils) -> Figure:
         ax.axhline(
             float(KINDS[kind].default or 0), color="0.4", linewidth=1, linestyle="--", label="default start"
         )
-        if KINDS[kind].is_diffusion:
+        if kind in DIFFUSIONS:
             ax.axhline(BOUND, color="0.4", linewidth=1, linestyle=":", label="stability bound")
         ax.set(
             title=kind,

@@ -33,8 +33,6 @@ class Kind(NamedTuple):
 
     stencil: StencilConfig
     """The layer with its default smoothing."""
-    is_diffusion: bool
-    """Whether it is a diffusion layer, which a control has to match."""
     default: float | None
     """Its smoothing if no option says otherwise; None: it has none."""
     limit: float
@@ -42,16 +40,16 @@ class Kind(NamedTuple):
 
 
 KINDS = {
-    "heat": Kind(StencilConfig("heat"), True, 0.25, 8.0),
-    "adaptive": Kind(StencilConfig("adaptive"), True, 0.10, BOUND),
-    "multiscale": Kind(StencilConfig("multiscale"), True, 0.10, BOUND),
-    "convolution": Kind(StencilConfig("adaptive", free=True), False, 0.10, 8.0),
-    "shift": Kind(StencilConfig("shift"), False, 0.10, BOUND),
-    "canon": Kind(StencilConfig("canon"), False, None, 0.0),
+    "heat": Kind(StencilConfig("heat"), 0.25, 8.0),
+    "adaptive": Kind(StencilConfig("adaptive"), 0.10, BOUND),
+    "multiscale": Kind(StencilConfig("multiscale"), 0.10, BOUND),
+    "convolution": Kind(StencilConfig("adaptive", free=True), 0.10, 8.0),
+    "shift": Kind(StencilConfig("shift"), 0.10, BOUND),
+    "canon": Kind(StencilConfig("canon"), None, 0.0),
 }
 """Name -> kind."""
-DIFFUSIONS = tuple(name for name, kind in KINDS.items() if kind.is_diffusion)
-"""Kinds that are diffusion layers."""
+DIFFUSIONS = ("heat", "adaptive", "multiscale")
+"""Kinds that are diffusion layers; the others are controls."""
 
 
 def layer_parameters(kind: str, alpha: float | None, channels: int) -> dict[str, Any]:

@@ -30,7 +30,7 @@ from experiments.placement.family_training import (
 from experiments.placement.figures import figures_of_task
 from experiments.placement.member_files import load_sites, save_files
 from experiments.placement.presets import CONTINUATION
-from experiments.placement.variants import Variant, families
+from experiments.placement.variants import BASE, Variant, families
 from experiments.run.figures import save_all
 from pdeformer import sharding
 
@@ -45,6 +45,8 @@ class TaskRun(NamedTuple):
     hits: dict[tuple[str, int], example_hits.Hits]
     floors: dict[str, float]
     lines: list[report.Line]
+    sites: dict[str, list[dict[str, Any]]]
+    """Measures of the baseline of the first seed at every site."""
 
 
 @run.safe_output("the run is finished and all its files are written")
@@ -76,11 +78,14 @@ def main(config: Config) -> dict[str, Any]:
             ],
             "lines": [{"task": task.task, **run.to_json(line)} for task in runs for line in task.lines],
             "verdicts": {task.task: report.verdicts(task.lines) for task in runs},
+            "sites": {task.task: task.sites for task in runs},
             "baselines": {task.task: task.floors for task in runs},
         }
         summary = folder.summarize(summary)
         for task in runs:
             report.show_task(task.title, task.lines, task.floors, len(config.seeds), console)
+            if task.sites:
+                report.show_sites(task.sites, console)
         return summary
 
 
@@ -118,9 +123,9 @@ def run_task(config: Config, task: str, mesh: Mesh, parent: run.Run, console: Co
     results, hits = read_results(config, variants, folder, len(splits["test"].labels))
     floors = lra_program.predictors(task_config, splits)
     title = task_config.data().title
-    task_run = TaskRun(
-        task, title, variants, results, hits, floors, report.make_lines(variants, results, hits)
-    )
+    lines = report.make_lines(variants, results, hits)
+    sites = load_sites(folder, BASE.name, config.seeds[0])
+    task_run = TaskRun(task, title, variants, results, hits, floors, lines, sites)
     draw_task(config, task_run, folder)
     return task_run
 

@@ -13,7 +13,8 @@ from rich.console import Console
 
 from experiments.lra.learned.example_hits import Hits
 from experiments.placement.family_training import MemberResult
-from experiments.placement.variants import BASE, Variant, matched_control
+from experiments.placement.layer_kinds import BOUND, DIFFUSIONS
+from experiments.placement.variants import BASE, Variant, matched_control, single_scale
 from experiments.run.report import Layout, Table, show
 from experiments.run.report.paired import LEVEL, Difference, compare_hits, sign_test
 
@@ -46,6 +47,8 @@ class Line(NamedTuple):
     """Two-sided p of the exact sign test of `difference` over test examples."""
     against_convolution: Difference
     """`best` minus that of the convolution at the same place, paired; NaN without one."""
+    against_single: Difference
+    """For multiscale `best` minus that of a layer with edges of length 1 at the same place, paired; NaN without one."""
     parameters: int
     layer_parameters: int
     """Parameters of the layer, in all blocks."""
@@ -95,6 +98,7 @@ def _line(
         NONE if is_base else against(BASE, "best"),
         math.nan if columns is None else sign_test(*columns),
         against(control, "best"),
+        against(single_scale(variant, variants), "best"),
         rows[0].parameters,
         rows[0].layer_parameters,
         sum(row.stopped > 0 for row in rows),
@@ -186,29 +190,102 @@ def show_task(
     show(tabulate(f"{title}: test accuracy in %", lines, floors), console, Layout(justify="right"))
     covered = "seeds and test examples" if seeds > 1 else "test examples, for this seed"
     console.print()
+    level = f"{100 * LEVEL:.0f} %"
     console.print(
-        f"last: after the last step; best: weights selected on validation; ±: sd over seeds; s.e.: sqrt(p (1 - p) / n); "
-        f"[ ]: {100 * LEVEL:.0f} % interval of the paired difference, which covers the choice of {covered}, one variant "
-        f"at a time; p: two-sided exact sign test over test examples. Heat with a smoothing above 1/2 is beyond the "
-        f"stability bound; the learned layers cannot pass it.",
+        f"last: after the last step; best: weights selected on validation; ±: sd over seeds; s.e.: "
+        f"sqrt(p (1 - p) / n); [ ]: {level} interval of the paired difference, which covers the choice of {covered}, "
+        f"one variant at a time; p: two-sided exact sign test over test examples. Heat with a smoothing above 1/2 is "
+        f"beyond the stability bound, an explicit step that nothing holds back; the learned layers cannot pass it.",
         style="dim",
     )
     for sentence in verdicts(lines):
-        console.print(sentence)
+        console.print(sentence, markup=False)
 
 
 def verdicts(lines: Sequence[Line]) -> list[str]:
-    """Judge the paper's claims by the paired intervals of the weights that are best on validation."""
+    """Judge the claims of the paper, each by the paired interval of the weights that are best on validation."""
     sentences = []
-    for place, claim in (("after_embedding", "helps"), ("after_attention", "hurts")):
+    for place, claim in (("after_embedding", "Does it help"), ("after_attention", "Does it hurt")):
         for line in lines:
-            if line.place == place and line.kind and line.kind in ("heat", "adaptive", "multiscale"):
-                words = WORDS[line.best_difference.sign]
-                sentences.append(
-                    f"{place} {claim}? {line.variant}: {words}, {line.best_difference.format(100)} points"
-                )
-    return sentences
+            if line.place == place and line.kind in DIFFUSIONS:
+                words, difference = WORDS[line.best_difference.sign], line.best_difference.format(100)
+                sentences.append(f"{claim} {place}? {line.variant}: {words}, {difference} points.")
+    comparisons = (
+        ("Multi-scale against the single-scale layer of equal place", "against_single"),
+        ("Diffusion against the convolution of equal place", "against_convolution"),
+    )
+    for title, field in comparisons:
+        judged = [(line, getattr(line, field)) for line in lines]
+        judged = [(line, difference) for line, difference in judged if not math.isnan(difference.value)]
+        if judged:
+            sentences.append(f"{title}: {_count_signs(judged)}.")
+    return sentences + _beyond_the_bound(lines)
+
+
+def _count_signs(judged: Sequence[tuple[Line, Difference]]) -> str:
+    """Return which variants gain, lose, or do neither."""
+    parts = []
+    for sign in (1, -1, 0):
+        own = [
+            f"{line.variant} ({difference.format(100)})"
+            for line, difference in judged
+            if difference.sign == sign
+        ]
+        if own and sign:
+            parts.append(f"{WORDS[sign]} for {', '.join(own)}")
+        elif own:
+            parts.append(f"{WORDS[0]} for {len(own)} of {len(judged)} variants")
+    return "; ".join(parts)
+
+
+def _beyond_the_bound(lines: Sequence[Line]) -> list[str]:
+    """Return a sentence on the heat layers with α > 1/2, if there are any."""
+    own = [line for line in lines if line.kind == "heat" and (line.alpha or 0) > BOUND]
+    if not own:
+        return []
+    stopped = sum(line.stopped for line in own)
+    trainings = sum(line.seeds for line in own)
+    return [
+        f"Beyond the stability bound (heat with α > 1/2): {_count_signs([(x, x.best_difference) for x in own])}, "
+        f"against the baseline; {stopped} of {trainings} trainings stopped at a number that is not finite."
+    ]
 
 
 def _percent(fraction: float) -> str:
     return "-" if math.isnan(fraction) else f"{100 * fraction:.1f}"
+
+
+def tabulate_sites(sites: Mapping[str, Sequence[Mapping[str, float | None]]]) -> Table:
+    """Return the measures of the baseline at every site, before and after training.
+
+    Args:
+        sites: {"initial" or "best": measures of every site}.
+    """
+    names = {
+        "roughness": "roughness",
+        "commutator": "commutator",
+        "frozen_commutator": "frozen",
+        "double_mixing": "double mixing",
+        "change": "change",
+        "lipschitz": "Lipschitz",
+        "share_of_bound": "of its bound",
+    }
+    rows = []
+    for weights, own in sites.items():
+        for site in own:
+            cells = ("" if site.get(name) is None else f"{site[name]:.3g}" for name in names)
+            place = f"{site['site']}{f', block {site_block}' if (site_block := site['block']) else ''}"
+            rows.append(({"best": "trained"}.get(weights, weights), place, *cells))
+    return Table("Sites of the baseline", ("weights", "site", *names.values()), rows)
+
+
+def show_sites(sites: Mapping[str, Sequence[Mapping[str, float | None]]], console: Console) -> None:
+    """Print the measures of the baseline at every site, and what they mean."""
+    show([tabulate_sites(dict(reversed(sites.items())))], console, Layout(justify="right"))
+    console.print(
+        "roughness E/‖u‖²; commutator ‖M Attn(u) - Attn(Mu)‖/‖Attn(u)‖ of a heat step M with α = 1/4, and with frozen "
+        "weights of the attention; double mixing: roughness after over before attention; change: ‖f(Mu) - f(u)‖/‖f(u)‖ "
+        "of the last hidden states f when M stands at this site alone; Lipschitz: measured local constant of f; the "
+        "bound is Lipschitz · α‖Lu‖, and the share is the largest over the rows",
+        style="dim",
+    )

@@ -1,7 +1,7 @@
 """The states of a model at every site where a layer may stand, and the model as a function of one of them.
 
-A site is a place in one block, from 1; the embedding is in block 0. The place before_norm has two sites in a block, before
-attention and before the feed-forward sublayer.
+A site is a place in one block, from 1; the embedding is in block 0. The place before_norm has two sites in a block,
+before attention and before the feed-forward sublayer.
 
 B batch, T tokens, D channels, L blocks
 """

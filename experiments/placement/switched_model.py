@@ -108,13 +108,11 @@ def switch_layers(model: Any, places: Sequence[str], settings: Settings) -> Any:
     for index, place in enumerate(places):
         inside = place not in OUTSIDE_BLOCKS
 
-        def stacked(value: Any, inside: bool = inside) -> Array:
-            return jnp.broadcast_to(value, (layers,) if inside else ())
-
+        stack = (layers,) if inside else ()
         layer = model.blocks.stencils[place] if inside else getattr(model, place)
         if model.config.stencil.kind == "heat":
-            layer = HeatStep(stacked(settings.alpha))
-        switched = SwitchedLayer(layer, stacked(settings.switches[index]))
+            layer = HeatStep(jnp.broadcast_to(settings.alpha, stack))
+        switched = SwitchedLayer(layer, jnp.broadcast_to(settings.switches[index], stack))
         if inside:
             model.blocks.stencils[place] = switched
         else:

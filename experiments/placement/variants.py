@@ -69,6 +69,19 @@ def matched_control(variant: Variant, variants: Sequence[Variant]) -> Variant | 
     return next((v for v in same if v.alpha == variant.alpha), same[0] if same else None)
 
 
+def single_scale(variant: Variant, variants: Sequence[Variant]) -> Variant | None:
+    """Return the learned layer with edges of length 1 at the place of a multiscale one, of equal start; None without.
+
+    Without an adaptive layer it is heat.
+    """
+    if variant.kind != "multiscale":
+        return None
+    same = [
+        v for kind in ("adaptive", "heat") for v in variants if (v.kind, v.place) == (kind, variant.place)
+    ]
+    return next((v for v in same if v.alpha == variant.alpha), same[0] if same else None)
+
+
 def families(variants: Sequence[Variant]) -> dict[str, list[Variant]]:
     """Return {kind: its variants}: those of a family have equal shapes and train together.
 

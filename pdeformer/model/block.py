@@ -1,8 +1,8 @@
 """One Transformer block with its hooks.
 
 M_x is the diffusion layer at hook x, or the identity if the hook has no layer. A is the mixer of the config: attention,
-plain or evolved by a PDE, or a control. F is the feed-forward sublayer down(φ(M_in_ffn(up(u)))). The layer M_in_attention
-maps queries, keys and values, side by side as 3 N H channels, before they rotate. Pre-LN:
+plain or evolved by a PDE, or a control. F is the feed-forward sublayer down(φ(M_in_ffn(up(u)))). M_in_attention maps
+queries, keys and values, side by side as 3 N H channels, before they rotate. Pre-LN:
 
     u ← M_before_norm(u)
     u ← u + M_after_attention(A(M_before_attention(LN(u))))
@@ -215,7 +215,7 @@ class Block(nnx.Module):
         return partial(hook, site) if site in self.hooks else None
 
     def _layer_at(self, site: str) -> Any:
-        """Return the `Layer` at a site, or a module in its place; None without one. The sites before norms share one."""
+        """Return the layer at a site, or None; the two sites before the norms share one."""
         name = site.split(" of ")[0]
         return self.stencils[name] if name in self.hooks else None
 

@@ -130,7 +130,9 @@ def test_files_and_figures_are_there(straight):
 
 
 @pytest.mark.parametrize("kind", sample(["convolution", "adaptive"], 2))
-def test_a_run_that_is_stopped_and_resumed_is_that_of_one_start(kind, straight, config, tmp_path, monkeypatch):
+def test_a_run_that_is_stopped_and_resumed_is_that_of_one_start(
+    kind, straight, config, tmp_path, monkeypatch
+):
     reference, _ = straight
     own = dataclasses.replace(config, out=tmp_path / "run")
     batches = family_training.FamilyTraining.batches
@@ -145,8 +147,12 @@ def test_a_run_that_is_stopped_and_resumed_is_that_of_one_start(kind, straight, 
         with pytest.raises(run.Preempted):
             placement.main(own)
     assert max(r["step"] for r in records(own.out / "listops") if r["variant"].startswith(kind)) == 4
-    with (own.out / "listops" / "metrics.jsonl").open("a") as file:  # what a kill may leave after a checkpoint
-        file.write(json.dumps({"variant": f"{kind}@after_embedding", "seed": 3, "step": 5, "loss": 1.0}) + "\n{")
+    with (own.out / "listops" / "metrics.jsonl").open(
+        "a"
+    ) as file:  # what a kill may leave after a checkpoint
+        file.write(
+            json.dumps({"variant": f"{kind}@after_embedding", "seed": 3, "step": 5, "loss": 1.0}) + "\n{"
+        )
     first_steps = []
 
     def spy(training, first, count):
@@ -160,7 +166,9 @@ def test_a_run_that_is_stopped_and_resumed_is_that_of_one_start(kind, straight, 
         assert contents(own.out / "listops", name) == contents(reference.out / "listops", name)
 
 
-def test_a_finished_run_trains_nothing_and_more_seeds_train_only_these(straight, config, tmp_path, monkeypatch):
+def test_a_finished_run_trains_nothing_and_more_seeds_train_only_these(
+    straight, config, tmp_path, monkeypatch
+):
     reference, summary = straight
     monkeypatch.setattr(program, "train_and_save", None)  # nothing may be trained
     assert placement.main(dataclasses.replace(reference, resume=True)) == summary
