@@ -62,8 +62,9 @@ def draw_differences(lines: Sequence[Line]) -> Figure:
             style = {"fontweight": "bold"} if marks[i, j] else {}
             color = "white" if abs(value) > 0.6 * limit else "black"
             ax.text(j, i, f"{value:+.1f}", ha="center", va="center", fontsize=8, color=color, **style)
-    figure.colorbar(image, ax=ax, label="test accuracy minus baseline (points)")
-    figure.suptitle("best on validation; bold: the 95 % interval excludes 0", fontsize=9)
+    figure.colorbar(image, ax=ax, label="points")
+    text = "test accuracy minus that of the baseline, in points\nbest on validation; bold: the 95 % interval excludes 0"
+    figure.suptitle(text, fontsize=9)
     return figure
 
 
