@@ -63,6 +63,8 @@ class Config:
     """Controls. convolution: an unconstrained kernel of three taps at every place; shift: a learned mixture with the
     token before, at every place; canon: a causal convolution of four taps before and inside attention and before and
     inside the feed-forward sublayer; positions_only: the first of --layers on the position code alone."""
+    narrow: Annotated[tuple[str, ...], Choices(tuple(TASKS))] = ()
+    """Tasks with fewer variants, for long sequences: the first of --layers and the convolution."""
     seeds: tuple[Seed, ...] = (0,)
     """Seeds. A seed determines initial weights, batches and dropout; every variant trains with every seed."""
     steps: tuple[Natural, ...] = (0,)
@@ -96,6 +98,10 @@ class Config:
         if len(set(self.controls)) < len(self.controls):
             raise ValueError(
                 f"controls are different, got {' '.join(self.controls)}; drop the repeated ones."
+            )
+        if other := [task for task in self.narrow if task not in self.tasks]:
+            raise ValueError(
+                f"narrow tasks are among the tasks {' '.join(self.tasks)}, got {' '.join(other)}; change --narrow."
             )
         for option, choices in (("places", PLACEMENTS), ("layers", DIFFUSIONS), ("controls", CONTROLS)):
             for name in getattr(self, option):
@@ -172,11 +178,13 @@ class Config:
             for kind in KINDS
             if kind not in ("heat", "canon")
         }
+        is_narrow = task in self.narrow
+        controls = tuple(name for name in self.controls if name == "convolution" or not is_narrow)
         return make_variants(
-            layers=self.layers,
+            layers=self.layers[:1] if is_narrow else self.layers,
             places=self.places,
             alphas=starts | {"heat": self.alphas},
-            controls=self.controls,
+            controls=controls,
             causal=TASKS[task].head == "tokens",
         )
 

@@ -207,11 +207,12 @@ def train_family(
         tokens_per_step=tokens,
     )
     losses, last = training.evaluate(group.state.states.params, "test")
-    _, best = training.evaluate(group.state.best, "test")
     stopped, best_step, best_accuracy = (
         np.asarray(jax.device_get(x))
         for x in (group.state.stopped, group.state.best_step, group.state.best_accuracy)
     )
+    is_last = (best_step == family.config.steps).all()
+    best = last if is_last else training.evaluate(group.state.best, "test")[1]
     speed = tokens * group.steps / group.seconds if group.seconds else 0.0
     results = []
     for s, seed in enumerate(family.seeds):
