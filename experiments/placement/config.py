@@ -15,7 +15,7 @@ from pdeformer.model import PLACEMENTS, POSITIONS_ONLY
 from pid.interface.command_options import HIDDEN, Choices
 from pid.interface.ranges import Count, Natural, Seed
 
-MAY_CHANGE_ON_RESUME = (*run.MAY_CHANGE_ON_RESUME, "data_dir", "manual_dir", "verify", "together")
+MAY_CHANGE_ON_RESUME = (*run.MAY_CHANGE_ON_RESUME, "data_dir", "manual_dir", "verify", "concurrency")
 """Fields that may change on resume: devices and data folders, but nothing that changes results beyond rounding."""
 CONTROLS = ("convolution", "shift", "canon", POSITIONS_ONLY)
 """Controls of equal place."""
@@ -71,7 +71,7 @@ class Config:
     """Training steps: one number for all tasks, or one for each; 0: as many as the configuration has."""
     batch: tuple[Natural, ...] = (0,)
     """Examples per step: one number for all tasks, or one for each; 0: as many as the configuration has."""
-    together: Count = 1
+    concurrency: Count = 1
     """Trainings that a device computes at the same time; the others of the same step follow one after another."""
     rows: Natural = 16
     """Validation rows on which the states at every site are measured; 0: no measurement."""

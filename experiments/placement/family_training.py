@@ -116,7 +116,7 @@ def make_family(
     return Family(config, tuple(variants), tuple(seeds), model, places)
 
 
-def make_programs(family: Family, first_id: int, mesh: Mesh, together: int) -> MemberPrograms:
+def make_programs(family: Family, first_id: int, mesh: Mesh, concurrency: int) -> MemberPrograms:
     """Return the compiled functions of a family."""
     loss = lra_program.LOSSES[TASKS[family.config.task].head](first_id)
     return MemberPrograms(
@@ -126,17 +126,17 @@ def make_programs(family: Family, first_id: int, mesh: Mesh, together: int) -> M
         family.config.optimizer,
         family.config.steps,
         mesh,
-        together,
+        concurrency,
     )
 
 
 class FamilyTraining:
     """One family on its data: what the loop of its members calls, and what follows the last step."""
 
-    def __init__(self, family: Family, splits: Splits, mesh: Mesh, together: int) -> None:
+    def __init__(self, family: Family, splits: Splits, mesh: Mesh, concurrency: int) -> None:
         """Make the programs and place the settings on the devices."""
         self.family, self.splits = family, splits
-        self.programs = make_programs(family, splits["train"].first_id, mesh, together)
+        self.programs = make_programs(family, splits["train"].first_id, mesh, concurrency)
         count = len(family.variants) + -len(family.variants) % mesh.size
         parts = initial_layers(family.variants, family.places, family.model)
         self._parts = self.programs.place(pad_variants(parts, count), split=True)

@@ -31,8 +31,8 @@ STUDY = Config(
 )
 """python -m experiments.placement study
 
-ListOps of 10 to 64 tokens, Pathfinder of 32 x 32 pixels with contours of 6, and the stand-in of Text (mails of up to 512
-bytes). Pathfinder is not learned in so few steps: 40 of 8 images.
+ListOps of 10 to 64 tokens, Pathfinder of 32 x 32 pixels with contours of 6, and the stand-in of Text (mails of up
+to 512 bytes). Pathfinder is not learned in so few steps: 40 of 8 images.
 """
 
 FULL = dataclasses.replace(

@@ -192,7 +192,7 @@ def unfinished_families(config: Config, task: str, splits: Splits, folder: run.R
 
 def train_and_save(config: Config, family: Family, splits: Splits, mesh: Mesh, folder: run.Run) -> None:
     """Train a family, and save hits, stencils, measures and results of its members."""
-    training = FamilyTraining(family, splits, mesh, config.together)
+    training = FamilyTraining(family, splits, mesh, config.concurrency)
     group, results = train_family(training, folder, config.cadence)
     save_files(training, group, folder, config.rows)
     for result, hits in results:

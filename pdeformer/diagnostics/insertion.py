@@ -82,9 +82,9 @@ def perturbation_bound(
     iterations: int = 20,
     points: int = 3,
 ) -> PerturbationBound:
-    """Return the change of f by a heat step M = I + αL at u, and the bounds ‖f(Mu) - f(u)‖ ≤ Lip(f) · ‖Mu - u‖.
+    """Return how much a heat step M = I + αL at u changes f, and the bounds of that.
 
-    The Lipschitz constant is local: the largest norm of the Jacobian at equally spaced points of the segment from u to
+    The bounds are ‖f(Mu) - f(u)‖ ≤ Lip(f) · α‖Lu‖ ≤ Lip(f) · 2α √(2 E(u)). The Lipschitz constant is local: the largest norm of the Jacobian at equally spaced points of the segment from u to
     Mu. The mean value theorem bounds the change by the largest norm on the whole segment, so the measured bound holds
     up to the points between and the convergence of the power iteration.
 
@@ -130,9 +130,9 @@ def perturbation_bound(
 def gain_spectrum(
     taps: Float[Array | np.ndarray, "*b k"], frequencies: Float[Array | np.ndarray, " w"]
 ) -> Float[Array, "*b w"]:
-    """Return the gain |G(ω)| = |Σ_k w_k e^{iωk}| of a stencil, the factor of a wave of ω radians per token.
+    """Return the gain |G(ω)| of a stencil, the factor of a wave of ω radians per token.
 
-    A heat step has G(ω) = 1 - 4α sin²(ω/2). Its gain at ω = π exceeds 1 beyond the stability bound α = 1/2.
+    |G(ω)| = |Σ_k w_k e^{iωk}|. A heat step has G(ω) = 1 - 4α sin²(ω/2). Its gain at ω = π exceeds 1 beyond the stability bound α = 1/2.
 
     Args:
         taps: weights `(..., K)` of tokens j-K//2 … j+K//2, K odd.

@@ -65,7 +65,7 @@ class MemberPrograms:
         optimizer: configuration of AdamW.
         steps: number of updates of a training.
         mesh: devices, whose axis "data" splits the variants.
-        together: members that a device computes at the same time; the others follow one after another.
+        concurrency: members that a device computes at the same time; the others follow one after another.
     """
 
     def __init__(
@@ -76,11 +76,11 @@ class MemberPrograms:
         optimizer: train.Optimizer,
         steps: int,
         mesh: Mesh,
-        together: int,
+        concurrency: int,
     ) -> None:
         """Make the functions. The first call of each compiles."""
         self._build, self._loss_of, self._merge = build, loss_of, merge
-        self._optimizer, self._steps, self._mesh, self._together = optimizer, steps, mesh, together
+        self._optimizer, self._steps, self._mesh, self._concurrency = optimizer, steps, mesh, concurrency
         self.graphdef = train.make_init(build, optimizer, steps, mesh)[0]
         state: Any = MembersState(COPY, *(MEMBERS,) * 5)  # type: ignore[arg-type]  specs in place of arrays
         self.start = self._compile(self._start, (COPY, VARIANTS, VARIANTS), state)
@@ -175,8 +175,8 @@ class MemberPrograms:
     ) -> Any:
         """Apply a function to all members: seeds outside, variants inside, so that a batch is not copied."""
         variants = len(jax.tree.leaves(settings)[0])
-        inner = largest_divisor(variants, self._together)
-        outer = largest_divisor(len(seeds), self._together // variants) if inner == variants else 1
+        inner = largest_divisor(variants, self._concurrency)
+        outer = largest_divisor(len(seeds), self._concurrency // variants) if inner == variants else 1
 
         def seed_of_members(xs: Any) -> Any:
             carry, batch, seed = xs
@@ -192,11 +192,11 @@ class MemberPrograms:
         return jax.jit(mapped, **options)
 
 
-def _map(function: Callable[[Any], Any], xs: Any, count: int, together: int) -> Any:
+def _map(function: Callable[[Any], Any], xs: Any, count: int, concurrency: int) -> Any:
     """Apply a function over the leading axis of `count`, so many of it at the same time."""
-    if together == count:
+    if concurrency == count:
         return jax.vmap(function)(xs)
-    return jax.lax.map(function, xs, batch_size=None if together == 1 else together)
+    return jax.lax.map(function, xs, batch_size=None if concurrency == 1 else concurrency)
 
 
 def largest_divisor(number: int, limit: int) -> int:

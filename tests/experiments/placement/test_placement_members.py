@@ -78,16 +78,16 @@ def test_the_switched_model_is_the_numpy_transformer_with_the_layer_at_that_plac
     def logits(settings):
         return switch_layers(nnx.merge(graphdef, params), places, settings)(tokens())
 
-    together = np.asarray(logits(settings))
+    outputs = np.asarray(logits(settings))
     for index, place in enumerate((None, *places)):
         own = () if place is None else (place,)
         single = Classifier(dataclasses.replace(TINY, placements=own, stencil=alone), nnx.Rngs(0))
-        np.testing.assert_allclose(together[index], NumpyTransformer(single)(tokens()), atol=5e-6)
+        np.testing.assert_allclose(outputs[index], NumpyTransformer(single)(tokens()), atol=5e-6)
     # one diffusivity for all channels commutes with the projections, so that two pairs of places are one each
     for pair in (("before_attention", "in_attention"), ("before_ffn", "in_ffn")):
         first, second = (1 + places.index(place) for place in pair)
-        np.testing.assert_allclose(together[first], together[second], atol=5e-6)
-    others = together[:-2]  # any two of the others differ by at least twenty times that
+        np.testing.assert_allclose(outputs[first], outputs[second], atol=5e-6)
+    others = outputs[:-2]  # any two of the others differ by at least twenty times that
     distance = np.abs(others[:, None] - others[None]).max(axis=(2, 3))
     assert (distance + np.eye(len(others))).min() > 1e-4
 
@@ -168,11 +168,11 @@ def test_the_baseline_is_the_member_without_a_layer(splits, families):
     assert np.array_equal(layers, np.full_like(layers, layer_parameters("adaptive", 0.1, 1)["rate"][0]))
 
 
-@pytest.mark.parametrize(("together", "devices"), [(3, 1), (100, 1), (1, 8)])
-def test_members_are_the_same_side_by_side_and_on_several_devices(together, devices, splits, families):
+@pytest.mark.parametrize(("concurrency", "devices"), [(3, 1), (100, 1), (1, 8)])
+def test_members_are_the_same_side_by_side_and_on_several_devices(concurrency, devices, splits, families):
     reference, _, expected = families("heat")
     family = reference.family
-    training = train_together(family.variants, family.seeds, splits, together=together, devices=devices)
+    training = train_together(family.variants, family.seeds, splits, concurrency=concurrency, devices=devices)
     state, metrics = training.advance(training.start(), 0, 5)
     count = len(family.variants)
     np.testing.assert_allclose(np.asarray(metrics.loss)[:, :count], expected[..., :5], rtol=0, atol=1e-5)
