@@ -84,9 +84,10 @@ def perturbation_bound(
 ) -> PerturbationBound:
     """Return how much a heat step M = I + αL at u changes f, and the bounds of that.
 
-    The bounds are ‖f(Mu) - f(u)‖ ≤ Lip(f) · α‖Lu‖ ≤ Lip(f) · 2α √(2 E(u)). The Lipschitz constant is local: the largest norm of the Jacobian at equally spaced points of the segment from u to
-    Mu. The mean value theorem bounds the change by the largest norm on the whole segment, so the measured bound holds
-    up to the points between and the convergence of the power iteration.
+    The bounds are ‖f(Mu) - f(u)‖ ≤ Lip(f) · α‖Lu‖ ≤ Lip(f) · 2α √(2 E(u)). The Lipschitz constant is local: the largest
+    norm of the Jacobian at equally spaced points of the segment from u to Mu. The mean value theorem bounds the change
+    by the largest norm on the whole segment, so the measured bound holds up to the points between and the convergence
+    of the power iteration.
 
     Args:
         f: what follows the layer, a map of hidden states to an array of any shape.
@@ -132,7 +133,8 @@ def gain_spectrum(
 ) -> Float[Array, "*b w"]:
     """Return the gain |G(ω)| of a stencil, the factor of a wave of ω radians per token.
 
-    |G(ω)| = |Σ_k w_k e^{iωk}|. A heat step has G(ω) = 1 - 4α sin²(ω/2). Its gain at ω = π exceeds 1 beyond the stability bound α = 1/2.
+    |G(ω)| = |Σ_k w_k e^{iωk}|. A heat step has G(ω) = 1 - 4α sin²(ω/2). Its gain at ω = π exceeds 1 beyond the
+    stability bound α = 1/2.
 
     Args:
         taps: weights `(..., K)` of tokens j-K//2 … j+K//2, K odd.
