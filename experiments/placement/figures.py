@@ -9,6 +9,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from experiments.lra.learned.learned_stencils import Taps
 from experiments.placement.layer_kinds import ALL_PLACES, BOUND, DIFFUSIONS, KINDS, weight_sum
@@ -87,6 +88,7 @@ def draw_smoothing(stencils: Stencils) -> Figure:
         ax.axhline(
             float(KINDS[kind].default or 0), color="0.4", linewidth=1, linestyle="--", label="default start"
         )
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         if kind in DIFFUSIONS:
             ax.axhline(BOUND, color="0.4", linewidth=1, linestyle=":", label="stability bound")
         ax.set(
