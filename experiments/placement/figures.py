@@ -60,7 +60,7 @@ def draw_differences(lines: Sequence[Line]) -> Figure:
     ax.set_yticks(range(len(places)), places)
     for (i, j), value in np.ndenumerate(grid):
         if np.isfinite(value):
-            style = {"fontweight": "bold"} if marks[i, j] else {}
+            style: dict[str, Any] = {"fontweight": "bold"} if marks[i, j] else {}
             color = "white" if abs(value) > 0.6 * limit else "black"
             ax.text(j, i, f"{value:+.1f}", ha="center", va="center", fontsize=8, color=color, **style)
     figure.colorbar(image, ax=ax, label="points")

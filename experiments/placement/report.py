@@ -281,7 +281,11 @@ def tabulate_sites(sites: Mapping[str, Sequence[Mapping[str, float | None]]]) ->
 
 def show_sites(sites: Mapping[str, Sequence[Mapping[str, float | None]]], console: Console) -> None:
     """Print the measures of the baseline at every site, and what they mean."""
-    show([tabulate_sites(dict(reversed(sites.items())))], console, Layout(justify="right"))
+    show(
+        [tabulate_sites({name: sites[name] for name in sorted(sites, reverse=True)})],
+        console,
+        Layout(justify="right"),
+    )
     console.print(
         "roughness E/‖u‖²; commutator ‖M Attn(u) - Attn(Mu)‖/‖Attn(u)‖ of a heat step M with α = 1/4, and with frozen "
         "weights of the attention; double mixing: roughness after over before attention; change: ‖f(Mu) - f(u)‖/‖f(u)‖ "

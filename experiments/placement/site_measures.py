@@ -55,7 +55,7 @@ class InsertionMeasures(NamedTuple):
     """Change over Lip(f) · 2α √(2E), largest over the rows."""
 
 
-def heat_step(u: Array, segment_ids: Array) -> Array:
+def heat_step(u: Array, segment_ids: Array | None) -> Array:
     """Return (I + αL)u, with padding as it is."""
     return u + ALPHA * stencil.laplacian(u, stencil.path(u.shape[-2], segment_ids, "neumann"))
 
@@ -132,21 +132,17 @@ def measure_insertions(
     places: tuple[str, ...],
 ) -> InsertionMeasures:
     """Return the perturbation bound of a heat step at every site; the arguments are those of `measure_states`."""
-    layers = graphdef_layers(graphdef, params)
+    layers = nnx.merge(graphdef, params).config.layers
 
     def at_site(index: Array) -> InsertionMeasures:
-        rows = jax.lax.map(
-            lambda row: _insertion(params, settings, *row, index, graphdef, places), (tokens, segment_ids)
-        )
+        def of_row(row: tuple[Array, Array]) -> tuple[Array, ...]:
+            return _insertion(params, settings, row[0], row[1], index, graphdef, places)
+
+        rows = jax.lax.map(of_row, (tokens, segment_ids))
         change, lipschitz, share, energy_share = rows
         return InsertionMeasures(jnp.mean(change), jnp.mean(lipschitz), jnp.max(share), jnp.max(energy_share))
 
     return jax.lax.map(at_site, jnp.arange(len(sites_of(layers))))
-
-
-def graphdef_layers(graphdef: Any, params: Any) -> int:
-    """Return the number of blocks of a model."""
-    return nnx.merge(graphdef, params).config.layers
 
 
 def _insertion(

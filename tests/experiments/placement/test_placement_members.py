@@ -1,6 +1,7 @@
 """Members that train together are what they are alone: weights, losses, hits, stops, on any number of devices."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -41,7 +42,7 @@ def test_a_switch_is_the_layer_or_the_identity_bit_for_bit():
 
     def derivative(switch):
         def loss(rate):
-            own = HeatLayer(0.25, learned=True)
+            own: Any = HeatLayer(0.25, learned=True)
             own.rate[...] = rate
             return jnp.sum(jnp.square(SwitchedLayer(own, jnp.asarray(bool(switch)))(u)))
 
@@ -101,7 +102,7 @@ def test_every_block_has_a_layer_of_its_own():
     outputs = []
     for block in (None, 0, 1):
         graphdef, params = nnx.split(model)
-        copy = nnx.merge(graphdef, jax.tree.map(jnp.copy, params))
+        copy: Any = nnx.merge(graphdef, jax.tree.map(jnp.copy, params))
         if block is not None:
             rate = copy.blocks.stencils["after_ffn"].rate
             rate[...] = rate[...].at[block].add(2.0)

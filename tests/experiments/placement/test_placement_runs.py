@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import signal
+from typing import Any
 
 import jax.numpy as jnp
 import matplotlib.image
@@ -94,7 +95,7 @@ def test_differences_are_those_of_the_saved_hits(straight):
     folder = run.Run(config.out / "listops")
     lines = {line["variant"]: line for line in summary["lines"]}
     assert list(lines) == NAMES
-    hits = {(v, s): example_hits.load(folder, v, s) for v in NAMES for s in (0, 3)}
+    hits: Any = {(v, s): example_hits.load(folder, v, s) for v in NAMES for s in (0, 3)}
     assert {len(own.last) for own in hits.values()} == {TEST}
 
     def column(name, weights):

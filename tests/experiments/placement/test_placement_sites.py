@@ -1,6 +1,7 @@
 """States at the sites of a model, and measures there, against slow references."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -47,7 +48,8 @@ def test_the_last_states_are_those_of_the_model(changes):
 
 def test_states_at_the_sites_are_those_of_the_numpy_transformer():
     model = randomized(Classifier(TINY, nnx.Rngs(0)))
-    reference, states = NumpyTransformer(model), record_states(model, tokens(), jnp.ones((2, 12), int))
+    reference: Any = NumpyTransformer(model)
+    states = record_states(model, tokens(), jnp.ones((2, 12), int))
     u = reference.values["embed/tokens/embedding"][np.asarray(tokens())] + reference.code(12, 8)
     np.testing.assert_allclose(states[EMBEDDING], u, atol=1e-4)
     for block in (1, 2):
@@ -93,7 +95,7 @@ def test_the_frozen_commutator_is_that_of_the_matrix_of_weights(model):
     own = measure_states(params, SETTINGS, tokens(1), ids, graphdef=graphdef, places=PLACES)
     copy = switch_layers(nnx.merge(graphdef, params), PLACES, SETTINGS)
     u = np.asarray(record_states(copy, tokens(1), ids)[Site(1, "before_attention")], np.float64)[0]
-    reference = NumpyTransformer(Classifier(TINY, nnx.Rngs(0)))
+    reference: Any = NumpyTransformer(Classifier(TINY, nnx.Rngs(0)))
     reference.values |= NumpyTransformer(model).values
     project = {
         n: reference.linear(f"blocks/attention/{n}", u, 0).reshape(12, 2, 4)
