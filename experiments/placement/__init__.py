@@ -17,7 +17,8 @@ variants         a kind of layer at one place; families of variants that train t
 switched_model   a layer at every place, and a switch for each
 config           options, their `--help` and their checks
 presets          the presets, and the command line
-family_training  the training of a family, and the results of its members
+member_results   results of members, and their rows
+family_training  the training of a family
 site_states      the states at every site of a model
 site_measures    roughness, commutators and the perturbation bound at every site
 member_files     what a member leaves in the run folder

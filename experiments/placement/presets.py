@@ -71,7 +71,7 @@ CONTINUATION = run.Continuation(
     "placement",
     PRESETS,
     MAY_CHANGE_ON_RESUME,
-    extend=run.extend_fields("tasks", "layers", "places", "alphas", "starts", "controls", "seeds"),
+    extend=run.extend_fields("tasks", "narrow", "layers", "places", "alphas", "starts", "controls", "seeds"),
 )
 """More tasks, variants and seeds are trained beside the finished ones."""
 command_line = run.CommandLine(

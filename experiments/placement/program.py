@@ -19,16 +19,13 @@ from experiments.placement.config import Config
 from experiments.placement.family_training import (
     Family,
     FamilyTraining,
-    MemberResult,
     Splits,
-    count_parameters,
     make_family,
-    read_member,
-    save_member,
     train_family,
 )
 from experiments.placement.figures import figures_of_task
 from experiments.placement.member_files import load_sites, save_files
+from experiments.placement.member_results import MemberResult, count_parameters, read_member, save_member
 from experiments.placement.presets import CONTINUATION
 from experiments.placement.variants import BASE, Variant, families
 from experiments.run.figures import save_all
@@ -127,6 +124,7 @@ def run_task(config: Config, task: str, mesh: Mesh, parent: run.Run, console: Co
     sites = load_sites(folder, BASE.name, config.seeds[0])
     task_run = TaskRun(task, title, variants, results, hits, floors, lines, sites)
     draw_task(config, task_run, folder)
+    console.print(f"wrote the figures of {task} into {folder.folder}", markup=False)
     return task_run
 
 

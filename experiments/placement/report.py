@@ -12,8 +12,8 @@ import numpy as np
 from rich.console import Console
 
 from experiments.lra.learned.example_hits import Hits
-from experiments.placement.family_training import MemberResult
 from experiments.placement.layer_kinds import BOUND, DIFFUSIONS
+from experiments.placement.member_results import MemberResult
 from experiments.placement.variants import BASE, Variant, matched_control, single_scale
 from experiments.run.report import Layout, Table, show
 from experiments.run.report.paired import LEVEL, Difference, compare_hits, sign_test

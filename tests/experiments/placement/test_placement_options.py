@@ -7,8 +7,9 @@ import pytest
 
 from experiments import placement
 from experiments.lra.controls import CONTROLS as LRA_CONTROLS
-from experiments.placement.family_training import count_parameters, make_family
+from experiments.placement.family_training import make_family
 from experiments.placement.layer_kinds import CANON_PLACES, KINDS, weight_sum
+from experiments.placement.member_results import count_parameters
 from experiments.placement.switched_model import make_settings
 from experiments.placement.variants import (
     BASE,
