@@ -23,6 +23,8 @@ from pdeformer.model.positions import token_positions
 
 ALPHA = 0.25
 """Diffusivity of the heat step."""
+MAX_WEIGHTS = 2**28
+"""Largest number of attention weights that are written out, 1 GiB."""
 ITERATIONS, POINTS = 8, 2
 """Power iterations at each point between u and Mu, and the number of points."""
 
@@ -37,7 +39,7 @@ class StateMeasures(NamedTuple):
     commutator: Float[Array, " l"]
     """‖M Attn(u) - Attn(Mu)‖ / ‖Attn(u)‖; NaN for a mixer that is no attention."""
     frozen_commutator: Float[Array, " l"]
-    """The same with the attention weights of u in both; NaN without plain weights."""
+    """The same with the attention weights of u in both; NaN without plain weights, or for more than `MAX_WEIGHTS`."""
     double_mixing: Float[Array, " l"]
     """ρ(Attn(u)) / ρ(u)."""
 
@@ -108,7 +110,10 @@ def _mixing(model: Any, block: int, states: dict[Site, Array], ids: Array) -> tu
     score = jnp.mean(diagnostics.double_mixing(after, before, ids))
     full = on_tokens(lambda u: attention(u, ids, key=None, positions=positions))
     commutator = diagnostics.commutator(on_tokens(mix), full, clean)
-    if not attention.has_plain_scores:
+    if (
+        not attention.has_plain_scores
+        or before.shape[0] * attention.heads * before.shape[1] ** 2 > MAX_WEIGHTS
+    ):
         return commutator, jnp.full((), jnp.nan), score
     query, key, _ = attention.project(clean, ids, positions)
     weights = pde_attention_weights(query, key, None, steps=0, segment_ids=ids, is_causal=model.causal)

@@ -198,37 +198,35 @@ def test_the_batches_of_a_seed_are_those_of_lra_and_every_variant_has_them(split
             assert np.array_equal(batches["labels"][k, s], expected.labels)
 
 
-def test_a_member_that_is_not_finite_stops_and_the_others_go_on(splits):
-    variants = [BASE, Variant("heat", "between_layers", 0.25), Variant("heat", "after_embedding", 0.25)]
-    training = train_together(variants, (0,), splits)
+def test_a_member_that_is_not_finite_stops_and_the_others_go_on(families):
+    training, _, expected = families("heat")
     state = training.start()
-    broken = jax.tree.map(jnp.copy, state.states.params)
-    broken["head"]["kernel"] = broken["head"]["kernel"].at[0, 1].set(jnp.nan)
-    state = state._replace(states=state.states._replace(params=broken))
-    state, metrics = training.advance(state, 0, 4)
-    state, later = training.advance(state, 4, 4)
-    stopped = np.asarray(state.stopped)
-    assert stopped.tolist() == [[0, 1, 0]]
-    reference, _ = training.advance(training.start(), 0, 4)
-    assert np.isfinite(np.asarray(later.loss)[0, [0, 2]]).all()
-    assert np.asarray(state.states.step).tolist() == [[8, 0, 8]]
-    reference, expected = training.advance(reference, 4, 4)
-    np.testing.assert_array_equal(np.asarray(later.loss)[0, 0], np.asarray(expected.loss)[0, 0])
+    kernel = state.states.params["head"]["kernel"]
+    state.states.params["head"]["kernel"] = kernel.at[1, 1, 0, 1].set(jnp.nan)
+    state, _ = training.advance(state, 0, 5)
+    state, later = training.advance(state, 5, 5)
+    assert np.asarray(state.stopped).tolist() == [[0, 0, 0], [0, 1, 0]]
+    assert np.asarray(state.states.step).tolist() == [[10, 10, 10], [10, 0, 10]]
+    others = np.array([[True, True, True], [True, False, True]])
+    np.testing.assert_array_equal(np.asarray(later.loss)[others], expected[..., 5:][others])
 
 
-def test_the_best_weights_are_the_latest_of_equal_accuracy(splits):
-    training = train_together([BASE, one("heat", "after_embedding")], (0,), splits)
-    state, _ = training.advance(training.start(), 0, 2)
+def test_the_best_weights_are_the_latest_of_equal_accuracy(families):
+    training, *_ = families("heat")
+    state, _ = training.advance(training.start(), 0, 5)
     first = jax.device_get(state.states.params)
-    state = training.programs.keep_best(state, np.array([[0.5, 0.5]], np.float32))
-    state, _ = training.advance(state, 2, 2)
+    state = training.programs.keep_best(state, np.full((2, 3), 0.5, np.float32))
+    state, _ = training.advance(state, 5, 5)
     second = jax.device_get(state.states.params)
-    state = training.programs.keep_best(state, np.array([[0.5, 0.4]], np.float32))
-    best = jax.device_get(state.best)
-    for own, a, b in zip(*(jax.tree.leaves(x) for x in (best, first, second)), strict=True):
-        assert np.array_equal(own[0, 0], b[0, 0])
-        assert np.array_equal(own[0, 1], a[0, 1])
-    assert np.asarray(state.best_step).tolist() == [[4, 2]]
+    accuracy = np.array([[0.5, 0.4, np.nan], [0.6, 0.4, 0.4]], np.float32)
+    state = training.programs.keep_best(state, accuracy)
+    for own, a, b in zip(
+        *(jax.tree.leaves(x) for x in (jax.device_get(state.best), first, second)), strict=True
+    ):
+        for seed in (0, 1):
+            assert np.array_equal(own[seed, 0], b[seed, 0])
+            assert np.array_equal(own[seed, 1:], a[seed, 1:])
+    assert np.asarray(state.best_step).tolist() == [[10, 5, 5], [10, 5, 5]]
 
 
 def test_initial_layers_are_those_of_the_layers_themselves():

@@ -109,7 +109,8 @@ def test_the_matched_control_has_the_place_and_if_there_is_one_the_start():
 
 
 def test_controls_of_a_place_have_nearly_the_size_of_the_diffusion_layer():
-    config = dataclasses.replace(QUICK, controls=("convolution", "shift", "canon"))
+    places = ("after_embedding", "before_norm", "before_attention", "before_ffn")
+    config = dataclasses.replace(QUICK, places=places, controls=("convolution", "shift", "canon"))
     task = config.task_config("listops")
     family = make_family(task, config.variants("listops")[:2], (0,), 16, 10)
     sizes = {v: count_parameters(task, v, family.model) for v in config.variants("listops")}
