@@ -19,8 +19,7 @@ config           options, their `--help` and their checks
 presets          the presets, and the command line
 member_results   results of members, and their rows
 family_training  the training of a family
-site_states      the states at every site of a model
-site_measures    roughness, commutators and the perturbation bound at every site
+sites            the states at every site of a model, and measures there
 member_files     what a member leaves in the run folder
 report           tables with paired differences, and verdicts
 figures          differences by place, learned smoothing, gain spectra, sites

@@ -15,7 +15,7 @@ from experiments.lra.learned import example_hits, learned_stencils
 from experiments.lra.presets import CONFIGURATIONS
 from experiments.placement import family_training, program
 from experiments.placement.member_files import load_sites
-from experiments.placement.site_states import sites_of
+from experiments.placement.sites.site_states import sites_of
 from experiments.run.report.paired import compare_hits
 from tests.experiments.placement.placement_tasks import CONFIG, TASK
 from tests.helpers.sampling import sample

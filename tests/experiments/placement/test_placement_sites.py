@@ -9,8 +9,21 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from experiments.placement.site_measures import ALPHA, heat_step, measure_insertions, measure_states, to_rows
-from experiments.placement.site_states import EMBEDDING, NAMES, Site, last_states, record_states, sites_of
+from experiments.placement.sites.site_measures import (
+    ALPHA,
+    heat_step,
+    measure_insertions,
+    measure_states,
+    to_rows,
+)
+from experiments.placement.sites.site_states import (
+    EMBEDDING,
+    NAMES,
+    Site,
+    last_states,
+    record_states,
+    sites_of,
+)
 from experiments.placement.switched_model import make_settings, switch_layers
 from experiments.placement.variants import Variant
 from pdeformer import diagnostics

@@ -15,7 +15,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
-from experiments.placement.site_states import Site, last_states, record_states, sites_of, with_cls
+from experiments.placement.sites.site_states import Site, last_states, record_states, sites_of, with_cls
 from experiments.placement.switched_model import Settings, switch_layers
 from pdeformer import diagnostics, stencil
 from pdeformer.attention import pde_attention_weights
