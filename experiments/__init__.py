@@ -7,6 +7,7 @@ roofline/     what compiled programs cost, and the least that a chip would need
 lra/          Long Range Arena: a Transformer with a PDE in it, and its baseline
 lm/           causal language models with a PDE: bits per byte, context, the artifact of padding, long sequences
 text/         text classification: models of Continuous-Time Attention, and a bag of words beside them
+placement/    where to add diffusion: a layer at one place after another, against controls
 claims/       claims of the Continuous-Time Attention paper, measured
 pid_gaussian/ Gaussian partial information decomposition of samples, and of your own activations
 pid_llava/    how vision becomes language inside a LLaVA

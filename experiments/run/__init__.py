@@ -68,6 +68,7 @@ from experiments.run.training.train_loop import LoopIntervals as LoopIntervals
 from experiments.run.training.train_loop import Result as Result
 from experiments.run.training.train_loop import read_result as read_result
 from experiments.run.training.train_loop import train as train
+from experiments.run.training.train_loop import training_key as training_key
 from pid.interface.command_options import check_ranges as check_ranges
 from pid.interface.local_paths import check_paths as check_paths
 from pid.interface.memory_check import Arrays as Arrays

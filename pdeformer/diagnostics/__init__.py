@@ -7,6 +7,7 @@ similarity     of two states: relative change, cosine, centered kernel alignment
 row_entropy    of attention: entropy of its rows
 causality      of maps of tokens: derivatives by later and by earlier tokens
 sensitivity    of maps: norm of the Jacobian, top Lyapunov exponent
+insertion      of a smoothing layer in a model: double mixing, perturbation bound, gain spectrum
 """
 
 from pdeformer.diagnostics.causality import TokenSensitivity as TokenSensitivity
@@ -16,6 +17,10 @@ from pdeformer.diagnostics.hidden_states import dirichlet_energy as dirichlet_en
 from pdeformer.diagnostics.hidden_states import effective_rank as effective_rank
 from pdeformer.diagnostics.hidden_states import roughness as roughness
 from pdeformer.diagnostics.hidden_states import token_similarity as token_similarity
+from pdeformer.diagnostics.insertion import PerturbationBound as PerturbationBound
+from pdeformer.diagnostics.insertion import double_mixing as double_mixing
+from pdeformer.diagnostics.insertion import gain_spectrum as gain_spectrum
+from pdeformer.diagnostics.insertion import perturbation_bound as perturbation_bound
 from pdeformer.diagnostics.row_entropy import attention_entropy as attention_entropy
 from pdeformer.diagnostics.sensitivity import JacobianNorm as JacobianNorm
 from pdeformer.diagnostics.sensitivity import jacobian_norm as jacobian_norm
@@ -26,15 +31,19 @@ from pdeformer.diagnostics.similarity import relative_change as relative_change
 
 __all__ = [
     "JacobianNorm",
+    "PerturbationBound",
     "TokenSensitivity",
     "attention_entropy",
     "cka",
     "commutator",
     "cosine",
     "dirichlet_energy",
+    "double_mixing",
     "effective_rank",
+    "gain_spectrum",
     "jacobian_norm",
     "lyapunov_exponent",
+    "perturbation_bound",
     "relative_change",
     "roughness",
     "token_sensitivity",

@@ -10,8 +10,8 @@ lm_cache   what a language model remembers of earlier tokens; the decoding of ne
 causal_lm  `CausalLM`
 
 Controls stand in the same program: the mixer (`mixer`) and the position code (`positions`) are fields of
-`Architecture`, the layers at the places are kinds of `StencilConfig`, and the placement `positions_only` smooths the
-position code alone.
+`Architecture`, and the layers at the places are kinds of `StencilConfig`. The placement `positions_only` smooths the
+position code alone; `in_attention` and `in_ffn` are inside the sublayers.
 
 A model is called as `model(tokens, segment_ids=None, *, key=None) -> logits`. Equal positive `segment_ids` belong
 together and 0 is padding: attention, diffusion and positions stay inside a segment. With a key, dropout is drawn from
@@ -23,6 +23,7 @@ or evolved attention therefore starts from the same weights as its baseline, so 
 """
 
 from pdeformer.model.causal_lm import CausalLM as CausalLM
+from pdeformer.model.config import INNER_PLACEMENTS as INNER_PLACEMENTS
 from pdeformer.model.config import PLACEMENTS as PLACEMENTS
 from pdeformer.model.config import POSITIONS_ONLY as POSITIONS_ONLY
 from pdeformer.model.config import Architecture as Architecture
@@ -33,6 +34,7 @@ from pdeformer.model.heads import Matcher as Matcher
 from pdeformer.model.lm_cache import LMCache as LMCache
 
 __all__ = [
+    "INNER_PLACEMENTS",
     "PLACEMENTS",
     "POSITIONS_ONLY",
     "Architecture",

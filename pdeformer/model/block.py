@@ -1,7 +1,8 @@
 """One Transformer block with its hooks.
 
 M_x is the diffusion layer at hook x, or the identity if the hook has no layer. A is the mixer of the config: attention,
-plain or evolved by a PDE, or a control. F is the feed-forward sublayer. Pre-LN:
+plain or evolved by a PDE, or a control. F is the feed-forward sublayer down(φ(M_in_ffn(up(u)))). M_in_attention maps
+queries, keys and values, side by side as 3 N H channels, before they rotate. Pre-LN:
 
     u ← M_before_norm(u)
     u ← u + M_after_attention(A(M_before_attention(LN(u))))
@@ -24,7 +25,8 @@ Dropout acts on the output of a sublayer after its hook. Every hook of a block h
 
 import zlib
 from collections.abc import Callable
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -94,9 +96,16 @@ class FeedForward(nnx.Module):
         self.down = linear(config, config.ffn, config.width, rngs)
         self.activation, self.rate = activation(config), config.dropout
 
-    def __call__(self, u: Float[Array, "b t d"], *, key: Key[Array, ""] | None) -> Float[Array, "b t d"]:
-        """Map every token; dropout acts between the two maps."""
-        return self.down(dropout(self.activation(self.up(u)), self.rate, key))
+    def __call__(
+        self,
+        u: Float[Array, "b t d"],
+        *,
+        key: Key[Array, ""] | None,
+        mix: Callable[[Array], Array] | None = None,
+    ) -> Float[Array, "b t d"]:
+        """Map every token; dropout acts between the two maps, and `mix` on the hidden units before φ."""
+        hidden = self.up(u) if mix is None else mix(self.up(u))
+        return self.down(dropout(self.activation(hidden), self.rate, key))
 
 
 class Block(nnx.Module):
@@ -115,7 +124,7 @@ class Block(nnx.Module):
         self.ffn = FeedForward(config, rngs=rngs("ffn"))
         self.hooks = config.hooks
         self.stencils = nnx.Dict(
-            {name: config.stencil.build(config.width, rngs(name)) for name in self.hooks}
+            {name: config.stencil.build(config.hook_width(name), rngs(name)) for name in self.hooks}
         )
 
     def __call__(
@@ -125,21 +134,36 @@ class Block(nnx.Module):
         *,
         key: Key[Array, ""] | None = None,
         positions: Int[Array, "b_ t"] | None = None,
+        at_site: Callable[[str, Array], Array] | None = None,
     ) -> Float[Array, "b t d"]:
-        """Return the residual stream after this block; `key` draws the dropout, `positions` are as in `Attention`."""
+        """Return the residual stream after this block.
+
+        Args:
+            u: the residual stream before it.
+            segment_ids: 0 is padding; None is one segment.
+            key: draws the dropout.
+            positions: as in `Attention`.
+            at_site: called with the name of every site and the state before its layer, and returns that state; to
+                record states, or to replace them. The two sites before norms have the names `before_norm of attention`
+                and `before_norm of ffn`.
+        """
         keys = (None,) * 4 if key is None else tuple(jax.random.split(key, 4))
 
         def hook(site: str, u: Array) -> Array:
             layer = self._layer_at(site)
+            u = u if at_site is None else at_site(site, u)
             return u if layer is None else layer(u, segment_ids, causal=self.causal)
+
+        inner = partial(self._inner, hook)
 
         def attend(u: Array) -> Array:
             inputs = hook("before_attention", u)
-            output = self.attention(inputs, segment_ids, key=keys[0], positions=positions)
+            options = {"key": keys[0], "positions": positions, "mix": inner("in_attention")}
+            output = self.attention(inputs, segment_ids, **options)
             return dropout(hook("after_attention", output), self.rate, keys[1])
 
         def feed_forward(u: Array) -> Array:
-            output = self.ffn(hook("before_ffn", u), key=keys[2])
+            output = self.ffn(hook("before_ffn", u), key=keys[2], mix=inner("in_ffn"))
             return dropout(hook("after_ffn", output), self.rate, keys[3])
 
         return self._apply_sublayers(u, hook, attend, feed_forward)
@@ -157,15 +181,18 @@ class Block(nnx.Module):
             after, hooks[site] = decode_layer(layer, u, cache.hooks[site], new)
             return after
 
+        inner = partial(self._inner, hook)
+
         def attend(u: Array) -> Array:
             nonlocal attention
             ids = None if attention.segment_ids is None else new.segment_ids
             inputs = hook("before_attention", u)
-            output, attention = self.attention.decode(inputs, attention, ids, new.positions)
+            mix = inner("in_attention")
+            output, attention = self.attention.decode(inputs, attention, ids, new.positions, mix=mix)
             return hook("after_attention", output)
 
         def feed_forward(u: Array) -> Array:
-            return hook("after_ffn", self.ffn(hook("before_ffn", u), key=None))
+            return hook("after_ffn", self.ffn(hook("before_ffn", u), key=None, mix=inner("in_ffn")))
 
         u = self._apply_sublayers(u, hook, attend, feed_forward)
         return u, BlockCache(attention.key, attention.value, hooks), attention
@@ -183,8 +210,12 @@ class Block(nnx.Module):
                 u = norm(hook(site, u + sublayer(u)))
         return hook("between_layers", u)
 
-    def _layer_at(self, site: str) -> Layer | None:
-        """Return the diffusion layer at a site; the two sites before the norms share one."""
+    def _inner(self, hook: Callable[[str, Array], Array], site: str) -> Callable[[Array], Array] | None:
+        """Return the hook inside a sublayer as a function of its inputs; None without a layer there."""
+        return partial(hook, site) if site in self.hooks else None
+
+    def _layer_at(self, site: str) -> Any:
+        """Return the layer at a site, or None; the two sites before the norms share one."""
         name = site.split(" of ")[0]
         return self.stencils[name] if name in self.hooks else None
 

@@ -21,6 +21,9 @@ Placement: TypeAlias = Literal[
 """A place of the diffusion layer."""
 PLACEMENTS: tuple[str, ...] = get_args(Placement)
 """The seven places, in the order in which the residual stream passes them."""
+INNER_PLACEMENTS = ("in_attention", "in_ffn")
+"""Places inside a sublayer, for controls: queries, keys and values after their projections; the hidden units of the
+feed-forward sublayer before the nonlinearity. A layer there is wider, see `ModelConfig.hook_width`."""
 POSITIONS_ONLY = "positions_only"
 """A control of the place after_embedding: the layer acts on the position code alone, before tokens are added."""
 
@@ -153,9 +156,10 @@ class ModelConfig(Architecture):
     """Number of classes C of Classifier and Matcher."""
     activation: Literal["gelu", "relu"] | str = "gelu"
     """Nonlinearity of the feed-forward sublayer and of the classifier."""
-    placements: tuple[Placement | Literal["positions_only"] | str, ...] = ()
+    placements: tuple[Placement | Literal["in_attention", "in_ffn", "positions_only"] | str, ...] = ()
     """Places of the diffusion layer, any number of them; empty means the plain Transformer. positions_only, a control
-    of after_embedding: the layer smooths the position code before it is added to the token embedding."""
+    of after_embedding: the layer smooths the position code before it is added to the token embedding. in_attention and
+    in_ffn: it acts on queries, keys and values before they rotate, and on the hidden units before the nonlinearity."""
     stencil: StencilConfig = StencilConfig()
     """The diffusion layer at those places."""
     attention: PDEAttentionConfig = PDEAttentionConfig()
@@ -220,8 +224,19 @@ class ModelConfig(Architecture):
         """The placements inside the blocks."""
         return tuple(name for name in self.placements if name not in ("after_embedding", POSITIONS_ONLY))
 
+    def hook_width(self, site: str) -> int:
+        """Return the channels of the diffusion layer at a place inside the blocks.
+
+        Args:
+            site: one of `hooks`.
+
+        Returns:
+            D at the places of the residual stream and of a sublayer; 3 N H at in_attention; the ffn width at in_ffn.
+        """
+        return {"in_attention": 3 * self.query_width, "in_ffn": self.ffn}.get(site, self.width)
+
     def _check_placements(self) -> None:
-        places = *PLACEMENTS, POSITIONS_ONLY
+        places = *PLACEMENTS, *INNER_PLACEMENTS, POSITIONS_ONLY
         for name in self.placements:
             if name not in places:
                 matches = get_close_matches(str(name), places, n=1)
@@ -229,5 +244,10 @@ class ModelConfig(Architecture):
                 raise ValueError(f"a placement is one of {', '.join(places)}, got {name!r}; {hint}")
         if len(set(self.placements)) < len(self.placements):
             raise ValueError(f"each placement stands once, got {self.placements}; drop the repeated ones.")
+        if "in_attention" in self.placements and self.mixer == "lru":
+            raise ValueError(
+                "in_attention acts on queries, keys and values, got mixer 'lru', which has none; drop the place or use "
+                "mixer='attention'."
+            )
         if self.placements:
             self.stencil.build(self.width)

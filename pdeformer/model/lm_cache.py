@@ -106,9 +106,11 @@ def make_cache(config: ModelConfig, batch: int, max_len: int, *, segments: bool,
     key, value = (jnp.zeros((config.layers, *one.key.shape), one.key.dtype) for _ in range(2))
     radius = config.stencil.build(config.width).radius if config.placements else 0
     recent = jnp.zeros((batch, radius, config.width), config.dtype)
-    stacked = config.layers, *recent.shape
+    stacked = config.layers, batch, radius
     # a buffer of its own for every field, because one buffer twice cannot be donated
-    hooks = {site: jnp.zeros(stacked, recent.dtype) for site in sites_of(config.hooks)}
+    hooks = {
+        site: jnp.zeros((*stacked, config.hook_width(site)), recent.dtype) for site in sites_of(config.hooks)
+    }
     return LMCache(
         blocks=BlockCache(key, value, hooks),
         after_embedding=recent if "after_embedding" in config.placements else None,

@@ -3,6 +3,7 @@
 B batch, T tokens, N heads, H head width, D channels, P states
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -53,6 +54,7 @@ class Attention(nnx.Module):
         *,
         key: Key[Array, ""] | None,
         positions: Int[Array, "b_ t"] | None = None,
+        mix: Callable[[Array], Array] | None = None,
     ) -> Float[Array, "b t d"]:
         """Mix the tokens of every segment.
 
@@ -61,11 +63,12 @@ class Attention(nnx.Module):
             segment_ids: 0 is padding; None is one segment.
             key: draws the attention dropout.
             positions: positions of the tokens in their segments, for rotary positions; None computes them.
+            mix: maps queries, keys and values, see `project`.
 
         Returns:
             The mixed states.
         """
-        query, key_tokens, value = self.project(u, segment_ids, positions)
+        query, key_tokens, value = self.project(u, segment_ids, positions, mix)
         dropout: dict[str, Any] = {"dropout": 0.0 if key is None else self.rate, "dropout_key": key}
         if self.features is not None:
             dropout = {}  # no weights are formed that could be dropped
@@ -99,20 +102,31 @@ class Attention(nnx.Module):
         cache: AttentionCache,
         segment_ids: Int[Array, "b t"] | None,
         positions: Int[Array, "b t"],
+        mix: Callable[[Array], Array] | None = None,
     ) -> tuple[Float[Array, "b t d"], AttentionCache]:
         """Mix new tokens with the earlier ones of the cache, whose keys are rotated, and append them to it."""
-        query, key, value = self.project(u, segment_ids, positions)
+        query, key, value = self.project(u, segment_ids, positions, mix)
         plain = partial(pde_attention_decode, **self._without_evolution())
         decode = plain if self.evolution is None else self.evolution.decode
         output, cache = decode(query, key, value, cache=cache, segment_ids=segment_ids)
         return self.out(output.reshape(*u.shape[:2], self.out.in_features)), cache
 
     def project(
-        self, u: Array, segment_ids: Array | None = None, positions: Array | None = None
+        self,
+        u: Array,
+        segment_ids: Array | None = None,
+        positions: Array | None = None,
+        mix: Callable[[Array], Array] | None = None,
     ) -> tuple[Array, ...]:
-        """Return query, key and value, (B, T, N, H); queries and keys are rotated if the positions are rotary."""
+        """Return query, key and value, (B, T, N, H); queries and keys are rotated if the positions are rotary.
+
+        `mix` maps all three before that, side by side as (B, T, 3 N H).
+        """
         shape = *u.shape[:2], self.heads, self.out.in_features // self.heads
-        query, key, value = (project(u).reshape(shape) for project in (self.query, self.key, self.value))
+        columns = [project(u) for project in (self.query, self.key, self.value)]
+        if mix is not None:
+            columns = jnp.split(mix(jnp.concatenate(columns, axis=-1)), 3, axis=-1)
+        query, key, value = (column.reshape(shape) for column in columns)
         if self.positions == "rotary":
             positions = token_positions(u.shape[1], segment_ids) if positions is None else positions
             query, key = rotate(query, positions), rotate(key, positions)
@@ -151,9 +165,10 @@ class Recurrence(nnx.Module):
         *,
         key: Key[Array, ""] | None,
         positions: Int[Array, "b_ t"] | None = None,
+        mix: Callable[[Array], Array] | None = None,
     ) -> Float[Array, "b t d"]:
-        """Mix the tokens of every run; dropout of weights and positions have no meaning here."""
-        del key, positions
+        """Mix the tokens of every run; dropout of weights, positions and `mix` have no meaning here."""
+        del key, positions, mix
         return self.recurrence(u, segment_ids)
 
 

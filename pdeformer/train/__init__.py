@@ -24,6 +24,7 @@ from pdeformer.train.step import init_state as init_state
 from pdeformer.train.step import make_evaluate as make_evaluate
 from pdeformer.train.step import make_init as make_init
 from pdeformer.train.step import make_train_step as make_train_step
+from pdeformer.train.step import make_update as make_update
 
 __all__ = [
     "Evaluation",
@@ -40,6 +41,7 @@ __all__ = [
     "make_init",
     "make_optimizer",
     "make_train_step",
+    "make_update",
     "schedule",
 ]
 

@@ -8,6 +8,7 @@ evaluation batches and hosts add up exactly. key=None means deterministic (evalu
 """
 
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import jax
@@ -322,6 +323,48 @@ def make_train_step(
         >>> int(state.step), bool(metrics.finite)
         (1, True)
     """
+    update = make_update(graphdef, optimizer, steps, loss_fn, mesh=mesh)
+    replicated = sharding.replicated_sharding(mesh)
+    in_shardings = (shardings, sharding.batch_sharding(mesh), replicated)
+    out_shardings = (shardings, replicated)
+    return jax.jit(update, donate_argnums=0, in_shardings=in_shardings, out_shardings=out_shardings)
+
+
+def make_update(
+    graphdef: Any,
+    optimizer: Optimizer,
+    steps: int,
+    loss_fn: LossFunction = classification_loss,
+    *,
+    mesh: Mesh | None = None,
+) -> Callable[[TrainState, Any, Any], tuple[TrainState, Metrics]]:
+    """Make the pure function that `make_train_step` compiles, for `jax.vmap` and `jax.lax.scan` over trainings.
+
+    Args:
+        graphdef: the structure of the model, from `init_state` or `make_init`.
+        optimizer: the configuration of the optimizer.
+        steps: the number of updates of the run.
+        loss_fn: the loss function.
+        mesh: where the micro-batches of a batch are placed; None leaves the placement to the caller.
+
+    Returns:
+        The function `update(state, batch, key) -> (state, Metrics)`.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from flax import nnx
+        >>> from pdeformer import sharding, train
+        >>> build = lambda rngs: nnx.Linear(2, 3, rngs=rngs)
+        >>> loss = lambda model, batch, key: train.cross_entropy(model(batch["x"]), batch["labels"])
+        >>> adam = train.Optimizer()
+        >>> graphdef, init, _ = train.make_init(build, adam, 10, sharding.make_mesh(data=1))
+        >>> update = train.make_update(graphdef, adam, 10, loss)
+        >>> states = jax.vmap(init)(jax.random.split(jax.random.key(0), 3))  # three trainings on one batch
+        >>> batch = {"x": jnp.ones((4, 2)), "labels": jnp.zeros(4, jnp.int32)}
+        >>> states, metrics = jax.vmap(update, in_axes=(0, None, None))(states, batch, jax.random.key(0))
+        >>> metrics.loss.shape
+        (3,)
+    """
     tx, rate = make_optimizer(optimizer, steps), schedule(optimizer, steps)
 
     def loss_and_sums(params: Any, batch: Any, key: Any) -> tuple[Any, Sums]:
@@ -331,7 +374,7 @@ def make_train_step(
     def train_step(state: TrainState, batch: Any, key: Any) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(key, state.step)
         micro_batches = _micro_batches(batch, optimizer.accumulate, mesh)
-        with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+        with nullcontext() if mesh is None else jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
             grads, sums = _accumulate(jax.grad(loss_and_sums, has_aux=True), state.params, micro_batches, key)
         grads = jax.tree.map(lambda g: g / sums.weight, grads)
         loss, norm = sums.loss / sums.weight, optax.tree.norm(grads)
@@ -341,26 +384,25 @@ def make_train_step(
         metrics = Metrics(loss, sums.correct / sums.weight, norm, jnp.float32(rate(state.step)), finite)
         return jax.tree.map(lambda new, old: jnp.where(finite, new, old), updated, state), metrics
 
-    replicated = sharding.replicated_sharding(mesh)
-    in_shardings = (shardings, sharding.batch_sharding(mesh), replicated)
-    out_shardings = (shardings, replicated)
-    return jax.jit(train_step, donate_argnums=0, in_shardings=in_shardings, out_shardings=out_shardings)
+    return train_step
 
 
-def _micro_batches(batch: Any, count: int, mesh: Mesh) -> Any:
+def _micro_batches(batch: Any, count: int, mesh: Mesh | None) -> Any:
     """Split every leaf (B, ...) of the batch to (count, B / count, ...).
 
     Micro-batch a has the rows a, a + count, a + 2 count, ..., so that no row leaves its device.
     """
 
     def split(x: Any) -> Any:
-        rows, shards = x.shape[0], mesh.shape["data"]
+        rows, shards = x.shape[0], 1 if mesh is None else mesh.shape["data"]
         if rows % (count * shards):
             raise ValueError(
                 f"the batch must divide evenly into micro-batches on every device, got {rows} rows for "
                 f"accumulate={count} on data={shards}; change the batch size or optimizer.accumulate."
             )
         x = jnp.swapaxes(x.reshape(rows // count, count, *x.shape[1:]), 0, 1)
+        if mesh is None:
+            return x
         return jax.lax.with_sharding_constraint(x, NamedSharding(mesh, PartitionSpec(None, "data")))
 
     return jax.tree.map(split, batch)
@@ -430,7 +472,7 @@ def make_evaluate(
             return loss_fn(nnx.merge(graphdef, params), batch, None)
 
         with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
-            return _sums_and_hits(loss, batch) if with_hits else (loss(batch), None)
+            return sums_and_hits(loss, batch) if with_hits else (loss(batch), None)
 
     in_shardings = (shardings.params, sharding.batch_sharding(mesh))
     step = jax.jit(sums_of_batch, in_shardings=in_shardings, out_shardings=sharding.replicated_sharding(mesh))
@@ -450,7 +492,7 @@ def make_evaluate(
     return evaluate
 
 
-def _sums_and_hits(loss: Callable[[Any], Sums], batch: Any) -> tuple[Sums, Any]:
+def sums_and_hits(loss: Callable[[Any], Sums], batch: Any) -> tuple[Sums, Any]:
     """Return the sums of a batch, and the derivative of `correct` by the weights; None without weights."""
     weights = batch.get("weights") if isinstance(batch, dict) else None
     if weights is None or not jnp.issubdtype(weights.dtype, jnp.floating):

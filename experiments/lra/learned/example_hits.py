@@ -6,7 +6,7 @@ Legend: n test examples, in the order of the split.
 """
 
 import io
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from jaxtyping import Bool, Float32
@@ -66,7 +66,31 @@ def _unpack(array: np.ndarray, count: int) -> Right:
     return np.unpackbits(array, count=count).astype(bool) if array.dtype == np.uint8 else array
 
 
-def check(folder: run.Run, result: run.Result, hits: Hits | None, test_examples: int) -> None:
+class Accuracies(Protocol):
+    """A result with test accuracies, such as `run.Result`."""
+
+    @property
+    def variant(self) -> str:
+        """Name of the training."""
+        ...
+
+    @property
+    def seed(self) -> int:
+        """Seed of the training."""
+        ...
+
+    @property
+    def test_accuracy(self) -> float:
+        """With the weights after the last step."""
+        ...
+
+    @property
+    def best_test_accuracy(self) -> float:
+        """With the weights that are best on validation."""
+        ...
+
+
+def check(folder: run.Run, result: Accuracies, hits: Hits | None, test_examples: int) -> None:
     """Raise ValueError if hits are not those of the saved result, whose differences would be others."""
     if hits is None:
         return

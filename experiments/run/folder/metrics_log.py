@@ -59,6 +59,10 @@ class MetricsLog(NamedTuple):
         """Delete the records after `step` of a training, and an incomplete last line that a kill has left."""
         call_on_first(lambda: self._write(self.lines(), lambda line: _is_after(line, variant, seed, step)))
 
+    def truncate(self, is_dropped: Callable[[dict[str, Any]], bool]) -> None:
+        """Delete the records for which a function is true, and an incomplete last line that a kill has left."""
+        call_on_first(lambda: self._write(self.lines(), lambda line: is_dropped(line.record)))
+
     def lines(self) -> list[Line]:
         """Return the complete lines. A kill leaves at most one incomplete line, the last.
 

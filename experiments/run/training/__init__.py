@@ -8,4 +8,7 @@ resumption   the checkpoint from which a training goes on
 compiled     compiled programs of a training
 step_trace   a trace of some steps for xprof
 train_loop   the loop around the training step
+member_programs  steps and evaluation of many trainings in one program
+member_records   records of the members of a group, and the checkpoint from which they go on
+member_loop  the loop around the steps of many trainings
 """

@@ -53,7 +53,7 @@ def find_start(training: Training, notes: list[str]) -> int:
     if start in faults:
         raise ValueError(_refusal(training, faults))
     for step, (prefix, fault) in faults.items():
-        moved = _move_aside(training.checkpoints / str(step), prefix)
+        moved = move_aside(training.checkpoints / str(step), prefix)
         notes.append(f"the checkpoint of step {step} cannot be used: {fault}; it is now {moved}")
     if not start and training.log.records(training.variant, training.seed):
         notes.append(f"no checkpoint in {training.checkpoints}, starting again from the first step")
@@ -101,7 +101,8 @@ def _best_step(training: Training, step: int) -> int:
     return max(scores, default=(0.0, step))[1]
 
 
-def _move_aside(path: Path, prefix: str) -> Path:
+def move_aside(path: Path, prefix: str) -> Path:
+    """Rename the folder of a checkpoint, so that its name has no step, and return its new path."""
     free = (path.with_name(f"{prefix}-{path.name}{end}") for end in ("", *(f"-{n}" for n in range(2, 1000))))
     return path.rename(next(name for name in free if not name.exists()))
 

@@ -146,7 +146,9 @@ def train(
     with Checkpoints(training.checkpoints, keep=cadence.keep) as checkpoints:
         state = checkpoints.restore(state) if start else state
         run.truncate_after(variant, seed, start)
-        key = jax.jit(_stream, out_shardings=state.step.sharding)(seed)  # made on every device of every host
+        key = jax.jit(training_key, out_shardings=state.step.sharding)(
+            seed
+        )  # made on every device of every host
         group = math.gcd(steps_per_call, start)  # gcd(K, 0) is K
         make_input = batch_fn if steps_per_call == 1 else functools.partial(batch_fn, count=group)
         start_time = time.perf_counter()
@@ -226,8 +228,8 @@ def _training(run: Run, variant: str, seed: int, steps: int, cadence: LoopInterv
     return Training(variant, seed, folder, run.log, lambda last: cadence.logged_steps(last, steps))
 
 
-def _stream(seed: Any) -> Any:
-    """Return the key of the steps. It differs from `jax.random.key(seed)`, which the initializer uses."""
+def training_key(seed: Any) -> Any:
+    """Return the key of the steps of a seed. It differs from `jax.random.key(seed)`, which the initializer uses."""
     return jax.random.fold_in(jax.random.key(seed), 2**32 - 1)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments import aot, bench, claims, lm, lra, pid_gaussian, pid_llava, stability
+from experiments import aot, bench, claims, lm, lra, pid_gaussian, pid_llava, placement, stability
 from experiments import text as text_program
 from experiments.data import inventory
 from experiments.lm import long
@@ -29,6 +29,7 @@ LINES = {
     "long": long.long_command_line,
     "claims": claims.command_line,
     "stability": stability.command_line,
+    "placement": placement.command_line,
     "pid_gaussian": pid_gaussian.command_line,
     "pid_llava": pid_llava.command_line,
     "train": toy_training.command_line,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import pid
-from experiments import bench, claims, lra, pid_gaussian, pid_llava, run, stability, text
+from experiments import bench, claims, lm, lra, pid_gaussian, pid_llava, placement, run, stability, text
 from experiments.data import inventory
 from experiments.pid_llava.toy.toy_training import Train
 from pid import llava, save_estimate
@@ -18,7 +18,7 @@ from pid.interface.local_paths import check_local
 ADDRESS = "gs://bucket/run"
 CONFIGS = (
     *(lra.Config(), claims.Config(), pid_gaussian.Config(), pid_llava.Config(), bench.Config()),
-    *(stability.Config(), Train(), inventory.Config(), text.Config()),
+    *(stability.Config(), Train(), inventory.Config(), text.Config(), placement.Config(), lm.Config()),
 )
 PATHS = [
     (config, option)

@@ -94,7 +94,9 @@ class NumpyTransformer:
             return self.recurrence(u, layer)
         batch, length, heads = *u.shape[:2], self.config.heads
         query, key, value = (
-            self.linear(f"blocks/attention/{name}", u, layer).reshape(batch, length, heads, -1)
+            self.hook("in_attention", self.linear(f"blocks/attention/{name}", u, layer), layer).reshape(
+                batch, length, heads, -1
+            )
             for name in ("query", "key", "value")
         )
         if self.config.positions == "rotary":
@@ -132,7 +134,7 @@ class NumpyTransformer:
         return y
 
     def ffn(self, u, layer):
-        hidden = self.linear("blocks/ffn/up", u, layer)
+        hidden = self.hook("in_ffn", self.linear("blocks/ffn/up", u, layer), layer)
         return self.linear("blocks/ffn/down", np.asarray(jax.nn.gelu(jnp.asarray(hidden))), layer)
 
     def block(self, u, layer):

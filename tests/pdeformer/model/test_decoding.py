@@ -30,7 +30,7 @@ MODELS = {
 CONTROLS = {
     "rotary, canon": {
         **{"positions": "rotary", "stencil": StencilConfig("canon")},
-        "placements": ("after_embedding", "before_ffn"),
+        "placements": ("after_embedding", "before_ffn", "in_attention", "in_ffn"),
     },
     "window, shift of positions": {
         **{"mixer": "windowed", "window": 3, "stencil": StencilConfig("shift")},

@@ -163,3 +163,14 @@ def test_packed_rows_have_no_single_cls_token():
     model = Classifier(replace(TINY, pooling="cls"), nnx.Rngs(0))
     with pytest.raises(ValueError, match="one segment per row, got packed rows"):
         model(tokens(), PACKED)
+
+
+def test_places_inside_the_sublayers_have_the_width_of_what_they_act_on():
+    config = ModelConfig(16, width=8, layers=2, heads=2, ffn=12, placements=("in_attention", "in_ffn"))
+    config = replace(config, stencil=StencilConfig("canon"))
+    assert [config.hook_width(site) for site in config.hooks] == [24, 12]
+    model = nnx.eval_shape(lambda: Classifier(config, nnx.Rngs(0)))
+    shapes = {name: layer.weights.shape for name, layer in model.blocks.stencils.items()}
+    assert shapes == {"in_attention": (2, 4, 24), "in_ffn": (2, 4, 12)}
+    with pytest.raises(ValueError, match="'lru', which has none; drop the place"):
+        replace(config, mixer="lru")
