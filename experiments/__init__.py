@@ -1,6 +1,5 @@
 """Programs, each started by `python -m experiments.NAME` and described by its `--help`.
 
-blas          one BLAS thread
 run/          what the programs share: run folder, training loop, studies, tables, command line
 data/         data sets, and the program that lists, prepares, verifies and shows them
 roofline/     what compiled programs cost, and the least that a chip would need
@@ -16,6 +15,9 @@ aot/          programs compiled for accelerators that are not attached, and what
 """
 
 import os
+
+# The matrices here are small, and more threads would wait for each other. OpenBLAS reads this when NumPy is imported.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from pid.interface.extras import require_extra
 

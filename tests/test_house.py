@@ -49,7 +49,6 @@ ROOMS = {
         "toyworld",
     ),
     "experiments": (
-        "blas",
         "run",
         "data",
         "roofline",

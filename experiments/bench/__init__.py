@@ -26,7 +26,6 @@ earlier_run        rows of an earlier summary
 program            the sections as a study
 """
 
-from experiments import blas as blas
 from experiments.bench.config import Config as Config
 from experiments.bench.config import command_line as command_line
 from experiments.bench.program import main as main

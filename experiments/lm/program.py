@@ -30,7 +30,7 @@ from experiments.lm.next_token import (
 )
 from experiments.lm.presets import CONTINUATION
 from experiments.lm.scores import Scores, TextSize
-from experiments.lra.figures import draw_curves
+from experiments.lra.comparison.figures import draw_curves
 from experiments.run.report import Layout, show
 from pdeformer import sharding, train
 from pdeformer.model import CausalLM, ModelConfig

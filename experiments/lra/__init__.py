@@ -19,9 +19,7 @@ extension     more seeds and variants for a run that exists
 published     accuracies that papers report
 presets       a preset for every task and configuration, and the command line
 learned       right test examples, coefficients and stencils of the trained models, and their figures
-report        the tables of results, with paired differences
-matched_controls  the diffusion layer against the controls in its place
-figures       learning curves
+comparison    variants against the baseline and against controls: tables, verdicts, learning curves
 requirements  devices, memory and files that a training needs
 program       data, training, run folder, summary
 suite         every task with one configuration, as one table

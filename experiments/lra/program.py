@@ -16,14 +16,14 @@ from rich.console import Console
 
 from experiments import run
 from experiments.data import arrays, listops
-from experiments.lra import report
 from experiments.lra.benchmark_tasks import HEADS, TASKS, Head
+from experiments.lra.comparison import report
+from experiments.lra.comparison.figures import draw_curves
+from experiments.lra.comparison.matched_controls import Match, match_controls, show_matches
 from experiments.lra.config import BASELINE, Config
 from experiments.lra.controls import control_of
-from experiments.lra.figures import draw_curves
 from experiments.lra.learned import depth_accuracy, example_hits, learned_coefficients, learned_stencils
 from experiments.lra.learned.figures_learned import draw_coefficients, draw_stencils
-from experiments.lra.matched_controls import Match, match_controls, show_matches
 from experiments.lra.presets import CONTINUATION
 from experiments.lra.requirements import check
 from pdeformer import sharding, train

@@ -24,7 +24,6 @@ studies          one file per study
 program          runs one of the studies
 """
 
-from experiments import blas as blas
 from experiments.pid_gaussian.config import Bias as Bias
 from experiments.pid_gaussian.config import Config as Config
 from experiments.pid_gaussian.config import Coverage as Coverage

@@ -25,7 +25,6 @@ toy            the toy models and their training
 program        the stages as a study
 """
 
-from experiments import blas as blas
 from experiments import run
 from experiments.pid_llava.config import CaptureOptions as CaptureOptions
 from experiments.pid_llava.config import Config as Config

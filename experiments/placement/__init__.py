@@ -13,7 +13,7 @@ in one program (`experiments.run.training.member_programs`).
 Files in import order:
 
 layer_kinds      kinds of layers and their smoothing
-variants         a kind of layer at one place; families of variants that train together
+variant_families a kind of layer at one place; families of variants that train together
 switched_model   a layer at every place, and a switch for each
 config           options, their `--help` and their checks
 presets          the presets, and the command line

@@ -10,7 +10,7 @@ from experiments.lra import Config as TaskConfig
 from experiments.lra.benchmark_tasks import TASKS
 from experiments.lra.suite import SuiteConfig
 from experiments.placement.layer_kinds import BOUND, DIFFUSIONS, KINDS
-from experiments.placement.variants import Variant, make_variants
+from experiments.placement.variant_families import Variant, make_variants
 from pdeformer.model import PLACEMENTS, POSITIONS_ONLY
 from pid.interface.command_options import HIDDEN, Choices
 from pid.interface.ranges import Count, Natural, Seed

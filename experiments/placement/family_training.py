@@ -28,7 +28,7 @@ from experiments.placement.switched_model import (
     merge_parts,
     switched_loss,
 )
-from experiments.placement.variants import Variant, places_of
+from experiments.placement.variant_families import Variant, places_of
 from experiments.run.training.member_loop import (
     Group,
     GroupFunctions,

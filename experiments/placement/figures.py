@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from experiments.lra.learned.learned_stencils import Taps
 from experiments.placement.layer_kinds import ALL_PLACES, BOUND, DIFFUSIONS, KINDS, weight_sum
 from experiments.placement.report import Line, smoothing
-from experiments.placement.variants import Variant
+from experiments.placement.variant_families import Variant
 from experiments.run.figures import STYLE, NamedFigure, series_style
 from pdeformer import diagnostics
 

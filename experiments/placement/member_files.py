@@ -19,7 +19,7 @@ from experiments.placement.family_training import FamilyTraining
 from experiments.placement.layer_kinds import KINDS
 from experiments.placement.sites.site_measures import measure_insertions, measure_states, to_rows
 from experiments.placement.switched_model import OUTSIDE_BLOCKS
-from experiments.placement.variants import BASE, Variant
+from experiments.placement.variant_families import BASE, Variant
 from experiments.run.training.member_loop import GroupRun
 
 INSERTION_ROWS = 4

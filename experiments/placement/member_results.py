@@ -12,7 +12,7 @@ from experiments.lra import Config as TaskConfig
 from experiments.lra.benchmark_tasks import HEADS, TASKS
 from experiments.lra.learned import example_hits
 from experiments.placement.layer_kinds import KINDS
-from experiments.placement.variants import Variant
+from experiments.placement.variant_families import Variant
 from experiments.run.training.member_loop import finish_member
 from pdeformer.model import ModelConfig
 

@@ -27,7 +27,7 @@ from experiments.placement.figures import figures_of_task
 from experiments.placement.member_files import load_sites, save_files
 from experiments.placement.member_results import MemberResult, count_parameters, read_member, save_member
 from experiments.placement.presets import CONTINUATION
-from experiments.placement.variants import BASE, Variant, families
+from experiments.placement.variant_families import BASE, Variant, families
 from experiments.run.figures import save_all
 from pdeformer import sharding
 

@@ -14,7 +14,7 @@ from rich.console import Console
 from experiments.lra.learned.example_hits import Hits
 from experiments.placement.layer_kinds import BOUND, DIFFUSIONS
 from experiments.placement.member_results import MemberResult
-from experiments.placement.variants import BASE, Variant, matched_control, single_scale
+from experiments.placement.variant_families import BASE, Variant, matched_control, single_scale
 from experiments.run.report import Layout, Table, show
 from experiments.run.report.paired import LEVEL, Difference, compare_hits, sign_test
 

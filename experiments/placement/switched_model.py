@@ -16,7 +16,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float
 
 from experiments.placement.layer_kinds import layer_parameters
-from experiments.placement.variants import Variant
+from experiments.placement.variant_families import Variant
 from pdeformer import train
 from pdeformer.integrators.sequence_parallel import evolve_on_mesh
 from pdeformer.model import POSITIONS_ONLY, ModelConfig

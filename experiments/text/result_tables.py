@@ -9,9 +9,9 @@ from typing import NamedTuple
 from rich.console import Console
 
 from experiments import run
+from experiments.lra.comparison.report import Line, lines, tabulate, verdict
 from experiments.lra.config import BASELINE
 from experiments.lra.learned.example_hits import Hits
-from experiments.lra.report import Line, lines, tabulate, verdict
 from experiments.run.report import Layout, Table, show
 from experiments.run.report.paired import LEVEL
 from experiments.text.published_results import ACCURACIES, NOTE
@@ -106,9 +106,9 @@ def show_groups(
         console.print(NOTE, style="dim")
     for result in groups:
         for line in result.lines[1:]:
-            console.print(
-                f"{result.task}, {line.variant}: {verdict(line)}; {floor_verdict(line, floors[result.task])}"
-            )
+            judgment = verdict(line.last_difference, line.best_difference)
+            floor = floor_verdict(line, floors[result.task])
+            console.print(f"{result.task}, {line.variant}: {judgment}; {floor}")
 
 
 def floor_verdict(line: Line, floors: Mapping[str, float]) -> str:

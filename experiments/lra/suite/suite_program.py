@@ -10,8 +10,8 @@ from rich.console import Console
 from experiments import run
 from experiments.lra import program
 from experiments.lra.benchmark_tasks import TASKS
+from experiments.lra.comparison.matched_controls import conclude_tasks
 from experiments.lra.config import Config
-from experiments.lra.matched_controls import conclude_tasks
 from experiments.lra.presets import CONTINUATION
 from experiments.lra.requirements import check
 from experiments.lra.suite.suite_config import SuiteConfig

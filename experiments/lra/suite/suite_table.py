@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from experiments.lra.benchmark_tasks import BENCHMARK, TASKS
+from experiments.lra.comparison.matched_controls import Match, tabulate_tasks
+from experiments.lra.comparison.report import Line
 from experiments.lra.config import BASELINE
-from experiments.lra.matched_controls import Match, tabulate_tasks
 from experiments.lra.published import MODELS
-from experiments.lra.report import Line
 from experiments.run.report import Table
 
 

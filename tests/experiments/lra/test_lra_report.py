@@ -10,7 +10,7 @@ import pytest
 
 from experiments import lra, run
 from experiments.data import listops
-from experiments.lra import figures, report
+from experiments.lra.comparison import figures, report
 from experiments.lra.learned import depth_accuracy, example_hits, figures_learned, learned_coefficients
 from experiments.lra.learned.example_hits import Hits
 from experiments.run.figures import COLORS, smooth, smoothing_window

@@ -11,9 +11,9 @@ from experiments import lra, run
 from experiments.data.recall import RecallConfig
 from experiments.lra import program
 from experiments.lra.benchmark_tasks import BENCHMARK
-from experiments.lra.matched_controls import Match
+from experiments.lra.comparison.matched_controls import Match
+from experiments.lra.comparison.report import Line
 from experiments.lra.presets import CONFIGURATIONS
-from experiments.lra.report import Line
 from experiments.lra.suite import SUITE_PRESETS, SuiteConfig, run_suite, suite_arguments, suite_command_line
 from experiments.lra.suite.suite_table import TaskResult, tabulate_suite
 from experiments.run.report.paired import Difference

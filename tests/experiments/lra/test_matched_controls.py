@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 from scipy import stats
 
-from experiments.lra.matched_controls import (
+from experiments.lra.comparison.matched_controls import (
     conclude_tasks,
     is_layer,
     match_controls,
@@ -100,6 +100,7 @@ def test_a_suite_says_on_which_tasks_diffusion_beats_a_control():
     worse = list(matches_of(after_embedding=(0.3, 0.3))[2].values())
     by_task = {"ListOps": better, "MQAR": worse, "Image": better[1:]}
     table = tabulate_tasks(by_task)
+    assert table is not None
     assert table.columns == ("pair", "ListOps", "MQAR", "Image")
     first = table.rows[0]
     assert first[0] == "after_embedding - convolution"

@@ -10,7 +10,7 @@ from experiments.data import arrays
 from experiments.lra import program as lra_program
 from experiments.placement.family_training import FamilyTraining, make_family
 from experiments.placement.layer_kinds import KINDS
-from experiments.placement.variants import BASE, Variant
+from experiments.placement.variant_families import BASE, Variant
 from pdeformer import sharding
 from pdeformer.layers import StencilConfig
 from tests.experiments.lra.test_lra import TINY

@@ -18,7 +18,7 @@ from experiments.placement.switched_model import (
     make_settings,
     switch_layers,
 )
-from experiments.placement.variants import BASE, Variant
+from experiments.placement.variant_families import BASE, Variant
 from pdeformer.layers import HeatLayer, StencilConfig
 from pdeformer.model import INNER_PLACEMENTS, PLACEMENTS, POSITIONS_ONLY, Classifier, ModelConfig
 from tests.experiments.placement.placement_tasks import TASK, one, train_alone, train_together

@@ -11,7 +11,7 @@ from experiments.placement.family_training import make_family
 from experiments.placement.layer_kinds import CANON_PLACES, KINDS, weight_sum
 from experiments.placement.member_results import count_parameters
 from experiments.placement.switched_model import make_settings
-from experiments.placement.variants import (
+from experiments.placement.variant_families import (
     BASE,
     Variant,
     families,

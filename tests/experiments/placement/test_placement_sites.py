@@ -25,7 +25,7 @@ from experiments.placement.sites.site_states import (
     sites_of,
 )
 from experiments.placement.switched_model import make_settings, switch_layers
-from experiments.placement.variants import Variant
+from experiments.placement.variant_families import Variant
 from pdeformer import diagnostics
 from pdeformer.layers import StencilConfig
 from pdeformer.model import CausalLM, Classifier

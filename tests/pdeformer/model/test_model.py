@@ -1,6 +1,7 @@
 """Models: dropout, precision, heads, configurations, and errors."""
 
 from dataclasses import replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -170,7 +171,8 @@ def test_places_inside_the_sublayers_have_the_width_of_what_they_act_on():
     config = replace(config, stencil=StencilConfig("canon"))
     assert [config.hook_width(site) for site in config.hooks] == [24, 12]
     model = nnx.eval_shape(lambda: Classifier(config, nnx.Rngs(0)))
-    shapes = {name: layer.weights.shape for name, layer in model.blocks.stencils.items()}
+    layers: dict[str, Any] = dict(model.blocks.stencils.items())
+    shapes = {name: layer.weights.shape for name, layer in layers.items()}
     assert shapes == {"in_attention": (2, 4, 24), "in_ffn": (2, 4, 12)}
     with pytest.raises(ValueError, match="'lru', which has none; drop the place"):
         replace(config, mixer="lru")

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from experiments import run
-from experiments.lra.report import BASELINE_LABELS
+from experiments.lra.comparison.report import BASELINE_LABELS
 from experiments.run.figures import (
     STYLE,
     draw_band,

@@ -11,8 +11,8 @@ from typing import NamedTuple
 from rich.console import Console
 
 from experiments import run
+from experiments.lra.comparison.report import HitsOfTrainings, paired_difference, paired_p_value, verdict
 from experiments.lra.controls import control_of
-from experiments.lra.report import HitsOfTrainings, paired_difference, paired_p_value, verdict
 from experiments.run.report import Layout, Table, show
 from experiments.run.report.paired import Difference
 
