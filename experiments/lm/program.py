@@ -15,6 +15,7 @@ from experiments import run
 from experiments.data import arrays
 from experiments.data.language_modeling import ngram_nats, stream_of
 from experiments.lm import padding, report, scores
+from experiments.lm.causal_requirements import check
 from experiments.lm.cells import Cell, cells, corpus, first_blocks
 from experiments.lm.config import Config
 from experiments.lm.figures import binned, draw_ablation, draw_context, draw_padding, position_bins
@@ -29,7 +30,6 @@ from experiments.lm.next_token import (
 )
 from experiments.lm.presets import CONTINUATION
 from experiments.lm.scores import Scores, TextSize
-from experiments.lm.causal_requirements import check
 from experiments.lra.figures import draw_curves
 from experiments.run.report import Layout, show
 from pdeformer import sharding, train
