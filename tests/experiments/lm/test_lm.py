@@ -209,11 +209,11 @@ def test_differences_are_paired_by_block(straight):
         own[row["variant"]] = scores.load(run.Run(config.out), result, size)
     for line in summary["lines"][1:]:
         x = (own[line["name"]].last - own["baseline"].last) * 16 * size.blocks / size.bytes / math.log(2)
-        assert line["difference"]["value"] == pytest.approx(x.mean(), rel=1e-6)
+        assert line["difference"]["value"] == pytest.approx(x.mean(), rel=1e-5)
         half = 1.959964 * x.std(ddof=1) / math.sqrt(len(x))
-        assert line["difference"]["high"] - line["difference"]["value"] == pytest.approx(half, rel=1e-5)
+        assert line["difference"]["high"] - line["difference"]["value"] == pytest.approx(half, rel=1e-4)
         assert line["difference"]["value"] == pytest.approx(
-            line["bits"] - summary["lines"][0]["bits"], abs=1e-5
+            line["bits"] - summary["lines"][0]["bits"], abs=3e-5
         )
         assert math.isfinite(line["window_bits"])
 

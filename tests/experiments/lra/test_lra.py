@@ -13,7 +13,8 @@ from flax import nnx
 
 from experiments import lra, run
 from experiments.data import listops
-from experiments.lra import program, report
+from experiments.lra import program
+from experiments.lra.comparison import report
 from experiments.lra.learned import example_hits, learned_stencils
 from experiments.run.report.paired import compare_hits
 from pdeformer import sharding, train
