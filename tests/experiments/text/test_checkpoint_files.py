@@ -67,7 +67,9 @@ class Attack:
 
 
 @pytest.mark.parametrize(
-    "attack", [Attack(os.system, "touch {0}"), Attack(eval, "1"), Attack(getattr, "a", "upper")], ids=str
+    "attack",
+    [Attack(os.system, "touch {0}"), Attack(eval, "1"), Attack(getattr, "a", "upper")],
+    ids=["system", "eval", "getattr"],
 )
 def test_a_pickle_that_calls_anything_else_is_refused_and_runs_nothing(attack, tmp_path):
     proof, path = tmp_path / "proof", tmp_path / "model.pt"
