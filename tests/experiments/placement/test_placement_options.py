@@ -140,7 +140,7 @@ def test_steps_and_batches_are_one_for_all_tasks_or_one_for_each():
     config = dataclasses.replace(QUICK, tasks=("listops", "image"), steps=(30, 20), batch=(4, 6))
     assert [(c.steps, c.batch) for c in map(config.task_config, config.tasks)] == [(30, 4), (20, 6)]
     config = dataclasses.replace(config, steps=(0,), batch=(0,))
-    assert [(c.steps, c.batch) for c in map(config.task_config, config.tasks)] == [(400, 32), (100, 16)]
+    assert [(c.steps, c.batch) for c in map(config.task_config, config.tasks)] == [(400, 32), (60, 16)]
 
 
 def test_small_numbers():
