@@ -1,6 +1,5 @@
 """What a training needs, checked before anything is read or written: devices, memory, files, models that are causal."""
 
-import jax
 from flax import nnx
 from jax.sharding import Mesh
 
@@ -30,12 +29,7 @@ def check(config: Config, mesh: Mesh) -> None:
         ValueError: the batch or the options of a model do not fit, or not the memory.
     """
     devices, micro_batches = mesh.shape["data"], config.optimizer.accumulate
-    if config.batch % (devices * micro_batches):
-        raise ValueError(
-            f"a batch must be a multiple of data devices times micro-batches, got batch={config.batch} for {devices} "
-            f"devices on {jax.process_count()} hosts and optimizer.accumulate={micro_batches}; use a multiple of "
-            f"{devices * micro_batches}."
-        )
+    run.check_batch(config.batch, mesh, micro_batches)
     if config.official_padding and config.padding.batch % devices:
         raise ValueError(
             f"a batch must be a multiple of data devices, got padding.batch={config.padding.batch} for {devices} "

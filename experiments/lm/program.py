@@ -139,12 +139,7 @@ def introduce(
     console.print(f"run folder {folder.folder}")
     for note in folder.notes:
         console.print(note)
-    if config.optimizer.warmup >= config.steps:
-        console.print(
-            f"warm-up of {config.optimizer.warmup} steps is not shorter than the run of {config.steps}: the learning "
-            f"rate never reaches its peak",
-            style="yellow",
-        )
+    run.warn_of_warmup(config.optimizer, config.steps, console)
 
 
 def train_one(
@@ -229,10 +224,13 @@ def train_on_padded_lines(config: Config, mesh: Mesh, folder: run.Run) -> list[A
         for seed in config.seeds
         for cell in trainings
     }
-    models = dict.fromkeys(cell.model for cell in trainings)
+    baseline, pde = dict.fromkeys(cell.model for cell in trainings)
     return padding.pattern(
         {
-            length: [tuple(padded_scores[model, length, seed] for model in models) for seed in config.seeds]  # type: ignore[misc]  two models
+            length: [
+                (padded_scores[baseline, length, seed], padded_scores[pde, length, seed])
+                for seed in config.seeds
+            ]
             for length in config.lengths
         }
     )

@@ -131,6 +131,7 @@ def predictors(config: Config, splits: Splits) -> dict[str, float]:
     floors = dict(config.data().floors)
     if splits["test"].labels.ndim == 1:
         common = np.bincount(splits["train"].labels).argmax()
+        floors.pop("majority class", None)  # of the whole set; here of the test split
         floors = {"majority": float(np.mean(splits["test"].labels == common))} | floors
     return floors
 
@@ -143,12 +144,7 @@ def introduce(config: Config, splits: Splits, folder: run.Run, console: Console)
     console.print(f"run folder {folder.folder}")
     for note in folder.notes:
         console.print(note)
-    if config.optimizer.warmup >= config.steps:
-        console.print(
-            f"warm-up of {config.optimizer.warmup} steps is not shorter than the run of {config.steps}: the "
-            f"learning rate never reaches its peak",
-            style="yellow",
-        )
+    run.warn_of_warmup(config.optimizer, config.steps, console)
 
 
 def train_one(

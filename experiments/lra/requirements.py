@@ -1,6 +1,5 @@
 """What a training needs, checked before anything is read or written: devices, memory, files, a model that fits."""
 
-import jax
 from flax import nnx
 from jax.sharding import Mesh
 
@@ -43,13 +42,8 @@ def check(config: Config, mesh: Mesh) -> None:
         PermissionError: the folder of the data cannot be created.
         ValueError: the batch or the options of a model do not fit, or not the memory.
     """
-    devices, micro_batches = mesh.shape["data"], config.optimizer.accumulate
-    if config.batch % (devices * micro_batches):
-        raise ValueError(
-            f"a batch must be a multiple of data devices times micro-batches, got batch={config.batch} for {devices} "
-            f"devices on {jax.process_count()} hosts and optimizer.accumulate={micro_batches}; use a multiple of "
-            f"{devices * micro_batches}."
-        )
+    micro_batches = config.optimizer.accumulate
+    run.check_batch(config.batch, mesh, micro_batches)
     data = config.data()
     size = data.sizes()["train"]
     if config.batch > size:

@@ -133,12 +133,7 @@ def introduce(config: TaskConfig, splits: lra_program.Splits, console: Console) 
     sizes = " / ".join(f"{name} {len(split.labels):,}" for name, split in splits.items())
     lengths = splits["train"].lengths
     console.print(f"{config.data().title}: {sizes}, {lengths.min()} to {lengths.max()} tokens", markup=False)
-    if config.optimizer.warmup >= config.steps:
-        console.print(
-            f"warm-up of {config.optimizer.warmup} steps is not shorter than the run of {config.steps}: the learning "
-            f"rate never reaches its peak",
-            style="yellow",
-        )
+    run.warn_of_warmup(config.optimizer, config.steps, console)
 
 
 def read_results(

@@ -11,15 +11,13 @@ from typing import NamedTuple
 import numpy as np
 from rich.console import Console
 
+from experiments.lra.comparison.report import NO_DIFFERENCE, WORDS
 from experiments.lra.learned.example_hits import Hits
 from experiments.placement.layer_kinds import BOUND, DIFFUSIONS
 from experiments.placement.member_results import MemberResult
 from experiments.placement.variant_families import BASE, Variant, matched_control, single_scale
 from experiments.run.report import Layout, Table, show
 from experiments.run.report.paired import LEVEL, Difference, compare_hits, sign_test
-
-NONE = Difference(math.nan)
-WORDS = {1: "a gain", -1: "a loss", 0: "no difference beyond chance"}
 
 
 class Line(NamedTuple):
@@ -81,7 +79,7 @@ def _line(
 
     def against(other: Variant | None, weights: str) -> Difference:
         columns = None if other is None else paired_hits(variant, other, seeds, hits, weights)
-        return NONE if columns is None else compare_hits(*columns)
+        return NO_DIFFERENCE if columns is None else compare_hits(*columns)
 
     columns = None if is_base else paired_hits(variant, BASE, seeds, hits, "last")
     return Line(
@@ -94,8 +92,8 @@ def _line(
         math.sqrt(test * (1 - test) / examples),
         statistics.stdev([row.test_accuracy for row in rows]) if len(rows) > 1 else math.nan,
         statistics.fmean(row.best_test_accuracy for row in rows),
-        NONE if is_base else against(BASE, "last"),
-        NONE if is_base else against(BASE, "best"),
+        NO_DIFFERENCE if is_base else against(BASE, "last"),
+        NO_DIFFERENCE if is_base else against(BASE, "best"),
         math.nan if columns is None else sign_test(*columns),
         against(control, "best"),
         against(single_scale(variant, variants), "best"),

@@ -64,6 +64,8 @@ from experiments.run.termination.preemption import end_process as end_process
 from experiments.run.termination.preemption import stop_at_signals as stop_at_signals
 from experiments.run.training.checkpoints import Checkpoints as Checkpoints
 from experiments.run.training.compiled import make_programs as make_programs
+from experiments.run.training.option_checks import check_batch as check_batch
+from experiments.run.training.option_checks import warn_of_warmup as warn_of_warmup
 from experiments.run.training.train_loop import LoopIntervals as LoopIntervals
 from experiments.run.training.train_loop import Result as Result
 from experiments.run.training.train_loop import read_result as read_result

@@ -248,7 +248,7 @@ class Config:
         more: Mapping[str, str] = {}
         if (equation, target) == ("reaction-diffusion", "logits"):
             more = {"reaction": "allen_cahn"}  # logits may be negative
-        return PDEAttentionConfig(equation, steps=self.attention_steps, target=target, **more)  # type: ignore[arg-type]
+        return PDEAttentionConfig(equation, steps=self.attention_steps, target=target, **more)  # type: ignore[arg-type]  checked
 
     def idle_options(self) -> dict[str, run.Idle]:
         """Return the options and groups that have no effect, and why."""

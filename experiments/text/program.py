@@ -76,12 +76,7 @@ def compare(config: Config, mesh: Mesh, folder: run.Run) -> dict[str, Any]:
     """Train every variant with every seed on every task in the run folder, report, and return the summary."""
     console = run.open_console()
     splits = prepare(config, folder, console)
-    if config.optimizer.warmup >= config.steps:
-        console.print(
-            f"warm-up of {config.optimizer.warmup} steps is not shorter than the run of {config.steps}: the learning "
-            f"rate never reaches its peak",
-            style="yellow",
-        )
+    run.warn_of_warmup(config.optimizer, config.steps, console)
     floors = measure_floors(config, splits, console)
     results: dict[str, list[run.Result]] = {task: [] for task in splits}
     for task, seed, variant in itertools.product(splits, config.seeds, variants(config).values()):

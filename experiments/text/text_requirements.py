@@ -1,6 +1,5 @@
 """What a run needs, checked before anything is read or written: devices, memory, files, models that fit."""
 
-import jax
 from jax.sharding import Mesh
 
 from experiments import run
@@ -30,13 +29,7 @@ def check(config: Config, mesh: Mesh) -> None:
         PermissionError: the folder of the data cannot be created.
         ValueError: the batch or the options of a model do not fit, or not the memory.
     """
-    devices, micro_batches = mesh.shape["data"], config.optimizer.accumulate
-    if config.batch % (devices * micro_batches):
-        raise ValueError(
-            f"a batch must be a multiple of data devices times micro-batches, got batch={config.batch} for {devices} "
-            f"devices on {jax.process_count()} hosts and optimizer.accumulate={micro_batches}; use a multiple of "
-            f"{devices * micro_batches}."
-        )
+    run.check_batch(config.batch, mesh, config.optimizer.accumulate)
     run.check_memory(config, WEIGHTS)
     if config.evaluate is not None:
         check_file(config.evaluate)

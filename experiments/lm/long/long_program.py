@@ -54,12 +54,8 @@ def check(config: LongConfig, mesh: Mesh) -> None:
         PermissionError: the folder of the data cannot be created.
         ValueError: the batch, a model or the memory does not fit.
     """
-    devices, micro_batches = mesh.shape["data"], config.optimizer.accumulate
-    if config.batch % (devices * micro_batches):
-        raise ValueError(
-            f"a batch must be a multiple of data devices times micro-batches, got batch={config.batch} for {devices} "
-            f"devices and optimizer.accumulate={micro_batches}; use a multiple of {devices * micro_batches}."
-        )
+    micro_batches = config.optimizer.accumulate
+    run.check_batch(config.batch, mesh, micro_batches)
     if config.cost_batch % micro_batches:
         raise ValueError(
             f"the measured step has micro-batches too, got cost_batch={config.cost_batch} for "

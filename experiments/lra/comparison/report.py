@@ -30,6 +30,8 @@ Pairs = Sequence[tuple[run.Result, run.Result]]
 Weights = Literal["last", "best"]
 """Weights that are tested: those of the last step, or those that are best on validation."""
 NO_DIFFERENCE = Difference(math.nan)
+WORDS = {1: "a gain", -1: "a loss", 0: "no difference beyond chance"}
+"""Sign of a difference, see `Difference.sign` -> verdict."""
 
 
 class Line(NamedTuple):
@@ -195,13 +197,12 @@ def show_results(
 def verdict(last: Difference, best: Difference) -> str:
     """Judge a difference by its intervals, for the last weights and for those that are best on validation."""
     signs = {"last": last.sign, "best": best.sign}
-    words = {1: "a gain", -1: "a loss", 0: "no difference beyond chance"}
     for name, difference in (("last", last), ("best", best)):
         if math.isnan(difference.low):
             return f"the difference has no interval by {name}, so nothing is claimed"
     if signs["last"] == signs["best"]:
-        return f"{words[signs['last']]}, by the last weights and by the best on validation"
-    return f"{words[signs['last']]} by the last weights, {words[signs['best']]} by the best on validation"
+        return f"{WORDS[signs['last']]}, by the last weights and by the best on validation"
+    return f"{WORDS[signs['last']]} by the last weights, {WORDS[signs['best']]} by the best on validation"
 
 
 def _accuracy_cells(line: Line) -> tuple[str, ...]:

@@ -11,7 +11,6 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -268,8 +267,3 @@ def finish_member(run: Run, variant: str, seed: int, row: dict[str, Any]) -> Non
     """Save the result of a member; numbers that are not finite become None."""
     values = {name: None if isinstance(x, float) and not math.isfinite(x) else x for name, x in row.items()}
     run.finish(variant, seed, {name: x if isinstance(x, float) else to_json(x) for name, x in values.items()})
-
-
-def group_folder(run: Run, group: Group) -> Path:
-    """Return the folder of the checkpoints of a group."""
-    return run.folder / "checkpoints" / group.name
