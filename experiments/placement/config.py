@@ -13,7 +13,7 @@ from experiments.placement.layer_kinds import BOUND, DIFFUSIONS, KINDS
 from experiments.placement.variant_families import Variant, make_variants
 from pdeformer.model import PLACEMENTS, POSITIONS_ONLY
 from pid.interface.command_options import HIDDEN, Choices
-from pid.interface.ranges import Count, Natural, Seed
+from pid.interface.ranges import Natural, Seed
 
 MAY_CHANGE_ON_RESUME = (*run.MAY_CHANGE_ON_RESUME, "data_dir", "manual_dir", "verify", "concurrency")
 """Fields that may change on resume: devices and data folders, but nothing that changes results beyond rounding."""
@@ -71,8 +71,9 @@ class Config:
     """Training steps: one number for all tasks, or one for each; 0: as many as the configuration has."""
     batch: tuple[Natural, ...] = (0,)
     """Examples per step: one number for all tasks, or one for each; 0: as many as the configuration has."""
-    concurrency: Count = 1
-    """Trainings that a device computes at the same time; the others of the same step follow one after another."""
+    concurrency: Natural = 0
+    """Trainings that a device computes at the same time; the others of the same step follow one after another. 0: all on
+    an accelerator, and one on a CPU, where that is faster. Lower it if the memory of a device is too small."""
     rows: Natural = 16
     """Validation rows on which the states at every site are measured; 0: no measurement."""
     cadence: run.LoopIntervals = run.LoopIntervals(log_every=10, eval_every=50, checkpoint_every=100)

@@ -29,6 +29,7 @@ from experiments.placement.member_results import MemberResult, count_parameters,
 from experiments.placement.presets import CONTINUATION
 from experiments.placement.variant_families import BASE, Variant, families
 from experiments.run.figures import save_all
+from experiments.run.training.member_programs import default_concurrency
 from pdeformer import sharding
 
 
@@ -185,7 +186,9 @@ def unfinished_families(config: Config, task: str, splits: Splits, folder: run.R
 
 def train_and_save(config: Config, family: Family, splits: Splits, mesh: Mesh, folder: run.Run) -> None:
     """Train a family, and save hits, stencils, measures and results of its members."""
-    training = FamilyTraining(family, splits, mesh, config.concurrency)
+    members = len(family.variants) * len(family.seeds)
+    concurrency = config.concurrency or default_concurrency(members, mesh.devices.flat[0].platform)
+    training = FamilyTraining(family, splits, mesh, concurrency)
     group, results = train_family(training, folder, config.cadence)
     save_files(training, group, folder, config.rows)
     for result, hits in results:

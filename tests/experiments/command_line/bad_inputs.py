@@ -345,7 +345,7 @@ PLACEMENT = [
     ("--starts 0.7", "got --starts 0.7", "add a smaller one"),
     ("--layers adaptive --alphas 0.3", "--alphas", "--layers heat"),
     ("--layers heat --controls canon --starts 0.3", "--starts", "--layers adaptive"),
-    ("--concurrency 0", "got 0", "--concurrency"),
+    ("--concurrency -1", "got -1", "--concurrency"),
     ("--rows -1", "got -1", "--rows"),
     ("--batch 50000000", "batch=50000000", "lower it"),
     ("--mesh.data 64", "got 64 of", "data=-1"),

@@ -19,6 +19,7 @@ from experiments.placement.switched_model import (
     switch_layers,
 )
 from experiments.placement.variant_families import BASE, Variant
+from experiments.run.training.member_programs import default_concurrency
 from pdeformer.layers import HeatLayer, StencilConfig
 from pdeformer.model import INNER_PLACEMENTS, PLACEMENTS, POSITIONS_ONLY, Classifier, ModelConfig
 from tests.experiments.placement.placement_tasks import TASK, one, train_alone, train_together
@@ -184,6 +185,11 @@ def test_members_are_the_same_side_by_side_and_on_several_devices(concurrency, d
     np.testing.assert_allclose(loss[:, :count], own_loss, atol=1e-5)
     assert np.array_equal(hits[:, :count], own_hits)
     assert training.programs.program_count == 1
+
+
+@pytest.mark.parametrize(("platform", "expected"), [("cpu", 1), ("gpu", 24), ("tpu", 24)])
+def test_an_accelerator_computes_all_members_at_once(platform, expected):
+    assert default_concurrency(24, platform) == expected
 
 
 def test_the_batches_of_a_seed_are_those_of_lra_and_every_variant_has_them(splits, families):
