@@ -73,7 +73,7 @@ def draw_smoothing(stencils: Stencils) -> Figure:
     """Draw the learned smoothing of every block: mean over channels and seeds, and the range over channels."""
     kinds = list(dict.fromkeys(variant.kind for variant, _ in stencils))
     figure = Figure(figsize=(max(4.2 * len(kinds), 6), 3.8), layout="constrained")
-    axes = figure.subplots(1, len(kinds), squeeze=False)[0]
+    axes = figure.subplots(1, len(kinds), squeeze=False, sharey=True)[0]
     for ax, kind in zip(axes, kinds, strict=True):
         own = list(dict.fromkeys(variant for variant, _ in stencils if variant.kind == kind))
         for index, variant in enumerate(own):
