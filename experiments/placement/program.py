@@ -129,7 +129,7 @@ def run_task(config: Config, task: str, mesh: Mesh, parent: run.Run, console: Co
     read_results(config, variants, folder, len(splits["test"].labels))  # damaged files are refused first
     for family in unfinished_families(config, task, splits, folder):
         parent.record_start()
-        train_and_save(config, family, splits, mesh, folder)
+        train_and_save(config, family, splits, mesh, folder, console)
     results, hits = read_results(config, variants, folder, len(splits["test"].labels))
     floors = lra_program.predictors(task_config, splits)
     title = task_config.data().title
@@ -211,13 +211,17 @@ def unfinished_families(config: Config, task: str, splits: Splits, folder: run.R
     return [make_family(task_config, *part, len(data.vocabulary), data.classes) for part in parts]
 
 
-def train_and_save(config: Config, family: Family, splits: Splits, mesh: Mesh, folder: run.Run) -> None:
+def train_and_save(
+    config: Config, family: Family, splits: Splits, mesh: Mesh, folder: run.Run, console: Console
+) -> None:
     """Train a family, and save hits, stencils, measures and results of its members that have none."""
     members = len(family.variants) * len(family.seeds)
     concurrency = config.concurrency or default_concurrency(members, mesh.devices.flat[0].platform)
     training = FamilyTraining(family, splits, mesh, concurrency)
     save_group(folder, family.group.name, SavedGroup(family.group.variants, family.group.seeds))
     group, results = train_family(training, folder, config.cadence)
+    tested = f"{family.group.title}: tested on {len(splits['test'].labels):,} examples"
+    console.print(f"{tested}{', measuring the sites' if config.rows else ''}", markup=False)
     save_files(training, group, folder, config.rows, bound_of=config.seeds[0])
     for result, hits in results:
         if read_member(folder, result.variant, result.seed) is None:

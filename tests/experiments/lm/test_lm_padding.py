@@ -81,6 +81,8 @@ def test_the_run_prints_both(padded, capsys):
     assert lm.main(dataclasses.replace(config, resume=True)) == summary
     text = capsys.readouterr().out
     assert "The artifact of padding, perplexity per token" in text
+    header = text[text.index("The artifact of padding") :].splitlines()[1]
+    assert header.split("causal: baseline")[1].split() == ["shift", "gain"]  # no causal PDE was trained
     assert "the published pattern, without any effect of the PDE: with PAD counted" in text
     assert (config.out / "padding.png").exists()
 
