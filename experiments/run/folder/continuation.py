@@ -70,10 +70,10 @@ class Continuation(Generic[C]):
     """Top-level fields that may change on resume."""
     renamed: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """Old -> new names of fields in configurations that an earlier release has saved."""
-    additive: Sequence[str] = ()
-    """Top-level lists to which a command line adds what it names, before the options are checked together."""
     extend: Callable[[C, C], Extension[C]] = extend_fields()
     """(saved, present) -> the present configuration with everything that the saved one asks for."""
+    additive: Sequence[str] = ()
+    """Top-level lists to which a command line adds what it names, before the options are checked together."""
 
     def read(self, folder: Path) -> tuple[C, list[str]]:
         """Return the saved configuration, and the names of saved fields that this release does not have.
