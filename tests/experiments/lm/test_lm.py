@@ -328,8 +328,8 @@ def test_a_logarithmic_axis_has_plain_numbers(values, ticks, labels):
     panel.set(xscale="log", xlim=(min(values), max(values)))
     label_log_axis(panel.xaxis, ticks)
     low, high = panel.get_xlim()
-    shown = [tick.get_text() for tick in panel.get_xticklabels() if low <= tick.get_position()[0] <= high]
-    assert shown == labels
+    texts = [tick.get_text() for tick in panel.get_xticklabels() if low <= tick.get_position()[0] <= high]
+    assert texts == labels
 
 
 def test_scores_of_other_results_are_refused(straight):
