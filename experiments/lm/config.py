@@ -1,7 +1,6 @@
 """Options of the program: frozen dataclasses whose field docstrings are the text of `--help`."""
 
 import dataclasses
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -145,9 +144,9 @@ class Config:
 
     def __post_init__(self) -> None:
         """Check that the options fit together, before the program reads any text."""
-        _check_words("--equations", self.equations, (NONE, *EQUATIONS))
-        _check_words("--placement", self.placement, (NONE, *PLACEMENTS))
-        _check_words("--control-place", (self.control_place,), PLACEMENTS)
+        run.check_names("equations", self.equations, (NONE, *EQUATIONS))
+        run.check_names("placement", self.placement, (NONE, *PLACEMENTS))
+        run.check_names("control-place", (self.control_place,), PLACEMENTS)
         check_controls(self.controls, self.windows)
         run.check_seeds(self.seeds)
         run.check_ranges(self)
@@ -228,17 +227,3 @@ class Config:
 def _chosen(names: tuple[str, ...]) -> tuple[str, ...]:
     """Return the names without `none`."""
     return tuple(name for name in names if name != NONE)
-
-
-def _check_words(option: str, words: tuple[str, ...], choices: tuple[str, ...]) -> None:
-    """Raise ValueError unless the words are different choices, and `none` stands alone."""
-    for word in words:
-        if word not in choices:
-            similar = get_close_matches(word, choices, n=1)
-            hint = f"did you mean {similar[0]!r}?" if similar else "choose among them."
-            raise ValueError(f"{option} has values among {', '.join(choices)}, got {word!r}; {hint}")
-    if not words or len(set(words)) < len(words) or (NONE in words and len(words) > 1):
-        raise ValueError(
-            f"values of {option} are different, and none stands alone, got {' '.join(words) or 'none at all'}; change "
-            f"{option}."
-        )

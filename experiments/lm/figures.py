@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from experiments import run
 from experiments.lm.cells import Cell
 from experiments.lm.report import Line, ScoresOfTrainings
-from experiments.run.figures import STYLE, draw_band, save, seeds_label, series_style
+from experiments.run.figures import STYLE, draw_band, label_log_axis, save, seeds_label, series_style
 
 BINS = 12
 
@@ -62,6 +62,7 @@ def draw_context(
         difference.set(title="minus the baseline; below 0 is better", ylabel="difference in nats")
         for panel in (nats, difference):
             panel.set(xscale="log", xlabel="tokens that are read, the last one included")
+            label_log_axis(panel.xaxis)
         columns = min(4, len(longest))
         figure.legend(loc="outside lower center", ncols=columns, frameon=False, title=seeds_label(seeds))
         return save(figure, folder.folder, "context", title=title)
@@ -77,7 +78,8 @@ def draw_ablation(folder: run.Run, cells: Sequence[Cell], lines: Sequence[Line],
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(10.4, 4.4), layout="constrained")
         bits, difference = figure.subplots(1, 2)
-        for index, (variant, share) in enumerate(_series(cells, by_length=by_length)):
+        series = _series(cells, by_length=by_length)
+        for index, (variant, share) in enumerate(series):
             own = [
                 cell for cell in cells if (cell.variant, cell.share if by_length else 0) == (variant, share)
             ]
@@ -88,7 +90,10 @@ def draw_ablation(folder: run.Run, cells: Sequence[Cell], lines: Sequence[Line],
             bits.plot(x, [row.bits for row in rows], label=label, **style)
             if own[0].name != own[0].baseline:
                 ends = np.array([[row.difference.value - row.difference.low] * 2 for row in rows]).T
-                difference.errorbar(x, [row.difference.value for row in rows], yerr=ends, capsize=3, **style)
+                beside = np.array(x) * 1.015 ** (index - len(series) / 2)  # so that no bar covers another one
+                difference.errorbar(
+                    beside, [row.difference.value for row in rows], yerr=ends, capsize=3, **style
+                )
         difference.axhline(0, color="0.55", linewidth=1, zorder=0)
         bits.set(title="test text", ylabel="bits per byte")
         difference.set(
@@ -98,6 +103,7 @@ def draw_ablation(folder: run.Run, cells: Sequence[Cell], lines: Sequence[Line],
             panel.set(
                 xscale="log", xlabel="tokens of a block" if by_length else "share of the training text (%)"
             )
+            label_log_axis(panel.xaxis, sorted(lengths) if by_length else [100 * x for x in sorted(shares)])
         figure.legend(loc="outside lower center", ncols=4, frameon=False)
         return save(figure, folder.folder, "ablation", title=title)
 
@@ -135,7 +141,7 @@ def draw_padding(
         for index, (label, values) in enumerate(series.items()):
             panel.plot(x, values, label=label, marker=".", **series_style(index))
         panel.set(xscale="log", yscale="log", xlabel="length", ylabel="perplexity per token")
-        panel.set_xticks(x, [str(length) for length in x])
-        panel.minorticks_off()
+        label_log_axis(panel.xaxis, x)
+        label_log_axis(panel.yaxis)
         figure.legend(loc="outside right center", frameon=False)
         return save(figure, folder.folder, "padding", title=title)

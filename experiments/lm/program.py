@@ -1,6 +1,7 @@
 """The program: prepare the text, train every variant with every seed, write `summary.json` and figures, print."""
 
 import functools
+import itertools
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -74,6 +75,9 @@ def compare(config: Config, mesh: Mesh, folder: run.Run) -> dict[str, Any]:
     )
     sizes = {length: TextSize.of(splits["test"]) for length, splits in texts.items()}
     introduce(config, texts, sizes, folder, console)
+    for cell, seed in itertools.product(trainings, config.seeds):  # damaged files are refused first
+        if (result := finished(config, cell, seed, folder)) is not None:
+            scores.load(folder, result, sizes[cell.length])
     results = [
         train_one(config, cell, seed, texts[cell.length], mesh, folder)
         for seed in config.seeds
@@ -142,11 +146,16 @@ def introduce(
     run.warn_of_warmup(config.optimizer, config.steps, console)
 
 
+def finished(config: Config, cell: Cell, seed: int, folder: run.Run) -> run.Result | None:
+    """Return the result of a finished training, None if it has not finished."""
+    return run.read_result(folder, cell.name, seed, config.steps, config.cadence)
+
+
 def train_one(
     config: Config, cell: Cell, seed: int, splits: Splits, mesh: Mesh, folder: run.Run
 ) -> run.Result:
     """Train one variant with one seed; a finished training is read from the run folder."""
-    if (result := run.read_result(folder, cell.name, seed, config.steps, config.cadence)) is not None:
+    if (result := finished(config, cell, seed, folder)) is not None:
         return result
     data = first_blocks(splits["train"], cell.share)
     model = config.network(config.variants()[cell.variant], len(data.vocabulary), cell.length)

@@ -1,7 +1,6 @@
 """Options of the program: frozen dataclasses whose field docstrings are the text of `--help`."""
 
 import dataclasses
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -141,20 +140,7 @@ class Config(SharedOptions):
 
     def __post_init__(self) -> None:
         """Check that the options fit together, before the program reads or generates data."""
-        for name in self.placement:
-            if name not in (NONE, *PLACEMENTS):
-                matches = get_close_matches(name, (NONE, *PLACEMENTS), n=1)
-                hint = f"did you mean {matches[0]!r}?" if matches else "choose among them."
-                raise ValueError(
-                    f"a placement is one of {', '.join((NONE, *PLACEMENTS))}, got {name!r}; {hint}"
-                )
-        if len(set(self.placement)) < len(self.placement) or (
-            NONE in self.placement and len(self.placement) > 1
-        ):
-            raise ValueError(
-                f"placements are different, and none stands alone, got {' '.join(self.placement)}; "
-                f"change --placement, the baseline is always trained."
-            )
+        run.check_names("placement", self.placement, (NONE, *PLACEMENTS), may_be_empty=True)
         check_controls(self.controls, self.windows)
         run.check_seeds(self.seeds)
         run.check_ranges(self)

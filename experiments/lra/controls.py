@@ -6,11 +6,11 @@ choice of the Transformer; of these only learned positions have parameters of th
 
 import dataclasses
 from collections.abc import Sequence
-from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 from flax import nnx
 
+from experiments import run
 from pdeformer.layers import StencilConfig
 
 
@@ -82,16 +82,8 @@ def check_controls(controls: Sequence[str], windows: Sequence[int]) -> None:
     Raises:
         ValueError: a control is unknown or repeated.
     """
-    for name in controls:
-        if name not in CONTROLS:
-            similar = get_close_matches(name, CONTROLS, n=1)
-            hint = f"did you mean {similar[0]!r}?" if similar else "choose among them."
-            raise ValueError(f"a control is one of {', '.join(CONTROLS)}, got {name!r}; {hint}")
-    for option, values in (("controls", controls), ("windows", windows)):
-        if len(set(values)) < len(values):
-            raise ValueError(
-                f"{option} are different, got {' '.join(map(str, values))}; drop the repeated ones."
-            )
+    run.check_names("controls", controls, CONTROLS, may_be_empty=True)
+    run.check_names("windows", list(map(str, windows)), may_be_empty=True)
 
 
 def apply(control: Control, fields: dict[str, Any], place: str) -> dict[str, Any]:

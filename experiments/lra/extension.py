@@ -22,9 +22,8 @@ def extend(saved: Config, config: Config) -> run.Extension[Config]:
     }
     is_combined = saved.combine or config.combine
     if not is_combined:
-        places = tuple(name for name in run.union(saved.placement, config.placement) if name != NONE)
         attention = saved.attention if config.attention.kind == NONE else config.attention
-        changes |= {"placement": places or (NONE,), "attention": attention}
+        changes |= {"placement": run.union(saved.placement, config.placement), "attention": attention}
     extended = dataclasses.replace(config, **changes)
     controls = [CONTROLS[name] for name in saved.controls]
     is_without_equation, is_without_layer = saved.attention.kind == NONE, saved.placement == (NONE,)

@@ -76,11 +76,13 @@ def compare(config: Config, mesh: Mesh, folder: run.Run) -> Comparison:
     splits = prepare(config)
     folder.record_data({f"{config.task} {name}": split.sha256 for name, split in splits.items()})
     introduce(config, splits, folder, console)
+    test_examples = len(splits["test"].labels)
+    for seed, variant in itertools.product(config.seeds, config.variants()):
+        example_hits.check_finished(folder, variant, seed, config.steps, config.cadence, test_examples)
     results = [
         train_one(config, variant, seed, splits, mesh, folder)
         for seed, variant in itertools.product(config.seeds, config.variants())
     ]
-    test_examples = len(splits["test"].labels)
     hits = {(r.variant, r.seed): example_hits.load(folder, r.variant, r.seed) for r in results}
     for result in results:
         example_hits.check(folder, result, hits[result.variant, result.seed], test_examples)

@@ -1,7 +1,6 @@
 """Options of the program: a frozen dataclass whose field docstrings are the text of `--help`."""
 
 import dataclasses
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -72,8 +71,8 @@ class Config:
     batch: tuple[Natural, ...] = (0,)
     """Examples per step: one number for all tasks, or one for each; 0: as many as the configuration has."""
     concurrency: Natural = 0
-    """Trainings that a device computes at the same time; the others of the same step follow one after another. 0: all on
-    an accelerator, and one on a CPU, where that is faster. Lower it if the memory of a device is too small."""
+    """Trainings that a device computes at the same time; the others of the same step follow one after another. 0: all
+    on an accelerator, and one on a CPU, where that is faster. Lower it if the memory of a device is too small."""
     rows: Natural = 16
     """Validation rows on which the states at every site are measured; 0: no measurement."""
     cadence: run.LoopIntervals = run.LoopIntervals(log_every=10, eval_every=50, checkpoint_every=100)
@@ -91,25 +90,15 @@ class Config:
 
     def __post_init__(self) -> None:
         """Check that the options fit together, and those of every task."""
-        for option, values in (("tasks", self.tasks), ("places", self.places), ("layers", self.layers)):
-            if not values or len(set(values)) < len(values):
-                raise ValueError(
-                    f"{option} are one or more different names, got {' '.join(values) or 'none'}; change --{option}."
-                )
-        if len(set(self.controls)) < len(self.controls):
-            raise ValueError(
-                f"controls are different, got {' '.join(self.controls)}; drop the repeated ones."
-            )
+        run.check_names("tasks", self.tasks, TASKS)
+        run.check_names("places", self.places, PLACEMENTS)
+        run.check_names("layers", self.layers, DIFFUSIONS)
+        run.check_names("controls", self.controls, CONTROLS, may_be_empty=True)
+        run.check_names("narrow", self.narrow, TASKS, may_be_empty=True)
         if other := [task for task in self.narrow if task not in self.tasks]:
             raise ValueError(
                 f"narrow tasks are among the tasks {' '.join(self.tasks)}, got {' '.join(other)}; change --narrow."
             )
-        for option, choices in (("places", PLACEMENTS), ("layers", DIFFUSIONS), ("controls", CONTROLS)):
-            for name in getattr(self, option):
-                if name not in choices:
-                    similar = get_close_matches(name, choices, n=1)
-                    hint = f"did you mean {similar[0]!r}?" if similar else "choose among them."
-                    raise ValueError(f"{option} are among {', '.join(choices)}, got {name!r}; {hint}")
         self._check_smoothing()
         run.check_seeds(self.seeds)
         run.check_ranges(self)

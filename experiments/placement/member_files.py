@@ -70,8 +70,18 @@ def measure_sites(
     return to_rows(jax.device_get(states), jax.device_get(bound), family.model.layers)
 
 
-def save_files(training: FamilyTraining, group: GroupRun, folder: run.Run, rows: int) -> None:
-    """Save stencils and measures of all members of a family."""
+def save_files(
+    training: FamilyTraining, group: GroupRun, folder: run.Run, rows: int, *, bound_of: int
+) -> None:
+    """Save stencils and measures of all members of a family.
+
+    Args:
+        training: the family.
+        group: its members after the last step.
+        folder: the run.
+        rows: number of validation rows that are measured; 0 measures nothing.
+        bound_of: the seed whose baseline has the perturbation bound.
+    """
     family = training.family
     initial = training.start() if rows and BASE in family.variants else None
     for s, seed in enumerate(family.seeds):
@@ -80,7 +90,7 @@ def save_files(training: FamilyTraining, group: GroupRun, folder: run.Run, rows:
             learned_stencils.save(folder, variant.name, seed, taps_of(training, params, variant))
             if not rows:
                 continue
-            with_bound = variant == BASE and s == 0
+            with_bound = variant == BASE and seed == bound_of
             sites = {"best": measure_sites(training, params, v, rows, insertions=with_bound)}
             if initial is not None and variant == BASE:
                 start = training.parameters(initial.states.params, s, v)

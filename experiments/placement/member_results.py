@@ -1,7 +1,9 @@
 """The result of a member: a variant with a seed, saved as its row."""
 
 import dataclasses
-from typing import NamedTuple
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -15,6 +17,9 @@ from experiments.placement.layer_kinds import KINDS
 from experiments.placement.variant_families import Variant
 from experiments.run.training.member_loop import finish_member
 from pdeformer.model import ModelConfig
+
+GROUPS = "groups"
+"""Folder with a file for every group."""
 
 
 class MemberResult(NamedTuple):
@@ -40,6 +45,41 @@ class MemberResult(NamedTuple):
     """Of the group, divided by its members."""
     compile_seconds: float
     """Time of the first call, which compiles, of the group."""
+
+
+class SavedGroup(NamedTuple):
+    """The members that trained together, whose checkpoint is that of all of them."""
+
+    variants: tuple[str, ...]
+    seeds: tuple[int, ...]
+
+
+def save_group(folder: run.Run, name: str, group: SavedGroup) -> None:
+    """Save which members train together, before their first step."""
+    path = folder.folder / GROUPS / f"{name}.json"
+    path.parent.mkdir(exist_ok=True)
+    run.write_atomically(path, (json.dumps(group._asdict()) + "\n").encode())
+
+
+def saved_groups(folder: run.Run) -> list[SavedGroup]:
+    """Return the groups of earlier starts.
+
+    Raises:
+        ValueError: a file is damaged.
+    """
+    return [_read_group(path) for path in sorted((folder.folder / GROUPS).glob("*.json"))]
+
+
+def _read_group(path: Path) -> SavedGroup:
+    remedy = "delete it, and --resume trains its members again that have no row"
+    content: Any = run.read_json(path, remedy)
+    try:
+        group = SavedGroup(tuple(map(str, content["variants"])), tuple(map(int, content["seeds"])))
+    except (KeyError, TypeError, ValueError):
+        raise ValueError(
+            f"{path} must name the variants and seeds of a group, got {content!r:.60}; {remedy}."
+        ) from None
+    return group
 
 
 def save_member(folder: run.Run, result: MemberResult, hits: example_hits.Hits) -> None:

@@ -66,12 +66,24 @@ PRESETS = {
     ),
     "full": ("All six tasks with the small Transformer of Nystromformer; needs an accelerator.", FULL),
 }
-CONTINUATION = run.Continuation(
-    "placement",
-    PRESETS,
-    MAY_CHANGE_ON_RESUME,
-    extend=run.extend_fields("tasks", "narrow", "layers", "places", "alphas", "starts", "controls", "seeds"),
-)
+LISTS = ("tasks", "narrow", "layers", "places", "alphas", "starts", "controls", "seeds")
+"""Fields that may have more than the saved ones."""
+
+
+def extend(saved: Config, config: Config) -> run.Extension[Config]:
+    """Return the configuration with the tasks, variants and seeds of the saved run too.
+
+    Where the run has steps or a batch for each task, a new task brings its own.
+    """
+    extension = run.extend_fields(*LISTS)(saved, config)
+    pairs = {name: (getattr(saved, name), getattr(config, name)) for name in ("steps", "batch")}
+    longer = [
+        name for name, (old, new) in pairs.items() if len(old) == len(saved.tasks) and new[: len(old)] == old
+    ]
+    return run.Extension(extension.config, (*LISTS, *longer))
+
+
+CONTINUATION = run.Continuation("placement", PRESETS, MAY_CHANGE_ON_RESUME, additive=LISTS, extend=extend)
 """More tasks, variants and seeds are trained beside the finished ones."""
 command_line = run.CommandLine(
     "experiments.placement",

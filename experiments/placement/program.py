@@ -25,10 +25,19 @@ from experiments.placement.family_training import (
 )
 from experiments.placement.figures import figures_of_task
 from experiments.placement.member_files import load_sites, save_files
-from experiments.placement.member_results import MemberResult, count_parameters, read_member, save_member
+from experiments.placement.member_results import (
+    MemberResult,
+    SavedGroup,
+    count_parameters,
+    read_member,
+    save_group,
+    save_member,
+    saved_groups,
+)
 from experiments.placement.presets import CONTINUATION
 from experiments.placement.variant_families import BASE, Variant, families
 from experiments.run.figures import save_all
+from experiments.run.folder.atomic_files import check_subfolder
 from experiments.run.training.member_programs import default_concurrency
 from pdeformer import sharding
 
@@ -110,14 +119,17 @@ def check(config: Config) -> None:
 def run_task(config: Config, task: str, mesh: Mesh, parent: run.Run, console: Console) -> TaskRun:
     """Train the variants of a task in its folder that have no result yet, and return all results."""
     folder = run.Run(parent.folder / task)  # its lock and its start are those of the run
+    check_subfolder(folder.folder)
+    run.check_entries(folder.folder)
     folder.folder.mkdir(exist_ok=True)
     task_config, variants = config.task_config(task), config.variants(task)
     splits = lra_program.prepare(task_config)
     parent.record_data({f"{task} {name}": split.sha256 for name, split in splits.items()})
     introduce(task_config, splits, console)
+    read_results(config, variants, folder, len(splits["test"].labels))  # damaged files are refused first
     for family in unfinished_families(config, task, splits, folder):
         parent.record_start()
-        train_and_save(config, family, splits, mesh, folder)
+        train_and_save(config, family, splits, mesh, folder, console)
     results, hits = read_results(config, variants, folder, len(splits["test"].labels))
     floors = lra_program.predictors(task_config, splits)
     title = task_config.data().title
@@ -143,6 +155,7 @@ def read_results(
     """Return the results of all members, and which test examples each gets right.
 
     Raises:
+        FileNotFoundError: the file of the hits is missing.
         ValueError: a file is damaged, or its hits are not those of the result.
     """
     results, hits = [], {}
@@ -152,9 +165,13 @@ def read_results(
                 continue
             results.append(result)
             own = example_hits.load(folder, variant.name, seed)
+            if own is None:
+                raise FileNotFoundError(
+                    f"a finished training has its hits, got no file for {variant.name}, seed {seed} in "
+                    f"{folder.folder / 'hits'}; {run.remedy_of_row(folder, variant.name, seed)}."
+                )
             example_hits.check(folder, result, own, test_examples)
-            if own is not None:
-                hits[variant.name, seed] = own
+            hits[variant.name, seed] = own
     return results, hits
 
 
@@ -168,28 +185,44 @@ def draw_task(config: Config, task: TaskRun, folder: run.Run) -> None:
     save_all(figures, folder.folder, title=title)
 
 
-def unfinished_families(config: Config, task: str, splits: Splits, folder: run.Run) -> Sequence[Family]:
-    """Return the families of all members without a result; the seeds of a family have the same variants."""
-    data = splits["train"]
-    result = []
+def unfinished_families(config: Config, task: str, splits: Splits, folder: run.Run) -> list[Family]:
+    """Return the families of all members without a result.
+
+    Members that began together go on together, from their common checkpoint, even if some of them have a result.
+    """
+    order = [(v, seed) for v in config.variants(task) for seed in config.seeds]
+    missing = {(v, seed) for v, seed in order if read_member(folder, v.name, seed) is None}
+    by_name = {v.name: v for v, _ in order}
+    parts: list[tuple[list[Variant], list[int]]] = []
+    for group in saved_groups(folder):
+        own = [by_name[name] for name in group.variants if name in by_name]
+        members = {(v, seed) for v in own for seed in group.seeds}
+        if members & missing and len(own) == len(group.variants) and members <= set(order):
+            parts.append((own, list(group.seeds)))
+            missing -= members
     for variants in families(config.variants(task)).values():
-        missing: dict[tuple[Variant, ...], list[int]] = {}
+        alike: dict[tuple[Variant, ...], list[int]] = {}  # seeds with the same variants are one group
         for seed in config.seeds:
-            own = tuple(v for v in variants if read_member(folder, v.name, seed) is None)
-            if own:
-                missing.setdefault(own, []).append(seed)
-        for own, seeds in missing.items():
-            options = (config.task_config(task), own, seeds, len(data.vocabulary), data.classes)
-            result.append(make_family(*options))
-    return result
+            if rest := tuple(v for v in variants if (v, seed) in missing):
+                alike.setdefault(rest, []).append(seed)
+        parts += [(list(rest), seeds) for rest, seeds in alike.items()]
+    parts.sort(key=lambda part: order.index((part[0][0], part[1][0])))
+    data, task_config = splits["train"], config.task_config(task)
+    return [make_family(task_config, *part, len(data.vocabulary), data.classes) for part in parts]
 
 
-def train_and_save(config: Config, family: Family, splits: Splits, mesh: Mesh, folder: run.Run) -> None:
-    """Train a family, and save hits, stencils, measures and results of its members."""
+def train_and_save(
+    config: Config, family: Family, splits: Splits, mesh: Mesh, folder: run.Run, console: Console
+) -> None:
+    """Train a family, and save hits, stencils, measures and results of its members that have none."""
     members = len(family.variants) * len(family.seeds)
     concurrency = config.concurrency or default_concurrency(members, mesh.devices.flat[0].platform)
     training = FamilyTraining(family, splits, mesh, concurrency)
+    save_group(folder, family.group.name, SavedGroup(family.group.variants, family.group.seeds))
     group, results = train_family(training, folder, config.cadence)
-    save_files(training, group, folder, config.rows)
+    tested = f"{family.group.title}: tested on {len(splits['test'].labels):,} examples"
+    console.print(f"{tested}{', measuring the sites' if config.rows else ''}", markup=False)
+    save_files(training, group, folder, config.rows, bound_of=config.seeds[0])
     for result, hits in results:
-        save_member(folder, result, hits)
+        if read_member(folder, result.variant, result.seed) is None:
+            save_member(folder, result, hits)

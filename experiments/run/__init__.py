@@ -20,6 +20,7 @@ killtest      a program that kills another one at random moments and compares it
 from experiments.run.command_line import CommandLine as CommandLine
 from experiments.run.command_line import Idle as Idle
 from experiments.run.command_line import check_folder as check_folder
+from experiments.run.command_line import check_names as check_names
 from experiments.run.command_line import check_out as check_out
 from experiments.run.command_line import check_resume as check_resume
 from experiments.run.command_line import check_seeds as check_seeds
@@ -41,6 +42,7 @@ from experiments.run.folder.atomic_files import write_atomically as write_atomic
 from experiments.run.folder.continuation import MAY_CHANGE_ON_RESUME as MAY_CHANGE_ON_RESUME
 from experiments.run.folder.continuation import Continuation as Continuation
 from experiments.run.folder.continuation import Extension as Extension
+from experiments.run.folder.continuation import check_entries as check_entries
 from experiments.run.folder.continuation import extend_fields as extend_fields
 from experiments.run.folder.continuation import resume_command as resume_command
 from experiments.run.folder.continuation import union as union

@@ -4,14 +4,14 @@ import dataclasses
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from experiments.run.compilation_cache import OPTION as NO_CACHE
 from experiments.run.console import safe_output
-from experiments.run.folder.continuation import Continuation, SavedStart, check_run, is_blank
+from experiments.run.folder.continuation import NONE, Continuation, SavedStart, check_run, is_blank
 from experiments.run.folder.folder_lock import check_unlocked
 from pid.interface.command_options import Option, groups_of, options_of
 from pid.interface.help_text import help_text, is_help
@@ -85,7 +85,7 @@ class CommandLine(Generic[C]):
         config = (
             replace(start, parsed.values)
             if saved is None
-            else saved.finish(replace(saved.config, parsed.values))
+            else saved.finish(replace(saved.config, saved.merge(parsed.values)))
         )
         check_effects(parsed.values, config)
         return config
@@ -238,6 +238,39 @@ def check_seeds(seeds: Sequence[int]) -> None:
     if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds) or max(seeds) > MAX_INT:
         raise ValueError(
             f"seeds are one or more different numbers from 0 on, up to {MAX_INT}, got {seeds}; change --seeds."
+        )
+
+
+def check_names(
+    option: str, names: Sequence[str], choices: Collection[str] = (), *, may_be_empty: bool = False
+) -> None:
+    """Check a list of names, whether it comes from a command line, a saved configuration or Python.
+
+    Args:
+        option: name of the option, without the dashes.
+        names: its values.
+        choices: the names that it may have; if "none" is one of them, it stands alone. Without choices any name is
+            right.
+        may_be_empty: whether the option may have no name.
+
+    Raises:
+        ValueError: a name is unknown or repeated, "none" stands beside others, or there is no name.
+    """
+    if not names and not may_be_empty:
+        raise ValueError(
+            f"--{option} needs one or more of {', '.join(choices)}, got none; name one of them behind --{option}."
+        )
+    for name in names:
+        if choices and name not in choices:
+            similar = get_close_matches(name, choices, n=1)
+            hint = f"did you mean {similar[0]!r}?" if similar else "choose among them."
+            raise ValueError(f"--{option} has values among {', '.join(choices)}, got {name!r}; {hint}")
+    written = " ".join(names)
+    if len(set(names)) < len(names):
+        raise ValueError(f"values of --{option} are different, got {written}; drop the repeated ones.")
+    if NONE in choices and NONE in names and len(names) > 1:
+        raise ValueError(
+            f"of the values of --{option} {NONE} stands alone, got {written}; drop {NONE}, or the others."
         )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 COLORS = (
     *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"),
@@ -103,6 +104,25 @@ def seeds_label(seeds: Sequence[int], *, singles: bool = False) -> str:
         return f"seed {seeds[0]}"
     names = f"seeds {' '.join(map(str, seeds))}" if len(seeds) <= 8 else f"{len(seeds)} seeds"
     return f"mean and range (smallest to largest) of {names}{'; thin lines: single seeds' if singles else ''}"
+
+
+def label_log_axis(axis: Any, values: Sequence[float] = ()) -> None:
+    """Write plain numbers at a logarithmic axis, also where it covers less than a decade.
+
+    Args:
+        axis: an axis of matplotlib that is logarithmic and has its data, such as `panel.xaxis`.
+        values: where the numbers stand; without them at round ones.
+    """
+    low, high = sorted(axis.get_view_interval())
+    if values:
+        ticks = list(values)
+    elif high < 10 * low:
+        ticks = [tick for tick in MaxNLocator(5).tick_values(low, high) if low <= tick <= high]
+    else:
+        ticks = LogLocator(subs=(1, 2, 5) if high < 1000 * low else (1,)).tick_values(low, high)
+    axis.set_major_locator(FixedLocator(ticks))
+    axis.set_major_formatter(FuncFormatter(lambda tick, _: f"{tick:,.6g}"))
+    axis.set_minor_locator(NullLocator())
 
 
 def smooth(values: Float[np.ndarray, "*b x"], window: int) -> Float[np.ndarray, "*b x"]:

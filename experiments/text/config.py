@@ -21,6 +21,8 @@ NONE = "none"
 """The value of an option that switches variants off."""
 EQUATIONS = cta.KINDS
 """Equations of the evolved attention, and of the official layer."""
+TARGETS = ("weights", "logits")
+"""What an equation of the evolved attention acts on."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,7 +104,7 @@ class Config:
     equations: Annotated[tuple[str, ...], Choices((NONE, *EQUATIONS))] = ("diffusion",)
     """Equations that evolve the attention of the corrected Transformer: one variant for each of them and each of
     --targets; none: no such variant."""
-    targets: Annotated[tuple[str, ...], Choices(("weights", "logits"))] = ("weights",)
+    targets: Annotated[tuple[str, ...], Choices(TARGETS)] = ("weights",)
     """What the equations act on: attention weights or logits."""
     attention_steps: Natural = 4
     """Steps of the equations."""
@@ -146,36 +148,18 @@ class Config:
         run.check_ranges(self)
         run.check_paths(self)
         run.check_resume(resume=self.resume, out=self.out)
-        self._check_lists()
+        run.check_names("corpora", self.corpora, TASKS)
+        run.check_names("official.kinds", self.official.kinds, (NONE, *cta.KINDS))
+        run.check_names("equations", self.equations, (NONE, *EQUATIONS))
+        run.check_names("targets", self.targets, TARGETS)
+        run.check_names("placement", self.placement, (NONE, *PLACEMENTS))
         self._check_official()
-        if not self.data():
-            raise ValueError("a run needs texts, got no --corpora; name one of them.")
         longest = max(data.max_len for data in self.data().values())
         if longest > self.model.max_len:
             raise ValueError(
                 f"rows must fit max_len, got rows of {longest} tokens for max_len={self.model.max_len}; raise "
                 f"--model.max-len or lower --text.max-len."
             )
-
-    def _check_lists(self) -> None:
-        """Raise ValueError for repeated names, names beside none, and unknown ones."""
-        lists = {
-            "corpora": (self.corpora, tuple(TASKS)),
-            "official.kinds": (self.official.kinds, (NONE, *cta.KINDS)),
-            "equations": (self.equations, (NONE, *EQUATIONS)),
-            "targets": (self.targets, ("weights", "logits")),
-            "placement": (self.placement, (NONE, *PLACEMENTS)),
-        }
-        for option, (names, choices) in lists.items():
-            if unknown := [name for name in names if name not in choices]:
-                raise ValueError(
-                    f"{option} are among {', '.join(choices)}, got {unknown[0]!r}; change --{option}."
-                )
-            if not names or len(set(names)) < len(names) or (NONE in names and len(names) > 1):
-                raise ValueError(
-                    f"{option} are one or more different names, and none stands alone, got {' '.join(names) or 'none'}"
-                    f" of them; change --{option}."
-                )
 
     def _check_official(self) -> None:
         """Raise ValueError unless the options of the official models fit together."""

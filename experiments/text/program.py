@@ -79,6 +79,9 @@ def compare(config: Config, mesh: Mesh, folder: run.Run) -> dict[str, Any]:
     run.warn_of_warmup(config.optimizer, config.steps, console)
     floors = measure_floors(config, splits, console)
     results: dict[str, list[run.Result]] = {task: [] for task in splits}
+    for task, seed, variant in itertools.product(splits, config.seeds, variants(config)):
+        name, count = training_name(task, variant), len(splits[task]["test"].labels)
+        example_hits.check_finished(folder, name, seed, config.steps, config.cadence, count)
     for task, seed, variant in itertools.product(splits, config.seeds, variants(config).values()):
         result = train_variant(config, task, variant, seed, splits[task], mesh, folder)
         results[task].append(result._replace(variant=variant.name))

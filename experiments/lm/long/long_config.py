@@ -93,12 +93,7 @@ class LongConfig:
         run.check_ranges(self)
         run.check_paths(self)
         run.check_resume(resume=self.resume, out=self.out)
-        unknown = [name for name in self.variants if name not in VARIANTS]
-        if unknown or not self.variants or len(set(self.variants)) < len(self.variants):
-            raise ValueError(
-                f"variants are different ones of {', '.join(VARIANTS)}, got {' '.join(self.variants) or 'none'}; "
-                f"change --variants."
-            )
+        run.check_names("variants", self.variants, VARIANTS)
         if not self.lengths or list(self.lengths) != sorted(set(self.lengths)):
             raise ValueError(
                 f"lengths are one or more increasing numbers, got {' '.join(map(str, self.lengths)) or 'none'}; change "

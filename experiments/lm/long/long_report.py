@@ -9,7 +9,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from experiments import run
-from experiments.run.figures import STYLE, save, series_style
+from experiments.run.figures import STYLE, label_log_axis, save, series_style
 from experiments.run.report import Table
 
 
@@ -95,5 +95,9 @@ def draw_long(folder: run.Run, rows: Sequence[LongRow], floors: Mapping[str, flo
         panels[2].set(title="temporary memory of a training step", ylabel="MiB", yscale="log")
         for panel in panels:
             panel.set(xscale="log", xlabel="tokens")
+            label_log_axis(panel.xaxis, sorted({row.length for row in rows}))
+        for panel in panels[1:]:
+            if panel.get_lines() and any(len(line.get_xdata()) for line in panel.get_lines()):
+                label_log_axis(panel.yaxis)
         figure.legend(loc="outside lower center", ncols=6, frameon=False)
         return save(figure, folder.folder, "long", title=title)

@@ -71,7 +71,7 @@ def long_accuracy(
     The weights are those of the last step, from the checkpoint of the training.
     """
     name = f"{variant} accuracy T{length}"
-    if (row := folder.row(name, seed)) is not None:
+    if (row := folder.row(name, seed, ("accuracy", "loss", "rows"))) is not None:
         return row
     programs = programs_of(config, variant, mesh)
     with run.Checkpoints(folder.checkpoints(variant, seed)) as checkpoints:

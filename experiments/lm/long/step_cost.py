@@ -28,7 +28,7 @@ def step_cost(config: LongConfig, variant: str, length: int, mesh: Mesh, folder:
         folder: the run.
     """
     name = f"{variant} cost T{length}"
-    if (row := folder.row(name, 0)) is not None:
+    if (row := folder.row(name, 0, ("seconds", "bytes", "compile_seconds", "rows"))) is not None:
         return row
     programs = programs_of(config, variant, mesh)
     state, key = programs.init(jax.random.key(0)), jax.random.key(1)

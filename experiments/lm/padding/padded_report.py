@@ -80,9 +80,10 @@ def table(rows: Sequence[Pattern], causal: Mapping[int, tuple[str, float, float]
         causal: length -> name of a causal variant, and perplexity per token of the causal baseline and of it.
         title: name of the text.
     """
+    variant_name = next((name for name, *_ in causal.values()), "PDE")  # it may be a control
     columns = (
         *("length", "PAD", "baseline", "PDE", "gain", "by the path alone"),
-        *("without PAD: baseline", "PDE", "gain", "causal: baseline", "PDE", "gain"),
+        *("without PAD: baseline", "PDE", "gain", "causal: baseline", variant_name, "gain"),
     )
     cells = []
     for row in rows:

@@ -112,8 +112,8 @@ def train_padded(
     """Train an official model on padded lines, and return its scores; a finished training is read from the run."""
     options = config.padding
     name = f"{cell.name} scores"
-    if (row := folder.row(name, seed)) is not None:
-        return PaddedScores(*(float(row[field]) for field in PaddedScores._fields))
+    if (row := folder.row(name, seed, PaddedScores._fields)) is not None:
+        return PaddedScores(**row)
     vocabulary = len(lines.splits["train"].vocabulary)
     optimizer = train.Optimizer(
         options.peak_rate,
@@ -150,6 +150,10 @@ def train_padded(
         cadence=config.cadence,
         profile=config.profile,
     )
+    if not scores:  # an earlier start has finished the training, and ended before it saved them
+        with run.Checkpoints(folder.checkpoints(cell.name, seed)) as checkpoints:
+            params = checkpoints.restore(programs.init(jax.random.key(seed)), options.steps).params
+        scores.append(measure_padded(programs.graphdef, params, lines.splits["test"], lines.pad, mesh))
     folder.finish(name, seed, scores[0]._asdict())  # of the last weights
     return scores[0]
 

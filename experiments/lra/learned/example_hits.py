@@ -104,5 +104,17 @@ def check(folder: run.Run, result: Accuracies, hits: Hits | None, test_examples:
             )
 
 
+def check_finished(
+    folder: run.Run, variant: str, seed: int, steps: int, cadence: run.LoopIntervals, test_examples: int
+) -> None:
+    """Check the files of a training if it has finished, before others begin.
+
+    Raises:
+        ValueError: a file is damaged, or the hits are not those of the result.
+    """
+    if (result := run.read_result(folder, variant, seed, steps, cadence)) is not None:
+        check(folder, result, load(folder, variant, seed), test_examples)
+
+
 def _name(variant: str, seed: int) -> str:
     return f"{variant}-{seed}.npz"

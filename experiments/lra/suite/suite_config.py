@@ -38,10 +38,7 @@ class SuiteConfig(SharedOptions):
 
     def __post_init__(self) -> None:
         """Check that the options fit together, and those of every task."""
-        if not self.tasks or len(set(self.tasks)) < len(self.tasks):
-            raise ValueError(
-                f"a suite has one or more different tasks, got {' '.join(self.tasks) or 'none'}; change --tasks."
-            )
+        run.check_names("tasks", self.tasks, TASKS)
         if self.scale not in CONFIGURATIONS:
             raise ValueError(
                 f"a scale is one of {', '.join(CONFIGURATIONS)}, got {self.scale!r}; change --scale."

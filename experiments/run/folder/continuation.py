@@ -19,11 +19,16 @@ MAY_CHANGE_ON_RESUME = ("mesh", "out", "resume", "profile")
 The `config.py` of a program may add others.
 """
 LOCK = "lock"
+NONE = "none"
+"""The value of a list that switches its variants off."""
 REMAINS = (LOCK, "versions.json", "starts.jsonl")
 """Files that a start may leave if it ends before it has written its configuration."""
 SUFFIXES = {".json", ".jsonl", ".png", ".csv", ".md"}
 """Suffixes of the files of a run, without those of its arrays."""
-FOLDERS = ("rows", "checkpoints", "hits", "stencils", "coefficients", "models", "profile")
+FOLDERS = (
+    *("rows", "checkpoints", "hits", "stencils", "coefficients", "models", "profile"),
+    *("nats", "sites", "groups"),
+)
 """Folders in a run."""
 OF_THIS_START = ("out", "resume", "hosts", "profile")
 """Fields that each start sets anew; the others start from the saved values."""
@@ -38,8 +43,9 @@ class Extension(NamedTuple, Generic[C]):
 
 
 def union(saved: Sequence[X], more: Sequence[X]) -> tuple[X, ...]:
-    """Return the saved items in their order, then the new ones in theirs."""
-    return tuple(dict.fromkeys((*saved, *more)))
+    """Return the saved items in their order, then the new ones in theirs; "none" only if there is no other item."""
+    items = tuple(dict.fromkeys((*saved, *more)))
+    return tuple(item for item in items if item != NONE) or items[:1]
 
 
 def extend_fields(*names: str) -> Callable[[Any, Any], Extension[Any]]:
@@ -66,6 +72,8 @@ class Continuation(Generic[C]):
     """Old -> new names of fields in configurations that an earlier release has saved."""
     extend: Callable[[C, C], Extension[C]] = extend_fields()
     """(saved, present) -> the present configuration with everything that the saved one asks for."""
+    additive: Sequence[str] = ()
+    """Top-level lists to which a command line adds what it names, before the options are checked together."""
 
     def read(self, folder: Path) -> tuple[C, list[str]]:
         """Return the saved configuration, and the names of saved fields that this release does not have.
@@ -133,6 +141,14 @@ class SavedStart(NamedTuple, Generic[C]):
                 f"another --out."
             )
 
+    def merge(self, values: Mapping[tuple[str, ...], Any]) -> dict[tuple[str, ...], Any]:
+        """Return the values of a command line, those of additive lists after the saved ones."""
+        merged = dict(values)
+        for name in self.continuation.additive:
+            if (name,) in merged:
+                merged[name,] = union(getattr(self.config, name), merged[name,])
+        return merged
+
     def finish(self, config: C) -> C:
         """Add what the run has already, which a command line does not repeat."""
         return self.continuation.extend(self.config, config).config
@@ -152,7 +168,7 @@ def check_run(folder: Path) -> None:
         FileNotFoundError: the folder does not exist or is empty. The message names similar run folders beside it.
         ValueError: the folder has files of something else.
     """
-    _check_entries(folder)
+    check_entries(folder)
     if (folder / saved_config.NAME).exists():
         return
     if folder.is_dir() and not is_blank(folder):
@@ -172,7 +188,7 @@ def check_run(folder: Path) -> None:
     )
 
 
-def _check_entries(folder: Path) -> None:
+def check_entries(folder: Path) -> None:
     """Raise FileExistsError if an entry of the folder is of another kind than in a run, before anything is computed."""
     if not folder.is_dir():
         return

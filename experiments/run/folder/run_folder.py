@@ -15,7 +15,7 @@ Several hosts share the folder: process 0 writes, and all processes read.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -116,11 +116,16 @@ class Run:
         """Delete the records after `step` of this training, and an incomplete last line that a kill has left."""
         self.log.truncate_after(variant, seed, step)
 
-    def row(self, variant: str, seed: int) -> dict[str, Any] | None:
+    def row(self, variant: str, seed: int, fields: Collection[str] = ()) -> dict[str, Any] | None:
         """Return the result of this training or measurement, None if it has not finished.
 
+        Args:
+            variant: name of the training or measurement.
+            seed: its seed.
+            fields: names of all its numbers; without them any object is a result.
+
         Raises:
-            ValueError: the file is damaged.
+            ValueError: the file is damaged, or does not have exactly these fields.
         """
         path, remedy = self.row_path(variant, seed), "delete it, and --resume computes it again"
         if not path.exists():
@@ -128,6 +133,13 @@ class Run:
         row = read_json(path, remedy)
         if not isinstance(row, dict) or not row:
             raise ValueError(f"{path} must be an object with a result, got {row!r:.60}; {remedy}.")
+        if fields and (differing := sorted(row.keys() ^ set(fields))):
+            raise ValueError(
+                f"{path} must have the fields of a result, got a difference in {', '.join(differing)}; {remedy}."
+            )
+        for name in fields:
+            if not isinstance(row[name], int | float | None):
+                raise ValueError(f"{path} must have numbers, got {name}={row[name]!r:.60}; {remedy}.")
         return row
 
     def finish(self, variant: str, seed: int, row: dict[str, Any]) -> None:

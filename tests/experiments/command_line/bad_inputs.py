@@ -331,6 +331,7 @@ PLACEMENT = [
     ("--tasks listops listops", "got listops listops", "--tasks"),
     ("--tasks mqar --scale lra", "got mqar", "--tasks or --scale"),
     ("--narrow text", "got text", "change --narrow"),
+    ("--narrow listops listops", "got listops listops", "--narrow"),
     ("--layers adaptve", "got 'adaptve'; did you mean adaptive?"),
     ("--layers heat heat", "got heat heat", "--layers"),
     ("--places after_embeding", "got 'after_embeding'; did you mean after_embedding?"),

@@ -1,13 +1,15 @@
 """Presets, names of variants, and the models that options describe."""
 
 import dataclasses
+from typing import Any
 
 import pytest
 
-from experiments import lm
+from experiments import lm, run
 from experiments.data.language_modeling import CorpusConfig
 from experiments.lm.cells import cells
 from experiments.lm.config import EQUATIONS
+from experiments.lm.presets import CONTINUATION
 from pdeformer.layers import PDEAttentionConfig, StencilConfig
 
 PRESETS = {name: config for name, (_, config) in lm.PRESETS.items()}
@@ -82,6 +84,22 @@ def test_components_are_parts_of_the_model():
     assert (models["canon"].placements, models["canon"].stencil.kind) == (("before_attention",), "canon")
     assert (models["rotary"].positions, models["rotary"].placements) == ("rotary", ())
     assert (models["window_5"].mixer, models["window_5"].window) == ("windowed", 5)
+
+
+def test_a_run_without_layers_or_equations_may_have_them_later(tmp_path):
+    folder = tmp_path / "run"
+    changes: dict[str, Any] = {"out": folder, "equations": ("none",), "controls": ("shift",)}
+    config = dataclasses.replace(PRESETS["ablation-types"], **changes)
+    with run.open_run(folder, config, continuation=CONTINUATION):
+        pass
+    words = ["--out", str(folder), "--resume", "--placement", "before_ffn", "--equations", "wave"]
+    more = lm.command_line(words)
+    assert (more.placement, more.equations) == (("before_ffn",), ("wave",))
+    assert list(more.variants()) == ["baseline", "attention_wave_4", "before_ffn", "shift"]
+    with run.open_run(folder, more, resume=True, continuation=CONTINUATION):
+        pass
+    again = lm.command_line([*words[:3], "--placement", "none"])  # typing fewer drops nothing
+    assert again.placement == ("before_ffn",)
 
 
 def test_options_without_effect_are_named():

@@ -81,8 +81,40 @@ def test_the_run_prints_both(padded, capsys):
     assert lm.main(dataclasses.replace(config, resume=True)) == summary
     text = capsys.readouterr().out
     assert "The artifact of padding, perplexity per token" in text
+    header = text[text.index("The artifact of padding") :].splitlines()[1]
+    assert header.split("causal: baseline")[1].split() == ["shift", "gain"]  # no causal PDE was trained
     assert "the published pattern, without any effect of the PDE: with PAD counted" in text
     assert (config.out / "padding.png").exists()
+
+
+def test_an_end_between_a_training_and_its_scores_costs_nothing(padded, monkeypatch):
+    config, summary = padded
+    path = config.out / "rows" / "official_baseline_T32%20scores-0.json"
+    content = path.read_bytes()
+    path.unlink()
+    monkeypatch.setattr(padded_training, "training_batch", lambda *_, **__: 1 / 0)  # no step may be made
+    assert lm.main(dataclasses.replace(config, resume=True)) == summary
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ('{"counted": 1.0}', "a difference in pad_share, real, zeroed; delete it"),
+        (
+            '{"counted": "x", "zeroed": 1.0, "real": 1.0, "pad_share": 0.5}',
+            "got counted='x'; delete it",
+        ),
+    ],
+)
+def test_damaged_scores_are_refused(padded, content, words):
+    config, _ = padded
+    path = config.out / "rows" / "official_baseline_T32%20scores-0.json"
+    before = path.read_bytes()
+    path.write_text(content)
+    with pytest.raises(ValueError, match=words):
+        lm.main(dataclasses.replace(config, resume=True))
+    path.write_bytes(before)
 
 
 def test_blocks_of_the_honest_run_have_no_padding_and_every_target_counts(padded):

@@ -126,9 +126,9 @@ def test_controls_of_the_mixer_replace_its_options_and_the_positions_it_cannot_h
     ("changes", "words"),
     [
         ({"controls": ("canonn",)}, "got 'canonn'; did you mean 'canon'?"),
-        ({"controls": ("zzz",)}, "choose among them"),
-        ({"controls": ("canon", "canon")}, "controls are different, got canon canon"),
-        ({"windows": (4, 4)}, "windows are different, got 4 4"),
+        ({"controls": ("zzz",)}, "--controls has values among .*, got 'zzz'; choose among them"),
+        ({"controls": ("canon", "canon")}, "values of --controls are different, got canon canon; drop"),
+        ({"windows": (4, 4)}, "values of --windows are different, got 4 4; drop"),
         ({"windows": (-1,)}, "windows must be at least 0"),
     ],
 )

@@ -175,8 +175,14 @@ def test_evolved_attention_is_one_more_variant_or_a_part_of_the_one_with_all():
     ("changes", "message"),
     [
         ({"placement": ("after_embeding",)}, "did you mean 'after_embedding'"),
-        ({"placement": ("none", "before_ffn")}, "none stands alone"),
-        ({"placement": ("before_ffn", "before_ffn")}, "placements are different"),
+        (
+            {"placement": ("none", "before_ffn")},
+            "--placement none stands alone, got none before_ffn; drop none",
+        ),
+        (
+            {"placement": ("before_ffn", "before_ffn")},
+            "values of --placement are different, got before_ffn before_ffn; drop",
+        ),
         ({"steps": 0}, "steps must be at least 1, got 0; change --steps."),
         ({"seeds": ()}, "one or more different numbers"),
         ({"seeds": (1, 1)}, "one or more different numbers"),

@@ -59,7 +59,7 @@ def test_canon_stands_at_its_four_places_and_positions_only_is_the_first_layer()
 
 def test_a_narrow_task_has_the_first_layer_and_the_convolution():
     config = dataclasses.replace(QUICK, narrow=("listops",), controls=("convolution", "canon", "shift"))
-    assert {v.kind for v in config.variants("listops")} == {"", "adaptive", "convolution"}
+    assert {v.kind for v in config.variants("listops")} == {"", "heat", "convolution"}
     assert len(config.variants("listops")) == 1 + 2 * 7
 
 
@@ -83,12 +83,12 @@ def test_a_name_has_the_smoothing_where_it_is_not_the_default(variant, name):
 
 def test_families_have_one_kind_and_the_first_has_the_baseline():
     groups = families(QUICK.variants("listops"))
-    assert list(groups) == ["adaptive", "multiscale", "convolution"]
-    assert [len(group) for group in groups.values()] == [8, 7, 7]
-    assert groups["adaptive"][0] == BASE
+    assert list(groups) == ["heat", "adaptive", "multiscale", "convolution"]
+    assert [len(group) for group in groups.values()] == [8, 7, 7, 7]
+    assert groups["heat"][0] == BASE
     assert places_of(groups["multiscale"]) == PLACEMENTS
     assert families([BASE]) == {"heat": [BASE]}
-    settings = make_settings(groups["adaptive"], PLACEMENTS)
+    settings = make_settings([BASE, *groups["adaptive"]], PLACEMENTS)
     assert np.array_equal(settings.switches, np.eye(8, 7, -1, bool))
     assert not settings.alpha.any()
 

@@ -81,10 +81,10 @@ def test_task_is_another_way_to_write_a_preset():
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"corpora": ()}, "--corpora"),
-        ({"corpora": ("bbc", "bbc")}, "got bbc bbc"),
+        ({"corpora": ()}, "--corpora needs one or more of documentation, .*got none; name"),
+        ({"corpora": ("bbc", "bbc")}, "values of --corpora are different, got bbc bbc; drop"),
         ({"equations": ("heat",)}, "got 'heat'"),
-        ({"equations": ("none", "wave")}, "none stands alone"),
+        ({"equations": ("none", "wave")}, "--equations none stands alone, got none wave; drop none"),
         ({"official": Official(heads=3)}, "heads=3 and width=128"),
         ({"official": Official(dropout=1.0)}, "--official.dropout"),
         (

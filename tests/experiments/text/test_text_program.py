@@ -13,7 +13,7 @@ from experiments import run, text
 from experiments.data import arrays
 from experiments.data.text.corpora import corpus as corpus_facts
 from experiments.lra import Mesh
-from experiments.text import text_training
+from experiments.text import program, text_training
 from experiments.text.config import Official, TextNetwork, TextOptions
 from experiments.text.presets import QUICK
 from experiments.text.variants import Rows, variants
@@ -158,6 +158,18 @@ def test_a_killed_run_resumes_to_the_same_numbers(straight, tiny, tmp_path, monk
             k: v for k, v in expected.items() if k not in ignored
         }
     assert (config.out / "metrics.jsonl").read_bytes() == (straight[0].out / "metrics.jsonl").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "name", ["hits/documentation.between_layers-0.npz", "hits/documentation.official-0.npz"]
+)
+def test_damaged_hits_are_refused_before_another_training(name, straight, tmp_path, monkeypatch):
+    shutil.copytree(straight[0].out, tmp_path / "run")
+    (tmp_path / "run" / name).write_text("no archive")
+    monkeypatch.setattr(program, "train_variant", None)  # nothing may be trained
+    more = dataclasses.replace(straight[0], out=tmp_path / "run", seeds=(0, 1), resume=True)
+    with pytest.raises(ValueError, match=f"{name} must be a whole .npz.*delete"):
+        text.main(more)
 
 
 def test_more_seeds_texts_and_equations_stand_beside_the_old_trainings(straight, tmp_path):
