@@ -12,7 +12,7 @@ from pdeformer import train
 from pdeformer.layers import PDEAttentionConfig, StencilConfig
 from pdeformer.layers.attention import Share
 from pdeformer.model import PLACEMENTS, Architecture, ModelConfig
-from pid.interface.command_options import HIDDEN, Choices
+from pid.interface.command_options import HIDDEN, MAY_BE_EMPTY, Choices
 from pid.interface.ranges import Count, Natural, Range, Seed
 
 MAY_CHANGE_ON_RESUME = (*run.MAY_CHANGE_ON_RESUME, "hosts", "data_dir", "manual_dir", "verify")
@@ -100,12 +100,12 @@ class Config:
     """Places of a diffusion layer on hidden states, in its causal form: one variant for each; none: no such variant."""
     stencil: StencilConfig = StencilConfig(kind="heat")
     """The diffusion layer of the variants of --placement."""
-    controls: Annotated[tuple[str, ...], Choices(tuple(CONTROLS))] = ()
+    controls: Annotated[tuple[str, ...], Choices(tuple(CONTROLS)), MAY_BE_EMPTY] = ()
     """Controls: one more variant each, without a PDE. canon and shift stand at --control-place; the others replace the
     positions or the attention."""
     control_place: Annotated[str, Choices(PLACEMENTS)] = "after_embedding"
     """Place of the controls that are layers."""
-    windows: tuple[Natural, ...] = ()
+    windows: Annotated[tuple[Natural, ...], MAY_BE_EMPTY] = ()
     """Locality probe: one more variant for each number, whose tokens attend to so many tokens before them."""
     official_padding: bool = False
     """Also train the official models as the first public code does: lines padded to each length, PAD in the loss, every

@@ -18,7 +18,7 @@ from experiments.lra.controls import CONTROLS, WINDOW, apply, check_controls, co
 from pdeformer import train
 from pdeformer.layers import PDEAttentionConfig, StencilConfig
 from pdeformer.model import PLACEMENTS, Architecture, ModelConfig
-from pid.interface.command_options import HIDDEN, Choices
+from pid.interface.command_options import HIDDEN, MAY_BE_EMPTY, Choices
 from pid.interface.ranges import Count, Natural, Seed
 
 MAY_CHANGE_ON_RESUME = (*run.MAY_CHANGE_ON_RESUME, "hosts", "data_dir", "manual_dir", "verify", "device_data")
@@ -78,10 +78,10 @@ class SharedOptions:
     """The diffusion layer of the variants."""
     attention: PDEAttentionConfig = PDEAttentionConfig()
     """The equation that evolves the attention of an additional variant, attention_KIND; none: no such variant."""
-    controls: Annotated[tuple[str, ...], Choices(tuple(CONTROLS))] = ()
+    controls: Annotated[tuple[str, ...], Choices(tuple(CONTROLS)), MAY_BE_EMPTY] = ()
     """Controls: one more variant each, without a PDE. convolution, canon and shift stand at the first place of
     --placement, or after_embedding; the others replace the positions or the attention."""
-    windows: tuple[Natural, ...] = ()
+    windows: Annotated[tuple[Natural, ...], MAY_BE_EMPTY] = ()
     """Locality probe: one more variant for each number, whose tokens attend to so many tokens on either side."""
     seeds: tuple[Seed, ...] = (0,)
     """Seeds. A seed determines initial weights, batches and dropout; every variant trains with every seed."""

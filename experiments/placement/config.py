@@ -11,7 +11,7 @@ from experiments.lra.suite import SuiteConfig
 from experiments.placement.layer_kinds import BOUND, DIFFUSIONS, KINDS
 from experiments.placement.variant_families import Variant, make_variants
 from pdeformer.model import PLACEMENTS, POSITIONS_ONLY
-from pid.interface.command_options import HIDDEN, Choices
+from pid.interface.command_options import HIDDEN, MAY_BE_EMPTY, Choices
 from pid.interface.ranges import Natural, Seed
 
 MAY_CHANGE_ON_RESUME = (*run.MAY_CHANGE_ON_RESUME, "data_dir", "manual_dir", "verify", "concurrency")
@@ -58,11 +58,11 @@ class Config:
     starts: tuple[float, ...] = (0.10,)
     """Initial smoothing of the learned layers, each at every place. From 1/2 on only the unconstrained convolution
     can have it."""
-    controls: Annotated[tuple[str, ...], Choices(CONTROLS)] = ("convolution",)
+    controls: Annotated[tuple[str, ...], Choices(CONTROLS), MAY_BE_EMPTY] = ("convolution",)
     """Controls. convolution: an unconstrained kernel of three taps at every place; shift: a learned mixture with the
     token before, at every place; canon: a causal convolution of four taps before and inside attention and before and
     inside the feed-forward sublayer; positions_only: the first of --layers on the position code alone."""
-    narrow: Annotated[tuple[str, ...], Choices(tuple(TASKS))] = ()
+    narrow: Annotated[tuple[str, ...], Choices(tuple(TASKS)), MAY_BE_EMPTY] = ()
     """Tasks with fewer variants, for long sequences: the first of --layers and the convolution."""
     seeds: tuple[Seed, ...] = (0,)
     """Seeds. A seed determines initial weights, batches and dropout; every variant trains with every seed."""

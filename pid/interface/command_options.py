@@ -19,6 +19,10 @@ HIDDEN = "hidden"
 """Annotation of a field that is no option."""
 POSITIONAL = "positional"
 """Annotation of a field whose value stands without a name."""
+MAY_BE_EMPTY = "may be empty"
+"""Annotation of a field with several values that the word none empties."""
+EMPTY = "none"
+"""This word."""
 
 
 class Choices(NamedTuple):
@@ -49,6 +53,8 @@ class Option:
     """Number of values; None is any number."""
     positional: bool = False
     """Whether the value stands without a name."""
+    may_be_empty: bool = False
+    """Whether the word none stands for no value."""
 
     @property
     def name(self) -> str:
@@ -130,6 +136,7 @@ def _type_of(hint: Any, metadata: list[Any]) -> dict[str, Any]:
     hint, *more = _split(hint)
     metadata = [*metadata, *more]
     result: dict[str, Any] = {"positional": True} if POSITIONAL in metadata else {}
+    result |= {"may_be_empty": True} if MAY_BE_EMPTY in metadata else {}
     for note in metadata:
         if isinstance(note, Choices):
             result["choices"] = note.words

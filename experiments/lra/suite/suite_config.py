@@ -9,7 +9,7 @@ from experiments.lra.benchmark_tasks import BENCHMARK, TASKS
 from experiments.lra.config import Config, SharedOptions
 from experiments.lra.controls import CONTROLS
 from experiments.lra.presets import CONFIGURATIONS
-from pid.interface.command_options import HIDDEN, Choices
+from pid.interface.command_options import HIDDEN, MAY_BE_EMPTY, Choices
 from pid.interface.ranges import Natural
 
 
@@ -25,7 +25,7 @@ class SuiteConfig(SharedOptions):
 
     preset: Annotated[str, HIDDEN] = "suite-quick"
     """Name of the preset with the defaults of the other options."""
-    controls: Annotated[tuple[str, ...], Choices(tuple(CONTROLS))] = ("convolution",)
+    controls: Annotated[tuple[str, ...], Choices(tuple(CONTROLS)), MAY_BE_EMPTY] = ("convolution",)
     """Controls: one more variant each, without a PDE."""
     manual_dir: Path | None = None
     """Folder lra_release of the unpacked lra_release.gz; with it ListOps, Retrieval, Pathfinder and Path-X are read."""

@@ -7,7 +7,7 @@ import pytest
 
 from experiments import lm, lra, placement, run, text
 from experiments.lm.long import LONG_PRESETS
-from experiments.lra.suite import SuiteConfig
+from experiments.lra.suite import SuiteConfig, suite_command_line
 
 FRUITS = ("none", "apple", "pear")
 CONFIGS = {
@@ -17,6 +17,12 @@ CONFIGS = {
     "text": (text.PRESETS["quick"][1], ("corpora", "equations", "targets", "placement")),
     "lm": (lm.PRESETS["quick"][1], ("equations", "placement", "controls")),
     "long": (LONG_PRESETS["long-quick"][1], ("variants",)),
+}
+COMMAND_LINES = {
+    "lra": lra.command_line,
+    "suite": suite_command_line,
+    "placement": placement.command_line,
+    "lm": lm.command_line,
 }
 OPTIONS = [(name, option) for name, (_, options) in CONFIGS.items() for option in options]
 MAY_BE_EMPTY = {("placement", "controls"), ("placement", "narrow"), ("lm", "controls")}
@@ -57,6 +63,29 @@ def test_right_lists_pass():
     run.check_names("windows", ("4", "8"))
     with pytest.raises(ValueError, match="values of --windows are different, got 4 4; drop"):
         run.check_names("windows", ("4", "4"))
+
+
+@pytest.mark.parametrize(
+    ("program", "option"),
+    [
+        *(
+            ("lra", "controls"),
+            ("lra", "windows"),
+            ("suite", "controls"),
+            ("lm", "controls"),
+            ("lm", "windows"),
+        ),
+        *(("placement", "controls"), ("placement", "narrow")),
+    ],
+)
+def test_the_word_none_empties_a_list_that_may_be_empty(program, option):
+    line, name = COMMAND_LINES[program], f"--{option}"
+    assert getattr(line.read([name, "none"]), option) == ()
+    assert "none: without any." in re.sub(r"\s+", " ", line.help(line.default).split(f"\n  {name} ")[1])
+    with pytest.raises(ValueError, match=f"{name} takes none, or one or more .*, got none; write"):
+        line.read([name])
+    with pytest.raises(ValueError, match=f"{name} takes none, or one or more .*, got 'none'"):
+        line.read([name, "none", "4" if option == "windows" else "listops"])
 
 
 @pytest.mark.parametrize(("program", "option"), OPTIONS)
