@@ -34,9 +34,8 @@ STUDY = Config(
 """python -m experiments.placement study
 
 ListOps of 10 to 64 tokens, the stand-in of Text (mails of up to 512 bytes), and Pathfinder of 32 x 32 pixels with
-contours of 6. Pathfinder is not learned in so few steps: 25 of 8 images. It takes 66 minutes on two CPU cores beside other work, 90 of
-processor time. No diffusion layer differs from the convolution at its place beyond chance; all is in
-docs/results/placement.md.
+contours of 6. Pathfinder is not learned in so few steps: 25 of 8 images. 66 minutes on two CPU cores beside other work.
+No diffusion layer differs from the convolution at its place beyond chance; docs/results/placement.md has the table.
 """
 
 FULL = dataclasses.replace(
