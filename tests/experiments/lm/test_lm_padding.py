@@ -76,7 +76,8 @@ def test_the_honest_numbers_do_not(padded):
         assert abs(gain) < 0.5
 
 
-def test_the_run_prints_both(padded, capsys):
+def test_the_run_prints_both(padded, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")  # the table on whole lines
     config, summary = padded
     assert lm.main(dataclasses.replace(config, resume=True)) == summary
     text = capsys.readouterr().out

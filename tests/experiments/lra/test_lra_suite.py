@@ -214,7 +214,7 @@ def test_a_preset_of_the_suite_may_stand_anywhere_and_is_no_value():
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"tasks": ()}, "got none; change --tasks"),
+        ({"tasks": ()}, "got none; name one of them behind --tasks"),
         ({"tasks": ("listops", "listops")}, "got listops listops"),
         ({"scale": "lra", "tasks": ("mqar",)}, "got mqar; change --tasks or --scale"),
         ({"scale": "large"}, "got 'large'; change --scale"),
