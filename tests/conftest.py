@@ -24,8 +24,11 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
 # jaxlib 0.11 has removed the flag of the fusion emitters, and XLA aborts the process on an unknown flag.
-OLDER_EMITTERS = " --xla_cpu_use_fusion_emitters=false" if jax.__version_info__ < (0, 11) else ""
-QUICK_FLAGS = f"--xla_backend_optimization_level=0{OLDER_EMITTERS}"
+# One part of code in place of several saves a quarter of the compilation.
+FLAGS_BEFORE_0_11 = " --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+QUICK_FLAGS = "--xla_backend_optimization_level=0" + (
+    FLAGS_BEFORE_0_11 if jax.__version_info__ < (0, 11) else ""
+)
 LOWERING_EVENT = "/jax/core/compile/jaxpr_to_mlir_module_duration"
 MAX_PROGRAMS = 300
 lowering_count = Counter[str]()  # number of events since the last clearing of the caches
