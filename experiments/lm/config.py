@@ -6,13 +6,13 @@ from typing import Annotated, Any, Literal
 
 from experiments import run
 from experiments.data.language_modeling import CorpusConfig
-from experiments.lra.config import NONE, Mesh
+from experiments.lra.config import Mesh
 from experiments.lra.controls import CONTROLS, WINDOW, apply, check_controls, control_of
 from pdeformer import train
 from pdeformer.layers import PDEAttentionConfig, StencilConfig
 from pdeformer.layers.attention import Share
 from pdeformer.model import PLACEMENTS, Architecture, ModelConfig
-from pid.interface.command_options import HIDDEN, MAY_BE_EMPTY, Choices
+from pid.interface.command_options import HIDDEN, MAY_BE_EMPTY, NONE, Choices
 from pid.interface.ranges import Count, Natural, Range, Seed
 
 MAY_CHANGE_ON_RESUME = (*run.MAY_CHANGE_ON_RESUME, "hosts", "data_dir", "manual_dir", "verify")

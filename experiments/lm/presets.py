@@ -6,8 +6,8 @@ from typing import Any
 from experiments import run
 from experiments.data.language_modeling import CorpusConfig
 from experiments.lm.config import EQUATIONS, MAY_CHANGE_ON_RESUME, Config, Network, Padding
-from experiments.lra.config import NONE
 from pdeformer.train import Optimizer
+from pid.interface.command_options import NONE
 
 SMALL: dict[str, Any] = {"dropout": 0.0, "attention_dropout": 0.0}
 QUICK = Config(

@@ -18,7 +18,7 @@ from experiments.lra.controls import CONTROLS, WINDOW, apply, check_controls, co
 from pdeformer import train
 from pdeformer.layers import PDEAttentionConfig, StencilConfig
 from pdeformer.model import PLACEMENTS, Architecture, ModelConfig
-from pid.interface.command_options import HIDDEN, MAY_BE_EMPTY, Choices
+from pid.interface.command_options import HIDDEN, MAY_BE_EMPTY, NONE, Choices
 from pid.interface.ranges import Count, Natural, Seed
 
 MAY_CHANGE_ON_RESUME = (*run.MAY_CHANGE_ON_RESUME, "hosts", "data_dir", "manual_dir", "verify", "device_data")
@@ -28,8 +28,6 @@ RENAMED = {"together": "combine"}
 """Map from old to new names of options, for one release."""
 BASELINE = "baseline"
 """Name of the variant without a PDE."""
-NONE = "none"
-"""The value of an option that switches a variant off."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,8 +4,9 @@ import dataclasses
 from typing import Any
 
 from experiments import run
-from experiments.lra.config import NONE, Config
+from experiments.lra.config import Config
 from experiments.lra.controls import CONTROLS
+from pid.interface.command_options import NONE
 
 ALWAYS = ("seeds", "controls", "windows")
 """Fields that may always have more than the saved ones."""

@@ -11,9 +11,9 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from experiments.run.compilation_cache import OPTION as NO_CACHE
 from experiments.run.console import safe_output
-from experiments.run.folder.continuation import NONE, Continuation, SavedStart, check_run, is_blank
+from experiments.run.folder.continuation import Continuation, SavedStart, check_run, is_blank
 from experiments.run.folder.folder_lock import check_unlocked
-from pid.interface.command_options import Option, groups_of, options_of
+from pid.interface.command_options import NONE, Option, groups_of, options_of
 from pid.interface.help_text import help_text, is_help
 from pid.interface.parsing import Arguments, parse, replace
 from pid.interface.ranges import MAX_INT

@@ -3,25 +3,24 @@
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from experiments import run
 from experiments.data.text.corpora import TokenText
 from experiments.lra import Mesh
 from experiments.text.text_tasks import PUBLISHED, TASKS, text_of
 from pdeformer import cta, train
+from pdeformer.attention.options import Target
 from pdeformer.layers import PDEAttentionConfig, StencilConfig
 from pdeformer.model import PLACEMENTS, Architecture
-from pid.interface.command_options import HIDDEN, Choices
+from pid.interface.command_options import HIDDEN, NONE, Choices
 from pid.interface.ranges import Count, Natural, Seed
 
 MAY_CHANGE_ON_RESUME = (*run.MAY_CHANGE_ON_RESUME, "hosts", "data_dir", "manual_dir", "verify")
 """Fields that may change on resume: devices and data folders, but nothing that changes results beyond rounding."""
-NONE = "none"
-"""The value of an option that switches variants off."""
 EQUATIONS = cta.KINDS
 """Equations of the evolved attention, and of the official layer."""
-TARGETS = ("weights", "logits")
+TARGETS: tuple[Target, ...] = get_args(Target)
 """What an equation of the evolved attention acts on."""
 
 
@@ -232,7 +231,7 @@ class Config:
         more: Mapping[str, str] = {}
         if (equation, target) == ("reaction-diffusion", "logits"):
             more = {"reaction": "allen_cahn"}  # logits may be negative
-        return PDEAttentionConfig(equation, steps=self.attention_steps, target=target, **more)  # type: ignore[arg-type]  checked
+        return PDEAttentionConfig(equation, steps=self.attention_steps, target=target, **more)  # type: ignore[arg-type]  check_names has seen both
 
     def idle_options(self) -> dict[str, run.Idle]:
         """Return the options and groups that have no effect, and why."""

@@ -8,9 +8,10 @@ from typing import Any, Literal, NamedTuple
 from flax import nnx
 
 from experiments.lra.config import BASELINE
-from experiments.text.config import NONE, Config, Official
+from experiments.text.config import Config, Official
 from pdeformer import cta, train
 from pdeformer.model import Classifier, ModelConfig
+from pid.interface.command_options import NONE
 
 OFFICIAL = "official"
 """Name of the official baseline, and prefix of the official models with an equation."""

@@ -21,8 +21,8 @@ POSITIONAL = "positional"
 """Annotation of a field whose value stands without a name."""
 MAY_BE_EMPTY = "may be empty"
 """Annotation of a field with several values that the word none empties."""
-EMPTY = "none"
-"""This word."""
+NONE = "none"
+"""The word for no value, or for a value that switches variants off."""
 
 
 class Choices(NamedTuple):

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pid.interface.command_options import EMPTY, Option, groups_of, options_of
+from pid.interface.command_options import NONE, Option, groups_of, options_of
 
 WIDTH = 80
 PLACEHOLDER = {int: "N", float: "X", str: "TEXT", Path: "PATH"}
@@ -89,8 +89,8 @@ def description(option: Option) -> str:
     if option.choices and not heading_has_choices:
         text += f" One of: {', '.join(map(str, option.choices))}."
     if option.may_be_empty:
-        text += f" {EMPTY}: without any."
-        return f"{text} Default: {show(option.default) or EMPTY}."
+        text += f" {NONE}: without any."
+        return f"{text} Default: {show(option.default) or NONE}."
     if option.default in (None, (), dataclasses.MISSING):
         return text
     return f"{text.partition(' Default: ')[0]} Default: {show(option.default)}."

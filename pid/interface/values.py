@@ -5,7 +5,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from pid.interface.command_options import EMPTY, Option
+from pid.interface.command_options import NONE, Option
 from pid.interface.local_paths import check_local
 from pid.interface.ranges import MAX_INT, Range
 
@@ -31,7 +31,7 @@ SEVERAL = {int: "whole numbers", float: "numbers", bool: "true or false", str: "
 def rule(option: Option) -> str:
     """Return which values an option takes, as words that follow "takes"."""
     if option.may_be_empty:
-        return f"{EMPTY}, or {rule(dataclasses.replace(option, may_be_empty=False))}"
+        return f"{NONE}, or {rule(dataclasses.replace(option, may_be_empty=False))}"
     if option.choices:
         words = ", ".join(map(str, option.choices))
         return f"one of {words}" if option.length == 1 else f"one or more of {words}"
@@ -71,7 +71,7 @@ def read(option: Option, words: list[str]) -> Any:
             raise ValueError(f"--{option.name} takes {rule(option)}, got none; {example(option)}.")
         return _read_one(option, words[0])
     parts = words if option.kind is Path else [part for word in words for part in _parts(word)]
-    if option.may_be_empty and parts == [EMPTY]:
+    if option.may_be_empty and parts == [NONE]:
         return ()
     if option.length not in (None, len(parts)) or not parts:
         raise ValueError(

@@ -10,6 +10,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from experiments.run.folder import saved_config
 from experiments.run.folder.atomic_files import check_file, check_subfolder, read_json
 from experiments.run.folder.start_log import read_starts
+from pid.interface.command_options import NONE
 
 C = TypeVar("C")
 X = TypeVar("X")
@@ -19,8 +20,6 @@ MAY_CHANGE_ON_RESUME = ("mesh", "out", "resume", "profile")
 The `config.py` of a program may add others.
 """
 LOCK = "lock"
-NONE = "none"
-"""The value of a list that switches its variants off."""
 REMAINS = (LOCK, "versions.json", "starts.jsonl")
 """Files that a start may leave if it ends before it has written its configuration."""
 SUFFIXES = {".json", ".jsonl", ".png", ".csv", ".md"}

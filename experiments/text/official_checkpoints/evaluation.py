@@ -10,9 +10,10 @@ from jax.sharding import Mesh
 from experiments.data import arrays
 from experiments.data.arrays import Split
 from experiments.lra.program import all_examples
-from experiments.text.config import NONE, Config
+from experiments.text.config import Config
 from experiments.text.official_checkpoints.checkpoint_files import read_state_dict
 from pdeformer import cta, train
+from pid.interface.command_options import NONE
 
 
 class CheckpointResult(NamedTuple):

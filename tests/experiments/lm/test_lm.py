@@ -10,11 +10,9 @@ import jax
 import numpy as np
 import pytest
 from flax import nnx
-from matplotlib.figure import Figure
 
 from experiments import lm, run
 from experiments.lm import cells, figures, next_token, program, report, scores
-from experiments.run.figures import label_log_axis
 from experiments.run.report.paired import compare_scores
 from pdeformer import sharding
 from pdeformer.model import CausalLM
@@ -312,24 +310,6 @@ def test_bins_cover_every_position_once():
         curve = np.arange(length, dtype=float)
         expected = [curve[a:b].mean() for a, b in itertools.pairwise(edges)]
         np.testing.assert_allclose(figures.binned(curve), expected)
-
-
-@pytest.mark.parametrize(
-    ("values", "ticks", "labels"),
-    [
-        ([171.0, 258.0], (), ["180", "200", "220", "240"]),
-        ([1.0, 60.0], (), ["1", "2", "5", "10", "20", "50"]),
-        ([1024, 16384], (1024, 4096, 16384), ["1,024", "4,096", "16,384"]),
-    ],
-)
-def test_a_logarithmic_axis_has_plain_numbers(values, ticks, labels):
-    panel = Figure().subplots()
-    panel.plot(values, values)
-    panel.set(xscale="log", xlim=(min(values), max(values)))
-    label_log_axis(panel.xaxis, ticks)
-    low, high = panel.get_xlim()
-    texts = [tick.get_text() for tick in panel.get_xticklabels() if low <= tick.get_position()[0] <= high]
-    assert texts == labels
 
 
 def test_scores_of_other_results_are_refused(straight):

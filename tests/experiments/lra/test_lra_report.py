@@ -7,13 +7,14 @@ import math
 import matplotlib.image
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from experiments import lra, run
 from experiments.data import listops
 from experiments.lra.comparison import figures, report
 from experiments.lra.learned import depth_accuracy, example_hits, figures_learned, learned_coefficients
 from experiments.lra.learned.example_hits import Hits
-from experiments.run.figures import COLORS, smooth, smoothing_window
+from experiments.run.figures import COLORS, label_log_axis, smooth, smoothing_window
 from pdeformer.layers import PDEAttentionConfig
 
 N = 400
@@ -195,6 +196,24 @@ def test_curves_have_one_color_per_variant_a_band_over_seeds_and_say_so(
     boxes = [ax.get_window_extent() for ax in figure.axes]
     assert not any(legend.get_window_extent().overlaps(box) for box in boxes)
     assert not any(label.get_window_extent().x0 < boxes[1].x1 for label in accuracy.texts)
+
+
+@pytest.mark.parametrize(
+    ("values", "ticks", "labels"),
+    [
+        ([171.0, 258.0], (), ["180", "200", "220", "240"]),
+        ([1.0, 60.0], (), ["1", "2", "5", "10", "20", "50"]),
+        ([1024, 16384], (1024, 4096, 16384), ["1,024", "4,096", "16,384"]),
+    ],
+)
+def test_a_logarithmic_axis_has_plain_numbers(values, ticks, labels):
+    panel = Figure().subplots()
+    panel.plot(values, values)
+    panel.set(xscale="log", xlim=(min(values), max(values)))
+    label_log_axis(panel.xaxis, ticks)
+    low, high = panel.get_xlim()
+    texts = [tick.get_text() for tick in panel.get_xticklabels() if low <= tick.get_position()[0] <= high]
+    assert texts == labels
 
 
 def test_smoothing_is_centered_and_keeps_a_straight_line():

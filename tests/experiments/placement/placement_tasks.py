@@ -1,13 +1,16 @@
 """A tiny task of `experiments.placement`, and trainings of its members one by one, by the step of `experiments.lra`."""
 
+import contextlib
 import dataclasses
 
 import jax
 import numpy as np
+import pytest
 
 from experiments import placement, run
 from experiments.data import arrays
 from experiments.lra import program as lra_program
+from experiments.lra.presets import CONFIGURATIONS
 from experiments.placement.family_training import FamilyTraining, make_family
 from experiments.placement.layer_kinds import KINDS
 from experiments.placement.variant_families import BASE, Variant
@@ -35,6 +38,14 @@ CONFIG = placement.Config(
     mesh=placement.Mesh(data=1),
 )
 """Two families, of five variants in all."""
+
+
+@contextlib.contextmanager
+def small_listops():
+    """Make ListOps of the tiny task the one of `experiments.placement`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(CONFIGURATIONS["quick"], "listops", TASK)
+        yield
 
 
 def one(kind: str, place: str, alpha: float | None = None) -> Variant:

@@ -6,11 +6,10 @@ import json
 import pytest
 
 from experiments import placement, run
-from experiments.lra.presets import CONFIGURATIONS
 from experiments.placement import family_training, program
 from experiments.placement.member_results import saved_groups
 from experiments.placement.presets import CONTINUATION
-from tests.experiments.placement.placement_tasks import CONFIG, TASK
+from tests.experiments.placement.placement_tasks import CONFIG, small_listops
 
 SMALL = dataclasses.replace(CONFIG, places=("after_embedding",), seeds=(0,), steps=(2,), rows=0)
 TIMED = ("tokens_per_second", "compile_seconds")
@@ -19,8 +18,7 @@ TIMED = ("tokens_per_second", "compile_seconds")
 @pytest.fixture(scope="module", autouse=True)
 def miniature():
     """Shrink ListOps, for all tests of this file."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(CONFIGURATIONS["quick"], "listops", TASK)
+    with small_listops():
         yield
 
 

@@ -12,12 +12,11 @@ import pytest
 
 from experiments import placement, run
 from experiments.lra.learned import example_hits, learned_stencils
-from experiments.lra.presets import CONFIGURATIONS
 from experiments.placement import family_training, program
 from experiments.placement.member_files import load_sites
 from experiments.placement.sites.site_states import sites_of
 from experiments.run.report.paired import compare_hits
-from tests.experiments.placement.placement_tasks import CONFIG, TASK
+from tests.experiments.placement.placement_tasks import CONFIG, TASK, small_listops
 from tests.helpers.sampling import sample
 
 VAL, TEST = 12, 20
@@ -33,8 +32,7 @@ NAMES = [
 @pytest.fixture(scope="module", autouse=True)
 def miniature():
     """Shrink ListOps, for all tests of this file."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(CONFIGURATIONS["quick"], "listops", TASK)
+    with small_listops():
         yield
 
 
