@@ -2,7 +2,7 @@
 
     python -m experiments.placement                              # `quick`: ListOps, every place and layer, one seed
     python -m experiments.placement --places after_embedding after_attention --seeds 0 1 2
-    python -m experiments.placement --layers heat --alphas 0.05 0.25 0.45 0.5 0.55 0.6 --controls    # past the bound
+    python -m experiments.placement --layers heat --alphas 0.25 0.45 0.5 0.55 0.6 --controls none   # past the bound
     python -m experiments.placement study                        # three tasks, three seeds, all controls
     python -m experiments.placement --out runs/mine --resume     # continue after a kill
     python -m experiments.placement --out runs/mine --resume --seeds 0 1 2 --controls canon    # more members

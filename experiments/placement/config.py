@@ -14,7 +14,7 @@ from pdeformer.model import PLACEMENTS, POSITIONS_ONLY
 from pid.interface.command_options import HIDDEN, MAY_BE_EMPTY, Choices
 from pid.interface.ranges import Natural, Seed
 
-MAY_CHANGE_ON_RESUME = (*run.MAY_CHANGE_ON_RESUME, "data_dir", "manual_dir", "verify", "concurrency")
+MAY_CHANGE_ON_RESUME = (*run.MAY_CHANGE_ON_RESUME, "hosts", "data_dir", "manual_dir", "verify", "concurrency")
 """Fields that may change on resume: devices and data folders, but nothing that changes results beyond rounding."""
 CONTROLS = ("convolution", "shift", "canon", POSITIONS_ONLY)
 """Controls of equal place."""
@@ -22,10 +22,13 @@ CONTROLS = ("convolution", "shift", "canon", POSITIONS_ONLY)
 
 @dataclasses.dataclass(frozen=True)
 class Mesh:
-    """Devices along the axis of the mesh; -1 takes all."""
+    """Devices along each axis of the mesh; -1 takes all that remain."""
 
     data: int = -1
-    """Devices that share the variants of a layer. -1 takes all."""
+    """Groups of devices that share the variants of a layer. -1 takes all that --mesh.model leaves."""
+    model: int = 1
+    """Devices that share the rows, heads and feed-forward units of one training. -1 takes all that --mesh.data
+    leaves."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,6 +90,8 @@ class Config:
     """Read all prepared data and compare its SHA-256, although its files have not changed since the last time."""
     mesh: Mesh = Mesh()
     """Devices of the mesh."""
+    hosts: run.Hosts = run.Hosts()
+    """Training on several hosts."""
 
     def __post_init__(self) -> None:
         """Check that the options fit together, and those of every task."""

@@ -36,7 +36,7 @@ from experiments.run.training.member_loop import (
     Validation,
     train_group,
 )
-from experiments.run.training.member_programs import MemberPrograms, pad_variants
+from experiments.run.training.member_programs import MemberPrograms, gather, pad_variants
 from pdeformer.model import ModelConfig
 
 Splits = lra_program.Splits
@@ -112,7 +112,7 @@ class FamilyTraining:
         """Make the programs and place the settings on the devices."""
         self.family, self.splits = family, splits
         self.programs = make_programs(family, splits["train"].first_id, mesh, concurrency)
-        count = len(family.variants) + -len(family.variants) % mesh.size
+        count = len(family.variants) + -len(family.variants) % mesh.shape["data"]
         parts = initial_layers(family.variants, family.places, family.model)
         self._parts = self.programs.place(pad_variants(parts, count), split=True)
         self._settings = self.programs.place(pad_variants(family.settings, count), split=True)
@@ -163,8 +163,8 @@ class FamilyTraining:
             yield self.programs.place(batch._asdict(), split=False)
 
     def parameters(self, params: Any, seed: int, variant: int) -> Any:
-        """Return the parameters of one member."""
-        return jax.device_get(jax.tree.map(lambda x: x[seed, variant], params))
+        """Return the parameters of one member. All hosts call this together."""
+        return gather(jax.tree.map(lambda x: x[seed, variant], params))
 
 
 def train_family(

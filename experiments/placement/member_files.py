@@ -73,7 +73,7 @@ def measure_sites(
 def save_files(
     training: FamilyTraining, group: GroupRun, folder: run.Run, rows: int, *, bound_of: int
 ) -> None:
-    """Save stencils and measures of all members of a family.
+    """Save stencils and measures of all members of a family; process 0 does, and all hosts call this together.
 
     Args:
         training: the family.
@@ -87,15 +87,19 @@ def save_files(
     for s, seed in enumerate(family.seeds):
         for v, variant in enumerate(family.variants):
             params = training.parameters(group.state.best, s, v)
-            learned_stencils.save(folder, variant.name, seed, taps_of(training, params, variant))
-            if not rows:
-                continue
-            with_bound = variant == BASE and seed == bound_of
-            sites = {"best": measure_sites(training, params, v, rows, insertions=with_bound)}
+            weights = {"best": params}
             if initial is not None and variant == BASE:
-                start = training.parameters(initial.states.params, s, v)
-                sites["initial"] = measure_sites(training, start, v, rows, insertions=with_bound)
-            _write(folder, variant.name, seed, sites)
+                weights["initial"] = training.parameters(initial.states.params, s, v)
+            if not run.is_first():
+                continue
+            learned_stencils.save(folder, variant.name, seed, taps_of(training, params, variant))
+            if rows:
+                with_bound = variant == BASE and seed == bound_of
+                sites = {
+                    name: measure_sites(training, own, v, rows, insertions=with_bound)
+                    for name, own in weights.items()
+                }
+                _write(folder, variant.name, seed, sites)
 
 
 def _write(folder: run.Run, variant: str, seed: int, sites: dict[str, Any]) -> None:

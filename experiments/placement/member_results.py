@@ -56,9 +56,10 @@ class SavedGroup(NamedTuple):
 
 def save_group(folder: run.Run, name: str, group: SavedGroup) -> None:
     """Save which members train together, before their first step."""
-    path = folder.folder / GROUPS / f"{name}.json"
-    path.parent.mkdir(exist_ok=True)
-    run.write_atomically(path, (json.dumps(group._asdict()) + "\n").encode())
+    if run.is_first():
+        path = folder.folder / GROUPS / f"{name}.json"
+        path.parent.mkdir(exist_ok=True)
+        run.write_atomically(path, (json.dumps(group._asdict()) + "\n").encode())
 
 
 def saved_groups(folder: run.Run) -> list[SavedGroup]:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 from jax.sharding import Mesh
 from rich.console import Console
 
@@ -40,6 +41,7 @@ from experiments.run.figures import save_all
 from experiments.run.folder.atomic_files import check_subfolder
 from experiments.run.training.member_programs import default_concurrency
 from pdeformer import sharding
+from pdeformer.sharding.mesh import mesh_of_devices
 
 
 class TaskRun(NamedTuple):
@@ -66,8 +68,10 @@ def main(config: Config) -> dict[str, Any]:
         Preempted: a signal arrived; the step is saved.
         ValueError: a task cannot be trained; raised before any task is trained.
     """
-    mesh = sharding.make_mesh(config.mesh.data, 1, 1)
+    run.join_hosts(config.hosts, config.out)
+    mesh = sharding.make_mesh(config.mesh.data, config.mesh.model, 1)
     check(config)
+    run.introduce_process(mesh.shape)
     out = config.out or run.next_folder(Path("runs/placement"), config.preset)
     with run.open_run(out, config, resume=config.resume, continuation=CONTINUATION) as folder:
         console = run.open_console()
@@ -103,7 +107,7 @@ def check(config: Config) -> None:
         FileNotFoundError: a published file is missing.
         ValueError: a model cannot have a layer at a place, or sizes do not fit.
     """
-    alone = sharding.make_mesh(1, 1, 1)  # a batch is not split over the devices
+    alone = mesh_of_devices(jax.local_devices()[:1])  # a batch is not split over the devices
     for task in config.tasks:
         task_config = config.task_config(task)
         check_task(task_config, alone)
@@ -136,7 +140,8 @@ def run_task(config: Config, task: str, mesh: Mesh, parent: run.Run, console: Co
     lines = report.make_lines(variants, results, hits)
     sites = load_sites(folder, BASE.name, config.seeds[0])
     task_run = TaskRun(task, title, variants, results, hits, floors, lines, sites)
-    draw_task(config, task_run, folder)
+    if run.is_first():
+        draw_task(config, task_run, folder)
     console.print(f"wrote the figures of {task} into {folder.folder}", markup=False)
     return task_run
 
@@ -226,3 +231,4 @@ def train_and_save(
     for result, hits in results:
         if read_member(folder, result.variant, result.seed) is None:
             save_member(folder, result, hits)
+    run.barrier()  # so that all hosts read what process 0 has written

@@ -35,12 +35,15 @@ def ambient_axes() -> dict[str, int]:
 def row_axes(rows: int, axes: dict[str, int]) -> tuple[str, ...]:
     """Return the mesh axes that split the rows of a batch of activations: "data" and "model", "data" alone, or none.
 
+    Where "data" is no axis, as inside a `shard_map` over it, "model" takes its place.
+
     Args:
         rows: the number of rows, which the product of the axes divides.
         axes: the sizes of the mesh axes by their names, as from `ambient_axes`.
     """
-    for names in (("data", "model"), ("data",)):
-        if all(name in axes for name in names) and rows % math.prod(axes[name] for name in names) == 0:
+    both = tuple(name for name in ("data", "model") if name in axes)
+    for names in (both, both[:-1]):
+        if rows % math.prod(axes[name] for name in names) == 0:
             return names
     return ()
 

@@ -86,6 +86,8 @@ class LongConfig:
     """Folder of prepared data. Later runs read it again."""
     mesh: Mesh = Mesh()
     """Devices of the mesh."""
+    hosts: run.Hosts = run.Hosts()
+    """Training on several hosts."""
 
     def __post_init__(self) -> None:
         """Check that the options fit together, before anything is generated."""

@@ -82,7 +82,7 @@ def extend(saved: LongConfig, config: LongConfig) -> run.Extension[LongConfig]:
 
 
 LONG_CONTINUATION = run.Continuation(
-    "lm", LONG_PRESETS, (*run.MAY_CHANGE_ON_RESUME, "data_dir"), extend=extend
+    "lm", LONG_PRESETS, (*run.MAY_CHANGE_ON_RESUME, "hosts", "data_dir"), extend=extend
 )
 long_command_line = run.CommandLine(
     "experiments.lm",

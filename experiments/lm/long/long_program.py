@@ -39,6 +39,7 @@ def run_long(config: LongConfig) -> dict[str, Any]:
         Preempted: a signal arrived; the step is saved.
         ValueError: the configuration cannot be trained; raised before anything is generated or written.
     """
+    run.join_hosts(config.hosts, config.out)
     mesh = sharding.make_mesh(config.mesh.data, config.mesh.model, config.mesh.seq)
     check(config, mesh)
     run.introduce_process(mesh.shape)

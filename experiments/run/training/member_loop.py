@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Float
 
 from experiments.run.console import failure_code, stop_if_failed
+from experiments.run.distributed import broadcast_from_first, call_on_first
 from experiments.run.folder.json_types import to_json
 from experiments.run.folder.run_folder import Run
 from experiments.run.progress import Clock, TrainingProgress
@@ -68,8 +69,8 @@ class GroupFunctions(NamedTuple):
     """(state, first step from 0, K) -> the state after K steps, and metrics (S, V, K)."""
     validate: Callable[[Any], Validation]
     """parameters -> evaluation on the validation split."""
-    keep_best: Callable[[MembersState, Any], MembersState]
-    """(state, accuracies) -> the state with the best parameters."""
+    keep_best: Callable[[MembersState, Any, Any], MembersState]
+    """(state, accuracies, whether the losses are finite) -> the state with the best parameters."""
 
 
 class GroupRun(NamedTuple):
@@ -123,7 +124,7 @@ def train_group(
     run.record_start()
     records = MemberRecords(run.log, group.members, lambda last: cadence.logged_steps(last, steps))
     folder, notes = run.folder / "checkpoints" / group.name, []
-    start = find_start(records, folder, notes)
+    start = broadcast_from_first(call_on_first(lambda: find_start(records, folder, notes)) or 0)
     state = functions.start()
     with Checkpoints(folder, keep=cadence.keep) as checkpoints:
         state = checkpoints.restore(state) if start else state
@@ -169,7 +170,9 @@ class _Loop:
             validation = None
             if self.cadence.evaluates(step, self.steps):
                 validation = self.functions.validate(state.states.params)
-                state = self._keep_best(state, validation)
+                is_finite = np.isfinite(validation.loss)
+                accuracy = np.where(is_finite, validation.accuracy, -1).astype(np.float32)
+                state = self.functions.keep_best(state, accuracy, is_finite)
             self._log(rows, step, np.asarray(jax.device_get(state.stopped)), validation)
             self._save(state, step)
         return state
@@ -191,18 +194,6 @@ class _Loop:
         if first + chunk < self.steps:
             self.stop.request(failure_code())
         return state, metrics
-
-    def _keep_best(self, state: MembersState, validation: Validation) -> MembersState:
-        """Keep the best parameters; a member whose validation loss is not finite stops."""
-        is_finite = np.isfinite(validation.loss)
-        stopped = np.asarray(jax.device_get(state.stopped))
-        ended = np.where((stopped == 0) & ~is_finite, int(jax.device_get(state.step)), stopped).astype(
-            np.int32
-        )
-        state = state._replace(stopped=jax.device_put(ended, state.stopped.sharding))
-        return self.functions.keep_best(
-            state, np.where(is_finite, validation.accuracy, -1).astype(np.float32)
-        )
 
     def _records(
         self, first: int, metrics: Metrics, before: np.ndarray, stopped: np.ndarray

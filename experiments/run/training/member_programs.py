@@ -15,16 +15,30 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from experiments.run.training.train_loop import training_key
 from pdeformer import train
 from pdeformer.train.step import sums_and_hits
 
+
+class Place(NamedTuple):
+    """Where an argument or a result of a compiled function lies."""
+
+    computed: PartitionSpec
+    """Axes whose parts are computed on different devices of "data"."""
+    stored: PartitionSpec
+    """Axes that are split in memory between two calls."""
+
+
 MEMBERS = PartitionSpec(None, "data")
 """Axes (S, V) of members: the variants are split over the devices."""
-VARIANTS, COPY = PartitionSpec("data"), PartitionSpec()
+COPY = Place(PartitionSpec(), PartitionSpec())
+VARIANTS = Place(PartitionSpec("data"), PartitionSpec("data"))
+NUMBERS = Place(MEMBERS, PartitionSpec())
+"""A few numbers of each member, of which every device stores all, so that every host can read them."""
 
 
 class MembersState(NamedTuple):
@@ -64,7 +78,7 @@ class MemberPrograms:
         merge: (parameters of a seed, initial part of a variant) -> initial parameters of the member.
         optimizer: configuration of AdamW.
         steps: number of updates of a training.
-        mesh: devices, whose axis "data" splits the variants.
+        mesh: devices, whose axis "data" splits the variants, and "model" the weights and the rows of each member.
         concurrency: members that a device computes at the same time; the others follow one after another.
     """
 
@@ -81,14 +95,16 @@ class MemberPrograms:
         """Make the functions. The first call of each compiles."""
         self._build, self._loss_of, self._merge = build, loss_of, merge
         self._optimizer, self._steps, self._mesh, self._concurrency = optimizer, steps, mesh, concurrency
-        self.graphdef = train.make_init(build, optimizer, steps, mesh)[0]
-        state: Any = MembersState(COPY, *(MEMBERS,) * 5)  # type: ignore[arg-type]  specs in place of arrays
+        self.graphdef, _, alone = train.make_init(build, optimizer, steps, mesh)
+        weights: Any = jax.tree.map(lambda own: Place(MEMBERS, PartitionSpec(*MEMBERS, *own.spec)), alone)
+        numbers: Any = NUMBERS
+        state = MembersState(COPY, weights, numbers, weights.params, numbers, numbers)  # type: ignore[arg-type]
         self.start = self._compile(self._start, (COPY, VARIANTS, VARIANTS), state)
         self.advance = self._compile(
-            self._advance, (state, VARIANTS, COPY, COPY), (state, MEMBERS), donate_argnums=0
+            self._advance, (state, VARIANTS, COPY, COPY), (state, NUMBERS), donate_argnums=0
         )
-        self.evaluate = self._compile(self._evaluate, (MEMBERS, VARIANTS, COPY), MEMBERS)
-        self.keep_best = self._compile(self._keep_best, (state, MEMBERS), state, donate_argnums=0)
+        self.evaluate = self._compile(self._evaluate, (weights.params, VARIANTS, COPY), NUMBERS)
+        self.keep_best = self._compile(self._keep_best, (state, NUMBERS, NUMBERS), state, donate_argnums=0)
 
     @property
     def program_count(self) -> int:
@@ -96,8 +112,14 @@ class MemberPrograms:
         return self.advance._cache_size()
 
     def place(self, arrays: Any, *, split: bool) -> Any:
-        """Copy arrays to the devices; with `split` their first axis is that of the variants."""
-        return jax.device_put(arrays, NamedSharding(self._mesh, VARIANTS if split else COPY))
+        """Copy arrays, which all hosts have, to the devices; with `split` their first axis is that of the variants."""
+        sharding = NamedSharding(self._mesh, (VARIANTS if split else COPY).stored)
+
+        def copy(x: Any) -> jax.Array:
+            x = np.asarray(x)
+            return jax.make_array_from_callback(x.shape, sharding, lambda index: x[index])
+
+        return jax.tree.map(copy, arrays)
 
     def _start(self, seeds: Int[Array, " s"], settings: Any, parts: Any) -> MembersState:
         """Return the initial state: equal weights for equal seeds, except for the parts of the variants."""
@@ -154,17 +176,22 @@ class MemberPrograms:
         batches = jax.tree.map(lambda x: jnp.broadcast_to(x, (seeds, *x.shape)), batch)
         return self._map_members(member, params, settings, batches, jnp.zeros(seeds, jnp.int32))
 
-    def _keep_best(self, state: MembersState, accuracy: Float[Array, "s v"]) -> MembersState:
+    def _keep_best(
+        self, state: MembersState, accuracy: Float[Array, "s v"], is_finite: Bool[Array, "s v"]
+    ) -> MembersState:
         """Keep the parameters of the members whose validation accuracy is not below their best one so far.
 
-        A member that has stopped, or whose accuracy is NaN, keeps what it has.
+        A member whose validation loss is not finite stops here. One that has stopped, or whose accuracy is NaN, keeps
+        what it has.
         """
-        is_better = (accuracy >= state.best_accuracy) & (state.stopped == 0)
+        stopped = jnp.where((state.stopped == 0) & ~is_finite, state.step, state.stopped)
+        is_better = (accuracy >= state.best_accuracy) & (stopped == 0)
 
         def choose(new: Array, old: Array) -> Array:
             return jnp.where(is_better.reshape(is_better.shape + (1,) * (new.ndim - 2)), new, old)
 
         return state._replace(
+            stopped=stopped,
             best=jax.tree.map(choose, state.states.params, state.best),
             best_accuracy=choose(accuracy, state.best_accuracy),
             best_step=choose(jnp.broadcast_to(state.step, is_better.shape), state.best_step),
@@ -185,11 +212,30 @@ class MemberPrograms:
         return _map(seed_of_members, (carry, batches, seeds), len(seeds), outer)
 
     def _compile(self, function: Callable[..., Any], inputs: Any, outputs: Any, **options: Any) -> Any:
-        """Return the compiled function, whose variants are split over the mesh."""
+        """Return the compiled function. Each part of "data" has its own variants; "model" is left to the compiler.
+
+        Args:
+            function: what is computed for the variants of a part.
+            inputs: places of its arguments.
+            outputs: places of its results.
+            options: those of `jax.jit`.
+        """
         if self._mesh.size == 1:
             return jax.jit(function, **options)
-        mapped = jax.shard_map(function, mesh=self._mesh, in_specs=inputs, out_specs=outputs, check_vma=False)
-        return jax.jit(mapped, **options)
+
+        def take(places: Any, take_one: Callable[[Place], Any]) -> Any:
+            return jax.tree.map(take_one, places, is_leaf=lambda x: isinstance(x, Place))
+
+        mapped = jax.shard_map(
+            function,
+            mesh=self._mesh,
+            in_specs=take(inputs, lambda place: place.computed),
+            out_specs=take(outputs, lambda place: place.computed),
+            axis_names=set(self._mesh.axis_names) if self._mesh.shape["model"] == 1 else {"data"},
+            check_vma=False,
+        )
+        shardings = functools.partial(take, take_one=lambda place: NamedSharding(self._mesh, place.stored))
+        return jax.jit(mapped, in_shardings=shardings(inputs), out_shardings=shardings(outputs), **options)
 
 
 def _map(function: Callable[[Any], Any], xs: Any, count: int, concurrency: int) -> Any:
@@ -210,6 +256,15 @@ def default_concurrency(members: int, platform: str) -> int:
     On two CPU cores seven members of `experiments.placement` took 2.7 times as long side by side as one after another.
     """
     return 1 if platform == "cpu" else members
+
+
+def gather(tree: Any) -> Any:
+    """Return arrays whose parts lie on the devices of several hosts as NumPy arrays. All hosts call this together."""
+
+    def whole(x: jax.Array) -> np.ndarray:
+        return np.asarray(x if x.is_fully_addressable else multihost_utils.process_allgather(x, tiled=True))
+
+    return jax.tree.map(whole, tree)
 
 
 def pad_variants(tree: Any, count: int) -> Any:

@@ -57,7 +57,8 @@ class MemberRecords(NamedTuple):
 def find_start(records: MemberRecords, checkpoints: Path, notes: list[str]) -> int:
     """Return the step of the newest checkpoint of a group that is whole and has all its records, 0 without one.
 
-    A checkpoint that cannot be used is moved aside, so that the group can save its step again.
+    A checkpoint that cannot be used is moved aside, so that the group can save its step again. Only process 0
+    calls this.
 
     Args:
         records: the records of the members.

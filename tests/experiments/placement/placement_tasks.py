@@ -53,11 +53,11 @@ def one(kind: str, place: str, alpha: float | None = None) -> Variant:
     return Variant(kind, place, KINDS[kind].default if alpha is None else alpha)
 
 
-def train_together(variants, seeds, splits, *, config=TASK, concurrency=1, devices=1):
+def train_together(variants, seeds, splits, *, config=TASK, concurrency=1, devices=1, model=1):
     """Return the training of a family, not begun."""
     data = splits["train"]
     family = make_family(config, variants, seeds, len(data.vocabulary), data.classes)
-    return FamilyTraining(family, splits, sharding.make_mesh(devices, 1, 1), concurrency)
+    return FamilyTraining(family, splits, sharding.make_mesh(devices // model, model, 1), concurrency)
 
 
 def train_alone(variant: Variant, seed: int, splits, steps: int, *, config=TASK):

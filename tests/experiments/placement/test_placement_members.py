@@ -170,11 +170,17 @@ def test_the_baseline_is_the_member_without_a_layer(splits, families):
     assert np.array_equal(layers, np.full_like(layers, layer_parameters("adaptive", 0.1, 1)["rate"][0]))
 
 
-@pytest.mark.parametrize(("concurrency", "devices"), [(3, 1), (100, 1), (1, 8)])
-def test_members_are_the_same_side_by_side_and_on_several_devices(concurrency, devices, splits, families):
+@pytest.mark.parametrize(
+    ("concurrency", "devices", "model"), [(3, 1, 1), (100, 1, 1), (1, 8, 1), (1, 8, 2), (3, 4, 4)]
+)
+def test_members_are_the_same_side_by_side_and_on_several_devices(
+    concurrency, devices, model, splits, families
+):
     reference, _, expected = families("heat")
     family = reference.family
-    training = train_together(family.variants, family.seeds, splits, concurrency=concurrency, devices=devices)
+    training = train_together(
+        family.variants, family.seeds, splits, concurrency=concurrency, devices=devices, model=model
+    )
     state, metrics = training.advance(training.start(), 0, 5)
     count = len(family.variants)
     np.testing.assert_allclose(np.asarray(metrics.loss)[:, :count], expected[..., :5], rtol=0, atol=1e-5)
@@ -221,11 +227,11 @@ def test_the_best_weights_are_the_latest_of_equal_accuracy(families):
     training, *_ = families("heat")
     state, _ = training.advance(training.start(), 0, 5)
     first = jax.device_get(state.states.params)
-    state = training.programs.keep_best(state, np.full((2, 3), 0.5, np.float32))
+    state = training.programs.keep_best(state, np.full((2, 3), 0.5, np.float32), np.ones((2, 3), bool))
     state, _ = training.advance(state, 5, 5)
     second = jax.device_get(state.states.params)
     accuracy = np.array([[0.5, 0.4, np.nan], [0.6, 0.4, 0.4]], np.float32)
-    state = training.programs.keep_best(state, accuracy)
+    state = training.programs.keep_best(state, accuracy, np.ones((2, 3), bool))
     for own, a, b in zip(
         *(jax.tree.leaves(x) for x in (jax.device_get(state.best), first, second)), strict=True
     ):
