@@ -222,6 +222,14 @@ def train_and_save(
     """Train a family, and save hits, stencils, measures and results of its members that have none."""
     members = len(family.variants) * len(family.seeds)
     concurrency = config.concurrency or default_concurrency(members, mesh.devices.flat[0].platform)
+    groups = mesh.shape["data"]
+    if idle := -len(family.variants) % groups:
+        console.print(
+            f"{family.group.title}: {idle} of {groups} groups of devices repeat a variant; a larger --mesh.model gives "
+            f"every training more devices",
+            style="yellow",
+            markup=False,
+        )
     training = FamilyTraining(family, splits, mesh, concurrency)
     save_group(folder, family.group.name, SavedGroup(family.group.variants, family.group.seeds))
     group, results = train_family(training, folder, config.cadence)

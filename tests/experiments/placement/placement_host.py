@@ -10,11 +10,14 @@ from pathlib import Path
 from experiments import placement, run
 from tests.experiments.placement.placement_tasks import CONFIG, small_listops
 
+SHARED = dataclasses.replace(CONFIG, controls=())
+"""One family, of three variants."""
+
 
 def main(out: str, data: str, address: str, host: str, *words: str) -> None:
     """Train the members of the tiny task as one of two hosts."""
     config = dataclasses.replace(
-        CONFIG,
+        SHARED,
         out=Path(out),
         data_dir=Path(data),
         resume="resume" in words,

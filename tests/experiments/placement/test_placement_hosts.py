@@ -2,10 +2,7 @@
 
 import dataclasses
 import json
-import os
 import signal
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -13,25 +10,16 @@ import pytest
 from experiments import placement, run
 from experiments.lra.learned import example_hits
 from experiments.placement.member_files import load_sites
-from tests.experiments.placement.placement_tasks import CONFIG, small_listops
-from tests.experiments.run.hosts.loopback import ROOT, end_of, free_address, wait_for_step
+from tests.experiments.placement.placement_host import SHARED
+from tests.experiments.placement.placement_tasks import small_listops
+from tests.experiments.run.hosts.loopback import end_of, free_address, start_modules, wait_for_step
 
 
 def start_hosts(out, data, *words):
     """Start both hosts, with two devices each."""
-    environment = os.environ | {"JAX_NUM_CPU_DEVICES": "2", "JAX_DISABLE_MOST_OPTIMIZATIONS": "true"}
-    module, address = "tests.experiments.placement.placement_host", free_address()
-    return [
-        subprocess.Popen(
-            [sys.executable, "-m", module, str(out), str(data), address, str(host), *words],
-            cwd=ROOT,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for host in (0, 1)
-    ]
+    address = free_address()
+    own = [(out, data, address, host, *words) for host in (0, 1)]
+    return start_modules("tests.experiments.placement.placement_host", own, devices=2)
 
 
 def records(folder):
@@ -44,7 +32,7 @@ def records(folder):
 def test_two_hosts_stop_and_go_on_as_one_process(tmp_path):
     with small_listops():
         straight = placement.main(
-            dataclasses.replace(CONFIG, out=tmp_path / "straight", data_dir=tmp_path / "data")
+            dataclasses.replace(SHARED, out=tmp_path / "straight", data_dir=tmp_path / "data")
         )
     out = tmp_path / "run"
     hosts = start_hosts(out, tmp_path / "data")

@@ -1,4 +1,4 @@
-"""Several hosts of the tiny program on one machine, joined by loopback."""
+"""Several hosts on one machine, joined by loopback: those of the tiny program, and others."""
 
 import os
 import socket
@@ -19,30 +19,30 @@ def free_address():
 
 def start_hosts(folders, *options):
     """Start one host of the tiny program for each run folder; usually they are the same."""
-    # Only the first host writes the compile cache, so the others compile everything, without optimizations.
-    environment = os.environ | {"JAX_NUM_CPU_DEVICES": "1", "JAX_DISABLE_MOST_OPTIMIZATIONS": "true"}
     count = len(folders)
     shared = ["--mesh.data", str(count), *options]
     shared += ["--coordinator", free_address(), "--count", str(count)] if count > 1 else []
+    words = [["--out", str(folder), "--host", str(host), *shared] for host, folder in enumerate(folders)]
+    return start_modules("tests.helpers.tiny_program", words)
+
+
+def start_modules(module, words_of_hosts, *, devices=1):
+    """Start a module once for each list of words, each process with so many devices."""
+    # Only the first host writes the compile cache, so the others compile everything, without optimizations.
+    environment = os.environ | {
+        "JAX_NUM_CPU_DEVICES": str(devices),
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "true",
+    }
     return [
         subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "tests.helpers.tiny_program",
-                "--out",
-                str(folder),
-                "--host",
-                str(host),
-                *shared,
-            ],
+            [sys.executable, "-m", module, *map(str, words)],
             cwd=ROOT,
             env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
-        for host, folder in enumerate(folders)
+        for words in words_of_hosts
     ]
 
 
