@@ -111,7 +111,7 @@ def tiled_attention(
 
 
 def _tile_head(spec: EvolutionSpec, mask: AttentionMask, rows: int, head: HeadInputs) -> tuple[Array, Array]:
-    """Attend for one key head: loop over its query heads, and over the tiles of each."""
+    """Attend for one key head: one loop over the tiles of all its query heads."""
     length = head.query.shape[1]
     tiles = -(-length // rows)
 
@@ -129,13 +129,22 @@ def _tile_head(spec: EvolutionSpec, mask: AttentionMask, rows: int, head: HeadIn
         weights, lse = evolve_weights(spec, pde, query, head.key, tile_mask, t, dropout_bits)
         return weights @ head.value, lse
 
-    def query_head(xs: Any) -> tuple[Array, Array]:
-        coefficients, query, bits = xs
-        return lax.map(lambda x: tile((coefficients, *x)), (query, query_ids, bits, t))
-
+    groups = head.query.shape[0]
     t = jnp.arange(tiles * rows).reshape(tiles, rows)
     query_ids = None if head.query_ids is None else split(head.query_ids[None])[0]
-    query_bits = None if head.query_bits is None else split(head.query_bits)
-    output, lse = lax.map(query_head, (head.pde, split(head.query), query_bits))
-    padded = head.query.shape[0], tiles * rows
-    return output.reshape(*padded, -1)[:, :length], lse.reshape(padded)[:, :length]
+    # What is the same for all heads or layers is computed once, before their loop, and kept: here the masks of all
+    # tiles, T · S booleans. The barrier makes them depend on the head.
+    (t, query_ids), _ = lax.optimization_barrier(((t, query_ids), lax.stop_gradient(head.query[:1, :1, :1])))
+
+    def of_tiles(x: Array, axis: int) -> Array:
+        """Repeat along the new axis, which has the query heads or the tiles, and return (G · tiles, ...)."""
+        x = jnp.expand_dims(x, axis)
+        return jnp.broadcast_to(x, (groups, tiles, *x.shape[2:])).reshape(groups * tiles, *x.shape[2:])
+
+    by_head = jax.tree.map(partial(of_tiles, axis=1), head.pde)
+    by_tile = jax.tree.map(partial(of_tiles, axis=0), (query_ids, t))
+    query, bits = jax.tree.map(
+        lambda x: split(x).reshape(groups * tiles, rows, *x.shape[2:]), (head.query, head.query_bits)
+    )
+    output, lse = lax.map(tile, (by_head, query, by_tile[0], bits, by_tile[1]))
+    return output.reshape(groups, tiles * rows, -1)[:, :length], lse.reshape(groups, -1)[:, :length]
