@@ -350,7 +350,7 @@ PLACEMENT = [
     ("--rows -1", "got -1", "--rows"),
     ("--batch 50000000", "batch=50000000", "lower it"),
     ("--mesh.data 64", "got 64 of", "data=-1"),
-    ("--mesh.model 2", "got --mesh.model", "--help"),
+    ("--mesh.seq 2", "got --mesh.seq", "--help"),
     ("--cadence.eval-every 0", "got 0", "cadence.eval_every"),
     ("--scale amos --controls positions_only", "positions_only", "'rotary'"),
     ("--scale lra --manual-dir {here}", "{here}", "basic_train.tsv"),
