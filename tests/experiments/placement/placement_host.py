@@ -10,7 +10,7 @@ from pathlib import Path
 from experiments import placement, run
 from tests.experiments.placement.placement_tasks import CONFIG, small_listops
 
-SHARED = dataclasses.replace(CONFIG, controls=())
+SHARED = dataclasses.replace(CONFIG, controls=(), rows=2)
 """One family, of three variants."""
 
 

@@ -1,4 +1,4 @@
-"""Two hosts share the members of a run, are stopped and go on: the records are those of one process."""
+"""Two hosts share the members of a run: the records are those of one process, also after a stop."""
 
 import dataclasses
 import json
@@ -22,39 +22,58 @@ def start_hosts(out, data, *words):
     return start_modules("tests.experiments.placement.placement_host", own, devices=2)
 
 
+def finish(hosts):
+    """Wait for the end of both hosts, and return what they print."""
+    outputs, codes, _ = end_of(hosts, timeout=300)
+    assert codes == [0, 0], outputs
+    return outputs
+
+
 def records(folder):
     lines = (folder / "listops" / "metrics.jsonl").read_text().splitlines()
     parsed = [json.loads(line) for line in lines]
     return {(record["variant"], record["seed"], record["step"]): record for record in parsed}
 
 
-@pytest.mark.slow
-def test_two_hosts_stop_and_go_on_as_one_process(tmp_path):
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
+    """(folder, summary) of the run of one process."""
+    folder = tmp_path_factory.mktemp("straight")
     with small_listops():
-        straight = placement.main(
-            dataclasses.replace(SHARED, out=tmp_path / "straight", data_dir=tmp_path / "data")
-        )
-    out = tmp_path / "run"
-    hosts = start_hosts(out, tmp_path / "data")
-    wait_for_step(out / "listops", 2, hosts)
-    hosts[1].send_signal(signal.SIGTERM)
-    outputs, codes, _ = end_of(hosts, timeout=120)
-    assert codes == [143, 143], outputs
-    outputs, codes, _ = end_of(start_hosts(out, tmp_path / "data", "resume"), timeout=300)
-    assert codes == [0, 0], outputs
-    assert "resumed at step" in outputs[0]
+        config = dataclasses.replace(SHARED, out=folder / "run", data_dir=folder / "data")
+        return folder, placement.main(config)
 
-    expected, own = records(tmp_path / "straight"), records(out)
+
+def check_equal(out, straight):
+    """Compare records, rows, hits and files of a run with those of one process."""
+    folder, summary = straight
+    expected, own = records(folder / "run"), records(out)
     assert own.keys() == expected.keys()
     for key, record in expected.items():
         for name in ("loss", "gradient_norm", "val_loss"):
             assert own[key].get(name, 0.0) == pytest.approx(record.get(name, 0.0), rel=1e-4), (key, name)
-    summary = json.loads((out / "summary.json").read_text())
-    assert [row["variant"] for row in summary["rows"]] == [row["variant"] for row in straight["rows"]]
-    one, two = (run.Run(folder / "listops") for folder in (tmp_path / "straight", out))
-    for row in straight["rows"]:
+    rows = json.loads((out / "summary.json").read_text())["rows"]
+    assert [row["variant"] for row in rows] == [row["variant"] for row in summary["rows"]]
+    one, two = run.Run(folder / "run" / "listops"), run.Run(out / "listops")
+    for row in rows:
         member = row["variant"], row["seed"]
-        hits, expected_hits = example_hits.load(two, *member), example_hits.load(one, *member)
-        assert np.array_equal(hits.last, expected_hits.last)
-        sites, expected_sites = load_sites(two, *member), load_sites(one, *member)
-        assert sites.keys() == expected_sites.keys() != set()
+        assert np.array_equal(example_hits.load(two, *member).last, example_hits.load(one, *member).last)
+        assert load_sites(two, *member).keys() == load_sites(one, *member).keys() != set()
+
+
+@pytest.mark.slow
+def test_two_hosts_train_as_one_process(straight, tmp_path):
+    finish(start_hosts(tmp_path / "run", straight[0] / "data"))
+    check_equal(tmp_path / "run", straight)
+
+
+@pytest.mark.exhaustive
+def test_two_hosts_that_were_stopped_go_on_as_one_process(straight, tmp_path):
+    out, data = tmp_path / "run", straight[0] / "data"
+    hosts = start_hosts(out, data)
+    wait_for_step(out / "listops", 2, hosts)
+    hosts[1].send_signal(signal.SIGTERM)
+    outputs, codes, _ = end_of(hosts, timeout=120)
+    assert codes == [143, 143], outputs
+    assert "resumed at step" in finish(start_hosts(out, data, "resume"))[0]
+    check_equal(out, straight)
