@@ -37,7 +37,7 @@ def run_hosts(count, folder):
     return json.loads((folder / "run" / "summary.json").read_text())
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_two_hosts_measure_long_rows_as_one_process(tmp_path):
     one, two = (run_hosts(count, tmp_path / str(count)) for count in (1, 2))
     for name in ("accuracy", "rows"):

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import signal
+from typing import Any
 
 import numpy as np
 import pytest
@@ -57,7 +58,8 @@ def check_equal(out, straight):
     one, two = run.Run(folder / "run" / "listops"), run.Run(out / "listops")
     for row in rows:
         member = row["variant"], row["seed"]
-        assert np.array_equal(example_hits.load(two, *member).last, example_hits.load(one, *member).last)
+        hits: Any = [example_hits.load(folder, *member) for folder in (one, two)]
+        assert np.array_equal(hits[0].last, hits[1].last)
         assert load_sites(two, *member).keys() == load_sites(one, *member).keys() != set()
 
 
