@@ -16,6 +16,7 @@ from experiments.placement import family_training, program
 from experiments.placement.member_files import load_sites
 from experiments.placement.sites.site_states import sites_of
 from experiments.run.report.paired import compare_hits
+from pdeformer import sharding
 from tests.experiments.placement.placement_tasks import CONFIG, TASK, small_listops
 from tests.helpers.sampling import sample
 
@@ -184,6 +185,22 @@ def test_a_finished_run_trains_nothing_and_more_seeds_train_only_these(
     ]
     with pytest.raises(ValueError, match="steps: saved"):
         placement.main(dataclasses.replace(reference, resume=True, steps=(7,)))
+
+
+def test_the_perturbation_bound_is_that_of_the_first_seed_also_for_seeds_that_come_later(
+    straight, config, tmp_path, monkeypatch
+):
+    reference, _ = straight
+    more, bounds = dataclasses.replace(reference, seeds=(0, 3, 1)), []
+    splits = dict(TASK.data().prepare(config.data_dir))
+    finished = run.Run(reference.out / "listops")
+    family = program.unfinished_families(more, "listops", splits, finished)[0]
+    assert family.seeds == (1,)
+    monkeypatch.setattr(program, "train_family", lambda *_: (None, []))
+    monkeypatch.setattr(program, "save_files", lambda *_, bound_of: bounds.append(bound_of))
+    mesh = sharding.make_mesh(1)
+    program.train_and_save(more, family, splits, mesh, run.Run(tmp_path), run.open_console())
+    assert bounds == [0]
 
 
 def test_a_member_that_is_not_finite_has_a_row_that_says_so(straight, config, tmp_path, monkeypatch, capsys):
