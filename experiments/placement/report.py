@@ -134,7 +134,7 @@ def tabulate(title: str, lines: Sequence[Line], floors: Mapping[str, float]) -> 
     )
     rows: list[tuple[str, ...]] = [_cells(line) for line in lines]
     rows += [(), *((name, "", "", _percent(value), *[""] * 6) for name, value in floors.items())]
-    sizes = ("layer", "place", "parameters", "of the layer", "seeds", "stopped")
+    sizes = ("layer", "place", "smoothing", "parameters", "of the layer", "seeds", "stopped")
     return [
         Table(title, columns, rows),
         Table("Sizes", sizes, [_size_cells(line) for line in lines]),
@@ -174,6 +174,7 @@ def _size_cells(line: Line) -> tuple[str, ...]:
     return (
         line.kind or "baseline",
         line.place,
+        smoothing(line),
         f"{line.parameters:,}",
         f"{line.layer_parameters:,}",
         str(line.seeds),

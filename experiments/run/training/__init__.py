@@ -11,5 +11,6 @@ step_trace   a trace of some steps for xprof
 train_loop   the loop around the training step
 member_programs  steps and evaluation of many trainings in one program
 member_records   records of the members of a group, and the checkpoint from which they go on
+member_checkpoints  the checkpoint of a group, restored onto any mesh
 member_loop  the loop around the steps of many trainings
 """

@@ -118,6 +118,20 @@ class Checkpoints:
             )
         return jax.tree_util.tree_map_with_path(lambda path, _: saved[path_name(path)], target)
 
+    def shapes(self, step: int) -> dict[str, tuple[int, ...]]:
+        """Return the names of the arrays of a checkpoint and their shapes."""
+        self.wait()
+        return {name: tuple(leaf.shape) for name, leaf in self._checkpointer.metadata(step).metadata.items()}
+
+    def read(self, step: int) -> dict[str, np.ndarray]:
+        """Return the arrays of a checkpoint by name, in the memory of this host.
+
+        Raises ValueError if the checkpoint is damaged.
+        """
+        self.wait()
+        call_on_first(lambda: self._check_files(step))
+        return dict(read_arrays(self._folder / str(step)))
+
     def _read_back(self, step: int, kinds: dict[str, str]) -> None:
         """Raise ValueError unless the checkpoint has readable arrays of the same names, shapes and types."""
         fault = find_fault_in_arrays(self._folder / str(step), kinds)

@@ -24,6 +24,7 @@ from experiments.run.folder.run_folder import Run
 from experiments.run.progress import Clock, TrainingProgress
 from experiments.run.termination.preemption import Preemption
 from experiments.run.training.checkpoints import Checkpoints
+from experiments.run.training.member_checkpoints import restore_members
 from experiments.run.training.member_programs import MembersState
 from experiments.run.training.member_records import MemberRecords, find_start
 from experiments.run.training.train_loop import LoopIntervals
@@ -127,7 +128,7 @@ def train_group(
     start = broadcast_from_first(call_on_first(lambda: find_start(records, folder, notes)) or 0)
     state = functions.start()
     with Checkpoints(folder, keep=cadence.keep) as checkpoints:
-        state = checkpoints.restore(state) if start else state
+        state = restore_members(checkpoints, state, start, len(group.variants)) if start else state
         records.truncate_after(start)
         tokens = tokens_per_step * len(group.members)
         with Preemption() as stop, TrainingProgress(group.title, steps, start, tokens) as progress:

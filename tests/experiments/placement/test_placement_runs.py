@@ -166,6 +166,31 @@ def test_a_run_that_is_stopped_and_resumed_is_that_of_one_start(
         assert contents(own.out / "listops", name) == contents(reference.out / "listops", name)
 
 
+def test_a_run_goes_on_on_another_mesh(straight, config, tmp_path, monkeypatch):
+    """Two groups of devices pad the three variants to four, one group does not."""
+    reference, _ = straight
+    own = dataclasses.replace(
+        config, out=tmp_path / "run", controls=(), rows=0, mesh=placement.Mesh(data=2, model=2)
+    )
+    batches = family_training.FamilyTraining.batches
+
+    def stop_at_step_3(training, first, count):
+        if first == 2:
+            signal.raise_signal(signal.SIGTERM)
+        return batches(training, first, count)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(family_training.FamilyTraining, "batches", stop_at_step_3)
+        with pytest.raises(run.Preempted):
+            placement.main(own)
+    assert max(r["step"] for r in records(own.out / "listops")) == 4
+    placement.main(dataclasses.replace(own, resume=True, mesh=placement.Mesh(data=1)))
+    expected = [r for r in records(reference.out / "listops") if "convolution" not in r["variant"]]
+    for record, other in zip(records(own.out / "listops"), expected, strict=True):
+        assert record.pop("variant") == other.pop("variant")
+        assert record == pytest.approx(other, rel=1e-4, abs=1e-6)
+
+
 def test_a_finished_run_trains_nothing_and_more_seeds_train_only_these(
     straight, config, tmp_path, monkeypatch
 ):
