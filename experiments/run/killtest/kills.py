@@ -216,14 +216,14 @@ def wait_for_file(process: subprocess.Popen, folder: Path) -> float:
 
 
 def describe(run: Path) -> str:
-    """Return what a run folder held when the program was killed."""
+    """Return what a run folder, with those of its tasks, held when the program was killed."""
     if not (run / "config.json").exists():
         return "before the run folder"
-    metrics = run / "metrics.jsonl"
+    checkpoints = [path for path in run.rglob("checkpoints/*/*") if path.is_dir()]
     counts = {
-        "logged steps": metrics.read_bytes().count(b"\n") if metrics.exists() else 0,
-        "checkpoints": sum(path.name.isdecimal() for path in run.glob("checkpoints/*/*")),
-        "incomplete checkpoints": sum("tmp" in path.name for path in run.glob("checkpoints/*/*")),
-        "rows": len(list(run.glob("rows/*.json"))),
+        "logged steps": sum(path.read_bytes().count(b"\n") for path in run.rglob("metrics.jsonl")),
+        "checkpoints": sum(path.name.isdecimal() for path in checkpoints),
+        "incomplete checkpoints": sum("tmp" in path.name for path in checkpoints),
+        "rows": len(list(run.rglob("rows/*.json"))),
     }
     return ", ".join(f"{count} {name}" for name, count in counts.items() if count) or "an empty run folder"

@@ -11,7 +11,7 @@ import pytest
 
 from experiments.run.killtest.__main__ import main as main_of_killtest
 from experiments.run.killtest.folder_comparison import compare, without_times
-from experiments.run.killtest.kills import KillTest, run_test
+from experiments.run.killtest.kills import KillTest, describe, run_test
 from pid.interface.refusals import run_program
 from tests.helpers.tiny_program import Config, main
 
@@ -33,6 +33,19 @@ def copy(reference, tmp_path):
 
 def differences(copy, reference):
     return compare(copy, reference, same_checkpoints=True)
+
+
+def test_a_kill_is_described_by_what_the_run_and_the_folders_of_its_tasks_hold(copy):
+    run = copy / "run"
+    words = describe(run)
+    assert words == "6 logged steps, 3 checkpoints, 1 rows"
+    parent = copy / "parent"
+    parent.mkdir()
+    assert describe(parent) == "before the run folder"
+    (parent / "config.json").write_text("{}")
+    assert describe(parent) == "an empty run folder"
+    run.rename(parent / "task")
+    assert describe(parent) == words
 
 
 def test_equal_runs_have_no_differences_whatever_their_times(copy, reference):
