@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from experiments.run.training.checkpoints import Checkpoints
-from experiments.run.training.member_programs import MembersState, pad_variants
+from experiments.run.training.member_programs import MembersState, pad_variants, put
 from pdeformer.sharding import path_name
 
 
@@ -37,7 +37,7 @@ def restore_members(checkpoints: Checkpoints, state: MembersState, step: int, va
         if x.ndim > 1:
             x = np.swapaxes(pad_variants(np.swapaxes(x, 0, 1)[:variants], leaf.shape[1]), 0, 1)
         leaf.delete()
-        return jax.make_array_from_callback(x.shape, sharding, lambda index: x[index])
+        return put(x, sharding)
 
     return jax.tree_util.tree_map_with_path(place, state)
 

@@ -98,7 +98,7 @@ class MemberPrograms:
         self.graphdef, _, alone = train.make_init(build, optimizer, steps, mesh)
         weights: Any = jax.tree.map(lambda own: Place(MEMBERS, PartitionSpec(*MEMBERS, *own.spec)), alone)
         numbers: Any = NUMBERS
-        state = MembersState(COPY, weights, numbers, weights.params, numbers, numbers)  # type: ignore[arg-type]
+        state = MembersState(COPY, weights, numbers, weights.params, numbers, numbers)  # type: ignore[arg-type]  places of arrays
         self.start = self._compile(self._start, (COPY, VARIANTS, VARIANTS), state)
         self.advance = self._compile(
             self._advance, (state, VARIANTS, COPY, COPY), (state, NUMBERS), donate_argnums=0
@@ -114,12 +114,7 @@ class MemberPrograms:
     def place(self, arrays: Any, *, split: bool) -> Any:
         """Copy arrays, which all hosts have, to the devices; with `split` their first axis is that of the variants."""
         sharding = NamedSharding(self._mesh, (VARIANTS if split else COPY).stored)
-
-        def copy(x: Any) -> jax.Array:
-            x = np.asarray(x)
-            return jax.make_array_from_callback(x.shape, sharding, lambda index: x[index])
-
-        return jax.tree.map(copy, arrays)
+        return jax.tree.map(lambda x: put(np.asarray(x), sharding), arrays)
 
     def _start(self, seeds: Int[Array, " s"], settings: Any, parts: Any) -> MembersState:
         """Return the initial state: equal weights for equal seeds, except for the parts of the variants."""
@@ -256,6 +251,11 @@ def default_concurrency(members: int, platform: str) -> int:
     On two CPU cores seven members of `experiments.placement` took 2.7 times as long side by side as one after another.
     """
     return 1 if platform == "cpu" else members
+
+
+def put(x: np.ndarray, sharding: Any) -> jax.Array:
+    """Copy an array that every host has to the devices of all hosts."""
+    return jax.make_array_from_callback(x.shape, sharding, lambda index: x[index])
 
 
 def gather(tree: Any) -> Any:

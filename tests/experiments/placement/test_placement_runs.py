@@ -129,6 +129,21 @@ def test_files_and_figures_are_there(straight):
     assert len(summary["verdicts"]["listops"]) >= 2
 
 
+def stop_at_step_3(config, kind, monkeypatch):
+    """Run until a signal arrives before the third step of a family."""
+    batches = family_training.FamilyTraining.batches
+
+    def stop(training, first, count):
+        if training.family.variants[-1].kind == kind and first == 2:
+            signal.raise_signal(signal.SIGTERM)
+        return batches(training, first, count)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(family_training.FamilyTraining, "batches", stop)
+        with pytest.raises(run.Preempted):
+            placement.main(config)
+
+
 @pytest.mark.parametrize("kind", sample(["convolution", "adaptive"], 2))
 def test_a_run_that_is_stopped_and_resumed_is_that_of_one_start(
     kind, straight, config, tmp_path, monkeypatch
@@ -136,16 +151,7 @@ def test_a_run_that_is_stopped_and_resumed_is_that_of_one_start(
     reference, _ = straight
     own = dataclasses.replace(config, out=tmp_path / "run", rows=0)
     batches = family_training.FamilyTraining.batches
-
-    def stop_at_step_3(training, first, count):
-        if training.family.variants[-1].kind == kind and first == 2:
-            signal.raise_signal(signal.SIGTERM)
-        return batches(training, first, count)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(family_training.FamilyTraining, "batches", stop_at_step_3)
-        with pytest.raises(run.Preempted):
-            placement.main(own)
+    stop_at_step_3(own, kind, monkeypatch)
     assert max(r["step"] for r in records(own.out / "listops") if r["variant"].startswith(kind)) == 4
     with (own.out / "listops" / "metrics.jsonl").open(
         "a"
@@ -166,23 +172,14 @@ def test_a_run_that_is_stopped_and_resumed_is_that_of_one_start(
         assert contents(own.out / "listops", name) == contents(reference.out / "listops", name)
 
 
-def test_a_run_goes_on_on_another_mesh(straight, config, tmp_path, monkeypatch):
+def test_a_run_continues_on_another_mesh(straight, config, tmp_path, monkeypatch, capsys):
     """Two groups of devices pad the three variants to four, one group does not."""
     reference, _ = straight
     own = dataclasses.replace(
         config, out=tmp_path / "run", controls=(), rows=0, mesh=placement.Mesh(data=2, model=2)
     )
-    batches = family_training.FamilyTraining.batches
-
-    def stop_at_step_3(training, first, count):
-        if first == 2:
-            signal.raise_signal(signal.SIGTERM)
-        return batches(training, first, count)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(family_training.FamilyTraining, "batches", stop_at_step_3)
-        with pytest.raises(run.Preempted):
-            placement.main(own)
+    stop_at_step_3(own, "adaptive", monkeypatch)
+    assert "1 of 2 groups of devices repeat a variant" in capsys.readouterr().out
     assert max(r["step"] for r in records(own.out / "listops")) == 4
     placement.main(dataclasses.replace(own, resume=True, mesh=placement.Mesh(data=1)))
     expected = [r for r in records(reference.out / "listops") if "convolution" not in r["variant"]]

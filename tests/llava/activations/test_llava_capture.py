@@ -28,6 +28,7 @@ from pid.llava.activations.collect import one_step_ahead
 from pid.llava.model.language_model import Block
 from tests.helpers import tiny_llava
 from tests.helpers.llava_golden import error
+from tests.helpers.programs import shapes
 from tests.helpers.tiny_llava import (
     BOX,
     CONDITIONS,
@@ -166,15 +167,6 @@ def test_prefix_is_not_repeated_for_each_condition():
         return shared_prefix.run_with_shared_prefix(
             language, u, types, jnp.asarray(masks), prefix=prefix, groups=(IMAGE, LAST)
         )
-
-    def shapes(jaxpr):
-        for equation in jaxpr.eqns:
-            yield from (variable.aval.shape for variable in equation.outvars)
-            for inner in jax.tree.leaves(
-                list(equation.params.values()), is_leaf=lambda x: hasattr(x, "jaxpr")
-            ):
-                if hasattr(inner, "jaxpr"):
-                    yield from shapes(inner.jaxpr)
 
     program, output = jax.make_jaxpr(run, return_shape=True)(params, u)
     assert output.residual.shape == output.normalized.shape == (conditions, 33, 1, 2, 4096)

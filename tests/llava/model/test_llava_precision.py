@@ -9,7 +9,7 @@ from flax import nnx
 from experiments.pid_llava.toy import curriculum
 from experiments.pid_llava.toy.toy_model import CONFIG
 from pid import llava, toyworld
-from tests.helpers.lowered_products import short_products
+from tests.helpers.programs import short_products
 
 
 @pytest.mark.parametrize(("dtype", "shortened"), [(jnp.float32, False), (jnp.bfloat16, True)])

@@ -10,7 +10,7 @@ import pdeformer as pf
 import pid
 from pdeformer import layers
 from pdeformer.attention.types import Precision
-from tests.helpers.lowered_products import one_bfloat16_pass, short_products
+from tests.helpers.programs import one_bfloat16_pass, short_products
 
 B, T, N, K, H = 1, 40, 4, 2, 4  # no fused kernel serves this width: `test_kernel_choice` looks into those
 QUERY, KEY = (jax.ShapeDtypeStruct((B, T, heads, H), jnp.float32) for heads in (N, K))

@@ -1,27 +1,16 @@
 """No array of the tiled form has an entry for every pair of tokens, in no layer of a model and in no derivative."""
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
 import pytest
 
 from pdeformer import Diffusion, ReactionDiffusion, pde_attention
+from tests.helpers.programs import shapes
 
 LENGTH, HEADS, WIDTH = 4096, 2, 8
-
-
-def sizes(jaxpr):
-    """Yield the number of entries of every array of a program."""
-    for equation in jaxpr.eqns:
-        yield from (variable.aval.size for variable in equation.outvars if hasattr(variable.aval, "size"))
-        for inner in jax.tree.leaves(
-            list(equation.params.values()), is_leaf=lambda x: hasattr(x, "eqns") or hasattr(x, "jaxpr")
-        ):
-            if hasattr(inner, "eqns") or hasattr(inner, "jaxpr"):
-                yield from sizes(getattr(inner, "jaxpr", inner))
-
-
 REACTION = ReactionDiffusion(0.2, 0.1)
 PERFORMER = {"base": "performer", "features": 16, "feature_key": jax.random.key(0)}
 
@@ -57,6 +46,6 @@ def test_the_derivative_of_many_layers_has_no_array_of_all_pairs(pde, options, s
 
     u = jax.ShapeDtypeStruct((1, LENGTH, HEADS, WIDTH), jnp.float32)
     ids = jax.ShapeDtypeStruct((1, LENGTH), jnp.int32)
-    largest = max(sizes(jax.make_jaxpr(jax.grad(loss))(u, ids).jaxpr))
+    largest = max(map(math.prod, shapes(jax.make_jaxpr(jax.grad(loss))(u, ids).jaxpr)))
     assert largest <= LENGTH**2 / 4
     assert largest >= LENGTH * HEADS * WIDTH  # the walk has found the arrays

@@ -43,6 +43,8 @@ def programs(mesh, *, fsdp=False):
         ((16, 65, 8), {"data": 4, "seq": 2, "model": 2}, (("data", "model"), None, None)),
         ((3, 64, 8), {"data": 4, "seq": 2, "model": 2}, (None, "seq", None)),
         ((16, 64, 8), {"data": 8}, ("data", None, None)),
+        ((16, 64, 8), {"model": 4}, ("model", None, None)),  # inside a shard_map over "data"
+        ((6, 64, 8), {"model": 4}, (None, None, None)),
         ((16, 64, 8), {"expert": 8}, (None, None, None)),
     ],
 )

@@ -1,10 +1,12 @@
-"""Products of matrices in a program that is compiled for a TPU, and what one pass of bfloat16 makes of them.
+"""What a program computes, without running it: shapes of its arrays, and products of matrices on a TPU.
 
-No TPU is needed: a program is lowered for one, and one pass is emulated by rounding the operands.
+No TPU is needed: a program is lowered for one, and one pass of bfloat16 is emulated by rounding the operands.
 """
 
 import re
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 from unittest import mock
 
 import jax
@@ -49,3 +51,13 @@ def one_bfloat16_pass():
     ):
         yield
     jax.clear_caches()
+
+
+def shapes(jaxpr: Any) -> Iterator[tuple[int, ...]]:
+    """Yield the shape of every array that a jaxpr computes, also inside its loops and branches."""
+    for equation in jaxpr.eqns:
+        yield from (variable.aval.shape for variable in equation.outvars if hasattr(variable.aval, "shape"))
+        parameters = list(equation.params.values())
+        for inner in jax.tree.leaves(parameters, is_leaf=lambda x: hasattr(x, "eqns") or hasattr(x, "jaxpr")):
+            if hasattr(inner, "eqns") or hasattr(inner, "jaxpr"):
+                yield from shapes(getattr(inner, "jaxpr", inner))
